@@ -1,0 +1,333 @@
+//! Every metric family, declared once.
+//!
+//! Labels are enums and configured names, never text that a viewer chose.
+
+use std::{
+    fmt::Write,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// How the cache handled a request, as viewers and operators know it from CloudFront.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResultType {
+    /// Served from what was stored.
+    Hit,
+    /// Served from what was stored, after the origin confirmed it.
+    RefreshHit,
+    /// Fetched from the origin.
+    Miss,
+    /// An error, the origin's or our own.
+    Error,
+}
+
+impl ResultType {
+    /// CloudFront's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "Hit",
+            Self::RefreshHit => "RefreshHit",
+            Self::Miss => "Miss",
+            Self::Error => "Error",
+        }
+    }
+
+    const ALL: [Self; 4] = [Self::Hit, Self::RefreshHit, Self::Miss, Self::Error];
+}
+
+impl EncodeLabelValue for ResultType {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        encoder.write_str(self.name())
+    }
+}
+
+/// A status code's first digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct StatusClass(usize);
+
+impl StatusClass {
+    const COUNT: usize = 6;
+}
+
+impl EncodeLabelValue for StatusClass {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        write!(encoder, "{}xx", self.0)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    distribution: String,
+    result: ResultType,
+    status: StatusClass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DistributionLabel {
+    distribution: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginLabels {
+    distribution: String,
+    origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginErrorLabels {
+    distribution: String,
+    origin: String,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// Upper bounds of latency buckets, in seconds.
+const LATENCY: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0];
+
+fn latency() -> Histogram {
+    Histogram::new(LATENCY)
+}
+
+/// All families and their registry.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    bytes: Family<DistributionLabel, Counter>,
+    seconds: Family<DistributionLabel, Histogram, fn() -> Histogram>,
+    origin_requests: Family<OriginLabels, Counter>,
+    origin_errors: Family<OriginErrorLabels, Counter>,
+    origin_seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
+    refused: Family<ReasonLabel, Counter>,
+    /// Connections open now.
+    pub connections: Gauge,
+    /// Connections that ended in a protocol or transport error, or a timeout.
+    pub connection_errors: Counter,
+    /// Requests refused by hyper for the size of their head (431 and 414 before our code).
+    pub oversized_heads: Counter,
+    /// Access log records dropped because the writer did not keep up.
+    pub log_dropped: Counter,
+    cache_bytes: Gauge,
+    cache_entries: Gauge,
+    cache_evictions: Counter,
+    purges: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("forebay")),
+            requests: Family::default(),
+            bytes: Family::default(),
+            seconds: Family::new_with_constructor(latency),
+            origin_requests: Family::default(),
+            origin_errors: Family::default(),
+            origin_seconds: Family::new_with_constructor(latency),
+            refused: Family::default(),
+            connections: Gauge::default(),
+            connection_errors: Counter::default(),
+            oversized_heads: Counter::default(),
+            log_dropped: Counter::default(),
+            cache_bytes: Gauge::default(),
+            cache_entries: Gauge::default(),
+            cache_evictions: Counter::default(),
+            purges: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A fresh set of families.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry.lock();
+        let r = &mut *registry;
+        r.register("requests", "Requests answered", self.requests.clone());
+        r.register_with_unit(
+            "sent",
+            "Bytes of content sent to viewers",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
+        r.register_with_unit(
+            "request_duration",
+            "Time from the head of a request to the last byte of its answer",
+            Unit::Seconds,
+            self.seconds.clone(),
+        );
+        r.register("origin_requests", "Answers from origins", self.origin_requests.clone());
+        r.register("origin_errors", "Failures of origins by cause", self.origin_errors.clone());
+        r.register_with_unit(
+            "origin_duration",
+            "Time from an origin request to the head of its answer",
+            Unit::Seconds,
+            self.origin_seconds.clone(),
+        );
+        r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
+        r.register("connections", "Connections open now", self.connections.clone());
+        r.register(
+            "connection_errors",
+            "Connections that ended in an error or a timeout",
+            self.connection_errors.clone(),
+        );
+        r.register(
+            "oversized_heads",
+            "Requests whose head was too large to read",
+            self.oversized_heads.clone(),
+        );
+        r.register("access_log_dropped", "Access log records lost", self.log_dropped.clone());
+        r.register_with_unit(
+            "cache",
+            "Bytes of content in memory",
+            Unit::Bytes,
+            self.cache_bytes.clone(),
+        );
+        r.register("cache_entries", "Stored responses and slices", self.cache_entries.clone());
+        r.register("cache_evictions", "Evictions for want of room", self.cache_evictions.clone());
+        r.register("purges", "Purges applied", self.purges.clone());
+    }
+
+    /// The handles for one distribution, resolved once so that counting is one addition.
+    #[must_use]
+    pub fn distribution(&self, id: &str) -> DistributionMetrics {
+        let requests = ResultType::ALL.map(|result| {
+            std::array::from_fn(|class| {
+                self.requests.get_or_create_owned(&RequestLabels {
+                    distribution: id.to_owned(),
+                    result,
+                    status: StatusClass(class),
+                })
+            })
+        });
+        let label = DistributionLabel { distribution: id.to_owned() };
+        DistributionMetrics {
+            requests,
+            bytes: self.bytes.get_or_create_owned(&label),
+            seconds: self.seconds.get_or_create_owned(&label),
+        }
+    }
+
+    /// The handles for one origin.
+    #[must_use]
+    pub fn origin(&self, distribution: &str, origin: &str) -> OriginMetrics {
+        let labels =
+            OriginLabels { distribution: distribution.to_owned(), origin: origin.to_owned() };
+        OriginMetrics {
+            requests: self.origin_requests.get_or_create_owned(&labels),
+            seconds: self.origin_seconds.get_or_create_owned(&labels),
+            errors: self.origin_errors.clone(),
+            labels,
+        }
+    }
+
+    /// Counts a request refused before any cache or origin was asked.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a purge.
+    pub fn purged(&self) {
+        self.purges.inc();
+    }
+
+    /// All families as text in the OpenMetrics format; the cache's figures are set first.
+    #[must_use]
+    pub fn render(&self, bytes: u64, entries: u64, evictions: u64) -> String {
+        set(&self.cache_bytes, bytes);
+        set(&self.cache_entries, entries);
+        self.cache_evictions.inner().store(evictions, std::sync::atomic::Ordering::Relaxed);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry.lock());
+        text
+    }
+}
+
+fn set(gauge: &Gauge<i64, AtomicI64>, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// One distribution's counters.
+#[derive(Clone, Debug)]
+pub struct DistributionMetrics {
+    requests: [[Counter; StatusClass::COUNT]; 4],
+    bytes: Counter,
+    seconds: Histogram,
+}
+
+impl DistributionMetrics {
+    /// Counts one answered request.
+    pub fn answered(&self, result: ResultType, status: u16, bytes: u64, duration: Duration) {
+        let class = usize::from(status / 100).min(StatusClass::COUNT - 1);
+        self.requests[result as usize][class].inc();
+        self.bytes.inc_by(bytes);
+        self.seconds.observe(duration.as_secs_f64());
+    }
+}
+
+/// One origin's counters.
+#[derive(Clone, Debug)]
+pub struct OriginMetrics {
+    requests: Counter,
+    seconds: Histogram,
+    errors: Family<OriginErrorLabels, Counter>,
+    labels: OriginLabels,
+}
+
+impl OriginMetrics {
+    /// Counts an answer whose head took this long.
+    pub fn answered(&self, duration: Duration) {
+        self.requests.inc();
+        self.seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a failure by its cause, named by a token from a fixed set.
+    pub fn error(&self, class: &'static str) {
+        let OriginLabels { distribution, origin } = self.labels.clone();
+        self.errors.get_or_create(&OriginErrorLabels { distribution, origin, class }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_rendered_with_help_and_labels() {
+        let metrics = Metrics::new();
+        let media = metrics.distribution("media");
+        media.answered(ResultType::Hit, 206, 10, Duration::from_millis(2));
+        metrics.origin("media", "bucket").error("origin-dns");
+        let text = metrics.render(5, 2, 1);
+        for line in [
+            "# HELP forebay_requests Requests answered.",
+            "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 1",
+            "forebay_sent_bytes_total{distribution=\"media\"} 10",
+            "forebay_request_duration_seconds_bucket{le=\"0.0025\",distribution=\"media\"} 1",
+            "forebay_origin_errors_total{distribution=\"media\",origin=\"bucket\",class=\"origin-dns\"} 1",
+            "forebay_cache_bytes 5",
+            "forebay_cache_evictions_total 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

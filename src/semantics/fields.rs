@@ -1,0 +1,69 @@
+//! Sets of field names.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// Fields that belong to one connection and are neither stored nor forwarded
+/// (RFC 9110 §7.6.1, RFC 9111 §3.1).
+const HOP_BY_HOP: [HeaderName; 10] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Removes the hop-by-hop fields, those named by `Connection` among them.
+pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    let named: Vec<HeaderName> = fields
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        fields.remove(name);
+    }
+}
+
+/// The representation's fields that an S3 origin may set towards the viewer.
+///
+/// Everything else it sends (`x-amz-*`, `Server`, request ids) stays inside. `Content-Length`
+/// and `Content-Range` are not among them: they belong to one answer, not to what is stored.
+pub const S3_RESPONSE_FIELDS: [HeaderName; 10] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::VARY,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_named_by_connection_go_too() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("te", "trailers"),
+            ("etag", "\"a\""),
+        ] {
+            fields.append(name, value.parse().expect("value"));
+        }
+        remove_hop_by_hop(&mut fields);
+        assert_eq!(fields.keys().collect::<Vec<_>>(), [&header::ETAG]);
+    }
+}
