@@ -1,0 +1,96 @@
+//! Behaviors: what applies to a path, in CloudFront's words.
+
+mod cache_policy;
+mod pattern;
+
+use std::sync::Arc;
+
+pub use cache_policy::{CachePolicy, MANAGED_CACHE_POLICIES};
+use http::Method;
+pub use pattern::{PathPattern, PatternError};
+
+/// What applies to the requests of one path pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behavior {
+    /// The origin's place among those of the distribution.
+    pub origin: usize,
+    /// What is in the cache key, and for how long responses are fresh.
+    pub cache_policy: CachePolicy,
+    /// Methods that viewers may use.
+    pub allowed_methods: AllowedMethods,
+}
+
+/// CloudFront's three sets of allowed methods
+/// (Amazon CloudFront Developer Guide, "Allowed HTTP methods").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AllowedMethods {
+    /// GET and HEAD.
+    #[default]
+    Read,
+    /// GET, HEAD and OPTIONS.
+    ReadAndOptions,
+    /// GET, HEAD, OPTIONS, PUT, PATCH, POST and DELETE.
+    All,
+}
+
+impl AllowedMethods {
+    const READ: &[Method] = &[Method::GET, Method::HEAD];
+    const READ_AND_OPTIONS: &[Method] = &[Method::GET, Method::HEAD, Method::OPTIONS];
+    const ALL: &[Method] = &[
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::PATCH,
+        Method::POST,
+        Method::DELETE,
+    ];
+
+    /// The methods of the set.
+    #[must_use]
+    pub const fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Read => Self::READ,
+            Self::ReadAndOptions => Self::READ_AND_OPTIONS,
+            Self::All => Self::ALL,
+        }
+    }
+
+    /// The set with exactly these methods, in any order.
+    #[must_use]
+    pub fn from_names(names: &[String]) -> Option<Self> {
+        [Self::Read, Self::ReadAndOptions, Self::All].into_iter().find(|set| {
+            let methods = set.methods();
+            methods.len() == names.len()
+                && methods.iter().all(|method| names.iter().any(|name| name == method.as_str()))
+        })
+    }
+
+    /// The value of an `Allow` field.
+    #[must_use]
+    pub const fn allow(self) -> &'static str {
+        match self {
+            Self::Read => "GET, HEAD",
+            Self::ReadAndOptions => "GET, HEAD, OPTIONS",
+            Self::All => "GET, HEAD, OPTIONS, PUT, PATCH, POST, DELETE",
+        }
+    }
+}
+
+/// Ordered path patterns; the first that matches decides, the default comes last.
+#[derive(Clone, Debug)]
+pub struct Behaviors {
+    /// Pattern by pattern, in the order of the configuration.
+    pub ordered: Vec<(PathPattern, Arc<Behavior>)>,
+    /// For every path that no pattern matches.
+    pub default: Arc<Behavior>,
+}
+
+impl Behaviors {
+    /// The behavior for a canonical path.
+    #[must_use]
+    pub fn select(&self, path: &str) -> &Arc<Behavior> {
+        let matching = self.ordered.iter().find(|(pattern, _)| pattern.matches(path));
+        matching.map_or(&self.default, |(_, behavior)| behavior)
+    }
+}

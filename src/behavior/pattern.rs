@@ -1,0 +1,128 @@
+//! Path patterns (Amazon CloudFront Developer Guide, "Path pattern").
+
+/// Characters that CloudFront allows besides letters and digits.
+const PUNCTUATION: &str = "_-.*?$/~\"'@:+&";
+
+/// Longest pattern, in characters.
+const MAX_LENGTH: usize = 255;
+
+/// Why a pattern is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Nothing in it.
+    #[error("a path pattern must not be empty")]
+    Empty,
+    /// Too long.
+    #[error("a path pattern has at most {MAX_LENGTH} characters")]
+    TooLong,
+    /// A character outside CloudFront's set.
+    #[error(
+        "`{0}` cannot stand in a path pattern: letters, digits and {PUNCTUATION} can (write `?` for a character outside the set)"
+    )]
+    Character(char),
+}
+
+/// A pattern for canonical paths: `*` stands for any number of characters, slashes among them,
+/// `?` for exactly one. Case counts; a leading slash may be left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern(Box<str>);
+
+impl PathPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// When it is empty, too long, or holds a character outside CloudFront's set.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let outside = |c: &char| !c.is_ascii_alphanumeric() && !PUNCTUATION.contains(*c);
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text.len() > MAX_LENGTH {
+            return Err(PatternError::TooLong);
+        }
+        if let Some(character) = text.chars().find(outside) {
+            return Err(PatternError::Character(character));
+        }
+        Ok(Self(text.strip_prefix('/').unwrap_or(text).into()))
+    }
+
+    /// Whether the pattern covers a canonical path, which begins with a slash.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let pattern = self.0.as_bytes();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let text = path.as_bytes();
+        let (mut at, mut in_pattern) = (0, 0);
+        // Where to go on when what follows the last star does not fit: one character further.
+        let mut retry: Option<(usize, usize)> = None;
+        while at < text.len() {
+            match pattern.get(in_pattern) {
+                Some(b'*') => {
+                    retry = Some((in_pattern + 1, at));
+                    in_pattern += 1;
+                }
+                Some(b'?') => {
+                    at += character_length(path, at);
+                    in_pattern += 1;
+                }
+                Some(literal) if *literal == text[at] => {
+                    at += 1;
+                    in_pattern += 1;
+                }
+                _ => {
+                    let Some((after_star, from)) = retry else { return false };
+                    at = from + character_length(path, from);
+                    retry = Some((after_star, at));
+                    in_pattern = after_star;
+                }
+            }
+        }
+        pattern[in_pattern..].iter().all(|byte| *byte == b'*')
+    }
+}
+
+fn character_length(text: &str, at: usize) -> usize {
+    text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_as_cloudfront_documents() {
+        for (pattern, path, expected) in [
+            ("*", "/", true),
+            ("/images/*.jpg", "/images/a/b.jpg", true),
+            ("images/*.jpg", "/images/.jpg", true),
+            ("images/*.jpg", "/images/a.JPG", false),
+            ("*.gif", "/a.gif/b", false),
+            ("a??.txt", "/a12.txt", true),
+            ("a??.txt", "/a1.txt", false),
+            ("?.txt", "/é.txt", true),
+            ("*b*c", "/abcbc", true),
+            ("*b*c", "/abcb", false),
+            ("/private/*", "/private/", true),
+            ("/private/*", "/private", false),
+            ("/private*", "/private", true),
+            ("**", "/x", true),
+        ] {
+            let parsed = PathPattern::parse(pattern).expect(pattern);
+            assert_eq!(parsed.matches(path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn many_stars_take_linear_time() {
+        let pattern = PathPattern::parse(&"*a".repeat(100)).expect("pattern");
+        assert!(!pattern.matches(&format!("/{}b", "a".repeat(8000))));
+    }
+
+    #[test]
+    fn patterns_outside_cloudfronts_set_are_refused() {
+        assert_eq!(PathPattern::parse(""), Err(PatternError::Empty));
+        assert_eq!(PathPattern::parse("/a b"), Err(PatternError::Character(' ')));
+        assert_eq!(PathPattern::parse("/é"), Err(PatternError::Character('é')));
+        assert_eq!(PathPattern::parse(&"a".repeat(256)), Err(PatternError::TooLong));
+    }
+}

@@ -1,0 +1,47 @@
+//! The caching rules as pure decisions: RFC 9111 and CloudFront's TTL arithmetic.
+//!
+//! Nothing here does I/O or reads a clock; `now` is an argument.
+
+mod reuse;
+mod storable;
+mod ttl;
+
+pub use reuse::{Reuse, reuse};
+pub use storable::{NotStored, Received, storable};
+pub use ttl::{HonorPrivate, Ttl};
+
+use crate::clock::Timestamp;
+use std::time::Duration;
+
+/// When a stored response was received, how old it was then, and until when it is fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// When the response (or the 304 that renewed it) arrived.
+    pub received_at: Timestamp,
+    /// RFC 9111 §4.2.3 `corrected_initial_age`.
+    pub initial_age: Duration,
+    /// The first moment at which it is stale.
+    pub fresh_until: Timestamp,
+}
+
+impl Freshness {
+    /// RFC 9111 §4.2.3 `current_age`.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        self.initial_age + now.since(self.received_at)
+    }
+
+    /// Whether the response may be reused without asking the origin.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        // A clock set back must not make a response fresh for longer than it was granted.
+        self.received_at <= now && now < self.fresh_until
+    }
+
+    /// Whole seconds of freshness left; negative when stale (the `ttl` of RFC 9211).
+    #[must_use]
+    pub fn ttl_seconds(&self, now: Timestamp) -> i64 {
+        let left = i128::from(self.fresh_until.as_millis()) - i128::from(now.as_millis());
+        i64::try_from(left.div_euclid(1000)).unwrap_or(i64::MAX)
+    }
+}
