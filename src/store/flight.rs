@@ -1,0 +1,138 @@
+//! One request to the origin that others may wait for, and the duty to finish it.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use tokio::sync::watch;
+
+use super::{Store, memory::Stored, purge::LogPosition, response::StoredResponse};
+use crate::{clock::Timestamp, key::CacheKey};
+
+/// How a forward ended, for those who waited for it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// This response answers the requests that waited.
+    Stored(Arc<StoredResponse>),
+    /// The origin could not be asked or answered badly; the others would fare no better.
+    Failed(Failure),
+    /// Nothing that could be shared: each waiter forwards for itself.
+    Released,
+}
+
+/// A failure to get something from the origin, as the viewer is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The status to answer.
+    pub status: StatusCode,
+    /// A token for logs and metrics.
+    pub detail: &'static str,
+}
+
+/// A forward under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) born: LogPosition,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+impl Flight {
+    pub(super) fn new(born: LogPosition) -> Self {
+        Self { born, outcome: watch::Sender::new(None) }
+    }
+
+    pub(super) fn waiter(&self) -> Waiter {
+        Waiter(self.outcome.subscribe())
+    }
+}
+
+/// Waits for somebody else's forward.
+#[derive(Debug)]
+pub struct Waiter(watch::Receiver<Option<Outcome>>);
+
+impl Waiter {
+    /// The outcome; [`Outcome::Released`] when it takes longer than `patience`.
+    ///
+    /// Cancel-safe: dropping the future leaves the forward alone.
+    pub async fn outcome(mut self, patience: Duration) -> Outcome {
+        let landed = self.0.wait_for(Option::is_some);
+        match tokio::time::timeout(patience, landed).await {
+            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Outcome::Released),
+            _ => Outcome::Released,
+        }
+    }
+}
+
+/// The duty to end a forward. Consumed by ending it; when it is dropped instead, because a task
+/// was cancelled or failed, the waiters are released, so nobody is ever stranded.
+#[must_use = "dropping it releases the waiters"]
+#[derive(Debug)]
+pub struct Obligation {
+    store: Arc<Store>,
+    key: CacheKey,
+    flight: Arc<Flight>,
+}
+
+impl Obligation {
+    pub(super) const fn new(store: Arc<Store>, key: CacheKey, flight: Arc<Flight>) -> Self {
+        Self { store, key, flight }
+    }
+
+    /// Where the purge log stood when this forward started.
+    #[must_use]
+    pub fn born(&self) -> LogPosition {
+        self.flight.born
+    }
+
+    /// The key this forward is about.
+    #[must_use]
+    pub const fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
+    /// Stores `response` and answers the waiters with it. Where it is not fresh even now, they
+    /// are released instead: each must ask for itself (RFC 9111 §4).
+    pub fn fulfil(self, response: Arc<StoredResponse>, now: Timestamp) {
+        // A forward that a purge has overtaken was replaced in the table: it stores nothing.
+        if self.is_current() {
+            self.store.memory.insert(&self.key, Stored::Response(Arc::clone(&response)));
+        }
+        let shareable = response.freshness.is_fresh(now);
+        self.land(if shareable { Outcome::Stored(response) } else { Outcome::Released });
+    }
+
+    /// Answers the waiters with a failure; nothing is stored, what was stored stays.
+    pub fn fail(self, failure: Failure) {
+        self.land(Outcome::Failed(failure));
+    }
+
+    /// Releases the waiters and, until `until`, makes no request under this key wait for another.
+    pub fn release(self, until: Timestamp) {
+        if self.is_current() {
+            let pass = Stored::Pass { until, born: self.flight.born };
+            self.store.memory.insert(&self.key, pass);
+        }
+        self.land(Outcome::Released);
+    }
+
+    fn is_current(&self) -> bool {
+        let flights = self.store.flights.lock();
+        flights.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.flight))
+    }
+
+    fn land(&self, outcome: Outcome) {
+        self.store.retire(&self.key, &self.flight);
+        self.flight.outcome.send_if_modified(|landed| {
+            let first = landed.is_none();
+            if first {
+                *landed = Some(outcome);
+            }
+            first
+        });
+    }
+}
+
+impl Drop for Obligation {
+    fn drop(&mut self) {
+        self.land(Outcome::Released);
+    }
+}

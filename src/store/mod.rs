@@ -1,0 +1,256 @@
+//! The store: what was answered before, what is being fetched, and what was purged.
+//!
+//! A request looks up its key. Where somebody must ask the origin, it *claims* the key: the one
+//! whose claim comes first gets an [`Obligation`], the others a [`Waiter`]. The content arrives
+//! in slices through *runs*, which stream to every reader as the bytes come in.
+
+mod fields;
+mod flight;
+mod memory;
+mod purge;
+mod reader;
+mod response;
+mod run;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use fields::FieldBlock;
+use flight::Flight;
+pub use flight::{Failure, Obligation, Outcome, Waiter};
+pub use memory::MemoryUse;
+use memory::{Memory, Stored};
+use purge::PurgeLog;
+pub use purge::{LogPosition, Purge};
+pub use reader::Reader;
+pub use response::{Content, StoredResponse};
+use run::Run;
+pub use run::{Source, SourceError};
+
+use crate::{body::Body, clock::Timestamp, key::CacheKey};
+
+/// The store's measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes that content may take in memory: stored, arriving, and held by readers together.
+    pub memory: u64,
+    /// Length of a slice in bytes, the unit of fetching and of waiting for each other.
+    pub slice: u32,
+    /// How many slices an origin response may be ahead of its fastest reader.
+    pub read_ahead: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { memory: 1 << 30, slice: 1 << 20, read_ahead: 4 }
+    }
+}
+
+/// What the store holds for a key.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A response, fresh or stale.
+    Response(Arc<StoredResponse>),
+    /// The note that the last answer could not be stored.
+    Pass,
+    /// Nothing.
+    Nothing,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub enum Claim {
+    /// The claimant must ask the origin; it waits for the outcome like everybody else.
+    Lead(Obligation, Waiter),
+    /// Somebody else is asking.
+    Wait(Waiter),
+    /// Meanwhile there is something new.
+    Found(Found),
+}
+
+/// Stored responses, forwards under way, and the purge log.
+pub struct Store {
+    options: Options,
+    memory: Memory,
+    flights: Mutex<HashMap<CacheKey, Arc<Flight>>>,
+    purges: PurgeLog,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            memory: Memory::new(options.memory),
+            flights: Mutex::default(),
+            purges: PurgeLog::default(),
+        }
+    }
+
+    /// The store's measures.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What is stored under `key` and not purged.
+    #[must_use]
+    pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Found {
+        match self.memory.get(key) {
+            Some(Stored::Response(response)) if self.is_selectable(key, &response) => {
+                Found::Response(response)
+            }
+            Some(Stored::Pass { until, born }) if now < until && self.survives(key, born) => {
+                Found::Pass
+            }
+            Some(_) => {
+                self.memory.remove(key);
+                Found::Nothing
+            }
+            None => Found::Nothing,
+        }
+    }
+
+    /// Claims the forward of a request under `key`, after it found `seen`.
+    ///
+    /// Rechecks under the lock: a forward that ended since the lookup is found, not repeated.
+    pub fn claim(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        seen: Option<&Arc<StoredResponse>>,
+        now: Timestamp,
+    ) -> Claim {
+        let mut flights = self.flights.lock();
+        match (self.lookup(key, now), seen) {
+            (Found::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
+            (Found::Nothing, _) => {}
+            (found, _) => return Claim::Found(found),
+        }
+        let flight = Arc::new(Flight::new(self.purges.position()));
+        match flights.entry(key.clone()) {
+            Entry::Occupied(under_way) if self.survives(key, under_way.get().born) => {
+                return Claim::Wait(under_way.get().waiter());
+            }
+            // A forward that began before a purge must not answer a request that came after it.
+            Entry::Occupied(mut overtaken) => {
+                overtaken.insert(Arc::clone(&flight));
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(Arc::clone(&flight));
+            }
+        }
+        drop(flights);
+        let waiter = flight.waiter();
+        Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), flight), waiter)
+    }
+
+    /// Registers the origin response that brings `slices` of `content` and returns the work of
+    /// storing them. Readers can attach as soon as this returns.
+    pub fn fill(
+        self: &Arc<Self>,
+        content: &Arc<Content>,
+        slices: std::ops::Range<u32>,
+        body: Body,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let run = Run::new(slices);
+        content.runs.lock().push(Arc::clone(&run));
+        let (store, content) = (Arc::clone(self), Arc::clone(content));
+        async move { run.fill(&store, &content, Ok(body)).await }
+    }
+
+    /// Purges a distribution's stored responses; in force when this returns.
+    pub fn purge(&self, distribution: &str, purge: &Purge) -> LogPosition {
+        self.purges.append(distribution, purge)
+    }
+
+    /// Where the purge log stands.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.purges.position()
+    }
+
+    /// Counters of the memory tier.
+    #[must_use]
+    pub fn usage(&self) -> MemoryUse {
+        self.memory.usage()
+    }
+
+    /// The content's bytes where all of them are there as one piece.
+    #[must_use]
+    pub fn whole(content: &Content) -> Option<Bytes> {
+        content.whole.get().cloned()
+    }
+
+    fn is_selectable(&self, key: &CacheKey, response: &StoredResponse) -> bool {
+        let position = self.purges.position();
+        if response.checked() == position {
+            return true;
+        }
+        let survives = self.survives(key, response.born);
+        if survives {
+            response.checked.store(position.0, Ordering::Relaxed);
+        }
+        survives
+    }
+
+    fn survives(&self, key: &CacheKey, born: LogPosition) -> bool {
+        born == self.purges.position() || self.purges.survives(key.resource(), born)
+    }
+
+    fn slice(&self, content: &Content, index: u32) -> Option<Bytes> {
+        if content.is_single() {
+            return content.whole.get().cloned();
+        }
+        self.memory.slice(content.id, index)
+    }
+
+    fn has_slice(&self, content: &Content, index: u32) -> bool {
+        if content.is_single() {
+            return content.whole.get().is_some();
+        }
+        self.memory.has_slice(content.id, index)
+    }
+
+    fn put_slice(&self, content: &Content, index: u32, bytes: Bytes) {
+        if content.is_single() {
+            let _ = content.whole.set(bytes);
+        } else {
+            self.memory.insert_slice(content.id, index, bytes);
+        }
+    }
+
+    /// Keeps the head in use as recently as its slices, so that they are evicted before it.
+    fn touch(&self, key: &CacheKey, content: &Content) {
+        if !content.is_single() {
+            let _ = self.memory.get(key);
+        }
+    }
+
+    /// Removes what is stored under `key` if it still is of this content.
+    fn forget(&self, key: &CacheKey, content: &Content) {
+        if let Some(Stored::Response(response)) = self.memory.get(key)
+            && response.content.id == content.id
+        {
+            self.memory.remove(key);
+        }
+    }
+
+    fn retire(&self, key: &CacheKey, flight: &Arc<Flight>) {
+        let mut flights = self.flights.lock();
+        if flights.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            flights.remove(key);
+        }
+    }
+}

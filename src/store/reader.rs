@@ -1,0 +1,152 @@
+//! A reader: the bytes of one range of a stored response, from the store where they are there,
+//! from the origin where they are not.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Store,
+    response::StoredResponse,
+    run::{At, Attachment, End, Run, Source, SourceError},
+};
+use crate::{
+    body::{Body, BodyError},
+    key::CacheKey,
+};
+
+/// Reads a range of a stored response.
+///
+/// Cancel-safe: a run it started goes on without it, as far as the slice under way.
+pub struct Reader {
+    store: Arc<Store>,
+    key: CacheKey,
+    response: Arc<StoredResponse>,
+    source: Arc<dyn Source>,
+    left: Range<u64>,
+    attachment: Option<Attachment>,
+    fetched: bool,
+}
+
+impl Reader {
+    /// A reader of `bytes`, which lie within the content.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        key: CacheKey,
+        response: Arc<StoredResponse>,
+        source: Arc<dyn Source>,
+        bytes: Range<u64>,
+    ) -> Self {
+        Self { store, key, response, source, left: bytes, attachment: None, fetched: false }
+    }
+
+    /// The body of an answer. Its first bytes are waited for, so that an origin's failure is
+    /// still an answer of its own and not a transfer that breaks off.
+    ///
+    /// # Errors
+    /// When the origin fails, or the object is no longer the one described.
+    pub async fn into_body(mut self) -> Result<(Body, bool), SourceError> {
+        let length = self.left.end - self.left.start;
+        let first = self.next().await?;
+        let fetched = self.fetched;
+        if self.left.is_empty() {
+            return Ok((first.map_or_else(Body::empty, Body::full), fetched));
+        }
+        let chunks = futures_util::stream::try_unfold((first, self), |(first, mut reader)| async {
+            if let Some(bytes) = first {
+                return Ok(Some((bytes, (None, reader))));
+            }
+            let bytes = reader.next().await.map_err(|error| {
+                BodyError::Aborted(match error {
+                    SourceError::Changed => "the object changed",
+                    SourceError::Failed(failure) => failure.detail,
+                })
+            })?;
+            Ok(bytes.map(|bytes| (bytes, (None, reader))))
+        });
+        Ok((Body::stream(Some(length), chunks), fetched))
+    }
+
+    /// The next bytes; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let content = Arc::clone(&self.response.content);
+        let index = content.slice_at(self.left.start);
+        let offset = self.left.start - content.bytes_of(&(index..index + 1)).start;
+        loop {
+            if let Some(slice) = self.store.slice(&content, index) {
+                self.store.touch(&self.key, &content);
+                if let Some(attachment) = &self.attachment {
+                    attachment.move_to(index);
+                }
+                return Ok(Some(self.take(&slice.slice(usize::try_from(offset).unwrap_or(0)..))));
+            }
+            self.fetched = true;
+            let attachment = self.attached(index);
+            match attachment.wait(index, offset).await {
+                At::Bytes(bytes) => return Ok(Some(self.take(&bytes))),
+                At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
+                At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
+                At::Ended(End::Changed) => {
+                    self.store.forget(&self.key, &content);
+                    return Err(SourceError::Changed);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &Bytes) -> Bytes {
+        let left = self.left.end - self.left.start;
+        let length = (bytes.len() as u64).min(left);
+        self.left.start += length;
+        bytes.slice(..usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    /// The run that fills slice `index`: the one at hand, another, or a new one.
+    fn attached(&mut self, index: u32) -> &mut Attachment {
+        let at_hand = self.attachment.take().filter(|attachment| attachment.covers(index));
+        let attachment = match at_hand {
+            Some(attachment) => {
+                attachment.move_to(index);
+                attachment
+            }
+            None => self.join_or_start(index),
+        };
+        self.attachment.insert(attachment)
+    }
+
+    fn join_or_start(&self, index: u32) -> Attachment {
+        let content = &self.response.content;
+        let read_ahead = self.store.options.read_ahead;
+        let mut runs = content.runs.lock();
+        if let Some(attachment) = runs.iter().find_map(|run| run.attach(index, read_ahead)) {
+            return attachment;
+        }
+        let wanted = content.slices_of(&self.left).end;
+        let covered = |at: &u32| {
+            self.store.has_slice(content, *at) || runs.iter().any(|run| run.slices.start == *at)
+        };
+        let end = (index + 1..wanted).find(covered).unwrap_or(wanted);
+        let (run, attachment) = Run::with_reader(index..end);
+        runs.push(Arc::clone(&run));
+        drop(runs);
+        self.spawn(run);
+        attachment
+    }
+
+    fn spawn(&self, run: Arc<Run>) {
+        let (store, source) = (Arc::clone(&self.store), Arc::clone(&self.source));
+        let response = Arc::clone(&self.response);
+        tokio::spawn(async move {
+            let bytes = response.content.bytes_of(&run.slices);
+            let body = source.open(&response, bytes).await.map_err(|error| match error {
+                SourceError::Changed => End::Changed,
+                SourceError::Failed(failure) => End::Failed(failure),
+            });
+            run.fill(&store, &response.content, body).await;
+        });
+    }
+}

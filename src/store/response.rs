@@ -1,0 +1,195 @@
+//! A stored response: the head that answers are made from, and the content it describes.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use parking_lot::Mutex;
+
+use super::{fields::FieldBlock, purge::LogPosition, run::Run};
+use crate::{
+    policy::Freshness,
+    semantics::{conditional::Validators, entity_tag::EntityTag},
+};
+
+/// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
+#[derive(Debug)]
+pub struct StoredResponse {
+    /// Its status code; 200 where the origin answered 206.
+    pub status: StatusCode,
+    /// Its fields, without those that belong to one answer (`Content-Length`, `Content-Range`,
+    /// `Age`) or one connection.
+    pub fields: FieldBlock,
+    /// When it arrived and until when it is fresh.
+    pub freshness: Freshness,
+    /// The representation's bytes.
+    pub content: Arc<Content>,
+    /// Where the purge log stood when the request to the origin started.
+    pub(super) born: LogPosition,
+    /// Up to where the purge log is known not to touch this response.
+    pub(super) checked: AtomicU64,
+}
+
+impl StoredResponse {
+    /// A response over `content`, from a request to the origin that started at `born`.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        fields: &HeaderMap,
+        freshness: Freshness,
+        content: Arc<Content>,
+        born: LogPosition,
+    ) -> Self {
+        Self {
+            status,
+            fields: FieldBlock::pack(fields),
+            freshness,
+            content,
+            born,
+            checked: AtomicU64::new(born.0),
+        }
+    }
+
+    /// RFC 9111 §4.3.4: the same content, with the fields of a 304 in the place of the stored ones.
+    #[must_use]
+    pub fn freshened(&self, update: &HeaderMap, freshness: Freshness, born: LogPosition) -> Self {
+        let mut fields = self.fields.to_map();
+        for name in update.keys() {
+            // RFC 9111 §3.2: all but those that describe the message at hand
+            if *name == header::CONTENT_LENGTH || *name == header::CONTENT_RANGE {
+                continue;
+            }
+            fields.remove(name);
+            for value in update.get_all(name) {
+                fields.append(name, value.clone());
+            }
+        }
+        Self::new(self.status, &fields, freshness, Arc::clone(&self.content), born)
+    }
+
+    /// Gives the stored validators to `read`.
+    pub fn with_validators<T>(&self, read: impl FnOnce(&Validators<'_>) -> T) -> T {
+        let etag = self.fields.get(&header::ETAG);
+        let modified = self.fields.get(&header::LAST_MODIFIED);
+        read(&Validators::read(
+            etag.as_ref().map(http::HeaderValue::as_bytes),
+            modified.as_ref().map(http::HeaderValue::as_bytes),
+        ))
+    }
+
+    /// Whether slices of different origin responses can be told to be of one version.
+    #[must_use]
+    pub fn is_sliceable(fields: &HeaderMap) -> bool {
+        let etag = fields.get(header::ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
+        etag.is_some_and(|tag| tag.is_strong()) || fields.contains_key(header::LAST_MODIFIED)
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let in_head = if self.content.is_single() { self.content.length } else { 0 };
+        self.fields.len() + usize::try_from(in_head).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn checked(&self) -> LogPosition {
+        LogPosition(self.checked.load(Ordering::Relaxed))
+    }
+}
+
+/// Tells contents apart; never used twice in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ContentId(pub(super) u64);
+
+impl ContentId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The bytes of one version of one representation, cut into slices.
+///
+/// Slices belong to a content, not to a key: bytes of two versions can never be joined.
+#[derive(Debug)]
+pub struct Content {
+    pub(super) id: ContentId,
+    /// Length of the whole, in bytes.
+    pub length: u64,
+    slice: u32,
+    /// The only slice of a small content lives here, so that one lookup serves it.
+    pub(super) whole: OnceLock<Bytes>,
+    /// Origin responses that are filling slices right now.
+    pub(super) runs: Mutex<Vec<Arc<Run>>>,
+}
+
+impl Content {
+    /// A content of `length` bytes, none of which is there yet.
+    #[must_use]
+    pub fn new(length: u64, slice: u32) -> Self {
+        Self {
+            id: ContentId::next(),
+            length,
+            slice,
+            whole: OnceLock::new(),
+            runs: Mutex::default(),
+        }
+    }
+
+    /// A content that is there as a whole.
+    #[must_use]
+    pub fn complete(bytes: Bytes) -> Self {
+        let content = Self::new(bytes.len() as u64, u32::MAX);
+        let _ = content.whole.set(bytes);
+        content
+    }
+
+    /// Whether one slice holds all of it.
+    #[must_use]
+    pub const fn is_single(&self) -> bool {
+        self.length <= self.slice as u64
+    }
+
+    /// The slice that holds the byte at `position`.
+    #[must_use]
+    pub fn slice_at(&self, position: u64) -> u32 {
+        u32::try_from(position / u64::from(self.slice)).unwrap_or(u32::MAX)
+    }
+
+    /// The slices that hold `bytes`.
+    #[must_use]
+    pub fn slices_of(&self, bytes: &Range<u64>) -> Range<u32> {
+        match bytes.end.checked_sub(1) {
+            Some(last) if !bytes.is_empty() => self.slice_at(bytes.start)..self.slice_at(last) + 1,
+            _ => 0..0,
+        }
+    }
+
+    /// The bytes that `slices` hold.
+    #[must_use]
+    pub fn bytes_of(&self, slices: &Range<u32>) -> Range<u64> {
+        let at = |index: u32| (u64::from(index) * u64::from(self.slice)).min(self.length);
+        at(slices.start)..at(slices.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_cover_the_content_without_gap_or_overlap() {
+        let content = Content::new(2500, 1000);
+        assert_eq!(content.slices_of(&(0..2500)), 0..3);
+        assert_eq!(content.slices_of(&(999..1001)), 0..2);
+        assert_eq!(content.slices_of(&(1000..2000)), 1..2);
+        assert_eq!(content.slices_of(&(0..0)), 0..0);
+        assert_eq!(content.bytes_of(&(2..3)), 2000..2500);
+        assert_eq!(content.bytes_of(&(0..3)), 0..2500);
+        assert!(!content.is_single());
+        assert!(Content::new(1000, 1000).is_single());
+    }
+}

@@ -1,0 +1,318 @@
+//! A run: one origin response that fills consecutive slices of a content.
+//!
+//! Readers attach to a run and stream its bytes as they arrive. The slice under way is always
+//! completed, whoever leaves; a later slice is begun only when some reader is near it.
+
+use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    Failure, Store,
+    response::{Content, StoredResponse},
+};
+use crate::body::Body;
+
+/// How long a new run waits for its first reader.
+const FIRST_READER: Duration = Duration::from_secs(1);
+
+/// How long a run keeps its origin connection while its readers are far behind.
+const SLOW_READERS: Duration = Duration::from_secs(30);
+
+/// How long a run waits for room in memory.
+const ROOM: Duration = Duration::from_secs(10);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All of it was filled, or nobody wanted the rest.
+    Done,
+    /// The object changed: what is stored of it is of an old version.
+    Changed,
+    /// The origin failed.
+    Failed(Failure),
+}
+
+/// Why a [`Source`] cannot deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceError {
+    /// The object is no longer the one that the stored response describes.
+    Changed,
+    /// The origin failed.
+    Failed(Failure),
+}
+
+/// Where missing slices come from.
+pub trait Source: Send + Sync {
+    /// Asks the origin for `bytes` of exactly the version that `response` describes. The body
+    /// delivers these bytes and no others.
+    fn open<'a>(
+        &'a self,
+        response: &'a StoredResponse,
+        bytes: Range<u64>,
+    ) -> futures_util::future::BoxFuture<'a, Result<Body, SourceError>>;
+}
+
+/// One origin response on its way into the store.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// First slice to be filled, and the one after the last.
+    pub(super) slices: Range<u32>,
+    state: Mutex<State>,
+    /// Told of every change that readers wait for.
+    progress: watch::Sender<()>,
+    /// Told when a reader moves or leaves.
+    demand: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The slice being filled.
+    cursor: u32,
+    /// What has arrived of it, each chunk with its offset.
+    chunks: Vec<(u64, Bytes)>,
+    arrived: u64,
+    /// The slice completed last, for readers a step behind when it is evicted at once.
+    previous: Option<Bytes>,
+    /// Slice at which each attached reader is.
+    readers: HashMap<u64, u32>,
+    next_reader: u64,
+    end: Option<End>,
+}
+
+impl State {
+    fn admit(&mut self, index: u32) -> u64 {
+        let reader = self.next_reader;
+        self.next_reader += 1;
+        self.readers.insert(reader, index);
+        reader
+    }
+}
+
+/// What a reader finds at its position.
+pub(super) enum At {
+    /// These bytes, from the position on.
+    Bytes(Bytes),
+    /// Not there yet.
+    NotYet,
+    /// The run has passed the slice; it is in the store, or was.
+    Passed,
+    /// The run ended before.
+    Ended(End),
+}
+
+impl Run {
+    pub(super) fn new(slices: Range<u32>) -> Arc<Self> {
+        let state = State { cursor: slices.start, ..State::default() };
+        Arc::new(Self {
+            slices,
+            state: Mutex::new(state),
+            progress: watch::Sender::new(()),
+            demand: Notify::new(),
+        })
+    }
+
+    /// A new run with a reader at its first slice.
+    pub(super) fn with_reader(slices: Range<u32>) -> (Arc<Self>, Attachment) {
+        let run = Self::new(slices);
+        let reader = run.state.lock().admit(run.slices.start);
+        let attachment = run.attachment(reader);
+        (run, attachment)
+    }
+
+    /// Attaches a reader at slice `index`, if this run will come to it soon.
+    pub(super) fn attach(self: &Arc<Self>, index: u32, read_ahead: u32) -> Option<Attachment> {
+        let mut state = self.state.lock();
+        // The first request for a content may be answered with more than was asked for; then
+        // its reader waits further ahead. Any other is better served by a run of its own.
+        let near = state.cursor.saturating_add(read_ahead).max(self.slices.start + read_ahead);
+        let comes = state.end.is_none() && state.cursor <= index && index < self.slices.end;
+        if !comes || (index > near && state.next_reader > 0) {
+            return None;
+        }
+        let reader = state.admit(index);
+        drop(state);
+        self.demand.notify_one();
+        Some(self.attachment(reader))
+    }
+
+    fn attachment(self: &Arc<Self>, reader: u64) -> Attachment {
+        Attachment { run: Arc::clone(self), reader, progress: self.progress.subscribe() }
+    }
+
+    fn look(&self, index: u32, offset: u64) -> At {
+        let state = self.state.lock();
+        if state.cursor == index {
+            if offset < state.arrived {
+                return At::Bytes(chunk_at(&state.chunks, offset));
+            }
+        } else if state.cursor > index {
+            let previous = state.previous.as_ref().filter(|_| state.cursor == index + 1);
+            return previous.map_or(At::Passed, |bytes| At::Bytes(bytes.slice(to_usize(offset)..)));
+        }
+        state.end.map_or(At::NotYet, At::Ended)
+    }
+
+    /// Fills the slices from `body`, then leaves the content's list of runs.
+    pub(super) async fn fill(&self, store: &Store, content: &Content, body: Result<Body, End>) {
+        let end = match body {
+            Ok(body) => self.fill_slices(store, content, body).await.unwrap_or_else(|end| end),
+            Err(end) => end,
+        };
+        content.runs.lock().retain(|run| !std::ptr::eq(Arc::as_ptr(run), self));
+        self.state.lock().end = Some(end);
+        self.progress.send_replace(());
+    }
+
+    async fn fill_slices(
+        &self,
+        store: &Store,
+        content: &Content,
+        mut body: Body,
+    ) -> Result<End, End> {
+        for index in self.slices.clone() {
+            if index > self.slices.start && !self.wanted(index, store.options.read_ahead).await {
+                return Ok(End::Done);
+            }
+            let bytes = content.bytes_of(&(index..index + 1));
+            let length = bytes.end - bytes.start;
+            let Some(charge) = store.memory.reserve(length, ROOM).await else {
+                return Err(failed(http::StatusCode::SERVICE_UNAVAILABLE, "memory-full"));
+            };
+            self.receive(&mut body, length).await?;
+            let slice = charge.hold(self.join(length));
+            store.put_slice(content, index, slice.clone());
+            self.advance(slice);
+        }
+        Ok(End::Done)
+    }
+
+    /// Reads one slice from the origin, chunk by chunk.
+    async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
+        let mut missing = length;
+        while missing > 0 {
+            let cut = || failed(http::StatusCode::BAD_GATEWAY, "origin-read");
+            let frame = body.frame().await.ok_or_else(cut)?;
+            let mut data = frame.map_err(|_| cut())?.into_data().unwrap_or_default();
+            // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
+            if data.len() as u64 > missing {
+                let rest = data.split_off(to_usize(missing));
+                body.unread(rest);
+            }
+            missing -= data.len() as u64;
+            let mut state = self.state.lock();
+            let offset = state.arrived;
+            state.arrived += data.len() as u64;
+            if !data.is_empty() {
+                state.chunks.push((offset, data));
+            }
+            drop(state);
+            self.progress.send_replace(());
+        }
+        Ok(())
+    }
+
+    /// The chunks of the slice under way in one piece.
+    fn join(&self, length: u64) -> Box<[u8]> {
+        let chunks: Vec<Bytes> =
+            self.state.lock().chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
+        let mut joined = Vec::with_capacity(to_usize(length));
+        for chunk in &chunks {
+            joined.extend_from_slice(chunk);
+        }
+        joined.into_boxed_slice()
+    }
+
+    fn advance(&self, completed: Bytes) {
+        let mut state = self.state.lock();
+        state.cursor += 1;
+        state.chunks.clear();
+        state.arrived = 0;
+        state.previous = Some(completed);
+        drop(state);
+        self.progress.send_replace(());
+    }
+
+    /// Waits until some reader is at most `read_ahead` slices behind `index`; false when all
+    /// have left, or stay too far behind for too long.
+    async fn wanted(&self, index: u32, read_ahead: u32) -> bool {
+        let wait = async {
+            loop {
+                let moved = self.demand.notified();
+                {
+                    let state = self.state.lock();
+                    if state.readers.values().any(|&at| at.saturating_add(read_ahead) >= index) {
+                        return true;
+                    }
+                    if state.readers.is_empty() && state.next_reader > 0 {
+                        return false;
+                    }
+                }
+                moved.await;
+            }
+        };
+        let patience = if self.state.lock().next_reader == 0 { FIRST_READER } else { SLOW_READERS };
+        tokio::time::timeout(patience, wait).await.unwrap_or(false)
+    }
+}
+
+const fn failed(status: http::StatusCode, detail: &'static str) -> End {
+    End::Failed(Failure { status, detail })
+}
+
+fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
+    let place = chunks.partition_point(|(start, _)| *start <= offset).saturating_sub(1);
+    chunks
+        .get(place)
+        .map(|(start, chunk)| chunk.slice(to_usize(offset - start)..))
+        .unwrap_or_default()
+}
+
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// A reader's place at a run; leaving is dropping it.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    run: Arc<Run>,
+    reader: u64,
+    progress: watch::Receiver<()>,
+}
+
+impl Attachment {
+    /// Whether the run fills slice `index`.
+    pub(super) fn covers(&self, index: u32) -> bool {
+        self.run.slices.contains(&index)
+    }
+
+    /// Tells the run that the reader has come to slice `index`.
+    pub(super) fn move_to(&self, index: u32) {
+        self.run.state.lock().readers.insert(self.reader, index);
+        self.run.demand.notify_one();
+    }
+
+    /// Waits for bytes of slice `index` at `offset`; never answers [`At::NotYet`].
+    pub(super) async fn wait(&mut self, index: u32, offset: u64) -> At {
+        loop {
+            self.progress.borrow_and_update();
+            match self.run.look(index, offset) {
+                At::NotYet => {}
+                found => return found,
+            }
+            if self.progress.changed().await.is_err() {
+                return At::Ended(End::Done);
+            }
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.run.state.lock().readers.remove(&self.reader);
+        self.run.demand.notify_one();
+    }
+}
