@@ -1,0 +1,197 @@
+//! An origin's answer: its body under a timeout, its fields filtered, its errors read.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header, response::Parts};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{
+    error::{Error, S3Class, S3Error},
+    pool::Lease,
+};
+use crate::{
+    body::{Body, BodyError},
+    clock::Timestamp,
+    semantics::fields::{S3_RESPONSE_FIELDS, remove_hop_by_hop},
+};
+
+/// As much of an error's body is read.
+const MAX_ERROR_BODY: usize = 64 << 10;
+
+/// What an origin answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: StatusCode,
+    /// Fields that may be stored and shown to viewers.
+    pub fields: HeaderMap,
+    /// `Content-Range`, which belongs to this answer alone.
+    pub content_range: Option<Bytes>,
+    /// Length that a HEAD's answer announces; a GET's stands in its body.
+    pub announced_length: Option<u64>,
+    /// The content; empty where S3 sent an error, whose text stays inside.
+    pub body: Body,
+    /// When the request was sent.
+    pub requested_at: Timestamp,
+    /// When the head arrived.
+    pub received_at: Timestamp,
+}
+
+/// When an exchange with an origin began, and when its head arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) requested_at: Timestamp,
+    pub(super) received_at: Timestamp,
+}
+
+impl Answer {
+    pub(super) fn new(parts: &Parts, fields: HeaderMap, body: Body, times: Times) -> Self {
+        let length = parts.headers.get(header::CONTENT_LENGTH);
+        Self {
+            status: parts.status,
+            fields,
+            content_range: parts
+                .headers
+                .get(header::CONTENT_RANGE)
+                .map(|value| Bytes::copy_from_slice(value.as_bytes())),
+            announced_length: length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
+            body,
+            requested_at: times.requested_at,
+            received_at: times.received_at,
+        }
+    }
+}
+
+/// The fields of a plain origin: all but hop-by-hop ones and those of this message alone.
+pub(super) fn plain_fields(mut fields: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut fields);
+    for name in [header::CONTENT_LENGTH, header::CONTENT_RANGE, header::VIA, header::ACCEPT_RANGES]
+    {
+        fields.remove(name);
+    }
+    fields
+}
+
+/// The fields of an S3 object: an allow-list, so that nothing about bucket, keys or requests
+/// reaches a viewer.
+pub(super) fn s3_fields(fields: &HeaderMap) -> HeaderMap {
+    let mut allowed = HeaderMap::with_capacity(S3_RESPONSE_FIELDS.len());
+    for name in &S3_RESPONSE_FIELDS {
+        for value in fields.get_all(name) {
+            allowed.append(name.clone(), value.clone());
+        }
+    }
+    drop_aws_chunked(&mut allowed);
+    allowed
+}
+
+/// Some uploaders store the transfer coding `aws-chunked` as if it were a content coding.
+fn drop_aws_chunked(fields: &mut HeaderMap) {
+    let Some(value) = fields.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok())
+    else {
+        return;
+    };
+    let rest: Vec<&str> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"))
+        .collect();
+    match http::HeaderValue::try_from(rest.join(", ")) {
+        Ok(value) if !value.is_empty() => fields.insert(header::CONTENT_ENCODING, value),
+        _ => fields.remove(header::CONTENT_ENCODING),
+    };
+}
+
+/// The body as it arrives. Each part must come within `timeout`; a connection whose answer was
+/// read to the end goes back to its pool.
+pub(super) fn timed_body(incoming: Incoming, lease: Lease, timeout: Duration) -> Body {
+    let length = http_body::Body::size_hint(&incoming).exact();
+    if length == Some(0) {
+        lease.give_back();
+        return Body::empty();
+    }
+    let state = Some((incoming, lease, length));
+    let chunks = futures_util::stream::try_unfold(state, move |state| async move {
+        let Some((mut incoming, lease, mut left)) = state else { return Ok(None) };
+        let data = match next_data(&mut incoming, timeout).await? {
+            Some(data) => data,
+            None => {
+                lease.give_back();
+                return Ok(None);
+            }
+        };
+        left = left.map(|left| left.saturating_sub(data.len() as u64));
+        if left == Some(0) {
+            lease.give_back();
+            return Ok(Some((data, None)));
+        }
+        Ok(Some((data, Some((incoming, lease, left)))))
+    });
+    Body::stream(length, chunks)
+}
+
+async fn next_data(incoming: &mut Incoming, timeout: Duration) -> Result<Option<Bytes>, BodyError> {
+    loop {
+        let frame = tokio::time::timeout(timeout, incoming.frame())
+            .await
+            .map_err(|_| BodyError::Aborted("the origin stopped sending"))?;
+        match frame {
+            None => return Ok(None),
+            Some(frame) => {
+                if let Ok(data) = frame?.into_data()
+                    && !data.is_empty()
+                {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Reads S3's error document and tells whether it is an answer about the object.
+pub(super) async fn read_s3_error(parts: &Parts, body: Body) -> Result<S3Class, Error> {
+    let limited = http_body_util::Limited::new(body, MAX_ERROR_BODY);
+    // An unreadable document is an error without a code.
+    let xml = limited.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let error = S3Error::parse(&xml);
+    let class = S3Class::of(parts.status, &error.code);
+    if class.is_about_the_object() {
+        return Ok(class);
+    }
+    let told = parts.headers.get("x-amz-bucket-region").and_then(|v| v.to_str().ok());
+    Err(Error::S3 {
+        class,
+        status: parts.status,
+        code: if error.code.is_empty() { "without a code".into() } else { error.code },
+        region: told.map(str::to_owned).or(error.region),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_s3_leaks() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("x-amz-request-id", "1"),
+            ("x-amz-id-2", "2"),
+            ("x-amz-meta-uploader", "alice"),
+            ("server", "AmazonS3"),
+            ("content-type", "image/png"),
+            ("content-encoding", "aws-chunked, gzip"),
+            ("etag", "\"a\""),
+        ] {
+            fields.append(name, value.parse().expect("value"));
+        }
+        let mut shown: Vec<_> = s3_fields(&fields)
+            .iter()
+            .map(|(n, v)| format!("{n}: {}", v.to_str().expect("text")))
+            .collect();
+        shown.sort();
+        assert_eq!(shown, ["content-encoding: gzip", "content-type: image/png", "etag: \"a\""]);
+    }
+}

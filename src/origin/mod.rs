@@ -1,0 +1,324 @@
+//! Origins: S3 buckets, asked with signed requests, and plain HTTP servers.
+//!
+//! An origin request is built, never copied: from method, canonical path, the policy's projection
+//! and the fields given here. Nothing else of what a viewer sent can reach an origin.
+
+mod address;
+mod answer;
+mod connect;
+mod credentials;
+mod error;
+mod pool;
+mod progress;
+mod retry;
+mod sign;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use address::{Address, AddressError};
+pub use answer::Answer;
+use answer::{Times, plain_fields, read_s3_error, s3_fields, timed_body};
+use connect::Connector;
+pub use connect::TrustError;
+pub use credentials::{Credentials, Installed};
+pub use error::{Error, ErrorClass, S3Class};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+use pool::{Pool, Want};
+use progress::Progress;
+pub use sign::{SignError, sign_for_s3};
+
+use crate::{
+    body::Body,
+    clock::{Clock, Stopwatch},
+    key::{CanonicalPath, Projection},
+    metrics::OriginMetrics,
+};
+
+/// The `User-Agent` of origin requests.
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("forebay/", env!("CARGO_PKG_VERSION")));
+
+/// What an origin is and how it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Name within its distribution.
+    pub id: String,
+    /// Where it is.
+    pub address: Address,
+    /// Put before every path: begins with a slash, ends without one; or empty.
+    pub origin_path: String,
+    /// How it is asked.
+    pub protocol: Protocol,
+    /// Longest time for one attempt to connect.
+    pub connect_timeout: Duration,
+    /// Attempts to connect.
+    pub connect_attempts: u32,
+    /// Longest time until the head of an answer, and between two parts of its body.
+    pub response_timeout: Duration,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Certificates to trust instead of this machine's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How an origin is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// S3 with SigV4 signatures; GET and HEAD only.
+    S3 {
+        /// The region that signatures name.
+        region: String,
+        /// `x-amz-expected-bucket-owner`: the account that must own the bucket.
+        expected_bucket_owner: Option<String>,
+        /// `x-amz-request-payer: requester`: pay for reading from somebody else's bucket.
+        request_payer: bool,
+    },
+    /// HTTP as it is.
+    Plain,
+}
+
+/// A request as the edge describes it.
+#[derive(Debug)]
+pub struct OriginRequest<'a> {
+    /// Method.
+    pub method: Method,
+    /// The canonical path, as in the key.
+    pub path: &'a CanonicalPath<'a>,
+    /// What the policy takes from the viewer's request.
+    pub projection: &'a Projection<'a>,
+    /// Range and conditions, and what describes a body.
+    pub fields: HeaderMap,
+}
+
+/// An origin with its connections.
+pub struct Origin {
+    options: Options,
+    pool: Arc<Pool>,
+    credentials: Arc<Credentials>,
+    budget: retry::Budget,
+    clock: Clock,
+    metrics: OriginMetrics,
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Origin {
+    /// Prepares an origin; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the certificates to trust cannot be loaded.
+    pub fn new(
+        options: Options,
+        credentials: Arc<Credentials>,
+        clock: Clock,
+        metrics: OriginMetrics,
+    ) -> Result<Self, TrustError> {
+        let connector = Connector::new(
+            options.address.clone(),
+            options.ca_file.as_deref(),
+            options.connect_timeout,
+            options.connect_attempts,
+        )?;
+        let pool = Pool::new(connector, options.max_connections);
+        Ok(Self { options, pool, credentials, budget: retry::Budget::new(), clock, metrics })
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whether it is an S3 bucket.
+    #[must_use]
+    pub const fn is_s3(&self) -> bool {
+        matches!(self.options.protocol, Protocol::S3 { .. })
+    }
+
+    /// Asks the origin. Safe methods are tried again on a new connection, within bounds.
+    ///
+    /// # Errors
+    /// When there is no answer, or one of S3 that is not about the object. An S3 answer about
+    /// the object (404, 403, 412, 416) is an [`Answer`] with an empty body.
+    pub async fn send(
+        &self,
+        request: OriginRequest<'_>,
+        mut body: Option<Body>,
+    ) -> Result<Answer, Error> {
+        let safe = request.method.is_safe() && body.is_none();
+        self.budget.pay_in();
+        // A kept-alive connection may be closed under a request; only a safe one can be repeated.
+        let mut want = if safe { Want::Any } else { Want::New };
+        let mut attempt = 1;
+        loop {
+            let generation = self.credentials.current().map(|keys| keys.generation);
+            let error = match self.send_once(&request, body.take(), want).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            self.metrics.error(error.error.class().token());
+            let retry = safe
+                && attempt < retry::MAX_ATTEMPTS
+                && (error.on_reused
+                    || self.newer_credentials(&error.error, generation)
+                    || (error.error.may_pass() && self.budget.withdraw()));
+            if !retry {
+                return Err(error.error);
+            }
+            if !error.on_reused {
+                tokio::time::sleep(retry::pause(attempt)).await;
+            }
+            want = Want::New;
+            attempt += 1;
+        }
+    }
+
+    /// A refusal of credentials wakes their renewal; it is worth a second try only when newer
+    /// ones are installed already.
+    fn newer_credentials(&self, error: &Error, used: Option<u64>) -> bool {
+        if error.class() != ErrorClass::Configuration {
+            return false;
+        }
+        self.credentials.wake();
+        self.credentials.current().map(|keys| keys.generation) > used
+    }
+
+    async fn send_once(
+        &self,
+        request: &OriginRequest<'_>,
+        body: Option<Body>,
+        want: Want,
+    ) -> Result<Answer, Failed> {
+        let mut message = self.message(request, body).map_err(Failed::before_sending)?;
+        let requested_at = self.clock.now();
+        let watch = Stopwatch::start();
+        let mut lease = self.pool.checkout(want).await.map_err(Failed::before_sending)?;
+        let on_reused = lease.reused;
+        let progress = Progress::of(&mut message);
+        let sent = lease.send(message);
+        let response = progress.watch(sent, self.options.response_timeout).await;
+        let response = response.map_err(|error| Failed { error, on_reused })?;
+        self.metrics.answered(watch.elapsed());
+        let times = Times { requested_at, received_at: self.clock.now() };
+        let (parts, incoming) = response.into_parts();
+        let body = timed_body(incoming, lease, self.options.response_timeout);
+        self.read(request, parts, body, times).await.map_err(Failed::before_sending)
+    }
+
+    async fn read(
+        &self,
+        request: &OriginRequest<'_>,
+        parts: http::response::Parts,
+        body: Body,
+        times: Times,
+    ) -> Result<Answer, Error> {
+        if !self.is_s3() {
+            let fields = plain_fields(parts.headers.clone());
+            return Ok(Answer::new(&parts, fields, body, times));
+        }
+        let fields = s3_fields(&parts.headers);
+        if parts.status.is_success() || parts.status == http::StatusCode::NOT_MODIFIED {
+            return Ok(Answer::new(&parts, fields, body, times));
+        }
+        if request.method == Method::HEAD {
+            // The answer to a HEAD has no document to tell why; a GET of one byte has.
+            let again = OriginRequest {
+                method: Method::GET,
+                path: request.path,
+                projection: request.projection,
+                fields: one_byte(),
+            };
+            let answer = Box::pin(self.send(again, None)).await?;
+            let status = if answer.status.is_success() { parts.status } else { answer.status };
+            return Ok(Answer { status, body: Body::empty(), announced_length: None, ..answer });
+        }
+        read_s3_error(&parts, body).await?;
+        Ok(Answer::new(&parts, HeaderMap::new(), Body::empty(), times))
+    }
+
+    fn message(
+        &self,
+        request: &OriginRequest<'_>,
+        body: Option<Body>,
+    ) -> Result<Request<Body>, Error> {
+        let target = self.target(request);
+        let mut fields = request.fields.clone();
+        let host = HeaderValue::from_str(&self.options.address.authority);
+        fields.insert(header::HOST, host.map_err(http::Error::from)?);
+        fields.insert(header::USER_AGENT, USER_AGENT);
+        match &self.options.protocol {
+            Protocol::Plain => add_projection(&mut fields, request.projection),
+            Protocol::S3 { region, expected_bucket_owner, request_payer } => {
+                if let Some(owner) = expected_bucket_owner {
+                    let owner = HeaderValue::from_str(owner).map_err(http::Error::from)?;
+                    fields.insert("x-amz-expected-bucket-owner", owner);
+                }
+                if *request_payer {
+                    fields.insert("x-amz-request-payer", HeaderValue::from_static("requester"));
+                }
+                let keys = self.credentials.current().ok_or(Error::NoCredentials)?;
+                let scheme = if self.options.address.tls { "https" } else { "http" };
+                let url = format!("{scheme}://{}{target}", self.options.address.authority);
+                let now = self.clock.now().into();
+                let method = request.method.as_str();
+                sign_for_s3(&keys.identity, region, now, method, &url, &mut fields)?;
+            }
+        }
+        let mut message = Request::new(body.unwrap_or_else(Body::empty));
+        *message.method_mut() = request.method.clone();
+        *message.uri_mut() = target.parse().map_err(http::Error::from)?;
+        *message.headers_mut() = fields;
+        Ok(message)
+    }
+
+    /// Path and query in the spelling that is both sent and signed.
+    fn target(&self, request: &OriginRequest<'_>) -> String {
+        let mut target = self.options.address.base_path.clone();
+        target.push_str(&self.options.origin_path);
+        request.path.encode_into(&mut target);
+        if let (Protocol::Plain, Some(query)) = (&self.options.protocol, &request.projection.query)
+        {
+            // S3 gets no query: all of its subresources (?acl, ?uploads, …) hang on one.
+            target.push('?');
+            target.push_str(query);
+        }
+        target
+    }
+}
+
+/// A failed attempt, and whether it failed on a connection that had served before.
+struct Failed {
+    error: Error,
+    on_reused: bool,
+}
+
+impl Failed {
+    const fn before_sending(error: Error) -> Self {
+        Self { error, on_reused: false }
+    }
+}
+
+fn one_byte() -> HeaderMap {
+    let range = HeaderValue::from_static("bytes=0-0");
+    HeaderMap::from_iter([(header::RANGE, range)])
+}
+
+/// What a plain origin may see of the viewer's request: what the cache key holds as well.
+fn add_projection(fields: &mut HeaderMap, projection: &Projection<'_>) {
+    for (name, value) in &projection.headers {
+        if *name == header::HOST {
+            fields.insert(name, value.clone());
+        } else {
+            fields.append(name, value.clone());
+        }
+    }
+    if let Some(cookies) = &projection.cookies
+        && let Ok(value) = HeaderValue::from_str(cookies)
+    {
+        fields.insert(header::COOKIE, value);
+    }
+}

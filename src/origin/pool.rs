@@ -1,0 +1,151 @@
+//! Kept-alive connections to one origin, bounded in number, with a bounded queue before them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::client::conn::http1::SendRequest;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{connect::Connector, error::Error};
+use crate::{body::Body, clock::Stopwatch};
+
+/// An unused connection is closed after this long; S3 closes its side soon after.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Requests that may wait for each connection there may be.
+const QUEUE_PER_CONNECTION: usize = 16;
+
+/// How long a request waits for a connection to become free.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a connection may take to become ready after its last answer was read.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// The connections of one origin.
+pub(super) struct Pool {
+    connector: Connector,
+    idle: Mutex<Vec<(SendRequest<Body>, Stopwatch)>>,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    max_waiting: usize,
+}
+
+/// Whether a kept-alive connection will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Any connection.
+    Any,
+    /// One on which nothing was sent yet.
+    New,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, max_connections: usize) -> Arc<Self> {
+        Arc::new(Self {
+            connector,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(max_connections)),
+            waiting: AtomicUsize::new(0),
+            max_waiting: max_connections.saturating_mul(QUEUE_PER_CONNECTION),
+        })
+    }
+
+    /// A connection to send one request on.
+    pub(super) async fn checkout(self: &Arc<Self>, want: Want) -> Result<Lease, Error> {
+        let permit = self.permit().await?;
+        let kept = if want == Want::Any { self.take_idle() } else { None };
+        let (sender, reused) = match kept {
+            Some(sender) => (sender, true),
+            None => (self.connector.connect().await?, false),
+        };
+        Ok(Lease { sender: Some(sender), reused, pool: Arc::clone(self), permit: Some(permit) })
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _place = Place::take(&self.waiting, self.max_waiting).ok_or(Error::Busy)?;
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        match tokio::time::timeout(QUEUE_PATIENCE, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Error::Busy),
+        }
+    }
+
+    /// The connection used last, so that spare ones grow old and close.
+    fn take_idle(&self) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.lock();
+        while let Some((sender, since)) = idle.pop() {
+            if sender.is_ready() && since.elapsed() < IDLE {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    fn put_idle(&self, sender: SendRequest<Body>) {
+        let mut idle = self.idle.lock();
+        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+        idle.push((sender, Stopwatch::start()));
+    }
+}
+
+/// A place in the queue.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let room = |taken| (taken < max).then_some(taken + 1);
+        waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).ok()?;
+        Some(Self(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The right to use one connection for one exchange. Dropping it closes the connection;
+/// [`Lease::give_back`] keeps it for others.
+pub(super) struct Lease {
+    sender: Option<SendRequest<Body>>,
+    pub(super) reused: bool,
+    pool: Arc<Pool>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    pub(super) async fn send(
+        &mut self,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<hyper::body::Incoming>, Error> {
+        match &mut self.sender {
+            Some(sender) => Ok(sender.send_request(request).await?),
+            None => Err(Error::Busy),
+        }
+    }
+
+    /// To be called when the whole answer was read.
+    pub(super) fn give_back(mut self) {
+        let Some(mut sender) = self.sender.take() else { return };
+        if sender.is_ready() {
+            return self.pool.put_idle(sender);
+        }
+        let (pool, permit) = (Arc::clone(&self.pool), self.permit.take());
+        tokio::spawn(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
+                pool.put_idle(sender);
+            }
+            drop(permit);
+        });
+    }
+}

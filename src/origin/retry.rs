@@ -1,0 +1,61 @@
+//! Retries: few, spread in time, and never more than a share of all requests.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+/// Attempts at one request, the first among them.
+pub(super) const MAX_ATTEMPTS: u32 = 3;
+
+/// Retries that may be saved up, in tenths.
+const MAX_SAVED: u32 = 100 * TENTHS;
+
+const TENTHS: u32 = 10;
+
+/// A budget of retries: each request pays in a tenth of one, so that an origin in trouble gets
+/// at most ten percent more requests than it would without retries.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicU32);
+
+impl Budget {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU32::new(MAX_SAVED))
+    }
+
+    pub(super) fn pay_in(&self) {
+        let more = |saved: u32| (saved < MAX_SAVED).then_some(saved + 1);
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    pub(super) fn withdraw(&self) -> bool {
+        let less = |saved: u32| saved.checked_sub(TENTHS);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+/// The wait before attempt `attempt + 1`: exponential, with full jitter.
+pub(super) fn pause(attempt: u32) -> Duration {
+    let longest = 100_u64 << attempt.min(5);
+    Duration::from_millis(fastrand::u64(0..=longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_allows_one_retry_in_ten_requests() {
+        let budget = Budget::new();
+        while budget.withdraw() {}
+        for _ in 0..100 {
+            budget.pay_in();
+        }
+        assert_eq!((0..100).filter(|_| budget.withdraw()).count(), 10);
+    }
+
+    #[test]
+    fn pauses_are_bounded() {
+        assert!((0..100).all(|attempt| pause(attempt) <= Duration::from_millis(3200)));
+    }
+}
