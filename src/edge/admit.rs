@@ -1,0 +1,180 @@
+//! Admission: from bytes that anybody may send to a request that makes sense.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header, request::Parts, uri::Authority};
+use http_body::Body as _;
+
+use super::{Refusal, Rules, rules::Distribution};
+use crate::{
+    behavior::Behavior,
+    body::Body,
+    key::{CacheKey, CanonicalPath, Projection},
+    origin::Origin,
+};
+
+/// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
+const MAX_TARGET: usize = 8192;
+
+/// Longest S3 key in bytes (Amazon S3 User Guide, "Naming Amazon S3 objects").
+const MAX_S3_KEY: usize = 1024;
+
+/// An admitted request: everything the edge may act upon.
+pub(super) struct Ask<'a> {
+    pub(super) distribution: &'a Arc<Distribution>,
+    pub(super) behavior: &'a Arc<Behavior>,
+    pub(super) method: &'a Method,
+    pub(super) path: CanonicalPath<'a>,
+    pub(super) projection: Projection<'a>,
+    /// The viewer's fields: conditions and ranges are read from here, nothing is copied.
+    pub(super) fields: &'a HeaderMap,
+}
+
+impl Ask<'_> {
+    pub(super) fn key(&self) -> CacheKey {
+        CacheKey::new(&self.distribution.id, &self.path, &self.projection)
+    }
+
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.distribution.origins[self.behavior.origin]
+    }
+
+    /// Whether the cache has any part in answering.
+    pub(super) fn is_cacheable(&self) -> bool {
+        matches!(*self.method, Method::GET | Method::HEAD)
+            && !self.behavior.cache_policy.ttl.is_disabled()
+    }
+}
+
+/// Admits a request or says why not; the distribution is told in either case, if there is one.
+pub(super) fn admit<'a>(
+    rules: &'a Rules,
+    request: &'a Parts,
+    body: &Body,
+) -> Result<Ask<'a>, (Refusal, Option<&'a Arc<Distribution>>)> {
+    let host = host(request).ok_or((Refusal::BadHost, None))?;
+    let distribution = rules.hosts.select(host).ok_or((Refusal::UnknownHost, None))?;
+    admit_to(distribution, host, request, body).map_err(|refusal| (refusal, Some(distribution)))
+}
+
+fn admit_to<'a>(
+    distribution: &'a Arc<Distribution>,
+    host: &str,
+    request: &'a Parts,
+    body: &Body,
+) -> Result<Ask<'a>, Refusal> {
+    if target_length(request) > MAX_TARGET {
+        return Err(Refusal::UriTooLong);
+    }
+    let mut path = CanonicalPath::parse(request.uri.path()).map_err(Refusal::BadPath)?;
+    if let (true, Some(object)) = (path.is_root(), &distribution.default_root_object) {
+        path = CanonicalPath::root_object(object);
+    }
+    let behavior = distribution.behaviors.select(path.as_str());
+    let methods = behavior.allowed_methods;
+    if !methods.methods().contains(&request.method) {
+        return Err(Refusal::Method(methods.allow()));
+    }
+    // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
+    if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
+        return Err(Refusal::UnexpectedContent);
+    }
+    let origin = distribution.origins.get(behavior.origin).ok_or(Refusal::UnknownHost)?;
+    if origin.is_s3() {
+        check_object(&path, origin)?;
+    }
+    let projection = behavior.cache_policy.key.project(request, host);
+    Ok(Ask {
+        distribution,
+        behavior,
+        method: &request.method,
+        path,
+        projection,
+        fields: &request.headers,
+    })
+}
+
+/// A signed request must name an object: the bucket's root would list it.
+fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Refusal> {
+    if path.is_root() {
+        return Err(Refusal::NoRootObject);
+    }
+    let key = origin.options().origin_path.len() + path.as_bytes().len() - 1;
+    if key > MAX_S3_KEY { Err(Refusal::UriTooLong) } else { Ok(()) }
+}
+
+fn target_length(request: &Parts) -> usize {
+    request.uri.path().len() + request.uri.query().map_or(0, |query| query.len() + 1)
+}
+
+/// The host a request is for, without port. RFC 9112 §3.2: exactly one, and the same wherever it
+/// stands.
+fn host(request: &Parts) -> Option<&str> {
+    let mut fields = request.headers.get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return None;
+    }
+    let field = match field {
+        Some(value) => Some(value.to_str().ok()?),
+        None => None,
+    };
+    let target = request.uri.authority().map(Authority::as_str);
+    let authority = match (target, field) {
+        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => return None,
+        (Some(authority), _) | (None, Some(authority)) => authority,
+        (None, None) => return None,
+    };
+    let host = without_port(authority)?;
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    (!host.is_empty() && host.bytes().all(valid)).then_some(host)
+}
+
+fn without_port(authority: &str) -> Option<&str> {
+    let bracket = authority.rfind(']').unwrap_or(0);
+    let host = match authority[bracket..].find(':') {
+        Some(colon) => {
+            let (host, port) = authority.split_at(bracket + colon);
+            let digits = &port[1..];
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(host)?
+        }
+        None => authority,
+    };
+    Some(host.strip_suffix('.').unwrap_or(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn host_of(uri: &str, hosts: &[&str]) -> Option<String> {
+        let mut request = Request::builder().uri(uri);
+        for value in hosts {
+            request = request.header("host", *value);
+        }
+        host(&request.body(()).expect("request").into_parts().0).map(str::to_owned)
+    }
+
+    #[test]
+    fn there_must_be_one_host() {
+        for (uri, hosts, expected) in [
+            ("/", &["a.example"][..], Some("a.example")),
+            ("/", &["a.example:8080"], Some("a.example")),
+            ("/", &["a.example."], Some("a.example")),
+            ("/", &["[::1]:80"], Some("[::1]")),
+            ("http://a.example/", &[], Some("a.example")),
+            ("http://a.example/", &["A.example"], Some("a.example")),
+            ("http://a.example/", &["b.example"], None),
+            ("/", &[], None),
+            ("/", &["a.example", "a.example"], None),
+            ("/", &["a.example:x"], None),
+            ("/", &["user@a.example"], None),
+            ("/", &["a/b"], None),
+            ("/", &[""], None),
+        ] {
+            assert_eq!(host_of(uri, hosts).as_deref(), expected, "{uri} {hosts:?}");
+        }
+    }
+}

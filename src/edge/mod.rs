@@ -1,0 +1,252 @@
+//! The life of a request.
+//!
+//! [`Edge::handle`] reads from top to bottom: select, admit, key, look up, decide, act, respond,
+//! record. `admit` refuses, `forward` asks the origin, `respond` makes the answer of what is
+//! stored; each is a file of its own.
+
+mod admit;
+mod fetch;
+mod forward;
+mod pass;
+mod record;
+mod refusal;
+mod respond;
+mod rules;
+mod source;
+mod troubles;
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+use admit::{Ask, admit};
+use arc_swap::ArcSwap;
+use forward::{Forwarded, forward};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use record::Exchange;
+pub use refusal::Refusal;
+pub use rules::{Distribution, Hosts, Rules};
+use troubles::Troubles;
+
+use crate::{
+    access_log::AccessLog,
+    body::Body,
+    clock::{Clock, Timestamp},
+    metrics::{Metrics, ResultType},
+    policy::{Reuse, reuse},
+    semantics::cache_status::{CacheStatus, ForwardReason, Report},
+    store::{Failure, Found, SourceError, Store, StoredResponse},
+};
+
+/// Forebay's name in `Cache-Status` (RFC 9211 §2) and, in lower case, in `Via`.
+const CACHE_NAME: &str = "Forebay";
+
+/// How often a request is decided anew because the object changed under it.
+const MAX_ROUNDS: usize = 3;
+
+/// The connection a request came on.
+#[derive(Debug)]
+pub struct Connection {
+    /// The viewer's address.
+    pub client: IpAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// Exchanges that have begun and not ended.
+    pub in_flight: AtomicU32,
+    /// Those among them that wait for us, not for the viewer.
+    pub starved: AtomicU32,
+}
+
+impl Connection {
+    /// A connection on which nothing was asked yet.
+    #[must_use]
+    pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
+        Arc::new(Self { client, tls, in_flight: AtomicU32::new(0), starved: AtomicU32::new(0) })
+    }
+}
+
+/// Serves requests by the rules in force.
+#[derive(Debug)]
+pub struct Edge {
+    rules: ArcSwap<Rules>,
+    store: Arc<Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    access_log: Arc<AccessLog>,
+    troubles: Troubles,
+}
+
+/// An answer before it becomes a message.
+struct Answer {
+    status: StatusCode,
+    fields: HeaderMap,
+    body: Body,
+    result: ResultType,
+    report: Report,
+}
+
+impl Edge {
+    /// An edge without rules: it answers 421 to everything.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        access_log: Arc<AccessLog>,
+    ) -> Arc<Self> {
+        let troubles = Troubles::default();
+        let rules = ArcSwap::default();
+        Arc::new(Self { rules, store, clock, metrics, access_log, troubles })
+    }
+
+    /// Puts new rules in force; requests under way keep theirs.
+    pub fn set_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// The store behind this edge.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The metrics of this edge.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Answers one request. Cancel-safe: a viewer who leaves cancels only its own part.
+    pub async fn handle<B>(
+        self: Arc<Self>,
+        request: Request<B>,
+        connection: Arc<Connection>,
+    ) -> Response<Body>
+    where
+        Body: From<B>,
+    {
+        let now = self.clock.now();
+        let rules = self.rules.load_full();
+        let (parts, body) = request.into_parts();
+        let exchange = Exchange::begin(&self, &connection, parts, now);
+        let body = Body::from(body);
+        let (answer, distribution) = match admit(&rules, &exchange.request, &body) {
+            Ok(ask) => {
+                let answer = self.answer(&ask, body, now).await;
+                (answer, Some(Arc::clone(ask.distribution)))
+            }
+            Err((refusal, distribution)) => {
+                self.metrics.refused(refusal.token());
+                (refusal.into_answer(), distribution.cloned())
+            }
+        };
+        exchange.respond(answer, distribution)
+    }
+
+    /// Looks up, decides and acts.
+    async fn answer(self: &Arc<Self>, ask: &Ask<'_>, body: Body, now: Timestamp) -> Answer {
+        if !ask.is_cacheable() {
+            return pass::pass(self, ask, body, bypass(ask)).await;
+        }
+        let key = ask.key();
+        for _ in 0..MAX_ROUNDS {
+            let seen = match self.store.lookup(&key, now) {
+                Found::Response(response) => Some(response),
+                Found::Nothing => None,
+                Found::Pass => return pass::pass(self, ask, body, bypass(ask)).await,
+            };
+            let reuse = reuse(seen.as_ref().map(|response| &response.freshness), now);
+            let served = match (reuse, seen) {
+                (Reuse::Fresh, Some(response)) => self.serve_hit(ask, &response, now).await,
+                // A HEAD alone does not pull the object into the cache.
+                (Reuse::Forward(reason), None) if ask.method == http::Method::HEAD => {
+                    let report = Report::new(CacheStatus::Forward(reason));
+                    return pass::pass(self, ask, body, report).await;
+                }
+                (reuse, seen) => {
+                    let reason = match reuse {
+                        Reuse::Forward(reason) => reason,
+                        Reuse::Fresh | Reuse::Validate => ForwardReason::Stale,
+                    };
+                    let forwarded = forward(self, ask, seen, now).await;
+                    self.serve_forwarded(ask, forwarded, reason).await
+                }
+            };
+            match served {
+                Ok(answer) => return answer,
+                Err(SourceError::Failed(failure)) => return failed(failure),
+                // The object changed before the first byte went out: begin again.
+                Err(SourceError::Changed) => {}
+            }
+        }
+        failed(Failure { status: StatusCode::BAD_GATEWAY, detail: "origin-keeps-changing" })
+    }
+
+    async fn serve_hit(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        response: &Arc<StoredResponse>,
+        now: Timestamp,
+    ) -> Result<Answer, SourceError> {
+        let report = Report::new(CacheStatus::Hit);
+        respond::from_stored(self, ask, response, ResultType::Hit, report, now).await
+    }
+
+    async fn serve_forwarded(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        forwarded: Forwarded,
+        reason: ForwardReason,
+    ) -> Result<Answer, SourceError> {
+        // Time has passed while the origin was asked.
+        let now = self.clock.now();
+        let mut report = Report::new(CacheStatus::Forward(reason));
+        match forwarded {
+            Forwarded::Found(response) => self.serve_hit(ask, &response, now).await,
+            Forwarded::Stored { response, validated, collapsed } => {
+                let result = match (validated, collapsed) {
+                    (true, _) => ResultType::RefreshHit,
+                    (false, true) => ResultType::Hit,
+                    (false, false) => ResultType::Miss,
+                };
+                report.stored = !collapsed;
+                report.collapsed = collapsed;
+                report.forward_status = validated.then_some(304);
+                respond::from_stored(self, ask, &response, result, report, now).await
+            }
+            Forwarded::Unstorable(answer, why) => {
+                report.detail = Some(why.token());
+                Ok(pass::present(ask, *answer, report))
+            }
+            Forwarded::Failed(failure) => Err(SourceError::Failed(failure)),
+            Forwarded::Alone => Ok(pass::pass(self, ask, Body::empty(), report).await),
+        }
+    }
+}
+
+/// `Via` (RFC 9110 §7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_10 => "1.0 forebay",
+        Version::HTTP_2 => "2 forebay",
+        Version::HTTP_3 => "3 forebay",
+        _ => "1.1 forebay",
+    })
+}
+
+fn bypass(ask: &Ask<'_>) -> Report {
+    let method = !matches!(*ask.method, http::Method::GET | http::Method::HEAD);
+    let reason = if method { ForwardReason::Method } else { ForwardReason::Bypass };
+    Report::new(CacheStatus::Forward(reason))
+}
+
+fn failed(failure: Failure) -> Answer {
+    refusal::own(failure.status, failure.detail)
+}

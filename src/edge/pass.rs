@@ -1,0 +1,93 @@
+//! Passing: requests that the cache has no part in go to the origin one by one.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use super::{Answer, Edge, admit::Ask, refusal, respond::is_error};
+use crate::{
+    body::Body,
+    metrics::ResultType,
+    origin::{self, OriginRequest},
+    semantics::cache_status::Report,
+    store::Purge,
+};
+
+/// Conditions and range: since nothing is stored, the origin may judge them for this viewer.
+static CONDITIONS: [HeaderName; 6] = [
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// What describes the content of a request.
+static CONTENT: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    HeaderName::from_static("content-md5"),
+];
+
+/// Forwards a request for itself.
+pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Report) -> Answer {
+    let reading = matches!(*ask.method, Method::GET | Method::HEAD);
+    let request = OriginRequest {
+        method: ask.method.clone(),
+        path: &ask.path,
+        projection: &ask.projection,
+        fields: copy(ask.fields, if reading { &CONDITIONS } else { &CONTENT }),
+    };
+    let body = (!reading).then_some(body);
+    let origin = ask.origin();
+    match origin.send(request, body).await {
+        Ok(answer) => {
+            if !ask.method.is_safe() && !is_error(answer.status) {
+                // RFC 9111 §4.4: a successful unsafe request invalidates what is stored.
+                let path = Purge::Exact(ask.path.as_str().to_owned());
+                edge.store.purge(&ask.distribution.id, &path);
+            }
+            present(ask, answer, report)
+        }
+        Err(error) => {
+            let failure = edge.troubles.failure(origin, &error);
+            refusal::own(failure.status, failure.detail)
+        }
+    }
+}
+
+/// The viewer's answer, made of an origin's answer that is not stored.
+pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report) -> Answer {
+    let origin::Answer { status, mut fields, content_range, announced_length, body, .. } = answer;
+    report.forward_status = Some(status.as_u16());
+    let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
+    let own_page = ask.origin().is_s3() && is_error(status);
+    let body = if own_page {
+        let (page_fields, page) = refusal::page(status);
+        fields = page_fields;
+        Body::full(page)
+    } else {
+        body
+    };
+    if let Some(range) = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok()) {
+        fields.insert(header::CONTENT_RANGE, range);
+    }
+    let has_no_content = *ask.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+    if let (true, false, Some(length)) = (has_no_content, own_page, announced_length) {
+        fields.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let body = if has_no_content { Body::empty() } else { body };
+    Answer { status, fields, body, result, report }
+}
+
+fn copy(from: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for name in names {
+        for value in from.get_all(name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    fields
+}

@@ -1,0 +1,149 @@
+//! The end of an exchange: counted and logged when its body ends, however it ends.
+
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use http::{HeaderValue, Response, header, request::Parts};
+
+use super::{Answer, Connection, Edge, rules::Distribution};
+use crate::{
+    access_log::Record,
+    body::{Body, Observer},
+    clock::{Stopwatch, Timestamp},
+    metrics::ResultType,
+    semantics::cache_status::{CacheStatus, Report},
+};
+
+/// An exchange under way. It is recorded when it is dropped: as the observer of its answer's
+/// body, or before, when the viewer leaves while the answer is being made.
+pub(super) struct Exchange {
+    edge: Arc<Edge>,
+    connection: Arc<Connection>,
+    at: Timestamp,
+    watch: Stopwatch,
+    pub(super) request: Parts,
+    distribution: Option<Arc<Distribution>>,
+    status: u16,
+    first_byte: Duration,
+    result: ResultType,
+    report: Report,
+    sent: u64,
+    complete: bool,
+    starved: bool,
+}
+
+impl Exchange {
+    pub(super) fn begin(
+        edge: &Arc<Edge>,
+        connection: &Arc<Connection>,
+        request: Parts,
+        at: Timestamp,
+    ) -> Box<Self> {
+        connection.in_flight.fetch_add(1, Ordering::AcqRel);
+        connection.starved.fetch_add(1, Ordering::AcqRel);
+        Box::new(Self {
+            edge: Arc::clone(edge),
+            connection: Arc::clone(connection),
+            at,
+            watch: Stopwatch::start(),
+            request,
+            distribution: None,
+            status: 0,
+            first_byte: Duration::ZERO,
+            result: ResultType::Error,
+            report: Report::new(CacheStatus::Local),
+            sent: 0,
+            complete: false,
+            starved: true,
+        })
+    }
+
+    /// The answer as a message, with the fields that every answer has.
+    pub(super) fn respond(
+        mut self: Box<Self>,
+        answer: Answer,
+        distribution: Option<Arc<Distribution>>,
+    ) -> Response<Body> {
+        let Answer { status, mut fields, body, result, report } = answer;
+        let x_cache = distribution
+            .as_ref()
+            .map_or(HeaderValue::from_static("Error from forebay"), |d| d.x_cache(result));
+        fields.insert(header::HeaderName::from_static("x-cache"), x_cache);
+        fields.insert(header::VIA, super::via(self.request.version));
+        if let Some(value) = report.field_value(super::CACHE_NAME) {
+            fields.insert(header::HeaderName::from_static("cache-status"), value);
+        }
+        self.status = status.as_u16();
+        self.first_byte = self.watch.elapsed();
+        (self.result, self.report, self.distribution) = (result, report, distribution);
+        self.starved(false);
+        let mut response = Response::new(body.observed(self));
+        *response.status_mut() = status;
+        *response.headers_mut() = fields;
+        response
+    }
+
+    fn record(&mut self) -> Record {
+        let fields = &mut self.request.headers;
+        Record {
+            at: self.at,
+            client: self.connection.client,
+            host: fields.remove(header::HOST).or_else(|| {
+                let authority = self.request.uri.authority()?;
+                HeaderValue::from_str(authority.as_str()).ok()
+            }),
+            method: mem::take(&mut self.request.method),
+            uri: mem::take(&mut self.request.uri),
+            version: self.request.version,
+            tls: self.connection.tls,
+            distribution: self.distribution.as_ref().map(|d| Arc::clone(&d.id)),
+            status: self.status,
+            bytes: self.sent,
+            complete: self.complete,
+            duration: self.watch.elapsed(),
+            first_byte: self.first_byte,
+            result: self.result,
+            report: self.report,
+            range: fields.remove(header::RANGE),
+            referer: fields.remove(header::REFERER),
+            user_agent: fields.remove(header::USER_AGENT),
+        }
+    }
+}
+
+impl Observer for Exchange {
+    fn starved(&mut self, starved: bool) {
+        if self.starved != starved {
+            self.starved = starved;
+            let waiting = &self.connection.starved;
+            if starved {
+                waiting.fetch_add(1, Ordering::AcqRel);
+            } else {
+                waiting.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    fn ended(mut self: Box<Self>, sent: u64, complete: bool) {
+        self.sent = sent;
+        self.complete = complete;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.starved(false);
+        self.connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if let Some(distribution) = &self.distribution {
+            let duration = self.watch.elapsed();
+            distribution.metrics.answered(self.result, self.status, self.sent, duration);
+        }
+        if self.edge.access_log.is_on() {
+            let record = self.record();
+            self.edge.access_log.push(record);
+        }
+    }
+}

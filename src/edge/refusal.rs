@@ -1,0 +1,130 @@
+//! Refusals and failures as answers: a status, a fixed text, and a token for the log.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::Answer;
+use crate::{
+    body::Body,
+    key::PathError,
+    metrics::ResultType,
+    origin::ErrorClass,
+    semantics::cache_status::{CacheStatus, Report},
+    store::Failure,
+};
+
+/// Why a request is refused before any cache or origin is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No, several, or contradicting hosts.
+    BadHost,
+    /// No distribution has this host among its aliases.
+    UnknownHost,
+    /// The request target is longer than 8,192 bytes.
+    UriTooLong,
+    /// The path names no object, or could name another than it seems to.
+    BadPath(PathError),
+    /// The behavior does not allow the method; these are allowed.
+    Method(&'static str),
+    /// A GET or HEAD with content.
+    UnexpectedContent,
+    /// The bucket's root is not an object.
+    NoRootObject,
+}
+
+impl Refusal {
+    /// The answer's status.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadHost | Self::BadPath(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnexpectedContent | Self::NoRootObject => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// A token for logs and metrics.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad-host",
+            Self::UnknownHost => "unknown-host",
+            Self::UriTooLong => "uri-too-long",
+            Self::BadPath(PathError::NotAbsolute) => "path-not-absolute",
+            Self::BadPath(PathError::BadEscape) => "path-bad-escape",
+            Self::BadPath(PathError::Control) => "path-control",
+            Self::BadPath(PathError::DotSegment) => "path-dot-segment",
+            Self::BadPath(PathError::NotUtf8) => "path-not-utf8",
+            Self::Method(_) => "method",
+            Self::UnexpectedContent => "unexpected-content",
+            Self::NoRootObject => "no-root-object",
+        }
+    }
+
+    pub(super) fn into_answer(self) -> Answer {
+        let mut answer = own(self.status(), self.token());
+        match self {
+            Self::Method(allow) => {
+                answer.fields.insert(header::ALLOW, HeaderValue::from_static(allow));
+            }
+            // What follows on the connection cannot be trusted to be a request of its own.
+            Self::UnexpectedContent => {
+                answer.fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        answer
+    }
+}
+
+/// An answer of our own: nothing of it comes from an origin.
+pub(super) fn own(status: StatusCode, detail: &'static str) -> Answer {
+    let report = Report { detail: Some(detail), ..Report::new(CacheStatus::Local) };
+    let (fields, text) = page(status);
+    Answer { status, fields, body: Body::full(text), result: ResultType::Error, report }
+}
+
+/// The page for a status, and its fields.
+pub(super) fn page(status: StatusCode) -> (HeaderMap, Bytes) {
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut fields = HeaderMap::with_capacity(12);
+    fields.insert(header::CONTENT_TYPE, text);
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let page = format!("{} {reason}\n{}\n", status.as_str(), explanation(status));
+    (fields, page.into())
+}
+
+const fn explanation(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "The request is not well formed.",
+        403 => "Access to this object is not allowed.",
+        404 => "There is no such object.",
+        405 => "This method is not allowed here.",
+        412 => "The object is not in the state that the request asks for.",
+        414 => "The address is too long.",
+        416 => "The object has no bytes in the range asked for.",
+        421 => "This server does not answer for this host name.",
+        502 => "The origin cannot be reached, or its answer is of no use.",
+        503 => "The origin is overloaded. Please try again later.",
+        504 => "The origin did not answer in time.",
+        _ => "The request could not be served.",
+    }
+}
+
+/// The viewer's status for a failure of the origin.
+pub(super) const fn failure(class: ErrorClass) -> Failure {
+    let status = match class {
+        ErrorClass::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorClass::Busy | ErrorClass::Throttled => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorClass::Dns
+        | ErrorClass::Connect
+        | ErrorClass::Tls
+        | ErrorClass::Connection
+        | ErrorClass::Configuration
+        | ErrorClass::Kms
+        | ErrorClass::Other => StatusCode::BAD_GATEWAY,
+    };
+    Failure { status, detail: class.token() }
+}

@@ -1,0 +1,133 @@
+//! The rules in force: which distribution answers for a host, and how.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::HeaderValue;
+
+use crate::{
+    behavior::Behaviors,
+    metrics::{DistributionMetrics, ResultType},
+    origin::Origin,
+};
+
+/// One immutable set of rules; a request holds on to the set it began with.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Distributions by the hosts they answer for.
+    pub hosts: Hosts,
+}
+
+/// One distribution, ready to serve.
+#[derive(Debug)]
+pub struct Distribution {
+    /// Its id: the beginning of its cache keys, and its name in logs and metrics.
+    pub id: Arc<str>,
+    /// What `/` stands for, without a leading slash.
+    pub default_root_object: Option<String>,
+    /// What applies to which path.
+    pub behaviors: Behaviors,
+    /// Origins, in the order that behaviors count them.
+    pub origins: Vec<Arc<Origin>>,
+    /// Counters.
+    pub metrics: DistributionMetrics,
+    /// `X-Cache` by result type.
+    x_cache: [HeaderValue; 4],
+}
+
+impl Distribution {
+    /// A distribution whose `X-Cache` says `Hit from {suffix}`.
+    ///
+    /// # Errors
+    /// When the suffix cannot stand in a field.
+    pub fn new(
+        id: &str,
+        default_root_object: Option<String>,
+        behaviors: Behaviors,
+        origins: Vec<Arc<Origin>>,
+        metrics: DistributionMetrics,
+        suffix: &str,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
+        let x_cache =
+            |result: ResultType| HeaderValue::try_from(format!("{} from {suffix}", result.name()));
+        Ok(Self {
+            id: id.into(),
+            default_root_object,
+            behaviors,
+            origins,
+            metrics,
+            x_cache: [
+                x_cache(ResultType::Hit)?,
+                x_cache(ResultType::RefreshHit)?,
+                x_cache(ResultType::Miss)?,
+                x_cache(ResultType::Error)?,
+            ],
+        })
+    }
+
+    /// The value of `X-Cache`.
+    #[must_use]
+    pub fn x_cache(&self, result: ResultType) -> HeaderValue {
+        self.x_cache[result as usize].clone()
+    }
+}
+
+/// Distributions by alias.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    exact: HashMap<String, Arc<Distribution>>,
+    /// `*.example.com`, by `example.com`.
+    wildcard: HashMap<String, Arc<Distribution>>,
+    any: Option<Arc<Distribution>>,
+    all: Vec<Arc<Distribution>>,
+}
+
+impl Hosts {
+    /// Adds a distribution under its aliases: host names, `*.` and a host name, or `*`.
+    pub fn add(&mut self, distribution: &Arc<Distribution>, aliases: &[String]) {
+        for alias in aliases {
+            let alias = alias.to_ascii_lowercase();
+            match alias.strip_prefix("*.") {
+                _ if alias == "*" => self.any = Some(Arc::clone(distribution)),
+                Some(domain) => {
+                    self.wildcard.insert(domain.to_owned(), Arc::clone(distribution));
+                }
+                None => {
+                    self.exact.insert(alias, Arc::clone(distribution));
+                }
+            }
+        }
+        self.all.push(Arc::clone(distribution));
+    }
+
+    /// The distribution for a host (without port): an exact alias before a wildcard before `*`.
+    #[must_use]
+    pub fn select(&self, host: &str) -> Option<&Arc<Distribution>> {
+        if self.exact.is_empty() && self.wildcard.is_empty() {
+            return self.any.as_ref();
+        }
+        let lowered;
+        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lowered = host.to_ascii_lowercase();
+            lowered.as_str()
+        } else {
+            host
+        };
+        let wildcard = || {
+            let domains = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+            domains.into_iter().find_map(|domain| self.wildcard.get(domain))
+        };
+        self.exact.get(host).or_else(wildcard).or(self.any.as_ref())
+    }
+
+    /// The distribution of this id.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&Arc<Distribution>> {
+        self.all.iter().find(|distribution| &*distribution.id == id)
+    }
+
+    /// All distributions, in the order of the configuration.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Distribution>] {
+        &self.all
+    }
+}
