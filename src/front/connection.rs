@@ -1,0 +1,122 @@
+//! One connection: before TLS, TLS, then HTTP by what ALPN agreed on.
+
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::{Handler, MAX_HEAD, Shared, TlsSettings, timed_io::TimedIo};
+use crate::edge::Connection;
+
+/// Fields in a request head.
+const MAX_FIELDS: usize = 128;
+
+/// Which protocol a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Http {
+    One,
+    Two,
+}
+
+/// Serves connections of one endpoint.
+pub(super) struct Server<H> {
+    pub(super) handler: H,
+    pub(super) shared: Shared,
+    pub(super) tls: Option<Arc<TlsSettings>>,
+}
+
+impl<H: Handler> Server<H> {
+    /// Serves a connection to its end.
+    pub(super) async fn serve(&self, stream: TcpStream, client: IpAddr) {
+        let metrics = &self.shared.metrics;
+        metrics.connections.inc();
+        if let Err(error) = self.serve_stream(stream, client).await {
+            tracing::debug!(%client, %error, "connection ended");
+            metrics.connection_errors.inc();
+        }
+        metrics.connections.dec();
+    }
+
+    async fn serve_stream(&self, stream: TcpStream, client: IpAddr) -> io::Result<()> {
+        // Whatever stands before TLS is read here.
+        stream.set_nodelay(true)?;
+        let connection = |tls| Connection::new(client, tls);
+        let Some(settings) = &self.tls else {
+            return self.speak(stream, Http::One, connection(false)).await;
+        };
+        let handshake = handshake(stream, settings);
+        let stream = tokio::time::timeout(self.shared.limits.handshake_timeout, handshake)
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
+        let http = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Http::Two,
+            _ => Http::One,
+        };
+        self.speak(stream, http, connection(true)).await
+    }
+
+    async fn speak<S>(&self, stream: S, http: Http, connection: Arc<Connection>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = &self.shared.limits;
+        let io = TokioIo::new(TimedIo::new(stream, http, Arc::clone(&connection), limits));
+        let handler = self.handler.clone();
+        let service = service_fn(move |request| {
+            let (handler, connection) = (handler.clone(), Arc::clone(&connection));
+            async move { Ok::<_, Infallible>(handler.handle(request, connection).await) }
+        });
+        let mut drain = self.shared.drain.clone();
+        let ended = match http {
+            Http::One => {
+                let mut builder = http1::Builder::new();
+                // The timeouts are TimedIo's, which knows an idle connection from a slow head.
+                builder.header_read_timeout(None);
+                builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
+                let mut served = std::pin::pin!(builder.serve_connection(io, service));
+                tokio::select! {
+                    ended = served.as_mut() => ended,
+                    () = drain.begun() => {
+                        served.as_mut().graceful_shutdown();
+                        served.await
+                    }
+                }
+            }
+            Http::Two => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder.timer(TokioTimer::new());
+                builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
+                let mut served = std::pin::pin!(builder.serve_connection(io, service));
+                tokio::select! {
+                    ended = served.as_mut() => ended,
+                    () = drain.begun() => {
+                        served.as_mut().graceful_shutdown();
+                        served.await
+                    }
+                }
+            }
+        };
+        ended.map_err(|error| self.judge(error))
+    }
+
+    fn judge(&self, error: hyper::Error) -> io::Error {
+        if error.is_parse_too_large() {
+            self.shared.metrics.oversized_heads.inc();
+        }
+        io::Error::other(error)
+    }
+}
+
+async fn handshake(stream: TcpStream, settings: &TlsSettings) -> io::Result<TlsStream<TcpStream>> {
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let config = settings.select(&hello.client_hello());
+    hello.into_stream(config).await
+}

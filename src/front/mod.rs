@@ -1,0 +1,237 @@
+//! Listeners: from bytes on a socket to requests for a [`Handler`].
+
+mod connection;
+mod drain;
+mod timed_io;
+mod tls;
+mod workers;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::{
+    body::Body,
+    edge::{Connection, Edge},
+    metrics::Metrics,
+};
+use connection::Server;
+pub use drain::{Drain, DrainSignal};
+pub use tls::{CertificateFiles, TlsError, TlsSettings};
+pub use workers::{Workers, spawn_workers};
+
+/// Answers requests.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Answers one request that came on `connection`.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl Handler for Arc<Edge> {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        Edge::handle(Self::clone(self), request, connection)
+    }
+}
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; further ones wait in the system's queue.
+    pub max_connections: usize,
+    /// HTTP/2 streams open at once on a connection.
+    pub max_streams: u32,
+    /// Longest time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Longest time from the first byte of a head to its last.
+    pub header_timeout: Duration,
+    /// Longest time without a request.
+    pub idle_timeout: Duration,
+    /// Longest time in which a viewer takes no byte of its answer.
+    pub write_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 65_536,
+            max_streams: 128,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Largest request head in bytes, for HTTP/1.1 and HTTP/2 (Amazon CloudFront Developer Guide,
+/// "Quotas": 32,768 bytes).
+pub const MAX_HEAD: u32 = 32 << 10;
+
+/// One address to listen on.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Whether to speak TLS.
+    pub tls: Option<Arc<TlsSettings>>,
+}
+
+/// A bound endpoint: one listening socket for each worker.
+pub struct Bound {
+    /// The address it is bound to.
+    pub address: SocketAddr,
+    tls: Option<Arc<TlsSettings>>,
+    sockets: Vec<std::net::TcpListener>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{}", advice(source))]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// The system's reason.
+    #[source]
+    pub source: io::Error,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program listens there: stop it, or choose another port)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE, as the systemd unit grants it)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (this machine does not have this address)",
+        _ => "",
+    }
+}
+
+impl Endpoint {
+    /// Binds one socket a worker; the system spreads connections over them.
+    ///
+    /// # Errors
+    /// When the address is taken, not this machine's, or not allowed.
+    pub fn bind(&self, workers: usize) -> Result<Bound, BindError> {
+        let refuse = |source| BindError { address: self.address, source };
+        // Sockets that share a port do so with other processes too. A socket that does not share
+        // tells whether another program is there already.
+        let probe = listen(self.address, false).map_err(refuse)?;
+        let address = probe.local_addr().map_err(refuse)?;
+        if workers <= 1 {
+            return Ok(Bound { address, tls: self.tls.clone(), sockets: vec![probe] });
+        }
+        drop(probe);
+        let sockets: Result<_, _> = (0..workers).map(|_| listen(address, true)).collect();
+        Ok(Bound { address, tls: self.tls.clone(), sockets: sockets.map_err(refuse)? })
+    }
+}
+
+/// Connections that the system may hold ready for us to accept.
+const BACKLOG: i32 = 4096;
+
+fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // [::] stands for all addresses of this machine, IPv4 among them.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What all connections share.
+#[derive(Clone)]
+pub struct Shared {
+    /// What connections may take.
+    pub limits: Limits,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The signal to finish.
+    pub drain: DrainSignal,
+    permits: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Shared state of all listeners.
+    #[must_use]
+    pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal) -> Self {
+        let permits = Arc::new(Semaphore::new(limits.max_connections));
+        Self { limits, metrics, drain, permits }
+    }
+}
+
+impl Bound {
+    /// One worker's part: a single socket of this endpoint, while there are any.
+    #[must_use]
+    pub fn split(&mut self) -> Option<Self> {
+        let socket = self.sockets.pop()?;
+        Some(Self { address: self.address, tls: self.tls.clone(), sockets: vec![socket] })
+    }
+
+    /// Takes the socket of one worker and accepts connections until the drain begins.
+    ///
+    /// Must run within a tokio runtime.
+    pub fn serve<H: Handler>(
+        &mut self,
+        handler: H,
+        shared: Shared,
+    ) -> io::Result<impl Future<Output = ()> + Send + use<H>> {
+        let socket = self.sockets.pop().ok_or_else(|| io::Error::other("no socket is left"))?;
+        let listener = TcpListener::from_std(socket)?;
+        let server = Server { handler, shared, tls: self.tls.clone() };
+        Ok(accept(listener, Arc::new(server)))
+    }
+}
+
+async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
+    let mut drain = server.shared.drain.clone();
+    loop {
+        let permit = Arc::clone(&server.shared.permits).acquire_owned();
+        let accepted = tokio::select! {
+            accepted = async { (permit.await, listener.accept().await) } => accepted,
+            () = drain.begun() => return,
+        };
+        match accepted {
+            (Ok(permit), Ok((stream, peer))) => {
+                let server = Arc::clone(&server);
+                tokio::spawn(async move {
+                    server.serve(stream, canonical(peer.ip())).await;
+                    drop(permit);
+                });
+            }
+            (Err(_), _) => return,
+            (_, Err(error)) => {
+                // Out of file descriptors, most likely: what is open must first end.
+                tracing::error!(%error, "cannot accept connections; raise the limit of open files");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// An IPv4 viewer on a dual-stack socket is an IPv4 viewer.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
