@@ -1,0 +1,311 @@
+//! The composition root: builds the parts from a configuration, starts them, reloads, drains.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+
+use crate::{
+    access_log::AccessLog,
+    admin::Admin,
+    clock::Clock,
+    config::{Config, DistributionOptions},
+    edge::{Distribution, Edge, Hosts, Rules},
+    front::{
+        BindError, Bound, CertificateFiles, Drain, Endpoint, Limits, Shared, TlsError, TlsSettings,
+        Workers, spawn_workers,
+    },
+    origin::{Credentials, Origin, Protocol, TrustError},
+    store::Store,
+};
+
+/// Why Forebay cannot start, or cannot take on a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An origin's trusted certificates cannot be loaded.
+    #[error("origin `{origin}`: {source}")]
+    Trust {
+        /// The origin's id.
+        origin: String,
+        /// Why.
+        #[source]
+        source: TrustError,
+    },
+    /// The access log cannot be opened.
+    #[error("the access log cannot be opened: {0}")]
+    AccessLog(#[source] io::Error),
+    /// Threads or sockets cannot be had.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// A value cannot stand in a field.
+    #[error("`x_cache_suffix` of distribution `{0}` cannot stand in a field")]
+    Field(String),
+}
+
+/// Where the credentials come from.
+#[derive(Debug)]
+pub enum CredentialSource {
+    /// AWS's standard chain, renewed in the background.
+    StandardChain,
+    /// These, which somebody else looks after.
+    Given(Arc<Credentials>),
+}
+
+/// A running Forebay.
+pub struct Running {
+    /// Addresses that speak HTTP.
+    pub http: Vec<SocketAddr>,
+    /// Addresses that speak HTTP over TLS.
+    pub https: Vec<SocketAddr>,
+    /// The admin listener's address.
+    pub admin_address: Option<SocketAddr>,
+    /// The edge, for those who embed it.
+    pub edge: Arc<Edge>,
+    config: Mutex<Config>,
+    credentials: Arc<Credentials>,
+    renewal: Option<Mutex<Option<JoinHandle<()>>>>,
+    clock: Clock,
+    tls: Option<Arc<TlsSettings>>,
+    access_log: Arc<AccessLog>,
+    admin: Admin,
+    drain: Drain,
+    admin_drain: Drain,
+    stop: watch::Sender<bool>,
+    workers: Workers,
+}
+
+/// Builds everything, binds everything, then serves. Must be called within a tokio runtime,
+/// which runs the admin listener and renews credentials.
+///
+/// # Errors
+/// When something the configuration names cannot be had. Nothing is left running then.
+pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<Running, Error> {
+    let metrics = crate::metrics::Metrics::new();
+    let store = Arc::new(Store::new(config.cache));
+    let (credentials, renewal) = match source {
+        CredentialSource::StandardChain => (Credentials::new(), Some(Mutex::default())),
+        CredentialSource::Given(credentials) => (credentials, None),
+    };
+    let access_log = AccessLog::open(&config.access_log, metrics.log_dropped.clone());
+    let access_log = Arc::new(access_log.map_err(Error::AccessLog)?);
+    let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log));
+    edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
+    let workers = worker_count(&config);
+    let tls = tls_settings(&config.listen.certificates)?;
+    let http = bind(&config.listen.http, None, workers)?;
+    let https = bind(&config.listen.https, tls.as_ref(), workers)?;
+    let admin_bound = bind(config.admin.as_slice(), None, 1)?;
+    let (drain, signal) = Drain::new();
+    let (admin_drain, admin_signal) = Drain::new();
+    let (stop, stopped) = watch::channel(false);
+    let admin = Admin::new(Arc::clone(&edge), Arc::clone(&credentials));
+    let admin_shared = Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal);
+    let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
+    let (http_addresses, https_addresses) = (addresses(&http), addresses(&https));
+    let admin_address = admin_bound.first().map(|bound| bound.address);
+    for mut bound in admin_bound {
+        tokio::spawn(bound.serve(admin.clone(), admin_shared.clone())?);
+    }
+    let shared = Shared::new(config.listen.limits, metrics, signal);
+    let workers = serve(http.into_iter().chain(https).collect(), workers, &edge, shared, &stopped)?;
+    let running = Running {
+        http: http_addresses,
+        https: https_addresses,
+        admin_address,
+        edge,
+        config: Mutex::new(config),
+        credentials,
+        renewal,
+        clock,
+        tls,
+        access_log,
+        admin,
+        drain,
+        admin_drain,
+        stop,
+        workers,
+    };
+    running.renew_credentials();
+    Ok(running)
+}
+
+impl Running {
+    /// Takes on a new configuration. Connections and cache are kept; on an error nothing changes.
+    ///
+    /// # Errors
+    /// When something the configuration names cannot be had.
+    pub fn reload(&self, config: Config) -> Result<(), Error> {
+        let rules = rules(&config, &self.edge, &self.credentials, &self.clock)?;
+        if let Some(tls) = &self.tls {
+            tls.reload(&config.listen.certificates)?;
+        }
+        self.edge.set_rules(rules);
+        self.access_log.reopen();
+        let old = std::mem::replace(&mut *self.config.lock(), config);
+        self.warn_of_restart(&old);
+        self.renew_credentials();
+        Ok(())
+    }
+
+    /// Opens the access log's file again.
+    pub fn reopen_log(&self) {
+        self.access_log.reopen();
+    }
+
+    /// Stops taking connections, lets those under way finish, then ends; `true` when all did.
+    ///
+    /// First `/readyz` says no for `drain_delay`, so that load balancers can look elsewhere.
+    pub async fn stop(self) -> bool {
+        let (delay, patience) = {
+            let config = self.config.lock();
+            (config.listen.drain_delay, config.listen.drain)
+        };
+        self.admin.begin_drain();
+        tokio::time::sleep(delay).await;
+        self.drain.begin();
+        let finished = self.drain.finished(patience).await;
+        self.admin_drain.begin();
+        self.stop.send_replace(true);
+        let Self { workers, access_log, renewal, .. } = self;
+        if let Some(task) = renewal.and_then(Mutex::into_inner) {
+            task.abort();
+        }
+        // Joining threads blocks; the runtime may have other things to do meanwhile.
+        let ended = tokio::task::spawn_blocking(move || {
+            workers.join();
+            access_log.close();
+        });
+        ended.await.is_ok() && finished
+    }
+
+    /// Starts the renewal of credentials with the first bucket there is.
+    fn renew_credentials(&self) {
+        let Some(renewal) = &self.renewal else { return };
+        let mut task = renewal.lock();
+        let region =
+            self.config.lock().distributions.iter().flat_map(|d| &d.origins).find_map(|origin| {
+                match &origin.protocol {
+                    Protocol::S3 { region, .. } => Some(region.clone()),
+                    Protocol::Plain => None,
+                }
+            });
+        if let (None, Some(region)) = (task.as_ref(), region) {
+            let credentials = Arc::clone(&self.credentials);
+            *task = Some(Handle::current().spawn(credentials.keep_fresh(region)));
+        }
+    }
+
+    fn warn_of_restart(&self, old: &Config) {
+        let new = self.config.lock();
+        let changed = [
+            ("listen", format!("{:?}", old.listen) != format!("{:?}", new.listen)),
+            ("admin", old.admin != new.admin),
+            ("cache", old.cache != new.cache),
+            ("access_log", old.access_log != new.access_log),
+        ];
+        for (section, _) in changed.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(section, "changed, but takes effect only after a restart");
+        }
+    }
+}
+
+fn worker_count(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    config.listen.workers.unwrap_or_else(cores)
+}
+
+fn tls_settings(files: &[CertificateFiles]) -> Result<Option<Arc<TlsSettings>>, TlsError> {
+    if files.is_empty() { Ok(None) } else { TlsSettings::load(files).map(Some) }
+}
+
+fn bind(
+    addresses: &[SocketAddr],
+    tls: Option<&Arc<TlsSettings>>,
+    workers: usize,
+) -> Result<Vec<Bound>, BindError> {
+    let endpoint = |address: &SocketAddr| Endpoint { address: *address, tls: tls.cloned() };
+    addresses.iter().map(|address| endpoint(address).bind(workers)).collect()
+}
+
+/// Starts the workers, each with one socket of every endpoint.
+fn serve(
+    mut bound: Vec<Bound>,
+    workers: usize,
+    edge: &Arc<Edge>,
+    shared: Shared,
+    stopped: &watch::Receiver<bool>,
+) -> io::Result<Workers> {
+    spawn_workers(workers, || {
+        let sockets: Vec<Bound> = bound.iter_mut().filter_map(Bound::split).collect();
+        let (edge, shared, mut stopped) = (Arc::clone(edge), shared.clone(), stopped.clone());
+        move |runtime| {
+            runtime.block_on(async move {
+                for mut socket in sockets {
+                    match socket.serve(Arc::clone(&edge), shared.clone()) {
+                        Ok(accepting) => drop(tokio::spawn(accepting)),
+                        Err(error) => tracing::error!(%error, "a worker cannot listen"),
+                    }
+                }
+                drop(shared);
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            });
+        }
+    })
+}
+
+/// The rules of a configuration. Origins that have not changed are kept with their connections.
+fn rules(
+    config: &Config,
+    edge: &Arc<Edge>,
+    credentials: &Arc<Credentials>,
+    clock: &Clock,
+) -> Result<Rules, Error> {
+    let in_force = edge.rules();
+    let mut hosts = Hosts::default();
+    for options in &config.distributions {
+        let old = in_force.hosts.by_id(&options.id);
+        let mut origins = Vec::with_capacity(options.origins.len());
+        for origin in &options.origins {
+            let kept = old.and_then(|old| old.origins.iter().find(|o| o.options() == origin));
+            origins.push(match kept {
+                Some(kept) => Arc::clone(kept),
+                None => {
+                    let metrics = edge.metrics().origin(&options.id, &origin.id);
+                    let made = Origin::new(
+                        origin.clone(),
+                        Arc::clone(credentials),
+                        clock.clone(),
+                        metrics,
+                    );
+                    Arc::new(
+                        made.map_err(|source| Error::Trust { origin: origin.id.clone(), source })?,
+                    )
+                }
+            });
+        }
+        hosts.add(&distribution(options, origins, edge)?, &options.aliases);
+    }
+    Ok(Rules { hosts })
+}
+
+fn distribution(
+    options: &DistributionOptions,
+    origins: Vec<Arc<Origin>>,
+    edge: &Arc<Edge>,
+) -> Result<Arc<Distribution>, Error> {
+    let distribution = Distribution::new(
+        &options.id,
+        options.default_root_object.clone(),
+        options.behaviors.clone(),
+        origins,
+        edge.metrics().distribution(&options.id),
+        &options.x_cache_suffix,
+    );
+    distribution.map(Arc::new).map_err(|_| Error::Field(options.id.clone()))
+}

@@ -1,0 +1,34 @@
+//! `forebay check`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use super::{say, serve::load_file};
+
+/// Check a configuration file: all faults at once, nothing is started.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let config = load_file(&args.config)?;
+    for distribution in &config.distributions {
+        let patterns = distribution.behaviors.ordered.len();
+        say(&format!(
+            "distribution {}: {} for {}, {} and {}",
+            distribution.id,
+            count(distribution.origins.len(), "origin"),
+            distribution.aliases.join(", "),
+            count(patterns, "path pattern"),
+            "the default behavior",
+        ));
+    }
+    say(&format!("{}: no faults", args.config.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}

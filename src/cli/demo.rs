@@ -1,0 +1,53 @@
+//! `forebay demo`.
+
+use std::process::ExitCode;
+
+use super::{Mendable, report, say};
+use crate::demo::Demo;
+
+/// Try it: a private bucket with sample media in this process, and Forebay in front of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Address for viewers
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Admin address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
+    admin: String,
+    /// Walk the tour, print what was seen, and exit 0 if all was well
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(report)?;
+    runtime.block_on(demo(args))
+}
+
+async fn demo(args: &Args) -> miette::Result<ExitCode> {
+    // A check is over at once; it takes free ports and disturbs nobody.
+    let any = "127.0.0.1:0";
+    let (listen, admin) = if args.check { (any, any) } else { (&*args.listen, &*args.admin) };
+    let demo = Demo::start(listen, admin).await.map_err(|error| Mendable {
+        message: error.to_string(),
+        help: "--listen and --admin take other addresses, such as 127.0.0.1:8081".into(),
+    })?;
+    let tour = demo.tour();
+    if !args.check {
+        say(&tour.text());
+        tokio::signal::ctrl_c().await.map_err(report)?;
+        demo.stop().await;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let steps = tour.walk().await;
+    for step in &steps {
+        say(&step.line);
+    }
+    demo.stop().await;
+    let passed = steps.iter().all(|step| step.passed);
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

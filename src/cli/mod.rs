@@ -1,0 +1,95 @@
+//! The command line.
+
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod health;
+mod serve;
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use miette::Diagnostic;
+
+/// Forebay, a CDN edge for private S3 buckets on your own machines.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve buckets, by a configuration file or by flags
+    Serve(serve::Args),
+    /// Check a configuration file: all faults at once, nothing is started
+    Check(check::Args),
+    /// Try it: a private bucket with sample media in this process, and Forebay in front of it
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
+    /// Ask a running Forebay whether it is alive (for container health checks)
+    Health(health::Args),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_log();
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(&args),
+        Command::Health(args) => health::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(report) => {
+            warn(&format!("{report:?}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The log goes to standard error; standard output belongs to the access log and to answers.
+fn init_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,forebay=info,s3s=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}
+
+/// Writes a line to standard output. A closed pipe is no reason to fail.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Writes a line to standard error.
+fn warn(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Any error as a report, with its causes.
+fn report(error: impl std::error::Error + Send + Sync + 'static) -> miette::Report {
+    miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error))
+        .err()
+        .unwrap_or_else(|| miette::miette!("unknown error"))
+}
+
+/// A report about something a person can mend.
+#[derive(Debug, Diagnostic, thiserror::Error)]
+#[error("{message}")]
+#[diagnostic(help("{help}"))]
+struct Mendable {
+    message: String,
+    help: String,
+}

@@ -1,0 +1,399 @@
+//! `[[distribution]]`: hosts, origins, behaviors.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+
+use super::{
+    policy::Policies,
+    section::{Placed, Section, nearest},
+};
+use crate::{
+    behavior::{
+        AllowedMethods, Behavior, Behaviors, CachePolicy, MANAGED_CACHE_POLICIES, PathPattern,
+    },
+    key::CanonicalPath,
+    origin::{self, Address, Protocol},
+};
+
+/// One distribution, compiled.
+#[derive(Clone, Debug)]
+pub struct DistributionOptions {
+    /// Its id.
+    pub id: String,
+    /// Hosts it answers for.
+    pub aliases: Vec<String>,
+    /// What `/` stands for.
+    pub default_root_object: Option<String>,
+    /// `X-Cache: Hit from …`.
+    pub x_cache_suffix: String,
+    /// Origins, as behaviors count them.
+    pub origins: Vec<origin::Options>,
+    /// What applies to which path.
+    pub behaviors: Behaviors,
+}
+
+pub(super) fn distributions(
+    root: &Section<'_>,
+    policies: &Policies,
+    directory: &Path,
+) -> Vec<DistributionOptions> {
+    let (mut ids, mut hosts) = (BTreeSet::new(), BTreeSet::new());
+    let sections = root.tables("distribution");
+    if sections.is_empty() {
+        let help = "see config/minimal.toml for one".to_owned();
+        root.fault(0..0, "there is no `[[distribution]]`", "nothing to serve", help);
+    }
+    let read = |section: Section<'_>| {
+        let distribution = distribution(&section, policies, directory, &mut ids, &mut hosts);
+        section.unknown();
+        distribution
+    };
+    sections.into_iter().filter_map(read).collect()
+}
+
+fn distribution(
+    section: &Section<'_>,
+    policies: &Policies,
+    directory: &Path,
+    ids: &mut BTreeSet<String>,
+    hosts: &mut BTreeSet<String>,
+) -> Option<DistributionOptions> {
+    let id = section.required("id", "an id names the distribution in purges, logs and metrics");
+    let id = id.and_then(|id| check_id(section, id, ids));
+    let aliases = aliases(section, hosts);
+    let default_root_object = root_object(section);
+    let suffix = section.string("x_cache_suffix");
+    let x_cache_suffix = suffix.map_or("forebay", |suffix| {
+        if !suffix.value.chars().all(|c| c.is_ascii_graphic() || c == ' ')
+            || suffix.value.is_empty()
+        {
+            let message = "`x_cache_suffix` must be printable ASCII";
+            section.fault(suffix.span, message, "cannot stand in a field", None);
+        }
+        suffix.value
+    });
+    let origins = origins(section, directory);
+    let behaviors = behaviors(section, &origins, policies);
+    // A faulty origin is reported already; behaviors that name it are not at fault.
+    let origins = origins.into_iter().filter_map(|origin| origin.options).collect();
+    Some(DistributionOptions {
+        id: id?,
+        aliases,
+        default_root_object,
+        x_cache_suffix: x_cache_suffix.to_owned(),
+        origins,
+        behaviors: behaviors?,
+    })
+}
+
+fn check_id(
+    section: &Section<'_>,
+    id: Placed<&str>,
+    taken: &mut BTreeSet<String>,
+) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.value.is_empty() || id.value.len() > 64 || !id.value.chars().all(allowed) {
+        let message = format!("`{}` cannot be an id", id.value);
+        let help = "1 to 64 letters, digits, `-`, `_` and `.`".to_owned();
+        section.fault(id.span, message, "not an id", help);
+        return None;
+    }
+    if !taken.insert(id.value.to_owned()) {
+        let message = format!("there is a `{}` already", id.value);
+        section.fault(id.span, message, "choose another id", None);
+        return None;
+    }
+    Some(id.value.to_owned())
+}
+
+fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
+    let Some(texts) = section.strings("aliases") else {
+        let help = "add `aliases = [\"media.example.com\"]`, or `[\"*\"]` for any host".to_owned();
+        section.fault(section.span(), "`distribution.aliases` is missing", "in this table", help);
+        return Vec::new();
+    };
+    let mut aliases = Vec::new();
+    for text in texts {
+        let alias = text.value.to_ascii_lowercase();
+        let host = alias.strip_prefix("*.").unwrap_or(&alias);
+        let allowed =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
+        if alias != "*" && (host.is_empty() || !host.chars().all(allowed)) {
+            let message = format!("`{}` is no alias", text.value);
+            let help = "a host name, `*.` and a host name, or `*`; no scheme, no port".to_owned();
+            section.fault(text.span, message, "not a host name", help);
+        } else if taken.insert(alias.clone()) {
+            aliases.push(alias);
+        } else {
+            let message = format!("`{}` is an alias already", text.value);
+            section.fault(text.span, message, "a host has one distribution", None);
+        }
+    }
+    aliases
+}
+
+fn root_object(section: &Section<'_>) -> Option<String> {
+    let object = section.string("default_root_object")?;
+    let url = format!("/{}", object.value);
+    if object.value.is_empty()
+        || object.value.starts_with('/')
+        || CanonicalPath::parse(&url).is_err()
+    {
+        let message = format!("`{}` cannot be the default root object", object.value);
+        let help = "write the name of an object without a leading slash, such as \"index.html\"";
+        section.fault(object.span, message, "not an object's name", help.to_owned());
+        return None;
+    }
+    Some(object.value.to_owned())
+}
+
+/// An origin as behaviors refer to it, whether or not the rest of it is good.
+struct NamedOrigin {
+    id: String,
+    options: Option<origin::Options>,
+}
+
+fn origins(section: &Section<'_>, directory: &Path) -> Vec<NamedOrigin> {
+    let mut ids = BTreeSet::new();
+    let sections = section.tables("origin");
+    if sections.is_empty() {
+        let help = "add a `[[distribution.origin]]` with `id`, `bucket` and `region`".to_owned();
+        section.fault(section.span(), "there is no origin", "in this distribution", help);
+    }
+    let read = |section: Section<'_>| {
+        let options = origin(&section, directory, &mut ids);
+        section.unknown();
+        options
+    };
+    sections.into_iter().filter_map(read).collect()
+}
+
+fn origin(
+    section: &Section<'_>,
+    directory: &Path,
+    ids: &mut BTreeSet<String>,
+) -> Option<NamedOrigin> {
+    let id = section.required("id", "behaviors refer to an origin by its id");
+    let id = id.and_then(|id| check_id(section, id, ids));
+    let target = target(section);
+    let duration = |key, default| section.duration(key).map_or(default, |d| d.value);
+    let number = |key, range, default| section.number(key, range).unwrap_or(default);
+    let connect_timeout = duration("connect_timeout", Duration::from_secs(10));
+    let attempts = number("connect_attempts", 1..11, 3);
+    let response_timeout = duration("response_timeout", Duration::from_secs(30));
+    let max_connections = number("max_connections", 1..65_536, 256);
+    let ca_file = section.string("ca_file").map(|path| directory.join(path.value));
+    let origin_path = origin_path(section);
+    let id = id?;
+    let options = target.map(|(address, protocol)| origin::Options {
+        id: id.clone(),
+        address,
+        origin_path,
+        protocol,
+        connect_timeout,
+        connect_attempts: u32::try_from(attempts).unwrap_or(3),
+        response_timeout,
+        max_connections: usize::try_from(max_connections).unwrap_or(256),
+        ca_file,
+    });
+    Some(NamedOrigin { id, options })
+}
+
+fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
+    let (bucket, url) = (section.string("bucket"), section.string("url"));
+    let region = section.string("region");
+    let endpoint = section.string("endpoint");
+    let path_style = section.boolean("path_style");
+    let owner = section.string("expected_bucket_owner");
+    let payer = section.boolean("request_payer");
+    let signing = signing(section, bucket.is_some());
+    match (bucket, url) {
+        (Some(bucket), None) => {
+            let help =
+                "for stores without regions, what their manual says: us-east-1, auto, garage";
+            let region = match region {
+                Some(region) => region,
+                None => return section.required("region", help).and(None),
+            };
+            if let Some(owner) = &owner
+                && !(owner.value.len() == 12 && owner.value.bytes().all(|b| b.is_ascii_digit()))
+            {
+                let message = "`expected_bucket_owner` is no AWS account";
+                section.fault(owner.span.clone(), message, "expected 12 digits", None);
+            }
+            let endpoint_url = endpoint.as_ref().map(|endpoint| endpoint.value);
+            let style = path_style.as_ref().map(|style| style.value);
+            let address = Address::bucket(bucket.value, region.value, endpoint_url, style);
+            let span = match (&address, endpoint) {
+                (Err(origin::AddressError::NotAUrl | origin::AddressError::HasPath), Some(url)) => {
+                    url.span
+                }
+                _ => bucket.span,
+            };
+            let protocol = Protocol::S3 {
+                region: region.value.to_owned(),
+                expected_bucket_owner: owner.map(|owner| owner.value.to_owned()),
+                request_payer: payer.is_some_and(|payer| payer.value),
+            };
+            address_or_fault(section, address, span).map(|address| (address, protocol))
+        }
+        (None, Some(url)) => {
+            signing?;
+            let address = Address::from_url(url.value);
+            address_or_fault(section, address, url.span).map(|a| (a, Protocol::Plain))
+        }
+        (found, _) => {
+            let message = "an origin has either a `bucket` or a `url`";
+            let label = if found.is_some() { "this one has both" } else { "this one has neither" };
+            section.fault(section.span(), message, label, None);
+            None
+        }
+    }
+}
+
+/// `signing`: a bucket's requests are always signed, a plain origin's never.
+fn signing(section: &Section<'_>, is_bucket: bool) -> Option<()> {
+    let Some(word) = section.string("signing") else { return Some(()) };
+    let expected = if is_bucket { "always" } else { "never" };
+    if word.value == expected {
+        return Some(());
+    }
+    let message = format!("`signing = \"{}\"` cannot be had here", word.value);
+    let help = "requests for a `bucket` are signed \"always\", those for a `url` \"never\"";
+    section.fault(word.span, message, format!("expected {expected}"), help.to_owned());
+    None
+}
+
+fn address_or_fault(
+    section: &Section<'_>,
+    address: Result<Address, origin::AddressError>,
+    span: std::ops::Range<usize>,
+) -> Option<Address> {
+    address.map_err(|error| section.fault(span, error.to_string(), "here", None)).ok()
+}
+
+fn origin_path(section: &Section<'_>) -> String {
+    let Some(path) = section.string("origin_path") else { return String::new() };
+    if path.value.is_empty() {
+        return String::new();
+    }
+    let canonical = CanonicalPath::parse(path.value);
+    match canonical {
+        Ok(canonical) if !path.value.ends_with('/') => {
+            let mut encoded = String::new();
+            canonical.encode_into(&mut encoded);
+            encoded
+        }
+        _ => {
+            let message = format!("`{}` cannot be an origin path", path.value);
+            let help = "begin it with a slash and end it without one, such as \"/media/2026\"";
+            section.fault(path.span, message, "not an origin path", help.to_owned());
+            String::new()
+        }
+    }
+}
+
+fn behaviors(
+    section: &Section<'_>,
+    origins: &[NamedOrigin],
+    policies: &Policies,
+) -> Option<Behaviors> {
+    let default = match section.table("default_behavior") {
+        Some(table) => {
+            let behavior = behavior(&table, origins, policies);
+            table.unknown();
+            behavior
+        }
+        None => {
+            let help = "add `[distribution.default_behavior]` with `origin` and `cache_policy`";
+            let message = "`distribution.default_behavior` is missing";
+            section.fault(section.span(), message, "in this distribution", help.to_owned());
+            None
+        }
+    };
+    let mut ordered = Vec::new();
+    for table in section.tables("behavior") {
+        let pattern = table.required("path_pattern", "such as \"/private/*\"");
+        let pattern = pattern.and_then(|text| match PathPattern::parse(text.value) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                table.fault(text.span, error.to_string(), "not a path pattern", None);
+                None
+            }
+        });
+        let behavior = behavior(&table, origins, policies);
+        table.unknown();
+        ordered.extend(pattern.zip(behavior));
+    }
+    Some(Behaviors { ordered, default: default? })
+}
+
+fn behavior(
+    section: &Section<'_>,
+    origins: &[NamedOrigin],
+    policies: &Policies,
+) -> Option<Arc<Behavior>> {
+    let origin = section.required("origin", "the id of one of the distribution's origins");
+    let origin = origin.and_then(|id| {
+        let place = origins.iter().position(|origin| origin.id == id.value);
+        if place.is_none() {
+            let known: Vec<&str> = origins.iter().map(|origin| origin.id.as_str()).collect();
+            missing(section, id, "origin", &known);
+        }
+        place
+    });
+    let cache_policy = cache_policy(section, policies);
+    let options = origin.and_then(|place| origins.get(place)?.options.as_ref());
+    let allowed_methods = allowed_methods(section, options);
+    if let Some(compress) = section.boolean("compress").filter(|compress| compress.value) {
+        let help = "set it to false: objects are served as they are stored".to_owned();
+        let message = "`compress = true` is not supported by this version";
+        section.fault(compress.span, message, "cannot be done", help);
+    }
+    let (origin, cache_policy) = (origin?, cache_policy?);
+    Some(Arc::new(Behavior { origin, cache_policy, allowed_methods }))
+}
+
+fn cache_policy(section: &Section<'_>, policies: &Policies) -> Option<CachePolicy> {
+    let name = section.required("cache_policy", "such as \"CachingOptimized\"")?;
+    let policy = CachePolicy::managed(name.value).or_else(|| policies.get(name.value).cloned());
+    if policy.is_none() {
+        let own = policies.keys().map(String::as_str);
+        let known: Vec<&str> = MANAGED_CACHE_POLICIES.into_iter().chain(own).collect();
+        missing(section, name, "cache policy", &known);
+    }
+    policy
+}
+
+fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
+    let help = match nearest(name.value, known) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("there is: {}", known.join(", ")),
+    };
+    section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);
+}
+
+fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> AllowedMethods {
+    let Some(list) = section.strings("allowed_methods") else { return AllowedMethods::default() };
+    let names: Vec<String> = list.iter().map(|name| name.value.to_ascii_uppercase()).collect();
+    let span = list.first().map_or_else(|| section.span(), |first| first.span.clone());
+    let Some(methods) = AllowedMethods::from_names(&names) else {
+        section.fault(
+            span,
+            "these methods are none of CloudFront's three sets",
+            "begins here",
+            "GET and HEAD; or with OPTIONS; or with OPTIONS, PUT, PATCH, POST and DELETE"
+                .to_owned(),
+        );
+        return AllowedMethods::default();
+    };
+    let is_bucket = origin.is_some_and(|origin| origin.protocol != Protocol::Plain);
+    if is_bucket && methods != AllowedMethods::Read {
+        section.fault(
+            span,
+            "a bucket is only read through Forebay",
+            "begins here",
+            "allow GET and HEAD, or leave `allowed_methods` out".to_owned(),
+        );
+    }
+    methods
+}

@@ -1,0 +1,87 @@
+//! Faults of a configuration: where, what, and how to mend it.
+
+use std::{cell::RefCell, ops::Range};
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+
+/// One fault.
+#[derive(Clone, Debug, Diagnostic, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    message: String,
+    #[label("{label}")]
+    span: SourceSpan,
+    label: String,
+    #[help]
+    help: Option<String>,
+    #[source_code]
+    source_code: NamedSource<String>,
+}
+
+impl Fault {
+    /// What is wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// How to mend it.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// Where it is, in bytes of the file.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.span.offset()..self.span.offset() + self.span.len()
+    }
+}
+
+/// All faults of one configuration.
+#[derive(Debug, Diagnostic, thiserror::Error)]
+#[error("{} in the configuration", count(faults.len()))]
+pub struct Faults {
+    /// Fault by fault, in the order of the file.
+    #[related]
+    pub faults: Vec<Fault>,
+}
+
+fn count(faults: usize) -> String {
+    if faults == 1 { "one fault".into() } else { format!("{faults} faults") }
+}
+
+/// Collects faults while a configuration is read.
+pub(super) struct Collector {
+    source: NamedSource<String>,
+    faults: RefCell<Vec<Fault>>,
+}
+
+impl Collector {
+    pub(super) fn new(name: &str, text: &str) -> Self {
+        let source = NamedSource::new(name, text.to_owned()).with_language("TOML");
+        Self { source, faults: RefCell::default() }
+    }
+
+    pub(super) fn add(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) {
+        self.faults.borrow_mut().push(Fault {
+            message: message.into(),
+            span: span.into(),
+            label: label.into(),
+            help: help.into(),
+            source_code: self.source.clone(),
+        });
+    }
+
+    pub(super) fn finish(self) -> Result<(), Faults> {
+        let mut faults = self.faults.into_inner();
+        faults.sort_by_key(|fault| fault.span.offset());
+        if faults.is_empty() { Ok(()) } else { Err(Faults { faults }) }
+    }
+}

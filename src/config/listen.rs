@@ -1,0 +1,195 @@
+//! `[listen]`, `[admin]`, `[cache]` and `[access_log]`.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::section::{Placed, Section};
+use crate::{
+    access_log,
+    front::{CertificateFiles, Limits},
+    store,
+};
+
+/// An address to bind.
+pub type Address = SocketAddr;
+
+/// The memory must hold at least this many slices.
+const MIN_SLICES: u64 = 16;
+
+/// `[listen]`.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Addresses for plain HTTP.
+    pub http: Vec<Address>,
+    /// Addresses for HTTP over TLS.
+    pub https: Vec<Address>,
+    /// Certificates, the default one first.
+    pub certificates: Vec<CertificateFiles>,
+    /// Threads that serve; one a core when it is not given.
+    pub workers: Option<usize>,
+    /// What connections may take.
+    pub limits: Limits,
+    /// From `/readyz` saying no to the end of accepting.
+    pub drain_delay: Duration,
+    /// From the end of accepting to the end of the process.
+    pub drain: Duration,
+}
+
+pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
+    let mut listen = Listen {
+        http: Vec::new(),
+        https: Vec::new(),
+        certificates: Vec::new(),
+        workers: None,
+        limits: Limits::default(),
+        drain_delay: Duration::ZERO,
+        drain: Duration::from_secs(30),
+    };
+    let Some(section) = root.table("listen") else {
+        let help = "add:\n\n[listen]\nhttp = \"0.0.0.0:8080\"".to_owned();
+        root.fault(0..0, "`[listen]` is missing", "in this file", help);
+        return listen;
+    };
+    listen.http = addresses(&section, "http");
+    listen.https = addresses(&section, "https");
+    listen.certificates = certificates(&section, directory);
+    listen.workers = section.number("workers", 1..1025).and_then(|n| usize::try_from(n).ok());
+    limits(&section, &mut listen.limits);
+    set(&mut listen.drain_delay, section.duration("drain_delay"));
+    set(&mut listen.drain, section.duration("drain"));
+    if !section.has("http") && !section.has("https") {
+        let help = "add `http = \"0.0.0.0:8080\"`".to_owned();
+        section.fault(section.span(), "nothing to listen on", "neither http nor https", help);
+    }
+    if !listen.https.is_empty() && listen.certificates.is_empty() && !section.has("tls") {
+        let help = "add `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`".to_owned();
+        section.fault(section.span(), "`listen.https` needs a certificate", "no `tls` here", help);
+    }
+    section.unknown();
+    listen
+}
+
+fn limits(section: &Section<'_>, limits: &mut Limits) {
+    if let Some(connections) = section.number("max_connections", 1..10_000_001) {
+        limits.max_connections = usize::try_from(connections).unwrap_or(limits.max_connections);
+    }
+    if let Some(streams) = section.number("max_streams", 1..10_001) {
+        limits.max_streams = u32::try_from(streams).unwrap_or(limits.max_streams);
+    }
+    set(&mut limits.handshake_timeout, section.duration("handshake_timeout"));
+    set(&mut limits.header_timeout, section.duration("header_timeout"));
+    set(&mut limits.idle_timeout, section.duration("idle_timeout"));
+    set(&mut limits.write_timeout, section.duration("write_timeout"));
+}
+
+fn set<T>(target: &mut T, value: Option<Placed<T>>) {
+    if let Some(value) = value {
+        *target = value.value;
+    }
+}
+
+fn addresses(section: &Section<'_>, key: &'static str) -> Vec<Address> {
+    let texts = section.strings(key).unwrap_or_default();
+    texts.into_iter().filter_map(|text| address(section, text)).collect()
+}
+
+fn address(section: &Section<'_>, text: Placed<&str>) -> Option<Address> {
+    let parsed = text.value.parse().ok();
+    if parsed.is_none() {
+        section.fault(
+            text.span,
+            format!("`{}` is no address to listen on", text.value),
+            "expected IP address and port",
+            "write \"0.0.0.0:8080\" for all IPv4 addresses, \"[::]:8080\" for IPv4 and IPv6"
+                .to_owned(),
+        );
+    }
+    parsed
+}
+
+fn certificates(section: &Section<'_>, directory: &Path) -> Vec<CertificateFiles> {
+    let mut files = Vec::new();
+    for tls in section.tables("tls") {
+        let help = "`tls` is { certificate = \"cert.pem\", key = \"key.pem\" }";
+        let certificate = tls.required("certificate", help);
+        let key = tls.required("key", help);
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            let path = |text: Placed<&str>| directory.join(text.value);
+            files.push(CertificateFiles { certificate: path(certificate), key: path(key) });
+        }
+        tls.unknown();
+    }
+    files
+}
+
+pub(super) fn admin(root: &Section<'_>) -> Option<Address> {
+    const DEFAULT: Address =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9145);
+    let Some(section) = root.table("admin") else { return Some(DEFAULT) };
+    let listen = match section.string("listen") {
+        None => Some(DEFAULT),
+        Some(text) if text.value == "off" => None,
+        Some(text) => address(&section, text),
+    };
+    section.unknown();
+    listen
+}
+
+pub(super) fn cache(root: &Section<'_>) -> store::Options {
+    let mut options = store::Options::default();
+    let Some(section) = root.table("cache") else { return options };
+    let memory = section.size("memory");
+    if let Some(slice) = section.size("slice") {
+        match u32::try_from(slice.value) {
+            Ok(bytes) if (64 << 10..=64 << 20).contains(&bytes) => options.slice = bytes,
+            _ => section.fault(
+                slice.span,
+                "`cache.slice` is out of range",
+                "expected 64KiB to 64MiB",
+                "leave it out: 1MiB suits most buckets".to_owned(),
+            ),
+        }
+    }
+    if let Some(read_ahead) = section.number("read_ahead", 1..257) {
+        options.read_ahead = u32::try_from(read_ahead).unwrap_or(options.read_ahead);
+    }
+    if let Some(memory) = memory {
+        options.memory = memory.value;
+        let least = u64::from(options.slice) * MIN_SLICES;
+        if memory.value < least {
+            section.fault(
+                memory.span,
+                "`cache.memory` is too small",
+                format!("must hold at least {MIN_SLICES} slices"),
+                format!("give it at least {}MiB, or make `cache.slice` smaller", least >> 20),
+            );
+        }
+    }
+    section.unknown();
+    options
+}
+
+pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Options {
+    let mut options = access_log::Options::default();
+    let Some(section) = root.table("access_log") else { return options };
+    if let Some(format) = section.string("format") {
+        match format.value {
+            "json" => options.format = Some(access_log::Format::Json),
+            "combined" => options.format = Some(access_log::Format::Combined),
+            "off" => options.format = None,
+            other => section.fault(
+                format.span,
+                format!("there is no log format `{other}`"),
+                "expected json, combined or off",
+                None,
+            ),
+        }
+    }
+    let path: Option<PathBuf> = section.string("path").map(|path| directory.join(path.value));
+    options.path = path;
+    section.unknown();
+    options
+}

@@ -1,0 +1,211 @@
+//! The configuration file: TOML in CloudFront's words.
+//!
+//! Compiling does no I/O and finds every fault at once. Each part of Forebay owns its options;
+//! this module only fills them.
+
+mod distribution;
+mod fault;
+mod listen;
+mod policy;
+mod section;
+
+use std::path::Path;
+
+pub use distribution::DistributionOptions;
+use fault::Collector;
+pub use fault::{Fault, Faults};
+pub use listen::{Address, Listen};
+use section::Section;
+use toml::de::DeTable;
+
+use crate::{access_log, store};
+
+/// A configuration without faults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where viewers connect.
+    pub listen: Listen,
+    /// Where operators connect; `None` when that is turned off.
+    pub admin: Option<Address>,
+    /// Measures of the store.
+    pub cache: store::Options,
+    /// The access log.
+    pub access_log: access_log::Options,
+    /// What is served.
+    pub distributions: Vec<DistributionOptions>,
+}
+
+/// What the command line can say in the place of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Bucket {
+    /// The bucket's name.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// URL of an S3-compatible store, where it is not AWS.
+    pub endpoint: Option<String>,
+    /// Whether the bucket goes into the path.
+    pub path_style: bool,
+    /// Address to listen on.
+    pub listen: String,
+    /// Address of the admin listener, if it is not the default.
+    pub admin: Option<String>,
+}
+
+impl Config {
+    /// Compiles the text of a file called `name`; paths in it are relative to `directory`.
+    ///
+    /// # Errors
+    /// All faults of the text.
+    pub fn compile(name: &str, text: &str, directory: &Path) -> Result<Self, Faults> {
+        let faults = Collector::new(name, text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            faults.add(span, format!("not TOML: {}", error.message()), "here", None);
+        }
+        let config = read(&Section::root(&table, &faults), directory);
+        faults.finish()?;
+        Ok(config)
+    }
+
+    /// The configuration of one bucket with CloudFront's defaults.
+    ///
+    /// # Errors
+    /// When bucket, region, endpoint or address cannot be used.
+    pub fn for_bucket(bucket: &Bucket) -> Result<Self, Faults> {
+        Self::compile("the command line, as a file", &bucket.to_toml(), Path::new(""))
+    }
+}
+
+impl Bucket {
+    /// The file that says the same.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let quote = |text: &str| toml::Value::from(text).to_string();
+        let mut text = format!("[listen]\nhttp = {}\n", quote(&self.listen));
+        if let Some(admin) = &self.admin {
+            text += &format!("\n[admin]\nlisten = {}\n", quote(admin));
+        }
+        text += "\n[[distribution]]\nid = \"default\"\naliases = [\"*\"]\n";
+        text += "\n[[distribution.origin]]\nid = \"bucket\"\n";
+        text += &format!("bucket = {}\nregion = {}\n", quote(&self.bucket), quote(&self.region));
+        if let Some(endpoint) = &self.endpoint {
+            text += &format!("endpoint = {}\n", quote(endpoint));
+        }
+        if self.path_style {
+            text += "path_style = true\n";
+        }
+        text += "\n[distribution.default_behavior]\norigin = \"bucket\"\n";
+        text + "cache_policy = \"CachingOptimized\"\n"
+    }
+}
+
+fn read(root: &Section<'_>, directory: &Path) -> Config {
+    let listen = listen::listen(root, directory);
+    let admin = listen::admin(root);
+    let cache = listen::cache(root);
+    let access_log = listen::access_log(root, directory);
+    let policies = policy::own_policies(root);
+    let distributions = distribution::distributions(root, &policies, directory);
+    root.unknown();
+    Config { listen, admin, cache, access_log, distributions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        match Config::compile("test.toml", text, Path::new("")) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults
+                .faults
+                .iter()
+                .map(|fault| {
+                    let line = text[..fault.span().start].matches('\n').count() + 1;
+                    let help = fault.help().unwrap_or("-");
+                    format!("{line}: {} ({help})", fault.message())
+                })
+                .collect(),
+        }
+    }
+
+    const GOOD: &str = r#"
+[listen]
+http = "127.0.0.1:0"
+
+[[distribution]]
+id = "media"
+aliases = ["media.example.com"]
+
+[[distribution.origin]]
+id = "bucket"
+bucket = "my-media"
+region = "eu-central-1"
+
+[distribution.default_behavior]
+origin = "bucket"
+cache_policy = "CachingOptimized"
+"#;
+
+    #[test]
+    fn a_good_file_has_no_faults() {
+        assert_eq!(faults(GOOD), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_faults_are_found_at_once_with_their_mend() {
+        let text = GOOD
+            .replace("[listen]", "[listen]\nhtpp = 1\nidle_timeout = \"soon\"")
+            .replace("my-media", "my media")
+            .replace("CachingOptimized", "CachingOptimised")
+            .replace("origin = \"bucket\"", "origin = \"bukket\"\ntrusted_key_groups = [\"k\"]");
+        assert_eq!(
+            faults(&text),
+            [
+                "3: unknown key `listen.htpp` (did you mean `http`?)",
+                "4: `listen.idle_timeout` is no duration (write, for example, \"30s\", \"10m\", \"1day\", or 30)",
+                "13: `my media` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (-)",
+                "17: there is no origin `bukket` (did you mean `bucket`?)",
+                "18: `distribution.default_behavior.trusted_key_groups` is not supported by this version (remove it only if serving without it is what you want)",
+                "19: there is no cache policy `CachingOptimised` (did you mean `CachingOptimized`?)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(faults("").len(), 2);
+        let text = "[listen]\nhttp = \"127.0.0.1:0\"\n[[distribution]]\nid = \"a\"\n";
+        let found = faults(text);
+        assert!(
+            found.iter().any(|fault| fault.contains("`distribution.aliases` is missing")),
+            "{found:?}"
+        );
+        assert!(found.iter().any(|fault| fault.contains("no origin")), "{found:?}");
+        assert!(found.iter().any(|fault| fault.contains("default_behavior")), "{found:?}");
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_located() {
+        assert!(faults("[listen\nhttp = 1").iter().any(|fault| fault.starts_with("1: not TOML")));
+    }
+
+    #[test]
+    fn the_command_line_makes_a_file_without_faults() {
+        let bucket = Bucket {
+            bucket: "media".into(),
+            region: "eu-central-1".into(),
+            endpoint: Some("http://127.0.0.1:3900".into()),
+            path_style: true,
+            listen: "[::]:8080".into(),
+            admin: Some("off".into()),
+        };
+        let config = Config::for_bucket(&bucket).expect("no faults");
+        assert!(config.admin.is_none());
+        assert_eq!(config.distributions[0].origins[0].address.base_path, "/media");
+        let hostile = Bucket { bucket: "a\"\n[x]\n".into(), ..bucket };
+        assert!(Config::for_bucket(&hostile).is_err());
+    }
+}

@@ -1,0 +1,294 @@
+//! Reading a TOML table key by key.
+//!
+//! A [`Section`] remembers which keys it was asked for: those are the known ones. What else
+//! stands in the table is a fault, reported with the nearest known key.
+
+use std::{cell::RefCell, ops::Range, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::fault::Collector;
+
+/// Keys of features that are not there yet. Ignoring one could publish what it protects.
+const NOT_YET: [&str; 12] = [
+    "trusted_key_groups",
+    "key_group",
+    "viewer_protocol_policy",
+    "origin_request_policy",
+    "response_headers_policy",
+    "custom_error_response",
+    "origin_group",
+    "geo_restriction",
+    "rate_limit",
+    "allow",
+    "deny",
+    "trusted_proxies",
+];
+
+/// A value with its place in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+impl<T> Placed<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Placed<U> {
+        Placed { value: f(self.value), span: self.span }
+    }
+}
+
+/// One table of the configuration.
+pub(super) struct Section<'a> {
+    /// As in `[listen]` or `[[distribution.origin]]`.
+    name: String,
+    table: &'a DeTable<'a>,
+    span: Range<usize>,
+    asked: RefCell<Vec<&'static str>>,
+    faults: &'a Collector,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(table: &'a Spanned<DeTable<'a>>, faults: &'a Collector) -> Self {
+        Self::new(String::new(), table.get_ref(), table.span(), faults)
+    }
+
+    fn new(
+        name: String,
+        table: &'a DeTable<'a>,
+        span: Range<usize>,
+        faults: &'a Collector,
+    ) -> Self {
+        Self { name, table, span, asked: RefCell::default(), faults }
+    }
+
+    /// Where the table begins, for faults about what it lacks.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    pub(super) fn fault(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) {
+        self.faults.add(span, message, label, help);
+    }
+
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.get(key).is_some()
+    }
+
+    fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        self.table.get(key)
+    }
+
+    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
+        let found = value.get_ref().type_str();
+        self.fault(
+            value.span(),
+            format!("`{}` must be {expected}", self.path(key)),
+            format!("this is {}", article(found)),
+            None,
+        );
+    }
+
+    fn path(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    pub(super) fn string(&self, key: &'static str) -> Option<Placed<&'a str>> {
+        let value = self.get(key)?;
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            self.wrong_type(key, value, "a string");
+        }
+        text.map(|text| Placed { value: text, span: value.span() })
+    }
+
+    /// A string that must be there.
+    pub(super) fn required(&self, key: &'static str, help: &str) -> Option<Placed<&'a str>> {
+        if !self.has(key) {
+            self.fault(
+                self.span(),
+                format!("`{}` is missing", self.path(key)),
+                "in this table",
+                help.to_owned(),
+            );
+        }
+        self.string(key)
+    }
+
+    pub(super) fn boolean(&self, key: &'static str) -> Option<Placed<bool>> {
+        let value = self.get(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong_type(key, value, "true or false");
+        }
+        flag.map(|flag| Placed { value: flag, span: value.span() })
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn number(&self, key: &'static str, range: Range<u64>) -> Option<u64> {
+        let value = self.get(key)?;
+        let Some(number) = value.get_ref().as_integer() else {
+            self.wrong_type(key, value, "a whole number");
+            return None;
+        };
+        let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
+        let fits = number.filter(|number| range.contains(number));
+        if fits.is_none() {
+            let last = range.end - 1;
+            self.fault(
+                value.span(),
+                format!("`{}` is out of range", self.path(key)),
+                format!("expected {} to {last}", range.start),
+                None,
+            );
+        }
+        fits
+    }
+
+    /// A size such as `"512MiB"`, in bytes.
+    pub(super) fn size(&self, key: &'static str) -> Option<Placed<u64>> {
+        let text = self.string(key)?;
+        match text.value.parse::<bytesize::ByteSize>() {
+            Ok(size) => Some(text.map(|_| size.as_u64())),
+            Err(_) => {
+                self.fault(
+                    text.span,
+                    format!("`{}` is no size", self.path(key)),
+                    "expected a number with a unit",
+                    "write, for example, \"512MiB\" or \"4GiB\"".to_owned(),
+                );
+                None
+            }
+        }
+    }
+
+    /// A duration such as `"30s"`, or a number of seconds.
+    pub(super) fn duration(&self, key: &'static str) -> Option<Placed<Duration>> {
+        let value = self.get(key)?;
+        let parsed = match value.get_ref() {
+            DeValue::Integer(seconds) => {
+                u64::from_str_radix(seconds.as_str(), seconds.radix()).ok().map(Duration::from_secs)
+            }
+            DeValue::String(text) => humantime::parse_duration(text).ok(),
+            _ => None,
+        };
+        // CloudFront's TTLs end at 100 years; nothing here needs more.
+        let longest = Duration::from_secs(100 * 365 * 86_400);
+        let parsed = parsed.filter(|duration| *duration <= longest);
+        if parsed.is_none() {
+            self.fault(
+                value.span(),
+                format!("`{}` is no duration", self.path(key)),
+                "expected a number with a unit, or seconds",
+                "write, for example, \"30s\", \"10m\", \"1day\", or 30".to_owned(),
+            );
+        }
+        parsed.map(|duration| Placed { value: duration, span: value.span() })
+    }
+
+    /// A list of strings; a single string is a list of one.
+    pub(super) fn strings(&self, key: &'static str) -> Option<Vec<Placed<&'a str>>> {
+        let value = self.get(key)?;
+        let list = match value.get_ref() {
+            DeValue::String(text) => {
+                return Some(vec![Placed { value: text.as_ref(), span: value.span() }]);
+            }
+            DeValue::Array(list) => list,
+            _ => {
+                self.wrong_type(key, value, "a string, or a list of strings");
+                return None;
+            }
+        };
+        let mut strings = Vec::new();
+        for item in list.iter() {
+            match item.get_ref().as_str() {
+                Some(text) => strings.push(Placed { value: text, span: item.span() }),
+                None => self.wrong_type(key, item, "a list of strings"),
+            }
+        }
+        Some(strings)
+    }
+
+    /// A table within this one.
+    pub(super) fn table(&self, key: &'static str) -> Option<Section<'a>> {
+        let value = self.get(key)?;
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_type(key, value, "a table");
+        }
+        table.map(|table| Section::new(self.path(key), table, value.span(), self.faults))
+    }
+
+    /// A list of tables; a single table is a list of one.
+    pub(super) fn tables(&self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let section = |value: &'a Spanned<DeValue<'a>>| {
+            let table = value.get_ref().as_table();
+            if table.is_none() {
+                self.wrong_type(key, value, "a table");
+            }
+            table.map(|table| Section::new(self.path(key), table, value.span(), self.faults))
+        };
+        match value.get_ref() {
+            DeValue::Array(list) => list.iter().filter_map(section).collect(),
+            _ => section(value).into_iter().collect(),
+        }
+    }
+
+    /// Whether the key holds a string; for keys that take either a string or a table.
+    pub(super) fn is_string(&self, key: &'static str) -> bool {
+        self.get(key).is_some_and(|value| value.get_ref().is_str())
+    }
+
+    /// Reports the keys that nobody has asked for so far.
+    pub(super) fn unknown(&self) {
+        let asked = self.asked.borrow();
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if asked.iter().any(|known| *known == name) {
+                continue;
+            }
+            if NOT_YET.contains(&name) {
+                self.fault(
+                    key.span(),
+                    format!("`{}` is not supported by this version", self.path(name)),
+                    "cannot be enforced",
+                    "remove it only if serving without it is what you want".to_owned(),
+                );
+                continue;
+            }
+            let nearest = nearest(name, &asked);
+            let help = match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("known here: {}", asked.join(", ")),
+            };
+            let message = format!("unknown key `{}`", self.path(name));
+            self.fault(key.span(), message, "not a known key", help);
+        }
+    }
+}
+
+/// The known word most like `name`, if any is like it.
+pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let likeness = |candidate: &&&str| (strsim::jaro_winkler(name, candidate) * 1000.0) as u32;
+    known.iter().max_by_key(likeness).filter(|best| likeness(best) > 750).copied()
+}
+
+fn article(kind: &str) -> String {
+    let vowel = kind.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {kind}", if vowel { "an" } else { "a" })
+}

@@ -1,0 +1,41 @@
+//! Forebay: a self-hosted CDN edge for private S3 buckets.
+//!
+//! It stands where CloudFront would stand: viewers ask it for media, it answers from memory, and
+//! what it lacks it fetches from a private bucket with SigV4-signed requests.
+//!
+//! Modules in order; each may use only those before it. ARCHITECTURE.md tells how a request
+//! lives in them.
+
+pub mod clock;
+pub mod metrics;
+
+pub mod body;
+
+pub mod semantics;
+
+pub mod key;
+
+pub mod policy;
+
+pub mod access_log;
+
+pub mod behavior;
+
+pub mod store;
+
+pub mod origin;
+
+pub mod edge;
+
+pub mod front;
+
+pub mod admin;
+
+pub mod config;
+
+pub mod app;
+
+#[cfg(feature = "demo")]
+pub mod demo;
+
+pub mod cli;

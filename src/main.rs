@@ -1,0 +1,7 @@
+//! The `forebay` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    forebay::cli::main()
+}
