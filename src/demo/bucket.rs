@@ -1,0 +1,106 @@
+//! An S3 server in this process. It verifies signatures like any other; nothing about it is
+//! special to Forebay.
+
+use std::{io, net::SocketAddr};
+
+use aws_credential_types::Credentials;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use s3s::{
+    Body, S3, S3Request,
+    auth::SimpleAuth,
+    dto::{PutObjectInput, StreamingBlob},
+    service::{S3Service, S3ServiceBuilder},
+};
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::media::{Sample, samples};
+
+/// The bucket's name.
+pub(super) const NAME: &str = "demo-media";
+
+/// The region of its signatures.
+pub(super) const REGION: &str = "us-east-1";
+
+/// Why the bucket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// The temporary folder or the loopback address.
+    #[error("the embedded bucket cannot be started: {0}")]
+    System(#[from] io::Error),
+    /// The embedded server.
+    #[error("the embedded bucket cannot be filled: {0}")]
+    Fill(String),
+}
+
+/// A running bucket in a temporary folder.
+pub(super) struct EmbeddedBucket {
+    pub(super) address: SocketAddr,
+    pub(super) keys: Credentials,
+    accepting: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl EmbeddedBucket {
+    /// Makes keys that nobody knows, fills the bucket, and listens on a free loopback port.
+    pub(super) async fn start() -> Result<Self, BucketError> {
+        let folder = tempfile::Builder::new().prefix("forebay-demo-").tempdir()?;
+        std::fs::create_dir(folder.path().join(NAME))?;
+        let failed = |error: &dyn std::fmt::Debug| BucketError::Fill(format!("{error:?}"));
+        let server = FileSystem::new(folder.path()).map_err(|error| failed(&error))?;
+        for sample in samples() {
+            let put = server.put_object(put_request(sample)).await;
+            put.map_err(|error| failed(&error))?;
+        }
+        let keys = Credentials::new(random(20), random(40), None, None, "demo");
+        let mut builder = S3ServiceBuilder::new(server);
+        builder.set_auth(SimpleAuth::from_single(keys.access_key_id(), keys.secret_access_key()));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let accepting = tokio::spawn(accept(listener, builder.build()));
+        Ok(Self { address, keys, accepting, _folder: folder })
+    }
+}
+
+impl Drop for EmbeddedBucket {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, service: S3Service) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
+        tokio::spawn(connection);
+    }
+}
+
+fn put_request(sample: Sample) -> S3Request<PutObjectInput> {
+    let input = PutObjectInput {
+        bucket: NAME.into(),
+        key: sample.key.into(),
+        content_length: i64::try_from(sample.content.len()).ok(),
+        content_type: Some(sample.content_type.into()),
+        body: Some(StreamingBlob::from(Body::from(sample.content))),
+        ..PutObjectInput::default()
+    };
+    S3Request {
+        input,
+        method: http::Method::PUT,
+        uri: http::Uri::default(),
+        headers: http::HeaderMap::new(),
+        extensions: http::Extensions::new(),
+        credentials: None,
+        region: None,
+        service: None,
+        trailing_headers: None,
+    }
+}
+
+fn random(length: usize) -> String {
+    std::iter::repeat_with(fastrand::alphanumeric).take(length).collect()
+}

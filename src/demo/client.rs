@@ -1,0 +1,42 @@
+//! Asking as a viewer would.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// An answer, read to its end.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) fields: HeaderMap,
+    pub(super) content: Bytes,
+}
+
+impl Answer {
+    /// A field's value as text; empty when there is none.
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// Sends one request on a connection of its own.
+pub(super) async fn ask(
+    server: SocketAddr,
+    request: http::request::Builder,
+    content: &'static str,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(server).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let request: Request<Full<Bytes>> =
+        request.header("host", server.to_string()).body(Full::from(content))?;
+    let response = sender.send_request(request).await?;
+    let (parts, body) = response.into_parts();
+    let content = body.collect().await?.to_bytes();
+    driver.abort();
+    Ok(Answer { status: parts.status, fields: parts.headers, content })
+}

@@ -1,0 +1,87 @@
+//! The demo: an embedded private bucket with sample media, and a guided tour through Forebay.
+
+mod bucket;
+mod client;
+mod media;
+mod tour;
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+pub use bucket::BucketError;
+use bucket::EmbeddedBucket;
+pub use tour::{Step, Tour};
+
+use crate::{
+    app::{self, CredentialSource, Running},
+    clock::Clock,
+    config::{Bucket, Config, Faults},
+    origin::Credentials,
+};
+
+/// Why the demo cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The embedded bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// An address of the command line.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// Forebay itself.
+    #[error(transparent)]
+    App(#[from] app::Error),
+}
+
+/// A bucket and a Forebay in front of it. The bucket's folder is removed with it.
+pub struct Demo {
+    bucket: EmbeddedBucket,
+    /// The Forebay in front of the bucket.
+    pub forebay: Running,
+}
+
+impl Demo {
+    /// Starts both; ports may be 0. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the folder or an address cannot be had.
+    pub async fn start(listen: &str, admin: &str) -> Result<Self, Error> {
+        let bucket = EmbeddedBucket::start().await?;
+        let command_line = Bucket {
+            bucket: bucket::NAME.into(),
+            region: bucket::REGION.into(),
+            endpoint: Some(format!("http://{}", bucket.address)),
+            path_style: true,
+            listen: listen.into(),
+            admin: Some(admin.into()),
+        };
+        let text = command_line.to_toml().replace(
+            "aliases = [\"*\"]",
+            "aliases = [\"*\"]\ndefault_root_object = \"index.html\"",
+        );
+        // The tour's own lines are to be seen, not a log of them.
+        let text = text + "\n[access_log]\nformat = \"off\"\n";
+        let config = Config::compile("the demo's configuration", &text, Path::new(""))?;
+        let credentials = Credentials::new();
+        credentials.install(&bucket.keys);
+        let source = CredentialSource::Given(Arc::clone(&credentials));
+        let forebay = app::start(config, Clock::system(), source)?;
+        Ok(Self { bucket, forebay })
+    }
+
+    /// The tour through this demo.
+    #[must_use]
+    pub fn tour(&self) -> Tour {
+        let first = |addresses: &[SocketAddr]| addresses.first().copied();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Tour {
+            bucket: self.bucket.address,
+            forebay: first(&self.forebay.http).unwrap_or(nowhere),
+            admin: self.forebay.admin_address.unwrap_or(nowhere),
+        }
+    }
+
+    /// Ends both.
+    pub async fn stop(self) {
+        self.forebay.stop().await;
+    }
+}
