@@ -16,6 +16,9 @@ use crate::{
 /// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
 const MAX_TARGET: usize = 8192;
 
+/// Longest request head in bytes (as above).
+const MAX_HEAD: usize = 32 << 10;
+
 /// Longest S3 key in bytes (Amazon S3 User Guide, "Naming Amazon S3 objects").
 const MAX_S3_KEY: usize = 1024;
 
@@ -66,6 +69,9 @@ fn admit_to<'a>(
     if target_length(request) > MAX_TARGET {
         return Err(Refusal::UriTooLong);
     }
+    if head_length(request) > MAX_HEAD {
+        return Err(Refusal::HeadTooLarge);
+    }
     let mut path = CanonicalPath::parse(request.uri.path()).map_err(Refusal::BadPath)?;
     if let (true, Some(object)) = (path.is_root(), &distribution.default_root_object) {
         path = CanonicalPath::root_object(object);
@@ -105,6 +111,12 @@ fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Refusal
 
 fn target_length(request: &Parts) -> usize {
     request.uri.path().len() + request.uri.query().map_or(0, |query| query.len() + 1)
+}
+
+/// The head's length as HTTP/1.1 would write it.
+fn head_length(request: &Parts) -> usize {
+    let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    target_length(request) + fields.sum::<usize>()
 }
 
 /// The host a request is for, without port. RFC 9112 §3.2: exactly one, and the same wherever it

@@ -22,6 +22,8 @@ pub enum Refusal {
     UnknownHost,
     /// The request target is longer than 8,192 bytes.
     UriTooLong,
+    /// Request line and fields together are longer than 32,768 bytes.
+    HeadTooLarge,
     /// The path names no object, or could name another than it seems to.
     BadPath(PathError),
     /// The behavior does not allow the method; these are allowed.
@@ -40,6 +42,7 @@ impl Refusal {
             Self::BadHost | Self::BadPath(_) => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnexpectedContent | Self::NoRootObject => StatusCode::FORBIDDEN,
         }
@@ -52,6 +55,7 @@ impl Refusal {
             Self::BadHost => "bad-host",
             Self::UnknownHost => "unknown-host",
             Self::UriTooLong => "uri-too-long",
+            Self::HeadTooLarge => "head-too-large",
             Self::BadPath(PathError::NotAbsolute) => "path-not-absolute",
             Self::BadPath(PathError::BadEscape) => "path-bad-escape",
             Self::BadPath(PathError::Control) => "path-control",
@@ -70,7 +74,7 @@ impl Refusal {
                 answer.fields.insert(header::ALLOW, HeaderValue::from_static(allow));
             }
             // What follows on the connection cannot be trusted to be a request of its own.
-            Self::UnexpectedContent => {
+            Self::UnexpectedContent | Self::HeadTooLarge => {
                 answer.fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -104,6 +108,7 @@ const fn explanation(status: StatusCode) -> &'static str {
         405 => "This method is not allowed here.",
         412 => "The object is not in the state that the request asks for.",
         414 => "The address is too long.",
+        431 => "The fields of the request are too long.",
         416 => "The object has no bytes in the range asked for.",
         421 => "This server does not answer for this host name.",
         502 => "The origin cannot be reached, or its answer is of no use.",

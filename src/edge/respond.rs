@@ -99,13 +99,13 @@ async fn attach_content(
     let source = Arc::new(OriginSource::new(edge, ask));
     let store = Arc::clone(&edge.store);
     let reader = Reader::new(store, ask.key(), Arc::clone(response), source, bytes);
-    let (body, fetched) = reader.into_body().await?;
-    answer.body = body;
     // The status of the worst slice is the status of the answer.
-    if fetched && answer.report.status == CacheStatus::Hit {
+    if answer.report.status == CacheStatus::Hit && !reader.is_stored() {
         answer.report.status = CacheStatus::Forward(ForwardReason::Partial);
+        answer.report.ttl = None;
         answer.result = ResultType::Miss;
     }
+    answer.body = reader.into_body().await?;
     Ok(())
 }
 

@@ -25,7 +25,6 @@ pub struct Reader {
     source: Arc<dyn Source>,
     left: Range<u64>,
     attachment: Option<Attachment>,
-    fetched: bool,
 }
 
 impl Reader {
@@ -38,7 +37,14 @@ impl Reader {
         source: Arc<dyn Source>,
         bytes: Range<u64>,
     ) -> Self {
-        Self { store, key, response, source, left: bytes, attachment: None, fetched: false }
+        Self { store, key, response, source, left: bytes, attachment: None }
+    }
+
+    /// Whether all the bytes are in the store at this moment.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        let content = &self.response.content;
+        content.slices_of(&self.left).all(|index| self.store.has_slice(content, index))
     }
 
     /// The body of an answer. Its first bytes are waited for, so that an origin's failure is
@@ -46,12 +52,11 @@ impl Reader {
     ///
     /// # Errors
     /// When the origin fails, or the object is no longer the one described.
-    pub async fn into_body(mut self) -> Result<(Body, bool), SourceError> {
+    pub async fn into_body(mut self) -> Result<Body, SourceError> {
         let length = self.left.end - self.left.start;
         let first = self.next().await?;
-        let fetched = self.fetched;
         if self.left.is_empty() {
-            return Ok((first.map_or_else(Body::empty, Body::full), fetched));
+            return Ok(first.map_or_else(Body::empty, Body::full));
         }
         let chunks = futures_util::stream::try_unfold((first, self), |(first, mut reader)| async {
             if let Some(bytes) = first {
@@ -65,7 +70,7 @@ impl Reader {
             })?;
             Ok(bytes.map(|bytes| (bytes, (None, reader))))
         });
-        Ok((Body::stream(Some(length), chunks), fetched))
+        Ok(Body::stream(Some(length), chunks))
     }
 
     /// The next bytes; `None` after the last.
@@ -84,7 +89,6 @@ impl Reader {
                 }
                 return Ok(Some(self.take(&slice.slice(usize::try_from(offset).unwrap_or(0)..))));
             }
-            self.fetched = true;
             let attachment = self.attached(index);
             match attachment.wait(index, offset).await {
                 At::Bytes(bytes) => return Ok(Some(self.take(&bytes))),

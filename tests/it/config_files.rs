@@ -1,0 +1,103 @@
+//! The files under `config/`, and what the program says about faulty ones.
+
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+use forebay::config::Config;
+
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    std::fs::read_to_string(path).expect(name)
+}
+
+#[test]
+fn the_example_files_have_no_faults() {
+    for name in ["minimal.toml", "example.toml"] {
+        if let Err(faults) = Config::compile(name, &read(name), Path::new("")) {
+            panic!("{:?}", miette::Report::new(faults));
+        }
+    }
+}
+
+#[test]
+fn the_example_documents_every_key() {
+    let example = read("example.toml");
+    let written: BTreeSet<&str> =
+        example.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
+    let mut keys = BTreeSet::new();
+    for file in ["listen.rs", "policy.rs", "distribution.rs"] {
+        let text = std::fs::read_to_string(source.join(file)).expect(file);
+        // Every key is read by a call of one of the section's readers.
+        let readers = [
+            "string",
+            "required",
+            "boolean",
+            "number",
+            "size",
+            "duration",
+            "strings",
+            "table",
+            "tables",
+            "names",
+            "list",
+            "addresses",
+        ];
+        for reader in readers {
+            for call in text.split(&format!("{reader}(")).skip(1) {
+                let arguments = call.split(')').next().unwrap_or_default();
+                let quoted = arguments.split('"').nth(1).unwrap_or_default();
+                let is_key = !quoted.is_empty()
+                    && quoted.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                if is_key {
+                    keys.insert(quoted.to_owned());
+                }
+            }
+        }
+    }
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys {
+        assert!(written.contains(key.as_str()), "`{key}` is not in config/example.toml");
+    }
+}
+
+#[test]
+fn check_reports_all_faults_with_place_and_mend() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("faulty.toml");
+    let text = read("minimal.toml")
+        .replace("my-media-bucket", "My Bucket")
+        .replace("CachingOptimized", "CachingOptimised")
+        .replace("aliases", "alias");
+    std::fs::write(&path, text).expect("written");
+    let run = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(["check", "--config"])
+        .arg(&path)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("run");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(!run.status.success());
+    for part in [
+        "4 faults in the configuration",
+        "faulty.toml:9:1",
+        "unknown key `distribution.alias`",
+        "did you mean `aliases`?",
+        "`My Bucket` is no bucket name",
+        "did you mean `CachingOptimized`?",
+    ] {
+        assert!(said.contains(part), "{part} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn check_says_what_a_good_file_serves() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/example.toml");
+    let run = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(["check", "--config"])
+        .arg(path)
+        .output()
+        .expect("run");
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(run.status.success(), "{said}");
+    assert!(said.contains("distribution media: 2 origins for media.example.com"), "{said}");
+}

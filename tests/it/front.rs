@@ -1,0 +1,201 @@
+//! TLS, HTTP/2, reload and drain.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use forebay::config::Config;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::support::{
+    bucket::Bucket,
+    edge::{Edge, config_for},
+    viewer::{eventually, pattern, raw, read},
+};
+
+/// Writes a self-signed certificate for `host` into `folder`.
+fn certificate(folder: &TempDir, name: &str, host: &str) {
+    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).expect("certificate");
+    std::fs::write(folder.path().join(format!("{name}.pem")), made.cert.pem()).expect("written");
+    std::fs::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem())
+        .expect("written");
+}
+
+fn tls_config(bucket: &Bucket, folder: &TempDir) -> String {
+    let path = folder.path().display();
+    let tls = format!(
+        "https = \"127.0.0.1:0\"\ntls = [\n  {{ certificate = \"{path}/one.pem\", key = \"{path}/one.key\" }},\n  {{ certificate = \"{path}/two.pem\", key = \"{path}/two.key\" }},\n]"
+    );
+    config_for(bucket.address, "memory = \"32MiB\"", "")
+        .replace("workers = 2", &format!("workers = 2\n{tls}"))
+}
+
+async fn connect(
+    address: SocketAddr,
+    folder: &TempDir,
+    name: &str,
+    host: &str,
+    alpn: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    let trusted =
+        CertificateDer::from_pem_file(folder.path().join(format!("{name}.pem"))).expect("PEM");
+    roots.add(trusted).expect("trusted");
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    let host = ServerName::try_from(host.to_owned()).expect("name");
+    TlsConnector::from(Arc::new(config)).connect(host, stream).await
+}
+
+#[tokio::test]
+async fn certificates_are_chosen_by_name_and_protocols_by_alpn() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "*.two.example.com");
+    let edge = Edge::with(&tls_config(&bucket, &folder));
+    let address = edge.running().https[0];
+    for (name, host) in [("one", "one.example.com"), ("two", "x.two.example.com")] {
+        let stream = connect(address, &folder, name, host, "h2").await.expect("handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("h2");
+        tokio::spawn(connection);
+        for _ in 0..3 {
+            let request = Request::get(format!("https://{host}/a.png"))
+                .body(Empty::<Bytes>::new())
+                .expect("request");
+            let response = sender.send_request(request).await.expect("answer");
+            assert_eq!(response.headers()["via"], "2 forebay");
+            assert_eq!(response.into_body().collect().await.expect("body").to_bytes(), "image");
+        }
+    }
+    assert!(connect(address, &folder, "one", "x.two.example.com", "h2").await.is_err());
+    let stream =
+        connect(address, &folder, "one", "one.example.com", "http/1.1").await.expect("handshake");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn http2_bounds_heads_and_refuses_get_with_content() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "two.example.com");
+    let edge = Edge::with(&tls_config(&bucket, &folder));
+    let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2")
+        .await
+        .expect("handshake");
+    let (mut sender, connection) = hyper::client::conn::http2::handshake::<
+        _,
+        _,
+        http_body_util::Full<Bytes>,
+    >(TokioExecutor::new(), TokioIo::new(stream))
+    .await
+    .expect("h2");
+    tokio::spawn(connection);
+    let request =
+        Request::get("https://one.example.com/a.png").body("content".into()).expect("request");
+    assert_eq!(sender.send_request(request).await.expect("answer").status(), StatusCode::FORBIDDEN);
+    let large = "a".repeat(40 << 10);
+    let request = Request::get("https://one.example.com/a.png")
+        .header("x", large)
+        .body(Bytes::new().into())
+        .expect("request");
+    let answer = sender.send_request(request).await;
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 431));
+}
+
+#[tokio::test]
+async fn a_reload_keeps_connections_and_cache_and_renews_certificates() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "two.example.com");
+    let text = tls_config(&bucket, &folder);
+    let edge = Edge::with(&text);
+    assert_eq!(edge.get("/a.png").await.x_cache(), "Miss");
+    bucket.put("slow.bin", pattern(100_000));
+    bucket.gate(1000);
+    let under_way = edge.viewer().begin("GET", "/slow.bin", "").await;
+    certificate(&folder, "one", "renewed.example.com");
+    let compile =
+        |text: &str| Config::compile("test.toml", text, Path::new("")).expect("no faults");
+    let changed = text.replace(
+        "id = \"media\"\naliases = [\"*\"]",
+        "id = \"media\"\naliases = [\"media.example.com\"]",
+    );
+    edge.running().reload(compile(&changed)).expect("reloaded");
+    bucket.gate(usize::MAX);
+    assert_eq!(read(under_way).await.content.len(), 100_000);
+    assert_eq!(edge.get("/a.png").await.x_cache(), "Hit");
+    let other = edge.viewer().field("host", "other.example.com").get("/a.png").await;
+    assert_eq!(other.status, StatusCode::MISDIRECTED_REQUEST);
+    let address = edge.running().https[0];
+    assert!(connect(address, &folder, "one", "renewed.example.com", "h2").await.is_ok());
+    // A certificate that cannot be read changes nothing.
+    std::fs::write(folder.path().join("one.pem"), "not PEM").expect("written");
+    assert!(edge.running().reload(compile(&text)).is_err());
+    let other = edge.viewer().field("host", "other.example.com").get("/a.png").await;
+    assert_eq!(other.status, StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_under_way() {
+    let bucket = Bucket::start().await;
+    bucket.put("slow.bin", pattern(100_000));
+    bucket.gate(1000);
+    let text = config_for(bucket.address, "memory = \"32MiB\"", "")
+        .replace("drain = \"5s\"", "drain = \"5s\"\ndrain_delay = \"300ms\"");
+    let mut edge = Edge::with(&text);
+    let under_way = edge.viewer().begin("GET", "/slow.bin", "").await;
+    let (address, admin) = (edge.address, edge.running().admin_address.expect("admin"));
+    let idle = TcpStream::connect(address).await.expect("idle");
+    let stopping = tokio::spawn(edge.running.take().expect("running").stop());
+    // First it says that it will go, while it still serves.
+    let readyz = raw(admin, b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(readyz.starts_with("HTTP/1.1 503"), "{readyz}");
+    assert!(
+        raw(address, b"GET /missing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    // Then it accepts nobody, and idle connections are closed, but the transfer goes on.
+    assert!(TcpStream::connect(address).await.is_err());
+    eventually(|| matches!(idle.try_read(&mut [0; 1]), Ok(0) | Err(_))).await;
+    assert!(!stopping.is_finished());
+    bucket.gate(usize::MAX);
+    assert_eq!(read(under_way).await.content.len(), 100_000);
+    assert!(stopping.await.expect("stopped"), "everything finished");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address").to_string();
+    let bucket = Bucket::start().await;
+    let text =
+        config_for(bucket.address, "memory = \"32MiB\"", "").replacen("127.0.0.1:0", &address, 1);
+    let config = Config::compile("test.toml", &text, Path::new("")).expect("no faults");
+    let source = forebay::app::CredentialSource::Given(forebay::origin::Credentials::new());
+    let error = forebay::app::start(config, forebay::clock::Clock::system(), source)
+        .err()
+        .expect("refused");
+    let said = error.to_string();
+    assert!(said.contains(&address) && said.contains("another program listens there"), "{said}");
+}

@@ -1,0 +1,12 @@
+//! Integration tests: a scripted bucket that verifies signatures, the edge on free ports with a
+//! clock set by hand, and viewers that speak HTTP over real sockets.
+
+mod collapsing;
+mod config_files;
+mod front;
+mod hostile;
+mod plain_origin;
+mod purging;
+mod serving;
+mod support;
+mod troubles;

@@ -1,0 +1,155 @@
+//! A plain HTTP origin: any method, bodies streamed through, and only what the policy names.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::support::edge::Edge;
+
+type Seen = Arc<Mutex<Vec<(String, Bytes)>>>;
+
+/// Echoes; remembers each request as text.
+async fn origin() -> (SocketAddr, Seen) {
+    let seen = Seen::default();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let remembered = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&remembered);
+            let service =
+                service_fn(move |request: Request<Incoming>| answer(request, Arc::clone(&seen)));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (address, seen)
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    seen: Seen,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let (parts, body) = request.into_parts();
+    let content = body.collect().await?.to_bytes();
+    let mut fields: Vec<String> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))
+        .collect();
+    fields.sort();
+    let text = format!("{} {} {}", parts.method, parts.uri, fields.join(" | "));
+    seen.lock().expect("lock").push((text, content.clone()));
+    let response = Response::builder()
+        .header("x-origin", "kept")
+        .header("connection", "x-hop")
+        .header("x-hop", "dropped")
+        .header("cache-control", "max-age=60");
+    let status = if parts.uri.path() == "/base/teapot" { 418 } else { 200 };
+    Ok(response.status(status).body(Full::from(content)).expect("response"))
+}
+
+fn config(origin: SocketAddr) -> String {
+    format!(
+        r#"
+[listen]
+http = "127.0.0.1:0"
+workers = 1
+[admin]
+listen = "127.0.0.1:0"
+[access_log]
+format = "off"
+[[cache_policy]]
+name = "own"
+query_strings = {{ whitelist = ["w"] }}
+headers = ["X-Tenant"]
+cookies = {{ whitelist = ["lang"] }}
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "app"
+url = "http://{origin}"
+signing = "never"
+origin_path = "/base"
+[distribution.default_behavior]
+origin = "app"
+cache_policy = "own"
+allowed_methods = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
+[[distribution.behavior]]
+path_pattern = "/read/*"
+origin = "app"
+cache_policy = "CachingDisabled"
+"#
+    )
+}
+
+#[tokio::test]
+async fn only_what_the_policy_names_reaches_the_origin() {
+    let (address, seen) = origin().await;
+    let edge = Edge::with(&config(address));
+    let ask = |tracking: &'static str| {
+        edge.viewer()
+            .field("x-tenant", "t1")
+            .field("x-other", tracking)
+            .field("authorization", "Bearer secret")
+            .field("cookie", "session=1; lang=de")
+            .field("x-amz-security-token", "evil")
+            .get("/a%20b?w=5&utm=1")
+    };
+    assert_eq!(ask("1").await.x_cache(), "Miss");
+    let hit = ask("2").await;
+    assert_eq!((hit.x_cache(), hit.field("x-origin"), hit.field("x-hop")), ("Hit", "kept", ""));
+    let (request, _) = seen.lock().expect("lock")[0].clone();
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!(
+        "GET /base/a%20b?w=5 cookie: lang=de | host: {address} | user-agent: forebay/{version} | x-tenant: t1"
+    );
+    assert_eq!(request, expected);
+    let other = edge.viewer().field("x-tenant", "t2").get("/a%20b?w=5").await;
+    assert_eq!(other.x_cache(), "Miss");
+}
+
+#[tokio::test]
+async fn bodies_are_streamed_through_and_success_invalidates() {
+    let (address, seen) = origin().await;
+    let edge = Edge::with(&config(address));
+    edge.get("/item").await;
+    assert_eq!(edge.get("/item").await.x_cache(), "Hit");
+    let content = crate::support::viewer::pattern(3 << 20);
+    let viewer = edge.viewer().field("content-type", "image/png");
+    let posted = viewer.send("POST", "/item", content.clone()).await;
+    assert_eq!((posted.status, posted.content), (StatusCode::OK, content.clone()));
+    assert_eq!(seen.lock().expect("lock")[1].1, content);
+    assert!(seen.lock().expect("lock")[1].0.contains("content-type: image/png"));
+    assert_eq!(edge.get("/item").await.x_cache(), "Miss");
+}
+
+#[tokio::test]
+async fn methods_that_are_not_allowed_are_refused_with_allow() {
+    let (address, seen) = origin().await;
+    let edge = Edge::with(&config(address));
+    let answer = edge.viewer().send("DELETE", "/read/x", "").await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(answer.field("allow"), "GET, HEAD");
+    assert!(seen.lock().expect("lock").is_empty());
+}
+
+#[tokio::test]
+async fn a_disabled_policy_forwards_every_request() {
+    let (address, seen) = origin().await;
+    let edge = Edge::with(&config(address));
+    for _ in 0..3 {
+        let answer = edge.get("/read/x").await;
+        assert_eq!(answer.field("cache-status"), "Forebay; fwd=bypass; fwd-status=200");
+    }
+    assert_eq!(seen.lock().expect("lock").len(), 3);
+    assert_eq!(edge.get("/teapot").await.status.as_u16(), 418);
+}

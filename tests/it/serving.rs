@@ -1,0 +1,271 @@
+//! Miss, hit, range, condition, HEAD: what a viewer gets, and what the bucket is asked for it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::support::{bucket::Bucket, edge::Edge, viewer::pattern};
+
+#[tokio::test]
+async fn a_miss_is_fetched_once_and_then_hit() {
+    let bucket = Bucket::start().await;
+    bucket.put_with("a.png", "image", Some("max-age=60"));
+    let edge = Edge::before(&bucket);
+    let miss = edge.get("/a.png").await;
+    assert_eq!((miss.status, miss.x_cache()), (StatusCode::OK, "Miss"));
+    assert_eq!(miss.field("cache-status"), "Forebay; fwd=uri-miss; stored");
+    assert_eq!(miss.field("age"), "");
+    edge.clock.advance(Duration::from_secs(7));
+    let hit = edge.get("/a.png?utm_source=x").await;
+    assert_eq!(
+        (hit.status, hit.x_cache(), &hit.content[..]),
+        (StatusCode::OK, "Hit", &b"image"[..])
+    );
+    assert_eq!(hit.field("cache-status"), "Forebay; hit; ttl=53");
+    assert_eq!((hit.field("age"), hit.field("via")), ("7", "1.1 forebay"));
+    assert_eq!(hit.field("content-type"), "image/png");
+    assert_eq!(hit.field("cache-control"), "max-age=60");
+    assert_eq!(hit.field("accept-ranges"), "bytes");
+    assert_eq!(bucket.gets().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_of_the_bucket_reaches_the_viewer() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let edge = Edge::before(&bucket);
+    for path in ["/a.png", "/a.png", "/missing.png"] {
+        let answer = edge.get(path).await;
+        let all = format!("{:?} {:?}", answer.fields, answer.content).to_lowercase();
+        for secret in ["x-amz", "amazon", "xml", "alice", "nosuchkey", "us-east-1", "akid"] {
+            assert!(!all.contains(secret), "{secret} in {all}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stale_response_is_validated_and_renewed() {
+    let bucket = Bucket::start().await;
+    bucket.put_with("a.png", "one", Some("max-age=10"));
+    let edge = Edge::before(&bucket);
+    edge.get("/a.png").await;
+    edge.clock.advance(Duration::from_secs(11));
+    let refreshed = edge.get("/a.png").await;
+    assert_eq!((refreshed.x_cache(), &refreshed.content[..]), ("RefreshHit", &b"one"[..]));
+    assert_eq!(refreshed.field("cache-status"), "Forebay; fwd=stale; fwd-status=304; stored");
+    assert!(bucket.gets()[1].if_none_match);
+    assert_eq!(edge.get("/a.png").await.x_cache(), "Hit");
+    bucket.put_with("a.png", "two", Some("max-age=10"));
+    edge.clock.advance(Duration::from_secs(11));
+    let replaced = edge.get("/a.png").await;
+    assert_eq!((replaced.x_cache(), &replaced.content[..]), ("Miss", &b"two"[..]));
+    assert_eq!(bucket.gets().len(), 3);
+}
+
+#[tokio::test]
+async fn ranges_fetch_only_the_slices_they_touch() {
+    let bucket = Bucket::start().await;
+    let content = pattern(1_000_000);
+    bucket.put("large.bin", content.clone());
+    let edge = Edge::before(&bucket);
+    let viewer = || edge.viewer();
+    let part = viewer().field("range", "bytes=200000-200099").get("/large.bin").await;
+    assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.field("content-range"), "bytes 200000-200099/1000000");
+    assert_eq!(part.content, content[200_000..200_100]);
+    assert_eq!(bucket.gets()[0].range.as_deref(), Some("bytes=196608-262143"));
+    let again = viewer().field("range", "bytes=262000-262143").get("/large.bin").await;
+    assert_eq!((again.x_cache(), bucket.gets().len()), ("Hit", 1));
+    let next = viewer().field("range", "bytes=262100-262200").get("/large.bin").await;
+    assert_eq!(next.content, content[262_100..262_201]);
+    assert_eq!((next.x_cache(), next.field("cache-status")), ("Miss", "Forebay; fwd=partial"));
+    assert!(bucket.gets()[1].if_match);
+    let suffix = viewer().field("range", "bytes=-5").get("/large.bin").await;
+    assert_eq!(suffix.content, content[999_995..]);
+    let whole = viewer().get("/large.bin").await;
+    assert_eq!((whole.status, whole.content.len()), (StatusCode::OK, 1_000_000));
+    assert_eq!(whole.content, content);
+    let unsatisfiable = viewer().field("range", "bytes=1000000-").get("/large.bin").await;
+    assert_eq!(unsatisfiable.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(unsatisfiable.field("content-range"), "bytes */1000000");
+    let several = viewer().field("range", "bytes=0-1,5-6").get("/large.bin").await;
+    assert_eq!((several.status, several.content.len()), (StatusCode::OK, 1_000_000));
+}
+
+#[tokio::test]
+async fn a_range_of_an_unknown_object_may_be_anything() {
+    let bucket = Bucket::start().await;
+    let content = pattern(300_000);
+    bucket.put("suffix.bin", content.clone());
+    bucket.put("beyond.bin", content.clone());
+    bucket.put("open.bin", content.clone());
+    bucket.put("empty.bin", "");
+    let edge = Edge::before(&bucket);
+    let ask =
+        |path: &'static str, range: &'static str| edge.viewer().field("range", range).get(path);
+    assert_eq!(ask("/suffix.bin", "bytes=-10").await.content, content[299_990..]);
+    let beyond = ask("/beyond.bin", "bytes=700000-700010").await;
+    assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(beyond.field("content-range"), "bytes */300000");
+    assert_eq!(ask("/open.bin", "bytes=70000-").await.content, content[70_000..]);
+    let empty = ask("/empty.bin", "bytes=0-").await;
+    assert_eq!(empty.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    let empty = edge.get("/empty.bin").await;
+    assert_eq!(
+        (empty.status, empty.x_cache(), empty.field("content-length")),
+        (StatusCode::OK, "Hit", "0")
+    );
+}
+
+#[tokio::test]
+async fn conditions_are_judged_at_the_edge() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let edge = Edge::before(&bucket);
+    let first = edge.get("/a.png").await;
+    let (etag, modified) = (first.field("etag"), first.field("last-modified"));
+    for (name, value, status) in [
+        ("if-none-match", etag, 304),
+        ("if-none-match", "\"other\"", 200),
+        ("if-modified-since", modified, 304),
+        ("if-match", "\"other\"", 412),
+        ("if-match", etag, 200),
+        ("if-unmodified-since", "Sun, 06 Nov 1994 08:49:37 GMT", 412),
+    ] {
+        let answer = edge.viewer().field(name, value).get("/a.png").await;
+        assert_eq!(answer.status.as_u16(), status, "{name}: {value}");
+    }
+    let weak = format!("W/{etag}");
+    for (if_range, status) in
+        [(etag, 206), ("\"other\"", 200), (weak.as_str(), 200), (modified, 206)]
+    {
+        let viewer = edge.viewer().field("range", "bytes=0-1").field("if-range", if_range);
+        assert_eq!(viewer.get("/a.png").await.status.as_u16(), status, "{if_range}");
+    }
+    assert_eq!(bucket.gets().len(), 1);
+}
+
+#[tokio::test]
+async fn head_shares_the_copy_of_get_and_pulls_no_body() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let edge = Edge::before(&bucket);
+    let head = edge.viewer().head("/a.png").await;
+    assert_eq!((head.x_cache(), head.field("content-length")), ("Miss", "5"));
+    assert_eq!((bucket.heads(), bucket.gets().len()), (1, 0));
+    edge.get("/a.png").await;
+    let head = edge.viewer().head("/a.png").await;
+    assert_eq!((head.x_cache(), head.field("content-length")), ("Hit", "5"));
+    assert_eq!((bucket.heads(), bucket.gets().len()), (1, 1));
+    let missing = edge.viewer().head("/missing.png").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn awkward_keys_come_back_byte_for_byte() {
+    let keys = [
+        "a b.txt",
+        "a+b.txt",
+        "a%2Fb.txt",
+        "%41.txt",
+        "a//b.txt",
+        "trail/",
+        "é.txt",
+        "e\u{301}.txt",
+        "日本/ü.jpg",
+        "it's(1)!*~.txt",
+        "a?b#c.txt",
+        "a:b@c,d;e=f&g$h.txt",
+        "100%",
+        "a\\b.txt",
+        "\"quoted\".txt",
+        "<angle>.txt",
+        "{curly}|pipe^.txt",
+        "[square].txt",
+        "`tick`.txt",
+        "...dots",
+        "a/..b/c..",
+        ".hidden",
+        "ends.",
+        "emoji 🦀.txt",
+        "a=b",
+        "semi;colon",
+        "tilde~",
+        "UPPER/lower",
+        "very/deep/a/b/c/d/e/f/g.txt",
+        "comma,",
+        "plus++ and  two spaces",
+    ];
+    let bucket = Bucket::start().await;
+    let edge = Edge::before(&bucket);
+    for key in keys {
+        bucket.put(key, format!("content of {key}"));
+        let path = format!(
+            "/{}",
+            percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC)
+        );
+        // `/` may be encoded or not; it is the same key.
+        for path in [path.clone(), path.replace("%2F", "/")] {
+            let answer = edge.get(&path).await;
+            assert_eq!(answer.content, format!("content of {key}"), "{path}");
+        }
+    }
+    // As Django writes it.
+    assert_eq!(edge.get("/it's(1)!*~.txt").await.x_cache(), "Hit");
+    assert_eq!(bucket.gets().len(), keys.len());
+    for path in ["/a/../b.txt", "/./x", "/a/./b", "/%2e%2e/x", "/a%2f..%2fb", "/a%00b", "/%zz"] {
+        assert_eq!(edge.get(path).await.status, StatusCode::BAD_REQUEST, "{path}");
+    }
+    assert_eq!(bucket.gets().len(), keys.len());
+}
+
+#[tokio::test]
+async fn an_objects_absence_is_remembered_for_a_short_while() {
+    let bucket = Bucket::start().await;
+    let edge = Edge::before(&bucket);
+    for _ in 0..3 {
+        let answer = edge.get("/missing.png").await;
+        assert_eq!((answer.status, answer.x_cache()), (StatusCode::NOT_FOUND, "Error"));
+    }
+    assert_eq!(bucket.gets().len(), 1);
+    bucket.put("missing.png", "here now");
+    edge.clock.advance(Duration::from_secs(11));
+    assert_eq!(edge.get("/missing.png").await.content, "here now");
+    bucket.forbid_listing();
+    assert_eq!(edge.get("/secret.png").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn what_must_not_be_stored_is_not() {
+    let bucket = Bucket::start().await;
+    bucket.put_with("private.png", "mine", Some("private"));
+    bucket.put_with("no-store.png", "mine", Some("no-store"));
+    let edge = Edge::before(&bucket);
+    for path in ["/private.png", "/no-store.png"] {
+        for _ in 0..2 {
+            let answer = edge.get(path).await;
+            assert_eq!((answer.status, answer.x_cache()), (StatusCode::OK, "Miss"), "{path}");
+        }
+        let part = edge.viewer().field("range", "bytes=1-2").get(path).await;
+        assert_eq!((part.status, &part.content[..]), (StatusCode::PARTIAL_CONTENT, &b"in"[..]));
+    }
+    assert_eq!(bucket.gets().len(), 6);
+}
+
+#[tokio::test]
+async fn the_root_object_stands_for_the_root_only() {
+    let bucket = Bucket::start().await;
+    bucket.put("index.html", "home");
+    let cache = "memory = \"32MiB\"";
+    let text = crate::support::edge::config_for(
+        bucket.address,
+        cache,
+        "default_root_object = \"index.html\"\nx_cache_suffix = \"cloudfront\"",
+    );
+    let edge = Edge::with(&text);
+    let root = edge.get("/").await;
+    assert_eq!((&root.content[..], root.field("x-cache")), (&b"home"[..], "Miss from cloudfront"));
+    assert_eq!(edge.get("/dir/").await.status, StatusCode::NOT_FOUND);
+    let without = Edge::before(&bucket);
+    assert_eq!(without.get("/").await.status, StatusCode::FORBIDDEN);
+}

@@ -1,0 +1,111 @@
+//! The edge under test, on free ports, with a clock that a test moves.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::SystemTime};
+
+use forebay::{
+    app::{self, CredentialSource, Running},
+    clock::Clock,
+    config::Config,
+    origin::Credentials,
+};
+
+use super::{
+    bucket::{Bucket, NAME},
+    viewer::{Answer, Viewer},
+};
+
+pub struct Edge {
+    pub running: Option<Running>,
+    pub clock: Clock,
+    pub credentials: Arc<Credentials>,
+    pub address: SocketAddr,
+}
+
+/// A configuration for one bucket; `cache` and `extra` are more lines of TOML.
+pub fn config_for(bucket: SocketAddr, cache: &str, extra: &str) -> String {
+    format!(
+        r#"
+[listen]
+http = "127.0.0.1:0"
+workers = 2
+drain = "5s"
+
+[admin]
+listen = "127.0.0.1:0"
+
+[access_log]
+format = "off"
+
+[cache]
+{cache}
+
+[[distribution]]
+id = "media"
+aliases = ["*"]
+{extra}
+
+[[distribution.origin]]
+id = "bucket"
+bucket = "{NAME}"
+region = "us-east-1"
+endpoint = "http://{bucket}"
+connect_timeout = "1s"
+connect_attempts = 1
+response_timeout = "2s"
+
+[distribution.default_behavior]
+origin = "bucket"
+cache_policy = "CachingOptimized"
+"#
+    )
+}
+
+impl Edge {
+    /// In front of `bucket`, with small slices so that few bytes show all there is to see.
+    pub fn before(bucket: &Bucket) -> Self {
+        Self::with(&config_for(bucket.address, "memory = \"32MiB\"\nslice = \"64KiB\"", ""))
+    }
+
+    pub fn with(text: &str) -> Self {
+        let credentials = Credentials::new();
+        credentials.install(&Bucket::keys());
+        Self::with_credentials(text, credentials)
+    }
+
+    pub fn with_credentials(text: &str, credentials: Arc<Credentials>) -> Self {
+        let config = match Config::compile("test.toml", text, Path::new("")) {
+            Ok(config) => config,
+            Err(faults) => panic!("{:?}", miette::Report::new(faults)),
+        };
+        let clock = Clock::manual(SystemTime::now().into());
+        let source = CredentialSource::Given(Arc::clone(&credentials));
+        let running = app::start(config, clock.clone(), source).expect("started");
+        let address = running.http.first().or(running.https.first()).copied().expect("an address");
+        Self { running: Some(running), clock, credentials, address }
+    }
+
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("running")
+    }
+
+    pub fn viewer(&self) -> Viewer {
+        Viewer::new(self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.viewer().get(path).await
+    }
+
+    pub async fn purge(&self, paths: &[&str]) -> Answer {
+        let admin = self.running().admin_address.expect("admin");
+        let body = serde_json::json!({"distribution": "media", "paths": paths}).to_string();
+        Viewer::new(admin)
+            .field("content-type", "application/json")
+            .send("POST", "/purge", body)
+            .await
+    }
+
+    pub async fn admin(&self, path: &str) -> Answer {
+        Viewer::new(self.running().admin_address.expect("admin")).get(path).await
+    }
+}

@@ -1,0 +1,5 @@
+//! The three actors.
+
+pub mod bucket;
+pub mod edge;
+pub mod viewer;

@@ -1,0 +1,128 @@
+//! Viewers: HTTP over real sockets, well-behaved or byte by byte.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// No wait in these tests is longer, unless something is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An answer read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub fields: HeaderMap,
+    pub content: Bytes,
+    /// Whether the transfer broke off.
+    pub aborted: bool,
+}
+
+impl Answer {
+    pub fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    pub fn x_cache(&self) -> &str {
+        self.field("x-cache").strip_suffix(" from forebay").unwrap_or_default()
+    }
+}
+
+#[derive(Clone)]
+pub struct Viewer {
+    server: SocketAddr,
+    fields: Vec<(String, String)>,
+}
+
+impl Viewer {
+    pub fn new(server: SocketAddr) -> Self {
+        Self { server, fields: Vec::new() }
+    }
+
+    pub fn field(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub async fn get(self, path: &str) -> Answer {
+        self.send("GET", path, "").await
+    }
+
+    pub async fn head(self, path: &str) -> Answer {
+        self.send("HEAD", path, "").await
+    }
+
+    pub async fn send(self, method: &str, path: &str, content: impl Into<Bytes>) -> Answer {
+        let response = self.begin(method, path, content).await;
+        tokio::time::timeout(PATIENCE, read(response)).await.expect("an answer in time")
+    }
+
+    /// Sends a request and returns with the head of the answer.
+    pub async fn begin(
+        self,
+        method: &str,
+        path: &str,
+        content: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
+        let stream = TcpStream::connect(self.server).await.expect("connected");
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("h1");
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path);
+        if !self.fields.iter().any(|(name, _)| name == "host") {
+            request = request.header("host", "media.example.com");
+        }
+        for (name, value) in &self.fields {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::<Bytes>::from(content.into())).expect("request");
+        let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
+        answer.expect("a head in time").expect("a head")
+    }
+}
+
+pub async fn read(response: http::Response<Incoming>) -> Answer {
+    let (parts, mut body) = response.into_parts();
+    let (mut content, mut aborted) = (Vec::new(), false);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => content.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Err(_) => {
+                aborted = true;
+                break;
+            }
+        }
+    }
+    Answer { status: parts.status, fields: parts.headers, content: content.into(), aborted }
+}
+
+/// Sends raw bytes and returns all that comes back until the server closes.
+pub async fn raw(server: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server).await.expect("connected");
+    // The server may answer and close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Waits until something is so.
+pub async fn eventually(mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it never came to be");
+}
+
+/// Bytes that tell their position.
+pub fn pattern(length: usize) -> Bytes {
+    (0..length).map(|at| (at % 251) as u8 ^ (at >> 12) as u8).collect()
+}

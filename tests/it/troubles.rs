@@ -1,0 +1,181 @@
+//! Origins in trouble: the viewer gets a 5xx of our own, nothing is stored, the log says what to
+//! do.
+
+use std::{io::Read, process::Stdio, time::Duration};
+
+use aws_credential_types::Credentials as Keys;
+use forebay::origin::Credentials;
+use http::StatusCode;
+use s3s::S3ErrorCode;
+
+use crate::support::{
+    bucket::{ACCESS_KEY, Bucket, SECRET_KEY},
+    edge::{Edge, config_for},
+    viewer::Viewer,
+};
+
+const CACHE: &str = "memory = \"32MiB\"";
+
+fn keys(id: &str, secret: &str) -> std::sync::Arc<Credentials> {
+    let credentials = Credentials::new();
+    credentials.install(&Keys::new(id, secret, None, None, "test"));
+    credentials
+}
+
+async fn fails_with(edge: &Edge, status: u16, detail: &str) {
+    for _ in 0..2 {
+        let answer = edge.get("/a.png").await;
+        assert_eq!(answer.status.as_u16(), status);
+        assert_eq!(answer.field("cache-status"), format!("Forebay; detail={detail}"));
+        assert_eq!(answer.x_cache(), "Error");
+        let text = String::from_utf8_lossy(&answer.content).into_owned();
+        assert!(text.starts_with(&status.to_string()) && !text.contains('<'), "{text}");
+    }
+    assert_eq!(edge.running().edge.store().usage().bytes, 0);
+}
+
+#[tokio::test]
+async fn refused_credentials() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let text = config_for(bucket.address, CACHE, "");
+    for credentials in
+        [keys(ACCESS_KEY, "wrong"), keys("AKIDOTHER", SECRET_KEY), Credentials::new()]
+    {
+        let edge = Edge::with_credentials(&text, credentials);
+        fails_with(&edge, 502, "origin-configuration").await;
+    }
+    assert!(bucket.gets().is_empty(), "no forged request reaches the handler");
+}
+
+#[tokio::test]
+async fn newer_credentials_serve_at_once() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let text = config_for(bucket.address, CACHE, "");
+    let edge = Edge::with_credentials(&text, keys(ACCESS_KEY, "wrong"));
+    fails_with(&edge, 502, "origin-configuration").await;
+    edge.credentials.install(&Bucket::keys());
+    assert_eq!(edge.get("/a.png").await.content, "image");
+}
+
+#[tokio::test]
+async fn a_wrong_clock_is_our_fault() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let edge = Edge::before(&bucket);
+    edge.clock.advance(Duration::from_secs(20 * 60));
+    fails_with(&edge, 502, "origin-configuration").await;
+}
+
+#[tokio::test]
+async fn errors_of_s3_by_their_code() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let edge = Edge::before(&bucket);
+    for (code, status, detail) in [
+        (S3ErrorCode::ExpiredToken, 502, "origin-configuration"),
+        (S3ErrorCode::AuthorizationHeaderMalformed, 502, "origin-configuration"),
+        (S3ErrorCode::PermanentRedirect, 502, "origin-configuration"),
+        (S3ErrorCode::NoSuchBucket, 502, "origin-configuration"),
+        (S3ErrorCode::SlowDown, 503, "origin-throttled"),
+    ] {
+        bucket.fail_with(Some(code));
+        fails_with(&edge, status, detail).await;
+    }
+    bucket.fail_with(None);
+    assert_eq!(edge.get("/a.png").await.content, "image");
+}
+
+#[tokio::test]
+async fn throttled_requests_are_tried_again() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let edge = Edge::before(&bucket);
+    bucket.fail_with(Some(S3ErrorCode::SlowDown));
+    let asked = tokio::spawn(edge.viewer().get("/a.png"));
+    bucket.asked(1).await;
+    bucket.fail_with(None);
+    assert_eq!(asked.await.expect("viewer").status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_origin_that_cannot_be_reached() {
+    // A port that was free a moment ago.
+    let address =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    let edge = Edge::with(&config_for(address, CACHE, ""));
+    fails_with(&edge, 502, "origin-connect").await;
+    let text = config_for(address, CACHE, "")
+        .replace(&format!("http://{address}"), "http://no-such-host.invalid")
+        .replace("region =", "path_style = true\nregion =");
+    fails_with(&Edge::with(&text), 502, "origin-dns").await;
+    let text = config_for(address, CACHE, "").replace("http://127", "https://127");
+    let tls = Bucket::start().await;
+    let text = text.replace(&address.to_string(), &tls.address.to_string());
+    fails_with(&Edge::with(&text), 502, "origin-tls").await;
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_answer() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = silent.local_addr().expect("address");
+    let text = config_for(address, CACHE, "")
+        .replace("response_timeout = \"2s\"", "response_timeout = \"300ms\"");
+    fails_with(&Edge::with(&text), 504, "origin-timeout").await;
+}
+
+#[tokio::test]
+async fn a_hundred_viewers_of_a_failing_object_ask_once() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    bucket.fail_with(Some(S3ErrorCode::ExpiredToken));
+    let edge = Edge::before(&bucket);
+    let mut viewers = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        viewers.spawn(edge.viewer().get("/a.png"));
+    }
+    while let Some(answer) = viewers.join_next().await {
+        assert_eq!(answer.expect("viewer").status, StatusCode::BAD_GATEWAY);
+    }
+    assert!(bucket.gets().len() < 50, "{} requests", bucket.gets().len());
+}
+
+/// The program itself: what it logs when its credentials are wrong, and that it says how to mend
+/// it without ever naming the secret.
+#[tokio::test]
+async fn the_log_says_what_to_do() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(["serve", "--bucket", "media", "--region", "us-east-1", "--admin", "off"])
+        .args(["--listen", &port.to_string(), "--endpoint", &format!("http://{}", bucket.address)])
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", "verysecretbutwrong")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut answer = None;
+    for _ in 0..500 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if std::net::TcpStream::connect(port).is_ok() {
+            let got = Viewer::new(port).get("/a.png").await;
+            // Before the credentials are loaded the answer is a 502 too, with another reason.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            answer = Some((got.status, Viewer::new(port).get("/a.png").await.status));
+            break;
+        }
+    }
+    program.kill().expect("killed");
+    let mut log = String::new();
+    program.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+    program.wait().expect("ended");
+    assert_eq!(answer, Some((StatusCode::BAD_GATEWAY, StatusCode::BAD_GATEWAY)), "{log}");
+    assert!(log.contains("the secret access key does not belong to the access key id"), "{log}");
+    assert!(log.contains("SignatureDoesNotMatch"), "{log}");
+    assert!(!log.contains("verysecret"), "{log}");
+}
