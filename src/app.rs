@@ -107,16 +107,17 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let admin = Admin::new(Arc::clone(&edge), Arc::clone(&credentials));
     let admin_shared = Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal);
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
-    let (http_addresses, https_addresses) = (addresses(&http), addresses(&https));
+    let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));
     let admin_address = admin_bound.first().map(|bound| bound.address);
     for mut bound in admin_bound {
         tokio::spawn(bound.serve(admin.clone(), admin_shared.clone())?);
     }
     let shared = Shared::new(config.listen.limits, metrics, signal);
-    let workers = serve(http.into_iter().chain(https).collect(), workers, &edge, shared, &stopped)?;
+    let workers =
+        serve(http.into_iter().chain(https).collect(), workers, &edge, &shared, &stopped)?;
     let running = Running {
-        http: http_addresses,
-        https: https_addresses,
+        http: plain_addresses,
+        https: tls_addresses,
         admin_address,
         edge,
         config: Mutex::new(config),
@@ -238,7 +239,7 @@ fn serve(
     mut bound: Vec<Bound>,
     workers: usize,
     edge: &Arc<Edge>,
-    shared: Shared,
+    shared: &Shared,
     stopped: &watch::Receiver<bool>,
 ) -> io::Result<Workers> {
     spawn_workers(workers, || {

@@ -14,29 +14,54 @@ const SECRET: [&str; 6] =
     ["Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"];
 
 const RFC3339: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 
 const COMMON_LOG: &[BorrowedFormatItem<'_>] =
     format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
 
-/// Appends one line.
-pub(super) fn write(line: &mut Vec<u8>, record: &Record, format: Format) {
-    // Writing to a Vec cannot fail; a value that serde refuses is left out with its line.
-    let start = line.len();
-    let written = match format {
-        Format::Json => serde_json::to_writer(&mut *line, &Json::from(record)).is_ok(),
-        Format::Combined => combined(line, record).is_ok(),
-    };
-    if written {
-        line.push(b'\n');
-    } else {
-        line.truncate(start);
+/// Lines, and the time of day written last: most records of a thread share its second.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    lines: Vec<u8>,
+    second: Option<u64>,
+    stamp: String,
+}
+
+impl Text {
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub(super) fn swap(&mut self, lines: &mut Vec<u8>) {
+        std::mem::swap(&mut self.lines, lines);
+    }
+
+    /// Appends one line.
+    pub(super) fn append(&mut self, record: &Record<'_>, format: Format) {
+        if self.second != Some(record.at.as_secs()) {
+            self.second = Some(record.at.as_secs());
+            self.stamp = time(record.at, if format == Format::Json { RFC3339 } else { COMMON_LOG });
+        }
+        // Writing to a Vec cannot fail; a value that serde refuses is left out with its line.
+        let start = self.lines.len();
+        let written = match format {
+            Format::Json => {
+                let json = Json::new(record, &self.stamp);
+                serde_json::to_writer(&mut self.lines, &json).is_ok()
+            }
+            Format::Combined => combined(&mut self.lines, record, &self.stamp).is_ok(),
+        };
+        if written {
+            self.lines.push(b'\n');
+        } else {
+            self.lines.truncate(start);
+        }
     }
 }
 
 #[derive(Serialize)]
 struct Json<'a> {
-    time: String,
+    time: &'a str,
     client: std::net::IpAddr,
     method: &'a str,
     scheme: &'static str,
@@ -69,14 +94,14 @@ struct Json<'a> {
     user_agent: Option<std::borrow::Cow<'a, str>>,
 }
 
-impl<'a> From<&'a Record> for Json<'a> {
-    fn from(record: &'a Record) -> Self {
+impl<'a> Json<'a> {
+    fn new(record: &'a Record<'a>, time: &'a str) -> Self {
         Self {
-            time: time(record.at, RFC3339),
+            time,
             client: record.client,
             method: record.method.as_str(),
             scheme: if record.tls { "https" } else { "http" },
-            host: record.host.as_ref().map(text),
+            host: record.host.map(String::from_utf8_lossy),
             path: record.uri.path(),
             query: record.uri.query().map(redact),
             protocol: protocol(record.version),
@@ -93,30 +118,30 @@ impl<'a> From<&'a Record> for Json<'a> {
             },
             collapsed: record.report.collapsed,
             detail: record.report.detail,
-            distribution: record.distribution.as_deref(),
-            range: record.range.as_ref().map(text),
-            referer: record.referer.as_ref().map(text),
-            user_agent: record.user_agent.as_ref().map(text),
+            distribution: record.distribution,
+            range: record.range.map(text),
+            referer: record.referer.map(text),
+            user_agent: record.user_agent.map(text),
         }
     }
 }
 
-fn combined(line: &mut Vec<u8>, record: &Record) -> std::io::Result<()> {
+fn combined(line: &mut Vec<u8>, record: &Record<'_>, time: &str) -> std::io::Result<()> {
     let query = record.uri.query().map(redact);
     let (mark, query) = if query.is_some() { ("?", query) } else { ("", None) };
     write!(
         line,
         "{} - - [{}] \"{} {}{mark}{} {}\" {} {} \"{}\" \"{}\" {}",
         record.client,
-        time(record.at, COMMON_LOG),
+        time,
         record.method,
         quoted(record.uri.path()),
         quoted(&query.unwrap_or_default()),
         protocol(record.version),
         record.status,
         record.bytes,
-        record.referer.as_ref().map_or_else(|| "-".into(), |value| quoted(&text(value))),
-        record.user_agent.as_ref().map_or_else(|| "-".into(), |value| quoted(&text(value))),
+        record.referer.map_or_else(|| "-".into(), |value| quoted(&text(value))),
+        record.user_agent.map_or_else(|| "-".into(), |value| quoted(&text(value))),
         record.result.name(),
     )
 }
@@ -163,7 +188,7 @@ fn protocol(version: Version) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+    use std::{net::Ipv4Addr, time::Duration};
 
     use http::{Method, Uri};
 
@@ -174,15 +199,19 @@ mod tests {
     };
 
     fn line(format: Format) -> String {
+        let (uri, agent) = (
+            Uri::from_static("/a%20b?Signature=abc&x=1&policy=eyJ"),
+            HeaderValue::from_bytes(b"x\" \\ \xff").expect("value"),
+        );
         let record = Record {
             at: Timestamp::from_millis(784_111_777_250),
             client: Ipv4Addr::LOCALHOST.into(),
-            method: Method::GET,
-            uri: Uri::from_static("/a%20b?Signature=abc&x=1&policy=eyJ"),
-            host: Some(HeaderValue::from_static("media.example.com")),
+            method: &Method::GET,
+            uri: &uri,
+            host: Some(b"media.example.com"),
             version: Version::HTTP_11,
             tls: true,
-            distribution: Some(Arc::from("media")),
+            distribution: Some("media"),
             status: 200,
             bytes: 10,
             complete: true,
@@ -192,18 +221,18 @@ mod tests {
             report: Report::new(CacheStatus::Forward(ForwardReason::UriMiss)),
             range: None,
             referer: None,
-            user_agent: Some(HeaderValue::from_bytes(b"x\" \\ \xff").expect("value")),
+            user_agent: Some(&agent),
         };
-        let mut line = Vec::new();
-        write(&mut line, &record, format);
-        String::from_utf8(line).expect("UTF-8")
+        let mut text = Text::default();
+        text.append(&record, format);
+        String::from_utf8(text.lines).expect("UTF-8")
     }
 
     #[test]
     fn json_is_one_object_a_line_without_secrets() {
         let line = line(Format::Json);
         let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        assert_eq!(value["time"], "1994-11-06T08:49:37.250Z");
+        assert_eq!(value["time"], "1994-11-06T08:49:37Z");
         assert_eq!(value["query"], "Signature=REDACTED&x=1&policy=REDACTED");
         assert_eq!(value["cache"], "uri-miss");
         assert_eq!(value["duration"], 0.001_234);

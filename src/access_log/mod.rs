@@ -1,7 +1,8 @@
 //! The access log: one record an exchange, written by a thread of its own.
 //!
-//! Serving never waits for the log. Records go into a bounded queue; when the writer does not
-//! keep up they are counted as dropped.
+//! Serving never waits for the log. A record is written as text into a bounded buffer of the
+//! thread that served it, which nobody else touches but the writer, for a moment, now and then;
+//! a record that finds the buffer full is counted as dropped. No memory changes threads.
 
 mod format;
 
@@ -12,24 +13,28 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
 };
 
-use crossbeam_queue::ArrayQueue;
 use http::{HeaderValue, Method, Uri, Version};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
+use format::Text;
+
 use crate::{clock::Timestamp, metrics::ResultType, semantics::cache_status::Report};
 
-/// Records that may wait for the writer.
-const QUEUE: usize = 8192;
+/// Buffers for the threads that serve; more threads share them.
+const BUFFERS: usize = 64;
 
-/// How long the writer sleeps between two looks at the queue, while there is traffic and without.
-const NAP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+/// Bytes of text that may wait for the writer in one buffer.
+const BUFFER_SIZE: usize = 4 << 20;
+
+/// How long the writer sleeps between two looks at the buffers, while there is traffic and without.
+const NAP: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// Which text a record becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,23 +63,23 @@ impl Default for Options {
 
 /// What is known of one exchange when it has ended.
 #[derive(Debug)]
-pub struct Record {
+pub struct Record<'a> {
     /// When its head had arrived.
     pub at: Timestamp,
     /// The viewer's address.
     pub client: IpAddr,
     /// Method.
-    pub method: Method,
+    pub method: &'a Method,
     /// Request target.
-    pub uri: Uri,
+    pub uri: &'a Uri,
     /// The host asked for.
-    pub host: Option<HeaderValue>,
+    pub host: Option<&'a [u8]>,
     /// Protocol version.
     pub version: Version,
     /// Whether the connection was encrypted.
     pub tls: bool,
     /// The distribution that answered, if the host had one.
-    pub distribution: Option<Arc<str>>,
+    pub distribution: Option<&'a str>,
     /// Status code; 0 when the viewer left before there was one.
     pub status: u16,
     /// Bytes of content handed to the connection.
@@ -90,24 +95,25 @@ pub struct Record {
     /// What the cache did, in detail.
     pub report: Report,
     /// `Range`.
-    pub range: Option<HeaderValue>,
+    pub range: Option<&'a HeaderValue>,
     /// `Referer`.
-    pub referer: Option<HeaderValue>,
+    pub referer: Option<&'a HeaderValue>,
     /// `User-Agent`.
-    pub user_agent: Option<HeaderValue>,
+    pub user_agent: Option<&'a HeaderValue>,
 }
 
-/// The way into the log. Dropping the last one lets the writer finish.
+/// The way into the log.
 #[derive(Debug)]
 pub struct AccessLog {
-    queue: Option<Arc<Queue>>,
+    shared: Option<Arc<Buffers>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     dropped: Counter,
 }
 
 #[derive(Debug)]
-struct Queue {
-    records: ArrayQueue<Record>,
+struct Buffers {
+    format: Format,
+    texts: [Mutex<Text>; BUFFERS],
     closed: AtomicBool,
     reopen: AtomicBool,
 }
@@ -119,58 +125,69 @@ impl AccessLog {
     /// When the file cannot be opened for appending.
     pub fn open(options: &Options, dropped: Counter) -> io::Result<Self> {
         let Some(format) = options.format else {
-            return Ok(Self { queue: None, writer: Mutex::default(), dropped });
+            return Ok(Self { shared: None, writer: Mutex::default(), dropped });
         };
-        let queue = Arc::new(Queue {
-            records: ArrayQueue::new(QUEUE),
+        let shared = Arc::new(Buffers {
+            format,
+            texts: std::array::from_fn(|_| Mutex::default()),
             closed: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
         });
         let writer = Writer {
             sink: Sink::open(options.path.as_deref())?,
             path: options.path.clone(),
-            format,
-            queue: Arc::clone(&queue),
-            text: Vec::with_capacity(64 << 10),
+            shared: Arc::clone(&shared),
+            lines: Vec::new(),
             dropped: dropped.clone(),
         };
         let thread = std::thread::Builder::new().name("access-log".into());
         let writer = thread.spawn(move || writer.run())?;
-        Ok(Self { queue: Some(queue), writer: Mutex::new(Some(writer)), dropped })
+        Ok(Self { shared: Some(shared), writer: Mutex::new(Some(writer)), dropped })
     }
 
     /// Whether anything is recorded at all.
     #[must_use]
     pub const fn is_on(&self) -> bool {
-        self.queue.is_some()
+        self.shared.is_some()
     }
 
-    /// Records an exchange; never waits.
-    pub fn push(&self, record: Record) {
-        if let Some(queue) = &self.queue
-            && queue.records.push(record).is_err()
-        {
+    /// Records an exchange; never waits for the writer's input or output.
+    pub fn push(&self, record: &Record<'_>) {
+        let Some(shared) = &self.shared else { return };
+        let mut text = shared.texts[own_buffer()].lock();
+        if text.len() < BUFFER_SIZE {
+            text.append(record, shared.format);
+        } else {
             self.dropped.inc();
         }
     }
 
     /// Opens the file again, after it was moved away.
     pub fn reopen(&self) {
-        if let Some(queue) = &self.queue {
-            queue.reopen.store(true, Ordering::Release);
+        if let Some(shared) = &self.shared {
+            shared.reopen.store(true, Ordering::Release);
         }
     }
 
-    /// Writes what is queued and ends the writer.
+    /// Writes what is left and ends the writer.
     pub fn close(&self) {
-        if let Some(queue) = &self.queue {
-            queue.closed.store(true, Ordering::Release);
+        if let Some(shared) = &self.shared {
+            shared.closed.store(true, Ordering::Release);
         }
         if let Some(writer) = self.writer.lock().take() {
             // A writer that panicked has nothing left to write.
             let _ = writer.join();
         }
     }
+}
+
+/// The buffer of this thread.
+fn own_buffer() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % BUFFERS;
+    }
+    OWN.with(|own| *own)
 }
 
 enum Sink {
@@ -201,47 +218,43 @@ impl Sink {
 struct Writer {
     sink: Sink,
     path: Option<PathBuf>,
-    format: Format,
-    queue: Arc<Queue>,
-    text: Vec<u8>,
+    shared: Arc<Buffers>,
+    /// Taken from a buffer, which gets it back empty.
+    lines: Vec<u8>,
     dropped: Counter,
 }
 
 impl Writer {
     fn run(mut self) {
         loop {
-            let closed = self.queue.closed.load(Ordering::Acquire);
-            let written = self.write_queued();
+            let closed = self.shared.closed.load(Ordering::Acquire);
+            let written = self.write_all();
             if closed {
                 return;
             }
-            if self.queue.reopen.swap(false, Ordering::AcqRel) {
+            if self.shared.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
             std::thread::sleep(if written { NAP.0 } else { NAP.1 });
         }
     }
 
-    fn write_queued(&mut self) -> bool {
-        let mut count = 0;
-        while let Some(record) = self.queue.records.pop() {
-            format::write(&mut self.text, &record, self.format);
-            count += 1;
-            if self.text.len() > 32 << 10 {
-                self.flush(&mut count);
+    fn write_all(&mut self) -> bool {
+        let mut any = false;
+        for text in &self.shared.texts {
+            text.lock().swap(&mut self.lines);
+            if self.lines.is_empty() {
+                continue;
             }
+            any = true;
+            if self.sink.write(&self.lines).is_err() {
+                // A full disk or a closed pipe: the exchanges went on, their records are lost.
+                let lost = self.lines.split(|byte| *byte == b'\n').count() - 1;
+                self.dropped.inc_by(lost as u64);
+            }
+            self.lines.clear();
         }
-        let any = count > 0;
-        self.flush(&mut count);
         any
-    }
-
-    fn flush(&mut self, count: &mut u64) {
-        if !self.text.is_empty() && self.sink.write(&self.text).is_err() {
-            // A full disk or a closed pipe: the exchanges went on, their records are lost.
-            self.dropped.inc_by(*count);
-        }
-        self.text.clear();
     }
 
     fn reopen(&mut self) {

@@ -210,9 +210,8 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
         (Some(bucket), None) => {
             let help =
                 "for stores without regions, what their manual says: us-east-1, auto, garage";
-            let region = match region {
-                Some(region) => region,
-                None => return section.required("region", help).and(None),
+            let Some(region) = region else {
+                return section.required("region", help).and(None);
             };
             if let Some(owner) = &owner
                 && !(owner.value.len() == 12 && owner.value.bytes().all(|b| b.is_ascii_digit()))

@@ -83,21 +83,21 @@ impl Bucket {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let quote = |text: &str| toml::Value::from(text).to_string();
-        let mut text = format!("[listen]\nhttp = {}\n", quote(&self.listen));
+        let mut lines = vec!["[listen]".to_owned(), format!("http = {}", quote(&self.listen))];
         if let Some(admin) = &self.admin {
-            text += &format!("\n[admin]\nlisten = {}\n", quote(admin));
+            lines.extend(["[admin]".to_owned(), format!("listen = {}", quote(admin))]);
         }
-        text += "\n[[distribution]]\nid = \"default\"\naliases = [\"*\"]\n";
-        text += "\n[[distribution.origin]]\nid = \"bucket\"\n";
-        text += &format!("bucket = {}\nregion = {}\n", quote(&self.bucket), quote(&self.region));
-        if let Some(endpoint) = &self.endpoint {
-            text += &format!("endpoint = {}\n", quote(endpoint));
-        }
+        lines.extend(["[[distribution]]", "id = \"default\"", "aliases = [\"*\"]"].map(Into::into));
+        lines.extend(["[[distribution.origin]]", "id = \"bucket\""].map(Into::into));
+        lines.push(format!("bucket = {}", quote(&self.bucket)));
+        lines.push(format!("region = {}", quote(&self.region)));
+        lines.extend(self.endpoint.as_ref().map(|url| format!("endpoint = {}", quote(url))));
         if self.path_style {
-            text += "path_style = true\n";
+            lines.push("path_style = true".to_owned());
         }
-        text += "\n[distribution.default_behavior]\norigin = \"bucket\"\n";
-        text + "cache_policy = \"CachingOptimized\"\n"
+        lines.extend(["[distribution.default_behavior]", "origin = \"bucket\""].map(Into::into));
+        lines.push("cache_policy = \"CachingOptimized\"\n".to_owned());
+        lines.join("\n")
     }
 }
 

@@ -214,7 +214,7 @@ impl<'a> Section<'a> {
             }
         };
         let mut strings = Vec::new();
-        for item in list.iter() {
+        for item in list {
             match item.get_ref().as_str() {
                 Some(text) => strings.push(Placed { value: text, span: item.span() }),
                 None => self.wrong_type(key, item, "a list of strings"),
@@ -259,7 +259,7 @@ impl<'a> Section<'a> {
         let asked = self.asked.borrow();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if asked.iter().any(|known| *known == name) {
+            if asked.contains(&name) {
                 continue;
             }
             if NOT_YET.contains(&name) {
@@ -284,8 +284,9 @@ impl<'a> Section<'a> {
 
 /// The known word most like `name`, if any is like it.
 pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let likeness = |candidate: &&&str| (strsim::jaro_winkler(name, candidate) * 1000.0) as u32;
-    known.iter().max_by_key(likeness).filter(|best| likeness(best) > 750).copied()
+    let likeness = |candidate: &str| strsim::jaro_winkler(name, candidate);
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.75).then_some(*best)
 }
 
 fn article(kind: &str) -> String {

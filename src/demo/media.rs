@@ -57,5 +57,5 @@ pub(super) fn samples() -> Vec<Sample> {
 
 /// A part of the large object: every byte can be told from its position.
 pub(super) fn large(range: std::ops::Range<usize>) -> Vec<u8> {
-    range.map(|at| (at % 251) as u8 ^ (at >> 16) as u8).collect()
+    range.map(|at| ((at % 251) ^ (at >> 16)).to_le_bytes()[0]).collect()
 }

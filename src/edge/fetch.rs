@@ -221,8 +221,8 @@ impl Fetch {
             _ => Content::new(length, slice),
         });
         let bytes = partial.map_or(0..length, |partial| partial.bytes);
-        let slices = content.slices_of(&bytes);
-        let fill = self.edge.store.fill(&content, slices, answer.body);
+        let arriving = content.slices_of(&bytes);
+        let fill = self.edge.store.fill(&content, arriving, answer.body);
         let status = if answer.status == StatusCode::PARTIAL_CONTENT {
             StatusCode::OK
         } else {

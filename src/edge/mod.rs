@@ -52,6 +52,8 @@ pub struct Connection {
     pub client: IpAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// Exchanges that have begun, counted around.
+    pub begun: AtomicU32,
     /// Exchanges that have begun and not ended.
     pub in_flight: AtomicU32,
     /// Those among them that wait for us, not for the viewer.
@@ -62,7 +64,8 @@ impl Connection {
     /// A connection on which nothing was asked yet.
     #[must_use]
     pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
-        Arc::new(Self { client, tls, in_flight: AtomicU32::new(0), starved: AtomicU32::new(0) })
+        let zero = || AtomicU32::new(0);
+        Arc::new(Self { client, tls, begun: zero(), in_flight: zero(), starved: zero() })
     }
 }
 

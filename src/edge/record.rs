@@ -1,7 +1,6 @@
 //! The end of an exchange: counted and logged when its body ends, however it ends.
 
 use std::{
-    mem,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -42,6 +41,7 @@ impl Exchange {
         request: Parts,
         at: Timestamp,
     ) -> Box<Self> {
+        connection.begun.fetch_add(1, Ordering::AcqRel);
         connection.in_flight.fetch_add(1, Ordering::AcqRel);
         connection.starved.fetch_add(1, Ordering::AcqRel);
         Box::new(Self {
@@ -86,30 +86,29 @@ impl Exchange {
         response
     }
 
-    fn record(&mut self) -> Record {
-        let fields = &mut self.request.headers;
+    fn record(&self, duration: Duration) -> Record<'_> {
+        let fields = &self.request.headers;
+        let authority =
+            || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         Record {
             at: self.at,
             client: self.connection.client,
-            host: fields.remove(header::HOST).or_else(|| {
-                let authority = self.request.uri.authority()?;
-                HeaderValue::from_str(authority.as_str()).ok()
-            }),
-            method: mem::take(&mut self.request.method),
-            uri: mem::take(&mut self.request.uri),
+            host: fields.get(header::HOST).map(HeaderValue::as_bytes).or_else(authority),
+            method: &self.request.method,
+            uri: &self.request.uri,
             version: self.request.version,
             tls: self.connection.tls,
-            distribution: self.distribution.as_ref().map(|d| Arc::clone(&d.id)),
+            distribution: self.distribution.as_ref().map(|distribution| &*distribution.id),
             status: self.status,
             bytes: self.sent,
             complete: self.complete,
-            duration: self.watch.elapsed(),
+            duration,
             first_byte: self.first_byte,
             result: self.result,
             report: self.report,
-            range: fields.remove(header::RANGE),
-            referer: fields.remove(header::REFERER),
-            user_agent: fields.remove(header::USER_AGENT),
+            range: fields.get(header::RANGE),
+            referer: fields.get(header::REFERER),
+            user_agent: fields.get(header::USER_AGENT),
         }
     }
 }
@@ -137,13 +136,12 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.starved(false);
         self.connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+        let duration = self.watch.elapsed();
         if let Some(distribution) = &self.distribution {
-            let duration = self.watch.elapsed();
             distribution.metrics.answered(self.result, self.status, self.sent, duration);
         }
         if self.edge.access_log.is_on() {
-            let record = self.record();
-            self.edge.access_log.push(record);
+            self.edge.access_log.push(&self.record(duration));
         }
     }
 }

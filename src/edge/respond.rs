@@ -14,7 +14,7 @@ use crate::{
         conditional::{self, Precondition, Validators},
         range::{RangeRequest, Selected},
     },
-    store::{Reader, SourceError, Store, StoredResponse},
+    store::{Presence, Reader, SourceError, Store, StoredResponse},
 };
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -67,9 +67,11 @@ pub(super) async fn from_stored(
             describe_no_content(&mut answer.fields);
             return Ok(answer);
         }
-        Part::PreconditionFailed => return Ok(refused(answer, StatusCode::PRECONDITION_FAILED)),
+        Part::PreconditionFailed => {
+            return Ok(refused(answer.report, StatusCode::PRECONDITION_FAILED));
+        }
         Part::RangeNotSatisfiable => {
-            let mut answer = refused(answer, StatusCode::RANGE_NOT_SATISFIABLE);
+            let mut answer = refused(answer.report, StatusCode::RANGE_NOT_SATISFIABLE);
             insert(&mut answer.fields, header::CONTENT_RANGE, format!("bytes */{length}"));
             return Ok(answer);
         }
@@ -99,11 +101,16 @@ async fn attach_content(
     let source = Arc::new(OriginSource::new(edge, ask));
     let store = Arc::clone(&edge.store);
     let reader = Reader::new(store, ask.key(), Arc::clone(response), source, bytes);
-    // The status of the worst slice is the status of the answer.
-    if answer.report.status == CacheStatus::Hit && !reader.is_stored() {
-        answer.report.status = CacheStatus::Forward(ForwardReason::Partial);
-        answer.report.ttl = None;
-        answer.result = ResultType::Miss;
+    if answer.report.status == CacheStatus::Hit {
+        let presence = reader.presence();
+        if presence != Presence::Stored {
+            answer.report.status = CacheStatus::Forward(ForwardReason::Partial);
+            answer.report.ttl = None;
+            answer.report.collapsed = presence == Presence::Arriving;
+        }
+        if presence == Presence::Missing {
+            answer.result = ResultType::Miss;
+        }
     }
     answer.body = reader.into_body().await?;
     Ok(())
@@ -171,9 +178,9 @@ fn describe_no_content(fields: &mut HeaderMap) {
 }
 
 /// An answer of our own in the place of the representation; it keeps the report.
-fn refused(answer: Answer, status: StatusCode) -> Answer {
+fn refused(report: Report, status: StatusCode) -> Answer {
     let (fields, text) = refusal::page(status);
-    Answer { status, fields, body: Body::full(text), result: ResultType::Error, ..answer }
+    Answer { status, fields, body: Body::full(text), result: ResultType::Error, report }
 }
 
 fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: String) {

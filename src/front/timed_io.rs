@@ -36,7 +36,10 @@ pub(super) struct TimedIo<S> {
     connection: Arc<Connection>,
     http: Http,
     limits: Timeouts,
-    phase: Phase,
+    /// How many exchanges had begun when the first bytes of a head came.
+    head_after: Option<u32>,
+    /// The wait that `since` belongs to: what for, and after how many exchanges.
+    waiting: (Phase, u32),
     since: Instant,
     /// When bytes last went out.
     wrote: Instant,
@@ -65,7 +68,8 @@ impl<S> TimedIo<S> {
             connection,
             http,
             limits: timeouts,
-            phase: Phase::Idle,
+            head_after: None,
+            waiting: (Phase::Idle, 0),
             since: now,
             wrote: now,
             stalled: None,
@@ -73,29 +77,36 @@ impl<S> TimedIo<S> {
         }
     }
 
-    fn enter(&mut self, phase: Phase) {
-        if self.phase != phase {
-            self.phase = phase;
-            self.since = Instant::now();
-        }
+    fn begun(&self) -> u32 {
+        self.connection.begun.load(Ordering::Acquire)
     }
 
     fn has_read(&mut self, bytes: usize) {
+        // HTTP/2 frames come without a request too; only a request ends idleness there.
+        if self.http == Http::One && bytes > 0 && self.head_after.is_none() {
+            self.head_after = Some(self.begun());
+        }
+    }
+
+    fn phase(&mut self, begun: u32) -> Phase {
         let busy = self.connection.in_flight.load(Ordering::Acquire) > 0;
-        match self.http {
-            _ if busy => self.enter(Phase::Busy),
-            // HTTP/2 frames come without a request too; only a request ends idleness.
-            Http::One if bytes > 0 => self.enter(Phase::Head),
-            _ => {}
+        // A head that became an exchange is no longer waited for.
+        self.head_after = self.head_after.filter(|after| !busy && *after == begun);
+        match self.head_after {
+            _ if busy => Phase::Busy,
+            Some(_) => Phase::Head,
+            None => Phase::Idle,
         }
     }
 
     /// Called whenever the connection has to wait: looks what for, and whether for too long.
+    /// Only here the clock is read.
     fn wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.connection.in_flight.load(Ordering::Acquire) > 0 {
-            self.enter(Phase::Busy);
-        } else if self.phase == Phase::Busy {
-            self.enter(Phase::Idle);
+        let begun = self.begun();
+        let waiting = (self.phase(begun), begun);
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            self.since = Instant::now();
         }
         let Some((deadline, what)) = self.deadline() else { return Ok(()) };
         if deadline < self.timer.deadline() || self.timer.is_elapsed() {
@@ -114,7 +125,7 @@ impl<S> TimedIo<S> {
         if let Some(stalled) = self.stalled {
             return Some((stalled + self.limits.write, "the viewer takes no bytes"));
         }
-        match self.phase {
+        match self.waiting.0 {
             // HTTP/2 holds bytes back until the viewer opens its window; no write is pending then.
             Phase::Busy if self.http == Http::Two && self.is_fed() => {
                 Some((self.wrote + self.limits.write, "the viewer opens no window"))
@@ -137,7 +148,9 @@ impl<S> TimedIo<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
-            self.wrote = Instant::now();
+            if self.http == Http::Two {
+                self.wrote = Instant::now();
+            }
             return written;
         }
         self.stalled.get_or_insert_with(Instant::now);

@@ -128,7 +128,7 @@ fn check_bucket_name(bucket: &str) -> Result<(), AddressError> {
     if bucket.ends_with("--x-s3") {
         return Err(AddressError::UnsupportedBucket("S3 Express directory"));
     }
-    if bucket.ends_with(".mrap") {
+    if bucket.split('.').next_back() == Some("mrap") {
         return Err(AddressError::UnsupportedBucket("multi-region access point"));
     }
     Ok(())

@@ -115,12 +115,9 @@ pub(super) fn timed_body(incoming: Incoming, lease: Lease, timeout: Duration) ->
     let state = Some((incoming, lease, length));
     let chunks = futures_util::stream::try_unfold(state, move |state| async move {
         let Some((mut incoming, lease, mut left)) = state else { return Ok(None) };
-        let data = match next_data(&mut incoming, timeout).await? {
-            Some(data) => data,
-            None => {
-                lease.give_back();
-                return Ok(None);
-            }
+        let Some(data) = next_data(&mut incoming, timeout).await? else {
+            lease.give_back();
+            return Ok(None);
         };
         left = left.map(|left| left.saturating_sub(data.len() as u64));
         if left == Some(0) {

@@ -16,6 +16,8 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_smithy_runtime_api::client::identity::Identity;
 use tokio::sync::Notify;
 
+use crate::clock::{Clock, Timestamp};
+
 /// Credentials are renewed this long before they expire.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 
@@ -118,8 +120,8 @@ impl Credentials {
         provider: Option<&SharedCredentialsProvider>,
     ) -> Result<Option<SystemTime>, String> {
         let provider = provider.ok_or("the standard chain holds no provider")?;
-        let provided = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
-        let keys = provided
+        let answer = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
+        let keys = answer
             .map_err(|_| "the credential provider does not answer".to_owned())?
             .map_err(|error| describe(&error))?;
         if self.install(&keys) {
@@ -140,8 +142,7 @@ async fn standard_chain(region: String) -> Option<SharedCredentialsProvider> {
 }
 
 fn until_renewal(expiry: SystemTime) -> Duration {
-    let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
-    left.saturating_sub(RENEW_BEFORE)
+    Timestamp::from(expiry).since(Clock::system().now()).saturating_sub(RENEW_BEFORE)
 }
 
 /// An error with its causes in one line.

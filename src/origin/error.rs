@@ -87,8 +87,15 @@ impl S3Class {
             (412, _) => Self::Precondition,
             (416, _) => Self::Range,
             (_, code) if code.starts_with("KMS.") => Self::Kms,
-            (_, "SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout")
-            | (_, "RequestLimitExceeded" | "TooManyRequests")
+            (
+                _,
+                "SlowDown"
+                | "ServiceUnavailable"
+                | "InternalError"
+                | "RequestTimeout"
+                | "RequestLimitExceeded"
+                | "TooManyRequests",
+            )
             | (429 | 503, _) => Self::Throttled,
             (300..=403, _) => Self::Configuration,
             _ => Self::Other,
@@ -256,7 +263,7 @@ impl S3Error {
         let (mut found, mut element) = (Self::default(), String::new());
         loop {
             match reader.read_event() {
-                Ok(Event::Start(start)) => element = start.name().as_ref().to_owned(),
+                Ok(Event::Start(start)) => start.name().as_ref().clone_into(&mut element),
                 Ok(Event::End(_)) => element.clear(),
                 Ok(Event::Text(text)) => {
                     let plain = text

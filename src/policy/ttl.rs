@@ -97,8 +97,9 @@ mod tests {
                 (http::HeaderName::from_static(name), value.parse().expect("value"))
             })
             .collect();
-        let cache_control =
-            CacheControl::parse(map.get_all("cache-control").iter().map(|v| v.as_bytes()));
+        let cache_control = CacheControl::parse(
+            map.get_all("cache-control").iter().map(http::HeaderValue::as_bytes),
+        );
         ttl.lifetime(&cache_control, &map, NOW).as_secs()
     }
 

@@ -42,6 +42,7 @@ impl Delta {
 
 /// The response directives that a shared cache acts upon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each directive of the RFC")]
 pub struct CacheControl {
     /// `max-age` (§5.2.2.1).
     pub max_age: Delta,

@@ -77,7 +77,7 @@ impl Memory {
         let counter = Arc::clone(&evictions);
         let cache = Cache::builder()
             .max_capacity(bound - bound / HEADROOM)
-            .weigher(|key: &Box<[u8]>, stored: &Stored| stored.weight(key))
+            .weigher(weigh)
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
@@ -151,6 +151,11 @@ impl Memory {
             self.cache.run_pending_tasks();
         }
     }
+}
+
+#[expect(clippy::borrowed_box, reason = "the cache passes its keys as it holds them")]
+fn weigh(key: &Box<[u8]>, stored: &Stored) -> u32 {
+    stored.weight(key)
 }
 
 /// A slice's key begins with a byte that no distribution's id can begin with.

@@ -27,7 +27,7 @@ pub use memory::MemoryUse;
 use memory::{Memory, Stored};
 use purge::PurgeLog;
 pub use purge::{LogPosition, Purge};
-pub use reader::Reader;
+pub use reader::{Presence, Reader};
 pub use response::{Content, StoredResponse};
 use run::Run;
 pub use run::{Source, SourceError};

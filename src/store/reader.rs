@@ -15,6 +15,17 @@ use crate::{
     key::CacheKey,
 };
 
+/// Where the bytes of a reader are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// In the store.
+    Stored,
+    /// Being fetched, for another reader.
+    Arriving,
+    /// At the origin only.
+    Missing,
+}
+
 /// Reads a range of a stored response.
 ///
 /// Cancel-safe: a run it started goes on without it, as far as the slice under way.
@@ -40,11 +51,18 @@ impl Reader {
         Self { store, key, response, source, left: bytes, attachment: None }
     }
 
-    /// Whether all the bytes are in the store at this moment.
+    /// Where the bytes are at this moment: the worst slice decides.
     #[must_use]
-    pub fn is_stored(&self) -> bool {
+    pub fn presence(&self) -> Presence {
         let content = &self.response.content;
-        content.slices_of(&self.left).all(|index| self.store.has_slice(content, index))
+        let runs = content.runs.lock();
+        let slices = content.slices_of(&self.left);
+        let presence = slices.map(|index| match () {
+            () if self.store.has_slice(content, index) => Presence::Stored,
+            () if runs.iter().any(|run| run.slices.contains(&index)) => Presence::Arriving,
+            () => Presence::Missing,
+        });
+        presence.max().unwrap_or(Presence::Stored)
     }
 
     /// The body of an answer. Its first bytes are waited for, so that an origin's failure is

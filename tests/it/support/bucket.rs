@@ -26,15 +26,15 @@ use s3s::{
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-pub const NAME: &str = "media";
-pub const ACCESS_KEY: &str = "AKIDTEST";
-pub const SECRET_KEY: &str = "secret";
+pub(crate) const NAME: &str = "media";
+pub(crate) const ACCESS_KEY: &str = "AKIDTEST";
+pub(crate) const SECRET_KEY: &str = "secret";
 
 /// Bytes a body sends between two looks at the gate.
 const CHUNK: usize = 16 << 10;
 
 #[derive(Clone)]
-pub struct Object {
+pub(crate) struct Object {
     pub content: Bytes,
     pub cache_control: Option<String>,
     pub modified: SystemTime,
@@ -42,14 +42,14 @@ pub struct Object {
 
 /// One GET as the bucket saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Got {
+pub(crate) struct Got {
     pub key: String,
     pub range: Option<String>,
     pub if_match: bool,
     pub if_none_match: bool,
 }
 
-pub struct Bucket {
+pub(crate) struct Bucket {
     pub address: SocketAddr,
     state: Arc<State>,
     accepting: JoinHandle<()>,
@@ -68,7 +68,7 @@ struct State {
 }
 
 impl Bucket {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let state = Arc::new(State {
             objects: Mutex::default(),
             gets: Mutex::default(),
@@ -94,15 +94,20 @@ impl Bucket {
         Self { address, state, accepting }
     }
 
-    pub fn keys() -> Credentials {
+    pub(crate) fn keys() -> Credentials {
         Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test")
     }
 
-    pub fn put(&self, key: &str, content: impl Into<Bytes>) {
+    pub(crate) fn put(&self, key: &str, content: impl Into<Bytes>) {
         self.put_with(key, content, None);
     }
 
-    pub fn put_with(&self, key: &str, content: impl Into<Bytes>, cache_control: Option<&str>) {
+    pub(crate) fn put_with(
+        &self,
+        key: &str,
+        content: impl Into<Bytes>,
+        cache_control: Option<&str>,
+    ) {
         let mut objects = self.state.objects.lock().expect("lock");
         // Versions a second apart, so that Last-Modified tells them apart too.
         let version = u64::try_from(objects.len()).expect("few") + 1;
@@ -113,38 +118,34 @@ impl Bucket {
         objects.insert(key.to_owned(), Object { content: content.into(), cache_control, modified });
     }
 
-    pub fn remove(&self, key: &str) {
-        self.state.objects.lock().expect("lock").remove(key);
-    }
-
-    pub fn gets(&self) -> Vec<Got> {
+    pub(crate) fn gets(&self) -> Vec<Got> {
         self.state.gets.lock().expect("lock").clone()
     }
 
-    pub fn heads(&self) -> usize {
+    pub(crate) fn heads(&self) -> usize {
         *self.state.heads.lock().expect("lock")
     }
 
     /// Bodies stop after so many bytes until the gate is opened further.
-    pub fn gate(&self, bytes: usize) {
+    pub(crate) fn gate(&self, bytes: usize) {
         self.state.gate.send_replace(bytes);
     }
 
-    pub fn cut_bodies_after(&self, bytes: Option<usize>) {
+    pub(crate) fn cut_bodies_after(&self, bytes: Option<usize>) {
         *self.state.cut.lock().expect("lock") = bytes;
     }
 
     /// AWS tells nobody without `s3:ListBucket` that an object is missing.
-    pub fn forbid_listing(&self) {
+    pub(crate) fn forbid_listing(&self) {
         self.state.may_list.store(false, Ordering::Relaxed);
     }
 
-    pub fn fail_with(&self, code: Option<S3ErrorCode>) {
+    pub(crate) fn fail_with(&self, code: Option<S3ErrorCode>) {
         *self.state.error.lock().expect("lock") = code;
     }
 
     /// Waits until so many GETs have come.
-    pub async fn asked(&self, times: usize) {
+    pub(crate) async fn asked(&self, times: usize) {
         super::viewer::eventually(|| self.gets().len() >= times).await;
     }
 }
@@ -194,7 +195,7 @@ impl Server {
     }
 }
 
-pub fn etag(content: &Bytes) -> String {
+pub(crate) fn etag(content: &Bytes) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);

@@ -1,6 +1,6 @@
 //! The edge under test, on free ports, with a clock that a test moves.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use forebay::{
     app::{self, CredentialSource, Running},
@@ -14,7 +14,7 @@ use super::{
     viewer::{Answer, Viewer},
 };
 
-pub struct Edge {
+pub(crate) struct Edge {
     pub running: Option<Running>,
     pub clock: Clock,
     pub credentials: Arc<Credentials>,
@@ -22,7 +22,7 @@ pub struct Edge {
 }
 
 /// A configuration for one bucket; `cache` and `extra` are more lines of TOML.
-pub fn config_for(bucket: SocketAddr, cache: &str, extra: &str) -> String {
+pub(crate) fn config_for(bucket: SocketAddr, cache: &str, extra: &str) -> String {
     format!(
         r#"
 [listen]
@@ -62,41 +62,39 @@ cache_policy = "CachingOptimized"
 
 impl Edge {
     /// In front of `bucket`, with small slices so that few bytes show all there is to see.
-    pub fn before(bucket: &Bucket) -> Self {
+    pub(crate) fn before(bucket: &Bucket) -> Self {
         Self::with(&config_for(bucket.address, "memory = \"32MiB\"\nslice = \"64KiB\"", ""))
     }
 
-    pub fn with(text: &str) -> Self {
+    pub(crate) fn with(text: &str) -> Self {
         let credentials = Credentials::new();
         credentials.install(&Bucket::keys());
         Self::with_credentials(text, credentials)
     }
 
-    pub fn with_credentials(text: &str, credentials: Arc<Credentials>) -> Self {
-        let config = match Config::compile("test.toml", text, Path::new("")) {
-            Ok(config) => config,
-            Err(faults) => panic!("{:?}", miette::Report::new(faults)),
-        };
-        let clock = Clock::manual(SystemTime::now().into());
+    pub(crate) fn with_credentials(text: &str, credentials: Arc<Credentials>) -> Self {
+        let config = Config::compile("test.toml", text, Path::new(""));
+        let config = config.map_err(miette::Report::new).expect("no faults");
+        let clock = Clock::manual(Clock::system().now());
         let source = CredentialSource::Given(Arc::clone(&credentials));
         let running = app::start(config, clock.clone(), source).expect("started");
         let address = running.http.first().or(running.https.first()).copied().expect("an address");
         Self { running: Some(running), clock, credentials, address }
     }
 
-    pub fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &Running {
         self.running.as_ref().expect("running")
     }
 
-    pub fn viewer(&self) -> Viewer {
+    pub(crate) fn viewer(&self) -> Viewer {
         Viewer::new(self.address)
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.viewer().get(path).await
     }
 
-    pub async fn purge(&self, paths: &[&str]) -> Answer {
+    pub(crate) async fn purge(&self, paths: &[&str]) -> Answer {
         let admin = self.running().admin_address.expect("admin");
         let body = serde_json::json!({"distribution": "media", "paths": paths}).to_string();
         Viewer::new(admin)
@@ -105,7 +103,7 @@ impl Edge {
             .await
     }
 
-    pub async fn admin(&self, path: &str) -> Answer {
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
         Viewer::new(self.running().admin_address.expect("admin")).get(path).await
     }
 }

@@ -1,5 +1,5 @@
 //! The three actors.
 
-pub mod bucket;
-pub mod edge;
-pub mod viewer;
+pub(crate) mod bucket;
+pub(crate) mod edge;
+pub(crate) mod viewer;

@@ -13,11 +13,11 @@ use tokio::{
 };
 
 /// No wait in these tests is longer, unless something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub fields: HeaderMap,
     pub content: Bytes,
@@ -26,46 +26,46 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn field(&self, name: &str) -> &str {
+    pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    pub fn x_cache(&self) -> &str {
+    pub(crate) fn x_cache(&self) -> &str {
         self.field("x-cache").strip_suffix(" from forebay").unwrap_or_default()
     }
 }
 
 #[derive(Clone)]
-pub struct Viewer {
+pub(crate) struct Viewer {
     server: SocketAddr,
     fields: Vec<(String, String)>,
 }
 
 impl Viewer {
-    pub fn new(server: SocketAddr) -> Self {
+    pub(crate) fn new(server: SocketAddr) -> Self {
         Self { server, fields: Vec::new() }
     }
 
-    pub fn field(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn field(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub async fn get(self, path: &str) -> Answer {
+    pub(crate) async fn get(self, path: &str) -> Answer {
         self.send("GET", path, "").await
     }
 
-    pub async fn head(self, path: &str) -> Answer {
+    pub(crate) async fn head(self, path: &str) -> Answer {
         self.send("HEAD", path, "").await
     }
 
-    pub async fn send(self, method: &str, path: &str, content: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn send(self, method: &str, path: &str, content: impl Into<Bytes>) -> Answer {
         let response = self.begin(method, path, content).await;
         tokio::time::timeout(PATIENCE, read(response)).await.expect("an answer in time")
     }
 
     /// Sends a request and returns with the head of the answer.
-    pub async fn begin(
+    pub(crate) async fn begin(
         self,
         method: &str,
         path: &str,
@@ -87,7 +87,7 @@ impl Viewer {
     }
 }
 
-pub async fn read(response: http::Response<Incoming>) -> Answer {
+pub(crate) async fn read(response: http::Response<Incoming>) -> Answer {
     let (parts, mut body) = response.into_parts();
     let (mut content, mut aborted) = (Vec::new(), false);
     while let Some(frame) = body.frame().await {
@@ -103,7 +103,7 @@ pub async fn read(response: http::Response<Incoming>) -> Answer {
 }
 
 /// Sends raw bytes and returns all that comes back until the server closes.
-pub async fn raw(server: SocketAddr, bytes: &[u8]) -> String {
+pub(crate) async fn raw(server: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server).await.expect("connected");
     // The server may answer and close before it has read everything.
     let _ = stream.write_all(bytes).await;
@@ -113,7 +113,7 @@ pub async fn raw(server: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Waits until something is so.
-pub async fn eventually(mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn eventually(mut is_so: impl FnMut() -> bool) {
     let wait = async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -123,6 +123,6 @@ pub async fn eventually(mut is_so: impl FnMut() -> bool) {
 }
 
 /// Bytes that tell their position.
-pub fn pattern(length: usize) -> Bytes {
-    (0..length).map(|at| (at % 251) as u8 ^ (at >> 12) as u8).collect()
+pub(crate) fn pattern(length: usize) -> Bytes {
+    (0..length).map(|at| ((at % 251) ^ (at >> 12)).to_le_bytes()[0]).collect()
 }

@@ -1,0 +1,113 @@
+//! The parts of a request, one by one.
+
+use std::{hint::black_box, time::Duration};
+
+use aws_credential_types::Credentials;
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use forebay::{
+    behavior::CachePolicy,
+    clock::Timestamp,
+    key::{CacheKey, CanonicalPath, Projection},
+    origin::sign_for_s3,
+    policy::{Freshness, Received, reuse, storable},
+    semantics::range::RangeRequest,
+    store::{Claim, Content, LogPosition, Options, Store, StoredResponse},
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+fn path(c: &mut Criterion) {
+    c.bench_function("path/plain", |b| {
+        b.iter(|| CanonicalPath::parse(black_box("/photos/2026/harbour.jpg")));
+    });
+    c.bench_function("path/escaped", |b| {
+        b.iter(|| CanonicalPath::parse(black_box("/photos/%E6%97%A5%E6%9C%AC/a%20b%20(1).jpg")));
+    });
+}
+
+fn response_fields() -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for (name, value) in [
+        ("content-type", "image/jpeg"),
+        ("cache-control", "public, max-age=86400"),
+        ("etag", "\"cd518598a07b9d1f2d4b75c8a1518325\""),
+        ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    fields
+}
+
+fn policy(c: &mut Criterion) {
+    let policy = CachePolicy::managed("CachingOptimized").expect("managed");
+    let (fields, now) = (response_fields(), Timestamp::from_secs(784_111_777));
+    c.bench_function("policy/storable", |b| {
+        b.iter(|| {
+            let received = Received {
+                status: StatusCode::OK,
+                fields: black_box(&fields),
+                requested_at: now,
+                received_at: now,
+            };
+            storable(&received, &policy.ttl, policy.honor_private)
+        });
+    });
+    let freshness = Freshness {
+        received_at: now,
+        initial_age: Duration::ZERO,
+        fresh_until: now + Duration::from_secs(60),
+    };
+    c.bench_function("policy/reuse", |b| b.iter(|| reuse(Some(black_box(&freshness)), now)));
+}
+
+fn range(c: &mut Criterion) {
+    c.bench_function("range/parse", |b| {
+        b.iter(|| RangeRequest::parse(Some(black_box(b"bytes=1000000-1999999"))));
+    });
+}
+
+fn lookup(c: &mut Criterion) {
+    let store = std::sync::Arc::new(Store::new(Options::default()));
+    let now = Timestamp::from_secs(784_111_777);
+    let fields = response_fields();
+    let key = |number: u32| {
+        let text = format!("/photos/{number}.jpg");
+        let path = CanonicalPath::parse(&text).expect("path");
+        CacheKey::new("media", &path, &Projection::default())
+    };
+    for number in 0..10_000 {
+        let Claim::Lead(obligation, _) = store.claim(&key(number), None, now) else { continue };
+        let freshness = Freshness {
+            received_at: now,
+            initial_age: Duration::ZERO,
+            fresh_until: now + Duration::from_secs(60),
+        };
+        let content = std::sync::Arc::new(Content::complete(Bytes::from(vec![0; 1024])));
+        let born: LogPosition = obligation.born();
+        let response = StoredResponse::new(StatusCode::OK, &fields, freshness, content, born);
+        obligation.fulfil(std::sync::Arc::new(response), now);
+    }
+    let wanted = key(5000);
+    c.bench_function("store/lookup", |b| b.iter(|| store.lookup(black_box(&wanted), now)));
+    let path = CanonicalPath::parse("/photos/5000.jpg").expect("path");
+    c.bench_function("key/build", |b| {
+        b.iter(|| CacheKey::new("media", black_box(&path), &Projection::default()));
+    });
+}
+
+fn sign(c: &mut Criterion) {
+    let identity = Credentials::new("AKIDEXAMPLE", "secret", None, None, "bench").into();
+    let time = std::time::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+    c.bench_function("origin/sign", |b| {
+        b.iter(|| {
+            let mut fields = HeaderMap::new();
+            fields.insert("host", HeaderValue::from_static("media.s3.eu-central-1.amazonaws.com"));
+            let url = "https://media.s3.eu-central-1.amazonaws.com/photos/harbour.jpg";
+            sign_for_s3(&identity, "eu-central-1", time, "GET", black_box(url), &mut fields)
+        });
+    });
+}
+
+criterion_group!(parts, path, policy, range, lookup, sign);
+criterion_main!(parts);

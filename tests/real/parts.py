@@ -1,0 +1,153 @@
+"""The foreign parts: a SeaweedFS that verifies signatures, boto3 that fills it, and Forebay before it."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import boto3
+from botocore.client import Config
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "target/debug/forebay"
+BUCKET = "my-media-bucket"
+ACCESS_KEY, SECRET_KEY = "AKIDREALPARTS", "realpartssecret"
+
+
+def free_port():
+    """A port that is free, and whose neighbour 10,000 above is too: SeaweedFS takes both."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            if port > 50_000:
+                continue
+            try:
+                two.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            return port
+
+
+def wait_for(what, condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come to be in {seconds} s")
+
+
+def fetch(url, method="GET", headers=None, data=None):
+    """(status, headers, body); errors are answers too."""
+    request = urllib.request.Request(url, method=method, headers=headers or {}, data=data)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+class SeaweedFS:
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="forebay-seaweed-")
+        keys = {
+            "identities": [
+                {
+                    "name": "edge",
+                    "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+                    "actions": ["Admin", "Read", "Write", "List"],
+                }
+            ]
+        }
+        config = pathlib.Path(self.folder, "keys.json")
+        config.write_text(json.dumps(keys))
+        master, volume, filer, self.port = (free_port() for _ in range(4))
+        self.log = open(pathlib.Path(self.folder, "log"), "w", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [
+                pathlib.Path(sys.executable).parent / "weed", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                f"-dir={self.folder}", f"-master.port={master}", f"-volume.port={volume}", "-filer",
+                f"-filer.port={filer}", "-s3", f"-s3.port={self.port}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                f"-s3.config={config}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+                "-volume.preStopSeconds=0",
+            ],
+            stdout=self.log, stderr=self.log,
+        )  # fmt: skip
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.s3 = boto3.client(
+            "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY, config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        )  # fmt: skip
+        wait_for("SeaweedFS", self.ready)
+
+    def ready(self):
+        try:
+            self.s3.create_bucket(Bucket=BUCKET)
+        except self.s3.exceptions.BucketAlreadyOwnedByYou:
+            pass
+        except Exception as error:  # any: it is starting
+            if "BucketAlreadyExists" not in str(error):
+                return False
+        try:
+            self.s3.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+            return True
+        except Exception:
+            return False
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Forebay:
+    """`forebay serve` with flags, as the README shows it."""
+
+    def __init__(self, endpoint, *flags, secret=SECRET_KEY, bucket=BUCKET):
+        self.port, admin = free_port(), free_port()
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("AWS_")
+        } | {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret, "AWS_EC2_METADATA_DISABLED": "true"}
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self.access_log = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [
+                PROGRAM, "serve", "--bucket", bucket, "--region", "us-east-1", "--endpoint", endpoint,
+                "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{admin}", *flags,
+            ],
+            env=environment, stdout=self.access_log, stderr=self.log,
+        )  # fmt: skip
+        self.url, self.admin = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{admin}"
+        wait_for("Forebay", self.ready)
+
+    def ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"Forebay ended: {self.said()}")
+        try:
+            return fetch(self.admin + "/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def stop(self):
+        """Ends it as an operator would; its exit code and its access log."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=40)
+        self.access_log.seek(0)
+        lines = [json.loads(line) for line in self.access_log]
+        self.log.close()
+        self.access_log.close()
+        return code, lines

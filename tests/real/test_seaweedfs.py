@@ -1,0 +1,103 @@
+"""Objects that boto3 put into SeaweedFS come back through Forebay as they are."""
+
+import unittest
+import urllib.parse
+
+import parts
+from parts import BUCKET, fetch
+
+# What SeaweedFS itself takes: it folds `//` and refuses dot segments.
+KEYS = [
+    "a b.txt", "a+b.txt", "a%2Fb.txt", "%41.txt", "trail/x", "é.txt", "e\u0301.txt", "日本/ü.jpg",
+    "it's(1)!*~.txt", "a?b#c.txt", "a:b@c,d;e=f&g$h.txt", "100%", '"quoted".txt', "<angle>.txt",
+    "{curly}|pipe^.txt", "[square].txt", "`tick`.txt", "...dots", "a/..b/c..", ".hidden", "ends.",
+    "emoji 🦀.txt", "a=b", "semi;colon", "tilde~", "UPPER/lower", "very/deep/a/b/c/d.txt", "comma,",
+]  # fmt: skip
+
+
+class Seaweed(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.store = parts.SeaweedFS()
+        cls.addClassCleanup(cls.store.stop)
+        cls.edge = parts.Forebay(cls.store.url, "--path-style")
+
+    @classmethod
+    def tearDownClass(cls):
+        code, lines = cls.edge.stop()
+        assert code == 0, code
+        assert {"Hit", "Miss"} <= {line["result"] for line in lines}, lines[:3]
+
+    def put(self, key, body, **more):
+        self.store.s3.put_object(Bucket=BUCKET, Key=key, Body=body, **more)
+
+    def get(self, path, **headers):
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return fetch(self.edge.url + path, headers=names)
+
+    def test_the_bucket_is_private(self):
+        self.assertEqual(fetch(f"{self.store.url}/{BUCKET}/ready")[0], 403)
+
+    def test_awkward_keys(self):
+        for key in KEYS:
+            with self.subTest(key=key):
+                body = f"content of {key}".encode()
+                self.put(key, body)
+                for safe in ("", "/", "/!~*'()"):
+                    status, headers, got = self.get("/" + urllib.parse.quote(key, safe=safe))
+                    self.assertEqual((status, got), (200, body))
+                self.assertEqual(headers["X-Cache"], "Hit from forebay")
+
+    def test_fields_pass_and_secrets_do_not(self):
+        self.put("photo.png", b"png", ContentType="image/png", CacheControl="max-age=60", Metadata={"who": "alice"})
+        status, headers, _ = self.get("/photo.png")
+        self.assertEqual((status, headers["Content-Type"], headers["Cache-Control"]), (200, "image/png", "max-age=60"))
+        self.assertFalse([name for name in headers if name.lower().startswith("x-amz")])
+        self.assertEqual(self.get("/photo.png", If_None_Match=headers["ETag"])[0], 304)
+
+    def test_large_multipart_objects_in_ranges(self):
+        part = bytes(range(256)) * 20480  # 5 MiB
+        upload = self.store.s3.create_multipart_upload(Bucket=BUCKET, Key="large.bin")["UploadId"]
+        tags = [
+            {"PartNumber": n, "ETag": self.store.s3.upload_part(
+                Bucket=BUCKET, Key="large.bin", UploadId=upload, PartNumber=n, Body=part)["ETag"]}
+            for n in (1, 2, 3)
+        ]  # fmt: skip
+        self.store.s3.complete_multipart_upload(
+            Bucket=BUCKET, Key="large.bin", UploadId=upload, MultipartUpload={"Parts": tags}
+        )
+        whole = part * 3
+        for first, last in [(0, 9), (1048570, 1048585), (5242879, 5242880), (15728630, 15728639)]:
+            status, headers, body = self.get("/large.bin", Range=f"bytes={first}-{last}")
+            self.assertEqual((status, body), (206, whole[first : last + 1]))
+            self.assertEqual(headers["Content-Range"], f"bytes {first}-{last}/{len(whole)}")
+        status, headers, body = self.get("/large.bin")
+        self.assertEqual((status, body == whole, headers["ETag"][-3:]), (200, True, '-3"'))
+        self.assertEqual(self.get("/large.bin", Range="bytes=15728640-")[0], 416)
+
+    def test_an_overwritten_object_is_new_after_a_purge(self):
+        self.put("logo.svg", b"old")
+        self.assertEqual(self.get("/logo.svg")[2], b"old")
+        self.put("logo.svg", b"new")
+        self.assertEqual(self.get("/logo.svg")[2], b"old")
+        purge = b'{"distribution": "default", "paths": ["/logo.svg"]}'
+        status = fetch(self.edge.admin + "/purge", "POST", {"Content-Type": "application/json"}, purge)[0]
+        self.assertEqual((status, self.get("/logo.svg")[2]), (200, b"new"))
+
+    def test_missing_objects_and_the_root(self):
+        status, headers, body = self.get("/no/such/object")
+        self.assertEqual((status, headers["X-Cache"]), (404, "Error from forebay"))
+        self.assertNotIn(b"<", body)
+        self.assertEqual(self.get("/")[0], 403)
+        self.assertEqual(self.get("/a/../ready")[0], 400)
+
+    def test_a_wrong_secret(self):
+        edge = parts.Forebay(self.store.url, "--path-style", secret="wrong")
+        self.assertEqual(fetch(edge.url + "/ready")[0], 502)
+        self.assertIn("the secret access key does not belong to the access key id", edge.said())
+        self.assertEqual(edge.stop()[0], 0)
+
+    def test_a_bucket_that_is_not_there(self):
+        edge = parts.Forebay(self.store.url, "--path-style", bucket="no-such-bucket")
+        self.assertIn(fetch(edge.url + "/ready")[0], (403, 502))
+        edge.stop()
