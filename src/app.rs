@@ -1,6 +1,6 @@
 //! The composition root: builds the parts from a configuration, starts them, reloads, drains.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
@@ -38,8 +38,13 @@ pub enum Error {
         source: TrustError,
     },
     /// The access log cannot be opened.
-    #[error("the access log cannot be opened: {0}")]
-    AccessLog(#[source] io::Error),
+    #[error("the access log `{}` cannot be opened: {source}", path.display())]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// Threads or sockets cannot be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -67,6 +72,8 @@ pub struct Running {
     pub admin_address: Option<SocketAddr>,
     /// The edge, for those who embed it.
     pub edge: Arc<Edge>,
+    /// What was started: what cannot change without a restart is compared with it.
+    started: Config,
     config: Mutex<Config>,
     credentials: Arc<Credentials>,
     renewal: Option<Mutex<Option<JoinHandle<()>>>>,
@@ -93,7 +100,10 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         CredentialSource::Given(credentials) => (credentials, None),
     };
     let access_log = AccessLog::open(&config.access_log, metrics.log_dropped.clone());
-    let access_log = Arc::new(access_log.map_err(Error::AccessLog)?);
+    let access_log = Arc::new(access_log.map_err(|source| {
+        let path = config.access_log.path.clone().unwrap_or_else(|| "-".into());
+        Error::AccessLog { path, source }
+    })?);
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
     let workers = worker_count(&config);
@@ -120,7 +130,8 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         https: tls_addresses,
         admin_address,
         edge,
-        config: Mutex::new(config),
+        config: Mutex::new(config.clone()),
+        started: config,
         credentials,
         renewal,
         clock,
@@ -148,8 +159,8 @@ impl Running {
         }
         self.edge.set_rules(rules);
         self.access_log.reopen();
-        let old = std::mem::replace(&mut *self.config.lock(), config);
-        self.warn_of_restart(&old);
+        *self.config.lock() = config;
+        self.warn_of_restart();
         self.renew_credentials();
         Ok(())
     }
@@ -202,8 +213,8 @@ impl Running {
         }
     }
 
-    fn warn_of_restart(&self, old: &Config) {
-        let new = self.config.lock();
+    fn warn_of_restart(&self) {
+        let (old, new) = (&self.started, self.config.lock());
         let changed = [
             ("listen", format!("{:?}", old.listen) != format!("{:?}", new.listen)),
             ("admin", old.admin != new.admin),
@@ -211,7 +222,7 @@ impl Running {
             ("access_log", old.access_log != new.access_log),
         ];
         for (section, _) in changed.iter().filter(|(_, changed)| *changed) {
-            tracing::warn!(section, "changed, but takes effect only after a restart");
+            tracing::warn!("[{section}] changed, which takes effect only after a restart");
         }
     }
 }

@@ -49,12 +49,13 @@ impl EncodeLabelValue for ResultType {
     }
 }
 
-/// A status code's first digit.
+/// A status code's first digit, 2 to 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct StatusClass(usize);
 
 impl StatusClass {
-    const COUNT: usize = 6;
+    const FIRST: usize = 2;
+    const COUNT: usize = 4;
 }
 
 impl EncodeLabelValue for StatusClass {
@@ -214,7 +215,7 @@ impl Metrics {
                 self.requests.get_or_create_owned(&RequestLabels {
                     distribution: id.to_owned(),
                     result,
-                    status: StatusClass(class),
+                    status: StatusClass(StatusClass::FIRST + class),
                 })
             })
         });
@@ -277,7 +278,8 @@ pub struct DistributionMetrics {
 impl DistributionMetrics {
     /// Counts one answered request.
     pub fn answered(&self, result: ResultType, status: u16, bytes: u64, duration: Duration) {
-        let class = usize::from(status / 100).min(StatusClass::COUNT - 1);
+        let class = usize::from(status / 100).saturating_sub(StatusClass::FIRST);
+        let class = class.min(StatusClass::COUNT - 1);
         self.requests[result as usize][class].inc();
         self.bytes.inc_by(bytes);
         self.seconds.observe(duration.as_secs_f64());

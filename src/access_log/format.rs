@@ -14,7 +14,7 @@ const SECRET: [&str; 6] =
     ["Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"];
 
 const RFC3339: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 
 const COMMON_LOG: &[BorrowedFormatItem<'_>] =
     format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
@@ -46,7 +46,9 @@ impl Text {
         let start = self.lines.len();
         let written = match format {
             Format::Json => {
-                let json = Json::new(record, &self.stamp);
+                let milliseconds = record.at.as_millis() % 1000;
+                let time = format_args!("{}.{milliseconds:03}Z", self.stamp).to_string();
+                let json = Json::new(record, &time);
                 serde_json::to_writer(&mut self.lines, &json).is_ok()
             }
             Format::Combined => combined(&mut self.lines, record, &self.stamp).is_ok(),
@@ -232,7 +234,7 @@ mod tests {
     fn json_is_one_object_a_line_without_secrets() {
         let line = line(Format::Json);
         let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        assert_eq!(value["time"], "1994-11-06T08:49:37Z");
+        assert_eq!(value["time"], "1994-11-06T08:49:37.250Z");
         assert_eq!(value["query"], "Signature=REDACTED&x=1&policy=REDACTED");
         assert_eq!(value["cache"], "uri-miss");
         assert_eq!(value["duration"], 0.001_234);

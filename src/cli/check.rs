@@ -25,7 +25,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             "the default behavior",
         ));
     }
-    say(&format!("{}: no faults", args.config.display()));
+    say(&format!("{}: no faults (files it names are read by serve only)", args.config.display()));
     Ok(ExitCode::SUCCESS)
 }
 

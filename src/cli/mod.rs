@@ -78,11 +78,9 @@ fn warn(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Any error as a report, with its causes.
-fn report(error: impl std::error::Error + Send + Sync + 'static) -> miette::Report {
-    miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error))
-        .err()
-        .unwrap_or_else(|| miette::miette!("unknown error"))
+/// Any error as a report. Our errors tell their causes themselves.
+fn report(error: impl std::fmt::Display) -> miette::Report {
+    miette::miette!("{error}")
 }
 
 /// A report about something a person can mend.

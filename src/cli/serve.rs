@@ -1,8 +1,10 @@
 //! `forebay serve`.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,13 +14,15 @@ use crate::{
     app::{self, CredentialSource, Running},
     clock::Clock,
     config::{Bucket, Config},
+    edge::Distribution,
+    origin::Origin,
 };
 
 /// Serve buckets, by a configuration file or by flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Configuration file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["bucket", "region", "endpoint", "path_style", "listen", "admin"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bucket", "region", "endpoint", "path_style", "default_root_object", "listen", "admin"])]
     config: Option<PathBuf>,
     /// Bucket to serve, without a configuration file
     #[arg(long, requires = "region", required_unless_present = "config")]
@@ -32,6 +36,9 @@ pub(super) struct Args {
     /// Put the bucket into the path, not into the host name
     #[arg(long, requires = "bucket")]
     path_style: bool,
+    /// Object that `/` stands for; without it `/` is 403
+    #[arg(long, value_name = "OBJECT", requires = "bucket")]
+    default_root_object: Option<String>,
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: String,
@@ -61,6 +68,7 @@ fn load(args: &Args) -> miette::Result<Config> {
             region: region.clone(),
             endpoint: args.endpoint.clone(),
             path_style: args.path_style,
+            default_root_object: args.default_root_object.clone(),
             listen: args.listen.clone(),
             admin: Some(args.admin.clone()),
         })?),
@@ -83,9 +91,10 @@ async fn serve(running: Running, args: &Args) -> miette::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup()).map_err(report)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(report)?;
     tracing::info!(
-        http = ?running.http,
-        https = ?running.https,
-        admin = ?running.admin_address,
+        http = list(&running.http),
+        https = list(&running.https),
+        admin = list(running.admin_address.as_slice()),
+        distributions = names(&running),
         "forebay {} serves",
         env!("CARGO_PKG_VERSION")
     );
@@ -102,6 +111,25 @@ async fn serve(running: Running, args: &Args) -> miette::Result<ExitCode> {
     }
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "off".to_owned() } else { texts.join(", ") }
+}
+
+/// Each distribution with where its origins are.
+fn names(running: &Running) -> String {
+    let rules = running.edge.rules();
+    let name = |distribution: &Arc<Distribution>| {
+        let address = |origin: &Arc<Origin>| {
+            let address = &origin.options().address;
+            format!("{}{}", address.authority, address.base_path)
+        };
+        let origins: Vec<String> = distribution.origins.iter().map(address).collect();
+        format!("{} ({})", distribution.id, origins.join(", "))
+    };
+    rules.hosts.all().iter().map(name).collect::<Vec<_>>().join("; ")
 }
 
 fn reload(running: &Running, args: &Args) {

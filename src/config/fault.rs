@@ -82,6 +82,8 @@ impl Collector {
     pub(super) fn finish(self) -> Result<(), Faults> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|fault| fault.span.offset());
+        // A value that is read twice is reported once.
+        faults.dedup_by(|a, b| a.span == b.span && a.message == b.message);
         if faults.is_empty() { Ok(()) } else { Err(Faults { faults }) }
     }
 }

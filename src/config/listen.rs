@@ -103,7 +103,7 @@ fn address(section: &Section<'_>, text: Placed<&str>) -> Option<Address> {
             text.span,
             format!("`{}` is no address to listen on", text.value),
             "expected IP address and port",
-            "write \"0.0.0.0:8080\" for all IPv4 addresses, \"[::]:8080\" for IPv4 and IPv6"
+            "such as \"127.0.0.1:8080\", \"0.0.0.0:8080\" for all IPv4 addresses, \"[::]:8080\" for all"
                 .to_owned(),
         );
     }
@@ -125,14 +125,24 @@ fn certificates(section: &Section<'_>, directory: &Path) -> Vec<CertificateFiles
     files
 }
 
-pub(super) fn admin(root: &Section<'_>) -> Option<Address> {
+pub(super) fn admin(root: &Section<'_>, viewers: &Listen) -> Option<Address> {
     const DEFAULT: Address =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9145);
     let Some(section) = root.table("admin") else { return Some(DEFAULT) };
     let listen = match section.string("listen") {
         None => Some(DEFAULT),
         Some(text) if text.value == "off" => None,
-        Some(text) => address(&section, text),
+        Some(text) => {
+            let span = text.span.clone();
+            let listen = address(&section, text);
+            let taken =
+                |admin: &Address| viewers.http.contains(admin) || viewers.https.contains(admin);
+            if listen.as_ref().is_some_and(|admin| admin.port() != 0 && taken(admin)) {
+                let help = "viewers and operators need addresses of their own".to_owned();
+                section.fault(span, "viewers connect at this address", "taken", help);
+            }
+            listen
+        }
     };
     section.unknown();
     listen
@@ -164,7 +174,10 @@ pub(super) fn cache(root: &Section<'_>) -> store::Options {
                 memory.span,
                 "`cache.memory` is too small",
                 format!("must hold at least {MIN_SLICES} slices"),
-                format!("give it at least {}MiB, or make `cache.slice` smaller", least >> 20),
+                format!(
+                    "give it at least {}MiB, or make `cache.slice` smaller",
+                    least.div_ceil(1 << 20)
+                ),
             );
         }
     }

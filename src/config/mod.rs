@@ -6,6 +6,7 @@
 mod distribution;
 mod fault;
 mod listen;
+mod origin;
 mod policy;
 mod section;
 
@@ -46,6 +47,8 @@ pub struct Bucket {
     pub endpoint: Option<String>,
     /// Whether the bucket goes into the path.
     pub path_style: bool,
+    /// What `/` stands for.
+    pub default_root_object: Option<String>,
     /// Address to listen on.
     pub listen: String,
     /// Address of the admin listener, if it is not the default.
@@ -60,9 +63,13 @@ impl Config {
     pub fn compile(name: &str, text: &str, directory: &Path) -> Result<Self, Faults> {
         let faults = Collector::new(name, text);
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        for error in &errors {
             let span = error.span().unwrap_or(0..0);
             faults.add(span, format!("not TOML: {}", error.message()), "here", None);
+        }
+        if !errors.is_empty() {
+            // What else seems wrong may only follow from this.
+            return faults.finish().and_then(|()| Self::compile(name, "", directory));
         }
         let config = read(&Section::root(&table, &faults), directory);
         faults.finish()?;
@@ -88,6 +95,8 @@ impl Bucket {
             lines.extend(["[admin]".to_owned(), format!("listen = {}", quote(admin))]);
         }
         lines.extend(["[[distribution]]", "id = \"default\"", "aliases = [\"*\"]"].map(Into::into));
+        let root = self.default_root_object.as_ref();
+        lines.extend(root.map(|name| format!("default_root_object = {}", quote(name))));
         lines.extend(["[[distribution.origin]]", "id = \"bucket\""].map(Into::into));
         lines.push(format!("bucket = {}", quote(&self.bucket)));
         lines.push(format!("region = {}", quote(&self.region)));
@@ -103,7 +112,7 @@ impl Bucket {
 
 fn read(root: &Section<'_>, directory: &Path) -> Config {
     let listen = listen::listen(root, directory);
-    let admin = listen::admin(root);
+    let admin = listen::admin(root, &listen);
     let cache = listen::cache(root);
     let access_log = listen::access_log(root, directory);
     let policies = policy::own_policies(root);
@@ -199,6 +208,7 @@ cache_policy = "CachingOptimized"
             region: "eu-central-1".into(),
             endpoint: Some("http://127.0.0.1:3900".into()),
             path_style: true,
+            default_root_object: Some("index.html".into()),
             listen: "[::]:8080".into(),
             admin: Some("off".into()),
         };

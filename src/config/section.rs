@@ -3,7 +3,7 @@
 //! A [`Section`] remembers which keys it was asked for: those are the known ones. What else
 //! stands in the table is a fault, reported with the nearest known key.
 
-use std::{cell::RefCell, ops::Range, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, ops::Range, time::Duration};
 
 use toml::{
     Spanned,
@@ -280,6 +280,27 @@ impl<'a> Section<'a> {
             self.fault(key.span(), message, "not a known key", help);
         }
     }
+}
+
+/// An id that is well formed and not `taken` yet.
+pub(super) fn check_id(
+    section: &Section<'_>,
+    id: Placed<&str>,
+    taken: &mut BTreeSet<String>,
+) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.value.is_empty() || id.value.len() > 64 || !id.value.chars().all(allowed) {
+        let message = format!("`{}` cannot be an id", id.value);
+        let help = "1 to 64 letters, digits, `-`, `_` and `.`".to_owned();
+        section.fault(id.span, message, "not an id", help);
+        return None;
+    }
+    if !taken.insert(id.value.to_owned()) {
+        let message = format!("there is a `{}` already", id.value);
+        section.fault(id.span, message, "choose another id", None);
+        return None;
+    }
+    Some(id.value.to_owned())
 }
 
 /// The known word most like `name`, if any is like it.

@@ -51,15 +51,12 @@ impl Demo {
             region: bucket::REGION.into(),
             endpoint: Some(format!("http://{}", bucket.address)),
             path_style: true,
+            default_root_object: Some("index.html".into()),
             listen: listen.into(),
             admin: Some(admin.into()),
         };
-        let text = command_line.to_toml().replace(
-            "aliases = [\"*\"]",
-            "aliases = [\"*\"]\ndefault_root_object = \"index.html\"",
-        );
         // The tour's own lines are to be seen, not a log of them.
-        let text = text + "\n[access_log]\nformat = \"off\"\n";
+        let text = command_line.to_toml() + "\n[access_log]\nformat = \"off\"\n";
         let config = Config::compile("the demo's configuration", &text, Path::new(""))?;
         let credentials = Credentials::new();
         credentials.install(&bucket.keys);

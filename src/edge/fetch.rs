@@ -14,7 +14,10 @@ use crate::{
     key::{CanonicalPath, Projection},
     origin::{Answer, ErrorClass, Origin, OriginRequest},
     policy::{Freshness, NotStored, Received, storable},
-    semantics::range::{ByteRange, ContentRange, RangeRequest},
+    semantics::{
+        entity_tag::EntityTag,
+        range::{ByteRange, ContentRange, RangeRequest},
+    },
     store::{Content, Failure, Obligation, StoredResponse},
 };
 
@@ -79,7 +82,7 @@ impl Fetch {
             sent => sent,
         };
         match sent {
-            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => self.freshen(&answer),
+            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => self.freshen(answer).await,
             Ok(answer) => self.settle(answer).await,
             Err(failure) => self.fail(failure),
         }
@@ -132,15 +135,24 @@ impl Fetch {
     }
 
     /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.
-    fn freshen(self, answer: &Answer) {
-        let Some(seen) = &self.seen else {
+    async fn freshen(mut self, answer: Answer) {
+        let Some(seen) = self.seen.clone() else {
             return self.fail(refusal::failure(ErrorClass::Other));
         };
+        if !confirms(&answer, &seen) {
+            drop(answer);
+            // It is about another version than ours: ask for that, without conditions.
+            self.seen = None;
+            return match self.send(self.range).await {
+                Ok(answer) => self.settle(answer).await,
+                Err(failure) => self.fail(failure),
+            };
+        }
         let now = self.edge.clock.now();
         let born = self.obligation.born();
         let renewed = seen.freshened(&answer.fields, seen.freshness, born);
         let fields = renewed.fields.to_map();
-        match self.decide(seen.status, &fields, answer) {
+        match self.decide(seen.status, &fields, &answer) {
             Ok(freshness) => {
                 let response = Arc::new(seen.freshened(&answer.fields, freshness, born));
                 self.obligation.fulfil(Arc::clone(&response), now);
@@ -175,6 +187,9 @@ impl Fetch {
 
     async fn settle(self, mut answer: Answer) {
         if self.origin.is_s3() && !answer.status.is_success() {
+            if answer.status == StatusCode::FORBIDDEN {
+                self.edge.troubles.denied(&self.origin);
+            }
             let (fields, page) = refusal::page(answer.status);
             answer.fields = fields;
             answer.body = Body::full(page);
@@ -199,8 +214,18 @@ impl Fetch {
 
     /// The answer is for one viewer only; everybody else must ask again.
     fn release(self, answer: Answer, reason: NotStored) {
-        self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
-        let _ = self.told.send(Forwarded::Unstorable(Box::new(answer), reason));
+        // An origin in trouble is no news about the object: what is stored of it stays.
+        let trouble =
+            answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
+        if !trouble {
+            self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
+        }
+        // A part was asked for in slices of ours, not as the viewer did: it must ask for itself.
+        let forwarded = match answer.status {
+            StatusCode::PARTIAL_CONTENT => Forwarded::Alone,
+            _ => Forwarded::Unstorable(Box::new(answer), reason),
+        };
+        let _ = self.told.send(forwarded);
     }
 
     async fn store(
@@ -213,7 +238,8 @@ impl Fetch {
         let slice = self.edge.store.options().slice;
         let sliced = length > u64::from(slice);
         let is_object = matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
-        if sliced && !(is_object && StoredResponse::is_sliceable(&answer.fields)) {
+        let countable = length / u64::from(slice) < u64::from(u32::MAX);
+        if sliced && !(is_object && countable && StoredResponse::is_sliceable(&answer.fields)) {
             return self.release(answer, NotStored::Status);
         }
         let content = Arc::new(match length {
@@ -222,6 +248,10 @@ impl Fetch {
         });
         let bytes = partial.map_or(0..length, |partial| partial.bytes);
         let arriving = content.slices_of(&bytes);
+        if content.bytes_of(&arriving) != bytes {
+            // Not the range that was asked for: it fits no slices.
+            return self.release(answer, NotStored::Status);
+        }
         let fill = self.edge.store.fill(&content, arriving, answer.body);
         let status = if answer.status == StatusCode::PARTIAL_CONTENT {
             StatusCode::OK
@@ -267,6 +297,18 @@ impl Fetch {
                 self.release(answer, NotStored::Useless);
             }
         }
+    }
+}
+
+/// RFC 9111 §4.3.4: a 304 with an entity tag is about the response that has the same.
+fn confirms(answer: &Answer, seen: &StoredResponse) -> bool {
+    let stored = seen.fields.get(&header::ETAG);
+    match (answer.fields.get(header::ETAG), &stored) {
+        (Some(told), Some(stored)) => {
+            let tags = (EntityTag::parse(told.as_bytes()), EntityTag::parse(stored.as_bytes()));
+            matches!(tags, (Some(told), Some(stored)) if told.weak_eq(&stored))
+        }
+        _ => true,
     }
 }
 

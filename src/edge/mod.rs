@@ -159,7 +159,11 @@ impl Edge {
             return pass::pass(self, ask, body, bypass(ask)).await;
         }
         let key = ask.key();
-        for _ in 0..MAX_ROUNDS {
+        let mut now = now;
+        for round in 0..MAX_ROUNDS {
+            if round > 0 {
+                now = self.clock.now();
+            }
             let seen = match self.store.lookup(&key, now) {
                 Found::Response(response) => Some(response),
                 Found::Nothing => None,

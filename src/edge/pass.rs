@@ -13,15 +13,16 @@ use crate::{
     store::Purge,
 };
 
-/// Conditions and range: since nothing is stored, the origin may judge them for this viewer.
-static CONDITIONS: [HeaderName; 6] = [
-    header::RANGE,
-    header::IF_RANGE,
+/// Conditions: since nothing is stored, the origin may judge them for this viewer.
+static CONDITIONS: [HeaderName; 4] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
     header::IF_MODIFIED_SINCE,
     header::IF_UNMODIFIED_SINCE,
 ];
+
+/// A GET's range (RFC 9110 §14.2: a range of any other method is ignored).
+static RANGE: [HeaderName; 2] = [header::RANGE, header::IF_RANGE];
 
 /// What describes the content of a request.
 static CONTENT: [HeaderName; 4] = [
@@ -38,7 +39,7 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
         method: ask.method.clone(),
         path: &ask.path,
         projection: &ask.projection,
-        fields: copy(ask.fields, if reading { &CONDITIONS } else { &CONTENT }),
+        fields: fields(ask),
     };
     let body = (!reading).then_some(body);
     let origin = ask.origin();
@@ -82,10 +83,16 @@ pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report)
     Answer { status, fields, body, result, report }
 }
 
-fn copy(from: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+/// What of the viewer's fields goes along.
+fn fields(ask: &Ask<'_>) -> HeaderMap {
+    let names: &[&[HeaderName]] = match *ask.method {
+        Method::GET => &[&CONDITIONS, &RANGE],
+        Method::HEAD => &[&CONDITIONS],
+        _ => &[&CONTENT],
+    };
     let mut fields = HeaderMap::new();
-    for name in names {
-        for value in from.get_all(name) {
+    for name in names.iter().copied().flatten() {
+        for value in ask.fields.get_all(name) {
             fields.append(name.clone(), value.clone());
         }
     }

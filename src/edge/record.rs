@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{Answer, Connection, Edge, rules::Distribution};
 use crate::{
@@ -80,6 +80,14 @@ impl Exchange {
         self.first_byte = self.watch.elapsed();
         (self.result, self.report, self.distribution) = (result, report, distribution);
         self.starved(false);
+        let body = if self.request.method == Method::HEAD {
+            {
+                describe(&body, &mut fields);
+                Body::empty()
+            }
+        } else {
+            body
+        };
         let mut response = Response::new(body.observed(self));
         *response.status_mut() = status;
         *response.headers_mut() = fields;
@@ -110,6 +118,14 @@ impl Exchange {
             referer: fields.get(header::REFERER),
             user_agent: fields.get(header::USER_AGENT),
         }
+    }
+}
+
+/// RFC 9110 §9.3.2: a HEAD is told the length of the content it does not get.
+fn describe(body: &Body, fields: &mut HeaderMap) {
+    let length = http_body::Body::size_hint(body).exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        fields.insert(header::CONTENT_LENGTH, length.into());
     }
 }
 

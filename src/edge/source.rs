@@ -38,6 +38,10 @@ impl OriginSource {
         response: &StoredResponse,
         bytes: Range<u64>,
     ) -> Result<Body, SourceError> {
+        if !response.has_validator() {
+            // Nothing could tell whether these bytes belong to the ones we have.
+            return Err(SourceError::Changed);
+        }
         let request = OriginRequest {
             method: Method::GET,
             path: &self.path,
@@ -101,16 +105,17 @@ async fn check(
         }
         // RFC 9110 §14.2: a server may ignore Range.
         StatusCode::OK if is_same(&answer, response) => {
+            let announced = http_body::Body::size_hint(&answer.body).exact();
+            if announced.is_some_and(|announced| announced != length) {
+                return Err(SourceError::Changed);
+            }
             skip(&mut answer.body, bytes.start).await?;
             Ok(answer.body)
         }
-        StatusCode::OK
-        | StatusCode::PRECONDITION_FAILED
-        | StatusCode::RANGE_NOT_SATISFIABLE
-        | StatusCode::NOT_FOUND
-        | StatusCode::FORBIDDEN
-        | StatusCode::GONE => Err(SourceError::Changed),
-        _ => Err(SourceError::Failed(refusal::failure(ErrorClass::Other))),
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Err(SourceError::Failed(refusal::failure(ErrorClass::Other)))
+        }
+        _ => Err(SourceError::Changed),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The origin's troubles, told to the operator once and not a thousand times a second.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -8,18 +9,21 @@ use std::{
 use super::refusal;
 use crate::{
     clock::Clock,
-    origin::{Error, ErrorClass, Origin},
+    origin::{Error, Origin},
     store::Failure,
 };
 
 /// At most one line about each cause in this time; the others are counted into the next.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Causes told apart; more of them share their lines.
+const CAUSES: usize = 32;
+
 /// Turns origin errors into failures, and into log lines of a bounded number.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     clock: Clock,
-    causes: [Cause; ErrorClass::ALL.len()],
+    causes: [Cause; CAUSES],
 }
 
 #[derive(Debug, Default)]
@@ -32,24 +36,42 @@ struct Cause {
 impl Troubles {
     /// The viewer's failure for an origin's error; the error itself goes to the log.
     pub(super) fn failure(&self, origin: &Origin, error: &Error) -> Failure {
-        let class = error.class();
-        if let Some(unsaid) = self.may_speak(class) {
+        if let Some(unsaid) = self.may_speak(origin, &error.to_string()) {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(
-                origin = origin.options().id,
-                error = %error,
+                origin = origin.options().address.authority,
                 cause,
                 advice = error.advice(),
-                similar_since_last_line = unsaid,
-                "origin request failed"
+                similar = unsaid,
+                "{error}"
             );
         }
-        refusal::failure(class)
+        refusal::failure(error.class())
+    }
+
+    /// S3 denies an object. That may be meant so; if it is not, the operator wants to know.
+    pub(super) fn denied(&self, origin: &Origin) {
+        if let Some(unsaid) = self.may_speak(origin, "denied") {
+            tracing::warn!(
+                origin = origin.options().address.authority,
+                advice = "if the object is there, the credentials lack s3:GetObject on it; \
+                          if it is missing, s3:ListBucket on the bucket would make this a 404",
+                similar = unsaid,
+                "S3 answered 403 for an object"
+            );
+        }
     }
 
     /// How many lines were held back since the last one, if it is time for another.
-    fn may_speak(&self, class: ErrorClass) -> Option<u64> {
-        let cause = self.causes.get(class as usize)?;
+    fn may_speak(&self, origin: &Origin, what: &str) -> Option<u64> {
+        self.may_speak_of((&origin.options().address.authority, what))
+    }
+
+    fn may_speak_of(&self, cause: impl Hash) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        cause.hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() % CAUSES as u64).ok()?;
+        let cause = self.causes.get(place)?;
         let now = self.clock.now();
         let last = cause.last_line.load(Ordering::Relaxed);
         let quiet = now.since(crate::clock::Timestamp::from_millis(last)) < QUIET;
@@ -74,10 +96,10 @@ mod tests {
     fn one_line_a_second_for_each_cause() {
         let clock = Clock::manual(Timestamp::from_secs(1000));
         let troubles = Troubles { clock: clock.clone(), ..Troubles::default() };
-        assert_eq!(troubles.may_speak(ErrorClass::Dns), Some(0));
-        assert_eq!(troubles.may_speak(ErrorClass::Dns), None);
-        assert_eq!(troubles.may_speak(ErrorClass::Tls), Some(0));
+        assert_eq!(troubles.may_speak_of("dns"), Some(0));
+        assert_eq!(troubles.may_speak_of("dns"), None);
+        assert_eq!(troubles.may_speak_of("tls"), Some(0));
         clock.advance(QUIET);
-        assert_eq!(troubles.may_speak(ErrorClass::Dns), Some(1));
+        assert_eq!(troubles.may_speak_of("dns"), Some(1));
     }
 }

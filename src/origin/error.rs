@@ -241,6 +241,7 @@ fn s3_advice(code: &str) -> &'static str {
         "NoSuchBucket" => "there is no bucket of this name: check `bucket` and `endpoint`",
         code if is_region_error(code) => "`region` is not the bucket's region",
         code if code.starts_with("KMS.") => "check the state of the KMS key and `kms:Decrypt`",
+        "InternalError" => "S3 had a fault of its own; the request was tried again in vain",
         "SlowDown" | "ServiceUnavailable" => {
             "S3 throttles: fewer distinct misses, or more prefixes"
         }

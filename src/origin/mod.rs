@@ -22,7 +22,7 @@ use connect::Connector;
 pub use connect::TrustError;
 pub use credentials::{Credentials, Installed};
 pub use error::{Error, ErrorClass, S3Class};
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use pool::{Pool, Want};
 use progress::Progress;
 pub use sign::{SignError, sign_for_s3};
@@ -201,7 +201,10 @@ impl Origin {
         let progress = Progress::of(&mut message);
         let sent = lease.send(message);
         let response = progress.watch(sent, self.options.response_timeout).await;
-        let response = response.map_err(|error| Failed { error, on_reused })?;
+        let response = response.map_err(|error| {
+            let on_reused = on_reused && matches!(error, Error::Connection(_));
+            Failed { error, on_reused }
+        })?;
         self.metrics.answered(watch.elapsed());
         let times = Times { requested_at, received_at: self.clock.now() };
         let (parts, incoming) = response.into_parts();
@@ -221,7 +224,7 @@ impl Origin {
             return Ok(Answer::new(&parts, fields, body, times));
         }
         let fields = s3_fields(&parts.headers);
-        if parts.status.is_success() || parts.status == http::StatusCode::NOT_MODIFIED {
+        if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
             return Ok(Answer::new(&parts, fields, body, times));
         }
         if request.method == Method::HEAD {
@@ -233,8 +236,16 @@ impl Origin {
                 fields: one_byte(),
             };
             let answer = Box::pin(self.send(again, None)).await?;
-            let status = if answer.status.is_success() { parts.status } else { answer.status };
-            return Ok(Answer { status, body: Body::empty(), announced_length: None, ..answer });
+            let told =
+                answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
+            let status = if told { parts.status } else { answer.status };
+            return Ok(Answer {
+                status,
+                body: Body::empty(),
+                announced_length: None,
+                content_range: None,
+                ..answer
+            });
         }
         read_s3_error(&parts, body).await?;
         Ok(Answer::new(&parts, HeaderMap::new(), Body::empty(), times))

@@ -34,6 +34,7 @@ pub(super) struct Pool {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     max_waiting: usize,
+    max_idle: usize,
 }
 
 /// Whether a kept-alive connection will do.
@@ -52,6 +53,7 @@ impl Pool {
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(max_connections)),
             waiting: AtomicUsize::new(0),
+            max_idle: max_connections,
             max_waiting: max_connections.saturating_mul(QUEUE_PER_CONNECTION),
         })
     }
@@ -94,6 +96,9 @@ impl Pool {
         let mut idle = self.idle.lock();
         idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
         idle.push((sender, Stopwatch::start()));
+        if idle.len() > self.max_idle {
+            idle.remove(0);
+        }
     }
 }
 

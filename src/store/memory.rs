@@ -26,8 +26,11 @@ const RESPONSE_OVERHEAD: usize = 900;
 const SLICE_OVERHEAD: usize = 450;
 
 /// The part of the bound that is kept free of stored bytes: for slices being filled, and for
-/// evicted ones that a reader still holds. One sixteenth.
-const HEADROOM: u64 = 16;
+/// evicted ones that a reader still holds. One eighth.
+const HEADROOM: u64 = 8;
+
+/// How often a fill that finds no room looks again.
+const TICK: Duration = Duration::from_millis(20);
 
 /// What stands under a key.
 #[derive(Clone)]
@@ -130,13 +133,30 @@ impl Memory {
                 if let Some(charge) = self.ledger.charge(bytes) {
                     return charge;
                 }
-                freed.await;
+                if tokio::time::timeout(TICK, freed).await.is_err() {
+                    self.displace(bytes);
+                }
             }
         };
         tokio::time::timeout(patience, wait).await.ok()
     }
 
+    /// Arriving bytes come before stored ones: takes out about as many as are wanted, whichever
+    /// come first. Only where slow readers and fills hold all of the headroom.
+    fn displace(&self, bytes: u64) {
+        let mut displaced = 0;
+        for (key, stored) in &self.cache {
+            if displaced >= bytes {
+                break;
+            }
+            displaced += u64::from(stored.weight(&key));
+            self.cache.invalidate(key.as_ref());
+        }
+    }
+
     pub(super) fn usage(&self) -> MemoryUse {
+        // The count is brought up to date by this.
+        self.cache.run_pending_tasks();
         MemoryUse {
             bytes: self.ledger.live.load(Ordering::Relaxed),
             entries: self.cache.entry_count(),

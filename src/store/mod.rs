@@ -29,7 +29,7 @@ use purge::PurgeLog;
 pub use purge::{LogPosition, Purge};
 pub use reader::{Presence, Reader};
 pub use response::{Content, StoredResponse};
-use run::Run;
+use run::{Filling, Run};
 pub use run::{Source, SourceError};
 
 use crate::{body::Body, clock::Timestamp, key::CacheKey};
@@ -135,7 +135,8 @@ impl Store {
         let mut flights = self.flights.lock();
         match (self.lookup(key, now), seen) {
             (Found::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
-            (Found::Nothing, _) => {}
+            (Found::Nothing, None) => {}
+            // Purged or evicted since the lookup, too: what was seen must not be renewed.
             (found, _) => return Claim::Found(found),
         }
         let flight = Arc::new(Flight::new(self.purges.position()));
@@ -166,8 +167,8 @@ impl Store {
     ) -> impl Future<Output = ()> + Send + use<> {
         let run = Run::new(slices);
         content.runs.lock().push(Arc::clone(&run));
-        let (store, content) = (Arc::clone(self), Arc::clone(content));
-        async move { run.fill(&store, &content, Ok(body)).await }
+        let (store, filling) = (Arc::clone(self), Filling::new(run, Arc::clone(content)));
+        async move { filling.fill(&store, Ok(body)).await }
     }
 
     /// Purges a distribution's stored responses; in force when this returns.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     Store,
     response::StoredResponse,
-    run::{At, Attachment, End, Run, Source, SourceError},
+    run::{At, Attachment, End, Filling, Run, Source, SourceError},
 };
 use crate::{
     body::{Body, BodyError},
@@ -107,7 +107,8 @@ impl Reader {
                 }
                 return Ok(Some(self.take(&slice.slice(usize::try_from(offset).unwrap_or(0)..))));
             }
-            let attachment = self.attached(index);
+            // Where the slice was completed since the lookup, it is looked up again.
+            let Some(attachment) = self.attached(index) else { continue };
             match attachment.wait(index, offset).await {
                 At::Bytes(bytes) => return Ok(Some(self.take(&bytes))),
                 At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
@@ -128,24 +129,27 @@ impl Reader {
     }
 
     /// The run that fills slice `index`: the one at hand, another, or a new one.
-    fn attached(&mut self, index: u32) -> &mut Attachment {
+    fn attached(&mut self, index: u32) -> Option<&mut Attachment> {
         let at_hand = self.attachment.take().filter(|attachment| attachment.covers(index));
         let attachment = match at_hand {
             Some(attachment) => {
                 attachment.move_to(index);
                 attachment
             }
-            None => self.join_or_start(index),
+            None => self.join_or_start(index)?,
         };
-        self.attachment.insert(attachment)
+        Some(self.attachment.insert(attachment))
     }
 
-    fn join_or_start(&self, index: u32) -> Attachment {
+    fn join_or_start(&self, index: u32) -> Option<Attachment> {
         let content = &self.response.content;
         let read_ahead = self.store.options.read_ahead;
         let mut runs = content.runs.lock();
         if let Some(attachment) = runs.iter().find_map(|run| run.attach(index, read_ahead)) {
-            return attachment;
+            return Some(attachment);
+        }
+        if self.store.has_slice(content, index) {
+            return None;
         }
         let wanted = content.slices_of(&self.left).end;
         let covered = |at: &u32| {
@@ -156,19 +160,19 @@ impl Reader {
         runs.push(Arc::clone(&run));
         drop(runs);
         self.spawn(run);
-        attachment
+        Some(attachment)
     }
 
     fn spawn(&self, run: Arc<Run>) {
         let (store, source) = (Arc::clone(&self.store), Arc::clone(&self.source));
         let response = Arc::clone(&self.response);
+        let filling = Filling::new(run, Arc::clone(&response.content));
         tokio::spawn(async move {
-            let bytes = response.content.bytes_of(&run.slices);
-            let body = source.open(&response, bytes).await.map_err(|error| match error {
+            let body = source.open(&response, filling.bytes()).await.map_err(|error| match error {
                 SourceError::Changed => End::Changed,
                 SourceError::Failed(failure) => End::Failed(failure),
             });
-            run.fill(&store, &response.content, body).await;
+            filling.fill(&store, body).await;
         });
     }
 }

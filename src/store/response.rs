@@ -6,6 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use super::{fields::FieldBlock, purge::LogPosition, run::Run};
 use crate::{
     policy::Freshness,
-    semantics::{conditional::Validators, entity_tag::EntityTag},
+    semantics::{conditional::Validators, date, entity_tag::EntityTag},
 };
 
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
@@ -60,6 +61,8 @@ impl StoredResponse {
     #[must_use]
     pub fn freshened(&self, update: &HeaderMap, freshness: Freshness, born: LogPosition) -> Self {
         let mut fields = self.fields.to_map();
+        // The age was that of the message, not of what is stored.
+        fields.remove(header::AGE);
         for name in update.keys() {
             // RFC 9111 §3.2: all but those that describe the message at hand
             if *name == header::CONTENT_LENGTH || *name == header::CONTENT_RANGE {
@@ -83,11 +86,23 @@ impl StoredResponse {
         ))
     }
 
-    /// Whether slices of different origin responses can be told to be of one version.
+    /// Whether slices of different origin responses can be told to be of one version: by a
+    /// strong entity tag, or by a modification date that is strong (RFC 9110 §8.8.2.2).
     #[must_use]
     pub fn is_sliceable(fields: &HeaderMap) -> bool {
         let etag = fields.get(header::ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
-        etag.is_some_and(|tag| tag.is_strong()) || fields.contains_key(header::LAST_MODIFIED)
+        let date = |name| fields.get(name).and_then(|value| date::parse(value.as_bytes()));
+        let modified_before = match (date(header::LAST_MODIFIED), date(header::DATE)) {
+            (Some(modified), Some(date)) => date.since(modified) >= Duration::from_secs(1),
+            _ => false,
+        };
+        etag.is_some_and(|tag| tag.is_strong()) || modified_before
+    }
+
+    /// Whether there is anything to tell versions apart by.
+    #[must_use]
+    pub fn has_validator(&self) -> bool {
+        [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.get(name).is_some())
     }
 
     pub(super) fn size(&self) -> usize {
@@ -123,7 +138,29 @@ pub struct Content {
     /// The only slice of a small content lives here, so that one lookup serves it.
     pub(super) whole: OnceLock<Bytes>,
     /// Origin responses that are filling slices right now.
-    pub(super) runs: Mutex<Vec<Arc<Run>>>,
+    pub(super) runs: Mutex<Runs>,
+}
+
+/// A list that costs one pointer while it is empty: most contents are never being filled.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "there is one in every stored response")]
+pub(super) struct Runs(Option<Box<Vec<Arc<Run>>>>);
+
+impl Runs {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.0.iter().flat_map(|runs| runs.iter())
+    }
+
+    pub(super) fn push(&mut self, run: Arc<Run>) {
+        self.0.get_or_insert_default().push(run);
+    }
+
+    pub(super) fn remove(&mut self, gone: &Arc<Run>) {
+        if let Some(runs) = &mut self.0 {
+            runs.retain(|run| !Arc::ptr_eq(run, gone));
+        }
+        self.0 = self.0.take().filter(|runs| !runs.is_empty());
+    }
 }
 
 impl Content {

@@ -156,17 +156,6 @@ impl Run {
         state.end.map_or(At::NotYet, At::Ended)
     }
 
-    /// Fills the slices from `body`, then leaves the content's list of runs.
-    pub(super) async fn fill(&self, store: &Store, content: &Content, body: Result<Body, End>) {
-        let end = match body {
-            Ok(body) => self.fill_slices(store, content, body).await.unwrap_or_else(|end| end),
-            Err(end) => end,
-        };
-        content.runs.lock().retain(|run| !std::ptr::eq(Arc::as_ptr(run), self));
-        self.state.lock().end = Some(end);
-        self.progress.send_replace(());
-    }
-
     async fn fill_slices(
         &self,
         store: &Store,
@@ -259,6 +248,45 @@ impl Run {
     }
 }
 
+/// The duty to fill a run's slices. However it ends, the run leaves the content's list and its
+/// readers are told, so that none waits for a fill that is no more.
+pub(super) struct Filling {
+    run: Arc<Run>,
+    content: Arc<Content>,
+}
+
+impl Filling {
+    pub(super) const fn new(run: Arc<Run>, content: Arc<Content>) -> Self {
+        Self { run, content }
+    }
+
+    /// The bytes that the run brings.
+    pub(super) fn bytes(&self) -> Range<u64> {
+        self.content.bytes_of(&self.run.slices)
+    }
+
+    /// Fills the slices from `body`.
+    pub(super) async fn fill(self, store: &Store, body: Result<Body, End>) {
+        let end = match body {
+            Ok(body) => {
+                let filled = self.run.fill_slices(store, &self.content, body).await;
+                filled.unwrap_or_else(|end| end)
+            }
+            Err(end) => end,
+        };
+        self.run.state.lock().end = Some(end);
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.content.runs.lock().remove(&self.run);
+        let dropped = failed(http::StatusCode::BAD_GATEWAY, "fill-dropped");
+        self.run.state.lock().end.get_or_insert(dropped);
+        self.run.progress.send_replace(());
+    }
+}
+
 const fn failed(status: http::StatusCode, detail: &'static str) -> End {
     End::Failed(Failure { status, detail })
 }
@@ -284,9 +312,10 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    /// Whether the run fills slice `index`.
+    /// Whether the run fills slice `index`. One that has ended does not: its failure is not that
+    /// of a reader who comes to the slice later.
     pub(super) fn covers(&self, index: u32) -> bool {
-        self.run.slices.contains(&index)
+        self.run.slices.contains(&index) && self.run.state.lock().end.is_none()
     }
 
     /// Tells the run that the reader has come to slice `index`.

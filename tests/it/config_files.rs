@@ -25,7 +25,7 @@ fn the_example_documents_every_key() {
         example.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
     let mut keys = BTreeSet::new();
-    for file in ["listen.rs", "policy.rs", "distribution.rs"] {
+    for file in ["listen.rs", "policy.rs", "distribution.rs", "origin.rs"] {
         let text = std::fs::read_to_string(source.join(file)).expect(file);
         // Every key is read by a call of one of the section's readers.
         let readers = [

@@ -10,7 +10,10 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::support::edge::Edge;
 
@@ -54,6 +57,70 @@ async fn answer(
         .header("cache-control", "max-age=60");
     let status = if parts.uri.path() == "/base/teapot" { 418 } else { 200 };
     Ok(response.status(status).body(Full::from(content)).expect("response"))
+}
+
+/// Answers each connection with the next of these bytes, then closes it.
+async fn scripted(answers: Vec<String>) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut request = [0; 4096];
+            while stream.read(&mut request).await.expect("request") == 0 {}
+            stream.write_all(answer.as_bytes()).await.expect("written");
+        }
+    });
+    address
+}
+
+fn ok(fields: &str, length: usize, content: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n\r\n{content}"
+    )
+}
+
+#[tokio::test]
+async fn a_304_about_another_version_renews_nothing() {
+    let address = scripted(vec![
+        ok("ETag: \"v1\"\r\nCache-Control: max-age=5", 3, "one"),
+        "HTTP/1.1 304 Not Modified\r\nConnection: close\r\nETag: \"v2\"\r\n\r\n".to_owned(),
+        ok("ETag: \"v2\"\r\nCache-Control: max-age=5", 3, "two"),
+    ])
+    .await;
+    let edge = Edge::with(&config(address));
+    assert_eq!(edge.get("/a").await.content, "one");
+    edge.clock.advance(std::time::Duration::from_secs(6));
+    let renewed = edge.get("/a").await;
+    assert_eq!((&renewed.content[..], renewed.field("etag")), (&b"two"[..], "\"v2\""));
+}
+
+#[tokio::test]
+async fn a_cut_answer_without_validators_is_fetched_anew() {
+    let fields = "Cache-Control: max-age=60";
+    let address = scripted(vec![ok(fields, 10, "01234"), ok(fields, 12, "abcdefghijkl")]).await;
+    let edge = Edge::with(&config(address));
+    assert!(edge.get("/a").await.aborted);
+    assert_eq!(edge.get("/a").await.content, "abcdefghijkl");
+    assert_eq!(edge.get("/a").await.x_cache(), "Hit");
+}
+
+#[tokio::test]
+async fn a_part_at_the_wrong_place_is_not_stored() {
+    let part = |range: &str, content: &str| {
+        format!(
+            "HTTP/1.1 206 Partial Content\r\nConnection: close\r\nETag: \"a\"\r\nContent-Length: {}\r\nContent-Range: bytes {range}/10\r\n\r\n{content}",
+            content.len()
+        )
+    };
+    let address =
+        scripted(vec![part("2-4", "234"), part("5-6", "56"), ok("ETag: \"a\"", 10, "0123456789")])
+            .await;
+    let edge = Edge::with(&config(address));
+    let answer = edge.viewer().field("range", "bytes=5-6").get("/a").await;
+    assert_eq!((answer.field("content-range"), &answer.content[..]), ("bytes 5-6/10", &b"56"[..]));
+    edge.clock.advance(std::time::Duration::from_secs(11));
+    assert_eq!(edge.get("/a").await.content, "0123456789");
 }
 
 fn config(origin: SocketAddr) -> String {

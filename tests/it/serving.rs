@@ -250,6 +250,10 @@ async fn what_must_not_be_stored_is_not() {
         assert_eq!((part.status, &part.content[..]), (StatusCode::PARTIAL_CONTENT, &b"in"[..]));
     }
     assert_eq!(bucket.gets().len(), 6);
+    // A range that is asked for first is answered as it was asked.
+    bucket.put_with("other.png", "0123456789", Some("private"));
+    let part = edge.viewer().field("range", "bytes=-3").get("/other.png").await;
+    assert_eq!((part.field("content-range"), &part.content[..]), ("bytes 7-9/10", &b"789"[..]));
 }
 
 #[tokio::test]
