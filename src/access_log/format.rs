@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use http::{HeaderValue, Version};
-use serde::Serialize;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{Format, Record};
@@ -42,90 +41,100 @@ impl Text {
             self.second = Some(record.at.as_secs());
             self.stamp = time(record.at, if format == Format::Json { RFC3339 } else { COMMON_LOG });
         }
-        // Writing to a Vec cannot fail; a value that serde refuses is left out with its line.
-        let start = self.lines.len();
-        let written = match format {
-            Format::Json => {
-                let milliseconds = record.at.as_millis() % 1000;
-                let time = format_args!("{}.{milliseconds:03}Z", self.stamp).to_string();
-                let json = Json::new(record, &time);
-                serde_json::to_writer(&mut self.lines, &json).is_ok()
-            }
-            Format::Combined => combined(&mut self.lines, record, &self.stamp).is_ok(),
-        };
-        if written {
-            self.lines.push(b'\n');
-        } else {
-            self.lines.truncate(start);
+        match format {
+            Format::Json => json(&mut self.lines, record, &self.stamp),
+            // Writing to a Vec cannot fail.
+            Format::Combined => combined(&mut self.lines, record, &self.stamp).unwrap_or_default(),
         }
+        self.lines.push(b'\n');
     }
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
-    time: &'a str,
-    client: std::net::IpAddr,
-    method: &'a str,
-    scheme: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<std::borrow::Cow<'a, str>>,
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    query: Option<String>,
-    protocol: &'static str,
-    status: u16,
-    bytes: u64,
-    complete: bool,
-    /// Seconds.
-    duration: f64,
-    /// Seconds.
-    first_byte: f64,
-    result: &'static str,
-    cache: &'static str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    collapsed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    distribution: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    range: Option<std::borrow::Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    referer: Option<std::borrow::Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<std::borrow::Cow<'a, str>>,
+/// One JSON object. Written by hand: this is on the way of every request.
+fn json(line: &mut Vec<u8>, record: &Record<'_>, second: &str) {
+    line.extend_from_slice(b"{\"time\":\"");
+    line.extend_from_slice(second.as_bytes());
+    push_decimals(line, record.at.as_millis() % 1000, 3);
+    line.extend_from_slice(b"Z\"");
+    // Writing to a Vec cannot fail.
+    let _ = write!(line, ",\"client\":\"{}\"", record.client);
+    push_text(line, "method", record.method.as_str().as_bytes());
+    push_text(line, "scheme", if record.tls { b"https" } else { b"http" });
+    push_optional(line, "host", record.host);
+    push_text(line, "path", record.uri.path().as_bytes());
+    push_optional(line, "query", record.uri.query().map(redact).as_deref().map(str::as_bytes));
+    push_text(line, "protocol", protocol(record.version).as_bytes());
+    push_number(line, "status", record.status.into());
+    push_number(line, "bytes", record.bytes);
+    push_name(line, "complete");
+    line.extend_from_slice(if record.complete { b"true" } else { b"false" });
+    push_seconds(line, "duration", record.duration);
+    push_seconds(line, "first_byte", record.first_byte);
+    push_text(line, "result", record.result.name().as_bytes());
+    push_text(line, "cache", cache(record.report.status).as_bytes());
+    if record.report.collapsed {
+        line.extend_from_slice(b",\"collapsed\":true");
+    }
+    push_optional(line, "detail", record.report.detail.map(str::as_bytes));
+    push_optional(line, "distribution", record.distribution.map(str::as_bytes));
+    push_optional(line, "range", record.range.map(HeaderValue::as_bytes));
+    push_optional(line, "referer", record.referer.map(HeaderValue::as_bytes));
+    push_optional(line, "user_agent", record.user_agent.map(HeaderValue::as_bytes));
+    line.push(b'}');
 }
 
-impl<'a> Json<'a> {
-    fn new(record: &'a Record<'a>, time: &'a str) -> Self {
-        Self {
-            time,
-            client: record.client,
-            method: record.method.as_str(),
-            scheme: if record.tls { "https" } else { "http" },
-            host: record.host.map(String::from_utf8_lossy),
-            path: record.uri.path(),
-            query: record.uri.query().map(redact),
-            protocol: protocol(record.version),
-            status: record.status,
-            bytes: record.bytes,
-            complete: record.complete,
-            duration: seconds(record.duration),
-            first_byte: seconds(record.first_byte),
-            result: record.result.name(),
-            cache: match record.report.status {
-                CacheStatus::Hit => "hit",
-                CacheStatus::Forward(reason) => reason.token(),
-                CacheStatus::Local => "local",
-            },
-            collapsed: record.report.collapsed,
-            detail: record.report.detail,
-            distribution: record.distribution,
-            range: record.range.map(text),
-            referer: record.referer.map(text),
-            user_agent: record.user_agent.map(text),
-        }
+const fn cache(status: CacheStatus) -> &'static str {
+    match status {
+        CacheStatus::Hit => "hit",
+        CacheStatus::Forward(reason) => reason.token(),
+        CacheStatus::Local => "local",
     }
+}
+
+fn push_name(line: &mut Vec<u8>, name: &str) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":");
+}
+
+fn push_optional(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
+    if let Some(value) = value {
+        push_text(line, name, value);
+    }
+}
+
+/// A string; what is not plain ASCII is left to the JSON library.
+fn push_text(line: &mut Vec<u8>, name: &str, value: &[u8]) {
+    push_name(line, name);
+    let plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && *byte != b'"' && *byte != b'\\';
+    if value.iter().all(plain) {
+        line.push(b'"');
+        line.extend_from_slice(value);
+        line.push(b'"');
+    } else {
+        // Writing a string to a Vec cannot fail.
+        let _ = serde_json::to_writer(line, &String::from_utf8_lossy(value));
+    }
+}
+
+fn push_number(line: &mut Vec<u8>, name: &str, value: u64) {
+    push_name(line, name);
+    line.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Seconds with six decimals.
+fn push_seconds(line: &mut Vec<u8>, name: &str, duration: std::time::Duration) {
+    push_number(line, name, duration.as_secs());
+    push_decimals(line, duration.subsec_micros().into(), 6);
+}
+
+/// A point and `digits` digits.
+fn push_decimals(line: &mut Vec<u8>, value: u64, digits: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(value);
+    line.push(b'.');
+    line.extend(std::iter::repeat_n(b'0', digits.saturating_sub(text.len())));
+    line.extend_from_slice(text.as_bytes());
 }
 
 fn combined(line: &mut Vec<u8>, record: &Record<'_>, time: &str) -> std::io::Result<()> {
@@ -173,10 +182,6 @@ fn time(at: Timestamp, format: &[BorrowedFormatItem<'_>]) -> String {
         .ok()
         .and_then(|moment| moment.format(format).ok())
         .unwrap_or_default()
-}
-
-fn seconds(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
 fn protocol(version: Version) -> &'static str {
