@@ -153,10 +153,11 @@ impl Edge {
         exchange.respond(answer, distribution)
     }
 
-    /// Looks up, decides and acts.
+    /// Looks up, decides and acts. What waits for an origin is boxed, so that the future of a hit,
+    /// which is moved about, stays small.
     async fn answer(self: &Arc<Self>, ask: &Ask<'_>, body: Body, now: Timestamp) -> Answer {
         if !ask.is_cacheable() {
-            return pass::pass(self, ask, body, bypass(ask)).await;
+            return Box::pin(pass::pass(self, ask, body, bypass(ask))).await;
         }
         let key = ask.key();
         let mut now = now;
@@ -167,7 +168,7 @@ impl Edge {
             let seen = match self.store.lookup(&key, now) {
                 Found::Response(response) => Some(response),
                 Found::Nothing => None,
-                Found::Pass => return pass::pass(self, ask, body, bypass(ask)).await,
+                Found::Pass => return Box::pin(pass::pass(self, ask, body, bypass(ask))).await,
             };
             let reuse = reuse(seen.as_ref().map(|response| &response.freshness), now);
             let served = match (reuse, seen) {
@@ -175,15 +176,15 @@ impl Edge {
                 // A HEAD alone does not pull the object into the cache.
                 (Reuse::Forward(reason), None) if ask.method == http::Method::HEAD => {
                     let report = Report::new(CacheStatus::Forward(reason));
-                    return pass::pass(self, ask, body, report).await;
+                    return Box::pin(pass::pass(self, ask, body, report)).await;
                 }
                 (reuse, seen) => {
                     let reason = match reuse {
                         Reuse::Forward(reason) => reason,
                         Reuse::Fresh | Reuse::Validate => ForwardReason::Stale,
                     };
-                    let forwarded = forward(self, ask, seen, now).await;
-                    self.serve_forwarded(ask, forwarded, reason).await
+                    let forwarded = Box::pin(forward(self, ask, seen, now)).await;
+                    Box::pin(self.serve_forwarded(ask, forwarded, reason)).await
                 }
             };
             match served {

@@ -80,24 +80,25 @@ pub(super) async fn from_stored(
         answer.fields.insert(header::ACCEPT_RANGES, BYTES);
     }
     if *ask.method != Method::HEAD {
-        attach_content(edge, ask, response, bytes, &mut answer).await?;
+        if let Some(whole) = Store::whole(&response.content) {
+            let [start, end] =
+                [bytes.start, bytes.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+            answer.body = Body::full(whole.slice(start..end));
+        } else {
+            // Boxed for the sake of the whole ones: their future stays small.
+            Box::pin(attach_slices(edge, ask, response, bytes, &mut answer)).await?;
+        }
     }
     Ok(answer)
 }
 
-async fn attach_content(
+async fn attach_slices(
     edge: &Arc<Edge>,
     ask: &Ask<'_>,
     response: &Arc<StoredResponse>,
     bytes: Range<u64>,
     answer: &mut Answer,
 ) -> Result<(), SourceError> {
-    if let Some(whole) = Store::whole(&response.content) {
-        let [start, end] =
-            [bytes.start, bytes.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
-        answer.body = Body::full(whole.slice(start..end));
-        return Ok(());
-    }
     let source = Arc::new(OriginSource::new(edge, ask));
     let store = Arc::clone(&edge.store);
     let reader = Reader::new(store, ask.key(), Arc::clone(response), source, bytes);

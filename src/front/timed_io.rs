@@ -7,7 +7,7 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -46,6 +46,8 @@ pub(super) struct TimedIo<S> {
     /// When the viewer last stopped taking bytes.
     stalled: Option<Instant>,
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes.
+    waker: Waker,
 }
 
 struct Timeouts {
@@ -74,6 +76,7 @@ impl<S> TimedIo<S> {
             wrote: now,
             stalled: None,
             timer,
+            waker: Waker::noop().clone(),
         }
     }
 
@@ -109,6 +112,10 @@ impl<S> TimedIo<S> {
             self.since = Instant::now();
         }
         let Some((deadline, what)) = self.deadline() else { return Ok(()) };
+        if self.will_wake(cx, deadline) {
+            return Ok(());
+        }
+        self.waker.clone_from(cx.waker());
         if deadline < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(deadline);
         }
@@ -119,6 +126,13 @@ impl<S> TimedIo<S> {
             self.timer.as_mut().reset(deadline);
         }
         Ok(())
+    }
+
+    /// Whether the timer is set, not later than needed, and wakes the task that asks.
+    fn will_wake(&self, cx: &Context<'_>, deadline: Instant) -> bool {
+        self.waker.will_wake(cx.waker())
+            && !self.timer.is_elapsed()
+            && self.timer.deadline() <= deadline
     }
 
     fn deadline(&self) -> Option<(Instant, &'static str)> {

@@ -87,10 +87,22 @@ async fn a_head_that_is_too_large_is_431_and_counted() {
         let request = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {fill}\r\n\r\n");
         assert_eq!(statuses(&raw(edge.address, request.as_bytes()).await), ["431"], "{size}");
     }
-    let metrics = edge.admin("/metrics").await;
-    let text = String::from_utf8_lossy(&metrics.content).into_owned();
-    assert!(text.contains("forebay_oversized_heads_total 1"), "{text}");
-    assert!(text.contains("forebay_refused_requests_total{reason=\"head-too-large\"} 1"), "{text}");
+    // The connection is counted when it has ended, a moment after the viewer has its answer.
+    for line in [
+        "forebay_oversized_heads_total 1",
+        "forebay_refused_requests_total{reason=\"head-too-large\"} 1",
+    ] {
+        let mut metrics = edge.admin("/metrics").await;
+        for _ in 0..200 {
+            if String::from_utf8_lossy(&metrics.content).contains(line) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            metrics = edge.admin("/metrics").await;
+        }
+        let text = String::from_utf8_lossy(&metrics.content).into_owned();
+        assert!(text.contains(line), "{text}");
+    }
 }
 
 #[tokio::test]
