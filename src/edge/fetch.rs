@@ -150,23 +150,18 @@ impl Fetch {
         }
         let now = self.edge.clock.now();
         let born = self.obligation.born();
-        let renewed = seen.freshened(&answer.fields, seen.freshness, born);
-        let fields = renewed.fields.to_map();
-        match self.decide(seen.status, &fields, &answer) {
-            Ok(freshness) => {
-                let response = Arc::new(seen.freshened(&answer.fields, freshness, born));
-                self.obligation.fulfil(Arc::clone(&response), now);
-                let stored = Forwarded::Stored { response, validated: true, collapsed: false };
-                let _ = self.told.send(stored);
-            }
+        let mut renewed = seen.freshened(&answer.fields, seen.freshness, born);
+        let decided = self.decide(seen.status, &renewed.fields.to_map(), &answer);
+        renewed.freshness = decided.unwrap_or(seen.freshness);
+        let response = Arc::new(renewed);
+        if decided.is_ok() {
+            self.obligation.fulfil(Arc::clone(&response), now);
+        } else {
             // What it says now may not be stored: it answers this request and no other.
-            Err(_) => {
-                self.obligation.release(now + REMEMBER_UNSTORABLE);
-                let response = Arc::new(renewed);
-                let stored = Forwarded::Stored { response, validated: true, collapsed: false };
-                let _ = self.told.send(stored);
-            }
+            self.obligation.release(now + REMEMBER_UNSTORABLE);
         }
+        let stored = Forwarded::Stored { response, validated: true, collapsed: false };
+        let _ = self.told.send(stored);
     }
 
     fn decide(

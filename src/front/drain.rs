@@ -37,10 +37,4 @@ impl DrainSignal {
         // A drain that is gone without a word has nothing left to wait for either.
         let _ = self.0.wait_for(|begun| *begun).await;
     }
-
-    /// Whether the drain has begun.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
-    }
 }

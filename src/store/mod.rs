@@ -176,12 +176,6 @@ impl Store {
         self.purges.append(distribution, purge)
     }
 
-    /// Where the purge log stands.
-    #[must_use]
-    pub fn position(&self) -> LogPosition {
-        self.purges.position()
-    }
-
     /// Counters of the memory tier.
     #[must_use]
     pub fn usage(&self) -> MemoryUse {
