@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -19,31 +20,38 @@ from botocore.client import Config
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/debug/forebay"
 BUCKET = "my-media-bucket"
+HANDED_OUT = set()
 ACCESS_KEY, SECRET_KEY = "AKIDREALPARTS", "realpartssecret"
 
 
 def free_port():
-    """A port that is free, and whose neighbour 10,000 above is too: SeaweedFS takes both."""
+    """A port that is free, as is its neighbour 10,000 above: SeaweedFS takes both.
+
+    Both lie below the ports that the kernel hands to outgoing connections, so that none of those can take
+    them between this look and their use; and none is handed out twice.
+    """
     while True:
+        port = random.randrange(10_000, 20_000)
+        if port in HANDED_OUT:
+            continue
         with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if port > 50_000:
-                continue
             try:
+                one.bind(("127.0.0.1", port))
                 two.bind(("127.0.0.1", port + 10_000))
             except OSError:
                 continue
-            return port
+        HANDED_OUT.add(port)
+        return port
 
 
-def wait_for(what, condition, seconds=60):
+def wait_for(what, condition, said=str, seconds=120):
+    """Waits until the condition holds; if it never does, the error tells what the program `said`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError(f"{what} did not come to be in {seconds} s")
+    raise AssertionError(f"{what} did not come to be in {seconds} s:\n{said()}")
 
 
 def fetch(url, method="GET", headers=None, data=None):
@@ -87,21 +95,30 @@ class SeaweedFS:
             "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY, config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
         )  # fmt: skip
-        wait_for("SeaweedFS", self.ready)
+        self.last_error = None
+        wait_for("SeaweedFS", self.ready, self.said)
 
     def ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"SeaweedFS ended: {self.said()}")
         try:
             self.s3.create_bucket(Bucket=BUCKET)
         except self.s3.exceptions.BucketAlreadyOwnedByYou:
             pass
         except Exception as error:  # any: it is starting
             if "BucketAlreadyExists" not in str(error):
+                self.last_error = error
                 return False
         try:
             self.s3.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
             return True
-        except Exception:
+        except Exception as error:
+            self.last_error = error
             return False
+
+    def said(self):
+        log = pathlib.Path(self.folder, "log").read_text(encoding="utf-8")
+        return f"{log[-4000:]}\nlast refusal: {self.last_error}"
 
     def stop(self):
         self.process.kill()
@@ -128,7 +145,7 @@ class Forebay:
             env=environment, stdout=self.access_log, stderr=self.log,
         )  # fmt: skip
         self.url, self.admin = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{admin}"
-        wait_for("Forebay", self.ready)
+        wait_for("Forebay", self.ready, self.said)
 
     def ready(self):
         if self.process.poll() is not None:
