@@ -1,20 +1,36 @@
 //! The parts of a request, one by one.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_credential_types::Credentials;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use forebay::{
+    app::{self, CredentialSource},
     behavior::CachePolicy,
-    clock::Timestamp,
+    body::Body,
+    clock::{Clock, Timestamp},
+    config::Config,
+    edge::Connection,
     key::{CacheKey, CanonicalPath, Projection},
-    origin::sign_for_s3,
-    policy::{Freshness, Received, reuse, storable},
+    origin::{self, sign_for_s3},
+    policy::{Asked, Freshness, Received, Stale, reuse, storable},
     semantics::range::RangeRequest,
-    store::{Claim, Content, LogPosition, Options, Store, StoredResponse},
+    store::{Claim, Content, LogPosition, Options, Place, Store, StoredResponse},
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
+
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn path(c: &mut Criterion) {
     c.bench_function("path/plain", |b| {
@@ -49,14 +65,16 @@ fn policy(c: &mut Criterion) {
                 fields: black_box(&fields),
                 requested_at: now,
                 received_at: now,
+                asked: Asked::default(),
             };
-            storable(&received, &policy.ttl, policy.honor_private)
+            storable(&received, &policy.terms)
         });
     });
     let freshness = Freshness {
         received_at: now,
         initial_age: Duration::ZERO,
         fresh_until: now + Duration::from_secs(60),
+        stale: Stale::default(),
     };
     c.bench_function("policy/reuse", |b| b.iter(|| reuse(Some(black_box(&freshness)), now)));
 }
@@ -68,7 +86,7 @@ fn range(c: &mut Criterion) {
 }
 
 fn lookup(c: &mut Criterion) {
-    let store = std::sync::Arc::new(Store::new(Options::default()));
+    let store = Arc::new(Store::new(Options::default()));
     let now = Timestamp::from_secs(784_111_777);
     let fields = response_fields();
     let key = |number: u32| {
@@ -82,11 +100,14 @@ fn lookup(c: &mut Criterion) {
             received_at: now,
             initial_age: Duration::ZERO,
             fresh_until: now + Duration::from_secs(60),
+            stale: Stale::default(),
         };
-        let content = std::sync::Arc::new(Content::complete(Bytes::from(vec![0; 1024])));
+        let content = Arc::new(Content::complete(Bytes::from(vec![0; 1024])));
         let born: LogPosition = obligation.born();
         let response = StoredResponse::new(StatusCode::OK, &fields, freshness, content, born);
-        obligation.fulfil(std::sync::Arc::new(response), now);
+        let key = obligation.key().clone();
+        let place = Place { resource: key.clone(), variation: None, key };
+        obligation.fulfil(&place, Arc::new(response), now);
     }
     let wanted = key(5000);
     c.bench_function("store/lookup", |b| b.iter(|| store.lookup(black_box(&wanted), now)));
@@ -109,5 +130,67 @@ fn sign(c: &mut Criterion) {
     });
 }
 
-criterion_group!(parts, path, policy, range, lookup, sign);
+/// An origin that answers every connection with one kibibyte.
+fn plain_origin() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nETag: \"cd518598\"\r\n\
+                        Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                        Cache-Control: public, max-age=86400\r\nContent-Length: 1024\r\n\r\n";
+            let _ = stream.write_all(&[head.as_bytes(), &[b'x'; 1024]].concat());
+        }
+    });
+    address
+}
+
+/// The whole way of a hit within Forebay: from the head that hyper read to the record in the log.
+fn hit(c: &mut Criterion) {
+    let text = format!(
+        r#"
+[listen]
+http = "127.0.0.1:0"
+workers = 1
+[access_log]
+path = "/dev/null"
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "origin"
+url = "http://{}"
+signing = "never"
+[distribution.default_behavior]
+origin = "origin"
+cache_policy = "CachingOptimized"
+"#,
+        plain_origin()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("runtime");
+    let _inside = runtime.enter();
+    let config = Config::compile("bench.toml", &text, Path::new("")).expect("configuration");
+    let given = CredentialSource::Given(origin::Credentials::new());
+    let running = app::start(config, Clock::system(), given).expect("started");
+    let connection = Connection::new(IpAddr::from([127, 0, 0, 1]), false);
+    let ask = || {
+        let request = Request::builder().uri("/photos/harbour.jpg").body(Body::empty());
+        let mut request = request.expect("request");
+        // As large as hyper's, which has been an answer's before.
+        request.headers_mut().reserve(16);
+        request.headers_mut().insert("host", HeaderValue::from_static("127.0.0.1"));
+        let edge = Arc::clone(&running.edge);
+        edge.handle(request, Arc::clone(&connection))
+    };
+    let first = runtime.block_on(async { ask().await.into_body().collect().await });
+    assert_eq!(first.expect("content").to_bytes().len(), 1024);
+    c.bench_function("edge/hit", |b| {
+        b.to_async(&runtime).iter(|| async { ask().await.into_body().collect().await.is_ok() });
+    });
+    runtime.block_on(running.stop());
+}
+
+criterion_group!(parts, path, policy, range, lookup, sign, hit);
 criterion_main!(parts);

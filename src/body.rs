@@ -109,6 +109,12 @@ impl Body {
         }
     }
 
+    /// Whether all of it is there, in one piece.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        matches!(self.kind, Kind::Full(_))
+    }
+
     /// Has `observer` told when the body ends or is dropped.
     #[must_use]
     pub fn observed(mut self, observer: Box<dyn Observer>) -> Self {

@@ -9,7 +9,6 @@ mod format;
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -67,7 +66,7 @@ pub struct Record<'a> {
     /// When its head had arrived.
     pub at: Timestamp,
     /// The viewer's address.
-    pub client: IpAddr,
+    pub client: &'a str,
     /// Method.
     pub method: &'a Method,
     /// Request target.
@@ -242,8 +241,8 @@ impl Writer {
     fn write_all(&mut self) -> bool {
         let mut any = false;
         for text in &self.shared.texts {
-            text.lock().swap(&mut self.lines);
-            if self.lines.is_empty() {
+            // An empty one keeps its memory: it would have to grow anew.
+            if !text.lock().swap(&mut self.lines) {
                 continue;
             }
             any = true;

@@ -7,11 +7,13 @@ use http::{HeaderName, header};
 
 use crate::{
     key::{KeySpec, NameSpec},
-    policy::{HonorPrivate, Ttl},
+    policy::{Terms, Ttl},
+    semantics::coding::Codings,
 };
 
 const YEAR: Duration = Duration::from_secs(31_536_000);
 const DAY: Duration = Duration::from_secs(86_400);
+const COMPRESSED: Codings = Codings { gzip: true, brotli: true };
 
 /// The managed policies that Forebay knows by name.
 pub const MANAGED_CACHE_POLICIES: [&str; 5] = [
@@ -27,10 +29,8 @@ pub const MANAGED_CACHE_POLICIES: [&str; 5] = [
 pub struct CachePolicy {
     /// Query strings, header fields and cookies in the key.
     pub key: KeySpec,
-    /// Minimum, default and maximum TTL.
-    pub ttl: Ttl,
-    /// Whether `private` and `no-store` hold against a minimum TTL.
-    pub honor_private: HonorPrivate,
+    /// What may be stored, and for how long.
+    pub terms: Terms,
 }
 
 impl CachePolicy {
@@ -40,10 +40,10 @@ impl CachePolicy {
         let ttl = |min, default, max| Ttl { min, default, max };
         let optimized = ttl(Duration::from_secs(1), DAY, YEAR);
         let (ttl, key) = match name {
-            // Both ignore all of the request but its path. They differ in compression.
-            "CachingOptimized" | "CachingOptimizedForUncompressedObjects" => {
-                (optimized, KeySpec::default())
+            "CachingOptimized" => {
+                (optimized, KeySpec { codings: COMPRESSED, ..KeySpec::default() })
             }
+            "CachingOptimizedForUncompressedObjects" => (optimized, KeySpec::default()),
             "CachingDisabled" => {
                 (ttl(Duration::ZERO, Duration::ZERO, Duration::ZERO), KeySpec::default())
             }
@@ -55,7 +55,7 @@ impl CachePolicy {
             }
             _ => return None,
         };
-        Some(Self { key, ttl, honor_private: HonorPrivate::default() })
+        Some(Self { key, terms: Terms::new(ttl) })
     }
 }
 
@@ -67,7 +67,7 @@ fn origin_controlled(query: NameSpec) -> KeySpec {
         HeaderName::from_static("x-http-method"),
         HeaderName::from_static("x-method-override"),
     ];
-    KeySpec { query, headers, cookies: NameSpec::All }
+    KeySpec { query, headers, cookies: NameSpec::All, codings: COMPRESSED }
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
             ("UseOriginCacheControlHeaders", (0, 0, 31_536_000)),
             ("UseOriginCacheControlHeaders-QueryStrings", (0, 0, 31_536_000)),
         ] {
-            let ttl = CachePolicy::managed(name).expect(name).ttl;
+            let ttl = CachePolicy::managed(name).expect(name).terms.ttl;
             let bounds = (ttl.min.as_secs(), ttl.default.as_secs(), ttl.max.as_secs());
             assert_eq!(bounds, expected, "{name}");
         }

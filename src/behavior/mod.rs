@@ -1,13 +1,17 @@
 //! Behaviors: what applies to a path, in CloudFront's words.
 
 mod cache_policy;
+mod origin_request_policy;
 mod pattern;
 
 use std::sync::Arc;
 
 pub use cache_policy::{CachePolicy, MANAGED_CACHE_POLICIES};
 use http::Method;
+pub use origin_request_policy::{MANAGED_ORIGIN_REQUEST_POLICIES, managed_origin_request_policy};
 pub use pattern::{PathPattern, PatternError};
+
+use crate::key::ForwardSpec;
 
 /// What applies to the requests of one path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +20,14 @@ pub struct Behavior {
     pub origin: usize,
     /// What is in the cache key, and for how long responses are fresh.
     pub cache_policy: CachePolicy,
+    /// What origin requests carry of the viewer's: all of the key, and perhaps more.
+    pub forward: ForwardSpec,
     /// Methods that viewers may use.
     pub allowed_methods: AllowedMethods,
 }
 
 /// CloudFront's three sets of allowed methods
-/// (Amazon CloudFront Developer Guide, "Allowed HTTP methods").
+/// (Amazon CloudFront Developer Guide, "Allowed HTTP methods"), and any method at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AllowedMethods {
     /// GET and HEAD.
@@ -31,6 +37,8 @@ pub enum AllowedMethods {
     ReadAndOptions,
     /// GET, HEAD, OPTIONS, PUT, PATCH, POST and DELETE.
     All,
+    /// Every method but CONNECT and TRACE, which are not about resources.
+    Any,
 }
 
 impl AllowedMethods {
@@ -46,13 +54,20 @@ impl AllowedMethods {
         Method::DELETE,
     ];
 
-    /// The methods of the set.
-    #[must_use]
-    pub const fn methods(self) -> &'static [Method] {
+    fn methods(self) -> &'static [Method] {
         match self {
             Self::Read => Self::READ,
             Self::ReadAndOptions => Self::READ_AND_OPTIONS,
-            Self::All => Self::ALL,
+            Self::All | Self::Any => Self::ALL,
+        }
+    }
+
+    /// Whether viewers may use this method.
+    #[must_use]
+    pub fn allow_method(self, method: &Method) -> bool {
+        match self {
+            Self::Any => !matches!(*method, Method::CONNECT | Method::TRACE),
+            _ => self.methods().contains(method),
         }
     }
 
@@ -72,7 +87,7 @@ impl AllowedMethods {
         match self {
             Self::Read => "GET, HEAD",
             Self::ReadAndOptions => "GET, HEAD, OPTIONS",
-            Self::All => "GET, HEAD, OPTIONS, PUT, PATCH, POST, DELETE",
+            Self::All | Self::Any => "GET, HEAD, OPTIONS, PUT, PATCH, POST, DELETE",
         }
     }
 }

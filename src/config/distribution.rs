@@ -4,16 +4,39 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use super::{
     origin::{NamedOrigin, origins},
-    policy::Policies,
+    origin_request::{self, OriginRequestPolicies, check_origin},
+    policy::{self, CachePolicies},
     section::{Placed, Section, check_id, nearest},
 };
 use crate::{
     behavior::{
-        AllowedMethods, Behavior, Behaviors, CachePolicy, MANAGED_CACHE_POLICIES, PathPattern,
+        AllowedMethods, Behavior, Behaviors, CachePolicy, MANAGED_CACHE_POLICIES,
+        MANAGED_ORIGIN_REQUEST_POLICIES, PathPattern, managed_origin_request_policy,
     },
-    key::CanonicalPath,
+    key::{CanonicalPath, ForwardSpec},
     origin::{self, Protocol},
+    policy::ErrorTtl,
+    semantics::coding::Codings,
 };
+
+/// Status codes that are stored as errors; a minimum TTL may be given for each.
+const CACHED_ERRORS: [&str; 12] =
+    ["400", "403", "404", "405", "412", "414", "415", "500", "501", "502", "503", "504"];
+
+/// The policies of one's own that behaviors name.
+pub(super) struct Policies {
+    cache: CachePolicies,
+    origin_request: OriginRequestPolicies,
+}
+
+impl Policies {
+    pub(super) fn read(root: &Section<'_>) -> Self {
+        Self {
+            cache: policy::own_policies(root),
+            origin_request: origin_request::own_policies(root),
+        }
+    }
+}
 
 /// One distribution, compiled.
 #[derive(Clone, Debug)]
@@ -73,7 +96,7 @@ fn distribution(
         suffix.value
     });
     let origins = origins(section, directory);
-    let behaviors = behaviors(section, &origins, policies);
+    let behaviors = behaviors(section, &origins, policies, &error_ttl(section));
     // A faulty origin is reported already; behaviors that name it are not at fault.
     let origins = origins.into_iter().filter_map(|origin| origin.options).collect();
     Some(DistributionOptions {
@@ -134,10 +157,11 @@ fn behaviors(
     section: &Section<'_>,
     origins: &[NamedOrigin],
     policies: &Policies,
+    errors: &ErrorTtl,
 ) -> Option<Behaviors> {
     let default = match section.table("default_behavior") {
         Some(table) => {
-            let behavior = behavior(&table, origins, policies);
+            let behavior = behavior(&table, origins, policies, errors);
             table.unknown();
             behavior
         }
@@ -158,7 +182,7 @@ fn behaviors(
                 None
             }
         });
-        let behavior = behavior(&table, origins, policies);
+        let behavior = behavior(&table, origins, policies, errors);
         table.unknown();
         ordered.extend(pattern.zip(behavior));
     }
@@ -169,6 +193,7 @@ fn behavior(
     section: &Section<'_>,
     origins: &[NamedOrigin],
     policies: &Policies,
+    errors: &ErrorTtl,
 ) -> Option<Arc<Behavior>> {
     let origin = section.required("origin", "the id of one of the distribution's origins");
     let origin = origin.and_then(|id| {
@@ -182,20 +207,69 @@ fn behavior(
     let cache_policy = cache_policy(section, policies);
     let options = origin.and_then(|place| origins.get(place)?.options.as_ref());
     let allowed_methods = allowed_methods(section, options);
+    let forward = origin_request_policy(section, policies, options);
     if let Some(compress) = section.boolean("compress").filter(|compress| compress.value) {
         let help = "set it to false: objects are served as they are stored".to_owned();
         let message = "`compress = true` is not supported by this version";
         section.fault(compress.span, message, "cannot be done", help);
     }
-    let (origin, cache_policy) = (origin?, cache_policy?);
-    Some(Arc::new(Behavior { origin, cache_policy, allowed_methods }))
+    let (origin, mut cache_policy) = (origin?, cache_policy?);
+    if options.is_some_and(|origin| origin.protocol != Protocol::Plain) {
+        // A bucket has one representation of an object: no coding is negotiated.
+        cache_policy.key.codings = Codings::NONE;
+    }
+    cache_policy.terms.errors.clone_from(errors);
+    let forward = forward.with_key(&cache_policy.key);
+    Some(Arc::new(Behavior { origin, cache_policy, forward, allowed_methods }))
+}
+
+fn origin_request_policy(
+    section: &Section<'_>,
+    policies: &Policies,
+    origin: Option<&origin::Options>,
+) -> ForwardSpec {
+    let Some(name) = section.string("origin_request_policy") else { return ForwardSpec::default() };
+    let policy = managed_origin_request_policy(name.value)
+        .or_else(|| policies.origin_request.get(name.value).cloned());
+    match policy {
+        Some(policy) => {
+            check_origin(section, &name, &policy, origin);
+            policy
+        }
+        None => {
+            let own = policies.origin_request.keys().map(String::as_str);
+            let known: Vec<&str> = MANAGED_ORIGIN_REQUEST_POLICIES.into_iter().chain(own).collect();
+            missing(section, name, "origin request policy", &known);
+            ForwardSpec::default()
+        }
+    }
+}
+
+/// `error_caching_min_ttl`: one duration for all codes, or a table by code with `default`.
+fn error_ttl(section: &Section<'_>) -> ErrorTtl {
+    const KEY: &str = "error_caching_min_ttl";
+    let mut errors = ErrorTtl::default();
+    if section.is_table(KEY) {
+        let Some(table) = section.table(KEY) else { return errors };
+        errors.default = table.duration("default").map_or(errors.default, |ttl| ttl.value);
+        for code in CACHED_ERRORS {
+            if let Some(ttl) = table.duration(code) {
+                errors.by_status.extend(code.parse().ok().map(|code: u16| (code, ttl.value)));
+            }
+        }
+        table.unknown();
+    } else if let Some(ttl) = section.duration(KEY) {
+        errors.default = ttl.value;
+    }
+    errors
 }
 
 fn cache_policy(section: &Section<'_>, policies: &Policies) -> Option<CachePolicy> {
     let name = section.required("cache_policy", "such as \"CachingOptimized\"")?;
-    let policy = CachePolicy::managed(name.value).or_else(|| policies.get(name.value).cloned());
+    let policy =
+        CachePolicy::managed(name.value).or_else(|| policies.cache.get(name.value).cloned());
     if policy.is_none() {
-        let own = policies.keys().map(String::as_str);
+        let own = policies.cache.keys().map(String::as_str);
         let known: Vec<&str> = MANAGED_CACHE_POLICIES.into_iter().chain(own).collect();
         missing(section, name, "cache policy", &known);
     }
@@ -213,14 +287,16 @@ fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]
 
 fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> AllowedMethods {
     let Some(list) = section.strings("allowed_methods") else { return AllowedMethods::default() };
+    let any = matches!(&*list, [word] if word.value == "all");
     let names: Vec<String> = list.iter().map(|name| name.value.to_ascii_uppercase()).collect();
     let span = list.first().map_or_else(|| section.span(), |first| first.span.clone());
-    let Some(methods) = AllowedMethods::from_names(&names) else {
+    let known = if any { Some(AllowedMethods::Any) } else { AllowedMethods::from_names(&names) };
+    let Some(methods) = known else {
         section.fault(
             span,
             "these methods are none of CloudFront's three sets",
             "begins here",
-            "GET and HEAD; or with OPTIONS; or with OPTIONS, PUT, PATCH, POST and DELETE"
+            "GET and HEAD; or with OPTIONS; or with OPTIONS, PUT, PATCH, POST and DELETE; or \"all\""
                 .to_owned(),
         );
         return AllowedMethods::default();

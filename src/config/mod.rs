@@ -7,6 +7,7 @@ mod distribution;
 mod fault;
 mod listen;
 mod origin;
+mod origin_request;
 mod policy;
 mod section;
 
@@ -115,7 +116,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let admin = listen::admin(root, &listen);
     let cache = listen::cache(root);
     let access_log = listen::access_log(root, directory);
-    let policies = policy::own_policies(root);
+    let policies = distribution::Policies::read(root);
     let distributions = distribution::distributions(root, &policies, directory);
     root.unknown();
     Config { listen, admin, cache, access_log, distributions }

@@ -8,7 +8,8 @@ use super::section::Section;
 use crate::{
     behavior::{CachePolicy, MANAGED_CACHE_POLICIES},
     key::{KeySpec, NameSpec},
-    policy::{HonorPrivate, Ttl},
+    policy::{HonorPrivate, Terms, Ttl},
+    semantics::coding::Codings,
 };
 
 /// CloudFront's defaults where a policy leaves a TTL out.
@@ -34,31 +35,56 @@ const NOT_IN_KEY: [&str; 14] = [
 ];
 
 /// Policies by name.
-pub(super) type Policies = BTreeMap<String, CachePolicy>;
+pub(super) type CachePolicies = BTreeMap<String, CachePolicy>;
 
-pub(super) fn own_policies(root: &Section<'_>) -> Policies {
-    let mut policies = Policies::new();
+pub(super) fn own_policies(root: &Section<'_>) -> CachePolicies {
+    let mut policies = CachePolicies::new();
     for section in root.tables("cache_policy") {
-        let name = section.required("name", "behaviors refer to a policy by its name");
-        let policy = CachePolicy {
-            ttl: ttl(&section),
-            key: KeySpec {
-                query: names(&section, "query_strings"),
-                headers: headers(&section),
-                cookies: names(&section, "cookies"),
-            },
-            honor_private: honor_private(&section),
+        let codings = Codings {
+            gzip: flag(&section, "enable_accept_encoding_gzip"),
+            brotli: flag(&section, "enable_accept_encoding_brotli"),
         };
-        if let Some(name) = name {
-            let taken = MANAGED_CACHE_POLICIES.contains(&name.value);
-            if taken || policies.insert(name.value.to_owned(), policy).is_some() {
-                let message = format!("there is a cache policy `{}` already", name.value);
-                section.fault(name.span, message, "choose another name", None);
-            }
-        }
-        section.unknown();
+        let key = KeySpec {
+            query: names(&section, "query_strings"),
+            headers: headers(&section, "headers", &NOT_IN_KEY, "in a cache key"),
+            cookies: names(&section, "cookies"),
+            codings,
+        };
+        let policy = CachePolicy { key, terms: terms(&section) };
+        take_up(&section, &mut policies, ("caching", &MANAGED_CACHE_POLICIES), policy);
     }
     policies
+}
+
+fn terms(section: &Section<'_>) -> Terms {
+    let terms = Terms::new(ttl(section));
+    let targets = section.has("targeted_fields");
+    let targets = targets.then(|| headers(section, "targeted_fields", &[], "a targeted field"));
+    Terms {
+        honor_private: honor_private(section),
+        heuristic: flag(section, "heuristic"),
+        honor_request: flag(section, "honor_request_directives"),
+        stale_if_missing: section.duration("stale_if_missing").map_or(Duration::ZERO, |d| d.value),
+        targets: targets.unwrap_or_else(Terms::default_targets),
+        honor_vary: word(section, "vary", [("honor", true), ("ignore", false)]).unwrap_or(true),
+        ..terms
+    }
+}
+
+fn flag(section: &Section<'_>, key: &'static str) -> bool {
+    section.boolean(key).is_some_and(|flag| flag.value)
+}
+
+/// One of a few words.
+fn word<T: Copy>(section: &Section<'_>, key: &'static str, words: [(&str, T); 2]) -> Option<T> {
+    let word = section.string(key)?;
+    let meaning = words.iter().find(|(known, _)| *known == word.value);
+    if meaning.is_none() {
+        let message = format!("`{}` is no value of `{key}`", word.value);
+        let expected = format!("expected {} or {}", words[0].0, words[1].0);
+        section.fault(word.span, message, expected, None);
+    }
+    meaning.map(|(_, meaning)| *meaning)
 }
 
 fn ttl(section: &Section<'_>) -> Ttl {
@@ -88,51 +114,96 @@ fn ttl(section: &Section<'_>) -> Ttl {
     ttl
 }
 
-/// `"none"`, `"all"`, `{ whitelist = […] }` or `{ all_except = […] }`.
-fn names(section: &Section<'_>, key: &'static str) -> NameSpec {
+/// What of a kind is selected.
+pub(super) enum Selection<T> {
+    None,
+    All,
+    Only(T),
+    Except(T),
+}
+
+/// `"none"`, `"all"`, `{ whitelist = […] }` or `{ all_except = […] }`; `read` reads such a list.
+pub(super) fn selection<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    read: impl Fn(&Section<'_>, &'static str) -> T,
+) -> Selection<T> {
     const HELP: &str =
         "write \"none\", \"all\", { whitelist = [\"a\"] } or { all_except = [\"a\"] }";
     if section.is_string(key) {
-        let Some(word) = section.string(key) else { return NameSpec::None };
-        return match word.value {
-            "none" => NameSpec::None,
-            "all" => NameSpec::All,
-            other => {
+        return match section.string(key).map(|word| (word.value, word.span)) {
+            Some(("all", _)) => Selection::All,
+            Some(("none", _)) | None => Selection::None,
+            Some((other, span)) => {
                 let message = format!("`{other}` selects nothing");
-                section.fault(word.span, message, "not a known word", HELP.to_owned());
-                NameSpec::None
+                section.fault(span, message, "not a known word", HELP.to_owned());
+                Selection::None
             }
         };
     }
-    if !section.has(key) {
-        return NameSpec::None;
-    }
-    let Some(table) = section.table(key) else { return NameSpec::None };
-    let list =
-        |key| table.strings(key).map(|names| names.iter().map(|n| n.value.to_owned()).collect());
-    let spec = match (list("whitelist"), list("all_except")) {
-        (Some(names), None) => NameSpec::Only(names),
-        (None, Some(names)) => NameSpec::Except(names),
+    let Some(table) = section.has(key).then(|| section.table(key)).flatten() else {
+        return Selection::None;
+    };
+    let list = |key| table.has(key).then(|| read(&table, key));
+    let selection = match (list("whitelist"), list("all_except")) {
+        (Some(list), None) => Selection::Only(list),
+        (None, Some(list)) => Selection::Except(list),
         _ => {
             let message = "expected one of `whitelist` and `all_except`";
             section.fault(table.span(), message, "in this table", HELP.to_owned());
-            NameSpec::None
+            Selection::None
         }
     };
     table.unknown();
-    spec
+    selection
 }
 
-fn headers(section: &Section<'_>) -> Vec<HeaderName> {
+/// Query strings or cookies.
+pub(super) fn names(section: &Section<'_>, key: &'static str) -> NameSpec {
+    let list = |table: &Section<'_>, key| {
+        let names = table.strings(key).unwrap_or_default();
+        names.iter().map(|name| name.value.to_owned()).collect()
+    };
+    match selection(section, key, list) {
+        Selection::None => NameSpec::None,
+        Selection::All => NameSpec::All,
+        Selection::Only(names) => NameSpec::Only(names),
+        Selection::Except(names) => NameSpec::Except(names),
+    }
+}
+
+/// Takes up a policy under its name.
+pub(super) fn take_up<T>(
+    section: &Section<'_>,
+    policies: &mut BTreeMap<String, T>,
+    (kind, managed): (&str, &[&str]),
+    policy: T,
+) {
+    let name = section.required("name", "behaviors refer to a policy by its name");
+    if let Some(name) = name {
+        let taken = managed.contains(&name.value);
+        if taken || policies.insert(name.value.to_owned(), policy).is_some() {
+            let message = format!("there is a policy `{}` for {kind} already", name.value);
+            section.fault(name.span, message, "choose another name", None);
+        }
+    }
+    section.unknown();
+}
+
+/// A list of field names.
+pub(super) fn headers(
+    section: &Section<'_>,
+    key: &'static str,
+    refused: &[&str],
+    place: &str,
+) -> Vec<HeaderName> {
     let mut headers: Vec<HeaderName> = Vec::new();
-    for text in section.strings("headers").unwrap_or_default() {
+    for text in section.strings(key).unwrap_or_default() {
         match HeaderName::from_bytes(text.value.as_bytes()) {
-            Ok(name)
-                if NOT_IN_KEY.contains(&name.as_str()) || name.as_str().starts_with("x-amz-") =>
-            {
+            Ok(name) if refused.contains(&name.as_str()) || name.as_str().starts_with("x-amz-") => {
                 section.fault(
                     text.span,
-                    format!("`{name}` cannot be in a cache key"),
+                    format!("`{name}` cannot be {place}"),
                     "not allowed here",
                     "cookies have a key of their own; codings, conditions and ranges are handled by the cache".to_owned(),
                 );
@@ -152,18 +223,6 @@ fn headers(section: &Section<'_>) -> Vec<HeaderName> {
 }
 
 fn honor_private(section: &Section<'_>) -> HonorPrivate {
-    let Some(word) = section.string("honor_private") else { return HonorPrivate::default() };
-    match word.value {
-        "strict" => HonorPrivate::Strict,
-        "cloudfront" => HonorPrivate::CloudFront,
-        other => {
-            section.fault(
-                word.span,
-                format!("`{other}` is no way to honor `private`"),
-                "expected strict or cloudfront",
-                None,
-            );
-            HonorPrivate::Strict
-        }
-    }
+    let words = [("strict", HonorPrivate::Strict), ("cloudfront", HonorPrivate::CloudFront)];
+    word(section, "honor_private", words).unwrap_or_default()
 }

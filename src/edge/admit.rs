@@ -11,6 +11,7 @@ use crate::{
     body::Body,
     key::{CacheKey, CanonicalPath, Projection},
     origin::Origin,
+    policy::Wish,
 };
 
 /// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
@@ -28,24 +29,39 @@ pub(super) struct Ask<'a> {
     pub(super) behavior: &'a Arc<Behavior>,
     pub(super) method: &'a Method,
     pub(super) path: CanonicalPath<'a>,
-    pub(super) projection: Projection<'a>,
+    /// Without port.
+    pub(super) host: &'a str,
+    projection: Projection<'a>,
     /// The viewer's fields: conditions and ranges are read from here, nothing is copied.
     pub(super) fields: &'a HeaderMap,
+    request: &'a Parts,
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// The key of the resource, whichever of its variants the request selects.
     pub(super) fn key(&self) -> CacheKey {
         CacheKey::new(&self.distribution.id, &self.path, &self.projection)
+    }
+
+    /// What origin requests carry of this one.
+    pub(super) fn forwarded(&self) -> Projection<'a> {
+        self.behavior.forward.project(self.request, self.host)
     }
 
     pub(super) fn origin(&self) -> &Arc<Origin> {
         &self.distribution.origins[self.behavior.origin]
     }
 
+    /// What the viewer wishes of the cache, where the policy listens.
+    pub(super) fn wish(&self) -> Wish {
+        let listens = self.behavior.cache_policy.terms.honor_request;
+        if listens { Wish::read(self.fields) } else { Wish::default() }
+    }
+
     /// Whether the cache has any part in answering.
     pub(super) fn is_cacheable(&self) -> bool {
         matches!(*self.method, Method::GET | Method::HEAD)
-            && !self.behavior.cache_policy.ttl.is_disabled()
+            && !self.behavior.cache_policy.terms.ttl.is_disabled()
     }
 }
 
@@ -62,7 +78,7 @@ pub(super) fn admit<'a>(
 
 fn admit_to<'a>(
     distribution: &'a Arc<Distribution>,
-    host: &str,
+    host: &'a str,
     request: &'a Parts,
     body: &Body,
 ) -> Result<Ask<'a>, Refusal> {
@@ -78,7 +94,7 @@ fn admit_to<'a>(
     }
     let behavior = distribution.behaviors.select(path.as_str());
     let methods = behavior.allowed_methods;
-    if !methods.methods().contains(&request.method) {
+    if !methods.allow_method(&request.method) {
         return Err(Refusal::Method(methods.allow()));
     }
     // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
@@ -95,8 +111,10 @@ fn admit_to<'a>(
         behavior,
         method: &request.method,
         path,
+        host,
         projection,
         fields: &request.headers,
+        request,
     })
 }
 
@@ -138,19 +156,23 @@ fn host(request: &Parts) -> Option<&str> {
         (None, None) => return None,
     };
     let host = without_port(authority)?;
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    (!host.is_empty() && host.bytes().all(valid)).then_some(host)
+    let valid = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
+    };
+    // Only within brackets a colon is no port's.
+    let valid_colons = host.starts_with('[') || !host.contains(':');
+    (!host.is_empty() && valid_colons && host.bytes().all(valid)).then_some(host)
 }
 
 fn without_port(authority: &str) -> Option<&str> {
-    let bracket = authority.rfind(']').unwrap_or(0);
-    let host = match authority[bracket..].find(':') {
-        Some(colon) => {
-            let (host, port) = authority.split_at(bracket + colon);
-            let digits = &port[1..];
-            digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(host)?
+    let bytes = authority.as_bytes();
+    let colon = bytes.iter().rposition(|byte| matches!(byte, b':' | b']'));
+    let host = match colon {
+        Some(colon) if bytes[colon] == b':' => {
+            let digits = bytes[colon + 1..].iter().all(u8::is_ascii_digit);
+            digits.then_some(&authority[..colon])?
         }
-        None => authority,
+        _ => authority,
     };
     Some(host.strip_suffix('.').unwrap_or(host))
 }
@@ -182,6 +204,8 @@ mod tests {
             ("/", &[], None),
             ("/", &["a.example", "a.example"], None),
             ("/", &["a.example:x"], None),
+            ("/", &["a.example:1:2"], None),
+            ("/", &["::1"], None),
             ("/", &["user@a.example"], None),
             ("/", &["a/b"], None),
             ("/", &[""], None),

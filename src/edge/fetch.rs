@@ -3,41 +3,53 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
-use super::{Edge, admit::Ask, forward::Forwarded, refusal};
+use super::{
+    Edge,
+    admit::Ask,
+    forward::{Forwarded, How, place},
+    refusal,
+    respond::is_error,
+};
 use crate::{
     behavior::Behavior,
     body::Body,
-    key::{CanonicalPath, Projection},
+    key::{CacheKey, CanonicalPath, Projection},
     origin::{Answer, ErrorClass, Origin, OriginRequest},
-    policy::{Freshness, NotStored, Received, storable},
-    semantics::{
-        entity_tag::EntityTag,
-        range::{ByteRange, ContentRange, RangeRequest},
-    },
-    store::{Content, Failure, Obligation, StoredResponse},
+    policy::{Asked, NotStored, Received, Storable, storable},
+    semantics::range::{ByteRange, ContentRange, RangeRequest},
+    store::{Content, Failure, Obligation, Place, StoredResponse},
 };
 
 /// How long it is remembered that a key's answer could not be stored.
-const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
+pub(super) const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
 
 /// How long a body of unknown length is collected before it is passed on unstored.
 const COLLECT: Duration = Duration::from_secs(1);
 
 /// One origin request on behalf of all that wait for it.
 pub(super) struct Fetch {
-    edge: Arc<Edge>,
-    origin: Arc<Origin>,
-    behavior: Arc<Behavior>,
+    pub(super) edge: Arc<Edge>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) behavior: Arc<Behavior>,
+    resource: CacheKey,
     path: CanonicalPath<'static>,
-    projection: Projection<'static>,
-    range: Option<ByteRange>,
-    seen: Option<Arc<StoredResponse>>,
-    obligation: Obligation,
-    told: oneshot::Sender<Forwarded>,
+    forwarded: Projection<'static>,
+    pub(super) range: Option<ByteRange>,
+    pub(super) seen: Option<Arc<StoredResponse>>,
+    pub(super) obligation: Obligation,
+    pub(super) told: oneshot::Sender<Forwarded>,
+}
+
+/// The conditions of an origin request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conditions {
+    /// Whether what was seen still holds, if anything was.
+    OfSeen,
+    None,
 }
 
 /// A body and which bytes of the representation it carries.
@@ -58,13 +70,20 @@ impl Fetch {
         let range = match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
             RangeRequest::Whole => None,
             RangeRequest::Single(range) => Some(range),
+            RangeRequest::Several(ranges) => match ranges.first() {
+                Some(ByteRange::FromTo(first, _) | ByteRange::From(first)) => {
+                    Some(ByteRange::From(*first))
+                }
+                _ => None,
+            },
         };
         Self {
             edge: Arc::clone(edge),
             origin: Arc::clone(ask.origin()),
             behavior: Arc::clone(ask.behavior),
+            resource: ask.key(),
             path: ask.path.clone().into_owned(),
-            projection: ask.projection.clone().into_owned(),
+            forwarded: ask.forwarded().into_owned(),
             range,
             seen,
             obligation,
@@ -74,10 +93,10 @@ impl Fetch {
 
     /// Asks, then settles the obligation one way or another.
     pub(super) async fn run(self) {
-        let sent = match self.send(self.range).await {
+        let sent = match self.send(self.range, Conditions::OfSeen).await {
             // The range lies outside the object: the whole tells its length.
             Ok(answer) if answer.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.send(None).await
+                self.send(None, Conditions::OfSeen).await
             }
             sent => sent,
         };
@@ -88,12 +107,16 @@ impl Fetch {
         }
     }
 
-    async fn send(&self, range: Option<ByteRange>) -> Result<Answer, Failure> {
+    pub(super) async fn send(
+        &self,
+        range: Option<ByteRange>,
+        conditions: Conditions,
+    ) -> Result<Answer, Failure> {
         let mut fields = HeaderMap::new();
         if let Some(value) = range.and_then(|range| self.aligned(range)) {
             fields.insert(header::RANGE, value);
         }
-        if let Some(seen) = &self.seen {
+        if let (Some(seen), Conditions::OfSeen) = (&self.seen, conditions) {
             // RFC 9111 §4.3.1: both validators, where there are both
             for (validator, condition) in [
                 (header::ETAG, header::IF_NONE_MATCH),
@@ -107,7 +130,7 @@ impl Fetch {
         let request = OriginRequest {
             method: Method::GET,
             path: &self.path,
-            projection: &self.projection,
+            projection: &self.forwarded,
             fields,
         };
         let sent = self.origin.send(request, None).await;
@@ -128,59 +151,52 @@ impl Fetch {
         HeaderValue::try_from(text).ok()
     }
 
-    fn fail(self, failure: Failure) {
+    /// The origin failed: what is stale stays in use, if that is allowed.
+    pub(super) fn fail(self, failure: Failure) {
+        let now = self.edge.clock.now();
+        if self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now)) {
+            return self.keep(failure, now);
+        }
         self.obligation.fail(failure);
         // The viewer may have left; then nobody needs to be told.
         let _ = self.told.send(Forwarded::Failed(failure));
     }
 
-    /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.
-    async fn freshen(mut self, answer: Answer) {
-        let Some(seen) = self.seen.clone() else {
-            return self.fail(refusal::failure(ErrorClass::Other));
-        };
-        if !confirms(&answer, &seen) {
-            drop(answer);
-            // It is about another version than ours: ask for that, without conditions.
-            self.seen = None;
-            return match self.send(self.range).await {
-                Ok(answer) => self.settle(answer).await,
-                Err(failure) => self.fail(failure),
-            };
-        }
-        let now = self.edge.clock.now();
-        let born = self.obligation.born();
-        let mut renewed = seen.freshened(&answer.fields, seen.freshness, born);
-        let decided = self.decide(seen.status, &renewed.fields.to_map(), &answer);
-        renewed.freshness = decided.unwrap_or(seen.freshness);
-        let response = Arc::new(renewed);
-        if decided.is_ok() {
-            self.obligation.fulfil(Arc::clone(&response), now);
-        } else {
-            // What it says now may not be stored: it answers this request and no other.
-            self.obligation.release(now + REMEMBER_UNSTORABLE);
-        }
-        let stored = Forwarded::Stored { response, validated: true, collapsed: false };
-        let _ = self.told.send(stored);
+    pub(super) fn place(&self, response: &HeaderMap) -> Place {
+        place(&self.behavior, self.resource.clone(), &self.forwarded, response)
     }
 
-    fn decide(
+    /// An error is about the request that led to it: it does not stand in the way of variants.
+    fn place_of(&self, status: StatusCode, response: &HeaderMap) -> Place {
+        let place = self.place(response);
+        if place.variation.is_none() && is_error(status) {
+            return Place { key: self.obligation.key().clone(), ..place };
+        }
+        place
+    }
+
+    pub(super) fn decide(
         &self,
         status: StatusCode,
         fields: &HeaderMap,
         answer: &Answer,
-    ) -> Result<Freshness, NotStored> {
+    ) -> Result<Storable, NotStored> {
+        let policy = &self.behavior.cache_policy;
+        let asked = Asked {
+            authorization: self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION),
+            bucket: self.origin.is_s3(),
+        };
         let received = Received {
             status,
             fields,
             requested_at: answer.requested_at,
             received_at: answer.received_at,
+            asked,
         };
-        let policy = &self.behavior.cache_policy;
-        storable(&received, &policy.ttl, policy.honor_private)
+        storable(&received, &policy.terms)
     }
 
-    async fn settle(self, mut answer: Answer) {
+    pub(super) async fn settle(self, mut answer: Answer) {
         if self.origin.is_s3() && !answer.status.is_success() {
             if answer.status == StatusCode::FORBIDDEN {
                 self.edge.troubles.denied(&self.origin);
@@ -189,8 +205,12 @@ impl Fetch {
             answer.fields = fields;
             answer.body = Body::full(page);
         }
-        let freshness = match self.decide(answer.status, &answer.fields, &answer) {
-            Ok(freshness) => freshness,
+        let now = self.edge.clock.now();
+        if let Some(detail) = self.reason_to_keep(answer.status, now) {
+            return self.keep(Failure { status: answer.status, detail }, now);
+        }
+        let storable = match self.decide(answer.status, &answer.fields, &answer) {
+            Ok(storable) => storable,
             Err(reason) => return self.release(answer, reason),
         };
         let partial = match partial(&answer) {
@@ -202,8 +222,8 @@ impl Fetch {
             None => http_body::Body::size_hint(&answer.body).exact(),
         };
         match length {
-            Some(length) => self.store(answer, freshness, partial, length).await,
-            None => self.collect(answer, freshness).await,
+            Some(length) => self.store(answer, storable, partial, length).await,
+            None => self.collect(answer, storable).await,
         }
     }
 
@@ -212,7 +232,8 @@ impl Fetch {
         // An origin in trouble is no news about the object: what is stored of it stays.
         let trouble =
             answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
-        if !trouble {
+        // Nor is one viewer's authorization: others may be answered from the store.
+        if !trouble && reason != NotStored::Authorization {
             self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
         }
         // A part was asked for in slices of ours, not as the viewer did: it must ask for itself.
@@ -225,8 +246,8 @@ impl Fetch {
 
     async fn store(
         self,
-        answer: Answer,
-        freshness: Freshness,
+        mut answer: Answer,
+        storable: Storable,
         partial: Option<Received206>,
         length: u64,
     ) {
@@ -253,18 +274,20 @@ impl Fetch {
         } else {
             answer.status
         };
-        let born = self.obligation.born();
-        let response =
-            Arc::new(StoredResponse::new(status, &answer.fields, freshness, content, born));
-        self.obligation.fulfil(Arc::clone(&response), self.edge.clock.now());
-        let stored = Forwarded::Stored { response, validated: false, collapsed: false };
-        let _ = self.told.send(stored);
+        let own_fields = withhold(&mut answer.fields, &storable.withheld);
+        let (born, freshness) = (self.obligation.born(), storable.freshness);
+        let response = StoredResponse::new(status, &answer.fields, freshness, content, born);
+        let place = self.place_of(status, &answer.fields);
+        let response = Arc::new(response);
+        self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
+        let how = How::Fetched;
+        let _ = self.told.send(Forwarded::Stored { response, how, own_fields });
         fill.await;
     }
 
     /// A body of unknown length is stored when it ends within one slice and soon; otherwise what
     /// came of it and what will come stream to the viewer who asked.
-    async fn collect(self, mut answer: Answer, freshness: Freshness) {
+    async fn collect(self, mut answer: Answer, storable: Storable) {
         let limit = self.edge.store.options().slice as usize;
         let mut collected = BytesMut::new();
         let ended = tokio::time::timeout(COLLECT, async {
@@ -285,7 +308,7 @@ impl Fetch {
             Ok(Some(true)) if collected.len() <= limit => {
                 let length = collected.len() as u64;
                 let answer = Answer { body: Body::full(collected.freeze()), ..answer };
-                self.store(answer, freshness, None, length).await;
+                self.store(answer, storable, None, length).await;
             }
             _ => {
                 answer.body.unread(collected.freeze());
@@ -295,16 +318,14 @@ impl Fetch {
     }
 }
 
-/// RFC 9111 §4.3.4: a 304 with an entity tag is about the response that has the same.
-fn confirms(answer: &Answer, seen: &StoredResponse) -> bool {
-    let stored = seen.fields.get(&header::ETAG);
-    match (answer.fields.get(header::ETAG), &stored) {
-        (Some(told), Some(stored)) => {
-            let tags = (EntityTag::parse(told.as_bytes()), EntityTag::parse(stored.as_bytes()));
-            matches!(tags, (Some(told), Some(stored)) if told.weak_eq(&stored))
-        }
-        _ => true,
+/// Takes the fields out that are not for other viewers (RFC 9111 §5.2.2.4, §5.2.2.7).
+pub(super) fn withhold(fields: &mut HeaderMap, names: &[HeaderName]) -> Option<Box<HeaderMap>> {
+    let mut withheld = HeaderMap::new();
+    for name in names {
+        withheld.extend(fields.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+        fields.remove(name);
     }
+    (!withheld.is_empty()).then(|| Box::new(withheld))
 }
 
 /// What a 206 carries; an error where it is not a range of a known whole.

@@ -2,14 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderMap;
 use tokio::sync::oneshot;
 
 use super::{Edge, admit::Ask, fetch::Fetch};
 use crate::{
+    behavior::Behavior,
     clock::Timestamp,
+    key::{CacheKey, Projection, Variation},
     origin::Answer,
-    policy::NotStored,
-    store::{Claim, Failure, Found, Outcome, StoredResponse},
+    policy::{NotStored, Reuse, reuse},
+    store::{Claim, Failure, Found, Outcome, Place, StoredResponse},
 };
 
 /// How long a request waits for another's forward before it makes its own.
@@ -17,41 +20,63 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a forward brought.
 pub(super) enum Forwarded {
-    /// A stored response, from the origin or confirmed by it.
+    /// A stored response.
     Stored {
         response: Arc<StoredResponse>,
-        /// The stored response was confirmed by a 304.
-        validated: bool,
-        /// Another request asked; this one waited.
-        collapsed: bool,
+        how: How,
+        /// Fields of the origin's answer that are not stored, for this viewer alone.
+        own_fields: Option<Box<HeaderMap>>,
     },
     /// Somebody else brought it in the meantime.
     Found(Arc<StoredResponse>),
     /// The origin's answer, which must not be stored.
     Unstorable(Box<Answer>, NotStored),
+    /// Something is stored now, but not what this request selects.
+    Again,
     /// Forward this request for itself.
     Alone,
     /// The origin cannot be asked.
     Failed(Failure),
 }
 
+/// How a stored response came to answer a request that was forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// The origin sent it.
+    Fetched,
+    /// The origin confirmed it with a 304.
+    Validated,
+    /// The origin failed, as the token tells; the stale response stays in use.
+    Kept(&'static str),
+    /// Another request asked; this one waited.
+    Collapsed,
+}
+
 /// Asks the origin, or waits for a request that does already.
 pub(super) async fn forward(
     edge: &Arc<Edge>,
     ask: &Ask<'_>,
+    key: CacheKey,
     seen: Option<Arc<StoredResponse>>,
     now: Timestamp,
 ) -> Forwarded {
-    let obligation = match edge.store.claim(&ask.key(), seen.as_ref(), now) {
-        Claim::Found(Found::Response(response)) if response.freshness.is_fresh(now) => {
-            return Forwarded::Found(response);
+    let obligation = match edge.store.claim(&key, seen.as_ref(), now) {
+        Claim::Found(Found::Response(response)) => {
+            return match reuse(Some(&response.freshness), now) {
+                Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Found(response),
+                Reuse::Validate | Reuse::Forward(_) => Forwarded::Alone,
+            };
         }
-        Claim::Found(_) => return Forwarded::Alone,
+        Claim::Found(Found::Varies(_)) => return Forwarded::Again,
+        Claim::Found(Found::Pass | Found::Nothing) => return Forwarded::Alone,
         Claim::Wait(waiter) => {
             return match waiter.outcome(PATIENCE).await {
-                Outcome::Stored(response) => {
-                    Forwarded::Stored { response, validated: false, collapsed: true }
+                Outcome::Stored(response, stored)
+                    if stored == key || stored == key_of(ask, &response) =>
+                {
+                    Forwarded::Stored { response, how: How::Collapsed, own_fields: None }
                 }
+                Outcome::Stored(..) => Forwarded::Again,
                 Outcome::Failed(failure) => Forwarded::Failed(failure),
                 Outcome::Released => Forwarded::Alone,
             };
@@ -63,4 +88,44 @@ pub(super) async fn forward(
     tokio::spawn(Fetch::new(edge, ask, seen, obligation, told).run());
     // A fetch that ends without a word was cancelled or failed in our own code.
     outcome.await.unwrap_or(Forwarded::Alone)
+}
+
+/// Validates a stale response while it is served (RFC 5861 §3), unless somebody does already.
+pub(super) fn refresh(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    key: &CacheKey,
+    seen: &Arc<StoredResponse>,
+    now: Timestamp,
+) {
+    if let Claim::Lead(obligation, _) = edge.store.claim(key, Some(seen), now) {
+        // Nobody waits to be told.
+        let (told, _) = oneshot::channel();
+        tokio::spawn(Fetch::new(edge, ask, Some(Arc::clone(seen)), obligation, told).run());
+    }
+}
+
+/// The key of the variant of `response` that a request selects.
+pub(super) fn key_of(ask: &Ask<'_>, response: &StoredResponse) -> CacheKey {
+    place(ask.behavior, ask.key(), &ask.forwarded(), &response.fields.to_map()).key
+}
+
+/// Where a response with these fields is stored; `forwarded` is what the origin request carried.
+pub(super) fn place(
+    behavior: &Behavior,
+    resource: CacheKey,
+    forwarded: &Projection<'_>,
+    response: &HeaderMap,
+) -> Place {
+    let policy = &behavior.cache_policy;
+    let variation = if policy.terms.honor_vary {
+        Variation::read(response, &behavior.forward, &policy.key)
+    } else {
+        None
+    };
+    let key = match &variation {
+        Some(variation) => variation.key(&resource, forwarded),
+        None => resource.clone(),
+    };
+    Place { resource, variation, key }
 }

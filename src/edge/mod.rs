@@ -5,11 +5,15 @@
 //! stored; each is a file of its own.
 
 mod admit;
+mod answer;
 mod fetch;
 mod forward;
+mod multipart;
 mod pass;
+mod prepared;
 mod record;
 mod refusal;
+mod renew;
 mod respond;
 mod rules;
 mod source;
@@ -21,9 +25,10 @@ use std::{
 };
 
 use admit::{Ask, admit};
+use answer::{Answer, Head};
 use arc_swap::ArcSwap;
-use forward::{Forwarded, forward};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use forward::{Forwarded, How, forward};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use record::Exchange;
 pub use refusal::Refusal;
 pub use rules::{Distribution, Hosts, Rules};
@@ -33,8 +38,9 @@ use crate::{
     access_log::AccessLog,
     body::Body,
     clock::{Clock, Timestamp},
+    key::CacheKey,
     metrics::{Metrics, ResultType},
-    policy::{Reuse, reuse},
+    policy::{Reuse, Wish},
     semantics::cache_status::{CacheStatus, ForwardReason, Report},
     store::{Failure, Found, SourceError, Store, StoredResponse},
 };
@@ -45,11 +51,17 @@ const CACHE_NAME: &str = "Forebay";
 /// How often a request is decided anew because the object changed under it.
 const MAX_ROUNDS: usize = 3;
 
+/// RFC 9111 §5.2.1.7: the answer to `only-if-cached` where nothing stored will do.
+const ONLY_IF_CACHED: Failure =
+    Failure { status: StatusCode::GATEWAY_TIMEOUT, detail: "only-if-cached" };
+
 /// The connection a request came on.
 #[derive(Debug)]
 pub struct Connection {
     /// The viewer's address.
     pub client: IpAddr,
+    /// The same as text, for the log.
+    client_text: Box<str>,
     /// Whether the connection is encrypted.
     pub tls: bool,
     /// Exchanges that have begun, counted around.
@@ -65,7 +77,9 @@ impl Connection {
     #[must_use]
     pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
         let zero = || AtomicU32::new(0);
-        Arc::new(Self { client, tls, begun: zero(), in_flight: zero(), starved: zero() })
+        let client_text = client.to_string().into();
+        let (begun, in_flight, starved) = (zero(), zero(), zero());
+        Arc::new(Self { client, client_text, tls, begun, in_flight, starved })
     }
 }
 
@@ -78,15 +92,6 @@ pub struct Edge {
     metrics: Arc<Metrics>,
     access_log: Arc<AccessLog>,
     troubles: Troubles,
-}
-
-/// An answer before it becomes a message.
-struct Answer {
-    status: StatusCode,
-    fields: HeaderMap,
-    body: Body,
-    result: ResultType,
-    report: Report,
 }
 
 impl Edge {
@@ -156,23 +161,32 @@ impl Edge {
     /// Looks up, decides and acts. What waits for an origin is boxed, so that the future of a hit,
     /// which is moved about, stays small.
     async fn answer(self: &Arc<Self>, ask: &Ask<'_>, body: Body, now: Timestamp) -> Answer {
-        if !ask.is_cacheable() {
-            return Box::pin(pass::pass(self, ask, body, bypass(ask))).await;
+        let wish = ask.wish();
+        if !ask.is_cacheable() || wish.no_store {
+            return Box::pin(self.bypass(ask, body, wish)).await;
         }
-        let key = ask.key();
         let mut now = now;
         for round in 0..MAX_ROUNDS {
             if round > 0 {
                 now = self.clock.now();
             }
-            let seen = match self.store.lookup(&key, now) {
-                Found::Response(response) => Some(response),
-                Found::Nothing => None,
-                Found::Pass => return Box::pin(pass::pass(self, ask, body, bypass(ask))).await,
+            let (key, seen) = match self.find(ask, now) {
+                (key, Found::Response(response)) => (key, Some(response)),
+                (key, Found::Nothing | Found::Varies(_)) => (key, None),
+                (_, Found::Pass) => return Box::pin(self.bypass(ask, body, wish)).await,
             };
-            let reuse = reuse(seen.as_ref().map(|response| &response.freshness), now);
+            let reuse = wish.decide(seen.as_ref().map(|response| &response.freshness), now);
+            if wish.only_if_cached && matches!(reuse, Reuse::Validate | Reuse::Forward(_)) {
+                return failed(ONLY_IF_CACHED);
+            }
             let served = match (reuse, seen) {
-                (Reuse::Fresh, Some(response)) => self.serve_hit(ask, &response, now).await,
+                (Reuse::Fresh | Reuse::Stale, Some(response)) => {
+                    self.serve_hit(ask, &response, now).await
+                }
+                (Reuse::Refresh, Some(response)) => {
+                    forward::refresh(self, ask, &key, &response, now);
+                    self.serve_hit(ask, &response, now).await
+                }
                 // A HEAD alone does not pull the object into the cache.
                 (Reuse::Forward(reason), None) if ask.method == http::Method::HEAD => {
                     let report = Report::new(CacheStatus::Forward(reason));
@@ -180,10 +194,11 @@ impl Edge {
                 }
                 (reuse, seen) => {
                     let reason = match reuse {
+                        Reuse::Forward(_) if key != ask.key() => ForwardReason::VaryMiss,
                         Reuse::Forward(reason) => reason,
-                        Reuse::Fresh | Reuse::Validate => ForwardReason::Stale,
+                        _ => ForwardReason::Stale,
                     };
-                    let forwarded = Box::pin(forward(self, ask, seen, now)).await;
+                    let forwarded = Box::pin(forward(self, ask, key, seen, now)).await;
                     Box::pin(self.serve_forwarded(ask, forwarded, reason)).await
                 }
             };
@@ -194,7 +209,33 @@ impl Edge {
                 Err(SourceError::Changed) => {}
             }
         }
-        failed(Failure { status: StatusCode::BAD_GATEWAY, detail: "origin-keeps-changing" })
+        let mut report = Report::new(CacheStatus::Forward(ForwardReason::UriMiss));
+        report.detail = Some("origin-keeps-changing");
+        Box::pin(pass::pass(self, ask, body, report)).await
+    }
+
+    /// Asks the origin for this request alone, unless the viewer wishes it not to be asked.
+    async fn bypass(self: &Arc<Self>, ask: &Ask<'_>, body: Body, wish: Wish) -> Answer {
+        if wish.only_if_cached {
+            return failed(ONLY_IF_CACHED);
+        }
+        let method = !matches!(*ask.method, http::Method::GET | http::Method::HEAD);
+        let reason = if method { ForwardReason::Method } else { ForwardReason::Bypass };
+        pass::pass(self, ask, body, Report::new(CacheStatus::Forward(reason))).await
+    }
+
+    /// What is stored for a request, and the key it stands under: the resource's, or that of the
+    /// variant which the request selects.
+    fn find(&self, ask: &Ask<'_>, now: Timestamp) -> (CacheKey, Found) {
+        let resource = ask.key();
+        match self.store.lookup(&resource, now) {
+            Found::Varies(variants) => {
+                let key = variants.variation.key(&resource, &ask.forwarded());
+                let found = self.store.lookup(&key, now);
+                (key, found)
+            }
+            found => (resource, found),
+        }
     }
 
     async fn serve_hit(
@@ -218,17 +259,27 @@ impl Edge {
         let mut report = Report::new(CacheStatus::Forward(reason));
         match forwarded {
             Forwarded::Found(response) => self.serve_hit(ask, &response, now).await,
-            Forwarded::Stored { response, validated, collapsed } => {
-                let result = match (validated, collapsed) {
-                    (true, _) => ResultType::RefreshHit,
-                    (false, true) => ResultType::Hit,
-                    (false, false) => ResultType::Miss,
+            Forwarded::Stored { response, how, own_fields } => {
+                let result = match how {
+                    How::Validated => ResultType::RefreshHit,
+                    How::Collapsed | How::Kept(_) => ResultType::Hit,
+                    How::Fetched => ResultType::Miss,
                 };
-                report.stored = !collapsed;
-                report.collapsed = collapsed;
-                report.forward_status = validated.then_some(304);
-                respond::from_stored(self, ask, &response, result, report, now).await
+                report.stored = matches!(how, How::Fetched | How::Validated);
+                report.collapsed = how == How::Collapsed;
+                report.forward_status = (how == How::Validated).then_some(304);
+                if let How::Kept(why) = how {
+                    report.detail = Some(why);
+                }
+                let mut served =
+                    respond::from_stored(self, ask, &response, result, report, now).await;
+                if let Ok(Answer { head: Head::Stored(head), .. }) = &mut served {
+                    head.own_fields = own_fields;
+                }
+                served
             }
+            // It is another variant than this request selects: look again.
+            Forwarded::Again => Err(SourceError::Changed),
             Forwarded::Unstorable(answer, why) => {
                 report.detail = Some(why.token());
                 Ok(pass::present(ask, *answer, report))
@@ -247,12 +298,6 @@ fn via(version: Version) -> HeaderValue {
         Version::HTTP_3 => "3 forebay",
         _ => "1.1 forebay",
     })
-}
-
-fn bypass(ask: &Ask<'_>) -> Report {
-    let method = !matches!(*ask.method, http::Method::GET | http::Method::HEAD);
-    let reason = if method { ForwardReason::Method } else { ForwardReason::Bypass };
-    Report::new(CacheStatus::Forward(reason))
 }
 
 fn failed(failure: Failure) -> Answer {

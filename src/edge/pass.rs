@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
-use super::{Answer, Edge, admit::Ask, refusal, respond::is_error};
+use super::{
+    Edge,
+    admit::Ask,
+    answer::{Answer, Head},
+    refusal,
+    respond::is_error,
+};
 use crate::{
     body::Body,
+    key::CanonicalPath,
     metrics::ResultType,
     origin::{self, OriginRequest},
     semantics::cache_status::Report,
@@ -38,7 +45,7 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
     let request = OriginRequest {
         method: ask.method.clone(),
         path: &ask.path,
-        projection: &ask.projection,
+        projection: &ask.forwarded(),
         fields: fields(ask),
     };
     let body = (!reading).then_some(body);
@@ -46,9 +53,11 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
     match origin.send(request, body).await {
         Ok(answer) => {
             if !ask.method.is_safe() && !is_error(answer.status) {
-                // RFC 9111 §4.4: a successful unsafe request invalidates what is stored.
-                let path = Purge::Exact(ask.path.as_str().to_owned());
-                edge.store.purge(&ask.distribution.id, &path);
+                for path in
+                    touched(ask, &answer.fields).into_iter().filter(|path| is_cached(ask, path))
+                {
+                    edge.store.purge(&ask.distribution.id, &Purge::Exact(path));
+                }
             }
             present(ask, answer, report)
         }
@@ -57,6 +66,39 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
             refusal::own(failure.status, failure.detail)
         }
     }
+}
+
+/// Whether anything can be stored of a path; an entry in the purge log costs every lookup a look.
+fn is_cached(ask: &Ask<'_>, path: &str) -> bool {
+    let behavior = ask.distribution.behaviors.select(path);
+    !behavior.cache_policy.terms.ttl.is_disabled()
+}
+
+/// RFC 9111 §4.4: what a successful unsafe request invalidates: its own path, and those that
+/// `Location` and `Content-Location` name on the same host.
+fn touched(ask: &Ask<'_>, fields: &HeaderMap) -> Vec<String> {
+    let own = ask.path.as_str();
+    let mut paths = vec![own.to_owned()];
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        let Some(reference) = fields.get(name).and_then(|value| value.to_str().ok()) else {
+            continue;
+        };
+        // RFC 3986 §5.2.3: a reference without a slash is relative to the last one.
+        let folder = &own[..=own.rfind('/').unwrap_or(0)];
+        let absolute = match () {
+            () if reference.starts_with("//") => format!("http:{reference}"),
+            () if reference.starts_with('/') => format!("http://{}{reference}", ask.host),
+            () if reference.contains("://") => reference.to_owned(),
+            () => format!("http://{}{folder}{reference}", ask.host),
+        };
+        let Ok(uri) = absolute.parse::<Uri>() else { continue };
+        if !uri.host().is_some_and(|host| host.eq_ignore_ascii_case(ask.host)) {
+            continue;
+        }
+        let path = uri.path();
+        paths.extend(CanonicalPath::parse(path).ok().map(|path| path.as_str().to_owned()));
+    }
+    paths
 }
 
 /// The viewer's answer, made of an origin's answer that is not stored.
@@ -80,7 +122,7 @@ pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report)
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
     let body = if has_no_content { Body::empty() } else { body };
-    Answer { status, fields, body, result, report }
+    Answer { head: Head::Own(status, fields), body, result, report }
 }
 
 /// What of the viewer's fields goes along.
@@ -88,7 +130,7 @@ fn fields(ask: &Ask<'_>) -> HeaderMap {
     let names: &[&[HeaderName]] = match *ask.method {
         Method::GET => &[&CONDITIONS, &RANGE],
         Method::HEAD => &[&CONDITIONS],
-        _ => &[&CONTENT],
+        _ => &[&CONTENT, &CONDITIONS],
     };
     let mut fields = HeaderMap::new();
     for name in names.iter().copied().flatten() {

@@ -5,9 +5,14 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
 
-use super::{Answer, Connection, Edge, rules::Distribution};
+use super::{
+    Connection, Edge,
+    answer::{Answer, Head, value},
+    prepared::{self, PlainHit},
+    rules::Distribution,
+};
 use crate::{
     access_log::Record,
     body::{Body, Observer},
@@ -15,6 +20,10 @@ use crate::{
     metrics::ResultType,
     semantics::cache_status::{CacheStatus, Report},
 };
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const X_CACHE_OF_NONE: HeaderValue = HeaderValue::from_static("Error from forebay");
 
 /// An exchange under way. It is recorded when it is dropped: as the observer of its answer's
 /// body, or before, when the viewer leaves while the answer is being made.
@@ -24,14 +33,43 @@ pub(super) struct Exchange {
     at: Timestamp,
     watch: Stopwatch,
     pub(super) request: Parts,
+    logged: Logged,
     distribution: Option<Arc<Distribution>>,
     status: u16,
-    first_byte: Duration,
+    /// `None` where the answer went out in one piece.
+    first_byte: Option<Duration>,
     result: ResultType,
     report: Report,
     sent: u64,
     complete: bool,
     starved: bool,
+}
+
+/// The request's fields that the log tells.
+#[derive(Default)]
+struct Logged {
+    host: Option<HeaderValue>,
+    range: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+}
+
+impl Logged {
+    /// Takes them out of `fields` and leaves it empty.
+    fn take(&mut self, fields: &mut HeaderMap) {
+        for (name, value) in fields.drain() {
+            // Further lines of a field come without its name; the first one is told.
+            let Some(name) = name else { continue };
+            let place = match name {
+                _ if name == header::HOST => &mut self.host,
+                _ if name == header::RANGE => &mut self.range,
+                _ if name == header::REFERER => &mut self.referer,
+                _ if name == header::USER_AGENT => &mut self.user_agent,
+                _ => continue,
+            };
+            *place = Some(value);
+        }
+    }
 }
 
 impl Exchange {
@@ -50,9 +88,10 @@ impl Exchange {
             at,
             watch: Stopwatch::start(),
             request,
+            logged: Logged::default(),
             distribution: None,
             status: 0,
-            first_byte: Duration::ZERO,
+            first_byte: None,
             result: ResultType::Error,
             report: Report::new(CacheStatus::Local),
             sent: 0,
@@ -61,30 +100,49 @@ impl Exchange {
         })
     }
 
-    /// The answer as a message, with the fields that every answer has.
+    /// The answer as a message, with the fields that every answer has. They are written into the
+    /// request's map, whose memory goes from request to answer and, within hyper, back.
     pub(super) fn respond(
         mut self: Box<Self>,
         answer: Answer,
         distribution: Option<Arc<Distribution>>,
     ) -> Response<Body> {
-        let Answer { status, mut fields, body, result, report } = answer;
-        let x_cache = distribution
-            .as_ref()
-            .map_or(HeaderValue::from_static("Error from forebay"), |d| d.x_cache(result));
-        fields.insert(header::HeaderName::from_static("x-cache"), x_cache);
-        fields.insert(header::VIA, super::via(self.request.version));
-        if let Some(value) = report.field_value(super::CACHE_NAME) {
-            fields.insert(header::HeaderName::from_static("cache-status"), value);
-        }
+        let Answer { head, body, result, report } = answer;
+        let mut fields = std::mem::take(&mut self.request.headers);
+        self.logged.take(&mut fields);
+        let version = self.request.version;
+        let identify = |fields: &mut HeaderMap| {
+            let x_cache = distribution.as_ref().map(|distribution| distribution.x_cache(result));
+            fields.insert(X_CACHE, x_cache.unwrap_or(X_CACHE_OF_NONE));
+            fields.insert(header::VIA, super::via(version));
+            let report = value(|text| report.write(super::CACHE_NAME, text));
+            fields.extend(report.map(|report| (CACHE_STATUS, report)));
+        };
+        let status = match head {
+            Head::Own(status, own) => {
+                fields = own;
+                identify(&mut fields);
+                status
+            }
+            Head::Stored(head) => {
+                let make = |fields: &mut HeaderMap| {
+                    head.write(fields);
+                    identify(fields);
+                };
+                match PlainHit::of(&head, report, distribution.as_ref(), version) {
+                    Some(hit) => prepared::write(hit, &mut fields, make),
+                    None => make(&mut fields),
+                }
+                head.status()
+            }
+        };
         self.status = status.as_u16();
-        self.first_byte = self.watch.elapsed();
+        self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
         (self.result, self.report, self.distribution) = (result, report, distribution);
         self.starved(false);
         let body = if self.request.method == Method::HEAD {
-            {
-                describe(&body, &mut fields);
-                Body::empty()
-            }
+            describe(&body, &mut fields);
+            Body::empty()
         } else {
             body
         };
@@ -95,13 +153,13 @@ impl Exchange {
     }
 
     fn record(&self, duration: Duration) -> Record<'_> {
-        let fields = &self.request.headers;
+        let Logged { host, range, referer, user_agent } = &self.logged;
         let authority =
             || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         Record {
             at: self.at,
-            client: self.connection.client,
-            host: fields.get(header::HOST).map(HeaderValue::as_bytes).or_else(authority),
+            client: &self.connection.client_text,
+            host: host.as_ref().map(HeaderValue::as_bytes).or_else(authority),
             method: &self.request.method,
             uri: &self.request.uri,
             version: self.request.version,
@@ -111,12 +169,12 @@ impl Exchange {
             bytes: self.sent,
             complete: self.complete,
             duration,
-            first_byte: self.first_byte,
+            first_byte: self.first_byte.unwrap_or(duration),
             result: self.result,
             report: self.report,
-            range: fields.get(header::RANGE),
-            referer: fields.get(header::REFERER),
-            user_agent: fields.get(header::USER_AGENT),
+            range: range.as_ref(),
+            referer: referer.as_ref(),
+            user_agent: user_agent.as_ref(),
         }
     }
 }
@@ -157,6 +215,8 @@ impl Drop for Exchange {
             distribution.metrics.answered(self.result, self.status, self.sent, duration);
         }
         if self.edge.access_log.is_on() {
+            // Where there was an answer they are taken already.
+            self.logged.take(&mut self.request.headers);
             self.edge.access_log.push(&self.record(duration));
         }
     }

@@ -1,9 +1,9 @@
 //! Refusals and failures as answers: a status, a fixed text, and a token for the log.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::Answer;
+use super::answer::{Answer, Head};
 use crate::{
     body::Body,
     key::PathError,
@@ -68,26 +68,42 @@ impl Refusal {
     }
 
     pub(super) fn into_answer(self) -> Answer {
-        let mut answer = own(self.status(), self.token());
-        match self {
-            Self::Method(allow) => {
-                answer.fields.insert(header::ALLOW, HeaderValue::from_static(allow));
-            }
+        let more = match self {
+            Self::Method(allow) => Some((header::ALLOW, HeaderValue::from_static(allow))),
             // What follows on the connection cannot be trusted to be a request of its own.
             Self::UnexpectedContent | Self::HeadTooLarge => {
-                answer.fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
-            _ => {}
-        }
-        answer
+            _ => None,
+        };
+        own_with(self.status(), self.token(), more)
     }
 }
 
 /// An answer of our own: nothing of it comes from an origin.
 pub(super) fn own(status: StatusCode, detail: &'static str) -> Answer {
+    own_with(status, detail, None)
+}
+
+fn own_with(
+    status: StatusCode,
+    detail: &'static str,
+    more: Option<(HeaderName, HeaderValue)>,
+) -> Answer {
     let report = Report { detail: Some(detail), ..Report::new(CacheStatus::Local) };
-    let (fields, text) = page(status);
-    Answer { status, fields, body: Body::full(text), result: ResultType::Error, report }
+    error(status, report, more)
+}
+
+/// An error of our own in the place of what was asked for; it keeps the report.
+pub(super) fn error(
+    status: StatusCode,
+    report: Report,
+    more: Option<(HeaderName, HeaderValue)>,
+) -> Answer {
+    let (mut fields, text) = page(status);
+    fields.extend(more);
+    let (head, body) = (Head::Own(status, fields), Body::full(text));
+    Answer { head, body, result: ResultType::Error, report }
 }
 
 /// The page for a status, and its fields.

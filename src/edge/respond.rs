@@ -1,10 +1,20 @@
 //! Answers made from a stored response: preconditions, range, content, fields.
 
-use std::{ops::Range, sync::Arc};
+use std::{fmt::Write, ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
 
-use super::{Answer, Edge, admit::Ask, refusal, source::OriginSource};
+use super::{
+    Edge,
+    admit::Ask,
+    answer::{Answer, Head, Part, StoredHead, value},
+    forward::key_of,
+    multipart::Multipart,
+    refusal,
+    source::OriginSource,
+};
 use crate::{
     body::Body,
     clock::Timestamp,
@@ -12,21 +22,15 @@ use crate::{
     semantics::{
         cache_status::{CacheStatus, ForwardReason, Report},
         conditional::{self, Precondition, Validators},
-        range::{RangeRequest, Selected},
+        range::{RangeRequest, Selected, select_all},
     },
-    store::{Presence, Reader, SourceError, Store, StoredResponse},
+    store::{Presence, Reader, Source, SourceError, Store, StoredResponse},
 };
 
-const BYTES: HeaderValue = HeaderValue::from_static("bytes");
-
-/// What of the representation an answer carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    Bytes(Range<u64>),
-    NotModified,
-    PreconditionFailed,
-    RangeNotSatisfiable,
+/// Why a stored response does not answer the request.
+enum Unmet {
+    Precondition,
+    Range,
 }
 
 /// Answers from `response`, which the store found or a forward brought.
@@ -38,75 +42,97 @@ pub(super) async fn from_stored(
     ask: &Ask<'_>,
     response: &Arc<StoredResponse>,
     result: ResultType,
-    report: Report,
+    mut report: Report,
     now: Timestamp,
 ) -> Result<Answer, SourceError> {
-    let mut answer = Answer {
-        status: response.status,
-        fields: response.fields.to_map(),
-        body: Body::empty(),
-        result: if is_error(response.status) { ResultType::Error } else { result },
-        report,
+    report.ttl = Some(response.freshness.ttl_seconds(now));
+    let part = match select(ask, response) {
+        Ok(part) => part,
+        Err(unmet) => return Ok(refuse(&unmet, response, report)),
     };
-    add_age(&mut answer, response, now);
-    let length = response.content.length;
-    let bytes = match select(ask, response) {
-        Part::Whole => {
-            answer.fields.insert(header::CONTENT_LENGTH, length.into());
-            0..length
-        }
-        Part::Bytes(bytes) => {
-            answer.status = StatusCode::PARTIAL_CONTENT;
-            let range = format!("bytes {}-{}/{length}", bytes.start, bytes.end - 1);
-            insert(&mut answer.fields, header::CONTENT_RANGE, range);
-            answer.fields.insert(header::CONTENT_LENGTH, (bytes.end - bytes.start).into());
-            bytes
-        }
-        Part::NotModified => {
-            answer.status = StatusCode::NOT_MODIFIED;
-            describe_no_content(&mut answer.fields);
-            return Ok(answer);
-        }
-        Part::PreconditionFailed => {
-            return Ok(refused(answer.report, StatusCode::PRECONDITION_FAILED));
-        }
-        Part::RangeNotSatisfiable => {
-            let mut answer = refused(answer.report, StatusCode::RANGE_NOT_SATISFIABLE);
-            insert(&mut answer.fields, header::CONTENT_RANGE, format!("bytes */{length}"));
-            return Ok(answer);
+    let age = age(response, result, now);
+    let result = if is_error(response.status) { ResultType::Error } else { result };
+    let bytes = match &part {
+        Part::Whole => 0..response.content.length,
+        Part::Bytes(bytes) => bytes.clone(),
+        Part::NotModified => 0..0,
+        Part::Several(parts) => {
+            let parts = Multipart::clone(parts);
+            let head = StoredHead { response: Arc::clone(response), part, age, own_fields: None };
+            let answer = Answer { head: Head::Stored(head), body: Body::empty(), result, report };
+            return Box::pin(with_parts(edge, ask, parts, answer)).await;
         }
     };
-    if response.status == StatusCode::OK {
-        answer.fields.insert(header::ACCEPT_RANGES, BYTES);
-    }
-    if *ask.method != Method::HEAD {
-        if let Some(whole) = Store::whole(&response.content) {
-            let [start, end] =
-                [bytes.start, bytes.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
-            answer.body = Body::full(whole.slice(start..end));
-        } else {
-            // Boxed for the sake of the whole ones: their future stays small.
-            Box::pin(attach_slices(edge, ask, response, bytes, &mut answer)).await?;
-        }
+    let head = StoredHead { response: Arc::clone(response), part, age, own_fields: None };
+    let head = Head::Stored(head);
+    let mut answer = Answer { head, body: Body::empty(), result, report };
+    if *ask.method == Method::HEAD {
+        // hyper sends none of it; its length is known.
+    } else if let Some(whole) = Store::whole(&response.content) {
+        answer.body = piece(&whole, &bytes);
+    } else if !bytes.is_empty() {
+        // Boxed for the sake of the whole ones: their future stays small.
+        let all = bytes.clone();
+        Box::pin(attach_slices(edge, ask, response, bytes, all, &mut answer)).await?;
     }
     Ok(answer)
 }
 
+fn piece(whole: &Bytes, bytes: &Range<u64>) -> Body {
+    let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
+    Body::full(whole.slice(at(bytes.start)..at(bytes.end)))
+}
+
+/// Several ranges: the first is there before the answer begins, the others follow.
+async fn with_parts(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    parts: Multipart,
+    mut answer: Answer,
+) -> Result<Answer, SourceError> {
+    let Head::Stored(StoredHead { response, .. }) = &answer.head else { return Ok(answer) };
+    let response = Arc::clone(response);
+    if let Some(whole) = Store::whole(&response.content) {
+        answer.body = parts.body(move |bytes| std::future::ready(Ok(piece(&whole, &bytes))));
+        return Ok(answer);
+    }
+    let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
+    let last = parts.ranges().last().map_or(first.end, |last| last.end);
+    attach_slices(edge, ask, &response, first.clone(), first.start..last, &mut answer).await?;
+    let begun = Mutex::new(Some(std::mem::replace(&mut answer.body, Body::empty())));
+    let source: Arc<dyn Source> = Arc::new(OriginSource::new(edge, ask));
+    let (store, key) = (Arc::clone(&edge.store), key_of(ask, &response));
+    answer.body = parts.body(move |bytes| {
+        let begun = begun.lock().take().filter(|_| bytes == first);
+        let (store, source) = (Arc::clone(&store), Arc::clone(&source));
+        let reader = Reader::new(store, key.clone(), Arc::clone(&response), source, bytes);
+        async move {
+            match begun {
+                Some(body) => Ok(body),
+                None => reader.into_body().await.map_err(Into::into),
+            }
+        }
+    });
+    Ok(answer)
+}
+
+/// Attaches `bytes`; whether all of `touched` is stored decides about the report.
 async fn attach_slices(
     edge: &Arc<Edge>,
     ask: &Ask<'_>,
     response: &Arc<StoredResponse>,
     bytes: Range<u64>,
+    touched: Range<u64>,
     answer: &mut Answer,
 ) -> Result<(), SourceError> {
     let source = Arc::new(OriginSource::new(edge, ask));
     let store = Arc::clone(&edge.store);
-    let reader = Reader::new(store, ask.key(), Arc::clone(response), source, bytes);
+    let key = key_of(ask, response);
+    let reader = Reader::new(store, key, Arc::clone(response), source, bytes);
     if answer.report.status == CacheStatus::Hit {
-        let presence = reader.presence();
+        let presence = reader.presence(&touched);
         if presence != Presence::Stored {
             answer.report.status = CacheStatus::Forward(ForwardReason::Partial);
-            answer.report.ttl = None;
             answer.report.collapsed = presence == Presence::Arriving;
         }
         if presence == Presence::Missing {
@@ -117,76 +143,72 @@ async fn attach_slices(
     Ok(())
 }
 
-fn select(ask: &Ask<'_>, response: &StoredResponse) -> Part {
+fn select(ask: &Ask<'_>, response: &StoredResponse) -> Result<Part, Unmet> {
     if response.status != StatusCode::OK || !is_particular(ask.fields) {
-        return Part::Whole;
+        return Ok(Part::Whole);
     }
-    response.with_validators(|current| select_part(ask, current, response.content.length))
+    response.with_validators(|current| select_part(ask, current, response))
 }
 
 /// RFC 9110 §13.2.2: preconditions first, then `Range` with its `If-Range`.
-fn select_part(ask: &Ask<'_>, current: &Validators<'_>, length: u64) -> Part {
+fn select_part(
+    ask: &Ask<'_>,
+    current: &Validators<'_>,
+    response: &StoredResponse,
+) -> Result<Part, Unmet> {
+    let length = response.content.length;
     match conditional::evaluate(ask.fields, current) {
-        Precondition::NotModified => return Part::NotModified,
-        Precondition::Failed => return Part::PreconditionFailed,
+        Precondition::NotModified => return Ok(Part::NotModified),
+        Precondition::Failed => return Err(Unmet::Precondition),
         Precondition::Proceed => {}
     }
     // RFC 9110 §14.2: a Range on any other method than GET is ignored.
     let range = ask.fields.get(header::RANGE).filter(|_| *ask.method == Method::GET);
+    let range = range.filter(|_| {
+        let condition = ask.fields.get(header::IF_RANGE);
+        conditional::range_allowed(condition, current)
+    });
     match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
-        RangeRequest::Single(range)
-            if conditional::range_allowed(ask.fields.get(header::IF_RANGE), current) =>
-        {
-            match range.select(length) {
-                Selected::Bytes(bytes) => Part::Bytes(bytes),
-                Selected::Unsatisfiable => Part::RangeNotSatisfiable,
-            }
-        }
-        _ => Part::Whole,
+        RangeRequest::Whole => Ok(Part::Whole),
+        RangeRequest::Single(range) => match range.select(length) {
+            Selected::Bytes(bytes) => Ok(Part::Bytes(bytes)),
+            Selected::Unsatisfiable => Err(Unmet::Range),
+        },
+        RangeRequest::Several(ranges) => Ok(match select_all(&ranges, length) {
+            Some(ranges) => Part::Several(Box::new(Multipart::of(ranges, response))),
+            None => Part::Whole,
+        }),
     }
 }
 
 /// Whether the request has a precondition or a range. Most have none.
 pub(super) fn is_particular(fields: &HeaderMap) -> bool {
-    [
-        header::RANGE,
-        header::IF_NONE_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_MATCH,
-        header::IF_UNMODIFIED_SINCE,
-    ]
-    .iter()
-    .any(|name| fields.contains_key(name))
+    fields.keys().any(|name| {
+        [
+            header::RANGE,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_MATCH,
+            header::IF_UNMODIFIED_SINCE,
+        ]
+        .contains(name)
+    })
 }
 
 /// RFC 9111 §5.1: `Age` on whatever was not just fetched for this request.
-fn add_age(answer: &mut Answer, response: &StoredResponse, now: Timestamp) {
+fn age(response: &StoredResponse, result: ResultType, now: Timestamp) -> Option<u64> {
     let age = response.freshness.age(now).as_secs();
-    answer.fields.remove(header::AGE);
-    if age > 0 || answer.result != ResultType::Miss {
-        answer.fields.insert(header::AGE, age.into());
-    }
-    if answer.report.status == CacheStatus::Hit {
-        answer.report.ttl = Some(response.freshness.ttl_seconds(now));
-    }
+    (age > 0 || result != ResultType::Miss).then_some(age)
 }
 
-/// RFC 9110 §15.4.5: what would describe content is left out of a 304.
-fn describe_no_content(fields: &mut HeaderMap) {
-    for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {
-        fields.remove(name);
-    }
-}
-
-/// An answer of our own in the place of the representation; it keeps the report.
-fn refused(report: Report, status: StatusCode) -> Answer {
-    let (fields, text) = refusal::page(status);
-    Answer { status, fields, body: Body::full(text), result: ResultType::Error, report }
-}
-
-fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        fields.insert(name, value);
+fn refuse(unmet: &Unmet, response: &StoredResponse, report: Report) -> Answer {
+    match unmet {
+        Unmet::Precondition => refusal::error(StatusCode::PRECONDITION_FAILED, report, None),
+        Unmet::Range => {
+            let range = value(|text| write!(text, "bytes */{}", response.content.length));
+            let range = range.map(|range| (header::CONTENT_RANGE, range));
+            refusal::error(StatusCode::RANGE_NOT_SATISFIABLE, report, range)
+        }
     }
 }
 

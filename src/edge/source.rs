@@ -29,7 +29,7 @@ impl OriginSource {
             edge: Arc::clone(edge),
             origin: Arc::clone(ask.origin()),
             path: ask.path.clone().into_owned(),
-            projection: ask.projection.clone().into_owned(),
+            projection: ask.forwarded().into_owned(),
         }
     }
 

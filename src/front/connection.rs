@@ -6,7 +6,10 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -74,37 +77,36 @@ impl<H: Handler> Server<H> {
             let (handler, connection) = (handler.clone(), Arc::clone(&connection));
             async move { Ok::<_, Infallible>(handler.handle(request, connection).await) }
         });
-        let mut drain = self.shared.drain.clone();
         let ended = match http {
             Http::One => {
                 let mut builder = http1::Builder::new();
                 // The timeouts are TimedIo's, which knows an idle connection from a slow head.
                 builder.header_read_timeout(None);
                 builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
-                let mut served = std::pin::pin!(builder.serve_connection(io, service));
-                tokio::select! {
-                    ended = served.as_mut() => ended,
-                    () = drain.begun() => {
-                        served.as_mut().graceful_shutdown();
-                        served.await
-                    }
-                }
+                self.until_drained(builder.serve_connection(io, service)).await
             }
             Http::Two => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder.timer(TokioTimer::new());
                 builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
-                let mut served = std::pin::pin!(builder.serve_connection(io, service));
-                tokio::select! {
-                    ended = served.as_mut() => ended,
-                    () = drain.begun() => {
-                        served.as_mut().graceful_shutdown();
-                        served.await
-                    }
-                }
+                self.until_drained(builder.serve_connection(io, service)).await
             }
         };
         ended.map_err(|error| self.judge(error))
+    }
+
+    /// Serves until the viewer leaves or, once draining has begun, what is under way is finished.
+    async fn until_drained<C: GracefulConnection>(&self, served: C) -> Result<(), C::Error> {
+        let mut served = std::pin::pin!(served);
+        let mut drain = self.shared.drain.clone();
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => ended,
+            () = drain.begun() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        }
     }
 
     fn judge(&self, error: hyper::Error) -> io::Error {

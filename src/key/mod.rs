@@ -2,14 +2,15 @@
 
 mod path;
 mod projection;
+mod variation;
 
 pub use path::{CanonicalPath, PathError};
-pub use projection::{KeySpec, NameSpec, Projection};
+pub use projection::{ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
+pub use variation::Variation;
 
 /// The identity of a stored response: distribution, canonical path and projection of the request.
 ///
-/// Invariant: two requests with equal keys have equal projections, so they cause equal origin
-/// requests. The parts are kept apart by control characters, which none of them can hold.
+/// Invariant: two requests with equal keys have equal projections by their cache policy. The parts are kept apart by control characters, which none of them can hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey(Box<[u8]>);
 
@@ -96,7 +97,7 @@ mod tests {
         ) {
             let names = || ["a".to_owned(), "b".to_owned()].into_iter().collect();
             let names = [NameSpec::None, NameSpec::Only(names()), NameSpec::Except(names()), NameSpec::All][mode].clone();
-            let spec = KeySpec { query: names.clone(), cookies: names, headers: vec![http::header::ORIGIN] };
+            let spec = KeySpec { query: names.clone(), cookies: names, headers: vec![http::header::ORIGIN], ..KeySpec::default() };
             let [one, two] = [0, 1].map(|i| {
                 let fields = [("cookie", cookies[i].clone()), ("origin", origins[i].clone())];
                 key_of(&spec, &parts(&format!("/p?{}", queries[i]), &fields))

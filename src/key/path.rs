@@ -129,7 +129,7 @@ fn hex(digit: Option<&u8>) -> Option<u8> {
 
 fn has_dot_segment(decoded: &str) -> bool {
     // A dot segment follows a separator: most paths end the search here.
-    (decoded.contains("/.") || decoded.contains("\\."))
+    decoded.as_bytes().windows(2).any(|pair| matches!(pair, [b'/' | b'\\', b'.']))
         && decoded.split(['/', '\\']).any(|segment| segment == "." || segment == "..")
 }
 

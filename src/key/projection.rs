@@ -4,6 +4,11 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
+use crate::semantics::{
+    coding::Codings,
+    fields::{HOP_BY_HOP, connection_names},
+};
+
 /// Which names of a kind (query strings, cookies) a policy includes, in CloudFront's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NameSpec {
@@ -25,6 +30,20 @@ impl NameSpec {
             Self::Only(names) => names.contains(name),
             Self::Except(names) => !names.contains(name),
             Self::All => true,
+        }
+    }
+
+    /// What either of two specifications includes.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::None, spec) | (spec, Self::None) => spec.clone(),
+            (Self::Only(a), Self::Only(b)) => Self::Only(a | b),
+            (Self::Except(a), Self::Except(b)) => Self::Except(a & b),
+            (Self::Only(only), Self::Except(except)) | (Self::Except(except), Self::Only(only)) => {
+                Self::Except(except - only)
+            }
         }
     }
 
@@ -55,10 +74,144 @@ pub struct KeySpec {
     pub headers: Vec<HeaderName>,
     /// Cookies.
     pub cookies: NameSpec,
+    /// Codings that `Accept-Encoding` is reduced to.
+    pub codings: Codings,
 }
 
-/// A request seen through a [`KeySpec`]: all that its key and its origin request may depend on,
-/// besides method and path.
+/// What an origin request carries of the viewer's: all that is in the key, and what an origin
+/// request policy adds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardSpec {
+    /// Query strings.
+    pub query: NameSpec,
+    /// Header fields.
+    pub headers: HeaderSpec,
+    /// Cookies.
+    pub cookies: NameSpec,
+    /// Codings that `Accept-Encoding` is reduced to.
+    pub codings: Codings,
+}
+
+/// Which header fields an origin request carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderSpec {
+    /// `whitelist`: only these.
+    Only(Vec<HeaderName>),
+    /// `allExcept`: all but these; `allViewer` where there are none.
+    Except(Vec<HeaderName>),
+}
+
+impl Default for HeaderSpec {
+    fn default() -> Self {
+        Self::Only(Vec::new())
+    }
+}
+
+impl HeaderSpec {
+    /// Whether a field of this name is carried, if the request has it.
+    #[must_use]
+    pub fn includes(&self, name: &HeaderName) -> bool {
+        match self {
+            Self::Only(names) => names.contains(name),
+            Self::Except(names) => !names.contains(name),
+        }
+    }
+}
+
+/// Fields that are never carried as the viewer sent them, besides those of the connection: the
+/// cache's own business, and what has a place of its own.
+const NEVER_CARRIED: [HeaderName; 11] = [
+    header::ACCEPT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::COOKIE,
+    header::EXPECT,
+    header::HOST,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+];
+
+impl ForwardSpec {
+    /// Adds to this what the key holds: an origin must see all that tells requests apart.
+    #[must_use]
+    pub fn with_key(self, key: &KeySpec) -> Self {
+        let headers = match self.headers {
+            HeaderSpec::Only(mut names) => {
+                names.extend(key.headers.iter().cloned());
+                names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+                names.dedup();
+                HeaderSpec::Only(names)
+            }
+            HeaderSpec::Except(mut names) => {
+                names.retain(|name| !key.headers.contains(name));
+                HeaderSpec::Except(names)
+            }
+        };
+        Self {
+            query: self.query.union(&key.query),
+            headers,
+            cookies: self.cookies.union(&key.cookies),
+            codings: key.codings,
+        }
+    }
+
+    /// Takes from the request what this specification names.
+    #[must_use]
+    pub fn project<'a>(&self, request: &'a Parts, host: &str) -> Projection<'a> {
+        let mut headers = Vec::new();
+        if self.headers.includes(&header::HOST) {
+            headers.extend(HeaderValue::from_str(host).ok().map(|host| (header::HOST, host)));
+        }
+        let connection = connection_names(&request.headers);
+        for (name, value) in &request.headers {
+            let special = [&NEVER_CARRIED[..], &HOP_BY_HOP, &connection];
+            let special = special.iter().any(|names| names.contains(name));
+            if !special && self.headers.includes(name) {
+                headers.push((name.clone(), value.clone()));
+            }
+        }
+        headers.extend(accept_encoding(self.codings, request));
+        if self.codings == Codings::NONE && self.headers.includes(&header::ACCEPT_ENCODING) {
+            let values = request.headers.get_all(header::ACCEPT_ENCODING).iter();
+            headers.extend(values.map(|value| (header::ACCEPT_ENCODING, value.clone())));
+        }
+        Projection {
+            query: select_query(&self.query, request),
+            headers,
+            cookies: select_cookies(&self.cookies, request),
+        }
+    }
+}
+
+fn accept_encoding(codings: Codings, request: &Parts) -> Option<(HeaderName, HeaderValue)> {
+    if codings == Codings::NONE {
+        return None;
+    }
+    codings.accepted(&request.headers).map(|value| (header::ACCEPT_ENCODING, value))
+}
+
+fn select_query<'a>(spec: &NameSpec, request: &'a Parts) -> Option<Cow<'a, str>> {
+    request.uri.query().and_then(|query| spec.select(query, '&', "&"))
+}
+
+fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<String> {
+    if *spec == NameSpec::None {
+        return None;
+    }
+    let lines = request.headers.get_all(header::COOKIE);
+    let kept: Vec<Cow<'_, str>> = lines
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .filter_map(|line| spec.select(line, ';', "; "))
+        .collect();
+    (!kept.is_empty()).then(|| kept.join("; "))
+}
+
+/// A request seen through a specification: all that its key, or its origin request, may depend
+/// on, besides method and path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Projection<'a> {
     /// The query string, without `?`.
@@ -74,9 +227,11 @@ impl KeySpec {
     /// asked for, wherever the protocol version carries it.
     #[must_use]
     pub fn project<'a>(&self, request: &'a Parts, host: &str) -> Projection<'a> {
-        let query = request.uri.query().and_then(|query| self.query.select(query, '&', "&"));
         let mut headers = Vec::new();
-        for name in &self.headers {
+        // What origins do not see is not in the key either. Most keys have no fields.
+        let read = !self.headers.is_empty();
+        let connection = if read { connection_names(&request.headers) } else { Vec::new() };
+        for name in self.headers.iter().filter(|name| !connection.contains(name)) {
             if *name == header::HOST {
                 headers.extend(HeaderValue::from_str(host).ok().map(|host| (name.clone(), host)));
             } else {
@@ -84,20 +239,12 @@ impl KeySpec {
                 headers.extend(values.iter().map(|value| (name.clone(), value.clone())));
             }
         }
-        Projection { query, headers, cookies: self.cookies(request) }
-    }
-
-    fn cookies(&self, request: &Parts) -> Option<String> {
-        if self.cookies == NameSpec::None {
-            return None;
+        headers.extend(accept_encoding(self.codings, request));
+        Projection {
+            query: select_query(&self.query, request),
+            headers,
+            cookies: select_cookies(&self.cookies, request),
         }
-        let lines = request.headers.get_all(header::COOKIE);
-        let kept: Vec<Cow<'_, str>> = lines
-            .iter()
-            .filter_map(|line| line.to_str().ok())
-            .filter_map(|line| self.cookies.select(line, ';', "; "))
-            .collect();
-        (!kept.is_empty()).then(|| kept.join("; "))
     }
 }
 

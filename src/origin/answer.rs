@@ -49,13 +49,12 @@ pub(super) struct Times {
 impl Answer {
     pub(super) fn new(parts: &Parts, fields: HeaderMap, body: Body, times: Times) -> Self {
         let length = parts.headers.get(header::CONTENT_LENGTH);
+        let range = parts.headers.get(header::CONTENT_RANGE);
+        let range = range.filter(|_| !fields.contains_key(header::CONTENT_RANGE));
         Self {
             status: parts.status,
             fields,
-            content_range: parts
-                .headers
-                .get(header::CONTENT_RANGE)
-                .map(|value| Bytes::copy_from_slice(value.as_bytes())),
+            content_range: range.map(|value| Bytes::copy_from_slice(value.as_bytes())),
             announced_length: length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
             body,
             requested_at: times.requested_at,
@@ -65,11 +64,15 @@ impl Answer {
 }
 
 /// The fields of a plain origin: all but hop-by-hop ones and those of this message alone.
-pub(super) fn plain_fields(mut fields: HeaderMap) -> HeaderMap {
+pub(super) fn plain_fields(parts: &Parts) -> HeaderMap {
+    let mut fields = parts.headers.clone();
     remove_hop_by_hop(&mut fields);
-    for name in [header::CONTENT_LENGTH, header::CONTENT_RANGE, header::VIA, header::ACCEPT_RANGES]
-    {
+    for name in [header::CONTENT_LENGTH, header::VIA, header::ACCEPT_RANGES] {
         fields.remove(name);
+    }
+    // RFC 9110 §14.4: with any other status it means nothing, and is a field like others.
+    if matches!(parts.status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
+        fields.remove(header::CONTENT_RANGE);
     }
     fields
 }

@@ -22,7 +22,7 @@ use connect::Connector;
 pub use connect::TrustError;
 pub use credentials::{Credentials, Installed};
 pub use error::{Error, ErrorClass, S3Class};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use pool::{Pool, Want};
 use progress::Progress;
 pub use sign::{SignError, sign_for_s3};
@@ -37,6 +37,10 @@ use crate::{
 /// The `User-Agent` of origin requests.
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("forebay/", env!("CARGO_PKG_VERSION")));
+
+/// What a bucket may be told of the viewer's request.
+pub const FOR_BUCKETS: [HeaderName; 3] =
+    [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_REQUEST_METHOD];
 
 /// What an origin is and how it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,7 +224,7 @@ impl Origin {
         times: Times,
     ) -> Result<Answer, Error> {
         if !self.is_s3() {
-            let fields = plain_fields(parts.headers.clone());
+            let fields = plain_fields(&parts);
             return Ok(Answer::new(&parts, fields, body, times));
         }
         let fields = s3_fields(&parts.headers);
@@ -260,9 +264,12 @@ impl Origin {
         let mut fields = request.fields.clone();
         let host = HeaderValue::from_str(&self.options.address.authority);
         fields.insert(header::HOST, host.map_err(http::Error::from)?);
-        fields.insert(header::USER_AGENT, USER_AGENT);
         match &self.options.protocol {
-            Protocol::Plain => add_projection(&mut fields, request.projection),
+            Protocol::Plain => {
+                add_projection(&mut fields, request, |_| true);
+                // RFC 9110 §7.6.3: a gateway must say in each request that it passed it on.
+                fields.append(header::VIA, HeaderValue::from_static("1.1 forebay"));
+            }
             Protocol::S3 { region, expected_bucket_owner, request_payer } => {
                 if let Some(owner) = expected_bucket_owner {
                     let owner = HeaderValue::from_str(owner).map_err(http::Error::from)?;
@@ -277,8 +284,11 @@ impl Origin {
                 let now = self.clock.now().into();
                 let method = request.method.as_str();
                 sign_for_s3(&keys.identity, region, now, method, &url, &mut fields)?;
+                // Not signed: S3 answers CORS by them.
+                add_projection(&mut fields, request, |name| FOR_BUCKETS.contains(name));
             }
         }
+        fields.entry(header::USER_AGENT).or_insert(USER_AGENT);
         let mut message = Request::new(body.unwrap_or_else(Body::empty));
         *message.method_mut() = request.method.clone();
         *message.uri_mut() = target.parse().map_err(http::Error::from)?;
@@ -318,16 +328,21 @@ fn one_byte() -> HeaderMap {
     HeaderMap::from_iter([(header::RANGE, range)])
 }
 
-/// What a plain origin may see of the viewer's request: what the cache key holds as well.
-fn add_projection(fields: &mut HeaderMap, projection: &Projection<'_>) {
-    for (name, value) in &projection.headers {
+/// Adds what the policies let an origin see of the viewer's request, as far as `may_see` allows.
+fn add_projection(
+    fields: &mut HeaderMap,
+    request: &OriginRequest<'_>,
+    may_see: impl Fn(&HeaderName) -> bool,
+) {
+    let projection = request.projection;
+    for (name, value) in projection.headers.iter().filter(|(name, _)| may_see(name)) {
         if *name == header::HOST {
             fields.insert(name, value.clone());
-        } else {
+        } else if !request.fields.contains_key(name) {
             fields.append(name, value.clone());
         }
     }
-    if let Some(cookies) = &projection.cookies
+    if let Some(cookies) = projection.cookies.as_ref().filter(|_| may_see(&header::COOKIE))
         && let Ok(value) = HeaderValue::from_str(cookies)
     {
         fields.insert(header::COOKIE, value);

@@ -2,13 +2,19 @@
 //!
 //! Nothing here does I/O or reads a clock; `now` is an argument.
 
+mod lifetime;
 mod reuse;
+mod stale;
 mod storable;
-mod ttl;
+mod terms;
+mod wish;
 
+pub use lifetime::Ttl;
 pub use reuse::{Reuse, reuse};
-pub use storable::{NotStored, Received, storable};
-pub use ttl::{HonorPrivate, Ttl};
+pub use stale::Stale;
+pub use storable::{Asked, NotStored, Received, Storable, storable};
+pub use terms::{ErrorTtl, HonorPrivate, Terms};
+pub use wish::Wish;
 
 use crate::clock::Timestamp;
 use std::time::Duration;
@@ -22,6 +28,8 @@ pub struct Freshness {
     pub initial_age: Duration,
     /// The first moment at which it is stale.
     pub fresh_until: Timestamp,
+    /// How it may be served then.
+    pub stale: Stale,
 }
 
 impl Freshness {

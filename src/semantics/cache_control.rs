@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, header};
+
 /// The largest delta-seconds value kept: 2^31, as RFC 9111 §1.2.2 asks for an overflow.
 const MAX_DELTA: u64 = 1 << 31;
 
@@ -18,7 +20,9 @@ pub enum Delta {
 }
 
 impl Delta {
-    fn parse(argument: Option<&[u8]>) -> Self {
+    /// Reads an argument (RFC 9111 §1.2.2): digits, perhaps quoted.
+    #[must_use]
+    pub fn parse(argument: Option<&[u8]>) -> Self {
         let digits = argument.map(unquote).unwrap_or_default();
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return Self::Invalid;
@@ -41,7 +45,7 @@ impl Delta {
 }
 
 /// The response directives that a shared cache acts upon.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each directive of the RFC")]
 pub struct CacheControl {
     /// `max-age` (§5.2.2.1).
@@ -50,15 +54,35 @@ pub struct CacheControl {
     pub s_maxage: Delta,
     /// `no-store` (§5.2.2.5).
     pub no_store: bool,
-    /// `no-cache` (§5.2.2.4); a list of field names is treated as the unqualified form.
+    /// `no-cache` without field names (§5.2.2.4).
     pub no_cache: bool,
-    /// `private` (§5.2.2.7); a list of field names is treated as the unqualified form.
+    /// `private` without field names (§5.2.2.7).
     pub private: bool,
+    /// The fields that `no-cache` and `private` name: only these are not for other viewers.
+    pub withheld: Vec<HeaderName>,
     /// `public` (§5.2.2.9).
     pub public: bool,
     /// `must-revalidate` (§5.2.2.2).
     pub must_revalidate: bool,
+    /// `proxy-revalidate` (§5.2.2.8).
+    pub proxy_revalidate: bool,
+    /// `must-understand` (§5.2.2.3).
+    pub must_understand: bool,
+    /// `stale-while-revalidate` (RFC 5861 §3).
+    pub stale_while_revalidate: Delta,
+    /// `stale-if-error` (RFC 5861 §4).
+    pub stale_if_error: Delta,
 }
+
+/// Fields that a response is told apart, validated and read by.
+const NOT_WITHHELD: [HeaderName; 6] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_TYPE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::VARY,
+];
 
 impl CacheControl {
     /// Reads all field lines; of a directive that stands several times the first counts (§4.2.1).
@@ -66,7 +90,7 @@ impl CacheControl {
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut parsed = Self::default();
         for line in lines {
-            for (name, argument) in Directives(line) {
+            for (name, argument) in Directives::of(line) {
                 parsed.set(name, argument);
             }
         }
@@ -74,27 +98,91 @@ impl CacheControl {
     }
 
     fn set(&mut self, name: &[u8], argument: Option<&[u8]>) {
-        let is = |directive: &str| name.eq_ignore_ascii_case(directive.as_bytes());
-        if is("max-age") && self.max_age == Delta::Absent {
-            self.max_age = Delta::parse(argument);
-        } else if is("s-maxage") && self.s_maxage == Delta::Absent {
-            self.s_maxage = Delta::parse(argument);
-        } else if is("no-store") {
-            self.no_store = true;
-        } else if is("no-cache") {
-            self.no_cache = true;
-        } else if is("private") {
-            self.private = true;
-        } else if is("public") {
-            self.public = true;
-        } else if is("must-revalidate") {
-            self.must_revalidate = true;
+        let name = name.to_ascii_lowercase();
+        if let Some(delta) = self.delta(&name) {
+            if *delta == Delta::Absent {
+                *delta = Delta::parse(argument);
+            }
+        } else if let Some(flag) = self.flag(&name) {
+            match argument.map(unquote).filter(|_| matches!(&*name, b"no-cache" | b"private")) {
+                Some(names) => self.withhold(names),
+                None => *flag = true,
+            }
         }
+    }
+
+    fn delta(&mut self, name: &[u8]) -> Option<&mut Delta> {
+        Some(match name {
+            b"max-age" => &mut self.max_age,
+            b"s-maxage" => &mut self.s_maxage,
+            b"stale-while-revalidate" => &mut self.stale_while_revalidate,
+            b"stale-if-error" => &mut self.stale_if_error,
+            _ => return None,
+        })
+    }
+
+    fn flag(&mut self, name: &[u8]) -> Option<&mut bool> {
+        Some(match name {
+            b"no-store" => &mut self.no_store,
+            b"no-cache" => &mut self.no_cache,
+            b"private" => &mut self.private,
+            b"public" => &mut self.public,
+            b"must-revalidate" => &mut self.must_revalidate,
+            b"proxy-revalidate" => &mut self.proxy_revalidate,
+            b"must-understand" => &mut self.must_understand,
+            _ => return None,
+        })
+    }
+
+    /// A list that is none of field names withholds everything, and so does one that names what a
+    /// stored response cannot do without: the careful reading.
+    fn withhold(&mut self, names: &[u8]) {
+        let names: Vec<_> = names.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+        let parsed: Result<Vec<_>, _> =
+            names.iter().map(|name| HeaderName::from_bytes(name)).collect();
+        match parsed {
+            Ok(parsed) if !parsed.iter().any(|name| NOT_WITHHELD.contains(name)) => {
+                self.withheld.extend(parsed);
+            }
+            _ => self.private = true,
+        }
+    }
+
+    /// RFC 9213 §2.2: reads a targeted field. `None` where it is not a dictionary of RFC 9651, or
+    /// empty: then it is ignored, and the next one counts.
+    #[must_use]
+    pub fn parse_targeted<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        let text = lines.into_iter().collect::<Vec<_>>().join(&b", "[..]);
+        let dictionary = sfv::Parser::new(&text).parse::<sfv::Dictionary>().ok()?;
+        let mut parsed = Self::default();
+        for (name, member) in &dictionary {
+            let sfv::ListEntry::Item(item) = member else { continue };
+            let (name, value) = (name.as_str().as_bytes(), &item.bare_item);
+            if let Some(delta) = parsed.delta(name) {
+                // RFC 9213 §2.2: a value of another type than the directive's is ignored.
+                let seconds = value.as_integer().and_then(|n| u64::try_from(i64::from(n)).ok());
+                if let Some(seconds) = seconds {
+                    *delta = Delta::For(Duration::from_secs(seconds.min(MAX_DELTA)));
+                }
+            } else if let Some(flag) = parsed.flag(name) {
+                *flag |= value.as_boolean() == Some(true) || value.as_string().is_some();
+            }
+        }
+        (!dictionary.is_empty()).then_some(parsed)
     }
 }
 
 /// Splits a field line into directives; commas inside quoted strings do not split.
-struct Directives<'a>(&'a [u8]);
+#[derive(Clone, Debug)]
+pub struct Directives<'a>(&'a [u8]);
+
+impl<'a> Directives<'a> {
+    /// The directives of one line: names as they are written, and arguments.
+    #[must_use]
+    pub const fn of(line: &'a [u8]) -> Self {
+        Self(line)
+    }
+}
 
 impl<'a> Iterator for Directives<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
@@ -171,7 +259,38 @@ mod tests {
     fn flags_are_found_on_any_line_in_any_case() {
         let parsed =
             CacheControl::parse([&b"Public, no-STORE"[..], b" private=\"set-cookie, x\" "]);
-        assert!(parsed.public && parsed.no_store && parsed.private && !parsed.no_cache);
+        assert!(parsed.public && parsed.no_store && !parsed.private && !parsed.no_cache);
+        assert_eq!(parsed.withheld, ["set-cookie", "x"]);
+        assert!(parse("private=\"a b\"").private);
+        assert!(parse("no-cache=\"x, Vary\"").private);
+        assert!(parse("private").private);
+    }
+
+    #[test]
+    fn a_targeted_field_is_a_dictionary_or_nothing() {
+        let parse = |line: &str| CacheControl::parse_targeted([line.as_bytes()]);
+        let lifetime = |line: &str| parse(line).map(|parsed| parsed.max_age);
+        for (line, expected) in [
+            ("max-age=60", Some(seconds(60))),
+            ("max-age=60, no-store", Some(seconds(60))),
+            ("max-age=60;x=1", Some(seconds(60))),
+            // a value of the wrong type: the directive is ignored, the field is not
+            ("max-age=\"60\"", Some(Delta::Absent)),
+            ("max-age=-1", Some(Delta::Absent)),
+            ("max-age=1.5", Some(Delta::Absent)),
+            ("max-age", Some(Delta::Absent)),
+            // the last of several counts (RFC 9651 §4.2.2)
+            ("max-age=1, max-age=2", Some(seconds(2))),
+            ("", None),
+            ("max-age=60,", None),
+            ("max-age = 60", None),
+            ("Max-Age=60", None),
+            ("max-age=60 no-store", None),
+        ] {
+            assert_eq!(lifetime(line), expected, "{line}");
+        }
+        assert!(parse("no-store, private").is_some_and(|p| p.no_store && p.private));
+        assert!(parse("no-store=?0").is_some_and(|p| !p.no_store));
     }
 
     proptest! {

@@ -1,8 +1,6 @@
 //! The `Cache-Status` field (RFC 9211): what the cache did with a request, and why.
 
-use std::fmt::Write;
-
-use http::HeaderValue;
+use std::fmt::{self, Write};
 
 /// Why a request had to go to the origin (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +11,8 @@ pub enum ForwardReason {
     Method,
     /// Nothing was stored under this key.
     UriMiss,
+    /// Responses were stored, but none of the variant that the request selects.
+    VaryMiss,
     /// A response was stored, but is stale.
     Stale,
     /// A response was stored, but not all the bytes asked for.
@@ -27,6 +27,7 @@ impl ForwardReason {
             Self::Bypass => "bypass",
             Self::Method => "method",
             Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
             Self::Partial => "partial",
         }
@@ -75,45 +76,38 @@ impl Report {
         }
     }
 
-    /// The member for the cache called `name`; `None` when there is nothing to say about a cache.
-    #[must_use]
-    pub fn field_value(&self, name: &str) -> Option<HeaderValue> {
-        let mut text = String::with_capacity(64);
-        text.push_str(name);
+    /// Writes the member for the cache called `name`.
+    ///
+    /// # Errors
+    /// Those of `text`.
+    pub fn write(&self, name: &str, text: &mut impl Write) -> fmt::Result {
+        text.write_str(name)?;
         match self.status {
-            CacheStatus::Hit => text.push_str("; hit"),
+            CacheStatus::Hit => text.write_str("; hit")?,
             CacheStatus::Forward(reason) => {
-                text.push_str("; fwd=");
-                text.push_str(reason.token());
+                text.write_str("; fwd=")?;
+                text.write_str(reason.token())?;
             }
-            CacheStatus::Local => {
-                text.push_str("; detail=");
-                text.push_str(self.detail?);
-                return HeaderValue::try_from(text).ok();
-            }
+            CacheStatus::Local => {}
         }
-        self.write_parameters(&mut text);
-        HeaderValue::try_from(text).ok()
-    }
-
-    fn write_parameters(&self, text: &mut String) {
         if let Some(status) = self.forward_status {
-            let _ = write!(text, "; fwd-status={status}");
+            write!(text, "; fwd-status={status}")?;
         }
         if let Some(ttl) = self.ttl {
-            text.push_str("; ttl=");
-            text.push_str(itoa::Buffer::new().format(ttl));
+            text.write_str("; ttl=")?;
+            text.write_str(itoa::Buffer::new().format(ttl))?;
         }
         if self.stored {
-            text.push_str("; stored");
+            text.write_str("; stored")?;
         }
         if self.collapsed {
-            text.push_str("; collapsed");
+            text.write_str("; collapsed")?;
         }
         if let Some(detail) = self.detail {
-            text.push_str("; detail=");
-            text.push_str(detail);
+            text.write_str("; detail=")?;
+            text.write_str(detail)?;
         }
+        Ok(())
     }
 }
 
@@ -123,9 +117,12 @@ mod tests {
 
     #[test]
     fn members_are_written_in_the_order_of_the_rfc() {
-        let mut report = Report::new(CacheStatus::Hit);
-        report.ttl = Some(376);
-        assert_eq!(report.field_value("Forebay").expect("value"), "Forebay; hit; ttl=376");
+        let member = |report: Report| {
+            let mut text = String::new();
+            report.write("Forebay", &mut text).map(|()| text)
+        };
+        let report = Report { ttl: Some(376), ..Report::new(CacheStatus::Hit) };
+        assert_eq!(member(report).as_deref(), Ok("Forebay; hit; ttl=376"));
         let report = Report {
             forward_status: Some(304),
             stored: true,
@@ -135,9 +132,9 @@ mod tests {
             ..Report::new(CacheStatus::Forward(ForwardReason::Stale))
         };
         assert_eq!(
-            report.field_value("edge-1").expect("value"),
-            "edge-1; fwd=stale; fwd-status=304; ttl=-5; stored; collapsed; detail=slow"
+            member(report).as_deref(),
+            Ok("Forebay; fwd=stale; fwd-status=304; ttl=-5; stored; collapsed; detail=slow")
         );
-        assert_eq!(Report::new(CacheStatus::Local).field_value("x"), None);
+        assert_eq!(member(Report::new(CacheStatus::Local)).as_deref(), Ok("Forebay"));
     }
 }

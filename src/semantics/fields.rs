@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 
 /// Fields that belong to one connection and are neither stored nor forwarded
 /// (RFC 9110 §7.6.1, RFC 9111 §3.1).
-const HOP_BY_HOP: [HeaderName; 10] = [
+pub const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -19,23 +19,41 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 
 /// Removes the hop-by-hop fields, those named by `Connection` among them.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    let named: Vec<HeaderName> = fields
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in connection_names(fields).iter().chain(&HOP_BY_HOP) {
         fields.remove(name);
     }
+}
+
+/// The fields that `Connection` names (RFC 9110 §7.6.1).
+#[must_use]
+pub fn connection_names(fields: &HeaderMap) -> Vec<HeaderName> {
+    names(fields, &header::CONNECTION).filter_map(Result::ok).collect()
+}
+
+/// The members of a field that lists field names; what is none is given back as it is.
+pub fn names<'a>(
+    fields: &'a HeaderMap,
+    list: &HeaderName,
+) -> impl Iterator<Item = Result<HeaderName, &'a [u8]>> {
+    let lines = fields.get_all(list).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+        .map(|member| HeaderName::from_bytes(member).ok().filter(|name| name != "*").ok_or(member))
 }
 
 /// The representation's fields that an S3 origin may set towards the viewer.
 ///
 /// Everything else it sends (`x-amz-*`, `Server`, request ids) stays inside. `Content-Length`
 /// and `Content-Range` are not among them: they belong to one answer, not to what is stored.
-pub const S3_RESPONSE_FIELDS: [HeaderName; 10] = [
+pub const S3_RESPONSE_FIELDS: [HeaderName; 16] = [
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::ACCESS_CONTROL_MAX_AGE,
     header::CACHE_CONTROL,
     header::CONTENT_DISPOSITION,
     header::CONTENT_ENCODING,

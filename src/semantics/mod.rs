@@ -2,6 +2,7 @@
 
 pub mod cache_control;
 pub mod cache_status;
+pub mod coding;
 pub mod conditional;
 pub mod date;
 pub mod entity_tag;

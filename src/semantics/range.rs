@@ -13,13 +13,19 @@ pub enum ByteRange {
     Last(u64),
 }
 
+/// Ranges of one request. More of them are ignored: they are a way to make a server work
+/// (RFC 9110 §17.15).
+const MAX_RANGES: usize = 10;
+
 /// What a `Range` field asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// No range, one in another unit, a malformed one, or several: answer with the whole.
+    /// No range, one in another unit, a malformed one, or too many: answer with the whole.
     Whole,
     /// A single byte range.
     Single(ByteRange),
+    /// Two to ten byte ranges.
+    Several(Vec<ByteRange>),
 }
 
 /// A single range applied to a representation of known length.
@@ -37,26 +43,35 @@ impl RangeRequest {
     /// RFC 9110 §14.2: a field that is not understood is ignored.
     #[must_use]
     pub fn parse(value: Option<&[u8]>) -> Self {
-        value.and_then(Self::single).map_or(Self::Whole, Self::Single)
+        let ranges = value.and_then(Self::ranges).unwrap_or_default();
+        match ranges.as_slice() {
+            [] => Self::Whole,
+            [single] => Self::Single(*single),
+            _ => Self::Several(ranges),
+        }
     }
 
-    fn single(value: &[u8]) -> Option<ByteRange> {
+    fn ranges(value: &[u8]) -> Option<Vec<ByteRange>> {
         let text = std::str::from_utf8(value).ok()?.trim();
         let (unit, set) = text.split_once('=')?;
-        if !unit.trim().eq_ignore_ascii_case("bytes") {
+        if !unit.trim().eq_ignore_ascii_case("bytes") || set.split(',').count() > MAX_RANGES {
             return None;
         }
-        let (first, last) = set.trim().split_once('-')?;
-        match (number(first), number(last)) {
-            (Some(first), Some(last)) if first <= last => Some(ByteRange::FromTo(first, last)),
-            (Some(first), None) if last.is_empty() => Some(ByteRange::From(first)),
-            (None, Some(length)) if first.is_empty() => Some(ByteRange::Last(length)),
-            _ => None,
-        }
+        set.split(',').map(ByteRange::parse).collect()
     }
 }
 
 impl ByteRange {
+    fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.trim().split_once('-')?;
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => Some(Self::FromTo(first, last)),
+            (Some(first), None) if last.is_empty() => Some(Self::From(first)),
+            (None, Some(length)) if first.is_empty() => Some(Self::Last(length)),
+            _ => None,
+        }
+    }
+
     /// Applies the range to a representation of `length` bytes (RFC 9110 §14.1.2).
     #[must_use]
     pub fn select(self, length: u64) -> Selected {
@@ -67,6 +82,21 @@ impl ByteRange {
         };
         if bytes.is_empty() { Selected::Unsatisfiable } else { Selected::Bytes(bytes) }
     }
+}
+
+/// Applies several ranges. `None` where the whole is the better answer: they do not ascend, they
+/// overlap, or one lies outside (Amazon CloudFront Developer Guide, "Range GETs").
+#[must_use]
+pub fn select_all(ranges: &[ByteRange], length: u64) -> Option<Vec<Range<u64>>> {
+    let mut selected: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let Selected::Bytes(bytes) = range.select(length) else { return None };
+        if selected.last().is_some_and(|before| bytes.start < before.end) {
+            return None;
+        }
+        selected.push(bytes);
+    }
+    Some(selected)
 }
 
 /// Digits only; what does not fit counts as the largest number there is.
@@ -110,7 +140,7 @@ mod tests {
 
     fn select(value: &str, length: u64) -> Option<Selected> {
         match RangeRequest::parse(Some(value.as_bytes())) {
-            RangeRequest::Whole => None,
+            RangeRequest::Whole | RangeRequest::Several(_) => None,
             RangeRequest::Single(range) => Some(range.select(length)),
         }
     }
@@ -138,6 +168,28 @@ mod tests {
             ("bytes 0-1", None),
         ] {
             assert_eq!(select(value, 10), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn several_ranges_ascend_or_count_for_nothing() {
+        let select = |value: &str| match RangeRequest::parse(Some(value.as_bytes())) {
+            RangeRequest::Several(ranges) => select_all(&ranges, 10),
+            RangeRequest::Whole | RangeRequest::Single(_) => None,
+        };
+        for (value, expected) in [
+            ("bytes=0-1,3-4", Some(vec![0..2, 3..5])),
+            ("bytes=0-1, 2-", Some(vec![0..2, 2..10])),
+            ("bytes=0-0,-1", Some(vec![0..1, 9..10])),
+            ("bytes=0-0,5-99", Some(vec![0..1, 5..10])),
+            ("bytes=3-4,0-1", None),
+            ("bytes=0-3,3-4", None),
+            ("bytes=0-1,10-11", None),
+            ("bytes=0-1,x", None),
+            ("bytes=0-1,,2-3", None),
+            ("bytes=0-0,1-1,2-2,3-3,4-4,5-5,6-6,7-7,8-8,9-9,9-9", None),
+        ] {
+            assert_eq!(select(value), expected, "{value}");
         }
     }
 

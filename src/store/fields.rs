@@ -41,7 +41,8 @@ impl FieldBlock {
     #[must_use]
     pub fn pack(fields: &HeaderMap) -> Self {
         let mut block = BytesMut::with_capacity(256);
-        for (name, value) in fields {
+        // `Age` is of a message, and reckoned anew for each answer.
+        for (name, value) in fields.iter().filter(|(name, _)| *name != header::AGE) {
             let Ok(length) = u16::try_from(value.len()) else { continue };
             match KNOWN.iter().position(|known| known == name).map(u8::try_from) {
                 Some(Ok(place)) => block.put_u8(place),
@@ -71,13 +72,18 @@ impl FieldBlock {
         self.iter().find(|(stored, _)| stored == name).map(|(_, value)| value)
     }
 
-    /// The fields as a map, with room for the ones an answer adds.
-    #[must_use]
-    pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(16);
+    /// Appends the fields to a map.
+    pub fn append_to(&self, map: &mut HeaderMap) {
         for (name, value) in self {
             map.append(name, value);
         }
+    }
+
+    /// The fields as a map.
+    #[must_use]
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        self.append_to(&mut map);
         map
     }
 

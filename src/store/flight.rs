@@ -5,14 +5,18 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use tokio::sync::watch;
 
-use super::{Store, memory::Stored, purge::LogPosition, response::StoredResponse};
-use crate::{clock::Timestamp, key::CacheKey};
+use super::{Store, memory::Stored, purge::LogPosition, response::StoredResponse, variants::Place};
+use crate::{
+    clock::Timestamp,
+    key::CacheKey,
+    policy::{Reuse, reuse},
+};
 
 /// How a forward ended, for those who waited for it.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// This response answers the requests that waited.
-    Stored(Arc<StoredResponse>),
+    /// This response answers the requests that waited and have this key.
+    Stored(Arc<StoredResponse>, CacheKey),
     /// The origin could not be asked or answered badly; the others would fare no better.
     Failed(Failure),
     /// Nothing that could be shared: each waiter forwards for itself.
@@ -89,15 +93,29 @@ impl Obligation {
         &self.key
     }
 
-    /// Stores `response` and answers the waiters with it. Where it is not fresh even now, they
-    /// are released instead: each must ask for itself (RFC 9111 §4).
-    pub fn fulfil(self, response: Arc<StoredResponse>, now: Timestamp) {
+    /// Stores `response` in its place and answers the waiters with it. Where it may not be used
+    /// again even now, they are released instead: each must ask for itself (RFC 9111 §4).
+    pub fn fulfil(self, place: &Place, response: Arc<StoredResponse>, now: Timestamp) {
+        let shareable = !matches!(reuse(Some(&response.freshness), now), Reuse::Validate);
+        self.put(place, &response);
+        self.land(if shareable {
+            Outcome::Stored(response, place.key.clone())
+        } else {
+            Outcome::Released
+        });
+    }
+
+    /// The origin failed: `response`, stale as it is, stays in use and answers the waiters too.
+    pub fn keep(self, place: &Place, response: Arc<StoredResponse>) {
+        self.put(place, &response);
+        self.land(Outcome::Stored(response, place.key.clone()));
+    }
+
+    fn put(&self, place: &Place, response: &Arc<StoredResponse>) {
         // A forward that a purge has overtaken was replaced in the table: it stores nothing.
         if self.is_current() {
-            self.store.memory.insert(&self.key, Stored::Response(Arc::clone(&response)));
+            self.store.put(place, Arc::clone(response));
         }
-        let shareable = response.freshness.is_fresh(now);
-        self.land(if shareable { Outcome::Stored(response) } else { Outcome::Released });
     }
 
     /// Answers the waiters with a failure; nothing is stored, what was stored stays.

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::{
     purge::LogPosition,
     response::{ContentId, StoredResponse},
+    variants::{MAX_VARIANTS, Variants},
 };
 use crate::{clock::Timestamp, key::CacheKey};
 
@@ -42,6 +43,7 @@ pub(super) enum Stored {
         born: LogPosition,
     },
     Slice(Bytes),
+    Varies(Arc<Variants>),
 }
 
 impl Stored {
@@ -50,6 +52,8 @@ impl Stored {
             + match self {
                 Self::Response(response) => response.size() + RESPONSE_OVERHEAD,
                 Self::Pass { .. } => SLICE_OVERHEAD,
+                // The keys of its variants: its own, and a digest.
+                Self::Varies(_) => RESPONSE_OVERHEAD + MAX_VARIANTS * (key.len() + 64),
                 Self::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
             };
         u32::try_from(size).unwrap_or(u32::MAX)
@@ -69,7 +73,7 @@ pub struct MemoryUse {
 
 /// Responses and slices in one LRU order under one bound.
 pub(super) struct Memory {
-    cache: Cache<Box<[u8]>, Stored>,
+    cache: Cache<Box<[u8]>, Stored, ahash::RandomState>,
     ledger: Arc<Ledger>,
     evictions: Arc<AtomicU64>,
 }
@@ -87,7 +91,7 @@ impl Memory {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             })
-            .build();
+            .build_with_hasher(ahash::RandomState::new());
         Self { cache, ledger: Arc::new(Ledger::new(bound)), evictions }
     }
 
@@ -107,7 +111,7 @@ impl Memory {
     pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
         match self.cache.get(slice_key(content, index).as_slice())? {
             Stored::Slice(bytes) => Some(bytes),
-            Stored::Response(_) | Stored::Pass { .. } => None,
+            Stored::Response(_) | Stored::Pass { .. } | Stored::Varies(_) => None,
         }
     }
 

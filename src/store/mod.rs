@@ -11,6 +11,7 @@ mod purge;
 mod reader;
 mod response;
 mod run;
+mod variants;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -31,6 +32,7 @@ pub use reader::{Presence, Reader};
 pub use response::{Content, StoredResponse};
 use run::{Filling, Run};
 pub use run::{Source, SourceError};
+pub use variants::{Place, Variants};
 
 use crate::{body::Body, clock::Timestamp, key::CacheKey};
 
@@ -56,6 +58,8 @@ impl Default for Options {
 pub enum Found {
     /// A response, fresh or stale.
     Response(Arc<StoredResponse>),
+    /// The note that responses vary: the key of a variant must be asked for.
+    Varies(Arc<Variants>),
     /// The note that the last answer could not be stored.
     Pass,
     /// Nothing.
@@ -112,6 +116,7 @@ impl Store {
             Some(Stored::Response(response)) if self.is_selectable(key, &response) => {
                 Found::Response(response)
             }
+            Some(Stored::Varies(variants)) => Found::Varies(variants),
             Some(Stored::Pass { until, born }) if now < until && self.survives(key, born) => {
                 Found::Pass
             }
@@ -132,6 +137,8 @@ impl Store {
         seen: Option<&Arc<StoredResponse>>,
         now: Timestamp,
     ) -> Claim {
+        // Taken first: what is purged from here on is newer than this forward.
+        let born = self.purges.position();
         let mut flights = self.flights.lock();
         match (self.lookup(key, now), seen) {
             (Found::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
@@ -139,7 +146,7 @@ impl Store {
             // Purged or evicted since the lookup, too: what was seen must not be renewed.
             (found, _) => return Claim::Found(found),
         }
-        let flight = Arc::new(Flight::new(self.purges.position()));
+        let flight = Arc::new(Flight::new(born));
         match flights.entry(key.clone()) {
             Entry::Occupied(under_way) if self.survives(key, under_way.get().born) => {
                 return Claim::Wait(under_way.get().waiter());
@@ -155,6 +162,28 @@ impl Store {
         drop(flights);
         let waiter = flight.waiter();
         Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), flight), waiter)
+    }
+
+    /// Stores a response in its place.
+    fn put(&self, place: &Place, response: Arc<StoredResponse>) {
+        self.memory.insert(&place.key, Stored::Response(response));
+        let Some(variation) = &place.variation else { return };
+        let known = match self.memory.get(&place.resource) {
+            Some(Stored::Varies(variants)) => Some(variants),
+            _ => None,
+        };
+        match known.filter(|variants| variants.variation == *variation) {
+            Some(variants) => {
+                // A bounded number of variants is kept of each resource, the newest ones.
+                if let Some(oldest) = variants.add(&place.key) {
+                    self.memory.remove(&oldest);
+                }
+            }
+            None => {
+                let variants = Arc::new(Variants::new(variation.clone(), place.key.clone()));
+                self.memory.insert(&place.resource, Stored::Varies(variants));
+            }
+        }
     }
 
     /// Registers the origin response that brings `slices` of `content` and returns the work of

@@ -10,10 +10,7 @@ use super::{
     response::StoredResponse,
     run::{At, Attachment, End, Filling, Run, Source, SourceError},
 };
-use crate::{
-    body::{Body, BodyError},
-    key::CacheKey,
-};
+use crate::{body::Body, key::CacheKey};
 
 /// Where the bytes of a reader are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,12 +48,12 @@ impl Reader {
         Self { store, key, response, source, left: bytes, attachment: None }
     }
 
-    /// Where the bytes are at this moment: the worst slice decides.
+    /// Where bytes of the content are at this moment: the worst slice decides.
     #[must_use]
-    pub fn presence(&self) -> Presence {
+    pub fn presence(&self, bytes: &Range<u64>) -> Presence {
         let content = &self.response.content;
         let runs = content.runs.lock();
-        let slices = content.slices_of(&self.left);
+        let slices = content.slices_of(bytes);
         let presence = slices.map(|index| match () {
             () if self.store.has_slice(content, index) => Presence::Stored,
             () if runs.iter().any(|run| run.slices.contains(&index)) => Presence::Arriving,
@@ -80,12 +77,7 @@ impl Reader {
             if let Some(bytes) = first {
                 return Ok(Some((bytes, (None, reader))));
             }
-            let bytes = reader.next().await.map_err(|error| {
-                BodyError::Aborted(match error {
-                    SourceError::Changed => "the object changed",
-                    SourceError::Failed(failure) => failure.detail,
-                })
-            })?;
+            let bytes = reader.next().await?;
             Ok(bytes.map(|bytes| (bytes, (None, reader))))
         });
         Ok(Body::stream(Some(length), chunks))

@@ -10,14 +10,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use parking_lot::Mutex;
 
 use super::{fields::FieldBlock, purge::LogPosition, run::Run};
 use crate::{
+    clock::Timestamp,
     policy::Freshness,
     semantics::{conditional::Validators, date, entity_tag::EntityTag},
 };
+
+/// RFC 9111 §3.2: fields that a 304 does not change, for they describe the stored bytes.
+const NOT_UPDATED: [HeaderName; 5] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("content-md5"),
+    header::CONTENT_RANGE,
+    header::ETAG,
+];
 
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
 #[derive(Debug)]
@@ -57,15 +67,14 @@ impl StoredResponse {
         }
     }
 
-    /// RFC 9111 §4.3.4: the same content, with the fields of a 304 in the place of the stored ones.
+    /// RFC 9111 §4.3.4: the stored fields, with those of a 304 in their place.
     #[must_use]
-    pub fn freshened(&self, update: &HeaderMap, freshness: Freshness, born: LogPosition) -> Self {
+    pub fn updated_fields(&self, update: &HeaderMap) -> HeaderMap {
         let mut fields = self.fields.to_map();
         // The age was that of the message, not of what is stored.
         fields.remove(header::AGE);
         for name in update.keys() {
-            // RFC 9111 §3.2: all but those that describe the message at hand
-            if *name == header::CONTENT_LENGTH || *name == header::CONTENT_RANGE {
+            if NOT_UPDATED.contains(name) {
                 continue;
             }
             fields.remove(name);
@@ -73,7 +82,23 @@ impl StoredResponse {
                 fields.append(name, value.clone());
             }
         }
-        Self::new(self.status, &fields, freshness, Arc::clone(&self.content), born)
+        fields
+    }
+
+    /// The same response, stale, for whose validation the origin is not asked again before
+    /// `retry_at`.
+    #[must_use]
+    pub fn waiting(&self, retry_at: Timestamp) -> Self {
+        let mut freshness = self.freshness;
+        freshness.stale.retry_at = retry_at;
+        Self {
+            status: self.status,
+            fields: self.fields.clone(),
+            freshness,
+            content: Arc::clone(&self.content),
+            born: self.born,
+            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+        }
     }
 
     /// Gives the stored validators to `read`.

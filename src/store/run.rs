@@ -14,7 +14,7 @@ use super::{
     Failure, Store,
     response::{Content, StoredResponse},
 };
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 
 /// How long a new run waits for its first reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
@@ -43,6 +43,15 @@ pub enum SourceError {
     Changed,
     /// The origin failed.
     Failed(Failure),
+}
+
+impl From<SourceError> for BodyError {
+    fn from(error: SourceError) -> Self {
+        Self::Aborted(match error {
+            SourceError::Changed => "the object changed",
+            SourceError::Failed(failure) => failure.detail,
+        })
+    }
 }
 
 /// Where missing slices come from.

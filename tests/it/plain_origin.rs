@@ -15,7 +15,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::edge::Edge;
+use crate::support::edge::{Edge, LISTEN};
 
 type Seen = Arc<Mutex<Vec<(String, Bytes)>>>;
 
@@ -125,14 +125,7 @@ async fn a_part_at_the_wrong_place_is_not_stored() {
 
 fn config(origin: SocketAddr) -> String {
     format!(
-        r#"
-[listen]
-http = "127.0.0.1:0"
-workers = 1
-[admin]
-listen = "127.0.0.1:0"
-[access_log]
-format = "off"
+        r#"{LISTEN}
 [[cache_policy]]
 name = "own"
 query_strings = {{ whitelist = ["w"] }}
@@ -177,7 +170,7 @@ async fn only_what_the_policy_names_reaches_the_origin() {
     let (request, _) = seen.lock().expect("lock")[0].clone();
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        "GET /base/a%20b?w=5 cookie: lang=de | host: {address} | user-agent: forebay/{version} | x-tenant: t1"
+        "GET /base/a%20b?w=5 cookie: lang=de | host: {address} | user-agent: forebay/{version} | via: 1.1 forebay | x-tenant: t1"
     );
     assert_eq!(request, expected);
     let other = edge.viewer().field("x-tenant", "t2").get("/a%20b?w=5").await;
@@ -197,6 +190,38 @@ async fn bodies_are_streamed_through_and_success_invalidates() {
     assert_eq!(seen.lock().expect("lock")[1].1, content);
     assert!(seen.lock().expect("lock")[1].0.contains("content-type: image/png"));
     assert_eq!(edge.get("/item").await.x_cache(), "Miss");
+}
+
+#[tokio::test]
+async fn content_that_waits_to_be_asked_for_is_asked_for() {
+    let (address, seen) = origin().await;
+    let edge = Edge::with(&config(address));
+    let mut stream = tokio::net::TcpStream::connect(edge.address).await.expect("connected");
+    let head = "PUT /item HTTP/1.1\r\nHost: media.example.com\r\nContent-Length: 3\r\n\
+                Expect: 100-continue\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("written");
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.expect("an interim answer");
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"abc").await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("abc"), "{answer}");
+    assert_eq!(seen.lock().expect("lock")[0].1, "abc");
+    assert!(!seen.lock().expect("lock")[0].0.contains("expect"));
+}
+
+#[tokio::test]
+async fn interim_answers_of_the_origin_break_nothing() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
+    let fields = "Cache-Control: max-age=60";
+    let address = scripted(vec![format!("{hints}{}", ok(fields, 3, "one"))]).await;
+    let edge = Edge::with(&config(address));
+    for expected in ["Miss", "Hit"] {
+        let answer = edge.get("/a").await;
+        assert_eq!((&answer.content[..], answer.x_cache()), (&b"one"[..], expected));
+        assert_eq!(answer.field("link"), "");
+    }
 }
 
 #[tokio::test]

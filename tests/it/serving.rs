@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::support::{bucket::Bucket, edge::Edge, viewer::pattern};
+use crate::support::{
+    bucket::Bucket,
+    edge::Edge,
+    viewer::{Answer, pattern},
+};
 
 #[tokio::test]
 async fn a_miss_is_fetched_once_and_then_hit() {
@@ -13,7 +17,7 @@ async fn a_miss_is_fetched_once_and_then_hit() {
     let edge = Edge::before(&bucket);
     let miss = edge.get("/a.png").await;
     assert_eq!((miss.status, miss.x_cache()), (StatusCode::OK, "Miss"));
-    assert_eq!(miss.field("cache-status"), "Forebay; fwd=uri-miss; stored");
+    assert_eq!(miss.field("cache-status"), "Forebay; fwd=uri-miss; ttl=60; stored");
     assert_eq!(miss.field("age"), "");
     edge.clock.advance(Duration::from_secs(7));
     let hit = edge.get("/a.png?utm_source=x").await;
@@ -52,7 +56,10 @@ async fn a_stale_response_is_validated_and_renewed() {
     edge.clock.advance(Duration::from_secs(11));
     let refreshed = edge.get("/a.png").await;
     assert_eq!((refreshed.x_cache(), &refreshed.content[..]), ("RefreshHit", &b"one"[..]));
-    assert_eq!(refreshed.field("cache-status"), "Forebay; fwd=stale; fwd-status=304; stored");
+    assert_eq!(
+        refreshed.field("cache-status"),
+        "Forebay; fwd=stale; fwd-status=304; ttl=10; stored"
+    );
     assert!(bucket.gets()[1].if_none_match);
     assert_eq!(edge.get("/a.png").await.x_cache(), "Hit");
     bucket.put_with("a.png", "two", Some("max-age=10"));
@@ -60,6 +67,24 @@ async fn a_stale_response_is_validated_and_renewed() {
     let replaced = edge.get("/a.png").await;
     assert_eq!((replaced.x_cache(), &replaced.content[..]), ("Miss", &b"two"[..]));
     assert_eq!(bucket.gets().len(), 3);
+}
+
+#[tokio::test]
+async fn a_change_of_metadata_alone_is_noticed() {
+    let bucket = Bucket::start().await;
+    bucket.put_with("a.png", "one", Some("max-age=10"));
+    let edge = Edge::before(&bucket);
+    let before = edge.get("/a.png").await;
+    // The same content again: the entity tag is the same, the date is newer.
+    bucket.put_with("a.png", "one", Some("max-age=20"));
+    edge.clock.advance(Duration::from_secs(11));
+    let after = edge.get("/a.png").await;
+    assert_eq!(after.field("etag"), before.field("etag"));
+    assert_ne!(after.field("last-modified"), before.field("last-modified"));
+    assert_eq!(after.field("cache-control"), "max-age=20");
+    let conditions: Vec<bool> = bucket.gets().iter().map(|got| got.if_none_match).collect();
+    assert_eq!(conditions, [false, true, false]);
+    assert_eq!(edge.get("/a.png").await.x_cache(), "Hit");
 }
 
 #[tokio::test]
@@ -78,7 +103,10 @@ async fn ranges_fetch_only_the_slices_they_touch() {
     assert_eq!((again.x_cache(), bucket.gets().len()), ("Hit", 1));
     let next = viewer().field("range", "bytes=262100-262200").get("/large.bin").await;
     assert_eq!(next.content, content[262_100..262_201]);
-    assert_eq!((next.x_cache(), next.field("cache-status")), ("Miss", "Forebay; fwd=partial"));
+    assert_eq!(
+        (next.x_cache(), next.field("cache-status")),
+        ("Miss", "Forebay; fwd=partial; ttl=86400")
+    );
     assert!(bucket.gets()[1].if_match);
     let suffix = viewer().field("range", "bytes=-5").get("/large.bin").await;
     assert_eq!(suffix.content, content[999_995..]);
@@ -88,8 +116,54 @@ async fn ranges_fetch_only_the_slices_they_touch() {
     let unsatisfiable = viewer().field("range", "bytes=1000000-").get("/large.bin").await;
     assert_eq!(unsatisfiable.status, StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(unsatisfiable.field("content-range"), "bytes */1000000");
-    let several = viewer().field("range", "bytes=0-1,5-6").get("/large.bin").await;
-    assert_eq!((several.status, several.content.len()), (StatusCode::OK, 1_000_000));
+}
+
+/// The bytes that `multipart/byteranges` says it carries, checked against `content`.
+fn parts(answer: &Answer, content: &[u8]) -> Vec<(usize, usize)> {
+    let media_type = answer.field("content-type").strip_prefix("multipart/byteranges; boundary=");
+    let mark = format!("\r\n--{}", media_type.expect("multipart"));
+    let text = String::from_utf8(answer.content.to_vec()).expect("text");
+    assert_eq!(answer.field("content-length"), text.len().to_string());
+    let mut parts: Vec<&str> = text.split(&mark).collect();
+    assert_eq!((parts.remove(0), parts.pop()), ("", Some("--\r\n")));
+    let read = |part: &str| {
+        let (head, carried) = part.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("\r\nContent-Type: "), "{head}");
+        let range = head.split("Content-Range: bytes ").nth(1).expect("a range");
+        let (range, length) = range.split_once('/').expect("a length");
+        assert_eq!(length, content.len().to_string());
+        let (first, last) = range.split_once('-').expect("two ends");
+        let (first, last) = (first.parse().expect("first"), last.parse().expect("last"));
+        assert_eq!(carried.as_bytes(), &content[first..=last]);
+        (first, last)
+    };
+    parts.into_iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn several_ranges_are_one_answer_of_parts() {
+    let bucket = Bucket::start().await;
+    let content: Vec<u8> = (0..300_000_u32).map(|at| b'a' + (at % 23) as u8).collect();
+    for (key, length) in [("large.txt", 300_000), ("small.txt", 1000)] {
+        bucket.put(key, content[..length].to_vec());
+    }
+    let edge = Edge::before(&bucket);
+    let ask = |path: &'static str, ranges| edge.viewer().field("range", ranges).get(path);
+    for round in ["unknown", "stored"] {
+        let answer = ask("/small.txt", "bytes=0-1,5-6, -3").await;
+        assert_eq!(answer.status, 206, "{round}");
+        assert_eq!(parts(&answer, &content[..1000]), [(0, 1), (5, 6), (997, 999)], "{round}");
+        let answer = ask("/large.txt", "bytes=10-69999,131072-131073,299999-").await;
+        let expected = [(10, 69_999), (131_072, 131_073), (299_999, 299_999)];
+        assert_eq!(parts(&answer, &content), expected, "{round}");
+    }
+    // what does not ascend, overlaps or lies outside is answered with the whole
+    for ranges in ["bytes=5-6,0-1", "bytes=0-5,5-6", "bytes=0-1,1000-"] {
+        let answer = ask("/small.txt", ranges).await;
+        assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 1000), "{ranges}");
+    }
+    let stale = edge.viewer().field("range", "bytes=0-1,5-6").field("if-range", "\"other\"");
+    assert_eq!(stale.get("/small.txt").await.status, 200);
 }
 
 #[tokio::test]

@@ -229,7 +229,11 @@ impl S3 for Server {
             return Err(S3Error::new(S3ErrorCode::PreconditionFailed));
         }
         if input.if_none_match.as_ref().is_some_and(|condition| matches(condition, &tag)) {
-            return Err(S3Error::new(S3ErrorCode::NotModified));
+            let mut error = S3Error::new(S3ErrorCode::NotModified);
+            let modified = httpdate::fmt_http_date(object.modified);
+            let modified = (http::header::LAST_MODIFIED, modified.parse().expect("value"));
+            error.set_headers(http::HeaderMap::from_iter([modified]));
+            return Err(error);
         }
         let length = object.content.len() as u64;
         let (bytes, content_range) = match input.range {

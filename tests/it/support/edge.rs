@@ -21,6 +21,17 @@ pub(crate) struct Edge {
     pub address: SocketAddr,
 }
 
+/// Free ports, one worker and no access log: the beginning of a configuration.
+pub(crate) const LISTEN: &str = r#"
+[listen]
+http = "127.0.0.1:0"
+workers = 1
+[admin]
+listen = "127.0.0.1:0"
+[access_log]
+format = "off"
+"#;
+
 /// A configuration for one bucket; `cache` and `extra` are more lines of TOML.
 pub(crate) fn config_for(bucket: SocketAddr, cache: &str, extra: &str) -> String {
     format!(

@@ -1,0 +1,57 @@
+//! CloudFront's managed origin request policies
+//! (Amazon CloudFront Developer Guide, "Use managed origin request policies").
+
+use http::{HeaderName, header};
+
+use crate::key::{ForwardSpec, HeaderSpec, NameSpec};
+
+/// The managed policies that Forebay knows by name.
+pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 6] = [
+    "AllViewer",
+    "AllViewerExceptHostHeader",
+    "CORS-CustomOrigin",
+    "CORS-S3Origin",
+    "HostHeaderOnly",
+    "UserAgentRefererHeaders",
+];
+
+/// The managed policy of this name: what it adds to the key's part of a request.
+#[must_use]
+pub fn managed_origin_request_policy(name: &str) -> Option<ForwardSpec> {
+    let only = |names: Vec<HeaderName>| ForwardSpec {
+        headers: HeaderSpec::Only(names),
+        ..ForwardSpec::default()
+    };
+    let all_except = |names: Vec<HeaderName>| ForwardSpec {
+        query: NameSpec::All,
+        headers: HeaderSpec::Except(names),
+        cookies: NameSpec::All,
+        ..ForwardSpec::default()
+    };
+    Some(match name {
+        "AllViewer" => all_except(Vec::new()),
+        "AllViewerExceptHostHeader" => all_except(vec![header::HOST]),
+        "CORS-CustomOrigin" => only(vec![header::ORIGIN]),
+        "CORS-S3Origin" => only(vec![
+            header::ORIGIN,
+            header::ACCESS_CONTROL_REQUEST_HEADERS,
+            header::ACCESS_CONTROL_REQUEST_METHOD,
+        ]),
+        "HostHeaderOnly" => only(vec![header::HOST]),
+        "UserAgentRefererHeaders" => only(vec![header::USER_AGENT, header::REFERER]),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_managed_name_is_known() {
+        for name in MANAGED_ORIGIN_REQUEST_POLICIES {
+            assert!(managed_origin_request_policy(name).is_some(), "{name}");
+        }
+        assert_eq!(managed_origin_request_policy("allviewer"), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! `[[origin_request_policy]]`: what origins see of a viewer's request.
+
+use std::collections::BTreeMap;
+
+use super::{
+    policy::{Selection, headers, names, selection, take_up},
+    section::{Placed, Section},
+};
+use crate::{
+    behavior::MANAGED_ORIGIN_REQUEST_POLICIES,
+    key::{ForwardSpec, HeaderSpec},
+    origin::{self, FOR_BUCKETS, Protocol},
+};
+
+/// Fields that the cache and the connection look after.
+const NOT_CARRIED: [&str; 13] = [
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "range",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Policies by name.
+pub(super) type OriginRequestPolicies = BTreeMap<String, ForwardSpec>;
+
+pub(super) fn own_policies(root: &Section<'_>) -> OriginRequestPolicies {
+    let mut policies = OriginRequestPolicies::new();
+    for section in root.tables("origin_request_policy") {
+        let headers = selection(&section, "headers", |table, key| {
+            headers(table, key, &NOT_CARRIED, "sent to an origin")
+        });
+        let policy = ForwardSpec {
+            query: names(&section, "query_strings"),
+            headers: match headers {
+                Selection::None => HeaderSpec::default(),
+                Selection::All => HeaderSpec::Except(Vec::new()),
+                Selection::Only(names) => HeaderSpec::Only(names),
+                Selection::Except(names) => HeaderSpec::Except(names),
+            },
+            cookies: names(&section, "cookies"),
+            ..ForwardSpec::default()
+        };
+        let kind = ("origin requests", &MANAGED_ORIGIN_REQUEST_POLICIES[..]);
+        take_up(&section, &mut policies, kind, policy);
+    }
+    policies
+}
+
+/// A bucket gets signed requests of Forebay's making: little of the viewer's may be in them.
+pub(super) fn check_origin(
+    section: &Section<'_>,
+    name: &Placed<&str>,
+    policy: &ForwardSpec,
+    origin: Option<&origin::Options>,
+) {
+    let is_bucket = origin.is_some_and(|origin| origin.protocol != Protocol::Plain);
+    let harmless = match &policy.headers {
+        HeaderSpec::Only(names) => names.iter().all(|name| FOR_BUCKETS.contains(name)),
+        HeaderSpec::Except(_) => false,
+    };
+    if is_bucket && !harmless {
+        section.fault(
+            name.span.clone(),
+            format!("`{}` sends a bucket more than it may be told", name.value),
+            "not for a bucket",
+            "a bucket may be told Origin and Access-Control-Request-*: use \"CORS-S3Origin\", or leave the policy out".to_owned(),
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! An answer before it becomes a message.
+
+use std::{cell::RefCell, fmt::Write, ops::Range, sync::Arc};
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::multipart::Multipart;
+use crate::{
+    body::Body, metrics::ResultType, semantics::cache_status::Report, store::StoredResponse,
+};
+
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+
+/// An answer before it becomes a message.
+pub(super) struct Answer {
+    pub(super) head: Head,
+    pub(super) body: Body,
+    pub(super) result: ResultType,
+    pub(super) report: Report,
+}
+
+/// Status and fields of an answer.
+pub(super) enum Head {
+    /// Made for this request alone.
+    Own(StatusCode, HeaderMap),
+    /// Those of a stored response.
+    Stored(StoredHead),
+}
+
+/// The head of an answer from a stored response.
+pub(super) struct StoredHead {
+    pub(super) response: Arc<StoredResponse>,
+    pub(super) part: Part,
+    /// In seconds, where it is told.
+    pub(super) age: Option<u64>,
+    /// Fields that the origin sent for this viewer alone.
+    pub(super) own_fields: Option<Box<HeaderMap>>,
+}
+
+/// What of the stored representation an answer carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Whole,
+    Bytes(Range<u64>),
+    Several(Box<Multipart>),
+    NotModified,
+}
+
+impl StoredHead {
+    pub(super) fn status(&self) -> StatusCode {
+        match self.part {
+            Part::Whole => self.response.status,
+            Part::Bytes(_) | Part::Several(_) => StatusCode::PARTIAL_CONTENT,
+            Part::NotModified => StatusCode::NOT_MODIFIED,
+        }
+    }
+
+    /// Writes the fields into a map that is empty.
+    pub(super) fn write(&self, fields: &mut HeaderMap) {
+        self.response.fields.append_to(fields);
+        for (name, value) in self.own_fields.iter().flat_map(|own| own.iter()) {
+            fields.append(name, value.clone());
+        }
+        if let Some(age) = self.age {
+            fields.insert(header::AGE, number(age));
+        }
+        if self.response.status == StatusCode::OK && self.part != Part::NotModified {
+            fields.insert(header::ACCEPT_RANGES, BYTES);
+        }
+        self.describe_content(fields);
+    }
+
+    fn describe_content(&self, fields: &mut HeaderMap) {
+        let length = self.response.content.length;
+        match &self.part {
+            Part::Whole => {
+                fields.insert(header::CONTENT_LENGTH, number(length));
+            }
+            Part::Bytes(bytes) => {
+                let last = bytes.end.saturating_sub(1);
+                let range = value(|text| write!(text, "bytes {}-{last}/{length}", bytes.start));
+                if let Some(range) = range {
+                    fields.insert(header::CONTENT_RANGE, range);
+                }
+                fields.insert(header::CONTENT_LENGTH, number(bytes.end - bytes.start));
+            }
+            Part::Several(parts) => parts.describe(fields),
+            Part::NotModified => {
+                // RFC 9110 §15.4.5: what would describe content is left out.
+                for name in
+                    [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE]
+                {
+                    fields.remove(name);
+                }
+            }
+        }
+    }
+}
+
+/// A field value that is a number.
+fn number(number: u64) -> HeaderValue {
+    value(|text| text.write_str(itoa::Buffer::new().format(number)))
+        .unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// A field value, in memory that the values of many answers share.
+pub(super) fn value(write: impl FnOnce(&mut BytesMut) -> std::fmt::Result) -> Option<HeaderValue> {
+    const PAGE: usize = 8192;
+    const LONGEST: usize = 256;
+    thread_local! {
+        static TEXT: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(PAGE));
+    }
+    TEXT.with_borrow_mut(|text| {
+        if text.capacity() < LONGEST {
+            *text = BytesMut::with_capacity(PAGE);
+        }
+        let written = write(text);
+        let value = text.split().freeze();
+        written.ok().and_then(|()| HeaderValue::from_maybe_shared(value).ok())
+    })
+}

@@ -1,0 +1,122 @@
+//! The fields of plain hits, kept ready.
+//!
+//! The fields of a hit that sends all of a stored response are the same for every viewer while age
+//! and lifetime, in seconds, are the same. Each thread keeps those of the hits it serves often, in
+//! memory of its own: threads that serve the same object do not slow each other down.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Weak},
+};
+
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+
+use super::{
+    answer::{Part, StoredHead},
+    rules::Distribution,
+};
+use crate::{
+    semantics::cache_status::{CacheStatus, Report},
+    store::StoredResponse,
+};
+
+/// Hits that each thread keeps fields of.
+const PLACES: usize = 256;
+
+/// All that the fields of a plain hit depend on.
+#[derive(Clone, Copy)]
+pub(super) struct PlainHit<'a> {
+    response: &'a Arc<StoredResponse>,
+    distribution: &'a Arc<Distribution>,
+    version: Version,
+    age: u64,
+    ttl: i64,
+}
+
+impl<'a> PlainHit<'a> {
+    /// `None` where the answer is more particular.
+    pub(super) fn of(
+        head: &'a StoredHead,
+        report: Report,
+        distribution: Option<&'a Arc<Distribution>>,
+        version: Version,
+    ) -> Option<Self> {
+        let ttl = report.ttl?;
+        let is_plain = head.part == Part::Whole
+            && head.own_fields.is_none()
+            && head.response.status == StatusCode::OK
+            && report == (Report { ttl: Some(ttl), ..Report::new(CacheStatus::Hit) });
+        let hit = || {
+            let (response, distribution) = (&head.response, distribution?);
+            Some(Self { response, distribution, version, age: head.age?, ttl })
+        };
+        is_plain.then(hit).flatten()
+    }
+}
+
+/// The hit seen last of those that share a place.
+struct Place {
+    response: Weak<StoredResponse>,
+    distribution: Weak<Distribution>,
+    version: Version,
+    age: u64,
+    ttl: i64,
+    /// There from the second hit on: most objects are not asked for twice in a second.
+    fields: Option<HeaderMap>,
+}
+
+impl Place {
+    fn of(hit: PlainHit<'_>) -> Self {
+        Self {
+            response: Arc::downgrade(hit.response),
+            distribution: Arc::downgrade(hit.distribution),
+            version: hit.version,
+            age: hit.age,
+            ttl: hit.ttl,
+            fields: None,
+        }
+    }
+
+    /// An address is not used for another response as long as the place refers to it.
+    fn is_of(&self, hit: PlainHit<'_>) -> bool {
+        std::ptr::eq(self.response.as_ptr(), Arc::as_ptr(hit.response))
+            && std::ptr::eq(self.distribution.as_ptr(), Arc::as_ptr(hit.distribution))
+            && (self.version, self.age, self.ttl) == (hit.version, hit.age, hit.ttl)
+    }
+}
+
+thread_local! {
+    static PLACES_OF_THREAD: RefCell<Vec<Option<Place>>> =
+        RefCell::new((0..PLACES).map(|_| None).collect());
+}
+
+/// Writes the fields of `hit` into a map that is empty; `make` does it where they are not ready.
+pub(super) fn write(hit: PlainHit<'_>, fields: &mut HeaderMap, make: impl FnOnce(&mut HeaderMap)) {
+    PLACES_OF_THREAD.with_borrow_mut(|places| {
+        let address = Arc::as_ptr(hit.response) as usize;
+        let place = &mut places[(address >> 6 ^ address >> 14) % PLACES];
+        match place.as_mut().filter(|place| place.is_of(hit)) {
+            Some(Place { fields: Some(ready), .. }) => *fields = ready.clone(),
+            Some(place) => {
+                make(fields);
+                place.fields = Some(own_copy(fields));
+            }
+            None => {
+                make(fields);
+                *place = Some(Place::of(hit));
+            }
+        }
+    });
+}
+
+/// The same fields in memory that nobody else counts references to.
+fn own_copy(fields: &HeaderMap) -> HeaderMap {
+    let copy = |value: &HeaderValue| {
+        HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
+    };
+    let mut own = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        own.append(name.clone(), copy(value));
+    }
+    own
+}

@@ -1,0 +1,108 @@
+//! What becomes of a stale response once the origin was asked about it: it is renewed, or stays in
+//! use because the origin fails.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+
+use super::{
+    fetch::{Conditions, Fetch, REMEMBER_UNSTORABLE, withhold},
+    forward::{Forwarded, How},
+    refusal,
+};
+use crate::{
+    clock::Timestamp,
+    origin::{Answer, ErrorClass},
+    policy::NotStored,
+    semantics::{date, entity_tag::EntityTag},
+    store::{Failure, StoredResponse},
+};
+
+impl Fetch {
+    /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.
+    pub(super) async fn freshen(self, answer: Answer) {
+        let Some(seen) = self.seen.clone() else {
+            return self.fail(refusal::failure(ErrorClass::Other));
+        };
+        if !confirms(&answer, &seen) || self.tells_of_change(&answer, &seen) {
+            drop(answer);
+            // It is about another version than ours: ask for that, without conditions.
+            return match self.send(self.range, Conditions::None).await {
+                Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {
+                    self.fail(refusal::failure(ErrorClass::Other));
+                }
+                Ok(answer) => self.settle(answer).await,
+                Err(failure) => self.fail(failure),
+            };
+        }
+        let now = self.edge.clock.now();
+        let born = self.obligation.born();
+        let mut fields = seen.updated_fields(&answer.fields);
+        let decided = self.decide(seen.status, &fields, &answer);
+        let (freshness, own_fields) = match &decided {
+            Ok(storable) => (storable.freshness, withhold(&mut fields, &storable.withheld)),
+            Err(_) => (seen.freshness, None),
+        };
+        let content = Arc::clone(&seen.content);
+        let response = StoredResponse::new(seen.status, &fields, freshness, content, born);
+        let response = Arc::new(response);
+        if decided.is_ok() {
+            let place = self.place(&fields);
+            self.obligation.fulfil(&place, Arc::clone(&response), now);
+        } else if decided.err() != Some(NotStored::Authorization) {
+            // What it says now may not be stored: it answers this request and no other.
+            self.obligation.release(now + REMEMBER_UNSTORABLE);
+        }
+        let _ = self.told.send(Forwarded::Stored { response, how: How::Validated, own_fields });
+    }
+
+    /// A change of an object's metadata alone leaves its entity tag, so S3 answers 304 for ever;
+    /// but it tells a newer date.
+    fn tells_of_change(&self, answer: &Answer, seen: &StoredResponse) -> bool {
+        let date = |value: Option<&HeaderValue>| value.and_then(|v| date::parse(v.as_bytes()));
+        let told = date(answer.fields.get(header::LAST_MODIFIED));
+        let stored = date(seen.fields.get(&header::LAST_MODIFIED).as_ref());
+        self.origin.is_s3() && told.zip(stored).is_some_and(|(told, stored)| told > stored)
+    }
+
+    /// Amazon CloudFront Developer Guide, "Serve stale content": the last copy is served, and the
+    /// origin is asked no more often than the error-caching minimum TTL says.
+    pub(super) fn keep(self, failure: Failure, now: Timestamp) {
+        let Some(seen) = &self.seen else { return };
+        let pause = self.behavior.cache_policy.terms.errors.of(failure.status);
+        let response = Arc::new(seen.waiting(now + pause));
+        let place = self.place(&seen.fields.to_map());
+        self.obligation.keep(&place, Arc::clone(&response));
+        let how = How::Kept(failure.detail);
+        let _ = self.told.send(Forwarded::Stored { response, how, own_fields: None });
+    }
+
+    /// Why the stale response stays in use though the origin answered.
+    pub(super) fn reason_to_keep(
+        &self,
+        status: StatusCode,
+        now: Timestamp,
+    ) -> Option<&'static str> {
+        let freshness = self.seen.as_ref()?.freshness;
+        let window = self.behavior.cache_policy.terms.stale_if_missing;
+        let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+            || (status == StatusCode::FORBIDDEN && self.origin.is_s3());
+        match () {
+            () if status.is_server_error() && freshness.serves_errors(now) => Some("origin-error"),
+            () if missing && freshness.serves_missing(window, now) => Some("origin-missing"),
+            () => None,
+        }
+    }
+}
+
+/// RFC 9111 §4.3.4: a 304 with an entity tag is about the response that has the same.
+fn confirms(answer: &Answer, seen: &StoredResponse) -> bool {
+    let stored = seen.fields.get(&header::ETAG);
+    match (answer.fields.get(header::ETAG), &stored) {
+        (Some(told), Some(stored)) => {
+            let tags = (EntityTag::parse(told.as_bytes()), EntityTag::parse(stored.as_bytes()));
+            matches!(tags, (Some(told), Some(stored)) if told.weak_eq(&stored))
+        }
+        _ => true,
+    }
+}
