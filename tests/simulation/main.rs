@@ -1,0 +1,276 @@
+//! Random histories against a naive reference: an origin that changes, fails and cuts its answers,
+//! viewers who come together and leave early, purges, time, and a store that is too small.
+//!
+//! What must hold, whatever happens: an answer carries exact bytes of one version and of the
+//! language asked for; it is not older than a purge, nor staler than the origin allowed; those who
+//! come together have one of them ask; the store keeps within its bound.
+//!
+//! `FOREBAY_SEEDS=10000` runs that many histories, `FOREBAY_SEED=42` one of them, in words.
+
+#![allow(clippy::panic, clippy::print_stdout, reason = "a test that tells what it does")]
+
+mod world;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+use forebay::{
+    access_log::{self, AccessLog},
+    body::Body,
+    clock::{Clock, Timestamp},
+    config::Config,
+    edge::{Connection, Distribution, Edge, Hosts, Rules},
+    metrics::Metrics,
+    origin::{Credentials, Origin},
+    store::{Options, Purge, Store},
+};
+use futures_util::future::join_all;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::runtime::Runtime;
+use world::{LANGUAGES, PATHS, SharedWorld, World};
+
+/// Bytes of a slice, and of all that may be stored.
+const SLICE: u32 = 4096;
+const MEMORY: u64 = 192 << 10;
+
+/// Steps of one history.
+const STEPS: usize = 40;
+
+/// One GET: what it asks for, and whether the viewer stays to the end.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    path: &'static str,
+    language: &'static str,
+    range: Option<(usize, usize)>,
+    leaves: bool,
+}
+
+struct History {
+    seed: u64,
+    rng: Rng,
+    clock: Clock,
+    edge: Arc<Edge>,
+    connection: Arc<Connection>,
+    world: SharedWorld,
+    told: bool,
+}
+
+impl History {
+    fn new(seed: u64, runtime: &Runtime, told: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
+        let world = World::new(&mut rng, clock.clone());
+        let origin = runtime.block_on(world::serve(Arc::clone(&world)));
+        let store = Options { memory: MEMORY, slice: SLICE, read_ahead: rng.u32(0..4) };
+        let edge = edge(&origin.to_string(), store, &clock);
+        let connection = Connection::new([127, 0, 0, 1].into(), false);
+        Self { seed, rng, clock, edge, connection, world, told }
+    }
+
+    fn tell(&self, text: impl FnOnce() -> String) {
+        if self.told {
+            println!("{} {}", self.clock.now().as_millis() % 10_000_000, text());
+        }
+    }
+
+    async fn run(&mut self) {
+        for _ in 0..STEPS {
+            self.step().await;
+            let used = self.edge.store().usage().bytes;
+            assert!(used <= MEMORY, "seed {}: {used} bytes are alive", self.seed);
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.rng.u32(0..100) {
+            0..45 => {
+                let ask = self.ask();
+                self.get(ask).await;
+            }
+            45..62 => {
+                let asks: Vec<Ask> = (0..self.rng.usize(2..6)).map(|_| self.ask()).collect();
+                join_all(asks.into_iter().map(|ask| self.get(ask))).await;
+            }
+            62..68 => self.crowd().await,
+            68..80 => {
+                let seconds = *self.rng.choice(&[1, 3, 5, 11, 30, 1000]).expect("one");
+                self.tell(|| format!("{seconds} s pass"));
+                self.clock.advance(Duration::from_secs(seconds));
+            }
+            80..89 => {
+                let path = *self.rng.choice(&PATHS).expect("one");
+                self.tell(|| format!("{path} changes"));
+                self.world.lock().expect("lock").change(path, &mut self.rng);
+            }
+            89..94 => self.purge(),
+            94..98 => {
+                let failing = self.world.lock().expect("lock").toggle_failing();
+                self.tell(|| format!("the origin fails: {failing}"));
+            }
+            _ => {
+                self.tell(|| "the next content will be cut".into());
+                self.world.lock().expect("lock").cut_next();
+            }
+        }
+    }
+
+    fn ask(&mut self) -> Ask {
+        let range = self.rng.bool().then(|| {
+            let first = self.rng.usize(0..30_000);
+            (first, first + self.rng.usize(0..9000))
+        });
+        Ask {
+            path: self.rng.choice(&PATHS).expect("one"),
+            language: self.rng.choice(&LANGUAGES).expect("one"),
+            range,
+            leaves: self.rng.u32(0..6) == 0,
+        }
+    }
+
+    fn purge(&mut self) {
+        let path = *self.rng.choice(&PATHS).expect("one");
+        let all = self.rng.bool();
+        self.tell(|| format!("purge {} {path}", if all { "all" } else { "only" }));
+        let purge = if all { Purge::Prefix("/".to_owned()) } else { Purge::Exact(path.to_owned()) };
+        self.edge.store().purge("media", &purge);
+        self.world.lock().expect("lock").purged(if all {
+            &PATHS
+        } else {
+            std::slice::from_ref(&path)
+        });
+    }
+
+    /// After a purge, many ask for the same at once.
+    async fn crowd(&mut self) {
+        let ask = Ask { range: None, leaves: false, ..self.ask() };
+        self.edge.store().purge("media", &Purge::Exact(ask.path.to_owned()));
+        let key = (ask.path.to_owned(), ask.language.to_owned());
+        let (before, shared) = {
+            let mut world = self.world.lock().expect("lock");
+            world.purged(&[ask.path]);
+            (world.new.get(&key).copied().unwrap_or(0), world.is_shared(ask.path))
+        };
+        self.tell(|| format!("a crowd asks for {ask:?}"));
+        join_all((0..5).map(|_| self.get(ask))).await;
+        let asked = self.world.lock().expect("lock").new.get(&key).copied().unwrap_or(0) - before;
+        assert!(!shared || asked <= 1, "seed {}: {asked} requests for {ask:?}", self.seed);
+    }
+
+    async fn get(&self, ask: Ask) {
+        let begun = self.world.lock().expect("lock").moment(ask.path);
+        let mut request = Request::builder()
+            .uri(ask.path)
+            .header("host", "media")
+            .header("accept-language", ask.language);
+        if let Some((first, last)) = ask.range {
+            request = request.header("range", format!("bytes={first}-{last}"));
+        }
+        let request = request.body(Body::empty()).expect("request");
+        let edge = Arc::clone(&self.edge);
+        let response = edge.handle(request, Arc::clone(&self.connection)).await;
+        let (head, content, ended) = read(response, ask.leaves).await;
+        let status = head.status.as_u16();
+        let tag = head.headers.get("etag").map(|tag| tag.to_str().expect("text").to_owned());
+        self.tell(|| format!("{ask:?} → {status} {tag:?}, {} bytes, {ended:?}", content.len()));
+        let world = self.world.lock().expect("lock");
+        let trouble = world.check(&begun, ask.path, ask.language, status, tag.as_deref());
+        let trouble = trouble.and_then(|version| {
+            let Some(version) = version else { return Ok(()) };
+            let range = ask.range.filter(|_| status == 206);
+            world.check_bytes(version, ask, range, &content, ended)
+        });
+        if let Err(what) = trouble {
+            panic!("seed {}: {ask:?} got {status} {tag:?}: {what}", self.seed);
+        }
+    }
+}
+
+/// How the reading of an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Complete,
+    Cut,
+    Left,
+}
+
+async fn read(response: Response<Body>, leaves: bool) -> (http::response::Parts, Vec<u8>, Ended) {
+    let (head, mut body) = response.into_parts();
+    let mut content = Vec::new();
+    loop {
+        match body.frame().await {
+            None => return (head, content, Ended::Complete),
+            Some(Err(_)) => return (head, content, Ended::Cut),
+            Some(Ok(frame)) => content.extend_from_slice(&frame.into_data().unwrap_or_default()),
+        }
+        if leaves {
+            return (head, content, Ended::Left);
+        }
+    }
+}
+
+/// Before an origin, with every request field in what it sees.
+fn edge(origin: &str, store: Options, clock: &Clock) -> Arc<Edge> {
+    let text = format!(
+        r#"
+[listen]
+http = "127.0.0.1:0"
+[[cache_policy]]
+name = "own"
+min_ttl = 0
+default_ttl = 0
+[[origin_request_policy]]
+name = "language"
+headers = {{ whitelist = ["Accept-Language"] }}
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "origin"
+url = "http://{origin}"
+signing = "never"
+[distribution.default_behavior]
+origin = "origin"
+cache_policy = "own"
+origin_request_policy = "language"
+"#
+    );
+    let config = Config::compile("simulation.toml", &text, Path::new("")).expect("no faults");
+    let options = config.distributions.into_iter().next().expect("one");
+    let metrics = Metrics::new();
+    let log = access_log::Options { format: None, path: None };
+    let log = AccessLog::open(&log, metrics.log_dropped.clone()).expect("no log");
+    let edge = Edge::new(Arc::new(Store::new(store)), clock.clone(), metrics, Arc::new(log));
+    let origins = options.origins.into_iter().map(|origin| {
+        let metrics = edge.metrics().origin("media", "origin");
+        Arc::new(Origin::new(origin, Credentials::new(), clock.clone(), metrics).expect("origin"))
+    });
+    let distribution = Distribution::new(
+        "media",
+        None,
+        options.behaviors,
+        origins.collect(),
+        edge.metrics().distribution("media"),
+        "forebay",
+    );
+    let mut hosts = Hosts::default();
+    hosts.add(&Arc::new(distribution.expect("distribution")), &options.aliases);
+    edge.set_rules(Rules { hosts });
+    edge
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn random_histories_break_no_promise() {
+    let one = number("FOREBAY_SEED");
+    let seeds = one.map_or(0..number("FOREBAY_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
+    for seed in seeds {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let mut history = History::new(seed, &runtime, one.is_some());
+        runtime.block_on(history.run());
+    }
+}
