@@ -16,6 +16,7 @@ use crate::{
         Workers, spawn_workers,
     },
     origin::{Credentials, Origin, Protocol, TrustError},
+    pages::PageFile,
     store::Store,
 };
 
@@ -95,6 +96,7 @@ pub struct Running {
 pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<Running, Error> {
     let metrics = crate::metrics::Metrics::new();
     let store = Arc::new(Store::new(config.cache));
+    let pages = store.pages().clone();
     let (credentials, renewal) = match source {
         CredentialSource::StandardChain => (Credentials::new(), Some(Mutex::default())),
         CredentialSource::Given(credentials) => (credentials, None),
@@ -115,14 +117,15 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
     let admin = Admin::new(Arc::clone(&edge), Arc::clone(&credentials));
-    let admin_shared = Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal);
+    let admin_shared =
+        Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default());
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
     let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));
     let admin_address = admin_bound.first().map(|bound| bound.address);
     for mut bound in admin_bound {
         tokio::spawn(bound.serve(admin.clone(), admin_shared.clone())?);
     }
-    let shared = Shared::new(config.listen.limits, metrics, signal);
+    let shared = Shared::new(config.listen.limits, metrics, signal, pages);
     let workers =
         serve(http.into_iter().chain(https).collect(), workers, &edge, &shared, &stopped)?;
     let running = Running {

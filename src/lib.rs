@@ -11,6 +11,8 @@ pub mod metrics;
 
 pub mod body;
 
+pub mod pages;
+
 pub mod semantics;
 
 pub mod key;

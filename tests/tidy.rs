@@ -6,10 +6,11 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "clock",
     "metrics",
     "body",
+    "pages",
     "semantics",
     "key",
     "policy",

@@ -10,14 +10,20 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use super::{Handler, MAX_HEAD, Shared, TlsSettings, timed_io::TimedIo};
+use super::{Handler, MAX_HEAD, Shared, TlsSettings, clear_stream::ClearStream, timed_io::TimedIo};
 use crate::edge::Connection;
+
+/// Bytes that the system may hold for a viewer who does not take them. Without a bound it is
+/// megabytes, which nobody counts, and a slow viewer looks like one who takes nothing: the
+/// socket is writable again only when a good part of them is gone.
+const UNSENT: u32 = 512 << 10;
 
 /// Fields in a request head.
 const MAX_FIELDS: usize = 128;
@@ -51,8 +57,10 @@ impl<H: Handler> Server<H> {
     async fn serve_stream(&self, stream: TcpStream, client: IpAddr) -> io::Result<()> {
         // Whatever stands before TLS is read here.
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
         let connection = |tls| Connection::new(client, tls);
         let Some(settings) = &self.tls else {
+            let stream = ClearStream::new(stream, self.shared.pages.clone());
             return self.speak(stream, Http::One, connection(false)).await;
         };
         let handshake = handshake(stream, settings);

@@ -1,5 +1,6 @@
 //! Listeners: from bytes on a socket to requests for a [`Handler`].
 
+mod clear_stream;
 mod connection;
 mod drain;
 mod timed_io;
@@ -22,6 +23,7 @@ use crate::{
     body::Body,
     edge::{Connection, Edge},
     metrics::Metrics,
+    pages::PageFile,
 };
 use connection::Server;
 pub use drain::{Drain, DrainSignal};
@@ -170,15 +172,17 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The signal to finish.
     pub drain: DrainSignal,
+    /// Pages that are sent without copying them.
+    pub pages: PageFile,
     permits: Arc<Semaphore>,
 }
 
 impl Shared {
     /// Shared state of all listeners.
     #[must_use]
-    pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal) -> Self {
+    pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal, pages: PageFile) -> Self {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
-        Self { limits, metrics, drain, permits }
+        Self { limits, metrics, drain, pages, permits }
     }
 }
 

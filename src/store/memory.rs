@@ -17,7 +17,7 @@ use super::{
     response::{ContentId, StoredResponse},
     variants::{MAX_VARIANTS, Variants},
 };
-use crate::{clock::Timestamp, key::CacheKey};
+use crate::{clock::Timestamp, key::CacheKey, pages::Pages};
 
 /// What a stored response costs beyond its fields and bytes: its own structures and the cache's
 /// bookkeeping, measured at 200,000 stored responses.
@@ -219,7 +219,7 @@ pub(super) struct Charge {
 
 impl Charge {
     /// Bytes that carry this charge for as long as anybody holds any part of them.
-    pub(super) fn hold(self, content: Box<[u8]>) -> Bytes {
+    pub(super) fn hold(self, content: Pages) -> Bytes {
         Bytes::from_owner(Charged { content, _charge: self })
     }
 }
@@ -232,25 +232,26 @@ impl Drop for Charge {
 }
 
 struct Charged {
-    content: Box<[u8]>,
+    content: Pages,
     _charge: Charge,
 }
 
 impl AsRef<[u8]> for Charged {
     fn as_ref(&self) -> &[u8] {
-        &self.content
+        self.content.as_ref()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::PageFile;
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
     async fn slice(memory: &Memory, length: usize) -> Option<Bytes> {
         let charge = memory.reserve(length as u64, PATIENCE).await?;
-        Some(charge.hold(vec![0; length].into()))
+        Some(charge.hold(PageFile::default().join(&[vec![0; length].into()])))
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ use run::{Filling, Run};
 pub use run::{Source, SourceError};
 pub use variants::{Place, Variants};
 
-use crate::{body::Body, clock::Timestamp, key::CacheKey};
+use crate::{body::Body, clock::Timestamp, key::CacheKey, pages::PageFile};
 
 /// The store's measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,7 @@ pub enum Claim {
 /// Stored responses, forwards under way, and the purge log.
 pub struct Store {
     options: Options,
+    pages: PageFile,
     memory: Memory,
     flights: Mutex<HashMap<CacheKey, Arc<Flight>>>,
     purges: PurgeLog,
@@ -97,6 +98,7 @@ impl Store {
     pub fn new(options: Options) -> Self {
         Self {
             options,
+            pages: PageFile::new(options.memory, options.slice),
             memory: Memory::new(options.memory),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
@@ -107,6 +109,12 @@ impl Store {
     #[must_use]
     pub const fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Where the bytes of large slices lie.
+    #[must_use]
+    pub const fn pages(&self) -> &PageFile {
+        &self.pages
     }
 
     /// What is stored under `key` and not purged.

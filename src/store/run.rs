@@ -14,7 +14,10 @@ use super::{
     Failure, Store,
     response::{Content, StoredResponse},
 };
-use crate::body::{Body, BodyError};
+use crate::{
+    body::{Body, BodyError},
+    pages::{PageFile, Pages},
+};
 
 /// How long a new run waits for its first reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
@@ -181,7 +184,7 @@ impl Run {
                 return Err(failed(http::StatusCode::SERVICE_UNAVAILABLE, "memory-full"));
             };
             self.receive(&mut body, length).await?;
-            let slice = charge.hold(self.join(length));
+            let slice = charge.hold(self.join(&store.pages));
             store.put_slice(content, index, slice.clone());
             self.advance(slice);
         }
@@ -214,14 +217,10 @@ impl Run {
     }
 
     /// The chunks of the slice under way in one piece.
-    fn join(&self, length: u64) -> Box<[u8]> {
+    fn join(&self, pages: &PageFile) -> Pages {
         let chunks: Vec<Bytes> =
             self.state.lock().chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
-        let mut joined = Vec::with_capacity(to_usize(length));
-        for chunk in &chunks {
-            joined.extend_from_slice(chunk);
-        }
-        joined.into_boxed_slice()
+        pages.join(&chunks)
     }
 
     fn advance(&self, completed: Bytes) {

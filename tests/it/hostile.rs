@@ -163,8 +163,8 @@ async fn a_viewer_who_takes_no_bytes_is_cut_and_a_slow_one_is_not() {
     slow.write_all(ask).await.expect("written");
     let mut buffer = vec![0; 4 << 20];
     let mut slowly = 0;
-    for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+    for _ in 0..16 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
         slowly += slow.read(&mut buffer).await.expect("still there");
     }
     let mut got = 0;

@@ -1,0 +1,246 @@
+//! Content in pages that the kernel can send to a viewer without copying them.
+//!
+//! A memory file, mapped once: code that reads content finds plain bytes, and the listener that
+//! sends it in the clear finds out where in the file they lie and lets the kernel take the pages
+//! themselves (`sendfile(2)`). Such pages may still be on their way when nobody here holds them
+//! any more, so a page is written once and never again: what is dropped is given back to the
+//! system, and the same place of the file gets new pages.
+//!
+//! Where there is no such file (a system that has none, an address space that is bounded),
+//! content lives on the heap and is copied when it is sent.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use memmap2::{Mmap, MmapOptions};
+use parking_lot::Mutex;
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{FallocateFlags, MemfdFlags},
+};
+
+/// Pieces of fewer bytes are kept on the heap: copying them costs no more than a page's book-keeping.
+const LEAST: usize = 64 << 10;
+
+/// Parts of fewer bytes are copied to the socket, wherever they lie.
+const LEAST_SENT: usize = 16 << 10;
+
+/// Address space that a file may take. Only what is stored takes memory.
+const MAX_MAPPED: usize = 16 << 40;
+
+/// A memory file in places of one size; nothing where the system has none.
+#[derive(Clone, Debug, Default)]
+pub struct PageFile(Option<Arc<Mapped>>);
+
+impl PageFile {
+    /// A file for `capacity` bytes of content in pieces of at most `piece` bytes.
+    #[must_use]
+    pub fn new(capacity: u64, piece: u32) -> Self {
+        let mapped = Mapped::new(capacity, piece as usize).inspect_err(|error| {
+            tracing::warn!(%error, "no memory file; large objects are copied when they are sent");
+        });
+        Self(mapped.ok().map(Arc::new))
+    }
+
+    /// Joins `chunks` to one piece of content.
+    #[must_use]
+    pub fn join(&self, chunks: &[Bytes]) -> Pages {
+        let length = chunks.iter().map(Bytes::len).sum();
+        let mapped = self.0.as_ref().filter(|_| length >= LEAST);
+        let placed = mapped.and_then(|mapped| Place::take(mapped, length)?.filled(chunks));
+        Pages(placed.map_or_else(|| Held::Heap(chunks.concat().into()), Held::Placed))
+    }
+
+    /// Whether `bytes` are so many, and lie so, that [`Self::send`] can send them.
+    #[must_use]
+    pub fn can_send(&self, bytes: &[u8]) -> bool {
+        bytes.len() >= LEAST_SENT
+            && self.0.as_ref().is_some_and(|mapped| mapped.offset_of(bytes).is_some())
+    }
+
+    /// Sends bytes that lie in this file to `socket` and returns how many it took.
+    ///
+    /// # Errors
+    /// Those of `sendfile(2)`; `InvalidInput` when the bytes lie elsewhere.
+    pub fn send(&self, socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+        let found = self.0.as_ref().and_then(|mapped| Some((mapped, mapped.offset_of(bytes)?)));
+        let (mapped, mut offset) = found.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(rustix::fs::sendfile(socket, &mapped.file, Some(&mut offset), bytes.len())?)
+    }
+}
+
+/// One piece of content.
+#[derive(Debug)]
+pub struct Pages(Held);
+
+#[derive(Debug)]
+enum Held {
+    Heap(Box<[u8]>),
+    Placed(Place),
+}
+
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        match &self.0 {
+            Held::Heap(bytes) => bytes,
+            Held::Placed(place) => &place.mapped.map[place.start..place.start + place.length],
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Mapped {
+    file: OwnedFd,
+    map: Mmap,
+    /// Length of a place in bytes, whole pages.
+    place: usize,
+    free: Mutex<FreePlaces>,
+}
+
+#[derive(Debug, Default)]
+struct FreePlaces {
+    returned: Vec<usize>,
+    /// Places from here on were never taken.
+    fresh: usize,
+}
+
+impl Mapped {
+    fn new(capacity: u64, piece: usize) -> io::Result<Self> {
+        let place = piece.next_multiple_of(rustix::param::page_size());
+        let pieces = usize::try_from(capacity).map_err(io::Error::other)? / LEAST + 1;
+        let length = pieces.saturating_mul(place).min(MAX_MAPPED);
+        let file = rustix::fs::memfd_create("forebay", MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&file, length as u64)?;
+        #[expect(unsafe_code, reason = "a mapping cannot be had without")]
+        // SAFETY: the file has no name and is not passed on. The bytes of a place are written
+        // before anybody is given a reference to them, and not again before the last one is gone.
+        let map = unsafe { MmapOptions::new().len(length).map(&file)? };
+        // Content is of no use in a core dump.
+        let _ = map.advise(memmap2::Advice::DontDump);
+        Ok(Self { file, map, place, free: Mutex::default() })
+    }
+
+    fn offset_of(&self, bytes: &[u8]) -> Option<u64> {
+        let offset = (bytes.as_ptr() as usize).checked_sub(self.map.as_ptr() as usize)?;
+        (offset < self.map.len()).then_some(offset as u64)
+    }
+}
+
+/// The right to a place of the file; dropped, its pages go back to the system.
+#[derive(Debug)]
+struct Place {
+    mapped: Arc<Mapped>,
+    start: usize,
+    length: usize,
+}
+
+impl Place {
+    fn take(mapped: &Arc<Mapped>, length: usize) -> Option<Self> {
+        let mut free = mapped.free.lock();
+        let start = match free.returned.pop() {
+            _ if length > mapped.place => return None,
+            Some(start) => start,
+            None if free.fresh + mapped.place > mapped.map.len() => return None,
+            None => {
+                free.fresh += mapped.place;
+                free.fresh - mapped.place
+            }
+        };
+        drop(free);
+        Some(Self { mapped: Arc::clone(mapped), start, length })
+    }
+
+    fn filled(self, chunks: &[Bytes]) -> Option<Self> {
+        let mut offset = self.start as u64;
+        for chunk in chunks {
+            let mut rest = chunk.as_ref();
+            while !rest.is_empty() {
+                let written = rustix::io::pwrite(&self.mapped.file, rest, offset).ok()?;
+                rest = &rest[written..];
+                offset += written as u64;
+            }
+        }
+        Some(self)
+    }
+}
+
+impl Drop for Place {
+    /// The pages that a socket still holds live until they are sent.
+    fn drop(&mut self) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let Mapped { file, place, free, .. } = &*self.mapped;
+        let emptied = rustix::fs::fallocate(file, flags, self.start as u64, *place as u64);
+        // A place that keeps its pages is not taken again.
+        if emptied.is_ok() {
+            free.lock().returned.push(self.start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    const PIECE: usize = 1 << 20;
+
+    fn file() -> PageFile {
+        let file = PageFile::new(4 << 20, 1 << 20);
+        assert!(file.0.is_some(), "the system has memory files");
+        file
+    }
+
+    fn chunks(fill: u8, length: usize) -> Vec<Bytes> {
+        vec![vec![fill; length / 3].into(), Bytes::new(), vec![fill; length - length / 3].into()]
+    }
+
+    #[test]
+    fn joined_pieces_read_as_their_chunks() {
+        for (file, length) in [(file(), 10), (file(), PIECE), (PageFile::default(), PIECE)] {
+            let pages = file.join(&chunks(7, length));
+            assert_eq!(pages.as_ref(), vec![7; length]);
+            assert_eq!(file.can_send(pages.as_ref()), length == PIECE && file.0.is_some());
+        }
+        let file = file();
+        assert_eq!(file.join(&chunks(1, PIECE + 1)).as_ref().len(), PIECE + 1, "on the heap");
+        assert!(!file.can_send(&vec![0; PIECE]));
+    }
+
+    #[test]
+    fn places_are_taken_again_and_run_out_without_harm() {
+        let file = file();
+        let held: Vec<_> = (0..80).map(|fill| file.join(&chunks(fill, LEAST))).collect();
+        let placed = held.iter().filter(|pages| file.can_send(pages.as_ref())).count();
+        assert_eq!(placed, 65);
+        for (fill, pages) in (0..).zip(&held) {
+            assert_eq!(pages.as_ref(), vec![fill; LEAST]);
+        }
+        drop(held);
+        for fill in 0..100 {
+            let pages = file.join(&chunks(fill, PIECE));
+            assert!(file.can_send(pages.as_ref()));
+            assert_eq!(pages.as_ref(), vec![fill; PIECE]);
+        }
+    }
+
+    #[test]
+    fn bytes_on_their_way_outlive_their_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut viewer = TcpStream::connect(listener.local_addr().expect("bound")).expect("there");
+        let (socket, _) = listener.accept().expect("a connection");
+        let file = file();
+        let old = file.join(&chunks(b'o', PIECE));
+        let sent = file.send(&socket, &old.as_ref()[..LEAST]).expect("room in the socket");
+        drop(old);
+        let new = file.join(&chunks(b'n', PIECE));
+        assert_eq!(file.0.as_ref().expect("a file").free.lock().fresh, PIECE, "the same place");
+        let mut received = vec![0; sent];
+        viewer.read_exact(&mut received).expect("what was sent");
+        assert_eq!(received, vec![b'o'; sent]);
+        assert_eq!(new.as_ref(), vec![b'n'; PIECE]);
+    }
+}
