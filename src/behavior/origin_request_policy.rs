@@ -6,11 +6,12 @@ use http::{HeaderName, header};
 use crate::key::{ForwardSpec, HeaderSpec, NameSpec};
 
 /// The managed policies that Forebay knows by name.
-pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 6] = [
+pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 7] = [
     "AllViewer",
     "AllViewerExceptHostHeader",
     "CORS-CustomOrigin",
     "CORS-S3Origin",
+    "Elemental-MediaTailor-PersonalizedManifests",
     "HostHeaderOnly",
     "UserAgentRefererHeaders",
 ];
@@ -37,6 +38,16 @@ pub fn managed_origin_request_policy(name: &str) -> Option<ForwardSpec> {
             header::ACCESS_CONTROL_REQUEST_HEADERS,
             header::ACCESS_CONTROL_REQUEST_METHOD,
         ]),
+        "Elemental-MediaTailor-PersonalizedManifests" => ForwardSpec {
+            query: NameSpec::All,
+            ..only(vec![
+                header::ORIGIN,
+                header::ACCESS_CONTROL_REQUEST_HEADERS,
+                header::ACCESS_CONTROL_REQUEST_METHOD,
+                header::USER_AGENT,
+                HeaderName::from_static("x-forwarded-for"),
+            ])
+        },
         "HostHeaderOnly" => only(vec![header::HOST]),
         "UserAgentRefererHeaders" => only(vec![header::USER_AGENT, header::REFERER]),
         _ => return None,

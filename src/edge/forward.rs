@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
 
 use super::{Edge, admit::Ask, fetch::Fetch};
@@ -10,8 +10,10 @@ use crate::{
     behavior::Behavior,
     clock::Timestamp,
     key::{CacheKey, Projection, Variation},
+    metrics::ResultType,
     origin::Answer,
     policy::{NotStored, Reuse, reuse},
+    semantics::cache_status::Report,
     store::{Claim, Failure, Found, Outcome, Place, StoredResponse},
 };
 
@@ -44,12 +46,40 @@ pub(super) enum Forwarded {
 pub(super) enum How {
     /// The origin sent it.
     Fetched,
-    /// The origin confirmed it with a 304.
-    Validated,
+    /// The origin confirmed it with a 304, whose fields may forbid to store it again.
+    Validated(Result<(), NotStored>),
     /// The origin failed, as the token tells; the stale response stays in use.
     Kept(&'static str),
     /// Another request asked; this one waited.
     Collapsed,
+}
+
+impl How {
+    /// Tells of it in `Cache-Status`, and as CloudFront names it.
+    pub(super) const fn tell(self, report: &mut Report) -> ResultType {
+        match self {
+            Self::Fetched => {
+                report.stored = true;
+                ResultType::Miss
+            }
+            Self::Validated(stored) => {
+                report.forward_status = Some(StatusCode::NOT_MODIFIED.as_u16());
+                match stored {
+                    Ok(()) => report.stored = true,
+                    Err(reason) => report.detail = Some(reason.token()),
+                }
+                ResultType::RefreshHit
+            }
+            Self::Kept(why) => {
+                report.detail = Some(why);
+                ResultType::Hit
+            }
+            Self::Collapsed => {
+                report.collapsed = true;
+                ResultType::Hit
+            }
+        }
+    }
 }
 
 /// Asks the origin, or waits for a request that does already.

@@ -27,7 +27,7 @@ use std::{
 use admit::{Ask, admit};
 use answer::{Answer, Head};
 use arc_swap::ArcSwap;
-use forward::{Forwarded, How, forward};
+use forward::{Forwarded, forward};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use record::Exchange;
 pub use refusal::Refusal;
@@ -260,17 +260,7 @@ impl Edge {
         match forwarded {
             Forwarded::Found(response) => self.serve_hit(ask, &response, now).await,
             Forwarded::Stored { response, how, own_fields } => {
-                let result = match how {
-                    How::Validated => ResultType::RefreshHit,
-                    How::Collapsed | How::Kept(_) => ResultType::Hit,
-                    How::Fetched => ResultType::Miss,
-                };
-                report.stored = matches!(how, How::Fetched | How::Validated);
-                report.collapsed = how == How::Collapsed;
-                report.forward_status = (how == How::Validated).then_some(304);
-                if let How::Kept(why) = how {
-                    report.detail = Some(why);
-                }
+                let result = how.tell(&mut report);
                 let mut served =
                     respond::from_stored(self, ask, &response, result, report, now).await;
                 if let Ok(Answer { head: Head::Stored(head), .. }) = &mut served {

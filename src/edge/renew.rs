@@ -38,22 +38,22 @@ impl Fetch {
         let now = self.edge.clock.now();
         let born = self.obligation.born();
         let mut fields = seen.updated_fields(&answer.fields);
-        let decided = self.decide(seen.status, &fields, &answer);
-        let (freshness, own_fields) = match &decided {
-            Ok(storable) => (storable.freshness, withhold(&mut fields, &storable.withheld)),
-            Err(_) => (seen.freshness, None),
+        let (freshness, own_fields, stored) = match self.decide(seen.status, &fields, &answer) {
+            Ok(storable) => (storable.freshness, withhold(&mut fields, &storable.withheld), Ok(())),
+            Err(reason) => (seen.freshness, None, Err(reason)),
         };
         let content = Arc::clone(&seen.content);
         let response = StoredResponse::new(seen.status, &fields, freshness, content, born);
         let response = Arc::new(response);
-        if decided.is_ok() {
+        if stored.is_ok() {
             let place = self.place(&fields);
             self.obligation.fulfil(&place, Arc::clone(&response), now);
-        } else if decided.err() != Some(NotStored::Authorization) {
+        } else if stored != Err(NotStored::Authorization) {
             // What it says now may not be stored: it answers this request and no other.
             self.obligation.release(now + REMEMBER_UNSTORABLE);
         }
-        let _ = self.told.send(Forwarded::Stored { response, how: How::Validated, own_fields });
+        let how = How::Validated(stored);
+        let _ = self.told.send(Forwarded::Stored { response, how, own_fields });
     }
 
     /// A change of an object's metadata alone leaves its entity tag, so S3 answers 304 for ever;

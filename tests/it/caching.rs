@@ -399,3 +399,19 @@ async fn a_304_about_another_version_does_not_give_up_the_last_copy() {
     script.then(304, &["ETag: \"2\"", FRESH], "").then(304, &["ETag: \"2\"", FRESH], "");
     assert_eq!(text(&edge.get("/a").await), (200, "old", "Hit"));
 }
+
+#[tokio::test]
+async fn a_304_that_forbids_storing_answers_and_is_not_stored() {
+    let (edge, script) = edge("", "").await;
+    script.then(200, &["Cache-Control: max-age=5", "ETag: \"1\""], "a");
+    edge.get("/a").await;
+    pass_seconds(&edge, 6);
+    script.then(304, &["Cache-Control: no-store", "ETag: \"1\""], "").then(200, &[FRESH], "b");
+    let renewed = edge.get("/a").await;
+    assert_eq!(text(&renewed), (200, "a", "RefreshHit"));
+    assert_eq!(
+        renewed.field("cache-status"),
+        "Forebay; fwd=stale; fwd-status=304; ttl=-1; detail=no-store"
+    );
+    assert_eq!(text(&edge.get("/a").await), (200, "b", "Miss"));
+}

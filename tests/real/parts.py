@@ -127,24 +127,19 @@ class SeaweedFS:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Forebay:
-    """`forebay serve` with flags, as the README shows it."""
+class Program:
+    """`forebay serve` with `arguments`; its log and its access log are kept."""
 
-    def __init__(self, endpoint, *flags, secret=SECRET_KEY, bucket=BUCKET):
-        self.port, admin = free_port(), free_port()
+    def __init__(self, url, admin, *arguments, **environment):
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("AWS_")
-        } | {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret, "AWS_EC2_METADATA_DISABLED": "true"}
+        } | {"AWS_EC2_METADATA_DISABLED": "true"} | environment
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.access_log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            [
-                PROGRAM, "serve", "--bucket", bucket, "--region", "us-east-1", "--endpoint", endpoint,
-                "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{admin}", *flags,
-            ],
-            env=environment, stdout=self.access_log, stderr=self.log,
-        )  # fmt: skip
-        self.url, self.admin = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{admin}"
+            [PROGRAM, "serve", *arguments], env=environment, stdout=self.access_log, stderr=self.log
+        )
+        self.url, self.admin = url, admin
         wait_for("Forebay", self.ready, self.said)
 
     def ready(self):
@@ -161,10 +156,23 @@ class Forebay:
 
     def stop(self):
         """Ends it as an operator would; its exit code and its access log."""
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=40)
-        self.access_log.seek(0)
-        lines = [json.loads(line) for line in self.access_log]
-        self.log.close()
-        self.access_log.close()
-        return code, lines
+        if not self.access_log.closed:
+            self.process.send_signal(signal.SIGTERM)
+            code = self.process.wait(timeout=40)
+            self.access_log.seek(0)
+            self.ended = code, [json.loads(line) for line in self.access_log]
+            self.log.close()
+            self.access_log.close()
+        return self.ended
+
+
+class Forebay(Program):
+    """`forebay serve` with flags, as the README shows it."""
+
+    def __init__(self, endpoint, *flags, secret=SECRET_KEY, bucket=BUCKET, **environment):
+        port, admin = free_port(), free_port()
+        super().__init__(
+            f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", "--bucket", bucket, "--region", "us-east-1",
+            "--endpoint", endpoint, "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}", *flags,
+            AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=secret, **environment,
+        )  # fmt: skip

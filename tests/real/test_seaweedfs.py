@@ -1,5 +1,6 @@
 """Objects that boto3 put into SeaweedFS come back through Forebay as they are."""
 
+import tempfile
 import unittest
 import urllib.parse
 
@@ -13,6 +14,30 @@ KEYS = [
     "{curly}|pipe^.txt", "[square].txt", "`tick`.txt", "...dots", "a/..b/c..", ".hidden", "ends.",
     "emoji 🦀.txt", "a=b", "semi;colon", "tilde~", "UPPER/lower", "very/deep/a/b/c/d.txt", "comma,",
 ]  # fmt: skip
+
+
+CROSS_ORIGIN = """
+[listen]
+http = "127.0.0.1:{port}"
+[admin]
+listen = "127.0.0.1:{admin}"
+[[cache_policy]]
+name = "by-origin"
+headers = ["Origin"]
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "bucket"
+bucket = "{bucket}"
+region = "us-east-1"
+endpoint = "{endpoint}"
+path_style = true
+[distribution.default_behavior]
+origin = "bucket"
+cache_policy = "by-origin"
+origin_request_policy = "CORS-S3Origin"
+"""
 
 
 class Seaweed(unittest.TestCase):
@@ -37,6 +62,27 @@ class Seaweed(unittest.TestCase):
 
     def test_the_bucket_is_private(self):
         self.assertEqual(fetch(f"{self.store.url}/{BUCKET}/ready")[0], 403)
+
+    def test_answers_for_pages_of_other_origins(self):
+        rule = {"AllowedOrigins": ["https://shop.example"], "AllowedMethods": ["GET"], "MaxAgeSeconds": 60}
+        self.store.s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [rule]})
+        self.addCleanup(self.store.s3.delete_bucket_cors, Bucket=BUCKET)
+        self.put("font.woff2", b"font")
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            port, admin = parts.free_port(), parts.free_port()
+            config.write(CROSS_ORIGIN.format(port=port, admin=admin, endpoint=self.store.url, bucket=BUCKET))
+            config.flush()
+            keys = {"AWS_ACCESS_KEY_ID": parts.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": parts.SECRET_KEY}
+            edge = parts.Program(
+                f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", "--config", config.name, **keys
+            )
+            self.addCleanup(edge.stop)
+        seen = []
+        for origin in (None, "https://shop.example", "https://other.example", None, "https://shop.example"):
+            headers = fetch(edge.url + "/font.woff2", headers={"Origin": origin} if origin else {})[1]
+            seen.append((headers["X-Cache"].split()[0], headers["Access-Control-Allow-Origin"]))
+        shop = "https://shop.example"
+        self.assertEqual(seen, [("Miss", None), ("Miss", shop), ("Miss", None), ("Hit", None), ("Hit", shop)])
 
     def test_awkward_keys(self):
         for key in KEYS:

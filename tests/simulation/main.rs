@@ -2,7 +2,8 @@
 //! viewers who come together and leave early, purges, time, and a store that is too small.
 //!
 //! What must hold, whatever happens: an answer carries exact bytes of one version and of the
-//! language asked for; it is not older than a purge, nor staler than the origin allowed; those who
+//! language (told apart by `Vary`) and device (told apart by the key) asked for, and no field that
+//! was another viewer's; it is not older than a purge, nor staler than the origin allowed; those who
 //! come together have one of them ask; the store keeps within its bound.
 //!
 //! `FOREBAY_SEEDS=10000` runs that many histories, `FOREBAY_SEED=42` one of them, in words.
@@ -28,7 +29,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::runtime::Runtime;
-use world::{LANGUAGES, PATHS, SharedWorld, World};
+use world::{PATHS, SharedWorld, VARIANTS, World};
 
 /// Bytes of a slice, and of all that may be stored.
 const SLICE: u32 = 4096;
@@ -41,7 +42,8 @@ const STEPS: usize = 40;
 #[derive(Clone, Copy, Debug)]
 struct Ask {
     path: &'static str,
-    language: &'static str,
+    /// Language and device.
+    variant: &'static str,
     range: Option<(usize, usize)>,
     leaves: bool,
 }
@@ -122,7 +124,7 @@ impl History {
         });
         Ask {
             path: self.rng.choice(&PATHS).expect("one"),
-            language: self.rng.choice(&LANGUAGES).expect("one"),
+            variant: self.rng.choice(&VARIANTS).expect("one"),
             range,
             leaves: self.rng.u32(0..6) == 0,
         }
@@ -145,7 +147,7 @@ impl History {
     async fn crowd(&mut self) {
         let ask = Ask { range: None, leaves: false, ..self.ask() };
         self.edge.store().purge("media", &Purge::Exact(ask.path.to_owned()));
-        let key = (ask.path.to_owned(), ask.language.to_owned());
+        let key = (ask.path.to_owned(), ask.variant.to_owned());
         let (before, shared) = {
             let mut world = self.world.lock().expect("lock");
             world.purged(&[ask.path]);
@@ -159,10 +161,12 @@ impl History {
 
     async fn get(&self, ask: Ask) {
         let begun = self.world.lock().expect("lock").moment(ask.path);
+        let (language, device) = ask.variant.split_once('-').expect("two");
         let mut request = Request::builder()
             .uri(ask.path)
             .header("host", "media")
-            .header("accept-language", ask.language);
+            .header("accept-language", language)
+            .header("device", device);
         if let Some((first, last)) = ask.range {
             request = request.header("range", format!("bytes={first}-{last}"));
         }
@@ -173,8 +177,12 @@ impl History {
         let status = head.status.as_u16();
         let tag = head.headers.get("etag").map(|tag| tag.to_str().expect("text").to_owned());
         self.tell(|| format!("{ask:?} → {status} {tag:?}, {} bytes, {ended:?}", content.len()));
-        let world = self.world.lock().expect("lock");
-        let trouble = world.check(&begun, ask.path, ask.language, status, tag.as_deref());
+        let mut world = self.world.lock().expect("lock");
+        if let Some(cookie) = head.headers.get("set-cookie") {
+            let fresh = world.given.insert(cookie.to_str().expect("text").to_owned());
+            assert!(fresh, "seed {}: {ask:?} got the cookie of another", self.seed);
+        }
+        let trouble = world.check(&begun, ask.path, ask.variant, status, tag.as_deref());
         let trouble = trouble.and_then(|version| {
             let Some(version) = version else { return Ok(()) };
             let range = ask.range.filter(|_| status == 206);
@@ -219,6 +227,7 @@ http = "127.0.0.1:0"
 name = "own"
 min_ttl = 0
 default_ttl = 0
+headers = ["Device"]
 [[origin_request_policy]]
 name = "language"
 headers = {{ whitelist = ["Accept-Language"] }}

@@ -1,7 +1,7 @@
 //! The reference: what the origin has had, and what viewers may be shown of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -22,7 +22,8 @@ use tokio::net::TcpListener;
 use super::{Ask, Ended};
 
 pub(crate) const PATHS: [&str; 4] = ["/empty", "/small", "/middle", "/large"];
-pub(crate) const LANGUAGES: [&str; 2] = ["de", "en"];
+/// Language and device.
+pub(crate) const VARIANTS: [&str; 4] = ["de-tv", "de-phone", "en-tv", "en-phone"];
 
 /// A stale answer may be served this long after the origin failed (the error-caching minimum TTL).
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,8 +52,11 @@ pub(crate) struct World {
     cut: bool,
     ever_cut: bool,
     /// Requests for a whole object that are not about a version known already, by path and
-    /// language.
+    /// variant.
     pub(crate) new: HashMap<(String, String), usize>,
+    /// How many cookies were made, and those that viewers have got.
+    cookies: usize,
+    pub(crate) given: HashSet<String>,
 }
 
 /// The state of the world when a request began.
@@ -73,6 +77,8 @@ impl World {
             cut: false,
             ever_cut: false,
             new: HashMap::new(),
+            cookies: 0,
+            given: HashSet::new(),
         };
         for path in PATHS {
             world.change(path, rng);
@@ -134,7 +140,7 @@ impl World {
         &self,
         begun: &Moment,
         path: &str,
-        language: &str,
+        variant: &str,
         status: u16,
         tag: Option<&str>,
     ) -> Result<Option<Version>, String> {
@@ -146,8 +152,8 @@ impl World {
         }
         let tag = tag.ok_or("no entity tag")?;
         let versions = &self.objects[path];
-        let shown = versions.iter().find(|version| entity_tag(path, **version, language) == tag);
-        let shown = *shown.ok_or("no version of this language")?;
+        let shown = versions.iter().find(|version| entity_tag(path, **version, variant) == tag);
+        let shown = *shown.ok_or("no version of this variant")?;
         if shown.number < begun.floor {
             return Err(format!("version {} was purged", shown.number));
         }
@@ -170,7 +176,7 @@ impl World {
         content: &[u8],
         ended: Ended,
     ) -> Result<(), String> {
-        let whole = bytes(ask.path, version, ask.language);
+        let whole = bytes(ask.path, version, ask.variant);
         let wanted = match range {
             Some((first, last)) => first..(last + 1).min(whole.len()),
             None => 0..whole.len(),
@@ -199,22 +205,27 @@ impl World {
         }
         let field = |name| request.headers().get(name).map(|v| v.to_str().expect("text"));
         let language = field(header::ACCEPT_LANGUAGE).unwrap_or_default();
+        let device = request.headers().get("device").map(|v| v.to_str().expect("text"));
+        let variant = format!("{language}-{}", device.unwrap_or_default());
+        let variant = variant.as_str();
         if field(header::IF_NONE_MATCH).or_else(|| field(header::IF_MATCH)).is_none() {
-            *self.new.entry((path.to_owned(), language.to_owned())).or_default() += 1;
+            *self.new.entry((path.to_owned(), variant.to_owned())).or_default() += 1;
         }
         let version = self.current(path);
-        let tag = entity_tag(path, version, language);
-        let content = bytes(path, version, language);
+        let tag = entity_tag(path, version, variant);
+        let content = bytes(path, version, variant);
         if field(header::IF_MATCH).is_some_and(|wanted| wanted != tag) {
             return plain(StatusCode::PRECONDITION_FAILED);
         }
+        self.cookies += 1;
         let fields = [
             ("etag", tag.clone()),
+            ("set-cookie", format!("viewer={}", self.cookies)),
             ("vary", "Accept-Language".to_owned()),
             (
                 "cache-control",
                 format!(
-                    "max-age={}, stale-while-revalidate={}",
+                    "max-age={}, private=\"set-cookie\", stale-while-revalidate={}",
                     version.max_age, version.while_revalidate
                 ),
             ),
@@ -269,13 +280,14 @@ fn full(bytes: Bytes) -> BoxBody<Bytes, std::io::Error> {
     Full::from(bytes).map_err(|never: Infallible| match never {}).boxed()
 }
 
-fn entity_tag(path: &str, version: Version, language: &str) -> String {
-    format!("\"{}-{}-{language}\"", &path[1..], version.number)
+fn entity_tag(path: &str, version: Version, variant: &str) -> String {
+    format!("\"{}-{}-{variant}\"", &path[1..], version.number)
 }
 
-/// Bytes that no other version, object or language has in the same places.
-fn bytes(path: &str, version: Version, language: &str) -> Vec<u8> {
-    let mark = path.len() * 31 + version.number * 7 + usize::from(language.as_bytes()[0]);
+/// Bytes that no other version, object or variant has in the same places.
+fn bytes(path: &str, version: Version, variant: &str) -> Vec<u8> {
+    let mark =
+        path.len() * 31 + version.number * 7 + variant.bytes().map(usize::from).sum::<usize>();
     (0..version.length)
         .map(|at| (mark * 13 + at * (mark | 1) + at / 251).to_le_bytes()[0])
         .collect()
