@@ -314,7 +314,7 @@ fn distribution(
     origins: Vec<Arc<Origin>>,
     edge: &Arc<Edge>,
 ) -> Result<Arc<Distribution>, Error> {
-    let distribution = Distribution::new(
+    let made = Distribution::new(
         &options.id,
         options.default_root_object.clone(),
         options.behaviors.clone(),
@@ -322,5 +322,7 @@ fn distribution(
         edge.metrics().distribution(&options.id),
         &options.x_cache_suffix,
     );
-    distribution.map(Arc::new).map_err(|_| Error::Field(options.id.clone()))
+    let mut distribution = made.map_err(|_| Error::Field(options.id.clone()))?;
+    distribution.public_scheme.clone_from(&options.public_scheme);
+    Ok(Arc::new(distribution))
 }

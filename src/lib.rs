@@ -19,6 +19,8 @@ pub mod key;
 
 pub mod policy;
 
+pub mod signed;
+
 pub mod access_log;
 
 pub mod behavior;

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "clock",
     "metrics",
     "body",
@@ -14,6 +14,7 @@ const ORDER: [&str; 18] = [
     "semantics",
     "key",
     "policy",
+    "signed",
     "access_log",
     "behavior",
     "store",

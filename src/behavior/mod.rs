@@ -11,10 +11,10 @@ use http::Method;
 pub use origin_request_policy::{MANAGED_ORIGIN_REQUEST_POLICIES, managed_origin_request_policy};
 pub use pattern::{PathPattern, PatternError};
 
-use crate::key::ForwardSpec;
+use crate::{key::ForwardSpec, signed::TrustedKeys};
 
 /// What applies to the requests of one path pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Behavior {
     /// The origin's place among those of the distribution.
     pub origin: usize,
@@ -24,6 +24,8 @@ pub struct Behavior {
     pub forward: ForwardSpec,
     /// Methods that viewers may use.
     pub allowed_methods: AllowedMethods,
+    /// Whose signature a request must bear, if it must.
+    pub trusted: Option<Arc<TrustedKeys>>,
 }
 
 /// CloudFront's three sets of allowed methods

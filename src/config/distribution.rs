@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use super::{
+    key_group::{self, KeyGroups},
     origin::{NamedOrigin, origins},
     origin_request::{self, OriginRequestPolicies, check_origin},
     policy::{self, CachePolicies},
@@ -17,6 +18,7 @@ use crate::{
     origin::{self, Protocol},
     policy::ErrorTtl,
     semantics::coding::Codings,
+    signed::{COOKIE_NAMES, QUERY_NAMES},
 };
 
 /// Status codes that are stored as errors; a minimum TTL may be given for each.
@@ -27,6 +29,7 @@ const CACHED_ERRORS: [&str; 12] =
 pub(super) struct Policies {
     cache: CachePolicies,
     origin_request: OriginRequestPolicies,
+    key_groups: KeyGroups,
 }
 
 impl Policies {
@@ -34,6 +37,7 @@ impl Policies {
         Self {
             cache: policy::own_policies(root),
             origin_request: origin_request::own_policies(root),
+            key_groups: key_group::key_groups(root),
         }
     }
 }
@@ -47,6 +51,8 @@ pub struct DistributionOptions {
     pub aliases: Vec<String>,
     /// What `/` stands for.
     pub default_root_object: Option<String>,
+    /// `http` or `https`, where it is another than connections tell.
+    pub public_scheme: Option<String>,
     /// `X-Cache: Hit from …`.
     pub x_cache_suffix: String,
     /// Origins, as behaviors count them.
@@ -103,6 +109,7 @@ fn distribution(
         id: id?,
         aliases,
         default_root_object,
+        public_scheme: public_scheme(section),
         x_cache_suffix: x_cache_suffix.to_owned(),
         origins,
         behaviors: behaviors?,
@@ -136,6 +143,16 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
         }
     }
     aliases
+}
+
+/// Signatures are about URLs as viewers see them; before a load balancer these may begin otherwise.
+fn public_scheme(section: &Section<'_>) -> Option<String> {
+    let scheme = section.string("public_scheme")?;
+    if !matches!(scheme.value, "http" | "https") {
+        let message = "`public_scheme` must be \"http\" or \"https\"";
+        section.fault(scheme.span, message, "not a scheme of viewers", None);
+    }
+    Some(scheme.value.to_owned())
 }
 
 fn root_object(section: &Section<'_>) -> Option<String> {
@@ -208,6 +225,7 @@ fn behavior(
     let options = origin.and_then(|place| origins.get(place)?.options.as_ref());
     let allowed_methods = allowed_methods(section, options);
     let forward = origin_request_policy(section, policies, options);
+    let trusted = key_group::trusted(section, &policies.key_groups);
     if let Some(compress) = section.boolean("compress").filter(|compress| compress.value) {
         let help = "set it to false: objects are served as they are stored".to_owned();
         let message = "`compress = true` is not supported by this version";
@@ -219,8 +237,19 @@ fn behavior(
         cache_policy.key.codings = Codings::NONE;
     }
     cache_policy.terms.errors.clone_from(errors);
-    let forward = forward.with_key(&cache_policy.key);
-    Some(Arc::new(Behavior { origin, cache_policy, forward, allowed_methods }))
+    let mut forward = forward.with_key(&cache_policy.key);
+    if trusted.is_some() {
+        // What proves the viewer's right is nobody else's business, and would make every URL a key
+        // of its own.
+        for (query, cookies) in [
+            (&mut cache_policy.key.query, &mut cache_policy.key.cookies),
+            (&mut forward.query, &mut forward.cookies),
+        ] {
+            *query = std::mem::take(query).without(&QUERY_NAMES);
+            *cookies = std::mem::take(cookies).without(&COOKIE_NAMES);
+        }
+    }
+    Some(Arc::new(Behavior { origin, cache_policy, forward, allowed_methods, trusted }))
 }
 
 fn origin_request_policy(
@@ -276,7 +305,7 @@ fn cache_policy(section: &Section<'_>, policies: &Policies) -> Option<CachePolic
     policy
 }
 
-fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
+pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
     let help = match nearest(name.value, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => format!("there is no {kind} at all yet"),

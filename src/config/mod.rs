@@ -5,6 +5,7 @@
 
 mod distribution;
 mod fault;
+mod key_group;
 mod listen;
 mod origin;
 mod origin_request;
@@ -178,7 +179,7 @@ cache_policy = "CachingOptimized"
                 "4: `listen.idle_timeout` is no duration (write, for example, \"30s\", \"10m\", \"1day\", or 30)",
                 "13: `my media` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (-)",
                 "17: there is no origin `bukket` (did you mean `bucket`?)",
-                "18: `distribution.default_behavior.trusted_key_groups` is not supported by this version (remove it only if serving without it is what you want)",
+                "18: there is no key group `k` (there is no key group at all yet)",
                 "19: there is no cache policy `CachingOptimised` (did you mean `CachingOptimized`?)",
             ]
         );

@@ -13,9 +13,7 @@ use toml::{
 use super::fault::Collector;
 
 /// Keys of features that are not there yet. Ignoring one could publish what it protects.
-const NOT_YET: [&str; 11] = [
-    "trusted_key_groups",
-    "key_group",
+const NOT_YET: [&str; 9] = [
     "viewer_protocol_policy",
     "response_headers_policy",
     "custom_error_response",
@@ -220,6 +218,19 @@ impl<'a> Section<'a> {
             }
         }
         Some(strings)
+    }
+
+    /// All strings of a table whose names are free.
+    pub(super) fn strings_by_name(&self) -> Vec<(&'a str, Placed<&'a str>)> {
+        let mut strings = Vec::new();
+        for (key, value) in self.table {
+            let name = key.get_ref().as_ref();
+            match value.get_ref().as_str() {
+                Some(text) => strings.push((name, Placed { value: text, span: value.span() })),
+                None => self.wrong_type(name, value, "a string"),
+            }
+        }
+        strings
     }
 
     /// A table within this one.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header, request::Parts, uri::Authority};
 use http_body::Body as _;
 
-use super::{Refusal, Rules, rules::Distribution};
+use super::{Refusal, Rules, record::Exchange, rules::Distribution};
 use crate::{
     behavior::Behavior,
     body::Body,
     key::{CacheKey, CanonicalPath, Projection},
     origin::Origin,
     policy::Wish,
+    signed::Claim,
 };
 
 /// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
@@ -68,20 +69,22 @@ impl<'a> Ask<'a> {
 /// Admits a request or says why not; the distribution is told in either case, if there is one.
 pub(super) fn admit<'a>(
     rules: &'a Rules,
-    request: &'a Parts,
+    exchange: &'a Exchange,
     body: &Body,
 ) -> Result<Ask<'a>, (Refusal, Option<&'a Arc<Distribution>>)> {
-    let host = host(request).ok_or((Refusal::BadHost, None))?;
+    let authority = authority(&exchange.request).ok_or((Refusal::BadHost, None))?;
+    let host = host(authority).ok_or((Refusal::BadHost, None))?;
     let distribution = rules.hosts.select(host).ok_or((Refusal::UnknownHost, None))?;
-    admit_to(distribution, host, request, body).map_err(|refusal| (refusal, Some(distribution)))
+    admit_to(distribution, host, exchange, body).map_err(|refusal| (refusal, Some(distribution)))
 }
 
 fn admit_to<'a>(
     distribution: &'a Arc<Distribution>,
     host: &'a str,
-    request: &'a Parts,
+    exchange: &'a Exchange,
     body: &Body,
 ) -> Result<Ask<'a>, Refusal> {
+    let request = &exchange.request;
     if target_length(request) > MAX_TARGET {
         return Err(Refusal::UriTooLong);
     }
@@ -96,6 +99,9 @@ fn admit_to<'a>(
     let methods = behavior.allowed_methods;
     if !methods.allow_method(&request.method) {
         return Err(Refusal::Method(methods.allow()));
+    }
+    if let Some(trusted) = &behavior.trusted {
+        trusted.verify(&claim(distribution, exchange)).map_err(Refusal::Signed)?;
     }
     // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
     if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
@@ -118,6 +124,21 @@ fn admit_to<'a>(
     })
 }
 
+/// What a viewer's signature must be about.
+fn claim<'a>(distribution: &'a Distribution, exchange: &'a Exchange) -> Claim<'a> {
+    let request = &exchange.request;
+    let scheme = if exchange.connection.tls { "https" } else { "http" };
+    Claim {
+        scheme: distribution.public_scheme.as_deref().unwrap_or(scheme),
+        authority: authority(request).unwrap_or_default(),
+        path: request.uri.path(),
+        query: request.uri.query(),
+        fields: &request.headers,
+        client: exchange.connection.client,
+        now: exchange.at,
+    }
+}
+
 /// A signed request must name an object: the bucket's root would list it.
 fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Refusal> {
     if path.is_root() {
@@ -137,9 +158,8 @@ fn head_length(request: &Parts) -> usize {
     target_length(request) + fields.sum::<usize>()
 }
 
-/// The host a request is for, without port. RFC 9112 §3.2: exactly one, and the same wherever it
-/// stands.
-fn host(request: &Parts) -> Option<&str> {
+/// The host and port a request is for. RFC 9112 §3.2: exactly one, and the same wherever it stands.
+fn authority(request: &Parts) -> Option<&str> {
     let mut fields = request.headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -150,11 +170,15 @@ fn host(request: &Parts) -> Option<&str> {
         None => None,
     };
     let target = request.uri.authority().map(Authority::as_str);
-    let authority = match (target, field) {
-        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => return None,
-        (Some(authority), _) | (None, Some(authority)) => authority,
-        (None, None) => return None,
-    };
+    match (target, field) {
+        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => None,
+        (Some(authority), _) | (None, Some(authority)) => Some(authority),
+        (None, None) => None,
+    }
+}
+
+/// The authority's host, without port.
+fn host(authority: &str) -> Option<&str> {
     let host = without_port(authority)?;
     let valid = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
@@ -188,7 +212,8 @@ mod tests {
         for value in hosts {
             request = request.header("host", *value);
         }
-        host(&request.body(()).expect("request").into_parts().0).map(str::to_owned)
+        let request = request.body(()).expect("request").into_parts().0;
+        authority(&request).and_then(host).map(str::to_owned)
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Edge {
         let (parts, body) = request.into_parts();
         let exchange = Exchange::begin(&self, &connection, parts, now);
         let body = Body::from(body);
-        let (answer, distribution) = match admit(&rules, &exchange.request, &body) {
+        let (answer, distribution) = match admit(&rules, &exchange, &body) {
             Ok(ask) => {
                 let answer = self.answer(&ask, body, now).await;
                 (answer, Some(Arc::clone(ask.distribution)))

@@ -29,8 +29,8 @@ const X_CACHE_OF_NONE: HeaderValue = HeaderValue::from_static("Error from foreba
 /// body, or before, when the viewer leaves while the answer is being made.
 pub(super) struct Exchange {
     edge: Arc<Edge>,
-    connection: Arc<Connection>,
-    at: Timestamp,
+    pub(super) connection: Arc<Connection>,
+    pub(super) at: Timestamp,
     watch: Stopwatch,
     pub(super) request: Parts,
     logged: Logged,

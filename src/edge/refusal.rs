@@ -10,6 +10,7 @@ use crate::{
     metrics::ResultType,
     origin::ErrorClass,
     semantics::cache_status::{CacheStatus, Report},
+    signed,
     store::Failure,
 };
 
@@ -32,6 +33,8 @@ pub enum Refusal {
     UnexpectedContent,
     /// The bucket's root is not an object.
     NoRootObject,
+    /// The request does not bear a signature that allows it.
+    Signed(signed::Refused),
 }
 
 impl Refusal {
@@ -44,7 +47,7 @@ impl Refusal {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnexpectedContent | Self::NoRootObject => StatusCode::FORBIDDEN,
+            Self::UnexpectedContent | Self::NoRootObject | Self::Signed(_) => StatusCode::FORBIDDEN,
         }
     }
 
@@ -64,6 +67,7 @@ impl Refusal {
             Self::Method(_) => "method",
             Self::UnexpectedContent => "unexpected-content",
             Self::NoRootObject => "no-root-object",
+            Self::Signed(refused) => refused.token(),
         }
     }
 
@@ -76,8 +80,19 @@ impl Refusal {
             }
             _ => None,
         };
-        own_with(self.status(), self.token(), more)
+        let mut answer = own_with(self.status(), self.token(), more);
+        if let (Self::Signed(refused), Head::Own(_, fields)) = (self, &mut answer.head) {
+            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+            answer.body = Body::full(document(refused));
+        }
+        answer
     }
+}
+
+/// What CloudFront answers: a code, and nothing that would help to find a way in.
+fn document(refused: signed::Refused) -> Bytes {
+    let (code, message) = refused.code();
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>").into()
 }
 
 /// An answer of our own: nothing of it comes from an origin.

@@ -24,6 +24,8 @@ pub struct Distribution {
     pub id: Arc<str>,
     /// What `/` stands for, without a leading slash.
     pub default_root_object: Option<String>,
+    /// `http` or `https`, where viewers see another scheme than their connections to here tell.
+    pub public_scheme: Option<String>,
     /// What applies to which path.
     pub behaviors: Behaviors,
     /// Origins, in the order that behaviors count them.
@@ -52,6 +54,7 @@ impl Distribution {
         Ok(Self {
             id: id.into(),
             default_root_object,
+            public_scheme: None,
             behaviors,
             origins,
             metrics,

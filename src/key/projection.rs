@@ -47,6 +47,18 @@ impl NameSpec {
         }
     }
 
+    /// The same, but for `names`, which are not included whatever stands here.
+    #[must_use]
+    pub fn without(self, names: &[&str]) -> Self {
+        let names: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
+        match self {
+            Self::None => Self::None,
+            Self::Only(only) => Self::Only(&only - &names),
+            Self::Except(except) => Self::Except(&except | &names),
+            Self::All => Self::Except(names),
+        }
+    }
+
     /// Keeps the pairs whose names are included, in their order and spelling.
     fn select<'a>(&self, text: &'a str, separator: char, join: &str) -> Option<Cow<'a, str>> {
         match self {

@@ -1,5 +1,6 @@
 """The foreign parts: a SeaweedFS that verifies signatures, boto3 that fills it, and Forebay before it."""
 
+import http.server
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -62,6 +64,43 @@ def fetch(url, method="GET", headers=None, data=None):
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()
+
+
+class Origin(http.server.ThreadingHTTPServer):
+    """A plain origin that answers with the path, and keeps what it was asked."""
+
+    daemon_threads = True
+
+    @classmethod
+    def start(cls, tls=None):
+        server = cls(("127.0.0.1", 0), Echo)
+        server.asked, server.port = [], server.server_port
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server
+
+    def stop(self):
+        self.shutdown()
+        self.server_close()
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        fields = {name.lower(): value for name, value in self.headers.items()}
+        self.server.asked.append(fields | {"path": self.path})
+        content = self.path.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "max-age=3600")
+        self.send_header("ETag", '"tag"')
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
 
 
 class SeaweedFS:

@@ -1,13 +1,11 @@
 """The program as its operators meet it: signals, addresses, limits, credentials, private certificates."""
 
-import http.server
 import pathlib
 import shutil
 import signal
 import socket
 import ssl
 import tempfile
-import threading
 import unittest
 
 import trustme
@@ -35,37 +33,14 @@ cache_policy = "CachingOptimized"
 """
 
 
-class Origin(http.server.BaseHTTPRequestHandler):
-    """Answers with the path, and keeps the fields it was asked with."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.asked.append(dict(self.headers))
-        content = self.path.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", '"tag"')
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
 class Process(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-process-"))
         self.addCleanup(shutil.rmtree, self.folder)
 
     def origin(self, tls=None):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
-        server.daemon_threads, server.asked = True, []
-        if tls:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
+        server = parts.Origin.start(tls)
+        self.addCleanup(server.stop)
         return server
 
     def serve(self, origin, listen=None, limits="", trust="", host="127.0.0.1"):
@@ -82,7 +57,7 @@ class Process(unittest.TestCase):
         return program
 
     def test_hang_up_reloads_and_loses_nothing(self):
-        program = self.serve(f"http://127.0.0.1:{self.origin().server_port}")
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}")
         with socket.create_connection(("127.0.0.1", self.port)) as viewer:
             ask = b"GET /kept HTTP/1.1\r\nHost: h\r\n\r\n"
             viewer.sendall(ask)
@@ -101,7 +76,7 @@ class Process(unittest.TestCase):
         self.assertEqual(fetch(program.url + "/")[2], b"/start")
 
     def test_both_families_of_addresses(self):
-        origin = f"http://127.0.0.1:{self.origin().server_port}"
+        origin = f"http://127.0.0.1:{self.origin().port}"
         program = self.serve(origin, listen='"[::]:{port}"')
         for host in ("127.0.0.1", "[::1]"):
             self.assertEqual(fetch(f"http://{host}:{self.port}/both")[2], b"/both")
@@ -109,7 +84,7 @@ class Process(unittest.TestCase):
         self.assertEqual([line["client"] for line in lines], ["127.0.0.1", "::1"])
 
     def test_connections_beyond_the_limit_wait(self):
-        origin = f"http://127.0.0.1:{self.origin().server_port}"
+        origin = f"http://127.0.0.1:{self.origin().port}"
         self.serve(origin, limits="max_connections = 2\nworkers = 1")
         ask = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
         open_ones = [socket.create_connection(("127.0.0.1", self.port), timeout=20) for _ in range(2)]
@@ -128,7 +103,7 @@ class Process(unittest.TestCase):
         authority = trustme.CA()
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(tls)
-        origin = f"https://localhost:{self.origin(tls).server_port}"
+        origin = f"https://localhost:{self.origin(tls).port}"
         self.assertEqual(fetch(self.serve(origin).url + "/a")[0], 502)
         authority.cert_pem.write_to_path(self.folder / "private-ca.pem")
         trusting = self.serve(origin, trust='ca_file = "private-ca.pem"')
@@ -136,11 +111,11 @@ class Process(unittest.TestCase):
 
     def test_session_tokens_are_sent_and_signed(self):
         origin = self.origin()
-        endpoint = f"http://127.0.0.1:{origin.server_port}"
+        endpoint = f"http://127.0.0.1:{origin.port}"
         program = parts.Forebay(endpoint, "--path-style", AWS_SESSION_TOKEN="for/one+session=")
         self.addCleanup(program.stop)
         self.assertEqual(fetch(program.url + "/a")[0], 200)
-        (asked,) = [{name.lower(): value for name, value in fields.items()} for fields in origin.asked]
+        (asked,) = origin.asked
         self.assertEqual(asked["x-amz-security-token"], "for/one+session=")
         self.assertIn("x-amz-security-token", asked["authorization"].split("SignedHeaders=")[1].split(",")[0])
 

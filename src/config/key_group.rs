@@ -1,0 +1,73 @@
+//! `[[key_group]]`: the public keys of those who sign URLs and cookies.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{distribution::missing, section::Section};
+use crate::signed::{PublicKey, TrustedKeys};
+
+/// Key groups by name.
+pub(super) type KeyGroups = BTreeMap<String, TrustedKeys>;
+
+pub(super) fn key_groups(root: &Section<'_>) -> KeyGroups {
+    let mut groups = KeyGroups::new();
+    for section in root.tables("key_group") {
+        let name = section.required("name", "behaviors refer to a key group by its name");
+        let sha1 = section.boolean("sha1").is_none_or(|sha1| sha1.value);
+        let keys = public_keys(&section, sha1);
+        section.unknown();
+        let Some(name) = name else { continue };
+        if groups.insert(name.value.to_owned(), keys).is_some() {
+            let message = format!("there is a key group `{}` already", name.value);
+            section.fault(name.span, message, "choose another name", None);
+        }
+    }
+    groups
+}
+
+fn public_keys(section: &Section<'_>, sha1: bool) -> TrustedKeys {
+    let mut keys = TrustedKeys::default();
+    let Some(table) = section.table("public_keys") else {
+        if !section.has("public_keys") {
+            let help = "add `[key_group.public_keys]` with `KEYPAIRID = \"\"\"-----BEGIN PUBLIC KEY----- …\"\"\"`";
+            let message = "`key_group.public_keys` is missing";
+            section.fault(section.span(), message, "in this key group", help.to_owned());
+        }
+        return keys;
+    };
+    let entries = table.strings_by_name();
+    if entries.is_empty() {
+        table.fault(table.span(), "a key group needs a key", "none here", None);
+    }
+    for (id, pem) in entries {
+        match PublicKey::from_pem(pem.value) {
+            Ok(key) => keys.trust(id, Arc::new(key), sha1),
+            Err(error) => {
+                let help = "paste the text that was uploaded to CloudFront, or that `openssl rsa -pubout` prints";
+                let message = format!("the key `{id}` cannot be used");
+                table.fault(pem.span, message, error.to_string(), help.to_owned());
+            }
+        }
+    }
+    keys
+}
+
+/// The keys of all groups that a behavior trusts. An empty list trusts nobody.
+pub(super) fn trusted(section: &Section<'_>, groups: &KeyGroups) -> Option<Arc<TrustedKeys>> {
+    const KEY: &str = "trusted_key_groups";
+    let names = section.strings(KEY)?;
+    let mut trusted = TrustedKeys::default();
+    if names.is_empty() {
+        let help = "name a `[[key_group]]`, or leave it out to serve everybody".to_owned();
+        section.fault(section.span(), format!("`{KEY}` names nobody"), "in this behavior", help);
+    }
+    for name in names {
+        match groups.get(name.value) {
+            Some(group) => trusted.trust_all(group),
+            None => {
+                let known: Vec<&str> = groups.keys().map(String::as_str).collect();
+                missing(section, name, "key group", &known);
+            }
+        }
+    }
+    Some(Arc::new(trusted))
+}

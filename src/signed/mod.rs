@@ -1,0 +1,267 @@
+//! CloudFront's signed URLs and signed cookies: who may have an object, and until when
+//! (Amazon CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies").
+//!
+//! Everything here is a function of the request, the keys and the time.
+
+mod encoding;
+mod parameters;
+mod policy;
+mod public_key;
+mod resource;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use http::HeaderMap;
+pub use parameters::{COOKIE_NAMES, QUERY_NAMES};
+use parameters::{Parameters, Place, unsigned_query};
+use policy::Policy;
+use public_key::Hash;
+pub use public_key::{KeyError, PublicKey};
+use resource::Url;
+
+use crate::clock::Timestamp;
+
+/// A request for something that only the bearer of a signature may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// `http` or `https`, as the viewer sees it.
+    pub scheme: &'a str,
+    /// Host and port, as the viewer sent them.
+    pub authority: &'a str,
+    /// Path, as the viewer sent it.
+    pub path: &'a str,
+    /// Query string, without `?`.
+    pub query: Option<&'a str>,
+    /// Where cookies are.
+    pub fields: &'a HeaderMap,
+    /// The viewer's address.
+    pub client: IpAddr,
+    /// When the request came.
+    pub now: Timestamp,
+}
+
+/// Why a request is refused. The viewer is told no more than a code; the log has the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Neither the query string nor cookies carry any part of a signature.
+    Unsigned,
+    /// A query string of a signature stands there twice.
+    Repeated,
+    /// There is no `Key-Pair-Id`.
+    NoKeyPairId,
+    /// No trusted key group has a key of this id.
+    UnknownKey,
+    /// There is no `Signature`.
+    NoSignature,
+    /// There is neither `Expires` nor `Policy`, or both, or `Expires` is no number.
+    BadTerms,
+    /// `Hash-Algorithm` is neither `SHA1` nor `SHA256`.
+    UnknownHash,
+    /// The key group does not take SHA-1.
+    Sha1,
+    /// `Signature` is not in CloudFront's base64.
+    BadSignature,
+    /// `Policy` is not in CloudFront's base64, or not a policy.
+    BadPolicy,
+    /// The key did not make this signature for this request.
+    WrongSignature,
+    /// The policy is for other URLs.
+    OtherResource,
+    /// The time is over.
+    Expired,
+    /// The time has not come yet.
+    TooEarly,
+    /// The policy is for other addresses.
+    OtherAddress,
+}
+
+impl Refused {
+    /// A token for logs and metrics.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Unsigned => "signed-unsigned",
+            Self::Repeated => "signed-repeated",
+            Self::NoKeyPairId => "signed-no-key-pair-id",
+            Self::UnknownKey => "signed-unknown-key",
+            Self::NoSignature => "signed-no-signature",
+            Self::BadTerms => "signed-bad-terms",
+            Self::UnknownHash => "signed-unknown-hash",
+            Self::Sha1 => "signed-sha1",
+            Self::BadSignature => "signed-bad-signature",
+            Self::BadPolicy => "signed-bad-policy",
+            Self::WrongSignature => "signed-wrong-signature",
+            Self::OtherResource => "signed-other-resource",
+            Self::Expired => "signed-expired",
+            Self::TooEarly => "signed-too-early",
+            Self::OtherAddress => "signed-other-address",
+        }
+    }
+
+    /// CloudFront's code and message for the viewer.
+    #[must_use]
+    pub const fn code(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Unsigned | Self::NoKeyPairId => {
+                ("MissingKey", "Missing Key-Pair-Id query parameter or cookie value")
+            }
+            Self::UnknownKey => ("InvalidKey", "Unknown Key"),
+            Self::BadPolicy => ("MalformedPolicy", "Malformed Policy"),
+            Self::BadSignature => ("MalformedSignature", "Could not unencode Signature"),
+            _ => ("AccessDenied", "Access denied"),
+        }
+    }
+}
+
+/// A key group's name for a key, and whether it takes SHA-1.
+#[derive(Clone, Debug)]
+struct Trusted {
+    key: Arc<PublicKey>,
+    sha1: bool,
+}
+
+/// The keys of the key groups that a behavior trusts, by Key-Pair-Id.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedKeys(BTreeMap<String, Trusted>);
+
+impl TrustedKeys {
+    /// Trusts one more key, also over SHA-1 if `sha1` says so.
+    pub fn trust(&mut self, key_pair_id: &str, key: Arc<PublicKey>, sha1: bool) {
+        let trusted = self.0.entry(key_pair_id.to_owned()).or_insert(Trusted { key, sha1 });
+        trusted.sha1 |= sha1;
+    }
+
+    /// Trusts all that `other` trusts.
+    pub fn trust_all(&mut self, other: &Self) {
+        for (id, Trusted { key, sha1 }) in &other.0 {
+            self.trust(id, Arc::clone(key), *sha1);
+        }
+    }
+
+    /// Judges a request. What may be wrong with a policy is looked at only once its signature is
+    /// known to be right.
+    ///
+    /// # Errors
+    /// The reason, if it may not be served.
+    pub fn verify(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+        let parameters = Parameters::read(claim.query, claim.fields)?;
+        let signer = self.signer(&parameters)?;
+        let query = match parameters.place {
+            Place::Query => claim.query.and_then(unsigned_query),
+            Place::Cookies => claim.query.map(str::to_owned),
+        };
+        let default_port = if claim.scheme == "https" { ":443" } else { ":80" };
+        let url = Url {
+            scheme: claim.scheme,
+            authority: claim.authority.strip_suffix(default_port).unwrap_or(claim.authority),
+            path: claim.path,
+            query: query.as_deref(),
+        };
+        match (parameters.expires, parameters.policy) {
+            (Some(expires), None) => signer.verify_canned(expires, &url, claim.now),
+            (None, Some(policy)) => signer.verify_custom(policy, &url, parameters.place, claim),
+            _ => Err(Refused::BadTerms),
+        }
+    }
+
+    fn signer(&self, parameters: &Parameters<'_>) -> Result<Signer<'_>, Refused> {
+        let id = parameters.key_pair_id.ok_or(Refused::NoKeyPairId)?;
+        let Trusted { key, sha1 } = self.0.get(id).ok_or(Refused::UnknownKey)?;
+        let hash = match parameters.hash_algorithm {
+            None | Some("SHA1") if *sha1 => Hash::Sha1,
+            None | Some("SHA1") => return Err(Refused::Sha1),
+            Some("SHA256") => Hash::Sha256,
+            Some(_) => return Err(Refused::UnknownHash),
+        };
+        let signature = parameters.signature.ok_or(Refused::NoSignature)?;
+        let signature = encoding::decode(signature).ok_or(Refused::BadSignature)?;
+        Ok(Signer { key, hash, signature })
+    }
+}
+
+/// Who is said to have signed, and the signature.
+struct Signer<'a> {
+    key: &'a PublicKey,
+    hash: Hash,
+    signature: Vec<u8>,
+}
+
+impl Signer<'_> {
+    fn verifies(&self, message: &[u8]) -> bool {
+        self.key.verifies(self.hash, message, &self.signature)
+    }
+
+    /// The policy is not sent: it says this URL and this time, in just these words.
+    fn verify_canned(&self, expires: &str, url: &Url<'_>, now: Timestamp) -> Result<(), Refused> {
+        if !expires.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Refused::BadTerms);
+        }
+        let seconds: u64 = expires.parse().map_err(|_| Refused::BadTerms)?;
+        let message = |resource: &str| {
+            format!(
+                r#"{{"Statement":[{{"Resource":{resource},"Condition":{{"DateLessThan":{{"AWS:EpochTime":{expires}}}}}}}]}}"#
+            )
+        };
+        let text = url.to_string();
+        // Some signers write the URL as it is, some as JSON, some as JSON in ASCII.
+        let plain = format!("\"{text}\"");
+        let json = ascii_json(&text);
+        let verified = self.verifies(message(&plain).as_bytes())
+            || (json != plain && self.verifies(message(&json).as_bytes()));
+        match () {
+            () if !verified => Err(Refused::WrongSignature),
+            () if now >= Timestamp::from_secs(seconds) => Err(Refused::Expired),
+            () => Ok(()),
+        }
+    }
+
+    fn verify_custom(
+        &self,
+        policy: &str,
+        url: &Url<'_>,
+        place: Place,
+        claim: &Claim<'_>,
+    ) -> Result<(), Refused> {
+        let json = encoding::decode(policy).ok_or(Refused::BadPolicy)?;
+        if !self.verifies(&json) {
+            return Err(Refused::WrongSignature);
+        }
+        let policy = Policy::parse(&json).ok_or(Refused::BadPolicy)?;
+        let covered = policy.resource.as_ref().is_none_or(|resource| match place {
+            Place::Query => url.matches_by_parts(resource),
+            Place::Cookies => url.matches_anywhere(resource),
+        });
+        match () {
+            () if !covered => Err(Refused::OtherResource),
+            () if claim.now >= policy.expires => Err(Refused::Expired),
+            () if policy.after.is_some_and(|after| claim.now <= after) => Err(Refused::TooEarly),
+            () if !policy.allows(claim.client) => Err(Refused::OtherAddress),
+            () => Ok(()),
+        }
+    }
+}
+
+/// A JSON string in ASCII, as Python writes it.
+fn ascii_json(text: &str) -> String {
+    use std::fmt::Write as _;
+
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => json.extend(['\\', character]),
+            ' '..='~' => json.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(json, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! What a request says to prove its right: in the query string, or else in cookies.
+
+use http::{HeaderMap, header};
+
+use super::Refused;
+
+/// The names of a signed URL's query strings.
+pub const QUERY_NAMES: [&str; 5] =
+    ["Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm"];
+
+/// The names of signed cookies, in the same order.
+pub const COOKIE_NAMES: [&str; 5] = [
+    "CloudFront-Expires",
+    "CloudFront-Policy",
+    "CloudFront-Signature",
+    "CloudFront-Key-Pair-Id",
+    "CloudFront-Hash-Algorithm",
+];
+
+/// Where the proof stands, which decides how a policy's resource is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Query,
+    Cookies,
+}
+
+/// The values, in the order of the names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameters<'a> {
+    pub(super) place: Place,
+    pub(super) expires: Option<&'a str>,
+    pub(super) policy: Option<&'a str>,
+    pub(super) signature: Option<&'a str>,
+    pub(super) key_pair_id: Option<&'a str>,
+    pub(super) hash_algorithm: Option<&'a str>,
+}
+
+impl<'a> Parameters<'a> {
+    /// With any of the names in the query string, only that is looked at.
+    pub(super) fn read(query: Option<&'a str>, fields: &'a HeaderMap) -> Result<Self, Refused> {
+        let mut values = [None; 5];
+        for (name, value) in query.into_iter().flat_map(|query| pairs(query, '&')) {
+            let Some(at) = place_of(&QUERY_NAMES, name) else { continue };
+            if values[at].replace(value).is_some() {
+                return Err(Refused::Repeated);
+            }
+        }
+        if values.iter().any(Option::is_some) {
+            return Ok(Self::from_values(Place::Query, values));
+        }
+        let lines = fields.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        for (name, value) in lines.flat_map(|line| pairs(line, ';')) {
+            // RFC 6265 §5.4: the cookie of the longest path comes first.
+            if let Some(at) = place_of(&COOKIE_NAMES, name) {
+                values[at].get_or_insert(value);
+            }
+        }
+        if values.iter().any(Option::is_some) {
+            return Ok(Self::from_values(Place::Cookies, values));
+        }
+        Err(Refused::Unsigned)
+    }
+
+    fn from_values(place: Place, values: [Option<&'a str>; 5]) -> Self {
+        let [expires, policy, signature, key_pair_id, hash_algorithm] = values;
+        Self { place, expires, policy, signature, key_pair_id, hash_algorithm }
+    }
+}
+
+/// A query string without the names of a signed URL; the rest as it was.
+pub(super) fn unsigned_query(query: &str) -> Option<String> {
+    let is_other = |pair: &&str| {
+        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+        place_of(&QUERY_NAMES, name).is_none()
+    };
+    let kept: Vec<&str> = query.split('&').filter(is_other).collect();
+    (!kept.is_empty()).then(|| kept.join("&"))
+}
+
+fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
+    text.split(separator).map(|pair| pair.trim().split_once('=').unwrap_or((pair.trim(), "")))
+}
+
+fn place_of(names: &[&str; 5], name: &str) -> Option<usize> {
+    names.iter().position(|known| *known == name)
+}

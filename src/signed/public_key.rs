@@ -1,0 +1,87 @@
+//! Public keys of signers, as they are uploaded to CloudFront: RSA and ECDSA P-256 in PEM.
+
+use aws_lc_rs::{
+    digest,
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+        RSA_PKCS1_2048_8192_SHA256,
+    },
+};
+use p256::{
+    ecdsa::{DerSignature, VerifyingKey, signature::hazmat::PrehashVerifier as _},
+    pkcs8::DecodePublicKey as _,
+};
+use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
+
+/// The hash that a signature is made over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hash {
+    Sha1,
+    Sha256,
+}
+
+/// A key that signatures are verified with.
+#[derive(Debug)]
+pub struct PublicKey(Algorithm);
+
+#[derive(Debug)]
+enum Algorithm {
+    /// RSASSA-PKCS1-v1_5, by hash.
+    Rsa { sha1: Box<ParsedPublicKey>, sha256: Box<ParsedPublicKey> },
+    /// ECDSA with P-256, its signatures in DER, by hash. aws-lc has no ECDSA over SHA-1.
+    Ecdsa { sha1: Box<VerifyingKey>, sha256: Box<ParsedPublicKey> },
+}
+
+/// Why a text is no public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// It is not PEM, or of something else.
+    #[error("this is no public key in PEM (`-----BEGIN PUBLIC KEY-----` …)")]
+    NotPem,
+    /// It is a key of another kind or size.
+    #[error("this is neither an RSA key of 2,048 bits or more nor an ECDSA key of the curve P-256")]
+    Unsupported,
+}
+
+impl PublicKey {
+    /// Reads a key in PEM.
+    ///
+    /// # Errors
+    /// When it is not PEM, or not of a kind that CloudFront takes.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes());
+        let der = der.map_err(|_| KeyError::NotPem)?;
+        let parse = |algorithm| ParsedPublicKey::new(algorithm, &der).map(Box::new).ok();
+        if let Some(sha256) = parse(&RSA_PKCS1_2048_8192_SHA256) {
+            let sha1 = parse(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY);
+            let sha1 = sha1.ok_or(KeyError::Unsupported)?;
+            // Parsing does not look at the size; a modulus of 2,048 bits needs 256 bytes.
+            let large = der.len() > 256;
+            return large
+                .then_some(Self(Algorithm::Rsa { sha1, sha256 }))
+                .ok_or(KeyError::Unsupported);
+        }
+        let sha1 = VerifyingKey::from_public_key_der(&der).map(Box::new);
+        let (Ok(sha1), Some(sha256)) = (sha1, parse(&ECDSA_P256_SHA256_ASN1)) else {
+            return Err(KeyError::Unsupported);
+        };
+        Ok(Self(Algorithm::Ecdsa { sha1, sha256 }))
+    }
+
+    /// Whether `signature` is this key's, over `message`.
+    pub(super) fn verifies(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+        match (&self.0, hash) {
+            (Algorithm::Rsa { sha1: key, .. }, Hash::Sha1)
+            | (
+                Algorithm::Rsa { sha256: key, .. } | Algorithm::Ecdsa { sha256: key, .. },
+                Hash::Sha256,
+            ) => key.verify_sig(message, signature).is_ok(),
+            (Algorithm::Ecdsa { sha1: key, .. }, Hash::Sha1) => {
+                let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, message);
+                let signature = DerSignature::from_bytes(signature);
+                signature
+                    .is_ok_and(|signature| key.verify_prehash(digest.as_ref(), &signature).is_ok())
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Which URLs the resource of a custom policy covers.
+//!
+//! Amazon CloudFront Developer Guide, "Code examples for creating a signature for a signed URL"
+//! and "Create a signed URL using a custom policy": `*` stands for any characters, `?` for one.
+//! In a signed URL's policy they do so within a part of the URL; in a cookie's, anywhere.
+
+/// A URL as the viewer asked for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Url<'a> {
+    pub(super) scheme: &'a str,
+    /// Host, and the port unless it is the scheme's own.
+    pub(super) authority: &'a str,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+}
+
+impl std::fmt::Display for Url<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.path)?;
+        self.query.map_or(Ok(()), |query| write!(f, "?{query}"))
+    }
+}
+
+impl Url<'_> {
+    /// Whether a cookie's policy for `pattern` covers this URL.
+    pub(super) fn matches_anywhere(&self, pattern: &str) -> bool {
+        glob(pattern.as_bytes(), self.to_string().as_bytes())
+    }
+
+    /// Whether a signed URL's policy for `pattern` covers this URL, part by part.
+    pub(super) fn matches_by_parts(&self, pattern: &str) -> bool {
+        if pattern == "*" {
+            return true;
+        }
+        let (scheme, rest) = match pattern.split_once("://") {
+            Some(parts) => parts,
+            None if pattern.starts_with('*') => ("*", pattern),
+            None => return false,
+        };
+        let (authority, rest) = match rest.find('/') {
+            Some(slash) => rest.split_at(slash),
+            // What ends in the host with `*` covers all that may follow.
+            None if rest.ends_with('*') => (rest, "/*"),
+            None => (rest, "/"),
+        };
+        glob_ignoring_case(scheme, self.scheme)
+            && glob_ignoring_case(authority, self.authority)
+            && self.matches_rest(rest)
+    }
+
+    /// `\?` begins the query; where there is none, each `?` may stand for itself.
+    fn matches_rest(&self, pattern: &str) -> bool {
+        if let Some((path, query)) = pattern.split_once("\\?") {
+            return self.matches_path_and_query(path, Some(query));
+        }
+        let marks = pattern.match_indices('?');
+        self.matches_path_and_query(pattern, None)
+            || marks.into_iter().any(|(at, _)| {
+                self.matches_path_and_query(&pattern[..at], Some(&pattern[at + 1..]))
+            })
+    }
+
+    fn matches_path_and_query(&self, path: &str, query: Option<&str>) -> bool {
+        let covers_query = match (query, self.query) {
+            (Some(pattern), query) => {
+                query.is_some_and(|query| glob(pattern.as_bytes(), query.as_bytes()))
+            }
+            (None, Some(_)) => path.ends_with('*'),
+            (None, None) => true,
+        };
+        covers_query && glob(path.as_bytes(), self.path.as_bytes())
+    }
+}
+
+fn glob_ignoring_case(pattern: &str, text: &str) -> bool {
+    glob(pattern.to_ascii_lowercase().as_bytes(), text.to_ascii_lowercase().as_bytes())
+}
+
+/// `*` stands for any bytes, `?` for one.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut in_text) = (0, 0);
+    // Where the last `*` was, and up to where it has been taken to reach.
+    let mut star: Option<(usize, usize)> = None;
+    while in_text < text.len() {
+        match (pattern.get(at), star) {
+            (Some(b'*'), _) => {
+                star = Some((at, in_text));
+                at += 1;
+            }
+            (Some(&byte), _) if byte == b'?' || byte == text[in_text] => {
+                at += 1;
+                in_text += 1;
+            }
+            (_, Some((star_at, reached))) => {
+                star = Some((star_at, reached + 1));
+                at = star_at + 1;
+                in_text = reached + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern[at..].iter().all(|&byte| byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: Url<'_> = Url {
+        scheme: "https",
+        authority: "d1.example.net",
+        path: "/images/a.jpg",
+        query: Some("size=large&v=1"),
+    };
+
+    #[test]
+    fn a_url_is_covered_part_by_part() {
+        for (pattern, expected) in [
+            ("*", true),
+            ("https://d1.example.net/images/a.jpg?size=large&v=1", true),
+            ("https://d1.example.net/images/a.jpg\\?size=large&v=1", true),
+            ("https://d1.example.net/images/a.jpg\\?size=*", true),
+            ("https://d1.example.net/images/a.jpg", false),
+            ("https://d1.example.net/images/a.jpg*", true),
+            ("https://d1.example.net/images/*", true),
+            ("https://d1.example.net/images/*.jpg", false),
+            ("https://d1.example.net/images/*.jpg?*", true),
+            ("https://d1.example.net/image?/?.jpg?size=large&v=?", true),
+            ("https://d1.example.net/other/*", false),
+            ("https://D1.Example.net/*", true),
+            ("http*://d1.example.net/*", true),
+            ("http://d1.example.net/*", false),
+            ("https://*.example.net/*", true),
+            ("https://*/images/*", true),
+            ("https://d1.example*", true),
+            ("https://d2.example*", false),
+            ("https://d1.example.net", false),
+            ("*.example.net/images/*", true),
+            ("*/images/a.jpg?*", true),
+            ("*/other/*", false),
+            ("/images/*", false),
+            ("https://*net/a.jpg?*", false),
+            ("", false),
+        ] {
+            assert_eq!(URL.matches_by_parts(pattern), expected, "{pattern}");
+        }
+        let root = Url { path: "/", query: None, ..URL };
+        assert!(root.matches_by_parts("https://d1.example.net"));
+        let plain = Url { query: None, ..URL };
+        assert!(plain.matches_by_parts("https://d1.example.net/images/*.jpg"));
+        assert!(!plain.matches_by_parts("https://d1.example.net/images/a.jpg\\?*"));
+    }
+
+    #[test]
+    fn a_cookie_is_for_what_matches_anywhere() {
+        for (pattern, expected) in [
+            ("*", true),
+            ("https://d1.example.net/images/*", true),
+            ("https://*", true),
+            ("http*://*/a.jpg?*", true),
+            ("https://d1.example.net/images/a.jpg", false),
+            ("https://d1.example.net/images/a.jpg?size=large&v=1", true),
+            ("*.jpg", false),
+            ("http://*", false),
+        ] {
+            assert_eq!(URL.matches_anywhere(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn many_stars_are_no_burden() {
+        let pattern = "*a".repeat(2000) + "b";
+        let path = "/".to_owned() + &"a".repeat(8000);
+        assert!(!glob(pattern.as_bytes(), path.as_bytes()));
+    }
+}
