@@ -25,6 +25,9 @@ const LEAST: usize = 64 << 10;
 /// Parts of fewer bytes are copied to the socket, wherever they lie.
 const LEAST_SENT: usize = 16 << 10;
 
+/// Places begin and end where the largest pages do: part of a page cannot be given back.
+const ALIGNMENT: usize = 2 << 20;
+
 /// Address space that a file may take. Only what is stored takes memory.
 const MAX_MAPPED: usize = 16 << 40;
 
@@ -106,9 +109,10 @@ struct FreePlaces {
 
 impl Mapped {
     fn new(capacity: u64, piece: usize) -> io::Result<Self> {
-        let place = piece.next_multiple_of(rustix::param::page_size());
+        let place = piece.next_multiple_of(ALIGNMENT);
         let pieces = usize::try_from(capacity).map_err(io::Error::other)? / LEAST + 1;
         let length = pieces.saturating_mul(place).min(MAX_MAPPED);
+        check_system(length as u64)?;
         let file = rustix::fs::memfd_create("forebay", MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&file, length as u64)?;
         #[expect(unsafe_code, reason = "a mapping cannot be had without")]
@@ -126,6 +130,22 @@ impl Mapped {
     }
 }
 
+/// Whether the system gives out small pages, and lets a file be so long.
+fn check_system(length: u64) -> io::Result<()> {
+    // In huge pages every piece would take two megabytes.
+    let setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    let setting = std::fs::read_to_string(setting).unwrap_or_default();
+    if ["[always]", "[within_size]", "[force]"].iter().any(|word| setting.contains(word)) {
+        return Err(io::Error::other("the system puts memory files into huge pages"));
+    }
+    // Beyond the limit the process would not get an error but a signal.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| limit < length) {
+        return Err(io::Error::other("the length of files is limited (ulimit -f)"));
+    }
+    Ok(())
+}
+
 /// The right to a place of the file; dropped, its pages go back to the system.
 #[derive(Debug)]
 struct Place {
@@ -136,9 +156,11 @@ struct Place {
 
 impl Place {
     fn take(mapped: &Arc<Mapped>, length: usize) -> Option<Self> {
+        if length > mapped.place {
+            return None;
+        }
         let mut free = mapped.free.lock();
         let start = match free.returned.pop() {
-            _ if length > mapped.place => return None,
             Some(start) => start,
             None if free.fresh + mapped.place > mapped.map.len() => return None,
             None => {
@@ -206,7 +228,11 @@ mod tests {
             assert_eq!(file.can_send(pages.as_ref()), length == PIECE && file.0.is_some());
         }
         let file = file();
-        assert_eq!(file.join(&chunks(1, PIECE + 1)).as_ref().len(), PIECE + 1, "on the heap");
+        let longer = file.join(&chunks(1, ALIGNMENT + 1));
+        assert!(
+            longer.as_ref().len() > ALIGNMENT && !file.can_send(longer.as_ref()),
+            "on the heap"
+        );
         assert!(!file.can_send(&vec![0; PIECE]));
     }
 
@@ -237,7 +263,7 @@ mod tests {
         let sent = file.send(&socket, &old.as_ref()[..LEAST]).expect("room in the socket");
         drop(old);
         let new = file.join(&chunks(b'n', PIECE));
-        assert_eq!(file.0.as_ref().expect("a file").free.lock().fresh, PIECE, "the same place");
+        assert_eq!(file.0.as_ref().expect("a file").free.lock().fresh, ALIGNMENT, "the same place");
         let mut received = vec![0; sent];
         viewer.read_exact(&mut received).expect("what was sent");
         assert_eq!(received, vec![b'o'; sent]);

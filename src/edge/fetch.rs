@@ -162,12 +162,12 @@ impl Fetch {
         let _ = self.told.send(Forwarded::Failed(failure));
     }
 
-    pub(super) fn place(&self, response: &HeaderMap) -> Place {
+    fn place(&self, response: &HeaderMap) -> Place {
         place(&self.behavior, self.resource.clone(), &self.forwarded, response)
     }
 
     /// An error is about the request that led to it: it does not stand in the way of variants.
-    fn place_of(&self, status: StatusCode, response: &HeaderMap) -> Place {
+    pub(super) fn place_of(&self, status: StatusCode, response: &HeaderMap) -> Place {
         let place = self.place(response);
         if place.variation.is_none() && is_error(status) {
             return Place { key: self.obligation.key().clone(), ..place };
@@ -232,8 +232,10 @@ impl Fetch {
         // An origin in trouble is no news about the object: what is stored of it stays.
         let trouble =
             answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
-        // Nor is one viewer's authorization: others may be answered from the store.
-        if !trouble && reason != NotStored::Authorization {
+        // Nor is what may be one viewer's own doing: others may be answered from the store.
+        let own = reason == NotStored::Authorization
+            || (reason == NotStored::Status && answer.status.is_client_error());
+        if !trouble && !own {
             self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
         }
         // A part was asked for in slices of ours, not as the viewer did: it must ask for itself.

@@ -46,7 +46,7 @@ impl Fetch {
         let response = StoredResponse::new(seen.status, &fields, freshness, content, born);
         let response = Arc::new(response);
         if stored.is_ok() {
-            let place = self.place(&fields);
+            let place = self.place_of(seen.status, &fields);
             self.obligation.fulfil(&place, Arc::clone(&response), now);
         } else if stored != Err(NotStored::Authorization) {
             // What it says now may not be stored: it answers this request and no other.
@@ -71,7 +71,7 @@ impl Fetch {
         let Some(seen) = &self.seen else { return };
         let pause = self.behavior.cache_policy.terms.errors.of(failure.status);
         let response = Arc::new(seen.waiting(now + pause));
-        let place = self.place(&seen.fields.to_map());
+        let place = self.place_of(seen.status, &seen.fields.to_map());
         self.obligation.keep(&place, Arc::clone(&response));
         let how = How::Kept(failure.detail);
         let _ = self.told.send(Forwarded::Stored { response, how, own_fields: None });

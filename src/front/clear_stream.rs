@@ -39,7 +39,9 @@ impl ClearStream {
         match self.pages.send(&self.stream, pages) {
             Ok(more) => Ok(sent + more),
             Err(_) if sent > 0 => Ok(sent),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            // A sandbox may forbid it; what cannot be sent at all cannot be written either.
+            Err(_) => self.stream.try_write(pages),
         }
     }
 }

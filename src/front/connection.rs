@@ -57,7 +57,8 @@ impl<H: Handler> Server<H> {
     async fn serve_stream(&self, stream: TcpStream, client: IpAddr) -> io::Result<()> {
         // Whatever stands before TLS is read here.
         stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
+        // Where the system has no such option, slow viewers only cost more.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let connection = |tls| Connection::new(client, tls);
         let Some(settings) = &self.tls else {
             let stream = ClearStream::new(stream, self.shared.pages.clone());

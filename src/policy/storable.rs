@@ -155,7 +155,10 @@ fn lifetime(
     let within = |heuristic| ttl.lifetime(directives, explicit, heuristic);
     // RFC 9110 §15.1 and CloudFront: errors are remembered, the origin may say for how long.
     let error_ttl = terms.errors.of(received.status);
-    let remembered = || explicit.map_or(error_ttl, |told| told.min(ttl.max).max(error_ttl));
+    let told =
+        explicit.filter(|_| !(directives.no_cache || directives.no_store || directives.private));
+    let remembered = || told.map_or(error_ttl, |told| told.min(ttl.max).max(error_ttl));
+    let guessed = || guess().map(|guess| within(Some(guess))).ok_or(NotStored::Status);
     let asked = received.asked;
     match received.status.as_u16() {
         200 | 203 | 204 | 206 | 300 | 301 | 302 | 410 => Ok(within(guess())),
@@ -171,14 +174,12 @@ fn lifetime(
         // CloudFront Developer Guide: "stored only if the origin returns max-age or s-maxage";
         // this viewer's own fields may have caused them.
         400 | 403 | 405 | 412 | 415 if has_delta(directives) => some(remembered()),
-        405 if terms.heuristic && explicit.is_none() => guess().ok_or(NotStored::Status),
+        405 if terms.heuristic && explicit.is_none() => guessed(),
         304 | 400 | 403 | 405 | 412 | 415 | 416 => Err(NotStored::Status),
-        308 if explicit.is_none() => {
-            guess().map(|guess| within(Some(guess))).ok_or(NotStored::Status)
-        }
+        308 if explicit.is_none() => guessed(),
         // RFC 9111 §3: any other final status, with explicit freshness or `public`
         _ if explicit.is_some() => Ok(within(None)),
-        _ if directives.public => guess().ok_or(NotStored::Status),
+        _ if directives.public => guessed(),
         _ => Err(NotStored::Status),
     }
 }
@@ -334,6 +335,8 @@ mod tests {
             (200, &[(CC, "max-age=9, must-revalidate")], authorized, Ok((2, 7))),
             (200, &[(CC, "s-maxage=9")], authorized, Ok((2, 7))),
             (404, &[], bucket, Ok((2, 8))),
+            (404, &[(CC, "max-age=3600")], bucket, Ok((2, 3598))),
+            (404, &[(CC, "max-age=3600, no-cache")], bucket, Ok((2, 8))),
             (403, &[], bucket, Ok((2, 8))),
         ] {
             assert_eq!(decide(status, fields, asked, &terms(0)), expected, "{status} {fields:?}");
@@ -346,6 +349,8 @@ mod tests {
         let silent = Terms::new(Ttl { min, default, max });
         let guessing = Terms { heuristic: true, ..silent.clone() };
         let modified = ("last-modified", "Sun, 06 Nov 1994 08:32:57 GMT");
+        let bounded = Ttl { min, default, max: Duration::from_secs(60) };
+        let bounded = Terms { ttl: bounded, ..guessing.clone() };
         for (status, fields, terms, expected) in [
             (200, &[modified][..], &guessing, Ok((2, 98))),
             (200, &[modified], &silent, Ok((2, 0))),
@@ -354,6 +359,8 @@ mod tests {
             (201, &[modified], &guessing, Err(NotStored::Status)),
             (599, &[modified], &guessing, Err(NotStored::Status)),
             (599, &[modified, (CC, "public")], &guessing, Ok((2, 98))),
+            (599, &[modified, (CC, "public")], &bounded, Ok((2, 58))),
+            (405, &[modified], &bounded, Ok((2, 58))),
         ] {
             let decided = decide(status, fields, Asked::default(), terms);
             assert_eq!(decided, expected, "{status} {fields:?}");

@@ -35,6 +35,13 @@ pub struct Reader {
     attachment: Option<Attachment>,
 }
 
+/// As many slices are looked at in one go; an object may have four billion.
+const NEAR: u32 = 1024;
+
+fn near(slices: Range<u32>) -> Range<u32> {
+    slices.start..slices.end.min(slices.start.saturating_add(NEAR))
+}
+
 impl Reader {
     /// A reader of `bytes`, which lie within the content.
     #[must_use]
@@ -53,13 +60,21 @@ impl Reader {
     pub fn presence(&self, bytes: &Range<u64>) -> Presence {
         let content = &self.response.content;
         let runs = content.runs.lock();
-        let slices = content.slices_of(bytes);
-        let presence = slices.map(|index| match () {
-            () if self.store.has_slice(content, index) => Presence::Stored,
-            () if runs.iter().any(|run| run.slices.contains(&index)) => Presence::Arriving,
-            () => Presence::Missing,
-        });
-        presence.max().unwrap_or(Presence::Stored)
+        let mut slices = near(content.slices_of(bytes));
+        let mut presence = Presence::Stored;
+        while let Some(index) = slices.next() {
+            if self.store.has_slice(content, index) {
+                continue;
+            }
+            match runs.iter().find(|run| run.slices.contains(&index)) {
+                Some(run) => {
+                    presence = Presence::Arriving;
+                    slices.start = run.slices.end;
+                }
+                None => return Presence::Missing,
+            }
+        }
+        presence
     }
 
     /// The body of an answer. Its first bytes are waited for, so that an origin's failure is
@@ -143,11 +158,12 @@ impl Reader {
         if self.store.has_slice(content, index) {
             return None;
         }
-        let wanted = content.slices_of(&self.left).end;
+        let mut wanted = near(index + 1..content.slices_of(&self.left).end);
+        let last = wanted.end;
         let covered = |at: &u32| {
             self.store.has_slice(content, *at) || runs.iter().any(|run| run.slices.start == *at)
         };
-        let end = (index + 1..wanted).find(covered).unwrap_or(wanted);
+        let end = wanted.find(covered).unwrap_or(last);
         let (run, attachment) = Run::with_reader(index..end);
         runs.push(Arc::clone(&run));
         drop(runs);

@@ -339,6 +339,30 @@ async fn a_field_that_connection_names_is_neither_sent_nor_in_the_key() {
 }
 
 #[tokio::test]
+async fn a_stale_error_of_one_variant_leaves_the_others_alone() {
+    let (edge, script) = edge("", "").await;
+    let ask = |language| edge.viewer().field("accept-language", language).get("/a");
+    script.then(200, &[FRESH, "Vary: Accept-Language"], "en").then(404, &[], "no such language");
+    assert_eq!(text(&ask("en").await), (200, "en", "Miss"));
+    assert_eq!(ask("xx").await.status, 404);
+    pass_seconds(&edge, 11);
+    script.then(503, &[], "trouble");
+    assert_eq!(ask("xx").await.status, 404);
+    assert_eq!(text(&ask("en").await), (200, "en", "Hit"));
+}
+
+#[tokio::test]
+async fn an_error_of_one_viewer_leaves_the_last_copy() {
+    let (edge, script) = edge("", "").await;
+    script.then(200, &["Cache-Control: max-age=5", "ETag: \"1\""], "copy");
+    edge.get("/a").await;
+    pass_seconds(&edge, 6);
+    script.then(401, &[], "who are you?").then(304, &[FRESH], "");
+    assert_eq!(edge.get("/a").await.status, 401);
+    assert_eq!(text(&edge.get("/a").await), (200, "copy", "RefreshHit"));
+}
+
+#[tokio::test]
 async fn an_error_of_one_variant_leaves_the_others_alone() {
     let (edge, script) = edge("", "").await;
     let ask = |language| edge.viewer().field("accept-language", language).get("/a");
