@@ -120,9 +120,12 @@ impl Admin {
     }
 
     async fn purge(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
-        // Until callers prove who they are, only those on this machine may purge.
+        // Until callers prove who they are, only those on this machine's loopback may purge.
         if !client.is_loopback() {
-            return refuse(StatusCode::FORBIDDEN, "purges are taken from this machine only");
+            return refuse(
+                StatusCode::FORBIDDEN,
+                "purges are taken over loopback only (127.0.0.1 or ::1)",
+            );
         }
         if request.headers().contains_key(header::ORIGIN) {
             return refuse(StatusCode::FORBIDDEN, "purges are not taken from web pages");

@@ -1,6 +1,8 @@
 //! `forebay demo`.
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Mendable, report, say};
 use crate::demo::Demo;
@@ -10,12 +12,12 @@ use crate::demo::Demo;
 pub(super) struct Args {
     /// Address for viewers
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: String,
+    listen: SocketAddr,
     /// Admin address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
-    admin: String,
-    /// Walk the tour, print what was seen, and exit 0 if all was well
-    #[arg(long)]
+    admin: SocketAddr,
+    /// Walk the tour on free ports, print what was seen, and exit 0 if all was well
+    #[arg(long, conflicts_with_all = ["listen", "admin"])]
     check: bool,
 }
 
@@ -30,16 +32,21 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
 
 async fn demo(args: &Args) -> miette::Result<ExitCode> {
     // A check is over at once; it takes free ports and disturbs nobody.
-    let any = "127.0.0.1:0";
-    let (listen, admin) = if args.check { (any, any) } else { (&*args.listen, &*args.admin) };
-    let demo = Demo::start(listen, admin).await.map_err(|error| Mendable {
-        message: error.to_string(),
-        help: "--listen and --admin take other addresses, such as 127.0.0.1:8081".into(),
-    })?;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (listen, admin) = if args.check { (any, any) } else { (args.listen, args.admin) };
+    let mut terminate = signal(SignalKind::terminate()).map_err(report)?;
+    let demo =
+        Demo::start(&listen.to_string(), &admin.to_string()).await.map_err(|error| Mendable {
+            message: error.to_string(),
+            help: "--listen and --admin take other addresses, such as 127.0.0.1:8081".into(),
+        })?;
     let tour = demo.tour();
     if !args.check {
         say(&tour.text());
-        tokio::signal::ctrl_c().await.map_err(report)?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended.map_err(report)?,
+            _ = terminate.recv() => {}
+        }
         demo.stop().await;
         return Ok(ExitCode::SUCCESS);
     }

@@ -16,7 +16,12 @@ use miette::Diagnostic;
 
 /// Forebay, a CDN edge for private S3 buckets on your own machines.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "FOREBAY_LOG sets what is logged to standard error, such as \"forebay=debug\"."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -58,8 +63,9 @@ pub fn main() -> ExitCode {
 
 /// The log goes to standard error; standard output belongs to the access log and to answers.
 fn init_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,forebay=info,s3s=off"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("warn,forebay=info,aws_config=error,s3s=off")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["bucket", "region", "endpoint", "path_style", "default_root_object", "listen", "admin"])]
     config: Option<PathBuf>,
     /// Bucket to serve, without a configuration file
-    #[arg(long, requires = "region", required_unless_present = "config")]
+    #[arg(long, requires = "region")]
     bucket: Option<String>,
     /// The bucket's region
     #[arg(long, requires = "bucket")]
@@ -56,7 +56,16 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         .map_err(report)?;
     runtime.block_on(async {
         let running = app::start(config, Clock::system(), CredentialSource::StandardChain);
-        serve(running.map_err(report)?, args).await
+        let running = running.map_err(|error| match error {
+            app::Error::Bind(error) => Mendable {
+                message: error.to_string(),
+                help: "choose other addresses: `listen` and `admin` in the file, or --listen and --admin"
+                    .into(),
+            }
+            .into(),
+            error => report(error),
+        })?;
+        serve(running, args).await
     })
 }
 
@@ -72,7 +81,10 @@ fn load(args: &Args) -> miette::Result<Config> {
             listen: args.listen.clone(),
             admin: Some(args.admin.clone()),
         })?),
-        _ => Err(miette::miette!("either --config, or --bucket and --region, must be given")),
+        _ => Err(Mendable {
+            message: "there is nothing to serve".into(),
+            help: "give --config FILE, or --bucket NAME and --region REGION".into(),
+        })?,
     }
 }
 
@@ -80,7 +92,7 @@ fn load(args: &Args) -> miette::Result<Config> {
 pub(super) fn load_file(path: &Path) -> miette::Result<Config> {
     let text = std::fs::read_to_string(path).map_err(|error| Mendable {
         message: format!("cannot read `{}`: {error}", path.display()),
-        help: "config/minimal.toml is a file to begin with".into(),
+        help: "`serve` needs no file with --bucket and --region; the sources have config/minimal.toml to begin with".into(),
     })?;
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
     Ok(Config::compile(&path.display().to_string(), &text, directory)?)

@@ -68,12 +68,16 @@ impl Demo {
     /// The tour through this demo.
     #[must_use]
     pub fn tour(&self) -> Tour {
-        let first = |addresses: &[SocketAddr]| addresses.first().copied();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        // Where all addresses are listened on, the tour goes to this machine's own.
+        let reachable = |address: Option<SocketAddr>| match address.unwrap_or(nowhere) {
+            any if any.ip().is_unspecified() => SocketAddr::new(nowhere.ip(), any.port()),
+            address => address,
+        };
         Tour {
             bucket: self.bucket.address,
-            forebay: first(&self.forebay.http).unwrap_or(nowhere),
-            admin: self.forebay.admin_address.unwrap_or(nowhere),
+            forebay: reachable(self.forebay.http.first().copied()),
+            admin: reachable(self.forebay.admin_address),
         }
     }
 

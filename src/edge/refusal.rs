@@ -143,7 +143,7 @@ const fn explanation(status: StatusCode) -> &'static str {
         416 => "The object has no bytes in the range asked for.",
         421 => "This server does not answer for this host name.",
         502 => "The origin cannot be reached, or its answer is of no use.",
-        503 => "The origin is overloaded. Please try again later.",
+        503 => "The origin is overloaded or in trouble. Please try again later.",
         504 => "The origin did not answer in time.",
         _ => "The request could not be served.",
     }

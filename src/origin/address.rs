@@ -20,7 +20,7 @@ pub enum AddressError {
     DottedBucket,
     /// Not a bucket's name.
     #[error(
-        "`{0}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit"
+        "`{0}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)"
     )]
     BucketName(String),
     /// Kinds of buckets that need another protocol.
@@ -86,7 +86,7 @@ impl Address {
         endpoint: Option<&str>,
         path_style: Option<bool>,
     ) -> Result<Self, AddressError> {
-        check_bucket_name(bucket)?;
+        check_bucket_name(bucket, endpoint.is_none())?;
         let service = match endpoint {
             Some(url) => Self::from_url(url)?,
             None => Self::new(true, &aws_host(region), None),
@@ -112,10 +112,13 @@ fn aws_host(region: &str) -> String {
     format!("s3.{region}.amazonaws.com{suffix}")
 }
 
-fn check_bucket_name(bucket: &str) -> Result<(), AddressError> {
+fn check_bucket_name(bucket: &str, on_aws: bool) -> Result<(), AddressError> {
     // Amazon S3 User Guide, "General purpose bucket naming rules"; some other stores allow
     // upper-case letters and underscores, which change nothing in a URL.
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let allowed = |b: u8| match b {
+        b'A'..=b'Z' | b'_' => !on_aws,
+        _ => b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'),
+    };
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
     let well_formed = (3..=63).contains(&bucket.len())
         && bucket.bytes().all(allowed)
@@ -184,10 +187,11 @@ mod tests {
             assert_eq!(Address::from_url(url), Err(AddressError::NotAUrl), "{url}");
         }
         assert_eq!(Address::from_url("http://h/p"), Err(AddressError::HasPath));
-        for name in ["ab", "a/b", "-ab", "a..b", "a?b"] {
+        for name in ["ab", "a/b", "-ab", "a..b", "a?b", "My_Media"] {
             let error = Address::bucket(name, "x", None, None).expect_err(name);
             assert!(matches!(error, AddressError::BucketName(_)), "{name}");
         }
+        assert!(Address::bucket("My_Media", "x", Some("http://127.0.0.1:3900"), None).is_ok());
         let dotted = Address::bucket("a.b.c", "x", None, Some(false));
         assert_eq!(dotted, Err(AddressError::DottedBucket));
         let express = Address::bucket("b--use1-az4--x-s3", "x", None, None);
