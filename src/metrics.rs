@@ -26,6 +26,8 @@ pub enum ResultType {
     Miss,
     /// An error, the origin's or our own.
     Error,
+    /// Sent on to HTTPS.
+    Redirect,
 }
 
 impl ResultType {
@@ -37,10 +39,13 @@ impl ResultType {
             Self::RefreshHit => "RefreshHit",
             Self::Miss => "Miss",
             Self::Error => "Error",
+            Self::Redirect => "Redirect",
         }
     }
 
-    const ALL: [Self; 4] = [Self::Hit, Self::RefreshHit, Self::Miss, Self::Error];
+    /// All of them, in their order.
+    pub const ALL: [Self; 5] =
+        [Self::Hit, Self::RefreshHit, Self::Miss, Self::Error, Self::Redirect];
 }
 
 impl EncodeLabelValue for ResultType {
@@ -270,7 +275,7 @@ fn set(gauge: &Gauge<i64, AtomicI64>, value: u64) {
 /// One distribution's counters.
 #[derive(Clone, Debug)]
 pub struct DistributionMetrics {
-    requests: [[Counter; StatusClass::COUNT]; 4],
+    requests: [[Counter; StatusClass::COUNT]; ResultType::ALL.len()],
     bytes: Counter,
     seconds: Histogram,
 }

@@ -3,6 +3,7 @@
 mod cache_policy;
 mod origin_request_policy;
 mod pattern;
+mod response_headers_policy;
 
 use std::sync::Arc;
 
@@ -10,6 +11,10 @@ pub use cache_policy::{CachePolicy, MANAGED_CACHE_POLICIES};
 use http::Method;
 pub use origin_request_policy::{MANAGED_ORIGIN_REQUEST_POLICIES, managed_origin_request_policy};
 pub use pattern::{PathPattern, PatternError};
+
+pub use response_headers_policy::{
+    AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
+};
 
 use crate::{key::ForwardSpec, signed::TrustedKeys};
 
@@ -24,8 +29,34 @@ pub struct Behavior {
     pub forward: ForwardSpec,
     /// Methods that viewers may use.
     pub allowed_methods: AllowedMethods,
+    /// What is added to answers and taken from them.
+    pub response_headers: Option<Arc<ResponseHeadersPolicy>>,
+    /// Whether viewers may come without encryption.
+    pub viewer_protocol: ViewerProtocol,
     /// Whose signature a request must bear, if it must.
     pub trusted: Option<Arc<TrustedKeys>>,
+}
+
+/// What becomes of requests over plain HTTP
+/// (Amazon CloudFront Developer Guide, "Viewer protocol policy").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ViewerProtocol {
+    /// They are served.
+    #[default]
+    AllowAll,
+    /// They are refused.
+    HttpsOnly,
+    /// They are sent on to HTTPS.
+    RedirectToHttps,
+}
+
+impl ViewerProtocol {
+    /// CloudFront's names.
+    pub const NAMES: [(&str, Self); 3] = [
+        ("allow-all", Self::AllowAll),
+        ("https-only", Self::HttpsOnly),
+        ("redirect-to-https", Self::RedirectToHttps),
+    ];
 }
 
 /// CloudFront's three sets of allowed methods

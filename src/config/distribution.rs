@@ -6,13 +6,15 @@ use super::{
     key_group::{self, KeyGroups},
     origin::{NamedOrigin, origins},
     origin_request::{self, OriginRequestPolicies, check_origin},
-    policy::{self, CachePolicies},
+    policy::{self, CachePolicies, word},
+    response_headers::{self, ResponseHeadersPolicies},
     section::{Placed, Section, check_id, nearest},
 };
 use crate::{
     behavior::{
         AllowedMethods, Behavior, Behaviors, CachePolicy, MANAGED_CACHE_POLICIES,
-        MANAGED_ORIGIN_REQUEST_POLICIES, PathPattern, managed_origin_request_policy,
+        MANAGED_ORIGIN_REQUEST_POLICIES, MANAGED_RESPONSE_HEADERS_POLICIES, PathPattern,
+        ResponseHeadersPolicy, ViewerProtocol, managed_origin_request_policy,
     },
     key::{CanonicalPath, ForwardSpec},
     origin::{self, Protocol},
@@ -29,6 +31,7 @@ const CACHED_ERRORS: [&str; 12] =
 pub(super) struct Policies {
     cache: CachePolicies,
     origin_request: OriginRequestPolicies,
+    response_headers: ResponseHeadersPolicies,
     key_groups: KeyGroups,
 }
 
@@ -37,6 +40,7 @@ impl Policies {
         Self {
             cache: policy::own_policies(root),
             origin_request: origin_request::own_policies(root),
+            response_headers: response_headers::own_policies(root),
             key_groups: key_group::key_groups(root),
         }
     }
@@ -147,12 +151,8 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
 
 /// Signatures are about URLs as viewers see them; before a load balancer these may begin otherwise.
 fn public_scheme(section: &Section<'_>) -> Option<String> {
-    let scheme = section.string("public_scheme")?;
-    if !matches!(scheme.value, "http" | "https") {
-        let message = "`public_scheme` must be \"http\" or \"https\"";
-        section.fault(scheme.span, message, "not a scheme of viewers", None);
-    }
-    Some(scheme.value.to_owned())
+    let scheme = word(section, "public_scheme", [("http", "http"), ("https", "https")]);
+    scheme.map(str::to_owned)
 }
 
 fn root_object(section: &Section<'_>) -> Option<String> {
@@ -225,6 +225,8 @@ fn behavior(
     let options = origin.and_then(|place| origins.get(place)?.options.as_ref());
     let allowed_methods = allowed_methods(section, options);
     let forward = origin_request_policy(section, policies, options);
+    let response_headers = response_headers_policy(section, policies);
+    let viewer_protocol = word(section, "viewer_protocol_policy", ViewerProtocol::NAMES);
     let trusted = key_group::trusted(section, &policies.key_groups);
     if let Some(compress) = section.boolean("compress").filter(|compress| compress.value) {
         let help = "set it to false: objects are served as they are stored".to_owned();
@@ -249,7 +251,30 @@ fn behavior(
             *cookies = std::mem::take(cookies).without(&COOKIE_NAMES);
         }
     }
-    Some(Arc::new(Behavior { origin, cache_policy, forward, allowed_methods, trusted }))
+    Some(Arc::new(Behavior {
+        origin,
+        cache_policy,
+        forward,
+        allowed_methods,
+        response_headers,
+        viewer_protocol: viewer_protocol.unwrap_or_default(),
+        trusted,
+    }))
+}
+
+fn response_headers_policy(
+    section: &Section<'_>,
+    policies: &Policies,
+) -> Option<Arc<ResponseHeadersPolicy>> {
+    let name = section.string("response_headers_policy")?;
+    let policy = ResponseHeadersPolicy::managed(name.value)
+        .or_else(|| policies.response_headers.get(name.value).cloned());
+    if policy.is_none() {
+        let own = policies.response_headers.keys().map(String::as_str);
+        let known: Vec<&str> = MANAGED_RESPONSE_HEADERS_POLICIES.into_iter().chain(own).collect();
+        missing(section, name, "response headers policy", &known);
+    }
+    policy.map(Arc::new)
 }
 
 fn origin_request_policy(

@@ -10,6 +10,7 @@ mod listen;
 mod origin;
 mod origin_request;
 mod policy;
+mod response_headers;
 mod section;
 
 use std::path::Path;

@@ -76,12 +76,16 @@ fn flag(section: &Section<'_>, key: &'static str) -> bool {
 }
 
 /// One of a few words.
-fn word<T: Copy>(section: &Section<'_>, key: &'static str, words: [(&str, T); 2]) -> Option<T> {
+pub(super) fn word<T: Copy, const N: usize>(
+    section: &Section<'_>,
+    key: &'static str,
+    words: [(&str, T); N],
+) -> Option<T> {
     let word = section.string(key)?;
     let meaning = words.iter().find(|(known, _)| *known == word.value);
     if meaning.is_none() {
         let message = format!("`{}` is no value of `{key}`", word.value);
-        let expected = format!("expected {} or {}", words[0].0, words[1].0);
+        let expected = format!("expected {}", words.map(|(word, _)| word).join(" or "));
         section.fault(word.span, message, expected, None);
     }
     meaning.map(|(_, meaning)| *meaning)

@@ -13,9 +13,7 @@ use toml::{
 use super::fault::Collector;
 
 /// Keys of features that are not there yet. Ignoring one could publish what it protects.
-const NOT_YET: [&str; 9] = [
-    "viewer_protocol_policy",
-    "response_headers_policy",
+const NOT_YET: [&str; 7] = [
     "custom_error_response",
     "origin_group",
     "geo_restriction",

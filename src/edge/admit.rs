@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header, request::Parts, uri::Authority};
+use http::{HeaderMap, Method, StatusCode, Version, header, request::Parts, uri::Authority};
 use http_body::Body as _;
 
-use super::{Refusal, Rules, record::Exchange, rules::Distribution};
+use super::{Refusal, Rules, dress::is_answered_preflight, record::Exchange, rules::Distribution};
 use crate::{
-    behavior::Behavior,
+    behavior::{Behavior, ViewerProtocol},
     body::Body,
     key::{CacheKey, CanonicalPath, Projection},
     origin::Origin,
@@ -96,6 +96,10 @@ fn admit_to<'a>(
         path = CanonicalPath::root_object(object);
     }
     let behavior = distribution.behaviors.select(path.as_str());
+    check_protocol(behavior.viewer_protocol, distribution, exchange)?;
+    if is_answered_preflight(behavior, request) {
+        return Err(Refusal::Preflight);
+    }
     let methods = behavior.allowed_methods;
     if !methods.allow_method(&request.method) {
         return Err(Refusal::Method(methods.allow()));
@@ -124,12 +128,40 @@ fn admit_to<'a>(
     })
 }
 
+/// The scheme that the viewer sees.
+fn scheme<'a>(distribution: &'a Distribution, exchange: &Exchange) -> &'a str {
+    let own = if exchange.connection.tls { "https" } else { "http" };
+    distribution.public_scheme.as_deref().unwrap_or(own)
+}
+
+/// CloudFront redirects with 301 where that keeps the method, else with 307, and not before HTTP/1.1.
+fn check_protocol(
+    policy: ViewerProtocol,
+    distribution: &Distribution,
+    exchange: &Exchange,
+) -> Result<(), Refusal> {
+    if policy == ViewerProtocol::AllowAll || scheme(distribution, exchange) == "https" {
+        return Ok(());
+    }
+    let Parts { method, version, .. } = &exchange.request;
+    Err(match policy {
+        ViewerProtocol::RedirectToHttps if *version >= Version::HTTP_11 => {
+            let reading = matches!(*method, Method::GET | Method::HEAD);
+            Refusal::RedirectToHttps(if reading {
+                StatusCode::MOVED_PERMANENTLY
+            } else {
+                StatusCode::TEMPORARY_REDIRECT
+            })
+        }
+        _ => Refusal::HttpsOnly,
+    })
+}
+
 /// What a viewer's signature must be about.
 fn claim<'a>(distribution: &'a Distribution, exchange: &'a Exchange) -> Claim<'a> {
     let request = &exchange.request;
-    let scheme = if exchange.connection.tls { "https" } else { "http" };
     Claim {
-        scheme: distribution.public_scheme.as_deref().unwrap_or(scheme),
+        scheme: scheme(distribution, exchange),
         authority: authority(request).unwrap_or_default(),
         path: request.uri.path(),
         query: request.uri.query(),
@@ -159,7 +191,7 @@ fn head_length(request: &Parts) -> usize {
 }
 
 /// The host and port a request is for. RFC 9112 §3.2: exactly one, and the same wherever it stands.
-fn authority(request: &Parts) -> Option<&str> {
+pub(super) fn authority(request: &Parts) -> Option<&str> {
     let mut fields = request.headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -178,7 +210,7 @@ fn authority(request: &Parts) -> Option<&str> {
 }
 
 /// The authority's host, without port.
-fn host(authority: &str) -> Option<&str> {
+pub(super) fn host(authority: &str) -> Option<&str> {
     let host = without_port(authority)?;
     let valid = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod dress;
 mod fetch;
 mod forward;
 mod multipart;
@@ -27,6 +28,7 @@ use std::{
 use admit::{Ask, admit};
 use answer::{Answer, Head};
 use arc_swap::ArcSwap;
+use dress::Dress;
 use forward::{Forwarded, forward};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use record::Exchange;
@@ -145,17 +147,20 @@ impl Edge {
         let (parts, body) = request.into_parts();
         let exchange = Exchange::begin(&self, &connection, parts, now);
         let body = Body::from(body);
-        let (answer, distribution) = match admit(&rules, &exchange, &body) {
+        let (answer, distribution, dress) = match admit(&rules, &exchange, &body) {
             Ok(ask) => {
+                let dress = Dress::of(ask.behavior, &exchange.request);
                 let answer = self.answer(&ask, body, now).await;
-                (answer, Some(Arc::clone(ask.distribution)))
+                (answer, Some(Arc::clone(ask.distribution)), dress)
             }
             Err((refusal, distribution)) => {
                 self.metrics.refused(refusal.token());
-                (refusal.into_answer(), distribution.cloned())
+                let behavior = distribution.and_then(|d| d.behavior(&exchange.request));
+                let dress = behavior.and_then(|behavior| Dress::of(behavior, &exchange.request));
+                (refusal.into_answer(&exchange.request), distribution.cloned(), dress)
             }
         };
-        exchange.respond(answer, distribution)
+        exchange.respond(answer, distribution, dress.as_ref())
     }
 
     /// Looks up, decides and acts. What waits for an origin is boxed, so that the future of a hit,

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request
 use super::{
     Connection, Edge,
     answer::{Answer, Head, value},
+    dress::Dress,
     prepared::{self, PlainHit},
     rules::Distribution,
 };
@@ -106,12 +107,16 @@ impl Exchange {
         mut self: Box<Self>,
         answer: Answer,
         distribution: Option<Arc<Distribution>>,
+        dress: Option<&Dress>,
     ) -> Response<Body> {
         let Answer { head, body, result, report } = answer;
         let mut fields = std::mem::take(&mut self.request.headers);
         self.logged.take(&mut fields);
         let version = self.request.version;
         let identify = |fields: &mut HeaderMap| {
+            if let Some(dress) = dress {
+                dress.put_on(fields);
+            }
             let x_cache = distribution.as_ref().map(|distribution| distribution.x_cache(result));
             fields.insert(X_CACHE, x_cache.unwrap_or(X_CACHE_OF_NONE));
             fields.insert(header::VIA, super::via(version));
@@ -129,7 +134,8 @@ impl Exchange {
                     head.write(fields);
                     identify(fields);
                 };
-                match PlainHit::of(&head, report, distribution.as_ref(), version) {
+                let plain = PlainHit::of(&head, report, distribution.as_ref(), version);
+                match plain.filter(|_| dress.is_none()) {
                     Some(hit) => prepared::write(hit, &mut fields, make),
                     None => make(&mut fields),
                 }

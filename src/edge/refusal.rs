@@ -1,9 +1,12 @@
 //! Refusals and failures as answers: a status, a fixed text, and a token for the log.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 
-use super::answer::{Answer, Head};
+use super::{
+    admit::{authority, host},
+    answer::{Answer, Head},
+};
 use crate::{
     body::Body,
     key::PathError,
@@ -33,6 +36,12 @@ pub enum Refusal {
     UnexpectedContent,
     /// The bucket's root is not an object.
     NoRootObject,
+    /// The behavior serves over HTTPS only.
+    HttpsOnly,
+    /// The behavior sends viewers on to HTTPS, with this status.
+    RedirectToHttps(StatusCode),
+    /// A browser asks what pages of other sites may do; it is told.
+    Preflight,
     /// The request does not bear a signature that allows it.
     Signed(signed::Refused),
 }
@@ -47,7 +56,11 @@ impl Refusal {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnexpectedContent | Self::NoRootObject | Self::Signed(_) => StatusCode::FORBIDDEN,
+            Self::UnexpectedContent | Self::NoRootObject | Self::HttpsOnly | Self::Signed(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::RedirectToHttps(status) => status,
+            Self::Preflight => StatusCode::NO_CONTENT,
         }
     }
 
@@ -67,12 +80,16 @@ impl Refusal {
             Self::Method(_) => "method",
             Self::UnexpectedContent => "unexpected-content",
             Self::NoRootObject => "no-root-object",
+            Self::HttpsOnly => "https-only",
+            Self::RedirectToHttps(_) => "redirect-to-https",
+            Self::Preflight => "preflight",
             Self::Signed(refused) => refused.token(),
         }
     }
 
-    pub(super) fn into_answer(self) -> Answer {
+    pub(super) fn into_answer(self, request: &Parts) -> Answer {
         let more = match self {
+            Self::RedirectToHttps(_) => https_url(request).map(|url| (header::LOCATION, url)),
             Self::Method(allow) => Some((header::ALLOW, HeaderValue::from_static(allow))),
             // What follows on the connection cannot be trusted to be a request of its own.
             Self::UnexpectedContent | Self::HeadTooLarge => {
@@ -81,12 +98,28 @@ impl Refusal {
             _ => None,
         };
         let mut answer = own_with(self.status(), self.token(), more);
-        if let (Self::Signed(refused), Head::Own(_, fields)) = (self, &mut answer.head) {
-            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-            answer.body = Body::full(document(refused));
+        match (self, &mut answer.head) {
+            (Self::Signed(refused), Head::Own(_, fields)) => {
+                fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+                answer.body = Body::full(document(refused));
+            }
+            (Self::RedirectToHttps(_), _) => answer.result = ResultType::Redirect,
+            (Self::Preflight, Head::Own(_, fields)) => {
+                fields.clear();
+                answer.body = Body::empty();
+                answer.result = ResultType::Hit;
+            }
+            _ => {}
         }
         answer
     }
+}
+
+/// The same URL over HTTPS.
+fn https_url(request: &Parts) -> Option<HeaderValue> {
+    let host = host(authority(request)?)?;
+    let target = request.uri.path_and_query()?;
+    HeaderValue::try_from(format!("https://{host}{target}")).ok()
 }
 
 /// What CloudFront answers: a code, and nothing that would help to find a way in.
@@ -133,6 +166,7 @@ pub(super) fn page(status: StatusCode) -> (HeaderMap, Bytes) {
 
 const fn explanation(status: StatusCode) -> &'static str {
     match status.as_u16() {
+        301 | 307 => "This object is served over HTTPS.",
         400 => "The request is not well formed.",
         403 => "Access to this object is not allowed.",
         404 => "There is no such object.",

@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use http::HeaderValue;
+use http::{HeaderValue, request::Parts};
 
 use crate::{
-    behavior::Behaviors,
+    behavior::{Behavior, Behaviors},
+    key::CanonicalPath,
     metrics::{DistributionMetrics, ResultType},
     origin::Origin,
 };
@@ -33,7 +34,7 @@ pub struct Distribution {
     /// Counters.
     pub metrics: DistributionMetrics,
     /// `X-Cache` by result type.
-    x_cache: [HeaderValue; 4],
+    x_cache: [HeaderValue; ResultType::ALL.len()],
 }
 
 impl Distribution {
@@ -49,8 +50,10 @@ impl Distribution {
         metrics: DistributionMetrics,
         suffix: &str,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let x_cache =
-            |result: ResultType| HeaderValue::try_from(format!("{} from {suffix}", result.name()));
+        let mut x_cache = ResultType::ALL.map(|_| HeaderValue::from_static(""));
+        for (value, result) in x_cache.iter_mut().zip(ResultType::ALL) {
+            *value = HeaderValue::try_from(format!("{} from {suffix}", result.name()))?;
+        }
         Ok(Self {
             id: id.into(),
             default_root_object,
@@ -58,13 +61,15 @@ impl Distribution {
             behaviors,
             origins,
             metrics,
-            x_cache: [
-                x_cache(ResultType::Hit)?,
-                x_cache(ResultType::RefreshHit)?,
-                x_cache(ResultType::Miss)?,
-                x_cache(ResultType::Error)?,
-            ],
+            x_cache,
         })
+    }
+
+    /// The behavior for a request, where its path is one.
+    #[must_use]
+    pub fn behavior(&self, request: &Parts) -> Option<&Arc<Behavior>> {
+        let path = CanonicalPath::parse(request.uri.path()).ok()?;
+        Some(self.behaviors.select(path.as_str()))
     }
 
     /// The value of `X-Cache`.

@@ -6,8 +6,8 @@ use http::StatusCode;
 
 use crate::support::{
     bucket::Bucket,
-    edge::Edge,
-    viewer::{Answer, pattern},
+    edge::{Edge, config_for},
+    viewer::{Answer, pattern, raw},
 };
 
 #[tokio::test]
@@ -346,4 +346,72 @@ async fn the_root_object_stands_for_the_root_only() {
     assert_eq!(edge.get("/dir/").await.status, StatusCode::NOT_FOUND);
     let without = Edge::before(&bucket);
     assert_eq!(without.get("/").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn plain_http_is_sent_on_or_refused_where_a_behavior_says_so() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.txt", "a");
+    let config = |policy: &str, public: &str| {
+        let text = config_for(bucket.address, "memory = \"32MiB\"", public);
+        Edge::with(&(text + &format!("viewer_protocol_policy = \"{policy}\"\n")))
+    };
+    let redirecting = config("redirect-to-https", "");
+    let viewer = || redirecting.viewer().field("host", "media.example.com:8080");
+    let moved = viewer().get("/a.txt?x=%20y").await;
+    assert_eq!((moved.status.as_u16(), moved.x_cache()), (301, "Redirect"));
+    assert_eq!(moved.field("location"), "https://media.example.com/a.txt?x=%20y");
+    let posted = viewer().send("POST", "/a.txt", "").await;
+    assert_eq!(posted.status.as_u16(), 307);
+    let old = raw(redirecting.address, b"GET /a.txt HTTP/1.0\r\nHost: h\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 403"), "{old}");
+    let strict = config("https-only", "");
+    assert_eq!(strict.get("/a.txt").await.status.as_u16(), 403);
+    assert_eq!(strict.get("/a.txt").await.field("cache-status"), "Forebay; detail=https-only");
+    let behind_a_balancer = config("redirect-to-https", "public_scheme = \"https\"");
+    assert_eq!(behind_a_balancer.get("/a.txt").await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_answered_at_the_edge() {
+    let bucket = Bucket::start().await;
+    bucket.put("font.woff2", "font");
+    let policy = "
+[[response_headers_policy]]
+name = \"own\"
+remove = [\"ETag2\", \"Last-Modified\"]
+cors = { allow_origins = [\"https://*.example.com\"], allow_methods = [\"GET\"], max_age = 600 }
+security_headers = { content_type_options = \"nosniff\" }
+custom_header = [{ name = \"X-Note\", value = \"a note\" }]
+";
+    let text = config_for(bucket.address, "memory = \"32MiB\"", "");
+    let edge = Edge::with(&(text + "response_headers_policy = \"own\"\n" + policy));
+    let of = |origin| edge.viewer().field("origin", origin);
+    let shown = |answer: &Answer| {
+        let names = ["access-control-allow-origin", "vary", "x-content-type-options", "x-note"];
+        names.map(|name| answer.field(name).to_owned())
+    };
+    let first = edge.get("/font.woff2").await;
+    assert_eq!(shown(&first), ["", "Origin", "nosniff", "a note"]);
+    assert_eq!((first.x_cache(), first.field("last-modified")), ("Miss", ""));
+    for _ in 0..3 {
+        let allowed = of("https://shop.example.com").get("/font.woff2").await;
+        let expected = ["https://shop.example.com", "Origin", "nosniff", "a note"];
+        assert_eq!((allowed.x_cache(), shown(&allowed)), ("Hit", expected.map(str::to_owned)));
+        let refused = of("https://shop.example.net").get("/font.woff2").await;
+        assert_eq!(shown(&refused)[0], "");
+        assert_eq!(shown(&edge.get("/font.woff2").await)[0], "");
+    }
+    let etag = first.field("etag").to_owned();
+    let same = of("https://a.example.com").field("if-none-match", &etag).get("/font.woff2").await;
+    assert_eq!((same.status.as_u16(), &*shown(&same)[0]), (304, "https://a.example.com"));
+    let ask = of("https://a.example.com").field("access-control-request-method", "GET");
+    let preflight = ask.send("OPTIONS", "/font.woff2", "").await;
+    assert_eq!((preflight.status.as_u16(), preflight.content.len()), (204, 0));
+    assert_eq!(preflight.field("access-control-allow-methods"), "GET");
+    assert_eq!(preflight.field("access-control-max-age"), "600");
+    assert_eq!(edge.viewer().send("OPTIONS", "/font.woff2", "").await.status.as_u16(), 405);
+    let missing = of("https://a.example.com").get("/missing").await;
+    assert_eq!(shown(&missing)[0], "https://a.example.com");
+    assert_eq!(bucket.gets().len(), 2, "the object, and what is missing");
 }

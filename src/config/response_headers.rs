@@ -1,0 +1,133 @@
+//! `[[response_headers_policy]]`: what is added to answers and taken from them.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::{
+    policy::{headers, take_up},
+    section::{Placed, Section},
+};
+use crate::behavior::{
+    AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
+};
+
+/// Fields that describe the content or the connection; without them, or with others, an answer
+/// would be wrong.
+const NOT_CHANGED: [&str; 11] = [
+    "age",
+    "cache-status",
+    "connection",
+    "content-length",
+    "content-range",
+    "date",
+    "etag",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-cache",
+];
+
+/// Security fields by their keys.
+const SECURITY: [(&str, HeaderName); 6] = [
+    ("content_security_policy", header::CONTENT_SECURITY_POLICY),
+    ("content_type_options", header::X_CONTENT_TYPE_OPTIONS),
+    ("frame_options", header::X_FRAME_OPTIONS),
+    ("referrer_policy", header::REFERRER_POLICY),
+    ("strict_transport_security", header::STRICT_TRANSPORT_SECURITY),
+    ("xss_protection", header::X_XSS_PROTECTION),
+];
+
+/// Policies by name.
+pub(super) type ResponseHeadersPolicies = BTreeMap<String, ResponseHeadersPolicy>;
+
+pub(super) fn own_policies(root: &Section<'_>) -> ResponseHeadersPolicies {
+    let mut policies = ResponseHeadersPolicies::new();
+    for section in root.tables("response_headers_policy") {
+        let policy = ResponseHeadersPolicy {
+            cors: section.table("cors").map(|table| cors(&table)),
+            fields: security(&section).into_iter().chain(custom(&section)).collect(),
+            remove: headers(&section, "remove", &NOT_CHANGED, "removed"),
+        };
+        let kind = ("response headers", &MANAGED_RESPONSE_HEADERS_POLICIES[..]);
+        take_up(&section, &mut policies, kind, policy);
+    }
+    policies
+}
+
+fn cors(table: &Section<'_>) -> Cors {
+    let mut origins = Vec::new();
+    for text in table.strings("allow_origins").unwrap_or_default() {
+        match OriginPattern::parse(text.value) {
+            Some(pattern) => origins.push(pattern),
+            None => {
+                let message = format!("`{}` is no origin", text.value);
+                let help = "write \"*\", \"https://example.com\", \"https://*.example.com\" or \"http://example.com:*\"";
+                table.fault(text.span, message, "not an origin", help.to_owned());
+            }
+        }
+    }
+    if origins.is_empty() {
+        let help = "add `allow_origins = [\"https://example.com\"]`, or `[\"*\"]`".to_owned();
+        table.fault(table.span(), "`cors.allow_origins` names no origin", "in this table", help);
+    }
+    let list = |key| {
+        let items = table.strings(key)?;
+        let items: Vec<&str> = items.iter().map(|item| item.value).collect();
+        let span = table.span();
+        field_value(table, &Placed { value: &items.join(", "), span })
+    };
+    let cors = Cors {
+        origins,
+        methods: list("allow_methods"),
+        headers: list("allow_headers"),
+        expose: list("expose_headers"),
+        credentials: table.boolean("allow_credentials").is_some_and(|flag| flag.value),
+        max_age: table.duration("max_age").map(|age| HeaderValue::from(age.value.as_secs())),
+        overrides: overrides(table),
+    };
+    table.unknown();
+    cors
+}
+
+/// Whether it takes the place of the origin's; so it does unless it is told otherwise.
+fn overrides(table: &Section<'_>) -> bool {
+    table.boolean("override").is_none_or(|flag| flag.value)
+}
+
+fn security(section: &Section<'_>) -> Vec<AddedField> {
+    let Some(table) = section.table("security_headers") else { return Vec::new() };
+    let overrides = overrides(&table);
+    let field = |(key, name): &(&'static str, HeaderName)| {
+        let value = field_value(&table, &table.string(key)?)?;
+        Some(AddedField { name: name.clone(), value, overrides })
+    };
+    let fields = SECURITY.iter().filter_map(field).collect();
+    table.unknown();
+    fields
+}
+
+fn custom(section: &Section<'_>) -> Vec<AddedField> {
+    let mut fields = Vec::new();
+    for table in section.tables("custom_header") {
+        let name = headers(&table, "name", &NOT_CHANGED, "changed").pop();
+        let value = table.required("value", "the field's value");
+        let value = value.and_then(|value| field_value(&table, &value));
+        if !table.has("name") {
+            table.required("name", "the field's name");
+        }
+        let overrides = overrides(&table);
+        table.unknown();
+        fields.extend(name.zip(value).map(|(name, value)| AddedField { name, value, overrides }));
+    }
+    fields
+}
+
+fn field_value(section: &Section<'_>, text: &Placed<&str>) -> Option<HeaderValue> {
+    let value = HeaderValue::from_str(text.value).ok();
+    if value.is_none() {
+        let message = "this text cannot stand in a field";
+        section.fault(text.span.clone(), message, "printable ASCII only", None);
+    }
+    value
+}
