@@ -90,7 +90,8 @@ fn json(line: &mut Vec<u8>, record: &Record<'_>, second: &str) {
     push_optional(line, member!("detail"), record.report.detail.map(str::as_bytes));
     push_optional(line, member!("distribution"), record.distribution.map(str::as_bytes));
     push_optional(line, member!("range"), record.range.map(HeaderValue::as_bytes));
-    push_optional(line, member!("referer"), record.referer.map(HeaderValue::as_bytes));
+    let referer = record.referer.map(redact_url);
+    push_optional(line, member!("referer"), referer.as_deref());
     push_optional(line, member!("user_agent"), record.user_agent.map(HeaderValue::as_bytes));
     line.push(b'}');
 }
@@ -160,7 +161,10 @@ fn combined(line: &mut Vec<u8>, record: &Record<'_>, time: &str) -> std::io::Res
         protocol(record.version),
         record.status,
         record.bytes,
-        record.referer.map_or_else(|| "-".into(), |value| quoted(&text(value))),
+        record.referer.map_or_else(
+            || "-".into(),
+            |value| quoted(&String::from_utf8_lossy(&redact_url(value)))
+        ),
         record.user_agent.map_or_else(|| "-".into(), |value| quoted(&text(value))),
         record.result.name(),
     )
@@ -173,6 +177,14 @@ fn quoted(text: &str) -> String {
 
 fn text(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
+}
+
+/// The page that a viewer came from may have had a signed URL.
+fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
+    match url.to_str().ok().and_then(|url| url.split_once('?')) {
+        Some((page, query)) => format!("{page}?{}", redact(query)).into_bytes().into(),
+        None => url.as_bytes().into(),
+    }
 }
 
 fn redact(query: &str) -> String {
@@ -219,6 +231,7 @@ mod tests {
             Uri::from_static("/a%20b?Signature=abc&x=1&policy=eyJ"),
             HeaderValue::from_bytes(b"x\" \\ \xff").expect("value"),
         );
+        let page = HeaderValue::from_static("https://h/?Signature=abc&y");
         let record = Record {
             at: Timestamp::from_millis(784_111_777_250),
             client: "127.0.0.1",
@@ -236,7 +249,7 @@ mod tests {
             result: ResultType::Miss,
             report: Report::new(CacheStatus::Forward(ForwardReason::UriMiss)),
             range: None,
-            referer: None,
+            referer: Some(&page),
             user_agent: Some(&agent),
         };
         let mut text = Text::default();
@@ -250,6 +263,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(value["time"], "1994-11-06T08:49:37.250Z");
         assert_eq!(value["query"], "Signature=REDACTED&x=1&policy=REDACTED");
+        assert_eq!(value["referer"], "https://h/?Signature=REDACTED&y");
         assert_eq!(value["cache"], "uri-miss");
         assert_eq!(value["duration"], 0.001_234);
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
@@ -261,7 +275,7 @@ mod tests {
             line(Format::Combined),
             "127.0.0.1 - - [06/Nov/1994:08:49:37 +0000] \
              \"GET /a%20b?Signature=REDACTED&x=1&policy=REDACTED HTTP/1.1\" 200 10 \
-             \"-\" \"x\\\" \\\\ \\u{fffd}\" Miss\n"
+             \"https://h/?Signature=REDACTED&y\" \"x\\\" \\\\ \\u{fffd}\" Miss\n"
         );
     }
 }
