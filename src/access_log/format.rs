@@ -181,7 +181,7 @@ fn text(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
 
 /// The page that a viewer came from may have had a signed URL.
 fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
-    match url.to_str().ok().and_then(|url| url.split_once('?')) {
+    match String::from_utf8_lossy(url.as_bytes()).split_once('?') {
         Some((page, query)) => format!("{page}?{}", redact(query)).into_bytes().into(),
         None => url.as_bytes().into(),
     }

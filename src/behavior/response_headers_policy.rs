@@ -92,15 +92,17 @@ impl OriginPattern {
             return Some(Self::Any);
         }
         let (scheme, host, port) = parts(text)?;
-        let host = host.strip_prefix('*').unwrap_or(host).to_ascii_lowercase();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        let valid_port =
-            port.is_none_or(|port| port == "*" || port.bytes().all(|b| b.is_ascii_digit()));
-        let valid = !host.trim_matches('.').is_empty() && host.chars().all(allowed) && valid_port;
-        // `*example.com` is no pattern.
-        let whole_labels = !text.contains('*') || host.starts_with('.') || port == Some("*");
         let scheme = scheme.map(str::to_ascii_lowercase);
-        (valid && whole_labels).then(|| Self::Host { scheme, host, port: port.map(str::to_owned) })
+        let port_fits = port.is_none_or(|port| port == "*" || port.parse::<u16>().is_ok());
+        let scheme_fits = matches!(scheme.as_deref(), None | Some("http" | "https"));
+        let host = host.to_ascii_lowercase();
+        let labels = host.strip_prefix("*.").unwrap_or(&host);
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let is_label = |label: &str| !label.is_empty() && label.bytes().all(allowed);
+        let valid = port_fits && scheme_fits && labels.split('.').all(is_label);
+        // `*.example.org` is kept as `.example.org`.
+        let host = host.trim_start_matches('*').to_owned();
+        valid.then(|| Self::Host { scheme, host, port: port.map(str::to_owned) })
     }
 
     fn matches(&self, origin: &str) -> bool {
@@ -190,14 +192,13 @@ impl Cors {
             // The answer to one site is none for another, nor for a page of the same site.
             fields.append(header::VARY, HeaderValue::from_static("Origin"));
         }
-        let Some(origin) = origin else { return };
-        let told = CORS_FIELDS.iter().any(|name| fields.contains_key(name));
-        if told && !self.overrides {
+        if !self.overrides && CORS_FIELDS.iter().any(|name| fields.contains_key(name)) {
             return;
         }
         for name in &CORS_FIELDS {
             fields.remove(name);
         }
+        let Some(origin) = origin else { return };
         let text = origin.to_str().unwrap_or_default();
         if !self.origins.iter().any(|pattern| pattern.matches(text)) {
             return;

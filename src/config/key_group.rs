@@ -10,10 +10,11 @@ pub(super) type KeyGroups = BTreeMap<String, TrustedKeys>;
 
 pub(super) fn key_groups(root: &Section<'_>) -> KeyGroups {
     let mut groups = KeyGroups::new();
+    let mut seen = BTreeMap::new();
     for section in root.tables("key_group") {
         let name = section.required("name", "behaviors refer to a key group by its name");
         let sha1 = section.boolean("sha1").is_none_or(|sha1| sha1.value);
-        let keys = public_keys(&section, sha1);
+        let keys = public_keys(&section, sha1, &mut seen);
         section.unknown();
         let Some(name) = name else { continue };
         if groups.insert(name.value.to_owned(), keys).is_some() {
@@ -24,7 +25,11 @@ pub(super) fn key_groups(root: &Section<'_>) -> KeyGroups {
     groups
 }
 
-fn public_keys(section: &Section<'_>, sha1: bool) -> TrustedKeys {
+fn public_keys<'a>(
+    section: &Section<'a>,
+    sha1: bool,
+    seen: &mut BTreeMap<&'a str, &'a str>,
+) -> TrustedKeys {
     let mut keys = TrustedKeys::default();
     let Some(table) = section.table("public_keys") else {
         if !section.has("public_keys") {
@@ -39,6 +44,11 @@ fn public_keys(section: &Section<'_>, sha1: bool) -> TrustedKeys {
         table.fault(table.span(), "a key group needs a key", "none here", None);
     }
     for (id, pem) in entries {
+        if seen.insert(id, pem.value).is_some_and(|other| other.trim() != pem.value.trim()) {
+            let message = format!("another key has the id `{id}` already");
+            table.fault(pem.span, message, "an id is one key's", None);
+            continue;
+        }
         match PublicKey::from_pem(pem.value) {
             Ok(key) => keys.trust(id, Arc::new(key), sha1),
             Err(error) => {

@@ -14,16 +14,22 @@ use crate::behavior::{
 
 /// Fields that describe the content or the connection; without them, or with others, an answer
 /// would be wrong.
-const NOT_CHANGED: [&str; 11] = [
+const NOT_CHANGED: [&str; 17] = [
+    "accept-ranges",
     "age",
     "cache-status",
     "connection",
+    "content-encoding",
     "content-length",
     "content-range",
+    "content-type",
     "date",
     "etag",
+    "keep-alive",
+    "trailer",
     "transfer-encoding",
     "upgrade",
+    "vary",
     "via",
     "x-cache",
 ];
@@ -86,6 +92,11 @@ fn cors(table: &Section<'_>) -> Cors {
         max_age: table.duration("max_age").map(|age| HeaderValue::from(age.value.as_secs())),
         overrides: overrides(table),
     };
+    if cors.credentials && cors.origins.contains(&OriginPattern::Any) {
+        let help = "name the origins, or leave `allow_credentials` out".to_owned();
+        let message = "any page could read what only the bearers of cookies may have";
+        table.fault(table.span(), message, "`*` with credentials", help);
+    }
     table.unknown();
     cors
 }

@@ -91,10 +91,7 @@ fn admit_to<'a>(
     if head_length(request) > MAX_HEAD {
         return Err(Refusal::HeadTooLarge);
     }
-    let mut path = CanonicalPath::parse(request.uri.path()).map_err(Refusal::BadPath)?;
-    if let (true, Some(object)) = (path.is_root(), &distribution.default_root_object) {
-        path = CanonicalPath::root_object(object);
-    }
+    let path = distribution.path(request).map_err(Refusal::BadPath)?;
     let behavior = distribution.behaviors.select(path.as_str());
     check_protocol(behavior.viewer_protocol, distribution, exchange)?;
     if is_answered_preflight(behavior, request) {
@@ -166,7 +163,8 @@ fn claim<'a>(distribution: &'a Distribution, exchange: &'a Exchange) -> Claim<'a
         path: request.uri.path(),
         query: request.uri.query(),
         fields: &request.headers,
-        client: exchange.connection.client,
+        // Before a load balancer stands another address than the viewer's.
+        client: distribution.public_scheme.is_none().then_some(exchange.connection.client),
         now: exchange.at,
     }
 }

@@ -102,6 +102,7 @@ impl Refusal {
             (Self::Signed(refused), Head::Own(_, fields)) => {
                 fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
                 answer.body = Body::full(document(refused));
+                answer.report.discreet = true;
             }
             (Self::RedirectToHttps(_), _) => answer.result = ResultType::Redirect,
             (Self::Preflight, Head::Own(_, fields)) => {

@@ -6,7 +6,7 @@ use http::{HeaderValue, request::Parts};
 
 use crate::{
     behavior::{Behavior, Behaviors},
-    key::CanonicalPath,
+    key::{CanonicalPath, PathError},
     metrics::{DistributionMetrics, ResultType},
     origin::Origin,
 };
@@ -68,8 +68,17 @@ impl Distribution {
     /// The behavior for a request, where its path is one.
     #[must_use]
     pub fn behavior(&self, request: &Parts) -> Option<&Arc<Behavior>> {
-        let path = CanonicalPath::parse(request.uri.path()).ok()?;
+        let path = self.path(request).ok()?;
         Some(self.behaviors.select(path.as_str()))
+    }
+
+    /// The path that a request is about: that of the default root object, where it is the root.
+    pub(super) fn path<'a>(&self, request: &'a Parts) -> Result<CanonicalPath<'a>, PathError> {
+        let path = CanonicalPath::parse(request.uri.path())?;
+        match &self.default_root_object {
+            Some(object) if path.is_root() => Ok(CanonicalPath::root_object(object)),
+            _ => Ok(path),
+        }
     }
 
     /// The value of `X-Cache`.

@@ -216,7 +216,7 @@ fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<String> {
     let lines = request.headers.get_all(header::COOKIE);
     let kept: Vec<Cow<'_, str>> = lines
         .iter()
-        .filter_map(|line| line.to_str().ok())
+        .filter_map(|line| std::str::from_utf8(line.as_bytes()).ok())
         .filter_map(|line| spec.select(line, ';', "; "))
         .collect();
     (!kept.is_empty()).then(|| kept.join("; "))

@@ -60,6 +60,8 @@ pub struct Report {
     pub forward_status: Option<u16>,
     /// A token that tells more.
     pub detail: Option<&'static str>,
+    /// Whether the detail is for the log alone.
+    pub discreet: bool,
 }
 
 impl Report {
@@ -73,6 +75,7 @@ impl Report {
             collapsed: false,
             forward_status: None,
             detail: None,
+            discreet: false,
         }
     }
 
@@ -103,7 +106,7 @@ impl Report {
         if self.collapsed {
             text.write_str("; collapsed")?;
         }
-        if let Some(detail) = self.detail {
+        if let Some(detail) = self.detail.filter(|_| !self.discreet) {
             text.write_str("; detail=")?;
             text.write_str(detail)?;
         }
@@ -129,6 +132,7 @@ mod tests {
             collapsed: true,
             ttl: Some(-5),
             detail: Some("slow"),
+            discreet: false,
             ..Report::new(CacheStatus::Forward(ForwardReason::Stale))
         };
         assert_eq!(

@@ -34,8 +34,8 @@ pub struct Claim<'a> {
     pub query: Option<&'a str>,
     /// Where cookies are.
     pub fields: &'a HeaderMap,
-    /// The viewer's address.
-    pub client: IpAddr,
+    /// The viewer's address, where it is known.
+    pub client: Option<IpAddr>,
     /// When the request came.
     pub now: Timestamp,
 }
@@ -125,10 +125,10 @@ struct Trusted {
 pub struct TrustedKeys(BTreeMap<String, Trusted>);
 
 impl TrustedKeys {
-    /// Trusts one more key, also over SHA-1 if `sha1` says so.
+    /// Trusts one more key; over SHA-1 only if `sha1` says so each time.
     pub fn trust(&mut self, key_pair_id: &str, key: Arc<PublicKey>, sha1: bool) {
         let trusted = self.0.entry(key_pair_id.to_owned()).or_insert(Trusted { key, sha1 });
-        trusted.sha1 |= sha1;
+        trusted.sha1 &= sha1;
     }
 
     /// Trusts all that `other` trusts.

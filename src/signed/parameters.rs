@@ -48,11 +48,13 @@ impl<'a> Parameters<'a> {
         if values.iter().any(Option::is_some) {
             return Ok(Self::from_values(Place::Query, values));
         }
-        let lines = fields.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let lines = fields.get_all(header::COOKIE).iter();
+        let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
         for (name, value) in lines.flat_map(|line| pairs(line, ';')) {
+            let name = name.trim_matches([' ', '\t']);
             // RFC 6265 §5.4: the cookie of the longest path comes first.
             if let Some(at) = place_of(&COOKIE_NAMES, name) {
-                values[at].get_or_insert(value);
+                values[at].get_or_insert(value.trim_matches([' ', '\t']));
             }
         }
         if values.iter().any(Option::is_some) {
@@ -78,7 +80,7 @@ pub(super) fn unsigned_query(query: &str) -> Option<String> {
 }
 
 fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
-    text.split(separator).map(|pair| pair.trim().split_once('=').unwrap_or((pair.trim(), "")))
+    text.split(separator).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 fn place_of(names: &[&str; 5], name: &str) -> Option<usize> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::clock::Timestamp;
 
@@ -36,6 +36,7 @@ enum Statements {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Statement {
+    #[serde(default, deserialize_with = "present")]
     resource: Option<String>,
     condition: Condition,
 }
@@ -44,7 +45,9 @@ struct Statement {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Condition {
     date_less_than: EpochTime,
+    #[serde(default, deserialize_with = "present")]
     date_greater_than: Option<EpochTime>,
+    #[serde(default, deserialize_with = "present")]
     ip_address: Option<SourceIp>,
 }
 
@@ -60,6 +63,11 @@ struct EpochTime {
 struct SourceIp {
     #[serde(rename = "AWS:SourceIp")]
     network: String,
+}
+
+/// What is there must say something: `null` is not the same as nothing.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 impl Policy {
@@ -80,9 +88,11 @@ impl Policy {
         })
     }
 
-    /// Whether the viewer's address is one of those allowed. `0.0.0.0/0` is everybody's.
-    pub(super) fn allows(&self, client: IpAddr) -> bool {
-        self.addresses.is_none_or(|network| network.prefix_len() == 0 || network.contains(&client))
+    /// Whether the viewer's address, if it is known, is one of those allowed. `0.0.0.0/0` is
+    /// everybody's.
+    pub(super) fn allows(&self, client: Option<IpAddr>) -> bool {
+        let contains = |network: IpNet| client.is_some_and(|client| network.contains(&client));
+        self.addresses.is_none_or(|network| network.prefix_len() == 0 || contains(network))
     }
 }
 
@@ -108,13 +118,14 @@ mod tests {
         assert_eq!(whole.expires, Timestamp::from_secs(100));
         assert_eq!(whole.after, Some(Timestamp::from_secs(50)));
         for (address, allowed) in [("192.0.2.200", true), ("192.0.3.1", false), ("::1", false)] {
-            assert_eq!(whole.allows(address.parse().expect("address")), allowed, "{address}");
+            assert_eq!(whole.allows(address.parse().ok()), allowed, "{address}");
         }
+        assert!(!whole.allows(None));
         assert!(parse(&format!(r#"{{"Statement":{{"Condition":{{{time}}}}}}}"#)).is_some());
         let any = format!(
             r#"{{"Statement":{{"Condition":{{{time},"IpAddress":{{"AWS:SourceIp":"0.0.0.0/0"}}}}}}}}"#
         );
-        assert!(parse(&any).expect("a policy").allows("2001:db8::1".parse().expect("address")));
+        assert!(parse(&any).expect("a policy").allows("2001:db8::1".parse().ok()));
         for bad in [
             "",
             "[]",
@@ -125,6 +136,8 @@ mod tests {
             r#"{"Statement":{"Condition":{"DateLessThan":{"AWS:EpochTime":1},"DateLessThan":{"AWS:EpochTime":9}}}}"#,
             r#"{"Statement":{"Condition":{"DateLessThan":{"AWS:EpochTime":1},"IpAddress":{"AWS:SourceIp":"x"}}}}"#,
             r#"{"Statement":{"Condition":{"DateLessThan":{"AWS:EpochTime":1},"NotIpAddress":{"AWS:SourceIp":"::/0"}}}}"#,
+            r#"{"Statement":{"Resource":null,"Condition":{"DateLessThan":{"AWS:EpochTime":1}}}}"#,
+            r#"{"Statement":{"Condition":{"DateLessThan":{"AWS:EpochTime":1},"IpAddress":null}}}"#,
             r#"{"Statement":{"NotResource":"x","Condition":{"DateLessThan":{"AWS:EpochTime":1}}}}"#,
             r#"{"Statement":[{"Condition":{"DateLessThan":{"AWS:EpochTime":1}}},{"Condition":{"DateLessThan":{"AWS:EpochTime":1}}}]}"#,
         ] {

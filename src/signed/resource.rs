@@ -2,7 +2,8 @@
 //!
 //! Amazon CloudFront Developer Guide, "Code examples for creating a signature for a signed URL"
 //! and "Create a signed URL using a custom policy": `*` stands for any characters, `?` for one.
-//! In a signed URL's policy they do so within a part of the URL; in a cookie's, anywhere.
+//! In a signed URL's policy they do so within a part of the URL; in a cookie's, anywhere before the
+//! query and anywhere within it.
 
 /// A URL as the viewer asked for it.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +23,11 @@ impl std::fmt::Display for Url<'_> {
 }
 
 impl Url<'_> {
-    /// Whether a cookie's policy for `pattern` covers this URL.
+    /// Whether a cookie's policy for `pattern` covers this URL. No `*` reaches from the path into
+    /// the query, which the viewer may write as it likes and the origin may never look at.
     pub(super) fn matches_anywhere(&self, pattern: &str) -> bool {
-        glob(pattern.as_bytes(), self.to_string().as_bytes())
+        let base = Url { query: None, ..*self }.to_string();
+        self.matches_from(&base, pattern)
     }
 
     /// Whether a signed URL's policy for `pattern` covers this URL, part by part.
@@ -33,9 +36,9 @@ impl Url<'_> {
             return true;
         }
         let (scheme, rest) = match pattern.split_once("://") {
-            Some(parts) => parts,
-            None if pattern.starts_with('*') => ("*", pattern),
-            None => return false,
+            Some((scheme, rest)) if !scheme.contains('/') => (scheme, rest),
+            _ if pattern.starts_with('*') => ("*", pattern),
+            _ => return false,
         };
         let (authority, rest) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
@@ -45,30 +48,28 @@ impl Url<'_> {
         };
         glob_ignoring_case(scheme, self.scheme)
             && glob_ignoring_case(authority, self.authority)
-            && self.matches_rest(rest)
+            && self.matches_from(self.path, rest)
     }
 
-    /// `\?` begins the query; where there is none, each `?` may stand for itself.
-    fn matches_rest(&self, pattern: &str) -> bool {
-        if let Some((path, query)) = pattern.split_once("\\?") {
-            return self.matches_path_and_query(path, Some(query));
-        }
-        let marks = pattern.match_indices('?');
-        self.matches_path_and_query(pattern, None)
-            || marks.into_iter().any(|(at, _)| {
-                self.matches_path_and_query(&pattern[..at], Some(&pattern[at + 1..]))
-            })
-    }
-
-    fn matches_path_and_query(&self, path: &str, query: Option<&str>) -> bool {
-        let covers_query = match (query, self.query) {
-            (Some(pattern), query) => {
-                query.is_some_and(|query| glob(pattern.as_bytes(), query.as_bytes()))
-            }
-            (None, Some(_)) => path.ends_with('*'),
-            (None, None) => true,
+    /// Whether `pattern` covers `base`, which ends with the path, and the query. `\?` begins the
+    /// query; where there is none, each `?` may stand for itself.
+    fn matches_from(&self, base: &str, pattern: &str) -> bool {
+        let covers = |base_pattern: &str, query_pattern: Option<&str>| {
+            let covers_query = match (query_pattern, self.query) {
+                (Some(pattern), query) => {
+                    query.is_some_and(|query| glob(pattern.as_bytes(), query.as_bytes()))
+                }
+                (None, Some(_)) => base_pattern.ends_with('*'),
+                (None, None) => true,
+            };
+            covers_query && glob(base_pattern.as_bytes(), base.as_bytes())
         };
-        covers_query && glob(path.as_bytes(), self.path.as_bytes())
+        if let Some((path, query)) = pattern.split_once("\\?") {
+            return covers(path, Some(query));
+        }
+        let mut marks = pattern.match_indices('?');
+        covers(pattern, None)
+            || marks.any(|(at, _)| covers(&pattern[..at], Some(&pattern[at + 1..])))
     }
 }
 
@@ -140,6 +141,8 @@ mod tests {
             ("*/other/*", false),
             ("/images/*", false),
             ("https://*net/a.jpg?*", false),
+            ("*/images/a.jpg?size=large&v=1", true),
+            ("*/images/a.jpg?*http://*", false),
             ("", false),
         ] {
             assert_eq!(URL.matches_by_parts(pattern), expected, "{pattern}");
@@ -161,6 +164,9 @@ mod tests {
             ("https://d1.example.net/images/a.jpg", false),
             ("https://d1.example.net/images/a.jpg?size=large&v=1", true),
             ("*.jpg", false),
+            ("https://*/images/*", true),
+            ("https://*/other/*", false),
+            ("https://d1.example.net/images/*v=1", false),
             ("http://*", false),
         ] {
             assert_eq!(URL.matches_anywhere(pattern), expected, "{pattern}");

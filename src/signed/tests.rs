@@ -68,7 +68,7 @@ impl Signer {
             path,
             query,
             fields,
-            client: [192, 0, 2, 7].into(),
+            client: Some([192, 0, 2, 7].into()),
             now: Timestamp::from_secs(NOW),
         };
         self.trusted.verify(&claim)
