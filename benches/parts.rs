@@ -95,7 +95,7 @@ fn lookup(c: &mut Criterion) {
         CacheKey::new("media", &path, &Projection::default())
     };
     for number in 0..10_000 {
-        let Claim::Lead(obligation, _) = store.claim(&key(number), None, now) else { continue };
+        let Claim::Lead(obligation) = store.claim(&key(number), None, now) else { continue };
         let freshness = Freshness {
             received_at: now,
             initial_age: Duration::ZERO,

@@ -1,6 +1,10 @@
 //! `[[distribution]]`: hosts, origins, behaviors.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     key_group::{self, KeyGroups},
@@ -267,14 +271,9 @@ fn response_headers_policy(
     policies: &Policies,
 ) -> Option<Arc<ResponseHeadersPolicy>> {
     let name = section.string("response_headers_policy")?;
-    let policy = ResponseHeadersPolicy::managed(name.value)
-        .or_else(|| policies.response_headers.get(name.value).cloned());
-    if policy.is_none() {
-        let own = policies.response_headers.keys().map(String::as_str);
-        let known: Vec<&str> = MANAGED_RESPONSE_HEADERS_POLICIES.into_iter().chain(own).collect();
-        missing(section, name, "response headers policy", &known);
-    }
-    policy.map(Arc::new)
+    let managed = (ResponseHeadersPolicy::managed, &MANAGED_RESPONSE_HEADERS_POLICIES[..]);
+    named(section, name, "response headers policy", managed, &policies.response_headers)
+        .map(Arc::new)
 }
 
 fn origin_request_policy(
@@ -283,20 +282,13 @@ fn origin_request_policy(
     origin: Option<&origin::Options>,
 ) -> ForwardSpec {
     let Some(name) = section.string("origin_request_policy") else { return ForwardSpec::default() };
-    let policy = managed_origin_request_policy(name.value)
-        .or_else(|| policies.origin_request.get(name.value).cloned());
-    match policy {
-        Some(policy) => {
-            check_origin(section, &name, &policy, origin);
-            policy
-        }
-        None => {
-            let own = policies.origin_request.keys().map(String::as_str);
-            let known: Vec<&str> = MANAGED_ORIGIN_REQUEST_POLICIES.into_iter().chain(own).collect();
-            missing(section, name, "origin request policy", &known);
-            ForwardSpec::default()
-        }
+    let managed = (managed_origin_request_policy, &MANAGED_ORIGIN_REQUEST_POLICIES[..]);
+    let own = &policies.origin_request;
+    let policy = named(section, name.clone(), "origin request policy", managed, own);
+    if let Some(policy) = &policy {
+        check_origin(section, &name, policy, origin);
     }
+    policy.unwrap_or_default()
 }
 
 /// `error_caching_min_ttl`: one duration for all codes, or a table by code with `default`.
@@ -320,12 +312,23 @@ fn error_ttl(section: &Section<'_>) -> ErrorTtl {
 
 fn cache_policy(section: &Section<'_>, policies: &Policies) -> Option<CachePolicy> {
     let name = section.required("cache_policy", "such as \"CachingOptimized\"")?;
-    let policy =
-        CachePolicy::managed(name.value).or_else(|| policies.cache.get(name.value).cloned());
+    let managed = (CachePolicy::managed, &MANAGED_CACHE_POLICIES[..]);
+    named(section, name, "cache policy", managed, &policies.cache)
+}
+
+/// The policy of a name: CloudFront's, or one of one's own.
+fn named<T: Clone>(
+    section: &Section<'_>,
+    name: Placed<&str>,
+    kind: &str,
+    (managed, names): (impl Fn(&str) -> Option<T>, &[&str]),
+    own: &BTreeMap<String, T>,
+) -> Option<T> {
+    let policy = managed(name.value).or_else(|| own.get(name.value).cloned());
     if policy.is_none() {
-        let own = policies.cache.keys().map(String::as_str);
-        let known: Vec<&str> = MANAGED_CACHE_POLICIES.into_iter().chain(own).collect();
-        missing(section, name, "cache policy", &known);
+        let own = own.keys().map(String::as_str);
+        let known: Vec<&str> = names.iter().copied().chain(own).collect();
+        missing(section, name, kind, &known);
     }
     policy
 }

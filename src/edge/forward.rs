@@ -111,7 +111,7 @@ pub(super) async fn forward(
                 Outcome::Released => Forwarded::Alone,
             };
         }
-        Claim::Lead(obligation, _) => obligation,
+        Claim::Lead(obligation) => obligation,
     };
     // The fetch belongs to the store: it goes on when this viewer leaves.
     let (told, outcome) = oneshot::channel();
@@ -128,7 +128,7 @@ pub(super) fn refresh(
     seen: &Arc<StoredResponse>,
     now: Timestamp,
 ) {
-    if let Claim::Lead(obligation, _) = edge.store.claim(key, Some(seen), now) {
+    if let Claim::Lead(obligation) = edge.store.claim(key, Some(seen), now) {
         // Nobody waits to be told.
         let (told, _) = oneshot::channel();
         tokio::spawn(Fetch::new(edge, ask, Some(Arc::clone(seen)), obligation, told).run());

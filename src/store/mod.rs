@@ -69,8 +69,8 @@ pub enum Found {
 /// The answer to a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// The claimant must ask the origin; it waits for the outcome like everybody else.
-    Lead(Obligation, Waiter),
+    /// The claimant must ask the origin.
+    Lead(Obligation),
     /// Somebody else is asking.
     Wait(Waiter),
     /// Meanwhile there is something new.
@@ -168,8 +168,7 @@ impl Store {
             }
         }
         drop(flights);
-        let waiter = flight.waiter();
-        Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), flight), waiter)
+        Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), flight))
     }
 
     /// Stores a response in its place.
