@@ -15,6 +15,8 @@ pub mod pages;
 
 pub mod semantics;
 
+pub mod encode;
+
 pub mod key;
 
 pub mod policy;

@@ -6,12 +6,13 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "clock",
     "metrics",
     "body",
     "pages",
     "semantics",
+    "encode",
     "key",
     "policy",
     "signed",

@@ -13,7 +13,7 @@ use crate::{
 
 const YEAR: Duration = Duration::from_secs(31_536_000);
 const DAY: Duration = Duration::from_secs(86_400);
-const COMPRESSED: Codings = Codings { gzip: true, brotli: true };
+const COMPRESSED: Codings = Codings { gzip: true, brotli: true, zstd: false };
 
 /// The managed policies that Forebay knows by name.
 pub const MANAGED_CACHE_POLICIES: [&str; 5] = [

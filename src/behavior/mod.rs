@@ -16,7 +16,7 @@ pub use response_headers_policy::{
     AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
 };
 
-use crate::{key::ForwardSpec, signed::TrustedKeys};
+use crate::{key::ForwardSpec, semantics::coding::Codings, signed::TrustedKeys};
 
 /// What applies to the requests of one path pattern.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Behavior {
     pub forward: ForwardSpec,
     /// Methods that viewers may use.
     pub allowed_methods: AllowedMethods,
+    /// Codings that objects are compressed with for those who accept them.
+    pub compress: Codings,
     /// What is added to answers and taken from them.
     pub response_headers: Option<Arc<ResponseHeadersPolicy>>,
     /// Whether viewers may come without encryption.

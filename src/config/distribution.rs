@@ -1,54 +1,18 @@
 //! `[[distribution]]`: hosts, origins, behaviors.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    key_group::{self, KeyGroups},
-    origin::{NamedOrigin, origins},
-    origin_request::{self, OriginRequestPolicies, check_origin},
-    policy::{self, CachePolicies, word},
-    response_headers::{self, ResponseHeadersPolicies},
-    section::{Placed, Section, check_id, nearest},
+    behavior::{Policies, behaviors},
+    origin::origins,
+    policy::word,
+    section::{Section, check_id},
 };
-use crate::{
-    behavior::{
-        AllowedMethods, Behavior, Behaviors, CachePolicy, MANAGED_CACHE_POLICIES,
-        MANAGED_ORIGIN_REQUEST_POLICIES, MANAGED_RESPONSE_HEADERS_POLICIES, PathPattern,
-        ResponseHeadersPolicy, ViewerProtocol, managed_origin_request_policy,
-    },
-    key::{CanonicalPath, ForwardSpec},
-    origin::{self, Protocol},
-    policy::ErrorTtl,
-    semantics::coding::Codings,
-    signed::{COOKIE_NAMES, QUERY_NAMES},
-};
+use crate::{behavior::Behaviors, key::CanonicalPath, origin, policy::ErrorTtl};
 
 /// Status codes that are stored as errors; a minimum TTL may be given for each.
 const CACHED_ERRORS: [&str; 12] =
     ["400", "403", "404", "405", "412", "414", "415", "500", "501", "502", "503", "504"];
-
-/// The policies of one's own that behaviors name.
-pub(super) struct Policies {
-    cache: CachePolicies,
-    origin_request: OriginRequestPolicies,
-    response_headers: ResponseHeadersPolicies,
-    key_groups: KeyGroups,
-}
-
-impl Policies {
-    pub(super) fn read(root: &Section<'_>) -> Self {
-        Self {
-            cache: policy::own_policies(root),
-            origin_request: origin_request::own_policies(root),
-            response_headers: response_headers::own_policies(root),
-            key_groups: key_group::key_groups(root),
-        }
-    }
-}
 
 /// One distribution, compiled.
 #[derive(Clone, Debug)]
@@ -174,123 +138,6 @@ fn root_object(section: &Section<'_>) -> Option<String> {
     Some(object.value.to_owned())
 }
 
-fn behaviors(
-    section: &Section<'_>,
-    origins: &[NamedOrigin],
-    policies: &Policies,
-    errors: &ErrorTtl,
-) -> Option<Behaviors> {
-    let default = match section.table("default_behavior") {
-        Some(table) => {
-            let behavior = behavior(&table, origins, policies, errors);
-            table.unknown();
-            behavior
-        }
-        None => {
-            let help = "add `[distribution.default_behavior]` with `origin` and `cache_policy`";
-            let message = "`distribution.default_behavior` is missing";
-            section.fault(section.span(), message, "in this distribution", help.to_owned());
-            None
-        }
-    };
-    let mut ordered = Vec::new();
-    for table in section.tables("behavior") {
-        let pattern = table.required("path_pattern", "such as \"/private/*\"");
-        let pattern = pattern.and_then(|text| match PathPattern::parse(text.value) {
-            Ok(pattern) => Some(pattern),
-            Err(error) => {
-                table.fault(text.span, error.to_string(), "not a path pattern", None);
-                None
-            }
-        });
-        let behavior = behavior(&table, origins, policies, errors);
-        table.unknown();
-        ordered.extend(pattern.zip(behavior));
-    }
-    Some(Behaviors { ordered, default: default? })
-}
-
-fn behavior(
-    section: &Section<'_>,
-    origins: &[NamedOrigin],
-    policies: &Policies,
-    errors: &ErrorTtl,
-) -> Option<Arc<Behavior>> {
-    let origin = section.required("origin", "the id of one of the distribution's origins");
-    let origin = origin.and_then(|id| {
-        let place = origins.iter().position(|origin| origin.id == id.value);
-        if place.is_none() {
-            let known: Vec<&str> = origins.iter().map(|origin| origin.id.as_str()).collect();
-            missing(section, id, "origin", &known);
-        }
-        place
-    });
-    let cache_policy = cache_policy(section, policies);
-    let options = origin.and_then(|place| origins.get(place)?.options.as_ref());
-    let allowed_methods = allowed_methods(section, options);
-    let forward = origin_request_policy(section, policies, options);
-    let response_headers = response_headers_policy(section, policies);
-    let viewer_protocol = word(section, "viewer_protocol_policy", ViewerProtocol::NAMES);
-    let trusted = key_group::trusted(section, &policies.key_groups);
-    if let Some(compress) = section.boolean("compress").filter(|compress| compress.value) {
-        let help = "set it to false: objects are served as they are stored".to_owned();
-        let message = "`compress = true` is not supported by this version";
-        section.fault(compress.span, message, "cannot be done", help);
-    }
-    let (origin, mut cache_policy) = (origin?, cache_policy?);
-    if options.is_some_and(|origin| origin.protocol != Protocol::Plain) {
-        // A bucket has one representation of an object: no coding is negotiated.
-        cache_policy.key.codings = Codings::NONE;
-    }
-    cache_policy.terms.errors.clone_from(errors);
-    let mut forward = forward.with_key(&cache_policy.key);
-    if trusted.is_some() {
-        // What proves the viewer's right is nobody else's business, and would make every URL a key
-        // of its own.
-        for (query, cookies) in [
-            (&mut cache_policy.key.query, &mut cache_policy.key.cookies),
-            (&mut forward.query, &mut forward.cookies),
-        ] {
-            *query = std::mem::take(query).without(&QUERY_NAMES);
-            *cookies = std::mem::take(cookies).without(&COOKIE_NAMES);
-        }
-    }
-    Some(Arc::new(Behavior {
-        origin,
-        cache_policy,
-        forward,
-        allowed_methods,
-        response_headers,
-        viewer_protocol: viewer_protocol.unwrap_or_default(),
-        trusted,
-    }))
-}
-
-fn response_headers_policy(
-    section: &Section<'_>,
-    policies: &Policies,
-) -> Option<Arc<ResponseHeadersPolicy>> {
-    let name = section.string("response_headers_policy")?;
-    let managed = (ResponseHeadersPolicy::managed, &MANAGED_RESPONSE_HEADERS_POLICIES[..]);
-    named(section, name, "response headers policy", managed, &policies.response_headers)
-        .map(Arc::new)
-}
-
-fn origin_request_policy(
-    section: &Section<'_>,
-    policies: &Policies,
-    origin: Option<&origin::Options>,
-) -> ForwardSpec {
-    let Some(name) = section.string("origin_request_policy") else { return ForwardSpec::default() };
-    let managed = (managed_origin_request_policy, &MANAGED_ORIGIN_REQUEST_POLICIES[..]);
-    let own = &policies.origin_request;
-    let policy = named(section, name.clone(), "origin request policy", managed, own);
-    if let Some(policy) = &policy {
-        check_origin(section, &name, policy, origin);
-    }
-    policy.unwrap_or_default()
-}
-
 /// `error_caching_min_ttl`: one duration for all codes, or a table by code with `default`.
 fn error_ttl(section: &Section<'_>) -> ErrorTtl {
     const KEY: &str = "error_caching_min_ttl";
@@ -308,64 +155,4 @@ fn error_ttl(section: &Section<'_>) -> ErrorTtl {
         errors.default = ttl.value;
     }
     errors
-}
-
-fn cache_policy(section: &Section<'_>, policies: &Policies) -> Option<CachePolicy> {
-    let name = section.required("cache_policy", "such as \"CachingOptimized\"")?;
-    let managed = (CachePolicy::managed, &MANAGED_CACHE_POLICIES[..]);
-    named(section, name, "cache policy", managed, &policies.cache)
-}
-
-/// The policy of a name: CloudFront's, or one of one's own.
-fn named<T: Clone>(
-    section: &Section<'_>,
-    name: Placed<&str>,
-    kind: &str,
-    (managed, names): (impl Fn(&str) -> Option<T>, &[&str]),
-    own: &BTreeMap<String, T>,
-) -> Option<T> {
-    let policy = managed(name.value).or_else(|| own.get(name.value).cloned());
-    if policy.is_none() {
-        let own = own.keys().map(String::as_str);
-        let known: Vec<&str> = names.iter().copied().chain(own).collect();
-        missing(section, name, kind, &known);
-    }
-    policy
-}
-
-pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
-    let help = match nearest(name.value, known) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None if known.is_empty() => format!("there is no {kind} at all yet"),
-        None => format!("there is: {}", known.join(", ")),
-    };
-    section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);
-}
-
-fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> AllowedMethods {
-    let Some(list) = section.strings("allowed_methods") else { return AllowedMethods::default() };
-    let any = matches!(&*list, [word] if word.value == "all");
-    let names: Vec<String> = list.iter().map(|name| name.value.to_ascii_uppercase()).collect();
-    let span = list.first().map_or_else(|| section.span(), |first| first.span.clone());
-    let known = if any { Some(AllowedMethods::Any) } else { AllowedMethods::from_names(&names) };
-    let Some(methods) = known else {
-        section.fault(
-            span,
-            "these methods are none of CloudFront's three sets",
-            "begins here",
-            "GET and HEAD; or with OPTIONS; or with OPTIONS, PUT, PATCH, POST and DELETE; or \"all\""
-                .to_owned(),
-        );
-        return AllowedMethods::default();
-    };
-    let is_bucket = origin.is_some_and(|origin| origin.protocol != Protocol::Plain);
-    if is_bucket && methods != AllowedMethods::Read {
-        section.fault(
-            span,
-            "a bucket is only read through Forebay",
-            "begins here",
-            "allow GET and HEAD, or leave `allowed_methods` out".to_owned(),
-        );
-    }
-    methods
 }

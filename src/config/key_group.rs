@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{distribution::missing, section::Section};
+use super::{behavior::missing, section::Section};
 use crate::signed::{PublicKey, TrustedKeys};
 
 /// Key groups by name.

@@ -3,6 +3,7 @@
 //! Compiling does no I/O and finds every fault at once. Each part of Forebay owns its options;
 //! this module only fills them.
 
+mod behavior;
 mod distribution;
 mod fault;
 mod key_group;
@@ -118,7 +119,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let admin = listen::admin(root, &listen);
     let cache = listen::cache(root);
     let access_log = listen::access_log(root, directory);
-    let policies = distribution::Policies::read(root);
+    let policies = behavior::Policies::read(root);
     let distributions = distribution::distributions(root, &policies, directory);
     root.unknown();
     Config { listen, admin, cache, access_log, distributions }

@@ -43,6 +43,7 @@ pub(super) fn own_policies(root: &Section<'_>) -> CachePolicies {
         let codings = Codings {
             gzip: flag(&section, "enable_accept_encoding_gzip"),
             brotli: flag(&section, "enable_accept_encoding_brotli"),
+            zstd: flag(&section, "enable_accept_encoding_zstd"),
         };
         let key = KeySpec {
             query: names(&section, "query_strings"),

@@ -53,6 +53,10 @@ impl<'a> Ask<'a> {
         &self.distribution.origins[self.behavior.origin]
     }
 
+    pub(super) fn version(&self) -> Version {
+        self.request.version
+    }
+
     /// What the viewer wishes of the cache, where the policy listens.
     pub(super) fn wish(&self) -> Wish {
         let listens = self.behavior.cache_policy.terms.honor_request;

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::multipart::Multipart;
 use crate::{
-    body::Body, metrics::ResultType, semantics::cache_status::Report, store::StoredResponse,
+    body::Body, encode, metrics::ResultType, semantics::cache_status::Report, store::StoredResponse,
 };
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -34,6 +34,8 @@ pub(super) struct StoredHead {
     pub(super) part: Part,
     /// In seconds, where it is told.
     pub(super) age: Option<u64>,
+    /// Whether `Accept-Encoding` selects the form of the content.
+    varies_by_coding: bool,
     /// Fields that the origin sent for this viewer alone.
     pub(super) own_fields: Option<Box<HeaderMap>>,
 }
@@ -48,6 +50,16 @@ pub(super) enum Part {
 }
 
 impl StoredHead {
+    pub(super) fn new(
+        response: &Arc<StoredResponse>,
+        part: Part,
+        age: Option<u64>,
+        varies_by_coding: bool,
+    ) -> Self {
+        let response = Arc::clone(response);
+        Self { response, part, age, varies_by_coding, own_fields: None }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         match self.part {
             Part::Whole => self.response.status,
@@ -65,7 +77,11 @@ impl StoredHead {
         if let Some(age) = self.age {
             fields.insert(header::AGE, number(age));
         }
-        if self.response.status == StatusCode::OK && self.part != Part::NotModified {
+        if self.varies_by_coding {
+            encode::vary(fields);
+        }
+        let is_object = self.response.status == StatusCode::OK && !self.response.encoded;
+        if is_object && self.part != Part::NotModified {
             fields.insert(header::ACCEPT_RANGES, BYTES);
         }
         self.describe_content(fields);

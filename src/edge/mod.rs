@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod compress;
 mod dress;
 mod fetch;
 mod forward;
@@ -28,6 +29,7 @@ use std::{
 use admit::{Ask, admit};
 use answer::{Answer, Head};
 use arc_swap::ArcSwap;
+use compress::Compressor;
 use dress::Dress;
 use forward::{Forwarded, forward};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -94,6 +96,7 @@ pub struct Edge {
     metrics: Arc<Metrics>,
     access_log: Arc<AccessLog>,
     troubles: Troubles,
+    compressor: Compressor,
 }
 
 impl Edge {
@@ -105,9 +108,9 @@ impl Edge {
         metrics: Arc<Metrics>,
         access_log: Arc<AccessLog>,
     ) -> Arc<Self> {
-        let troubles = Troubles::default();
+        let (troubles, compressor) = (Troubles::default(), Compressor::default());
         let rules = ArcSwap::default();
-        Arc::new(Self { rules, store, clock, metrics, access_log, troubles })
+        Arc::new(Self { rules, store, clock, metrics, access_log, troubles, compressor })
     }
 
     /// Puts new rules in force; requests under way keep theirs.

@@ -8,15 +8,16 @@ use super::{
     Edge,
     admit::Ask,
     answer::{Answer, Head},
-    refusal,
+    compress, refusal,
     respond::is_error,
 };
 use crate::{
     body::Body,
+    encode,
     key::CanonicalPath,
     metrics::ResultType,
     origin::{self, OriginRequest},
-    semantics::cache_status::Report,
+    semantics::{cache_status::Report, coding::Codings},
     store::Purge,
 };
 
@@ -121,8 +122,28 @@ pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report)
     if let (true, false, Some(length)) = (has_no_content, own_page, announced_length) {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
+    if *ask.method == Method::HEAD && ask.is_cacheable() {
+        describe_as_get(ask, status, &mut fields);
+    }
     let body = if has_no_content { Body::empty() } else { body };
     Answer { head: Head::Own(status, fields), body, result, report }
+}
+
+/// RFC 9110 §9.3.2: a HEAD is told of the content's form what a GET would be; how long the
+/// compressed form is, nobody knows yet.
+fn describe_as_get(ask: &Ask<'_>, status: StatusCode, fields: &mut HeaderMap) {
+    let length = fields.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let worth_it = length.is_some_and(|length| encode::is_worth_it(status, fields, length));
+    if ask.behavior.compress == Codings::NONE || !worth_it {
+        return;
+    }
+    match compress::coding(ask, worth_it) {
+        Some(coding) => {
+            encode::describe(fields, coding);
+            fields.remove(header::CONTENT_LENGTH);
+        }
+        None => encode::vary(fields),
+    }
 }
 
 /// What of the viewer's fields goes along.

@@ -10,6 +10,7 @@ use super::{
     Edge,
     admit::Ask,
     answer::{Answer, Head, Part, StoredHead, value},
+    compress,
     forward::key_of,
     multipart::Multipart,
     refusal,
@@ -21,6 +22,7 @@ use crate::{
     metrics::ResultType,
     semantics::{
         cache_status::{CacheStatus, ForwardReason, Report},
+        coding::Codings,
         conditional::{self, Precondition, Validators},
         range::{RangeRequest, Selected, select_all},
     },
@@ -46,6 +48,12 @@ pub(super) async fn from_stored(
     now: Timestamp,
 ) -> Result<Answer, SourceError> {
     report.ttl = Some(response.freshness.ttl_seconds(now));
+    let varies = ask.behavior.compress != Codings::NONE && response.compressible;
+    let form = match compress::coding(ask, response.compressible) {
+        Some(coding) => compress::form(edge, ask, response, coding).await,
+        None => None,
+    };
+    let response = form.as_ref().unwrap_or(response);
     let part = match select(ask, response) {
         Ok(part) => part,
         Err(unmet) => return Ok(refuse(&unmet, response, report)),
@@ -58,13 +66,12 @@ pub(super) async fn from_stored(
         Part::NotModified => 0..0,
         Part::Several(parts) => {
             let parts = Multipart::clone(parts);
-            let head = StoredHead { response: Arc::clone(response), part, age, own_fields: None };
+            let head = StoredHead::new(response, part, age, varies);
             let answer = Answer { head: Head::Stored(head), body: Body::empty(), result, report };
             return Box::pin(with_parts(edge, ask, parts, answer)).await;
         }
     };
-    let head = StoredHead { response: Arc::clone(response), part, age, own_fields: None };
-    let head = Head::Stored(head);
+    let head = Head::Stored(StoredHead::new(response, part, age, varies));
     let mut answer = Answer { head, body: Body::empty(), result, report };
     if *ask.method == Method::HEAD {
         // hyper sends none of it; its length is known.

@@ -2,6 +2,32 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
+/// A content coding that objects can be compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// `br` (RFC 7932).
+    Brotli,
+    /// `zstd` (RFC 8878).
+    Zstd,
+    /// `gzip` (RFC 1952).
+    Gzip,
+}
+
+impl Coding {
+    /// All of them; where a viewer likes several alike, the first is taken.
+    pub const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
+
+    /// The name in `Content-Encoding`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+}
+
 /// Codings that a policy tells apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Codings {
@@ -9,78 +35,143 @@ pub struct Codings {
     pub gzip: bool,
     /// `br`.
     pub brotli: bool,
+    /// `zstd`, which CloudFront lacks.
+    pub zstd: bool,
 }
 
 impl Codings {
-    /// Neither.
-    pub const NONE: Self = Self { gzip: false, brotli: false };
+    /// None of them.
+    pub const NONE: Self = Self { gzip: false, brotli: false, zstd: false };
 
-    /// What of these codings the request accepts, as CloudFront writes it: `br,gzip`, `br`,
-    /// `gzip`, or nothing.
-    #[must_use]
-    pub fn accepted(self, fields: &HeaderMap) -> Option<HeaderValue> {
-        let brotli = self.brotli && accepts(fields, "br");
-        let gzip = self.gzip && accepts(fields, "gzip");
-        Some(HeaderValue::from_static(match (brotli, gzip) {
-            (true, true) => "br,gzip",
-            (true, false) => "br",
-            (false, true) => "gzip",
-            (false, false) => return None,
-        }))
-    }
-}
-
-/// Whether `Accept-Encoding` names the coding, or `*`, with a weight above zero.
-fn accepts(fields: &HeaderMap, coding: &str) -> bool {
-    let lines = fields.get_all(header::ACCEPT_ENCODING);
-    let members = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
-    let (mut named, mut any) = (None, None);
-    for member in members {
-        let (name, parameters) = member.split_once(';').unwrap_or((member, ""));
-        let name = name.trim();
-        if name.eq_ignore_ascii_case(coding) {
-            named = named.or(Some(has_weight(parameters)));
-        } else if name == "*" {
-            any = any.or(Some(has_weight(parameters)));
+    const fn has(self, coding: Coding) -> bool {
+        match coding {
+            Coding::Brotli => self.brotli,
+            Coding::Zstd => self.zstd,
+            Coding::Gzip => self.gzip,
         }
     }
-    named.or(any).unwrap_or(false)
+
+    /// What of these codings the request accepts, as CloudFront writes it: `br,gzip`, `br`,
+    /// `gzip`, or nothing; with `zstd` in between where it is one of these.
+    #[must_use]
+    pub fn accepted(self, fields: &HeaderMap) -> Option<HeaderValue> {
+        const LISTS: [&str; 8] =
+            ["", "gzip", "zstd", "zstd,gzip", "br", "br,gzip", "br,zstd", "br,zstd,gzip"];
+        let accepts = |coding| {
+            self.has(coding) && weight(fields, coding.name()).is_some_and(|weight| weight > 0)
+        };
+        let list =
+            Coding::ALL.iter().fold(0, |list, coding| list << 1 | usize::from(accepts(*coding)));
+        (list > 0).then(|| HeaderValue::from_static(LISTS[list]))
+    }
+
+    /// The coding to answer in: of these, the one the request likes most, unless it would rather
+    /// have no coding at all.
+    #[must_use]
+    pub fn preferred(self, fields: &HeaderMap) -> Option<Coding> {
+        if !fields.contains_key(header::ACCEPT_ENCODING) {
+            return None;
+        }
+        // RFC 9110 §12.5.3: what is not named needs no coding; `identity` may be named to weigh it.
+        let least = weight_of(fields, "identity").unwrap_or(0).max(1);
+        let weighed = Coding::ALL.into_iter().filter(|coding| self.has(*coding));
+        let weighed = weighed.filter_map(|coding| Some((weight(fields, coding.name())?, coding)));
+        let acceptable = weighed.filter(|(weight, _)| *weight >= least);
+        // Of equal ones the last is found, so they are looked at from the last to the first.
+        let acceptable: Vec<_> = acceptable.collect();
+        acceptable.into_iter().rev().max_by_key(|(weight, _)| *weight).map(|(_, coding)| coding)
+    }
 }
 
-/// RFC 9110 §12.4.2: `q=0`, `q=0.0`, … mean "not acceptable".
-fn has_weight(parameters: &str) -> bool {
+/// The weight of a coding in thousandths, by its name or by `*`.
+fn weight(fields: &HeaderMap, coding: &str) -> Option<u16> {
+    weight_of(fields, coding).or_else(|| weight_of(fields, "*"))
+}
+
+/// The weight that `Accept-Encoding` gives to exactly this member; the first one counts.
+fn weight_of(fields: &HeaderMap, name: &str) -> Option<u16> {
+    let lines = fields.get_all(header::ACCEPT_ENCODING);
+    let members = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
+    members
+        .map(|member| member.split_once(';').unwrap_or((member, "")))
+        .find(|(member, _)| member.trim().eq_ignore_ascii_case(name))
+        .map(|(_, parameters)| thousandths(parameters))
+}
+
+/// RFC 9110 §12.4.2: `q=0` to `q=1` with up to three decimals; what is malformed counts as one.
+fn thousandths(parameters: &str) -> u16 {
     let weight = parameters.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("q").then(|| value.trim())
     });
-    weight.is_none_or(|weight| weight.bytes().any(|byte| matches!(byte, b'1'..=b'9')))
+    let Some(decimals) = weight.and_then(|weight| weight.strip_prefix('0')) else { return 1000 };
+    let decimals = decimals.strip_prefix('.').unwrap_or(decimals);
+    let digit = |place: usize| match decimals.as_bytes().get(place) {
+        Some(digit @ b'0'..=b'9') => u16::from(digit - b'0'),
+        _ => 0,
+    };
+    digit(0) * 100 + digit(1) * 10 + digit(2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BOTH: Codings = Codings { gzip: true, brotli: true, zstd: false };
+    const ALL: Codings = Codings { zstd: true, ..BOTH };
+
+    fn accept(line: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(line))])
+    }
+
     #[test]
-    fn requests_fall_into_four_buckets() {
-        let both = Codings { gzip: true, brotli: true };
-        let gzip = Codings { brotli: false, ..both };
+    fn requests_fall_into_few_buckets() {
+        let gzip = Codings { brotli: false, ..BOTH };
         for (line, codings, expected) in [
-            ("gzip, deflate, br, zstd", both, Some("br,gzip")),
-            ("GZIP", both, Some("gzip")),
-            ("br;q=1.0, gzip;q=0", both, Some("br")),
-            ("gzip;q=0.001", both, Some("gzip")),
-            ("*", both, Some("br,gzip")),
-            ("*;q=0, br", both, Some("br")),
-            ("gzip;q=0, *", both, Some("br")),
-            ("identity", both, None),
-            ("", both, None),
+            ("gzip, deflate, br, zstd", BOTH, Some("br,gzip")),
+            ("gzip, deflate, br, zstd", ALL, Some("br,zstd,gzip")),
+            ("GZIP", BOTH, Some("gzip")),
+            ("br;q=1.0, gzip;q=0", BOTH, Some("br")),
+            ("gzip;q=0.001", BOTH, Some("gzip")),
+            ("gzip;q=0.000", BOTH, None),
+            ("*", BOTH, Some("br,gzip")),
+            ("*;q=0, br", BOTH, Some("br")),
+            ("gzip;q=0, *", BOTH, Some("br")),
+            ("identity", BOTH, None),
+            ("", BOTH, None),
             ("br, gzip", gzip, Some("gzip")),
             ("br, gzip", Codings::NONE, None),
         ] {
-            let fields = [(header::ACCEPT_ENCODING, HeaderValue::from_static(line))];
-            let accepted = codings.accepted(&HeaderMap::from_iter(fields));
+            let accepted = codings.accepted(&accept(line));
             assert_eq!(accepted.as_ref().map(HeaderValue::as_bytes), expected.map(str::as_bytes));
         }
-        assert_eq!(both.accepted(&HeaderMap::new()), None);
+        assert_eq!(BOTH.accepted(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn the_coding_liked_most_is_preferred() {
+        use Coding::{Brotli, Gzip, Zstd};
+        for (line, codings, expected) in [
+            ("gzip, deflate, br, zstd", ALL, Some(Brotli)),
+            ("gzip, deflate, br, zstd", BOTH, Some(Brotli)),
+            ("gzip, zstd", ALL, Some(Zstd)),
+            ("gzip, zstd", BOTH, Some(Gzip)),
+            ("gzip;q=0.9, br;q=0.8", ALL, Some(Gzip)),
+            ("gzip;q=0.5, br;q=0.50", ALL, Some(Brotli)),
+            ("identity;q=1, gzip;q=0.5", ALL, None),
+            ("identity;q=0.5, gzip;q=0.5", ALL, Some(Gzip)),
+            ("identity;q=0, gzip;q=0.001", ALL, Some(Gzip)),
+            ("identity;q=0", ALL, None),
+            ("*;q=0", ALL, None),
+            ("*", ALL, Some(Brotli)),
+            ("br;q=0, *;q=0.1", ALL, Some(Zstd)),
+            ("br;q=0", ALL, None),
+            ("br;q=x", ALL, Some(Brotli)),
+            ("", ALL, None),
+            ("gzip", Codings::NONE, None),
+        ] {
+            assert_eq!(codings.preferred(&accept(line)), expected, "{line}");
+        }
+        assert_eq!(ALL.preferred(&HeaderMap::new()), None);
     }
 }

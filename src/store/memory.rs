@@ -13,11 +13,12 @@ use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
 use tokio::sync::Notify;
 
 use super::{
+    encoded::Encoded,
     purge::LogPosition,
     response::{ContentId, StoredResponse},
     variants::{MAX_VARIANTS, Variants},
 };
-use crate::{clock::Timestamp, key::CacheKey, pages::Pages};
+use crate::{clock::Timestamp, key::CacheKey, pages::Pages, semantics::coding::Coding};
 
 /// What a stored response costs beyond its fields and bytes: its own structures and the cache's
 /// bookkeeping, measured at 200,000 stored responses.
@@ -44,6 +45,7 @@ pub(super) enum Stored {
     },
     Slice(Bytes),
     Varies(Arc<Variants>),
+    Encoded(Arc<Encoded>),
 }
 
 impl Stored {
@@ -54,6 +56,7 @@ impl Stored {
                 Self::Pass { .. } => SLICE_OVERHEAD,
                 // The keys of its variants: its own, and a digest.
                 Self::Varies(_) => RESPONSE_OVERHEAD + MAX_VARIANTS * (key.len() + 64),
+                Self::Encoded(encoded) => encoded.size() + RESPONSE_OVERHEAD,
                 Self::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
             };
         u32::try_from(size).unwrap_or(u32::MAX)
@@ -111,7 +114,7 @@ impl Memory {
     pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
         match self.cache.get(slice_key(content, index).as_slice())? {
             Stored::Slice(bytes) => Some(bytes),
-            Stored::Response(_) | Stored::Pass { .. } | Stored::Varies(_) => None,
+            _ => None,
         }
     }
 
@@ -121,6 +124,19 @@ impl Memory {
 
     pub(super) fn insert_slice(&self, content: ContentId, index: u32, bytes: Bytes) {
         self.cache.insert(Box::new(slice_key(content, index)), Stored::Slice(bytes));
+        self.settle();
+    }
+
+    pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
+        match self.cache.get(encoded_key(content, coding).as_slice())? {
+            Stored::Encoded(encoded) => Some(encoded),
+            _ => None,
+        }
+    }
+
+    pub(super) fn insert_encoded(&self, content: ContentId, coding: Coding, encoded: Encoded) {
+        let key = Box::new(encoded_key(content, coding));
+        self.cache.insert(key, Stored::Encoded(Arc::new(encoded)));
         self.settle();
     }
 
@@ -187,6 +203,14 @@ fn slice_key(content: ContentId, index: u32) -> [u8; 13] {
     let mut key = [u8::MAX; 13];
     key[1..9].copy_from_slice(&content.0.to_be_bytes());
     key[9..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// As that of a slice, with a length of its own.
+fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
+    let mut key = [u8::MAX; 10];
+    key[1..9].copy_from_slice(&content.0.to_be_bytes());
+    key[9] = coding as u8;
     key
 }
 

@@ -4,6 +4,7 @@
 //! whose claim comes first gets an [`Obligation`], the others a [`Waiter`]. The content arrives
 //! in slices through *runs*, which stream to every reader as the bytes come in.
 
+mod encoded;
 mod fields;
 mod flight;
 mod memory;
@@ -21,6 +22,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use encoded::Form;
 pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
@@ -29,7 +31,7 @@ use memory::{Memory, Stored};
 use purge::PurgeLog;
 pub use purge::{LogPosition, Purge};
 pub use reader::{Presence, Reader};
-pub use response::{Content, StoredResponse};
+pub use response::{Content, ContentId, StoredResponse};
 use run::{Filling, Run};
 pub use run::{Source, SourceError};
 pub use variants::{Place, Variants};

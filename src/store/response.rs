@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 use super::{fields::FieldBlock, purge::LogPosition, run::Run};
 use crate::{
     clock::Timestamp,
+    encode,
     policy::Freshness,
-    semantics::{conditional::Validators, date, entity_tag::EntityTag},
+    semantics::{coding::Coding, conditional::Validators, date, entity_tag::EntityTag},
 };
 
 /// RFC 9111 §3.2: fields that a 304 does not change, for they describe the stored bytes.
@@ -39,6 +40,10 @@ pub struct StoredResponse {
     pub fields: FieldBlock,
     /// When it arrived and until when it is fresh.
     pub freshness: Freshness,
+    /// Whether its compressed form may be worth having.
+    pub compressible: bool,
+    /// Whether this is the compressed form of another.
+    pub encoded: bool,
     /// The representation's bytes.
     pub content: Arc<Content>,
     /// Where the purge log stood when the request to the origin started.
@@ -61,6 +66,8 @@ impl StoredResponse {
             status,
             fields: FieldBlock::pack(fields),
             freshness,
+            compressible: encode::is_worth_it(status, fields, content.length),
+            encoded: false,
             content,
             born,
             checked: AtomicU64::new(born.0),
@@ -91,10 +98,24 @@ impl StoredResponse {
     pub fn waiting(&self, retry_at: Timestamp) -> Self {
         let mut freshness = self.freshness;
         freshness.stale.retry_at = retry_at;
+        Self { freshness, ..self.copy() }
+    }
+
+    /// The compressed form of this response, whose bytes are `content`.
+    pub(super) fn encoded(&self, coding: Coding, content: Arc<Content>) -> Self {
+        let mut fields = self.fields.to_map();
+        encode::describe(&mut fields, coding);
+        let fields = FieldBlock::pack(&fields);
+        Self { fields, content, compressible: false, encoded: true, ..self.copy() }
+    }
+
+    fn copy(&self) -> Self {
         Self {
             status: self.status,
             fields: self.fields.clone(),
-            freshness,
+            freshness: self.freshness,
+            compressible: self.compressible,
+            encoded: self.encoded,
             content: Arc::clone(&self.content),
             born: self.born,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
@@ -142,7 +163,7 @@ impl StoredResponse {
 
 /// Tells contents apart; never used twice in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ContentId(pub(super) u64);
+pub struct ContentId(pub(super) u64);
 
 impl ContentId {
     fn next() -> Self {
@@ -207,6 +228,12 @@ impl Content {
         let content = Self::new(bytes.len() as u64, u32::MAX);
         let _ = content.whole.set(bytes);
         content
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub const fn id(&self) -> ContentId {
+        self.id
     }
 
     /// Whether one slice holds all of it.

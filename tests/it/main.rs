@@ -3,6 +3,7 @@
 
 mod caching;
 mod collapsing;
+mod compression;
 mod config_files;
 mod front;
 mod hostile;

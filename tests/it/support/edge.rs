@@ -11,6 +11,7 @@ use forebay::{
 
 use super::{
     bucket::{Bucket, NAME},
+    script::Script,
     viewer::{Answer, Viewer},
 };
 
@@ -71,7 +72,54 @@ cache_policy = "CachingOptimized"
     )
 }
 
+/// More lines of TOML, each for its table.
+#[derive(Default)]
+pub(crate) struct Lines<'a> {
+    pub listen: &'a str,
+    /// Policies and the like.
+    pub top: &'a str,
+    pub distribution: &'a str,
+    pub origin: &'a str,
+    /// In place of `cache_policy = "CachingOptimized"`.
+    pub policy: Option<&'a str>,
+    pub behavior: &'a str,
+    /// Further tables of the distribution.
+    pub more: &'a str,
+}
+
 impl Edge {
+    /// In front of a plain origin, with CloudFront's usual policy.
+    pub(crate) fn before_script(script: &Script, lines: &Lines<'_>) -> Self {
+        let Lines { listen, top, distribution, origin, policy, behavior, more } = lines;
+        let policy = policy.unwrap_or("CachingOptimized");
+        let listening = LISTEN.replace("[admin]", &format!("{listen}\n[admin]"));
+        Self::with(&format!(
+            r#"{listening}
+{top}
+[cache]
+memory = "32MiB"
+slice = "64KiB"
+[[distribution]]
+id = "media"
+aliases = ["*"]
+{distribution}
+[[distribution.origin]]
+id = "app"
+url = "http://{}"
+connect_timeout = "1s"
+connect_attempts = 1
+response_timeout = "1s"
+{origin}
+[distribution.default_behavior]
+origin = "app"
+cache_policy = "{policy}"
+{behavior}
+{more}
+"#,
+            script.address
+        ))
+    }
+
     /// In front of `bucket`, with small slices so that few bytes show all there is to see.
     pub(crate) fn before(bucket: &Bucket) -> Self {
         Self::with(&config_for(bucket.address, "memory = \"32MiB\"\nslice = \"64KiB\"", ""))

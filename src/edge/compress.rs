@@ -1,0 +1,136 @@
+//! Content coding: the form of a stored response that a request is answered with.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use http::{Method, Version, header};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::{Edge, admit::Ask, forward::key_of, source::OriginSource};
+use crate::{
+    encode::encode,
+    semantics::coding::{Coding, Codings},
+    store::{ContentId, Form, Reader, Store, StoredResponse},
+};
+
+/// How long a request waits for a compressed form before it is answered without.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Making = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
+
+/// Forms that are being made, each by one task however many requests wait for it.
+#[derive(Debug)]
+pub(super) struct Compressor {
+    making: Mutex<HashMap<(ContentId, Coding), Making>>,
+    /// One for each core: compressing must not starve serving.
+    permits: Semaphore,
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { making: Mutex::default(), permits: Semaphore::new(cores) }
+    }
+}
+
+/// The coding to answer in, if any.
+///
+/// Ranges and the strong conditions are about the bytes as they are stored.
+pub(super) fn coding(ask: &Ask<'_>, compressible: bool) -> Option<Coding> {
+    let codings = ask.behavior.compress;
+    if codings == Codings::NONE || !compressible || ask.version() < Version::HTTP_11 {
+        return None;
+    }
+    let of_bytes = ask.fields.contains_key(header::IF_MATCH)
+        || (*ask.method == Method::GET && ask.fields.contains_key(header::RANGE));
+    if of_bytes { None } else { codings.preferred(ask.fields) }
+}
+
+/// The form of `response` in a coding, made now where that was not done yet; `None` where the
+/// response is better sent as it is.
+pub(super) async fn form(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    response: &Arc<StoredResponse>,
+    coding: Coding,
+) -> Option<Arc<StoredResponse>> {
+    match edge.store.form(response, coding) {
+        Form::Ready(form) => Some(form),
+        Form::Useless => None,
+        Form::Unknown => {
+            let making = making(edge, ask, response, coding);
+            // Boxed for the sake of the ready ones: their future stays small.
+            Box::pin(tokio::time::timeout(PATIENCE, making)).await.ok().flatten()
+        }
+    }
+}
+
+fn making(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    response: &Arc<StoredResponse>,
+    coding: Coding,
+) -> Making {
+    let place = (response.content.id(), coding);
+    let mut making = edge.compressor.making.lock();
+    if let Some(under_way) = making.get(&place) {
+        return under_way.clone();
+    }
+    let source = Arc::new(OriginSource::new(edge, ask));
+    let (store, key) = (Arc::clone(&edge.store), key_of(ask, response));
+    let whole = 0..response.content.length;
+    let reader = Reader::new(store, key, Arc::clone(response), source, whole);
+    let (edge, response) = (Arc::clone(edge), Arc::clone(response));
+    // The task is not the viewer's: the form is wanted, whoever leaves.
+    let task = tokio::spawn(async move {
+        let _done = Done { edge: &edge, place };
+        make(&edge, &response, reader, coding).await
+    });
+    let made = task.map(|ended| ended.ok().flatten()).boxed().shared();
+    making.insert(place, made.clone());
+    made
+}
+
+/// Takes a form off the list of those being made, however its making ends.
+struct Done<'a> {
+    edge: &'a Edge,
+    place: (ContentId, Coding),
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.edge.compressor.making.lock().remove(&self.place);
+    }
+}
+
+async fn make(
+    edge: &Edge,
+    response: &Arc<StoredResponse>,
+    reader: Reader,
+    coding: Coding,
+) -> Option<Arc<StoredResponse>> {
+    let content = match Store::whole(&response.content) {
+        Some(whole) => vec![whole],
+        None => read(reader).await?,
+    };
+    let _permit = edge.compressor.permits.acquire().await.ok()?;
+    // Off the threads that serve.
+    let encoded = tokio::task::spawn_blocking(move || encode(&content, coding)).await.ok()?;
+    edge.store.keep_form(response, coding, encoded).await
+}
+
+/// All of the content; `None` where the origin fails.
+async fn read(reader: Reader) -> Option<Vec<Bytes>> {
+    let mut body = reader.into_body().await.ok()?;
+    let mut content = Vec::new();
+    while let Some(frame) = body.frame().await {
+        content.push(frame.ok()?.into_data().unwrap_or_default());
+    }
+    Some(content)
+}

@@ -1,0 +1,90 @@
+//! Compressed forms of stored responses.
+//!
+//! A form belongs to a content, as slices do: it is found only by way of the response that has this
+//! content, so whatever takes that away (a purge, a change, staleness) takes the form away too.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{Store, response::Content, response::StoredResponse};
+use crate::semantics::coding::Coding;
+
+/// How long a form waits for room in memory.
+const ROOM: Duration = Duration::from_secs(2);
+
+/// What is known of the compressed form of a response.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// It is there.
+    Ready(Arc<StoredResponse>),
+    /// It would not be shorter.
+    Useless,
+    /// It was not made yet.
+    Unknown,
+}
+
+/// The compressed form of one content, with the head that answers are made from.
+pub(super) struct Encoded {
+    /// The response that the head was made of.
+    of: Weak<StoredResponse>,
+    /// `None` where it would not be shorter.
+    form: Option<Arc<StoredResponse>>,
+}
+
+impl Encoded {
+    pub(super) fn size(&self) -> usize {
+        self.form.as_ref().map_or(0, |form| form.size())
+    }
+}
+
+impl Store {
+    /// The form of `response` in a coding.
+    #[must_use]
+    pub fn form(&self, response: &Arc<StoredResponse>, coding: Coding) -> Form {
+        let Some(encoded) = self.memory.encoded(response.content.id, coding) else {
+            return Form::Unknown;
+        };
+        match &encoded.form {
+            None => Form::Useless,
+            Some(form) if std::ptr::eq(encoded.of.as_ptr(), Arc::as_ptr(response)) => {
+                Form::Ready(Arc::clone(form))
+            }
+            // A 304 has renewed the fields; the content is the same.
+            Some(form) => Form::Ready(self.put_form(response, coding, &form.content)),
+        }
+    }
+
+    /// Stores what compressing `response` brought: bytes, or nothing shorter than it is. The form is
+    /// given back where there is one and room for it.
+    pub async fn keep_form(
+        &self,
+        response: &Arc<StoredResponse>,
+        coding: Coding,
+        bytes: Option<Bytes>,
+    ) -> Option<Arc<StoredResponse>> {
+        let Some(bytes) = bytes else {
+            let none = Encoded { of: Arc::downgrade(response), form: None };
+            self.memory.insert_encoded(response.content.id, coding, none);
+            return None;
+        };
+        let charge = self.memory.reserve(bytes.len() as u64, ROOM).await?;
+        let content = Content::complete(charge.hold(self.pages.join(&[bytes])));
+        Some(self.put_form(response, coding, &Arc::new(content)))
+    }
+
+    fn put_form(
+        &self,
+        response: &Arc<StoredResponse>,
+        coding: Coding,
+        content: &Arc<Content>,
+    ) -> Arc<StoredResponse> {
+        let form = Arc::new(response.encoded(coding, Arc::clone(content)));
+        let encoded = Encoded { of: Arc::downgrade(response), form: Some(Arc::clone(&form)) };
+        self.memory.insert_encoded(response.content.id, coding, encoded);
+        form
+    }
+}
