@@ -9,14 +9,15 @@ use crate::{
     access_log::AccessLog,
     admin::Admin,
     clock::Clock,
-    config::{Config, DistributionOptions},
+    config::{Config, DistributionOptions, GroupOptions},
     edge::{Distribution, Edge, Hosts, Rules},
     front::{
-        BindError, Bound, CertificateFiles, Drain, Endpoint, Limits, Shared, TlsError, TlsSettings,
+        BindError, Bound, Drain, Endpoint, Limits, Shared, TlsError, TlsProfile, TlsSettings,
         Workers, spawn_workers,
     },
-    origin::{Credentials, Origin, Protocol, TrustError},
+    origin::{Credentials, Group, Origin, Protocol, TrustError},
     pages::PageFile,
+    restrict::{DatabaseError, Geography, RateLimits},
     store::Store,
 };
 
@@ -49,9 +50,9 @@ pub enum Error {
     /// Threads or sockets cannot be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// A value cannot stand in a field.
-    #[error("`x_cache_suffix` of distribution `{0}` cannot stand in a field")]
-    Field(String),
+    /// The geography database cannot be used.
+    #[error(transparent)]
+    Geography(#[from] DatabaseError),
 }
 
 /// Where the credentials come from.
@@ -109,7 +110,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
     let workers = worker_count(&config);
-    let tls = tls_settings(&config.listen.certificates)?;
+    let tls = tls_settings(&config)?;
     let http = bind(&config.listen.http, None, workers)?;
     let https = bind(&config.listen.https, tls.as_ref(), workers)?;
     let admin_bound = bind(config.admin.as_slice(), None, 1)?;
@@ -125,7 +126,8 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     for mut bound in admin_bound {
         tokio::spawn(bound.serve(admin.clone(), admin_shared.clone())?);
     }
-    let shared = Shared::new(config.listen.limits, metrics, signal, pages);
+    let mut shared = Shared::new(config.listen.limits, metrics, signal, pages);
+    shared.trusted_proxies.clone_from(&config.listen.trusted_proxies);
     let workers =
         serve(http.into_iter().chain(https).collect(), workers, &edge, &shared, &stopped)?;
     let running = Running {
@@ -158,7 +160,7 @@ impl Running {
     pub fn reload(&self, config: Config) -> Result<(), Error> {
         let rules = rules(&config, &self.edge, &self.credentials, &self.clock)?;
         if let Some(tls) = &self.tls {
-            tls.reload(&config.listen.certificates)?;
+            tls.reload(&config.listen.certificates, &profiles(&config))?;
         }
         self.edge.set_rules(rules);
         self.access_log.reopen();
@@ -235,8 +237,21 @@ fn worker_count(config: &Config) -> usize {
     config.listen.workers.unwrap_or_else(cores)
 }
 
-fn tls_settings(files: &[CertificateFiles]) -> Result<Option<Arc<TlsSettings>>, TlsError> {
-    if files.is_empty() { Ok(None) } else { TlsSettings::load(files).map(Some) }
+fn tls_settings(config: &Config) -> Result<Option<Arc<TlsSettings>>, TlsError> {
+    let files = &config.listen.certificates;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    TlsSettings::load(files, &profiles(config)).map(Some)
+}
+
+fn profiles(config: &Config) -> Vec<TlsProfile> {
+    let profile = |distribution: &DistributionOptions| TlsProfile {
+        hosts: distribution.aliases.clone(),
+        security: distribution.settings.security,
+        http2: distribution.http2,
+    };
+    config.distributions.iter().map(profile).collect()
 }
 
 fn bind(
@@ -274,55 +289,72 @@ fn serve(
     })
 }
 
-/// The rules of a configuration. Origins that have not changed are kept with their connections.
+/// The rules of a configuration. Origins that have not changed are kept with their connections, and
+/// so are limits with what has come.
 fn rules(
     config: &Config,
     edge: &Arc<Edge>,
     credentials: &Arc<Credentials>,
     clock: &Clock,
 ) -> Result<Rules, Error> {
+    let geography = config.geography.as_deref().map(Geography::open).transpose()?;
     let in_force = edge.rules();
     let mut hosts = Hosts::default();
     for options in &config.distributions {
-        let old = in_force.hosts.by_id(&options.id);
-        let mut origins = Vec::with_capacity(options.origins.len());
-        for origin in &options.origins {
-            let kept = old.and_then(|old| old.origins.iter().find(|o| o.options() == origin));
-            origins.push(match kept {
-                Some(kept) => Arc::clone(kept),
-                None => {
-                    let metrics = edge.metrics().origin(&options.id, &origin.id);
-                    let made = Origin::new(
-                        origin.clone(),
-                        Arc::clone(credentials),
-                        clock.clone(),
-                        metrics,
-                    );
-                    Arc::new(
-                        made.map_err(|source| Error::Trust { origin: origin.id.clone(), source })?,
-                    )
-                }
-            });
-        }
-        hosts.add(&distribution(options, origins, edge)?, &options.aliases);
+        let old = in_force.hosts.by_id(&options.settings.id).map(Arc::as_ref);
+        let groups = groups(options, old, edge, credentials, clock)?;
+        hosts.add(&distribution(options, groups, old, edge, clock), &options.aliases);
     }
-    Ok(Rules { hosts })
+    let proxies = config.listen.trusted_proxies.clone();
+    Ok(Rules::new(hosts, proxies, geography.map(Arc::new)))
+}
+
+/// Each origin by itself, then the groups.
+fn groups(
+    options: &DistributionOptions,
+    old: Option<&Distribution>,
+    edge: &Arc<Edge>,
+    credentials: &Arc<Credentials>,
+    clock: &Clock,
+) -> Result<Vec<Arc<Group>>, Error> {
+    let id = &options.settings.id;
+    let mut origins = Vec::with_capacity(options.origins.len());
+    for options in &options.origins {
+        let known = old.into_iter().flat_map(|old| &old.origins).flat_map(|group| group.members());
+        let kept = known.into_iter().find(|origin| origin.options() == options);
+        origins.push(match kept {
+            Some(kept) => Arc::clone(kept),
+            None => {
+                let metrics = edge.metrics().origin(id, &options.id);
+                let credentials = Arc::clone(credentials);
+                let made = Origin::new(options.clone(), credentials, clock.clone(), metrics);
+                let refuse = |source| Error::Trust { origin: options.id.clone(), source };
+                Arc::new(made.map_err(refuse)?)
+            }
+        });
+    }
+    let pair = |group: &GroupOptions| {
+        let [primary, secondary] = group.members.map(|place| Arc::clone(&origins[place]));
+        let failovers = edge.metrics().failovers(id, &group.id);
+        Group::pair(primary, secondary, group.failover.clone(), clock.clone(), failovers)
+    };
+    let pairs: Vec<Group> = options.groups.iter().map(pair).collect();
+    Ok(origins.into_iter().map(Group::single).chain(pairs).map(Arc::new).collect())
 }
 
 fn distribution(
     options: &DistributionOptions,
-    origins: Vec<Arc<Origin>>,
+    origins: Vec<Arc<Group>>,
+    old: Option<&Distribution>,
     edge: &Arc<Edge>,
-) -> Result<Arc<Distribution>, Error> {
-    let made = Distribution::new(
-        &options.id,
-        options.default_root_object.clone(),
-        options.behaviors.clone(),
-        origins,
-        edge.metrics().distribution(&options.id),
-        &options.x_cache_suffix,
-    );
-    let mut distribution = made.map_err(|_| Error::Field(options.id.clone()))?;
-    distribution.public_scheme.clone_from(&options.public_scheme);
-    Ok(Arc::new(distribution))
+    clock: &Clock,
+) -> Arc<Distribution> {
+    let limits = options.rates.map(|rates| {
+        let old = old.and_then(|old| old.limits.as_ref());
+        let kept = old.filter(|limits| limits.rates() == rates).cloned();
+        kept.unwrap_or_else(|| Arc::new(RateLimits::new(rates, clock)))
+    });
+    let settings = options.settings.clone();
+    let metrics = edge.metrics().distribution(&settings.id);
+    Arc::new(Distribution { settings, origins, limits, metrics })
 }

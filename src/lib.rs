@@ -7,6 +7,7 @@
 //! lives in them.
 
 pub mod clock;
+pub mod instance;
 pub mod metrics;
 
 pub mod body;
@@ -22,6 +23,8 @@ pub mod key;
 pub mod policy;
 
 pub mod signed;
+
+pub mod restrict;
 
 pub mod access_log;
 

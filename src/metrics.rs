@@ -117,6 +117,7 @@ pub struct Metrics {
     origin_requests: Family<OriginLabels, Counter>,
     origin_errors: Family<OriginErrorLabels, Counter>,
     origin_seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
+    failovers: Family<OriginLabels, Counter>,
     refused: Family<ReasonLabel, Counter>,
     /// Connections open now.
     pub connections: Gauge,
@@ -142,6 +143,7 @@ impl Default for Metrics {
             origin_requests: Family::default(),
             origin_errors: Family::default(),
             origin_seconds: Family::new_with_constructor(latency),
+            failovers: Family::default(),
             refused: Family::default(),
             connections: Gauge::default(),
             connection_errors: Counter::default(),
@@ -187,6 +189,11 @@ impl Metrics {
             "Time from an origin request to the head of its answer",
             Unit::Seconds,
             self.origin_seconds.clone(),
+        );
+        r.register(
+            "origin_failovers",
+            "Requests that the secondary of an origin group was asked",
+            self.failovers.clone(),
         );
         r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
         r.register("connections", "Connections open now", self.connections.clone());
@@ -243,6 +250,14 @@ impl Metrics {
             errors: self.origin_errors.clone(),
             labels,
         }
+    }
+
+    /// The counter of one origin group's failovers.
+    #[must_use]
+    pub fn failovers(&self, distribution: &str, group: &str) -> Counter {
+        let labels =
+            OriginLabels { distribution: distribution.to_owned(), origin: group.to_owned() };
+        self.failovers.get_or_create_owned(&labels)
     }
 
     /// Counts a request refused before any cache or origin was asked.

@@ -65,6 +65,8 @@ impl Default for Options {
 pub struct Record<'a> {
     /// When its head had arrived.
     pub at: Timestamp,
+    /// Tells the request from all others, as the answer does.
+    pub id: &'a str,
     /// The viewer's address.
     pub client: &'a str,
     /// Method.

@@ -106,7 +106,12 @@ impl Admin {
     /// The state of the origin is not part of it, or an outage of S3 would drain every edge.
     fn readiness(&self) -> Response<Body> {
         let rules = self.0.edge.rules();
-        let needs = rules.hosts.all().iter().any(|d| d.origins.iter().any(|o| o.is_s3()));
+        let needs = rules
+            .hosts
+            .all()
+            .iter()
+            .flat_map(|d| &d.origins)
+            .any(|o| o.members().any(|o| o.signs()));
         let loaded = self.0.credentials.current().is_some();
         let draining = self.0.draining.load(Ordering::Acquire);
         let ready = (loaded || !needs) && !draining;
@@ -155,7 +160,8 @@ impl Admin {
         })?;
         let rules = self.0.edge.rules();
         if rules.hosts.by_id(&request.distribution).is_none() {
-            let known: Vec<_> = rules.hosts.all().iter().map(|d| d.id.to_string()).collect();
+            let known: Vec<_> =
+                rules.hosts.all().iter().map(|d| d.settings.id.to_string()).collect();
             let message = format!(
                 "there is no distribution `{}`; there is: {}",
                 request.distribution,

@@ -67,7 +67,7 @@ fn origin_controlled(query: NameSpec) -> KeySpec {
         HeaderName::from_static("x-http-method"),
         HeaderName::from_static("x-method-override"),
     ];
-    KeySpec { query, headers, cookies: NameSpec::All, codings: COMPRESSED }
+    KeySpec { query, headers, cookies: NameSpec::All, codings: COMPRESSED, ..KeySpec::default() }
 }
 
 #[cfg(test)]

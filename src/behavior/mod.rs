@@ -3,14 +3,18 @@
 mod cache_policy;
 mod origin_request_policy;
 mod pattern;
+mod referers;
 mod response_headers_policy;
 
 use std::sync::Arc;
 
 pub use cache_policy::{CachePolicy, MANAGED_CACHE_POLICIES};
 use http::Method;
-pub use origin_request_policy::{MANAGED_ORIGIN_REQUEST_POLICIES, managed_origin_request_policy};
+pub use origin_request_policy::{
+    ABOUT_VIEWERS, MANAGED_ORIGIN_REQUEST_POLICIES, managed_origin_request_policy,
+};
 pub use pattern::{PathPattern, PatternError};
+pub use referers::Referers;
 
 pub use response_headers_policy::{
     AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
@@ -35,6 +39,8 @@ pub struct Behavior {
     pub response_headers: Option<Arc<ResponseHeadersPolicy>>,
     /// Whether viewers may come without encryption.
     pub viewer_protocol: ViewerProtocol,
+    /// Which sites' pages may show what is served.
+    pub referers: Option<Referers>,
     /// Whose signature a request must bear, if it must.
     pub trusted: Option<Arc<TrustedKeys>>,
 }

@@ -6,14 +6,39 @@ use http::{HeaderName, header};
 use crate::key::{ForwardSpec, HeaderSpec, NameSpec};
 
 /// The managed policies that Forebay knows by name.
-pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 7] = [
+pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [
     "AllViewer",
+    "AllViewerAndCloudFrontHeaders-2022-06",
     "AllViewerExceptHostHeader",
     "CORS-CustomOrigin",
     "CORS-S3Origin",
     "Elemental-MediaTailor-PersonalizedManifests",
     "HostHeaderOnly",
     "UserAgentRefererHeaders",
+];
+
+/// CloudFront's fields about the viewer
+/// (Amazon CloudFront Developer Guide, "Add CloudFront request headers").
+pub const ABOUT_VIEWERS: [&str; 19] = [
+    "cloudfront-forwarded-proto",
+    "cloudfront-is-android-viewer",
+    "cloudfront-is-desktop-viewer",
+    "cloudfront-is-ios-viewer",
+    "cloudfront-is-mobile-viewer",
+    "cloudfront-is-smarttv-viewer",
+    "cloudfront-is-tablet-viewer",
+    "cloudfront-viewer-address",
+    "cloudfront-viewer-city",
+    "cloudfront-viewer-country",
+    "cloudfront-viewer-country-name",
+    "cloudfront-viewer-country-region",
+    "cloudfront-viewer-country-region-name",
+    "cloudfront-viewer-http-version",
+    "cloudfront-viewer-latitude",
+    "cloudfront-viewer-longitude",
+    "cloudfront-viewer-metro-code",
+    "cloudfront-viewer-postal-code",
+    "cloudfront-viewer-time-zone",
 ];
 
 /// The managed policy of this name: what it adds to the key's part of a request.
@@ -23,15 +48,18 @@ pub fn managed_origin_request_policy(name: &str) -> Option<ForwardSpec> {
         headers: HeaderSpec::Only(names),
         ..ForwardSpec::default()
     };
-    let all_except = |names: Vec<HeaderName>| ForwardSpec {
+    let all_except = |names: Vec<HeaderName>, added: Vec<HeaderName>| ForwardSpec {
         query: NameSpec::All,
-        headers: HeaderSpec::Except(names),
+        headers: HeaderSpec::Except { names, added },
         cookies: NameSpec::All,
         ..ForwardSpec::default()
     };
     Some(match name {
-        "AllViewer" => all_except(Vec::new()),
-        "AllViewerExceptHostHeader" => all_except(vec![header::HOST]),
+        "AllViewer" => all_except(Vec::new(), Vec::new()),
+        "AllViewerAndCloudFrontHeaders-2022-06" => {
+            all_except(Vec::new(), ABOUT_VIEWERS.map(HeaderName::from_static).into())
+        }
+        "AllViewerExceptHostHeader" => all_except(vec![header::HOST], Vec::new()),
         "CORS-CustomOrigin" => only(vec![header::ORIGIN]),
         "CORS-S3Origin" => only(vec![
             header::ORIGIN,

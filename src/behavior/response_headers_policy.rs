@@ -26,7 +26,7 @@ pub const MANAGED_RESPONSE_HEADERS_POLICIES: [&str; 5] = [
 ];
 
 /// What is added to answers and taken from them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseHeadersPolicy {
     /// What pages of other sites may do.
     pub cors: Option<Cors>,
@@ -34,6 +34,8 @@ pub struct ResponseHeadersPolicy {
     pub fields: Vec<AddedField>,
     /// Fields of the origin's that viewers do not get.
     pub remove: Vec<HeaderName>,
+    /// Which part of all answers tells its times, in percent.
+    pub server_timing: Option<f64>,
 }
 
 /// A field to add.
@@ -105,7 +107,7 @@ impl OriginPattern {
         valid.then(|| Self::Host { scheme, host, port: port.map(str::to_owned) })
     }
 
-    fn matches(&self, origin: &str) -> bool {
+    pub(super) fn matches(&self, origin: &str) -> bool {
         let Self::Host { scheme, host, port } = self else { return true };
         let Some((is_scheme, is_host, is_port)) = parts(origin) else { return false };
         let is_host = is_host.to_ascii_lowercase();
@@ -144,7 +146,7 @@ impl ResponseHeadersPolicy {
             _ => return None,
         };
         let fields = if secure { security() } else { Vec::new() };
-        Some(Self { cors, fields, remove: Vec::new() })
+        Some(Self { cors, fields, ..Self::default() })
     }
 
     /// Changes the fields of an answer to a request that came from a page of `origin`, if from

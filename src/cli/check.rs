@@ -15,10 +15,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let config = load_file(&args.config)?;
     for distribution in &config.distributions {
-        let patterns = distribution.behaviors.ordered.len();
+        let patterns = distribution.settings.behaviors.ordered.len();
         say(&format!(
             "distribution {}: {} for {}, {} and {}",
-            distribution.id,
+            distribution.settings.id,
             count(distribution.origins.len(), "origin"),
             distribution.aliases.join(", "),
             count(patterns, "path pattern"),

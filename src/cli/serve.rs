@@ -138,8 +138,10 @@ fn names(running: &Running) -> String {
             let address = &origin.options().address;
             format!("{}{}", address.authority, address.base_path)
         };
-        let origins: Vec<String> = distribution.origins.iter().map(address).collect();
-        format!("{} ({})", distribution.id, origins.join(", "))
+        // Groups are made of origins that stand by themselves too.
+        let alone = distribution.origins.iter().filter(|group| group.members().count() == 1);
+        let origins: Vec<String> = alone.flat_map(|group| group.members()).map(address).collect();
+        format!("{} ({})", distribution.settings.id, origins.join(", "))
     };
     rules.hosts.all().iter().map(name).collect::<Vec<_>>().join("; ")
 }

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     key_group::{self, KeyGroups},
-    origin::NamedOrigin,
+    origin::{GroupOptions, NamedOrigin},
     origin_request::{self, OriginRequestPolicies, check_origin},
     policy::{self, CachePolicies, word},
     response_headers::{self, ResponseHeadersPolicies},
+    restrict::referers,
     section::{Placed, Section, nearest},
 };
 use crate::{
@@ -44,7 +45,7 @@ impl Policies {
 
 pub(super) fn behaviors(
     section: &Section<'_>,
-    origins: &[NamedOrigin],
+    origins: Origins<'_>,
     policies: &Policies,
     errors: &ErrorTtl,
 ) -> Option<Behaviors> {
@@ -80,26 +81,20 @@ pub(super) fn behaviors(
 
 fn behavior(
     section: &Section<'_>,
-    origins: &[NamedOrigin],
+    origins: Origins<'_>,
     policies: &Policies,
     errors: &ErrorTtl,
 ) -> Option<Arc<Behavior>> {
     let origin = section.required("origin", "the id of one of the distribution's origins");
-    let origin = origin.and_then(|id| {
-        let place = origins.iter().position(|origin| origin.id == id.value);
-        if place.is_none() {
-            let known: Vec<&str> = origins.iter().map(|origin| origin.id.as_str()).collect();
-            missing(section, id, "origin", &known);
-        }
-        place
-    });
+    let origin = origin.and_then(|id| place(section, id, origins));
     let cache_policy = cache_policy(section, policies);
-    let options = origin.and_then(|place| origins.get(place)?.options.as_ref());
+    let options = origin.and_then(|place| strictest(place, origins));
     let allowed_methods = allowed_methods(section, options);
     let forward = origin_request_policy(section, policies, options);
     let response_headers = response_headers_policy(section, policies);
     let viewer_protocol = word(section, "viewer_protocol_policy", ViewerProtocol::NAMES);
     let trusted = key_group::trusted(section, &policies.key_groups);
+    let referers = referers(section);
     let compress = cache_policy.as_ref().map(|policy| compress(section, policy));
     let (origin, mut cache_policy) = (origin?, cache_policy?);
     if options.is_some_and(|origin| origin.protocol != Protocol::Plain) {
@@ -127,8 +122,36 @@ fn behavior(
         compress: compress.unwrap_or_default(),
         response_headers,
         viewer_protocol: viewer_protocol.unwrap_or_default(),
+        referers,
         trusted,
     }))
+}
+
+/// Origins, and groups of them, which are counted after them.
+type Origins<'a> = (&'a [NamedOrigin], &'a [GroupOptions]);
+
+/// The place of an origin, or of a group.
+fn place(section: &Section<'_>, id: Placed<&str>, (origins, groups): Origins<'_>) -> Option<usize> {
+    let ids = origins.iter().map(|o| o.id.as_str()).chain(groups.iter().map(|g| g.id.as_str()));
+    let ids: Vec<&str> = ids.collect();
+    let place = ids.iter().position(|known| *known == id.value);
+    if place.is_none() {
+        missing(section, id, "origin", &ids);
+    }
+    place
+}
+
+/// The origin whose rules apply: that of a bucket, where a group has one.
+fn strictest(place: usize, (origins, groups): Origins<'_>) -> Option<&origin::Options> {
+    let alone = [place];
+    let places = match place.checked_sub(origins.len()) {
+        Some(group) => &groups.get(group)?.members[..],
+        None => &alone[..],
+    };
+    let mut options = places.iter().filter_map(|place| origins.get(*place)?.options.as_ref());
+    let first = options.next()?;
+    let bucket = |options: &&origin::Options| options.protocol != Protocol::Plain;
+    Some(options.find(bucket).filter(|_| !bucket(&first)).unwrap_or(first))
 }
 
 /// `compress`: the codings that the cache policy enables.

@@ -4,39 +4,49 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     behavior::{Policies, behaviors},
-    origin::origins,
+    errors::{error_pages, error_ttl},
+    origin::{GroupOptions, groups, origins},
     policy::word,
+    restrict,
     section::{Section, check_id},
 };
-use crate::{behavior::Behaviors, key::CanonicalPath, origin, policy::ErrorTtl};
-
-/// Status codes that are stored as errors; a minimum TTL may be given for each.
-const CACHED_ERRORS: [&str; 12] =
-    ["400", "403", "404", "405", "412", "414", "415", "500", "501", "502", "503", "504"];
+use crate::{
+    edge::{Identity, Settings},
+    key::CanonicalPath,
+    origin,
+    restrict::{Rates, SecurityPolicy},
+};
 
 /// One distribution, compiled.
 #[derive(Clone, Debug)]
 pub struct DistributionOptions {
-    /// Its id.
-    pub id: String,
+    /// What the edge makes of it.
+    pub settings: Settings,
     /// Hosts it answers for.
     pub aliases: Vec<String>,
-    /// What `/` stands for.
-    pub default_root_object: Option<String>,
-    /// `http` or `https`, where it is another than connections tell.
-    pub public_scheme: Option<String>,
-    /// `X-Cache: Hit from …`.
-    pub x_cache_suffix: String,
     /// Origins, as behaviors count them.
     pub origins: Vec<origin::Options>,
-    /// What applies to which path.
-    pub behaviors: Behaviors,
+    /// Groups of them, which behaviors count after them.
+    pub groups: Vec<GroupOptions>,
+    /// How often it may be asked.
+    pub rates: Option<Rates>,
+    /// Whether viewers may speak HTTP/2.
+    pub http2: bool,
+}
+
+/// What distributions take from the rest of the file.
+pub(super) struct Surroundings<'a> {
+    pub(super) policies: Policies,
+    pub(super) directory: &'a Path,
+    /// Where this machine is.
+    pub(super) pop: String,
+    /// Whether the countries of viewers are known.
+    pub(super) has_geography: bool,
 }
 
 pub(super) fn distributions(
     root: &Section<'_>,
-    policies: &Policies,
-    directory: &Path,
+    around: &Surroundings<'_>,
 ) -> Vec<DistributionOptions> {
     let (mut ids, mut hosts) = (BTreeSet::new(), BTreeSet::new());
     let sections = root.tables("distribution");
@@ -45,7 +55,7 @@ pub(super) fn distributions(
         root.fault(0..0, "there is no `[[distribution]]`", "nothing to serve", help);
     }
     let read = |section: Section<'_>| {
-        let distribution = distribution(&section, policies, directory, &mut ids, &mut hosts);
+        let distribution = distribution(&section, around, &mut ids, &mut hosts);
         section.unknown();
         distribution
     };
@@ -54,38 +64,68 @@ pub(super) fn distributions(
 
 fn distribution(
     section: &Section<'_>,
-    policies: &Policies,
-    directory: &Path,
+    around: &Surroundings<'_>,
     ids: &mut BTreeSet<String>,
     hosts: &mut BTreeSet<String>,
 ) -> Option<DistributionOptions> {
     let id = section.required("id", "an id names the distribution in purges, logs and metrics");
     let id = id.and_then(|id| check_id(section, id, ids));
     let aliases = aliases(section, hosts);
-    let default_root_object = root_object(section);
-    let suffix = section.string("x_cache_suffix");
-    let x_cache_suffix = suffix.map_or("forebay", |suffix| {
-        if !suffix.value.chars().all(|c| c.is_ascii_graphic() || c == ' ')
-            || suffix.value.is_empty()
-        {
-            let message = "`x_cache_suffix` must be printable ASCII";
-            section.fault(suffix.span, message, "cannot stand in a field", None);
-        }
-        suffix.value
-    });
-    let origins = origins(section, directory);
-    let behaviors = behaviors(section, &origins, policies, &error_ttl(section));
+    let mut errors = error_ttl(section);
+    let error_pages = error_pages(section, &mut errors);
+    let origins = origins(section, around.directory);
+    let groups = groups(section, &origins);
+    let behaviors = behaviors(section, (&origins, &groups), &around.policies, &errors);
     // A faulty origin is reported already; behaviors that name it are not at fault.
     let origins = origins.into_iter().filter_map(|origin| origin.options).collect();
-    Some(DistributionOptions {
-        id: id?,
-        aliases,
-        default_root_object,
+    let settings = Settings {
+        id: id.unwrap_or_default().into(),
+        default_root_object: object(section, "default_root_object"),
+        index_document: object(section, "index_document"),
         public_scheme: public_scheme(section),
-        x_cache_suffix: x_cache_suffix.to_owned(),
-        origins,
+        identity: identity(section, &around.pop)?,
+        error_pages,
+        addresses: restrict::addresses(section),
+        countries: restrict::countries(section, around.has_geography),
+        security: security_policy(section),
         behaviors: behaviors?,
-    })
+    };
+    let (rates, http2) = (restrict::rates(section), speaks_http2(section));
+    Some(DistributionOptions { settings, aliases, origins, groups, rates, http2 })
+}
+
+/// `compatibility` and `x_cache_suffix`.
+fn identity(section: &Section<'_>, pop: &str) -> Option<Identity> {
+    let words = [("none", false), ("cloudfront", true)];
+    let cloudfront = word(section, "compatibility", words).unwrap_or(false);
+    let usual = if cloudfront { "cloudfront" } else { "forebay" };
+    let Some(suffix) = section.string("x_cache_suffix") else {
+        return Identity::new(usual, pop, cloudfront).ok();
+    };
+    if !suffix.value.chars().all(|c| c.is_ascii_graphic() || c == ' ') || suffix.value.is_empty() {
+        let message = "`x_cache_suffix` must be printable ASCII";
+        section.fault(suffix.span, message, "cannot stand in a field", None);
+        return None;
+    }
+    Identity::new(suffix.value, pop, cloudfront).ok()
+}
+
+/// `minimum_protocol_version`, by CloudFront's names.
+fn security_policy(section: &Section<'_>) -> SecurityPolicy {
+    const KEY: &str = "minimum_protocol_version";
+    let Some(name) = section.string(KEY) else { return SecurityPolicy::default() };
+    let known = SecurityPolicy::NAMES.iter().find(|(known, _)| *known == name.value);
+    if known.is_none() {
+        let names = SecurityPolicy::NAMES.map(|(name, _)| name).join(", ");
+        let message = format!("there is no security policy `{}` here", name.value);
+        let help = "older ones allow what nobody should speak any more; use \"TLSv1.2_2021\"";
+        section.fault(name.span, message, format!("expected {names}"), help.to_owned());
+    }
+    known.map(|(_, policy)| *policy).unwrap_or_default()
+}
+
+fn speaks_http2(section: &Section<'_>) -> bool {
+    word(section, "http_version", [("http1.1", false), ("http2", true)]).unwrap_or(true)
 }
 
 fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
@@ -123,36 +163,18 @@ fn public_scheme(section: &Section<'_>) -> Option<String> {
     scheme.map(str::to_owned)
 }
 
-fn root_object(section: &Section<'_>) -> Option<String> {
-    let object = section.string("default_root_object")?;
+/// The name of an object that stands for a folder.
+fn object(section: &Section<'_>, key: &'static str) -> Option<String> {
+    let object = section.string(key)?;
     let url = format!("/{}", object.value);
     if object.value.is_empty()
         || object.value.starts_with('/')
         || CanonicalPath::parse(&url).is_err()
     {
-        let message = format!("`{}` cannot be the default root object", object.value);
+        let message = format!("`{}` cannot be what `{key}` names", object.value);
         let help = "write the name of an object without a leading slash, such as \"index.html\"";
         section.fault(object.span, message, "not an object's name", help.to_owned());
         return None;
     }
     Some(object.value.to_owned())
-}
-
-/// `error_caching_min_ttl`: one duration for all codes, or a table by code with `default`.
-fn error_ttl(section: &Section<'_>) -> ErrorTtl {
-    const KEY: &str = "error_caching_min_ttl";
-    let mut errors = ErrorTtl::default();
-    if section.is_table(KEY) {
-        let Some(table) = section.table(KEY) else { return errors };
-        errors.default = table.duration("default").map_or(errors.default, |ttl| ttl.value);
-        for code in CACHED_ERRORS {
-            if let Some(ttl) = table.duration(code) {
-                errors.by_status.extend(code.parse().ok().map(|code: u16| (code, ttl.value)));
-            }
-        }
-        table.unknown();
-    } else if let Some(ttl) = section.duration(KEY) {
-        errors.default = ttl.value;
-    }
-    errors
 }

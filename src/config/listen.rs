@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
-use super::section::{Placed, Section};
+use super::{
+    restrict::networks,
+    section::{Placed, Section},
+};
 use crate::{
     access_log,
     front::{CertificateFiles, Limits},
+    restrict::Networks,
     store,
 };
 
@@ -32,6 +36,10 @@ pub struct Listen {
     pub workers: Option<usize>,
     /// What connections may take.
     pub limits: Limits,
+    /// Proxies that are believed what they say of their viewers.
+    pub trusted_proxies: Networks,
+    /// Where this machine is, in a word.
+    pub pop: String,
     /// From `/readyz` saying no to the end of accepting.
     pub drain_delay: Duration,
     /// From the end of accepting to the end of the process.
@@ -45,6 +53,8 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         certificates: Vec::new(),
         workers: None,
         limits: Limits::default(),
+        trusted_proxies: Networks::default(),
+        pop: "EDGE".to_owned(),
         drain_delay: Duration::ZERO,
         drain: Duration::from_secs(30),
     };
@@ -58,6 +68,16 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
     listen.certificates = certificates(&section, directory);
     listen.workers = section.number("workers", 1..1025).and_then(|n| usize::try_from(n).ok());
     limits(&section, &mut listen.limits);
+    proxies(&section, &mut listen);
+    if let Some(pop) = section.string("pop") {
+        if pop.value.is_empty()
+            || !pop.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
+            let message = format!("`{}` is no name of a place", pop.value);
+            section.fault(pop.span.clone(), message, "letters, digits and `-`", None);
+        }
+        pop.value.clone_into(&mut listen.pop);
+    }
     set(&mut listen.drain_delay, section.duration("drain_delay"));
     set(&mut listen.drain, section.duration("drain"));
     if !section.has("http") && !section.has("https") {
@@ -83,6 +103,19 @@ fn limits(section: &Section<'_>, limits: &mut Limits) {
     set(&mut limits.header_timeout, section.duration("header_timeout"));
     set(&mut limits.idle_timeout, section.duration("idle_timeout"));
     set(&mut limits.write_timeout, section.duration("write_timeout"));
+}
+
+/// `trusted_proxies` and `proxy_protocol`.
+fn proxies(section: &Section<'_>, listen: &mut Listen) {
+    listen.trusted_proxies = networks(section, "trusted_proxies");
+    if let Some(flag) = section.boolean("proxy_protocol") {
+        listen.limits.proxy_protocol = flag.value;
+        if flag.value && listen.trusted_proxies.is_empty() {
+            let help = "add `trusted_proxies` with the addresses of your load balancers".to_owned();
+            let message = "`proxy_protocol` would believe anybody";
+            section.fault(flag.span, message, "nobody is trusted", help);
+        }
+    }
 }
 
 fn set<T>(target: &mut T, value: Option<Placed<T>>) {

@@ -5,6 +5,7 @@
 
 mod behavior;
 mod distribution;
+mod errors;
 mod fault;
 mod key_group;
 mod listen;
@@ -12,14 +13,17 @@ mod origin;
 mod origin_request;
 mod policy;
 mod response_headers;
+mod restrict;
 mod section;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use distribution::DistributionOptions;
+use distribution::Surroundings;
 use fault::Collector;
 pub use fault::{Fault, Faults};
 pub use listen::{Address, Listen};
+pub use origin::GroupOptions;
 use section::Section;
 use toml::de::DeTable;
 
@@ -36,6 +40,8 @@ pub struct Config {
     pub cache: store::Options,
     /// The access log.
     pub access_log: access_log::Options,
+    /// A database of where viewers are.
+    pub geography: Option<PathBuf>,
     /// What is served.
     pub distributions: Vec<DistributionOptions>,
 }
@@ -114,15 +120,29 @@ impl Bucket {
     }
 }
 
+/// `[geo]`: the file that tells where viewers are.
+fn geography(root: &Section<'_>, directory: &Path) -> Option<PathBuf> {
+    let section = root.table("geo")?;
+    let path = section.required("database", "a file in MaxMind's format (.mmdb)");
+    section.unknown();
+    path.map(|path| directory.join(path.value))
+}
+
 fn read(root: &Section<'_>, directory: &Path) -> Config {
     let listen = listen::listen(root, directory);
     let admin = listen::admin(root, &listen);
     let cache = listen::cache(root);
     let access_log = listen::access_log(root, directory);
-    let policies = behavior::Policies::read(root);
-    let distributions = distribution::distributions(root, &policies, directory);
+    let geography = geography(root, directory);
+    let around = Surroundings {
+        policies: behavior::Policies::read(root),
+        directory,
+        pop: listen.pop.clone(),
+        has_geography: geography.is_some(),
+    };
+    let distributions = distribution::distributions(root, &around);
     root.unknown();
-    Config { listen, admin, cache, access_log, distributions }
+    Config { listen, admin, cache, access_log, geography, distributions }
 }
 
 #[cfg(test)]

@@ -2,16 +2,102 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use super::section::{Section, check_id};
+use http::{HeaderName, HeaderValue};
+
+use super::{
+    errors::statuses,
+    policy::word,
+    section::{Section, check_id},
+};
 use crate::{
     key::CanonicalPath,
-    origin::{self, Address, Protocol},
+    origin::{self, Address, FAILOVER_CODES, Protocol, Signing},
 };
+
+/// Fields that every request has of the edge's own making, or that belong to one request.
+const NOT_CUSTOM: [&str; 24] = [
+    "accept-encoding",
+    "cache-control",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "max-forwards",
+    "pragma",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "via",
+    "warning",
+    "x-real-ip",
+];
 
 /// An origin as behaviors refer to it, whether or not the rest of it is good.
 pub(super) struct NamedOrigin {
     pub(super) id: String,
     pub(super) options: Option<origin::Options>,
+}
+
+/// Two origins, of which the second stands in for the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOptions {
+    /// Name within its distribution.
+    pub id: String,
+    /// The primary and the secondary, by their places among the origins.
+    pub members: [usize; 2],
+    /// Status codes at which the secondary is asked.
+    pub failover: Vec<http::StatusCode>,
+}
+
+/// `[[distribution.origin_group]]`.
+pub(super) fn groups(section: &Section<'_>, origins: &[NamedOrigin]) -> Vec<GroupOptions> {
+    let mut ids: BTreeSet<String> = origins.iter().map(|origin| origin.id.clone()).collect();
+    let mut groups = Vec::new();
+    for table in section.tables("origin_group") {
+        let id = table.required("id", "behaviors refer to a group by its id");
+        let id = id.and_then(|id| check_id(&table, id, &mut ids));
+        let members = members(&table, origins);
+        let failover = if table.has("failover_status_codes") {
+            statuses(&table, "failover_status_codes", &FAILOVER_CODES)
+        } else {
+            [500, 502, 503, 504]
+                .into_iter()
+                .filter_map(|c| http::StatusCode::from_u16(c).ok())
+                .collect()
+        };
+        table.unknown();
+        let group = id.zip(members);
+        groups.extend(group.map(|(id, members)| GroupOptions { id, members, failover }));
+    }
+    groups
+}
+
+fn members(table: &Section<'_>, origins: &[NamedOrigin]) -> Option<[usize; 2]> {
+    let names = table.strings("members").unwrap_or_default();
+    let place = |name: &str| origins.iter().position(|origin| origin.id == name);
+    let places: Vec<usize> = names.iter().filter_map(|name| place(name.value)).collect();
+    match places[..] {
+        [primary, secondary] if names.len() == 2 && primary != secondary => {
+            Some([primary, secondary])
+        }
+        _ => {
+            let known: Vec<&str> = origins.iter().map(|origin| origin.id.as_str()).collect();
+            let help = format!("name the primary and the secondary, of: {}", known.join(", "));
+            let message = "an origin group has two members, which are origins of the distribution";
+            table.fault(table.span(), message, "in this group", help);
+            None
+        }
+    }
 }
 
 pub(super) fn origins(section: &Section<'_>, directory: &Path) -> Vec<NamedOrigin> {
@@ -45,6 +131,7 @@ fn origin(
     let max_connections = number("max_connections", 1..65_536, 256);
     let ca_file = section.string("ca_file").map(|path| directory.join(path.value));
     let origin_path = origin_path(section);
+    let custom_headers = custom_headers(section);
     let id = id?;
     let options = target.map(|(address, protocol)| origin::Options {
         id: id.clone(),
@@ -56,6 +143,7 @@ fn origin(
         response_timeout,
         max_connections: usize::try_from(max_connections).unwrap_or(256),
         ca_file,
+        custom_headers,
     });
     Some(NamedOrigin { id, options })
 }
@@ -100,6 +188,7 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
                 region: region.value.to_owned(),
                 expected_bucket_owner: owner.map(|owner| owner.value.to_owned()),
                 request_payer: payer.is_some_and(|payer| payer.value),
+                signing: signing?,
             };
             address_or_fault(section, address, span).map(|address| (address, protocol))
         }
@@ -117,17 +206,56 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
     }
 }
 
-/// `signing`: a bucket's requests are always signed, a plain origin's never.
-fn signing(section: &Section<'_>, is_bucket: bool) -> Option<()> {
-    let Some(word) = section.string("signing") else { return Some(()) };
-    let expected = if is_bucket { "always" } else { "never" };
-    if word.value == expected {
-        return Some(());
+/// `signing`: which requests for a bucket are signed; those for a plain origin never are.
+fn signing(section: &Section<'_>, is_bucket: bool) -> Option<Signing> {
+    let signing = word(section, "signing", Signing::NAMES);
+    if !section.has("signing") {
+        return Some(Signing::default());
     }
-    let message = format!("`signing = \"{}\"` cannot be had here", word.value);
-    let help = "requests for a `bucket` are signed \"always\", those for a `url` \"never\"";
-    section.fault(word.span, message, format!("expected {expected}"), help.to_owned());
-    None
+    if !is_bucket && signing != Some(Signing::Never) {
+        let help = "only requests for a `bucket` are signed; leave `signing` out here".to_owned();
+        let message = "requests for a `url` are never signed";
+        section.fault(section.string("signing")?.span, message, "expected never", help);
+        return None;
+    }
+    signing
+}
+
+/// `[distribution.origin.custom_headers]`, within CloudFront's bounds
+/// (Amazon CloudFront Developer Guide, "Add custom headers to origin requests").
+fn custom_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    const MOST: usize = 10;
+    const LONGEST_NAME: usize = 256;
+    const LONGEST_VALUE: usize = 1_783;
+    const LONGEST_ALL: usize = 10_240;
+    let Some(table) = section.table("custom_headers") else { return Vec::new() };
+    let mut headers = Vec::new();
+    for (text, value) in table.strings_by_name() {
+        let name = HeaderName::from_bytes(text.as_bytes()).ok();
+        let allowed = |name: &HeaderName| {
+            let own = ["x-amz-", "x-edge-", "proxy-"];
+            !NOT_CUSTOM.contains(&name.as_str())
+                && !own.iter().any(|start| name.as_str().starts_with(start))
+        };
+        let Some(name) = name.filter(|name| text.len() <= LONGEST_NAME && allowed(name)) else {
+            let message = format!("`{text}` cannot be sent as a field of one's own");
+            table.fault(value.span, message, "not allowed here", None);
+            continue;
+        };
+        match HeaderValue::from_str(value.value) {
+            Ok(content) if content.len() <= LONGEST_VALUE => headers.push((name, content)),
+            _ => {
+                let label = format!("expected at most {LONGEST_VALUE} printable characters");
+                table.fault(value.span, format!("`{text}` has no value to send"), label, None);
+            }
+        }
+    }
+    let all = |(name, value): &(HeaderName, HeaderValue)| name.as_str().len() + value.len();
+    if headers.len() > MOST || headers.iter().map(all).sum::<usize>() > LONGEST_ALL {
+        let label = format!("expected at most {MOST} fields of {LONGEST_ALL} characters in all");
+        table.fault(table.span(), "these are too many fields", label, None);
+    }
+    headers
 }
 
 fn address_or_fault(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     policy::{Selection, headers, names, selection, take_up},
+    restrict::fields_about_viewers,
     section::{Placed, Section},
 };
 use crate::{
@@ -38,13 +39,14 @@ pub(super) fn own_policies(root: &Section<'_>) -> OriginRequestPolicies {
         let headers = selection(&section, "headers", |table, key| {
             headers(table, key, &NOT_CARRIED, "sent to an origin")
         });
+        let added = fields_about_viewers(&section);
         let policy = ForwardSpec {
             query: names(&section, "query_strings"),
             headers: match headers {
-                Selection::None => HeaderSpec::default(),
-                Selection::All => HeaderSpec::Except(Vec::new()),
-                Selection::Only(names) => HeaderSpec::Only(names),
-                Selection::Except(names) => HeaderSpec::Except(names),
+                Selection::None => HeaderSpec::Only(added),
+                Selection::All => HeaderSpec::Except { names: Vec::new(), added },
+                Selection::Only(names) => HeaderSpec::Only([names, added].concat()),
+                Selection::Except(names) => HeaderSpec::Except { names, added },
             },
             cookies: names(&section, "cookies"),
             ..ForwardSpec::default()
@@ -65,7 +67,7 @@ pub(super) fn check_origin(
     let is_bucket = origin.is_some_and(|origin| origin.protocol != Protocol::Plain);
     let harmless = match &policy.headers {
         HeaderSpec::Only(names) => names.iter().all(|name| FOR_BUCKETS.contains(name)),
-        HeaderSpec::Except(_) => false,
+        HeaderSpec::Except { .. } => false,
     };
     if is_bucket && !harmless {
         section.fault(

@@ -17,9 +17,8 @@ const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
 const MAX_TTL: Duration = Duration::from_secs(31_536_000);
 
 /// Fields that must not be in a key: they are Forebay's or the connection's own business.
-const NOT_IN_KEY: [&str; 14] = [
+const NOT_IN_KEY: [&str; 13] = [
     "accept-encoding",
-    "authorization",
     "cache-control",
     "connection",
     "content-length",
@@ -50,6 +49,7 @@ pub(super) fn own_policies(root: &Section<'_>) -> CachePolicies {
             headers: headers(&section, "headers", &NOT_IN_KEY, "in a cache key"),
             cookies: names(&section, "cookies"),
             codings,
+            sort_query: flag(&section, "sort_query"),
         };
         let policy = CachePolicy { key, terms: terms(&section) };
         take_up(&section, &mut policies, ("caching", &MANAGED_CACHE_POLICIES), policy);

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use super::{
     policy::{headers, take_up},
+    restrict::sites,
     section::{Placed, Section},
 };
 use crate::behavior::{
@@ -53,6 +54,7 @@ pub(super) fn own_policies(root: &Section<'_>) -> ResponseHeadersPolicies {
         let policy = ResponseHeadersPolicy {
             cors: section.table("cors").map(|table| cors(&table)),
             fields: security(&section).into_iter().chain(custom(&section)).collect(),
+            server_timing: server_timing(&section),
             remove: headers(&section, "remove", &NOT_CHANGED, "removed"),
         };
         let kind = ("response headers", &MANAGED_RESPONSE_HEADERS_POLICIES[..]);
@@ -61,22 +63,16 @@ pub(super) fn own_policies(root: &Section<'_>) -> ResponseHeadersPolicies {
     policies
 }
 
+/// `server_timing = { sampling_rate = 5.0 }`.
+fn server_timing(section: &Section<'_>) -> Option<f64> {
+    let table = section.table("server_timing")?;
+    let percent = table.percent("sampling_rate").unwrap_or(100.0);
+    table.unknown();
+    Some(percent)
+}
+
 fn cors(table: &Section<'_>) -> Cors {
-    let mut origins = Vec::new();
-    for text in table.strings("allow_origins").unwrap_or_default() {
-        match OriginPattern::parse(text.value) {
-            Some(pattern) => origins.push(pattern),
-            None => {
-                let message = format!("`{}` is no origin", text.value);
-                let help = "write \"*\", \"https://example.com\", \"https://*.example.com\" or \"http://example.com:*\"";
-                table.fault(text.span, message, "not an origin", help.to_owned());
-            }
-        }
-    }
-    if origins.is_empty() {
-        let help = "add `allow_origins = [\"https://example.com\"]`, or `[\"*\"]`".to_owned();
-        table.fault(table.span(), "`cors.allow_origins` names no origin", "in this table", help);
-    }
+    let origins = sites(table, "allow_origins");
     let list = |key| {
         let items = table.strings(key)?;
         let items: Vec<&str> = items.iter().map(|item| item.value).collect();

@@ -12,17 +12,6 @@ use toml::{
 
 use super::fault::Collector;
 
-/// Keys of features that are not there yet. Ignoring one could publish what it protects.
-const NOT_YET: [&str; 7] = [
-    "custom_error_response",
-    "origin_group",
-    "geo_restriction",
-    "rate_limit",
-    "allow",
-    "deny",
-    "trusted_proxies",
-];
-
 /// A value with its place in the file.
 #[derive(Clone, Debug)]
 pub(super) struct Placed<T> {
@@ -154,6 +143,22 @@ impl<'a> Section<'a> {
         fits
     }
 
+    /// A number from 0 to 100.
+    pub(super) fn percent(&self, key: &'static str) -> Option<f64> {
+        let value = self.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        let percent = number.filter(|percent| (0.0..=100.0).contains(percent));
+        if percent.is_none() {
+            let message = format!("`{}` is no percentage", self.path(key));
+            self.fault(value.span(), message, "expected 0 to 100", None);
+        }
+        percent
+    }
+
     /// A size such as `"512MiB"`, in bytes.
     pub(super) fn size(&self, key: &'static str) -> Option<Placed<u64>> {
         let text = self.string(key)?;
@@ -210,7 +215,13 @@ impl<'a> Section<'a> {
         };
         let mut strings = Vec::new();
         for item in list {
-            match item.get_ref().as_str() {
+            let text = match item.get_ref() {
+                DeValue::String(text) => Some(text.as_ref()),
+                // Codes are numbers, and read as they are written.
+                DeValue::Integer(number) => Some(number.as_str()),
+                _ => None,
+            };
+            match text {
                 Some(text) => strings.push(Placed { value: text, span: item.span() }),
                 None => self.wrong_type(key, item, "a list of strings"),
             }
@@ -275,15 +286,6 @@ impl<'a> Section<'a> {
             if asked.contains(&name) {
                 continue;
             }
-            if NOT_YET.contains(&name) {
-                self.fault(
-                    key.span(),
-                    format!("`{}` is not supported by this version", self.path(name)),
-                    "cannot be enforced",
-                    "remove it only if serving without it is what you want".to_owned(),
-                );
-                continue;
-            }
             let nearest = nearest(name, &asked);
             let help = match nearest {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
@@ -293,6 +295,27 @@ impl<'a> Section<'a> {
             self.fault(key.span(), message, "not a known key", help);
         }
     }
+}
+
+/// The members of a list, each as `parse` reads it; `fault` tells of one that it cannot read: what is
+/// wrong, in a word, and what to write.
+pub(super) fn parse_each<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+    fault: impl Fn(&str) -> (String, &'static str, String),
+) -> Vec<T> {
+    let mut parsed = Vec::new();
+    for text in section.strings(key).unwrap_or_default() {
+        match parse(text.value) {
+            Some(value) => parsed.push(value),
+            None => {
+                let (message, label, help) = fault(text.value);
+                section.fault(text.span, message, label, help);
+            }
+        }
+    }
+    parsed
 }
 
 /// An id that is well formed and not `taken` yet.

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, Version, header, request::Parts, uri::Authority};
 use http_body::Body as _;
 
-use super::{Refusal, Rules, dress::is_answered_preflight, record::Exchange, rules::Distribution};
+use super::{
+    Refusal, Rules,
+    dress::is_answered_preflight,
+    record::Exchange,
+    restrict::{check_referer, restrict},
+    rules::Distribution,
+};
 use crate::{
     behavior::{Behavior, ViewerProtocol},
     body::Body,
     key::{CacheKey, CanonicalPath, Projection},
-    origin::Origin,
+    origin::{Group, Origin},
     policy::Wish,
     signed::Claim,
 };
@@ -39,9 +45,28 @@ pub(super) struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
+    fn new(
+        distribution: &'a Arc<Distribution>,
+        behavior: &'a Arc<Behavior>,
+        path: CanonicalPath<'a>,
+        host: &'a str,
+        request: &'a Parts,
+    ) -> Self {
+        let projection = behavior.cache_policy.key.project(request, host);
+        let (method, fields) = (&request.method, &request.headers);
+        Self { distribution, behavior, method, path, host, projection, fields, request }
+    }
+
+    /// A request of our own for a page of the distribution; nobody's rights are asked for.
+    pub(super) fn of_page(distribution: &'a Arc<Distribution>, request: &'a Parts) -> Option<Self> {
+        let path = distribution.path(request).ok()?;
+        let behavior = distribution.settings.behaviors.select(path.as_str());
+        Some(Self::new(distribution, behavior, path, host(authority(request)?)?, request))
+    }
+
     /// The key of the resource, whichever of its variants the request selects.
     pub(super) fn key(&self) -> CacheKey {
-        CacheKey::new(&self.distribution.id, &self.path, &self.projection)
+        CacheKey::new(&self.distribution.settings.id, &self.path, &self.projection)
     }
 
     /// What origin requests carry of this one.
@@ -49,7 +74,7 @@ impl<'a> Ask<'a> {
         self.behavior.forward.project(self.request, self.host)
     }
 
-    pub(super) fn origin(&self) -> &Arc<Origin> {
+    pub(super) fn origin(&self) -> &Arc<Group> {
         &self.distribution.origins[self.behavior.origin]
     }
 
@@ -79,16 +104,19 @@ pub(super) fn admit<'a>(
     let authority = authority(&exchange.request).ok_or((Refusal::BadHost, None))?;
     let host = host(authority).ok_or((Refusal::BadHost, None))?;
     let distribution = rules.hosts.select(host).ok_or((Refusal::UnknownHost, None))?;
-    admit_to(distribution, host, exchange, body).map_err(|refusal| (refusal, Some(distribution)))
+    admit_to(rules, distribution, host, exchange, body)
+        .map_err(|refusal| (refusal, Some(distribution)))
 }
 
 fn admit_to<'a>(
+    rules: &Rules,
     distribution: &'a Arc<Distribution>,
     host: &'a str,
     exchange: &'a Exchange,
     body: &Body,
 ) -> Result<Ask<'a>, Refusal> {
     let request = &exchange.request;
+    restrict(rules, distribution, exchange)?;
     if target_length(request) > MAX_TARGET {
         return Err(Refusal::UriTooLong);
     }
@@ -96,7 +124,7 @@ fn admit_to<'a>(
         return Err(Refusal::HeadTooLarge);
     }
     let path = distribution.path(request).map_err(Refusal::BadPath)?;
-    let behavior = distribution.behaviors.select(path.as_str());
+    let behavior = distribution.settings.behaviors.select(path.as_str());
     check_protocol(behavior.viewer_protocol, distribution, exchange)?;
     if is_answered_preflight(behavior, request) {
         return Err(Refusal::Preflight);
@@ -105,6 +133,7 @@ fn admit_to<'a>(
     if !methods.allow_method(&request.method) {
         return Err(Refusal::Method(methods.allow()));
     }
+    check_referer(behavior, exchange)?;
     if let Some(trusted) = &behavior.trusted {
         trusted.verify(&claim(distribution, exchange)).map_err(Refusal::Signed)?;
     }
@@ -112,27 +141,16 @@ fn admit_to<'a>(
     if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
         return Err(Refusal::UnexpectedContent);
     }
-    let origin = distribution.origins.get(behavior.origin).ok_or(Refusal::UnknownHost)?;
-    if origin.is_s3() {
+    for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {
         check_object(&path, origin)?;
     }
-    let projection = behavior.cache_policy.key.project(request, host);
-    Ok(Ask {
-        distribution,
-        behavior,
-        method: &request.method,
-        path,
-        host,
-        projection,
-        fields: &request.headers,
-        request,
-    })
+    Ok(Ask::new(distribution, behavior, path, host, request))
 }
 
 /// The scheme that the viewer sees.
 fn scheme<'a>(distribution: &'a Distribution, exchange: &Exchange) -> &'a str {
-    let own = if exchange.connection.tls { "https" } else { "http" };
-    distribution.public_scheme.as_deref().unwrap_or(own)
+    let own = if exchange.viewer.https { "https" } else { "http" };
+    distribution.settings.public_scheme.as_deref().unwrap_or(own)
 }
 
 /// CloudFront redirects with 301 where that keeps the method, else with 307, and not before HTTP/1.1.
@@ -167,8 +185,9 @@ fn claim<'a>(distribution: &'a Distribution, exchange: &'a Exchange) -> Claim<'a
         path: request.uri.path(),
         query: request.uri.query(),
         fields: &request.headers,
-        // Before a load balancer stands another address than the viewer's.
-        client: distribution.public_scheme.is_none().then_some(exchange.connection.client),
+        // Behind a load balancer that nobody trusts, another address is seen than the viewer's.
+        client: (exchange.viewer.is_told() || distribution.settings.public_scheme.is_none())
+            .then_some(exchange.viewer.address),
         now: exchange.at,
     }
 }

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::multipart::Multipart;
 use crate::{
-    body::Body, encode, metrics::ResultType, semantics::cache_status::Report, store::StoredResponse,
+    body::Body, encode, metrics::ResultType, origin::Timing, semantics::cache_status::Report,
+    store::StoredResponse,
 };
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -18,14 +19,35 @@ pub(super) struct Answer {
     pub(super) body: Body,
     pub(super) result: ResultType,
     pub(super) report: Report,
+    /// How long the origin took, where it was asked for this answer.
+    pub(super) timing: Option<Timing>,
+    /// The status that a custom error response is sent with.
+    pub(super) substituted: Option<StatusCode>,
+}
+
+impl Answer {
+    pub(super) const fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
+        Self { head, body, result, report, timing: None, substituted: None }
+    }
 }
 
 /// Status and fields of an answer.
 pub(super) enum Head {
     /// Made for this request alone.
     Own(StatusCode, HeaderMap),
+    /// An error of our own with further fields; its content is written for the viewer at the end.
+    Page(StatusCode, HeaderMap),
     /// Those of a stored response.
     Stored(StoredHead),
+}
+
+impl Head {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Own(status, _) | Self::Page(status, _) => *status,
+            Self::Stored(head) => head.status(),
+        }
+    }
 }
 
 /// The head of an answer from a stored response.
@@ -115,7 +137,7 @@ impl StoredHead {
 }
 
 /// A field value that is a number.
-fn number(number: u64) -> HeaderValue {
+pub(super) fn number(number: u64) -> HeaderValue {
     value(|text| text.write_str(itoa::Buffer::new().format(number)))
         .unwrap_or(HeaderValue::from_static("0"))
 }

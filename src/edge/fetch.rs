@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{
     Edge,
     admit::Ask,
+    dress::SERVER_TIMING,
     forward::{Forwarded, How, place},
     refusal,
     respond::is_error,
@@ -18,7 +19,7 @@ use crate::{
     behavior::Behavior,
     body::Body,
     key::{CacheKey, CanonicalPath, Projection},
-    origin::{Answer, ErrorClass, Origin, OriginRequest},
+    origin::{Answer, ErrorClass, Group, OriginRequest},
     policy::{Asked, NotStored, Received, Storable, storable},
     semantics::range::{ByteRange, ContentRange, RangeRequest},
     store::{Content, Failure, Obligation, Place, StoredResponse},
@@ -33,7 +34,7 @@ const COLLECT: Duration = Duration::from_secs(1);
 /// One origin request on behalf of all that wait for it.
 pub(super) struct Fetch {
     pub(super) edge: Arc<Edge>,
-    pub(super) origin: Arc<Origin>,
+    origin: Arc<Group>,
     pub(super) behavior: Arc<Behavior>,
     resource: CacheKey,
     path: CanonicalPath<'static>,
@@ -133,8 +134,7 @@ impl Fetch {
             projection: &self.forwarded,
             fields,
         };
-        let sent = self.origin.send(request, None).await;
-        sent.map_err(|error| self.edge.troubles.failure(&self.origin, &error))
+        self.edge.ask_origin(&self.origin, request, None).await
     }
 
     /// The range to ask the origin for: whole slices, so that what comes can be stored.
@@ -184,7 +184,7 @@ impl Fetch {
         let policy = &self.behavior.cache_policy;
         let asked = Asked {
             authorization: self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION),
-            bucket: self.origin.is_s3(),
+            bucket: answer.bucket,
         };
         let received = Received {
             status,
@@ -196,17 +196,9 @@ impl Fetch {
         storable(&received, &policy.terms)
     }
 
-    pub(super) async fn settle(self, mut answer: Answer) {
-        if self.origin.is_s3() && !answer.status.is_success() {
-            if answer.status == StatusCode::FORBIDDEN {
-                self.edge.troubles.denied(&self.origin);
-            }
-            let (fields, page) = refusal::page(answer.status);
-            answer.fields = fields;
-            answer.body = Body::full(page);
-        }
+    pub(super) async fn settle(self, answer: Answer) {
         let now = self.edge.clock.now();
-        if let Some(detail) = self.reason_to_keep(answer.status, now) {
+        if let Some(detail) = self.reason_to_keep(&answer, now) {
             return self.keep(Failure { status: answer.status, detail }, now);
         }
         let storable = match self.decide(answer.status, &answer.fields, &answer) {
@@ -225,6 +217,11 @@ impl Fetch {
             Some(length) => self.store(answer, storable, partial, length).await,
             None => self.collect(answer, storable).await,
         }
+    }
+
+    /// The origin's own times are those of one answer.
+    fn tells_timing(&self) -> bool {
+        self.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
     }
 
     /// The answer is for one viewer only; everybody else must ask again.
@@ -249,7 +246,7 @@ impl Fetch {
     async fn store(
         self,
         mut answer: Answer,
-        storable: Storable,
+        mut storable: Storable,
         partial: Option<Received206>,
         length: u64,
     ) {
@@ -276,14 +273,16 @@ impl Fetch {
         } else {
             answer.status
         };
+        storable.withheld.extend(self.tells_timing().then_some(SERVER_TIMING));
         let own_fields = withhold(&mut answer.fields, &storable.withheld);
         let (born, freshness) = (self.obligation.born(), storable.freshness);
-        let response = StoredResponse::new(status, &answer.fields, freshness, content, born);
+        let mut response = StoredResponse::new(status, &answer.fields, freshness, content, born);
+        response.own_page = answer.bucket && is_error(status);
         let place = self.place_of(status, &answer.fields);
         let response = Arc::new(response);
         self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
-        let how = How::Fetched;
-        let _ = self.told.send(Forwarded::Stored { response, how, own_fields });
+        let (how, timing) = (How::Fetched, Some(answer.timing));
+        let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
         fill.await;
     }
 

@@ -11,7 +11,7 @@ use crate::{
     clock::Timestamp,
     key::{CacheKey, Projection, Variation},
     metrics::ResultType,
-    origin::Answer,
+    origin::{Answer, Timing},
     policy::{NotStored, Reuse, reuse},
     semantics::cache_status::Report,
     store::{Claim, Failure, Found, Outcome, Place, StoredResponse},
@@ -28,6 +28,8 @@ pub(super) enum Forwarded {
         how: How,
         /// Fields of the origin's answer that are not stored, for this viewer alone.
         own_fields: Option<Box<HeaderMap>>,
+        /// How long the origin took.
+        timing: Option<Timing>,
     },
     /// Somebody else brought it in the meantime.
     Found(Arc<StoredResponse>),
@@ -104,7 +106,12 @@ pub(super) async fn forward(
                 Outcome::Stored(response, stored)
                     if stored == key || stored == key_of(ask, &response) =>
                 {
-                    Forwarded::Stored { response, how: How::Collapsed, own_fields: None }
+                    Forwarded::Stored {
+                        response,
+                        how: How::Collapsed,
+                        own_fields: None,
+                        timing: None,
+                    }
                 }
                 Outcome::Stored(..) => Forwarded::Again,
                 Outcome::Failed(failure) => Forwarded::Failed(failure),

@@ -8,8 +8,10 @@ mod admit;
 mod answer;
 mod compress;
 mod dress;
+mod error_page;
 mod fetch;
 mod forward;
+mod identity;
 mod multipart;
 mod pass;
 mod prepared;
@@ -17,9 +19,12 @@ mod record;
 mod refusal;
 mod renew;
 mod respond;
+mod restrict;
 mod rules;
 mod source;
+mod substitute;
 mod troubles;
+mod viewer;
 
 use std::{
     net::IpAddr,
@@ -32,10 +37,12 @@ use arc_swap::ArcSwap;
 use compress::Compressor;
 use dress::Dress;
 use forward::{Forwarded, forward};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode};
+pub use identity::Identity;
 use record::Exchange;
 pub use refusal::Refusal;
-pub use rules::{Distribution, Hosts, Rules};
+pub use rules::{Distribution, Hosts, Rules, Settings};
+pub use substitute::{ErrorPage, REPLACEABLE};
 use troubles::Troubles;
 
 use crate::{
@@ -45,12 +52,10 @@ use crate::{
     key::CacheKey,
     metrics::{Metrics, ResultType},
     policy::{Reuse, Wish},
+    restrict::SecurityPolicy,
     semantics::cache_status::{CacheStatus, ForwardReason, Report},
     store::{Failure, Found, SourceError, Store, StoredResponse},
 };
-
-/// Forebay's name in `Cache-Status` (RFC 9211 §2) and, in lower case, in `Via`.
-const CACHE_NAME: &str = "Forebay";
 
 /// How often a request is decided anew because the object changed under it.
 const MAX_ROUNDS: usize = 3;
@@ -62,12 +67,14 @@ const ONLY_IF_CACHED: Failure =
 /// The connection a request came on.
 #[derive(Debug)]
 pub struct Connection {
-    /// The viewer's address.
+    /// The address that the connection comes from.
     pub client: IpAddr,
+    /// And its port, where it is known.
+    pub port: Option<u16>,
     /// The same as text, for the log.
     client_text: Box<str>,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
+    /// The policy by which the connection is encrypted, if it is.
+    pub security: Option<SecurityPolicy>,
     /// Exchanges that have begun, counted around.
     pub begun: AtomicU32,
     /// Exchanges that have begun and not ended.
@@ -77,13 +84,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection on which nothing was asked yet.
+    /// A connection in the clear, or one by the default security policy, on which nothing was asked yet.
     #[must_use]
     pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
+        Self::of(client, None, tls.then(SecurityPolicy::default))
+    }
+
+    /// The same, from a port that is known, by a policy of TLS.
+    #[must_use]
+    pub fn of(client: IpAddr, port: Option<u16>, security: Option<SecurityPolicy>) -> Arc<Self> {
         let zero = || AtomicU32::new(0);
         let client_text = client.to_string().into();
         let (begun, in_flight, starved) = (zero(), zero(), zero());
-        Arc::new(Self { client, client_text, tls, begun, in_flight, starved })
+        Arc::new(Self { client, port, client_text, security, begun, in_flight, starved })
     }
 }
 
@@ -148,21 +161,30 @@ impl Edge {
         let now = self.clock.now();
         let rules = self.rules.load_full();
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(&self, &connection, parts, now);
+        let exchange = Exchange::begin(&self, &rules, &connection, parts, now);
         let body = Body::from(body);
+        let request = &exchange.request;
         let (answer, distribution, dress) = match admit(&rules, &exchange, &body) {
             Ok(ask) => {
-                let dress = Dress::of(ask.behavior, &exchange.request);
+                let dress = Dress::of(ask.behavior, request);
                 let answer = self.answer(&ask, body, now).await;
-                (answer, Some(Arc::clone(ask.distribution)), dress)
+                (answer, Some(ask.distribution), dress)
             }
             Err((refusal, distribution)) => {
                 self.metrics.refused(refusal.token());
-                let behavior = distribution.and_then(|d| d.behavior(&exchange.request));
-                let dress = behavior.and_then(|behavior| Dress::of(behavior, &exchange.request));
-                (refusal.into_answer(&exchange.request), distribution.cloned(), dress)
+                let behavior = distribution.and_then(|d| d.behavior(request));
+                let dress = behavior.and_then(|behavior| Dress::of(behavior, request));
+                let cloudfront = distribution.is_some_and(|d| d.settings.identity.is_cloudfront());
+                (refusal.into_answer(request, cloudfront), distribution, dress)
             }
         };
+        let answer = match distribution {
+            Some(distribution) if !distribution.settings.error_pages.is_empty() => {
+                Box::pin(self.substitute(distribution, request, answer)).await
+            }
+            _ => answer,
+        };
+        let distribution = distribution.cloned();
         exchange.respond(answer, distribution, dress.as_ref())
     }
 
@@ -185,7 +207,7 @@ impl Edge {
             };
             let reuse = wish.decide(seen.as_ref().map(|response| &response.freshness), now);
             if wish.only_if_cached && matches!(reuse, Reuse::Validate | Reuse::Forward(_)) {
-                return failed(ONLY_IF_CACHED);
+                return refusal::failed(ONLY_IF_CACHED);
             }
             let served = match (reuse, seen) {
                 (Reuse::Fresh | Reuse::Stale, Some(response)) => {
@@ -212,7 +234,7 @@ impl Edge {
             };
             match served {
                 Ok(answer) => return answer,
-                Err(SourceError::Failed(failure)) => return failed(failure),
+                Err(SourceError::Failed(failure)) => return refusal::failed(failure),
                 // The object changed before the first byte went out: begin again.
                 Err(SourceError::Changed) => {}
             }
@@ -225,7 +247,7 @@ impl Edge {
     /// Asks the origin for this request alone, unless the viewer wishes it not to be asked.
     async fn bypass(self: &Arc<Self>, ask: &Ask<'_>, body: Body, wish: Wish) -> Answer {
         if wish.only_if_cached {
-            return failed(ONLY_IF_CACHED);
+            return refusal::failed(ONLY_IF_CACHED);
         }
         let method = !matches!(*ask.method, http::Method::GET | http::Method::HEAD);
         let reason = if method { ForwardReason::Method } else { ForwardReason::Bypass };
@@ -267,12 +289,15 @@ impl Edge {
         let mut report = Report::new(CacheStatus::Forward(reason));
         match forwarded {
             Forwarded::Found(response) => self.serve_hit(ask, &response, now).await,
-            Forwarded::Stored { response, how, own_fields } => {
+            Forwarded::Stored { response, how, own_fields, timing } => {
                 let result = how.tell(&mut report);
                 let mut served =
                     respond::from_stored(self, ask, &response, result, report, now).await;
-                if let Ok(Answer { head: Head::Stored(head), .. }) = &mut served {
-                    head.own_fields = own_fields;
+                if let Ok(answer) = &mut served {
+                    answer.timing = timing;
+                    if let Head::Stored(head) = &mut answer.head {
+                        head.own_fields = own_fields;
+                    }
                 }
                 served
             }
@@ -286,18 +311,4 @@ impl Edge {
             Forwarded::Alone => Ok(pass::pass(self, ask, Body::empty(), report).await),
         }
     }
-}
-
-/// `Via` (RFC 9110 §7.6.3).
-fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_10 => "1.0 forebay",
-        Version::HTTP_2 => "2 forebay",
-        Version::HTTP_3 => "3 forebay",
-        _ => "1.1 forebay",
-    })
-}
-
-fn failed(failure: Failure) -> Answer {
-    refusal::own(failure.status, failure.detail)
 }

@@ -50,28 +50,23 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
         fields: fields(ask),
     };
     let body = (!reading).then_some(body);
-    let origin = ask.origin();
-    match origin.send(request, body).await {
+    match edge.ask_origin(ask.origin(), request, body).await {
         Ok(answer) => {
             if !ask.method.is_safe() && !is_error(answer.status) {
-                for path in
-                    touched(ask, &answer.fields).into_iter().filter(|path| is_cached(ask, path))
-                {
-                    edge.store.purge(&ask.distribution.id, &Purge::Exact(path));
+                let cached = |path: &String| is_cached(ask, path);
+                for path in touched(ask, &answer.fields).into_iter().filter(cached) {
+                    edge.store.purge(&ask.distribution.settings.id, &Purge::Exact(path));
                 }
             }
             present(ask, answer, report)
         }
-        Err(error) => {
-            let failure = edge.troubles.failure(origin, &error);
-            refusal::own(failure.status, failure.detail)
-        }
+        Err(failure) => refusal::failed(failure),
     }
 }
 
 /// Whether anything can be stored of a path; an entry in the purge log costs every lookup a look.
 fn is_cached(ask: &Ask<'_>, path: &str) -> bool {
-    let behavior = ask.distribution.behaviors.select(path);
+    let behavior = ask.distribution.settings.behaviors.select(path);
     !behavior.cache_policy.terms.ttl.is_disabled()
 }
 
@@ -105,28 +100,24 @@ fn touched(ask: &Ask<'_>, fields: &HeaderMap) -> Vec<String> {
 /// The viewer's answer, made of an origin's answer that is not stored.
 pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report) -> Answer {
     let origin::Answer { status, mut fields, content_range, announced_length, body, .. } = answer;
+    let timing = Some(answer.timing);
     report.forward_status = Some(status.as_u16());
-    let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
-    let own_page = ask.origin().is_s3() && is_error(status);
-    let body = if own_page {
-        let (page_fields, page) = refusal::page(status);
-        fields = page_fields;
-        Body::full(page)
-    } else {
-        body
-    };
-    if let Some(range) = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok()) {
-        fields.insert(header::CONTENT_RANGE, range);
+    let content_range = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok());
+    let content_range = content_range.map(|range| (header::CONTENT_RANGE, range));
+    if answer.bucket && is_error(status) {
+        return Answer { timing, ..refusal::error(status, report, content_range) };
     }
+    fields.extend(content_range);
     let has_no_content = *ask.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
-    if let (true, false, Some(length)) = (has_no_content, own_page, announced_length) {
+    if let (true, Some(length)) = (has_no_content, announced_length) {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
     if *ask.method == Method::HEAD && ask.is_cacheable() {
         describe_as_get(ask, status, &mut fields);
     }
     let body = if has_no_content { Body::empty() } else { body };
-    Answer { head: Head::Own(status, fields), body, result, report }
+    let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
+    Answer { timing, ..Answer::new(Head::Own(status, fields), body, result, report) }
 }
 
 /// RFC 9110 §9.3.2: a HEAD is told of the content's form what a GET would be; how long the

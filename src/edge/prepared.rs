@@ -16,6 +16,7 @@ use super::{
     rules::Distribution,
 };
 use crate::{
+    metrics::ResultType,
     semantics::cache_status::{CacheStatus, Report},
     store::StoredResponse,
 };
@@ -37,12 +38,14 @@ impl<'a> PlainHit<'a> {
     /// `None` where the answer is more particular.
     pub(super) fn of(
         head: &'a StoredHead,
+        result: ResultType,
         report: Report,
         distribution: Option<&'a Arc<Distribution>>,
         version: Version,
     ) -> Option<Self> {
         let ttl = report.ttl?;
-        let is_plain = head.part == Part::Whole
+        let is_plain = result == ResultType::Hit
+            && head.part == Part::Whole
             && head.own_fields.is_none()
             && head.response.status == StatusCode::OK
             && report == (Report { ttl: Some(ttl), ..Report::new(CacheStatus::Hit) });

@@ -5,14 +5,17 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{
-    Connection, Edge,
-    answer::{Answer, Head, value},
-    dress::Dress,
+    Connection, Edge, Rules,
+    answer::{Answer, Head},
+    dress::{Dress, Told},
+    error_page,
+    identity::{Identity, RequestId},
     prepared::{self, PlainHit},
     rules::Distribution,
+    viewer::{self, Viewer},
 };
 use crate::{
     access_log::Record,
@@ -22,15 +25,13 @@ use crate::{
     semantics::cache_status::{CacheStatus, Report},
 };
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const X_CACHE_OF_NONE: HeaderValue = HeaderValue::from_static("Error from forebay");
-
 /// An exchange under way. It is recorded when it is dropped: as the observer of its answer's
 /// body, or before, when the viewer leaves while the answer is being made.
 pub(super) struct Exchange {
     edge: Arc<Edge>,
     pub(super) connection: Arc<Connection>,
+    pub(super) viewer: Viewer,
+    id: RequestId,
     pub(super) at: Timestamp,
     watch: Stopwatch,
     pub(super) request: Parts,
@@ -76,16 +77,24 @@ impl Logged {
 impl Exchange {
     pub(super) fn begin(
         edge: &Arc<Edge>,
+        rules: &Rules,
         connection: &Arc<Connection>,
-        request: Parts,
+        mut request: Parts,
         at: Timestamp,
     ) -> Box<Self> {
         connection.begun.fetch_add(1, Ordering::AcqRel);
         connection.in_flight.fetch_add(1, Ordering::AcqRel);
         connection.starved.fetch_add(1, Ordering::AcqRel);
+        let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
+        if rules.describes_viewers {
+            let version = request.version;
+            viewer::describe(&mut request.headers, &viewer, connection, version, rules);
+        }
         Box::new(Self {
             edge: Arc::clone(edge),
             connection: Arc::clone(connection),
+            viewer,
+            id: RequestId::random(),
             at,
             watch: Stopwatch::start(),
             request,
@@ -109,39 +118,42 @@ impl Exchange {
         distribution: Option<Arc<Distribution>>,
         dress: Option<&Dress>,
     ) -> Response<Body> {
-        let Answer { head, body, result, report } = answer;
+        let identity = identity_of(distribution.as_ref());
+        let Answer { head, body, result, report, timing, substituted } =
+            self.with_page(answer, identity);
+        let status = substituted.unwrap_or(head.status());
         let mut fields = std::mem::take(&mut self.request.headers);
         self.logged.take(&mut fields);
-        let version = self.request.version;
-        let identify = |fields: &mut HeaderMap| {
+        let (version, id) = (self.request.version, self.id);
+        let told = Told { result, timing, id, identity, watch: self.watch };
+        let sign = |fields: &mut HeaderMap| {
             if let Some(dress) = dress {
-                dress.put_on(fields);
+                dress.put_on(fields, &told);
             }
-            let x_cache = distribution.as_ref().map(|distribution| distribution.x_cache(result));
-            fields.insert(X_CACHE, x_cache.unwrap_or(X_CACHE_OF_NONE));
-            fields.insert(header::VIA, super::via(version));
-            let report = value(|text| report.write(super::CACHE_NAME, text));
-            fields.extend(report.map(|report| (CACHE_STATUS, report)));
+            identity.write(fields, result, &report, version);
+            identity.write_id(fields, id);
         };
-        let status = match head {
-            Head::Own(status, own) => {
+        match head {
+            Head::Own(_, own) | Head::Page(_, own) => {
                 fields = own;
-                identify(&mut fields);
-                status
+                sign(&mut fields);
             }
             Head::Stored(head) => {
                 let make = |fields: &mut HeaderMap| {
                     head.write(fields);
-                    identify(fields);
+                    sign(fields);
                 };
-                let plain = PlainHit::of(&head, report, distribution.as_ref(), version);
+                let plain = PlainHit::of(&head, result, report, distribution.as_ref(), version);
                 match plain.filter(|_| dress.is_none()) {
-                    Some(hit) => prepared::write(hit, &mut fields, make),
+                    Some(hit) => {
+                        prepared::write(hit, &mut fields, make);
+                        // The one field that differs each time stands there already.
+                        identity.write_id(&mut fields, id);
+                    }
                     None => make(&mut fields),
                 }
-                head.status()
             }
-        };
+        }
         self.status = status.as_u16();
         self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
         (self.result, self.report, self.distribution) = (result, report, distribution);
@@ -158,19 +170,30 @@ impl Exchange {
         response
     }
 
-    fn record(&self, duration: Duration) -> Record<'_> {
+    /// Writes the content of an error of our own.
+    fn with_page(&self, answer: Answer, identity: &Identity) -> Answer {
+        let Head::Page(status, mut fields) = answer.head else { return answer };
+        let id = self.id.text(identity.is_cloudfront());
+        let (media_type, page) = error_page::render(status, &self.request.headers, id.as_str());
+        fields.insert(header::CONTENT_TYPE, media_type);
+        fields.append(header::VARY, HeaderValue::from_static("Accept"));
+        Answer { head: Head::Own(status, fields), body: Body::full(page), ..answer }
+    }
+
+    fn record<'a>(&'a self, duration: Duration, id: &'a str) -> Record<'a> {
         let Logged { host, range, referer, user_agent } = &self.logged;
         let authority =
             || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         Record {
             at: self.at,
-            client: &self.connection.client_text,
+            id,
+            client: self.viewer.text(&self.connection),
             host: host.as_ref().map(HeaderValue::as_bytes).or_else(authority),
             method: &self.request.method,
             uri: &self.request.uri,
             version: self.request.version,
-            tls: self.connection.tls,
-            distribution: self.distribution.as_ref().map(|distribution| &*distribution.id),
+            tls: self.viewer.https,
+            distribution: self.distribution.as_ref().map(|d| &*d.settings.id),
             status: self.status,
             bytes: self.sent,
             complete: self.complete,
@@ -182,6 +205,13 @@ impl Exchange {
             referer: referer.as_ref(),
             user_agent: user_agent.as_ref(),
         }
+    }
+}
+
+fn identity_of(distribution: Option<&Arc<Distribution>>) -> &Identity {
+    match distribution {
+        Some(distribution) => &distribution.settings.identity,
+        None => Identity::of_none(),
     }
 }
 
@@ -223,7 +253,9 @@ impl Drop for Exchange {
         if self.edge.access_log.is_on() {
             // Where there was an answer they are taken already.
             self.logged.take(&mut self.request.headers);
-            self.edge.access_log.push(&self.record(duration));
+            let identity = identity_of(self.distribution.as_ref());
+            let id = self.id.text(identity.is_cloudfront());
+            self.edge.access_log.push(&self.record(duration, id.as_str()));
         }
     }
 }

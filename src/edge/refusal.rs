@@ -1,5 +1,7 @@
 //! Refusals and failures as answers: a status, a fixed text, and a token for the log.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 
@@ -42,6 +44,16 @@ pub enum Refusal {
     RedirectToHttps(StatusCode),
     /// A browser asks what pages of other sites may do; it is told.
     Preflight,
+    /// The request has passed this server before.
+    Loop,
+    /// The distribution does not serve the viewer's address.
+    Address,
+    /// Nor its country.
+    Country,
+    /// The page that asks is of a site that may not.
+    Referer,
+    /// Too many requests came; in so many seconds there may be another.
+    TooMany(u64),
     /// The request does not bear a signature that allows it.
     Signed(signed::Refused),
 }
@@ -56,9 +68,15 @@ impl Refusal {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnexpectedContent | Self::NoRootObject | Self::HttpsOnly | Self::Signed(_) => {
-                StatusCode::FORBIDDEN
-            }
+            Self::UnexpectedContent
+            | Self::NoRootObject
+            | Self::HttpsOnly
+            | Self::Address
+            | Self::Country
+            | Self::Referer
+            | Self::Signed(_) => StatusCode::FORBIDDEN,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::RedirectToHttps(status) => status,
             Self::Preflight => StatusCode::NO_CONTENT,
         }
@@ -83,36 +101,52 @@ impl Refusal {
             Self::HttpsOnly => "https-only",
             Self::RedirectToHttps(_) => "redirect-to-https",
             Self::Preflight => "preflight",
+            Self::Loop => "loop",
+            Self::Address => "address-denied",
+            Self::Country => "country-denied",
+            Self::Referer => "referer-denied",
+            Self::TooMany(_) => "rate-limited",
             Self::Signed(refused) => refused.token(),
         }
     }
 
-    pub(super) fn into_answer(self, request: &Parts) -> Answer {
+    /// One request too many, and how long there must be none.
+    pub(super) fn too_many(wait: Duration) -> Self {
+        Self::TooMany(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+
+    /// The answer; `cloudfront` tells whether CloudFront's own status codes are wanted.
+    pub(super) fn into_answer(self, request: &Parts, cloudfront: bool) -> Answer {
+        let mut fields = HeaderMap::with_capacity(12);
         let more = match self {
             Self::RedirectToHttps(_) => https_url(request).map(|url| (header::LOCATION, url)),
             Self::Method(allow) => Some((header::ALLOW, HeaderValue::from_static(allow))),
+            Self::TooMany(seconds) => Some((header::RETRY_AFTER, seconds.into())),
             // What follows on the connection cannot be trusted to be a request of its own.
             Self::UnexpectedContent | Self::HeadTooLarge => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
             _ => None,
         };
-        let mut answer = own_with(self.status(), self.token(), more);
-        match (self, &mut answer.head) {
-            (Self::Signed(refused), Head::Own(_, fields)) => {
+        fields.extend(more);
+        let mut report = Report::new(CacheStatus::Local);
+        (report.detail, report.discreet) = (Some(self.token()), matches!(self, Self::Signed(_)));
+        let (head, content, result) = match self {
+            Self::Signed(refused) => {
                 fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-                answer.body = Body::full(document(refused));
-                answer.report.discreet = true;
+                (Head::Own(self.status(), fields), document(refused), ResultType::Error)
             }
-            (Self::RedirectToHttps(_), _) => answer.result = ResultType::Redirect,
-            (Self::Preflight, Head::Own(_, fields)) => {
-                fields.clear();
-                answer.body = Body::empty();
-                answer.result = ResultType::Hit;
+            Self::Preflight => (Head::Own(self.status(), fields), Bytes::new(), ResultType::Hit),
+            Self::RedirectToHttps(_) => {
+                (Head::Page(self.status(), fields), Bytes::new(), ResultType::Redirect)
             }
-            _ => {}
-        }
-        answer
+            Self::HeadTooLarge if cloudfront => {
+                let status = StatusCode::from_u16(494).unwrap_or(self.status());
+                (Head::Page(status, fields), Bytes::new(), ResultType::Error)
+            }
+            _ => (Head::Page(self.status(), fields), Bytes::new(), ResultType::Error),
+        };
+        Answer::new(head, Body::full(content), result, report)
     }
 }
 
@@ -129,73 +163,23 @@ fn document(refused: signed::Refused) -> Bytes {
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>").into()
 }
 
-/// An answer of our own: nothing of it comes from an origin.
-pub(super) fn own(status: StatusCode, detail: &'static str) -> Answer {
-    own_with(status, detail, None)
-}
-
-fn own_with(
-    status: StatusCode,
-    detail: &'static str,
-    more: Option<(HeaderName, HeaderValue)>,
-) -> Answer {
-    let report = Report { detail: Some(detail), ..Report::new(CacheStatus::Local) };
-    error(status, report, more)
-}
-
 /// An error of our own in the place of what was asked for; it keeps the report.
 pub(super) fn error(
     status: StatusCode,
     report: Report,
     more: Option<(HeaderName, HeaderValue)>,
 ) -> Answer {
-    let (mut fields, text) = page(status);
-    fields.extend(more);
-    let (head, body) = (Head::Own(status, fields), Body::full(text));
-    Answer { head, body, result: ResultType::Error, report }
+    let head = Head::Page(status, HeaderMap::from_iter(more));
+    Answer::new(head, Body::empty(), ResultType::Error, report)
 }
 
-/// The page for a status, and its fields.
-pub(super) fn page(status: StatusCode) -> (HeaderMap, Bytes) {
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    let mut fields = HeaderMap::with_capacity(12);
-    fields.insert(header::CONTENT_TYPE, text);
-    let reason = status.canonical_reason().unwrap_or("Error");
-    let page = format!("{} {reason}\n{}\n", status.as_str(), explanation(status));
-    (fields, page.into())
-}
-
-const fn explanation(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        301 | 307 => "This object is served over HTTPS.",
-        400 => "The request is not well formed.",
-        403 => "Access to this object is not allowed.",
-        404 => "There is no such object.",
-        405 => "This method is not allowed here.",
-        412 => "The object is not in the state that the request asks for.",
-        414 => "The address is too long.",
-        431 => "The fields of the request are too long.",
-        416 => "The object has no bytes in the range asked for.",
-        421 => "This server does not answer for this host name.",
-        502 => "The origin cannot be reached, or its answer is of no use.",
-        503 => "The origin is overloaded or in trouble. Please try again later.",
-        504 => "The origin did not answer in time.",
-        _ => "The request could not be served.",
-    }
+/// The answer that tells of a failure.
+pub(super) fn failed(failure: Failure) -> Answer {
+    let report = Report { detail: Some(failure.detail), ..Report::new(CacheStatus::Local) };
+    error(failure.status, report, None)
 }
 
 /// The viewer's status for a failure of the origin.
 pub(super) const fn failure(class: ErrorClass) -> Failure {
-    let status = match class {
-        ErrorClass::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        ErrorClass::Busy | ErrorClass::Throttled => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorClass::Dns
-        | ErrorClass::Connect
-        | ErrorClass::Tls
-        | ErrorClass::Connection
-        | ErrorClass::Configuration
-        | ErrorClass::Kms
-        | ErrorClass::Other => StatusCode::BAD_GATEWAY,
-    };
-    Failure { status, detail: class.token() }
+    Failure { status: class.status(), detail: class.token() }
 }

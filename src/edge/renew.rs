@@ -24,7 +24,7 @@ impl Fetch {
         let Some(seen) = self.seen.clone() else {
             return self.fail(refusal::failure(ErrorClass::Other));
         };
-        if !confirms(&answer, &seen) || self.tells_of_change(&answer, &seen) {
+        if !confirms(&answer, &seen) || tells_of_change(&answer, &seen) {
             drop(answer);
             // It is about another version than ours: ask for that, without conditions.
             return match self.send(self.range, Conditions::None).await {
@@ -52,17 +52,8 @@ impl Fetch {
             // What it says now may not be stored: it answers this request and no other.
             self.obligation.release(now + REMEMBER_UNSTORABLE);
         }
-        let how = How::Validated(stored);
-        let _ = self.told.send(Forwarded::Stored { response, how, own_fields });
-    }
-
-    /// A change of an object's metadata alone leaves its entity tag, so S3 answers 304 for ever;
-    /// but it tells a newer date.
-    fn tells_of_change(&self, answer: &Answer, seen: &StoredResponse) -> bool {
-        let date = |value: Option<&HeaderValue>| value.and_then(|v| date::parse(v.as_bytes()));
-        let told = date(answer.fields.get(header::LAST_MODIFIED));
-        let stored = date(seen.fields.get(&header::LAST_MODIFIED).as_ref());
-        self.origin.is_s3() && told.zip(stored).is_some_and(|(told, stored)| told > stored)
+        let (how, timing) = (How::Validated(stored), Some(answer.timing));
+        let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
     }
 
     /// Amazon CloudFront Developer Guide, "Serve stale content": the last copy is served, and the
@@ -74,19 +65,17 @@ impl Fetch {
         let place = self.place_of(seen.status, &seen.fields.to_map());
         self.obligation.keep(&place, Arc::clone(&response));
         let how = How::Kept(failure.detail);
-        let _ = self.told.send(Forwarded::Stored { response, how, own_fields: None });
+        let kept = Forwarded::Stored { response, how, own_fields: None, timing: None };
+        let _ = self.told.send(kept);
     }
 
     /// Why the stale response stays in use though the origin answered.
-    pub(super) fn reason_to_keep(
-        &self,
-        status: StatusCode,
-        now: Timestamp,
-    ) -> Option<&'static str> {
+    pub(super) fn reason_to_keep(&self, answer: &Answer, now: Timestamp) -> Option<&'static str> {
+        let status = answer.status;
         let freshness = self.seen.as_ref()?.freshness;
         let window = self.behavior.cache_policy.terms.stale_if_missing;
         let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
-            || (status == StatusCode::FORBIDDEN && self.origin.is_s3());
+            || (status == StatusCode::FORBIDDEN && answer.bucket);
         match () {
             () if status.is_server_error() && freshness.serves_errors(now) => Some("origin-error"),
             () if missing && freshness.serves_missing(window, now) => Some("origin-missing"),
@@ -105,4 +94,13 @@ fn confirms(answer: &Answer, seen: &StoredResponse) -> bool {
         }
         _ => true,
     }
+}
+
+/// A change of an object's metadata alone leaves its entity tag, so S3 answers 304 for ever;
+/// but it tells a newer date.
+fn tells_of_change(answer: &Answer, seen: &StoredResponse) -> bool {
+    let date = |value: Option<&HeaderValue>| value.and_then(|v| date::parse(v.as_bytes()));
+    let told = date(answer.fields.get(header::LAST_MODIFIED));
+    let stored = date(seen.fields.get(&header::LAST_MODIFIED).as_ref());
+    answer.bucket && told.zip(stored).is_some_and(|(told, stored)| told > stored)
 }

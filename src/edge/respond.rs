@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::{
     Edge,
     admit::Ask,
-    answer::{Answer, Head, Part, StoredHead, value},
+    answer::{Answer, Head, Part, StoredHead, number, value},
     compress,
     forward::key_of,
     multipart::Multipart,
@@ -48,6 +48,11 @@ pub(super) async fn from_stored(
     now: Timestamp,
 ) -> Result<Answer, SourceError> {
     report.ttl = Some(response.freshness.ttl_seconds(now));
+    if response.own_page {
+        let age = response.freshness.age(now).as_secs();
+        let age = (header::AGE, number(age));
+        return Ok(refusal::error(response.status, report, Some(age)));
+    }
     let varies = ask.behavior.compress != Codings::NONE && response.compressible;
     let form = match compress::coding(ask, response.compressible) {
         Some(coding) => compress::form(edge, ask, response, coding).await,
@@ -67,12 +72,12 @@ pub(super) async fn from_stored(
         Part::Several(parts) => {
             let parts = Multipart::clone(parts);
             let head = StoredHead::new(response, part, age, varies);
-            let answer = Answer { head: Head::Stored(head), body: Body::empty(), result, report };
+            let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
             return Box::pin(with_parts(edge, ask, parts, answer)).await;
         }
     };
     let head = Head::Stored(StoredHead::new(response, part, age, varies));
-    let mut answer = Answer { head, body: Body::empty(), result, report };
+    let mut answer = Answer::new(head, Body::empty(), result, report);
     if *ask.method == Method::HEAD {
         // hyper sends none of it; its length is known.
     } else if let Some(whole) = Store::whole(&response.content) {

@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use http::{HeaderValue, request::Parts};
+use http::request::Parts;
 
+use super::{ErrorPage, Identity};
 use crate::{
     behavior::{Behavior, Behaviors},
     key::{CanonicalPath, PathError},
-    metrics::{DistributionMetrics, ResultType},
-    origin::Origin,
+    metrics::DistributionMetrics,
+    origin::Group,
+    restrict::{Addresses, Countries, Geography, Networks, RateLimits, SecurityPolicy},
 };
 
 /// One immutable set of rules; a request holds on to the set it began with.
@@ -16,75 +18,84 @@ use crate::{
 pub struct Rules {
     /// Distributions by the hosts they answer for.
     pub hosts: Hosts,
+    /// Proxies that are believed what they say of their viewers.
+    pub trusted_proxies: Networks,
+    /// Where viewers are.
+    pub geography: Option<Arc<Geography>>,
+    /// Whether any origin is told of viewers what they do not say themselves.
+    pub(super) describes_viewers: bool,
+}
+
+impl Rules {
+    /// Rules for these hosts.
+    #[must_use]
+    pub fn new(hosts: Hosts, trusted_proxies: Networks, geography: Option<Arc<Geography>>) -> Self {
+        let describes = |distribution: &Arc<Distribution>| {
+            let Behaviors { ordered, default } = &distribution.settings.behaviors;
+            let behaviors = ordered.iter().map(|(_, behavior)| behavior);
+            behaviors.chain([default]).any(|behavior| behavior.forward.headers.describe_viewers())
+        };
+        let describes_viewers = hosts.all().iter().any(describes);
+        Self { hosts, trusted_proxies, geography, describes_viewers }
+    }
+}
+
+/// What a distribution is, as it is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The beginning of its cache keys, and its name in logs and metrics.
+    pub id: Arc<str>,
+    /// What `/` stands for, without a leading slash.
+    pub default_root_object: Option<String>,
+    /// What every path with a trailing slash stands for, likewise.
+    pub index_document: Option<String>,
+    /// `http` or `https`, where viewers see another scheme than their connections to here tell.
+    pub public_scheme: Option<String>,
+    /// How its answers tell where they come from.
+    pub identity: Identity,
+    /// Pages in the place of errors.
+    pub error_pages: Vec<ErrorPage>,
+    /// Addresses that it serves.
+    pub addresses: Addresses,
+    /// Countries that it serves.
+    pub countries: Option<Countries>,
+    /// What TLS viewers must speak with it.
+    pub security: SecurityPolicy,
+    /// What applies to which path.
+    pub behaviors: Behaviors,
 }
 
 /// One distribution, ready to serve.
 #[derive(Debug)]
 pub struct Distribution {
-    /// Its id: the beginning of its cache keys, and its name in logs and metrics.
-    pub id: Arc<str>,
-    /// What `/` stands for, without a leading slash.
-    pub default_root_object: Option<String>,
-    /// `http` or `https`, where viewers see another scheme than their connections to here tell.
-    pub public_scheme: Option<String>,
-    /// What applies to which path.
-    pub behaviors: Behaviors,
-    /// Origins, in the order that behaviors count them.
-    pub origins: Vec<Arc<Origin>>,
+    /// What it is.
+    pub settings: Settings,
+    /// Origins and groups of them, in the order that behaviors count them.
+    pub origins: Vec<Arc<Group>>,
+    /// How often it may be asked.
+    pub limits: Option<Arc<RateLimits>>,
     /// Counters.
     pub metrics: DistributionMetrics,
-    /// `X-Cache` by result type.
-    x_cache: [HeaderValue; ResultType::ALL.len()],
 }
 
 impl Distribution {
-    /// A distribution whose `X-Cache` says `Hit from {suffix}`.
-    ///
-    /// # Errors
-    /// When the suffix cannot stand in a field.
-    pub fn new(
-        id: &str,
-        default_root_object: Option<String>,
-        behaviors: Behaviors,
-        origins: Vec<Arc<Origin>>,
-        metrics: DistributionMetrics,
-        suffix: &str,
-    ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let mut x_cache = ResultType::ALL.map(|_| HeaderValue::from_static(""));
-        for (value, result) in x_cache.iter_mut().zip(ResultType::ALL) {
-            *value = HeaderValue::try_from(format!("{} from {suffix}", result.name()))?;
-        }
-        Ok(Self {
-            id: id.into(),
-            default_root_object,
-            public_scheme: None,
-            behaviors,
-            origins,
-            metrics,
-            x_cache,
-        })
-    }
-
     /// The behavior for a request, where its path is one.
     #[must_use]
     pub fn behavior(&self, request: &Parts) -> Option<&Arc<Behavior>> {
         let path = self.path(request).ok()?;
-        Some(self.behaviors.select(path.as_str()))
+        Some(self.settings.behaviors.select(path.as_str()))
     }
 
-    /// The path that a request is about: that of the default root object, where it is the root.
+    /// The path that a request is about: that of an index document, where it is a folder's.
     pub(super) fn path<'a>(&self, request: &'a Parts) -> Result<CanonicalPath<'a>, PathError> {
         let path = CanonicalPath::parse(request.uri.path())?;
-        match &self.default_root_object {
-            Some(object) if path.is_root() => Ok(CanonicalPath::root_object(object)),
-            _ => Ok(path),
-        }
-    }
-
-    /// The value of `X-Cache`.
-    #[must_use]
-    pub fn x_cache(&self, result: ResultType) -> HeaderValue {
-        self.x_cache[result as usize].clone()
+        let Settings { default_root_object, index_document, .. } = &self.settings;
+        let root = default_root_object.as_ref().filter(|_| path.is_root());
+        let index = index_document.as_ref().filter(|_| path.as_str().ends_with('/'));
+        Ok(match root.or(index) {
+            Some(object) => path.index(object),
+            None => path,
+        })
     }
 }
 
@@ -139,7 +150,7 @@ impl Hosts {
     /// The distribution of this id.
     #[must_use]
     pub fn by_id(&self, id: &str) -> Option<&Arc<Distribution>> {
-        self.all.iter().find(|distribution| &*distribution.id == id)
+        self.all.iter().find(|distribution| &*distribution.settings.id == id)
     }
 
     /// All distributions, in the order of the configuration.

@@ -10,7 +10,7 @@ use super::{Edge, admit::Ask, refusal};
 use crate::{
     body::Body,
     key::{CanonicalPath, Projection},
-    origin::{Answer, ErrorClass, Origin, OriginRequest},
+    origin::{Answer, ErrorClass, Group, OriginRequest},
     semantics::{entity_tag::EntityTag, range::ContentRange},
     store::{Failure, Source, SourceError, StoredResponse},
 };
@@ -18,7 +18,7 @@ use crate::{
 /// Where the slices of one request come from.
 pub(super) struct OriginSource {
     edge: Arc<Edge>,
-    origin: Arc<Origin>,
+    origin: Arc<Group>,
     path: CanonicalPath<'static>,
     projection: Projection<'static>,
 }
@@ -48,9 +48,8 @@ impl OriginSource {
             projection: &self.projection,
             fields: same_version(response, &bytes),
         };
-        let answer = self.origin.send(request, None).await.map_err(|error| {
-            SourceError::Failed(self.edge.troubles.failure(&self.origin, &error))
-        })?;
+        let asked = self.edge.ask_origin(&self.origin, request, None).await;
+        let answer = asked.map_err(SourceError::Failed)?;
         check(answer, response, bytes).await
     }
 }

@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::refusal;
+use http::StatusCode;
+
+use super::{Edge, refusal};
 use crate::{
+    body::Body,
     clock::Clock,
-    origin::{Error, Origin},
+    origin::{Answer, Error, Group, Origin, OriginRequest, Reply},
     store::Failure,
 };
 
@@ -26,6 +29,26 @@ pub(super) struct Troubles {
     causes: [Cause; CAUSES],
 }
 
+impl Edge {
+    /// Asks an origin, or the one that stands in for it; what fails on the way is told to the operator.
+    pub(super) async fn ask_origin(
+        &self,
+        group: &Group,
+        request: OriginRequest<'_>,
+        body: Option<Body>,
+    ) -> Result<Answer, Failure> {
+        let Reply { answer, by, passed_over } = group.send(request, body).await;
+        if let Some((origin, error)) = passed_over {
+            self.troubles.failure(&origin, &error);
+        }
+        let answer = answer.map_err(|error| self.troubles.failure(&by, &error))?;
+        if answer.bucket && answer.status == StatusCode::FORBIDDEN {
+            self.troubles.denied(&by);
+        }
+        Ok(answer)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Cause {
     /// Milliseconds since the epoch; zero before the first line.
@@ -35,7 +58,7 @@ struct Cause {
 
 impl Troubles {
     /// The viewer's failure for an origin's error; the error itself goes to the log.
-    pub(super) fn failure(&self, origin: &Origin, error: &Error) -> Failure {
+    fn failure(&self, origin: &Origin, error: &Error) -> Failure {
         if let Some(unsaid) = self.may_speak(origin, &error.to_string()) {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(
@@ -50,7 +73,7 @@ impl Troubles {
     }
 
     /// S3 denies an object. That may be meant so; if it is not, the operator wants to know.
-    pub(super) fn denied(&self, origin: &Origin) {
+    fn denied(&self, origin: &Origin) {
         if let Some(unsaid) = self.may_speak(origin, "denied") {
             tracing::warn!(
                 origin = origin.options().address.authority,

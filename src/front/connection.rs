@@ -1,6 +1,6 @@
 //! One connection: before TLS, TLS, then HTTP by what ALPN agreed on.
 
-use std::{convert::Infallible, io, net::IpAddr, sync::Arc};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -17,8 +17,11 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use super::{Handler, MAX_HEAD, Shared, TlsSettings, clear_stream::ClearStream, timed_io::TimedIo};
-use crate::edge::Connection;
+use super::{
+    Handler, MAX_HEAD, Shared, TlsSettings, canonical, clear_stream::ClearStream, proxy_header,
+    timed_io::TimedIo,
+};
+use crate::{edge::Connection, restrict::SecurityPolicy};
 
 /// Bytes that the system may hold for a viewer who does not take them. Without a bound it is
 /// megabytes, which nobody counts, and a slow viewer looks like one who takes nothing: the
@@ -44,7 +47,7 @@ pub(super) struct Server<H> {
 
 impl<H: Handler> Server<H> {
     /// Serves a connection to its end.
-    pub(super) async fn serve(&self, stream: TcpStream, client: IpAddr) {
+    pub(super) async fn serve(&self, stream: TcpStream, client: SocketAddr) {
         let metrics = &self.shared.metrics;
         metrics.connections.inc();
         if let Err(error) = self.serve_stream(stream, client).await {
@@ -54,25 +57,42 @@ impl<H: Handler> Server<H> {
         metrics.connections.dec();
     }
 
-    async fn serve_stream(&self, stream: TcpStream, client: IpAddr) -> io::Result<()> {
-        // Whatever stands before TLS is read here.
+    async fn serve_stream(&self, mut stream: TcpStream, client: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         // Where the system has no such option, slow viewers only cost more.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        let connection = |tls| Connection::new(client, tls);
+        let client = if self.shared.limits.proxy_protocol {
+            self.proxied(&mut stream, client).await?
+        } else {
+            client
+        };
+        let connection = |security| Connection::of(client.ip(), Some(client.port()), security);
         let Some(settings) = &self.tls else {
             let stream = ClearStream::new(stream, self.shared.pages.clone());
-            return self.speak(stream, Http::One, connection(false)).await;
+            return self.speak(stream, Http::One, connection(None)).await;
         };
         let handshake = handshake(stream, settings);
-        let stream = tokio::time::timeout(self.shared.limits.handshake_timeout, handshake)
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
+        let (stream, security) =
+            tokio::time::timeout(self.shared.limits.handshake_timeout, handshake)
+                .await
+                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
         let http = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Http::Two,
             _ => Http::One,
         };
-        self.speak(stream, http, connection(true)).await
+        self.speak(stream, http, connection(Some(security))).await
+    }
+
+    /// The viewer's address, as a trusted proxy tells it before everything else.
+    async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
+        if !self.shared.trusted_proxies.contain(peer.ip()) {
+            return Err(io::Error::other("a PROXY header is taken from trusted proxies only"));
+        }
+        let header = proxy_header::read(stream);
+        let header = tokio::time::timeout(self.shared.limits.handshake_timeout, header).await;
+        let told =
+            header.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "PROXY header"))??;
+        Ok(told.map_or(peer, canonical))
     }
 
     async fn speak<S>(&self, stream: S, http: Http, connection: Arc<Connection>) -> io::Result<()>
@@ -126,8 +146,11 @@ impl<H: Handler> Server<H> {
     }
 }
 
-async fn handshake(stream: TcpStream, settings: &TlsSettings) -> io::Result<TlsStream<TcpStream>> {
+async fn handshake(
+    stream: TcpStream,
+    settings: &TlsSettings,
+) -> io::Result<(TlsStream<TcpStream>, SecurityPolicy)> {
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-    let config = settings.select(&hello.client_hello());
-    hello.into_stream(config).await
+    let selected = settings.select(&hello.client_hello());
+    Ok((hello.into_stream(selected.config).await?, selected.security))
 }

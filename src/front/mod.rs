@@ -3,16 +3,12 @@
 mod clear_stream;
 mod connection;
 mod drain;
+mod proxy_header;
 mod timed_io;
 mod tls;
 mod workers;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -24,10 +20,11 @@ use crate::{
     edge::{Connection, Edge},
     metrics::Metrics,
     pages::PageFile,
+    restrict::Networks,
 };
 use connection::Server;
 pub use drain::{Drain, DrainSignal};
-pub use tls::{CertificateFiles, TlsError, TlsSettings};
+pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
 pub use workers::{Workers, spawn_workers};
 
 /// Answers requests.
@@ -65,6 +62,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Longest time in which a viewer takes no byte of its answer.
     pub write_timeout: Duration,
+    /// Whether a PROXY header stands before everything else.
+    pub proxy_protocol: bool,
 }
 
 impl Default for Limits {
@@ -76,6 +75,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
+            proxy_protocol: false,
         }
     }
 }
@@ -174,6 +174,8 @@ pub struct Shared {
     pub drain: DrainSignal,
     /// Pages that are sent without copying them.
     pub pages: PageFile,
+    /// Who may put a PROXY header before everything else.
+    pub trusted_proxies: Networks,
     permits: Arc<Semaphore>,
 }
 
@@ -182,7 +184,8 @@ impl Shared {
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal, pages: PageFile) -> Self {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
-        Self { limits, metrics, drain, pages, permits }
+        let trusted_proxies = Networks::default();
+        Self { limits, metrics, drain, pages, trusted_proxies, permits }
     }
 }
 
@@ -221,7 +224,7 @@ async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
             (Ok(permit), Ok((stream, peer))) => {
                 let server = Arc::clone(&server);
                 tokio::spawn(async move {
-                    server.serve(stream, canonical(peer.ip())).await;
+                    server.serve(stream, canonical(peer)).await;
                     drop(permit);
                 });
             }
@@ -236,6 +239,6 @@ async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
 }
 
 /// An IPv4 viewer on a dual-stack socket is an IPv4 viewer.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

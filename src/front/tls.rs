@@ -1,16 +1,19 @@
 //! TLS: certificates chosen by server name, reloaded while serving.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::{
-    ServerConfig,
+    ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
     client::verify_server_name,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
+    version::{TLS12, TLS13},
 };
+
+use crate::restrict::SecurityPolicy;
 
 /// Where a certificate and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,45 +49,133 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+/// What TLS is spoken for a set of hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsProfile {
+    /// Host names, `*.` and a host name, or `*`.
+    pub hosts: Vec<String>,
+    /// Versions and cipher suites.
+    pub security: SecurityPolicy,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
 /// The TLS settings in force.
 #[derive(Debug)]
-pub struct TlsSettings(ArcSwap<ServerConfig>);
+pub struct TlsSettings(ArcSwap<Selection>);
+
+/// Settings by server name.
+#[derive(Debug)]
+struct Selection {
+    by_host: HashMap<String, Selected>,
+    /// For viewers who name no host, or one that nobody answers for.
+    other: Selected,
+}
+
+/// The settings for one connection.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// What rustls is to do.
+    pub config: Arc<ServerConfig>,
+    /// The policy that this fulfils.
+    pub security: SecurityPolicy,
+}
 
 impl TlsSettings {
     /// Reads the certificates; the first serves viewers who name no host, or an unknown one.
     ///
     /// # Errors
     /// When a file cannot be read, or its certificate cannot be used.
-    pub fn load(files: &[CertificateFiles]) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self(ArcSwap::new(server_config(files)?))))
+    pub fn load(
+        files: &[CertificateFiles],
+        profiles: &[TlsProfile],
+    ) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self(ArcSwap::from_pointee(Selection::new(files, profiles)?))))
     }
 
     /// Reads the certificates anew. On an error the old ones stay in force.
     ///
     /// # Errors
     /// As [`TlsSettings::load`].
-    pub fn reload(&self, files: &[CertificateFiles]) -> Result<(), TlsError> {
-        self.0.store(server_config(files)?);
+    pub fn reload(
+        &self,
+        files: &[CertificateFiles],
+        profiles: &[TlsProfile],
+    ) -> Result<(), TlsError> {
+        self.0.store(Arc::new(Selection::new(files, profiles)?));
         Ok(())
     }
 
     /// The settings for a viewer that sent `hello`.
     #[must_use]
-    pub fn select(&self, _hello: &ClientHello<'_>) -> Arc<ServerConfig> {
-        self.0.load_full()
+    pub fn select(&self, hello: &ClientHello<'_>) -> Selected {
+        let selection = self.0.load();
+        let name = hello.server_name().map(str::to_ascii_lowercase).unwrap_or_default();
+        let wildcards = name.match_indices('.').map(|(dot, _)| format!("*{}", &name[dot..]));
+        let names = std::iter::once(name.clone()).chain(wildcards);
+        let found = names.into_iter().find_map(|name| selection.by_host.get(&name));
+        found.unwrap_or(&selection.other).clone()
     }
 }
 
-fn server_config(files: &[CertificateFiles]) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let keys: Result<Vec<_>, _> = files.iter().map(|files| read(files, &provider)).collect();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+impl Selection {
+    fn new(files: &[CertificateFiles], profiles: &[TlsProfile]) -> Result<Self, TlsError> {
+        let provider = aws_lc_rs::default_provider();
+        let keys: Result<Vec<_>, _> = files.iter().map(|files| read(files, &provider)).collect();
+        let certificates = Arc::new(Certificates(keys?));
+        let ticketer = aws_lc_rs::Ticketer::new()?;
+        let mut made: Vec<((SecurityPolicy, bool), Selected)> = Vec::new();
+        let mut by_host = HashMap::new();
+        let strictest = profiles.iter().map(|p| p.security).max().unwrap_or_default();
+        let other = TlsProfile { hosts: vec!["*".into()], security: strictest, http2: true };
+        for TlsProfile { hosts, security, http2 } in [&other].into_iter().chain(profiles) {
+            let kind = (*security, *http2);
+            let selected = match made.iter().find(|(known, _)| *known == kind) {
+                Some((_, selected)) => selected.clone(),
+                None => {
+                    let mut config = server_config(*security, Arc::clone(&certificates))?;
+                    config.alpn_protocols = alpn(*http2);
+                    config.ticketer = Arc::clone(&ticketer);
+                    let selected = Selected { config: Arc::new(config), security: *security };
+                    made.push((kind, selected.clone()));
+                    selected
+                }
+            };
+            by_host.extend(hosts.iter().map(|host| (host.clone(), selected.clone())));
+        }
+        let other = by_host.remove("*").ok_or(rustls::Error::General("no settings".into()))?;
+        Ok(Self { by_host, other })
+    }
+}
+
+fn alpn(http2: bool) -> Vec<Vec<u8>> {
+    let protocols = [&b"h2"[..], b"http/1.1"];
+    protocols[usize::from(!http2)..].iter().map(|protocol| protocol.to_vec()).collect()
+}
+
+fn server_config(
+    security: SecurityPolicy,
+    certificates: Arc<Certificates>,
+) -> Result<ServerConfig, TlsError> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| fulfils(security, suite));
+    let versions: &[&SupportedProtocolVersion] = match security {
+        SecurityPolicy::Tls13Of2025 => &[&TLS13],
+        SecurityPolicy::Tls12Of2021 | SecurityPolicy::Tls12Of2025 => &[&TLS12, &TLS13],
+    };
+    Ok(ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Certificates(keys?)));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(Arc::new(config))
+        .with_cert_resolver(certificates))
+}
+
+fn fulfils(security: SecurityPolicy, suite: &SupportedCipherSuite) -> bool {
+    let is_chacha = format!("{:?}", suite.suite()).contains("CHACHA20");
+    match security {
+        SecurityPolicy::Tls12Of2021 => true,
+        SecurityPolicy::Tls12Of2025 => !is_chacha || suite.tls13().is_some(),
+        SecurityPolicy::Tls13Of2025 => !is_chacha && suite.tls13().is_some(),
+    }
 }
 
 fn read(

@@ -49,11 +49,11 @@ impl<'a> CanonicalPath<'a> {
         Ok(Self(decoded))
     }
 
-    /// The path of a default root object, whose name has no leading slash and was checked when
-    /// the configuration was read.
+    /// The path of an index document in this folder, whose name has no leading slash and was checked
+    /// when the configuration was read.
     #[must_use]
-    pub fn root_object(name: &str) -> Self {
-        Self(Cow::Owned(format!("/{name}")))
+    pub fn index(&self, name: &str) -> CanonicalPath<'static> {
+        CanonicalPath(Cow::Owned(format!("{}{name}", self.0)))
     }
 
     /// The decoded bytes, with the leading slash.

@@ -88,6 +88,8 @@ pub struct KeySpec {
     pub cookies: NameSpec,
     /// Codings that `Accept-Encoding` is reduced to.
     pub codings: Codings,
+    /// Whether query strings are put in order, so that their order makes no other key.
+    pub sort_query: bool,
 }
 
 /// What an origin request carries of the viewer's: all that is in the key, and what an origin
@@ -102,6 +104,8 @@ pub struct ForwardSpec {
     pub cookies: NameSpec,
     /// Codings that `Accept-Encoding` is reduced to.
     pub codings: Codings,
+    /// Whether query strings are put in order, as in the key.
+    pub sort_query: bool,
 }
 
 /// Which header fields an origin request carries.
@@ -109,8 +113,13 @@ pub struct ForwardSpec {
 pub enum HeaderSpec {
     /// `whitelist`: only these.
     Only(Vec<HeaderName>),
-    /// `allExcept`: all but these; `allViewer` where there are none.
-    Except(Vec<HeaderName>),
+    /// `allExcept`: all but these that the viewer sends; `allViewer` where there are none.
+    Except {
+        /// Those that are not carried.
+        names: Vec<HeaderName>,
+        /// Those that the edge adds: CloudFront's fields about the viewer.
+        added: Vec<HeaderName>,
+    },
 }
 
 impl Default for HeaderSpec {
@@ -125,10 +134,27 @@ impl HeaderSpec {
     pub fn includes(&self, name: &HeaderName) -> bool {
         match self {
             Self::Only(names) => names.contains(name),
-            Self::Except(names) => !names.contains(name),
+            Self::Except { names, added } => {
+                let about_viewers = name.as_str().starts_with(ABOUT_VIEWERS);
+                if about_viewers { added.contains(name) } else { !names.contains(name) }
+            }
+        }
+    }
+
+    /// Whether origins are told of viewers what they do not say themselves.
+    #[must_use]
+    pub fn describe_viewers(&self) -> bool {
+        match self {
+            Self::Only(names) => names
+                .iter()
+                .any(|name| name.as_str().starts_with(ABOUT_VIEWERS) || name == "x-forwarded-for"),
+            Self::Except { .. } => true,
         }
     }
 }
+
+/// How the names of fields begin that the edge adds.
+const ABOUT_VIEWERS: &str = "cloudfront-";
 
 /// Fields that are never carried as the viewer sent them, besides those of the connection: the
 /// cache's own business, and what has a place of its own.
@@ -157,9 +183,11 @@ impl ForwardSpec {
                 names.dedup();
                 HeaderSpec::Only(names)
             }
-            HeaderSpec::Except(mut names) => {
+            HeaderSpec::Except { mut names, mut added } => {
                 names.retain(|name| !key.headers.contains(name));
-                HeaderSpec::Except(names)
+                let about = key.headers.iter().filter(|n| n.as_str().starts_with(ABOUT_VIEWERS));
+                added.extend(about.cloned());
+                HeaderSpec::Except { names, added }
             }
         };
         Self {
@@ -167,6 +195,7 @@ impl ForwardSpec {
             headers,
             cookies: self.cookies.union(&key.cookies),
             codings: key.codings,
+            sort_query: key.sort_query,
         }
     }
 
@@ -191,7 +220,7 @@ impl ForwardSpec {
             headers.extend(values.map(|value| (header::ACCEPT_ENCODING, value.clone())));
         }
         Projection {
-            query: select_query(&self.query, request),
+            query: select_query(&self.query, self.sort_query, request),
             headers,
             cookies: select_cookies(&self.cookies, request),
         }
@@ -205,8 +234,15 @@ fn accept_encoding(codings: Codings, request: &Parts) -> Option<(HeaderName, Hea
     codings.accepted(&request.headers).map(|value| (header::ACCEPT_ENCODING, value))
 }
 
-fn select_query<'a>(spec: &NameSpec, request: &'a Parts) -> Option<Cow<'a, str>> {
-    request.uri.query().and_then(|query| spec.select(query, '&', "&"))
+fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<Cow<'a, str>> {
+    let query = request.uri.query().and_then(|query| spec.select(query, '&', "&"))?;
+    if !sort || !query.contains('&') {
+        return Some(query);
+    }
+    // Only names are put in order: several values of one name keep theirs.
+    let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.sort_by_key(|pair| pair.split('=').next());
+    Some(Cow::Owned(pairs.join("&")))
 }
 
 fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<String> {
@@ -253,7 +289,7 @@ impl KeySpec {
         }
         headers.extend(accept_encoding(self.codings, request));
         Projection {
-            query: select_query(&self.query, request),
+            query: select_query(&self.query, self.sort_query, request),
             headers,
             cookies: select_cookies(&self.cookies, request),
         }

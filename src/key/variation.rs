@@ -69,7 +69,10 @@ mod tests {
 
     fn variant(vary: &[&'static str], fields: &[(&str, &str)]) -> Option<CacheKey> {
         let all = ForwardSpec {
-            headers: HeaderSpec::Except(vec![HeaderName::from_static("hidden")]),
+            headers: HeaderSpec::Except {
+                names: vec![HeaderName::from_static("hidden")],
+                added: Vec::new(),
+            },
             cookies: NameSpec::All,
             ..ForwardSpec::default()
         };

@@ -37,6 +37,21 @@ pub struct Answer {
     pub requested_at: Timestamp,
     /// When the head arrived.
     pub received_at: Timestamp,
+    /// How long what took.
+    pub timing: Timing,
+    /// Whether a bucket gave it.
+    pub bucket: bool,
+}
+
+/// How long the parts of an exchange with an origin took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Resolving its name; zero on a connection that was open already.
+    pub dns: Duration,
+    /// Connecting, TLS among it; zero as above.
+    pub connect: Duration,
+    /// From the request to the first byte of the answer.
+    pub first_byte: Duration,
 }
 
 /// When an exchange with an origin began, and when its head arrived.
@@ -44,10 +59,17 @@ pub struct Answer {
 pub(super) struct Times {
     pub(super) requested_at: Timestamp,
     pub(super) received_at: Timestamp,
+    pub(super) timing: Timing,
 }
 
 impl Answer {
-    pub(super) fn new(parts: &Parts, fields: HeaderMap, body: Body, times: Times) -> Self {
+    pub(super) fn new(
+        parts: &Parts,
+        fields: HeaderMap,
+        body: Body,
+        times: Times,
+        bucket: bool,
+    ) -> Self {
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let range = parts.headers.get(header::CONTENT_RANGE);
         let range = range.filter(|_| !fields.contains_key(header::CONTENT_RANGE));
@@ -59,6 +81,8 @@ impl Answer {
             body,
             requested_at: times.requested_at,
             received_at: times.received_at,
+            timing: times.timing,
+            bucket,
         }
     }
 }

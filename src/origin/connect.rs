@@ -21,8 +21,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{address::Address, error::Error};
-use crate::body::Body;
+use super::{address::Address, answer::Timing, error::Error};
+use crate::{body::Body, clock::Stopwatch};
 
 /// Why an origin's trusted certificates cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +62,11 @@ impl Connector {
     }
 
     /// Connects, trying again as often as configured; addresses of the host take turns.
-    pub(super) async fn connect(&self) -> Result<SendRequest<Body>, Error> {
+    pub(super) async fn connect(&self) -> Result<(SendRequest<Body>, Timing), Error> {
         let mut last = Error::ConnectTimeout;
         for attempt in 0..self.attempts {
             match tokio::time::timeout(self.timeout, self.connect_once(attempt)).await {
-                Ok(Ok(sender)) => return Ok(sender),
+                Ok(Ok(connected)) => return Ok(connected),
                 // A refusal is final for now; asking again at once would only add load.
                 Ok(Err(error @ Error::Tls(_))) => return Err(error),
                 Ok(Err(error)) => last = error,
@@ -76,14 +76,20 @@ impl Connector {
         Err(last)
     }
 
-    async fn connect_once(&self, attempt: u32) -> Result<SendRequest<Body>, Error> {
+    async fn connect_once(&self, attempt: u32) -> Result<(SendRequest<Body>, Timing), Error> {
+        let watch = Stopwatch::start();
         let host = (self.address.host.as_str(), self.address.port);
         let addresses: Vec<_> = tokio::net::lookup_host(host).await.map_err(Error::Dns)?.collect();
+        let dns = watch.elapsed();
         let turn = usize::try_from(attempt).unwrap_or(0) % addresses.len().max(1);
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses.iter().cycle().skip(turn).take(addresses.len()) {
             match TcpStream::connect(address).await {
-                Ok(stream) => return self.handshake(stream).await,
+                Ok(stream) => {
+                    let sender = self.handshake(stream).await?;
+                    let connect = watch.elapsed().saturating_sub(dns);
+                    return Ok((sender, Timing { dns, connect, ..Timing::default() }));
+                }
                 Err(error) => last = error,
             }
         }

@@ -152,6 +152,22 @@ impl ErrorClass {
         Self::Other,
     ];
 
+    /// The status that a viewer is told.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Busy | Self::Throttled => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Dns
+            | Self::Connect
+            | Self::Tls
+            | Self::Connection
+            | Self::Configuration
+            | Self::Kms
+            | Self::Other => StatusCode::BAD_GATEWAY,
+        }
+    }
+
     /// A token for metrics, logs and `Cache-Status`.
     #[must_use]
     pub const fn token(self) -> &'static str {

@@ -8,6 +8,8 @@ mod answer;
 mod connect;
 mod credentials;
 mod error;
+mod group;
+mod message;
 mod pool;
 mod progress;
 mod retry;
@@ -16,13 +18,14 @@ mod sign;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use address::{Address, AddressError};
-pub use answer::Answer;
+pub use answer::{Answer, Timing};
 use answer::{Times, plain_fields, read_s3_error, s3_fields, timed_body};
 use connect::Connector;
 pub use connect::TrustError;
 pub use credentials::{Credentials, Installed};
 pub use error::{Error, ErrorClass, S3Class};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+pub use group::{FAILOVER_CODES, Group, Reply};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pool::{Pool, Want};
 use progress::Progress;
 pub use sign::{SignError, sign_for_s3};
@@ -63,6 +66,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Certificates to trust instead of this machine's.
     pub ca_file: Option<PathBuf>,
+    /// Fields that every request carries, in the place of the viewer's.
+    pub custom_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// How an origin is asked.
@@ -76,9 +81,30 @@ pub enum Protocol {
         expected_bucket_owner: Option<String>,
         /// `x-amz-request-payer: requester`: pay for reading from somebody else's bucket.
         request_payer: bool,
+        /// Which requests are signed.
+        signing: Signing,
     },
     /// HTTP as it is.
     Plain,
+}
+
+/// Which requests for a bucket are signed
+/// (Amazon CloudFront Developer Guide, "Restrict access to an Amazon S3 origin", signing behavior).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signing {
+    /// All of them.
+    #[default]
+    Always,
+    /// None: the bucket is public.
+    Never,
+    /// Those that do not carry the viewer's own `Authorization`, which the cache policy must name.
+    NoOverride,
+}
+
+impl Signing {
+    /// CloudFront's names.
+    pub const NAMES: [(&str, Self); 3] =
+        [("always", Self::Always), ("never", Self::Never), ("no-override", Self::NoOverride)];
 }
 
 /// A request as the edge describes it.
@@ -143,6 +169,12 @@ impl Origin {
         matches!(self.options.protocol, Protocol::S3 { .. })
     }
 
+    /// Whether it wants credentials to sign with.
+    #[must_use]
+    pub const fn signs(&self) -> bool {
+        matches!(self.options.protocol, Protocol::S3 { signing, .. } if !matches!(signing, Signing::Never))
+    }
+
     /// Asks the origin. Safe methods are tried again on a new connection, within bounds.
     ///
     /// # Errors
@@ -150,7 +182,7 @@ impl Origin {
     /// the object (404, 403, 412, 416) is an [`Answer`] with an empty body.
     pub async fn send(
         &self,
-        request: OriginRequest<'_>,
+        request: &OriginRequest<'_>,
         mut body: Option<Body>,
     ) -> Result<Answer, Error> {
         let safe = request.method.is_safe() && body.is_none();
@@ -160,7 +192,7 @@ impl Origin {
         let mut attempt = 1;
         loop {
             let generation = self.credentials.current().map(|keys| keys.generation);
-            let error = match self.send_once(&request, body.take(), want).await {
+            let error = match self.send_once(request, body.take(), want).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -201,7 +233,7 @@ impl Origin {
         let requested_at = self.clock.now();
         let watch = Stopwatch::start();
         let mut lease = self.pool.checkout(want).await.map_err(Failed::before_sending)?;
-        let on_reused = lease.reused;
+        let on_reused = lease.reused();
         let progress = Progress::of(&mut message);
         let sent = lease.send(message);
         let response = progress.watch(sent, self.options.response_timeout).await;
@@ -210,7 +242,8 @@ impl Origin {
             Failed { error, on_reused }
         })?;
         self.metrics.answered(watch.elapsed());
-        let times = Times { requested_at, received_at: self.clock.now() };
+        let timing = Timing { first_byte: watch.elapsed(), ..lease.timing };
+        let times = Times { requested_at, received_at: self.clock.now(), timing };
         let (parts, incoming) = response.into_parts();
         let body = timed_body(incoming, lease, self.options.response_timeout);
         self.read(request, parts, body, times).await.map_err(Failed::before_sending)
@@ -225,11 +258,11 @@ impl Origin {
     ) -> Result<Answer, Error> {
         if !self.is_s3() {
             let fields = plain_fields(&parts);
-            return Ok(Answer::new(&parts, fields, body, times));
+            return Ok(Answer::new(&parts, fields, body, times, false));
         }
         let fields = s3_fields(&parts.headers);
         if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
-            return Ok(Answer::new(&parts, fields, body, times));
+            return Ok(Answer::new(&parts, fields, body, times, true));
         }
         if request.method == Method::HEAD {
             // The answer to a HEAD has no document to tell why; a GET of one byte has.
@@ -239,7 +272,7 @@ impl Origin {
                 projection: request.projection,
                 fields: one_byte(),
             };
-            let answer = Box::pin(self.send(again, None)).await?;
+            let answer = Box::pin(self.send(&again, None)).await?;
             let told =
                 answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
             let status = if told { parts.status } else { answer.status };
@@ -252,62 +285,7 @@ impl Origin {
             });
         }
         read_s3_error(&parts, body).await?;
-        Ok(Answer::new(&parts, HeaderMap::new(), Body::empty(), times))
-    }
-
-    fn message(
-        &self,
-        request: &OriginRequest<'_>,
-        body: Option<Body>,
-    ) -> Result<Request<Body>, Error> {
-        let target = self.target(request);
-        let mut fields = request.fields.clone();
-        let host = HeaderValue::from_str(&self.options.address.authority);
-        fields.insert(header::HOST, host.map_err(http::Error::from)?);
-        match &self.options.protocol {
-            Protocol::Plain => {
-                add_projection(&mut fields, request, |_| true);
-                // RFC 9110 §7.6.3: a gateway must say in each request that it passed it on.
-                fields.append(header::VIA, HeaderValue::from_static("1.1 forebay"));
-            }
-            Protocol::S3 { region, expected_bucket_owner, request_payer } => {
-                if let Some(owner) = expected_bucket_owner {
-                    let owner = HeaderValue::from_str(owner).map_err(http::Error::from)?;
-                    fields.insert("x-amz-expected-bucket-owner", owner);
-                }
-                if *request_payer {
-                    fields.insert("x-amz-request-payer", HeaderValue::from_static("requester"));
-                }
-                let keys = self.credentials.current().ok_or(Error::NoCredentials)?;
-                let scheme = if self.options.address.tls { "https" } else { "http" };
-                let url = format!("{scheme}://{}{target}", self.options.address.authority);
-                let now = self.clock.now().into();
-                let method = request.method.as_str();
-                sign_for_s3(&keys.identity, region, now, method, &url, &mut fields)?;
-                // Not signed: S3 answers CORS by them.
-                add_projection(&mut fields, request, |name| FOR_BUCKETS.contains(name));
-            }
-        }
-        fields.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        let mut message = Request::new(body.unwrap_or_else(Body::empty));
-        *message.method_mut() = request.method.clone();
-        *message.uri_mut() = target.parse().map_err(http::Error::from)?;
-        *message.headers_mut() = fields;
-        Ok(message)
-    }
-
-    /// Path and query in the spelling that is both sent and signed.
-    fn target(&self, request: &OriginRequest<'_>) -> String {
-        let mut target = self.options.address.base_path.clone();
-        target.push_str(&self.options.origin_path);
-        request.path.encode_into(&mut target);
-        if let (Protocol::Plain, Some(query)) = (&self.options.protocol, &request.projection.query)
-        {
-            // S3 gets no query: all of its subresources (?acl, ?uploads, …) hang on one.
-            target.push('?');
-            target.push_str(query);
-        }
-        target
+        Ok(Answer::new(&parts, HeaderMap::new(), Body::empty(), times, true))
     }
 }
 
@@ -326,25 +304,4 @@ impl Failed {
 fn one_byte() -> HeaderMap {
     let range = HeaderValue::from_static("bytes=0-0");
     HeaderMap::from_iter([(header::RANGE, range)])
-}
-
-/// Adds what the policies let an origin see of the viewer's request, as far as `may_see` allows.
-fn add_projection(
-    fields: &mut HeaderMap,
-    request: &OriginRequest<'_>,
-    may_see: impl Fn(&HeaderName) -> bool,
-) {
-    let projection = request.projection;
-    for (name, value) in projection.headers.iter().filter(|(name, _)| may_see(name)) {
-        if *name == header::HOST {
-            fields.insert(name, value.clone());
-        } else if !request.fields.contains_key(name) {
-            fields.append(name, value.clone());
-        }
-    }
-    if let Some(cookies) = projection.cookies.as_ref().filter(|_| may_see(&header::COOKIE))
-        && let Ok(value) = HeaderValue::from_str(cookies)
-    {
-        fields.insert(header::COOKIE, value);
-    }
 }

@@ -12,7 +12,7 @@ use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{connect::Connector, error::Error};
+use super::{answer::Timing, connect::Connector, error::Error};
 use crate::{body::Body, clock::Stopwatch};
 
 /// An unused connection is closed after this long; S3 closes its side soon after.
@@ -62,11 +62,11 @@ impl Pool {
     pub(super) async fn checkout(self: &Arc<Self>, want: Want) -> Result<Lease, Error> {
         let permit = self.permit().await?;
         let kept = if want == Want::Any { self.take_idle() } else { None };
-        let (sender, reused) = match kept {
-            Some(sender) => (sender, true),
-            None => (self.connector.connect().await?, false),
+        let (sender, timing) = match kept {
+            Some(sender) => (sender, Timing::default()),
+            None => self.connector.connect().await?,
         };
-        Ok(Lease { sender: Some(sender), reused, pool: Arc::clone(self), permit: Some(permit) })
+        Ok(Lease { sender: Some(sender), timing, pool: Arc::clone(self), permit: Some(permit) })
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -123,12 +123,18 @@ impl Drop for Place<'_> {
 /// [`Lease::give_back`] keeps it for others.
 pub(super) struct Lease {
     sender: Option<SendRequest<Body>>,
-    pub(super) reused: bool,
+    /// How long connecting took.
+    pub(super) timing: Timing,
     pool: Arc<Pool>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Lease {
+    /// Whether the connection has served before.
+    pub(super) fn reused(&self) -> bool {
+        self.timing == Timing::default()
+    }
+
     pub(super) async fn send(
         &mut self,
         request: http::Request<Body>,

@@ -44,6 +44,8 @@ pub struct StoredResponse {
     pub compressible: bool,
     /// Whether this is the compressed form of another.
     pub encoded: bool,
+    /// Whether a page of our own stands in for its content.
+    pub own_page: bool,
     /// The representation's bytes.
     pub content: Arc<Content>,
     /// Where the purge log stood when the request to the origin started.
@@ -68,6 +70,7 @@ impl StoredResponse {
             freshness,
             compressible: encode::is_worth_it(status, fields, content.length),
             encoded: false,
+            own_page: false,
             content,
             born,
             checked: AtomicU64::new(born.0),
@@ -116,6 +119,7 @@ impl StoredResponse {
             freshness: self.freshness,
             compressible: self.compressible,
             encoded: self.encoded,
+            own_page: self.own_page,
             content: Arc::clone(&self.content),
             born: self.born,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),

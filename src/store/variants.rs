@@ -51,7 +51,10 @@ mod tests {
 
     #[test]
     fn the_number_of_variants_is_bounded() {
-        let all = ForwardSpec { headers: HeaderSpec::Except(Vec::new()), ..ForwardSpec::default() };
+        let all = ForwardSpec {
+            headers: HeaderSpec::Except { names: Vec::new(), added: Vec::new() },
+            ..ForwardSpec::default()
+        };
         let vary = HeaderMap::from_iter([(header::VARY, HeaderValue::from_static("foo"))]);
         let variation = Variation::read(&vary, &all, &KeySpec::default()).expect("variation");
         let key = |number: usize| {

@@ -41,6 +41,19 @@ fn the_example_documents_every_key() {
             "names",
             "list",
             "addresses",
+            "networks",
+            "flag",
+            "word",
+            "object",
+            "selection",
+            "headers",
+            "status",
+            "statuses",
+            "percent",
+            "rate",
+            "codes",
+            "sites",
+            "field",
         ];
         for reader in readers {
             for call in text.split(&format!("{reader}(")).skip(1) {
@@ -99,5 +112,5 @@ fn check_says_what_a_good_file_serves() {
         .expect("run");
     let said = String::from_utf8_lossy(&run.stdout).into_owned();
     assert!(run.status.success(), "{said}");
-    assert!(said.contains("distribution media: 2 origins for media.example.com"), "{said}");
+    assert!(said.contains("distribution media: 3 origins for media.example.com"), "{said}");
 }

@@ -78,7 +78,8 @@ async fn certificates_are_chosen_by_name_and_protocols_by_alpn() {
                 .body(Empty::<Bytes>::new())
                 .expect("request");
             let response = sender.send_request(request).await.expect("answer");
-            assert_eq!(response.headers()["via"], "2 forebay");
+            let via = format!("2 {}", forebay::instance::pseudonym());
+            assert_eq!(response.headers()["via"], via);
             assert_eq!(response.into_body().collect().await.expect("body").to_bytes(), "image");
         }
     }

@@ -170,7 +170,8 @@ async fn only_what_the_policy_names_reaches_the_origin() {
     let (request, _) = seen.lock().expect("lock")[0].clone();
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        "GET /base/a%20b?w=5 cookie: lang=de | host: {address} | user-agent: forebay/{version} | via: 1.1 forebay | x-tenant: t1"
+        "GET /base/a%20b?w=5 cookie: lang=de | host: {address} | user-agent: forebay/{version} | via: 1.1 {} | x-tenant: t1",
+        forebay::instance::pseudonym()
     );
     assert_eq!(request, expected);
     let other = edge.viewer().field("x-tenant", "t2").get("/a%20b?w=5").await;

@@ -26,7 +26,7 @@ async fn a_miss_is_fetched_once_and_then_hit() {
         (StatusCode::OK, "Hit", &b"image"[..])
     );
     assert_eq!(hit.field("cache-status"), "Forebay; hit; ttl=53");
-    assert_eq!((hit.field("age"), hit.field("via")), ("7", "1.1 forebay"));
+    assert_eq!((hit.field("age"), &hit.field("via")[..12]), ("7", "1.1 forebay-"));
     assert_eq!(hit.field("content-type"), "image/png");
     assert_eq!(hit.field("cache-control"), "max-age=60");
     assert_eq!(hit.field("accept-ranges"), "bytes");

@@ -22,7 +22,8 @@ use forebay::{
     config::Config,
     edge::{Connection, Distribution, Edge, Hosts, Rules},
     metrics::Metrics,
-    origin::{Credentials, Origin},
+    origin::{Credentials, Group, Origin},
+    restrict::Networks,
     store::{Options, Purge, Store},
 };
 use futures_util::future::join_all;
@@ -252,19 +253,15 @@ origin_request_policy = "language"
     let edge = Edge::new(Arc::new(Store::new(store)), clock.clone(), metrics, Arc::new(log));
     let origins = options.origins.into_iter().map(|origin| {
         let metrics = edge.metrics().origin("media", "origin");
-        Arc::new(Origin::new(origin, Credentials::new(), clock.clone(), metrics).expect("origin"))
+        let origin = Origin::new(origin, Credentials::new(), clock.clone(), metrics);
+        Arc::new(Group::single(Arc::new(origin.expect("origin"))))
     });
-    let distribution = Distribution::new(
-        "media",
-        None,
-        options.behaviors,
-        origins.collect(),
-        edge.metrics().distribution("media"),
-        "forebay",
-    );
+    let origins = origins.collect();
+    let metrics = edge.metrics().distribution("media");
+    let distribution = Distribution { settings: options.settings, origins, limits: None, metrics };
     let mut hosts = Hosts::default();
-    hosts.add(&Arc::new(distribution.expect("distribution")), &options.aliases);
-    edge.set_rules(Rules { hosts });
+    hosts.add(&Arc::new(distribution), &options.aliases);
+    edge.set_rules(Rules::new(hosts, Networks::default(), None));
     edge
 }
 

@@ -56,6 +56,11 @@ impl Script {
         self
     }
 
+    /// Takes back the answer that would come next.
+    pub(crate) fn pop(&self) {
+        self.answers.lock().expect("lock").pop_front();
+    }
+
     /// How many requests came.
     pub(crate) fn requests(&self) -> usize {
         self.seen.lock().expect("lock").len()

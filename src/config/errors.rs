@@ -1,0 +1,106 @@
+//! Errors: how long they are remembered, and what stands in their place.
+
+use http::StatusCode;
+
+use super::section::{Section, parse_each};
+use crate::{
+    edge::{ErrorPage, REPLACEABLE},
+    key::CanonicalPath,
+    policy::ErrorTtl,
+};
+
+/// Status codes that are stored as errors; a minimum TTL may be given for each.
+const CACHED_ERRORS: [&str; 12] =
+    ["400", "403", "404", "405", "412", "414", "415", "500", "501", "502", "503", "504"];
+
+/// `error_caching_min_ttl`: one duration for all codes, or a table by code with `default`.
+pub(super) fn error_ttl(section: &Section<'_>) -> ErrorTtl {
+    const KEY: &str = "error_caching_min_ttl";
+    let mut errors = ErrorTtl::default();
+    if section.is_table(KEY) {
+        let Some(table) = section.table(KEY) else { return errors };
+        errors.default = table.duration("default").map_or(errors.default, |ttl| ttl.value);
+        for code in CACHED_ERRORS {
+            if let Some(ttl) = table.duration(code) {
+                errors.by_status.extend(code.parse().ok().map(|code: u16| (code, ttl.value)));
+            }
+        }
+        table.unknown();
+    } else if let Some(ttl) = section.duration(KEY) {
+        errors.default = ttl.value;
+    }
+    errors
+}
+
+/// `[[distribution.custom_error_response]]`; TTLs that stand there go to `errors`.
+pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<ErrorPage> {
+    let mut pages: Vec<ErrorPage> = Vec::new();
+    for table in section.tables("custom_error_response") {
+        let error = status(&table, "error_code", &REPLACEABLE);
+        if !table.has("error_code") {
+            let help = "such as `error_code = 404`".to_owned();
+            table.fault(table.span(), "`error_code` is missing", "in this table", help);
+        }
+        let response_code = status(&table, "response_code", &[&[200], &REPLACEABLE[..]].concat());
+        let path = page_path(&table);
+        let ttl = table.duration("error_caching_min_ttl");
+        if path.is_none() && ttl.is_none() {
+            let help = "add `response_page_path = \"/errors/404.html\"`".to_owned();
+            table.fault(table.span(), "this changes nothing", "neither page nor TTL", help);
+        }
+        table.unknown();
+        let Some(error) = error else { continue };
+        errors.by_status.extend(ttl.map(|ttl| (error.as_u16(), ttl.value)));
+        if pages.iter().any(|page| page.error == error) {
+            let message = format!("{} has a page already", error.as_u16());
+            table.fault(table.span(), message, "a code has one page", None);
+        }
+        let response_code = response_code.unwrap_or(error);
+        pages.extend(path.map(|path| ErrorPage { error, path, response_code }));
+    }
+    pages
+}
+
+fn page_path(table: &Section<'_>) -> Option<String> {
+    let path = table.string("response_page_path")?;
+    if CanonicalPath::parse(path.value).is_ok_and(|canonical| !canonical.is_root())
+        && path.value.parse::<http::Uri>().is_ok()
+    {
+        return Some(path.value.to_owned());
+    }
+    let message = format!("`{}` is no page's path", path.value);
+    let help = "such as \"/errors/404.html\", percent-encoded where it must be".to_owned();
+    table.fault(path.span, message, "not a path", help);
+    None
+}
+
+/// A status code among `known`.
+pub(super) fn status(
+    section: &Section<'_>,
+    key: &'static str,
+    known: &[u16],
+) -> Option<StatusCode> {
+    let code = section.number(key, 100..600)?;
+    let code = u16::try_from(code).ok().filter(|code| known.contains(code));
+    if code.is_none() {
+        let message = format!("`{key}` must be one of CloudFront's");
+        section.fault(section.span(), message, "in this table", expected(known));
+    }
+    StatusCode::from_u16(code?).ok()
+}
+
+/// A list of status codes, written as strings or numbers, among `known`.
+pub(super) fn statuses(section: &Section<'_>, key: &'static str, known: &[u16]) -> Vec<StatusCode> {
+    let parse = |text: &str| {
+        let code = text.parse().ok().filter(|code| known.contains(code))?;
+        StatusCode::from_u16(code).ok()
+    };
+    parse_each(section, key, parse, |text| {
+        (format!("`{text}` is no code to act at"), "not one of CloudFront's", expected(known))
+    })
+}
+
+fn expected(known: &[u16]) -> String {
+    let codes: Vec<String> = known.iter().map(ToString::to_string).collect();
+    format!("there is: {}", codes.join(", "))
+}

@@ -1,0 +1,45 @@
+//! Restrictions: whom a distribution does not serve, whatever is asked for.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, header};
+
+use super::{Refusal, Rules, identity::is_looping, record::Exchange, rules::Distribution};
+use crate::behavior::Behavior;
+
+/// Refuses whom the distribution does not serve.
+pub(super) fn restrict(
+    rules: &Rules,
+    distribution: &Arc<Distribution>,
+    exchange: &Exchange,
+) -> Result<(), Refusal> {
+    let address = exchange.viewer.address;
+    if exchange.request.headers.contains_key(header::VIA) && is_looping(&exchange.request.headers) {
+        return Err(Refusal::Loop);
+    }
+    // Who asked for another host in the handshake may have got weaker TLS than this one allows.
+    let security = exchange.connection.security;
+    if security.is_some_and(|security| security < distribution.settings.security) {
+        return Err(Refusal::UnknownHost);
+    }
+    if !distribution.settings.addresses.admit(address) {
+        return Err(Refusal::Address);
+    }
+    if let Some(countries) = &distribution.settings.countries {
+        let country = rules.geography.as_ref().and_then(|database| database.country(address));
+        if country.is_some_and(|country| !countries.admit(country)) {
+            return Err(Refusal::Country);
+        }
+    }
+    match &distribution.limits {
+        Some(limits) => limits.admit(address).map_err(Refusal::too_many),
+        None => Ok(()),
+    }
+}
+
+/// Refuses requests from pages of sites that may not show what the behavior serves.
+pub(super) fn check_referer(behavior: &Behavior, exchange: &Exchange) -> Result<(), Refusal> {
+    let Some(referers) = &behavior.referers else { return Ok(()) };
+    let referer = exchange.request.headers.get(header::REFERER).map(HeaderValue::as_bytes);
+    if referers.admit(referer) { Ok(()) } else { Err(Refusal::Referer) }
+}

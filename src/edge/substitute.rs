@@ -1,0 +1,61 @@
+//! Custom error responses: a page of the site in the place of an error
+//! (Amazon CloudFront Developer Guide, "Generate custom error responses").
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, StatusCode, header, request::Parts};
+
+use super::{Edge, admit::Ask, answer::Answer, rules::Distribution};
+use crate::{body::Body, metrics::ResultType};
+
+/// Status codes that a page can stand in for, and that it can be sent with.
+pub const REPLACEABLE: [u16; 11] = [400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504];
+
+/// A page of the site, in the place of an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// The error.
+    pub error: StatusCode,
+    /// Path of the page.
+    pub path: String,
+    /// The status that it is sent with.
+    pub response_code: StatusCode,
+}
+
+impl Edge {
+    /// The page that the distribution wants in the place of `answer`, or `answer` itself.
+    ///
+    /// The page comes as any object does, by the behavior that its path has; where it cannot be had,
+    /// the viewer is told of that.
+    pub(super) async fn substitute(
+        self: &Arc<Self>,
+        distribution: &Arc<Distribution>,
+        request: &Parts,
+        answer: Answer,
+    ) -> Answer {
+        let status = answer.head.status();
+        let pages = &distribution.settings.error_pages;
+        let Some(page) = pages.iter().find(|page| page.error == status) else { return answer };
+        let Some(request) = request_for(page, request) else { return answer };
+        let Some(ask) = Ask::of_page(distribution, &request) else { return answer };
+        let mut shown = self.answer(&ask, Body::empty(), self.clock.now()).await;
+        shown.result = ResultType::Error;
+        if shown.head.status() == StatusCode::OK {
+            shown.substituted = Some(page.response_code);
+            shown.report = answer.report;
+        }
+        shown
+    }
+}
+
+/// A request for the page, in which nothing is left of what the viewer wanted of the object.
+fn request_for(page: &ErrorPage, request: &Parts) -> Option<Parts> {
+    let method = if request.method == Method::HEAD { Method::HEAD } else { Method::GET };
+    let made = Request::builder().method(method).uri(&page.path).version(request.version);
+    let mut parts = made.body(()).ok()?.into_parts().0;
+    parts.headers = [header::HOST, header::ACCEPT_ENCODING, header::ORIGIN]
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), request.headers.get(name)?.clone())))
+        .collect::<HeaderMap>();
+    Some(parts)
+}

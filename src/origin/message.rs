@@ -1,0 +1,106 @@
+//! Origin requests, built from method, canonical path, projection and policy.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+
+use super::{
+    Error, FOR_BUCKETS, Origin, OriginRequest, Protocol, Signing, USER_AGENT, sign::sign_for_s3,
+};
+use crate::{body::Body, instance};
+
+impl Origin {
+    pub(super) fn message(
+        &self,
+        request: &OriginRequest<'_>,
+        body: Option<Body>,
+    ) -> Result<Request<Body>, Error> {
+        let target = self.target(request);
+        let mut fields = request.fields.clone();
+        let host = HeaderValue::from_str(&self.options.address.authority);
+        fields.insert(header::HOST, host.map_err(http::Error::from)?);
+        match &self.options.protocol {
+            Protocol::Plain => {
+                add_projection(&mut fields, request, |_| true);
+            }
+            Protocol::S3 { region, expected_bucket_owner, request_payer, signing } => {
+                if let Some(owner) = expected_bucket_owner {
+                    let owner = HeaderValue::from_str(owner).map_err(http::Error::from)?;
+                    fields.insert("x-amz-expected-bucket-owner", owner);
+                }
+                if *request_payer {
+                    fields.insert("x-amz-request-payer", HeaderValue::from_static("requester"));
+                }
+                let viewers_own = *signing == Signing::NoOverride
+                    && request.projection.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
+                if *signing != Signing::Never && !viewers_own {
+                    self.sign(region, &request.method, &target, &mut fields)?;
+                }
+                // Not signed: S3 answers CORS by them.
+                add_projection(&mut fields, request, |name| {
+                    FOR_BUCKETS.contains(name) || (viewers_own && *name == header::AUTHORIZATION)
+                });
+            }
+        }
+        for (name, value) in &self.options.custom_headers {
+            fields.insert(name, value.clone());
+        }
+        // RFC 9110 §7.6.3: a gateway must say in each request that it passed it on.
+        let via = HeaderValue::try_from(format!("1.1 {}", instance::pseudonym()));
+        fields.append(header::VIA, via.map_err(http::Error::from)?);
+        fields.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        let mut message = Request::new(body.unwrap_or_else(Body::empty));
+        *message.method_mut() = request.method.clone();
+        *message.uri_mut() = target.parse().map_err(http::Error::from)?;
+        *message.headers_mut() = fields;
+        Ok(message)
+    }
+
+    fn sign(
+        &self,
+        region: &str,
+        method: &Method,
+        target: &str,
+        fields: &mut HeaderMap,
+    ) -> Result<(), Error> {
+        let keys = self.credentials.current().ok_or(Error::NoCredentials)?;
+        let scheme = if self.options.address.tls { "https" } else { "http" };
+        let url = format!("{scheme}://{}{target}", self.options.address.authority);
+        let now = self.clock.now().into();
+        sign_for_s3(&keys.identity, region, now, method.as_str(), &url, fields)?;
+        Ok(())
+    }
+
+    /// Path and query in the spelling that is both sent and signed.
+    fn target(&self, request: &OriginRequest<'_>) -> String {
+        let mut target = self.options.address.base_path.clone();
+        target.push_str(&self.options.origin_path);
+        request.path.encode_into(&mut target);
+        if let (Protocol::Plain, Some(query)) = (&self.options.protocol, &request.projection.query)
+        {
+            // S3 gets no query: all of its subresources (?acl, ?uploads, …) hang on one.
+            target.push('?');
+            target.push_str(query);
+        }
+        target
+    }
+}
+
+/// Adds what the policies let an origin see of the viewer's request, as far as `may_see` allows.
+fn add_projection(
+    fields: &mut HeaderMap,
+    request: &OriginRequest<'_>,
+    may_see: impl Fn(&HeaderName) -> bool,
+) {
+    let projection = request.projection;
+    for (name, value) in projection.headers.iter().filter(|(name, _)| may_see(name)) {
+        if *name == header::HOST {
+            fields.insert(name, value.clone());
+        } else if !request.fields.contains_key(name) {
+            fields.append(name, value.clone());
+        }
+    }
+    if let Some(cookies) = projection.cookies.as_ref().filter(|_| may_see(&header::COOKIE))
+        && let Ok(value) = HeaderValue::from_str(cookies)
+    {
+        fields.insert(header::COOKIE, value);
+    }
+}

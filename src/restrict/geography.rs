@@ -1,0 +1,134 @@
+//! Where viewers are, by a database in MaxMind's format.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use maxminddb::Reader;
+use serde::Deserialize;
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the geography database `{}` cannot be used: {source}", path.display())]
+pub struct DatabaseError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub source: maxminddb::MaxMindDbError,
+}
+
+/// Countries by address, and more where the database knows it.
+pub struct Geography {
+    path: PathBuf,
+    reader: Reader<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Geography {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Geography").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a place, in the database's words.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Place<'a> {
+    /// Its country.
+    #[serde(borrow)]
+    pub country: Area<'a>,
+    /// Regions of the country, the largest first.
+    pub subdivisions: Vec<Area<'a>>,
+    /// Its city.
+    pub city: Area<'a>,
+    /// Its postal code.
+    pub postal: Postal<'a>,
+    /// Where it is on the globe.
+    pub location: Location<'a>,
+}
+
+/// A country, a region or a city.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Area<'a> {
+    /// ISO 3166 code.
+    pub iso_code: Option<&'a str>,
+    /// Names by language.
+    #[serde(borrow)]
+    pub names: Names<'a>,
+}
+
+/// Names by language.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Names<'a> {
+    /// In English.
+    pub en: Option<&'a str>,
+}
+
+/// A postal code.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Postal<'a> {
+    /// The code.
+    pub code: Option<&'a str>,
+}
+
+/// A point of the globe.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Location<'a> {
+    /// Degrees.
+    pub latitude: Option<f64>,
+    /// Degrees.
+    pub longitude: Option<f64>,
+    /// The market area of the USA.
+    pub metro_code: Option<u16>,
+    /// IANA's name.
+    pub time_zone: Option<&'a str>,
+}
+
+impl Geography {
+    /// Reads a database into memory.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is none.
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let refuse = |source| DatabaseError { path: path.to_owned(), source };
+        let reader = Reader::open_readfile(path).map_err(refuse)?;
+        Ok(Self { path: path.to_owned(), reader })
+    }
+
+    /// What is known of an address.
+    #[must_use]
+    pub fn place(&self, address: IpAddr) -> Option<Place<'_>> {
+        self.reader.lookup(address).ok()?.decode().ok()?
+    }
+
+    /// The country of an address, by its code of two letters.
+    #[must_use]
+    pub fn country(&self, address: IpAddr) -> Option<&str> {
+        self.place(address)?.country.iso_code
+    }
+}
+
+/// Which countries may come (Amazon CloudFront Developer Guide, "Restrict the geographic
+/// distribution of your content"). Who is of no known country may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Countries {
+    /// `whitelist`: only these.
+    Only(Vec<String>),
+    /// `blacklist`: all but these.
+    Except(Vec<String>),
+}
+
+impl Countries {
+    /// Whether viewers of a country may come.
+    #[must_use]
+    pub fn admit(&self, country: &str) -> bool {
+        match self {
+            Self::Only(codes) => codes.iter().any(|code| code == country),
+            Self::Except(codes) => !codes.iter().any(|code| code == country),
+        }
+    }
+}

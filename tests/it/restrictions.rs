@@ -1,0 +1,198 @@
+//! Who is served, and as whom they are seen.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    edge::{Edge, Lines},
+    script::Script,
+    viewer::raw,
+};
+
+const FRESH: &str = "Cache-Control: max-age=60";
+
+async fn before(lines: &Lines<'_>) -> (Edge, Script) {
+    let script = Script::start().await;
+    script.then(200, &[FRESH], "content");
+    (Edge::before_script(&script, lines), script)
+}
+
+/// The status of a request that a trusted proxy passes on for `client`.
+async fn status_for(edge: &Edge, client: &str) -> u16 {
+    edge.viewer().field("x-forwarded-for", client).get("/a").await.status.as_u16()
+}
+
+const TRUSTING: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
+
+#[tokio::test]
+async fn addresses_are_allowed_and_denied() {
+    let distribution = "allow = [\"192.0.2.0/24\", \"2001:db8::/32\"]\ndeny = [\"192.0.2.66\"]";
+    let lines = Lines { listen: TRUSTING, distribution, ..Lines::default() };
+    let (edge, _script) = before(&lines).await;
+    for (client, status) in [
+        ("192.0.2.1", 200),
+        ("2001:db8::1", 200),
+        ("192.0.2.66", 403),
+        ("198.51.100.1", 403),
+        ("192.0.2.1, 198.51.100.1", 403),
+        ("nonsense", 403),
+    ] {
+        assert_eq!(status_for(&edge, client).await, status, "{client}");
+    }
+    let metrics = String::from_utf8_lossy(&edge.admin("/metrics").await.content).into_owned();
+    let refused = "forebay_refused_requests_total{reason=\"address-denied\"} 4";
+    assert!(metrics.contains(refused), "{metrics}");
+    // Nobody is trusted: what a viewer says of itself is nothing.
+    let (edge, _script) = before(&Lines { distribution, ..Lines::default() }).await;
+    assert_eq!(status_for(&edge, "192.0.2.1").await, 403);
+}
+
+#[tokio::test]
+async fn clients_that_ask_too_often_are_told_when_to_come_back() {
+    let more = r#"
+[distribution.rate_limit]
+per_client = { requests = 1, per = "10s", burst = 2 }
+"#;
+    let (edge, _script) = before(&Lines { listen: TRUSTING, more, ..Lines::default() }).await;
+    for status in [200, 200, 429, 429] {
+        assert_eq!(status_for(&edge, "192.0.2.1").await, status);
+    }
+    let refused = edge.viewer().field("x-forwarded-for", "192.0.2.1").get("/a").await;
+    assert_eq!((refused.status.as_u16(), refused.field("retry-after")), (429, "10"));
+    assert_eq!(status_for(&edge, "192.0.2.2").await, 200);
+    edge.clock.advance(Duration::from_secs(10));
+    assert_eq!(status_for(&edge, "192.0.2.1").await, 200);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_may_not_show_it() {
+    let behavior = "referers = { allow = [\"example.com\"] }";
+    let (edge, _script) = before(&Lines { behavior, ..Lines::default() }).await;
+    for (referer, status) in [
+        ("https://example.com/a", 200),
+        ("https://other.test/", 403),
+        ("https://example.com@x/", 403),
+    ] {
+        let answer = edge.viewer().field("referer", referer).get("/a").await;
+        assert_eq!(answer.status.as_u16(), status, "{referer}");
+    }
+    assert_eq!(edge.get("/a").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_scheme_is_the_viewers_behind_a_trusted_proxy() {
+    let behavior = "viewer_protocol_policy = \"https-only\"";
+    let (edge, _script) = before(&Lines { listen: TRUSTING, behavior, ..Lines::default() }).await;
+    for (scheme, status) in [("https", 200), ("http", 403), ("", 403)] {
+        let answer = edge.viewer().field("x-forwarded-proto", scheme).get("/a").await;
+        assert_eq!(answer.status.as_u16(), status, "{scheme}");
+    }
+}
+
+async fn proxied(edge: &Edge, header: &[u8]) -> String {
+    let request = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    raw(edge.address, &[header, request].concat()).await
+}
+
+#[tokio::test]
+async fn a_proxy_header_tells_the_viewers_address() {
+    let listen = "trusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true";
+    let distribution = "allow = [\"203.0.113.9\"]";
+    let (edge, _script) = before(&Lines { listen, distribution, ..Lines::default() }).await;
+    let binary = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..],
+        &[203, 0, 113, 9, 10, 0, 0, 1, 0x12, 0x34, 0x01, 0xbb],
+    ]
+    .concat();
+    for (header, expected) in [
+        (&b"PROXY TCP4 203.0.113.9 10.0.0.1 4660 443\r\n"[..], "HTTP/1.1 200"),
+        (&binary, "HTTP/1.1 200"),
+        (b"PROXY TCP4 203.0.113.8 10.0.0.1 4660 443\r\n", "HTTP/1.1 403"),
+        (b"PROXY UNKNOWN\r\n", "HTTP/1.1 403"),
+        (b"", ""),
+    ] {
+        let answer = proxied(&edge, header).await;
+        assert!(answer.starts_with(expected), "{answer}");
+        assert_eq!(answer.is_empty(), expected.is_empty(), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn others_may_not_put_a_proxy_header() {
+    let listen = "trusted_proxies = [\"192.0.2.1\"]\nproxy_protocol = true";
+    let (edge, _script) = before(&Lines { listen, ..Lines::default() }).await;
+    let answer = proxied(&edge, b"PROXY TCP4 203.0.113.9 10.0.0.1 4660 443\r\n").await;
+    assert_eq!(answer, "");
+}
+
+#[tokio::test]
+async fn a_proxy_header_that_never_comes_does_not_hold_a_connection() {
+    let listen =
+        "trusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nhandshake_timeout = \"200ms\"";
+    let (edge, _script) = before(&Lines { listen, ..Lines::default() }).await;
+    let mut stream = TcpStream::connect(edge.address).await.expect("connected");
+    stream.write_all(b"PROXY TCP4").await.expect("written");
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "it is still open");
+}
+
+#[tokio::test]
+async fn an_origin_is_told_of_viewers_what_they_cannot_invent() {
+    let behavior = "origin_request_policy = \"AllViewerAndCloudFrontHeaders-2022-06\"";
+    let (edge, script) = before(&Lines { listen: TRUSTING, behavior, ..Lines::default() }).await;
+    let viewer = edge.viewer().field("x-forwarded-for", "203.0.113.9");
+    let viewer =
+        viewer.field("x-forwarded-proto", "https").field("cloudfront-viewer-country", "XX");
+    viewer.field("user-agent", "Mozilla/5.0 (iPhone) Mobile").get("/a").await;
+    let told = script.last();
+    for (name, value) in [
+        ("cloudfront-viewer-address", "203.0.113.9"),
+        ("cloudfront-viewer-http-version", "1.1"),
+        ("cloudfront-forwarded-proto", "https"),
+        ("cloudfront-is-mobile-viewer", "true"),
+        ("cloudfront-is-desktop-viewer", "false"),
+        ("x-forwarded-for", "203.0.113.9, 127.0.0.1"),
+    ] {
+        assert_eq!(
+            told.get(name).map(http::HeaderValue::as_bytes),
+            Some(value.as_bytes()),
+            "{name}"
+        );
+    }
+    assert!(!told.contains_key("cloudfront-viewer-country"), "there is no database");
+    // With AllViewer it is told what viewers say, and nothing of that kind.
+    let behavior = "origin_request_policy = \"AllViewer\"";
+    let (edge, script) = before(&Lines { behavior, ..Lines::default() }).await;
+    edge.viewer().field("cloudfront-viewer-country", "XX").get("/a").await;
+    assert!(script.last().keys().all(|name| !name.as_str().starts_with("cloudfront-")));
+}
+
+#[tokio::test]
+async fn fields_of_ones_own_take_the_place_of_the_viewers() {
+    let origin = "[distribution.origin.custom_headers]\nX-Secret = \"of the edge\"";
+    let behavior = "origin_request_policy = \"AllViewer\"";
+    let (edge, script) = before(&Lines { origin, behavior, ..Lines::default() }).await;
+    edge.viewer().field("x-secret", "invented").get("/a").await;
+    let told = script.last();
+    let values: Vec<_> = told.get_all("x-secret").iter().collect();
+    assert_eq!(values, ["of the edge"]);
+}
+
+#[tokio::test]
+async fn the_order_of_query_strings_can_be_made_not_to_matter() {
+    let top = "[[cache_policy]]\nname = \"sorted\"\nquery_strings = \"all\"\nsort_query = true";
+    let (edge, script) = before(&Lines { top, policy: Some("sorted"), ..Lines::default() }).await;
+    for query in ["b=2&a=1&b=1", "a=1&b=2&b=1", "&b=2&&b=1&a=1"] {
+        assert_eq!(edge.get(&format!("/a?{query}")).await.status, StatusCode::OK, "{query}");
+    }
+    assert_eq!(script.requests(), 1);
+    script.then(200, &[FRESH], "another");
+    // Values of one name keep their order.
+    assert_eq!(edge.get("/a?a=1&b=1&b=2").await.content, "another");
+}
