@@ -182,10 +182,10 @@ impl Fetch {
         answer: &Answer,
     ) -> Result<Storable, NotStored> {
         let policy = &self.behavior.cache_policy;
-        let asked = Asked {
-            authorization: self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION),
-            bucket: answer.bucket,
-        };
+        // Where it is in the key, each bearer has a copy of its own.
+        let keyed = policy.key.headers.contains(&header::AUTHORIZATION);
+        let authorized = self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
+        let asked = Asked { authorization: authorized && !keyed, bucket: answer.bucket };
         let received = Received {
             status,
             fields,

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::support::{
-    edge::{Edge, Lines},
+    edge::{Edge, Lines, config_for},
     script::Script,
     viewer::raw,
 };
@@ -195,4 +195,59 @@ async fn the_order_of_query_strings_can_be_made_not_to_matter() {
     script.then(200, &[FRESH], "another");
     // Values of one name keep their order.
     assert_eq!(edge.get("/a?a=1&b=1&b=2").await.content, "another");
+}
+
+/// A bucket that takes whatever comes and tells what it was sent.
+async fn bucket(signing: &str) -> (Edge, Script) {
+    let script = Script::start().await;
+    let text = config_for(script.address, "", "");
+    let text = text.replace(
+        "region = \"us-east-1\"",
+        &format!("region = \"us-east-1\"\nsigning = \"{signing}\"\npath_style = true"),
+    );
+    let top = "[[cache_policy]]\nname = \"by-bearer\"\nmin_ttl = \"1s\"\nheaders = [\"Authorization\"]\n[[distribution]]";
+    let text = text.replace("[[distribution]]", top).replace("CachingOptimized", "by-bearer");
+    (Edge::with(&text), script)
+}
+
+#[tokio::test]
+async fn requests_for_a_bucket_are_signed_as_the_origin_says() {
+    for (signing, bearer, expected) in [
+        ("always", "", "AWS4-HMAC-SHA256"),
+        ("always", "Bearer a", "AWS4-HMAC-SHA256"),
+        ("never", "", ""),
+        ("never", "Bearer a", ""),
+        ("no-override", "", "AWS4-HMAC-SHA256"),
+        ("no-override", "Bearer a", "Bearer a"),
+    ] {
+        let (edge, script) = bucket(signing).await;
+        script.then(200, &[FRESH, "ETag: \"1\""], "content");
+        let viewer = edge.viewer();
+        let viewer = if bearer.is_empty() { viewer } else { viewer.field("authorization", bearer) };
+        assert_eq!(viewer.get("/a").await.content, "content");
+        let told = script.last();
+        let values: Vec<_> = told.get_all("authorization").iter().collect();
+        assert_eq!(
+            values.len(),
+            usize::from(!expected.is_empty()),
+            "{signing} {bearer}: {values:?}"
+        );
+        assert!(values.iter().all(|value| value.as_bytes().starts_with(expected.as_bytes())));
+        assert_eq!(told.contains_key("x-amz-date"), expected.starts_with("AWS4"));
+    }
+}
+
+#[tokio::test]
+async fn who_bears_an_authorization_of_its_own_has_a_copy_of_its_own() {
+    let (edge, script) = bucket("no-override").await;
+    for content in ["for a", "for b"] {
+        script.then(200, &[FRESH, "ETag: \"1\""], content);
+    }
+    for _ in 0..2 {
+        for (bearer, content) in [("Bearer a", "for a"), ("Bearer b", "for b")] {
+            let viewer = edge.viewer().field("authorization", bearer);
+            assert_eq!(viewer.get("/a").await.content, content);
+        }
+    }
+    assert_eq!(script.requests(), 2);
 }
