@@ -2,9 +2,8 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::{
@@ -27,9 +26,6 @@ use crate::{
 
 /// How long it is remembered that a key's answer could not be stored.
 pub(super) const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
-
-/// How long a body of unknown length is collected before it is passed on unstored.
-const COLLECT: Duration = Duration::from_secs(1);
 
 /// One origin request on behalf of all that wait for it.
 pub(super) struct Fetch {
@@ -224,8 +220,13 @@ impl Fetch {
         self.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
     }
 
+    /// Makes nobody wait for what will not be stored.
+    pub(super) fn give_up(self) {
+        self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
+    }
+
     /// The answer is for one viewer only; everybody else must ask again.
-    fn release(self, answer: Answer, reason: NotStored) {
+    pub(super) fn release(self, answer: Answer, reason: NotStored) {
         // An origin in trouble is no news about the object: what is stored of it stays.
         let trouble =
             answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
@@ -246,7 +247,7 @@ impl Fetch {
     async fn store(
         self,
         mut answer: Answer,
-        mut storable: Storable,
+        storable: Storable,
         partial: Option<Received206>,
         length: u64,
     ) {
@@ -254,6 +255,9 @@ impl Fetch {
         let sliced = length > u64::from(slice);
         let is_object = matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         let countable = length / u64::from(slice) < u64::from(u32::MAX);
+        if sliced && partial.is_none() && !StoredResponse::is_sliceable(&answer.fields) {
+            return self.collect(answer, storable).await;
+        }
         if sliced && !(is_object && countable && StoredResponse::is_sliceable(&answer.fields)) {
             return self.release(answer, NotStored::Status);
         }
@@ -267,12 +271,25 @@ impl Fetch {
             // Not the range that was asked for: it fits no slices.
             return self.release(answer, NotStored::Status);
         }
-        let fill = self.edge.store.fill(&content, arriving, answer.body);
-        let status = if answer.status == StatusCode::PARTIAL_CONTENT {
-            StatusCode::OK
-        } else {
-            answer.status
-        };
+        let body = std::mem::replace(&mut answer.body, Body::empty());
+        let fill = self.edge.store.fill(&content, arriving, body);
+        let (how, timing) = (How::Fetched, Some(answer.timing));
+        let (Stored { response, own_fields }, told) = self.shelve(&mut answer, storable, content);
+        // The viewer may have left; then nobody needs to be told.
+        let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
+        fill.await;
+    }
+
+    /// Stores an answer over its content and fulfils the obligation with it; gives back what was
+    /// stored, and whom to tell.
+    pub(super) fn shelve(
+        self,
+        answer: &mut Answer,
+        mut storable: Storable,
+        content: Arc<Content>,
+    ) -> (Stored, oneshot::Sender<Forwarded>) {
+        let partial = answer.status == StatusCode::PARTIAL_CONTENT;
+        let status = if partial { StatusCode::OK } else { answer.status };
         storable.withheld.extend(self.tells_timing().then_some(SERVER_TIMING));
         let own_fields = withhold(&mut answer.fields, &storable.withheld);
         let (born, freshness) = (self.obligation.born(), storable.freshness);
@@ -281,42 +298,15 @@ impl Fetch {
         let place = self.place_of(status, &answer.fields);
         let response = Arc::new(response);
         self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
-        let (how, timing) = (How::Fetched, Some(answer.timing));
-        let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
-        fill.await;
+        (Stored { response, own_fields }, self.told)
     }
+}
 
-    /// A body of unknown length is stored when it ends within one slice and soon; otherwise what
-    /// came of it and what will come stream to the viewer who asked.
-    async fn collect(self, mut answer: Answer, storable: Storable) {
-        let limit = self.edge.store.options().slice as usize;
-        let mut collected = BytesMut::new();
-        let ended = tokio::time::timeout(COLLECT, async {
-            while collected.len() <= limit {
-                match answer.body.frame().await {
-                    None => return Some(true),
-                    Some(Err(_)) => return None,
-                    Some(Ok(frame)) => {
-                        collected.extend_from_slice(&frame.into_data().unwrap_or_default());
-                    }
-                }
-            }
-            Some(false)
-        })
-        .await;
-        match ended {
-            Ok(None) => self.fail(refusal::failure(ErrorClass::Connection)),
-            Ok(Some(true)) if collected.len() <= limit => {
-                let length = collected.len() as u64;
-                let answer = Answer { body: Body::full(collected.freeze()), ..answer };
-                self.store(answer, storable, None, length).await;
-            }
-            _ => {
-                answer.body.unread(collected.freeze());
-                self.release(answer, NotStored::Useless);
-            }
-        }
-    }
+/// What was stored of an answer, and what was not.
+pub(super) struct Stored {
+    pub(super) response: Arc<StoredResponse>,
+    /// Fields for the viewer who asked alone.
+    pub(super) own_fields: Option<Box<HeaderMap>>,
 }
 
 /// Takes the fields out that are not for other viewers (RFC 9111 §5.2.2.4, §5.2.2.7).

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod collect;
 mod compress;
 mod dress;
 mod error_page;

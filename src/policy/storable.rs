@@ -63,6 +63,10 @@ pub enum NotStored {
     Status,
     /// Neither fresh for any time nor possible to validate.
     Useless,
+    /// Too long to be stored in one piece, which it would have to be.
+    TooLong,
+    /// Not yet: it is still being collected.
+    Unfinished,
 }
 
 impl NotStored {
@@ -77,6 +81,8 @@ impl NotStored {
             Self::Authorization => "authorization",
             Self::Status => "status",
             Self::Useless => "no-lifetime",
+            Self::TooLong => "too-long",
+            Self::Unfinished => "unfinished",
         }
     }
 }

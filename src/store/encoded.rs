@@ -3,18 +3,16 @@
 //! A form belongs to a content, as slices do: it is found only by way of the response that has this
 //! content, so whatever takes that away (a purge, a change, staleness) takes the form away too.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use super::{Store, response::Content, response::StoredResponse};
+use super::{
+    Store,
+    collector::Collector,
+    response::{Content, StoredResponse},
+};
 use crate::semantics::coding::Coding;
-
-/// How long a form waits for room in memory.
-const ROOM: Duration = Duration::from_secs(2);
 
 /// What is known of the compressed form of a response.
 #[derive(Clone, Debug)]
@@ -61,7 +59,7 @@ impl Store {
     /// Stores what compressing `response` brought: bytes, or nothing shorter than it is. The form is
     /// given back where there is one and room for it.
     pub async fn keep_form(
-        &self,
+        self: &Arc<Self>,
         response: &Arc<StoredResponse>,
         coding: Coding,
         bytes: Option<Bytes>,
@@ -71,9 +69,9 @@ impl Store {
             self.memory.insert_encoded(response.content.id, coding, none);
             return None;
         };
-        let charge = self.memory.reserve(bytes.len() as u64, ROOM).await?;
-        let content = Content::complete(charge.hold(self.pages.join(&[bytes])));
-        Some(self.put_form(response, coding, &Arc::new(content)))
+        let mut collector = Collector::new(Arc::clone(self));
+        collector.push(bytes).await.ok()?;
+        Some(self.put_form(response, coding, &collector.finish()))
     }
 
     fn put_form(

@@ -242,6 +242,11 @@ pub(super) struct Charge {
 }
 
 impl Charge {
+    /// Takes the right of another over.
+    pub(super) fn take_over(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Bytes that carry this charge for as long as anybody holds any part of them.
     pub(super) fn hold(self, content: Pages) -> Bytes {
         Bytes::from_owner(Charged { content, _charge: self })

@@ -4,6 +4,7 @@
 //! whose claim comes first gets an [`Obligation`], the others a [`Waiter`]. The content arrives
 //! in slices through *runs*, which stream to every reader as the bytes come in.
 
+mod collector;
 mod encoded;
 mod fields;
 mod flight;
@@ -22,6 +23,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use collector::{Collector, TooLong};
 pub use encoded::Form;
 pub use fields::FieldBlock;
 use flight::Flight;

@@ -3,6 +3,7 @@
 
 mod caching;
 mod collapsing;
+mod collecting;
 mod compression;
 mod config_files;
 mod errors;

@@ -1,0 +1,52 @@
+//! A signer whose signatures are right, so that what is fuzzed lies behind them.
+
+use std::sync::{Arc, LazyLock};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use forebay::{
+    clock::Timestamp,
+    signed::{Claim, PublicKey, Refused, TrustedKeys},
+};
+use http::HeaderMap;
+use p256::{
+    ecdsa::{Signature, SigningKey, signature::Signer},
+    pkcs8::EncodePublicKey,
+};
+
+/// When all requests come, in seconds since the epoch.
+pub const NOW: u64 = 1_800_000_000;
+
+static KEY: LazyLock<SigningKey> =
+    LazyLock::new(|| SigningKey::from_bytes(&[7; 32].into()).expect("a key"));
+
+static TRUSTED: LazyLock<TrustedKeys> = LazyLock::new(|| {
+    let pem = KEY.verifying_key().to_public_key_pem(Default::default()).expect("PEM");
+    let mut trusted = TrustedKeys::default();
+    trusted.trust("K", Arc::new(PublicKey::from_pem(&pem).expect("a public key")), true);
+    trusted
+});
+
+/// CloudFront's spelling of base64.
+pub fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes).replace('+', "-").replace('=', "_").replace('/', "~")
+}
+
+/// The query string of a right signature over these bytes.
+pub fn signed(policy: &[u8]) -> String {
+    let signature: Signature = KEY.sign(policy);
+    let (policy, signature) = (encode(policy), encode(signature.to_der().as_bytes()));
+    format!("Policy={policy}&Signature={signature}&Key-Pair-Id=K&Hash-Algorithm=SHA256")
+}
+
+/// What becomes of a request for `path`.
+pub fn judge(path: &str, query: Option<&str>, fields: &HeaderMap) -> Result<(), Refused> {
+    TRUSTED.verify(&Claim {
+        scheme: "https",
+        authority: "media.example.com",
+        path,
+        query,
+        fields,
+        client: Some([192, 0, 2, 1].into()),
+        now: Timestamp::from_secs(NOW),
+    })
+}
