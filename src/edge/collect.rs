@@ -90,8 +90,9 @@ impl Fetch {
                 && collector.push(chunk.clone()).await == Err(TooLong)
             {
                 // Nobody is to wait for what will not be stored.
-                let given_up = collecting.take();
-                given_up.into_iter().for_each(|(fetch, _)| fetch.give_up());
+                if let Some((fetch, _)) = collecting.take() {
+                    fetch.give_up();
+                }
             }
             let gone = to_viewer.send(Ok(chunk)).await.is_err();
             if gone && collecting.is_none() {
