@@ -167,6 +167,12 @@ impl ResponseHeadersPolicy {
 }
 
 impl Cors {
+    /// Whether pages of all sites are told the same.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        self.origins.contains(&OriginPattern::Any) && !self.credentials
+    }
+
     fn simple() -> Self {
         Self {
             origins: vec![OriginPattern::Any],
@@ -189,7 +195,7 @@ impl Cors {
     }
 
     fn apply(&self, fields: &mut HeaderMap, origin: Option<&HeaderValue>, preflight: bool) {
-        let all = self.origins.contains(&OriginPattern::Any) && !self.credentials;
+        let all = self.is_for_all();
         if !all {
             // The answer to one site is none for another, nor for a page of the same site.
             fields.append(header::VARY, HeaderValue::from_static("Origin"));

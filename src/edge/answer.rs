@@ -20,7 +20,7 @@ pub(super) struct Answer {
     pub(super) result: ResultType,
     pub(super) report: Report,
     /// How long the origin took, where it was asked for this answer.
-    pub(super) timing: Option<Timing>,
+    pub(super) timing: Option<Box<Timing>>,
     /// The status that a custom error response is sent with.
     pub(super) substituted: Option<StatusCode>,
 }

@@ -43,7 +43,7 @@ impl Fetch {
         let begun = collect_slice(&mut answer.body, &mut collector, slice);
         match tokio::time::timeout(SOON, begun).await {
             Ok(Ok(Collected::All)) => {
-                let timing = Some(answer.timing);
+                let timing = Some(Box::new(answer.timing));
                 let (Stored { response, own_fields }, told) =
                     self.shelve(&mut answer, storable, collector.finish());
                 let how = How::Fetched;

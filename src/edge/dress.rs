@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
 use super::identity::{Identity, RequestId};
 use crate::{
-    behavior::{Behavior, ResponseHeadersPolicy},
+    behavior::{Behavior, Cors, ResponseHeadersPolicy},
     clock::Stopwatch,
     metrics::ResultType,
     origin::Timing,
@@ -28,7 +28,7 @@ pub(super) struct Dress {
 /// What an answer can tell of itself.
 pub(super) struct Told<'a> {
     pub(super) result: ResultType,
-    pub(super) timing: Option<Timing>,
+    pub(super) timing: Option<&'a Timing>,
     pub(super) id: RequestId,
     pub(super) identity: &'a Identity,
     /// Running since the request came.
@@ -53,6 +53,12 @@ impl Dress {
             fields.append(SERVER_TIMING, value);
         }
     }
+
+    /// Whether a page of another site asks; `None` where what is put on depends on more than that.
+    pub(super) fn from_site(&self) -> Option<bool> {
+        let for_all = self.policy.cors.as_ref().is_none_or(Cors::is_for_all);
+        (for_all && !self.timed && !self.preflight).then_some(self.origin.is_some())
+    }
 }
 
 impl Told<'_> {
@@ -63,7 +69,7 @@ impl Told<'_> {
             text.push_str("cdn-upstream-layer;desc=\"EDGE\",");
             for (name, duration) in [("dns", dns), ("connect", connect), ("fbl", first_byte)] {
                 // Writing to a String cannot fail.
-                let _ = write!(text, "cdn-upstream-{name};dur={},", milliseconds(duration));
+                let _ = write!(text, "cdn-upstream-{name};dur={},", milliseconds(*duration));
             }
         }
         text.push_str(match self.result {

@@ -273,7 +273,7 @@ impl Fetch {
         }
         let body = std::mem::replace(&mut answer.body, Body::empty());
         let fill = self.edge.store.fill(&content, arriving, body);
-        let (how, timing) = (How::Fetched, Some(answer.timing));
+        let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
         let (Stored { response, own_fields }, told) = self.shelve(&mut answer, storable, content);
         // The viewer may have left; then nobody needs to be told.
         let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });

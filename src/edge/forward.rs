@@ -29,7 +29,7 @@ pub(super) enum Forwarded {
         /// Fields of the origin's answer that are not stored, for this viewer alone.
         own_fields: Option<Box<HeaderMap>>,
         /// How long the origin took.
-        timing: Option<Timing>,
+        timing: Option<Box<Timing>>,
     },
     /// Somebody else brought it in the meantime.
     Found(Arc<StoredResponse>),

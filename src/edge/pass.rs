@@ -100,7 +100,7 @@ fn touched(ask: &Ask<'_>, fields: &HeaderMap) -> Vec<String> {
 /// The viewer's answer, made of an origin's answer that is not stored.
 pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report) -> Answer {
     let origin::Answer { status, mut fields, content_range, announced_length, body, .. } = answer;
-    let timing = Some(answer.timing);
+    let timing = Some(Box::new(answer.timing));
     report.forward_status = Some(status.as_u16());
     let content_range = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok());
     let content_range = content_range.map(|range| (header::CONTENT_RANGE, range));

@@ -32,6 +32,8 @@ pub(super) struct PlainHit<'a> {
     version: Version,
     age: u64,
     ttl: i64,
+    /// Whether a page of another site asks, where a policy answers that.
+    site: bool,
 }
 
 impl<'a> PlainHit<'a> {
@@ -42,6 +44,7 @@ impl<'a> PlainHit<'a> {
         report: Report,
         distribution: Option<&'a Arc<Distribution>>,
         version: Version,
+        site: bool,
     ) -> Option<Self> {
         let ttl = report.ttl?;
         let is_plain = result == ResultType::Hit
@@ -51,7 +54,7 @@ impl<'a> PlainHit<'a> {
             && report == (Report { ttl: Some(ttl), ..Report::new(CacheStatus::Hit) });
         let hit = || {
             let (response, distribution) = (&head.response, distribution?);
-            Some(Self { response, distribution, version, age: head.age?, ttl })
+            Some(Self { response, distribution, version, age: head.age?, ttl, site })
         };
         is_plain.then(hit).flatten()
     }
@@ -64,6 +67,7 @@ struct Place {
     version: Version,
     age: u64,
     ttl: i64,
+    site: bool,
     /// There from the second hit on: most objects are not asked for twice in a second.
     fields: Option<HeaderMap>,
 }
@@ -76,6 +80,7 @@ impl Place {
             version: hit.version,
             age: hit.age,
             ttl: hit.ttl,
+            site: hit.site,
             fields: None,
         }
     }
@@ -84,7 +89,8 @@ impl Place {
     fn is_of(&self, hit: PlainHit<'_>) -> bool {
         std::ptr::eq(self.response.as_ptr(), Arc::as_ptr(hit.response))
             && std::ptr::eq(self.distribution.as_ptr(), Arc::as_ptr(hit.distribution))
-            && (self.version, self.age, self.ttl) == (hit.version, hit.age, hit.ttl)
+            && (self.version, self.age, self.ttl, self.site)
+                == (hit.version, hit.age, hit.ttl, hit.site)
     }
 }
 

@@ -125,10 +125,10 @@ impl Exchange {
         let mut fields = std::mem::take(&mut self.request.headers);
         self.logged.take(&mut fields);
         let (version, id) = (self.request.version, self.id);
-        let told = Told { result, timing, id, identity, watch: self.watch };
+        let (timing, watch) = (timing.as_deref(), self.watch);
         let sign = |fields: &mut HeaderMap| {
             if let Some(dress) = dress {
-                dress.put_on(fields, &told);
+                dress.put_on(fields, &Told { result, timing, id, identity, watch });
             }
             identity.write(fields, result, &report, version);
             identity.write_id(fields, id);
@@ -143,8 +143,11 @@ impl Exchange {
                     head.write(fields);
                     sign(fields);
                 };
-                let plain = PlainHit::of(&head, result, report, distribution.as_ref(), version);
-                match plain.filter(|_| dress.is_none()) {
+                let site = dress.map_or(Some(false), Dress::from_site);
+                let plain = site.and_then(|site| {
+                    PlainHit::of(&head, result, report, distribution.as_ref(), version, site)
+                });
+                match plain {
                     Some(hit) => {
                         prepared::write(hit, &mut fields, make);
                         // The one field that differs each time stands there already.

@@ -52,7 +52,7 @@ impl Fetch {
             // What it says now may not be stored: it answers this request and no other.
             self.obligation.release(now + REMEMBER_UNSTORABLE);
         }
-        let (how, timing) = (How::Validated(stored), Some(answer.timing));
+        let (how, timing) = (How::Validated(stored), Some(Box::new(answer.timing)));
         let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
     }
 

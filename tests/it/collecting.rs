@@ -27,14 +27,14 @@ use crate::support::{
 struct Dripping {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
-    parts: Option<mpsc::UnboundedSender<Bytes>>,
+    parts: Option<mpsc::Sender<Bytes>>,
 }
 
 impl Dripping {
     async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let (sender, mut parts) = mpsc::unbounded_channel::<Bytes>();
+        let (sender, mut parts) = mpsc::channel::<Bytes>(100);
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
         tokio::spawn(async move {
@@ -62,7 +62,7 @@ impl Dripping {
     }
 
     fn send(&self, part: Bytes) {
-        self.parts.as_ref().expect("not ended").send(part).expect("listening");
+        self.parts.as_ref().expect("not ended").try_send(part).expect("room");
     }
 
     fn end(&mut self) {
