@@ -45,6 +45,25 @@ const SECURITY: [(&str, HeaderName); 6] = [
     ("xss_protection", header::X_XSS_PROTECTION),
 ];
 
+/// Values of those that browsers know only a few of.
+const SECURITY_VALUES: [(&str, &[&str]); 3] = [
+    ("content_type_options", &["nosniff"]),
+    ("frame_options", &["DENY", "SAMEORIGIN"]),
+    (
+        "referrer_policy",
+        &[
+            "no-referrer",
+            "no-referrer-when-downgrade",
+            "origin",
+            "origin-when-cross-origin",
+            "same-origin",
+            "strict-origin",
+            "strict-origin-when-cross-origin",
+            "unsafe-url",
+        ],
+    ),
+];
+
 /// Policies by name.
 pub(super) type ResponseHeadersPolicies = BTreeMap<String, ResponseHeadersPolicy>;
 
@@ -106,7 +125,14 @@ fn security(section: &Section<'_>) -> Vec<AddedField> {
     let Some(table) = section.table("security_headers") else { return Vec::new() };
     let overrides = overrides(&table);
     let field = |(key, name): &(&'static str, HeaderName)| {
-        let value = field_value(&table, &table.string(key)?)?;
+        let text = table.string(key)?;
+        let known = SECURITY_VALUES.iter().find(|(of, _)| of == key);
+        if let Some((_, values)) = known.filter(|(_, values)| !values.contains(&text.value)) {
+            let message = format!("`{}` is no value of `{key}`", text.value);
+            let expected = format!("expected {}", values.join(" or "));
+            table.fault(text.span.clone(), message, expected, None);
+        }
+        let value = field_value(&table, &text)?;
         Some(AddedField { name: name.clone(), value, overrides })
     };
     let fields = SECURITY.iter().filter_map(field).collect();
@@ -117,7 +143,10 @@ fn security(section: &Section<'_>) -> Vec<AddedField> {
 fn custom(section: &Section<'_>) -> Vec<AddedField> {
     let mut fields = Vec::new();
     for table in section.tables("custom_header") {
-        let name = headers(&table, "name", &NOT_CHANGED, "changed").pop();
+        // One name, as a string: a list would be read as well.
+        let name = table
+            .string("name")
+            .and_then(|_| headers(&table, "name", &NOT_CHANGED, "changed").pop());
         let value = table.required("value", "the field's value");
         let value = value.and_then(|value| field_value(&table, &value));
         if !table.has("name") {

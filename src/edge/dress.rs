@@ -55,7 +55,7 @@ impl Dress {
     }
 
     /// Whether a page of another site asks; `None` where what is put on depends on more than that.
-    pub(super) fn from_site(&self) -> Option<bool> {
+    pub(super) fn asking_site(&self) -> Option<bool> {
         let for_all = self.policy.cors.as_ref().is_none_or(Cors::is_for_all);
         (for_all && !self.timed && !self.preflight).then_some(self.origin.is_some())
     }

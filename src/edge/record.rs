@@ -143,7 +143,7 @@ impl Exchange {
                     head.write(fields);
                     sign(fields);
                 };
-                let site = dress.map_or(Some(false), Dress::from_site);
+                let site = dress.map_or(Some(false), Dress::asking_site);
                 let plain = site.and_then(|site| {
                     PlainHit::of(&head, result, report, distribution.as_ref(), version, site)
                 });

@@ -9,7 +9,13 @@ use aws_lc_rs::{
 };
 use p256::{
     ecdsa::{DerSignature, VerifyingKey, signature::hazmat::PrehashVerifier as _},
-    pkcs8::DecodePublicKey as _,
+    pkcs8::{
+        DecodePublicKey as _, SubjectPublicKeyInfoRef,
+        der::{
+            Decode as _, Reader as _, SliceReader,
+            asn1::{AnyRef, UintRef},
+        },
+    },
 };
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 
@@ -55,8 +61,8 @@ impl PublicKey {
         if let Some(sha256) = parse(&RSA_PKCS1_2048_8192_SHA256) {
             let sha1 = parse(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY);
             let sha1 = sha1.ok_or(KeyError::Unsupported)?;
-            // Parsing does not look at the size; a modulus of 2,048 bits needs 256 bytes.
-            let large = der.len() > 256;
+            // Parsing does not look at the size.
+            let large = modulus_bits(&der).is_some_and(|bits| bits >= 2048);
             return large
                 .then_some(Self(Algorithm::Rsa { sha1, sha256 }))
                 .ok_or(KeyError::Unsupported);
@@ -84,4 +90,17 @@ impl PublicKey {
             }
         }
     }
+}
+
+/// Length of an RSA key's modulus (RFC 8017, appendix A.1.1).
+fn modulus_bits(der: &[u8]) -> Option<usize> {
+    let info = SubjectPublicKeyInfoRef::from_der(der).ok()?;
+    let mut reader = SliceReader::new(info.subject_public_key.as_bytes()?).ok()?;
+    let modulus = reader.sequence(|key| {
+        let modulus: UintRef<'_> = key.decode()?;
+        key.decode::<AnyRef<'_>>()?;
+        Ok(modulus)
+    });
+    let bytes = modulus.ok()?.as_bytes().to_owned();
+    Some(bytes.len() * 8 - bytes.first()?.leading_zeros() as usize)
 }

@@ -201,6 +201,17 @@ fn no_mutation_is_accepted() {
     }
 }
 
+const NEARLY_2048_BITS: &str = "-----BEGIN PUBLIC KEY-----
+MIIBITANBgkqhkiG9w0BAQEFAAOCAQ4AMIIBCQKCAQBz66UID4ahalMvyV15SXGG
+px1T+JeoE1nU8lGXWa/GZwEaJXTsK/2V6kX6q11PG37ahEZdC+oFC6WWCfiMptsO
+pFytn54lM2qEuP2fDSEqIzmtOavdzwXMpSnCWpODBfpjVvRVcPaQwMS3+sQXXnsq
+z+893E3SyH+9AXhUoUoF8hjtXxm2NUAGk9cQK3YixzeBCi4zFJrwHkt1srYAnvJP
+QIcsz2Im6RWSuOIyyzwrYS4ETfkVPTwRP+OaEylxea7QW8rf7rHMO35UhSH8v2Re
+A5G78Gn8BISe83VnPDmwZemgaBrAptNJS5+XRlaa/3qkbynwkkfGxZ+MNR4iVj+F
+AgMBAAE=
+-----END PUBLIC KEY-----
+";
+
 #[test]
 fn only_the_keys_that_cloudfront_takes_are_read() {
     for (pem, error) in [
@@ -211,6 +222,7 @@ fn only_the_keys_that_cloudfront_takes_are_read() {
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----",
             KeyError::Unsupported,
         ),
+        (NEARLY_2048_BITS, KeyError::Unsupported),
     ] {
         assert_eq!(PublicKey::from_pem(pem).map(|_| ()), Err(error), "{pem}");
     }
