@@ -95,6 +95,11 @@ struct OriginErrorLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodingLabel {
+    coding: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -118,6 +123,7 @@ pub struct Metrics {
     origin_errors: Family<OriginErrorLabels, Counter>,
     origin_seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
     failovers: Family<OriginLabels, Counter>,
+    compressed: Family<CodingLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     /// Connections open now.
     pub connections: Gauge,
@@ -144,6 +150,7 @@ impl Default for Metrics {
             origin_errors: Family::default(),
             origin_seconds: Family::new_with_constructor(latency),
             failovers: Family::default(),
+            compressed: Family::default(),
             refused: Family::default(),
             connections: Gauge::default(),
             connection_errors: Counter::default(),
@@ -195,6 +202,7 @@ impl Metrics {
             "Requests that the secondary of an origin group was asked",
             self.failovers.clone(),
         );
+        r.register("compressed", "Contents compressed, by coding", self.compressed.clone());
         r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
         r.register("connections", "Connections open now", self.connections.clone());
         r.register(
@@ -258,6 +266,11 @@ impl Metrics {
         let labels =
             OriginLabels { distribution: distribution.to_owned(), origin: group.to_owned() };
         self.failovers.get_or_create_owned(&labels)
+    }
+
+    /// Counts a content that was compressed.
+    pub fn compressed(&self, coding: &'static str) {
+        self.compressed.get_or_create(&CodingLabel { coding }).inc();
     }
 
     /// Counts a request refused before any cache or origin was asked.

@@ -2,6 +2,7 @@
 
 #![no_main]
 
+#[allow(dead_code, reason = "the other target signs")]
 mod common;
 
 use common::judge;

@@ -11,15 +11,17 @@ use crate::{
     semantics::coding::Codings,
 };
 
-const YEAR: Duration = Duration::from_secs(31_536_000);
-const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: u64 = 31_536_000;
+const DAY: u64 = 86_400;
 const COMPRESSED: Codings = Codings { gzip: true, brotli: true, zstd: false };
 
 /// The managed policies that Forebay knows by name.
-pub const MANAGED_CACHE_POLICIES: [&str; 5] = [
+pub const MANAGED_CACHE_POLICIES: [&str; 7] = [
+    "Amplify",
+    "CachingDisabled",
     "CachingOptimized",
     "CachingOptimizedForUncompressedObjects",
-    "CachingDisabled",
+    "Elemental-MediaPackage",
     "UseOriginCacheControlHeaders",
     "UseOriginCacheControlHeaders-QueryStrings",
 ];
@@ -37,25 +39,45 @@ impl CachePolicy {
     /// The managed policy of this name.
     #[must_use]
     pub fn managed(name: &str) -> Option<Self> {
-        let ttl = |min, default, max| Ttl { min, default, max };
-        let optimized = ttl(Duration::from_secs(1), DAY, YEAR);
-        let (ttl, key) = match name {
-            "CachingOptimized" => {
-                (optimized, KeySpec { codings: COMPRESSED, ..KeySpec::default() })
-            }
-            "CachingOptimizedForUncompressedObjects" => (optimized, KeySpec::default()),
-            "CachingDisabled" => {
-                (ttl(Duration::ZERO, Duration::ZERO, Duration::ZERO), KeySpec::default())
-            }
-            "UseOriginCacheControlHeaders" => {
-                (ttl(Duration::ZERO, Duration::ZERO, YEAR), origin_controlled(NameSpec::None))
-            }
+        let none = KeySpec::default();
+        let ((min, default, max), key) = match name {
+            "Amplify" => ((2, 2, 600), amplify()),
+            "CachingDisabled" => ((0, 0, 0), none),
+            "CachingOptimized" => ((1, DAY, YEAR), KeySpec { codings: COMPRESSED, ..none }),
+            "CachingOptimizedForUncompressedObjects" => ((1, DAY, YEAR), none),
+            "Elemental-MediaPackage" => ((0, DAY, YEAR), media_package()),
+            "UseOriginCacheControlHeaders" => ((0, 0, YEAR), origin_controlled(NameSpec::None)),
             "UseOriginCacheControlHeaders-QueryStrings" => {
-                (ttl(Duration::ZERO, Duration::ZERO, YEAR), origin_controlled(NameSpec::All))
+                ((0, 0, YEAR), origin_controlled(NameSpec::All))
             }
             _ => return None,
         };
-        Some(Self { key, terms: Terms::new(ttl) })
+        let [min, default, max] = [min, default, max].map(Duration::from_secs);
+        Some(Self { key, terms: Terms::new(Ttl { min, default, max }) })
+    }
+}
+
+fn amplify() -> KeySpec {
+    KeySpec {
+        query: NameSpec::All,
+        headers: vec![
+            header::AUTHORIZATION,
+            HeaderName::from_static("cloudfront-viewer-country"),
+            header::HOST,
+        ],
+        cookies: NameSpec::All,
+        codings: COMPRESSED,
+        ..KeySpec::default()
+    }
+}
+
+fn media_package() -> KeySpec {
+    let names = ["aws.manifestfilter", "start", "end", "m"];
+    KeySpec {
+        query: NameSpec::Only(names.map(str::to_owned).into()),
+        headers: vec![header::ORIGIN],
+        codings: Codings { gzip: true, ..Codings::NONE },
+        ..KeySpec::default()
     }
 }
 
@@ -83,17 +105,52 @@ mod tests {
     }
 
     #[test]
-    fn managed_policies_have_the_documented_bounds() {
-        for (name, expected) in [
-            ("CachingOptimized", (1, 86_400, 31_536_000)),
-            ("CachingOptimizedForUncompressedObjects", (1, 86_400, 31_536_000)),
-            ("CachingDisabled", (0, 0, 0)),
-            ("UseOriginCacheControlHeaders", (0, 0, 31_536_000)),
-            ("UseOriginCacheControlHeaders-QueryStrings", (0, 0, 31_536_000)),
+    fn managed_policies_are_as_documented() {
+        let origin = "host,origin,x-http-method-override,x-http-method,x-method-override";
+        let filters =
+            NameSpec::Only(["aws.manifestfilter", "start", "end", "m"].map(str::to_owned).into());
+        let (none, all) = (NameSpec::None, NameSpec::All);
+        for (name, ttl, headers, cookies, query, codings) in [
+            (
+                "Amplify",
+                (2, 2, 600),
+                "authorization,cloudfront-viewer-country,host",
+                &all,
+                &all,
+                "gzip br",
+            ),
+            ("CachingDisabled", (0, 0, 0), "", &none, &none, ""),
+            ("CachingOptimized", (1, 86_400, 31_536_000), "", &none, &none, "gzip br"),
+            (
+                "CachingOptimizedForUncompressedObjects",
+                (1, 86_400, 31_536_000),
+                "",
+                &none,
+                &none,
+                "",
+            ),
+            ("Elemental-MediaPackage", (0, 86_400, 31_536_000), "origin", &none, &filters, "gzip"),
+            ("UseOriginCacheControlHeaders", (0, 0, 31_536_000), origin, &all, &none, "gzip br"),
+            (
+                "UseOriginCacheControlHeaders-QueryStrings",
+                (0, 0, 31_536_000),
+                origin,
+                &all,
+                &all,
+                "gzip br",
+            ),
         ] {
-            let ttl = CachePolicy::managed(name).expect(name).terms.ttl;
-            let bounds = (ttl.min.as_secs(), ttl.default.as_secs(), ttl.max.as_secs());
-            assert_eq!(bounds, expected, "{name}");
+            let CachePolicy { key, terms } = CachePolicy::managed(name).expect(name);
+            let seconds = |duration: Duration| duration.as_secs();
+            let Ttl { min, default, max } = terms.ttl;
+            assert_eq!((seconds(min), seconds(default), seconds(max)), ttl, "{name}");
+            let names: Vec<&str> = key.headers.iter().map(HeaderName::as_str).collect();
+            assert_eq!(names.join(","), headers, "{name}");
+            assert_eq!((&key.cookies, &key.query), (cookies, query), "{name}");
+            let Codings { gzip, brotli, zstd } = key.codings;
+            let told = [(gzip, "gzip"), (brotli, "br"), (zstd, "zstd")];
+            let told = told.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
+            assert_eq!(told.collect::<Vec<_>>().join(" "), codings, "{name}");
         }
     }
 }

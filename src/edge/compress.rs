@@ -122,6 +122,7 @@ async fn make(
     let _permit = edge.compressor.permits.acquire().await.ok()?;
     // Off the threads that serve.
     let encoded = tokio::task::spawn_blocking(move || encode(&content, coding)).await.ok()?;
+    edge.metrics.compressed(coding.name());
     edge.store.keep_form(response, coding, encoded).await
 }
 

@@ -158,6 +158,10 @@ async fn an_object_of_many_slices_is_compressed_as_a_whole() {
     }
     assert_eq!(script.requests(), 1);
     assert_eq!(get(&edge, "br", &[]).await.x_cache(), "Hit");
+    let metrics = edge.admin("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.content).into_owned();
+    let once = "forebay_compressed_total{coding=\"br\"} 1";
+    assert!(metrics.contains(once), "eight viewers, one compression: {metrics}");
 }
 
 #[tokio::test]
