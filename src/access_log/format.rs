@@ -68,28 +68,33 @@ fn json(line: &mut Vec<u8>, record: &Record<'_>, second: &str) {
     line.extend_from_slice(second.as_bytes());
     push_decimals::<3>(line, u32::try_from(record.at.as_millis() % 1000).unwrap_or(0));
     line.extend_from_slice(b"Z\"");
-    push_text(line, member!("id"), record.id.as_bytes());
-    push_text(line, member!("client"), record.client.as_bytes());
-    push_text(line, member!("method"), record.method.as_str().as_bytes());
-    push_text(line, member!("scheme"), if record.tls { b"https" } else { b"http" });
+    push_plain(line, member!("id"), record.id.as_bytes());
+    push_plain(line, member!("client"), record.client.as_bytes());
+    push_plain(line, member!("method"), record.method.as_str().as_bytes());
+    push_plain(line, member!("scheme"), if record.tls { b"https" } else { b"http" });
     push_optional(line, member!("host"), record.host);
     push_text(line, member!("path"), record.uri.path().as_bytes());
     let query = record.uri.query().map(redact);
     push_optional(line, member!("query"), query.as_deref().map(str::as_bytes));
-    push_text(line, member!("protocol"), protocol(record.version).as_bytes());
+    push_plain(line, member!("protocol"), protocol(record.version).as_bytes());
     push_number(line, member!("status"), record.status.into());
     push_number(line, member!("bytes"), record.bytes);
     line.extend_from_slice(member!("complete"));
     line.extend_from_slice(if record.complete { b"true" } else { b"false" });
     push_seconds(line, member!("duration"), record.duration);
     push_seconds(line, member!("first_byte"), record.first_byte);
-    push_text(line, member!("result"), record.result.name().as_bytes());
-    push_text(line, member!("cache"), cache(record.report.status).as_bytes());
+    push_plain(line, member!("result"), record.result.name().as_bytes());
+    push_plain(line, member!("cache"), cache(record.report.status).as_bytes());
     if record.report.collapsed {
         line.extend_from_slice(b",\"collapsed\":true");
     }
-    push_optional(line, member!("detail"), record.report.detail.map(str::as_bytes));
-    push_optional(line, member!("distribution"), record.distribution.map(str::as_bytes));
+    for (member, value) in
+        [(member!("detail"), record.report.detail), (member!("distribution"), record.distribution)]
+    {
+        if let Some(value) = value {
+            push_plain(line, member, value.as_bytes());
+        }
+    }
     push_optional(line, member!("range"), record.range.map(HeaderValue::as_bytes));
     let referer = record.referer.map(redact_url);
     push_optional(line, member!("referer"), referer.as_deref());
@@ -109,6 +114,15 @@ fn push_optional(line: &mut Vec<u8>, member: &[u8], value: Option<&[u8]>) {
     if let Some(value) = value {
         push_text(line, member, value);
     }
+}
+
+/// A string that holds nothing to be escaped: numbers, tokens, and names from the configuration.
+fn push_plain(line: &mut Vec<u8>, member: &[u8], value: &[u8]) {
+    line.reserve(member.len() + value.len() + 2);
+    line.extend_from_slice(member);
+    line.push(b'"');
+    line.extend_from_slice(value);
+    line.push(b'"');
 }
 
 /// A string; what is not plain ASCII is left to the JSON library.

@@ -78,8 +78,8 @@ impl Told<'_> {
             ResultType::Miss | ResultType::Error | ResultType::Redirect => "cdn-cache-miss",
         });
         let pop = self.identity.pop.to_str().unwrap_or_default();
-        let id = self.id.text(self.identity.is_cloudfront());
-        let _ = write!(text, ",cdn-pop;desc=\"{pop}\",cdn-rid;desc=\"{}\"", id.as_str());
+        let id = self.identity.id(&self.id);
+        let _ = write!(text, ",cdn-pop;desc=\"{pop}\",cdn-rid;desc=\"{id}\"");
         if self.result == ResultType::Hit {
             text.push_str(",cdn-hit-layer;desc=\"EDGE\"");
         }

@@ -1,8 +1,7 @@
 //! What an answer says of who made it: `Via`, `X-Cache`, request ids.
 
-use std::{fmt::Write, sync::LazyLock};
+use std::{borrow::Cow, fmt::Write, sync::LazyLock};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{self, InvalidHeaderValue},
@@ -100,10 +99,16 @@ impl Identity {
         }
     }
 
+    /// The request's id, as answers and the log tell it.
+    pub(super) fn id<'a>(&self, id: &'a RequestId) -> Cow<'a, str> {
+        if self.cloudfront { Cow::Owned(id.long()) } else { Cow::Borrowed(id.as_str()) }
+    }
+
     /// Writes the request's id.
-    pub(super) fn write_id(&self, fields: &mut HeaderMap, id: RequestId) {
+    pub(super) fn write_id(&self, fields: &mut HeaderMap, id: &RequestId) {
         let name = if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID };
-        if let Some(id) = value(|text| text.write_str(id.text(self.cloudfront).as_str())) {
+        let id = self.id(id);
+        if let Some(id) = value(|text| text.write_str(&id)) {
             fields.insert(name, id);
         }
     }
@@ -116,46 +121,46 @@ pub(super) fn is_looping(fields: &HeaderMap) -> bool {
     fields.get_all(header::VIA).iter().any(names_us)
 }
 
-/// Tells a request from all others.
+/// Tells a request from all others: 22 letters, digits, `-` and `_`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RequestId(u128);
+pub(super) struct RequestId([u8; 22]);
+
+/// Letters of ids; CloudFront's has the same.
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl RequestId {
+    /// An id that nobody else has: 132 bits of chance.
     pub(super) fn random() -> Self {
-        Self(fastrand::u128(..))
+        let mut id = Self([0; 22]);
+        for half in id.0.chunks_mut(11) {
+            spell(half, fastrand::u128(..));
+        }
+        id
     }
 
-    /// 22 characters; or 56 that look like CloudFront's.
-    pub(super) fn text(self, like_cloudfront: bool) -> IdText {
-        const LONG: usize = 40;
-        let mut bytes = [0; LONG];
-        let short = self.0.to_be_bytes();
-        bytes[..short.len()].copy_from_slice(&short);
-        let seed = short.first_chunk().map_or(0, |half| u64::from_be_bytes(*half));
-        let mut random = fastrand::Rng::with_seed(seed);
-        let used = if like_cloudfront {
-            random.fill(&mut bytes[short.len()..]);
-            LONG
-        } else {
-            short.len()
-        };
-        let mut text = IdText { bytes: [b'='; 56], length: 0 };
-        // The buffer has room for all of it.
-        let written = URL_SAFE_NO_PAD.encode_slice(&bytes[..used], &mut text.bytes).unwrap_or(0);
-        text.length = if like_cloudfront { text.bytes.len() } else { written };
-        text
-    }
-}
-
-/// An id as text.
-pub(super) struct IdText {
-    bytes: [u8; 56],
-    length: usize,
-}
-
-impl IdText {
     pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The same with as many letters as CloudFront's ids have, 56.
+    pub(super) fn long(self) -> String {
+        let mut random =
+            fastrand::Rng::with_seed(self.0.iter().fold(0, |seed: u64, letter| {
+                seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*letter)
+            }));
+        let mut more = [0; 32];
+        for part in more.chunks_mut(16) {
+            spell(part, random.u128(..));
+        }
+        format!("{}{}==", self.as_str(), String::from_utf8_lossy(&more))
+    }
+}
+
+/// Spells as much of a number as there is room for.
+fn spell(room: &mut [u8], mut number: u128) {
+    for letter in room {
+        *letter = LETTERS[(number & 63) as usize];
+        number >>= 6;
     }
 }
 
@@ -166,12 +171,13 @@ mod tests {
     #[test]
     fn ids_differ_and_have_two_lengths() {
         let (one, two) = (RequestId::random(), RequestId::random());
-        assert_eq!(one.text(false).as_str().len(), 22);
-        let long = one.text(true);
-        assert_eq!((long.as_str().len(), &long.as_str()[54..]), (56, "=="));
-        assert!(long.as_str().starts_with(&one.text(false).as_str()[..20]));
-        assert_ne!(long.as_str(), two.text(true).as_str());
-        assert_eq!(long.as_str(), one.text(true).as_str());
+        assert_eq!(one.as_str().len(), 22);
+        let long = one.long();
+        assert_eq!((long.len(), &long[54..]), (56, "=="));
+        assert!(long.starts_with(one.as_str()));
+        assert_ne!(long[..22], two.long()[..22]);
+        assert_ne!(long[22..], two.long()[22..]);
+        assert_eq!(long, one.long());
     }
 
     #[test]

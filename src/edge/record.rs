@@ -131,7 +131,7 @@ impl Exchange {
                 dress.put_on(fields, &Told { result, timing, id, identity, watch });
             }
             identity.write(fields, result, &report, version);
-            identity.write_id(fields, id);
+            identity.write_id(fields, &id);
         };
         match head {
             Head::Own(_, own) | Head::Page(_, own) => {
@@ -151,7 +151,7 @@ impl Exchange {
                     Some(hit) => {
                         prepared::write(hit, &mut fields, make);
                         // The one field that differs each time stands there already.
-                        identity.write_id(&mut fields, id);
+                        identity.write_id(&mut fields, &id);
                     }
                     None => make(&mut fields),
                 }
@@ -176,8 +176,8 @@ impl Exchange {
     /// Writes the content of an error of our own.
     fn with_page(&self, answer: Answer, identity: &Identity) -> Answer {
         let Head::Page(status, mut fields) = answer.head else { return answer };
-        let id = self.id.text(identity.is_cloudfront());
-        let (media_type, page) = error_page::render(status, &self.request.headers, id.as_str());
+        let id = identity.id(&self.id);
+        let (media_type, page) = error_page::render(status, &self.request.headers, &id);
         fields.insert(header::CONTENT_TYPE, media_type);
         fields.append(header::VARY, HeaderValue::from_static("Accept"));
         Answer { head: Head::Own(status, fields), body: Body::full(page), ..answer }
@@ -257,8 +257,8 @@ impl Drop for Exchange {
             // Where there was an answer they are taken already.
             self.logged.take(&mut self.request.headers);
             let identity = identity_of(self.distribution.as_ref());
-            let id = self.id.text(identity.is_cloudfront());
-            self.edge.access_log.push(&self.record(duration, id.as_str()));
+            let id = identity.id(&self.id);
+            self.edge.access_log.push(&self.record(duration, &id));
         }
     }
 }

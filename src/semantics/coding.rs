@@ -57,6 +57,9 @@ impl Codings {
     pub fn accepted(self, fields: &HeaderMap) -> Option<HeaderValue> {
         const LISTS: [&str; 8] =
             ["", "gzip", "zstd", "zstd,gzip", "br", "br,gzip", "br,zstd", "br,zstd,gzip"];
+        if !fields.contains_key(header::ACCEPT_ENCODING) {
+            return None;
+        }
         let accepts = |coding| {
             self.has(coding) && weight(fields, coding.name()).is_some_and(|weight| weight > 0)
         };
