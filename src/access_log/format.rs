@@ -68,7 +68,7 @@ fn json(line: &mut Vec<u8>, record: &Record<'_>, second: &str) {
     line.extend_from_slice(second.as_bytes());
     push_decimals::<3>(line, u32::try_from(record.at.as_millis() % 1000).unwrap_or(0));
     line.extend_from_slice(b"Z\"");
-    push_plain(line, member!("id"), record.id.as_bytes());
+    push_plain(line, member!("id"), record.id);
     push_plain(line, member!("client"), record.client.as_bytes());
     push_plain(line, member!("method"), record.method.as_str().as_bytes());
     push_plain(line, member!("scheme"), if record.tls { b"https" } else { b"http" });
@@ -248,7 +248,7 @@ mod tests {
         );
         let page = HeaderValue::from_static("https://h/?Signature=abc&y");
         let record = Record {
-            id: "id-1",
+            id: b"id-1",
             at: Timestamp::from_millis(784_111_777_250),
             client: "127.0.0.1",
             method: &Method::GET,

@@ -66,7 +66,7 @@ pub struct Record<'a> {
     /// When its head had arrived.
     pub at: Timestamp,
     /// Tells the request from all others, as the answer does.
-    pub id: &'a str,
+    pub id: &'a [u8],
     /// The viewer's address.
     pub client: &'a str,
     /// Method.

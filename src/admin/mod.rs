@@ -20,7 +20,7 @@ use crate::{
     front::Handler,
     key::CanonicalPath,
     origin::Credentials,
-    store::Purge,
+    store::{Manner, Purge},
 };
 
 /// Largest body of a purge request, in bytes.
@@ -176,7 +176,7 @@ impl Admin {
         let purges: Result<Vec<Purge>, String> =
             request.paths.iter().map(|path| parse_path(path)).collect();
         for purge in purges.map_err(bad)? {
-            self.0.edge.store().purge(&request.distribution, &purge);
+            self.0.edge.store().purge(&request.distribution, &purge, Manner::Hard);
             self.0.edge.metrics().purged();
         }
         tracing::info!(

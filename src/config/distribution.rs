@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use http::HeaderName;
+
 use super::{
     behavior::{Policies, behaviors},
     errors::{error_pages, error_ttl},
@@ -73,7 +75,8 @@ fn distribution(
     let aliases = aliases(section, hosts);
     let mut errors = error_ttl(section);
     let error_pages = error_pages(section, &mut errors);
-    let origins = origins(section, around.directory);
+    let tags = cache_tag_header(section);
+    let origins = origins(section, around.directory, tags.as_ref());
     let groups = groups(section, &origins);
     let behaviors = behaviors(section, (&origins, &groups), &around.policies, &errors);
     // A faulty origin is reported already; behaviors that name it are not at fault.
@@ -92,6 +95,17 @@ fn distribution(
     };
     let (rates, http2) = (restrict::rates(section), speaks_http2(section));
     Some(DistributionOptions { settings, aliases, origins, groups, rates, http2 })
+}
+
+/// The field in which origins tell cache tags (CloudFront's `CacheTagConfig`).
+fn cache_tag_header(section: &Section<'_>) -> Option<HeaderName> {
+    let text = section.string("cache_tag_header")?;
+    let name = HeaderName::from_bytes(text.value.as_bytes()).ok();
+    if name.is_none() {
+        let message = format!("`{}` is no field name", text.value);
+        section.fault(text.span, message, "such as \"x-amz-meta-cache-tag\"", None);
+    }
+    name
 }
 
 /// `compatibility` and `x_cache_suffix`.

@@ -100,7 +100,11 @@ fn members(table: &Section<'_>, origins: &[NamedOrigin]) -> Option<[usize; 2]> {
     }
 }
 
-pub(super) fn origins(section: &Section<'_>, directory: &Path) -> Vec<NamedOrigin> {
+pub(super) fn origins(
+    section: &Section<'_>,
+    directory: &Path,
+    tags: Option<&HeaderName>,
+) -> Vec<NamedOrigin> {
     let mut ids = BTreeSet::new();
     let sections = section.tables("origin");
     if sections.is_empty() {
@@ -108,7 +112,7 @@ pub(super) fn origins(section: &Section<'_>, directory: &Path) -> Vec<NamedOrigi
         section.fault(section.span(), "there is no origin", "in this distribution", help);
     }
     let read = |section: Section<'_>| {
-        let options = origin(&section, directory, &mut ids);
+        let options = origin(&section, directory, tags, &mut ids);
         section.unknown();
         options
     };
@@ -118,6 +122,7 @@ pub(super) fn origins(section: &Section<'_>, directory: &Path) -> Vec<NamedOrigi
 fn origin(
     section: &Section<'_>,
     directory: &Path,
+    tags: Option<&HeaderName>,
     ids: &mut BTreeSet<String>,
 ) -> Option<NamedOrigin> {
     let id = section.required("id", "behaviors refer to an origin by its id");
@@ -144,6 +149,7 @@ fn origin(
         max_connections: usize::try_from(max_connections).unwrap_or(256),
         ca_file,
         custom_headers,
+        cache_tag_header: tags.cloned(),
     });
     Some(NamedOrigin { id, options })
 }

@@ -234,11 +234,13 @@ pub(super) fn authority(request: &Parts) -> Option<&str> {
 pub(super) fn host(authority: &str) -> Option<&str> {
     let host = without_port(authority)?;
     let valid = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
+        byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
     };
+    // Without an early exit the compiler looks at many bytes at once.
+    let all_valid = host.bytes().fold(true, |all, byte| all & valid(byte));
     // Only within brackets a colon is no port's.
     let valid_colons = host.starts_with('[') || !host.contains(':');
-    (!host.is_empty() && valid_colons && host.bytes().all(valid)).then_some(host)
+    (!host.is_empty() && valid_colons && all_valid).then_some(host)
 }
 
 fn without_port(authority: &str) -> Option<&str> {

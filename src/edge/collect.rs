@@ -72,6 +72,7 @@ impl Fetch {
             fields: answer.fields.clone(),
             body: Body::stream(length, stream::iter(begun).chain(parts)),
             content_range: answer.content_range.clone(),
+            tags: answer.tags.clone(),
             ..answer
         };
         let passed = Forwarded::Unstorable(Box::new(passed), NotStored::Unfinished);

@@ -79,6 +79,7 @@ impl Told<'_> {
         });
         let pop = self.identity.pop.to_str().unwrap_or_default();
         let id = self.identity.id(&self.id);
+        let id = String::from_utf8_lossy(&id);
         let _ = write!(text, ",cdn-pop;desc=\"{pop}\",cdn-rid;desc=\"{id}\"");
         if self.result == ResultType::Hit {
             text.push_str(",cdn-hit-layer;desc=\"EDGE\"");

@@ -295,6 +295,7 @@ impl Fetch {
         let (born, freshness) = (self.obligation.born(), storable.freshness);
         let mut response = StoredResponse::new(status, &answer.fields, freshness, content, born);
         response.own_page = answer.bucket && is_error(status);
+        response.tags = std::mem::take(&mut answer.tags);
         let place = self.place_of(status, &answer.fields);
         let response = Arc::new(response);
         self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());

@@ -1,7 +1,8 @@
 //! What an answer says of who made it: `Via`, `X-Cache`, request ids.
 
-use std::{borrow::Cow, fmt::Write, sync::LazyLock};
+use std::{borrow::Cow, sync::LazyLock};
 
+use bytes::BufMut;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{self, InvalidHeaderValue},
@@ -100,15 +101,19 @@ impl Identity {
     }
 
     /// The request's id, as answers and the log tell it.
-    pub(super) fn id<'a>(&self, id: &'a RequestId) -> Cow<'a, str> {
-        if self.cloudfront { Cow::Owned(id.long()) } else { Cow::Borrowed(id.as_str()) }
+    pub(super) fn id<'a>(&self, id: &'a RequestId) -> Cow<'a, [u8]> {
+        if self.cloudfront { Cow::Owned(id.long()) } else { Cow::Borrowed(&id.0) }
     }
 
     /// Writes the request's id.
     pub(super) fn write_id(&self, fields: &mut HeaderMap, id: &RequestId) {
         let name = if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID };
         let id = self.id(id);
-        if let Some(id) = value(|text| text.write_str(&id)) {
+        let id = value(|text| {
+            text.put_slice(&id);
+            Ok(())
+        });
+        if let Some(id) = id {
             fields.insert(name, id);
         }
     }
@@ -132,32 +137,28 @@ impl RequestId {
     /// An id that nobody else has: 132 bits of chance.
     pub(super) fn random() -> Self {
         let mut id = Self([0; 22]);
-        for half in id.0.chunks_mut(11) {
-            spell(half, fastrand::u128(..));
+        for part in id.0.chunks_mut(10) {
+            spell(part, fastrand::u64(..));
         }
         id
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-
     /// The same with as many letters as CloudFront's ids have, 56.
-    pub(super) fn long(self) -> String {
+    fn long(self) -> Vec<u8> {
         let mut random =
             fastrand::Rng::with_seed(self.0.iter().fold(0, |seed: u64, letter| {
                 seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*letter)
             }));
         let mut more = [0; 32];
-        for part in more.chunks_mut(16) {
-            spell(part, random.u128(..));
+        for part in more.chunks_mut(10) {
+            spell(part, random.u64(..));
         }
-        format!("{}{}==", self.as_str(), String::from_utf8_lossy(&more))
+        [&self.0[..], &more, b"=="].concat()
     }
 }
 
 /// Spells as much of a number as there is room for.
-fn spell(room: &mut [u8], mut number: u128) {
+fn spell(room: &mut [u8], mut number: u64) {
     for letter in room {
         *letter = LETTERS[(number & 63) as usize];
         number >>= 6;
@@ -171,10 +172,10 @@ mod tests {
     #[test]
     fn ids_differ_and_have_two_lengths() {
         let (one, two) = (RequestId::random(), RequestId::random());
-        assert_eq!(one.as_str().len(), 22);
         let long = one.long();
-        assert_eq!((long.len(), &long[54..]), (56, "=="));
-        assert!(long.starts_with(one.as_str()));
+        assert_eq!((long.len(), &long[54..]), (56, &b"=="[..]));
+        assert!(long.starts_with(&one.0));
+        assert!(long[..54].iter().all(|letter| LETTERS.contains(letter)));
         assert_ne!(long[..22], two.long()[..22]);
         assert_ne!(long[22..], two.long()[22..]);
         assert_eq!(long, one.long());

@@ -18,7 +18,7 @@ use crate::{
     metrics::ResultType,
     origin::{self, OriginRequest},
     semantics::{cache_status::Report, coding::Codings},
-    store::Purge,
+    store::{Manner, Purge},
 };
 
 /// Conditions: since nothing is stored, the origin may judge them for this viewer.
@@ -55,7 +55,11 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
             if !ask.method.is_safe() && !is_error(answer.status) {
                 let cached = |path: &String| is_cached(ask, path);
                 for path in touched(ask, &answer.fields).into_iter().filter(cached) {
-                    edge.store.purge(&ask.distribution.settings.id, &Purge::Exact(path));
+                    edge.store.purge(
+                        &ask.distribution.settings.id,
+                        &Purge::Exact(path),
+                        Manner::Hard,
+                    );
                 }
             }
             present(ask, answer, report)

@@ -177,13 +177,14 @@ impl Exchange {
     fn with_page(&self, answer: Answer, identity: &Identity) -> Answer {
         let Head::Page(status, mut fields) = answer.head else { return answer };
         let id = identity.id(&self.id);
-        let (media_type, page) = error_page::render(status, &self.request.headers, &id);
+        let (media_type, page) =
+            error_page::render(status, &self.request.headers, &String::from_utf8_lossy(&id));
         fields.insert(header::CONTENT_TYPE, media_type);
         fields.append(header::VARY, HeaderValue::from_static("Accept"));
         Answer { head: Head::Own(status, fields), body: Body::full(page), ..answer }
     }
 
-    fn record<'a>(&'a self, duration: Duration, id: &'a str) -> Record<'a> {
+    fn record<'a>(&'a self, duration: Duration, id: &'a [u8]) -> Record<'a> {
         let Logged { host, range, referer, user_agent } = &self.logged;
         let authority =
             || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());

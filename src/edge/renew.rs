@@ -43,7 +43,9 @@ impl Fetch {
             Err(reason) => (seen.freshness, None, Err(reason)),
         };
         let content = Arc::clone(&seen.content);
-        let response = StoredResponse::new(seen.status, &fields, freshness, content, born);
+        let mut response = StoredResponse::new(seen.status, &fields, freshness, content, born);
+        // A 304 need not repeat what has not changed.
+        response.tags = if answer.tags.is_empty() { seen.tags.clone() } else { answer.tags };
         let response = Arc::new(response);
         if stored.is_ok() {
             let place = self.place_of(seen.status, &fields);

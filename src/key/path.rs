@@ -39,6 +39,16 @@ impl<'a> CanonicalPath<'a> {
         if !raw.starts_with('/') {
             return Err(PathError::NotAbsolute);
         }
+        // Most paths hold nothing that needs a closer look.
+        let mut before = 0;
+        let plain = raw.bytes().fold(true, |plain, byte| {
+            let dot = byte == b'.' && matches!(before, b'/' | b'\\');
+            before = byte;
+            plain && !dot && byte >= 0x20 && byte != 0x7f && byte != b'%'
+        });
+        if plain {
+            return Ok(Self(Cow::Borrowed(raw)));
+        }
         let decoded = if raw.contains('%') { Cow::Owned(decode(raw)?) } else { Cow::Borrowed(raw) };
         if decoded.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
             return Err(PathError::Control);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header, response::Parts};
+use http::{HeaderMap, HeaderName, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
@@ -15,6 +15,7 @@ use crate::{
     body::{Body, BodyError},
     clock::Timestamp,
     semantics::fields::{S3_RESPONSE_FIELDS, remove_hop_by_hop},
+    store::Tag,
 };
 
 /// As much of an error's body is read.
@@ -41,6 +42,14 @@ pub struct Answer {
     pub timing: Timing,
     /// Whether a bucket gave it.
     pub bucket: bool,
+    /// The cache tags it bears.
+    pub tags: Box<[Tag]>,
+}
+
+/// What an origin knows of its answer.
+pub(super) struct Facts {
+    pub(super) bucket: bool,
+    pub(super) tags: Box<[Tag]>,
 }
 
 /// How long the parts of an exchange with an origin took.
@@ -68,7 +77,7 @@ impl Answer {
         fields: HeaderMap,
         body: Body,
         times: Times,
-        bucket: bool,
+        Facts { bucket, tags }: Facts,
     ) -> Self {
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let range = parts.headers.get(header::CONTENT_RANGE);
@@ -83,8 +92,18 @@ impl Answer {
             received_at: times.received_at,
             timing: times.timing,
             bucket,
+            tags,
         }
     }
+}
+
+/// The tags in a field, of which further ones than CloudFront takes are left out
+/// (Amazon CloudFront Developer Guide, "Invalidate by cache tag").
+pub(super) fn cache_tags(fields: &HeaderMap, name: &HeaderName) -> Box<[Tag]> {
+    const MOST: usize = 50;
+    let lines = fields.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let names = lines.flat_map(|line| line.split(',')).map(str::trim);
+    names.filter(|name| Tag::is_name(name)).take(MOST).map(Tag::new).collect()
 }
 
 /// The fields of a plain origin: all but hop-by-hop ones and those of this message alone.

@@ -19,7 +19,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use address::{Address, AddressError};
 pub use answer::{Answer, Timing};
-use answer::{Times, plain_fields, read_s3_error, s3_fields, timed_body};
+use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, timed_body};
 use connect::Connector;
 pub use connect::TrustError;
 pub use credentials::{Credentials, Installed};
@@ -68,6 +68,8 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
     /// Fields that every request carries, in the place of the viewer's.
     pub custom_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The field in which answers bear their cache tags.
+    pub cache_tag_header: Option<HeaderName>,
 }
 
 /// How an origin is asked.
@@ -258,11 +260,11 @@ impl Origin {
     ) -> Result<Answer, Error> {
         if !self.is_s3() {
             let fields = plain_fields(&parts);
-            return Ok(Answer::new(&parts, fields, body, times, false));
+            return Ok(Answer::new(&parts, fields, body, times, self.facts(&parts)));
         }
         let fields = s3_fields(&parts.headers);
         if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
-            return Ok(Answer::new(&parts, fields, body, times, true));
+            return Ok(Answer::new(&parts, fields, body, times, self.facts(&parts)));
         }
         if request.method == Method::HEAD {
             // The answer to a HEAD has no document to tell why; a GET of one byte has.
@@ -285,7 +287,15 @@ impl Origin {
             });
         }
         read_s3_error(&parts, body).await?;
-        Ok(Answer::new(&parts, HeaderMap::new(), Body::empty(), times, true))
+        Ok(Answer::new(&parts, HeaderMap::new(), Body::empty(), times, self.facts(&parts)))
+    }
+}
+
+impl Origin {
+    fn facts(&self, parts: &http::response::Parts) -> Facts {
+        let tags = self.options.cache_tag_header.as_ref();
+        let tags = tags.map(|name| cache_tags(&parts.headers, name)).unwrap_or_default();
+        Facts { bucket: self.is_s3(), tags }
     }
 }
 

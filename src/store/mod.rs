@@ -31,7 +31,8 @@ pub use flight::{Failure, Obligation, Outcome, Waiter};
 pub use memory::MemoryUse;
 use memory::{Memory, Stored};
 use purge::PurgeLog;
-pub use purge::{LogPosition, Purge};
+use purge::Remains;
+pub use purge::{LogPosition, Manner, Purge, Tag};
 pub use reader::{Presence, Reader};
 pub use response::{Content, ContentId, StoredResponse};
 use run::{Filling, Run};
@@ -125,9 +126,7 @@ impl Store {
     #[must_use]
     pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Found {
         match self.memory.get(key) {
-            Some(Stored::Response(response)) if self.is_selectable(key, &response) => {
-                Found::Response(response)
-            }
+            Some(Stored::Response(response)) => self.select(key, response),
             Some(Stored::Varies(variants)) => Found::Varies(variants),
             Some(Stored::Pass { until, born }) if now < until && self.survives(key, born) => {
                 Found::Pass
@@ -212,8 +211,8 @@ impl Store {
     }
 
     /// Purges a distribution's stored responses; in force when this returns.
-    pub fn purge(&self, distribution: &str, purge: &Purge) -> LogPosition {
-        self.purges.append(distribution, purge)
+    pub fn purge(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
+        self.purges.append(distribution, purge, manner)
     }
 
     /// Counters of the memory tier.
@@ -228,20 +227,31 @@ impl Store {
         content.whole.get().cloned()
     }
 
-    fn is_selectable(&self, key: &CacheKey, response: &StoredResponse) -> bool {
+    /// What may be used of a response, after the purges since it was looked at last.
+    fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Found {
         let position = self.purges.position();
         if response.checked() == position {
-            return true;
+            return Found::Response(response);
         }
-        let survives = self.survives(key, response.born);
-        if survives {
-            response.checked.store(position.0, Ordering::Relaxed);
+        match self.purges.remains(key.resource(), &response.tags, response.born) {
+            Remains::All => {
+                response.checked.store(position.0, Ordering::Relaxed);
+                Found::Response(response)
+            }
+            Remains::Stale => {
+                let stale = Arc::new(response.expired(position));
+                self.memory.insert(key, Stored::Response(Arc::clone(&stale)));
+                Found::Response(stale)
+            }
+            Remains::Nothing => {
+                self.memory.remove(key);
+                Found::Nothing
+            }
         }
-        survives
     }
 
     fn survives(&self, key: &CacheKey, born: LogPosition) -> bool {
-        born == self.purges.position() || self.purges.survives(key.resource(), born)
+        born == self.purges.position() || self.purges.untouched(key.resource(), born)
     }
 
     fn slice(&self, content: &Content, index: u32) -> Option<Bytes> {

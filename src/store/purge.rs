@@ -11,6 +11,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
+use sha2::{Digest, Sha256};
 
 /// Entries kept apart. When more come in, the older half is folded into one floor for everything.
 const MAX_ENTRIES: usize = 100_000;
@@ -19,30 +20,113 @@ const MAX_ENTRIES: usize = 100_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPosition(pub(super) u64);
 
-/// Which stored responses of a distribution a purge takes away.
+/// Which stored responses of a distribution a purge is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purge {
     /// Those of one path, whatever else is in their keys.
     Exact(String),
     /// Those whose path begins so.
     Prefix(String),
+    /// Those that bear a tag.
+    Tag(Tag),
 }
 
-/// The ordered log, folded into the highest position per path and per prefix.
+/// What a purge does to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// They are gone.
+    #[default]
+    Hard,
+    /// They are stale: each is validated before it is used again.
+    Soft,
+}
+
+/// A cache tag, told apart from others by a digest.
+///
+/// Tags are compared without regard to case (Amazon CloudFront Developer Guide, "Invalidate by cache
+/// tag").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag(u64);
+
+impl Tag {
+    /// Whether a text can be a tag's name: up to 256 visible characters of ASCII but the comma.
+    #[must_use]
+    pub fn is_name(text: &str) -> bool {
+        let visible = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+        (1..=256).contains(&text.len()) && text.bytes().all(visible)
+    }
+
+    /// The tag of this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let digest = Sha256::digest(name.to_ascii_lowercase());
+        Self(digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
+    }
+}
+
+/// What of a response remains after the purges since its request started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Remains {
+    /// Nothing.
+    Nothing,
+    /// A stale response.
+    Stale,
+    /// All of it.
+    All,
+}
+
+/// The ordered log, folded into the highest positions per path, prefix and tag.
 #[derive(Debug, Default)]
 pub(super) struct PurgeLog {
     position: AtomicU64,
     floors: RwLock<Floors>,
 }
 
+/// The newest positions at which something was purged; zero where it never was.
+#[derive(Clone, Copy, Debug, Default)]
+struct Floor {
+    hard: u64,
+    soft: u64,
+}
+
+impl Floor {
+    fn raise(&mut self, manner: Manner, position: u64) {
+        match manner {
+            Manner::Hard => self.hard = position,
+            Manner::Soft => self.soft = position,
+        }
+    }
+
+    fn remains(self, born: LogPosition) -> Remains {
+        match () {
+            () if self.hard > born.0 => Remains::Nothing,
+            () if self.soft > born.0 => Remains::Stale,
+            () => Remains::All,
+        }
+    }
+
+    const fn newest(self) -> u64 {
+        if self.hard > self.soft { self.hard } else { self.soft }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Floors {
-    exact: HashMap<Box<[u8]>, u64>,
+    exact: HashMap<Box<[u8]>, Floor>,
     /// By length, so that a lookup tries each length once.
-    prefix: BTreeMap<usize, HashMap<Box<[u8]>, u64>>,
+    prefix: BTreeMap<usize, HashMap<Box<[u8]>, Floor>>,
+    /// By distribution.
+    tags: HashMap<Box<[u8]>, Tags>,
     /// Everything born before this is gone.
     horizon: u64,
-    entries: usize,
+}
+
+/// The tags of one distribution.
+#[derive(Debug, Default)]
+struct Tags {
+    floors: HashMap<Tag, Floor>,
+    /// The newest position of all.
+    newest: u64,
 }
 
 impl PurgeLog {
@@ -52,51 +136,84 @@ impl PurgeLog {
     }
 
     /// Appends an entry; in force when this returns.
-    pub(super) fn append(&self, distribution: &str, purge: &Purge) -> LogPosition {
-        let (Purge::Exact(path) | Purge::Prefix(path)) = purge;
-        let resource = [distribution.as_bytes(), &[0], path.as_bytes()].concat();
+    pub(super) fn append(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
+        let resource = |path: &str| -> Box<[u8]> {
+            [distribution.as_bytes(), &[0], path.as_bytes()].concat().into()
+        };
         let mut floors = self.floors.write();
         let position = self.position.load(Ordering::Acquire) + 1;
-        let map = match purge {
-            Purge::Exact(_) => &mut floors.exact,
-            Purge::Prefix(_) => floors.prefix.entry(resource.len()).or_default(),
-        };
-        if map.insert(resource.into_boxed_slice(), position).is_none() {
-            floors.entries += 1;
+        match purge {
+            Purge::Exact(path) => floors.exact.entry(resource(path)).or_default(),
+            Purge::Prefix(path) => {
+                let resource = resource(path);
+                floors.prefix.entry(resource.len()).or_default().entry(resource).or_default()
+            }
+            Purge::Tag(tag) => {
+                let tags = floors.tags.entry(distribution.as_bytes().into()).or_default();
+                tags.newest = position;
+                tags.floors.entry(*tag).or_default()
+            }
         }
-        if floors.entries > MAX_ENTRIES {
+        .raise(manner, position);
+        if floors.count() > MAX_ENTRIES {
             floors.fold(position);
         }
         self.position.store(position, Ordering::Release);
         LogPosition(position)
     }
 
-    /// Whether a response for `resource` (distribution, NUL, path), whose request started at
-    /// `born`, has survived all entries since.
-    pub(super) fn survives(&self, resource: &[u8], born: LogPosition) -> bool {
+    /// What remains of a response for `resource` (distribution, NUL, path) that bears these tags and
+    /// whose request started at `born`.
+    pub(super) fn remains(&self, resource: &[u8], tags: &[Tag], born: LogPosition) -> Remains {
         let floors = self.floors.read();
-        let purged = |floor: Option<&u64>| floor.is_some_and(|&position| position > born.0);
-        let by_prefix = || {
-            let lengths = floors.prefix.range(..=resource.len());
-            lengths.into_iter().any(|(&length, map)| purged(map.get(&resource[..length])))
-        };
-        !(floors.horizon > born.0 || purged(floors.exact.get(resource)) || by_prefix())
+        if floors.horizon > born.0 {
+            return Remains::Nothing;
+        }
+        let exact = floors.exact.get(resource);
+        let lengths = floors.prefix.range(..=resource.len());
+        let prefixes = lengths.filter_map(|(&length, map)| map.get(&resource[..length]));
+        let known = floors.tags_of(resource).filter(|_| !tags.is_empty());
+        let tagged = known.into_iter().flat_map(|of| tags.iter().filter_map(|t| of.floors.get(t)));
+        let matching = exact.into_iter().chain(prefixes).chain(tagged);
+        matching.map(|floor| floor.remains(born)).min().unwrap_or(Remains::All)
+    }
+
+    /// Whether a request for `resource` that started at `born` brings what no purge has touched since.
+    /// The tags of what it brings are not known yet, so any of them may be purged.
+    pub(super) fn untouched(&self, resource: &[u8], born: LogPosition) -> bool {
+        self.remains(resource, &[], born) == Remains::All
+            && self.floors.read().tags_of(resource).is_none_or(|tags| tags.newest <= born.0)
     }
 }
 
 impl Floors {
+    fn tags_of(&self, resource: &[u8]) -> Option<&Tags> {
+        if self.tags.is_empty() {
+            return None;
+        }
+        self.tags.get(resource.split(|byte| *byte == 0).next()?)
+    }
+
+    fn count(&self) -> usize {
+        let tags = self.tags.values().map(|tags| tags.floors.len()).sum::<usize>();
+        self.exact.len() + self.prefix.values().map(HashMap::len).sum::<usize>() + tags
+    }
+
     /// Forgets the older half of the entries and raises the horizon over them: what they would
     /// have taken away is gone with everything else of its age.
     fn fold(&mut self, newest: u64) {
         let oldest = self.horizon;
         self.horizon = oldest + (newest - oldest) / 2;
         let horizon = self.horizon;
-        self.exact.retain(|_, position| *position > horizon);
+        self.exact.retain(|_, floor| floor.newest() > horizon);
         for map in self.prefix.values_mut() {
-            map.retain(|_, position| *position > horizon);
+            map.retain(|_, floor| floor.newest() > horizon);
         }
         self.prefix.retain(|_, map| !map.is_empty());
-        self.entries = self.exact.len() + self.prefix.values().map(HashMap::len).sum::<usize>();
+        for tags in self.tags.values_mut() {
+            tags.floors.retain(|_, floor| floor.newest() > horizon);
+        }
+        self.tags.retain(|_, tags| !tags.floors.is_empty());
     }
 }
 
@@ -105,16 +222,20 @@ mod tests {
     use super::*;
 
     fn survives(log: &PurgeLog, path: &str, born: LogPosition) -> bool {
-        log.survives(format!("d\0{path}").as_bytes(), born)
+        log.remains(format!("d\0{path}").as_bytes(), &[], born) == Remains::All
+    }
+
+    fn purge(log: &PurgeLog, purge: &Purge) {
+        log.append("d", purge, Manner::Hard);
     }
 
     #[test]
     fn floors_take_what_is_older_and_matches() {
         let log = PurgeLog::default();
         let before = log.position();
-        log.append("d", &Purge::Exact("/a/b.png".into()));
+        purge(&log, &Purge::Exact("/a/b.png".into()));
         let between = log.position();
-        log.append("d", &Purge::Prefix("/dir".into()));
+        purge(&log, &Purge::Prefix("/dir".into()));
         let after = log.position();
         for (path, born, expected) in [
             ("/a/b.png", before, false),
@@ -129,8 +250,8 @@ mod tests {
         ] {
             assert_eq!(survives(&log, path, born), expected, "{path} {born:?}");
         }
-        assert!(log.survives(b"other\0/a/b.png", before));
-        log.append("d", &Purge::Prefix("/".into()));
+        assert_eq!(log.remains(b"other\0/a/b.png", &[], before), Remains::All);
+        purge(&log, &Purge::Prefix("/".into()));
         assert!(!survives(&log, "/anything", after));
     }
 
@@ -139,12 +260,42 @@ mod tests {
         let log = PurgeLog::default();
         let born = log.position();
         for n in 0..=MAX_ENTRIES {
-            log.append("d", &Purge::Exact(format!("/{n}")));
+            purge(&log, &Purge::Exact(format!("/{n}")));
         }
-        assert!(log.floors.read().entries <= MAX_ENTRIES / 2 + 1);
+        assert!(log.floors.read().count() <= MAX_ENTRIES / 2 + 1);
         for n in [0, 1, MAX_ENTRIES / 2, MAX_ENTRIES] {
             assert!(!survives(&log, &format!("/{n}"), born), "{n}");
         }
         assert!(survives(&log, "/0", log.position()));
+    }
+
+    #[test]
+    fn tags_are_purged_whatever_the_path() {
+        let log = PurgeLog::default();
+        let born = log.position();
+        let tags = ["Product-1", "sale"].map(Tag::new);
+        let remains = |tags: &[Tag]| log.remains(b"d\0/a", tags, born);
+        log.append("d", &Purge::Tag(Tag::new("other")), Manner::Hard);
+        assert_eq!(remains(&tags), Remains::All);
+        log.append("other", &Purge::Tag(tags[0]), Manner::Hard);
+        assert_eq!(remains(&tags), Remains::All);
+        assert!(!log.untouched(b"d\0/a", born), "it may bear any tag");
+        log.append("d", &Purge::Tag(Tag::new("PRODUCT-1")), Manner::Soft);
+        assert_eq!((remains(&tags), remains(&[])), (Remains::Stale, Remains::All));
+        log.append("d", &Purge::Tag(Tag::new("Sale")), Manner::Hard);
+        assert_eq!(remains(&tags), Remains::Nothing);
+        assert_eq!(log.remains(b"d\0/a", &tags, log.position()), Remains::All);
+        assert!(log.untouched(b"d\0/a", log.position()));
+    }
+
+    #[test]
+    fn the_harder_of_two_purges_counts() {
+        let log = PurgeLog::default();
+        let born = log.position();
+        log.append("d", &Purge::Exact("/a".into()), Manner::Soft);
+        assert_eq!(log.remains(b"d\0/a", &[], born), Remains::Stale);
+        log.append("d", &Purge::Prefix("/".into()), Manner::Hard);
+        log.append("d", &Purge::Exact("/a".into()), Manner::Soft);
+        assert_eq!(log.remains(b"d\0/a", &[], born), Remains::Nothing);
     }
 }

@@ -13,7 +13,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use parking_lot::Mutex;
 
-use super::{fields::FieldBlock, purge::LogPosition, run::Run};
+use super::{
+    fields::FieldBlock,
+    purge::{LogPosition, Tag},
+    run::Run,
+};
 use crate::{
     clock::Timestamp,
     encode,
@@ -48,6 +52,8 @@ pub struct StoredResponse {
     pub own_page: bool,
     /// The representation's bytes.
     pub content: Arc<Content>,
+    /// The cache tags it bears.
+    pub tags: Box<[Tag]>,
     /// Where the purge log stood when the request to the origin started.
     pub(super) born: LogPosition,
     /// Up to where the purge log is known not to touch this response.
@@ -71,6 +77,7 @@ impl StoredResponse {
             compressible: encode::is_worth_it(status, fields, content.length),
             encoded: false,
             own_page: false,
+            tags: Box::default(),
             content,
             born,
             checked: AtomicU64::new(born.0),
@@ -104,6 +111,15 @@ impl StoredResponse {
         Self { freshness, ..self.copy() }
     }
 
+    /// The same response, stale, as a soft purge at `position` leaves it.
+    pub(super) fn expired(&self, position: LogPosition) -> Self {
+        let mut freshness = self.freshness;
+        freshness.fresh_until = freshness.received_at;
+        freshness.stale.while_revalidate = 0;
+        freshness.stale.retry_at = Timestamp::default();
+        Self { freshness, born: position, checked: AtomicU64::new(position.0), ..self.copy() }
+    }
+
     /// The compressed form of this response, whose bytes are `content`.
     pub(super) fn encoded(&self, coding: Coding, content: Arc<Content>) -> Self {
         let mut fields = self.fields.to_map();
@@ -120,6 +136,7 @@ impl StoredResponse {
             compressible: self.compressible,
             encoded: self.encoded,
             own_page: self.own_page,
+            tags: self.tags.clone(),
             content: Arc::clone(&self.content),
             born: self.born,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
@@ -157,7 +174,9 @@ impl StoredResponse {
 
     pub(super) fn size(&self) -> usize {
         let in_head = if self.content.is_single() { self.content.length } else { 0 };
-        self.fields.len() + usize::try_from(in_head).unwrap_or(usize::MAX)
+        self.fields.len()
+            + size_of_val(&*self.tags)
+            + usize::try_from(in_head).unwrap_or(usize::MAX)
     }
 
     pub(super) fn checked(&self) -> LogPosition {

@@ -24,7 +24,7 @@ use forebay::{
     metrics::Metrics,
     origin::{Credentials, Group, Origin},
     restrict::Networks,
-    store::{Options, Purge, Store},
+    store::{Manner, Options, Purge, Store},
 };
 use futures_util::future::join_all;
 use http::{Request, Response};
@@ -136,7 +136,7 @@ impl History {
         let all = self.rng.bool();
         self.tell(|| format!("purge {} {path}", if all { "all" } else { "only" }));
         let purge = if all { Purge::Prefix("/".to_owned()) } else { Purge::Exact(path.to_owned()) };
-        self.edge.store().purge("media", &purge);
+        self.edge.store().purge("media", &purge, Manner::Hard);
         self.world.lock().expect("lock").purged(if all {
             &PATHS
         } else {
@@ -147,7 +147,7 @@ impl History {
     /// After a purge, many ask for the same at once.
     async fn crowd(&mut self) {
         let ask = Ask { range: None, leaves: false, ..self.ask() };
-        self.edge.store().purge("media", &Purge::Exact(ask.path.to_owned()));
+        self.edge.store().purge("media", &Purge::Exact(ask.path.to_owned()), Manner::Hard);
         let key = (ask.path.to_owned(), ask.variant.to_owned());
         let (before, shared) = {
             let mut world = self.world.lock().expect("lock");
