@@ -7,7 +7,7 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
     access_log::AccessLog,
-    admin::Admin,
+    admin::{Admin, Callers, SecretError},
     clock::Clock,
     config::{Config, DistributionOptions, GroupOptions},
     edge::{Distribution, Edge, Hosts, Rules},
@@ -50,6 +50,17 @@ pub enum Error {
     /// Threads or sockets cannot be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// A secret of those who may change something cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The state folder cannot be used.
+    #[error("the state folder `{}` cannot be used: {source}", folder.display())]
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The geography database cannot be used.
     #[error(transparent)]
     Geography(#[from] DatabaseError),
@@ -117,7 +128,18 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
-    let admin = Admin::new(Arc::clone(&edge), Arc::clone(&credentials));
+    let callers = Callers::load(&config.admin_options.callers)?;
+    let admin = Admin::new(
+        Arc::clone(&edge),
+        Arc::clone(&credentials),
+        callers,
+        &config.admin_options,
+        clock.clone(),
+    );
+    let admin = admin.map_err(|source| {
+        let folder = config.admin_options.state.clone().unwrap_or_default();
+        Error::State { folder, source }
+    })?;
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default());
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
@@ -159,10 +181,12 @@ impl Running {
     /// When something the configuration names cannot be had.
     pub fn reload(&self, config: Config) -> Result<(), Error> {
         let rules = rules(&config, &self.edge, &self.credentials, &self.clock)?;
+        let callers = Callers::load(&config.admin_options.callers)?;
         if let Some(tls) = &self.tls {
             tls.reload(&config.listen.certificates, &profiles(&config))?;
         }
         self.edge.set_rules(rules);
+        self.admin.set_callers(callers);
         self.access_log.reopen();
         *self.config.lock() = config;
         self.warn_of_restart();
@@ -222,7 +246,7 @@ impl Running {
         let (old, new) = (&self.started, self.config.lock());
         let changed = [
             ("listen", format!("{:?}", old.listen) != format!("{:?}", new.listen)),
-            ("admin", old.admin != new.admin),
+            ("admin", old.admin != new.admin || old.admin_options.state != new.admin_options.state),
             ("cache", old.cache != new.cache),
             ("access_log", old.access_log != new.access_log),
         ];

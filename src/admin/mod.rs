@@ -1,42 +1,70 @@
 //! The admin listener: metrics, health, purges. Never for viewers.
 
+mod caller;
+mod history;
+mod invalidations;
+mod items;
+mod xml;
+
 use std::{
+    io,
     net::IpAddr,
+    num::NonZeroU32,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use arc_swap::ArcSwap;
+use caller::{Caller, Denied};
+pub use caller::{CallerOptions, Callers, Secret, SecretError};
+use history::History;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use invalidations::{MAX_ITEMS, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     body::Body,
+    clock::Clock,
     edge::{Connection, Edge},
     front::Handler,
-    key::CanonicalPath,
     origin::Credentials,
+    restrict::{Rate, RateLimits, Rates},
     store::{Manner, Purge},
 };
 
-/// Largest body of a purge request, in bytes.
+/// Largest content of a request, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
-/// Most paths in one purge request: CloudFront's number for one invalidation.
-const MAX_PATHS: usize = 3000;
+/// Requests for purges: so many a second, and so many at once.
+const CHANGES: u32 = 50;
+const CHANGES_AT_ONCE: u32 = 500;
+
+/// What the admin listener is, as it is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Who may change something.
+    pub callers: CallerOptions,
+    /// A folder for what survives a restart.
+    pub state: Option<PathBuf>,
+}
 
 /// What the admin listener shows and does.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin(Arc<State>);
 
-#[derive(Debug)]
 struct State {
     edge: Arc<Edge>,
     credentials: Arc<Credentials>,
+    callers: ArcSwap<Callers>,
+    history: History,
+    changes: RateLimits,
+    clock: Clock,
     draining: AtomicBool,
 }
 
@@ -45,6 +73,9 @@ struct State {
 struct PurgeRequest {
     distribution: String,
     paths: Vec<String>,
+    /// Mark as stale, and validate before the next use.
+    #[serde(default)]
+    soft: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,9 +98,28 @@ struct Refused {
 
 impl Admin {
     /// The admin's view of an edge.
-    #[must_use]
-    pub fn new(edge: Arc<Edge>, credentials: Arc<Credentials>) -> Self {
-        Self(Arc::new(State { edge, credentials, draining: AtomicBool::new(false) }))
+    ///
+    /// # Errors
+    /// When the state folder cannot be used.
+    pub fn new(
+        edge: Arc<Edge>,
+        credentials: Arc<Credentials>,
+        callers: Callers,
+        options: &Options,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let (requests, burst) = (number(CHANGES), number(CHANGES_AT_ONCE));
+        let total = Some(Rate { requests, per: Duration::from_secs(1), burst });
+        let changes = RateLimits::new(Rates { per_client: None, total }, &clock);
+        let history = History::open(options.state.as_deref())?;
+        let (callers, draining) = (ArcSwap::from_pointee(callers), AtomicBool::new(false));
+        Ok(Self(Arc::new(State { edge, credentials, callers, history, changes, clock, draining })))
+    }
+
+    /// From now on these may change something, and nobody else.
+    pub fn set_callers(&self, callers: Callers) {
+        self.0.callers.store(Arc::new(callers));
     }
 
     /// From now on `/readyz` says no, so that load balancers look elsewhere.
@@ -78,20 +128,30 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
-        let path = request.uri().path().to_owned();
-        match (request.method(), path.as_str()) {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        match (&parts.method, path) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/healthz") => {
                 text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into())
             }
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
-            (&Method::POST, "/purge") => self.purge(request, client).await,
+            (&Method::POST, "/purge") => match content(body).await {
+                Some(content) => self.0.purge_as_json(&parts, &content, client),
+                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a purge has at most 1 MiB"),
+            },
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
             (_, "/purge") => not_allowed("POST"),
-            _ => refuse(
-                StatusCode::NOT_FOUND,
-                "there are GET /metrics, GET /healthz, GET /readyz and POST /purge",
-            ),
+            _ => match Target::parse(path) {
+                Some(target) => {
+                    let content = content(body).await;
+                    invalidations::answer(&self.0, &parts, &target, content.as_deref(), client)
+                }
+                None => refuse(
+                    StatusCode::NOT_FOUND,
+                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge and CloudFront's invalidation API",
+                ),
+            },
         }
     }
 
@@ -106,12 +166,8 @@ impl Admin {
     /// The state of the origin is not part of it, or an outage of S3 would drain every edge.
     fn readiness(&self) -> Response<Body> {
         let rules = self.0.edge.rules();
-        let needs = rules
-            .hosts
-            .all()
-            .iter()
-            .flat_map(|d| &d.origins)
-            .any(|o| o.members().any(|o| o.signs()));
+        let mut origins = rules.hosts.all().iter().flat_map(|distribution| &distribution.origins);
+        let needs = origins.any(|group| group.members().any(|origin| origin.signs()));
         let loaded = self.0.credentials.current().is_some();
         let draining = self.0.draining.load(Ordering::Acquire);
         let ready = (loaded || !needs) && !draining;
@@ -123,42 +179,76 @@ impl Admin {
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         json(status, &Readiness { ready, draining, credentials })
     }
+}
 
-    async fn purge(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
-        // Until callers prove who they are, only those on this machine's loopback may purge.
-        if !client.is_loopback() {
-            return refuse(
-                StatusCode::FORBIDDEN,
-                "purges are taken over loopback only (127.0.0.1 or ::1)",
-            );
+/// All of a request's content; `None` where it is too much.
+async fn content(body: Incoming) -> Option<bytes::Bytes> {
+    Limited::new(body, MAX_BODY).collect().await.ok().map(http_body_util::Collected::to_bytes)
+}
+
+impl State {
+    fn identify(&self, request: &Parts, content: &[u8], client: IpAddr) -> Result<Caller, Denied> {
+        self.callers.load().identify(request, content, client, self.clock.now())
+    }
+
+    /// Counts a change; an error where it is one too many.
+    fn admit_change(&self) -> Result<(), ()> {
+        let nobody = IpAddr::from([0, 0, 0, 0]);
+        self.changes.admit(nobody).map_err(|_| ())
+    }
+
+    /// Purges, and tells the audit log of it; in force when this returns.
+    fn purge(
+        &self,
+        distribution: &str,
+        purges: &[Purge],
+        manner: Manner,
+        caller: &str,
+        items: &[String],
+    ) {
+        for purge in purges {
+            self.edge.store().purge(distribution, purge, manner);
+            self.edge.metrics().purged();
         }
-        if request.headers().contains_key(header::ORIGIN) {
-            return refuse(StatusCode::FORBIDDEN, "purges are not taken from web pages");
-        }
+        tracing::info!(
+            caller,
+            distribution,
+            items = items.len(),
+            first = items.first(),
+            soft = manner == Manner::Soft,
+            "purged"
+        );
+    }
+
+    fn purge_as_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
         // A web page can make a browser on this machine send anything but this content type.
-        let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_json = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/json");
         if !content_type.is_some_and(is_json) {
             let message = "send the purge as `Content-Type: application/json`";
             return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
         }
-        let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
-            return refuse(StatusCode::PAYLOAD_TOO_LARGE, "a purge has at most 1 MiB");
+        let applied = match self.identify(request, content, client) {
+            Ok(caller) => self.apply(content, &caller.to_string()),
+            Err(denied) => Err((StatusCode::FORBIDDEN, denied.to_string())),
         };
-        match self.apply(&body.to_bytes()) {
+        match applied {
             Ok(purged) => json(StatusCode::OK, &purged),
             Err((status, message)) => refuse(status, &message),
         }
     }
 
-    fn apply(&self, body: &Bytes) -> Result<Purged, (StatusCode, String)> {
+    fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, (StatusCode, String)> {
         let bad = |message: String| (StatusCode::BAD_REQUEST, message);
-        let request: PurgeRequest = serde_json::from_slice(body).map_err(|error| {
+        self.admit_change().map_err(|()| {
+            (StatusCode::TOO_MANY_REQUESTS, "too many purges at once; try again in a moment".into())
+        })?;
+        let request: PurgeRequest = serde_json::from_slice(content).map_err(|error| {
             bad(format!(
-                "not a purge: {error}; expected {{\"distribution\": \"…\", \"paths\": [\"/a.jpg\", \"/b/*\"]}}"
+                "not a purge: {error}; expected {{\"distribution\": \"…\", \"paths\": [\"/a.jpg\", \"/b/*\", \"#tag\"]}}"
             ))
         })?;
-        let rules = self.0.edge.rules();
+        let rules = self.edge.rules();
         if rules.hosts.by_id(&request.distribution).is_none() {
             let known: Vec<_> =
                 rules.hosts.all().iter().map(|d| d.settings.id.to_string()).collect();
@@ -169,43 +259,16 @@ impl Admin {
             );
             return Err((StatusCode::NOT_FOUND, message));
         }
-        if request.paths.is_empty() || request.paths.len() > MAX_PATHS {
-            return Err(bad(format!("`paths` must hold 1 to {MAX_PATHS} paths")));
+        if request.paths.is_empty() || request.paths.len() > MAX_ITEMS {
+            return Err(bad(format!("`paths` must hold 1 to {MAX_ITEMS} paths")));
         }
         // All are read before any is applied: a request with one bad path changes nothing.
         let purges: Result<Vec<Purge>, String> =
-            request.paths.iter().map(|path| parse_path(path)).collect();
-        for purge in purges.map_err(bad)? {
-            self.0.edge.store().purge(&request.distribution, &purge, Manner::Hard);
-            self.0.edge.metrics().purged();
-        }
-        tracing::info!(
-            distribution = request.distribution,
-            paths = request.paths.len(),
-            first = request.paths.first(),
-            "purged"
-        );
+            request.paths.iter().map(|path| items::parse(path)).collect();
+        let manner = if request.soft { Manner::Soft } else { Manner::Hard };
+        self.purge(&request.distribution, &purges.map_err(bad)?, manner, caller, &request.paths);
         Ok(Purged { distribution: request.distribution, paths: request.paths.len() })
     }
-}
-
-/// A path as an operator writes it: percent-encoded or not, with a query that does not count.
-fn parse_path(text: &str) -> Result<Purge, String> {
-    let path = text.split_once('?').map_or(text, |(path, _)| path);
-    let decode = |path: &str| {
-        let decoded = CanonicalPath::parse(path);
-        decoded
-            .map(|path| path.as_str().to_owned())
-            .map_err(|error| format!("cannot purge `{text}`: {error}"))
-    };
-    // As in CloudFront's invalidations: only a trailing star is a wildcard.
-    let (path, is_prefix) = path.strip_suffix('*').map_or((path, false), |path| (path, true));
-    if path.contains('*') {
-        return Err(format!(
-            "cannot purge `{text}`: only a `*` at the end is a wildcard; write `%2A` for the character"
-        ));
-    }
-    Ok(if is_prefix { Purge::Prefix(decode(path)?) } else { Purge::Exact(decode(path)?) })
 }
 
 impl Handler for Admin {
@@ -241,26 +304,4 @@ fn not_allowed(allow: &'static str) -> Response<Body> {
     let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_read_as_operators_write_them() {
-        for (text, expected) in [
-            ("/a b.jpg", Purge::Exact("/a b.jpg".into())),
-            ("/a%20b.jpg", Purge::Exact("/a b.jpg".into())),
-            ("/a.jpg?x=1", Purge::Exact("/a.jpg".into())),
-            ("/é*", Purge::Prefix("/é".into())),
-            ("/*", Purge::Prefix("/".into())),
-            ("/a%2A", Purge::Exact("/a*".into())),
-        ] {
-            assert_eq!(parse_path(text), Ok(expected), "{text}");
-        }
-        for bad in ["/a*b", "a.jpg", "", "*", "/a%2*", "/../x"] {
-            assert!(parse_path(bad).is_err(), "{bad}");
-        }
-    }
 }

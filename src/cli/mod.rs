@@ -1,9 +1,11 @@
 //! The command line.
 
+mod ask;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod health;
+mod purge;
 mod serve;
 
 use std::{
@@ -36,6 +38,8 @@ enum Command {
     /// Try it: a private bucket with sample media in this process, and Forebay in front of it
     #[cfg(feature = "demo")]
     Demo(demo::Args),
+    /// Purge a running Forebay: paths, everything below a path, or cache tags
+    Purge(purge::Args),
     /// Ask a running Forebay whether it is alive (for container health checks)
     Health(health::Args),
 }
@@ -50,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
+        Command::Purge(args) => purge::run(&args),
         Command::Health(args) => health::run(&args),
     };
     match result {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     access_log,
+    admin::{self, CallerOptions, Secret},
     front::{CertificateFiles, Limits},
     restrict::Networks,
     store,
@@ -158,10 +159,18 @@ fn certificates(section: &Section<'_>, directory: &Path) -> Vec<CertificateFiles
     files
 }
 
-pub(super) fn admin(root: &Section<'_>, viewers: &Listen) -> Option<Address> {
+/// `[admin]`: where operators connect, and who may change something.
+pub(super) fn admin(
+    root: &Section<'_>,
+    viewers: &Listen,
+    directory: &Path,
+) -> (Option<Address>, admin::Options) {
     const DEFAULT: Address =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9145);
-    let Some(section) = root.table("admin") else { return Some(DEFAULT) };
+    let mut options = admin::Options::default();
+    let Some(section) = root.table("admin") else { return (Some(DEFAULT), options) };
+    options.callers = callers(&section, directory);
+    options.state = section.string("state").map(|folder| directory.join(folder.value));
     let listen = match section.string("listen") {
         None => Some(DEFAULT),
         Some(text) if text.value == "off" => None,
@@ -172,13 +181,52 @@ pub(super) fn admin(root: &Section<'_>, viewers: &Listen) -> Option<Address> {
                 |admin: &Address| viewers.http.contains(admin) || viewers.https.contains(admin);
             if listen.as_ref().is_some_and(|admin| admin.port() != 0 && taken(admin)) {
                 let help = "viewers and operators need addresses of their own".to_owned();
-                section.fault(span, "viewers connect at this address", "taken", help);
+                section.fault(span.clone(), "viewers connect at this address", "taken", help);
+            }
+            if listen.is_some_and(|admin| !admin.ip().is_loopback()) && options.callers.is_empty() {
+                let help =
+                    "add an `[[admin.token]]` or `[[admin.credential]]`, or listen on 127.0.0.1";
+                let message = "operators would connect from anywhere, and nobody says who they are";
+                section.fault(span, message, "not a loopback address", help.to_owned());
             }
             listen
         }
     };
     section.unknown();
-    listen
+    (listen, options)
+}
+
+/// `[[admin.credential]]` and `[[admin.token]]`.
+fn callers(section: &Section<'_>, directory: &Path) -> CallerOptions {
+    let mut options = CallerOptions::default();
+    for table in section.tables("credential") {
+        let id = table.required("access_key_id", "as callers have it in AWS_ACCESS_KEY_ID");
+        let secret = secret(&table, directory);
+        table.unknown();
+        options.credentials.extend(id.map(|id| id.value.to_owned()).zip(secret));
+    }
+    for table in section.tables("token") {
+        let name = table.required("name", "names the bearer in the log");
+        let secret = secret(&table, directory);
+        table.unknown();
+        options.tokens.extend(name.map(|name| name.value.to_owned()).zip(secret));
+    }
+    options
+}
+
+fn secret(table: &Section<'_>, directory: &Path) -> Option<Secret> {
+    let file = table.string("secret_file").map(|path| Secret::File(directory.join(path.value)));
+    let variable = table.string("secret_env").map(|name| Secret::Variable(name.value.to_owned()));
+    match (file, variable) {
+        (Some(secret), None) | (None, Some(secret)) => Some(secret),
+        _ => {
+            let help =
+                "add `secret_file = \"/run/secrets/admin\"` or `secret_env = \"ADMIN_SECRET\"`";
+            let message = "expected one of `secret_file` and `secret_env`";
+            table.fault(table.span(), message, "in this table", help.to_owned());
+            None
+        }
+    }
 }
 
 pub(super) fn cache(root: &Section<'_>) -> store::Options {

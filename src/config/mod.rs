@@ -27,7 +27,7 @@ pub use origin::GroupOptions;
 use section::Section;
 use toml::de::DeTable;
 
-use crate::{access_log, store};
+use crate::{access_log, admin, store};
 
 /// A configuration without faults.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where operators connect; `None` when that is turned off.
     pub admin: Option<Address>,
+    /// Who may change something there.
+    pub admin_options: admin::Options,
     /// Measures of the store.
     pub cache: store::Options,
     /// The access log.
@@ -130,7 +132,7 @@ fn geography(root: &Section<'_>, directory: &Path) -> Option<PathBuf> {
 
 fn read(root: &Section<'_>, directory: &Path) -> Config {
     let listen = listen::listen(root, directory);
-    let admin = listen::admin(root, &listen);
+    let (admin, admin_options) = listen::admin(root, &listen, directory);
     let cache = listen::cache(root);
     let access_log = listen::access_log(root, directory);
     let geography = geography(root, directory);
@@ -142,7 +144,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     };
     let distributions = distribution::distributions(root, &around);
     root.unknown();
-    Config { listen, admin, cache, access_log, geography, distributions }
+    Config { listen, admin, admin_options, cache, access_log, geography, distributions }
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ fn the_example_documents_every_key() {
             "percent",
             "rate",
             "codes",
+            "callers",
             "sites",
             "field",
         ];

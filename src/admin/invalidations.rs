@@ -1,0 +1,269 @@
+//! CloudFront's invalidation API: CreateInvalidation, GetInvalidation, ListInvalidations.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+
+use super::{
+    State,
+    caller::Denied,
+    history::{Added, Invalidation},
+    items, xml,
+};
+use crate::{
+    body::Body,
+    store::{Manner, Purge},
+};
+
+/// Most items in one invalidation (Amazon CloudFront Developer Guide, "Quotas").
+pub(super) const MAX_ITEMS: usize = 3_000;
+
+/// Items on a page unless the caller wants fewer, and at most.
+const PAGE: usize = 100;
+
+/// Longest caller reference, in characters.
+const MAX_REFERENCE: usize = 256;
+
+/// What one request is about.
+pub(super) struct Target<'a> {
+    distribution: &'a str,
+    /// Of one invalidation, or of none.
+    id: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Reads `/2020-05-31/distribution/{id}/invalidation[/{id}]`, whatever the version.
+    pub(super) fn parse(path: &'a str) -> Option<Self> {
+        let mut parts = path.strip_prefix('/')?.split('/');
+        let is_version =
+            |v: &str| v.len() == 10 && v.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        parts.next().filter(|version| is_version(version))?;
+        parts.next().filter(|word| *word == "distribution")?;
+        let distribution = parts.next()?;
+        parts.next().filter(|word| *word == "invalidation")?;
+        let id = parts.next().filter(|id| !id.is_empty());
+        parts.next().is_none().then_some(Self { distribution, id })
+    }
+}
+
+/// An error that a caller is told.
+struct Failure(StatusCode, &'static str, String);
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        let status = match denied {
+            Denied::Incomplete | Denied::Skewed => StatusCode::BAD_REQUEST,
+            _ => StatusCode::FORBIDDEN,
+        };
+        Self(status, denied.code(), denied.to_string())
+    }
+}
+
+/// Answers a request.
+pub(super) fn answer(
+    state: &State,
+    request: &Parts,
+    target: &Target<'_>,
+    content: Option<&[u8]>,
+    client: std::net::IpAddr,
+) -> Response<Body> {
+    let request_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let answered = act(state, request, target, content, client);
+    let (status, document, location) = match answered {
+        Ok(Answer { status, document, location }) => (status, document, location),
+        Err(Failure(status, code, message)) => {
+            (status, xml::error(code, &message, &request_id), None)
+        }
+    };
+    let mut response = Response::new(Body::full(document.into()));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let id = HeaderValue::try_from(request_id).ok();
+    fields.extend(id.map(|id| (HeaderName::from_static("x-amzn-requestid"), id)));
+    fields.extend(location.map(|url| (header::LOCATION, url)));
+    response
+}
+
+struct Answer {
+    status: StatusCode,
+    document: String,
+    location: Option<HeaderValue>,
+}
+
+fn act(
+    state: &State,
+    request: &Parts,
+    target: &Target<'_>,
+    content: Option<&[u8]>,
+    client: std::net::IpAddr,
+) -> Result<Answer, Failure> {
+    let Some(content) = content else {
+        return Err(Failure(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BatchTooLarge",
+            "the batch has more than 1 MiB".into(),
+        ));
+    };
+    let caller = state.identify(request, content, client)?;
+    let Target { distribution, id } = *target;
+    if state.edge.rules().hosts.by_id(distribution).is_none() {
+        let message = format!("there is no distribution `{distribution}`");
+        return Err(Failure(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
+    }
+    let found = |document| Answer { status: StatusCode::OK, document, location: None };
+    match (&request.method, id) {
+        (&Method::POST, None) => create(state, request, distribution, content, &caller.to_string()),
+        (&Method::GET, None) => list(state, request, distribution).map(found),
+        (&Method::GET, Some(id)) => match state.history.find(distribution, id) {
+            Some(invalidation) => Ok(found(xml::invalidation(&invalidation))),
+            None => {
+                let message = format!("there is no invalidation `{id}`");
+                Err(Failure(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
+            }
+        },
+        _ => Err(Failure(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "InvalidArgument",
+            "there are POST and GET of …/invalidation, and GET of …/invalidation/ID".into(),
+        )),
+    }
+}
+
+/// A batch that can be carried out.
+struct Wanted {
+    caller_reference: String,
+    items: Vec<String>,
+    purges: Vec<Purge>,
+}
+
+/// Reads what a caller wants; a batch with one bad item changes nothing.
+fn read(content: &[u8]) -> Result<Wanted, Failure> {
+    let bad = |code, message: &str| Failure(StatusCode::BAD_REQUEST, code, message.to_owned());
+    if content.is_empty() {
+        return Err(bad("MissingBody", "there is no InvalidationBatch"));
+    }
+    let batch = xml::Batch::parse(content)
+        .ok_or_else(|| bad("MalformedXML", "the content is no InvalidationBatch"))?;
+    if batch.quantity.is_some_and(|quantity| quantity != batch.items.len()) {
+        return Err(bad("InconsistentQuantities", "Quantity is not the number of Items"));
+    }
+    if batch.items.len() > MAX_ITEMS {
+        let message = format!("a batch has at most {MAX_ITEMS} items");
+        return Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, "BatchTooLarge", message));
+    }
+    let fits = |reference: &String| (1..=MAX_REFERENCE).contains(&reference.chars().count());
+    let reference = batch.caller_reference.filter(fits);
+    let (Some(caller_reference), false) = (reference, batch.items.is_empty()) else {
+        let message = "a batch has a CallerReference, and Paths with at least one item";
+        return Err(bad("InvalidArgument", message));
+    };
+    let purges: Result<Vec<_>, _> = batch.items.iter().map(|item| items::parse(item)).collect();
+    let purges = purges.map_err(|message| bad("InvalidArgument", &message))?;
+    Ok(Wanted { caller_reference, items: batch.items, purges })
+}
+
+fn create(
+    state: &State,
+    request: &Parts,
+    distribution: &str,
+    content: &[u8],
+    caller: &str,
+) -> Result<Answer, Failure> {
+    state.admit_change().map_err(|()| {
+        let message = "too many purges at once; try again in a moment".to_owned();
+        Failure(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
+    })?;
+    let Wanted { caller_reference, items, purges } = read(content)?;
+    let invalidation = Invalidation {
+        id: new_id(),
+        distribution: distribution.to_owned(),
+        created: state.clock.now().as_millis(),
+        caller_reference,
+        items,
+    };
+    let added = state.history.add(invalidation.clone()).unwrap_or_else(|error| {
+        // What was asked for is done all the same; it is only not remembered.
+        tracing::error!(%error, "the invalidation cannot be written to its history");
+        Added::New(Arc::new(invalidation))
+    });
+    let invalidation = match added {
+        Added::New(invalidation) => {
+            state.purge(distribution, &purges, Manner::Hard, caller, &invalidation.items);
+            invalidation
+        }
+        Added::Known(invalidation) => invalidation,
+        Added::Contradicts => {
+            let message = "this CallerReference was used for other paths";
+            let code = "InvalidationBatchAlreadyExists";
+            return Err(Failure(StatusCode::CONFLICT, code, message.into()));
+        }
+    };
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let location = format!(
+        "http://{}/2020-05-31/distribution/{distribution}/invalidation/{}",
+        host.unwrap_or_default(),
+        invalidation.id
+    );
+    Ok(Answer {
+        status: StatusCode::CREATED,
+        document: xml::invalidation(&invalidation),
+        location: HeaderValue::try_from(location).ok(),
+    })
+}
+
+fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, Failure> {
+    let bad = |message: &str| Failure(StatusCode::BAD_REQUEST, "InvalidArgument", message.into());
+    let (mut marker, mut most) = (String::new(), PAGE);
+    let query = request.uri.query().unwrap_or_default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("Marker", value)) => value.clone_into(&mut marker),
+            Some(("MaxItems", value)) => {
+                let wanted = value.parse().ok().filter(|most| (1..=PAGE).contains(most));
+                most = wanted.ok_or_else(|| bad("MaxItems is a number from 1 to 100"))?;
+            }
+            _ => {}
+        }
+    }
+    let after = Some(marker.as_str()).filter(|marker| !marker.is_empty());
+    let page = state.history.list(distribution, after, most);
+    let (page, more) = page.ok_or_else(|| bad("Marker is no invalidation of this distribution"))?;
+    Ok(xml::list(&page, &marker, most, more))
+}
+
+/// `I` and 13 capitals and digits, as CloudFront's.
+fn new_id() -> String {
+    const LETTERS: &[u8; 36] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let letter = |_| char::from(LETTERS[fastrand::usize(..LETTERS.len())]);
+    std::iter::once('I').chain((0..13).map(letter)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_of_any_version() {
+        for (path, expected) in [
+            ("/2020-05-31/distribution/media/invalidation", Some(("media", None))),
+            ("/2019-03-26/distribution/E1/invalidation/I2", Some(("E1", Some("I2")))),
+            ("/2020-05-31/distribution/media/invalidation/", Some(("media", None))),
+            ("/2020-05-31/distribution/media", None),
+            ("/2020-05-31/distribution/media/invalidation/I1/more", None),
+            ("/latest/distribution/media/invalidation", None),
+            ("/purge", None),
+        ] {
+            let target = Target::parse(path);
+            assert_eq!(target.map(|t| (t.distribution, t.id)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn ids_look_like_cloudfronts() {
+        let id = new_id();
+        assert!(id.len() == 14 && id.starts_with('I'), "{id}");
+        assert_ne!(id, new_id());
+    }
+}

@@ -1,0 +1,108 @@
+//! Requests to a running Forebay's admin address.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, SystemTime},
+};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a caller proves who it is.
+pub(super) enum Proof {
+    /// Not at all: enough on the same machine, where nobody is configured.
+    None,
+    /// By a token.
+    Token(String),
+    /// By a signature, as AWS's clients make it.
+    Signature(Credentials),
+}
+
+impl Proof {
+    /// What the environment holds: `FOREBAY_ADMIN_TOKEN`, else `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub(super) fn from_environment() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(token) = variable("FOREBAY_ADMIN_TOKEN") {
+            return Self::Token(token);
+        }
+        match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+            (Some(id), Some(secret)) => {
+                Self::Signature(Credentials::new(id, secret, None, None, "environment"))
+            }
+            _ => Self::None,
+        }
+    }
+
+    /// The fields that prove it, each with its line end.
+    fn fields(&self, admin: SocketAddr, method: &str, path: &str, content: &str) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Token(token) => format!("Authorization: Bearer {token}\r\n"),
+            Self::Signature(credentials) => {
+                signature(credentials, admin, method, path, content).unwrap_or_default()
+            }
+        }
+    }
+}
+
+fn signature(
+    credentials: &Credentials,
+    admin: SocketAddr,
+    method: &str,
+    path: &str,
+    content: &str,
+) -> Option<String> {
+    let identity = credentials.clone().into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region("us-east-1")
+        .name("cloudfront")
+        .time(now())
+        .settings(SigningSettings::default())
+        .build()
+        .ok()?;
+    let url = format!("http://{admin}{path}");
+    let host = [("host", admin.to_string())];
+    let fields = host.iter().map(|(name, value)| (*name, value.as_str()));
+    let body = SignableBody::Bytes(content.as_bytes());
+    let request = SignableRequest::new(method, url, fields, body).ok()?;
+    let (instructions, _) = sign(request, &params.into()).ok()?.into_parts();
+    let lines = instructions.headers().map(|(name, value)| format!("{name}: {value}\r\n"));
+    Some(lines.collect::<Vec<_>>().concat())
+}
+
+fn now() -> SystemTime {
+    crate::clock::Clock::system().now().into()
+}
+
+/// The answer's status and content.
+pub(super) fn ask(
+    admin: SocketAddr,
+    (method, path): (&str, &str),
+    content: &str,
+    proof: &Proof,
+) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let fields = proof.fields(admin, method, path, content);
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n{fields}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{content}",
+        content.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, content) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| std::io::Error::other("the answer is not HTTP"))?;
+    Ok((status, content.trim().to_owned()))
+}

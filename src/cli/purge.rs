@@ -1,0 +1,117 @@
+//! `forebay purge`.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    Mendable,
+    ask::{Proof, ask},
+    say,
+};
+
+/// As many go into one request.
+const BATCH: usize = 3_000;
+
+/// Purge a running Forebay: paths, everything below a path, or cache tags.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Paths may end in `*`: /photos/* is everything below /photos/, /* is everything.\n\
+    A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, prove who asks,\n\
+    where the configuration wants to know."
+)]
+pub(super) struct Args {
+    /// Paths to purge
+    #[arg(value_name = "PATH", required_unless_present_any = ["tag", "all", "from"])]
+    paths: Vec<String>,
+    /// Purge what bears this cache tag (may be given several times)
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    /// Purge everything
+    #[arg(long, conflicts_with_all = ["paths", "tag", "from"])]
+    all: bool,
+    /// Read paths from a file, one a line (`-` for standard input)
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Mark as stale instead: each object is validated before it is served again
+    #[arg(long)]
+    soft: bool,
+    /// Distribution to purge
+    #[arg(long, value_name = "ID", default_value = "default")]
+    distribution: String,
+    /// Admin address of the Forebay to ask
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
+    admin: SocketAddr,
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let items = items(args)?;
+    let proof = Proof::from_environment();
+    let mut done = 0;
+    for batch in items.chunks(BATCH) {
+        let content = json!({
+            "distribution": args.distribution,
+            "paths": batch,
+            "soft": args.soft,
+        });
+        let answer = ask(args.admin, ("POST", "/purge"), &content.to_string(), &proof);
+        let (status, answer) = answer.map_err(|error| Mendable {
+            message: format!("{} does not answer: {error}", args.admin),
+            help: "is `forebay serve` running, and is this its admin address (--admin)?".into(),
+        })?;
+        if status != 200 {
+            return Err(refused(status, &answer, done).into());
+        }
+        done += batch.len();
+        if items.len() > BATCH {
+            say(&format!("{done} of {} …", items.len()));
+        }
+    }
+    let how = if args.soft { "marked as stale" } else { "purged" };
+    let what = if done == 1 { items[0].clone() } else { format!("{done} items") };
+    say(&format!("{what} {how} in distribution {}", args.distribution));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn items(args: &Args) -> miette::Result<Vec<String>> {
+    let mut items = args.paths.clone();
+    items.extend(args.tag.iter().map(|tag| format!("#{tag}")));
+    items.extend(args.all.then(|| "/*".to_owned()));
+    if let Some(path) = &args.from {
+        let unreadable = |error| Mendable {
+            message: format!("cannot read `{}`: {error}", path.display()),
+            help: "give a text file with one path a line, or `-`".into(),
+        };
+        let reader: Box<dyn BufRead> = if path.as_os_str() == "-" {
+            Box::new(std::io::stdin().lock())
+        } else {
+            Box::new(BufReader::new(std::fs::File::open(path).map_err(unreadable)?))
+        };
+        for line in reader.lines() {
+            let line = line.map_err(unreadable)?;
+            items.extend(Some(line.trim().to_owned()).filter(|line| !line.is_empty()));
+        }
+    }
+    if items.is_empty() {
+        let message = "there is nothing to purge".to_owned();
+        return Err(Mendable { message, help: "the file names no path".into() }.into());
+    }
+    Ok(items)
+}
+
+fn refused(status: u16, answer: &str, done: usize) -> Mendable {
+    let told = serde_json::from_str::<Value>(answer).ok();
+    let told = told.and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
+    let message = told.unwrap_or_else(|| format!("the answer was {status}: {answer}"));
+    let help = match (status, done) {
+        (403, _) => "prove who you are: set FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to what `[[admin.token]]` or `[[admin.credential]]` says".to_owned(),
+        (_, 0) => "nothing was purged".to_owned(),
+        (_, done) => format!("the first {done} items were purged"),
+    };
+    Mendable { message, help }
+}
