@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
@@ -17,7 +18,7 @@ use crate::{
     },
     origin::{Credentials, Group, Origin, Protocol, TrustError},
     pages::PageFile,
-    restrict::{DatabaseError, Geography, RateLimits},
+    restrict::{DatabaseError, Geography, Networks, RateLimits},
     store::Store,
 };
 
@@ -92,6 +93,7 @@ pub struct Running {
     renewal: Option<Mutex<Option<JoinHandle<()>>>>,
     clock: Clock,
     tls: Option<Arc<TlsSettings>>,
+    trusted_proxies: Arc<ArcSwap<Networks>>,
     access_log: Arc<AccessLog>,
     admin: Admin,
     drain: Drain,
@@ -148,8 +150,9 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     for mut bound in admin_bound {
         tokio::spawn(bound.serve(admin.clone(), admin_shared.clone())?);
     }
-    let mut shared = Shared::new(config.listen.limits, metrics, signal, pages);
-    shared.trusted_proxies.clone_from(&config.listen.trusted_proxies);
+    let shared = Shared::new(config.listen.limits, metrics, signal, pages);
+    let trusted_proxies = Arc::clone(&shared.trusted_proxies);
+    trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
     let workers =
         serve(http.into_iter().chain(https).collect(), workers, &edge, &shared, &stopped)?;
     let running = Running {
@@ -163,6 +166,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         renewal,
         clock,
         tls,
+        trusted_proxies,
         access_log,
         admin,
         drain,
@@ -187,6 +191,7 @@ impl Running {
         }
         self.edge.set_rules(rules);
         self.admin.set_callers(callers);
+        self.trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
         self.access_log.reopen();
         *self.config.lock() = config;
         self.warn_of_restart();
@@ -245,7 +250,7 @@ impl Running {
     fn warn_of_restart(&self) {
         let (old, new) = (&self.started, self.config.lock());
         let changed = [
-            ("listen", format!("{:?}", old.listen) != format!("{:?}", new.listen)),
+            ("listen", old.listen.fixed() != new.listen.fixed()),
             ("admin", old.admin != new.admin || old.admin_options.state != new.admin_options.state),
             ("cache", old.cache != new.cache),
             ("access_log", old.access_log != new.access_log),

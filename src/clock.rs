@@ -5,7 +5,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -98,6 +98,16 @@ impl Clock {
         match &self.0 {
             None => SystemTime::now().into(),
             Some(manual) => Timestamp(manual.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Time that passes evenly, whatever becomes of the wall clock; from no moment in particular.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        static START: LazyLock<Stopwatch> = LazyLock::new(Stopwatch::start);
+        match &self.0 {
+            None => START.elapsed(),
+            Some(manual) => Duration::from_millis(manual.load(Ordering::Acquire)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::section::{Section, parse_each};
+use super::section::Section;
 use crate::{
     edge::{ErrorPage, REPLACEABLE},
     key::CanonicalPath,
@@ -48,8 +48,17 @@ pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<E
             let help = "add `response_page_path = \"/errors/404.html\"`".to_owned();
             table.fault(table.span(), "this changes nothing", "neither page nor TTL", help);
         }
+        if path.is_none() && response_code.is_some() {
+            let message = "`response_code` is that of a page, and there is none";
+            let help = "add `response_page_path`, or leave `response_code` out".to_owned();
+            table.fault(table.span(), message, "in this table", help);
+        }
         table.unknown();
         let Some(error) = error else { continue };
+        if ttl.is_some() && !CACHED_ERRORS.contains(&error.as_str()) {
+            let message = format!("a {} is never remembered", error.as_str());
+            table.fault(table.span(), message, "it has a TTL here", None);
+        }
         errors.by_status.extend(ttl.map(|ttl| (error.as_u16(), ttl.value)));
         if pages.iter().any(|page| page.error == error) {
             let message = format!("{} has a page already", error.as_u16());
@@ -89,15 +98,20 @@ pub(super) fn status(
     StatusCode::from_u16(code?).ok()
 }
 
-/// A list of status codes, written as strings or numbers, among `known`.
+/// A list of status codes among `known`.
 pub(super) fn statuses(section: &Section<'_>, key: &'static str, known: &[u16]) -> Vec<StatusCode> {
-    let parse = |text: &str| {
-        let code = text.parse().ok().filter(|code| known.contains(code))?;
-        StatusCode::from_u16(code).ok()
-    };
-    parse_each(section, key, parse, |text| {
-        (format!("`{text}` is no code to act at"), "not one of CloudFront's", expected(known))
-    })
+    let mut statuses = Vec::new();
+    for number in section.numbers(key) {
+        let code = u16::try_from(number.value).ok().filter(|code| known.contains(code));
+        match code.and_then(|code| StatusCode::from_u16(code).ok()) {
+            Some(status) => statuses.push(status),
+            None => {
+                let message = format!("{} is no code to act at", number.value);
+                section.fault(number.span, message, "not one of CloudFront's", expected(known));
+            }
+        }
+    }
+    statuses
 }
 
 fn expected(known: &[u16]) -> String {

@@ -47,6 +47,13 @@ pub struct Listen {
     pub drain: Duration,
 }
 
+impl Listen {
+    /// What cannot change while it is listened.
+    pub(crate) fn fixed(&self) -> impl PartialEq + use<'_> {
+        (&self.http, &self.https, self.workers, self.limits)
+    }
+}
+
 pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
     let mut listen = Listen {
         http: Vec::new(),

@@ -215,18 +215,26 @@ impl<'a> Section<'a> {
         };
         let mut strings = Vec::new();
         for item in list {
-            let text = match item.get_ref() {
-                DeValue::String(text) => Some(text.as_ref()),
-                // Codes are numbers, and read as they are written.
-                DeValue::Integer(number) => Some(number.as_str()),
-                _ => None,
-            };
-            match text {
+            match item.get_ref().as_str() {
                 Some(text) => strings.push(Placed { value: text, span: item.span() }),
                 None => self.wrong_type(key, item, "a list of strings"),
             }
         }
         Some(strings)
+    }
+
+    /// A list of whole numbers.
+    pub(super) fn numbers(&self, key: &'static str) -> Vec<Placed<u64>> {
+        let list = self.get(key).and_then(|value| value.get_ref().as_array());
+        let mut numbers = Vec::new();
+        for item in list.into_iter().flatten() {
+            let number = item.get_ref().as_integer();
+            match number.and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok()) {
+                Some(number) => numbers.push(Placed { value: number, span: item.span() }),
+                None => self.wrong_type(key, item, "a list of whole numbers"),
+            }
+        }
+        numbers
     }
 
     /// All strings of a table whose names are free.

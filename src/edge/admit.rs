@@ -58,10 +58,14 @@ impl<'a> Ask<'a> {
     }
 
     /// A request of our own for a page of the distribution; nobody's rights are asked for.
-    pub(super) fn of_page(distribution: &'a Arc<Distribution>, request: &'a Parts) -> Option<Self> {
+    pub(super) fn of_page(
+        distribution: &'a Arc<Distribution>,
+        request: &'a Parts,
+        host: &'a str,
+    ) -> Option<Self> {
         let path = distribution.path(request).ok()?;
         let behavior = distribution.settings.behaviors.select(path.as_str());
-        Some(Self::new(distribution, behavior, path, host(authority(request)?)?, request))
+        Some(Self::new(distribution, behavior, path, host, request))
     }
 
     /// The key of the resource, whichever of its variants the request selects.
@@ -120,7 +124,7 @@ fn admit_to<'a>(
     if target_length(request) > MAX_TARGET {
         return Err(Refusal::UriTooLong);
     }
-    if head_length(request) > MAX_HEAD {
+    if exchange.head_length > MAX_HEAD {
         return Err(Refusal::HeadTooLarge);
     }
     let path = distribution.path(request).map_err(Refusal::BadPath)?;
@@ -186,8 +190,9 @@ fn claim<'a>(distribution: &'a Distribution, exchange: &'a Exchange) -> Claim<'a
         query: request.uri.query(),
         fields: &request.headers,
         // Behind a load balancer that nobody trusts, another address is seen than the viewer's.
-        client: (exchange.viewer.is_told() || distribution.settings.public_scheme.is_none())
-            .then_some(exchange.viewer.address),
+        client: (exchange.viewer.is_told(&exchange.connection)
+            || distribution.settings.public_scheme.is_none())
+        .then_some(exchange.viewer.address),
         now: exchange.at,
     }
 }
@@ -206,7 +211,7 @@ fn target_length(request: &Parts) -> usize {
 }
 
 /// The head's length as HTTP/1.1 would write it.
-fn head_length(request: &Parts) -> usize {
+pub(super) fn head_length(request: &Parts) -> usize {
     let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     target_length(request) + fields.sum::<usize>()
 }

@@ -7,7 +7,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::multipart::Multipart;
 use crate::{
-    body::Body, encode, metrics::ResultType, origin::Timing, semantics::cache_status::Report,
+    body::Body,
+    encode,
+    metrics::ResultType,
+    origin::Timing,
+    semantics::{cache_status::Report, coding::Coding},
     store::StoredResponse,
 };
 
@@ -56,10 +60,18 @@ pub(super) struct StoredHead {
     pub(super) part: Part,
     /// In seconds, where it is told.
     pub(super) age: Option<u64>,
-    /// Whether `Accept-Encoding` selects the form of the content.
-    varies_by_coding: bool,
+    varies: VariesBy,
     /// Fields that the origin sent for this viewer alone.
     pub(super) own_fields: Option<Box<HeaderMap>>,
+}
+
+/// Whether `Accept-Encoding` selects the form of the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VariesBy {
+    Nothing,
+    Coding,
+    /// It does, and the answer is about the form in this coding, though without its content.
+    Described(Coding),
 }
 
 /// What of the stored representation an answer carries.
@@ -76,10 +88,10 @@ impl StoredHead {
         response: &Arc<StoredResponse>,
         part: Part,
         age: Option<u64>,
-        varies_by_coding: bool,
+        varies: VariesBy,
     ) -> Self {
         let response = Arc::clone(response);
-        Self { response, part, age, varies_by_coding, own_fields: None }
+        Self { response, part, age, varies, own_fields: None }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -99,8 +111,10 @@ impl StoredHead {
         if let Some(age) = self.age {
             fields.insert(header::AGE, number(age));
         }
-        if self.varies_by_coding {
-            encode::vary(fields);
+        match self.varies {
+            VariesBy::Nothing => {}
+            VariesBy::Coding => encode::vary(fields),
+            VariesBy::Described(coding) => encode::describe(fields, coding),
         }
         let is_object = self.response.status == StatusCode::OK && !self.response.encoded;
         if is_object && self.part != Part::NotModified {

@@ -19,6 +19,9 @@ use crate::{
     store::{ContentId, Form, Reader, Store, StoredResponse},
 };
 
+/// Forms that may be made, or wait to be made, at once; requests for further ones are answered without.
+const MOST_MAKING: usize = 256;
+
 /// How long a request waits for a compressed form before it is answered without.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,14 +31,14 @@ type Making = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
 #[derive(Debug)]
 pub(super) struct Compressor {
     making: Mutex<HashMap<(ContentId, Coding), Making>>,
-    /// One for each core: compressing must not starve serving.
+    /// One for every other core: compressing must not starve serving.
     permits: Semaphore,
 }
 
 impl Default for Compressor {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { making: Mutex::default(), permits: Semaphore::new(cores) }
+        Self { making: Mutex::default(), permits: Semaphore::new(cores.div_ceil(2)) }
     }
 }
 
@@ -64,7 +67,7 @@ pub(super) async fn form(
         Form::Ready(form) => Some(form),
         Form::Useless => None,
         Form::Unknown => {
-            let making = making(edge, ask, response, coding);
+            let making = making(edge, ask, response, coding)?;
             // Boxed for the sake of the ready ones: their future stays small.
             Box::pin(tokio::time::timeout(PATIENCE, making)).await.ok().flatten()
         }
@@ -76,11 +79,14 @@ fn making(
     ask: &Ask<'_>,
     response: &Arc<StoredResponse>,
     coding: Coding,
-) -> Making {
+) -> Option<Making> {
     let place = (response.content.id(), coding);
     let mut making = edge.compressor.making.lock();
     if let Some(under_way) = making.get(&place) {
-        return under_way.clone();
+        return Some(under_way.clone());
+    }
+    if making.len() >= MOST_MAKING {
+        return None;
     }
     let source = Arc::new(OriginSource::new(edge, ask));
     let (store, key) = (Arc::clone(&edge.store), key_of(ask, response));
@@ -94,7 +100,7 @@ fn making(
     });
     let made = task.map(|ended| ended.ok().flatten()).boxed().shared();
     making.insert(place, made.clone());
-    made
+    Some(made)
 }
 
 /// Takes a form off the list of those being made, however its making ends.
@@ -115,11 +121,12 @@ async fn make(
     reader: Reader,
     coding: Coding,
 ) -> Option<Arc<StoredResponse>> {
+    // First of all: what waits holds no content.
+    let _permit = edge.compressor.permits.acquire().await.ok()?;
     let content = match Store::whole(&response.content) {
         Some(whole) => vec![whole],
         None => read(reader).await?,
     };
-    let _permit = edge.compressor.permits.acquire().await.ok()?;
     // Off the threads that serve.
     let encoded = tokio::task::spawn_blocking(move || encode(&content, coding)).await.ok()?;
     edge.metrics.compressed(coding.name());

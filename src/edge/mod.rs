@@ -72,6 +72,8 @@ pub struct Connection {
     pub client: IpAddr,
     /// And its port, where it is known.
     pub port: Option<u16>,
+    /// Whether a trusted proxy has told them, before everything else.
+    pub told: bool,
     /// The same as text, for the log.
     client_text: Box<str>,
     /// The policy by which the connection is encrypted, if it is.
@@ -88,16 +90,21 @@ impl Connection {
     /// A connection in the clear, or one by the default security policy, on which nothing was asked yet.
     #[must_use]
     pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
-        Self::of(client, None, tls.then(SecurityPolicy::default))
+        Self::of(client, None, false, tls.then(SecurityPolicy::default))
     }
 
     /// The same, from a port that is known, by a policy of TLS.
     #[must_use]
-    pub fn of(client: IpAddr, port: Option<u16>, security: Option<SecurityPolicy>) -> Arc<Self> {
+    pub fn of(
+        client: IpAddr,
+        port: Option<u16>,
+        told: bool,
+        security: Option<SecurityPolicy>,
+    ) -> Arc<Self> {
         let zero = || AtomicU32::new(0);
         let client_text = client.to_string().into();
         let (begun, in_flight, starved) = (zero(), zero(), zero());
-        Arc::new(Self { client, port, client_text, security, begun, in_flight, starved })
+        Arc::new(Self { client, port, told, client_text, security, begun, in_flight, starved })
     }
 }
 

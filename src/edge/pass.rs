@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body::Body as _;
 
 use super::{
     Edge,
@@ -17,7 +18,11 @@ use crate::{
     key::CanonicalPath,
     metrics::ResultType,
     origin::{self, OriginRequest},
-    semantics::{cache_status::Report, coding::Codings},
+    policy::{Asked, Received, storable},
+    semantics::{
+        cache_status::{CacheStatus, ForwardReason, Report},
+        coding::Codings,
+    },
     store::{Manner, Purge},
 };
 
@@ -42,14 +47,13 @@ static CONTENT: [HeaderName; 4] = [
 
 /// Forwards a request for itself.
 pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Report) -> Answer {
-    let reading = matches!(*ask.method, Method::GET | Method::HEAD);
     let request = OriginRequest {
         method: ask.method.clone(),
         path: &ask.path,
         projection: &ask.forwarded(),
         fields: fields(ask),
     };
-    let body = (!reading).then_some(body);
+    let body = (!body.is_end_stream()).then_some(body);
     match edge.ask_origin(ask.origin(), request, body).await {
         Ok(answer) => {
             if !ask.method.is_safe() && !is_error(answer.status) {
@@ -104,6 +108,7 @@ fn touched(ask: &Ask<'_>, fields: &HeaderMap) -> Vec<String> {
 /// The viewer's answer, made of an origin's answer that is not stored.
 pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report) -> Answer {
     let origin::Answer { status, mut fields, content_range, announced_length, body, .. } = answer;
+    let origin::Answer { requested_at, received_at, bucket, .. } = answer;
     let timing = Some(Box::new(answer.timing));
     report.forward_status = Some(status.as_u16());
     let content_range = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok());
@@ -116,8 +121,17 @@ pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report)
     if let (true, Some(length)) = (has_no_content, announced_length) {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
-    if *ask.method == Method::HEAD && ask.is_cacheable() {
-        describe_as_get(ask, status, &mut fields);
+    if *ask.method == Method::HEAD && report.status != CacheStatus::Forward(ForwardReason::Bypass) {
+        let received = Received {
+            status,
+            fields: &fields,
+            requested_at,
+            received_at,
+            asked: Asked { authorization: false, bucket },
+        };
+        if storable(&received, &ask.behavior.cache_policy.terms).is_ok() {
+            describe_as_get(ask, status, &mut fields);
+        }
     }
     let body = if has_no_content { Body::empty() } else { body };
     let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{
     Connection, Edge, Rules,
+    admit::head_length,
     answer::{Answer, Head},
     dress::{Dress, Told},
     error_page,
@@ -31,6 +32,8 @@ pub(super) struct Exchange {
     edge: Arc<Edge>,
     pub(super) connection: Arc<Connection>,
     pub(super) viewer: Viewer,
+    /// In bytes, as the viewer sent it.
+    pub(super) head_length: usize,
     id: RequestId,
     pub(super) at: Timestamp,
     watch: Stopwatch,
@@ -86,7 +89,9 @@ impl Exchange {
         connection.in_flight.fetch_add(1, Ordering::AcqRel);
         connection.starved.fetch_add(1, Ordering::AcqRel);
         let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
-        if rules.describes_viewers {
+        // As the viewer sent it, before anything is added.
+        let head_length = head_length(&request);
+        if rules.describe_viewers(&request) {
             let version = request.version;
             viewer::describe(&mut request.headers, &viewer, connection, version, rules);
         }
@@ -94,6 +99,7 @@ impl Exchange {
             edge: Arc::clone(edge),
             connection: Arc::clone(connection),
             viewer,
+            head_length,
             id: RequestId::random(),
             at,
             watch: Stopwatch::start(),

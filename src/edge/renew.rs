@@ -44,6 +44,7 @@ impl Fetch {
         };
         let content = Arc::clone(&seen.content);
         let mut response = StoredResponse::new(seen.status, &fields, freshness, content, born);
+        response.own_page = seen.own_page;
         // A 304 need not repeat what has not changed.
         response.tags = if answer.tags.is_empty() { seen.tags.clone() } else { answer.tags };
         let response = Arc::new(response);

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::{
     Edge,
     admit::Ask,
-    answer::{Answer, Head, Part, StoredHead, number, value},
+    answer::{Answer, Head, Part, StoredHead, VariesBy, number, value},
     compress,
     forward::key_of,
     multipart::Multipart,
@@ -53,16 +53,22 @@ pub(super) async fn from_stored(
         let age = (header::AGE, number(age));
         return Ok(refusal::error(response.status, report, Some(age)));
     }
-    let varies = ask.behavior.compress != Codings::NONE && response.compressible;
-    let form = match compress::coding(ask, response.compressible) {
-        Some(coding) => compress::form(edge, ask, response, coding).await,
-        None => None,
-    };
-    let response = form.as_ref().unwrap_or(response);
     let part = match select(ask, response) {
         Ok(part) => part,
         Err(unmet) => return Ok(refuse(&unmet, response, report)),
     };
+    let coding = compress::coding(ask, response.compressible);
+    let varies = match coding {
+        // Whether the viewer's copy is current is the same of either form, and so it need not be made.
+        Some(coding) if part == Part::NotModified => VariesBy::Described(coding),
+        _ if ask.behavior.compress != Codings::NONE && response.compressible => VariesBy::Coding,
+        _ => VariesBy::Nothing,
+    };
+    let form = match coding {
+        Some(coding) if part == Part::Whole => compress::form(edge, ask, response, coding).await,
+        _ => None,
+    };
+    let response = form.as_ref().unwrap_or(response);
     let age = age(response, result, now);
     let result = if is_error(response.status) { ResultType::Error } else { result };
     let bytes = match &part {

@@ -14,7 +14,7 @@ pub(super) fn restrict(
     exchange: &Exchange,
 ) -> Result<(), Refusal> {
     let address = exchange.viewer.address;
-    if exchange.request.headers.contains_key(header::VIA) && is_looping(&exchange.request.headers) {
+    if is_looping(&exchange.request.headers) {
         return Err(Refusal::Loop);
     }
     // Who asked for another host in the handshake may have got weaker TLS than this one allows.

@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::request::Parts;
 
-use super::{ErrorPage, Identity};
+use super::{
+    ErrorPage, Identity,
+    admit::{authority, host},
+};
 use crate::{
     behavior::{Behavior, Behaviors},
     key::{CanonicalPath, PathError},
@@ -23,20 +26,24 @@ pub struct Rules {
     /// Where viewers are.
     pub geography: Option<Arc<Geography>>,
     /// Whether any origin is told of viewers what they do not say themselves.
-    pub(super) describes_viewers: bool,
+    describes_viewers: bool,
 }
 
 impl Rules {
     /// Rules for these hosts.
     #[must_use]
     pub fn new(hosts: Hosts, trusted_proxies: Networks, geography: Option<Arc<Geography>>) -> Self {
-        let describes = |distribution: &Arc<Distribution>| {
-            let Behaviors { ordered, default } = &distribution.settings.behaviors;
-            let behaviors = ordered.iter().map(|(_, behavior)| behavior);
-            behaviors.chain([default]).any(|behavior| behavior.forward.headers.describe_viewers())
-        };
-        let describes_viewers = hosts.all().iter().any(describes);
+        let describes_viewers = hosts.all().iter().any(|d| d.describes_viewers());
         Self { hosts, trusted_proxies, geography, describes_viewers }
+    }
+
+    /// Whether an origin may be told of who sent a request what they do not say themselves.
+    pub(super) fn describe_viewers(&self, request: &Parts) -> bool {
+        self.describes_viewers
+            && authority(request)
+                .and_then(host)
+                .and_then(|host| self.hosts.select(host))
+                .is_some_and(|distribution| distribution.describes_viewers())
     }
 }
 
@@ -79,6 +86,12 @@ pub struct Distribution {
 }
 
 impl Distribution {
+    fn describes_viewers(&self) -> bool {
+        let Behaviors { ordered, default } = &self.settings.behaviors;
+        let behaviors = ordered.iter().map(|(_, behavior)| behavior).chain([default]);
+        behaviors.into_iter().any(|behavior| behavior.forward.headers.describe_viewers())
+    }
+
     /// The behavior for a request, where its path is one.
     #[must_use]
     pub fn behavior(&self, request: &Parts) -> Option<&Arc<Behavior>> {

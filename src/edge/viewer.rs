@@ -39,8 +39,8 @@ impl Viewer {
     }
 
     /// Whether proxies that are trusted have told the address.
-    pub(super) const fn is_told(&self) -> bool {
-        self.text.is_some()
+    pub(super) const fn is_told(&self, connection: &Connection) -> bool {
+        self.text.is_some() || connection.told
     }
 }
 
@@ -131,7 +131,7 @@ fn describe_place(place: &Place<'_>, set: &mut impl FnMut(&'static str, &str)) {
 
 /// As CloudFront writes it; behind a proxy the viewer's port is not known.
 fn with_port(viewer: &Viewer, connection: &Connection) -> String {
-    match connection.port.filter(|_| !viewer.is_told()) {
+    match connection.port.filter(|_| viewer.text.is_none()) {
         Some(port) => SocketAddr::new(viewer.address, port).to_string(),
         None => viewer.text(connection).to_owned(),
     }

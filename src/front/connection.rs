@@ -61,12 +61,10 @@ impl<H: Handler> Server<H> {
         stream.set_nodelay(true)?;
         // Where the system has no such option, slow viewers only cost more.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        let client = if self.shared.limits.proxy_protocol {
-            self.proxied(&mut stream, client).await?
-        } else {
-            client
-        };
-        let connection = |security| Connection::of(client.ip(), Some(client.port()), security);
+        let told = self.shared.limits.proxy_protocol;
+        let client = if told { self.proxied(&mut stream, client).await? } else { client };
+        let connection =
+            |security| Connection::of(client.ip(), Some(client.port()), told, security);
         let Some(settings) = &self.tls else {
             let stream = ClearStream::new(stream, self.shared.pages.clone());
             return self.speak(stream, Http::One, connection(None)).await;
@@ -85,7 +83,7 @@ impl<H: Handler> Server<H> {
 
     /// The viewer's address, as a trusted proxy tells it before everything else.
     async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
-        if !self.shared.trusted_proxies.contain(peer.ip()) {
+        if !self.shared.trusted_proxies.load().contain(peer.ip()) {
             return Err(io::Error::other("a PROXY header is taken from trusted proxies only"));
         }
         let header = proxy_header::read(stream);

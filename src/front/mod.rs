@@ -10,6 +10,7 @@ mod workers;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -175,7 +176,7 @@ pub struct Shared {
     /// Pages that are sent without copying them.
     pub pages: PageFile,
     /// Who may put a PROXY header before everything else.
-    pub trusted_proxies: Networks,
+    pub trusted_proxies: Arc<ArcSwap<Networks>>,
     permits: Arc<Semaphore>,
 }
 
@@ -184,7 +185,7 @@ impl Shared {
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal, pages: PageFile) -> Self {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
-        let trusted_proxies = Networks::default();
+        let trusted_proxies = Arc::default();
         Self { limits, metrics, drain, pages, trusted_proxies, permits }
     }
 }

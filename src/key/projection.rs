@@ -145,9 +145,7 @@ impl HeaderSpec {
     #[must_use]
     pub fn describe_viewers(&self) -> bool {
         match self {
-            Self::Only(names) => names
-                .iter()
-                .any(|name| name.as_str().starts_with(ABOUT_VIEWERS) || name == "x-forwarded-for"),
+            Self::Only(names) => names.iter().any(is_about_viewers),
             Self::Except { .. } => true,
         }
     }
@@ -206,11 +204,12 @@ impl ForwardSpec {
         if self.headers.includes(&header::HOST) {
             headers.extend(HeaderValue::from_str(host).ok().map(|host| (header::HOST, host)));
         }
-        let connection = connection_names(&request.headers);
+        let connection = named_by_connection(request);
         for (name, value) in &request.headers {
             let special = [&NEVER_CARRIED[..], &HOP_BY_HOP, &connection];
             let special = special.iter().any(|names| names.contains(name));
-            if !special && self.headers.includes(name) {
+            // RFC 9110 §7.6.3: those that passed the request on before are told to those after.
+            if *name == header::VIA || (!special && self.headers.includes(name)) {
                 headers.push((name.clone(), value.clone()));
             }
         }
@@ -225,6 +224,18 @@ impl ForwardSpec {
             cookies: select_cookies(&self.cookies, request),
         }
     }
+}
+
+/// The fields that the viewer's `Connection` names. What the edge says of the viewer is not the viewer's
+/// to take away.
+fn named_by_connection(request: &Parts) -> Vec<HeaderName> {
+    let mut names = connection_names(&request.headers);
+    names.retain(|name| !is_about_viewers(name));
+    names
+}
+
+fn is_about_viewers(name: &HeaderName) -> bool {
+    name.as_str().starts_with(ABOUT_VIEWERS) || name == "x-forwarded-for"
 }
 
 fn accept_encoding(codings: Codings, request: &Parts) -> Option<(HeaderName, HeaderValue)> {
@@ -278,7 +289,7 @@ impl KeySpec {
         let mut headers = Vec::new();
         // What origins do not see is not in the key either. Most keys have no fields.
         let read = !self.headers.is_empty();
-        let connection = if read { connection_names(&request.headers) } else { Vec::new() };
+        let connection = if read { named_by_connection(request) } else { Vec::new() };
         for name in self.headers.iter().filter(|name| !connection.contains(name)) {
             if *name == header::HOST {
                 headers.extend(HeaderValue::from_str(host).ok().map(|host| (name.clone(), host)));

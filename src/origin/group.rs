@@ -9,14 +9,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use prometheus_client::metrics::counter::Counter;
 
 use super::{Answer, Error, ErrorClass, Origin, OriginRequest};
-use crate::{
-    body::Body,
-    clock::{Clock, Timestamp},
-};
+use crate::{body::Body, clock::Clock};
 
 /// So many failures one after another, and the primary is not asked for a while.
 const FAILURES: u32 = 5;
@@ -93,8 +90,11 @@ impl Group {
     }
 
     async fn send_to_either(&self, request: OriginRequest<'_>, second: &Secondary) -> Reply {
-        let now = second.clock.now();
-        if !second.breaker.admits(now) {
+        // What a viewer's own credentials lead to says nothing about the origin.
+        let fields = &request.projection.headers;
+        let telling = !fields.iter().any(|(name, _)| *name == header::AUTHORIZATION);
+        if telling && !second.breaker.admits(second.clock.uptime()) {
+            second.failovers.inc();
             let reply = Reply::of(&second.origin, second.origin.send(&request, None).await);
             // With nobody else left, even a member that failed is worth a try.
             return match reply.answer {
@@ -102,12 +102,15 @@ impl Group {
                 Err(error) => {
                     let passed_over = Some((Arc::clone(&second.origin), error));
                     let answer = self.primary.send(&request, None).await;
+                    second.breaker.note(second.is_failure(&answer), second.clock.uptime());
                     Reply { passed_over, ..Reply::of(&self.primary, answer) }
                 }
             };
         }
         let first = self.primary.send(&request, None).await;
-        second.breaker.note(is_failure(&first), second.clock.now());
+        if telling {
+            second.breaker.note(second.is_failure(&first), second.clock.uptime());
+        }
         if !second.takes_over_from(&first) {
             return Reply::of(&self.primary, first);
         }
@@ -140,54 +143,58 @@ impl Secondary {
         let lists = |status: StatusCode| self.failover.contains(&status);
         match first {
             Ok(answer) => lists(answer.status),
-            Err(error) if error.class() == ErrorClass::Timeout => {
-                lists(StatusCode::GATEWAY_TIMEOUT)
-            }
+            Err(Error::S3 { status, .. }) => lists(*status),
+            Err(Error::ResponseTimeout) => lists(StatusCode::GATEWAY_TIMEOUT),
             Err(_) => lists(StatusCode::SERVICE_UNAVAILABLE) || lists(StatusCode::BAD_GATEWAY),
         }
     }
-}
 
-/// Whether it tells of the origin and not of the object.
-fn is_failure(answer: &Result<Answer, Error>) -> bool {
-    answer.as_ref().map_or(true, |answer| answer.status.is_server_error())
+    /// Whether it tells that the origin fails, and not of the object or of us.
+    fn is_failure(&self, answer: &Result<Answer, Error>) -> bool {
+        let of_the_origin = match answer {
+            Ok(answer) => answer.status.is_server_error(),
+            Err(Error::S3 { status, .. }) => status.is_server_error(),
+            Err(error) => !matches!(error.class(), ErrorClass::Busy | ErrorClass::Configuration),
+        };
+        of_the_origin && self.takes_over_from(answer)
+    }
 }
 
 /// Keeps requests away from a member that fails again and again.
 #[derive(Debug, Default)]
 struct Breaker {
     failures: AtomicU32,
-    /// In milliseconds since the epoch; zero while requests are let through.
-    closed_until: AtomicU64,
+    /// In milliseconds of uptime; zero while requests are let through.
+    left_alone_until: AtomicU64,
 }
 
 impl Breaker {
     /// Whether the member is to be asked. After each pause one request is let through to find out.
-    fn admits(&self, now: Timestamp) -> bool {
-        let until = self.closed_until.load(Ordering::Acquire);
+    fn admits(&self, now: Duration) -> bool {
+        let until = self.left_alone_until.load(Ordering::Acquire);
         if until == 0 {
             return true;
         }
-        let next = now.as_millis() + pause();
-        now.as_millis() >= until
+        let next = milliseconds(now) + milliseconds(PAUSE);
+        milliseconds(now) >= until
             && self
-                .closed_until
+                .left_alone_until
                 .compare_exchange(until, next, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
     }
 
-    fn note(&self, failed: bool, now: Timestamp) {
+    fn note(&self, failed: bool, now: Duration) {
         if !failed {
             self.failures.store(0, Ordering::Release);
-            self.closed_until.store(0, Ordering::Release);
+            self.left_alone_until.store(0, Ordering::Release);
         } else if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= FAILURES {
-            self.closed_until.store(now.as_millis() + pause(), Ordering::Release);
+            self.left_alone_until.store(milliseconds(now) + milliseconds(PAUSE), Ordering::Release);
         }
     }
 }
 
-fn pause() -> u64 {
-    u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX)
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -196,21 +203,21 @@ mod tests {
 
     #[test]
     fn a_member_that_keeps_failing_is_asked_once_in_a_while() {
-        let (breaker, start) = (Breaker::default(), Timestamp::from_secs(1000));
+        let (breaker, start) = (Breaker::default(), Duration::from_secs(1000));
         for _ in 0..FAILURES {
             assert!(breaker.admits(start));
             breaker.note(true, start);
         }
         assert!(!breaker.admits(start));
-        let later = Timestamp::from_secs(1010);
+        let later = Duration::from_secs(1010);
         assert!(breaker.admits(later), "one may try");
         assert!(!breaker.admits(later), "and no other meanwhile");
         breaker.note(true, later);
-        assert!(!breaker.admits(Timestamp::from_secs(1019)));
-        assert!(breaker.admits(Timestamp::from_secs(1020)));
-        breaker.note(false, Timestamp::from_secs(1020));
-        assert!(breaker.admits(Timestamp::from_secs(1020)));
-        breaker.note(true, Timestamp::from_secs(1020));
-        assert!(breaker.admits(Timestamp::from_secs(1020)), "one failure is none too many");
+        assert!(!breaker.admits(Duration::from_secs(1019)));
+        assert!(breaker.admits(Duration::from_secs(1020)));
+        breaker.note(false, Duration::from_secs(1020));
+        assert!(breaker.admits(Duration::from_secs(1020)));
+        breaker.note(true, Duration::from_secs(1020));
+        assert!(breaker.admits(Duration::from_secs(1020)), "one failure is none too many");
     }
 }

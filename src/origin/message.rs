@@ -36,7 +36,9 @@ impl Origin {
                 }
                 // Not signed: S3 answers CORS by them.
                 add_projection(&mut fields, request, |name| {
-                    FOR_BUCKETS.contains(name) || (viewers_own && *name == header::AUTHORIZATION)
+                    FOR_BUCKETS.contains(name)
+                        || *name == header::VIA
+                        || (viewers_own && *name == header::AUTHORIZATION)
                 });
             }
         }

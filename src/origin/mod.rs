@@ -235,7 +235,7 @@ impl Origin {
         let requested_at = self.clock.now();
         let watch = Stopwatch::start();
         let mut lease = self.pool.checkout(want).await.map_err(Failed::before_sending)?;
-        let on_reused = lease.reused();
+        let on_reused = lease.reused;
         let progress = Progress::of(&mut message);
         let sent = lease.send(message);
         let response = progress.watch(sent, self.options.response_timeout).await;

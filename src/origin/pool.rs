@@ -62,11 +62,18 @@ impl Pool {
     pub(super) async fn checkout(self: &Arc<Self>, want: Want) -> Result<Lease, Error> {
         let permit = self.permit().await?;
         let kept = if want == Want::Any { self.take_idle() } else { None };
+        let reused = kept.is_some();
         let (sender, timing) = match kept {
             Some(sender) => (sender, Timing::default()),
             None => self.connector.connect().await?,
         };
-        Ok(Lease { sender: Some(sender), timing, pool: Arc::clone(self), permit: Some(permit) })
+        Ok(Lease {
+            sender: Some(sender),
+            reused,
+            timing,
+            pool: Arc::clone(self),
+            permit: Some(permit),
+        })
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -123,6 +130,8 @@ impl Drop for Place<'_> {
 /// [`Lease::give_back`] keeps it for others.
 pub(super) struct Lease {
     sender: Option<SendRequest<Body>>,
+    /// Whether the connection has served before.
+    pub(super) reused: bool,
     /// How long connecting took.
     pub(super) timing: Timing,
     pool: Arc<Pool>,
@@ -130,11 +139,6 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Whether the connection has served before.
-    pub(super) fn reused(&self) -> bool {
-        self.timing == Timing::default()
-    }
-
     pub(super) async fn send(
         &mut self,
         request: http::Request<Body>,

@@ -5,17 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use maxminddb::Reader;
+use maxminddb::{PathElement, Reader};
 use serde::Deserialize;
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the geography database `{}` cannot be used: {source}", path.display())]
+#[error("the geography database `{}` cannot be used: {reason}", path.display())]
 pub struct DatabaseError {
     /// The file.
     pub path: PathBuf,
     /// Why.
-    pub source: maxminddb::MaxMindDbError,
+    pub reason: String,
 }
 
 /// Countries by address, and more where the database knows it.
@@ -94,8 +94,15 @@ impl Geography {
     /// # Errors
     /// When the file cannot be read, or is none.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let refuse = |source| DatabaseError { path: path.to_owned(), source };
-        let reader = Reader::open_readfile(path).map_err(refuse)?;
+        let refuse = |reason| DatabaseError { path: path.to_owned(), reason };
+        let reader = Reader::open_readfile(path).map_err(|error| refuse(error.to_string()))?;
+        let kind = &reader.metadata().database_type;
+        if !["Country", "City", "Enterprise"].iter().any(|known| kind.contains(known)) {
+            return Err(refuse(format!("it is of the type `{kind}`, which tells no countries")));
+        }
+        if reader.metadata().ip_version != 6 {
+            tracing::warn!(file = %path.display(), "the geography database knows IPv4 addresses only");
+        }
         Ok(Self { path: path.to_owned(), reader })
     }
 
@@ -108,7 +115,8 @@ impl Geography {
     /// The country of an address, by its code of two letters.
     #[must_use]
     pub fn country(&self, address: IpAddr) -> Option<&str> {
-        self.place(address)?.country.iso_code
+        let code = [PathElement::Key("country"), PathElement::Key("iso_code")];
+        self.reader.lookup(address).ok()?.decode_path(&code).ok()?
     }
 }
 

@@ -14,7 +14,7 @@ use governor::{
     state::{InMemoryState, NotKeyed, keyed::DashMapStateStore},
 };
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 
 /// Cells for clients, at most: so many that two clients seldom share one, and few enough for anybody
 /// to pay for.
@@ -72,7 +72,7 @@ impl governor::clock::Clock for Cells {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        self.0.now().since(Timestamp::default())
+        self.0.uptime()
     }
 }
 
@@ -126,6 +126,7 @@ impl RateLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     fn rate(requests: u32, seconds: u64, burst: u32) -> Rate {
         let number = |n| NonZeroU32::new(n).expect("not zero");

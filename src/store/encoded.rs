@@ -64,14 +64,24 @@ impl Store {
         coding: Coding,
         bytes: Option<Bytes>,
     ) -> Option<Arc<StoredResponse>> {
-        let Some(bytes) = bytes else {
-            let none = Encoded { of: Arc::downgrade(response), form: None };
-            self.memory.insert_encoded(response.content.id, coding, none);
-            return None;
-        };
-        let mut collector = Collector::new(Arc::clone(self));
-        collector.push(bytes).await.ok()?;
+        let Some(bytes) = bytes else { return self.keep_no_form(response, coding) };
+        let collector = Collector::new(Arc::clone(self));
+        collector.keep(bytes);
+        if collector.charge().await.is_err() {
+            // No room: made again for every request it would only cost more.
+            return self.keep_no_form(response, coding);
+        }
         Some(self.put_form(response, coding, &collector.finish()))
+    }
+
+    fn keep_no_form(
+        &self,
+        response: &Arc<StoredResponse>,
+        coding: Coding,
+    ) -> Option<Arc<StoredResponse>> {
+        let none = Encoded { of: Arc::downgrade(response), form: None };
+        self.memory.insert_encoded(response.content.id, coding, none);
+        None
     }
 
     fn put_form(

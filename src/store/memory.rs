@@ -9,7 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
+use moka::{
+    notification::RemovalCause,
+    ops::compute::{CompResult, Op},
+    policy::EvictionPolicy,
+    sync::Cache,
+};
 use tokio::sync::Notify;
 
 use super::{
@@ -105,6 +110,27 @@ impl Memory {
     pub(super) fn insert(&self, key: &CacheKey, stored: Stored) {
         self.cache.insert(key.as_bytes().into(), stored);
         self.settle();
+    }
+
+    /// Puts `new` in the place of `old`; gives back what stands there then, which may be newer still.
+    pub(super) fn replace(
+        &self,
+        key: &CacheKey,
+        old: &Arc<StoredResponse>,
+        new: Arc<StoredResponse>,
+    ) -> Arc<StoredResponse> {
+        let is_old = |stored: &Stored| matches!(stored, Stored::Response(r) if Arc::ptr_eq(r, old));
+        let entry = self.cache.entry(key.as_bytes().into()).and_compute_with(|entry| match entry {
+            Some(entry) if is_old(entry.value()) => Op::Put(Stored::Response(Arc::clone(&new))),
+            _ => Op::Nop,
+        });
+        match entry {
+            CompResult::Unchanged(entry) => match entry.into_value() {
+                Stored::Response(newer) => newer,
+                _ => new,
+            },
+            _ => new,
+        }
     }
 
     pub(super) fn remove(&self, key: &CacheKey) {

@@ -240,8 +240,7 @@ impl Store {
             }
             Remains::Stale => {
                 let stale = Arc::new(response.expired(position));
-                self.memory.insert(key, Stored::Response(Arc::clone(&stale)));
-                Found::Response(stale)
+                Found::Response(self.memory.replace(key, &response, stale))
             }
             Remains::Nothing => {
                 self.memory.remove(key);

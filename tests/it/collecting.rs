@@ -162,3 +162,24 @@ async fn a_long_object_without_validators_is_stored_in_one_piece() {
     assert_eq!((part.status.as_u16(), &part.content[..]), (206, &b"0123456789"[..]));
     assert_eq!(script.requests(), 1);
 }
+
+#[tokio::test]
+async fn a_viewer_who_reads_slowly_keeps_nobody_waiting() {
+    let mut origin = Dripping::start().await;
+    let edge = origin.edge();
+    let content = pattern(1 << 20);
+    origin.send(content.slice(..100_000));
+    let mut slow = edge.viewer().begin("GET", "/feed", "").await;
+    slow.frame().await.expect("frame").expect("data");
+    // It reads no further.
+    for part in content[100_000..].chunks(50_000) {
+        origin.send(Bytes::copy_from_slice(part));
+    }
+    origin.end();
+    let other = tokio::time::timeout(Duration::from_secs(5), edge.get("/feed")).await;
+    let other = other.expect("it waits for the origin, not for the slow one");
+    assert!(other.content == content && other.x_cache() == "Hit");
+    assert_eq!(origin.requests.load(Ordering::SeqCst), 1);
+    let rest = read(slow).await;
+    assert!(!rest.aborted && content.ends_with(&rest.content));
+}

@@ -200,3 +200,14 @@ async fn a_head_of_something_unknown_is_told_as_a_get_would_be() {
     let head = edge.viewer().head("/a.css").await;
     assert_eq!((head.field("content-encoding"), head.field("content-length")), ("", "5000"));
 }
+
+#[tokio::test]
+async fn nothing_is_compressed_for_those_who_get_no_content() {
+    let (edge, _script) = before(&[CSS, ETAG], &sheet(300)).await;
+    get(&edge, "br", &[("range", "bytes=0-9")]).await;
+    let current = get(&edge, "br", &[("if-none-match", "W/\"tag\"")]).await;
+    assert_eq!((current.status, current.field("etag")), (StatusCode::NOT_MODIFIED, "W/\"tag\""));
+    assert_eq!((current.field("vary"), current.field("content-encoding")), ("Accept-Encoding", ""));
+    let metrics = String::from_utf8_lossy(&edge.admin("/metrics").await.content).into_owned();
+    assert!(!metrics.contains("forebay_compressed_total{"), "{metrics}");
+}

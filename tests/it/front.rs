@@ -90,6 +90,27 @@ async fn certificates_are_chosen_by_name_and_protocols_by_alpn() {
 }
 
 #[tokio::test]
+async fn pages_in_the_place_of_errors_are_shown_over_http2_too() {
+    let bucket = Bucket::start().await;
+    bucket.put("sorry.html", "sorry");
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "two.example.com");
+    let page = "[[distribution.custom_error_response]]\nerror_code = 404\nresponse_page_path = \"/sorry.html\"\n[[distribution.origin]]";
+    let edge = Edge::with(&tls_config(&bucket, &folder).replace("[[distribution.origin]]", page));
+    let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2");
+    let stream = TokioIo::new(stream.await.expect("handshake"));
+    let begun = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
+    let (mut sender, connection) = begun.expect("h2");
+    tokio::spawn(connection);
+    let request = Request::get("https://one.example.com/missing");
+    let request = request.body(Empty::<Bytes>::new()).expect("request");
+    let answer = sender.send_request(request).await.expect("answer");
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    assert_eq!(answer.into_body().collect().await.expect("body").to_bytes(), "sorry");
+}
+
+#[tokio::test]
 async fn http2_bounds_heads_and_refuses_get_with_content() {
     let bucket = Bucket::start().await;
     bucket.put("a.png", "image");

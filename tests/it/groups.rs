@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use s3s::S3ErrorCode;
+
 use crate::support::{
-    edge::{Edge, Lines},
+    bucket::Bucket,
+    edge::{Edge, Lines, config_for},
     script::Script,
     viewer::Answer,
 };
@@ -112,4 +115,41 @@ async fn a_primary_that_keeps_failing_is_left_alone_and_tried_again() {
     assert_eq!(told(&edge.get("/both/later").await), (200, "recovered"));
     assert_eq!(told(&edge.get("/both/after").await), (200, "again"));
     assert_eq!(secondary.requests(), 10);
+}
+
+#[tokio::test]
+async fn failures_that_are_not_listed_leave_the_primary_in_use() {
+    let (edge, primary, secondary) = pair("[404]").await;
+    for n in 0..8 {
+        primary.then(500, &["Cache-Control: no-store"], "broken");
+        assert_eq!(told(&edge.get(&format!("/both/{n}")).await), (500, "broken"));
+    }
+    assert_eq!((primary.requests(), secondary.requests()), (8, 0));
+}
+
+#[tokio::test]
+async fn options_are_replaced_too() {
+    let (edge, primary, secondary) = pair("[503]").await;
+    primary.then(503, &[], "overloaded");
+    secondary.then(200, &["Allow: GET"], "");
+    let answer = edge.viewer().send("OPTIONS", "/both/a", "").await;
+    assert_eq!((answer.status.as_u16(), answer.field("allow")), (200, "GET"));
+}
+
+#[tokio::test]
+async fn a_buckets_errors_count_by_their_status() {
+    let bucket = Bucket::start().await;
+    let script = Script::start().await;
+    bucket.fail_with(Some(S3ErrorCode::InternalError));
+    for (codes, expected) in [("[500]", 200), ("[503]", 503)] {
+        let extra = format!(
+            "[[distribution.origin]]\nid = \"second\"\nurl = \"http://{}\"\n[[distribution.origin_group]]\nid = \"both\"\nmembers = [\"bucket\", \"second\"]\nfailover_status_codes = {codes}\n[distribution.default_behavior]\norigin = \"both\"",
+            script.address
+        );
+        let text = config_for(bucket.address, "", "");
+        let text = text.replace("[distribution.default_behavior]\norigin = \"bucket\"", &extra);
+        let edge = Edge::with(&text);
+        script.then(200, &[FRESH], "from the second");
+        assert_eq!(edge.get("/a").await.status.as_u16(), expected, "{codes}");
+    }
 }

@@ -251,3 +251,23 @@ async fn who_bears_an_authorization_of_its_own_has_a_copy_of_its_own() {
     }
     assert_eq!(script.requests(), 2);
 }
+
+#[tokio::test]
+async fn a_viewer_cannot_take_away_what_the_edge_says_of_it() {
+    let behavior = "origin_request_policy = \"AllViewerAndCloudFrontHeaders-2022-06\"";
+    let (edge, script) = before(&Lines { behavior, ..Lines::default() }).await;
+    let names = "cloudfront-viewer-address, x-forwarded-for, x-own";
+    edge.viewer().field("connection", names).field("x-own", "1").get("/a").await;
+    let told = script.last();
+    assert!(told.contains_key("cloudfront-viewer-address") && told.contains_key("x-forwarded-for"));
+    assert!(!told.contains_key("x-own"));
+}
+
+#[tokio::test]
+async fn those_who_passed_a_request_on_are_told_to_those_after() {
+    let (edge, script) = before(&Lines::default()).await;
+    edge.viewer().field("via", "1.1 other").get("/a").await;
+    let told = script.last();
+    let lines: Vec<&str> = told.get_all("via").iter().map(|v| v.to_str().expect("text")).collect();
+    assert_eq!(lines, ["1.1 other", &format!("1.1 {}", forebay::instance::pseudonym())]);
+}
