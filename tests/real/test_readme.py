@@ -1,9 +1,11 @@
 """Every command of the README is run; one that no rule here knows fails the test."""
 
 import json
+import pathlib
 import re
 import shlex
 import subprocess
+import sys
 import unittest
 
 import parts
@@ -47,6 +49,11 @@ class Readme(unittest.TestCase):
         line = line.replace("http://127.0.0.1:8080", self.edge.url).replace("http://127.0.0.1:9145", self.edge.admin)
         return self.run_line(line)
 
+    def was_purged(self):
+        self.assertEqual(
+            [fetch(self.edge.url + "/photos/cat.jpg")[1]["X-Cache"].split()[0] for _ in range(2)], ["Miss", "Hit"]
+        )
+
     def test_every_command(self):
         program = str(parts.PROGRAM)
         seen, heads = [], []
@@ -62,11 +69,18 @@ class Readme(unittest.TestCase):
                 output = self.curl(line)
                 if "X-Cache" in output or "x-cache" in output:
                     heads.append(re.search(r"x-cache: (.*?)\s", output, re.IGNORECASE)[1])
-                if "/purge" in line:
-                    self.assertEqual(json.loads(output), {"distribution": "default", "paths": 1})
-                    self.assertEqual(fetch(self.edge.url + "/photos/cat.jpg")[1]["X-Cache"], "Miss from forebay")
                 if "/metrics" in line:
                     self.assertIn("forebay_requests_total", output)
+            elif line.startswith("forebay purge"):
+                admin = self.edge.admin.removeprefix("http://")
+                self.assertIn("/photos/* purged", self.run_line(f"{line.replace('forebay', program, 1)} --admin {admin}"))
+                self.was_purged()
+            elif "aws cloudfront" in line:
+                aws = f"{pathlib.Path(sys.executable).parent}/aws"
+                keys = "AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=thing "
+                line = line.replace("http://127.0.0.1:9145", self.edge.admin).replace("aws cloud", f"{aws} cloud")
+                self.assertEqual(json.loads(self.run_line(keys + line))["Invalidation"]["Status"], "Completed")
+                self.was_purged()
             elif line.startswith("forebay "):
                 self.assertTrue(self.run_line(line.replace("forebay", program, 1)))
             elif line.startswith("docker "):
