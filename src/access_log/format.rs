@@ -5,7 +5,7 @@ use std::io::Write as _;
 use http::{HeaderValue, Version};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use super::{Format, Record};
+use super::{Format, Record, cloudfront, rotation::SEPARATOR};
 use crate::{clock::Timestamp, semantics::cache_status::CacheStatus};
 
 /// Query parameters whose values would let a reader of the log act as the viewer.
@@ -17,6 +17,9 @@ const RFC3339: &[BorrowedFormatItem<'_>] =
 
 const COMMON_LOG: &[BorrowedFormatItem<'_>] =
     format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+
+const DATE_TAB_TIME: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]\t[hour]:[minute]:[second]");
 
 /// Lines, and the time of day written last: most records of a thread share its second.
 #[derive(Debug, Default)]
@@ -44,12 +47,26 @@ impl Text {
     pub(super) fn append(&mut self, record: &Record<'_>, format: Format) {
         if self.second != Some(record.at.as_secs()) {
             self.second = Some(record.at.as_secs());
-            self.stamp = time(record.at, if format == Format::Json { RFC3339 } else { COMMON_LOG });
+            self.stamp = time(
+                record.at,
+                match format {
+                    Format::Json => RFC3339,
+                    Format::Combined => COMMON_LOG,
+                    Format::CloudFrontV1 => DATE_TAB_TIME,
+                },
+            );
         }
         match format {
             Format::Json => json(&mut self.lines, record, &self.stamp),
             // Writing to a Vec cannot fail.
             Format::Combined => combined(&mut self.lines, record, &self.stamp).unwrap_or_default(),
+            Format::CloudFrontV1 => {
+                let name = record.distribution.unwrap_or_default();
+                self.lines.extend_from_slice(name.as_bytes());
+                self.lines.push(SEPARATOR);
+                let detail = record.detail.unwrap_or_default();
+                cloudfront::append(&mut self.lines, record, &detail, &self.stamp);
+            }
         }
         self.lines.push(b'\n');
     }
@@ -152,7 +169,7 @@ fn push_seconds(line: &mut Vec<u8>, member: &[u8], duration: std::time::Duration
 }
 
 /// A point and `N` digits.
-fn push_decimals<const N: usize>(line: &mut Vec<u8>, mut value: u32) {
+pub(super) fn push_decimals<const N: usize>(line: &mut Vec<u8>, mut value: u32) {
     let mut digits = [b'0'; N];
     for digit in digits.iter_mut().rev() {
         *digit += (value % 10) as u8;
@@ -195,14 +212,14 @@ fn text(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
 }
 
 /// The page that a viewer came from may have had a signed URL.
-fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
+pub(super) fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
     match String::from_utf8_lossy(url.as_bytes()).split_once('?') {
         Some((page, query)) => format!("{page}?{}", redact(query)).into_bytes().into(),
         None => url.as_bytes().into(),
     }
 }
 
-fn redact(query: &str) -> String {
+pub(super) fn redact(query: &str) -> String {
     let pair = |pair: &str| match pair.split_once('=') {
         Some((name, _)) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
             format!("{name}=REDACTED")
@@ -267,6 +284,7 @@ mod tests {
             range: None,
             referer: Some(&page),
             user_agent: Some(&agent),
+            detail: None,
         };
         let mut text = Text::default();
         text.append(&record, format);

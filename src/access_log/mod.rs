@@ -4,12 +4,14 @@
 //! thread that served it, which nobody else touches but the writer, for a moment, now and then;
 //! a record that finds the buffer full is counted as dropped. No memory changes threads.
 
+mod cloudfront;
 mod format;
+mod rotation;
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -22,7 +24,9 @@ use http::{HeaderValue, Method, Uri, Version};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
+pub use cloudfront::Line;
 use format::Text;
+use rotation::Rotation;
 
 use crate::{clock::Timestamp, metrics::ResultType, semantics::cache_status::Report};
 
@@ -43,6 +47,8 @@ pub enum Format {
     Json,
     /// Apache's "combined", with the result type added at the end.
     Combined,
+    /// CloudFront's standard log, version 1, in files by hour.
+    CloudFrontV1,
 }
 
 /// Whether and where exchanges are recorded.
@@ -50,13 +56,15 @@ pub enum Format {
 pub struct Options {
     /// The text of a record; `None` records nothing.
     pub format: Option<Format>,
-    /// A file to append to; standard output when there is none.
+    /// A file to append to; standard output when there is none. For CloudFront's format, a folder.
     pub path: Option<PathBuf>,
+    /// Bytes of text after which a file in CloudFront's format is finished.
+    pub max_file_size: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { format: Some(Format::Json), path: None }
+        Self { format: Some(Format::Json), path: None, max_file_size: 64 << 20 }
     }
 }
 
@@ -101,6 +109,31 @@ pub struct Record<'a> {
     pub referer: Option<&'a HeaderValue>,
     /// `User-Agent`.
     pub user_agent: Option<&'a HeaderValue>,
+    /// What only CloudFront's format tells.
+    pub detail: Option<Detail<'a>>,
+}
+
+/// What only CloudFront's format tells of an exchange.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Detail<'a> {
+    /// Where this machine is.
+    pub pop: &'a str,
+    /// Bytes of the answer's head, about.
+    pub head_bytes: u64,
+    /// Bytes of the request, about.
+    pub request_bytes: u64,
+    /// The viewer's port, where it is known.
+    pub port: Option<u16>,
+    /// Version and cipher suite of TLS.
+    pub tls: Option<(&'static str, &'static str)>,
+    /// `X-Forwarded-For`.
+    pub forwarded_for: Option<&'a HeaderValue>,
+    /// `Content-Type` of the answer.
+    pub content_type: Option<&'a HeaderValue>,
+    /// Its `Content-Length`.
+    pub content_length: Option<u64>,
+    /// First and last byte of its `Content-Range`.
+    pub range: Option<(u64, u64)>,
 }
 
 /// The way into the log.
@@ -135,8 +168,8 @@ impl AccessLog {
             reopen: AtomicBool::new(false),
         });
         let writer = Writer {
-            sink: Sink::open(options.path.as_deref())?,
-            path: options.path.clone(),
+            sink: Sink::open(options)?,
+            options: options.clone(),
             shared: Arc::clone(&shared),
             lines: Vec::new(),
             dropped: dropped.clone(),
@@ -150,6 +183,12 @@ impl AccessLog {
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.shared.is_some()
+    }
+
+    /// Whether records are to have their [`Detail`].
+    #[must_use]
+    pub fn is_detailed(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.format == Format::CloudFrontV1)
     }
 
     /// Records an exchange; never waits for the writer's input or output.
@@ -194,14 +233,17 @@ fn own_buffer() -> usize {
 enum Sink {
     Stdout(io::Stdout),
     File(File),
+    Files(Rotation),
 }
 
 impl Sink {
-    fn open(path: Option<&Path>) -> io::Result<Self> {
-        match path {
-            None => Ok(Self::Stdout(io::stdout())),
-            Some(path) => Ok(Self::File(OpenOptions::new().append(true).create(true).open(path)?)),
-        }
+    fn open(options: &Options) -> io::Result<Self> {
+        let Some(path) = &options.path else { return Ok(Self::Stdout(io::stdout())) };
+        Ok(if options.format == Some(Format::CloudFrontV1) {
+            Self::Files(Rotation::open(path, options.max_file_size)?)
+        } else {
+            Self::File(OpenOptions::new().append(true).create(true).open(path)?)
+        })
     }
 
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
@@ -212,13 +254,14 @@ impl Sink {
                 stdout.flush()
             }
             Self::File(file) => file.write_all(text),
+            Self::Files(files) => files.write(text),
         }
     }
 }
 
 struct Writer {
     sink: Sink,
-    path: Option<PathBuf>,
+    options: Options,
     shared: Arc<Buffers>,
     /// Taken from a buffer, which gets it back empty.
     lines: Vec<u8>,
@@ -231,8 +274,9 @@ impl Writer {
             let closed = self.shared.closed.load(Ordering::Acquire);
             let written = self.write_all();
             if closed {
-                return;
+                return self.finish();
             }
+            self.turn();
             if self.shared.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
@@ -259,9 +303,29 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        match Sink::open(self.path.as_deref()) {
+        self.finish();
+        match Sink::open(&self.options) {
             Ok(sink) => self.sink = sink,
             Err(error) => tracing::error!(%error, "the access log cannot be opened again"),
         }
+    }
+
+    /// Finishes the files of hours that are over.
+    fn turn(&mut self) {
+        if let Sink::Files(files) = &mut self.sink {
+            report(files.turn());
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Sink::Files(files) = &mut self.sink {
+            report(files.finish());
+        }
+    }
+}
+
+fn report(finished: io::Result<()>) {
+    if let Err(error) = finished {
+        tracing::error!(%error, "a file of the access log cannot be finished");
     }
 }

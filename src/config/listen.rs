@@ -280,17 +280,25 @@ pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Op
         match format.value {
             "json" => options.format = Some(access_log::Format::Json),
             "combined" => options.format = Some(access_log::Format::Combined),
+            "cloudfront-v1" => options.format = Some(access_log::Format::CloudFrontV1),
             "off" => options.format = None,
             other => section.fault(
                 format.span,
                 format!("there is no log format `{other}`"),
-                "expected json, combined or off",
+                "expected json, combined, cloudfront-v1 or off",
                 None,
             ),
         }
     }
     let path: Option<PathBuf> = section.string("path").map(|path| directory.join(path.value));
     options.path = path;
+    if let Some(size) = section.size("max_file_size") {
+        options.max_file_size = size.value;
+    }
+    if options.format == Some(access_log::Format::CloudFrontV1) && options.path.is_none() {
+        let help = "add `path = \"/var/log/forebay\"`: the folder for its files".to_owned();
+        section.fault(section.span(), "the log needs a folder", "no `path` here", help);
+    }
     section.unknown();
     options
 }

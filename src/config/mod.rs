@@ -210,6 +210,18 @@ cache_policy = "CachingOptimized"
     }
 
     #[test]
+    fn logs_in_files_by_hour_need_a_folder() {
+        let log = "[access_log]\nformat = \"cloudfront-v1\"\n";
+        assert_eq!(faults(&format!("{log}path = \"log\"\n{GOOD}")), Vec::<String>::new());
+        assert_eq!(
+            faults(&format!("{log}{GOOD}")),
+            [
+                "1: the log needs a folder (add `path = \"/var/log/forebay\"`: the folder for its files)"
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         assert_eq!(faults("").len(), 2);
         let text = "[listen]\nhttp = \"127.0.0.1:0\"\n[[distribution]]\nid = \"a\"\n";

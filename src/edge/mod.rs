@@ -65,6 +65,9 @@ const MAX_ROUNDS: usize = 3;
 const ONLY_IF_CACHED: Failure =
     Failure { status: StatusCode::GATEWAY_TIMEOUT, detail: "only-if-cached" };
 
+/// Version and cipher suite of TLS, as OpenSSL names them.
+pub type Cipher = (&'static str, &'static str);
+
 /// The connection a request came on.
 #[derive(Debug)]
 pub struct Connection {
@@ -78,6 +81,8 @@ pub struct Connection {
     client_text: Box<str>,
     /// The policy by which the connection is encrypted, if it is.
     pub security: Option<SecurityPolicy>,
+    /// Version and cipher suite of TLS, as OpenSSL names them.
+    pub cipher: Option<Cipher>,
     /// Exchanges that have begun, counted around.
     pub begun: AtomicU32,
     /// Exchanges that have begun and not ended.
@@ -90,7 +95,7 @@ impl Connection {
     /// A connection in the clear, or one by the default security policy, on which nothing was asked yet.
     #[must_use]
     pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
-        Self::of(client, None, false, tls.then(SecurityPolicy::default))
+        Self::of(client, None, false, tls.then(|| (SecurityPolicy::default(), None)))
     }
 
     /// The same, from a port that is known, by a policy of TLS.
@@ -99,12 +104,24 @@ impl Connection {
         client: IpAddr,
         port: Option<u16>,
         told: bool,
-        security: Option<SecurityPolicy>,
+        tls: Option<(SecurityPolicy, Option<Cipher>)>,
     ) -> Arc<Self> {
+        let (security, cipher) =
+            (tls.map(|(policy, _)| policy), tls.and_then(|(_, cipher)| cipher));
         let zero = || AtomicU32::new(0);
         let client_text = client.to_string().into();
         let (begun, in_flight, starved) = (zero(), zero(), zero());
-        Arc::new(Self { client, port, told, client_text, security, begun, in_flight, starved })
+        Arc::new(Self {
+            client,
+            port,
+            told,
+            client_text,
+            security,
+            cipher,
+            begun,
+            in_flight,
+            starved,
+        })
     }
 }
 

@@ -16,14 +16,17 @@ use super::{
     identity::{Identity, RequestId},
     prepared::{self, PlainHit},
     rules::Distribution,
-    viewer::{self, Viewer},
+    viewer::{self, Viewer, X_FORWARDED_FOR},
 };
 use crate::{
-    access_log::Record,
+    access_log::{Detail, Record},
     body::{Body, Observer},
     clock::{Stopwatch, Timestamp},
     metrics::ResultType,
-    semantics::cache_status::{CacheStatus, Report},
+    semantics::{
+        cache_status::{CacheStatus, Report},
+        range::ContentRange,
+    },
 };
 
 /// An exchange under way. It is recorded when it is dropped: as the observer of its answer's
@@ -48,6 +51,33 @@ pub(super) struct Exchange {
     sent: u64,
     complete: bool,
     starved: bool,
+    /// Where the log wants it.
+    shown: Option<Box<Shown>>,
+}
+
+/// What the log tells of an answer's head.
+#[derive(Default)]
+struct Shown {
+    bytes: u64,
+    content_type: Option<HeaderValue>,
+    content_length: Option<u64>,
+    range: Option<(u64, u64)>,
+}
+
+impl Shown {
+    fn of(fields: &HeaderMap, body: &Body) -> Self {
+        // The status line, the empty line, and the fields that the connection adds.
+        const BESIDES: usize = 60;
+        let bytes = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let range = fields.get(header::CONTENT_RANGE).map(HeaderValue::as_bytes);
+        let range = range.and_then(ContentRange::parse).and_then(|range| range.bytes);
+        Self {
+            bytes: (bytes.sum::<usize>() + BESIDES) as u64,
+            content_type: fields.get(header::CONTENT_TYPE).cloned(),
+            content_length: http_body::Body::size_hint(body).exact(),
+            range: range.map(|bytes| (bytes.start, bytes.end.saturating_sub(1))),
+        }
+    }
 }
 
 /// The request's fields that the log tells.
@@ -57,6 +87,7 @@ struct Logged {
     range: Option<HeaderValue>,
     referer: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
+    forwarded_for: Option<HeaderValue>,
 }
 
 impl Logged {
@@ -70,6 +101,7 @@ impl Logged {
                 _ if name == header::RANGE => &mut self.range,
                 _ if name == header::REFERER => &mut self.referer,
                 _ if name == header::USER_AGENT => &mut self.user_agent,
+                _ if name == X_FORWARDED_FOR => &mut self.forwarded_for,
                 _ => continue,
             };
             *place = Some(value);
@@ -113,6 +145,7 @@ impl Exchange {
             sent: 0,
             complete: false,
             starved: true,
+            shown: None,
         })
     }
 
@@ -165,6 +198,8 @@ impl Exchange {
         }
         self.status = status.as_u16();
         self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
+        self.shown =
+            self.edge.access_log.is_detailed().then(|| Box::new(Shown::of(&fields, &body)));
         (self.result, self.report, self.distribution) = (result, report, distribution);
         self.starved(false);
         let body = if self.request.method == Method::HEAD {
@@ -191,7 +226,7 @@ impl Exchange {
     }
 
     fn record<'a>(&'a self, duration: Duration, id: &'a [u8]) -> Record<'a> {
-        let Logged { host, range, referer, user_agent } = &self.logged;
+        let Logged { host, range, referer, user_agent, .. } = &self.logged;
         let authority =
             || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         Record {
@@ -214,6 +249,23 @@ impl Exchange {
             range: range.as_ref(),
             referer: referer.as_ref(),
             user_agent: user_agent.as_ref(),
+            detail: self.edge.access_log.is_detailed().then(|| self.detail()),
+        }
+    }
+
+    fn detail(&self) -> Detail<'_> {
+        let shown = self.shown.as_deref();
+        let identity = identity_of(self.distribution.as_ref());
+        Detail {
+            pop: identity.pop.to_str().ok().filter(|pop| !pop.is_empty()).unwrap_or("-"),
+            head_bytes: shown.map_or(0, |shown| shown.bytes),
+            request_bytes: self.head_length as u64,
+            port: self.connection.port.filter(|_| self.viewer.address == self.connection.client),
+            tls: self.connection.cipher,
+            forwarded_for: self.logged.forwarded_for.as_ref(),
+            content_type: shown.and_then(|shown| shown.content_type.as_ref()),
+            content_length: shown.and_then(|shown| shown.content_length),
+            range: shown.and_then(|shown| shown.range),
         }
     }
 }

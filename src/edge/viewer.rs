@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use super::{Connection, Rules};
 use crate::restrict::{Networks, Place};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The viewer behind a request.

@@ -21,7 +21,10 @@ use super::{
     Handler, MAX_HEAD, Shared, TlsSettings, canonical, clear_stream::ClearStream, proxy_header,
     timed_io::TimedIo,
 };
-use crate::{edge::Connection, restrict::SecurityPolicy};
+use crate::{
+    edge::{Cipher, Connection},
+    restrict::SecurityPolicy,
+};
 
 /// Bytes that the system may hold for a viewer who does not take them. Without a bound it is
 /// megabytes, which nobody counts, and a slow viewer looks like one who takes nothing: the
@@ -63,8 +66,7 @@ impl<H: Handler> Server<H> {
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let told = self.shared.limits.proxy_protocol;
         let client = if told { self.proxied(&mut stream, client).await? } else { client };
-        let connection =
-            |security| Connection::of(client.ip(), Some(client.port()), told, security);
+        let connection = |tls| Connection::of(client.ip(), Some(client.port()), told, tls);
         let Some(settings) = &self.tls else {
             let stream = ClearStream::new(stream, self.shared.pages.clone());
             return self.speak(stream, Http::One, connection(None)).await;
@@ -78,7 +80,8 @@ impl<H: Handler> Server<H> {
             Some(b"h2") => Http::Two,
             _ => Http::One,
         };
-        self.speak(stream, http, connection(Some(security))).await
+        let tls = Some((security, cipher(&stream)));
+        self.speak(stream, http, connection(tls)).await
     }
 
     /// The viewer's address, as a trusted proxy tells it before everything else.
@@ -151,4 +154,27 @@ async fn handshake(
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
     let selected = settings.select(&hello.client_hello());
     Ok((hello.into_stream(selected.config).await?, selected.security))
+}
+
+/// What was agreed on, as OpenSSL and CloudFront name it.
+fn cipher(stream: &TlsStream<TcpStream>) -> Option<Cipher> {
+    use rustls::{CipherSuite as Suite, ProtocolVersion as Version};
+    let session = stream.get_ref().1;
+    let version = match session.protocol_version()? {
+        Version::TLSv1_3 => "TLSv1.3",
+        _ => "TLSv1.2",
+    };
+    let suite = match session.negotiated_cipher_suite()?.suite() {
+        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        _ => return None,
+    };
+    Some((version, suite))
 }

@@ -1,0 +1,320 @@
+//! CloudFront's standard log, version 1: 33 fields between tabs
+//! (Amazon CloudFront Developer Guide, "Standard log file fields").
+
+use std::borrow::Cow;
+
+use http::{HeaderValue, Version};
+
+use super::{
+    Detail, Record,
+    format::{push_decimals, redact, redact_url},
+};
+use crate::{clock::Timestamp, metrics::ResultType, semantics::cache_status::CacheStatus};
+
+/// The two lines that every file begins with.
+pub(super) const HEAD: &str = "#Version: 1.0\n#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end\n";
+
+/// How many fields a line has.
+const FIELDS: usize = 33;
+
+/// Appends the line of an exchange, without its end. `stamp` is its second, as date, tab and time.
+pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>, detail: &Detail<'_>, stamp: &str) {
+    let begun = line.len();
+    line.extend_from_slice(stamp.as_bytes());
+    let mut text = Fields(line);
+    text.plain(detail.pop.as_bytes());
+    text.number(detail.head_bytes + record.bytes);
+    text.plain(record.client.as_bytes());
+    text.encoded(Some(record.method.as_str().as_bytes()));
+    text.encoded(record.host);
+    text.encoded(Some(record.uri.path().as_bytes()));
+    match record.status {
+        // The viewer left before there was an answer.
+        0 => text.plain(b"000"),
+        status => text.number(status.into()),
+    }
+    text.encoded(record.referer.map(redact_url).as_deref());
+    text.encoded(record.user_agent.map(HeaderValue::as_bytes));
+    text.encoded(record.uri.query().map(redact).as_deref().map(str::as_bytes));
+    text.none();
+    text.plain(after(record).name().as_bytes());
+    text.plain(record.id);
+    text.encoded(record.host);
+    text.plain(if record.tls { b"https" } else { b"http" });
+    text.number(detail.request_bytes);
+    text.seconds(record.duration);
+    text.encoded(detail.forwarded_for.map(HeaderValue::as_bytes));
+    text.encoded(detail.tls.map(|(protocol, _)| protocol.as_bytes()));
+    text.encoded(detail.tls.map(|(_, cipher)| cipher.as_bytes()));
+    text.plain(record.result.name().as_bytes());
+    text.plain(version(record.version).as_bytes());
+    text.none();
+    text.none();
+    text.optional(detail.port.map(u64::from));
+    text.seconds(record.first_byte);
+    text.plain(detailed(record).as_bytes());
+    text.encoded(detail.content_type.map(HeaderValue::as_bytes));
+    text.optional(detail.content_length);
+    text.optional(detail.range.map(|(first, _)| first));
+    text.optional(detail.range.map(|(_, last)| last));
+    debug_assert_eq!(
+        line[begun..].split(|byte| *byte == b'\t').count(),
+        FIELDS,
+        "each field stands once"
+    );
+}
+
+/// Fields, each after a tab.
+struct Fields<'a>(&'a mut Vec<u8>);
+
+impl Fields<'_> {
+    /// What holds nothing to be encoded.
+    fn plain(&mut self, value: &[u8]) {
+        self.0.push(b'\t');
+        self.0.extend_from_slice(value);
+    }
+
+    fn none(&mut self) {
+        self.plain(b"-");
+    }
+
+    fn number(&mut self, value: u64) {
+        self.plain(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    fn optional(&mut self, value: Option<u64>) {
+        match value {
+            Some(value) => self.number(value),
+            None => self.none(),
+        }
+    }
+
+    /// Seconds with three decimals.
+    fn seconds(&mut self, duration: std::time::Duration) {
+        self.number(duration.as_secs());
+        push_decimals::<3>(self.0, duration.subsec_millis());
+    }
+
+    /// What somebody else wrote: control characters, space, what is not ASCII and some others are
+    /// percent-encoded.
+    fn encoded(&mut self, value: Option<&[u8]>) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return self.none() };
+        self.0.push(b'\t');
+        for byte in value {
+            if *byte <= 32 || *byte >= 127 || b"<>\"#%{}|\\^~[]`'".contains(byte) {
+                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+                self.0.extend_from_slice(&[b'%', high, low]);
+            } else {
+                self.0.push(*byte);
+            }
+        }
+    }
+}
+
+/// The result after the last byte: whoever leaves before makes it an error.
+fn after(record: &Record<'_>) -> ResultType {
+    if record.complete { record.result } else { ResultType::Error }
+}
+
+/// `x-edge-detailed-result-type`: more about errors.
+fn detailed(record: &Record<'_>) -> &'static str {
+    if record.status == 0 {
+        return "ClientHungUpRequest";
+    }
+    if !record.complete {
+        return "ClientCommError";
+    }
+    if record.result != ResultType::Error {
+        return record.result.name();
+    }
+    match record.report.detail.unwrap_or_default() {
+        "origin-dns" => "OriginDnsError",
+        "origin-connect" => "OriginConnectError",
+        "origin-tls" | "origin-timeout" | "origin-connection" => "OriginCommError",
+        "origin-read" => "OriginReadError",
+        "origin-range-mismatch" => "OriginContentRangeLengthError",
+        "origin-error" | "origin-configuration" | "origin-kms" | "origin-throttled" => {
+            "OriginError"
+        }
+        "country-denied" => "ClientGeoBlocked",
+        "method" => "InvalidRequestMethod",
+        "head-too-large" => "InvalidRequestHeader",
+        "address-denied" | "referer-denied" | "rate-limited" | "https-only" => {
+            "InvalidRequestBlocked"
+        }
+        detail if detail.starts_with("signed-") => "InvalidRequestBlocked",
+        _ if record.report.status == CacheStatus::Local => "InvalidRequest",
+        _ => "OriginError",
+    }
+}
+
+const fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// A line, read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line<'a>([&'a str; FIELDS]);
+
+impl<'a> Line<'a> {
+    /// Reads a line; `None` for comments, and where it has not the 33 fields.
+    #[must_use]
+    pub fn parse(line: &'a str) -> Option<Self> {
+        if line.starts_with('#') {
+            return None;
+        }
+        let fields: Vec<&str> = line.trim_end_matches(['\r', '\n']).split('\t').collect();
+        fields.try_into().ok().map(Self)
+    }
+
+    /// A field by its place, from 1 on, decoded; `None` where it is missing or `-`.
+    #[must_use]
+    pub fn field(&self, place: usize) -> Option<Cow<'a, str>> {
+        let text = *self.0.get(place.checked_sub(1)?)?;
+        (text != "-").then(|| decode(text))
+    }
+
+    /// When it ended.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        let format =
+            time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+        let text = format!("{} {}", self.0[0], self.0[1]);
+        let at = time::PrimitiveDateTime::parse(&text, format).ok()?.assume_utc();
+        u64::try_from(at.unix_timestamp()).ok().map(Timestamp::from_secs)
+    }
+}
+
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digit = |at: usize| tail.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        match (byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(u8::try_from(high << 4 | low).unwrap_or(b'?'));
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, Uri};
+
+    use super::*;
+    use crate::semantics::cache_status::Report;
+
+    fn record<'a>(uri: &'a Uri, agent: &'a HeaderValue) -> Record<'a> {
+        Record {
+            id: b"id-1",
+            at: Timestamp::from_millis(784_111_777_250),
+            client: "192.0.2.1",
+            method: &Method::GET,
+            uri,
+            host: Some(b"media.example.com"),
+            version: Version::HTTP_2,
+            tls: true,
+            distribution: Some("media"),
+            status: 200,
+            bytes: 1000,
+            complete: true,
+            duration: Duration::from_micros(12_345),
+            first_byte: Duration::from_millis(7),
+            result: ResultType::Hit,
+            report: Report::new(CacheStatus::Hit),
+            range: None,
+            referer: None,
+            user_agent: Some(agent),
+            detail: None,
+        }
+    }
+
+    fn line(record: &Record<'_>) -> String {
+        let detail = Detail {
+            pop: "HEL1",
+            head_bytes: 300,
+            request_bytes: 120,
+            port: Some(4711),
+            tls: Some(("TLSv1.3", "TLS_AES_128_GCM_SHA256")),
+            ..Detail::default()
+        };
+        let mut line = Vec::new();
+        append(&mut line, record, &detail, "1994-11-06\t08:49:37");
+        String::from_utf8(line).expect("ASCII")
+    }
+
+    #[test]
+    fn a_line_is_cloudfronts() {
+        let uri = Uri::from_static("/a%20b.jpg?Signature=abc&x=1");
+        let agent = HeaderValue::from_bytes(b"Mozilla/5.0 (\xe9 \"x\")\t").expect("value");
+        assert_eq!(
+            line(&record(&uri, &agent)),
+            "1994-11-06\t08:49:37\tHEL1\t1300\t192.0.2.1\tGET\tmedia.example.com\t/a%2520b.jpg\t200\t-\t\
+             Mozilla/5.0%20(%E9%20%22x%22)%09\tSignature=REDACTED&x=1\t-\tHit\tid-1\tmedia.example.com\thttps\t\
+             120\t0.012\t-\tTLSv1.3\tTLS_AES_128_GCM_SHA256\tHit\tHTTP/2.0\t-\t-\t4711\t0.007\tHit\t-\t-\t-\t-"
+        );
+        assert_eq!(HEAD.lines().nth(1).map(|fields| fields.split(' ').count()), Some(1 + FIELDS));
+    }
+
+    #[test]
+    fn results_are_judged_before_and_after_the_last_byte() {
+        let (uri, agent) = (Uri::from_static("/"), HeaderValue::from_static("a"));
+        let fields = |change: &dyn Fn(&mut Record<'_>)| {
+            let mut record = record(&uri, &agent);
+            change(&mut record);
+            let line = line(&record);
+            let line = Line::parse(&line).expect("33 fields");
+            [9, 14, 23, 29].map(|place| line.field(place).unwrap_or_default().into_owned())
+        };
+        assert_eq!(fields(&|_| {}), ["200", "Hit", "Hit", "Hit"]);
+        assert_eq!(fields(&|r| r.complete = false), ["200", "Error", "Hit", "ClientCommError"]);
+        assert_eq!(
+            fields(&|r| (r.status, r.complete, r.result) = (0, false, ResultType::Error)),
+            ["000", "Error", "Error", "ClientHungUpRequest"]
+        );
+        for (detail, expected) in [
+            ("origin-dns", "OriginDnsError"),
+            ("country-denied", "ClientGeoBlocked"),
+            ("signed-expired", "InvalidRequestBlocked"),
+            ("bad-host", "InvalidRequest"),
+        ] {
+            let told = fields(&|r| {
+                (r.status, r.result) = (403, ResultType::Error);
+                r.report = Report { detail: Some(detail), ..Report::new(CacheStatus::Local) };
+            });
+            assert_eq!(told, ["403", "Error", "Error", expected]);
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let uri = Uri::from_static("/a%20b.jpg?x=1");
+        let agent = HeaderValue::from_static("a b%");
+        let text = line(&record(&uri, &agent));
+        let line = Line::parse(&text).expect("33 fields");
+        assert_eq!(line.field(8).as_deref(), Some("/a%20b.jpg"));
+        assert_eq!(line.field(11).as_deref(), Some("a b%"));
+        assert_eq!((line.field(10), line.field(34), line.field(0)), (None, None, None));
+        assert_eq!(line.at(), Some(Timestamp::from_secs(784_111_777)));
+        for text in ["#Version: 1.0", "a\tb", &format!("{text}\tmore")] {
+            assert_eq!(Line::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+"""The access log in CloudFront's format, read by GoAccess."""
+
+import gzip
+import json
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import trustme
+
+import parts
+from parts import fetch, free_port
+
+CONFIG = """
+[listen]
+http = "127.0.0.1:{port}"
+https = "127.0.0.1:{secure}"
+tls = {{ certificate = "cert.pem", key = "key.pem" }}
+[admin]
+listen = "127.0.0.1:{admin}"
+[access_log]
+format = "cloudfront-v1"
+path = "log"
+max_file_size = "{size}"
+[[distribution]]
+id = "media"
+aliases = ["127.0.0.1", "media.example.com"]
+[[distribution.origin]]
+id = "origin"
+url = "http://127.0.0.1:{origin}"
+[distribution.default_behavior]
+origin = "origin"
+cache_policy = "CachingOptimized"
+"""
+
+
+class Log(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-log-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.origin = parts.Origin.start()
+        self.addCleanup(self.origin.stop)
+        certificate = trustme.CA().issue_cert("media.example.com")
+        certificate.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
+        certificate.private_key_pem.write_to_path(self.folder / "key.pem")
+
+    def serve(self, size="64MiB"):
+        port, self.secure, admin = free_port(), free_port(), free_port()
+        config = self.folder / "forebay.toml"
+        config.write_text(
+            CONFIG.format(port=port, secure=self.secure, admin=admin, origin=self.origin.port, size=size)
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        program = parts.Program(self.url, f"http://127.0.0.1:{admin}", "--config", config)
+        self.addCleanup(program.stop)
+        return program
+
+    def curl(self, path, *flags):
+        host = "media.example.com"
+        curl = ["curl", "-sSk", "--http2", "--resolve", f"{host}:{self.secure}:127.0.0.1", *flags]
+        run = subprocess.run([*curl, f"https://{host}:{self.secure}{path}"], capture_output=True, check=True)
+        return run.stdout
+
+    def files(self):
+        return sorted((self.folder / "log").iterdir())
+
+    def lines(self):
+        """Every line as a mapping by the names that the file itself gives; GoAccess must read the same."""
+        lines = []
+        for file in self.files():
+            version, fields, *rest = gzip.decompress(file.read_bytes()).decode("ascii").splitlines()
+            self.assertEqual(version, "#Version: 1.0")
+            names = fields.removeprefix("#Fields: ").split(" ")
+            lines += [dict(zip(names, line.split("\t"), strict=True)) for line in rest]
+        text, report = self.folder / "lines", self.folder / "report.json"
+        text.write_bytes(b"".join(gzip.decompress(file.read_bytes()) for file in self.files()))
+        goaccess = ["goaccess", text, "--log-format=CLOUDFRONT", "--no-global-config", "-o", report]
+        subprocess.run(goaccess, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        self.report = json.loads(report.read_text())
+        told = self.report["general"]
+        self.assertEqual((told["valid_requests"], told["failed_requests"]), (len(lines), 0))
+        return lines
+
+    def test_goaccess_reads_every_line(self):
+        program = self.serve()
+        agent = 'quoted "agent"\twith é'.encode()
+        ask = lambda name, path, headers={}, **more: fetch(self.url + path, headers={"User-Agent": name} | headers, **more)
+        for name in ["miss", "hit"]:
+            ask(name, "/a%20b.jpg?Signature=secret", {"Referer": "https://example.com/?a=b c"})
+        self.curl("/a%20b.jpg", "-H", b"User-Agent: " + agent, "-r", "1-4")
+        ask("head", "/a%20b.jpg", method="HEAD")
+        ask("refused", "/a", method="DELETE")
+        ask("unknown", "/a", {"Host": "unknown.example.com", "X-Forwarded-For": "192.0.2.1, 192.0.2.2"})
+        program.stop()
+        self.assertEqual([file.name.split(".")[::3] for file in self.files()], [["media", "gz"], ["none", "gz"]])
+        lines = {line["cs(User-Agent)"]: line for line in self.lines()}
+        encoded = "quoted%20%22agent%22%09with%20%C3%A9"
+        miss, hit, ranged, head, refused, unknown = (
+            lines[name] for name in ["miss", "hit", encoded, "head", "refused", "unknown"]
+        )
+
+        self.assertEqual((miss["x-edge-result-type"], hit["x-edge-result-type"]), ("Miss", "Hit"))
+        self.assertEqual((hit["cs-uri-stem"], hit["cs-uri-query"]), ("/a%2520b.jpg", "Signature=REDACTED"))
+        self.assertEqual((hit["cs-protocol"], hit["cs-protocol-version"], hit["ssl-protocol"]), ("http", "HTTP/1.1", "-"))
+        self.assertEqual(hit["cs(Referer)"], "https://example.com/?a=b%20c")
+        self.assertNotEqual(miss["x-edge-request-id"], hit["x-edge-request-id"])
+
+        self.assertEqual((ranged["sc-status"], ranged["sc-range-start"], ranged["sc-range-end"]), ("206", "1", "4"))
+        self.assertEqual((ranged["cs-protocol-version"], ranged["ssl-protocol"]), ("HTTP/2.0", "TLSv1.3"))
+        self.assertTrue(ranged["ssl-cipher"].startswith("TLS_"), ranged["ssl-cipher"])
+        self.assertEqual((head["cs-method"], head["sc-status"]), ("HEAD", "200"))
+        self.assertEqual((refused["sc-status"], refused["x-edge-detailed-result-type"]), ("405", "InvalidRequestMethod"))
+        self.assertEqual((unknown["x-host-header"], unknown["x-forwarded-for"]), ("unknown.example.com", "192.0.2.1,%20192.0.2.2"))
+
+    def test_full_files_are_finished(self):
+        program = self.serve(size="1KiB")
+        for number in range(20):
+            fetch(f"{self.url}/{number}")
+        parts.wait_for("a full file", lambda: any(file.suffix == ".gz" for file in self.files()), program.said)
+        program.stop()
+        self.assertGreater(len(self.files()), 3)
+        stems = sorted(int(line["cs-uri-stem"][1:]) for line in self.lines())
+        self.assertEqual(stems, list(range(20)))
+
+
+if __name__ == "__main__":
+    unittest.main()
