@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderValue, Version};
+use percent_encoding::percent_decode_str;
 
 use super::{
     Detail, Record,
@@ -177,7 +178,7 @@ impl<'a> Line<'a> {
     #[must_use]
     pub fn field(&self, place: usize) -> Option<Cow<'a, str>> {
         let text = *self.0.get(place.checked_sub(1)?)?;
-        (text != "-").then(|| decode(text))
+        (text != "-").then(|| percent_decode_str(text).decode_utf8_lossy())
     }
 
     /// When it ended.
@@ -189,27 +190,6 @@ impl<'a> Line<'a> {
         let at = time::PrimitiveDateTime::parse(&text, format).ok()?.assume_utc();
         u64::try_from(at.unix_timestamp()).ok().map(Timestamp::from_secs)
     }
-}
-
-fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push(u8::try_from(high << 4 | low).unwrap_or(b'?'));
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

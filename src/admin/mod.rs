@@ -1,6 +1,7 @@
 //! The admin listener: metrics, health, purges. Never for viewers.
 
 mod caller;
+mod events;
 mod history;
 mod invalidations;
 mod items;
@@ -140,8 +141,12 @@ impl Admin {
                 Some(content) => self.0.purge_as_json(&parts, &content, client),
                 None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a purge has at most 1 MiB"),
             },
+            (&Method::POST, "/events") => match content(body).await {
+                Some(content) => events::answer(&self.0, &parts, &content, client),
+                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "an event has at most 1 MiB"),
+            },
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
-            (_, "/purge") => not_allowed("POST"),
+            (_, "/purge" | "/events") => not_allowed("POST"),
             _ => match Target::parse(path) {
                 Some(target) => {
                     let content = content(body).await;
@@ -149,7 +154,7 @@ impl Admin {
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge and CloudFront's invalidation API",
+                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events and CloudFront's invalidation API",
                 ),
             },
         }
@@ -221,21 +226,29 @@ impl State {
     }
 
     fn purge_as_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
+        let applied = self.identify_json(request, content, client);
+        match applied.and_then(|caller| self.apply(content, &caller.to_string())) {
+            Ok(purged) => json(StatusCode::OK, &purged),
+            Err((status, message)) => refuse(status, &message),
+        }
+    }
+
+    /// Who sends JSON.
+    fn identify_json(
+        &self,
+        request: &Parts,
+        content: &[u8],
+        client: IpAddr,
+    ) -> Result<Caller, (StatusCode, String)> {
         // A web page can make a browser on this machine send anything but this content type.
         let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_json = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/json");
         if !content_type.is_some_and(is_json) {
-            let message = "send the purge as `Content-Type: application/json`";
-            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+            let message = "send it as `Content-Type: application/json`".to_owned();
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        let applied = match self.identify(request, content, client) {
-            Ok(caller) => self.apply(content, &caller.to_string()),
-            Err(denied) => Err((StatusCode::FORBIDDEN, denied.to_string())),
-        };
-        match applied {
-            Ok(purged) => json(StatusCode::OK, &purged),
-            Err((status, message)) => refuse(status, &message),
-        }
+        let caller = self.identify(request, content, client);
+        caller.map_err(|denied| (StatusCode::FORBIDDEN, denied.to_string()))
     }
 
     fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, (StatusCode, String)> {

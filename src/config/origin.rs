@@ -191,6 +191,7 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
                 _ => bucket.span,
             };
             let protocol = Protocol::S3 {
+                bucket: bucket.value.to_owned(),
                 region: region.value.to_owned(),
                 expected_bucket_owner: owner.map(|owner| owner.value.to_owned()),
                 request_payer: payer.is_some_and(|payer| payer.value),

@@ -21,7 +21,7 @@ impl Origin {
             Protocol::Plain => {
                 add_projection(&mut fields, request, |_| true);
             }
-            Protocol::S3 { region, expected_bucket_owner, request_payer, signing } => {
+            Protocol::S3 { region, expected_bucket_owner, request_payer, signing, .. } => {
                 if let Some(owner) = expected_bucket_owner {
                     let owner = HeaderValue::from_str(owner).map_err(http::Error::from)?;
                     fields.insert("x-amz-expected-bucket-owner", owner);

@@ -77,6 +77,8 @@ pub struct Options {
 pub enum Protocol {
     /// S3 with SigV4 signatures; GET and HEAD only.
     S3 {
+        /// Its name.
+        bucket: String,
         /// The region that signatures name.
         region: String,
         /// `x-amz-expected-bucket-owner`: the account that must own the bucket.
@@ -169,6 +171,19 @@ impl Origin {
     #[must_use]
     pub const fn is_s3(&self) -> bool {
         matches!(self.options.protocol, Protocol::S3 { .. })
+    }
+
+    /// At which path it has an object of a bucket: `None` where that is another bucket, or the object
+    /// is not below `origin_path`.
+    #[must_use]
+    pub fn path_of(&self, bucket: &str, key: &str) -> Option<String> {
+        let Options { protocol: Protocol::S3 { bucket: own, .. }, origin_path, .. } = &self.options
+        else {
+            return None;
+        };
+        let path = format!("/{key}");
+        let below = path.strip_prefix(origin_path).filter(|path| path.starts_with('/'));
+        below.filter(|_| own == bucket).map(str::to_owned)
     }
 
     /// Whether it wants credentials to sign with.

@@ -104,8 +104,14 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 class SeaweedFS:
-    def __init__(self):
+    """A store; what becomes of its objects it tells the webhook, given as URL and token, if any."""
+
+    def __init__(self, webhook=None):
         self.folder = tempfile.mkdtemp(prefix="forebay-seaweed-")
+        if webhook:
+            endpoint, token = webhook
+            notify = f'[notification.webhook]\nenabled = true\nendpoint = "{endpoint}"\nbearer_token = "{token}"\n'
+            pathlib.Path(self.folder, "notification.toml").write_text(notify)
         keys = {
             "identities": [
                 {
@@ -127,7 +133,7 @@ class SeaweedFS:
                 f"-s3.config={config}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
                 "-volume.preStopSeconds=0",
             ],
-            stdout=self.log, stderr=self.log,
+            stdout=self.log, stderr=self.log, cwd=self.folder,
         )  # fmt: skip
         self.url = f"http://127.0.0.1:{self.port}"
         self.s3 = boto3.client(
