@@ -7,8 +7,8 @@ use http_body::Body as _;
 
 use super::{
     Refusal, Rules,
+    arrival::Arrival,
     dress::is_answered_preflight,
-    record::Exchange,
     restrict::{check_referer, restrict},
     rules::Distribution,
 };
@@ -102,13 +102,13 @@ impl<'a> Ask<'a> {
 /// Admits a request or says why not; the distribution is told in either case, if there is one.
 pub(super) fn admit<'a>(
     rules: &'a Rules,
-    exchange: &'a Exchange,
+    arrival: &'a Arrival,
     body: &Body,
 ) -> Result<Ask<'a>, (Refusal, Option<&'a Arc<Distribution>>)> {
-    let authority = authority(&exchange.request).ok_or((Refusal::BadHost, None))?;
+    let authority = authority(&arrival.request).ok_or((Refusal::BadHost, None))?;
     let host = host(authority).ok_or((Refusal::BadHost, None))?;
     let distribution = rules.hosts.select(host).ok_or((Refusal::UnknownHost, None))?;
-    admit_to(rules, distribution, host, exchange, body)
+    admit_to(rules, distribution, host, arrival, body)
         .map_err(|refusal| (refusal, Some(distribution)))
 }
 
@@ -116,20 +116,20 @@ fn admit_to<'a>(
     rules: &Rules,
     distribution: &'a Arc<Distribution>,
     host: &'a str,
-    exchange: &'a Exchange,
+    arrival: &'a Arrival,
     body: &Body,
 ) -> Result<Ask<'a>, Refusal> {
-    let request = &exchange.request;
-    restrict(rules, distribution, exchange)?;
+    let request = &arrival.request;
+    restrict(rules, distribution, arrival)?;
     if target_length(request) > MAX_TARGET {
         return Err(Refusal::UriTooLong);
     }
-    if exchange.head_length > MAX_HEAD {
+    if arrival.head_length > MAX_HEAD {
         return Err(Refusal::HeadTooLarge);
     }
     let path = distribution.path(request).map_err(Refusal::BadPath)?;
     let behavior = distribution.settings.behaviors.select(path.as_str());
-    check_protocol(behavior.viewer_protocol, distribution, exchange)?;
+    check_protocol(behavior.viewer_protocol, distribution, arrival)?;
     if is_answered_preflight(behavior, request) {
         return Err(Refusal::Preflight);
     }
@@ -137,9 +137,9 @@ fn admit_to<'a>(
     if !methods.allow_method(&request.method) {
         return Err(Refusal::Method(methods.allow()));
     }
-    check_referer(behavior, exchange)?;
+    check_referer(behavior, arrival)?;
     if let Some(trusted) = &behavior.trusted {
-        trusted.verify(&claim(distribution, exchange)).map_err(Refusal::Signed)?;
+        trusted.verify(&claim(distribution, arrival)).map_err(Refusal::Signed)?;
     }
     // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
     if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
@@ -152,8 +152,8 @@ fn admit_to<'a>(
 }
 
 /// The scheme that the viewer sees.
-fn scheme<'a>(distribution: &'a Distribution, exchange: &Exchange) -> &'a str {
-    let own = if exchange.viewer.https { "https" } else { "http" };
+fn scheme<'a>(distribution: &'a Distribution, arrival: &Arrival) -> &'a str {
+    let own = if arrival.viewer.https { "https" } else { "http" };
     distribution.settings.public_scheme.as_deref().unwrap_or(own)
 }
 
@@ -161,12 +161,12 @@ fn scheme<'a>(distribution: &'a Distribution, exchange: &Exchange) -> &'a str {
 fn check_protocol(
     policy: ViewerProtocol,
     distribution: &Distribution,
-    exchange: &Exchange,
+    arrival: &Arrival,
 ) -> Result<(), Refusal> {
-    if policy == ViewerProtocol::AllowAll || scheme(distribution, exchange) == "https" {
+    if policy == ViewerProtocol::AllowAll || scheme(distribution, arrival) == "https" {
         return Ok(());
     }
-    let Parts { method, version, .. } = &exchange.request;
+    let Parts { method, version, .. } = &arrival.request;
     Err(match policy {
         ViewerProtocol::RedirectToHttps if *version >= Version::HTTP_11 => {
             let reading = matches!(*method, Method::GET | Method::HEAD);
@@ -181,19 +181,19 @@ fn check_protocol(
 }
 
 /// What a viewer's signature must be about.
-fn claim<'a>(distribution: &'a Distribution, exchange: &'a Exchange) -> Claim<'a> {
-    let request = &exchange.request;
+fn claim<'a>(distribution: &'a Distribution, arrival: &'a Arrival) -> Claim<'a> {
+    let request = &arrival.request;
     Claim {
-        scheme: scheme(distribution, exchange),
+        scheme: scheme(distribution, arrival),
         authority: authority(request).unwrap_or_default(),
         path: request.uri.path(),
         query: request.uri.query(),
         fields: &request.headers,
         // Behind a load balancer that nobody trusts, another address is seen than the viewer's.
-        client: (exchange.viewer.is_told(&exchange.connection)
+        client: (arrival.viewer.is_told(&arrival.connection)
             || distribution.settings.public_scheme.is_none())
-        .then_some(exchange.viewer.address),
-        now: exchange.at,
+        .then_some(arrival.viewer.address),
+        now: arrival.at,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod arrival;
 mod collect;
 mod compress;
 mod dress;
@@ -188,8 +189,8 @@ impl Edge {
         let (parts, body) = request.into_parts();
         let exchange = Exchange::begin(&self, &rules, &connection, parts, now);
         let body = Body::from(body);
-        let request = &exchange.request;
-        let (answer, distribution, dress) = match admit(&rules, &exchange, &body) {
+        let request = &exchange.arrival.request;
+        let (answer, distribution, dress) = match admit(&rules, &exchange.arrival, &body) {
             Ok(ask) => {
                 let dress = Dress::of(ask.behavior, request);
                 let answer = self.answer(&ask, body, now).await;

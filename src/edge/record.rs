@@ -9,14 +9,14 @@ use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{
     Connection, Edge, Rules,
-    admit::head_length,
     answer::{Answer, Head},
+    arrival::Arrival,
     dress::{Dress, Told},
     error_page,
     identity::{Identity, RequestId},
     prepared::{self, PlainHit},
     rules::Distribution,
-    viewer::{self, Viewer, X_FORWARDED_FOR},
+    viewer::X_FORWARDED_FOR,
 };
 use crate::{
     access_log::{Detail, Record},
@@ -33,14 +33,9 @@ use crate::{
 /// body, or before, when the viewer leaves while the answer is being made.
 pub(super) struct Exchange {
     edge: Arc<Edge>,
-    pub(super) connection: Arc<Connection>,
-    pub(super) viewer: Viewer,
-    /// In bytes, as the viewer sent it.
-    pub(super) head_length: usize,
+    pub(super) arrival: Arrival,
     id: RequestId,
-    pub(super) at: Timestamp,
     watch: Stopwatch,
-    pub(super) request: Parts,
     logged: Logged,
     distribution: Option<Arc<Distribution>>,
     status: u16,
@@ -114,28 +109,17 @@ impl Exchange {
         edge: &Arc<Edge>,
         rules: &Rules,
         connection: &Arc<Connection>,
-        mut request: Parts,
+        request: Parts,
         at: Timestamp,
     ) -> Box<Self> {
         connection.begun.fetch_add(1, Ordering::AcqRel);
         connection.in_flight.fetch_add(1, Ordering::AcqRel);
         connection.starved.fetch_add(1, Ordering::AcqRel);
-        let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
-        // As the viewer sent it, before anything is added.
-        let head_length = head_length(&request);
-        if rules.describe_viewers(&request) {
-            let version = request.version;
-            viewer::describe(&mut request.headers, &viewer, connection, version, rules);
-        }
         Box::new(Self {
             edge: Arc::clone(edge),
-            connection: Arc::clone(connection),
-            viewer,
-            head_length,
+            arrival: Arrival::new(rules, connection, request, at),
             id: RequestId::random(),
-            at,
             watch: Stopwatch::start(),
-            request,
             logged: Logged::default(),
             distribution: None,
             status: 0,
@@ -161,9 +145,9 @@ impl Exchange {
         let Answer { head, body, result, report, timing, substituted } =
             self.with_page(answer, identity);
         let status = substituted.unwrap_or(head.status());
-        let mut fields = std::mem::take(&mut self.request.headers);
+        let mut fields = std::mem::take(&mut self.arrival.request.headers);
         self.logged.take(&mut fields);
-        let (version, id) = (self.request.version, self.id);
+        let (version, id) = (self.arrival.request.version, self.id);
         let (timing, watch) = (timing.as_deref(), self.watch);
         let sign = |fields: &mut HeaderMap| {
             if let Some(dress) = dress {
@@ -202,7 +186,7 @@ impl Exchange {
             self.edge.access_log.is_detailed().then(|| Box::new(Shown::of(&fields, &body)));
         (self.result, self.report, self.distribution) = (result, report, distribution);
         self.starved(false);
-        let body = if self.request.method == Method::HEAD {
+        let body = if self.arrival.request.method == Method::HEAD {
             describe(&body, &mut fields);
             Body::empty()
         } else {
@@ -218,8 +202,11 @@ impl Exchange {
     fn with_page(&self, answer: Answer, identity: &Identity) -> Answer {
         let Head::Page(status, mut fields) = answer.head else { return answer };
         let id = identity.id(&self.id);
-        let (media_type, page) =
-            error_page::render(status, &self.request.headers, &String::from_utf8_lossy(&id));
+        let (media_type, page) = error_page::render(
+            status,
+            &self.arrival.request.headers,
+            &String::from_utf8_lossy(&id),
+        );
         fields.insert(header::CONTENT_TYPE, media_type);
         fields.append(header::VARY, HeaderValue::from_static("Accept"));
         Answer { head: Head::Own(status, fields), body: Body::full(page), ..answer }
@@ -228,16 +215,16 @@ impl Exchange {
     fn record<'a>(&'a self, duration: Duration, id: &'a [u8]) -> Record<'a> {
         let Logged { host, range, referer, user_agent, .. } = &self.logged;
         let authority =
-            || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
+            || self.arrival.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         Record {
-            at: self.at,
+            at: self.arrival.at,
             id,
-            client: self.viewer.text(&self.connection),
+            client: self.arrival.viewer.text(&self.arrival.connection),
             host: host.as_ref().map(HeaderValue::as_bytes).or_else(authority),
-            method: &self.request.method,
-            uri: &self.request.uri,
-            version: self.request.version,
-            tls: self.viewer.https,
+            method: &self.arrival.request.method,
+            uri: &self.arrival.request.uri,
+            version: self.arrival.request.version,
+            tls: self.arrival.viewer.https,
             distribution: self.distribution.as_ref().map(|d| &*d.settings.id),
             status: self.status,
             bytes: self.sent,
@@ -259,9 +246,13 @@ impl Exchange {
         Detail {
             pop: identity.pop.to_str().ok().filter(|pop| !pop.is_empty()).unwrap_or("-"),
             head_bytes: shown.map_or(0, |shown| shown.bytes),
-            request_bytes: self.head_length as u64,
-            port: self.connection.port.filter(|_| self.viewer.address == self.connection.client),
-            tls: self.connection.cipher,
+            request_bytes: self.arrival.head_length as u64,
+            port: self
+                .arrival
+                .connection
+                .port
+                .filter(|_| self.arrival.viewer.address == self.arrival.connection.client),
+            tls: self.arrival.connection.cipher,
             forwarded_for: self.logged.forwarded_for.as_ref(),
             content_type: shown.and_then(|shown| shown.content_type.as_ref()),
             content_length: shown.and_then(|shown| shown.content_length),
@@ -289,7 +280,7 @@ impl Observer for Exchange {
     fn starved(&mut self, starved: bool) {
         if self.starved != starved {
             self.starved = starved;
-            let waiting = &self.connection.starved;
+            let waiting = &self.arrival.connection.starved;
             if starved {
                 waiting.fetch_add(1, Ordering::AcqRel);
             } else {
@@ -307,14 +298,14 @@ impl Observer for Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.starved(false);
-        self.connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.arrival.connection.in_flight.fetch_sub(1, Ordering::AcqRel);
         let duration = self.watch.elapsed();
         if let Some(distribution) = &self.distribution {
             distribution.metrics.answered(self.result, self.status, self.sent, duration);
         }
         if self.edge.access_log.is_on() {
             // Where there was an answer they are taken already.
-            self.logged.take(&mut self.request.headers);
+            self.logged.take(&mut self.arrival.request.headers);
             let identity = identity_of(self.distribution.as_ref());
             let id = identity.id(&self.id);
             self.edge.access_log.push(&self.record(duration, &id));

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use http::{HeaderValue, header};
 
-use super::{Refusal, Rules, identity::is_looping, record::Exchange, rules::Distribution};
+use super::{Refusal, Rules, arrival::Arrival, identity::is_looping, rules::Distribution};
 use crate::behavior::Behavior;
 
 /// Refuses whom the distribution does not serve.
 pub(super) fn restrict(
     rules: &Rules,
     distribution: &Arc<Distribution>,
-    exchange: &Exchange,
+    arrival: &Arrival,
 ) -> Result<(), Refusal> {
-    let address = exchange.viewer.address;
-    if is_looping(&exchange.request.headers) {
+    let address = arrival.viewer.address;
+    if is_looping(&arrival.request.headers) {
         return Err(Refusal::Loop);
     }
     // Who asked for another host in the handshake may have got weaker TLS than this one allows.
-    let security = exchange.connection.security;
+    let security = arrival.connection.security;
     if security.is_some_and(|security| security < distribution.settings.security) {
         return Err(Refusal::UnknownHost);
     }
@@ -38,8 +38,8 @@ pub(super) fn restrict(
 }
 
 /// Refuses requests from pages of sites that may not show what the behavior serves.
-pub(super) fn check_referer(behavior: &Behavior, exchange: &Exchange) -> Result<(), Refusal> {
+pub(super) fn check_referer(behavior: &Behavior, arrival: &Arrival) -> Result<(), Refusal> {
     let Some(referers) = &behavior.referers else { return Ok(()) };
-    let referer = exchange.request.headers.get(header::REFERER).map(HeaderValue::as_bytes);
+    let referer = arrival.request.headers.get(header::REFERER).map(HeaderValue::as_bytes);
     if referers.admit(referer) { Ok(()) } else { Err(Refusal::Referer) }
 }
