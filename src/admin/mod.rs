@@ -2,6 +2,7 @@
 
 mod caller;
 mod events;
+mod explain;
 mod history;
 mod invalidations;
 mod items;
@@ -145,8 +146,12 @@ impl Admin {
                 Some(content) => events::answer(&self.0, &parts, &content, client),
                 None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "an event has at most 1 MiB"),
             },
+            (&Method::POST, "/explain") => match content(body).await {
+                Some(content) => explain::answer(&self.0, &parts, &content, client),
+                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a question has at most 1 MiB"),
+            },
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
-            (_, "/purge" | "/events") => not_allowed("POST"),
+            (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
             _ => match Target::parse(path) {
                 Some(target) => {
                     let content = content(body).await;
@@ -154,7 +159,7 @@ impl Admin {
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events and CloudFront's invalidation API",
+                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events, POST /explain and CloudFront's invalidation API",
                 ),
             },
         }

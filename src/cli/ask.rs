@@ -11,6 +11,9 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
+use serde_json::Value;
+
+use super::Mendable;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +31,7 @@ pub(super) enum Proof {
 impl Proof {
     /// What the environment holds: `FOREBAY_ADMIN_TOKEN`, else `AWS_ACCESS_KEY_ID` and
     /// `AWS_SECRET_ACCESS_KEY`.
-    pub(super) fn from_environment() -> Self {
+    fn from_environment() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let Some(token) = variable("FOREBAY_ADMIN_TOKEN") {
             return Self::Token(token);
@@ -83,8 +86,36 @@ fn now() -> SystemTime {
     crate::clock::Clock::system().now().into()
 }
 
-/// The answer's status and content.
+/// The content of a good answer, proven as the environment allows.
 pub(super) fn ask(
+    admin: SocketAddr,
+    target: (&str, &str),
+    content: &str,
+) -> Result<String, Mendable> {
+    let answer = exchange(admin, target, content, &Proof::from_environment());
+    let (status, answer) = answer.map_err(|error| Mendable {
+        message: format!("{admin} does not answer: {error}"),
+        help: "is `forebay serve` running, and is this its admin address (--admin)?".into(),
+    })?;
+    if status == 200 { Ok(answer) } else { Err(refused(status, &answer)) }
+}
+
+fn refused(status: u16, answer: &str) -> Mendable {
+    let told = serde_json::from_str::<Value>(answer).ok();
+    let told = told.and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
+    let message = told.unwrap_or_else(|| format!("the answer was {status}: {answer}"));
+    let help = match status {
+        403 => {
+            "prove who you are: set FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to what `[[admin.token]]` or `[[admin.credential]]` says"
+        }
+        404 => "is this Forebay of the same version?",
+        _ => "nothing was changed",
+    };
+    Mendable { message, help: help.to_owned() }
+}
+
+/// The answer's status and content.
+pub(super) fn exchange(
     admin: SocketAddr,
     (method, path): (&str, &str),
     content: &str,

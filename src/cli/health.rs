@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use super::{
-    ask::{Proof, ask},
+    ask::{Proof, exchange},
     say,
 };
 
@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let (status, content) = ask(args.admin, ("GET", path), "", &Proof::None)
+    let (status, content) = exchange(args.admin, ("GET", path), "", &Proof::None)
         .map_err(|error| miette::miette!("{} does not answer: {error}", args.admin))?;
     say(&content);
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -4,6 +4,7 @@ mod ask;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod explain;
 mod health;
 mod purge;
 mod serve;
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::Args),
     /// Purge a running Forebay: paths, everything below a path, or cache tags
     Purge(purge::Args),
+    /// Ask a running Forebay what becomes of a request, and why
+    Explain(explain::Args),
     /// Ask a running Forebay whether it is alive (for container health checks)
     Health(health::Args),
 }
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
         Command::Purge(args) => purge::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Health(args) => health::run(&args),
     };
     match result {

@@ -38,10 +38,10 @@ pub(super) struct Ask<'a> {
     pub(super) path: CanonicalPath<'a>,
     /// Without port.
     pub(super) host: &'a str,
-    projection: Projection<'a>,
+    pub(super) projection: Projection<'a>,
     /// The viewer's fields: conditions and ranges are read from here, nothing is copied.
     pub(super) fields: &'a HeaderMap,
-    request: &'a Parts,
+    pub(super) request: &'a Parts,
 }
 
 impl<'a> Ask<'a> {

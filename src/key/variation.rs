@@ -30,6 +30,12 @@ impl Variation {
         (!fields.is_empty()).then(|| Self(fields.into()))
     }
 
+    /// The names of the fields.
+    #[must_use]
+    pub const fn names(&self) -> &[HeaderName] {
+        &self.0
+    }
+
     /// The key of the variant that a request selects, `request` being what origin requests carry
     /// of it.
     ///

@@ -139,6 +139,36 @@ impl Store {
         }
     }
 
+    /// What a lookup would find, and what a purge did to that; nothing is changed.
+    #[must_use]
+    pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Found, Option<Manner>) {
+        match self.memory.get(key) {
+            Some(Stored::Response(response)) => {
+                match self.purges.remains(key.resource(), &response.tags, response.born) {
+                    Remains::All => (Found::Response(response), None),
+                    Remains::Stale => {
+                        let stale = Arc::new(response.expired(self.purges.position()));
+                        (Found::Response(stale), Some(Manner::Soft))
+                    }
+                    Remains::Nothing => (Found::Nothing, Some(Manner::Hard)),
+                }
+            }
+            Some(Stored::Varies(variants)) => (Found::Varies(variants), None),
+            Some(Stored::Pass { until, born }) if now < until && self.survives(key, born) => {
+                (Found::Pass, None)
+            }
+            _ => (Found::Nothing, None),
+        }
+    }
+
+    /// How many slices of a content are in memory, and of how many it is made.
+    #[must_use]
+    pub fn held(&self, content: &Content) -> (u32, u32) {
+        let slices = content.slices_of(&(0..content.length));
+        let held = slices.clone().filter(|index| self.has_slice(content, *index)).count();
+        (u32::try_from(held).unwrap_or(u32::MAX), slices.end)
+    }
+
     /// Claims the forward of a request under `key`, after it found `seen`.
     ///
     /// Rechecks under the lock: a forward that ended since the lookup is found, not repeated.

@@ -33,6 +33,12 @@ impl Variants {
         Self { variation, keys: Mutex::new(VecDeque::from([first])) }
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.keys.lock().len()
+    }
+
     /// Notes a variant; gives back the oldest where there are too many.
     pub(super) fn add(&self, key: &CacheKey) -> Option<CacheKey> {
         let mut keys = self.keys.lock();

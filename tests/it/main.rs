@@ -7,6 +7,7 @@ mod collecting;
 mod compression;
 mod config_files;
 mod errors;
+mod explaining;
 mod front;
 mod groups;
 mod hostile;

@@ -75,6 +75,10 @@ class Readme(unittest.TestCase):
                 admin = self.edge.admin.removeprefix("http://")
                 self.assertIn("/photos/* purged", self.run_line(f"{line.replace('forebay', program, 1)} --admin {admin}"))
                 self.was_purged()
+            elif line.startswith("forebay explain"):
+                admin = self.edge.admin.removeprefix("http://")
+                line = line.replace("http://127.0.0.1:8080", self.edge.url).replace("forebay", program, 1)
+                self.assertIn("Hit: it is fresh", self.run_line(f"{line} --admin {admin}"))
             elif "aws cloudfront" in line:
                 aws = f"{pathlib.Path(sys.executable).parent}/aws"
                 keys = "AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=thing "

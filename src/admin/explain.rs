@@ -1,0 +1,74 @@
+//! What would become of a request: the question as JSON, the answer from the edge.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{Method, Request, Response, StatusCode, Uri, header, request::Parts, uri::Scheme};
+use serde::Deserialize;
+
+use super::{State, json, refuse};
+use crate::{
+    body::Body,
+    edge::{Connection, Explanation},
+};
+
+/// A request as somebody would send it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    url: String,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    fields: Vec<(String, String)>,
+    /// The viewer's address; this machine's unless it is told.
+    #[serde(default)]
+    client: Option<IpAddr>,
+}
+
+/// Explains what would become of a request.
+pub(super) fn answer(
+    state: &State,
+    request: &Parts,
+    content: &[u8],
+    client: IpAddr,
+) -> Response<Body> {
+    let explained = state.identify_json(request, content, client).and_then(|_| {
+        explain(state, content).map_err(|message| (StatusCode::BAD_REQUEST, message))
+    });
+    match explained {
+        Ok(explanation) => json(StatusCode::OK, &explanation),
+        Err((status, message)) => refuse(status, &message),
+    }
+}
+
+fn explain(state: &State, content: &[u8]) -> Result<Explanation, String> {
+    let question: Question = serde_json::from_slice(content).map_err(|error| {
+        format!("not a question: {error}; expected {{\"url\": \"https://…\", \"fields\": [[\"Name\", \"value\"]]}}")
+    })?;
+    let url: Uri = question.url.parse().map_err(|_| no_url(&question.url))?;
+    let tls = match url.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => true,
+        Some(scheme) if *scheme == Scheme::HTTP => false,
+        _ => return Err(no_url(&question.url)),
+    };
+    let host = url.authority().ok_or_else(|| no_url(&question.url))?.as_str();
+    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let method = question.method.as_deref().unwrap_or("GET");
+    let method: Method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
+    let mut asked = Request::builder().method(method).uri(target);
+    if !question.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        asked = asked.header(header::HOST, host);
+    }
+    for (name, value) in &question.fields {
+        asked = asked.header(name, value);
+    }
+    let asked = asked.body(()).map_err(|error| format!("no request has these fields: {error}"))?;
+    let client = question.client.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    Ok(state.edge.explain(asked.into_parts().0, &Connection::new(client, tls)))
+}
+
+fn no_url(text: &str) -> String {
+    format!(
+        "`{text}` is no URL: write https://host/path, with what is no URL character percent-encoded"
+    )
+}
