@@ -45,10 +45,15 @@ impl Text {
 
     /// Appends one line.
     pub(super) fn append(&mut self, record: &Record<'_>, format: Format) {
-        if self.second != Some(record.at.as_secs()) {
-            self.second = Some(record.at.as_secs());
+        let at = match format {
+            // CloudFront tells when an exchange ended; so lines come in the order of their hours.
+            Format::CloudFrontV1 => record.at + record.duration,
+            Format::Json | Format::Combined => record.at,
+        };
+        if self.second != Some(at.as_secs()) {
+            self.second = Some(at.as_secs());
             self.stamp = time(
-                record.at,
+                at,
                 match format {
                     Format::Json => RFC3339,
                     Format::Combined => COMMON_LOG,

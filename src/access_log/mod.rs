@@ -246,16 +246,18 @@ impl Sink {
         })
     }
 
-    fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        match self {
+    /// How many lines are lost: on a full disk, or to a closed pipe.
+    fn write(&mut self, text: &[u8]) -> u64 {
+        let written = match self {
             Self::Stdout(stdout) => {
                 let mut stdout = stdout.lock();
-                stdout.write_all(text)?;
-                stdout.flush()
+                stdout.write_all(text).and_then(|()| stdout.flush())
             }
             Self::File(file) => file.write_all(text),
-            Self::Files(files) => files.write(text),
-        }
+            Self::Files(files) => return files.write(text),
+        };
+        let lines = || text.split(|byte| *byte == b'\n').count() as u64 - 1;
+        written.map_or_else(|_| lines(), |()| 0)
     }
 }
 
@@ -292,11 +294,8 @@ impl Writer {
                 continue;
             }
             any = true;
-            if self.sink.write(&self.lines).is_err() {
-                // A full disk or a closed pipe: the exchanges went on, their records are lost.
-                let lost = self.lines.split(|byte| *byte == b'\n').count() - 1;
-                self.dropped.inc_by(lost as u64);
-            }
+            // The exchanges went on; only their records are lost.
+            self.dropped.inc_by(self.sink.write(&self.lines));
             self.lines.clear();
         }
         any

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -12,10 +13,13 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::cloudfront::HEAD;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// Lines of an hour may come for so long after its end.
 const LATE: Duration = Duration::from_secs(60);
+
+/// For so long lines may wait within the compressor, where a power cut would find them.
+const UNFLUSHED: Duration = Duration::from_secs(5);
 
 /// What stands between the name of a distribution and its line.
 pub(super) const SEPARATOR: u8 = 0;
@@ -34,6 +38,7 @@ pub(super) struct Rotation {
     /// By distribution and hour.
     files: HashMap<(String, String), Growing>,
     clock: Clock,
+    flushed: Timestamp,
 }
 
 struct Growing {
@@ -46,22 +51,30 @@ impl Rotation {
     pub(super) fn open(folder: &Path, longest: u64) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let clock = Clock::system();
-        Ok(Self { folder: folder.to_owned(), longest, files: HashMap::new(), clock })
+        let now = clock.now();
+        take_up(folder, &hour_of(now.as_secs()))?;
+        let (folder, files) = (folder.to_owned(), HashMap::new());
+        Ok(Self { folder, longest, files, clock, flushed: now })
     }
 
-    /// Writes lines, each with the name of its distribution before it.
-    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            let Some(at) = line.iter().position(|byte| *byte == SEPARATOR) else { continue };
-            let (name, line) = (&line[..at], &line[at + 1..]);
-            let (Ok(name), Some(hour)) = (std::str::from_utf8(name), line.get(..HOUR)) else {
-                continue;
-            };
-            let name = if name.is_empty() { NOBODY } else { name };
-            let hour = String::from_utf8_lossy(hour).replace('\t', "-");
-            self.append(name, hour, line)?;
-        }
-        Ok(())
+    /// Writes lines, each with the name of its distribution before it; how many are lost.
+    pub(super) fn write(&mut self, lines: &[u8]) -> u64 {
+        let lost = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| {
+            let written = self.write_one(line);
+            written.is_err()
+        });
+        lost.count() as u64
+    }
+
+    fn write_one(&mut self, line: &[u8]) -> io::Result<()> {
+        let Some(at) = line.iter().position(|byte| *byte == SEPARATOR) else { return Ok(()) };
+        let (name, line) = (&line[..at], &line[at + 1..]);
+        let (Ok(name), Some(hour)) = (std::str::from_utf8(name), line.get(..HOUR)) else {
+            return Ok(());
+        };
+        let name = if name.is_empty() { NOBODY } else { name };
+        let hour = String::from_utf8_lossy(hour).replace('\t', "-");
+        self.append(name, hour, line)
     }
 
     fn append(&mut self, name: &str, hour: String, line: &[u8]) -> io::Result<()> {
@@ -80,21 +93,47 @@ impl Rotation {
         Ok(())
     }
 
-    /// Finishes the files of hours that are over.
+    /// Finishes the files of hours that are over, and lets no line wait long.
     pub(super) fn turn(&mut self) -> io::Result<()> {
-        if self.files.is_empty() {
+        let now = self.clock.now();
+        if self.files.is_empty() || now.since(self.flushed) < UNFLUSHED {
             return Ok(());
         }
-        let late = self.clock.now().as_secs().saturating_sub(LATE.as_secs());
-        let hour = hour_of(late);
+        self.flushed = now;
+        let hour = hour_of(now.as_secs().saturating_sub(LATE.as_secs()));
         let over: Vec<_> = self.files.keys().filter(|(_, of)| *of < hour).cloned().collect();
-        over.iter().filter_map(|place| self.files.remove(place)).try_for_each(Growing::finish)
+        let over = over.iter().filter_map(|place| self.files.remove(place)).map(Growing::finish);
+        let finished = first_error(over);
+        let flushed = first_error(self.files.values_mut().map(|growing| growing.file.flush()));
+        finished.and(flushed)
     }
 
     /// Finishes all files.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        self.files.drain().map(|(_, growing)| growing).try_for_each(Growing::finish)
+        first_error(self.files.drain().map(|(_, growing)| growing.finish()))
     }
+}
+
+/// Does all, whatever becomes of each.
+fn first_error(all: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
+    all.fold(Ok(()), io::Result::and)
+}
+
+/// Gives the files that a process left unfinished in earlier hours their names: what was flushed can be
+/// read.
+fn take_up(folder: &Path, hour: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        // `ID.hour.unique.gz.part`, and an id may hold dots.
+        let mut parts = name.rsplit('.');
+        let is_unfinished = parts.next() == Some("part") && parts.next() == Some("gz");
+        let of = parts.nth(1).unwrap_or_default();
+        if is_unfinished && of < hour {
+            std::fs::rename(&path, path.with_extension(""))?;
+        }
+    }
+    Ok(())
 }
 
 impl Growing {
@@ -152,8 +191,9 @@ mod tests {
         let lines = "a\x002026-11-24\t22:59:59\tone\nb\x002026-11-24\t22:59:59\ttwo\n\
                      a\x002026-11-24\t23:00:00\tthree\na\x002026-11-24\t22:59:59\tlate\n\
                      a\x002026-11-24\t22:59:59\tfull\n\x002026-11-24\t22:00:00\tnobody\n";
-        rotation.write(lines.as_bytes()).expect("written");
-        rotation.write(b"a\x002026-11-24\t22:59:59\tmore\n").expect("written");
+        assert_eq!(rotation.write(lines.as_bytes()), 0);
+        assert_eq!(rotation.write(b"a\x002026-11-24\t22:59:59\tmore\n"), 0);
+        rotation.flushed = Timestamp::default();
         rotation.turn().expect("turned");
         rotation.finish().expect("finished");
         let mut found: Vec<(String, String)> = files(folder.path())
@@ -176,6 +216,28 @@ mod tests {
         found.sort();
         expected.sort();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_a_process_left_is_taken_up_when_its_hour_is_over() {
+        let folder = tempfile::tempdir().expect("folder");
+        let at = |name: &str| folder.path().join(name);
+        let (old, new) = ("a.b.2026-11-24-22.0a1b2c3d.gz", "a.b.2999-11-24-22.0a1b2c3d.gz");
+        for name in [format!("{old}.part"), format!("{new}.part"), "other.part".to_owned()] {
+            std::fs::write(at(&name), "text").expect("written");
+        }
+        Rotation::open(folder.path(), 50).expect("opened");
+        let there = [old, &format!("{new}.part"), "other.part"].map(|name| at(name).exists());
+        assert_eq!(there, [true; 3]);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut rotation = Rotation::open(folder.path(), 50).expect("opened");
+        std::fs::remove_dir(folder.path()).expect("removed");
+        let line = "a\x002026-11-24\t22:59:59\tone\n";
+        assert_eq!(rotation.write(line.repeat(3).as_bytes()), 3);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::clock::Timestamp;
 /// How far the clocks of caller and edge may be apart (AWS: "Troubleshoot Signature Version 4").
 const SKEW: Duration = Duration::from_secs(15 * 60);
 
+/// Characters that a secret must have, at least: a shorter one can be guessed.
+const SHORTEST: usize = 16;
+
 /// What CloudFront's clients sign for.
 const REGION: &str = "us-east-1";
 const SERVICE: &str = "cloudfront";
@@ -186,7 +189,11 @@ fn read(of: &str, secret: &Secret) -> Result<String, SecretError> {
     };
     let refuse = |reason| SecretError { of: of.to_owned(), from: from.clone(), reason };
     let text = text.map_err(refuse)?.trim().to_owned();
-    if text.is_empty() { Err(refuse("it is empty".into())) } else { Ok(text) }
+    match text.len() {
+        0 => Err(refuse("it is empty".into())),
+        1..SHORTEST => Err(refuse(format!("it has fewer than {SHORTEST} characters"))),
+        _ => Ok(text),
+    }
 }
 
 /// What an `Authorization` field says (AWS: "Create a signed AWS API request").

@@ -4,15 +4,17 @@
 //!
 //! Events come twice and in any order. A purge only ever takes away, so neither matters.
 
-use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, slice};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr};
 
 use http::{Response, StatusCode, request::Parts};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{State, json, refuse};
 use crate::{
     body::Body,
+    edge::Distribution,
     store::{Manner, Purge},
 };
 
@@ -29,11 +31,6 @@ struct Change {
 }
 
 impl Change {
-    /// What is to be purged, where the object is at `path`.
-    fn purge(&self, path: String) -> Purge {
-        if self.is_folder { Purge::Prefix(path) } else { Purge::Exact(path) }
-    }
-
     /// What is removed is gone. What is new is validated: the same content is not fetched again.
     const fn manner(&self) -> Manner {
         if self.is_removed { Manner::Hard } else { Manner::Soft }
@@ -42,8 +39,8 @@ impl Change {
 
 #[derive(Debug, Serialize)]
 struct Taken {
-    /// So many objects were purged, in each distribution that has them.
-    objects: usize,
+    /// So many paths were purged, in all distributions together.
+    paths: usize,
 }
 
 /// Purges the objects of which a bucket tells. A thousand uploads are a thousand events, and who is
@@ -60,27 +57,61 @@ pub(super) fn answer(
     });
     match told {
         Ok((caller, changes)) => {
-            let objects = changes.iter().map(|change| purge(state, change, &caller)).sum();
-            json(StatusCode::OK, &Taken { objects })
+            json(StatusCode::OK, &Taken { paths: purge(state, &changes, &caller) })
         }
         Err((status, message)) => refuse(status, &message),
     }
 }
 
-/// Purges an object in the distributions that have an origin on its bucket; how many these are.
-fn purge(state: &State, change: &Change, caller: &str) -> usize {
-    let mut purged = 0;
-    for distribution in state.edge.rules().hosts.all() {
-        let origins = distribution.origins.iter().flat_map(|group| group.members());
-        let paths: BTreeSet<String> =
-            origins.filter_map(|origin| origin.path_of(&change.bucket, &change.key)).collect();
-        for path in &paths {
-            let (id, item) = (&distribution.settings.id, slice::from_ref(path));
-            state.purge(id, &[change.purge(path.clone())], change.manner(), caller, item);
+/// Purges objects in the distributions that have an origin on their bucket; how many paths these are.
+fn purge(state: &State, changes: &[Change], caller: &str) -> usize {
+    let rules = state.edge.rules();
+    let mut count = 0;
+    for distribution in rules.hosts.all() {
+        for manner in [Manner::Soft, Manner::Hard] {
+            let changes = changes.iter().filter(|change| change.manner() == manner);
+            let items: BTreeSet<_> =
+                changes.flat_map(|change| items(distribution, change)).collect();
+            if items.is_empty() {
+                continue;
+            }
+            let purges: Vec<Purge> = items.iter().map(Item::purge).collect();
+            let paths: Vec<String> = items.into_iter().map(|item| item.path).collect();
+            state.purge(&distribution.settings.id, &purges, manner, caller, &paths);
+            count += paths.len();
         }
-        purged += usize::from(!paths.is_empty());
     }
-    purged
+    if count == 0
+        && let Some(change) = changes.first()
+    {
+        let (bucket, key) = (&change.bucket, &change.key);
+        tracing::info!(caller, bucket, key, "an event is of no object that a distribution serves");
+    }
+    count
+}
+
+/// A path of a distribution, or all that begins so.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    path: String,
+    is_folder: bool,
+}
+
+impl Item {
+    fn purge(&self) -> Purge {
+        let path = self.path.clone();
+        if self.is_folder { Purge::Prefix(path) } else { Purge::Exact(path) }
+    }
+}
+
+/// Where a distribution has an object. What is never stored need not be purged: an entry in the purge
+/// log costs every lookup a look.
+fn items(distribution: &Distribution, change: &Change) -> Vec<Item> {
+    let origins = distribution.origins.iter().flat_map(|group| group.members());
+    let paths = origins.filter_map(|origin| origin.path_of(&change.bucket, &change.key));
+    let is_stored = |path: &String| change.is_folder || distribution.stores(path);
+    let item = |path| Item { path, is_folder: change.is_folder };
+    paths.filter(is_stored).map(item).collect()
 }
 
 #[derive(Deserialize)]
@@ -148,8 +179,10 @@ struct Entry {
 
 /// Reads a message; one that is about no object, such as a test, tells of no change.
 fn parse(content: &[u8]) -> Result<Vec<Change>, String> {
-    let message = serde_json::from_slice(content).map_err(|error| {
-        format!("not an event of S3, EventBridge or SeaweedFS, of which an object is told: {error}")
+    let json: Value =
+        serde_json::from_slice(content).map_err(|error| format!("not JSON: {error}"))?;
+    let message = Message::deserialize(json).map_err(|_| {
+        "neither an event of EventBridge or SeaweedFS nor {\"Records\": [{\"eventName\": \"…\", \"s3\": {\"bucket\": {\"name\": \"…\"}, \"object\": {\"key\": \"…\"}}}]}".to_owned()
     })?;
     Ok(match message {
         Message::S3 { records } => records.into_iter().flat_map(of_s3).collect(),
@@ -162,10 +195,11 @@ fn parse(content: &[u8]) -> Result<Vec<Change>, String> {
     })
 }
 
-/// Keys are encoded as forms encode them. Not everybody keeps to that, so the key as it stands counts
+/// MinIO tells of reading, too. Keys are encoded as forms encode them. Not everybody keeps to that, so the key as it stands counts
 /// too: what is not stored is not harmed.
 fn of_s3(record: Record) -> impl Iterator<Item = Change> {
     let name = record.name.strip_prefix("s3:").unwrap_or(&record.name);
+    let is_change = !name.starts_with("ObjectAccessed:");
     let is_removed = ["ObjectRemoved:", "LifecycleExpiration:"].iter().any(|n| name.starts_with(n));
     let Detail { bucket, object } = record.s3;
     let spaced = object.key.replace('+', " ");
@@ -173,7 +207,7 @@ fn of_s3(record: Record) -> impl Iterator<Item = Change> {
     let decoded = decoded.filter(|decoded| *decoded != object.key);
     let change =
         move |key| Change { bucket: bucket.name.clone(), key, is_folder: false, is_removed };
-    decoded.into_iter().chain([object.key]).map(change)
+    decoded.into_iter().chain([object.key]).filter(move |_| is_change).map(change)
 }
 
 /// Keys are as they are.
@@ -187,9 +221,12 @@ fn of_eventbridge(kind: &str, detail: Detail) -> impl Iterator<Item = Change> {
 /// `key` is the path of the entry as it was, or, where it was not, as it is.
 fn of_seaweedfs(key: &str, message: Filer) -> Vec<Change> {
     let change = |path: &str, entry: &Entry, is_removed| {
-        let (bucket, key) = path.strip_prefix(SEAWEEDFS_BUCKETS)?.split_once('/')?;
+        let path = path.strip_prefix(SEAWEEDFS_BUCKETS)?;
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let (bucket, is_folder) = (bucket.to_owned(), entry.is_directory);
-        let key = if is_folder { format!("{key}/") } else { key.to_owned() };
+        // A bucket is a folder, too; its key is empty.
+        let end = if is_folder && !key.is_empty() { "/" } else { "" };
+        let key = format!("{key}{end}");
         // A folder that comes to be changes no object.
         (is_removed || !is_folder).then_some(Change { bucket, key, is_folder, is_removed })
     };
@@ -247,6 +284,7 @@ mod tests {
         );
         assert_eq!(told(&minio), ["-media a.jpg"]);
         assert_eq!(told(&records(&[])), [""; 0]);
+        assert_eq!(told(&records(&[record("s3:ObjectAccessed:Get", "a.jpg")])), [""; 0]);
         assert_eq!(
             told(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"media"}"#),
             [""; 0]
@@ -282,6 +320,7 @@ mod tests {
         assert_eq!(event("/etc/iam", new), [""; 0]);
         let folder = r#""old_entry":{"name":"x","is_directory":true}"#;
         assert_eq!(event("/buckets/media/x", folder), ["-media x/"]);
+        assert_eq!(event("/buckets/media", &folder.replace("\"x\"", "\"media\"")), ["-media "]);
         assert_eq!(event("/buckets/media/x", &folder.replace("old", "new")), [""; 0]);
     }
 

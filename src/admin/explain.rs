@@ -9,6 +9,7 @@ use super::{State, json, refuse};
 use crate::{
     body::Body,
     edge::{Connection, Explanation},
+    restrict::SecurityPolicy,
 };
 
 /// A request as somebody would send it.
@@ -64,7 +65,10 @@ fn explain(state: &State, content: &[u8]) -> Result<Explanation, String> {
     }
     let asked = asked.body(()).map_err(|error| format!("no request has these fields: {error}"))?;
     let client = question.client.unwrap_or(Ipv4Addr::LOCALHOST.into());
-    Ok(state.edge.explain(asked.into_parts().0, &Connection::new(client, tls)))
+    // By the strictest policy, as viewers of today agree on with whatever a distribution demands.
+    let tls = tls.then_some((SecurityPolicy::Tls13Of2025, None));
+    let connection = Connection::of(client, None, false, tls);
+    Ok(state.edge.explain(asked.into_parts().0, &connection))
 }
 
 fn no_url(text: &str) -> String {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     body::Body,
+    edge::Distribution,
     store::{Manner, Purge},
 };
 
@@ -108,13 +109,14 @@ fn act(
     };
     let caller = state.identify(request, content, client)?;
     let Target { distribution, id } = *target;
-    if state.edge.rules().hosts.by_id(distribution).is_none() {
+    let rules = state.edge.rules();
+    let Some(known) = rules.hosts.by_id(distribution) else {
         let message = format!("there is no distribution `{distribution}`");
         return Err(Failure(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
-    }
+    };
     let found = |document| Answer { status: StatusCode::OK, document, location: None };
     match (&request.method, id) {
-        (&Method::POST, None) => create(state, request, distribution, content, &caller.to_string()),
+        (&Method::POST, None) => create(state, request, known, content, &caller.to_string()),
         (&Method::GET, None) => list(state, request, distribution).map(found),
         (&Method::GET, Some(id)) => match state.history.find(distribution, id) {
             Some(invalidation) => Ok(found(xml::invalidation(&invalidation))),
@@ -139,7 +141,7 @@ struct Wanted {
 }
 
 /// Reads what a caller wants; a batch with one bad item changes nothing.
-fn read(content: &[u8]) -> Result<Wanted, Failure> {
+fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Failure> {
     let bad = |code, message: &str| Failure(StatusCode::BAD_REQUEST, code, message.to_owned());
     if content.is_empty() {
         return Err(bad("MissingBody", "there is no InvalidationBatch"));
@@ -159,15 +161,15 @@ fn read(content: &[u8]) -> Result<Wanted, Failure> {
         let message = "a batch has a CallerReference, and Paths with at least one item";
         return Err(bad("InvalidArgument", message));
     };
-    let purges: Result<Vec<_>, _> = batch.items.iter().map(|item| items::parse(item)).collect();
-    let purges = purges.map_err(|message| bad("InvalidArgument", &message))?;
+    let purges = items::parse_all(distribution, &batch.items)
+        .map_err(|message| bad("InvalidArgument", &message))?;
     Ok(Wanted { caller_reference, items: batch.items, purges })
 }
 
 fn create(
     state: &State,
     request: &Parts,
-    distribution: &str,
+    distribution: &Distribution,
     content: &[u8],
     caller: &str,
 ) -> Result<Answer, Failure> {
@@ -175,7 +177,8 @@ fn create(
         let message = "too many purges at once; try again in a moment".to_owned();
         Failure(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
     })?;
-    let Wanted { caller_reference, items, purges } = read(content)?;
+    let Wanted { caller_reference, items, purges } = read(distribution, content)?;
+    let distribution = &*distribution.settings.id;
     let invalidation = Invalidation {
         id: new_id(),
         distribution: distribution.to_owned(),

@@ -2,6 +2,7 @@
 //! (Amazon CloudFront Developer Guide, "Invalidate files: what you need to know").
 
 use crate::{
+    edge::Distribution,
     key::CanonicalPath,
     store::{Purge, Tag},
 };
@@ -9,9 +10,22 @@ use crate::{
 /// Longest path that CloudFront takes, in characters.
 const LONGEST: usize = 4_000;
 
+/// Reads items for a distribution: all of them, or none where one is bad.
+pub(super) fn parse_all(
+    distribution: &Distribution,
+    items: &[String],
+) -> Result<Vec<Purge>, String> {
+    let purges: Vec<Purge> = items.iter().map(|item| parse(item)).collect::<Result<_, _>>()?;
+    if purges.iter().any(|purge| matches!(purge, Purge::Tag(_))) && !distribution.reads_tags() {
+        let id = &distribution.settings.id;
+        return Err(format!("distribution `{id}` reads no cache tags: set its `cache_tag_header`"));
+    }
+    Ok(purges)
+}
+
 /// Reads an item: a path, percent-encoded or not, whose trailing `*` stands for any end and whose query
 /// does not count; or `#` and a tag.
-pub(super) fn parse(text: &str) -> Result<Purge, String> {
+fn parse(text: &str) -> Result<Purge, String> {
     if let Some(name) = text.strip_prefix('#') {
         return if Tag::is_name(name) {
             Ok(Purge::Tag(Tag::new(name)))

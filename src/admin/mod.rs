@@ -267,7 +267,7 @@ impl State {
             ))
         })?;
         let rules = self.edge.rules();
-        if rules.hosts.by_id(&request.distribution).is_none() {
+        let Some(distribution) = rules.hosts.by_id(&request.distribution) else {
             let known: Vec<_> =
                 rules.hosts.all().iter().map(|d| d.settings.id.to_string()).collect();
             let message = format!(
@@ -276,15 +276,13 @@ impl State {
                 known.join(", ")
             );
             return Err((StatusCode::NOT_FOUND, message));
-        }
+        };
         if request.paths.is_empty() || request.paths.len() > MAX_ITEMS {
             return Err(bad(format!("`paths` must hold 1 to {MAX_ITEMS} paths")));
         }
-        // All are read before any is applied: a request with one bad path changes nothing.
-        let purges: Result<Vec<Purge>, String> =
-            request.paths.iter().map(|path| items::parse(path)).collect();
+        let purges = items::parse_all(distribution, &request.paths).map_err(bad)?;
         let manner = if request.soft { Manner::Soft } else { Manner::Hard };
-        self.purge(&request.distribution, &purges.map_err(bad)?, manner, caller, &request.paths);
+        self.purge(&request.distribution, &purges, manner, caller, &request.paths);
         Ok(Purged { distribution: request.distribution, paths: request.paths.len() })
     }
 }

@@ -103,14 +103,19 @@ pub(super) fn ask(
 fn refused(status: u16, answer: &str) -> Mendable {
     let told = serde_json::from_str::<Value>(answer).ok();
     let told = told.and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
-    let message = told.unwrap_or_else(|| format!("the answer was {status}: {answer}"));
-    let help = match status {
-        403 => {
+    let help = match (status, &told) {
+        (403, _) => {
             "prove who you are: set FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to what `[[admin.token]]` or `[[admin.credential]]` says"
         }
-        404 => "is this Forebay of the same version?",
-        _ => "nothing was changed",
+        (404, Some(error)) if error.starts_with("there is no distribution") => {
+            "name one of them with --distribution"
+        }
+        (404 | 405, _) | (_, None) => {
+            "is this the admin address (--admin) of a Forebay of the same version?"
+        }
+        _ => "nothing was done",
     };
+    let message = told.unwrap_or_else(|| format!("the answer was {status}: {answer}"));
     Mendable { message, help: help.to_owned() }
 }
 

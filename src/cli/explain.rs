@@ -102,8 +102,13 @@ fn lines(told: &Explanation) -> Vec<(&'static str, String)> {
 }
 
 fn of_stored(stored: &Stored) -> Vec<(&'static str, String)> {
-    let Stored { status, length, slices, slices_held, lifetime, age, fresh_for, .. } = stored;
-    let what = format!("{status}, {length} bytes, {slices_held} of {slices} slices in memory");
+    let Stored { status, length, in_memory, lifetime, age, fresh_for, .. } = stored;
+    let there = match in_memory.as_str() {
+        "all" => "in memory",
+        "arriving" => "of which those asked for are arriving",
+        _ => "of which some that are asked for are missing",
+    };
+    let what = format!("{status}, {length} bytes, {there}");
     let left = match fresh_for {
         0.. => format!("fresh for {fresh_for} s more"),
         _ => format!("stale for {} s", fresh_for.unsigned_abs()),

@@ -23,7 +23,7 @@ use miette::Diagnostic;
     version,
     about,
     max_term_width = 100,
-    after_help = "FOREBAY_LOG sets what is logged to standard error, such as \"forebay=debug\"."
+    after_help = "FOREBAY_LOG sets what is logged to standard error: error, warn, info or debug."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -72,15 +72,30 @@ pub fn main() -> ExitCode {
 
 /// The log goes to standard error; standard output belongs to the access log and to answers.
 fn init_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("warn,forebay=info,aws_config=error,s3s=off")
-    });
+    const USUAL: &str = "warn,forebay=info,aws_config=error,s3s=off";
+    let wanted = std::env::var("FOREBAY_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let known = wanted.as_deref().and_then(filter);
+    let is_unknown = wanted.is_some() && known.is_none();
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(known.unwrap_or_else(|| tracing_subscriber::EnvFilter::new(USUAL)))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
+    if is_unknown {
+        let wanted = wanted.unwrap_or_default();
+        tracing::warn!(
+            "FOREBAY_LOG is `{wanted}`, which is no log level: write error, warn, info or debug, or \"warn,forebay=debug\""
+        );
+    }
+}
+
+/// Levels, for all or for a module each; a word that is neither would silence the log.
+fn filter(wanted: &str) -> Option<tracing_subscriber::EnvFilter> {
+    let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    let good =
+        wanted.split(',').all(|part| is_level(part.rsplit('=').next().unwrap_or(part).trim()));
+    tracing_subscriber::EnvFilter::try_new(wanted).ok().filter(|_| good)
 }
 
 /// Writes a line to standard output. A closed pipe is no reason to fail.

@@ -56,7 +56,8 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         });
         ask(args.admin, ("POST", "/purge"), &content.to_string()).map_err(|mut error| {
             if done > 0 {
-                error.help = format!("{}; the first {done} items were purged", error.help);
+                error.help =
+                    format!("the first {done} items were purged; mend this, and purge the rest");
             }
             error
         })?;
@@ -64,6 +65,9 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         if items.len() > BATCH {
             say(&format!("{done} of {} …", items.len()));
         }
+    }
+    if items.iter().any(|item| item.trim_end_matches('*').contains('*')) {
+        say("note: only a `*` at the end of a path stands for more");
     }
     let how = if args.soft { "marked as stale" } else { "purged" };
     let what = if done == 1 { items[0].clone() } else { format!("{done} items") };

@@ -294,6 +294,10 @@ pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Op
     options.path = path;
     if let Some(size) = section.size("max_file_size") {
         options.max_file_size = size.value;
+        if size.value < 1 << 10 {
+            let message = "`max_file_size` is too small".to_owned();
+            section.fault(size.span, message, "expected at least 1KiB", None);
+        }
     }
     if options.format == Some(access_log::Format::CloudFrontV1) && options.path.is_none() {
         let help = "add `path = \"/var/log/forebay\"`: the folder for its files".to_owned();

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderName;
+
 use super::{
     policy::{Selection, headers, names, selection, take_up},
-    restrict::fields_about_viewers,
-    section::{Placed, Section},
+    section::{Placed, Section, parse_each},
 };
 use crate::{
-    behavior::MANAGED_ORIGIN_REQUEST_POLICIES,
+    behavior::{ABOUT_VIEWERS, MANAGED_ORIGIN_REQUEST_POLICIES},
     key::{ForwardSpec, HeaderSpec},
     origin::{self, FOR_BUCKETS, Protocol},
 };
@@ -76,5 +77,29 @@ pub(super) fn check_origin(
             "not for a bucket",
             "a bucket may be told Origin and Access-Control-Request-*: use \"CORS-S3Origin\", or leave the policy out".to_owned(),
         );
+    }
+}
+
+/// A list of header names that CloudFront adds, for origin requests.
+fn fields_about_viewers(section: &Section<'_>) -> Vec<HeaderName> {
+    let known = |text: &str| {
+        let name = text.to_ascii_lowercase();
+        let known = ABOUT_VIEWERS.iter().find(|known| **known == name)?;
+        Some(HeaderName::from_static(known))
+    };
+    match selection(section, "cloudfront_headers", |table, key| {
+        parse_each(table, key, known, |text| {
+            let help = format!("there is: {}", ABOUT_VIEWERS.join(", "));
+            (format!("`{text}` is no field about viewers"), "not known", help)
+        })
+    }) {
+        Selection::None => Vec::new(),
+        Selection::All => ABOUT_VIEWERS.map(HeaderName::from_static).into(),
+        Selection::Only(names) => names,
+        Selection::Except(names) => ABOUT_VIEWERS
+            .map(HeaderName::from_static)
+            .into_iter()
+            .filter(|name| !names.contains(name))
+            .collect(),
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::{
-    policy::{Selection, selection},
-    section::{Section, parse_each},
-};
+use super::section::{Section, parse_each};
 use crate::{
     behavior::{OriginPattern, Referers},
     restrict::{Addresses, Countries, Networks, Rate, Rates},
@@ -118,29 +115,4 @@ pub(super) fn sites(section: &Section<'_>, key: &'static str) -> Vec<OriginPatte
         section.fault(section.span(), message, "in this table", help);
     }
     sites
-}
-
-/// A list of header names that CloudFront adds, for origin requests.
-pub(super) fn fields_about_viewers(section: &Section<'_>) -> Vec<http::HeaderName> {
-    use crate::behavior::ABOUT_VIEWERS;
-    let known = |text: &str| {
-        let name = text.to_ascii_lowercase();
-        let known = ABOUT_VIEWERS.iter().find(|known| **known == name)?;
-        Some(http::HeaderName::from_static(known))
-    };
-    match selection(section, "cloudfront_headers", |table, key| {
-        parse_each(table, key, known, |text| {
-            let help = format!("there is: {}", ABOUT_VIEWERS.join(", "));
-            (format!("`{text}` is no field about viewers"), "not known", help)
-        })
-    }) {
-        Selection::None => Vec::new(),
-        Selection::All => ABOUT_VIEWERS.map(http::HeaderName::from_static).into(),
-        Selection::Only(names) => names,
-        Selection::Except(names) => ABOUT_VIEWERS
-            .map(http::HeaderName::from_static)
-            .into_iter()
-            .filter(|name| !names.contains(name))
-            .collect(),
-    }
 }

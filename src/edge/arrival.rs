@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
+use http::{HeaderValue, request::Parts};
 
 use super::{
     Connection, Rules,
     admit::head_length,
-    viewer::{self, Viewer},
+    viewer::{self, Viewer, X_FORWARDED_FOR},
 };
 use crate::clock::Timestamp;
 
@@ -19,6 +19,12 @@ pub(super) struct Arrival {
     pub(super) head_length: usize,
     pub(super) at: Timestamp,
     pub(super) request: Parts,
+    /// Whether the edge has added fields about the viewer.
+    pub(super) is_described: bool,
+    /// `X-Forwarded-For` as it was before.
+    pub(super) forwarded_for: Option<HeaderValue>,
+    /// Whether it counts where requests are limited.
+    pub(super) counts: bool,
 }
 
 impl Arrival {
@@ -31,10 +37,22 @@ impl Arrival {
         let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
         // As the viewer sent it, before anything is added.
         let head_length = head_length(&request);
-        if rules.describe_viewers(&request) {
+        let is_described = rules.describe_viewers(&request);
+        let forwarded_for =
+            is_described.then(|| request.headers.get(X_FORWARDED_FOR).cloned()).flatten();
+        if is_described {
             let version = request.version;
             viewer::describe(&mut request.headers, &viewer, connection, version, rules);
         }
-        Self { connection: Arc::clone(connection), viewer, head_length, at, request }
+        Self {
+            connection: Arc::clone(connection),
+            viewer,
+            head_length,
+            at,
+            request,
+            is_described,
+            forwarded_for,
+            counts: true,
+        }
     }
 }

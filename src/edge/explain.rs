@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     Connection, Edge, Refusal,
     admit::{Ask, admit},
+    answer::Part,
     arrival::Arrival,
+    forward::key_of,
+    respond::{Unmet, is_error, select},
     rules::Distribution,
+    source::OriginSource,
 };
 use crate::{
     body::Body,
@@ -17,8 +21,7 @@ use crate::{
     key::Projection,
     metrics::ResultType,
     policy::{Reuse, Terms, Ttl},
-    semantics::cache_status::ForwardReason,
-    store::{Found, Manner, StoredResponse},
+    store::{Found, Manner, Presence, Reader, Store, StoredResponse},
 };
 
 /// All that decides about a request, in the order in which it is decided.
@@ -73,10 +76,8 @@ pub struct Stored {
     pub status: u16,
     /// Length of the content in bytes.
     pub length: u64,
-    /// Slices in memory.
-    pub slices_held: u32,
-    /// Slices of which the content is made.
-    pub slices: u32,
+    /// Whether the bytes that are asked for are in memory: `all`, `arriving` or `missing`.
+    pub in_memory: String,
     /// The fields that say when it is fresh, and by which it is validated, as they are stored.
     pub fields: Vec<String>,
     /// What the policy allows.
@@ -107,16 +108,16 @@ impl Next {
 impl Edge {
     /// Explains what would become of a request.
     #[must_use]
-    pub fn explain(&self, request: Parts, connection: &Arc<Connection>) -> Explanation {
+    pub fn explain(self: &Arc<Self>, request: Parts, connection: &Arc<Connection>) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
-        let arrival = Arrival::new(&rules, connection, request, now);
+        let arrival = Arrival { counts: false, ..Arrival::new(&rules, connection, request, now) };
         match admit(&rules, &arrival, &Body::empty()) {
             Ok(ask) => self.explain_admitted(&ask, now),
             Err((refusal, distribution)) => refused(refusal, distribution, &arrival.request),
         }
     }
 
-    fn explain_admitted(&self, ask: &Ask<'_>, now: Timestamp) -> Explanation {
+    fn explain_admitted(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Explanation {
         let resource = ask.key();
         let (found, mut purged) = self.store.peek(&resource, now);
         let (found, variants) = match found {
@@ -148,16 +149,24 @@ impl Edge {
         }
     }
 
-    fn tell_stored(&self, response: &Arc<StoredResponse>, ask: &Ask<'_>, now: Timestamp) -> Stored {
+    fn tell_stored(
+        self: &Arc<Self>,
+        response: &Arc<StoredResponse>,
+        ask: &Ask<'_>,
+        now: Timestamp,
+    ) -> Stored {
         let terms = &ask.behavior.cache_policy.terms;
         let freshness = &response.freshness;
-        let (slices_held, slices) = self.store.held(&response.content);
         let granted = freshness.fresh_until.since(freshness.received_at) + freshness.initial_age;
         Stored {
             status: response.status.as_u16(),
             length: response.content.length,
-            slices_held,
-            slices,
+            in_memory: match self.presence(response, ask) {
+                Ok(Presence::Arriving) => "arriving",
+                Ok(Presence::Missing) => "missing",
+                Ok(Presence::Stored) | Err(_) => "all",
+            }
+            .to_owned(),
             fields: fields_of(response, terms),
             policy: policy(response, terms),
             lifetime: granted.as_secs(),
@@ -168,89 +177,112 @@ impl Edge {
 
     /// The decisions of [`Edge::answer`], in words.
     fn next(
-        &self,
+        self: &Arc<Self>,
         ask: &Ask<'_>,
         found: &Found,
         varies: bool,
         purged: Option<Manner>,
         now: Timestamp,
     ) -> Next {
-        let miss = |why: &str| Next::new(ResultType::Miss, why);
         let wish = ask.wish();
-        if !matches!(*ask.method, Method::GET | Method::HEAD) {
-            return miss("the method is none that a cache answers: it is passed to the origin");
-        }
-        if !ask.is_cacheable() {
-            return miss("the cache policy stores nothing: its maximum TTL is 0");
-        }
-        if wish.no_store {
-            return miss("the request says no-store, and the cache policy listens");
-        }
+        let miss = |why: &str| {
+            if wish.only_if_cached {
+                let why = format!("the request says only-if-cached, and {why}");
+                Next::new(ResultType::Error, why)
+            } else {
+                Next::new(ResultType::Miss, why)
+            }
+        };
         let response = match found {
-            Found::Response(response) => Some(response),
+            _ if !matches!(*ask.method, Method::GET | Method::HEAD) => {
+                return miss("the method is none that a cache answers");
+            }
+            _ if !ask.is_cacheable() => {
+                return miss("the cache policy stores nothing: its maximum TTL is 0");
+            }
+            _ if wish.no_store => {
+                return miss("the request says no-store, and the cache policy listens");
+            }
             Found::Pass => {
                 return miss(
-                    "the last answer could not be stored: for a while, requests are passed to the origin one by one",
+                    "the last answer could not be stored: for a while, each request is passed on for itself",
                 );
             }
-            Found::Varies(_) | Found::Nothing => None,
-        };
-        let reuse = wish.decide(response.map(|response| &response.freshness), now);
-        if wish.only_if_cached && matches!(reuse, Reuse::Validate | Reuse::Forward(_)) {
-            let why = "the request says only-if-cached, and nothing that is stored may be served";
-            return Next::new(ResultType::Error, why);
-        }
-        let Some(response) = response else {
-            return miss(match (purged, varies, reuse) {
-                (Some(_), ..) => "a purge came after it was stored",
-                (None, true, _) => "no stored variant is for the fields of this request",
-                (_, _, Reuse::Forward(ForwardReason::UriMiss)) => {
-                    "nothing is stored under this key"
-                }
-                _ => "what is stored does not serve this request",
-            });
-        };
-        self.reused(response, reuse, purged)
-    }
-
-    fn reused(&self, response: &StoredResponse, reuse: Reuse, purged: Option<Manner>) -> Next {
-        let is_error = response.status.as_u16() >= 400;
-        let hit = if is_error { ResultType::Error } else { ResultType::Hit };
-        let (held, all) = self.store.held(&response.content);
-        let why = match reuse {
-            Reuse::Fresh if held < all => {
-                let missing = all - held;
-                return Next::new(
-                    hit,
-                    format!(
-                        "it is fresh; {missing} slices are fetched when their bytes are asked for"
-                    ),
-                );
+            Found::Response(response) => response,
+            Found::Varies(_) | Found::Nothing if purged.is_some() => {
+                return miss("a purge came after it was stored");
             }
-            Reuse::Fresh if is_error => "the origin's error is remembered",
-            Reuse::Fresh => "it is fresh",
-            Reuse::Stale => "it is stale, and the origin failed a moment ago",
+            Found::Varies(_) | Found::Nothing if varies => {
+                return miss("no stored variant is for the fields of this request");
+            }
+            Found::Varies(_) | Found::Nothing => return miss("nothing is stored under this key"),
+        };
+        match wish.decide(Some(&response.freshness), now) {
+            Reuse::Fresh => self.hit(ask, response, "it is fresh"),
+            Reuse::Stale => self.hit(ask, response, "it is stale, and may be served so for now"),
             Reuse::Refresh => {
-                "it is stale, within stale-while-revalidate: it is served, and validated meanwhile"
+                let why = "it is stale, within stale-while-revalidate: it is served, and validated meanwhile";
+                self.hit(ask, response, why)
             }
-            Reuse::Validate | Reuse::Forward(_) if !response.has_validator() => {
-                return Next::new(
-                    ResultType::Miss,
-                    "it is stale, and without a validator: it is fetched anew",
-                );
-            }
+            _ if wish.only_if_cached => miss("it is stale"),
+            _ if !response.has_validator() => miss("it is stale, and without a validator"),
             Reuse::Validate | Reuse::Forward(_) => {
                 let why =
                     if purged.is_some() { "a purge marked it as stale" } else { "it is stale" };
-                return Next::new(
-                    ResultType::RefreshHit,
-                    format!(
-                        "{why}: the origin is asked whether it still holds, and if not, it is a Miss"
-                    ),
+                let why = format!(
+                    "{why}: the origin is asked whether it still holds, and if not, it is a Miss"
                 );
+                let is_error = is_error(response.status);
+                Next::new(if is_error { ResultType::Error } else { ResultType::RefreshHit }, why)
+            }
+        }
+    }
+
+    /// What a stored response that is served is.
+    fn hit(self: &Arc<Self>, ask: &Ask<'_>, response: &Arc<StoredResponse>, why: &str) -> Next {
+        match self.presence(response, ask) {
+            Err(Unmet::Precondition) => {
+                Next::new(ResultType::Error, "412: a precondition of the request does not hold")
+            }
+            Err(Unmet::Range) => {
+                Next::new(ResultType::Error, "416: the range is outside the object")
+            }
+            _ if is_error(response.status) => {
+                Next::new(ResultType::Error, format!("the origin's error is remembered: {why}"))
+            }
+            Ok(Presence::Missing) => Next::new(
+                ResultType::Miss,
+                format!("{why}, but bytes that are asked for are missing"),
+            ),
+            Ok(Presence::Stored | Presence::Arriving) => Next::new(ResultType::Hit, why),
+        }
+    }
+
+    /// Whether the bytes that the request is answered with are there.
+    fn presence(
+        self: &Arc<Self>,
+        response: &Arc<StoredResponse>,
+        ask: &Ask<'_>,
+    ) -> Result<Presence, Unmet> {
+        let all = 0..response.content.length;
+        let bytes = match select(ask, response)? {
+            Part::NotModified => 0..0,
+            _ if *ask.method == Method::HEAD => 0..0,
+            Part::Whole => all,
+            Part::Bytes(bytes) => bytes,
+            Part::Several(parts) => {
+                let ends = (parts.ranges().next(), parts.ranges().last());
+                let (first, last) = (ends.0.map(|first| first.start), ends.1.map(|last| last.end));
+                first.unwrap_or(0)..last.unwrap_or(all.end)
             }
         };
-        Next::new(hit, why)
+        if bytes.is_empty() || Store::whole(&response.content).is_some() {
+            return Ok(Presence::Stored);
+        }
+        let source = Arc::new(OriginSource::new(self, ask));
+        let (store, key) = (Arc::clone(&self.store), key_of(ask, response));
+        let reader = Reader::new(store, key, Arc::clone(response), source, bytes.clone());
+        Ok(reader.presence(&bytes))
     }
 }
 

@@ -134,7 +134,7 @@ pub(super) struct RequestId([u8; 22]);
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl RequestId {
-    /// An id that nobody else has: 132 bits of chance.
+    /// An id that nobody else has, but for chance; nobody should take it for a secret.
     pub(super) fn random() -> Self {
         let mut id = Self([0; 22]);
         for part in id.0.chunks_mut(10) {

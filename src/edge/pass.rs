@@ -57,7 +57,8 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
     match edge.ask_origin(ask.origin(), request, body).await {
         Ok(answer) => {
             if !ask.method.is_safe() && !is_error(answer.status) {
-                let cached = |path: &String| is_cached(ask, path);
+                // An entry in the purge log costs every lookup a look.
+                let cached = |path: &String| ask.distribution.stores(path);
                 for path in touched(ask, &answer.fields).into_iter().filter(cached) {
                     edge.store.purge(
                         &ask.distribution.settings.id,
@@ -70,12 +71,6 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
         }
         Err(failure) => refusal::failed(failure),
     }
-}
-
-/// Whether anything can be stored of a path; an entry in the purge log costs every lookup a look.
-fn is_cached(ask: &Ask<'_>, path: &str) -> bool {
-    let behavior = ask.distribution.settings.behaviors.select(path);
-    !behavior.cache_policy.terms.ttl.is_disabled()
 }
 
 /// RFC 9111 §4.4: what a successful unsafe request invalidates: its own path, and those that

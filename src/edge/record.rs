@@ -242,6 +242,11 @@ impl Exchange {
 
     fn detail(&self) -> Detail<'_> {
         let shown = self.shown.as_deref();
+        let forwarded_for = if self.arrival.is_described {
+            &self.arrival.forwarded_for
+        } else {
+            &self.logged.forwarded_for
+        };
         let identity = identity_of(self.distribution.as_ref());
         Detail {
             pop: identity.pop.to_str().ok().filter(|pop| !pop.is_empty()).unwrap_or("-"),
@@ -253,7 +258,7 @@ impl Exchange {
                 .port
                 .filter(|_| self.arrival.viewer.address == self.arrival.connection.client),
             tls: self.arrival.connection.cipher,
-            forwarded_for: self.logged.forwarded_for.as_ref(),
+            forwarded_for: forwarded_for.as_ref(),
             content_type: shown.and_then(|shown| shown.content_type.as_ref()),
             content_length: shown.and_then(|shown| shown.content_length),
             range: shown.and_then(|shown| shown.range),

@@ -30,7 +30,8 @@ use crate::{
 };
 
 /// Why a stored response does not answer the request.
-enum Unmet {
+#[derive(Clone, Copy)]
+pub(super) enum Unmet {
     Precondition,
     Range,
 }
@@ -55,7 +56,7 @@ pub(super) async fn from_stored(
     }
     let part = match select(ask, response) {
         Ok(part) => part,
-        Err(unmet) => return Ok(refuse(&unmet, response, report)),
+        Err(unmet) => return Ok(refuse(unmet, response, report)),
     };
     let coding = compress::coding(ask, response.compressible);
     let varies = match coding {
@@ -161,7 +162,8 @@ async fn attach_slices(
     Ok(())
 }
 
-fn select(ask: &Ask<'_>, response: &StoredResponse) -> Result<Part, Unmet> {
+/// What of a response answers the request.
+pub(super) fn select(ask: &Ask<'_>, response: &StoredResponse) -> Result<Part, Unmet> {
     if response.status != StatusCode::OK || !is_particular(ask.fields) {
         return Ok(Part::Whole);
     }
@@ -219,7 +221,7 @@ fn age(response: &StoredResponse, result: ResultType, now: Timestamp) -> Option<
     (age > 0 || result != ResultType::Miss).then_some(age)
 }
 
-fn refuse(unmet: &Unmet, response: &StoredResponse, report: Report) -> Answer {
+fn refuse(unmet: Unmet, response: &StoredResponse, report: Report) -> Answer {
     match unmet {
         Unmet::Precondition => refusal::error(StatusCode::PRECONDITION_FAILED, report, None),
         Unmet::Range => {

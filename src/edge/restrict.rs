@@ -32,8 +32,8 @@ pub(super) fn restrict(
         }
     }
     match &distribution.limits {
-        Some(limits) => limits.admit(address).map_err(Refusal::too_many),
-        None => Ok(()),
+        Some(limits) if arrival.counts => limits.admit(address).map_err(Refusal::too_many),
+        _ => Ok(()),
     }
 }
 

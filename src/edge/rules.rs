@@ -99,6 +99,19 @@ impl Distribution {
         Some(self.settings.behaviors.select(path.as_str()))
     }
 
+    /// Whether stored answers bear cache tags.
+    #[must_use]
+    pub fn reads_tags(&self) -> bool {
+        let mut origins = self.origins.iter().flat_map(|group| group.members());
+        origins.any(|origin| origin.options().cache_tag_header.is_some())
+    }
+
+    /// Whether answers for a path can be stored.
+    #[must_use]
+    pub fn stores(&self, path: &str) -> bool {
+        !self.settings.behaviors.select(path).cache_policy.terms.ttl.is_disabled()
+    }
+
     /// The path that a request is about: that of an index document, where it is a folder's.
     pub(super) fn path<'a>(&self, request: &'a Parts) -> Result<CanonicalPath<'a>, PathError> {
         let path = CanonicalPath::parse(request.uri.path())?;

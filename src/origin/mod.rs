@@ -26,6 +26,7 @@ pub use credentials::{Credentials, Installed};
 pub use error::{Error, ErrorClass, S3Class};
 pub use group::{FAILOVER_CODES, Group, Reply};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use pool::{Pool, Want};
 use progress::Progress;
 pub use sign::{SignError, sign_for_s3};
@@ -174,16 +175,11 @@ impl Origin {
     }
 
     /// At which path it has an object of a bucket: `None` where that is another bucket, or the object
-    /// is not below `origin_path`.
+    /// is not below `origin_path`. A folder that holds `origin_path` is all that it has.
     #[must_use]
     pub fn path_of(&self, bucket: &str, key: &str) -> Option<String> {
-        let Options { protocol: Protocol::S3 { bucket: own, .. }, origin_path, .. } = &self.options
-        else {
-            return None;
-        };
-        let path = format!("/{key}");
-        let below = path.strip_prefix(origin_path).filter(|path| path.starts_with('/'));
-        below.filter(|_| own == bucket).map(str::to_owned)
+        let Protocol::S3 { bucket: own, .. } = &self.options.protocol else { return None };
+        path_below(&self.options.origin_path, key).filter(|_| own == bucket)
     }
 
     /// Whether it wants credentials to sign with.
@@ -329,4 +325,36 @@ impl Failed {
 fn one_byte() -> HeaderMap {
     let range = HeaderValue::from_static("bytes=0-0");
     HeaderMap::from_iter([(header::RANGE, range)])
+}
+
+/// The path of a key below `origin_path`, which is percent-encoded as requests carry it.
+fn path_below(origin_path: &str, key: &str) -> Option<String> {
+    let base = percent_decode_str(origin_path).decode_utf8().ok()?;
+    let path = format!("/{key}");
+    match path.strip_prefix(&*base) {
+        Some(below) if below.starts_with('/') => Some(below.to_owned()),
+        _ => (path.ends_with('/') && format!("{base}/").starts_with(&path)).then(|| "/".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_paths_below_the_origin_path() {
+        for (base, key, expected) in [
+            ("", "a b.jpg", Some("/a b.jpg")),
+            ("/media", "media/a.jpg", Some("/a.jpg")),
+            ("/media", "medium/a.jpg", None),
+            ("/media", "media2/a.jpg", None),
+            ("/year%3D2026/%C3%A9", "year=2026/é/a.jpg", Some("/a.jpg")),
+            ("/site/prod", "site/", Some("/")),
+            ("/site/prod", "", Some("/")),
+            ("/site/prod", "site/prod/", Some("/")),
+            ("/site/prod", "site", None),
+        ] {
+            assert_eq!(path_below(base, key).as_deref(), expected, "{base} {key}");
+        }
+    }
 }

@@ -139,7 +139,7 @@ impl Store {
         }
     }
 
-    /// What a lookup would find, and what a purge did to that; nothing is changed.
+    /// What a lookup would find, and what a purge did to that; nothing is changed but the order of use.
     #[must_use]
     pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Found, Option<Manner>) {
         match self.memory.get(key) {
@@ -159,14 +159,6 @@ impl Store {
             }
             _ => (Found::Nothing, None),
         }
-    }
-
-    /// How many slices of a content are in memory, and of how many it is made.
-    #[must_use]
-    pub fn held(&self, content: &Content) -> (u32, u32) {
-        let slices = content.slices_of(&(0..content.length));
-        let held = slices.clone().filter(|index| self.has_slice(content, *index)).count();
-        (u32::try_from(held).unwrap_or(u32::MAX), slices.end)
     }
 
     /// Claims the forward of a request under `key`, after it found `seen`.

@@ -13,7 +13,8 @@ use std::{
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 
-/// Entries kept apart. When more come in, the older half is folded into one floor for everything.
+/// Entries kept apart. When more come in, the older half is folded into one floor for everything: as hard
+/// as they were, and no harder.
 const MAX_ENTRIES: usize = 100_000;
 
 /// A position in the purge log; later entries have higher ones.
@@ -117,8 +118,10 @@ struct Floors {
     prefix: BTreeMap<usize, HashMap<Box<[u8]>, Floor>>,
     /// By distribution.
     tags: HashMap<Box<[u8]>, Tags>,
-    /// Everything born before this is gone.
-    horizon: u64,
+    /// What older entries, which are forgotten, left of everything.
+    horizon: Floor,
+    /// Up to where they are forgotten.
+    forgotten: u64,
 }
 
 /// The tags of one distribution.
@@ -166,16 +169,14 @@ impl PurgeLog {
     /// whose request started at `born`.
     pub(super) fn remains(&self, resource: &[u8], tags: &[Tag], born: LogPosition) -> Remains {
         let floors = self.floors.read();
-        if floors.horizon > born.0 {
-            return Remains::Nothing;
-        }
+        let horizon = floors.horizon.remains(born);
         let exact = floors.exact.get(resource);
         let lengths = floors.prefix.range(..=resource.len());
         let prefixes = lengths.filter_map(|(&length, map)| map.get(&resource[..length]));
         let known = floors.tags_of(resource).filter(|_| !tags.is_empty());
         let tagged = known.into_iter().flat_map(|of| tags.iter().filter_map(|t| of.floors.get(t)));
         let matching = exact.into_iter().chain(prefixes).chain(tagged);
-        matching.map(|floor| floor.remains(born)).min().unwrap_or(Remains::All)
+        matching.map(|floor| floor.remains(born)).fold(horizon, Remains::min)
     }
 
     /// Whether a request for `resource` that started at `born` brings what no purge has touched since.
@@ -199,19 +200,26 @@ impl Floors {
         self.exact.len() + self.prefix.values().map(HashMap::len).sum::<usize>() + tags
     }
 
-    /// Forgets the older half of the entries and raises the horizon over them: what they would
-    /// have taken away is gone with everything else of its age.
+    /// Forgets the older half of the entries and raises the horizon over them: what they did to some
+    /// is done to everything of its age. A flood of soft purges leaves everything stale, not gone.
     fn fold(&mut self, newest: u64) {
-        let oldest = self.horizon;
-        self.horizon = oldest + (newest - oldest) / 2;
-        let horizon = self.horizon;
-        self.exact.retain(|_, floor| floor.newest() > horizon);
+        self.forgotten += (newest - self.forgotten) / 2;
+        let (horizon, forgotten) = (&mut self.horizon, self.forgotten);
+        let mut keep = |floor: &Floor| {
+            let stays = floor.newest() > forgotten;
+            if !stays {
+                horizon.hard = horizon.hard.max(floor.hard);
+                horizon.soft = horizon.soft.max(floor.soft);
+            }
+            stays
+        };
+        self.exact.retain(|_, floor| keep(floor));
         for map in self.prefix.values_mut() {
-            map.retain(|_, floor| floor.newest() > horizon);
+            map.retain(|_, floor| keep(floor));
         }
         self.prefix.retain(|_, map| !map.is_empty());
         for tags in self.tags.values_mut() {
-            tags.floors.retain(|_, floor| floor.newest() > horizon);
+            tags.floors.retain(|_, floor| keep(floor));
         }
         self.tags.retain(|_, tags| !tags.floors.is_empty());
     }
@@ -267,6 +275,20 @@ mod tests {
             assert!(!survives(&log, &format!("/{n}"), born), "{n}");
         }
         assert!(survives(&log, "/0", log.position()));
+    }
+
+    #[test]
+    fn a_flood_of_soft_purges_leaves_everything_stale_and_not_gone() {
+        let log = PurgeLog::default();
+        let first = log.position();
+        log.append("d", &Purge::Exact("/gone".into()), Manner::Hard);
+        let born = log.position();
+        for n in 0..=MAX_ENTRIES {
+            log.append("d", &Purge::Exact(format!("/{n}")), Manner::Soft);
+        }
+        assert_eq!(log.remains(b"d\0/other", &[], born), Remains::Stale);
+        assert_eq!(log.remains(b"d\0/other", &[], first), Remains::Nothing, "it may be the other");
+        assert_eq!(log.remains(b"d\0/other", &[], log.position()), Remains::All);
     }
 
     #[test]

@@ -133,6 +133,46 @@ async fn variants_errors_and_what_is_not_stored() {
 }
 
 #[tokio::test]
+async fn what_is_asked_of_an_object_counts() {
+    let script = Script::start().await;
+    let edge = before(&script);
+    let whole = "x".repeat(200_000);
+    let part = ["Cache-Control: max-age=60", "ETag: \"a\"", "Content-Range: bytes 0-65535/200000"];
+    script.then(206, &part, &whole[..65_536]);
+    let range = [("range", "bytes=0-9")];
+    agree(&edge, "/a", &range, "Miss", "nothing is stored").await;
+    agree(&edge, "/a", &range, "Hit", "it is fresh").await;
+    agree(&edge, "/a", &[("range", "bytes=900000-")], "Error", "416").await;
+    agree(&edge, "/a", &[("if-match", "\"b\"")], "Error", "412").await;
+    agree(&edge, "/a", &[("if-none-match", "\"a\"")], "Hit", "it is fresh").await;
+    let rest =
+        ["Cache-Control: max-age=60", "ETag: \"a\"", "Content-Range: bytes 65536-199999/200000"];
+    script.then(206, &rest, &whole[65_536..]);
+    agree(&edge, "/a", &[], "Miss", "bytes that are asked for are missing").await;
+
+    script.then(200, &["Cache-Control: no-store"], "a");
+    agree(&edge, "/unstored", &[], "Miss", "nothing is stored").await;
+    let only = [("cache-control", "only-if-cached")];
+    agree(&edge, "/unstored", &only, "Error", "only-if-cached").await;
+}
+
+#[tokio::test]
+async fn to_explain_is_not_to_ask() {
+    let script = Script::start().await;
+    let distribution = "minimum_protocol_version = \"TLSv1.3_2025\"";
+    let more = "[distribution.rate_limit]\nper_client = { requests = 1, per = \"1h\" }";
+    let edge = Edge::before_script(&script, &Lines { distribution, more, ..Lines::default() });
+    for _ in 0..3 {
+        assert_eq!(explain(&edge, "/a", &[]).await["refused"], Value::Null);
+    }
+    let asked = json!({"url": "https://media.example.com/a"});
+    let told: Value = serde_json::from_slice(&question(&edge, &asked).await.content).expect("JSON");
+    assert_eq!((&told["refused"], &told["next"]["result"]), (&Value::Null, &json!("Miss")));
+    script.then(200, &[], "a");
+    assert_eq!(edge.get("/a").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn refusals_are_told_with_their_reason() {
     let script = Script::start().await;
     let edge = before(&script);
@@ -183,7 +223,7 @@ async fn the_program_tells_it_line_by_line() {
             "behavior      default, origin app",
             "signature     not needed",
             "key           /a b  ?x=1  x-key: k",
-            "stored        200, 7 bytes, 1 of 1 slices in memory",
+            "stored        200, 7 bytes, in memory",
             "              cache-control: max-age=60",
             "              etag: \"a\"",
             "policy        minimum TTL 0 s, default 86400 s, maximum 31536000 s",

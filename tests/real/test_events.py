@@ -142,8 +142,8 @@ class Events(unittest.TestCase):
 
     def test_what_is_no_event_is_refused(self):
         event = '{"Records": []}'
-        self.assertEqual(self.tell(event), (200, {"objects": 0}))
-        self.assertEqual(self.tell('{"Service": "Amazon S3", "Event": "s3:TestEvent"}'), (200, {"objects": 0}))
+        self.assertEqual(self.tell(event), (200, {"paths": 0}))
+        self.assertEqual(self.tell('{"Service": "Amazon S3", "Event": "s3:TestEvent"}'), (200, {"paths": 0}))
         self.assertEqual(self.tell(event, token="guessed")[0], 403)
         self.assertEqual(self.tell(event, content_type="text/plain")[0], 415)
         self.assertEqual(self.tell(event[:9])[0], 400)
