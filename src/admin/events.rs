@@ -4,16 +4,15 @@
 //!
 //! Events come twice and in any order. A purge only ever takes away, so neither matters.
 
-use std::{borrow::Cow, collections::BTreeSet, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeSet};
 
-use http::{Response, StatusCode, request::Parts};
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{State, json, refuse};
+use super::{Refusal, State};
 use crate::{
-    body::Body,
     edge::Distribution,
     store::{Manner, Purge},
 };
@@ -38,29 +37,16 @@ impl Change {
 }
 
 #[derive(Debug, Serialize)]
-struct Taken {
+pub(super) struct Taken {
     /// So many paths were purged, in all distributions together.
     paths: usize,
 }
 
 /// Purges the objects of which a bucket tells. A thousand uploads are a thousand events, and who is
 /// refused may not tell again: they are not counted as other changes are.
-pub(super) fn answer(
-    state: &State,
-    request: &Parts,
-    content: &[u8],
-    client: IpAddr,
-) -> Response<Body> {
-    let told = state.identify_json(request, content, client).and_then(|caller| {
-        let changes = parse(content).map_err(|message| (StatusCode::BAD_REQUEST, message))?;
-        Ok((caller.to_string(), changes))
-    });
-    match told {
-        Ok((caller, changes)) => {
-            json(StatusCode::OK, &Taken { paths: purge(state, &changes, &caller) })
-        }
-        Err((status, message)) => refuse(status, &message),
-    }
+pub(super) fn take(state: &State, content: &[u8], caller: &str) -> Result<Taken, Refusal> {
+    let changes = parse(content).map_err(|message| (StatusCode::BAD_REQUEST, message))?;
+    Ok(Taken { paths: purge(state, &changes, caller) })
 }
 
 /// Purges objects in the distributions that have an origin on their bucket; how many paths these are.

@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{Method, Request, Response, StatusCode, Uri, header, request::Parts, uri::Scheme};
+use http::{Method, Request, StatusCode, Uri, header, uri::Scheme};
 use serde::Deserialize;
 
-use super::{State, json, refuse};
+use super::{Refusal, State};
 use crate::{
-    body::Body,
     edge::{Connection, Explanation},
     restrict::SecurityPolicy,
 };
@@ -27,22 +26,11 @@ struct Question {
 }
 
 /// Explains what would become of a request.
-pub(super) fn answer(
-    state: &State,
-    request: &Parts,
-    content: &[u8],
-    client: IpAddr,
-) -> Response<Body> {
-    let explained = state.identify_json(request, content, client).and_then(|_| {
-        explain(state, content).map_err(|message| (StatusCode::BAD_REQUEST, message))
-    });
-    match explained {
-        Ok(explanation) => json(StatusCode::OK, &explanation),
-        Err((status, message)) => refuse(status, &message),
-    }
+pub(super) fn explain(state: &State, content: &[u8]) -> Result<Explanation, Refusal> {
+    ask(state, content).map_err(|message| (StatusCode::BAD_REQUEST, message))
 }
 
-fn explain(state: &State, content: &[u8]) -> Result<Explanation, String> {
+fn ask(state: &State, content: &[u8]) -> Result<Explanation, String> {
     let question: Question = serde_json::from_slice(content).map_err(|error| {
         format!("not a question: {error}; expected {{\"url\": \"https://…\", \"fields\": [[\"Name\", \"value\"]]}}")
     })?;

@@ -93,6 +93,9 @@ struct Readiness {
     credentials: &'static str,
 }
 
+/// Why nothing is done, and the status that says so.
+type Refusal = (StatusCode, String);
+
 #[derive(Debug, Serialize)]
 struct Refused {
     error: String,
@@ -138,17 +141,9 @@ impl Admin {
                 text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into())
             }
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
-            (&Method::POST, "/purge") => match content(body).await {
-                Some(content) => self.0.purge_as_json(&parts, &content, client),
-                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a purge has at most 1 MiB"),
-            },
-            (&Method::POST, "/events") => match content(body).await {
-                Some(content) => events::answer(&self.0, &parts, &content, client),
-                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "an event has at most 1 MiB"),
-            },
-            (&Method::POST, "/explain") => match content(body).await {
-                Some(content) => explain::answer(&self.0, &parts, &content, client),
-                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a question has at most 1 MiB"),
+            (&Method::POST, "/purge" | "/events" | "/explain") => match content(body).await {
+                Some(content) => self.0.answer_json(&parts, &content, client),
+                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 1 MiB"),
             },
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
             (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
@@ -230,12 +225,17 @@ impl State {
         );
     }
 
-    fn purge_as_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
-        let applied = self.identify_json(request, content, client);
-        match applied.and_then(|caller| self.apply(content, &caller.to_string())) {
-            Ok(purged) => json(StatusCode::OK, &purged),
-            Err((status, message)) => refuse(status, &message),
-        }
+    /// Answers what is asked in JSON, by those who may.
+    fn answer_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
+        let answered = self.identify_json(request, content, client).and_then(|caller| {
+            let (caller, ok) = (caller.to_string(), StatusCode::OK);
+            Ok(match request.uri.path() {
+                "/events" => json(ok, &events::take(self, content, &caller)?),
+                "/explain" => json(ok, &explain::explain(self, content)?),
+                _ => json(ok, &self.apply(content, &caller)?),
+            })
+        });
+        answered.unwrap_or_else(|(status, message)| refuse(status, &message))
     }
 
     /// Who sends JSON.
@@ -244,7 +244,7 @@ impl State {
         request: &Parts,
         content: &[u8],
         client: IpAddr,
-    ) -> Result<Caller, (StatusCode, String)> {
+    ) -> Result<Caller, Refusal> {
         // A web page can make a browser on this machine send anything but this content type.
         let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_json = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/json");
@@ -256,7 +256,7 @@ impl State {
         caller.map_err(|denied| (StatusCode::FORBIDDEN, denied.to_string()))
     }
 
-    fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, (StatusCode, String)> {
+    fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, Refusal> {
         let bad = |message: String| (StatusCode::BAD_REQUEST, message);
         self.admit_change().map_err(|()| {
             (StatusCode::TOO_MANY_REQUESTS, "too many purges at once; try again in a moment".into())
