@@ -44,6 +44,10 @@ pub mod config;
 
 pub mod app;
 
+pub mod import;
+
+pub mod setup;
+
 #[cfg(feature = "demo")]
 pub mod demo;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 24] = [
     "clock",
     "instance",
     "metrics",
@@ -27,6 +27,8 @@ const ORDER: [&str; 22] = [
     "admin",
     "config",
     "app",
+    "import",
+    "setup",
     "demo",
     "cli",
 ];

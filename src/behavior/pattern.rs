@@ -85,6 +85,50 @@ impl PathPattern {
         }
         pattern[in_pattern..].iter().all(|byte| *byte == b'*')
     }
+
+    /// Whether there is a path, below the one folder and below the other, that both cover.
+    #[must_use]
+    pub fn overlaps(&self, below: &str, other: &Self, others_below: &str) -> bool {
+        overlap(&self.tokens(below), &other.tokens(others_below))
+    }
+
+    fn tokens(&self, below: &str) -> Vec<Token> {
+        let literal = below.chars().chain(['/']).map(Token::Literal);
+        let own = self.0.chars().map(|c| match c {
+            '*' => Token::Any,
+            '?' => Token::One,
+            c => Token::Literal(c),
+        });
+        literal.chain(own).collect()
+    }
+}
+
+/// A part of a pattern.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Any,
+    One,
+    Literal(char),
+}
+
+/// Whether some text is covered by both: `row[j]` tells it of the beginnings `one[..i]` and `two[..j]`.
+fn overlap(one: &[Token], two: &[Token]) -> bool {
+    let mut row = vec![false; two.len() + 1];
+    for i in 0..=one.len() {
+        let above = std::mem::replace(&mut row, vec![false; two.len() + 1]);
+        row[0] = i == 0 || (one[i - 1] == Token::Any && above[0]);
+        for j in 1..=two.len() {
+            let (a, b) = (i.checked_sub(1).map(|last| one[last]), two[j - 1]);
+            row[j] = match (a, b) {
+                (Some(Token::Any), _) | (Some(_), Token::Any) => above[j] || row[j - 1],
+                (None, Token::Any) => row[j - 1],
+                (None, _) => false,
+                (Some(Token::Literal(a)), Token::Literal(b)) => a == b && above[j - 1],
+                _ => above[j - 1],
+            };
+        }
+    }
+    row[two.len()]
 }
 
 fn character_length(text: &str, at: usize) -> usize {
@@ -115,6 +159,30 @@ mod tests {
         ] {
             let parsed = PathPattern::parse(pattern).expect(pattern);
             assert_eq!(parsed.matches(path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn patterns_overlap_where_a_path_fits_both() {
+        for (one, below, two, others_below, expected) in [
+            ("/private/*", "", "*", "", true),
+            ("/private/*", "", "/public/*", "", false),
+            ("/private/*", "", "*.jpg", "", true),
+            ("/private/*.png", "", "*.jpg", "", false),
+            ("/a?c", "", "/ab*", "", true),
+            ("/a?c", "", "/ab", "", false),
+            ("*a*b", "", "b*a", "", false),
+            ("*a*b", "", "b*b", "", true),
+            ("", "", "*", "", true),
+            ("/private/*", "", "*", "/private", true),
+            ("/*", "/media", "/private/*", "/media", true),
+            ("/*", "/media", "/*", "/medium", false),
+            ("/*", "/a*", "/*", "/ab", false),
+        ] {
+            let parse = |text: &str| PathPattern(text.trim_start_matches('/').into());
+            let (one, two) = (parse(one), parse(two));
+            assert_eq!(one.overlaps(below, &two, others_below), expected, "{one} {two}");
+            assert_eq!(two.overlaps(others_below, &one, below), expected, "{two} {one}");
         }
     }
 

@@ -25,6 +25,9 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             "the default behavior",
         ));
     }
+    for door in config.open_doors() {
+        say(&format!("warning: {door}"));
+    }
     say(&format!("{}: no faults (files it names are read by serve only)", args.config.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod explain;
 mod health;
+mod import;
 mod purge;
 mod serve;
 
@@ -43,6 +44,8 @@ enum Command {
     Purge(purge::Args),
     /// Ask a running Forebay what becomes of a request, and why
     Explain(explain::Args),
+    /// Make a configuration of what is served elsewhere
+    Import(import::Args),
     /// Ask a running Forebay whether it is alive (for container health checks)
     Health(health::Args),
 }
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Health(args) => health::run(&args),
     };
     match result {

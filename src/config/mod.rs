@@ -15,6 +15,7 @@ mod policy;
 mod response_headers;
 mod restrict;
 mod section;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,9 @@ use fault::Collector;
 pub use fault::{Fault, Faults};
 pub use listen::{Address, Listen};
 pub use origin::GroupOptions;
+pub use origin_request::NOT_CARRIED;
+pub use policy::NOT_IN_KEY;
+pub use response_headers::NOT_CHANGED;
 use section::Section;
 use toml::de::DeTable;
 

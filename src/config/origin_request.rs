@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Fields that the cache and the connection look after.
-const NOT_CARRIED: [&str; 13] = [
+pub const NOT_CARRIED: [&str; 13] = [
     "connection",
     "content-length",
     "cookie",

@@ -17,7 +17,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
 const MAX_TTL: Duration = Duration::from_secs(31_536_000);
 
 /// Fields that must not be in a key: they are Forebay's or the connection's own business.
-const NOT_IN_KEY: [&str; 13] = [
+pub const NOT_IN_KEY: [&str; 13] = [
     "accept-encoding",
     "cache-control",
     "connection",

@@ -15,7 +15,7 @@ use crate::behavior::{
 
 /// Fields that describe the content or the connection; without them, or with others, an answer
 /// would be wrong.
-const NOT_CHANGED: [&str; 17] = [
+pub const NOT_CHANGED: [&str; 17] = [
     "accept-ranges",
     "age",
     "cache-status",

@@ -12,6 +12,7 @@ mod front;
 mod groups;
 mod hostile;
 mod identity;
+mod importing;
 mod plain_origin;
 mod purging;
 mod restrictions;

@@ -1,0 +1,166 @@
+//! `forebay import cloudfront`.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Mendable, report, say};
+use crate::{
+    import::{DocumentError, Documents, Import, Note, import},
+    setup,
+};
+
+/// Make a configuration of what is served elsewhere.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    source: Source,
+}
+
+#[derive(Debug, Subcommand)]
+enum Source {
+    /// Write forebay.toml from CloudFront's documents, and tell what was carried how
+    #[command(after_help = "Documents are what these print, saved in files or in one folder:\n\
+        \x20 aws cloudfront get-distribution-config --id E… > E….json\n\
+        \x20 aws cloudfront get-cache-policy --id …       (and get-origin-request-policy,\n\
+        \x20 get-response-headers-policy, get-key-group, get-public-key, get-origin-access-control)\n\
+        Lists (list-cache-policies and its like) will do for everything but distributions.\n\
+        The exit code is 1 where something must be done before the file can serve.")]
+    Cloudfront(CloudFront),
+}
+
+#[derive(Debug, clap::Args)]
+struct CloudFront {
+    /// Folders of documents, or single ones
+    #[arg(required = true, value_name = "DIR|FILE")]
+    documents: Vec<PathBuf>,
+    /// File to write
+    #[arg(long, value_name = "FILE", default_value = "forebay.toml")]
+    output: PathBuf,
+    /// Overwrite it
+    #[arg(long)]
+    force: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let Source::Cloudfront(args) = &args.source;
+    let documents = Documents::read(&files(&args.documents)?).map_err(|error| mendable(&error))?;
+    let import = import(&documents);
+    write_new(&args.output, &import.toml, args.force)?;
+    if args.json {
+        let policy = import.config.as_ref().and_then(setup::reading_policy);
+        let doors = import.config.as_ref().map(crate::config::Config::open_doors);
+        say(&json!({
+            "report": import.report, "open_doors": doors.unwrap_or_default(), "iam_policy": policy,
+        })
+        .to_string());
+    } else {
+        say(&text(&import, &args.output)?);
+    }
+    Ok(if import.report.to_do.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Each document with its name.
+fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
+    let mut paths = Vec::new();
+    for path in given {
+        let unreadable = |error| Mendable {
+            message: format!("cannot read `{}`: {error}", path.display()),
+            help: "give the folder or the files that hold CloudFront's documents".into(),
+        };
+        if !path.is_dir() {
+            paths.push(path.clone());
+            continue;
+        }
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(unreadable)? {
+            let file = entry.map_err(unreadable)?.path();
+            inside.extend(Some(file).filter(|f| f.extension().is_some_and(|e| e == "json")));
+        }
+        inside.sort();
+        paths.extend(inside);
+    }
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).map_err(|error| Mendable {
+            message: format!("cannot read `{}`: {error}", path.display()),
+            help:
+                "save a document there: `aws cloudfront get-distribution-config --id ID > ID.json`"
+                    .into(),
+        })?;
+        Ok((path.display().to_string(), text))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn mendable(error: &DocumentError) -> Mendable {
+    let help = match error {
+        DocumentError::NotJson { .. } => "save it as the AWS CLI prints it with `--output json`",
+        _ => {
+            "save distributions as `aws cloudfront get-distribution-config --id ID > ID.json` prints them"
+        }
+    };
+    Mendable { message: error.to_string(), help: help.to_owned() }
+}
+
+/// Writes a file that must not be there yet, unless it may be overwritten.
+pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).truncate(true);
+    let options = if force { options.create(true) } else { options.create_new(true) };
+    let file = options.open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Mendable {
+            message: format!("`{}` is there already", path.display()),
+            help: "choose another place, or overwrite it with --force".into(),
+        },
+        _ => Mendable {
+            message: format!("cannot write `{}`: {error}", path.display()),
+            help: "choose another place".into(),
+        },
+    })?;
+    std::io::Write::write_all(&mut &file, text.as_bytes()).map_err(report)
+}
+
+/// The report for people.
+fn text(import: &Import, output: &Path) -> miette::Result<String> {
+    let mut text = format!("{} is written.\n", output.display());
+    let told = &import.report;
+    section(&mut text, "Carried exactly", &told.exact, " → ");
+    section(&mut text, "Carried with a difference", &told.different, "\n    ");
+    section(&mut text, "Not carried", &told.dropped, "\n    ");
+    let doors = import.config.as_ref().map(crate::config::Config::open_doors).unwrap_or_default();
+    for (title, lines) in [("Ways around signatures", &doors), ("Before it can serve", &told.to_do)]
+    {
+        if !lines.is_empty() {
+            let _ = writeln!(text, "\n{title}");
+            for line in lines {
+                let _ = writeln!(text, "  - {line}");
+            }
+        }
+    }
+    if let Some(policy) = import.config.as_ref().and_then(setup::reading_policy) {
+        let policy = serde_json::to_string_pretty(&policy).map_err(report)?;
+        let _ = write!(
+            text,
+            "\nCloudFront reads buckets as a service of AWS, which nobody else can be. Give a user or role of\n\
+             yours these rights, and Forebay its credentials (add kms:Decrypt for buckets under SSE-KMS):\n{policy}\n"
+        );
+    }
+    Ok(text.trim_end().to_owned())
+}
+
+fn section(text: &mut String, title: &str, notes: &[Note], between: &str) {
+    if !notes.is_empty() {
+        let _ = writeln!(text, "\n{title}");
+    }
+    for Note { path, text: what } in notes {
+        let _ = writeln!(text, "  {path}{between}{what}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Objects that want a signature on one way and none on another.
+
+use percent_encoding::percent_decode_str;
+
+use super::{Config, DistributionOptions};
+use crate::{
+    behavior::{Behavior, PathPattern},
+    origin::{self, Protocol},
+};
+
+/// A way to objects of a bucket.
+struct Way<'a> {
+    distribution: &'a str,
+    /// Its place among the distribution's behaviors.
+    place: usize,
+    pattern: PathPattern,
+    bucket: &'a str,
+    /// Where the bucket is.
+    host: &'a str,
+    /// Put before each path.
+    below: String,
+    is_signed: bool,
+}
+
+impl Config {
+    /// Ways around signatures: of two behaviors that reach the same objects, one wants no signature.
+    /// Within a distribution the first pattern that matches decides, as in CloudFront.
+    #[must_use]
+    pub fn open_doors(&self) -> Vec<String> {
+        let ways: Vec<Way<'_>> = self.distributions.iter().flat_map(ways).collect();
+        let mut doors = Vec::new();
+        for signed in ways.iter().filter(|way| way.is_signed) {
+            for open in ways.iter().filter(|way| !way.is_signed && way.is_around(signed)) {
+                doors.push(format!(
+                    "objects behind {} (distribution {}), which wants signatures, are served without one by {} (distribution {})",
+                    signed.pattern, signed.distribution, open.pattern, open.distribution
+                ));
+            }
+        }
+        doors
+    }
+}
+
+impl Way<'_> {
+    /// Whether objects that `signed` guards are reached this way.
+    fn is_around(&self, signed: &Self) -> bool {
+        let same_bucket = self.bucket == signed.bucket && self.host == signed.host;
+        let same_paths = self.distribution == signed.distribution && self.below == signed.below;
+        // What comes later gets only what the signed behavior does not match.
+        let is_reached = !same_paths || self.place < signed.place;
+        same_bucket
+            && is_reached
+            && self.pattern.overlaps(&self.below, &signed.pattern, &signed.below)
+    }
+}
+
+fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
+    let behaviors = &distribution.settings.behaviors;
+    let ordered = behaviors.ordered.iter().map(|(pattern, behavior)| (pattern.clone(), behavior));
+    let last = PathPattern::parse("*").ok().map(|any| (any, &behaviors.default));
+    let all = ordered.chain(last).enumerate();
+    all.flat_map(|(place, (pattern, behavior))| {
+        members(distribution, behavior).filter_map(move |origin| {
+            let Protocol::S3 { bucket, .. } = &origin.protocol else { return None };
+            let below = percent_decode_str(&origin.origin_path).decode_utf8_lossy().into_owned();
+            Some(Way {
+                distribution: &distribution.settings.id,
+                place,
+                pattern: pattern.clone(),
+                bucket,
+                host: &origin.address.host,
+                below,
+                is_signed: behavior.trusted.is_some(),
+            })
+        })
+    })
+    .collect()
+}
+
+/// The origins that a behavior asks.
+fn members<'a>(
+    distribution: &'a DistributionOptions,
+    behavior: &Behavior,
+) -> impl Iterator<Item = &'a origin::Options> {
+    let count = distribution.origins.len();
+    let group = behavior.origin.checked_sub(count);
+    let places = match group.and_then(|group| distribution.groups.get(group)) {
+        Some(group) => group.members.to_vec(),
+        None => vec![behavior.origin],
+    };
+    places.into_iter().filter_map(|place| distribution.origins.get(place))
+}

@@ -1,0 +1,184 @@
+//! Cache behaviors.
+
+use super::{
+    Job,
+    origin::Origins,
+    policies,
+    report::Node,
+    text::{Text, key, list, quote},
+};
+
+/// The default behavior, and the others in their order.
+pub(super) fn behaviors(job: &Job<'_>, text: &mut Text, config: &Node<'_>, origins: &Origins) {
+    text.heading("[distribution.default_behavior]");
+    behavior(job, text, &config.get("DefaultCacheBehavior"), origins);
+    for node in config.get("CacheBehaviors").items() {
+        text.heading("[[distribution.behavior]]");
+        let pattern = node.get("PathPattern");
+        text.line("path_pattern", quote(pattern.text_or("")));
+        pattern.is_exact("path_pattern");
+        behavior(job, text, &node, origins);
+    }
+}
+
+fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) {
+    let target = node.get("TargetOriginId");
+    let theirs = target.text().unwrap_or_default();
+    let origin = origins.get(theirs);
+    text.line("origin", quote(origin.map_or(theirs, |origin| &origin.id)));
+    target.is_exact("origin");
+    let is_bucket = origin.is_some_and(|origin| origin.is_bucket);
+    policies::of_behavior(job, text, node, is_bucket);
+    let protocol = node.get("ViewerProtocolPolicy");
+    if let Some(policy) = protocol.text() {
+        protocol.is_exact("viewer_protocol_policy");
+        if policy != "allow-all" {
+            text.line("viewer_protocol_policy", quote(policy));
+        }
+    }
+    methods(text, &node.get("AllowedMethods"), is_bucket);
+    compress(job, text, node);
+    trusted(job, text, node);
+    not_here(node);
+}
+
+fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
+    let methods = node.strings();
+    let reads = methods.iter().all(|method| matches!(*method, "GET" | "HEAD"));
+    let cached = node.get("CachedMethods");
+    if cached.strings().contains(&"OPTIONS") {
+        cached.differs("answers to OPTIONS are not stored; preflights are answered by a response headers policy with CORS");
+    }
+    match (reads, is_bucket) {
+        (true, _) if methods.is_empty() => {}
+        (true, _) => node.is_exact("allowed_methods"),
+        (false, true) => {
+            node.differs("GET and HEAD: a bucket is only read. Preflights are answered by a response headers policy with CORS");
+        }
+        (false, false) => {
+            text.line("allowed_methods", list(methods));
+            node.is_exact("allowed_methods");
+        }
+    }
+}
+
+/// With a policy that enables no coding, or stores nothing, `Compress` has no effect.
+fn compress(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
+    const WITHOUT: [&str; 2] = ["CachingDisabled", "CachingOptimizedForUncompressedObjects"];
+    let flag = node.get("Compress");
+    if !flag.flag() {
+        return;
+    }
+    let id = node.get("CachePolicyId").text();
+    let is_without = id.and_then(policies::managed).is_some_and(|name| WITHOUT.contains(&name));
+    let own = id.and_then(|id| job.parts.cache_policies.get(id));
+    let parameters = own.and_then(|own| own.get("ParametersInCacheKeyAndForwardedToOrigin"));
+    let enables = |key: &str| parameters.and_then(|own| own.get(key)?.as_bool()).unwrap_or(false);
+    let is_disabled = parameters.is_some()
+        && (own.and_then(|own| own.get("MaxTTL")?.as_u64()) == Some(0)
+            || !["EnableAcceptEncodingGzip", "EnableAcceptEncodingBrotli"]
+                .into_iter()
+                .any(enables));
+    let forwards_all = node.get("ForwardedValues").get("Headers").strings().contains(&"*");
+    if is_without || is_disabled || forwards_all {
+        return flag.is_exact("left out: has no effect with this policy");
+    }
+    text.line("compress", true);
+    flag.is_exact("compress");
+}
+
+/// Who must sign. What is missing is named all the same: such a file is refused, for nothing may be
+/// served to everybody because a document was not given.
+fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
+    let signers = node.get("TrustedSigners");
+    let groups = node.get("TrustedKeyGroups");
+    let mut names = Vec::new();
+    if groups.get("Enabled").flag() {
+        for group in groups.items() {
+            let id = group.text().unwrap_or_default();
+            names.push(key_group(job, &group, id));
+            group.is_exact("trusted_key_groups");
+        }
+    }
+    if signers.get("Enabled").flag() {
+        let accounts = signers.strings().join(", ");
+        job.ledger.to_do(format!(
+            "write a `[[key_group]]` named `trusted-signers` with the public keys of the accounts' ({accounts}) CloudFront key pairs"
+        ));
+        signers.differs(
+            "as key group `trusted-signers`: CloudFront tells nobody the keys of accounts",
+        );
+        names.push("trusted-signers".into());
+    }
+    if !names.is_empty() {
+        text.line("trusted_key_groups", list(names.iter().map(String::as_str)));
+    }
+}
+
+/// The name of a key group, which is written with its keys.
+fn key_group(job: &Job<'_>, node: &Node<'_>, id: &str) -> String {
+    let Some(config) = job.parts.key_groups.get(id) else {
+        job.ledger.to_do(format!(
+            "aws cloudfront get-key-group --id {id} > key-group-{id}.json, and import it too"
+        ));
+        node.is_dropped("its document was not given; the behavior serves nobody without it");
+        return id.to_owned();
+    };
+    let root = job.ledger.root(&format!("key-group {id}: "), config);
+    let name = root.get("Name").text_or(id).to_owned();
+    job.add_policy(id, || {
+        let mut group = Text::default();
+        root.get("Comment").text().into_iter().for_each(|comment| group.comment(comment));
+        group.push("[[key_group]]");
+        group.line("name", quote(&name));
+        group.push("[key_group.public_keys]");
+        for key_id in root.items() {
+            public_key(job, &mut group, &key_id);
+        }
+        job.ledger.tell_unread(&root);
+        group
+    });
+    name
+}
+
+fn public_key(job: &Job<'_>, group: &mut Text, node: &Node<'_>) {
+    let id = node.text().unwrap_or_default();
+    let Some(config) = job.parts.public_keys.get(id) else {
+        job.ledger.to_do(format!(
+            "aws cloudfront get-public-key --id {id} > public-key-{id}.json, and import it too"
+        ));
+        return node.is_dropped("its document was not given; what it signs is refused");
+    };
+    let pem = config.get("EncodedKey").and_then(serde_json::Value::as_str).unwrap_or_default();
+    group.line(&key(id), format!("\"\"\"\n{}\n\"\"\"", pem.trim().replace(['\\', '"'], "")));
+    node.is_exact("public_keys");
+}
+
+/// What runs in CloudFront alone.
+fn not_here(node: &Node<'_>) {
+    for (list, arn, what) in [
+        ("LambdaFunctionAssociations", "LambdaFunctionARN", "Lambda@Edge"),
+        ("FunctionAssociations", "FunctionARN", "CloudFront Functions"),
+    ] {
+        for item in node.get(list).items() {
+            item.get(arn).read();
+            item.get("IncludeBody").read();
+            let event = item.get("EventType").text_or("some event");
+            item.is_dropped(format!(
+                "no code runs at this edge ({what}, {event}); if it decides who may come, nothing here does"
+            ));
+        }
+    }
+    node.get("GrpcConfig").get("Enabled").flag();
+    for (key, why) in [
+        ("SmoothStreaming", "Microsoft Smooth Streaming is not supported"),
+        ("FieldLevelEncryptionId", "fields of requests are not encrypted"),
+        ("RealtimeLogConfigArn", "there is one access log; see [access_log]"),
+        ("GrpcConfig", "gRPC is not supported"),
+    ] {
+        let setting = node.get(key);
+        if setting.is_said() {
+            setting.is_dropped(why);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A distribution: what is not about origins or behaviors.
+
+use super::{
+    Job, Need,
+    behavior::behaviors,
+    documents::{Document, stem},
+    origin::{groups, origins},
+    report::Node,
+    text::{Text, list, quote},
+};
+use crate::restrict::SecurityPolicy;
+
+/// Writes a distribution; `alone` is whether it is the only one.
+pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> Text {
+    let name = if alone { String::new() } else { format!("{}: ", stem(&document.name)) };
+    let root = job.ledger.root(&name, &document.content);
+    let config = document.inside.iter().fold(root.clone(), |node, key| node.get(key));
+    let mut text = Text::default();
+    if let Some(comment) = config.get("Comment").text() {
+        text.comment(comment);
+    }
+    text.push("[[distribution]]");
+    identity(job, &mut text, document, &config, alone);
+    let object = config.get("DefaultRootObject");
+    if let Some(name) = object.text() {
+        // CloudFront takes a slash before it, too.
+        text.line("default_root_object", quote(name.trim_start_matches('/')));
+        object.is_exact("default_root_object");
+    }
+    viewers(&mut text, &config);
+    restrictions(job, &mut text, &config);
+    let tags = config.get("CacheTagConfig").get("HeaderName");
+    if let Some(name) = tags.text() {
+        text.line("cache_tag_header", quote(name));
+        tags.is_exact("cache_tag_header");
+    }
+    error_responses(&mut text, &config);
+    let mut origins = origins(job, &mut text, &config);
+    groups(&mut text, &config, &mut origins);
+    behaviors(job, &mut text, &config, &origins);
+    logging(job, &config);
+    not_here(&config);
+    // What is around the configuration (ARN, status, ETag) is of no consequence here.
+    job.ledger.tell_unread(&config);
+    text
+}
+
+fn identity(job: &Job<'_>, text: &mut Text, document: &Document, config: &Node<'_>, alone: bool) {
+    let id = job.free_id(document.id.as_deref(), &document.name);
+    text.line("id", quote(&id));
+    if document.id.is_none() {
+        config.get("Id").differs(format!(
+            "the document does not tell the distribution's id: it is `{id}` here, after the file; invalidations name it"
+        ));
+    }
+    let aliases = config.get("Aliases");
+    let hosts = aliases.strings();
+    if !hosts.is_empty() {
+        text.line("aliases", list(hosts));
+        aliases.is_exact("aliases");
+    } else if alone {
+        text.line("aliases", list(["*"]));
+        aliases.differs("there is none: any host is answered");
+    } else {
+        let domain = document.domain.clone().unwrap_or_else(|| format!("{id}.cloudfront.net"));
+        text.line("aliases", list([domain.to_ascii_lowercase().as_str()]));
+        aliases.differs("there is none: put the host in that viewers will use");
+    }
+    let enabled = config.get("Enabled");
+    if !enabled.flag() {
+        enabled.differs("it is disabled, and would be served here: take it out if it shall not be");
+    }
+}
+
+/// TLS and HTTP.
+fn viewers(text: &mut Text, config: &Node<'_>) {
+    let certificate = config.get("ViewerCertificate");
+    let version = certificate.get("MinimumProtocolVersion");
+    if let Some(name) = version.text() {
+        let is_default = certificate.get("CloudFrontDefaultCertificate").flag();
+        if SecurityPolicy::NAMES.iter().any(|(known, _)| *known == name) {
+            text.line("minimum_protocol_version", quote(name));
+            version.is_exact("minimum_protocol_version");
+        } else if !is_default {
+            version.differs("TLSv1.2_2021: nothing older is spoken");
+        }
+    }
+    for key in ["ACMCertificateArn", "IAMCertificateId"] {
+        let arn = certificate.get(key);
+        if arn.is_said() {
+            arn.differs("needs files of your own: put certificate and key into `listen.tls`");
+        }
+    }
+    // What older documents say once more in other words.
+    for key in ["Certificate", "CertificateSource"] {
+        certificate.get(key).read();
+    }
+    let method = certificate.get("SSLSupportMethod");
+    if method.text().is_some_and(|method| method != "sni-only") {
+        method.differs("the certificate is chosen by SNI");
+    }
+    let version = config.get("HttpVersion");
+    match version.text() {
+        Some("http1.1") => {
+            text.line("http_version", quote("http1.1"));
+            version.is_exact("http_version");
+        }
+        Some("http2") => version.is_exact("http_version"),
+        Some(_) => version.differs("HTTP/1.1 and HTTP/2"),
+        None => {}
+    }
+    let ipv6 = config.get("IsIPV6Enabled");
+    if ipv6.flag() {
+        ipv6.is_exact("listen");
+    }
+}
+
+fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
+    let geo = config.get("Restrictions").get("GeoRestriction");
+    let kind = geo.get("RestrictionType");
+    if let Some(word @ ("whitelist" | "blacklist")) = kind.text() {
+        text.line("geo_restriction", format!("{{ {word} = {} }}", list(geo.strings())));
+        geo.differs("where viewers are is told by a database of your own: see [geo]");
+        job.need(Need::Geography);
+    }
+    let mtls = config.get("ViewerMtlsConfig");
+    if mtls.is_said() {
+        text.comment(
+            "CloudFront asks viewers for certificates, which Forebay does not: until you take this out, nobody is served.",
+        );
+        text.line("allow", "[]");
+        mtls.is_dropped(
+            "viewers are not asked for certificates; `allow = []` serves nobody until you decide",
+        );
+        job.ledger.to_do("decide who may come: `allow = []` stands for the viewers' certificates");
+    }
+    let acl = config.get("WebACLId");
+    if acl.is_said() {
+        acl.is_dropped(
+            "there is no web application firewall: all may come whom `allow`, `deny` and `rate_limit` let",
+        );
+    }
+}
+
+/// `[[distribution.custom_error_response]]`.
+fn error_responses(text: &mut Text, config: &Node<'_>) {
+    for node in config.get("CustomErrorResponses").items() {
+        let code = node.get("ErrorCode");
+        let Some(number) = code.number() else { continue };
+        let (page, ttl) = (node.get("ResponsePagePath"), node.get("ErrorCachingMinTTL"));
+        let response = node.get("ResponseCode");
+        let seconds = ttl.number();
+        if number == 416 && seconds.is_some() {
+            ttl.differs("a 416 is never remembered");
+        }
+        let seconds = seconds.filter(|_| number != 416);
+        if page.text().is_none() && seconds.is_none() {
+            continue;
+        }
+        text.heading("[[distribution.custom_error_response]]");
+        text.line("error_code", number);
+        if let Some(path) = page.text() {
+            text.line("response_page_path", quote(path));
+            if let Some(status) = response.number() {
+                text.line("response_code", status);
+            }
+        }
+        if let Some(seconds) = seconds {
+            text.line("error_caching_min_ttl", seconds);
+        }
+        response.read();
+        page.read();
+        code.is_exact("custom_error_response");
+    }
+}
+
+fn logging(job: &Job<'_>, config: &Node<'_>) {
+    let logging = config.get("Logging");
+    let (bucket, prefix) = (logging.get("Bucket"), logging.get("Prefix"));
+    let cookies = logging.get("IncludeCookies");
+    // What stands there while logging is off says nothing.
+    let is_on = logging.get("Enabled").flag();
+    prefix.read();
+    if is_on {
+        job.need(Need::Log);
+        bucket.differs("written to a folder, in the same format and files: see [access_log]");
+        if cookies.flag() {
+            cookies.is_dropped("cookies are not logged");
+        }
+    } else {
+        logging.read();
+    }
+}
+
+/// What has no meaning outside CloudFront.
+fn not_here(config: &Node<'_>) {
+    config.get("CallerReference").read();
+    for (key, why) in [
+        ("AnycastIpListId", "addresses are this machine's"),
+        ("ConnectionFunctionAssociation", "no code runs at this edge"),
+        ("ContinuousDeploymentPolicyId", "try another configuration on another machine"),
+        ("Staging", "it is a staging distribution"),
+        ("TenantConfig", "distributions have no tenants"),
+    ] {
+        let setting = config.get(key);
+        if setting.is_said() {
+            setting.is_dropped(why);
+        }
+    }
+    let mode = config.get("ConnectionMode");
+    if mode.text().is_some_and(|mode| mode != "direct") {
+        mode.is_dropped("distributions have no tenants");
+    }
+    let class = config.get("PriceClass");
+    if class.is_said() {
+        class.is_exact("of no meaning here");
+    }
+}

@@ -1,0 +1,152 @@
+//! The documents that CloudFront's API gives of a distribution and of what it refers to.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Why documents cannot be imported.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// Not JSON.
+    #[error("`{name}` is not JSON: {reason}")]
+    NotJson {
+        /// The file.
+        name: String,
+        /// Where, and what is wrong.
+        reason: String,
+    },
+    /// JSON of something else.
+    #[error(
+        "`{name}` is none of CloudFront's documents: it has neither `DistributionConfig` nor a policy, key group or public key"
+    )]
+    Unknown {
+        /// The file.
+        name: String,
+    },
+    /// `list-distributions` leaves out what matters.
+    #[error("`{name}` is a list of distributions, which lacks half of what they are")]
+    Summaries {
+        /// The file.
+        name: String,
+    },
+    /// Nothing to import.
+    #[error("there is no distribution among these documents")]
+    NoDistribution,
+}
+
+/// A distribution's configuration.
+pub(super) struct Document {
+    /// The file's name.
+    pub(super) name: String,
+    /// Its id, where the document tells it.
+    pub(super) id: Option<String>,
+    /// Where viewers reach it without an alias, likewise.
+    pub(super) domain: Option<String>,
+    /// The whole document, and the keys that lead to the configuration.
+    pub(super) content: Value,
+    pub(super) inside: &'static [&'static str],
+}
+
+/// What distributions refer to, by id.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) cache_policies: BTreeMap<String, Value>,
+    pub(super) origin_request_policies: BTreeMap<String, Value>,
+    pub(super) response_headers_policies: BTreeMap<String, Value>,
+    pub(super) key_groups: BTreeMap<String, Value>,
+    pub(super) public_keys: BTreeMap<String, Value>,
+    pub(super) access_controls: BTreeMap<String, Value>,
+}
+
+/// All documents, sorted by what they are.
+pub struct Documents {
+    pub(super) distributions: Vec<Document>,
+    pub(super) parts: Parts,
+}
+
+impl Documents {
+    /// Reads documents, each with its file's name.
+    ///
+    /// # Errors
+    /// When one is not CloudFront's, or none is a distribution's.
+    pub fn read(files: &[(String, String)]) -> Result<Self, DocumentError> {
+        let mut documents = Self { distributions: Vec::new(), parts: Parts::default() };
+        for (name, text) in files {
+            let content: Value = serde_json::from_str(text).map_err(|error| {
+                DocumentError::NotJson { name: name.clone(), reason: error.to_string() }
+            })?;
+            documents.take(name, content)?;
+        }
+        if documents.distributions.is_empty() {
+            return Err(DocumentError::NoDistribution);
+        }
+        Ok(documents)
+    }
+
+    fn take(&mut self, name: &str, content: Value) -> Result<(), DocumentError> {
+        let has = |key: &str| content.get(key).is_some();
+        if has("DistributionList") {
+            return Err(DocumentError::Summaries { name: name.to_owned() });
+        }
+        let inside: Option<&'static [&'static str]> = if has("Distribution") {
+            Some(&["Distribution", "DistributionConfig"])
+        } else if has("DistributionConfig") {
+            Some(&["DistributionConfig"])
+        } else if has("Origins") && has("DefaultCacheBehavior") {
+            Some(&[])
+        } else {
+            None
+        };
+        let Some(inside) = inside else {
+            let taken = self.parts.take(name, &content);
+            return if taken { Ok(()) } else { Err(DocumentError::Unknown { name: name.into() }) };
+        };
+        let told = |key| Some(content.get("Distribution")?.get(key)?.as_str()?.to_owned());
+        let (id, domain) = (told("Id"), told("DomainName"));
+        self.distributions.push(Document { name: name.to_owned(), id, domain, content, inside });
+        Ok(())
+    }
+}
+
+impl Parts {
+    /// Takes up what a document tells: one thing, or a list of such. The id of a bare
+    /// configuration is its file's name.
+    fn take(&mut self, file: &str, content: &Value) -> bool {
+        let kinds: [(&str, &str, &mut BTreeMap<String, Value>); 6] = [
+            ("CachePolicy", "CachePolicyConfig", &mut self.cache_policies),
+            ("OriginRequestPolicy", "OriginRequestPolicyConfig", &mut self.origin_request_policies),
+            (
+                "ResponseHeadersPolicy",
+                "ResponseHeadersPolicyConfig",
+                &mut self.response_headers_policies,
+            ),
+            ("KeyGroup", "KeyGroupConfig", &mut self.key_groups),
+            ("PublicKey", "PublicKeyConfig", &mut self.public_keys),
+            ("OriginAccessControl", "OriginAccessControlConfig", &mut self.access_controls),
+        ];
+        let mut taken = false;
+        for (kind, config, known) in kinds {
+            let list = content.get(format!("{kind}List"));
+            let items = list.and_then(|list| list.get("Items")?.as_array());
+            let listed = items.into_iter().flatten().map(|item| item.get(kind).unwrap_or(item));
+            for thing in content.get(kind).into_iter().chain(listed) {
+                let Some(id) = thing.get("Id").and_then(Value::as_str) else { continue };
+                // Lists of public keys and access controls hold the configuration's fields themselves.
+                let config = thing.get(config).unwrap_or(thing);
+                known.insert(id.to_owned(), config.clone());
+            }
+            if let Some(config) = content.get(config) {
+                known.insert(stem(file).to_owned(), config.clone());
+                taken = true;
+            }
+            taken |= list.is_some() || content.get(kind).is_some();
+        }
+        taken
+    }
+}
+
+/// A file's name without folder and ending.
+pub(super) fn stem(name: &str) -> &str {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.strip_suffix(".json").unwrap_or(file)
+}

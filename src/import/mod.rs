@@ -1,0 +1,206 @@
+//! CloudFront's distributions as a configuration: what `aws cloudfront get-distribution-config` and its
+//! like tell, in, `forebay.toml` and an honest report, out
+//! (Amazon CloudFront API Reference, "DistributionConfig").
+//!
+//! Nothing is lost silently: what is not read by name is found at the end, and told.
+
+mod behavior;
+mod distribution;
+mod documents;
+mod origin;
+mod policies;
+mod report;
+mod response_headers;
+mod text;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+pub use documents::{DocumentError, Documents};
+use documents::{Parts, stem};
+use report::{Ledger, Node};
+pub use report::{Note, Report};
+use text::{Text, quote};
+
+use crate::config::Config;
+
+/// A configuration, and what became of the documents.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The text of `forebay.toml`.
+    pub toml: String,
+    /// What was carried how.
+    pub report: Report,
+    /// The configuration, if the file has no fault.
+    pub config: Option<Config>,
+}
+
+/// What is at hand while documents are imported.
+struct Job<'a> {
+    parts: &'a Parts,
+    ledger: &'a Ledger,
+    shared: RefCell<Shared>,
+}
+
+/// What distributions share.
+#[derive(Default)]
+struct Shared {
+    /// Policies and key groups that are written already, by id.
+    policies: BTreeMap<String, Text>,
+    /// Policies made of what behaviors say themselves.
+    legacy: Vec<Text>,
+    ids: Vec<String>,
+    needs: BTreeSet<Need>,
+}
+
+/// What the file needs besides distributions and their policies, and what was told already.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    AllQueries,
+    Geography,
+    Log,
+    ToldOfPrivate,
+}
+
+/// The name of the policy that sends an origin all query strings.
+const ALL_QUERIES: &str = "all-query-strings";
+
+/// Makes a configuration of documents.
+#[must_use]
+pub fn import(documents: &Documents) -> Import {
+    let ledger = Ledger::default();
+    let job = Job { parts: &documents.parts, ledger: &ledger, shared: RefCell::default() };
+    let alone = documents.distributions.len() == 1;
+    let distributions: Vec<Text> = documents
+        .distributions
+        .iter()
+        .map(|document| distribution::distribution(&job, document, alone))
+        .collect();
+    let mut text = job.preamble();
+    for part in job.shared.take().into_texts().iter().chain(&distributions) {
+        text.append(part);
+    }
+    let toml = text.as_str().to_owned();
+    let compiled = Config::compile("forebay.toml", &toml, Path::new(""));
+    let mut report = ledger.finish();
+    let config = match compiled {
+        Ok(config) => Some(config),
+        Err(faults) => {
+            let mend = faults.faults.iter().map(|fault| match fault.help() {
+                Some(help) => format!("mend forebay.toml: {} ({help})", fault.message()),
+                None => format!("mend forebay.toml: {}", fault.message()),
+            });
+            report.to_do.extend(mend);
+            None
+        }
+    };
+    Import { toml, report, config }
+}
+
+impl Job<'_> {
+    /// What comes before all distributions.
+    fn preamble(&self) -> Text {
+        let shared = self.shared.borrow();
+        let mut text = Text::default();
+        text.comment("Imported from CloudFront. `forebay check --config` finds faults; `forebay doctor --config` looks at buckets, credentials and certificates.");
+        text.heading("[listen]");
+        text.line("http", quote("[::]:8080"));
+        text.comment("For HTTPS, which CloudFront's certificates cannot leave:");
+        text.comment("https = \"[::]:8443\"");
+        text.comment("tls = [{ certificate = \"certificate.pem\", key = \"key.pem\" }]");
+        if shared.needs.contains(&Need::Log) {
+            text.heading("[access_log]");
+            text.line("format", quote("cloudfront-v1"));
+            text.line("path", quote("/var/log/forebay"));
+        }
+        if shared.needs.contains(&Need::Geography) {
+            text.remark("Where viewers are, in MaxMind's format: free with an account of theirs.");
+            text.push("[geo]");
+            text.line("database", quote("GeoLite2-Country.mmdb"));
+        }
+        text
+    }
+
+    /// Adds a policy or key group of this id, unless it is there.
+    fn add_policy(&self, id: &str, write: impl FnOnce() -> Text) {
+        if !self.shared.borrow().policies.contains_key(id) {
+            let text = write();
+            self.shared.borrow_mut().policies.insert(id.to_owned(), text);
+        }
+    }
+
+    /// The name of a policy that says what a behavior says itself.
+    fn add_legacy(&self, policy: &Text) -> String {
+        let legacy = &mut self.shared.borrow_mut().legacy;
+        let place = legacy.iter().position(|known| known == policy).unwrap_or_else(|| {
+            legacy.push(policy.clone());
+            legacy.len() - 1
+        });
+        format!("legacy-{}", place + 1)
+    }
+
+    /// The name of the policy that sends an origin all query strings.
+    fn add_all_queries(&self) -> &'static str {
+        self.need(Need::AllQueries);
+        ALL_QUERIES
+    }
+
+    /// Notes a need; whether it is a new one.
+    fn need(&self, need: Need) -> bool {
+        self.shared.borrow_mut().needs.insert(need)
+    }
+
+    /// Tells, once, how a policy that stores everything for a while differs here.
+    fn tell_of_private(&self, policy: &Node<'_>) {
+        if self.need(Need::ToldOfPrivate) {
+            policy.differs("what is `private` or `no-store` is never shared here; CloudFront shares it for the policy's MinTTL (`honor_private = \"cloudfront\"` in a policy of one's own)");
+        }
+    }
+
+    /// The id of a distribution: as told, or as the file's name has it.
+    fn free_id(&self, told: Option<&str>, file: &str) -> String {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let words = stem(file).split(|c: char| !c.is_ascii_alphanumeric());
+        let is_id = |word: &&str| {
+            word.len() >= 10
+                && word.starts_with('E')
+                && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        };
+        let named = words.clone().find(is_id).unwrap_or(stem(file));
+        let named = told.unwrap_or(named);
+        let plain: String =
+            named.chars().map(|c| if allowed(c) { c } else { '-' }).take(60).collect();
+        let plain = if plain.is_empty() { "default".to_owned() } else { plain };
+        let ids = &mut self.shared.borrow_mut().ids;
+        let mut id = plain.clone();
+        while ids.contains(&id) {
+            id = format!("{plain}-{}", ids.len() + 1);
+        }
+        ids.push(id.clone());
+        id
+    }
+}
+
+impl Shared {
+    fn into_texts(self) -> Vec<Text> {
+        let mut texts: Vec<Text> = self.policies.into_values().collect();
+        for (place, policy) in self.legacy.iter().enumerate() {
+            let mut text = Text::default();
+            text.push("[[cache_policy]]");
+            text.line("name", quote(&format!("legacy-{}", place + 1)));
+            text.append_lines(policy);
+            texts.push(text);
+        }
+        if self.needs.contains(&Need::AllQueries) {
+            let mut text = Text::default();
+            text.push("[[origin_request_policy]]");
+            text.line("name", quote(ALL_QUERIES));
+            text.line("query_strings", quote("all"));
+            texts.push(text);
+        }
+        texts
+    }
+}

@@ -1,0 +1,308 @@
+//! Policies: CloudFront's managed ones by their ids, a customer's by their documents, and what older
+//! distributions say in their place (`ForwardedValues`).
+
+use serde_json::Value;
+
+use super::{
+    Job,
+    report::Node,
+    response_headers,
+    text::{Text, list, quote},
+};
+use crate::{
+    behavior::CachePolicy,
+    config::{NOT_CARRIED, NOT_IN_KEY},
+    origin::FOR_BUCKETS,
+};
+
+/// CloudFront's managed policies, by id
+/// (Amazon CloudFront Developer Guide, "Use managed … policies").
+const MANAGED: [(&str, &str); 20] = [
+    ("658327ea-f89d-4fab-a63d-7e88639e58f6", "CachingOptimized"),
+    ("b2884449-e4de-46a7-ac36-70bc7f1ddd6d", "CachingOptimizedForUncompressedObjects"),
+    ("4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"),
+    ("83da9c7e-98b4-4e11-a168-04f0df8e2c65", "UseOriginCacheControlHeaders"),
+    ("4cc15a8a-d715-48a4-82b8-cc0b614638fe", "UseOriginCacheControlHeaders-QueryStrings"),
+    ("2e54312d-136d-493c-8eb9-b001f22f67d2", "Amplify"),
+    ("08627262-05a9-4f76-9ded-b50ca2e3a84f", "Elemental-MediaPackage"),
+    ("216adef6-5c7f-47e4-b989-5492eafa07d3", "AllViewer"),
+    ("33f36d7e-f396-46d9-90e0-52428a34d9dc", "AllViewerAndCloudFrontHeaders-2022-06"),
+    ("b689b0a8-53d0-40ab-baf2-68738e2966ac", "AllViewerExceptHostHeader"),
+    ("59781a5b-3903-41f3-afcb-af62929ccde1", "CORS-CustomOrigin"),
+    ("88a5eaf4-2fd4-4709-b370-b4c650ea3fcf", "CORS-S3Origin"),
+    ("775133bc-15f2-49f9-abea-afb2e0bf67d2", "Elemental-MediaTailor-PersonalizedManifests"),
+    ("bf0718e1-ba1e-49d1-88b1-f726733018ae", "HostHeaderOnly"),
+    ("acba4595-bd28-49b8-b9fe-13317c0390fa", "UserAgentRefererHeaders"),
+    ("60669652-455b-4ae9-85a4-c4c02393f86c", "SimpleCORS"),
+    ("5cc3b908-e619-4b99-88e5-2cf7f45965bd", "CORS-With-Preflight"),
+    ("67f7725c-6f97-4210-82d7-5512b31e9d03", "SecurityHeadersPolicy"),
+    ("e61eb60c-9c35-4d20-a928-2b84e02af89c", "CORS-and-SecurityHeadersPolicy"),
+    ("eaab4381-ed33-4a86-88ca-d9558dc6cd63", "CORS-with-preflight-and-SecurityHeadersPolicy"),
+];
+
+/// Managed policies that tell a bucket no more than it may be told.
+const HARMLESS: [&str; 2] = ["CORS-CustomOrigin", "CORS-S3Origin"];
+
+/// A kind of policy: its key here, and CloudFront's word for it.
+struct Kind {
+    key: &'static str,
+    command: &'static str,
+    write: fn(&Job<'_>, &Node<'_>) -> Text,
+}
+
+const CACHE: Kind = Kind { key: "cache_policy", command: "cache-policy", write: cache_policy };
+const ORIGIN_REQUEST: Kind = Kind {
+    key: "origin_request_policy",
+    command: "origin-request-policy",
+    write: origin_request_policy,
+};
+const RESPONSE_HEADERS: Kind = Kind {
+    key: "response_headers_policy",
+    command: "response-headers-policy",
+    write: response_headers::policy,
+};
+
+/// Writes the policies that a behavior names.
+pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: bool) {
+    let parts = job.parts;
+    let cache = node.get("CachePolicyId");
+    match cache.text() {
+        Some(id) => {
+            let known = parts.cache_policies.get(id);
+            named(job, text, &CACHE, &cache, known);
+            if shares_private(id, known) {
+                job.tell_of_private(&cache);
+            }
+        }
+        None => forwarded_values(job, text, node, is_bucket),
+    }
+    let request = node.get("OriginRequestPolicyId");
+    if let Some(id) = request.text() {
+        let known = parts.origin_request_policies.get(id);
+        if !is_bucket || is_harmless(id, known) {
+            named(job, text, &ORIGIN_REQUEST, &request, known);
+        } else {
+            request
+                .differs("left out: a bucket is told Origin and Access-Control-Request-* at most");
+        }
+    }
+    let response = node.get("ResponseHeadersPolicyId");
+    if let Some(id) = response.text() {
+        let known = parts.response_headers_policies.get(id);
+        named(job, text, &RESPONSE_HEADERS, &response, known);
+    }
+}
+
+/// Whether CloudFront shares under this policy what origins forbid to share: the minimum TTL is not zero.
+fn shares_private(id: &str, config: Option<&Value>) -> bool {
+    let managed = managed(id).and_then(CachePolicy::managed);
+    let min = managed.map(|policy| policy.terms.ttl.min.as_secs());
+    min.or_else(|| config?.get("MinTTL")?.as_u64()).is_some_and(|seconds| seconds > 0)
+}
+
+/// The name of a behavior's cache policy, where it is a managed one.
+pub(super) fn managed(id: &str) -> Option<&'static str> {
+    MANAGED.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
+}
+
+fn named(job: &Job<'_>, text: &mut Text, kind: &Kind, node: &Node<'_>, known: Option<&Value>) {
+    let id = node.text().unwrap_or_default();
+    if let Some(name) = managed(id) {
+        text.line(kind.key, quote(name));
+        return node.is_exact(kind.key);
+    }
+    let Some(config) = known else {
+        job.ledger.to_do(format!(
+            "aws cloudfront get-{0} --id {id} > {0}-{id}.json, and import it too: `{1}` refers to it",
+            kind.command, kind.key
+        ));
+        text.line(kind.key, quote(id));
+        return node.is_dropped("its document was not given");
+    };
+    let root = job.ledger.root(&format!("{} {id}: ", kind.command), config);
+    let name = root.get("Name").text_or(id).to_owned();
+    job.add_policy(id, || {
+        let mut policy = Text::default();
+        root.get("Comment").text().into_iter().for_each(|comment| policy.comment(comment));
+        policy.push(&format!("[[{}]]", kind.key));
+        policy.line("name", quote(&name));
+        policy.append_lines(&(kind.write)(job, &root));
+        job.ledger.tell_unread(&root);
+        policy
+    });
+    text.line(kind.key, quote(&name));
+    node.is_exact(kind.key);
+}
+
+/// Whether a policy tells a bucket no more than it may be told.
+fn is_harmless(id: &str, config: Option<&Value>) -> bool {
+    if let Some(name) = managed(id) {
+        return HARMLESS.contains(&name);
+    }
+    let headers = config.and_then(|config| config.get("HeadersConfig"));
+    let behavior = headers.and_then(|headers| headers.get("HeaderBehavior")?.as_str());
+    let items = headers.and_then(|headers| headers.get("Headers")?.get("Items")?.as_array());
+    let mut names = items.into_iter().flatten().filter_map(Value::as_str);
+    match behavior {
+        Some("none") => true,
+        Some("whitelist") => names
+            .all(|name| FOR_BUCKETS.iter().any(|known| name.eq_ignore_ascii_case(known.as_str()))),
+        // What was not given: the missing document is told, and nothing is left out silently.
+        None => config.is_none(),
+        _ => false,
+    }
+}
+
+fn ttl(text: &mut Text, node: &Node<'_>) {
+    for (theirs, ours) in
+        [("MinTTL", "min_ttl"), ("DefaultTTL", "default_ttl"), ("MaxTTL", "max_ttl")]
+    {
+        let seconds = node.get(theirs);
+        if let Some(value) = seconds.number() {
+            text.line(ours, value);
+            seconds.is_exact(ours);
+        }
+    }
+}
+
+/// `{"CookieBehavior": "whitelist", "Cookies": {"Items": […]}}` and its like.
+fn selection(text: &mut Text, ours: &str, node: &Node<'_>, word: &str, things: &str) {
+    let behavior = node.get(word);
+    let names = node.get(things).strings();
+    let value = match behavior.text() {
+        Some("all") => quote("all"),
+        Some("whitelist") => format!("{{ whitelist = {} }}", list(names)),
+        Some("allExcept") => format!("{{ all_except = {} }}", list(names)),
+        _ => return,
+    };
+    text.line(ours, value);
+    behavior.is_exact(ours);
+}
+
+/// Header names of a list that may stand at `place`; others are told as not carried.
+fn headers<'a>(node: &Node<'a>, refused: &[&str], why: &str) -> Vec<&'a str> {
+    let allowed = |item: &Node<'a>| {
+        let name = item.text()?;
+        let refused = refused.iter().any(|known| name.eq_ignore_ascii_case(known));
+        if refused {
+            item.is_dropped(why);
+        }
+        (!refused).then_some(name)
+    };
+    node.items().iter().filter_map(allowed).collect()
+}
+
+const NO_KEY: &str = "cannot be in a cache key: the cache looks after it itself";
+
+fn cache_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
+    let mut text = Text::default();
+    ttl(&mut text, config);
+    let key = config.get("ParametersInCacheKeyAndForwardedToOrigin");
+    let query = key.get("QueryStringsConfig");
+    selection(&mut text, "query_strings", &query, "QueryStringBehavior", "QueryStrings");
+    selection(&mut text, "cookies", &key.get("CookiesConfig"), "CookieBehavior", "Cookies");
+    let fields = key.get("HeadersConfig");
+    let behavior = fields.get("HeaderBehavior");
+    if behavior.text() == Some("whitelist") {
+        text.line("headers", list(headers(&fields.get("Headers"), &NOT_IN_KEY, NO_KEY)));
+        behavior.is_exact("headers");
+    }
+    for (theirs, ours) in [
+        ("EnableAcceptEncodingGzip", "enable_accept_encoding_gzip"),
+        ("EnableAcceptEncodingBrotli", "enable_accept_encoding_brotli"),
+    ] {
+        let enabled = key.get(theirs);
+        if enabled.flag() {
+            text.line(ours, true);
+            enabled.is_exact(ours);
+        }
+    }
+    text
+}
+
+fn origin_request_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
+    const OURS: &str = "never sent to an origin as the viewer sent it";
+    let mut text = Text::default();
+    let query = config.get("QueryStringsConfig");
+    selection(&mut text, "query_strings", &query, "QueryStringBehavior", "QueryStrings");
+    selection(&mut text, "cookies", &config.get("CookiesConfig"), "CookieBehavior", "Cookies");
+    let fields = config.get("HeadersConfig");
+    let behavior = fields.get("HeaderBehavior");
+    let names = headers(&fields.get("Headers"), &NOT_CARRIED, OURS);
+    let is_own = |name: &&str| name.to_ascii_lowercase().starts_with("cloudfront-");
+    let (about_viewers, of_viewers): (Vec<_>, Vec<_>) = names.into_iter().partition(is_own);
+    let value = match behavior.text() {
+        Some("whitelist") if of_viewers.is_empty() => None,
+        Some("whitelist") => Some(format!("{{ whitelist = {} }}", list(of_viewers))),
+        Some("allExcept") => Some(format!("{{ all_except = {} }}", list(of_viewers))),
+        Some("allViewer" | "allViewerAndWhitelistCloudFront") => Some(quote("all")),
+        _ => None,
+    };
+    if let Some(value) = value {
+        text.line("headers", value);
+    }
+    if !about_viewers.is_empty() && behavior.text() != Some("allExcept") {
+        text.line("cloudfront_headers", format!("{{ whitelist = {} }}", list(about_viewers)));
+    }
+    if behavior.text() != Some("none") {
+        behavior.is_exact("headers, cloudfront_headers");
+    }
+    text
+}
+
+/// What a behavior says itself where it names no cache policy (legacy cache settings).
+fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: bool) {
+    let values = node.get("ForwardedValues");
+    if !values.is_said() && !node.get("DefaultTTL").is_said() {
+        text.line("cache_policy", quote("CachingOptimized"));
+        return node.get("CachePolicyId").differs("none is named: CachingOptimized");
+    }
+    let fields = values.get("Headers");
+    let cookies = values.get("Cookies").get("Forward");
+    if fields.strings().contains(&"*") {
+        text.line("cache_policy", quote("CachingDisabled"));
+        fields.is_exact("cache_policy = \"CachingDisabled\"");
+        for ttl in ["MinTTL", "DefaultTTL", "MaxTTL"] {
+            node.get(ttl).read();
+        }
+        values.read();
+        if !is_bucket {
+            text.line("origin_request_policy", quote("AllViewer"));
+        }
+        [values.get("QueryString"), cookies].iter().for_each(Node::read);
+        return;
+    }
+    let mut policy = Text::default();
+    ttl(&mut policy, node);
+    let (query, keys) = (values.get("QueryString"), values.get("QueryStringCacheKeys").strings());
+    let forwards_more = query.flag() && !keys.is_empty() && !keys.contains(&"*") && !is_bucket;
+    if query.flag() {
+        let all = keys.is_empty() || keys.contains(&"*");
+        let some = format!("{{ whitelist = {} }}", list(keys));
+        policy.line("query_strings", if all { quote("all") } else { some });
+        query.is_exact("query_strings");
+    }
+    let names = values.get("Cookies").get("WhitelistedNames").strings();
+    match cookies.text() {
+        Some("all") => policy.line("cookies", quote("all")),
+        Some("whitelist") => policy.line("cookies", format!("{{ whitelist = {} }}", list(names))),
+        _ => {}
+    }
+    if cookies.text().is_some_and(|forward| forward != "none") {
+        cookies.is_exact("cookies");
+    }
+    let names = headers(&fields, &NOT_IN_KEY, NO_KEY);
+    if !names.is_empty() {
+        policy.line("headers", list(names));
+        fields.is_exact("headers");
+    }
+    // With these settings CloudFront compresses with gzip alone.
+    if node.get("Compress").flag() {
+        policy.line("enable_accept_encoding_gzip", true);
+    }
+    text.line("cache_policy", quote(&job.add_legacy(&policy)));
+    values.is_exact("cache_policy");
+    if forwards_more {
+        text.line("origin_request_policy", quote(job.add_all_queries()));
+    }
+}

@@ -1,0 +1,212 @@
+//! What became of each part of a document: carried exactly, with a difference, or not.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Where in the documents.
+    pub path: String,
+    /// The key that carries it, or what is to be known.
+    pub text: String,
+}
+
+/// What became of the documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Means the same here.
+    pub exact: Vec<Note>,
+    /// Is here, but not quite the same.
+    pub different: Vec<Note>,
+    /// Is not here.
+    pub dropped: Vec<Note>,
+    /// What must be done before the file can serve.
+    pub to_do: Vec<String>,
+}
+
+/// Collects the report while documents are read; what nobody has read is found at the end.
+#[derive(Default)]
+pub(super) struct Ledger {
+    report: RefCell<Report>,
+    read: RefCell<BTreeSet<String>>,
+}
+
+/// A part of a document, which remembers that it was read.
+#[derive(Clone)]
+pub(super) struct Node<'a> {
+    value: &'a Value,
+    path: String,
+    ledger: &'a Ledger,
+    found: bool,
+}
+
+/// What stands for a part that is not there.
+static NOTHING: Value = Value::Null;
+
+impl Ledger {
+    /// The beginning of a document.
+    pub(super) fn root<'a>(&'a self, name: &str, value: &'a Value) -> Node<'a> {
+        Node { value, path: name.to_owned(), ledger: self, found: true }
+    }
+
+    pub(super) fn to_do(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut report = self.report.borrow_mut();
+        if !report.to_do.contains(&text) {
+            report.to_do.push(text);
+        }
+    }
+
+    /// Tells of all that nobody has read below a document's beginning.
+    pub(super) fn tell_unread(&self, root: &Node<'_>) {
+        self.unread(root.value, &root.path);
+    }
+
+    fn unread(&self, value: &Value, path: &str) {
+        if self.read.borrow().contains(path) || says_nothing(value) {
+            return;
+        }
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields.iter().filter(|(key, _)| *key != "Quantity") {
+                    self.unread(value, &join(path, key));
+                }
+            }
+            Value::Array(items) => {
+                for (place, value) in items.iter().enumerate() {
+                    self.unread(value, &format!("{path}[{place}]"));
+                }
+            }
+            leaf => {
+                let text = format!("Forebay knows nothing of this ({leaf})");
+                self.report.borrow_mut().dropped.push(Note { path: path.to_owned(), text });
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Report {
+        self.report.into_inner()
+    }
+}
+
+/// Whether it is as if it were not there: false, empty, or made of such.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().all(says_nothing),
+        Value::Object(fields) => fields.values().all(says_nothing),
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() || path.ends_with(": ") {
+        format!("{path}{key}")
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+impl<'a> Node<'a> {
+    /// The part of this name, which may not be there.
+    pub(super) fn get(&self, key: &str) -> Self {
+        let value = self.value.get(key);
+        Self {
+            value: value.unwrap_or(&NOTHING),
+            path: join(&self.path, key),
+            ledger: self.ledger,
+            found: value.is_some(),
+        }
+    }
+
+    /// The members of a list, which CloudFront writes as `{"Quantity": 1, "Items": […]}`.
+    pub(super) fn items(&self) -> Vec<Self> {
+        let list = self.get("Items");
+        let items = list.value.as_array().map(Vec::as_slice).unwrap_or_default();
+        let member = |(place, value)| Self {
+            value,
+            path: format!("{}[{place}]", list.path),
+            ledger: self.ledger,
+            found: true,
+        };
+        items.iter().enumerate().map(member).collect()
+    }
+
+    /// The members of a list of strings.
+    pub(super) fn strings(&self) -> Vec<&'a str> {
+        self.items().iter().filter_map(Self::text).collect()
+    }
+
+    /// A string that says something.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        self.read();
+        self.value.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// What leads to an origin from behaviors and groups.
+    pub(super) fn text_or_default(&self) -> String {
+        self.text().unwrap_or_default().to_owned()
+    }
+
+    /// A string that should be there; what stands for it where it is not.
+    pub(super) fn text_or(&self, other: &'a str) -> &'a str {
+        self.text().unwrap_or(other)
+    }
+
+    pub(super) fn number(&self) -> Option<u64> {
+        self.read();
+        // Some tools write numbers as strings, as CloudFront itself does with response codes.
+        self.value.as_u64().or_else(|| self.value.as_str()?.parse().ok())
+    }
+
+    pub(super) fn fraction(&self) -> Option<f64> {
+        self.read();
+        self.value.as_f64()
+    }
+
+    pub(super) fn flag(&self) -> bool {
+        self.read();
+        self.value.as_bool().unwrap_or_default()
+    }
+
+    /// Whether it is there and says something.
+    pub(super) fn is_said(&self) -> bool {
+        self.found && !says_nothing(self.value)
+    }
+
+    /// Whether it is there, whatever it says.
+    pub(super) fn is_there(&self) -> bool {
+        self.found
+    }
+
+    /// Marks it as read, with all that is below it.
+    pub(super) fn read(&self) {
+        self.ledger.read.borrow_mut().insert(self.path.clone());
+    }
+
+    pub(super) fn is_exact(&self, key: &str) {
+        self.note(|report| &mut report.exact, key.to_owned());
+    }
+
+    pub(super) fn differs(&self, text: impl Into<String>) {
+        self.note(|report| &mut report.different, text.into());
+    }
+
+    pub(super) fn is_dropped(&self, text: impl Into<String>) {
+        self.note(|report| &mut report.dropped, text.into());
+    }
+
+    fn note(&self, list: impl Fn(&mut Report) -> &mut Vec<Note>, text: String) {
+        self.read();
+        let mut report = self.ledger.report.borrow_mut();
+        let note = Note { path: self.path.clone(), text };
+        if !list(&mut report).contains(&note) {
+            list(&mut report).push(note);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! TOML, as a person would write it.
+
+use std::fmt::Write;
+
+/// Text of a configuration file in the making.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text(String);
+
+impl Text {
+    /// A table's heading, with a line free before it.
+    pub(super) fn heading(&mut self, heading: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.push(heading);
+    }
+
+    /// A comment, broken into lines.
+    pub(super) fn comment(&mut self, comment: &str) {
+        const WIDTH: usize = 100;
+        let mut line = String::from("#");
+        for word in comment.split_whitespace() {
+            if line.len() + word.len() > WIDTH {
+                self.push(&line);
+                "#".clone_into(&mut line);
+            }
+            let _ = write!(line, " {word}");
+        }
+        self.push(&line);
+    }
+
+    /// A comment that stands by itself, before a heading.
+    pub(super) fn remark(&mut self, comment: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.comment(comment);
+    }
+
+    /// A key and its value, which is TOML already.
+    pub(super) fn line(&mut self, key: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    pub(super) fn push(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    pub(super) fn append(&mut self, other: &Self) {
+        if !other.0.is_empty() && !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0.push_str(&other.0);
+    }
+
+    /// Lines that belong to the table under way.
+    pub(super) fn append_lines(&mut self, other: &Self) {
+        self.0.push_str(&other.0);
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A string of TOML.
+pub(super) fn quote(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// A list of strings.
+pub(super) fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = texts.into_iter().map(quote).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// A key that is a name of somebody's: bare where it can be.
+pub(super) fn key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quote(name) }
+}
