@@ -48,6 +48,8 @@ pub mod import;
 
 pub mod setup;
 
+pub mod doctor;
+
 #[cfg(feature = "demo")]
 pub mod demo;
 

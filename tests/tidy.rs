@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "clock",
     "instance",
     "metrics",
@@ -29,6 +29,7 @@ const ORDER: [&str; 24] = [
     "app",
     "import",
     "setup",
+    "doctor",
     "demo",
     "cli",
 ];

@@ -1,14 +1,11 @@
 //! CloudFront's documents: the batch that is asked for, and what is answered
 //! (Amazon CloudFront API Reference 2020-05-31).
 
-use quick_xml::{
-    Reader,
-    escape::escape,
-    events::{BytesRef, Event},
-};
+use quick_xml::{Reader, escape::escape, events::Event};
 use time::{OffsetDateTime, macros::format_description};
 
 use super::history::Invalidation;
+use crate::origin::resolve;
 
 /// The namespace of all documents.
 const NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
@@ -67,21 +64,6 @@ impl Batch {
         }
         Some(())
     }
-}
-
-/// A character by its number, or one of XML's own five.
-fn resolve(reference: &BytesRef<'_>) -> Option<char> {
-    if let Some(character) = reference.resolve_char_ref().ok()? {
-        return Some(character);
-    }
-    Some(match &**reference {
-        "lt" => '<',
-        "gt" => '>',
-        "amp" => '&',
-        "apos" => '\'',
-        "quot" => '"',
-        _ => return None,
-    })
 }
 
 /// An `Invalidation`.

@@ -3,17 +3,18 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use aws_credential_types::Credentials;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
 use super::Mendable;
+use crate::{
+    clock::Clock,
+    origin::{Scope, sign_for_service},
+};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,27 +64,18 @@ fn signature(
     path: &str,
     content: &str,
 ) -> Option<String> {
-    let identity = credentials.clone().into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region("us-east-1")
-        .name("cloudfront")
-        .time(now())
-        .settings(SigningSettings::default())
-        .build()
-        .ok()?;
+    let mut fields = HeaderMap::new();
+    fields.insert(header::HOST, HeaderValue::try_from(admin.to_string()).ok()?);
+    let now = Clock::system().now().into();
     let url = format!("http://{admin}{path}");
-    let host = [("host", admin.to_string())];
-    let fields = host.iter().map(|(name, value)| (*name, value.as_str()));
-    let body = SignableBody::Bytes(content.as_bytes());
-    let request = SignableRequest::new(method, url, fields, body).ok()?;
-    let (instructions, _) = sign(request, &params.into()).ok()?.into_parts();
-    let lines = instructions.headers().map(|(name, value)| format!("{name}: {value}\r\n"));
-    Some(lines.collect::<Vec<_>>().concat())
-}
-
-fn now() -> SystemTime {
-    crate::clock::Clock::system().now().into()
+    let scope = Scope { service: "cloudfront", region: "us-east-1" };
+    let request = (method, url.as_str(), content.as_bytes());
+    sign_for_service(&credentials.clone().into(), scope, now, request, &mut fields).ok()?;
+    fields.remove(header::HOST);
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
+        Some(format!("{name}: {}\r\n", value.to_str().ok()?))
+    };
+    fields.iter().map(line).collect()
 }
 
 /// The content of a good answer, proven as the environment allows.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{say, serve::load_file};
+use super::{say, source::load_file};
 
 /// Check a configuration file: all faults at once, nothing is started.
 #[derive(Debug, clap::Args)]

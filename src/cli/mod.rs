@@ -4,11 +4,13 @@ mod ask;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod explain;
 mod health;
 mod import;
 mod purge;
 mod serve;
+mod source;
 
 use std::{
     io::{IsTerminal, Write},
@@ -34,7 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve buckets, by a configuration file or by flags
-    Serve(serve::Args),
+    Serve(source::Source),
     /// Check a configuration file: all faults at once, nothing is started
     Check(check::Args),
     /// Try it: a private bucket with sample media in this process, and Forebay in front of it
@@ -44,6 +46,8 @@ enum Command {
     Purge(purge::Args),
     /// Ask a running Forebay what becomes of a request, and why
     Explain(explain::Args),
+    /// Look whether all that a configuration needs is there: ports, certificates, credentials, buckets
+    Doctor(doctor::Args),
     /// Make a configuration of what is served elsewhere
     Import(import::Args),
     /// Ask a running Forebay whether it is alive (for container health checks)
@@ -62,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Health(args) => health::run(&args),
     };

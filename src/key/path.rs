@@ -59,6 +59,12 @@ impl<'a> CanonicalPath<'a> {
         Ok(Self(decoded))
     }
 
+    /// The path of the object with this key, of whatever it consists.
+    #[must_use]
+    pub fn of_key(key: &str) -> CanonicalPath<'static> {
+        CanonicalPath(Cow::Owned(format!("/{key}")))
+    }
+
     /// The path of an index document in this folder, whose name has no leading slash and was checked
     /// when the configuration was read.
     #[must_use]

@@ -12,7 +12,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::{
+    credential_feature::AwsCredentialFeature,
+    provider::{ProvideCredentials, SharedCredentialsProvider},
+};
 use aws_smithy_runtime_api::client::identity::Identity;
 use tokio::sync::Notify;
 
@@ -119,11 +122,7 @@ impl Credentials {
         &self,
         provider: Option<&SharedCredentialsProvider>,
     ) -> Result<Option<SystemTime>, String> {
-        let provider = provider.ok_or("the standard chain holds no provider")?;
-        let answer = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
-        let keys = answer
-            .map_err(|_| "the credential provider does not answer".to_owned())?
-            .map_err(|error| describe(&error))?;
+        let keys = provide(provider).await?;
         if self.install(&keys) {
             // The key's id identifies; its secret is never written anywhere.
             tracing::info!(
@@ -136,6 +135,61 @@ impl Credentials {
     }
 }
 
+/// Credentials that were found, and where.
+#[derive(Debug)]
+pub struct Found {
+    /// What to sign with.
+    pub installed: Installed,
+    /// The key's id; its secret is never shown.
+    pub access_key_id: String,
+    /// Where the chain found them, as in `environment`.
+    pub source: &'static str,
+    /// When they end, if they do.
+    pub expiry: Option<Timestamp>,
+}
+
+/// Looks for credentials once, where the standard chain looks.
+///
+/// # Errors
+/// When there are none; the text tells why.
+pub async fn find(region: &str) -> Result<Found, String> {
+    let keys = provide(standard_chain(region.to_owned()).await.as_ref()).await?;
+    let features = keys.get_property::<Vec<AwsCredentialFeature>>();
+    let source =
+        features.and_then(|features| features.first().map(source)).unwrap_or("the standard chain");
+    Ok(Found {
+        access_key_id: keys.access_key_id().to_owned(),
+        source,
+        expiry: keys.expiry().map(Timestamp::from),
+        installed: Installed { identity: Identity::from(keys), generation: 1 },
+    })
+}
+
+/// Where credentials come from, in words (AWS SDKs and Tools Reference Guide, "Standardized credential
+/// providers").
+const fn source(feature: &AwsCredentialFeature) -> &'static str {
+    match feature {
+        AwsCredentialFeature::CredentialsEnvVars => "environment",
+        AwsCredentialFeature::CredentialsEnvVarsStsWebIdToken
+        | AwsCredentialFeature::CredentialsStsAssumeRoleWebId => "web identity",
+        AwsCredentialFeature::CredentialsStsAssumeRole => "assumed role",
+        AwsCredentialFeature::CredentialsImds => "the instance's role",
+        AwsCredentialFeature::CredentialsHttp => "the container's role",
+        AwsCredentialFeature::CredentialsProcess => "credential process",
+        _ => "a profile in ~/.aws",
+    }
+}
+
+async fn provide(
+    provider: Option<&SharedCredentialsProvider>,
+) -> Result<aws_credential_types::Credentials, String> {
+    let provider = provider.ok_or("the standard chain holds no provider")?;
+    let answer = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
+    answer
+        .map_err(|_| "the credential provider does not answer".to_owned())?
+        .map_err(|error| describe(&error))
+}
+
 async fn standard_chain(region: String) -> Option<SharedCredentialsProvider> {
     let loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region));
     loader.load().await.credentials_provider()
@@ -146,7 +200,8 @@ fn until_renewal(expiry: SystemTime) -> Duration {
 }
 
 /// An error with its causes in one line.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::sign::SignError;
+use super::{call::WholeAnswer, sign::SignError, xml::text_of};
 
 /// A failure to get a usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,21 @@ pub enum S3Class {
     Throttled,
     /// Anything else.
     Other,
+}
+
+impl Error {
+    /// What an answer of S3 refuses, and why.
+    #[must_use]
+    pub fn of_answer(answer: &WholeAnswer) -> Option<Self> {
+        let status = answer.status;
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return None;
+        }
+        let S3Error { code, region } = S3Error::parse(&answer.content);
+        let told = answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+        let region = region.or_else(|| told.map(str::to_owned));
+        Some(Self::S3 { class: S3Class::of(status, &code), status, code, region })
+    }
 }
 
 impl S3Class {
@@ -221,6 +236,10 @@ impl Error {
             Self::Connect(_) | Self::ConnectTimeout => {
                 "check that the origin runs and that no firewall is in between".into()
             }
+            // A plain HTTP server answers a handshake with text.
+            Self::Tls(error) if error.to_string().contains("corrupt message") => {
+                "it does not speak TLS: write http:// into its address".into()
+            }
             Self::Tls(_) => {
                 "check the origin's certificate; a private CA is set with `ca_file`".into()
             }
@@ -275,29 +294,12 @@ pub(super) struct S3Error {
 impl S3Error {
     /// Reads `<Error><Code>…</Code><Region>…</Region></Error>`; empty where it is something else.
     pub(super) fn parse(xml: &[u8]) -> Self {
-        use quick_xml::{Reader, events::Event};
-        let mut reader = Reader::from_reader(xml);
-        let (mut found, mut element) = (Self::default(), String::new());
-        loop {
-            match reader.read_event() {
-                Ok(Event::Start(start)) => start.name().as_ref().clone_into(&mut element),
-                Ok(Event::End(_)) => element.clear(),
-                Ok(Event::Text(text)) => {
-                    let plain = text
-                        .chars()
-                        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-                        .take(64)
-                        .collect();
-                    match element.as_str() {
-                        "Code" => found.code = plain,
-                        "Region" => found.region = Some(plain),
-                        _ => {}
-                    }
-                }
-                Ok(Event::Eof) | Err(_) => return found,
-                Ok(_) => {}
-            }
-        }
+        let plain = |name| {
+            let text = text_of(xml, name)?;
+            let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            Some(text.chars().filter(is_plain).take(64).collect::<String>())
+        };
+        Self { code: plain("Code").unwrap_or_default(), region: plain("Region") }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod address;
 mod answer;
+mod call;
 mod connect;
 mod credentials;
 mod error;
@@ -14,22 +15,25 @@ mod pool;
 mod progress;
 mod retry;
 mod sign;
+mod xml;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use address::{Address, AddressError};
 pub use answer::{Answer, Timing};
 use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, timed_body};
+pub use call::{Service, ServiceError, WholeAnswer};
 use connect::Connector;
 pub use connect::TrustError;
-pub use credentials::{Credentials, Installed};
+pub use credentials::{Credentials, Found, Installed, describe, find};
 pub use error::{Error, ErrorClass, S3Class};
 pub use group::{FAILOVER_CODES, Group, Reply};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use pool::{Pool, Want};
 use progress::Progress;
-pub use sign::{SignError, sign_for_s3};
+pub use sign::{Scope, SignError, sign_for_s3, sign_for_service};
+pub use xml::{resolve, text_of};
 
 use crate::{
     body::Body,

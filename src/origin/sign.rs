@@ -17,7 +17,17 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 #[error("the request could not be signed")]
 pub struct SignError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Adds the signature's fields to `fields`, of which `Host` and `x-amz-*` are signed.
+/// Whom a signature is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// As in `s3` or `cloudfront`.
+    pub service: &'a str,
+    /// As in `eu-central-1`.
+    pub region: &'a str,
+}
+
+/// Adds the signature's fields for an S3 request without content to `fields`, of which `Host` and
+/// `x-amz-*` are signed.
 ///
 /// S3 encodes a path once and does not normalise it, so `path` must already be in canonical
 /// spelling; the payload hash is a field of its own (AWS: "Signature Version 4 for S3").
@@ -32,12 +42,49 @@ pub fn sign_for_s3(
     url: &str,
     fields: &mut HeaderMap,
 ) -> Result<(), SignError> {
+    let mut settings = SigningSettings::default();
+    settings.percent_encoding_mode = PercentEncodingMode::Single;
+    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    add_signature(
+        identity,
+        Scope { service: "s3", region },
+        settings,
+        time,
+        (method, url, &[]),
+        fields,
+    )
+}
+
+/// The same for a request to another service of AWS, with its content.
+///
+/// # Errors
+/// When the signer refuses the request.
+pub fn sign_for_service(
+    identity: &Identity,
+    scope: Scope<'_>,
+    time: SystemTime,
+    (method, url, content): (&str, &str, &[u8]),
+    fields: &mut HeaderMap,
+) -> Result<(), SignError> {
+    let settings = SigningSettings::default();
+    add_signature(identity, scope, settings, time, (method, url, content), fields)
+}
+
+fn add_signature(
+    identity: &Identity,
+    scope: Scope<'_>,
+    settings: SigningSettings,
+    time: SystemTime,
+    (method, url, content): (&str, &str, &[u8]),
+    fields: &mut HeaderMap,
+) -> Result<(), SignError> {
     let params = v4::SigningParams::builder()
         .identity(identity)
-        .region(region)
-        .name("s3")
+        .region(scope.region)
+        .name(scope.service)
         .time(time)
-        .settings(settings())
+        .settings(settings)
         .build()
         .map_err(|error| SignError(error.into()))?
         .into();
@@ -45,8 +92,7 @@ pub fn sign_for_s3(
         .iter()
         .filter(|(name, _)| *name == http::header::HOST || name.as_str().starts_with("x-amz-"))
         .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    // Only requests without a body are ever signed: GET and HEAD.
-    let request = SignableRequest::new(method, url, signed_fields, SignableBody::Bytes(&[]))
+    let request = SignableRequest::new(method, url, signed_fields, SignableBody::Bytes(content))
         .map_err(|error| SignError(error.into()))?;
     let signed = sign(request, &params).map_err(|error| SignError(error.into()))?;
     let (instructions, _) = signed.into_parts();
@@ -58,14 +104,6 @@ pub fn sign_for_s3(
         fields.insert(name, value);
     }
     Ok(())
-}
-
-fn settings() -> SigningSettings {
-    let mut settings = SigningSettings::default();
-    settings.percent_encoding_mode = PercentEncodingMode::Single;
-    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    settings
 }
 
 #[cfg(test)]

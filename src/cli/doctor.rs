@@ -1,0 +1,69 @@
+//! `forebay doctor`.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{report, say, source::Source};
+use crate::{
+    clock::Clock,
+    doctor::{Finding, Verdict, examine},
+};
+
+/// Look whether all that a configuration needs is there: ports, certificates, credentials, buckets.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing is changed: buckets are listed and read as serving would do it, and once without\n\
+    credentials. The exit code is 1 where something does not work."
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// Key of an object that must be readable, below the origin path; else the first that is found
+    #[arg(long, value_name = "KEY")]
+    sample: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let config = args.source.load()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let clock = Clock::system();
+    let examined = examine(&config, args.sample.as_deref(), &clock);
+    let findings = runtime.map_err(report)?.block_on(examined);
+    let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
+    if args.json {
+        say(&json!({ "works": works, "findings": findings }).to_string());
+    } else {
+        say(&text(&findings));
+    }
+    Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Findings by area, each with a mark, and what mends it.
+pub(super) fn text(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
+    let mut area = "";
+    for finding in findings {
+        if finding.area != area {
+            area = &finding.area;
+            lines.push(area.to_owned());
+        }
+        let mark = match finding.verdict {
+            Verdict::Good => "✔",
+            Verdict::Advice => "!",
+            Verdict::Bad => "✖",
+        };
+        lines.push(format!("  {mark} {}", finding.text.replace('\n', "\n    ")));
+        lines.extend(finding.mend.iter().map(|mend| format!("      → {mend}")));
+    }
+    let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
+    lines.push(match bad {
+        0 => "All that is needed is there.".to_owned(),
+        1 => "One thing must be mended.".to_owned(),
+        bad => format!("{bad} things must be mended."),
+    });
+    lines.join("\n")
+}

@@ -1,0 +1,88 @@
+//! Credentials: where they come from, and who they are.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+
+use super::{Chart, is_signed, keys};
+use crate::{
+    clock::Clock,
+    config::Config,
+    origin::{Found, Service, describe, find, text_of},
+};
+
+/// Looks for credentials, and asks AWS whose they are where buckets lie there.
+pub(super) async fn examine(
+    config: &Config,
+    region: &str,
+    clock: &Clock,
+) -> (Chart, Option<Found>) {
+    let mut chart = Chart::of("credentials");
+    let found = match find(region).await {
+        Ok(found) => found,
+        Err(reason) => {
+            chart.bad(
+                format!("none were found: {reason}"),
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role",
+            );
+            return (chart, None);
+        }
+    };
+    chart.good(format!("{} from {}", found.access_key_id, found.source));
+    if let Some(expiry) = found.expiry {
+        let left = expiry.since(clock.now());
+        let text = format!("end in {} minutes", left.as_secs() / 60);
+        if left.is_zero() {
+            chart.bad("they have ended", "renew them");
+        } else if matches!(found.source, "environment" | "a profile in ~/.aws") {
+            chart.advise(
+                text,
+                "nobody renews these: give this machine a role, or use keys that last",
+            );
+        } else {
+            chart.good(format!("{text}, and are renewed before"));
+        }
+    }
+    let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
+    let is_at_aws =
+        |host: &str| host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
+    if origins.filter(|options| is_signed(options)).any(|options| is_at_aws(&options.address.host))
+    {
+        identity(&mut chart, &found, region).await;
+    }
+    (chart, Some(found))
+}
+
+/// Asks STS, which answers to any valid keys
+/// (AWS Security Token Service API Reference, "GetCallerIdentity").
+async fn identity(chart: &mut Chart, found: &Found, region: &str) {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    let usual = format!("https://sts.{region}.amazonaws.com{suffix}");
+    let service = match Service::of_aws("sts", region, &usual) {
+        Ok(service) => service,
+        Err(error) => return chart.bad(error.to_string(), "mend AWS_ENDPOINT_URL_STS"),
+    };
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let fields = HeaderMap::from_iter([(header::CONTENT_TYPE, form)]);
+    let question = Bytes::from_static(b"Action=GetCallerIdentity&Version=2011-06-15");
+    match service.call(keys(Some(found)), (Method::POST, "/"), fields, question).await {
+        Ok(answer) if answer.status.is_success() => {
+            let arn = text_of(&answer.content, "Arn").unwrap_or_default();
+            chart.good(format!("they are {arn}"));
+        }
+        Ok(answer) => {
+            let code = text_of(&answer.content, "Code").unwrap_or_default();
+            let mend = match code.as_str() {
+                "SignatureDoesNotMatch" => {
+                    "the secret does not belong to the key's id, or this machine's clock is wrong"
+                }
+                "ExpiredToken" => "renew the session token",
+                _ => "use keys of a user or role that exists",
+            };
+            chart.bad(format!("AWS does not know them: {code}"), mend);
+        }
+        Err(error) => {
+            let text = format!("whose they are cannot be told: {}", describe(&error));
+            chart.advise(text, "let this machine reach the STS endpoint, if that matters to you");
+        }
+    }
+}

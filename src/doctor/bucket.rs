@@ -1,0 +1,265 @@
+//! Origins: whether they are reached, and whether what is in buckets can be read by Forebay, and by
+//! nobody else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
+
+use super::{Chart, is_signed, keys};
+use crate::{
+    clock::Clock,
+    key::CanonicalPath,
+    origin::{Error, Found, Options, Protocol, Service, WholeAnswer, describe, text_of},
+    semantics::date,
+};
+
+/// S3 refuses signatures that are older or newer than this.
+const SKEW_LIMIT: Duration = Duration::from_secs(900);
+
+/// A clock that is so far off is worth a word.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// An origin under examination.
+struct Patient<'a> {
+    options: &'a Options,
+    service: Service,
+    found: Option<&'a Found>,
+    chart: Chart,
+}
+
+/// Looks at one origin.
+pub(super) async fn examine(
+    name: &str,
+    options: &Options,
+    found: Option<&Found>,
+    sample: Option<&str>,
+    clock: &Clock,
+) -> Chart {
+    let mut chart = Chart::of(format!("origin {name}"));
+    let (service, region) = match &options.protocol {
+        Protocol::S3 { region, .. } => ("s3", region.as_str()),
+        Protocol::Plain => ("http", ""),
+    };
+    let address = options.address.clone();
+    let service = match Service::at(address, service, region, options.ca_file.as_deref()) {
+        Ok(service) => service,
+        Err(error) => {
+            chart.bad(error.to_string(), "mend `ca_file`");
+            return chart;
+        }
+    };
+    let found = found.filter(|_| is_signed(options));
+    let mut patient = Patient { options, service, found, chart };
+    match &options.protocol {
+        Protocol::Plain => patient.plain(clock).await,
+        Protocol::S3 { .. } if is_signed(options) && found.is_none() => {
+            let text = "not looked at: there are no credentials";
+            patient.chart.advise(text, "mend the credentials first");
+        }
+        Protocol::S3 { .. } => patient.bucket(sample, clock).await,
+    }
+    patient.chart
+}
+
+impl Patient<'_> {
+    async fn plain(&mut self, clock: &Clock) {
+        let answer = self.ask(Method::HEAD, "/", false).await;
+        if let Some(answer) = self.reached(answer) {
+            self.clock(&answer, clock);
+        }
+    }
+
+    async fn bucket(&mut self, sample: Option<&str>, clock: &Clock) {
+        let list = self.list_target();
+        let answer = self.ask(Method::GET, &list, true).await;
+        let Some(listed) = self.reached(answer) else { return };
+        self.clock(&listed, clock);
+        if !self.region(&listed) {
+            return;
+        }
+        let found = match Error::of_answer(&listed) {
+            None => {
+                self.chart.good("may be listed (s3:ListBucket), so a missing object is a 404");
+                self.first_path(&listed)
+            }
+            Some(Error::S3 { code, .. }) if code == "AccessDenied" => {
+                self.chart.advise(
+                    "may not be listed (s3:ListBucket): a missing object is a 403, as of one that is forbidden",
+                    "allow s3:ListBucket on the bucket, if missing objects shall be 404",
+                );
+                None
+            }
+            Some(error) => return self.chart.bad(error.to_string(), error.advice()),
+        };
+        match sample.map(|key| self.path_of(key)).or(found) {
+            Some(path) => self.object(&path).await,
+            None => self.chart.advise(
+                "whether objects may be read (s3:GetObject) cannot be told without one",
+                "name one with --sample KEY",
+            ),
+        }
+        if is_signed(self.options) {
+            self.strangers(&list, "list").await;
+        }
+    }
+
+    /// Whether an object can be read: its head, and its first byte.
+    async fn object(&mut self, path: &str) {
+        let base = &self.options.address.base_path;
+        let name = path.strip_prefix(base.as_str()).unwrap_or(path);
+        let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
+        for (method, action) in [(Method::GET, "read"), (Method::HEAD, "asked about")] {
+            let answer = match self.ask(method, path, true).await {
+                Ok(answer) => answer,
+                Err(error) => return self.chart.bad(describe(&error), error.advice()),
+            };
+            match Error::of_answer(&answer) {
+                None => self.chart.good(format!("{name} can be {action}")),
+                // An empty object has no first byte.
+                Some(_) if answer.status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                    self.chart.good(format!("{name} can be {action}; it is empty"));
+                }
+                Some(error) => return self.refused(&name, &answer, &error),
+            }
+        }
+        if is_signed(self.options) {
+            self.strangers(path, "read").await;
+        }
+    }
+
+    fn refused(&mut self, name: &str, answer: &WholeAnswer, error: &Error) {
+        let told = text_of(&answer.content, "Message").unwrap_or_default();
+        let mend = match answer.status {
+            _ if told.contains("kms:") => {
+                "allow kms:Decrypt on the key that encrypts the bucket".to_owned()
+            }
+            StatusCode::NOT_FOUND => "name an object that exists with --sample KEY".to_owned(),
+            StatusCode::FORBIDDEN => {
+                "allow s3:GetObject on the bucket's objects; with SSE-KMS also kms:Decrypt on its key"
+                    .to_owned()
+            }
+            StatusCode::BAD_REQUEST => {
+                "is it encrypted with a customer's key (SSE-C)? Such objects cannot be served".to_owned()
+            }
+            _ => error.advice(),
+        };
+        self.chart.bad(format!("{name}: {error}"), mend);
+    }
+
+    /// Whether somebody without credentials is refused, as it should be.
+    async fn strangers(&mut self, target: &str, action: &str) {
+        let Ok(answer) = self.ask(Method::GET, target, false).await else { return };
+        if answer.status.is_success() {
+            self.chart.bad(
+                format!("anybody can {action} it without a signature"),
+                "block public access, and take out what the bucket's policy or ACL allows to everybody",
+            );
+        } else {
+            self.chart.good(format!("nobody can {action} it without a signature"));
+        }
+    }
+
+    /// Asks as the edge would, or as nobody in particular.
+    async fn ask(&self, method: Method, target: &str, signed: bool) -> Result<WholeAnswer, Error> {
+        let mut fields = HeaderMap::new();
+        if let Protocol::S3 { expected_bucket_owner, request_payer, .. } = &self.options.protocol {
+            let owner = expected_bucket_owner.as_ref();
+            let owner = owner.and_then(|owner| HeaderValue::from_str(owner).ok());
+            fields.extend(
+                owner.map(|o| (http::HeaderName::from_static("x-amz-expected-bucket-owner"), o)),
+            );
+            if *request_payer {
+                fields.insert("x-amz-request-payer", HeaderValue::from_static("requester"));
+            }
+            if method == Method::GET && !target.contains('?') {
+                fields.insert(header::RANGE, HeaderValue::from_static("bytes=0-0"));
+            }
+        }
+        let keys = keys(self.found).filter(|_| signed);
+        self.service.call(keys, (method, target), fields, Bytes::new()).await
+    }
+
+    fn reached(&mut self, answer: Result<WholeAnswer, Error>) -> Option<WholeAnswer> {
+        let authority = &self.options.address.authority;
+        match answer {
+            Ok(answer) => {
+                let timing = answer.timing;
+                let text = format!(
+                    "{authority} answers (name {} ms, connection {} ms, first byte {} ms)",
+                    timing.dns.as_millis(),
+                    timing.connect.as_millis(),
+                    timing.first_byte.as_millis()
+                );
+                self.chart.good(text);
+                Some(answer)
+            }
+            Err(error) => {
+                self.chart.bad(format!("{authority}: {}", describe(&error)), error.advice());
+                None
+            }
+        }
+    }
+
+    fn clock(&mut self, answer: &WholeAnswer, clock: &Clock) {
+        let told = answer.fields.get(header::DATE).map(HeaderValue::as_bytes);
+        let Some(theirs) = told.and_then(date::parse) else { return };
+        let ours = clock.now();
+        let off = ours.since(theirs).max(theirs.since(ours));
+        let text = format!("this clock and the origin's are {} s apart", off.as_secs());
+        let mend = "run a time service (chrony, ntpd) on this machine";
+        match off {
+            off if off > SKEW_LIMIT && is_signed(self.options) => self.chart.bad(text, mend),
+            off if off > SKEW => self.chart.advise(text, mend),
+            _ => self.chart.good(text),
+        }
+    }
+
+    /// Whether the bucket is where the configuration has it.
+    fn region(&mut self, answer: &WholeAnswer) -> bool {
+        let Protocol::S3 { region, .. } = &self.options.protocol else { return true };
+        let told = answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+        match told {
+            Some(theirs) if theirs != region => {
+                let mend = format!("set `region = \"{theirs}\"`");
+                self.chart.bad(format!("the bucket is in {theirs}, not in {region}"), mend);
+                false
+            }
+            Some(_) => {
+                self.chart.good(format!("the bucket is in {region}"));
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// One object below the origin path, or none.
+    fn list_target(&self) -> String {
+        let base = match self.options.address.base_path.as_str() {
+            "" => "/",
+            base => base,
+        };
+        let prefix = self.options.origin_path.trim_start_matches('/').replace('/', "%2F");
+        let prefix = if prefix.is_empty() { prefix } else { format!("&prefix={prefix}%2F") };
+        format!("{base}?list-type=2&max-keys=1{prefix}")
+    }
+
+    fn first_path(&self, listed: &WholeAnswer) -> Option<String> {
+        text_of(&listed.content, "Key").map(|key| self.path_of_whole(&key))
+    }
+
+    /// The path of a key below the origin path.
+    fn path_of(&self, key: &str) -> String {
+        let base = percent_decode_str(&self.options.origin_path).decode_utf8_lossy();
+        let base = base.trim_start_matches('/');
+        let key = key.trim_start_matches('/');
+        self.path_of_whole(&if base.is_empty() { key.to_owned() } else { format!("{base}/{key}") })
+    }
+
+    fn path_of_whole(&self, key: &str) -> String {
+        let mut path = self.options.address.base_path.clone();
+        CanonicalPath::of_key(key).encode_into(&mut path);
+        path
+    }
+}

@@ -1,0 +1,125 @@
+//! What `forebay doctor` finds, before buckets that answer what AWS would.
+
+use std::process::Command;
+
+use crate::support::script::Script;
+
+const LISTED: &str = "<ListBucketResult><Name>media</Name><Contents><Key>a b/caf\u{e9} &amp; co.jpg</Key></Contents></ListBucketResult>";
+const XML: &str = "Content-Type: application/xml";
+
+/// The transcript from the origin on, and whether it exited well.
+async fn doctor(script: &Script, more: &[&str]) -> (String, bool) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    program.args(["doctor", "--bucket", "media", "--region", "eu-central-1", "--endpoint"]);
+    program.arg(format!("http://{}", script.address)).args(["--listen", "127.0.0.1:0"]);
+    program.args(["--admin", "off"]).args(more);
+    program.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
+    let run = tokio::task::spawn_blocking(move || program.output().expect("run"));
+    let run = run.await.expect("joined");
+    let text = String::from_utf8(run.stdout).expect("text");
+    let (_, origin) = text.split_once("origin bucket of distribution default\n").expect("origin");
+    // How long it took, and which port it was, differ each time.
+    let (_, after) = origin.split_once(")\n").expect("answered");
+    (after.to_owned(), run.status.success())
+}
+
+fn error(code: &str, message: &str) -> String {
+    format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>")
+}
+
+#[tokio::test]
+async fn all_is_well() {
+    let script = Script::start().await;
+    let denied = error("AccessDenied", "Access Denied");
+    script
+        .then(200, &[XML, "x-amz-bucket-region: eu-central-1"], LISTED)
+        .then(206, &[], "x")
+        .then(200, &[], "")
+        .then(403, &[XML], &denied)
+        .then(403, &[XML], &denied);
+    let (text, well) = doctor(&script, &[]).await;
+    assert_eq!(
+        text,
+        "  ✔ this clock and the origin's are 0 s apart
+  ✔ the bucket is in eu-central-1
+  ✔ may be listed (s3:ListBucket), so a missing object is a 404
+  ✔ /a b/caf\u{e9} & co.jpg can be read
+  ✔ /a b/caf\u{e9} & co.jpg can be asked about
+  ✔ nobody can read it without a signature
+  ✔ nobody can list it without a signature
+All that is needed is there.
+"
+    );
+    assert!(well);
+    assert!(!script.last().contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn a_bucket_of_another_region() {
+    let script = Script::start().await;
+    let fields = [XML, "x-amz-bucket-region: eu-west-1"];
+    script.then(301, &fields, &error("PermanentRedirect", "elsewhere"));
+    let (text, well) = doctor(&script, &[]).await;
+    assert_eq!(
+        text,
+        "  ✔ this clock and the origin's are 0 s apart
+  ✖ the bucket is in eu-west-1, not in eu-central-1
+      → set `region = \"eu-west-1\"`
+One thing must be mended.
+"
+    );
+    assert!(!well);
+}
+
+#[tokio::test]
+async fn rights_that_are_missing() {
+    let script = Script::start().await;
+    script.then(403, &[XML], &error("AccessDenied", "not s3:ListBucket"));
+    script.then(403, &[XML], &error("AccessDenied", "not authorized to perform: kms:Decrypt"));
+    script.then(403, &[XML], &error("AccessDenied", "no"));
+    let (text, well) = doctor(&script, &["--sample", "a.jpg"]).await;
+    assert_eq!(
+        text,
+        "  ✔ this clock and the origin's are 0 s apart
+  ! may not be listed (s3:ListBucket): a missing object is a 403, as of one that is forbidden
+      → allow s3:ListBucket on the bucket, if missing objects shall be 404
+  ✖ /a.jpg: S3 answered 403 Forbidden AccessDenied
+      → allow kms:Decrypt on the key that encrypts the bucket
+  ✔ nobody can list it without a signature
+One thing must be mended.
+"
+    );
+    assert!(!well);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_public() {
+    let script = Script::start().await;
+    script.then(200, &[XML], LISTED).then(206, &[], "x").then(200, &[], "");
+    script.then(206, &[], "x").then(200, &[XML], LISTED);
+    let (text, well) = doctor(&script, &[]).await;
+    assert!(text.contains("✖ anybody can read it without a signature"), "{text}");
+    assert!(text.contains("✖ anybody can list it without a signature"), "{text}");
+    assert!(!well);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong() {
+    let script = Script::start().await;
+    let long_ago = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
+    script.then(403, &[long_ago, XML], &error("RequestTimeTooSkewed", "too far"));
+    let (text, well) = doctor(&script, &[]).await;
+    assert!(text.contains("s apart\n      → run a time service"), "{text}");
+    assert!(text.contains("✖ S3 answered 403 Forbidden RequestTimeTooSkewed"), "{text}");
+    assert!(!well);
+}
+
+#[tokio::test]
+async fn nothing_to_read() {
+    let script = Script::start().await;
+    script.then(200, &[XML], "<ListBucketResult></ListBucketResult>");
+    script.then(403, &[], "");
+    let (text, well) = doctor(&script, &[]).await;
+    assert!(text.contains("! whether objects may be read (s3:GetObject) cannot be told"), "{text}");
+    assert!(well);
+}
