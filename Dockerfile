@@ -5,6 +5,7 @@ FROM docker.io/library/rust:1.95-bookworm AS builder
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rust-toolchain.toml README.md ./
+COPY config ./config
 COPY src ./src
 COPY benches ./benches
 COPY tests ./tests

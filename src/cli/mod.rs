@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod health;
 mod import;
+mod init;
 mod purge;
 mod serve;
 mod source;
@@ -46,6 +47,8 @@ enum Command {
     Purge(purge::Args),
     /// Ask a running Forebay what becomes of a request, and why
     Explain(explain::Args),
+    /// Set up a bucket: writes the configuration, the rights it takes and Django's settings
+    Init(init::Args),
     /// Look whether all that a configuration needs is there: ports, certificates, credentials, buckets
     Doctor(doctor::Args),
     /// Make a configuration of what is served elsewhere
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Health(args) => health::run(&args),

@@ -11,15 +11,28 @@ use super::{Chart, is_signed, keys};
 use crate::{
     clock::Clock,
     key::CanonicalPath,
-    origin::{Error, Found, Options, Protocol, Service, WholeAnswer, describe, text_of},
+    origin::{Address, Error, Found, Options, Protocol, Service, WholeAnswer, describe, text_of},
     semantics::date,
 };
 
 /// S3 refuses signatures that are older or newer than this.
 const SKEW_LIMIT: Duration = Duration::from_secs(900);
 
+/// How long the region may take to be told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A clock that is so far off is worth a word.
 const SKEW: Duration = Duration::from_secs(60);
+
+/// In which region of AWS a bucket is, which AWS tells anybody.
+pub async fn bucket_region(bucket: &str) -> Option<String> {
+    let address = Address::bucket(bucket, "us-east-1", None, Some(true)).ok()?;
+    let target = address.base_path.clone();
+    let service = Service::at(address, "s3", "us-east-1", None).ok()?;
+    let asked = service.call(None, (Method::HEAD, &target), HeaderMap::new(), Bytes::new());
+    let answer = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+    Some(answer.fields.get("x-amz-bucket-region")?.to_str().ok()?.to_owned())
+}
 
 /// An origin under examination.
 struct Patient<'a> {

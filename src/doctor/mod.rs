@@ -7,6 +7,8 @@ mod account;
 mod bucket;
 mod machine;
 
+pub use bucket::bucket_region;
+
 use serde::Serialize;
 
 use crate::{
@@ -71,15 +73,19 @@ impl Chart {
 /// Looks at everything. `sample` is the key of an object that must be readable.
 pub async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut findings = machine::examine(config, clock);
+    findings.extend(examine_origins(config, sample, clock).await);
+    findings
+}
+
+/// Looks at credentials and origins alone.
+pub async fn examine_origins(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut charts = Vec::new();
-    let found = match signed_region(config) {
-        None => None,
-        Some(region) => {
-            let (chart, found) = account::examine(config, region, clock).await;
-            charts.push(chart);
-            found
-        }
-    };
+    let mut found = None;
+    if let Some(region) = signed_region(config) {
+        let (chart, credentials) = account::examine(config, region, clock).await;
+        charts.push(chart);
+        found = credentials;
+    }
     let mut seen: Vec<origin::Options> = Vec::new();
     for distribution in &config.distributions {
         for options in &distribution.origins {
@@ -92,8 +98,7 @@ pub async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Ve
             }
         }
     }
-    findings.extend(charts.into_iter().flat_map(|chart| chart.findings));
-    findings
+    charts.into_iter().flat_map(|chart| chart.findings).collect()
 }
 
 /// The region of the first bucket that is asked by signed requests.

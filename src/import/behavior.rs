@@ -97,7 +97,6 @@ fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
         for group in groups.items() {
             let id = group.text().unwrap_or_default();
             names.push(key_group(job, &group, id));
-            group.is_exact("trusted_key_groups");
         }
     }
     if signers.get("Enabled").flag() {
@@ -124,6 +123,7 @@ fn key_group(job: &Job<'_>, node: &Node<'_>, id: &str) -> String {
         node.is_dropped("its document was not given; the behavior serves nobody without it");
         return id.to_owned();
     };
+    node.is_exact("trusted_key_groups");
     let root = job.ledger.root(&format!("key-group {id}: "), config);
     let name = root.get("Name").text_or(id).to_owned();
     job.add_policy(id, || {

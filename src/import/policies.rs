@@ -68,6 +68,10 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
     let cache = node.get("CachePolicyId");
     match cache.text() {
         Some(id) => {
+            // What else stands there has no effect beside a policy.
+            for key in ["ForwardedValues", "MinTTL", "DefaultTTL", "MaxTTL"] {
+                node.get(key).read();
+            }
             let known = parts.cache_policies.get(id);
             named(job, text, &CACHE, &cache, known);
             if shares_private(id, known) {

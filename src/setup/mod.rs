@@ -1,5 +1,8 @@
-//! What must be set up around Forebay, as text: rights to read buckets.
+//! What must be set up around Forebay, as text: a first configuration, rights to read buckets, Django's
+//! settings, units and containers that run it.
 
 mod iam;
+mod site;
 
 pub use iam::reading_policy;
+pub use site::{SYSTEMD_UNIT, Site};

@@ -1,0 +1,220 @@
+"""From nothing to a bucket that is served: `forebay init`, `forebay doctor`, and every file that they write."""
+
+import json
+import os
+import pathlib
+import pty
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import boto3
+import moto
+import yaml
+from moto.server import ThreadedMotoServer
+
+import parts
+from parts import BUCKET, PROGRAM, fetch, free_port
+
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+    "AWS_EC2_METADATA_DISABLED": "true"
+}
+KEYS = {"AWS_ACCESS_KEY_ID": parts.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": parts.SECRET_KEY}
+
+DJANGO = """
+import sys
+import django
+from django.conf import settings
+import forebay_django
+settings.configure(STORAGES=forebay_django.STORAGES)
+django.setup()
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+print(default_storage.url(default_storage.save("photos/a b.txt", ContentFile(b"by django"))))
+"""
+
+TRANSCRIPT = """\
+Bucket: my-media-bucket
+URL of the store, if it is not AWS: {store}
+Region [us-east-1]: 
+Host that viewers will use, if it is known: media.example.com
+Write a systemd unit, too? y/n [n]: y
+Write a compose file, too? y/n [n]: n
+Written: {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
+
+credentials
+  ✔ AKIDREALPARTS from environment
+"""
+
+
+class Setup(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.store = parts.SeaweedFS()
+        cls.addClassCleanup(cls.store.stop)
+        cls.store.s3.put_object(Bucket=BUCKET, Key="photos/cat.jpg", Body=b"cat")
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-setup-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def run_program(self, *words, **environment):
+        run = subprocess.run(
+            [PROGRAM, *words], env=CLEAN | KEYS | environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        return run.returncode, run.stdout + run.stderr
+
+    def init(self, *more, **environment):
+        self.port = free_port()
+        code, said = self.run_program(
+            "init", "--bucket", BUCKET, "--region", "us-east-1", "--endpoint", self.store.url, "--path-style",
+            "--dir", str(self.folder), "--listen", f"127.0.0.1:{self.port}", "--systemd", "--compose", *more,
+            **environment,
+        )  # fmt: skip
+        self.assertEqual(code, 0, said)
+        return said
+
+    def serve(self, command, folder):
+        """`forebay serve …` as a file has it, with another folder in the place of /etc/forebay."""
+        words = command.replace("/etc/forebay", str(folder)).split()
+        self.assertEqual(words[0], "serve")
+        program = parts.Program(f"http://127.0.0.1:{self.port}", "http://127.0.0.1:9145", *words[1:], **KEYS)
+        self.addCleanup(program.stop)
+        return program
+
+    def test_what_init_writes_works(self):
+        said = self.init()
+        self.assertIn("All that is needed is there.", said)
+        self.assertIn("✔ /photos/cat.jpg can be read", said)
+        compose = yaml.safe_load((self.folder / "compose.yaml").read_text())["services"]["forebay"]
+        self.assertEqual(compose["volumes"], [".:/etc/forebay:ro"])
+        edge = self.serve(compose["command"], self.folder)
+        self.assertEqual(fetch(edge.url + "/photos/cat.jpg")[2], b"cat")
+        # Django uploads, and its URL leads to Forebay.
+        upload = subprocess.run(
+            [sys.executable, "-c", DJANGO], env=CLEAN | KEYS, cwd=self.folder, capture_output=True, text=True, check=True
+        )
+        url = upload.stdout.strip()
+        self.assertEqual(url, f"http://localhost:{self.port}/photos/a%20b.txt")
+        self.assertEqual(fetch(url)[2], b"by django")
+        # A second one beside it sees that it runs.
+        code, said = self.run_program("doctor", "--config", str(self.folder / "forebay.toml"))
+        self.assertEqual(code, 0, said)
+        self.assertIn("is in use, and a Forebay runs here", said)
+
+    def test_the_policy_is_one_of_iam(self):
+        self.init("--offline")
+        policy = (self.folder / "forebay-iam-policy.json").read_text()
+        with moto.mock_aws():
+            iam = boto3.client("iam", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+            iam.create_user(UserName="forebay")
+            # IAM looks whether a policy is one.
+            with self.assertRaisesRegex(Exception, "MalformedPolicyDocument"):
+                iam.put_user_policy(UserName="forebay", PolicyName="no", PolicyDocument=policy.replace("s3:", "s3"))
+            iam.put_user_policy(UserName="forebay", PolicyName="read", PolicyDocument=policy)
+        self.assertEqual(
+            [(s["Action"], s["Resource"]) for s in json.loads(policy)["Statement"]],
+            [("s3:GetObject", [f"arn:aws:s3:::{BUCKET}/*"]), ("s3:ListBucket", [f"arn:aws:s3:::{BUCKET}"])],
+        )
+
+    def test_the_unit_is_one_of_systemd(self):
+        self.init("--offline")
+        unit = self.folder / "forebay.service"
+        # The program is where the unit expects it only where it is installed.
+        unit.write_text(unit.read_text().replace("/usr/local/bin/forebay", str(PROGRAM)))
+        verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+        self.assertEqual((verified.returncode, verified.stderr), (0, ""))
+
+    def test_init_overwrites_nothing(self):
+        self.init("--offline")
+        before = (self.folder / "forebay.toml").read_text()
+        for file in ("forebay.toml", "forebay_django.py"):
+            (self.folder / file).unlink()
+        code, said = self.run_program("init", "--bucket", "other", "--region", "x", "--dir", str(self.folder), "--offline")
+        self.assertEqual(code, 1)
+        self.assertIn("is there already", said)
+        self.assertFalse((self.folder / "forebay.toml").exists())
+        self.init("--offline", "--force")
+        self.assertNotEqual(before, "")
+
+    def test_init_refuses_what_cannot_be(self):
+        for flags, told in (
+            (["--bucket", "a/b", "--region", "x"], "is no bucket name"),
+            (["--bucket", BUCKET, "--region", "a b"], "is no region"),
+            (["--bucket", BUCKET, "--region", "x", "--domain", "http://a"], "is no alias"),
+            ([], "there is no bucket to set up"),
+        ):
+            code, said = self.run_program("init", "--yes", "--offline", "--dir", str(self.folder / "new"), *flags)
+            self.assertEqual(code, 1, said)
+            self.assertIn(told, said)
+            self.assertFalse((self.folder / "new").exists())
+
+    def test_whoever_is_at_the_keyboard_is_asked(self):
+        ours, theirs = pty.openpty()
+        dialogue = subprocess.Popen(
+            [PROGRAM, "init", "--dir", self.folder, "--path-style"], env=CLEAN | KEYS, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        said = ""
+
+        def listen():
+            nonlocal said
+            try:
+                said += os.read(ours, 4096).decode().replace("\r\n", "\n")
+                return True
+            except OSError:  # it has ended
+                return False
+
+        for answer in (BUCKET, self.store.url, "", "media.example.com", "y", "n"):
+            while not said.endswith(": "):
+                self.assertTrue(listen(), said)
+            lines = said.count("\n")
+            os.write(ours, f"{answer}\n".encode())
+            while said.count("\n") == lines:  # until it is echoed
+                self.assertTrue(listen(), said)
+        while listen():
+            pass
+        os.close(ours)
+        self.assertEqual(dialogue.wait(timeout=10), 0, said)
+        expected = TRANSCRIPT.format(store=self.store.url, folder=self.folder)
+        self.assertEqual(said[: len(expected)], expected)
+        self.assertIn("forebay.service", {path.name for path in self.folder.iterdir()})
+        self.assertNotIn("compose.yaml", {path.name for path in self.folder.iterdir()})
+
+    def test_the_doctor_knows_who_asks(self):
+        server = ThreadedMotoServer(port=free_port(), verbose=False)
+        server.start()
+        self.addCleanup(server.stop)
+        address = f"http://127.0.0.1:{server._port}"
+        code, said = self.run_program(
+            "doctor", "--bucket", "forebay-has-no-such-bucket", "--region", "eu-central-1", "--listen", "127.0.0.1:0",
+            "--admin", "off", AWS_ENDPOINT_URL_STS=address,
+        )  # fmt: skip
+        self.assertIn("✔ they are arn:aws:sts::123456789012:user/moto", said)
+        self.assertEqual(code, 1)  # AWS itself is not reached from a test
+
+    def test_the_doctor_tells_what_is_wrong(self):
+        def doctor(*more, **environment):
+            return self.run_program(
+                "doctor", "--bucket", BUCKET, "--region", "us-east-1", "--endpoint", self.store.url, "--listen",
+                "127.0.0.1:0", "--admin", "off", *more, **environment,
+            )  # fmt: skip
+
+        code, said = doctor("--sample", "photos/cat.jpg", "--json")
+        self.assertEqual((code, json.loads(said)["works"]), (0, True))
+        code, said = doctor("--sample", "photos/dog.jpg")
+        self.assertIn("✖ /photos/dog.jpg: S3 answered 404 Not Found NoSuchKey\n      → name an object that exists", said)
+        self.assertEqual(code, 1)
+        code, said = doctor(AWS_SECRET_ACCESS_KEY="guessed")
+        self.assertIn("SignatureDoesNotMatch\n      → the secret access key does not belong", said)
+        self.assertEqual(code, 1)
+        code, said = doctor(AWS_ACCESS_KEY_ID="")
+        self.assertIn("✖ none were found", said)
+        self.assertIn("! not looked at: there are no credentials", said)
+        self.assertEqual(code, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
