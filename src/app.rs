@@ -142,6 +142,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         let folder = config.admin_options.state.clone().unwrap_or_default();
         Error::State { folder, source }
     })?;
+    admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default());
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
@@ -191,6 +192,7 @@ impl Running {
         }
         self.edge.set_rules(rules);
         self.admin.set_callers(callers);
+        self.admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
         self.trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
         self.access_log.reopen();
         *self.config.lock() = config;
@@ -213,6 +215,7 @@ impl Running {
             (config.listen.drain_delay, config.listen.drain)
         };
         self.admin.begin_drain();
+        self.admin.listen_to(&[], &[]);
         tokio::time::sleep(delay).await;
         self.drain.begin();
         let finished = self.drain.finished(patience).await;
@@ -234,13 +237,7 @@ impl Running {
     fn renew_credentials(&self) {
         let Some(renewal) = &self.renewal else { return };
         let mut task = renewal.lock();
-        let region =
-            self.config.lock().distributions.iter().flat_map(|d| &d.origins).find_map(|origin| {
-                match &origin.protocol {
-                    Protocol::S3 { region, .. } => Some(region.clone()),
-                    Protocol::Plain => None,
-                }
-            });
+        let region = credentials_region(&self.config.lock());
         if let (None, Some(region)) = (task.as_ref(), region) {
             let credentials = Arc::clone(&self.credentials);
             *task = Some(Handle::current().spawn(credentials.keep_fresh(region)));
@@ -259,6 +256,19 @@ impl Running {
             tracing::warn!("[{section}] changed, which takes effect only after a restart");
         }
     }
+}
+
+/// The region of what wants credentials, if anything does: a bucket, a queue, CloudFront.
+fn credentials_region(config: &Config) -> Option<String> {
+    let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
+    let of_buckets = origins.filter_map(|origin| match &origin.protocol {
+        Protocol::S3 { region, .. } => Some(region.as_str()),
+        Protocol::Plain => None,
+    });
+    let of_queues = config.admin_options.queues.iter().map(|queue| queue.region.as_str());
+    let copies = config.distributions.iter().any(|d| d.settings.fan_out.is_some());
+    let cloudfront = copies.then_some("us-east-1");
+    of_buckets.chain(of_queues).chain(cloudfront).next().map(str::to_owned)
 }
 
 fn worker_count(config: &Config) -> usize {

@@ -42,6 +42,13 @@ pub(super) struct Taken {
     paths: usize,
 }
 
+impl Taken {
+    /// For messages that are about no object.
+    pub(super) const fn nothing() -> Self {
+        Self { paths: 0 }
+    }
+}
+
 /// Purges the objects of which a bucket tells. A thousand uploads are a thousand events, and who is
 /// refused may not tell again: they are not counted as other changes are.
 pub(super) fn take(state: &State, content: &[u8], caller: &str) -> Result<Taken, Refusal> {

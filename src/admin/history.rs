@@ -1,7 +1,7 @@
 //! The invalidations there were: for those who ask about them, and for those who ask twice.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -17,7 +17,15 @@ const MOST: usize = 10_000;
 /// The file in the state folder: one invalidation a line, in JSON.
 const FILE: &str = "invalidations.jsonl";
 
-/// One invalidation. It is complete from the moment it is answered.
+/// What an invalidation is at CloudFront, where it was created, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Elsewhere {
+    pub(super) distribution: String,
+    pub(super) id: String,
+    pub(super) is_completed: bool,
+}
+
+/// One invalidation. It is complete here from the moment it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Invalidation {
     pub(super) id: String,
@@ -26,6 +34,16 @@ pub(super) struct Invalidation {
     pub(super) created: u64,
     pub(super) caller_reference: String,
     pub(super) items: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) elsewhere: Option<Elsewhere>,
+}
+
+impl Invalidation {
+    /// In CloudFront's words; complete once it is so everywhere.
+    pub(super) fn status(&self) -> &'static str {
+        let waits = self.elsewhere.as_ref().is_some_and(|elsewhere| !elsewhere.is_completed);
+        if waits { "InProgress" } else { "Completed" }
+    }
 }
 
 /// What became of an invalidation that was to be added.
@@ -97,12 +115,28 @@ impl History {
             entries.pop_front();
         }
         drop(entries);
-        if let Some(file) = &self.file {
-            let mut file = file.lock();
-            file.write_all(&line(&added)?)?;
-            file.sync_data()?;
-        }
+        self.append(&added)?;
         Ok(Added::New(added))
+    }
+
+    /// Remembers what became of an invalidation; on disk when this returns.
+    pub(super) fn amend(&self, amended: Invalidation) -> io::Result<Arc<Invalidation>> {
+        let amended = Arc::new(amended);
+        let mut entries = self.entries.lock();
+        let place = entries.iter().rposition(|entry| entry.id == amended.id);
+        if let Some(entry) = place.and_then(|place| entries.get_mut(place)) {
+            *entry = Arc::clone(&amended);
+        }
+        drop(entries);
+        self.append(&amended)?;
+        Ok(amended)
+    }
+
+    fn append(&self, invalidation: &Invalidation) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut file = file.lock();
+        file.write_all(&line(invalidation)?)?;
+        file.sync_data()
     }
 
     pub(super) fn find(&self, distribution: &str, id: &str) -> Option<Arc<Invalidation>> {
@@ -131,13 +165,21 @@ impl History {
 
 /// The invalidations of a file, and how many bytes of it are well formed.
 fn read(text: &[u8]) -> (Vec<Invalidation>, usize) {
-    let (mut entries, mut good) = (Vec::new(), 0);
+    let (mut entries, mut places, mut good) = (Vec::<Invalidation>::new(), HashMap::new(), 0);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
-        match serde_json::from_slice(line) {
-            Ok(entry) if line.ends_with(b"\n") => entries.push(entry),
-            _ => break,
+        let Ok(entry) = serde_json::from_slice::<Invalidation>(line) else { break };
+        if !line.ends_with(b"\n") {
+            break;
         }
         good += line.len();
+        // What comes later of the same invalidation is what became of it.
+        match places.get(&entry.id) {
+            Some(place) => entries[*place] = entry,
+            None => {
+                places.insert(entry.id.clone(), entries.len());
+                entries.push(entry);
+            }
+        }
     }
     (entries, good)
 }
@@ -174,6 +216,7 @@ mod tests {
             created: number,
             caller_reference: format!("reference {number}"),
             items: vec![format!("/{number}")],
+            elsewhere: None,
         }
     }
 
@@ -202,6 +245,31 @@ mod tests {
         let history = History::open(Some(folder.path())).expect("opened");
         assert!(history.find("media", "I5").is_some() && history.find("media", "I4").is_none());
         assert!(history.find("other", "I5").is_none());
+    }
+
+    #[test]
+    fn what_became_of_one_is_remembered() {
+        let folder = tempfile::tempdir().expect("folder");
+        let history = History::open(Some(folder.path())).expect("opened");
+        for number in 1..=3 {
+            assert!(history.add(invalidation(number)).is_ok());
+        }
+        let (distribution, id) = ("E1".to_owned(), "I9".to_owned());
+        for is_completed in [false, true] {
+            let (distribution, id) = (distribution.clone(), id.clone());
+            let elsewhere = Some(Elsewhere { distribution, id, is_completed });
+            let amended = history.amend(Invalidation { elsewhere, ..invalidation(2) });
+            let status = if is_completed { "Completed" } else { "InProgress" };
+            assert_eq!(amended.expect("amended").status(), status);
+            let read = History::open(Some(folder.path())).expect("opened");
+            for history in [&history, &read] {
+                assert_eq!(history.find("media", "I2").expect("known").status(), status);
+                assert_eq!(
+                    ids(&history.list("media", None, 9).expect("page").0),
+                    ["I3", "I2", "I1"]
+                );
+            }
+        }
     }
 
     #[test]

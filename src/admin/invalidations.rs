@@ -1,12 +1,13 @@
 //! CloudFront's invalidation API: CreateInvalidation, GetInvalidation, ListInvalidations.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use super::{
     State,
     caller::Denied,
+    fan_out::{self, Refused},
     history::{Added, Invalidation},
     items, xml,
 };
@@ -48,7 +49,17 @@ impl<'a> Target<'a> {
 }
 
 /// An error that a caller is told.
-struct Failure(StatusCode, &'static str, String);
+struct Failure(StatusCode, Cow<'static, str>, String);
+
+impl Failure {
+    fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self(status, code.into(), message.into())
+    }
+}
 
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
@@ -56,12 +67,12 @@ impl From<Denied> for Failure {
             Denied::Incomplete | Denied::Skewed => StatusCode::BAD_REQUEST,
             _ => StatusCode::FORBIDDEN,
         };
-        Self(status, denied.code(), denied.to_string())
+        Self::new(status, denied.code(), denied.to_string())
     }
 }
 
 /// Answers a request.
-pub(super) fn answer(
+pub(super) async fn answer(
     state: &State,
     request: &Parts,
     target: &Target<'_>,
@@ -69,11 +80,11 @@ pub(super) fn answer(
     client: std::net::IpAddr,
 ) -> Response<Body> {
     let request_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-    let answered = act(state, request, target, content, client);
+    let answered = act(state, request, target, content, client).await;
     let (status, document, location) = match answered {
         Ok(Answer { status, document, location }) => (status, document, location),
         Err(Failure(status, code, message)) => {
-            (status, xml::error(code, &message, &request_id), None)
+            (status, xml::error(&code, &message, &request_id), None)
         }
     };
     let mut response = Response::new(Body::full(document.into()));
@@ -93,7 +104,7 @@ struct Answer {
     location: Option<HeaderValue>,
 }
 
-fn act(
+async fn act(
     state: &State,
     request: &Parts,
     target: &Target<'_>,
@@ -101,10 +112,10 @@ fn act(
     client: std::net::IpAddr,
 ) -> Result<Answer, Failure> {
     let Some(content) = content else {
-        return Err(Failure(
+        return Err(Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "BatchTooLarge",
-            "the batch has more than 1 MiB".into(),
+            "the batch has more than 1 MiB",
         ));
     };
     let caller = state.identify(request, content, client)?;
@@ -112,23 +123,26 @@ fn act(
     let rules = state.edge.rules();
     let Some(known) = rules.hosts.by_id(distribution) else {
         let message = format!("there is no distribution `{distribution}`");
-        return Err(Failure(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
+        return Err(Failure::new(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
     };
     let found = |document| Answer { status: StatusCode::OK, document, location: None };
     match (&request.method, id) {
-        (&Method::POST, None) => create(state, request, known, content, &caller.to_string()),
+        (&Method::POST, None) => create(state, request, known, content, &caller.to_string()).await,
         (&Method::GET, None) => list(state, request, distribution).map(found),
         (&Method::GET, Some(id)) => match state.history.find(distribution, id) {
-            Some(invalidation) => Ok(found(xml::invalidation(&invalidation))),
+            Some(invalidation) => {
+                let known = look(state, invalidation).await;
+                Ok(found(xml::invalidation(&known)))
+            }
             None => {
                 let message = format!("there is no invalidation `{id}`");
-                Err(Failure(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
+                Err(Failure::new(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
             }
         },
-        _ => Err(Failure(
+        _ => Err(Failure::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "InvalidArgument",
-            "there are POST and GET of …/invalidation, and GET of …/invalidation/ID".into(),
+            "there are POST and GET of …/invalidation, and GET of …/invalidation/ID",
         )),
     }
 }
@@ -142,7 +156,8 @@ struct Wanted {
 
 /// Reads what a caller wants; a batch with one bad item changes nothing.
 fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Failure> {
-    let bad = |code, message: &str| Failure(StatusCode::BAD_REQUEST, code, message.to_owned());
+    let bad =
+        |code: &'static str, message: &str| Failure::new(StatusCode::BAD_REQUEST, code, message);
     if content.is_empty() {
         return Err(bad("MissingBody", "there is no InvalidationBatch"));
     }
@@ -153,7 +168,7 @@ fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Failure> 
     }
     if batch.items.len() > MAX_ITEMS {
         let message = format!("a batch has at most {MAX_ITEMS} items");
-        return Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, "BatchTooLarge", message));
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "BatchTooLarge", message));
     }
     let fits = |reference: &String| (1..=MAX_REFERENCE).contains(&reference.chars().count());
     let reference = batch.caller_reference.filter(fits);
@@ -166,7 +181,58 @@ fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Failure> 
     Ok(Wanted { caller_reference, items: batch.items, purges })
 }
 
-fn create(
+/// As it is, elsewhere too.
+async fn look(state: &State, known: Arc<Invalidation>) -> Arc<Invalidation> {
+    let Some(elsewhere) = known.elsewhere.as_ref().filter(|elsewhere| !elsewhere.is_completed)
+    else {
+        return known;
+    };
+    match fan_out::look(state, elsewhere).await {
+        Ok(now) if now.is_completed => {
+            let completed = Invalidation { elsewhere: Some(now), ..(*known).clone() };
+            state.history.amend(completed).unwrap_or(known)
+        }
+        Ok(_) => known,
+        Err(refused) => {
+            let (id, reason) = (&elsewhere.id, refused.reason);
+            tracing::warn!(id, reason, "CloudFront does not tell of the invalidation");
+            known
+        }
+    }
+}
+
+/// Creates it at CloudFront, too, where the distribution stands beside one there.
+async fn copy(
+    state: &State,
+    request: &Parts,
+    distribution: &Distribution,
+    invalidation: Arc<Invalidation>,
+) -> Result<Arc<Invalidation>, Failure> {
+    let theirs = distribution.settings.fan_out.as_deref();
+    let theirs = theirs.filter(|_| !request.headers.contains_key(fan_out::COPY));
+    let Some(theirs) = theirs.filter(|_| invalidation.elsewhere.is_none()) else {
+        return Ok(invalidation);
+    };
+    match fan_out::create(state, theirs, &invalidation).await {
+        Ok(elsewhere) => {
+            tracing::info!(
+                distribution = theirs,
+                id = elsewhere.id,
+                "invalidated at CloudFront, too"
+            );
+            let copied = Invalidation { elsewhere: Some(elsewhere), ..(*invalidation).clone() };
+            Ok(state.history.amend(copied).unwrap_or(invalidation))
+        }
+        // Whoever asks again by the same reference makes this be tried again.
+        Err(Refused { status, code, reason }) => {
+            tracing::error!(distribution = theirs, code, reason, "not invalidated at CloudFront");
+            let message = format!("invalidated here, but not at CloudFront's {theirs}: {reason}");
+            Err(Failure::new(status, code, message))
+        }
+    }
+}
+
+async fn create(
     state: &State,
     request: &Parts,
     distribution: &Distribution,
@@ -175,16 +241,17 @@ fn create(
 ) -> Result<Answer, Failure> {
     state.admit_change().map_err(|()| {
         let message = "too many purges at once; try again in a moment".to_owned();
-        Failure(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
+        Failure::new(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
     })?;
     let Wanted { caller_reference, items, purges } = read(distribution, content)?;
-    let distribution = &*distribution.settings.id;
+    let id = &*distribution.settings.id;
     let invalidation = Invalidation {
         id: new_id(),
-        distribution: distribution.to_owned(),
+        distribution: id.to_owned(),
         created: state.clock.now().as_millis(),
         caller_reference,
         items,
+        elsewhere: None,
     };
     let added = state.history.add(invalidation.clone()).unwrap_or_else(|error| {
         // What was asked for is done all the same; it is only not remembered.
@@ -193,19 +260,20 @@ fn create(
     });
     let invalidation = match added {
         Added::New(invalidation) => {
-            state.purge(distribution, &purges, Manner::Hard, caller, &invalidation.items);
+            state.purge(id, &purges, Manner::Hard, caller, &invalidation.items);
             invalidation
         }
         Added::Known(invalidation) => invalidation,
         Added::Contradicts => {
             let message = "this CallerReference was used for other paths";
             let code = "InvalidationBatchAlreadyExists";
-            return Err(Failure(StatusCode::CONFLICT, code, message.into()));
+            return Err(Failure::new(StatusCode::CONFLICT, code, message));
         }
     };
+    let invalidation = copy(state, request, distribution, invalidation).await?;
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let location = format!(
-        "http://{}/2020-05-31/distribution/{distribution}/invalidation/{}",
+        "http://{}/2020-05-31/distribution/{id}/invalidation/{}",
         host.unwrap_or_default(),
         invalidation.id
     );
@@ -217,7 +285,7 @@ fn create(
 }
 
 fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, Failure> {
-    let bad = |message: &str| Failure(StatusCode::BAD_REQUEST, "InvalidArgument", message.into());
+    let bad = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
     let (mut marker, mut most) = (String::new(), PAGE);
     let query = request.uri.query().unwrap_or_default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -3,9 +3,12 @@
 mod caller;
 mod events;
 mod explain;
+mod fan_out;
 mod history;
 mod invalidations;
 mod items;
+mod queue;
+mod sns;
 mod xml;
 
 use std::{
@@ -28,7 +31,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use invalidations::{MAX_ITEMS, Target};
+use parking_lot::Mutex;
+pub use queue::Queue;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use crate::{
     body::Body,
@@ -43,6 +49,9 @@ use crate::{
 /// Largest content of a request, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
+/// The field by which messages of SNS are known.
+const SNS: &str = "x-amz-sns-message-type";
+
 /// Requests for purges: so many a second, and so many at once.
 const CHANGES: u32 = 50;
 const CHANGES_AT_ONCE: u32 = 500;
@@ -54,6 +63,10 @@ pub struct Options {
     pub callers: CallerOptions,
     /// A folder for what survives a restart.
     pub state: Option<PathBuf>,
+    /// Queues in which S3 puts its events.
+    pub queues: Vec<Queue>,
+    /// Topics of SNS whose messages `POST /events` takes.
+    pub topics: Vec<String>,
 }
 
 /// What the admin listener shows and does.
@@ -66,6 +79,9 @@ struct State {
     callers: ArcSwap<Callers>,
     history: History,
     changes: RateLimits,
+    topics: ArcSwap<Vec<String>>,
+    certificates: sns::Certificates,
+    consumers: Mutex<Vec<(Queue, JoinHandle<()>)>>,
     clock: Clock,
     draining: AtomicBool,
 }
@@ -118,8 +134,37 @@ impl Admin {
         let total = Some(Rate { requests, per: Duration::from_secs(1), burst });
         let changes = RateLimits::new(Rates { per_client: None, total }, &clock);
         let history = History::open(options.state.as_deref())?;
-        let (callers, draining) = (ArcSwap::from_pointee(callers), AtomicBool::new(false));
-        Ok(Self(Arc::new(State { edge, credentials, callers, history, changes, clock, draining })))
+        Ok(Self(Arc::new(State {
+            edge,
+            credentials,
+            callers: ArcSwap::from_pointee(callers),
+            history,
+            changes,
+            topics: ArcSwap::default(),
+            certificates: sns::Certificates::default(),
+            consumers: Mutex::default(),
+            clock,
+            draining: AtomicBool::new(false),
+        })))
+    }
+
+    /// From now on events are taken from these queues and topics. Must be called within a runtime.
+    pub fn listen_to(&self, queues: &[Queue], topics: &[String]) {
+        self.0.topics.store(Arc::new(topics.to_vec()));
+        let mut consumers = self.0.consumers.lock();
+        consumers.retain(|(queue, task)| {
+            let is_kept = queues.contains(queue);
+            if !is_kept {
+                task.abort();
+            }
+            is_kept
+        });
+        for queue in queues {
+            if !consumers.iter().any(|(known, _)| known == queue) {
+                let task = tokio::spawn(queue::consume(Arc::clone(&self.0), queue.clone()));
+                consumers.push((queue.clone(), task));
+            }
+        }
     }
 
     /// From now on these may change something, and nobody else.
@@ -142,6 +187,12 @@ impl Admin {
             }
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
             (&Method::POST, "/purge" | "/events" | "/explain") => match content(body).await {
+                Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
+                    match sns::take(&self.0, &content).await {
+                        Ok(taken) => json(StatusCode::OK, &taken),
+                        Err((status, message)) => refuse(status, &message),
+                    }
+                }
                 Some(content) => self.0.answer_json(&parts, &content, client),
                 None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 1 MiB"),
             },
@@ -151,6 +202,7 @@ impl Admin {
                 Some(target) => {
                     let content = content(body).await;
                     invalidations::answer(&self.0, &parts, &target, content.as_deref(), client)
+                        .await
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,

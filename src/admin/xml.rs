@@ -69,16 +69,29 @@ impl Batch {
 /// An `Invalidation`.
 pub(super) fn invalidation(invalidation: &Invalidation) -> String {
     let Invalidation { id, items, caller_reference, .. } = invalidation;
-    let path = |item: &String| format!("<Path>{}</Path>", escape(item));
-    let paths = items.iter().map(path).collect::<Vec<_>>().concat();
     document(&format!(
-        "<Invalidation xmlns=\"{NAMESPACE}\"><Id>{id}</Id><Status>Completed</Status><CreateTime>{}</CreateTime>\
-         <InvalidationBatch><Paths><Quantity>{}</Quantity><Items>{paths}</Items></Paths>\
-         <CallerReference>{}</CallerReference></InvalidationBatch></Invalidation>",
+        "<Invalidation xmlns=\"{NAMESPACE}\"><Id>{id}</Id><Status>{}</Status><CreateTime>{}</CreateTime>\
+         <InvalidationBatch>{}</InvalidationBatch></Invalidation>",
+        invalidation.status(),
         moment(invalidation.created),
-        items.len(),
-        escape(caller_reference),
+        batch_content(items, caller_reference),
     ))
+}
+
+/// An `InvalidationBatch`, as clients send it.
+pub(super) fn batch(items: &[String], caller_reference: &str) -> String {
+    let content = batch_content(items, caller_reference);
+    format!("<InvalidationBatch xmlns=\"{NAMESPACE}\">{content}</InvalidationBatch>")
+}
+
+fn batch_content(items: &[String], caller_reference: &str) -> String {
+    let path = |item: &String| format!("<Path>{}</Path>", escape(item));
+    format!(
+        "<Paths><Quantity>{}</Quantity><Items>{}</Items></Paths><CallerReference>{}</CallerReference>",
+        items.len(),
+        items.iter().map(path).collect::<Vec<_>>().concat(),
+        escape(caller_reference)
+    )
 }
 
 /// An `InvalidationList`.
@@ -90,9 +103,10 @@ pub(super) fn list(
 ) -> String {
     let summary = |invalidation: &Invalidation| {
         format!(
-            "<InvalidationSummary><Id>{}</Id><CreateTime>{}</CreateTime><Status>Completed</Status></InvalidationSummary>",
+            "<InvalidationSummary><Id>{}</Id><CreateTime>{}</CreateTime><Status>{}</Status></InvalidationSummary>",
             invalidation.id,
-            moment(invalidation.created)
+            moment(invalidation.created),
+            invalidation.status()
         )
     };
     let items = page.iter().map(|entry| summary(entry.as_ref())).collect::<Vec<_>>().concat();

@@ -83,6 +83,7 @@ fn distribution(
     let origins = origins.into_iter().filter_map(|origin| origin.options).collect();
     let settings = Settings {
         id: id.unwrap_or_default().into(),
+        fan_out: fan_out(section),
         default_root_object: object(section, "default_root_object"),
         index_document: object(section, "index_document"),
         public_scheme: public_scheme(section),
@@ -95,6 +96,19 @@ fn distribution(
     };
     let (rates, http2) = (restrict::rates(section), speaks_http2(section));
     Some(DistributionOptions { settings, aliases, origins, groups, rates, http2 })
+}
+
+/// The distribution at CloudFront that this one stands beside.
+fn fan_out(section: &Section<'_>) -> Option<String> {
+    let id = section.string("fan_out")?;
+    let is_id = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    if !(1..=32).contains(&id.value.len()) || !id.value.bytes().all(is_id) {
+        let message = format!("`{}` is no distribution of CloudFront", id.value);
+        let help = "such as \"E2QWRUHEXAMPLE\", as `aws cloudfront list-distributions` tells it";
+        section.fault(id.span, message, "not an id", help.to_owned());
+        return None;
+    }
+    Some(id.value.to_owned())
 }
 
 /// The field in which origins tell cache tags (CloudFront's `CacheTagConfig`).

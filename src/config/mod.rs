@@ -6,6 +6,7 @@
 mod behavior;
 mod distribution;
 mod errors;
+mod events;
 mod fault;
 mod key_group;
 mod listen;
@@ -136,7 +137,8 @@ fn geography(root: &Section<'_>, directory: &Path) -> Option<PathBuf> {
 
 fn read(root: &Section<'_>, directory: &Path) -> Config {
     let listen = listen::listen(root, directory);
-    let (admin, admin_options) = listen::admin(root, &listen, directory);
+    let (admin, mut admin_options) = listen::admin(root, &listen, directory);
+    (admin_options.queues, admin_options.topics) = events::events(root);
     let cache = listen::cache(root);
     let access_log = listen::access_log(root, directory);
     let geography = geography(root, directory);

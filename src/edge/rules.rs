@@ -52,6 +52,8 @@ impl Rules {
 pub struct Settings {
     /// The beginning of its cache keys, and its name in logs and metrics.
     pub id: Arc<str>,
+    /// The distribution at CloudFront in which invalidations are created, too.
+    pub fan_out: Option<String>,
     /// What `/` stands for, without a leading slash.
     pub default_root_object: Option<String>,
     /// What every path with a trailing slash stands for, likewise.

@@ -85,10 +85,11 @@ impl Service {
         Ok(Self::at(address, name, region, None)?)
     }
 
-    /// Where it is.
+    /// Where it is, as in `https://sns.eu-central-1.amazonaws.com`.
     #[must_use]
-    pub const fn address(&self) -> &Address {
-        &self.address
+    pub fn url(&self) -> String {
+        let scheme = if self.address.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address.authority)
     }
 
     /// Sends a request, signed where there are credentials, and reads all of the answer.
@@ -105,8 +106,7 @@ impl Service {
         let host = HeaderValue::from_str(&self.address.authority).map_err(http::Error::from)?;
         fields.insert(header::HOST, host);
         if let Some(keys) = credentials {
-            let scheme = if self.address.tls { "https" } else { "http" };
-            let url = format!("{scheme}://{}{target}", self.address.authority);
+            let url = format!("{}{target}", self.url());
             let now = Clock::system().now().into();
             if self.name == "s3" {
                 sign_for_s3(&keys.identity, &self.region, now, method.as_str(), &url, &mut fields)?;

@@ -1,0 +1,50 @@
+//! `[events]`: where buckets tell of their changes, besides `POST /events`.
+
+use super::section::{Placed, Section, parse_each};
+use crate::{admin::Queue, origin::Address};
+
+/// Queues of SQS and topics of SNS.
+pub(super) fn events(root: &Section<'_>) -> (Vec<Queue>, Vec<String>) {
+    let Some(section) = root.table("events") else { return (Vec::new(), Vec::new()) };
+    let queues = section.tables("queue").into_iter().filter_map(|table| {
+        let queue = queue(&table);
+        table.unknown();
+        queue
+    });
+    let queues = queues.collect();
+    let topics = parse_each(&section, "topics", topic, |text| {
+        let help = "such as \"arn:aws:sns:eu-central-1:111122223333:changes\"".to_owned();
+        (format!("`{text}` is no topic"), "expected its ARN", help)
+    });
+    section.unknown();
+    (queues, topics)
+}
+
+fn queue(table: &Section<'_>) -> Option<Queue> {
+    let example = "such as \"https://sqs.eu-central-1.amazonaws.com/111122223333/changes\"";
+    let url = table.required("url", example);
+    let region = table.string("region");
+    let Placed { value: url, span } = url?;
+    // Account and name of the queue follow the host.
+    let end = url.match_indices('/').nth(2).map_or(url.len(), |(end, _)| end);
+    let address = Address::from_url(&url[..end]).ok().filter(|_| url.len() > end + 1);
+    let Some(address) = address else {
+        let message = format!("`{url}` is no queue's URL");
+        table.fault(span, message, "not a queue", example.to_owned());
+        return None;
+    };
+    let told = address.host.strip_prefix("sqs.").and_then(|rest| rest.split('.').next());
+    let Some(region) = region.map(|region| region.value).or(told) else {
+        let message = "nothing tells the queue's region";
+        table.fault(span, message, "not a host of AWS", "add `region`".to_owned());
+        return None;
+    };
+    Some(Queue { url: url.to_owned(), region: region.to_owned(), address })
+}
+
+fn topic(text: &str) -> Option<String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let is_topic = matches!(parts[..], ["arn", partition, "sns", region, _, name]
+        if partition.starts_with("aws") && !region.is_empty() && !name.is_empty());
+    is_topic.then(|| text.to_owned())
+}
