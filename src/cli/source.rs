@@ -60,7 +60,7 @@ impl Source {
 pub(super) fn load_file(path: &Path) -> miette::Result<Config> {
     let text = std::fs::read_to_string(path).map_err(|error| Mendable {
         message: format!("cannot read `{}`: {error}", path.display()),
-        help: "`serve` needs no file with --bucket and --region; the sources have config/minimal.toml to begin with".into(),
+        help: "`forebay init` writes one; with --bucket and --region none is needed".into(),
     })?;
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
     Ok(Config::compile(&path.display().to_string(), &text, directory)?)

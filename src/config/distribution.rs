@@ -53,7 +53,7 @@ pub(super) fn distributions(
     let (mut ids, mut hosts) = (BTreeSet::new(), BTreeSet::new());
     let sections = root.tables("distribution");
     if sections.is_empty() {
-        let help = "see config/minimal.toml for one".to_owned();
+        let help = "`forebay init` writes one; config/minimal.toml has one, too".to_owned();
         root.fault(0..0, "there is no `[[distribution]]`", "nothing to serve", help);
     }
     let read = |section: Section<'_>| {

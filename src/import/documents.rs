@@ -71,7 +71,8 @@ impl Documents {
     /// When one is not CloudFront's, or none is a distribution's.
     pub fn read(files: &[(String, String)]) -> Result<Self, DocumentError> {
         let mut documents = Self { distributions: Vec::new(), parts: Parts::default() };
-        for (name, text) in files {
+        // The AWS CLI prints nothing where there is nothing.
+        for (name, text) in files.iter().filter(|(_, text)| !text.trim().is_empty()) {
             let content: Value = serde_json::from_str(text).map_err(|error| {
                 DocumentError::NotJson { name: name.clone(), reason: error.to_string() }
             })?;

@@ -1,24 +1,27 @@
 //! The composition root: builds the parts from a configuration, starts them, reloads, drains.
 
+mod rules;
+
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rules::rules;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
     access_log::AccessLog,
     admin::{Admin, Callers, SecretError},
     clock::Clock,
-    config::{Config, DistributionOptions, GroupOptions},
-    edge::{Distribution, Edge, Hosts, Rules},
+    config::{Config, DistributionOptions},
+    edge::Edge,
     front::{
         BindError, Bound, Drain, Endpoint, Limits, Shared, TlsError, TlsProfile, TlsSettings,
         Workers, spawn_workers,
     },
-    origin::{Credentials, Group, Origin, Protocol, TrustError},
+    origin::{Credentials, Protocol, TrustError},
     pages::PageFile,
-    restrict::{DatabaseError, Geography, Networks, RateLimits},
+    restrict::{DatabaseError, Networks},
     store::Store,
 };
 
@@ -130,18 +133,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
-    let callers = Callers::load(&config.admin_options.callers)?;
-    let admin = Admin::new(
-        Arc::clone(&edge),
-        Arc::clone(&credentials),
-        callers,
-        &config.admin_options,
-        clock.clone(),
-    );
-    let admin = admin.map_err(|source| {
-        let folder = config.admin_options.state.clone().unwrap_or_default();
-        Error::State { folder, source }
-    })?;
+    let admin = admin(&config, &edge, &credentials, &clock)?;
     admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default());
@@ -258,6 +250,21 @@ impl Running {
     }
 }
 
+fn admin(
+    config: &Config,
+    edge: &Arc<Edge>,
+    credentials: &Arc<Credentials>,
+    clock: &Clock,
+) -> Result<Admin, Error> {
+    let options = &config.admin_options;
+    let callers = Callers::load(&options.callers)?;
+    let (edge, credentials) = (Arc::clone(edge), Arc::clone(credentials));
+    Admin::new(edge, credentials, callers, options, clock.clone()).map_err(|source| {
+        let folder = options.state.clone().unwrap_or_default();
+        Error::State { folder, source }
+    })
+}
+
 /// The region of what wants credentials, if anything does: a bucket, a queue, CloudFront.
 fn credentials_region(config: &Config) -> Option<String> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
@@ -326,74 +333,4 @@ fn serve(
             });
         }
     })
-}
-
-/// The rules of a configuration. Origins that have not changed are kept with their connections, and
-/// so are limits with what has come.
-fn rules(
-    config: &Config,
-    edge: &Arc<Edge>,
-    credentials: &Arc<Credentials>,
-    clock: &Clock,
-) -> Result<Rules, Error> {
-    let geography = config.geography.as_deref().map(Geography::open).transpose()?;
-    let in_force = edge.rules();
-    let mut hosts = Hosts::default();
-    for options in &config.distributions {
-        let old = in_force.hosts.by_id(&options.settings.id).map(Arc::as_ref);
-        let groups = groups(options, old, edge, credentials, clock)?;
-        hosts.add(&distribution(options, groups, old, edge, clock), &options.aliases);
-    }
-    let proxies = config.listen.trusted_proxies.clone();
-    Ok(Rules::new(hosts, proxies, geography.map(Arc::new)))
-}
-
-/// Each origin by itself, then the groups.
-fn groups(
-    options: &DistributionOptions,
-    old: Option<&Distribution>,
-    edge: &Arc<Edge>,
-    credentials: &Arc<Credentials>,
-    clock: &Clock,
-) -> Result<Vec<Arc<Group>>, Error> {
-    let id = &options.settings.id;
-    let mut origins = Vec::with_capacity(options.origins.len());
-    for options in &options.origins {
-        let known = old.into_iter().flat_map(|old| &old.origins).flat_map(|group| group.members());
-        let kept = known.into_iter().find(|origin| origin.options() == options);
-        origins.push(match kept {
-            Some(kept) => Arc::clone(kept),
-            None => {
-                let metrics = edge.metrics().origin(id, &options.id);
-                let credentials = Arc::clone(credentials);
-                let made = Origin::new(options.clone(), credentials, clock.clone(), metrics);
-                let refuse = |source| Error::Trust { origin: options.id.clone(), source };
-                Arc::new(made.map_err(refuse)?)
-            }
-        });
-    }
-    let pair = |group: &GroupOptions| {
-        let [primary, secondary] = group.members.map(|place| Arc::clone(&origins[place]));
-        let failovers = edge.metrics().failovers(id, &group.id);
-        Group::pair(primary, secondary, group.failover.clone(), clock.clone(), failovers)
-    };
-    let pairs: Vec<Group> = options.groups.iter().map(pair).collect();
-    Ok(origins.into_iter().map(Group::single).chain(pairs).map(Arc::new).collect())
-}
-
-fn distribution(
-    options: &DistributionOptions,
-    origins: Vec<Arc<Group>>,
-    old: Option<&Distribution>,
-    edge: &Arc<Edge>,
-    clock: &Clock,
-) -> Arc<Distribution> {
-    let limits = options.rates.map(|rates| {
-        let old = old.and_then(|old| old.limits.as_ref());
-        let kept = old.filter(|limits| limits.rates() == rates).cloned();
-        kept.unwrap_or_else(|| Arc::new(RateLimits::new(rates, clock)))
-    });
-    let settings = options.settings.clone();
-    let metrics = edge.metrics().distribution(&settings.id);
-    Arc::new(Distribution { settings, origins, limits, metrics })
 }

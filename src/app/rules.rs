@@ -1,0 +1,82 @@
+//! What a configuration makes of distributions, origins and limits.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::{
+    clock::Clock,
+    config::{Config, DistributionOptions, GroupOptions},
+    edge::{Distribution, Edge, Hosts, Rules},
+    origin::{Credentials, Group, Origin},
+    restrict::{Geography, RateLimits},
+};
+
+/// The rules of a configuration. Origins that have not changed are kept with their connections, and
+/// so are limits with what has come.
+pub(super) fn rules(
+    config: &Config,
+    edge: &Arc<Edge>,
+    credentials: &Arc<Credentials>,
+    clock: &Clock,
+) -> Result<Rules, Error> {
+    let geography = config.geography.as_deref().map(Geography::open).transpose()?;
+    let in_force = edge.rules();
+    let mut hosts = Hosts::default();
+    for options in &config.distributions {
+        let old = in_force.hosts.by_id(&options.settings.id).map(Arc::as_ref);
+        let groups = groups(options, old, edge, credentials, clock)?;
+        hosts.add(&distribution(options, groups, old, edge, clock), &options.aliases);
+    }
+    let proxies = config.listen.trusted_proxies.clone();
+    Ok(Rules::new(hosts, proxies, geography.map(Arc::new)))
+}
+
+/// Each origin by itself, then the groups.
+fn groups(
+    options: &DistributionOptions,
+    old: Option<&Distribution>,
+    edge: &Arc<Edge>,
+    credentials: &Arc<Credentials>,
+    clock: &Clock,
+) -> Result<Vec<Arc<Group>>, Error> {
+    let id = &options.settings.id;
+    let mut origins = Vec::with_capacity(options.origins.len());
+    for options in &options.origins {
+        let known = old.into_iter().flat_map(|old| &old.origins).flat_map(|group| group.members());
+        let kept = known.into_iter().find(|origin| origin.options() == options);
+        origins.push(match kept {
+            Some(kept) => Arc::clone(kept),
+            None => {
+                let metrics = edge.metrics().origin(id, &options.id);
+                let credentials = Arc::clone(credentials);
+                let made = Origin::new(options.clone(), credentials, clock.clone(), metrics);
+                let refuse = |source| Error::Trust { origin: options.id.clone(), source };
+                Arc::new(made.map_err(refuse)?)
+            }
+        });
+    }
+    let pair = |group: &GroupOptions| {
+        let [primary, secondary] = group.members.map(|place| Arc::clone(&origins[place]));
+        let failovers = edge.metrics().failovers(id, &group.id);
+        Group::pair(primary, secondary, group.failover.clone(), clock.clone(), failovers)
+    };
+    let pairs: Vec<Group> = options.groups.iter().map(pair).collect();
+    Ok(origins.into_iter().map(Group::single).chain(pairs).map(Arc::new).collect())
+}
+
+fn distribution(
+    options: &DistributionOptions,
+    origins: Vec<Arc<Group>>,
+    old: Option<&Distribution>,
+    edge: &Arc<Edge>,
+    clock: &Clock,
+) -> Arc<Distribution> {
+    let limits = options.rates.map(|rates| {
+        let old = old.and_then(|old| old.limits.as_ref());
+        let kept = old.filter(|limits| limits.rates() == rates).cloned();
+        kept.unwrap_or_else(|| Arc::new(RateLimits::new(rates, clock)))
+    });
+    let settings = options.settings.clone();
+    let metrics = edge.metrics().distribution(&settings.id);
+    Arc::new(Distribution { settings, origins, limits, metrics })
+}
