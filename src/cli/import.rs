@@ -103,6 +103,9 @@ fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
 fn mendable(error: &DocumentError) -> Mendable {
     let help = match error {
         DocumentError::NotJson { .. } => "save it as the AWS CLI prints it with `--output json`",
+        DocumentError::Empty { .. } => {
+            "the command that should have written it has failed: run it again, or take the file out"
+        }
         _ => {
             "save distributions as `aws cloudfront get-distribution-config --id ID > ID.json` prints them"
         }

@@ -39,7 +39,7 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
     methods(text, &node.get("AllowedMethods"), is_bucket);
     compress(job, text, node);
     trusted(job, text, node);
-    not_here(node);
+    not_here(job, node);
 }
 
 fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
@@ -79,7 +79,8 @@ fn compress(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             || !["EnableAcceptEncodingGzip", "EnableAcceptEncodingBrotli"]
                 .into_iter()
                 .any(enables));
-    let forwards_all = node.get("ForwardedValues").get("Headers").strings().contains(&"*");
+    let forwards_all = node.get("ForwardedValues").get("Headers").strings().contains(&"*")
+        || (id.is_none() && node.get("MaxTTL").number() == Some(0));
     if is_without || is_disabled || forwards_all {
         return flag.is_exact("left out: has no effect with this policy");
     }
@@ -93,13 +94,21 @@ fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     let signers = node.get("TrustedSigners");
     let groups = node.get("TrustedKeyGroups");
     let mut names = Vec::new();
-    if groups.get("Enabled").flag() {
-        for group in groups.items() {
+    let listed = groups.items();
+    let is_strange = groups.is_said() && !groups.get("Enabled").is_there();
+    if groups.get("Enabled").may_be_true() || is_strange || !listed.is_empty() {
+        for group in &listed {
             let id = group.text().unwrap_or_default();
-            names.push(key_group(job, &group, id));
+            names.push(key_group(job, group, id));
+        }
+        if names.is_empty() {
+            job.ledger
+                .to_do("name the key groups of a behavior that wants signatures and names none");
+            groups.is_dropped("it names no key group; the behavior serves nobody without one");
+            names.push("nobody".into());
         }
     }
-    if signers.get("Enabled").flag() {
+    if signers.get("Enabled").may_be_true() || !signers.items().is_empty() {
         let accounts = signers.strings().join(", ");
         job.ledger.to_do(format!(
             "write a `[[key_group]]` named `trusted-signers` with the public keys of the accounts' ({accounts}) CloudFront key pairs"
@@ -155,7 +164,7 @@ fn public_key(job: &Job<'_>, group: &mut Text, node: &Node<'_>) {
 }
 
 /// What runs in CloudFront alone.
-fn not_here(node: &Node<'_>) {
+fn not_here(job: &Job<'_>, node: &Node<'_>) {
     for (list, arn, what) in [
         ("LambdaFunctionAssociations", "LambdaFunctionARN", "Lambda@Edge"),
         ("FunctionAssociations", "FunctionARN", "CloudFront Functions"),
@@ -164,6 +173,12 @@ fn not_here(node: &Node<'_>) {
             item.get(arn).read();
             item.get("IncludeBody").read();
             let event = item.get("EventType").text_or("some event");
+            if event == "viewer-request" {
+                job.ledger.to_do(format!(
+                    "see what {} does at viewer requests: if it decides who may come, put `allow` or `trusted_key_groups` in its place",
+                    item.get(arn).text_or("a function")
+                ));
+            }
             item.is_dropped(format!(
                 "no code runs at this edge ({what}, {event}); if it decides who may come, nothing here does"
             ));

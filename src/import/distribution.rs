@@ -3,7 +3,7 @@
 use super::{
     Job, Need,
     behavior::behaviors,
-    documents::{Document, stem},
+    documents::Document,
     origin::{groups, origins},
     report::Node,
     text::{Text, list, quote},
@@ -12,7 +12,8 @@ use crate::restrict::SecurityPolicy;
 
 /// Writes a distribution; `alone` is whether it is the only one.
 pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> Text {
-    let name = if alone { String::new() } else { format!("{}: ", stem(&document.name)) };
+    let id = job.free_id(document.id.as_deref(), &document.name);
+    let name = if alone { String::new() } else { format!("{id}: ") };
     let root = job.ledger.root(&name, &document.content);
     let config = document.inside.iter().fold(root.clone(), |node, key| node.get(key));
     let mut text = Text::default();
@@ -20,7 +21,8 @@ pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> T
         text.comment(comment);
     }
     text.push("[[distribution]]");
-    identity(job, &mut text, document, &config, alone);
+    text.line("id", quote(&id));
+    identity(&mut text, document, &config, &id, alone);
     let object = config.get("DefaultRootObject");
     if let Some(name) = object.text() {
         // CloudFront takes a slash before it, too.
@@ -45,9 +47,7 @@ pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> T
     text
 }
 
-fn identity(job: &Job<'_>, text: &mut Text, document: &Document, config: &Node<'_>, alone: bool) {
-    let id = job.free_id(document.id.as_deref(), &document.name);
-    text.line("id", quote(&id));
+fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, alone: bool) {
     if document.id.is_none() {
         config.get("Id").differs(format!(
             "the document does not tell the distribution's id: it is `{id}` here, after the file; invalidations name it"
@@ -68,7 +68,9 @@ fn identity(job: &Job<'_>, text: &mut Text, document: &Document, config: &Node<'
     }
     let enabled = config.get("Enabled");
     if !enabled.flag() {
-        enabled.differs("it is disabled, and would be served here: take it out if it shall not be");
+        text.comment("It is disabled at CloudFront: take this out if it shall be served.");
+        text.line("allow", "[]");
+        enabled.differs("it is disabled: `allow = []` serves nobody");
     }
 }
 
@@ -118,17 +120,25 @@ fn viewers(text: &mut Text, config: &Node<'_>) {
 fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     let geo = config.get("Restrictions").get("GeoRestriction");
     let kind = geo.get("RestrictionType");
+    if !geo.items().is_empty() && !matches!(kind.text(), Some("whitelist" | "blacklist")) {
+        job.ledger.to_do(
+            "say which countries are served: the document's restriction is of no known kind",
+        );
+        text.line("allow", "[]");
+    }
     if let Some(word @ ("whitelist" | "blacklist")) = kind.text() {
         text.line("geo_restriction", format!("{{ {word} = {} }}", list(geo.strings())));
         geo.differs("where viewers are is told by a database of your own: see [geo]");
         job.need(Need::Geography);
     }
     let mtls = config.get("ViewerMtlsConfig");
-    if mtls.is_said() {
+    if mtls.is_said() && config.get("Enabled").flag() {
         text.comment(
             "CloudFront asks viewers for certificates, which Forebay does not: until you take this out, nobody is served.",
         );
         text.line("allow", "[]");
+    }
+    if mtls.is_said() {
         mtls.is_dropped(
             "viewers are not asked for certificates; `allow = []` serves nobody until you decide",
         );
@@ -136,6 +146,9 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     }
     let acl = config.get("WebACLId");
     if acl.is_said() {
+        job.ledger.to_do(
+            "see what the web ACL keeps out, and put `allow`, `deny`, `rate_limit` or a firewall in its place",
+        );
         acl.is_dropped(
             "there is no web application firewall: all may come whom `allow`, `deny` and `rate_limit` let",
         );

@@ -15,6 +15,12 @@ pub enum DocumentError {
         /// Where, and what is wrong.
         reason: String,
     },
+    /// Nothing: the command that should have written it has failed.
+    #[error("`{name}` is empty")]
+    Empty {
+        /// The file.
+        name: String,
+    },
     /// JSON of something else.
     #[error(
         "`{name}` is none of CloudFront's documents: it has neither `DistributionConfig` nor a policy, key group or public key"
@@ -71,8 +77,10 @@ impl Documents {
     /// When one is not CloudFront's, or none is a distribution's.
     pub fn read(files: &[(String, String)]) -> Result<Self, DocumentError> {
         let mut documents = Self { distributions: Vec::new(), parts: Parts::default() };
-        // The AWS CLI prints nothing where there is nothing.
-        for (name, text) in files.iter().filter(|(_, text)| !text.trim().is_empty()) {
+        for (name, text) in files {
+            if text.trim().is_empty() {
+                return Err(DocumentError::Empty { name: name.clone() });
+            }
             let content: Value = serde_json::from_str(text).map_err(|error| {
                 DocumentError::NotJson { name: name.clone(), reason: error.to_string() }
             })?;

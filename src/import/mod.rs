@@ -51,22 +51,25 @@ struct Shared {
     /// Policies and key groups that are written already, by id.
     policies: BTreeMap<String, Text>,
     /// Policies made of what behaviors say themselves.
-    legacy: Vec<Text>,
+    legacy: Vec<(Legacy, Text)>,
     ids: Vec<String>,
     needs: BTreeSet<Need>,
+}
+
+/// A kind of policy that older distributions have within their behaviors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Legacy {
+    Cache,
+    OriginRequest,
 }
 
 /// What the file needs besides distributions and their policies, and what was told already.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
-    AllQueries,
     Geography,
     Log,
     ToldOfPrivate,
 }
-
-/// The name of the policy that sends an origin all query strings.
-const ALL_QUERIES: &str = "all-query-strings";
 
 /// Makes a configuration of documents.
 #[must_use]
@@ -90,8 +93,8 @@ pub fn import(documents: &Documents) -> Import {
         Ok(config) => Some(config),
         Err(faults) => {
             let mend = faults.faults.iter().map(|fault| match fault.help() {
-                Some(help) => format!("mend forebay.toml: {} ({help})", fault.message()),
-                None => format!("mend forebay.toml: {}", fault.message()),
+                Some(help) => format!("mend the file: {} ({help})", fault.message()),
+                None => format!("mend the file: {}", fault.message()),
             });
             report.to_do.extend(mend);
             None
@@ -133,19 +136,14 @@ impl Job<'_> {
     }
 
     /// The name of a policy that says what a behavior says itself.
-    fn add_legacy(&self, policy: &Text) -> String {
+    fn add_legacy(&self, kind: Legacy, policy: &Text) -> String {
         let legacy = &mut self.shared.borrow_mut().legacy;
-        let place = legacy.iter().position(|known| known == policy).unwrap_or_else(|| {
-            legacy.push(policy.clone());
+        let same = |known: &(Legacy, Text)| known.0 == kind && known.1 == *policy;
+        let place = legacy.iter().position(same).unwrap_or_else(|| {
+            legacy.push((kind, policy.clone()));
             legacy.len() - 1
         });
         format!("legacy-{}", place + 1)
-    }
-
-    /// The name of the policy that sends an origin all query strings.
-    fn add_all_queries(&self) -> &'static str {
-        self.need(Need::AllQueries);
-        ALL_QUERIES
     }
 
     /// Notes a need; whether it is a new one.
@@ -175,10 +173,9 @@ impl Job<'_> {
             named.chars().map(|c| if allowed(c) { c } else { '-' }).take(60).collect();
         let plain = if plain.is_empty() { "default".to_owned() } else { plain };
         let ids = &mut self.shared.borrow_mut().ids;
-        let mut id = plain.clone();
-        while ids.contains(&id) {
-            id = format!("{plain}-{}", ids.len() + 1);
-        }
+        let numbered = (2_usize..).map(|number| format!("{plain}-{number}"));
+        let mut all = std::iter::once(plain.clone()).chain(numbered);
+        let id = all.find(|id| !ids.contains(id)).unwrap_or(plain);
         ids.push(id.clone());
         id
     }
@@ -187,18 +184,14 @@ impl Job<'_> {
 impl Shared {
     fn into_texts(self) -> Vec<Text> {
         let mut texts: Vec<Text> = self.policies.into_values().collect();
-        for (place, policy) in self.legacy.iter().enumerate() {
+        for (place, (kind, policy)) in self.legacy.iter().enumerate() {
             let mut text = Text::default();
-            text.push("[[cache_policy]]");
+            text.push(match kind {
+                Legacy::Cache => "[[cache_policy]]",
+                Legacy::OriginRequest => "[[origin_request_policy]]",
+            });
             text.line("name", quote(&format!("legacy-{}", place + 1)));
             text.append_lines(policy);
-            texts.push(text);
-        }
-        if self.needs.contains(&Need::AllQueries) {
-            let mut text = Text::default();
-            text.push("[[origin_request_policy]]");
-            text.line("name", quote(ALL_QUERIES));
-            text.line("query_strings", quote("all"));
             texts.push(text);
         }
         texts

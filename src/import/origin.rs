@@ -145,6 +145,9 @@ fn signing(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             text.line("signing", quote("no-override"));
             control.differs(OWN);
         }
+        (Some(_), _, None) => {
+            control.differs(format!("{OWN}; its document was not given: taken to sign always"));
+        }
         (Some(_), ..) => control.differs(OWN),
         (None, Some(_), _) => identity.differs(OWN),
     }
@@ -273,6 +276,8 @@ fn place(domain: &str) -> Place {
     match labels[service..] {
         ["s3-global"] => Place::Unsupported("a multi-region access point"),
         ["s3"] => Place::Bucket { bucket, region: None, endpoint: None },
+        ["s3-external-1"] => at("us-east-1", None),
+        ["s3-accelerate"] => Place::Bucket { bucket, region: None, endpoint: None },
         ["s3-object-lambda", _] => Place::Unsupported("an object lambda access point"),
         ["s3-website", _] => Place::Url,
         ["s3", region] => at(region, None),
@@ -317,6 +322,8 @@ mod tests {
                     Some("https://s3-accesspoint.eu-west-1.amazonaws.com"),
                 ),
             ),
+            ("media.s3-external-1.amazonaws.com", bucket("media", Some("us-east-1"), None)),
+            ("media.s3-accelerate.amazonaws.com", bucket("media", None, None)),
             ("media.s3-website-us-east-1.amazonaws.com", Place::Url),
             ("media.s3-website.eu-central-1.amazonaws.com", Place::Url),
             (

@@ -4,14 +4,15 @@
 use serde_json::Value;
 
 use super::{
-    Job,
+    Job, Legacy,
     report::Node,
     response_headers,
     text::{Text, list, quote},
 };
 use crate::{
-    behavior::CachePolicy,
+    behavior::{ABOUT_VIEWERS, CachePolicy},
     config::{NOT_CARRIED, NOT_IN_KEY},
+    key::NameSpec,
     origin::FOR_BUCKETS,
 };
 
@@ -77,6 +78,9 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
             if shares_private(id, known) {
                 job.tell_of_private(&cache);
             }
+            if is_bucket && keys_more(id, known) {
+                cache.differs(NO_QUERY);
+            }
         }
         None => forwarded_values(job, text, node, is_bucket),
     }
@@ -97,6 +101,22 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
     }
 }
 
+const NO_QUERY: &str = "query strings and cookies are in the key, but a bucket is sent none: no `versionId`, no `response-content-disposition`";
+
+/// Whether a policy has query strings or cookies in the key.
+fn keys_more(id: &str, config: Option<&Value>) -> bool {
+    if let Some(policy) = managed(id).and_then(CachePolicy::managed) {
+        return policy.key.query != NameSpec::None || policy.key.cookies != NameSpec::None;
+    }
+    let key = config.and_then(|config| config.get("ParametersInCacheKeyAndForwardedToOrigin"));
+    let says = |part: &str, word: &str| key.and_then(|key| key.get(part)?.get(word)?.as_str());
+    let all = [
+        says("QueryStringsConfig", "QueryStringBehavior"),
+        says("CookiesConfig", "CookieBehavior"),
+    ];
+    all.into_iter().flatten().any(|behavior| behavior != "none")
+}
+
 /// Whether CloudFront shares under this policy what origins forbid to share: the minimum TTL is not zero.
 fn shares_private(id: &str, config: Option<&Value>) -> bool {
     let managed = managed(id).and_then(CachePolicy::managed);
@@ -104,7 +124,7 @@ fn shares_private(id: &str, config: Option<&Value>) -> bool {
     min.or_else(|| config?.get("MinTTL")?.as_u64()).is_some_and(|seconds| seconds > 0)
 }
 
-/// The name of a behavior's cache policy, where it is a managed one.
+/// The name of a managed policy, of whatever kind.
 pub(super) fn managed(id: &str) -> Option<&'static str> {
     MANAGED.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
 }
@@ -235,6 +255,12 @@ fn origin_request_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     let names = headers(&fields.get("Headers"), &NOT_CARRIED, OURS);
     let is_own = |name: &&str| name.to_ascii_lowercase().starts_with("cloudfront-");
     let (about_viewers, of_viewers): (Vec<_>, Vec<_>) = names.into_iter().partition(is_own);
+    let is_known = |name: &&str| ABOUT_VIEWERS.contains(&&*name.to_ascii_lowercase());
+    let (about_viewers, unknown): (Vec<_>, Vec<_>) = about_viewers.into_iter().partition(is_known);
+    if !unknown.is_empty() {
+        let told = format!("nothing is told of viewers in {}", unknown.join(", "));
+        fields.get("Headers").is_dropped(told);
+    }
     let value = match behavior.text() {
         Some("whitelist") if of_viewers.is_empty() => None,
         Some("whitelist") => Some(format!("{{ whitelist = {} }}", list(of_viewers))),
@@ -264,19 +290,12 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
     let fields = values.get("Headers");
     let cookies = values.get("Cookies").get("Forward");
     if fields.strings().contains(&"*") {
-        text.line("cache_policy", quote("CachingDisabled"));
-        fields.is_exact("cache_policy = \"CachingDisabled\"");
-        for ttl in ["MinTTL", "DefaultTTL", "MaxTTL"] {
-            node.get(ttl).read();
-        }
-        values.read();
-        if !is_bucket {
-            text.line("origin_request_policy", quote("AllViewer"));
-        }
-        [values.get("QueryString"), cookies].iter().for_each(Node::read);
-        return;
+        return uncached(job, text, node, is_bucket);
     }
     let mut policy = Text::default();
+    if node.get("MinTTL").number().is_some_and(|seconds| seconds > 0) {
+        job.tell_of_private(&node.get("MinTTL"));
+    }
     ttl(&mut policy, node);
     let (query, keys) = (values.get("QueryString"), values.get("QueryStringCacheKeys").strings());
     let forwards_more = query.flag() && !keys.is_empty() && !keys.contains(&"*") && !is_bucket;
@@ -304,9 +323,38 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
     if node.get("Compress").flag() {
         policy.line("enable_accept_encoding_gzip", true);
     }
-    text.line("cache_policy", quote(&job.add_legacy(&policy)));
+    text.line("cache_policy", quote(&job.add_legacy(Legacy::Cache, &policy)));
     values.is_exact("cache_policy");
     if forwards_more {
-        text.line("origin_request_policy", quote(job.add_all_queries()));
+        let mut all = Text::default();
+        all.line("query_strings", quote("all"));
+        text.line("origin_request_policy", quote(&job.add_legacy(Legacy::OriginRequest, &all)));
     }
+}
+
+/// All header fields to the origin, and so nothing stored.
+fn uncached(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: bool) {
+    let values = node.get("ForwardedValues");
+    text.line("cache_policy", quote("CachingDisabled"));
+    values.get("Headers").is_exact("cache_policy = \"CachingDisabled\"");
+    for ttl in ["MinTTL", "DefaultTTL", "MaxTTL"] {
+        node.get(ttl).read();
+    }
+    let (query, cookies) = (values.get("QueryString"), values.get("Cookies").get("Forward"));
+    let names = values.get("Cookies").get("WhitelistedNames").strings();
+    if is_bucket {
+        return values.is_exact("left out: a bucket is told nothing of these");
+    }
+    let mut policy = Text::default();
+    policy.line("headers", quote("all"));
+    if query.flag() {
+        policy.line("query_strings", quote("all"));
+    }
+    match cookies.text() {
+        Some("all") => policy.line("cookies", quote("all")),
+        Some("whitelist") => policy.line("cookies", format!("{{ whitelist = {} }}", list(names))),
+        _ => {}
+    }
+    values.is_exact("origin_request_policy");
+    text.line("origin_request_policy", quote(&job.add_legacy(Legacy::OriginRequest, &policy)));
 }

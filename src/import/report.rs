@@ -144,11 +144,18 @@ impl<'a> Node<'a> {
 
     /// A string that says something.
     pub(super) fn text(&self) -> Option<&'a str> {
-        self.read();
-        self.value.as_str().filter(|text| !text.is_empty())
+        self.fits(self.value.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// What leads to an origin from behaviors and groups.
+    /// Marks it as read where it is of the kind that was asked for; else it is told in the end.
+    fn fits<T>(&self, value: Option<T>) -> Option<T> {
+        if value.is_some() {
+            self.read();
+        }
+        value
+    }
+
+    /// A string, or nothing: by such names behaviors and groups refer to origins.
     pub(super) fn text_or_default(&self) -> String {
         self.text().unwrap_or_default().to_owned()
     }
@@ -159,19 +166,23 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn number(&self) -> Option<u64> {
-        self.read();
         // Some tools write numbers as strings, as CloudFront itself does with response codes.
-        self.value.as_u64().or_else(|| self.value.as_str()?.parse().ok())
+        self.fits(self.value.as_u64().or_else(|| self.value.as_str()?.parse().ok()))
     }
 
     pub(super) fn fraction(&self) -> Option<f64> {
-        self.read();
-        self.value.as_f64()
+        self.fits(self.value.as_f64())
     }
 
     pub(super) fn flag(&self) -> bool {
+        self.fits(self.value.as_bool()).unwrap_or_default()
+    }
+
+    /// Whether it may be true: what is not plainly false is taken for so where much depends on it.
+    pub(super) fn may_be_true(&self) -> bool {
+        let plainly_false = self.value.as_bool() == Some(false);
         self.read();
-        self.value.as_bool().unwrap_or_default()
+        self.found && !plainly_false
     }
 
     /// Whether it is there and says something.
