@@ -30,7 +30,11 @@ pub(super) async fn create(
     let target = format!("/2020-05-31/distribution/{distribution}/invalidation");
     let batch = xml::batch(&invalidation.items, &invalidation.caller_reference);
     let answer = ask(state, (Method::POST, &target), batch.into()).await?;
-    let id = text_of(&answer.content, "Id").unwrap_or_default();
+    let id = text_of(&answer.content, "Id").filter(|id| !id.is_empty()).ok_or_else(|| Refused {
+        status: StatusCode::BAD_GATEWAY,
+        code: "ServiceUnavailable".to_owned(),
+        reason: "the answer tells of no invalidation".to_owned(),
+    })?;
     let is_completed = text_of(&answer.content, "Status").as_deref() == Some("Completed");
     Ok(Elsewhere { distribution: distribution.to_owned(), id, is_completed })
 }
@@ -39,8 +43,12 @@ pub(super) async fn create(
 pub(super) async fn look(state: &State, elsewhere: &Elsewhere) -> Result<Elsewhere, Refused> {
     let Elsewhere { distribution, id, .. } = elsewhere;
     let target = format!("/2020-05-31/distribution/{distribution}/invalidation/{id}");
-    let answer = ask(state, (Method::GET, &target), Bytes::new()).await?;
-    let is_completed = text_of(&answer.content, "Status").as_deref() == Some("Completed");
+    let is_completed = match ask(state, (Method::GET, &target), Bytes::new()).await {
+        Ok(answer) => text_of(&answer.content, "Status").as_deref() == Some("Completed"),
+        // What CloudFront has forgotten is over.
+        Err(refused) if refused.code == "NoSuchInvalidation" => true,
+        Err(refused) => return Err(refused),
+    };
     Ok(Elsewhere { is_completed, ..elsewhere.clone() })
 }
 
@@ -54,7 +62,7 @@ async fn ask(
         code: "ServiceUnavailable".to_owned(),
         reason,
     };
-    let service = Service::of_aws("cloudfront", "us-east-1", "https://cloudfront.amazonaws.com");
+    let service = Service::of_aws("cloudfront", "us-east-1");
     let service = service.map_err(|error| unreachable(error.to_string()))?;
     let keys = state.credentials.current();
     let keys = keys.ok_or_else(|| unreachable("no AWS credentials are loaded".to_owned()))?;

@@ -23,6 +23,9 @@ pub(super) const MAX_ITEMS: usize = 3_000;
 /// Items on a page unless the caller wants fewer, and at most.
 const PAGE: usize = 100;
 
+/// Invalidations of a page that CloudFront is asked about.
+const MOST_LOOKS: usize = 10;
+
 /// Longest caller reference, in characters.
 const MAX_REFERENCE: usize = 256;
 
@@ -50,6 +53,16 @@ impl<'a> Target<'a> {
 
 /// An error that a caller is told.
 struct Failure(StatusCode, Cow<'static, str>, String);
+
+impl State {
+    /// Remembers what became of an invalidation; if that cannot be written, until the end.
+    fn remember(&self, amended: Invalidation) -> Arc<Invalidation> {
+        self.history.amend(amended.clone()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the invalidation cannot be written to its history");
+            Arc::new(amended)
+        })
+    }
+}
 
 impl Failure {
     fn new(
@@ -128,7 +141,7 @@ async fn act(
     let found = |document| Answer { status: StatusCode::OK, document, location: None };
     match (&request.method, id) {
         (&Method::POST, None) => create(state, request, known, content, &caller.to_string()).await,
-        (&Method::GET, None) => list(state, request, distribution).map(found),
+        (&Method::GET, None) => list(state, request, distribution).await.map(found),
         (&Method::GET, Some(id)) => match state.history.find(distribution, id) {
             Some(invalidation) => {
                 let known = look(state, invalidation).await;
@@ -190,7 +203,7 @@ async fn look(state: &State, known: Arc<Invalidation>) -> Arc<Invalidation> {
     match fan_out::look(state, elsewhere).await {
         Ok(now) if now.is_completed => {
             let completed = Invalidation { elsewhere: Some(now), ..(*known).clone() };
-            state.history.amend(completed).unwrap_or(known)
+            state.remember(completed)
         }
         Ok(_) => known,
         Err(refused) => {
@@ -209,10 +222,13 @@ async fn copy(
     invalidation: Arc<Invalidation>,
 ) -> Result<Arc<Invalidation>, Failure> {
     let theirs = distribution.settings.fan_out.as_deref();
-    let theirs = theirs.filter(|_| !request.headers.contains_key(fan_out::COPY));
     let Some(theirs) = theirs.filter(|_| invalidation.elsewhere.is_none()) else {
         return Ok(invalidation);
     };
+    if request.headers.contains_key(fan_out::COPY) {
+        let message = "this is a copy of an invalidation of Forebay's own: AWS_ENDPOINT_URL_CLOUDFRONT leads Forebay to itself";
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
+    }
     match fan_out::create(state, theirs, &invalidation).await {
         Ok(elsewhere) => {
             tracing::info!(
@@ -221,7 +237,7 @@ async fn copy(
                 "invalidated at CloudFront, too"
             );
             let copied = Invalidation { elsewhere: Some(elsewhere), ..(*invalidation).clone() };
-            Ok(state.history.amend(copied).unwrap_or(invalidation))
+            Ok(state.remember(copied))
         }
         // Whoever asks again by the same reference makes this be tried again.
         Err(Refused { status, code, reason }) => {
@@ -284,7 +300,7 @@ async fn create(
     })
 }
 
-fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, Failure> {
+async fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, Failure> {
     let bad = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
     let (mut marker, mut most) = (String::new(), PAGE);
     let query = request.uri.query().unwrap_or_default();
@@ -300,7 +316,13 @@ fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, Fa
     }
     let after = Some(marker.as_str()).filter(|marker| !marker.is_empty());
     let page = state.history.list(distribution, after, most);
-    let (page, more) = page.ok_or_else(|| bad("Marker is no invalidation of this distribution"))?;
+    let (mut page, more) =
+        page.ok_or_else(|| bad("Marker is no invalidation of this distribution"))?;
+    // Those that wait at CloudFront are few, and the newest.
+    let waiting = page.iter_mut().filter(|known| known.status() != "Completed").take(MOST_LOOKS);
+    for known in waiting {
+        *known = look(state, Arc::clone(known)).await;
+    }
     Ok(xml::list(&page, &marker, most, more))
 }
 

@@ -30,7 +30,9 @@ fn parse(text: &str) -> Result<Purge, String> {
         return if Tag::is_name(name) {
             Ok(Purge::Tag(Tag::new(name)))
         } else {
-            Err(format!("`{text}` is no tag: up to 256 visible characters without a comma"))
+            Err(format!(
+                "`{text}` is no `#` and a tag: 1 to 256 visible characters without a comma"
+            ))
         };
     }
     if text.chars().count() > LONGEST {

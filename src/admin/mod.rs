@@ -89,7 +89,8 @@ struct State {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PurgeRequest {
-    distribution: String,
+    /// May be left out where there is but one.
+    distribution: Option<String>,
     paths: Vec<String>,
     /// Mark as stale, and validate before the next use.
     #[serde(default)]
@@ -153,7 +154,7 @@ impl Admin {
         self.0.topics.store(Arc::new(topics.to_vec()));
         let mut consumers = self.0.consumers.lock();
         consumers.retain(|(queue, task)| {
-            let is_kept = queues.contains(queue);
+            let is_kept = queues.contains(queue) && !task.is_finished();
             if !is_kept {
                 task.abort();
             }
@@ -319,14 +320,20 @@ impl State {
             ))
         })?;
         let rules = self.edge.rules();
-        let Some(distribution) = rules.hosts.by_id(&request.distribution) else {
+        let wanted = request.distribution.as_deref();
+        let found = match (wanted, rules.hosts.all()) {
+            (Some(id), _) => rules.hosts.by_id(id),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let Some(distribution) = found else {
             let known: Vec<_> =
                 rules.hosts.all().iter().map(|d| d.settings.id.to_string()).collect();
-            let message = format!(
-                "there is no distribution `{}`; there is: {}",
-                request.distribution,
-                known.join(", ")
-            );
+            let known = known.join(", ");
+            let message = match wanted {
+                Some(id) => format!("there is no distribution `{id}`; there is: {known}"),
+                None => format!("say which distribution; there is: {known}"),
+            };
             return Err((StatusCode::NOT_FOUND, message));
         };
         if request.paths.is_empty() || request.paths.len() > MAX_ITEMS {
@@ -334,8 +341,9 @@ impl State {
         }
         let purges = items::parse_all(distribution, &request.paths).map_err(bad)?;
         let manner = if request.soft { Manner::Soft } else { Manner::Hard };
-        self.purge(&request.distribution, &purges, manner, caller, &request.paths);
-        Ok(Purged { distribution: request.distribution, paths: request.paths.len() })
+        let id = distribution.settings.id.to_string();
+        self.purge(&id, &purges, manner, caller, &request.paths);
+        Ok(Purged { distribution: id, paths: request.paths.len() })
     }
 }
 

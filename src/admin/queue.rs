@@ -105,7 +105,14 @@ impl Consumer {
         let entry = |(place, message): (usize, &&Waiting)| json!({ "Id": place.to_string(), "ReceiptHandle": message.receipt_handle });
         let entries: Vec<Value> = done.iter().enumerate().map(entry).collect();
         let unwanted = json!({ "QueueUrl": self.queue.url, "Entries": entries });
-        self.call("DeleteMessageBatch", &unwanted).await.map(|_| ())
+        let deleted = self.call("DeleteMessageBatch", &unwanted).await?;
+        let deleted: Value = serde_json::from_slice(&deleted).map_err(|e| e.to_string())?;
+        let failed = deleted.get("Failed").and_then(Value::as_array).map_or(0, Vec::len);
+        if failed > 0 {
+            // They come again, and purge again.
+            tracing::warn!(queue = self.queue.url, failed, "messages could not be deleted");
+        }
+        Ok(())
     }
 
     async fn call(&self, action: &str, content: &Value) -> Result<Bytes, String> {

@@ -67,6 +67,7 @@ pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::T
     if !message.is_signed_by(&certificate, state.clock.now()) {
         return Err(forbidden("SNS did not sign this message, or more than an hour ago"));
     }
+    state.certificates.keep(&message.signing_cert_url, certificate);
     match message.r#type.as_str() {
         "Notification" => events::take(state, message.message.as_bytes(), &message.topic_arn),
         "SubscriptionConfirmation" => confirm(&service, &message).await,
@@ -86,9 +87,7 @@ fn sns(region: &str) -> Result<Service, String> {
     if region.is_empty() || !region.bytes().all(is_region) {
         return Err(format!("`{region}` is no region"));
     }
-    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    let usual = format!("https://sns.{region}.amazonaws.com{suffix}");
-    Service::of_aws("sns", region, &usual).map_err(|error| error.to_string())
+    Service::of_aws("sns", region).map_err(|error| error.to_string())
 }
 
 /// The certificate that a message names, which only SNS itself can give.
@@ -110,18 +109,27 @@ async fn certificate(
     if let Some(known) = state.certificates.0.lock().get(url) {
         return Ok(known.clone());
     }
+    state.admit_change().map_err(|()| {
+        (StatusCode::TOO_MANY_REQUESTS, "too many certificates at once; try again".to_owned())
+    })?;
     let fetched = service.call(None, (Method::GET, target), HeaderMap::new(), Bytes::new()).await;
     let bad = |told: String| (StatusCode::BAD_GATEWAY, format!("SNS's certificate: {told}"));
     let answer = fetched.map_err(|error| bad(describe(&error)))?;
     if answer.status != StatusCode::OK {
         return Err(bad(format!("the answer was {}", answer.status)));
     }
-    let mut known = state.certificates.0.lock();
-    if known.len() >= MOST_CERTIFICATES {
-        known.clear();
-    }
-    known.insert(url.clone(), answer.content.clone());
     Ok(answer.content)
+}
+
+impl Certificates {
+    /// Keeps one by which a message was found to be SNS's.
+    fn keep(&self, url: &str, certificate: Bytes) {
+        let mut known = self.0.lock();
+        if known.len() >= MOST_CERTIFICATES {
+            known.clear();
+        }
+        known.insert(url.to_owned(), certificate);
+    }
 }
 
 /// Confirms a subscription at SNS; the URL is made here and not taken from the message.

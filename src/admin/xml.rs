@@ -125,8 +125,9 @@ pub(super) fn list(
 /// An error, in the form that AWS's clients read.
 pub(super) fn error(code: &str, message: &str, request_id: &str) -> String {
     document(&format!(
-        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code><Message>{}</Message></Error>\
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error>\
          <RequestId>{request_id}</RequestId></ErrorResponse>",
+        escape(code),
         escape(message),
     ))
 }

@@ -134,7 +134,6 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
     let admin = admin(&config, &edge, &credentials, &clock)?;
-    admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default());
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
@@ -168,6 +167,8 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         workers,
     };
     running.renew_credentials();
+    let options = &running.started.admin_options;
+    running.admin.listen_to(&options.queues, &options.topics);
     Ok(running)
 }
 

@@ -86,6 +86,12 @@ impl PathPattern {
         pattern[in_pattern..].iter().all(|byte| *byte == b'*')
     }
 
+    /// Whether it covers all paths.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.0.bytes().all(|byte| byte == b'*')
+    }
+
     /// Whether there is a path, below the one folder and below the other, that both cover.
     #[must_use]
     pub fn overlaps(&self, below: &str, other: &Self, others_below: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
@@ -18,6 +18,13 @@ use crate::{
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An admin address as people write it: an IP address or a name, with a port, or the URL of that.
+pub(super) fn admin_address(text: &str) -> Result<SocketAddr, String> {
+    let address = text.trim_start_matches("http://").trim_end_matches('/');
+    let mut found = address.to_socket_addrs().map_err(|_| "write, for example, 127.0.0.1:9145")?;
+    found.next().ok_or_else(|| "this name has no address".to_owned())
+}
 
 /// How a caller proves who it is.
 pub(super) enum Proof {
@@ -99,13 +106,13 @@ fn refused(status: u16, answer: &str) -> Mendable {
         (403, _) => {
             "prove who you are: set FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to what `[[admin.token]]` or `[[admin.credential]]` says"
         }
-        (404, Some(error)) if error.starts_with("there is no distribution") => {
+        (404, Some(error)) if error.contains("distribution") => {
             "name one of them with --distribution"
         }
         (404 | 405, _) | (_, None) => {
             "is this the admin address (--admin) of a Forebay of the same version?"
         }
-        _ => "nothing was done",
+        _ => "nothing was done: mend what it names, and ask again",
     };
     let message = told.unwrap_or_else(|| format!("the answer was {status}: {answer}"));
     Mendable { message, help: help.to_owned() }

@@ -1,19 +1,22 @@
 //! `forebay check`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use super::{say, source::load_file};
+use super::{
+    say,
+    source::{ConfigFile, load_file},
+};
 
 /// Check a configuration file: all faults at once, nothing is started.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let config = load_file(&args.config)?;
+    let path = args.file.required()?;
+    let config = load_file(&path)?;
     for distribution in &config.distributions {
         let patterns = distribution.settings.behaviors.ordered.len();
         say(&format!(
@@ -28,7 +31,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     for door in config.open_doors() {
         say(&format!("warning: {door}"));
     }
-    say(&format!("{}: no faults (files it names are read by serve only)", args.config.display()));
+    say(&format!("{}: no faults (files it names are read by serve only)", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::json;
 
-use super::{Mendable, ask::ask, say};
+use super::{
+    Mendable,
+    ask::{admin_address, ask},
+    say,
+};
 use crate::edge::{Explanation, Stored};
 
 /// Ask a running Forebay what becomes of a request, and why. Nothing is fetched or changed.
@@ -32,7 +36,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     /// Admin address of the Forebay to ask
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
     admin: SocketAddr,
 }
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use super::{
-    ask::{Proof, exchange},
+    ask::{Proof, admin_address, exchange},
     say,
 };
 
@@ -11,7 +11,7 @@ use super::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Admin address of the Forebay to ask
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
     admin: SocketAddr,
     /// Ask whether it is ready for viewers, not only alive
     #[arg(long)]

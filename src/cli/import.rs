@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Mendable, report, say};
 use crate::{
-    import::{DocumentError, Documents, Import, Note, import},
+    import::{DocumentError, Documents, Import, Note, Tls, import},
     setup,
 };
 
@@ -42,6 +42,15 @@ struct CloudFront {
     /// File to write
     #[arg(long, value_name = "FILE", default_value = "forebay.toml")]
     output: PathBuf,
+    /// TLS certificate to serve with, as PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Its private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// A load balancer ends TLS
+    #[arg(long, conflicts_with = "certificate")]
+    tls_ends_before: bool,
     /// Overwrite it
     #[arg(long)]
     force: bool,
@@ -53,7 +62,12 @@ struct CloudFront {
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let Source::Cloudfront(args) = &args.source;
     let documents = Documents::read(&files(&args.documents)?).map_err(|error| mendable(&error))?;
-    let import = import(&documents);
+    let tls = match (&args.certificate, &args.key) {
+        (Some(certificate), Some(key)) => Tls::Here(absolute(certificate), absolute(key)),
+        _ if args.tls_ends_before => Tls::Before,
+        _ => Tls::Unknown,
+    };
+    let import = import(&documents, &tls);
     write_new(&args.output, &import.toml, args.force)?;
     if args.json {
         let policy = import.config.as_ref().and_then(setup::reading_policy);
@@ -111,6 +125,11 @@ fn mendable(error: &DocumentError) -> Mendable {
         }
     };
     Mendable { message: error.to_string(), help: help.to_owned() }
+}
+
+/// A path that is the same wherever the file that names it lies.
+pub(super) fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Writes a file that must not be there yet, unless it may be overwritten.

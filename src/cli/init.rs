@@ -6,11 +6,15 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Mendable, doctor, import::write_new, report, say};
+use super::{
+    Mendable, doctor,
+    import::{absolute, write_new},
+    report, say,
+};
 use crate::{
     clock::Clock,
     config::Config,
-    doctor::{bucket_region, examine_origins},
+    doctor::{Verdict, bucket_region, examine},
     setup::{SYSTEMD_UNIT, Site, reading_policy},
 };
 
@@ -38,10 +42,10 @@ pub(super) struct Args {
     domain: Option<String>,
     /// TLS certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "key")]
-    certificate: Option<String>,
+    certificate: Option<PathBuf>,
     /// Its private key, as PEM
     #[arg(long, value_name = "FILE", requires = "certificate")]
-    key: Option<String>,
+    key: Option<PathBuf>,
     /// Address for plain HTTP
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
     listen: String,
@@ -71,30 +75,56 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(report)?;
-    let mut questions = Questions { asks: !args.yes && std::io::stdin().is_terminal() };
-    let site = site(args, &mut questions, &runtime)?;
+    untaken(args)?;
+    let questions = Questions { asks: !args.yes && std::io::stdin().is_terminal() };
+    let (site, config) = settle(args, questions, &runtime)?;
     let systemd = args.systemd || questions.confirm("Write a systemd unit, too?")?;
     let compose = args.compose || questions.confirm("Write a compose file, too?")?;
-    let config = site.config(&args.dir)?;
     let written = write(args, &site, &config, (systemd, compose))?;
     say(&format!("Written: {}", written.join(", ")));
+    let mut works = true;
     if !args.offline {
-        let findings = runtime.block_on(examine_origins(&config, None, &Clock::system()));
+        let findings = runtime.block_on(examine(&config, None, &Clock::system()));
+        works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
         say(&format!("\n{}", doctor::text(&findings)));
     }
     say(&format!("\n{}", next_steps(args, &site, systemd, compose)));
-    Ok(ExitCode::SUCCESS)
+    Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is to be served, by flags and answers.
+/// What is to be served, by flags and answers; asked again, with the answers as they were, until it can be.
+fn settle(
+    args: &Args,
+    questions: Questions,
+    runtime: &tokio::runtime::Runtime,
+) -> miette::Result<(Site, Config)> {
+    let mut before = Site::default();
+    loop {
+        let site = site(args, questions, runtime, &before)?;
+        match site.config(&args.dir) {
+            Ok(config) => return Ok((site, config)),
+            Err(faults) if questions.asks => {
+                for fault in &faults.faults {
+                    say(&format!("✖ {}", fault.message()));
+                }
+                before = site;
+            }
+            Err(faults) => return Err(faults.into()),
+        }
+    }
+}
+
+/// What flags say, else what is answered.
 fn site(
     args: &Args,
-    questions: &mut Questions,
+    questions: Questions,
     runtime: &tokio::runtime::Runtime,
+    before: &Site,
 ) -> miette::Result<Site> {
+    let before_bucket = Some(before.bucket.as_str()).filter(|bucket| !bucket.is_empty());
     let bucket = match &args.bucket {
         Some(bucket) => bucket.clone(),
-        None => questions.ask("Bucket", None)?.ok_or_else(|| Mendable {
+        None => questions.ask("Bucket", before_bucket)?.ok_or_else(|| Mendable {
             message: "there is no bucket to set up".into(),
             help: "name it with --bucket".into(),
         })?,
@@ -102,7 +132,7 @@ fn site(
     let endpoint = match &args.endpoint {
         Some(url) => Some(url.clone()),
         None if args.region.is_some() => None,
-        None => questions.ask("URL of the store, if it is not AWS", None)?,
+        None => questions.ask("URL of the store, if it is not AWS", before.endpoint.as_deref())?,
     };
     let region = match &args.region {
         Some(region) => region.clone(),
@@ -117,18 +147,44 @@ fn site(
     };
     let domain = match &args.domain {
         Some(domain) => Some(domain.clone()),
-        None => questions.ask("Host that viewers will use, if it is known", None)?,
+        None => {
+            questions.ask("Host that viewers will use, if it is known", before.domain.as_deref())?
+        }
+    };
+    // People paste what their browser shows.
+    let host = |domain: String| {
+        let host = domain.trim_start_matches("https://").trim_start_matches("http://");
+        host.trim_end_matches('/').to_owned()
     };
     Ok(Site {
         bucket,
         region,
         endpoint,
         path_style: args.path_style,
-        domain,
-        certificate: args.certificate.clone().zip(args.key.clone()),
+        domain: domain.map(host),
+        certificate: args
+            .certificate
+            .as_deref()
+            .map(absolute)
+            .zip(args.key.as_deref().map(absolute)),
         listen: args.listen.clone(),
         listen_tls: args.listen_tls.clone(),
     })
+}
+
+/// All files or none: what is there already is found before anything is asked.
+fn untaken(args: &Args) -> miette::Result<()> {
+    let files = ["forebay.toml", "forebay-iam-policy.json", "forebay_django.py"];
+    let more = [(args.systemd, "forebay.service"), (args.compose, "compose.yaml")];
+    let more = more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name);
+    let mut paths = files.into_iter().chain(more).map(|name| args.dir.join(name));
+    match paths.find(|path| path.exists()).filter(|_| !args.force) {
+        None => Ok(()),
+        Some(path) => Err(Mendable {
+            message: format!("`{}` is there already", path.display()),
+            help: "choose another folder with --dir, or overwrite it with --force".into(),
+        })?,
+    }
 }
 
 /// Writes the files; their names.
@@ -147,14 +203,10 @@ fn write(
     ];
     files.extend(systemd.then(|| ("forebay.service", SYSTEMD_UNIT.to_owned())));
     files.extend(compose.then(|| ("compose.yaml", Site::compose().to_owned())));
-    std::fs::create_dir_all(&args.dir).map_err(report)?;
-    // All or none: what is there already is found before the first is written.
-    let taken = files.iter().map(|(name, _)| args.dir.join(name)).find(|path| path.exists());
-    if let Some(path) = taken.filter(|_| !args.force) {
-        let message = format!("`{}` is there already", path.display());
-        let help = "choose another folder with --dir, or overwrite it with --force".into();
-        return Err(Mendable { message, help }.into());
-    }
+    std::fs::create_dir_all(&args.dir).map_err(|error| Mendable {
+        message: format!("the folder `{}` cannot be made: {error}", args.dir.display()),
+        help: "choose another with --dir".into(),
+    })?;
     let mut written = Vec::new();
     for (name, text) in files {
         let path = args.dir.join(name);
@@ -171,20 +223,26 @@ fn shown(path: &Path) -> String {
 fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String {
     let file = |name: &str| shown(&args.dir.join(name));
     let mut steps = Vec::new();
-    if site.endpoint.is_none() {
-        steps.push(format!(
-            "Let a user or role read the bucket, and give Forebay its credentials:\n     \
-             aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{}",
-            file("forebay-iam-policy.json")
-        ));
-    }
+    let policy = file("forebay-iam-policy.json");
+    steps.push(if site.endpoint.is_none() {
+        format!(
+            "Let a user or role of AWS read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
+             aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{policy}"
+        )
+    } else {
+        format!("Give Forebay credentials of the store (environment or ~/.aws) with the rights in {policy}.")
+    });
     steps.push(format!(
         "Look whether all is well:\n     forebay doctor --config {}",
         file("forebay.toml")
     ));
+    let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
     steps.push(if systemd {
         format!(
-            "Serve (credentials, if the machine has no role, go into /etc/forebay/environment):\n     install -D -m 644 {} /etc/forebay/forebay.toml && install -m 644 {} /etc/systemd/system/ && systemctl enable --now forebay",
+            "Serve (credentials, if the machine has no role, go into /etc/forebay/environment; certificates must be readable there):\n     \
+             install {} /usr/local/bin/forebay\n     install -D -m 644 {} /etc/forebay/forebay.toml\n     \
+             install -m 644 {} /etc/systemd/system/\n     systemctl enable --now forebay",
+            program.display(),
             file("forebay.toml"),
             file("forebay.service")
         )
@@ -205,13 +263,14 @@ fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String 
 }
 
 /// Asks whoever is at the keyboard.
+#[derive(Clone, Copy)]
 struct Questions {
     asks: bool,
 }
 
 impl Questions {
     /// An answer, or what is usual; `None` where there is neither.
-    fn ask(&mut self, question: &str, usual: Option<&str>) -> miette::Result<Option<String>> {
+    fn ask(self, question: &str, usual: Option<&str>) -> miette::Result<Option<String>> {
         let usual = usual.map(str::to_owned);
         if !self.asks {
             return Ok(usual);
@@ -220,12 +279,21 @@ impl Questions {
         let mut out = std::io::stdout();
         write!(out, "{question}{hint}: ").and_then(|()| out.flush()).map_err(report)?;
         let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map_err(report)?;
+        if std::io::stdin().lock().read_line(&mut line).map_err(report)? == 0 {
+            let message = "there is nobody to answer any more".to_owned();
+            return Err(Mendable { message, help: "nothing was written".into() }.into());
+        }
         Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()).or(usual))
     }
 
-    fn confirm(&mut self, question: &str) -> miette::Result<bool> {
-        let answer = self.ask(&format!("{question} y/n"), Some("n"))?;
-        Ok(answer.is_some_and(|answer| matches!(&*answer.to_ascii_lowercase(), "y" | "yes")))
+    fn confirm(self, question: &str) -> miette::Result<bool> {
+        loop {
+            let answer = self.ask(&format!("{question} y/n"), Some("n"))?.unwrap_or_default();
+            match answer.to_ascii_lowercase().as_str() {
+                "y" | "yes" => return Ok(true),
+                "n" | "no" => return Ok(false),
+                _ => say("Please answer y or n."),
+            }
+        }
     }
 }

@@ -9,7 +9,11 @@ use std::{
 
 use serde_json::json;
 
-use super::{Mendable, ask::ask, say};
+use super::{
+    Mendable,
+    ask::{admin_address, ask},
+    say,
+};
 
 /// As many go into one request.
 const BATCH: usize = 3_000;
@@ -17,7 +21,8 @@ const BATCH: usize = 3_000;
 /// Purge a running Forebay: paths, everything below a path, or cache tags.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Paths may end in `*`: /photos/* is everything below /photos/, /* is everything.\n\
+    after_help = "Paths may end in `*`: '/photos/*' is everything below /photos/, '/*' is everything (in quotes,\n\
+    or the shell takes the `*` for itself). In a file, lines that begin with `# ` are comments.\n\
     A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, prove who asks,\n\
     where the configuration wants to know."
 )]
@@ -37,30 +42,34 @@ pub(super) struct Args {
     /// Mark as stale instead: each object is validated before it is served again
     #[arg(long)]
     soft: bool,
-    /// Distribution to purge
-    #[arg(long, value_name = "ID", default_value = "default")]
-    distribution: String,
+    /// Distribution to purge; may be left out where there is but one
+    #[arg(long, value_name = "ID")]
+    distribution: Option<String>,
     /// Admin address of the Forebay to ask
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
     admin: SocketAddr,
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let items = items(args)?;
-    let mut done = 0;
+    let (mut done, mut distribution) = (0, String::new());
     for batch in items.chunks(BATCH) {
         let content = json!({
             "distribution": args.distribution,
             "paths": batch,
             "soft": args.soft,
         });
-        ask(args.admin, ("POST", "/purge"), &content.to_string()).map_err(|mut error| {
+        let answer = ask(args.admin, ("POST", "/purge"), &content.to_string());
+        let answer = answer.map_err(|mut error| {
             if done > 0 {
                 error.help =
                     format!("the first {done} items were purged; mend this, and purge the rest");
             }
             error
         })?;
+        let told = serde_json::from_str::<serde_json::Value>(&answer).unwrap_or_default();
+        let name = told.get("distribution").and_then(serde_json::Value::as_str);
+        name.unwrap_or_default().clone_into(&mut distribution);
         done += batch.len();
         if items.len() > BATCH {
             say(&format!("{done} of {} …", items.len()));
@@ -71,7 +80,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let how = if args.soft { "marked as stale" } else { "purged" };
     let what = if done == 1 { items[0].clone() } else { format!("{done} items") };
-    say(&format!("{what} {how} in distribution {}", args.distribution));
+    say(&format!("{what} {how} in distribution {distribution}"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,7 +100,8 @@ fn items(args: &Args) -> miette::Result<Vec<String>> {
         };
         for line in reader.lines() {
             let line = line.map_err(unreadable)?;
-            items.extend(Some(line.trim().to_owned()).filter(|line| !line.is_empty()));
+            let is_item = |line: &String| !line.is_empty() && !line.starts_with("# ");
+            items.extend(Some(line.trim().to_owned()).filter(is_item));
         }
     }
     if items.is_empty() {

@@ -9,7 +9,7 @@ use crate::{
     app::{self, CredentialSource, Running},
     clock::Clock,
     edge::Distribution,
-    origin::Origin,
+    origin::{Origin, describe},
 };
 
 pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {
@@ -26,6 +26,14 @@ pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {
                 message: error.to_string(),
                 help: "choose other addresses: `listen` and `admin` in the file, or --listen and --admin"
                     .into(),
+            }
+            .into(),
+            app::Error::Tls(error) => {
+                Mendable { message: describe(&error), help: error.advice().into() }.into()
+            }
+            app::Error::AccessLog { .. } => Mendable {
+                message: error.to_string(),
+                help: "make the folder, and let the user that Forebay runs as write to it".into(),
             }
             .into(),
             error => report(error),
@@ -83,7 +91,7 @@ fn names(running: &Running) -> String {
 }
 
 fn reload(running: &Running, source: &Source) {
-    if source.config.is_none() {
+    if source.path().is_none() {
         running.reopen_log();
         return tracing::info!("there is no configuration file to read again");
     }

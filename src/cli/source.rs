@@ -5,14 +5,43 @@ use std::path::{Path, PathBuf};
 use super::Mendable;
 use crate::config::{Bucket, Config};
 
+/// The file that `init` writes, which is taken where nothing else is said.
+const USUAL: &str = "forebay.toml";
+
+/// A configuration file.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigFile {
+    /// Configuration file; ./forebay.toml when it is left out
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The same
+    #[arg(value_name = "FILE", hide = true, conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The file that was named, else the usual one if it is there.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from(USUAL)).filter(|path| path.exists());
+        self.config.clone().or_else(|| self.file.clone()).or_else(usual)
+    }
+
+    /// The same; an error that tells what to do where there is none.
+    pub(super) fn required(&self) -> Result<PathBuf, Mendable> {
+        self.path().ok_or_else(|| Mendable {
+            message: format!("there is no ./{USUAL}"),
+            help: "name a file with --config, or let `forebay init` write one".into(),
+        })
+    }
+}
+
 /// A configuration file, or flags in the place of one.
 #[derive(Debug, clap::Args)]
 pub(super) struct Source {
-    /// Configuration file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["bucket", "region", "endpoint", "path_style", "default_root_object", "listen", "admin"])]
-    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    file: ConfigFile,
     /// Bucket to serve, without a configuration file
-    #[arg(long, requires = "region")]
+    #[arg(long, requires = "region", conflicts_with_all = ["config", "file"])]
     bucket: Option<String>,
     /// The bucket's region
     #[arg(long, requires = "bucket")]
@@ -35,10 +64,15 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The configuration file, unless flags say what is served.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        if self.bucket.is_some() { None } else { self.file.path() }
+    }
+
     /// The configuration that it says.
     pub(super) fn load(&self) -> miette::Result<Config> {
-        match (&self.config, &self.bucket, &self.region) {
-            (Some(path), _, _) => load_file(path),
+        match (self.path(), &self.bucket, &self.region) {
+            (Some(path), _, _) => load_file(&path),
             (None, Some(bucket), Some(region)) => Ok(Config::for_bucket(&Bucket {
                 bucket: bucket.clone(),
                 region: region.clone(),
@@ -50,7 +84,7 @@ impl Source {
             })?),
             _ => Err(Mendable {
                 message: "there is nothing to serve".into(),
-                help: "give --config FILE, or --bucket NAME and --region REGION".into(),
+                help: "give --config FILE (`forebay init` writes one), or --bucket NAME and --region REGION".into(),
             })?,
         }
     }

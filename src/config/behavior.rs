@@ -95,7 +95,11 @@ fn behavior(
     let viewer_protocol = word(section, "viewer_protocol_policy", ViewerProtocol::NAMES);
     let trusted = key_group::trusted(section, &policies.key_groups);
     let referers = referers(section);
-    let compress = cache_policy.as_ref().map(|policy| compress(section, policy));
+    let compress = section
+        .has("compress")
+        .then_some(cache_policy.as_ref())
+        .flatten()
+        .map(|policy| compress(section, policy));
     let (origin, mut cache_policy) = (origin?, cache_policy?);
     if options.is_some_and(|origin| origin.protocol != Protocol::Plain) {
         // A bucket has one representation of an object: no coding is negotiated.

@@ -33,7 +33,9 @@ fn queue(table: &Section<'_>) -> Option<Queue> {
         table.fault(span, message, "not a queue", example.to_owned());
         return None;
     };
-    let told = address.host.strip_prefix("sqs.").and_then(|rest| rest.split('.').next());
+    let is_at_aws = address.host.contains(".amazonaws.com");
+    let told = address.host.strip_prefix("sqs.").filter(|_| is_at_aws);
+    let told = told.and_then(|rest| rest.split('.').next());
     let Some(region) = region.map(|region| region.value).or(told) else {
         let message = "nothing tells the queue's region";
         table.fault(span, message, "not a host of AWS", "add `region`".to_owned());

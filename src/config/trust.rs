@@ -5,18 +5,17 @@ use percent_encoding::percent_decode_str;
 use super::{Config, DistributionOptions};
 use crate::{
     behavior::{Behavior, PathPattern},
-    origin::{self, Protocol},
+    origin::{self, Address, Protocol},
 };
 
-/// A way to objects of a bucket.
+/// A way to objects of an origin.
 struct Way<'a> {
     distribution: &'a str,
     /// Its place among the distribution's behaviors.
     place: usize,
     pattern: PathPattern,
-    bucket: &'a str,
-    /// Where the bucket is.
-    host: &'a str,
+    /// Where the objects are.
+    place_of_objects: String,
     /// Put before each path.
     below: String,
     is_signed: bool,
@@ -44,13 +43,26 @@ impl Config {
 impl Way<'_> {
     /// Whether objects that `signed` guards are reached this way.
     fn is_around(&self, signed: &Self) -> bool {
-        let same_bucket = self.bucket == signed.bucket && self.host == signed.host;
         let same_paths = self.distribution == signed.distribution && self.below == signed.below;
-        // What comes later gets only what the signed behavior does not match.
-        let is_reached = !same_paths || self.place < signed.place;
-        same_bucket
+        // What comes later gets only what the signed behavior does not match; and a signed behavior for
+        // all that is left is not meant for what comes before it.
+        let is_reached = !same_paths || (self.place < signed.place && !signed.pattern.is_any());
+        self.place_of_objects == signed.place_of_objects
             && is_reached
             && self.pattern.overlaps(&self.below, &signed.pattern, &signed.below)
+    }
+}
+
+/// One name for one bucket, whichever way it is addressed; AWS's buckets have but one name each.
+fn place_of_objects(origin: &origin::Options) -> String {
+    let Address { host, authority, .. } = &origin.address;
+    match &origin.protocol {
+        Protocol::S3 { bucket, .. } if host.contains(".amazonaws.com") => bucket.clone(),
+        Protocol::S3 { bucket, .. } => {
+            let store = authority.strip_prefix(bucket.as_str()).unwrap_or(authority);
+            format!("{bucket} at {}", store.trim_start_matches('.'))
+        }
+        Protocol::Plain => authority.clone(),
     }
 }
 
@@ -60,18 +72,13 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
     let last = PathPattern::parse("*").ok().map(|any| (any, &behaviors.default));
     let all = ordered.chain(last).enumerate();
     all.flat_map(|(place, (pattern, behavior))| {
-        members(distribution, behavior).filter_map(move |origin| {
-            let Protocol::S3 { bucket, .. } = &origin.protocol else { return None };
-            let below = percent_decode_str(&origin.origin_path).decode_utf8_lossy().into_owned();
-            Some(Way {
-                distribution: &distribution.settings.id,
-                place,
-                pattern: pattern.clone(),
-                bucket,
-                host: &origin.address.host,
-                below,
-                is_signed: behavior.trusted.is_some(),
-            })
+        members(distribution, behavior).map(move |origin| Way {
+            distribution: &distribution.settings.id,
+            place,
+            pattern: pattern.clone(),
+            place_of_objects: place_of_objects(origin),
+            below: percent_decode_str(&origin.origin_path).decode_utf8_lossy().into_owned(),
+            is_signed: behavior.trusted.is_some(),
         })
     })
     .collect()

@@ -7,7 +7,7 @@ use super::{Chart, is_signed, keys};
 use crate::{
     clock::Clock,
     config::Config,
-    origin::{Found, Service, describe, find, text_of},
+    origin::{Found, Protocol, Service, describe, find, text_of},
 };
 
 /// Looks for credentials, and asks AWS whose they are where buckets lie there.
@@ -43,10 +43,11 @@ pub(super) async fn examine(
         }
     }
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
-    let is_at_aws =
-        |host: &str| host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
-    if origins.filter(|options| is_signed(options)).any(|options| is_at_aws(&options.address.host))
-    {
+    let at_aws = origins.filter(|options| is_signed(options)).find_map(|origin| {
+        let Protocol::S3 { region, .. } = &origin.protocol else { return None };
+        origin.address.host.contains(".amazonaws.com").then_some(region)
+    });
+    if let Some(region) = at_aws {
         identity(&mut chart, &found, region).await;
     }
     (chart, Some(found))
@@ -55,9 +56,7 @@ pub(super) async fn examine(
 /// Asks STS, which answers to any valid keys
 /// (AWS Security Token Service API Reference, "GetCallerIdentity").
 async fn identity(chart: &mut Chart, found: &Found, region: &str) {
-    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    let usual = format!("https://sts.{region}.amazonaws.com{suffix}");
-    let service = match Service::of_aws("sts", region, &usual) {
+    let service = match Service::of_aws("sts", region) {
         Ok(service) => service,
         Err(error) => return chart.bad(error.to_string(), "mend AWS_ENDPOINT_URL_STS"),
     };

@@ -97,6 +97,9 @@ impl Patient<'_> {
                 self.chart.good("may be listed (s3:ListBucket), so a missing object is a 404");
                 self.first_path(&listed)
             }
+            Some(Error::S3 { code, .. }) if code == "AccessDenied" && !is_signed(self.options) => {
+                None
+            }
             Some(Error::S3 { code, .. }) if code == "AccessDenied" => {
                 self.chart.advise(
                     "may not be listed (s3:ListBucket): a missing object is a 403, as of one that is forbidden",
@@ -169,8 +172,16 @@ impl Patient<'_> {
                 format!("anybody can {action} it without a signature"),
                 "block public access, and take out what the bucket's policy or ACL allows to everybody",
             );
-        } else {
+        } else if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             self.chart.good(format!("nobody can {action} it without a signature"));
+        } else {
+            self.chart.advise(
+                format!(
+                    "whether anybody can {action} it without a signature cannot be told: {}",
+                    answer.status
+                ),
+                "try it with curl",
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     time::Duration,
@@ -18,8 +18,9 @@ use super::{Chart, Finding};
 use crate::{
     access_log::Format,
     admin::Callers,
+    behavior::ViewerProtocol,
     clock::Clock,
-    config::Config,
+    config::{Config, DistributionOptions},
     front::{CertificateFiles, TlsSettings},
     restrict::Geography,
 };
@@ -30,22 +31,25 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
     let mut charts = vec![addresses(config), machine(config)];
     charts.push(files(config));
-    if !config.listen.certificates.is_empty() {
-        charts.push(certificates(config, clock));
-    }
+    charts.push(certificates(config, clock));
     charts.into_iter().flat_map(|chart| chart.findings).collect()
 }
 
 /// Whether the addresses can be listened on.
 fn addresses(config: &Config) -> Chart {
     let mut chart = Chart::of("addresses");
+    let runs = config.admin.is_some_and(is_forebay);
     let all = config.listen.http.iter().chain(&config.listen.https).chain(config.admin.as_slice());
     for address in all {
         match TcpListener::bind(address).map_err(|error| error.kind()) {
             Ok(_) => chart.good(format!("{address} can be listened on")),
-            Err(ErrorKind::AddrInUse) if is_forebay(config.admin) => {
-                chart.good(format!("{address} is in use, and a Forebay runs here"));
+            Err(ErrorKind::AddrInUse) if runs && Some(*address) == config.admin => {
+                chart.good(format!("{address} is a Forebay's that runs here"));
             }
+            Err(ErrorKind::AddrInUse) if runs => chart.advise(
+                format!("{address} is in use, and a Forebay runs here"),
+                format!("see that it is its own: `ss -ltnp 'sport = :{}'`", address.port()),
+            ),
             Err(ErrorKind::AddrInUse) => chart.bad(
                 format!("{address} is in use by another program"),
                 format!("stop that (`ss -ltnp 'sport = :{}'` names it), or choose another address", address.port()),
@@ -65,9 +69,17 @@ fn addresses(config: &Config) -> Chart {
 }
 
 /// Whether one of us answers on the admin address.
-fn is_forebay(admin: Option<SocketAddr>) -> bool {
+fn is_forebay(admin: SocketAddr) -> bool {
     let patience = Duration::from_secs(2);
-    admin.is_some_and(|admin| TcpStream::connect_timeout(&admin, patience).is_ok())
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&admin, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(1 << 20).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains("forebay_requests"))
 }
 
 /// Whether there is enough memory, and enough open files are allowed.
@@ -122,21 +134,33 @@ fn files(config: &Config) -> Chart {
         }
     }
     let log = &config.access_log;
-    // A log of CloudFront's kind is a folder of files; others are a file in a folder.
-    let log = log.path.as_deref().map(|path| match log.format {
-        Some(Format::CloudFrontV1) => path,
-        _ => path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")),
-    });
-    for folder in log.into_iter().chain(config.admin_options.state.as_deref()) {
-        writable(&mut chart, folder);
+    if let Some(path) = log.path.as_deref() {
+        match log.format {
+            Some(Format::CloudFrontV1) => folder(&mut chart, path),
+            // A log that is one file is opened in a folder that is there.
+            _ => writable(&mut chart, path.parent().unwrap_or(path)),
+        }
+    }
+    if let Some(state) = config.admin_options.state.as_deref() {
+        folder(&mut chart, state);
     }
     chart
 }
 
+/// A folder that is made where it is not there.
+fn folder(chart: &mut Chart, path: &Path) {
+    if path.is_file() {
+        let text = format!("{} is a file, and not a folder", path.display());
+        return chart.bad(text, "name a folder");
+    }
+    let there = path.ancestors().find(|folder| folder.exists());
+    writable(chart, there.unwrap_or(path));
+}
+
 fn writable(chart: &mut Chart, folder: &Path) {
+    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
     let name = folder.display();
-    let is_writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK);
-    match is_writable {
+    match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
         Ok(()) => chart.good(format!("{name} can be written to")),
         Err(rustix::io::Errno::NOENT) => chart.bad(
             format!("there is no folder {name}"),
@@ -153,8 +177,17 @@ fn writable(chart: &mut Chart, folder: &Path) {
 fn certificates(config: &Config, clock: &Clock) -> Chart {
     let mut chart = Chart::of("certificates");
     let files = &config.listen.certificates;
+    if files.is_empty() {
+        if let Some(id) = config.distributions.iter().find_map(wants_tls) {
+            chart.advise(
+                format!("distribution {id} sends viewers to HTTPS, and there is no `listen.https`"),
+                "give it a certificate (`listen.tls`), or set `public_scheme = \"https\"` where a load balancer ends TLS",
+            );
+        }
+        return chart;
+    }
     if let Err(error) = TlsSettings::load(files, &[]) {
-        chart.bad(error.to_string(), "a certificate comes with its own key, both as PEM");
+        chart.bad(crate::origin::describe(&error), error.advice());
         return chart;
     }
     let leaves: Vec<_> = files.iter().filter_map(leaf).collect();
@@ -184,6 +217,15 @@ fn certificates(config: &Config, clock: &Clock) -> Chart {
     chart
 }
 
+/// The id of a distribution of which plain HTTP gets nothing, and nobody says that TLS ends elsewhere.
+pub(super) fn wants_tls(distribution: &DistributionOptions) -> Option<&str> {
+    let settings = &distribution.settings;
+    let is_plain = settings.public_scheme.as_deref() != Some("https");
+    let default = &settings.behaviors.default;
+    let wants = default.viewer_protocol != ViewerProtocol::AllowAll;
+    (is_plain && wants).then_some(&*settings.id)
+}
+
 fn leaf(files: &CertificateFiles) -> Option<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(&files.certificate).ok()?.next()?.ok()
 }
@@ -196,7 +238,11 @@ fn lifetime(chart: &mut Chart, files: &CertificateFiles, leaf: &CertificateDer<'
     let name = files.certificate.display();
     let now = clock.now().as_secs();
     let days = end.saturating_sub(now) / 86_400;
-    if end <= now {
+    let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
+    if begin > now {
+        let days = (begin - now).div_ceil(86_400);
+        chart.bad(format!("{name} is not good before {days} days from now"), "take one that is");
+    } else if end <= now {
         chart.bad(format!("{name} has ended"), RENEW);
     } else if end - now < SOON.as_secs() {
         chart.bad(format!("{name} ends in {days} days"), RENEW);

@@ -73,12 +73,6 @@ impl Chart {
 /// Looks at everything. `sample` is the key of an object that must be readable.
 pub async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut findings = machine::examine(config, clock);
-    findings.extend(examine_origins(config, sample, clock).await);
-    findings
-}
-
-/// Looks at credentials and origins alone.
-pub async fn examine_origins(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut charts = Vec::new();
     let mut found = None;
     if let Some(region) = signed_region(config) {
@@ -98,7 +92,8 @@ pub async fn examine_origins(config: &Config, sample: Option<&str>, clock: &Cloc
             }
         }
     }
-    charts.into_iter().flat_map(|chart| chart.findings).collect()
+    findings.extend(charts.into_iter().flat_map(|chart| chart.findings));
+    findings
 }
 
 /// The region of the first bucket that is asked by signed requests.

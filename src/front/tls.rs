@@ -49,6 +49,22 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+impl TlsError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::File { .. } => {
+                "name files that the user Forebay runs as can read: PEM, the key not encrypted (`openssl pkey` takes a passphrase off)"
+            }
+            Self::Unusable { .. } => {
+                "a certificate comes with its own key, RSA of 2,048 bits or more, or ECDSA"
+            }
+            Self::Setup(_) => "report this: it is no fault of the configuration",
+        }
+    }
+}
+
 /// What TLS is spoken for a set of hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsProfile {

@@ -1,7 +1,7 @@
 //! Cache behaviors.
 
 use super::{
-    Job,
+    Job, Tls,
     origin::Origins,
     policies,
     report::Node,
@@ -32,6 +32,9 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
     let protocol = node.get("ViewerProtocolPolicy");
     if let Some(policy) = protocol.text() {
         protocol.is_exact("viewer_protocol_policy");
+        if policy != "allow-all" && *job.tls == Tls::Unknown {
+            job.ledger.to_do("say how TLS ends, for plain HTTP gets nothing but redirects: import with --certificate and --key, or with --tls-ends-before where a load balancer does it");
+        }
         if policy != "allow-all" {
             text.line("viewer_protocol_policy", quote(policy));
         }

@@ -1,7 +1,7 @@
 //! A distribution: what is not about origins or behaviors.
 
 use super::{
-    Job, Need,
+    Job, Need, Tls,
     behavior::behaviors,
     documents::Document,
     origin::{groups, origins},
@@ -29,7 +29,7 @@ pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> T
         text.line("default_root_object", quote(name.trim_start_matches('/')));
         object.is_exact("default_root_object");
     }
-    viewers(&mut text, &config);
+    viewers(job, &mut text, &config);
     restrictions(job, &mut text, &config);
     let tags = config.get("CacheTagConfig").get("HeaderName");
     if let Some(name) = tags.text() {
@@ -75,7 +75,7 @@ fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, a
 }
 
 /// TLS and HTTP.
-fn viewers(text: &mut Text, config: &Node<'_>) {
+fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     let certificate = config.get("ViewerCertificate");
     let version = certificate.get("MinimumProtocolVersion");
     if let Some(name) = version.text() {
@@ -90,8 +90,11 @@ fn viewers(text: &mut Text, config: &Node<'_>) {
     for key in ["ACMCertificateArn", "IAMCertificateId"] {
         let arn = certificate.get(key);
         if arn.is_said() {
-            arn.differs("needs files of your own: put certificate and key into `listen.tls`");
+            arn.differs("a certificate of your own: its key does not leave AWS");
         }
+    }
+    if *job.tls == Tls::Before {
+        text.line("public_scheme", quote("https"));
     }
     // What older documents say once more in other words.
     for key in ["Certificate", "CertificateSource"] {

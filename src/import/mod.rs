@@ -38,10 +38,23 @@ pub struct Import {
     pub config: Option<Config>,
 }
 
+/// How TLS is ended, which CloudFront's documents cannot tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// It is not known yet.
+    #[default]
+    Unknown,
+    /// By Forebay, with these files of a certificate and its key.
+    Here(String, String),
+    /// By something before Forebay.
+    Before,
+}
+
 /// What is at hand while documents are imported.
 struct Job<'a> {
     parts: &'a Parts,
     ledger: &'a Ledger,
+    tls: &'a Tls,
     shared: RefCell<Shared>,
 }
 
@@ -73,9 +86,9 @@ enum Need {
 
 /// Makes a configuration of documents.
 #[must_use]
-pub fn import(documents: &Documents) -> Import {
+pub fn import(documents: &Documents, tls: &Tls) -> Import {
     let ledger = Ledger::default();
-    let job = Job { parts: &documents.parts, ledger: &ledger, shared: RefCell::default() };
+    let job = Job { parts: &documents.parts, ledger: &ledger, tls, shared: RefCell::default() };
     let alone = documents.distributions.len() == 1;
     let distributions: Vec<Text> = documents
         .distributions
@@ -111,9 +124,19 @@ impl Job<'_> {
         text.comment("Imported from CloudFront. `forebay check --config` finds faults; `forebay doctor --config` looks at buckets, credentials and certificates.");
         text.heading("[listen]");
         text.line("http", quote("[::]:8080"));
-        text.comment("For HTTPS, which CloudFront's certificates cannot leave:");
-        text.comment("https = \"[::]:8443\"");
-        text.comment("tls = [{ certificate = \"certificate.pem\", key = \"key.pem\" }]");
+        match self.tls {
+            Tls::Here(certificate, key) => {
+                text.line("https", quote("[::]:8443"));
+                let (certificate, key) = (quote(certificate), quote(key));
+                text.line("tls", format!("[{{ certificate = {certificate}, key = {key} }}]"));
+            }
+            Tls::Before => text.comment("TLS ends before Forebay: see `public_scheme`."),
+            Tls::Unknown => {
+                text.comment("For HTTPS, with files of your own:");
+                text.comment("https = \"[::]:8443\"");
+                text.comment("tls = [{ certificate = \"certificate.pem\", key = \"key.pem\" }]");
+            }
+        }
         if shared.needs.contains(&Need::Log) {
             text.heading("[access_log]");
             text.line("format", quote("cloudfront-v1"));

@@ -24,7 +24,7 @@ const MAX_CONTENT: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A service that is asked by signed requests.
+/// A service that is asked, by signed requests where it wants to know who asks.
 pub struct Service {
     address: Address,
     connector: Connector,
@@ -71,16 +71,19 @@ impl Service {
         Ok(Self { address, connector, name, region: region.to_owned() })
     }
 
-    /// A service of AWS: at `usual`, or where `AWS_ENDPOINT_URL_…` or `AWS_ENDPOINT_URL` says
+    /// A service of AWS in a region, or where `AWS_ENDPOINT_URL_…` or `AWS_ENDPOINT_URL` says
     /// (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
     ///
     /// # Errors
     /// When its address cannot be used.
-    pub fn of_aws(name: &'static str, region: &str, usual: &str) -> Result<Self, ServiceError> {
+    pub fn of_aws(name: &'static str, region: &str) -> Result<Self, ServiceError> {
         let variable = |name: String| std::env::var(name).ok().filter(|url| !url.is_empty());
         let own = variable(format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase()));
         let url = own.or_else(|| variable("AWS_ENDPOINT_URL".into()));
-        let url = url.unwrap_or_else(|| usual.to_owned());
+        // CloudFront is in no region, though its signatures name one.
+        let host = if name == "cloudfront" { name.to_owned() } else { format!("{name}.{region}") };
+        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        let url = url.unwrap_or_else(|| format!("https://{host}.amazonaws.com{suffix}"));
         let address = Address::from_url(&url).map_err(|error| ServiceError::Address(url, error))?;
         Ok(Self::at(address, name, region, None)?)
     }
@@ -127,9 +130,9 @@ impl Service {
             let response = sender.send_request(request).await?;
             let first_byte = watch.elapsed();
             let (parts, body) = response.into_parts();
-            // What is cut here is no answer of these services.
-            let content = Limited::new(body, MAX_CONTENT).collect().await;
-            let content = content.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let content =
+                Limited::new(body, MAX_CONTENT).collect().await.map_err(Error::Content)?;
+            let content = content.to_bytes();
             let timing = Timing { first_byte, ..timing };
             Ok(WholeAnswer { status: parts.status, fields: parts.headers, content, timing })
         };

@@ -171,11 +171,17 @@ const fn source(feature: &AwsCredentialFeature) -> &'static str {
     match feature {
         AwsCredentialFeature::CredentialsEnvVars => "environment",
         AwsCredentialFeature::CredentialsEnvVarsStsWebIdToken
+        | AwsCredentialFeature::CredentialsProfileStsWebIdToken
         | AwsCredentialFeature::CredentialsStsAssumeRoleWebId => "web identity",
+        AwsCredentialFeature::CredentialsSso
+        | AwsCredentialFeature::CredentialsProfileSso
+        | AwsCredentialFeature::CredentialsLogin
+        | AwsCredentialFeature::CredentialsProfileLogin => "single sign-on",
         AwsCredentialFeature::CredentialsStsAssumeRole => "assumed role",
         AwsCredentialFeature::CredentialsImds => "the instance's role",
         AwsCredentialFeature::CredentialsHttp => "the container's role",
-        AwsCredentialFeature::CredentialsProcess => "credential process",
+        AwsCredentialFeature::CredentialsProcess
+        | AwsCredentialFeature::CredentialsProfileProcess => "a credential process",
         _ => "a profile in ~/.aws",
     }
 }

@@ -25,6 +25,9 @@ pub enum Error {
     /// The connection failed, or what came was not HTTP.
     #[error("the connection to the origin failed")]
     Connection(#[from] hyper::Error),
+    /// The answer's content was cut off, or is longer than any that is meant well.
+    #[error("the answer could not be read")]
+    Content(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// All connections to the origin are busy and enough requests wait already.
     #[error("too many requests wait for the origin")]
     Busy,
@@ -210,7 +213,7 @@ impl Error {
             Self::Connect(_) => ErrorClass::Connect,
             Self::Tls(_) => ErrorClass::Tls,
             Self::ConnectTimeout | Self::ResponseTimeout => ErrorClass::Timeout,
-            Self::Connection(_) | Self::Request(_) => ErrorClass::Connection,
+            Self::Connection(_) | Self::Request(_) | Self::Content(_) => ErrorClass::Connection,
             Self::Busy => ErrorClass::Busy,
             Self::NoCredentials | Self::Sign(_) => ErrorClass::Configuration,
             Self::S3 { class, .. } => match class {
@@ -244,13 +247,18 @@ impl Error {
                 "check the origin's certificate; a private CA is set with `ca_file`".into()
             }
             Self::ResponseTimeout => "the origin is slow; `response_timeout` allows it more".into(),
-            Self::Connection(_) | Self::Request(_) => "the origin cut the connection".into(),
+            Self::Connection(_) | Self::Request(_) | Self::Content(_) => {
+                "the origin cut the connection".into()
+            }
             Self::Busy => "raise the origin's `max_connections`".into(),
             Self::NoCredentials | Self::Sign(_) => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }
             Self::S3 { code, region: Some(region), .. } if is_region_error(code) => {
                 format!("the bucket is in `{region}`: set `region = \"{region}\"`")
+            }
+            Self::S3 { code, .. } if code.is_empty() => {
+                "this is not how S3 answers: check `endpoint`".into()
             }
             Self::S3 { code, .. } => s3_advice(code).into(),
         }

@@ -8,7 +8,7 @@ use std::{
 
 use forebay::{
     config::Config,
-    import::{Documents, import},
+    import::{Documents, Tls, import},
 };
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ fn whatever_stands_in_a_document_nothing_panics() {
                     let mut files = files.clone();
                     files[place].1 = changed.to_string();
                     let Ok(documents) = Documents::read(&files) else { continue };
-                    let config = import(&documents).config;
+                    let config = import(&documents, &Tls::Before).config;
                     // What stands in the place of the whole list of key groups says that there is none.
                     let is_about_all =
                         "/DistributionConfig/CacheBehaviors/Items/0/TrustedKeyGroups"

@@ -36,16 +36,23 @@ print(default_storage.url(default_storage.save("photos/a b.txt", ContentFile(b"b
 """
 
 TRANSCRIPT = """\
-Bucket: my-media-bucket
+Bucket: My Bucket
 URL of the store, if it is not AWS: {store}
 Region [us-east-1]: 
-Host that viewers will use, if it is known: media.example.com
+Host that viewers will use, if it is known: https://media.example.com/
+✖ `My Bucket` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)
+Bucket [My Bucket]: my-media-bucket
+URL of the store, if it is not AWS [{store}]: 
+Region [us-east-1]: 
+Host that viewers will use, if it is known [media.example.com]: 
+Write a systemd unit, too? y/n [n]: maybe
+Please answer y or n.
 Write a systemd unit, too? y/n [n]: y
 Write a compose file, too? y/n [n]: n
 Written: {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
 
-credentials
-  ✔ AKIDREALPARTS from environment
+addresses
+  ✔ 127.0.0.1:{port} can be listened on
 """
 
 
@@ -102,7 +109,8 @@ class Setup(unittest.TestCase):
         # A second one beside it sees that it runs.
         code, said = self.run_program("doctor", "--config", str(self.folder / "forebay.toml"))
         self.assertEqual(code, 0, said)
-        self.assertIn("is in use, and a Forebay runs here", said)
+        self.assertIn("✔ 127.0.0.1:9145 is a Forebay's that runs here", said)
+        self.assertIn(f"! 127.0.0.1:{self.port} is in use, and a Forebay runs here", said)
 
     def test_the_policy_is_one_of_iam(self):
         self.init("--offline")
@@ -152,9 +160,10 @@ class Setup(unittest.TestCase):
             self.assertFalse((self.folder / "new").exists())
 
     def test_whoever_is_at_the_keyboard_is_asked(self):
+        port = free_port()
         ours, theirs = pty.openpty()
         dialogue = subprocess.Popen(
-            [PROGRAM, "init", "--dir", self.folder, "--path-style"], env=CLEAN | KEYS, stdin=theirs, stdout=theirs, stderr=theirs
+            [PROGRAM, "init", "--dir", self.folder, "--path-style", "--listen", f"127.0.0.1:{port}"], env=CLEAN | KEYS, stdin=theirs, stdout=theirs, stderr=theirs
         )
         os.close(theirs)
         said = ""
@@ -167,7 +176,8 @@ class Setup(unittest.TestCase):
             except OSError:  # it has ended
                 return False
 
-        for answer in (BUCKET, self.store.url, "", "media.example.com", "y", "n"):
+        first = ("My Bucket", self.store.url, "", "https://media.example.com/")
+        for answer in (*first, BUCKET, "", "", "", "maybe", "y", "n"):
             while not said.endswith(": "):
                 self.assertTrue(listen(), said)
             lines = said.count("\n")
@@ -178,7 +188,7 @@ class Setup(unittest.TestCase):
             pass
         os.close(ours)
         self.assertEqual(dialogue.wait(timeout=10), 0, said)
-        expected = TRANSCRIPT.format(store=self.store.url, folder=self.folder)
+        expected = TRANSCRIPT.format(store=self.store.url, folder=self.folder, port=port)
         self.assertEqual(said[: len(expected)], expected)
         self.assertIn("forebay.service", {path.name for path in self.folder.iterdir()})
         self.assertNotIn("compose.yaml", {path.name for path in self.folder.iterdir()})
