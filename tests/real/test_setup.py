@@ -151,7 +151,7 @@ class Setup(unittest.TestCase):
         for flags, told in (
             (["--bucket", "a/b", "--region", "x"], "is no bucket name"),
             (["--bucket", BUCKET, "--region", "a b"], "is no region"),
-            (["--bucket", BUCKET, "--region", "x", "--domain", "http://a"], "is no alias"),
+            (["--bucket", BUCKET, "--region", "x", "--domain", "a b"], "is no alias"),
             ([], "there is no bucket to set up"),
         ):
             code, said = self.run_program("init", "--yes", "--offline", "--dir", str(self.folder / "new"), *flags)
