@@ -218,12 +218,13 @@ pub(super) fn head_length(request: &Parts) -> usize {
 
 /// The host and port a request is for. RFC 9112 §3.2: exactly one, and the same wherever it stands.
 pub(super) fn authority(request: &Parts) -> Option<&str> {
-    let mut fields = request.headers.get_all(header::HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
+    let fields = &request.headers;
+    // Where there are as many names as lines, none stands there twice.
+    let may_repeat = fields.len() > fields.keys_len();
+    if may_repeat && fields.get_all(header::HOST).iter().nth(1).is_some() {
         return None;
     }
-    let field = match field {
+    let field = match fields.get(header::HOST) {
         Some(value) => Some(value.to_str().ok()?),
         None => None,
     };

@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use bytes::BufMut;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{self, InvalidHeaderValue},
@@ -108,12 +107,7 @@ impl Identity {
     /// Writes the request's id.
     pub(super) fn write_id(&self, fields: &mut HeaderMap, id: &RequestId) {
         let name = if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID };
-        let id = self.id(id);
-        let id = value(|text| {
-            text.put_slice(&id);
-            Ok(())
-        });
-        if let Some(id) = id {
+        if let Ok(id) = HeaderValue::from_bytes(&self.id(id)) {
             fields.insert(name, id);
         }
     }

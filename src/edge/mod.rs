@@ -186,10 +186,10 @@ impl Edge {
     where
         Body: From<B>,
     {
-        let now = self.clock.now();
+        let (now, watch) = self.clock.begin();
         let rules = self.rules.load_full();
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(&self, &rules, &connection, parts, now);
+        let exchange = Exchange::begin(&self, &rules, &connection, parts, (now, watch));
         let body = Body::from(body);
         let request = &exchange.arrival.request;
         let (answer, distribution, dress) = match admit(&rules, &exchange.arrival, &body) {
