@@ -182,7 +182,7 @@ cache_policy = "CachingOptimized"
         request.headers_mut().reserve(16);
         request.headers_mut().insert("host", HeaderValue::from_static("127.0.0.1"));
         let edge = Arc::clone(&running.edge);
-        edge.handle(request, Arc::clone(&connection))
+        edge.handle(request, &connection)
     };
     let first = runtime.block_on(async { ask().await.into_body().collect().await });
     assert_eq!(first.expect("content").to_bytes().len(), 1024);

@@ -348,12 +348,13 @@ impl State {
 }
 
 impl Handler for Admin {
-    async fn handle(
+    fn handle(
         &self,
         request: Request<Incoming>,
-        connection: Arc<Connection>,
-    ) -> Response<Body> {
-        self.answer(request, connection.client).await
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        let (admin, client) = (self.clone(), connection.client);
+        async move { admin.answer(request, client).await }
     }
 }
 

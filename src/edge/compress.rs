@@ -25,7 +25,7 @@ const MOST_MAKING: usize = 256;
 /// How long a request waits for a compressed form before it is answered without.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Making = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
+pub(super) type Making = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
 
 /// Forms that are being made, each by one task however many requests wait for it.
 #[derive(Debug)]
@@ -55,23 +55,34 @@ pub(super) fn coding(ask: &Ask<'_>, compressible: bool) -> Option<Coding> {
     if of_bytes { None } else { codings.preferred(ask.fields) }
 }
 
-/// The form of `response` in a coding, made now where that was not done yet; `None` where the
-/// response is better sent as it is.
-pub(super) async fn form(
+/// A form in a coding; `None` where the response is better sent as it is.
+pub(super) enum InCoding {
+    /// It is there, or known to be none.
+    Known(Option<Arc<StoredResponse>>),
+    /// It is being made.
+    Making(Making),
+}
+
+/// The form of `response` in a coding, whose making begins now where that was not done yet.
+pub(super) fn form(
     edge: &Arc<Edge>,
     ask: &Ask<'_>,
     response: &Arc<StoredResponse>,
     coding: Coding,
-) -> Option<Arc<StoredResponse>> {
+) -> InCoding {
     match edge.store.form(response, coding) {
-        Form::Ready(form) => Some(form),
-        Form::Useless => None,
-        Form::Unknown => {
-            let making = making(edge, ask, response, coding)?;
-            // Boxed for the sake of the ready ones: their future stays small.
-            Box::pin(tokio::time::timeout(PATIENCE, making)).await.ok().flatten()
-        }
+        Form::Ready(form) => InCoding::Known(Some(form)),
+        Form::Useless => InCoding::Known(None),
+        Form::Unknown => match making(edge, ask, response, coding) {
+            Some(making) => InCoding::Making(making),
+            None => InCoding::Known(None),
+        },
     }
+}
+
+/// What comes of making a form, within reason.
+pub(super) async fn made(making: Making) -> Option<Arc<StoredResponse>> {
+    tokio::time::timeout(PATIENCE, making).await.ok().flatten()
 }
 
 fn making(

@@ -45,6 +45,7 @@ use http::{Request, Response, StatusCode};
 pub use identity::Identity;
 use record::Exchange;
 pub use refusal::Refusal;
+use respond::Served;
 pub use rules::{Distribution, Hosts, Rules, Settings};
 pub use substitute::{ErrorPage, REPLACEABLE};
 use troubles::Troubles;
@@ -178,24 +179,34 @@ impl Edge {
     }
 
     /// Answers one request. Cancel-safe: a viewer who leaves cancels only its own part.
-    pub async fn handle<B>(
+    pub fn handle<B>(
         self: Arc<Self>,
         request: Request<B>,
-        connection: Arc<Connection>,
-    ) -> Response<Body>
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<B>
     where
         Body: From<B>,
     {
+        // Before the future, which is moved about: it need not hold the request as hyper gave it.
         let (now, watch) = self.clock.begin();
         let rules = self.rules.load_full();
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(&self, &rules, &connection, parts, (now, watch));
-        let body = Body::from(body);
+        let exchange = Exchange::begin(&self, &rules, connection, parts, (now, watch));
+        self.answer_exchange(rules, exchange, Body::from(body), now)
+    }
+
+    async fn answer_exchange(
+        self: Arc<Self>,
+        rules: Arc<Rules>,
+        exchange: Box<Exchange>,
+        mut body: Body,
+        now: Timestamp,
+    ) -> Response<Body> {
         let request = &exchange.arrival.request;
         let (answer, distribution, dress) = match admit(&rules, &exchange.arrival, &body) {
             Ok(ask) => {
                 let dress = Dress::of(ask.behavior, request);
-                let answer = self.answer(&ask, body, now).await;
+                let answer = self.answer(&ask, &mut body, now).await;
                 (answer, Some(ask.distribution), dress)
             }
             Err((refusal, distribution)) => {
@@ -218,7 +229,7 @@ impl Edge {
 
     /// Looks up, decides and acts. What waits for an origin is boxed, so that the future of a hit,
     /// which is moved about, stays small.
-    async fn answer(self: &Arc<Self>, ask: &Ask<'_>, body: Body, now: Timestamp) -> Answer {
+    async fn answer(self: &Arc<Self>, ask: &Ask<'_>, body: &mut Body, now: Timestamp) -> Answer {
         let wish = ask.wish();
         if !ask.is_cacheable() || wish.no_store {
             return Box::pin(self.bypass(ask, body, wish)).await;
@@ -239,16 +250,16 @@ impl Edge {
             }
             let served = match (reuse, seen) {
                 (Reuse::Fresh | Reuse::Stale, Some(response)) => {
-                    self.serve_hit(ask, &response, now).await
+                    self.serve_hit(ask, &response, now)
                 }
                 (Reuse::Refresh, Some(response)) => {
                     forward::refresh(self, ask, &key, &response, now);
-                    self.serve_hit(ask, &response, now).await
+                    self.serve_hit(ask, &response, now)
                 }
                 // A HEAD alone does not pull the object into the cache.
                 (Reuse::Forward(reason), None) if ask.method == http::Method::HEAD => {
                     let report = Report::new(CacheStatus::Forward(reason));
-                    return Box::pin(pass::pass(self, ask, body, report)).await;
+                    return Box::pin(pass::pass(self, ask, take(body), report)).await;
                 }
                 (reuse, seen) => {
                     let reason = match reuse {
@@ -256,11 +267,17 @@ impl Edge {
                         Reuse::Forward(reason) => reason,
                         _ => ForwardReason::Stale,
                     };
-                    let forwarded = Box::pin(forward(self, ask, key, seen, now)).await;
-                    Box::pin(self.serve_forwarded(ask, forwarded, reason)).await
+                    Served::Later(Box::pin(async move {
+                        let forwarded = forward(self, ask, key, seen, now).await;
+                        self.serve_forwarded(ask, forwarded, reason).await
+                    }))
                 }
             };
-            match served {
+            let answered = match served {
+                Served::Now(answered) => answered,
+                Served::Later(answering) => answering.await,
+            };
+            match answered {
                 Ok(answer) => return answer,
                 Err(SourceError::Failed(failure)) => return refusal::failed(failure),
                 // The object changed before the first byte went out: begin again.
@@ -269,17 +286,17 @@ impl Edge {
         }
         let mut report = Report::new(CacheStatus::Forward(ForwardReason::UriMiss));
         report.detail = Some("origin-keeps-changing");
-        Box::pin(pass::pass(self, ask, body, report)).await
+        Box::pin(pass::pass(self, ask, take(body), report)).await
     }
 
     /// Asks the origin for this request alone, unless the viewer wishes it not to be asked.
-    async fn bypass(self: &Arc<Self>, ask: &Ask<'_>, body: Body, wish: Wish) -> Answer {
+    async fn bypass(self: &Arc<Self>, ask: &Ask<'_>, body: &mut Body, wish: Wish) -> Answer {
         if wish.only_if_cached {
             return refusal::failed(ONLY_IF_CACHED);
         }
         let method = !matches!(*ask.method, http::Method::GET | http::Method::HEAD);
         let reason = if method { ForwardReason::Method } else { ForwardReason::Bypass };
-        pass::pass(self, ask, body, Report::new(CacheStatus::Forward(reason))).await
+        pass::pass(self, ask, take(body), Report::new(CacheStatus::Forward(reason))).await
     }
 
     /// What is stored for a request, and the key it stands under: the resource's, or that of the
@@ -296,14 +313,14 @@ impl Edge {
         }
     }
 
-    async fn serve_hit(
-        self: &Arc<Self>,
-        ask: &Ask<'_>,
+    fn serve_hit<'a>(
+        self: &'a Arc<Self>,
+        ask: &'a Ask<'a>,
         response: &Arc<StoredResponse>,
         now: Timestamp,
-    ) -> Result<Answer, SourceError> {
+    ) -> Served<'a> {
         let report = Report::new(CacheStatus::Hit);
-        respond::from_stored(self, ask, response, ResultType::Hit, report, now).await
+        respond::from_stored(self, ask, response, ResultType::Hit, report, now)
     }
 
     async fn serve_forwarded(
@@ -316,11 +333,11 @@ impl Edge {
         let now = self.clock.now();
         let mut report = Report::new(CacheStatus::Forward(reason));
         match forwarded {
-            Forwarded::Found(response) => self.serve_hit(ask, &response, now).await,
+            Forwarded::Found(response) => self.serve_hit(ask, &response, now).done().await,
             Forwarded::Stored { response, how, own_fields, timing } => {
                 let result = how.tell(&mut report);
-                let mut served =
-                    respond::from_stored(self, ask, &response, result, report, now).await;
+                let served = respond::from_stored(self, ask, &response, result, report, now);
+                let mut served = served.done().await;
                 if let Ok(answer) = &mut served {
                     answer.timing = timing;
                     if let Head::Stored(head) = &mut answer.head {
@@ -339,4 +356,9 @@ impl Edge {
             Forwarded::Alone => Ok(pass::pass(self, ask, Body::empty(), report).await),
         }
     }
+}
+
+/// The content of a request, for whoever passes it on.
+fn take(body: &mut Body) -> Body {
+    std::mem::replace(body, Body::empty())
 }

@@ -3,6 +3,7 @@
 use std::{fmt::Write, ops::Range, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 
@@ -10,7 +11,7 @@ use super::{
     Edge,
     admit::Ask,
     answer::{Answer, Head, Part, StoredHead, VariesBy, number, value},
-    compress,
+    compress::{self, InCoding},
     forward::key_of,
     multipart::Multipart,
     refusal,
@@ -36,27 +37,52 @@ pub(super) enum Unmet {
     Range,
 }
 
-/// Answers from `response`, which the store found or a forward brought.
-///
-/// # Errors
-/// When bytes are missing and the origin does not deliver them.
-pub(super) async fn from_stored(
-    edge: &Arc<Edge>,
-    ask: &Ask<'_>,
+/// An answer, or what it still takes.
+#[expect(clippy::large_enum_variant, reason = "a hit is not to be allocated for what waits")]
+pub(super) enum Served<'a> {
+    /// All that it takes is in memory.
+    Now(Result<Answer, SourceError>),
+    /// Content must be made or fetched. Boxed: what hyper keeps and moves about for a hit stays small.
+    Later(BoxFuture<'a, Result<Answer, SourceError>>),
+}
+
+impl Served<'_> {
+    pub(super) async fn done(self) -> Result<Answer, SourceError> {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(answer) => answer.await,
+        }
+    }
+}
+
+/// What an answer from a stored response carries, before its content is there.
+struct Plan {
+    part: Part,
+    varies: VariesBy,
+    result: ResultType,
+    report: Report,
+    now: Timestamp,
+}
+
+/// Answers from `response`, which the store found or a forward brought. An error where bytes are missing
+/// and the origin does not deliver them.
+pub(super) fn from_stored<'a>(
+    edge: &'a Arc<Edge>,
+    ask: &'a Ask<'a>,
     response: &Arc<StoredResponse>,
     result: ResultType,
     mut report: Report,
     now: Timestamp,
-) -> Result<Answer, SourceError> {
+) -> Served<'a> {
     report.ttl = Some(response.freshness.ttl_seconds(now));
     if response.own_page {
         let age = response.freshness.age(now).as_secs();
         let age = (header::AGE, number(age));
-        return Ok(refusal::error(response.status, report, Some(age)));
+        return Served::Now(Ok(refusal::error(response.status, report, Some(age))));
     }
     let part = match select(ask, response) {
         Ok(part) => part,
-        Err(unmet) => return Ok(refuse(unmet, response, report)),
+        Err(unmet) => return Served::Now(Ok(refuse(unmet, response, report))),
     };
     let coding = compress::coding(ask, response.compressible);
     let varies = match coding {
@@ -65,11 +91,27 @@ pub(super) async fn from_stored(
         _ if ask.behavior.compress != Codings::NONE && response.compressible => VariesBy::Coding,
         _ => VariesBy::Nothing,
     };
-    let form = match coding {
-        Some(coding) if part == Part::Whole => compress::form(edge, ask, response, coding).await,
-        _ => None,
-    };
-    let response = form.as_ref().unwrap_or(response);
+    let coding = coding.filter(|_| part == Part::Whole);
+    let plan = Plan { part, varies, result, report, now };
+    match coding.map(|coding| compress::form(edge, ask, response, coding)) {
+        Some(InCoding::Making(making)) => {
+            let response = Arc::clone(response);
+            Served::Later(Box::pin(async move {
+                let form = compress::made(making).await;
+                with_content(edge, ask, form.as_ref().unwrap_or(&response), plan).done().await
+            }))
+        }
+        Some(InCoding::Known(Some(form))) => with_content(edge, ask, &form, plan),
+        Some(InCoding::Known(None)) | None => with_content(edge, ask, response, plan),
+    }
+}
+
+fn with_content<'a>(
+    edge: &'a Arc<Edge>,
+    ask: &'a Ask<'a>,
+    response: &Arc<StoredResponse>,
+    Plan { part, varies, result, report, now }: Plan,
+) -> Served<'a> {
     let age = age(response, result, now);
     let result = if is_error(response.status) { ResultType::Error } else { result };
     let bytes = match &part {
@@ -80,21 +122,24 @@ pub(super) async fn from_stored(
             let parts = Multipart::clone(parts);
             let head = StoredHead::new(response, part, age, varies);
             let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
-            return Box::pin(with_parts(edge, ask, parts, answer)).await;
+            return Served::Later(Box::pin(with_parts(edge, ask, parts, answer)));
         }
     };
     let head = Head::Stored(StoredHead::new(response, part, age, varies));
     let mut answer = Answer::new(head, Body::empty(), result, report);
-    if *ask.method == Method::HEAD {
-        // hyper sends none of it; its length is known.
+    if *ask.method == Method::HEAD || bytes.is_empty() {
+        // hyper sends none of a HEAD's content; its length is known.
     } else if let Some(whole) = Store::whole(&response.content) {
         answer.body = piece(&whole, &bytes);
-    } else if !bytes.is_empty() {
-        // Boxed for the sake of the whole ones: their future stays small.
-        let all = bytes.clone();
-        Box::pin(attach_slices(edge, ask, response, bytes, all, &mut answer)).await?;
+    } else {
+        let response = Arc::clone(response);
+        return Served::Later(Box::pin(async move {
+            let all = bytes.clone();
+            attach_slices(edge, ask, &response, bytes, all, &mut answer).await?;
+            Ok(answer)
+        }));
     }
-    Ok(answer)
+    Served::Now(Ok(answer))
 }
 
 fn piece(whole: &Bytes, bytes: &Range<u64>) -> Body {

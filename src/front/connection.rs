@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
+use futures_util::FutureExt;
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -104,8 +105,7 @@ impl<H: Handler> Server<H> {
         let io = TokioIo::new(TimedIo::new(stream, http, Arc::clone(&connection), limits));
         let handler = self.handler.clone();
         let service = service_fn(move |request| {
-            let (handler, connection) = (handler.clone(), Arc::clone(&connection));
-            async move { Ok::<_, Infallible>(handler.handle(request, connection).await) }
+            handler.handle(request, &connection).map(Ok::<_, Infallible>)
         });
         let ended = match http {
             Http::One => {

@@ -34,16 +34,16 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn handle(
         &self,
         request: Request<Incoming>,
-        connection: Arc<Connection>,
-    ) -> impl Future<Output = Response<Body>> + Send;
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
 }
 
 impl Handler for Arc<Edge> {
     fn handle(
         &self,
         request: Request<Incoming>,
-        connection: Arc<Connection>,
-    ) -> impl Future<Output = Response<Body>> + Send {
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
         Edge::handle(Self::clone(self), request, connection)
     }
 }

@@ -111,7 +111,10 @@ impl<S> TimedIo<S> {
             self.waiting = waiting;
             self.since = Instant::now();
         }
-        let Some((deadline, what)) = self.deadline() else { return Ok(()) };
+        // While an answer is made nothing is due. But when it is done nobody need call here again: hyper
+        // knows already that there is nothing to read. So the timer looks after that.
+        let due = self.deadline();
+        let mut deadline = due.map_or_else(|| self.since + self.limits.header, |(at, _)| at);
         if self.will_wake(cx, deadline) {
             return Ok(());
         }
@@ -120,8 +123,13 @@ impl<S> TimedIo<S> {
             self.timer.as_mut().reset(deadline);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            let now = Instant::now();
+            match due {
+                Some((_, what)) if now >= deadline => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+                }
+                None if now >= deadline => deadline = now + self.limits.header,
+                _ => {}
             }
             self.timer.as_mut().reset(deadline);
         }

@@ -77,6 +77,23 @@ async fn doubtful_hosts_and_targets_are_refused() {
     assert!(bucket.gets().is_empty());
 }
 
+/// An answer that takes longer than a head may: when it is done the connection is idle, and ends as one.
+#[tokio::test]
+async fn a_connection_is_idle_after_a_slow_answer_too() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.bin", vec![b'x'; 100_000]);
+    bucket.gate(1_000);
+    let edge = hasty(&bucket);
+    let mut stream = TcpStream::connect(edge.address).await.expect("connected");
+    stream.write_all(b"GET /a.bin HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bucket.gate(1_000_000);
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "it was not closed");
+    assert!(answer.len() > 100_000);
+}
+
 #[tokio::test]
 async fn a_head_that_is_too_large_is_431_and_counted() {
     let bucket = Bucket::start().await;

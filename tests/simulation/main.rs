@@ -173,7 +173,7 @@ impl History {
         }
         let request = request.body(Body::empty()).expect("request");
         let edge = Arc::clone(&self.edge);
-        let response = edge.handle(request, Arc::clone(&self.connection)).await;
+        let response = edge.handle(request, &self.connection).await;
         let (head, content, ended) = read(response, ask.leaves).await;
         let status = head.status.as_u16();
         let tag = head.headers.get("etag").map(|tag| tag.to_str().expect("text").to_owned());
