@@ -1,5 +1,6 @@
 """From nothing to a bucket that is served: `forebay init`, `forebay doctor`, and every file that they write."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import unittest
 
 import boto3
 import moto
+import trustme
 import yaml
 from moto.server import ThreadedMotoServer
 
@@ -53,6 +55,30 @@ Written: {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/foreb
 
 addresses
   ✔ 127.0.0.1:{port} can be listened on
+"""
+
+
+DOCTOR = """
+[listen]
+https = "127.0.0.1:{port}"
+tls = [{{ certificate = "{name}.pem", key = "{name}.key" }}]
+[admin]
+listen = "off"
+[access_log]
+format = "cloudfront-v1"
+path = "{log}"
+[[distribution]]
+id = "media"
+aliases = ["media.example.com"]
+[[distribution.origin]]
+id = "bucket"
+bucket = "my-media-bucket"
+region = "us-east-1"
+endpoint = "{store}"
+[distribution.default_behavior]
+origin = "bucket"
+cache_policy = "CachingOptimized"
+viewer_protocol_policy = "redirect-to-https"
 """
 
 
@@ -204,6 +230,54 @@ class Setup(unittest.TestCase):
         )  # fmt: skip
         self.assertIn("✔ they are arn:aws:sts::123456789012:user/moto", said)
         self.assertEqual(code, 1)  # AWS itself is not reached from a test
+
+    def test_the_doctor_looks_at_certificates_and_folders(self):
+        authority = trustme.CA()
+        now = datetime.datetime.now(datetime.UTC)
+
+        def certificate(name, host="media.example.com", **validity):
+            issued = authority.issue_cert(host, **validity)
+            issued.private_key_pem.write_to_path(self.folder / f"{name}.key")
+            issued.cert_chain_pems[0].write_to_path(self.folder / f"{name}.pem")
+
+        certificate("good")
+        certificate("ended", not_after=now - datetime.timedelta(days=1))
+        certificate("ends", not_after=now + datetime.timedelta(days=3))
+        certificate("early", not_before=now + datetime.timedelta(days=30))
+        certificate("other", host="other.example.com")
+        certificate("key")
+        (self.folder / "key.pem").write_bytes((self.folder / "good.pem").read_bytes())
+        (self.folder / "a-file").write_text("")
+        config = self.folder / "forebay.toml"
+
+        def doctor(name, log="log", more=""):
+            config.write_text(
+                DOCTOR.format(store=self.store.url, folder=self.folder, name=name, log=log, more=more, port=free_port())
+            )
+            return self.run_program("doctor", str(config))
+
+        code, said = doctor("good")
+        self.assertEqual(code, 0, said)
+        self.assertRegex(said, r"✔ .*good.pem is good for \d+ days\n  ✔ there is one for media.example.com")
+        for name, told in {
+            "ended": r"✖ .*ended.pem has ended\n      → renew it",
+            "ends": r"✖ .*ends.pem ends in [23] days\n      → renew it",
+            "early": r"✖ .*early.pem is not good before 30 days from now",
+            "other": r"✖ there is none for media.example.com\n      → add one",
+            "key": r"✖ certificate .*key.pem.* cannot be used: .*\n      → a certificate comes with its own key",
+            "none": r"✖ cannot read .*none.pem.*\n      → name files that",
+        }.items():
+            code, said = doctor(name)
+            self.assertEqual(code, 1, said)
+            self.assertRegex(said, told)
+        code, said = doctor("good", log="a-file")
+        self.assertRegex(said, r"✖ .*a-file is a file, and not a folder")
+        self.assertEqual(code, 1)
+        # `serve` tells of the same, and how to mend it.
+        doctor("none")
+        code, said = self.run_program("serve", "--config", str(config))
+        self.assertEqual(code, 1)
+        self.assertRegex(said, r"cannot read .*none.pem[\s\S]*help: name files that")
 
     def test_the_doctor_tells_what_is_wrong(self):
         def doctor(*more, **environment):
