@@ -106,7 +106,6 @@ impl Bucket {
     /// The file that says the same.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let quote = |text: &str| toml::Value::from(text).to_string();
         let mut lines = vec!["[listen]".to_owned(), format!("http = {}", quote(&self.listen))];
         if let Some(admin) = &self.admin {
             lines.extend(["[admin]".to_owned(), format!("listen = {}", quote(admin))]);
@@ -125,6 +124,12 @@ impl Bucket {
         lines.push("cache_policy = \"CachingOptimized\"\n".to_owned());
         lines.join("\n")
     }
+}
+
+/// A string as TOML has it.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 /// `[geo]`: the file that tells where viewers are.

@@ -188,15 +188,10 @@ fn not_here(job: &Job<'_>, node: &Node<'_>) {
         }
     }
     node.get("GrpcConfig").get("Enabled").flag();
-    for (key, why) in [
+    node.drop_each([
         ("SmoothStreaming", "Microsoft Smooth Streaming is not supported"),
         ("FieldLevelEncryptionId", "fields of requests are not encrypted"),
         ("RealtimeLogConfigArn", "there is one access log; see [access_log]"),
         ("GrpcConfig", "gRPC is not supported"),
-    ] {
-        let setting = node.get(key);
-        if setting.is_said() {
-            setting.is_dropped(why);
-        }
-    }
+    ]);
 }

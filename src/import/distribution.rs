@@ -211,18 +211,13 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
 /// What has no meaning outside CloudFront.
 fn not_here(config: &Node<'_>) {
     config.get("CallerReference").read();
-    for (key, why) in [
+    config.drop_each([
         ("AnycastIpListId", "addresses are this machine's"),
         ("ConnectionFunctionAssociation", "no code runs at this edge"),
         ("ContinuousDeploymentPolicyId", "try another configuration on another machine"),
         ("Staging", "it is a staging distribution"),
         ("TenantConfig", "distributions have no tenants"),
-    ] {
-        let setting = config.get(key);
-        if setting.is_said() {
-            setting.is_dropped(why);
-        }
-    }
+    ]);
     let mode = config.get("ConnectionMode");
     if mode.text().is_some_and(|mode| mode != "direct") {
         mode.is_dropped("distributions have no tenants");

@@ -212,6 +212,16 @@ impl<'a> Node<'a> {
         self.note(|report| &mut report.dropped, text.into());
     }
 
+    /// Tells of the parts that are there and have no meaning here, each with the reason.
+    pub(super) fn drop_each<const N: usize>(&self, reasons: [(&str, &str); N]) {
+        for (key, why) in reasons {
+            let setting = self.get(key);
+            if setting.is_said() {
+                setting.is_dropped(why);
+            }
+        }
+    }
+
     fn note(&self, list: impl Fn(&mut Report) -> &mut Vec<Note>, text: String) {
         self.read();
         let mut report = self.ledger.report.borrow_mut();

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+pub(super) use crate::config::quote;
+
 /// Text of a configuration file in the making.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text(String);
@@ -62,11 +64,6 @@ impl Text {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// A string of TOML.
-pub(super) fn quote(text: &str) -> String {
-    toml::Value::from(text).to_string()
 }
 
 /// A list of strings.

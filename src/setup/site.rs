@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{Config, Faults};
+use crate::config::{Config, Faults, quote};
 
 /// What is to be served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,6 @@ impl Site {
     /// `forebay.toml`, commented for whoever reads it next.
     #[must_use]
     pub fn toml(&self) -> String {
-        let quote = |text: &str| toml::Value::from(text).to_string();
         let mut lines = vec![
             "# Written by `forebay init`. config/example.toml of the sources documents every key;".into(),
             "# `forebay check` finds faults, `forebay doctor` looks at bucket and credentials, SIGHUP reloads.".into(),
