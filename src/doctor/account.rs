@@ -20,10 +20,7 @@ pub(super) async fn examine(
     let found = match find(region).await {
         Ok(found) => found,
         Err(reason) => {
-            chart.bad(
-                format!("none were found: {reason}"),
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role",
-            );
+            chart.bad(format!("none were found: {reason}"), half_set());
             return (chart, None);
         }
     };
@@ -51,6 +48,20 @@ pub(super) async fn examine(
         identity(&mut chart, &found, region).await;
     }
     (chart, Some(found))
+}
+
+/// What may be meant by the environment where nothing comes of it.
+fn half_set() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    match (pair.map(|name| variable(name).is_some()), variable("AWS_PROFILE")) {
+        ([true, false], _) => format!("{} is set, {} is not", pair[0], pair[1]),
+        ([false, true], _) => format!("{} is set, {} is not", pair[1], pair[0]),
+        (_, Some(profile)) => {
+            format!("see that ~/.aws has credentials in the profile `{profile}`, which AWS_PROFILE names")
+        }
+        _ => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role".into(),
+    }
 }
 
 /// Asks STS, which answers to any valid keys
