@@ -1,6 +1,6 @@
 //! CloudFront's invalidation API: CreateInvalidation, GetInvalidation, ListInvalidations.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
@@ -25,6 +25,9 @@ const PAGE: usize = 100;
 
 /// Invalidations of a page that CloudFront is asked about.
 const MOST_LOOKS: usize = 10;
+
+/// How long all of that may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest caller reference, in characters.
 const MAX_REFERENCE: usize = 256;
@@ -226,7 +229,7 @@ async fn copy(
         return Ok(invalidation);
     };
     if request.headers.contains_key(fan_out::COPY) {
-        let message = "this is a copy of an invalidation of Forebay's own: AWS_ENDPOINT_URL_CLOUDFRONT leads Forebay to itself";
+        let message = "this is a copy already, and is not copied again: AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself, or to another with `fan_out`";
         return Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
     }
     match fan_out::create(state, theirs, &invalidation).await {
@@ -320,9 +323,13 @@ async fn list(state: &State, request: &Parts, distribution: &str) -> Result<Stri
         page.ok_or_else(|| bad("Marker is no invalidation of this distribution"))?;
     // Those that wait at CloudFront are few, and the newest.
     let waiting = page.iter_mut().filter(|known| known.status() != "Completed").take(MOST_LOOKS);
-    for known in waiting {
-        *known = look(state, Arc::clone(known)).await;
-    }
+    let looks = async {
+        for known in waiting {
+            *known = look(state, Arc::clone(known)).await;
+        }
+    };
+    // Who lists is answered in time, with what is known by then.
+    let _ = tokio::time::timeout(PATIENCE, looks).await;
     Ok(xml::list(&page, &marker, most, more))
 }
 

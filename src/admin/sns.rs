@@ -14,6 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::Deserialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::Semaphore;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{Refusal, State, events};
@@ -28,9 +29,14 @@ const MOST_CERTIFICATES: usize = 8;
 /// Messages are delivered for at most this long; older ones are somebody's replay.
 const OLDEST: std::time::Duration = std::time::Duration::from_secs(3600);
 
-/// Certificates by their URLs.
-#[derive(Default)]
-pub(super) struct Certificates(Mutex<BTreeMap<String, Bytes>>);
+/// Certificates by their URLs, and the right to fetch one.
+pub(super) struct Certificates(Mutex<BTreeMap<String, Bytes>>, Semaphore);
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self(Mutex::default(), Semaphore::new(1))
+    }
+}
 
 /// A message of SNS, of whatever type.
 #[derive(Debug, Deserialize)]
@@ -109,9 +115,11 @@ async fn certificate(
     if let Some(known) = state.certificates.0.lock().get(url) {
         return Ok(known.clone());
     }
-    state.admit_change().map_err(|()| {
-        (StatusCode::TOO_MANY_REQUESTS, "too many certificates at once; try again".to_owned())
-    })?;
+    // Whoever knows a topic can make up names: one at a time is fetched.
+    let Ok(_turn) = state.certificates.1.try_acquire() else {
+        let told = "another certificate is being fetched; try again";
+        return Err((StatusCode::TOO_MANY_REQUESTS, told.to_owned()));
+    };
     let fetched = service.call(None, (Method::GET, target), HeaderMap::new(), Bytes::new()).await;
     let bad = |told: String| (StatusCode::BAD_GATEWAY, format!("SNS's certificate: {told}"));
     let answer = fetched.map_err(|error| bad(describe(&error)))?;
@@ -125,7 +133,7 @@ impl Certificates {
     /// Keeps one by which a message was found to be SNS's.
     fn keep(&self, url: &str, certificate: Bytes) {
         let mut known = self.0.lock();
-        if known.len() >= MOST_CERTIFICATES {
+        if known.len() >= MOST_CERTIFICATES && !known.contains_key(url) {
             known.clear();
         }
         known.insert(url.to_owned(), certificate);

@@ -22,8 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// An admin address as people write it: an IP address or a name, with a port, or the URL of that.
 pub(super) fn admin_address(text: &str) -> Result<SocketAddr, String> {
     let address = text.trim_start_matches("http://").trim_end_matches('/');
-    let mut found = address.to_socket_addrs().map_err(|_| "write, for example, 127.0.0.1:9145")?;
-    found.next().ok_or_else(|| "this name has no address".to_owned())
+    let found = address.to_socket_addrs().map_err(|_| "write, for example, 127.0.0.1:9145")?;
+    // A name may stand for both kinds; the usual address is one of IPv4.
+    let found: Vec<SocketAddr> = found.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
+    first.copied().ok_or_else(|| "this name has no address".to_owned())
 }
 
 /// How a caller proves who it is.

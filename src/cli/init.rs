@@ -75,11 +75,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(report)?;
-    untaken(args)?;
+    untaken(args, (args.systemd, args.compose))?;
     let questions = Questions { asks: !args.yes && std::io::stdin().is_terminal() };
     let (site, config) = settle(args, questions, &runtime)?;
     let systemd = args.systemd || questions.confirm("Write a systemd unit, too?")?;
     let compose = args.compose || questions.confirm("Write a compose file, too?")?;
+    untaken(args, (systemd, compose))?;
     let written = write(args, &site, &config, (systemd, compose))?;
     say(&format!("Written: {}", written.join(", ")));
     let mut works = true;
@@ -103,7 +104,8 @@ fn settle(
         let site = site(args, questions, runtime, &before)?;
         match site.config(&args.dir) {
             Ok(config) => return Ok((site, config)),
-            Err(faults) if questions.asks => {
+            // What flags say cannot be answered otherwise.
+            Err(faults) if questions.asks && site != before => {
                 for fault in &faults.faults {
                     say(&format!("✖ {}", fault.message()));
                 }
@@ -141,7 +143,8 @@ fn site(
                 None if !args.offline => runtime.block_on(bucket_region(&bucket)),
                 _ => None,
             };
-            let usual = told.unwrap_or_else(|| "us-east-1".to_owned());
+            let before = Some(before.region.clone()).filter(|region| !region.is_empty());
+            let usual = told.or(before).unwrap_or_else(|| "us-east-1".to_owned());
             questions.ask("Region", Some(&usual))?.unwrap_or(usual)
         }
     };
@@ -173,9 +176,9 @@ fn site(
 }
 
 /// All files or none: what is there already is found before anything is asked.
-fn untaken(args: &Args) -> miette::Result<()> {
+fn untaken(args: &Args, (systemd, compose): (bool, bool)) -> miette::Result<()> {
     let files = ["forebay.toml", "forebay-iam-policy.json", "forebay_django.py"];
-    let more = [(args.systemd, "forebay.service"), (args.compose, "compose.yaml")];
+    let more = [(systemd, "forebay.service"), (compose, "compose.yaml")];
     let more = more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name);
     let mut paths = files.into_iter().chain(more).map(|name| args.dir.join(name));
     match paths.find(|path| path.exists()).filter(|_| !args.force) {

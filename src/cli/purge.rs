@@ -100,7 +100,8 @@ fn items(args: &Args) -> miette::Result<Vec<String>> {
         };
         for line in reader.lines() {
             let line = line.map_err(unreadable)?;
-            let is_item = |line: &String| !line.is_empty() && !line.starts_with("# ");
+            let is_item =
+                |line: &String| !matches!(line.as_str(), "" | "#") && !line.starts_with("# ");
             items.extend(Some(line.trim().to_owned()).filter(is_item));
         }
     }

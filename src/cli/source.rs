@@ -56,10 +56,10 @@ pub(super) struct Source {
     #[arg(long, value_name = "OBJECT", requires = "bucket")]
     default_root_object: Option<String>,
     /// Address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", requires = "bucket")]
     listen: String,
     /// Admin address, or "off"
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", requires = "bucket")]
     admin: String,
 }
 

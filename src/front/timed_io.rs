@@ -38,8 +38,9 @@ pub(super) struct TimedIo<S> {
     limits: Timeouts,
     /// How many exchanges had begun when the first bytes of a head came.
     head_after: Option<u32>,
-    /// The wait that `since` belongs to: what for, and after how many exchanges.
-    waiting: (Phase, u32),
+    /// The wait that `since` belongs to: what for, after how many exchanges, and whether none of them
+    /// waits for us.
+    waiting: (Phase, u32, bool),
     since: Instant,
     /// When bytes last went out.
     wrote: Instant,
@@ -71,7 +72,7 @@ impl<S> TimedIo<S> {
             http,
             limits: timeouts,
             head_after: None,
-            waiting: (Phase::Idle, 0),
+            waiting: (Phase::Idle, 0, true),
             since: now,
             wrote: now,
             stalled: None,
@@ -106,7 +107,7 @@ impl<S> TimedIo<S> {
     /// Only here the clock is read.
     fn wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let begun = self.begun();
-        let waiting = (self.phase(begun), begun);
+        let waiting = (self.phase(begun), begun, self.is_fed());
         if self.waiting != waiting {
             self.waiting = waiting;
             self.since = Instant::now();
@@ -128,7 +129,10 @@ impl<S> TimedIo<S> {
                 Some((_, what)) if now >= deadline => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, what));
                 }
-                None if now >= deadline => deadline = now + self.limits.header,
+                None if now >= deadline => {
+                    self.since = now;
+                    deadline = now + self.limits.header;
+                }
                 _ => {}
             }
             self.timer.as_mut().reset(deadline);
@@ -150,7 +154,7 @@ impl<S> TimedIo<S> {
         match self.waiting.0 {
             // HTTP/2 holds bytes back until the viewer opens its window; no write is pending then.
             Phase::Busy if self.http == Http::Two && self.is_fed() => {
-                Some((self.wrote + self.limits.write, "the viewer opens no window"))
+                Some((self.since.max(self.wrote) + self.limits.write, "the viewer opens no window"))
             }
             Phase::Busy => None,
             Phase::Head => Some((self.since + self.limits.header, "the head came too slowly")),
@@ -163,6 +167,18 @@ impl<S> TimedIo<S> {
         self.connection.starved.load(Ordering::Acquire) == 0
     }
 
+    /// HTTP/2 flushes at every turn; only bytes that went out show that the viewer takes some.
+    fn after_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if self.http == Http::Two && matches!(written, Poll::Ready(Ok(1..))) {
+            self.wrote = Instant::now();
+        }
+        self.after_write(cx, written)
+    }
+
     fn after_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,9 +186,6 @@ impl<S> TimedIo<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
-            if self.http == Http::Two {
-                self.wrote = Instant::now();
-            }
             return written;
         }
         self.stalled.get_or_insert_with(Instant::now);
@@ -211,7 +224,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.after_write(cx, written)
+        self.after_bytes(cx, written)
     }
 
     fn poll_write_vectored(
@@ -220,7 +233,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.after_write(cx, written)
+        self.after_bytes(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -111,7 +111,8 @@ fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             names.push("nobody".into());
         }
     }
-    if signers.get("Enabled").may_be_true() || !signers.items().is_empty() {
+    let is_strange = signers.is_said() && !signers.get("Enabled").is_there();
+    if signers.get("Enabled").may_be_true() || is_strange || !signers.items().is_empty() {
         let accounts = signers.strings().join(", ");
         job.ledger.to_do(format!(
             "write a `[[key_group]]` named `trusted-signers` with the public keys of the accounts' ({accounts}) CloudFront key pairs"

@@ -68,8 +68,6 @@ fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, a
     }
     let enabled = config.get("Enabled");
     if !enabled.flag() {
-        text.comment("It is disabled at CloudFront: take this out if it shall be served.");
-        text.line("allow", "[]");
         enabled.differs("it is disabled: `allow = []` serves nobody");
     }
 }
@@ -129,16 +127,36 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
         );
         text.line("allow", "[]");
     }
+    let is_strange =
+        geo.is_said() && !matches!(kind.text(), Some("whitelist" | "blacklist" | "none"));
+    if is_strange {
+        job.ledger.to_do(
+            "say which countries are served: the document's restriction is of no known kind",
+        );
+    }
     if let Some(word @ ("whitelist" | "blacklist")) = kind.text() {
         text.line("geo_restriction", format!("{{ {word} = {} }}", list(geo.strings())));
         geo.differs("where viewers are is told by a database of your own: see [geo]");
         job.need(Need::Geography);
     }
     let mtls = config.get("ViewerMtlsConfig");
-    if mtls.is_said() && config.get("Enabled").flag() {
-        text.comment(
+    let is_disabled = !config.get("Enabled").flag();
+    for (closed, why) in [
+        (is_disabled, "It is disabled at CloudFront: take this out if it shall be served."),
+        (
+            mtls.is_said(),
             "CloudFront asks viewers for certificates, which Forebay does not: until you take this out, nobody is served.",
-        );
+        ),
+        (
+            is_strange,
+            "Countries are restricted in a way that is not known: until you take this out, nobody is served.",
+        ),
+    ] {
+        if closed {
+            text.comment(why);
+        }
+    }
+    if is_disabled || mtls.is_said() || is_strange {
         text.line("allow", "[]");
     }
     if mtls.is_said() {

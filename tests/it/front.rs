@@ -110,6 +110,37 @@ async fn pages_in_the_place_of_errors_are_shown_over_http2_too() {
     assert_eq!(answer.into_body().collect().await.expect("body").to_bytes(), "sorry");
 }
 
+/// A viewer of HTTP/2 who takes nothing holds back its window, and no write is pending: it is timed all the
+/// same. One who waits for a slow origin is not.
+#[tokio::test]
+async fn http2_viewers_who_open_no_window_are_cut() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.bin", vec![b'x'; 300_000]);
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "two.example.com");
+    let hasty = "workers = 2\nheader_timeout = \"200ms\"\nwrite_timeout = \"700ms\"";
+    let edge = Edge::with(&tls_config(&bucket, &folder).replace("workers = 2", hasty));
+    bucket.gate(1_000);
+    let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2");
+    let stream = TokioIo::new(stream.await.expect("handshake"));
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(20_000).adaptive_window(false);
+    let (mut sender, connection) = builder.handshake(stream).await.expect("h2");
+    let connection = tokio::spawn(connection);
+    let request = Request::get("https://one.example.com/a.bin");
+    let request = request.body(Empty::<Bytes>::new()).expect("request");
+    let answer = sender.send_request(request).await.expect("answer");
+    // Longer than the viewer may take nothing: but it is the origin that gives nothing.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(!connection.is_finished(), "it was cut while it waited for the origin");
+    bucket.gate(1_000_000);
+    // Now the viewer takes none of it.
+    let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
+    assert!(ended.is_ok(), "it was not cut");
+    drop(answer);
+}
+
 #[tokio::test]
 async fn http2_bounds_heads_and_refuses_get_with_content() {
     let bucket = Bucket::start().await;

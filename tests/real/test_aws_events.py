@@ -309,7 +309,7 @@ class AwsEvents(unittest.TestCase):
         batch = b"<InvalidationBatch><Paths><Quantity>1</Quantity><Items><Path>/*</Path></Items></Paths><CallerReference>9</CallerReference></InvalidationBatch>"
         status, _, told = fetch(edge.admin + "/2020-05-31/distribution/media/invalidation", "POST", headers, batch)
         self.assertEqual(status, 400)
-        self.assertIn(b"AWS_ENDPOINT_URL_CLOUDFRONT leads Forebay to itself", told)
+        self.assertIn(b"AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself", told)
 
 
 if __name__ == "__main__":
