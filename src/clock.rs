@@ -3,7 +3,6 @@
 //! Pure modules get `now` as an argument; everything else asks a [`Clock`].
 
 use std::{
-    cell::Cell,
     fmt,
     sync::{
         Arc, LazyLock,
@@ -102,17 +101,6 @@ impl Clock {
         }
     }
 
-    /// The present moment, and a stopwatch that starts at it: one look at the machine's clocks, not two.
-    #[must_use]
-    pub fn begin(&self) -> (Timestamp, Stopwatch) {
-        let watch = Stopwatch::start();
-        let now = match &self.0 {
-            None => wall_clock_at(watch.0),
-            Some(_) => self.now(),
-        };
-        (now, watch)
-    }
-
     /// Time that passes evenly, whatever becomes of the wall clock; from no moment in particular.
     #[must_use]
     pub fn uptime(&self) -> Duration {
@@ -128,28 +116,6 @@ impl Clock {
         if let Some(manual) = &self.0 {
             let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
             manual.fetch_add(by, Ordering::AcqRel);
-        }
-    }
-}
-
-/// The wall clock is read anew after this long; in between time passes as the stopwatch has it.
-const REREAD: Duration = Duration::from_millis(100);
-
-/// The wall clock's time at a moment just read.
-fn wall_clock_at(moment: Instant) -> Timestamp {
-    thread_local! {
-        static LAST: Cell<Option<(Instant, Timestamp)>> = const { Cell::new(None) };
-    }
-    let last = LAST.get();
-    let passed = last.map(|(at, now)| (moment.saturating_duration_since(at), now));
-    match passed {
-        Some((passed, now)) if passed < REREAD => {
-            Timestamp(now.0 + u64::from(passed.subsec_millis()))
-        }
-        _ => {
-            let now = Clock::system().now();
-            LAST.set(Some((moment, now)));
-            now
         }
     }
 }
@@ -183,22 +149,6 @@ mod tests {
         let other = clock.clone();
         other.advance(Duration::from_millis(1500));
         assert_eq!(clock.now(), Timestamp::from_millis(11_500));
-    }
-
-    #[test]
-    fn a_beginning_is_now() {
-        let clock = Clock::system();
-        for _ in 0..3 {
-            let before = clock.now();
-            let (now, _) = clock.begin();
-            let after = clock.now();
-            // The clocks tick in steps of their own.
-            let tick = Duration::from_millis(2);
-            assert!(before.since(now) <= tick && now.since(after) <= tick);
-            std::thread::sleep(Duration::from_millis(60));
-        }
-        let manual = Clock::manual(Timestamp::from_secs(7));
-        assert_eq!(manual.begin().0, Timestamp::from_secs(7));
     }
 
     #[test]

@@ -188,10 +188,10 @@ impl Edge {
         Body: From<B>,
     {
         // Before the future, which is moved about: it need not hold the request as hyper gave it.
-        let (now, watch) = self.clock.begin();
+        let now = self.clock.now();
         let rules = self.rules.load_full();
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(&self, &rules, connection, parts, (now, watch));
+        let exchange = Exchange::begin(&self, &rules, connection, parts, now);
         self.answer_exchange(rules, exchange, Body::from(body), now)
     }
 

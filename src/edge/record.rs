@@ -110,7 +110,7 @@ impl Exchange {
         rules: &Rules,
         connection: &Arc<Connection>,
         request: Parts,
-        (at, watch): (Timestamp, Stopwatch),
+        at: Timestamp,
     ) -> Box<Self> {
         connection.begun.fetch_add(1, Ordering::AcqRel);
         connection.in_flight.fetch_add(1, Ordering::AcqRel);
@@ -119,7 +119,7 @@ impl Exchange {
             edge: Arc::clone(edge),
             arrival: Arrival::new(rules, connection, request, at),
             id: RequestId::random(),
-            watch,
+            watch: Stopwatch::start(),
             logged: Logged::default(),
             distribution: None,
             status: 0,
