@@ -106,7 +106,7 @@ fn signed_region(config: &Config) -> Option<&str> {
 }
 
 const fn is_signed(options: &origin::Options) -> bool {
-    matches!(options.protocol, Protocol::S3 { signing, .. } if !matches!(signing, origin::Signing::Never))
+    options.protocol.is_signed()
 }
 
 /// What requests are signed with, if anything.

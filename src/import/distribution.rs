@@ -121,14 +121,11 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
 fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     let geo = config.get("Restrictions").get("GeoRestriction");
     let kind = geo.get("RestrictionType");
-    if !geo.items().is_empty() && !matches!(kind.text(), Some("whitelist" | "blacklist")) {
-        job.ledger.to_do(
-            "say which countries are served: the document's restriction is of no known kind",
-        );
-        text.line("allow", "[]");
-    }
-    let is_strange =
-        geo.is_said() && !matches!(kind.text(), Some("whitelist" | "blacklist" | "none"));
+    let is_strange = match kind.text() {
+        Some("whitelist" | "blacklist") => false,
+        Some("none") => !geo.items().is_empty(),
+        _ => geo.is_said(),
+    };
     if is_strange {
         job.ledger.to_do(
             "say which countries are served: the document's restriction is of no known kind",

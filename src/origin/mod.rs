@@ -97,6 +97,14 @@ pub enum Protocol {
     Plain,
 }
 
+impl Protocol {
+    /// Whether requests are signed, and so want credentials.
+    #[must_use]
+    pub const fn is_signed(&self) -> bool {
+        matches!(self, Self::S3 { signing, .. } if !matches!(signing, Signing::Never))
+    }
+}
+
 /// Which requests for a bucket are signed
 /// (Amazon CloudFront Developer Guide, "Restrict access to an Amazon S3 origin", signing behavior).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,7 +197,7 @@ impl Origin {
     /// Whether it wants credentials to sign with.
     #[must_use]
     pub const fn signs(&self) -> bool {
-        matches!(self.options.protocol, Protocol::S3 { signing, .. } if !matches!(signing, Signing::Never))
+        self.options.protocol.is_signed()
     }
 
     /// Asks the origin. Safe methods are tried again on a new connection, within bounds.

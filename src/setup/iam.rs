@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Config,
-    origin::{self, Protocol, Signing},
+    origin::{self, Protocol},
 };
 
 /// The least that lets the configuration's buckets be read: `s3:GetObject` below each origin path, and
@@ -45,7 +45,7 @@ struct Signed<'a> {
 impl<'a> Signed<'a> {
     fn of(origin: &'a origin::Options) -> Option<Self> {
         match &origin.protocol {
-            Protocol::S3 { bucket, region, signing, .. } if *signing != Signing::Never => {
+            Protocol::S3 { bucket, region, .. } if origin.protocol.is_signed() => {
                 let (host, path) = (&origin.address.host, &origin.origin_path);
                 Some(Self { bucket, region, host, path })
             }

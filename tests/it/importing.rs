@@ -133,6 +133,26 @@ fn whatever_stands_in_a_document_nothing_panics() {
     }
 }
 
+/// However many reasons there are to serve nobody, the file is one that serves nobody.
+#[test]
+fn reasons_to_serve_nobody_are_written_once() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/django-media");
+    let text = fs::read_to_string(folder.join("E2EXAMPLE12345.json")).expect("document");
+    let document: Value = serde_json::from_str(&text).expect("json");
+    for kind in ["none", "elsewhere"] {
+        let mut document = document.clone();
+        let config = &mut document["DistributionConfig"];
+        config["Enabled"] = Value::Bool(false);
+        config["ViewerMtlsConfig"] = serde_json::json!({"Mode": "required"});
+        let countries = serde_json::json!({"RestrictionType": kind, "Items": ["AT"]});
+        config["Restrictions"] = serde_json::json!({"GeoRestriction": countries});
+        let files = [("a.json".to_owned(), document.to_string())];
+        let imported = import(&Documents::read(&files).expect("documents"), &Tls::Before);
+        assert_eq!(imported.toml.matches("allow = []").count(), 1, "{}", imported.toml);
+        assert!(imported.config.is_some(), "{:?}", imported.report.to_do);
+    }
+}
+
 fn pointers(value: &Value, at: &str) -> Vec<String> {
     let inner: Vec<String> = match value {
         Value::Object(fields) => {
