@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use super::{Chart, is_signed, keys};
+use super::{Chart, keys};
 use crate::{
     clock::Clock,
     config::Config,
@@ -40,7 +40,7 @@ pub(super) async fn examine(
         }
     }
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
-    let at_aws = origins.filter(|options| is_signed(options)).find_map(|origin| {
+    let at_aws = origins.filter(|options| options.protocol.is_signed()).find_map(|origin| {
         let Protocol::S3 { region, .. } = &origin.protocol else { return None };
         origin.address.host.contains(".amazonaws.com").then_some(region)
     });

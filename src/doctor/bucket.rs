@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
-use super::{Chart, is_signed, keys};
+use super::{Chart, keys};
 use crate::{
     clock::Clock,
     key::CanonicalPath,
@@ -63,11 +63,11 @@ pub(super) async fn examine(
             return chart;
         }
     };
-    let found = found.filter(|_| is_signed(options));
+    let found = found.filter(|_| options.protocol.is_signed());
     let mut patient = Patient { options, service, found, chart };
     match &options.protocol {
         Protocol::Plain => patient.plain(clock).await,
-        Protocol::S3 { .. } if is_signed(options) && found.is_none() => {
+        Protocol::S3 { .. } if options.protocol.is_signed() && found.is_none() => {
             let text = "not looked at: there are no credentials";
             patient.chart.advise(text, "mend the credentials first");
         }
@@ -97,7 +97,9 @@ impl Patient<'_> {
                 self.chart.good("may be listed (s3:ListBucket), so a missing object is a 404");
                 self.first_path(&listed)
             }
-            Some(Error::S3 { code, .. }) if code == "AccessDenied" && !is_signed(self.options) => {
+            Some(Error::S3 { code, .. })
+                if code == "AccessDenied" && !self.options.protocol.is_signed() =>
+            {
                 None
             }
             Some(Error::S3 { code, .. }) if code == "AccessDenied" => {
@@ -116,7 +118,7 @@ impl Patient<'_> {
                 "name one with --sample KEY",
             ),
         }
-        if is_signed(self.options) {
+        if self.options.protocol.is_signed() {
             self.strangers(&list, "list").await;
         }
     }
@@ -140,7 +142,7 @@ impl Patient<'_> {
                 Some(error) => return self.refused(&name, &answer, &error),
             }
         }
-        if is_signed(self.options) {
+        if self.options.protocol.is_signed() {
             self.strangers(path, "read").await;
         }
     }
@@ -234,7 +236,9 @@ impl Patient<'_> {
         let text = format!("this clock and the origin's are {} s apart", off.as_secs());
         let mend = "run a time service (chrony, ntpd) on this machine";
         match off {
-            off if off > SKEW_LIMIT && is_signed(self.options) => self.chart.bad(text, mend),
+            off if off > SKEW_LIMIT && self.options.protocol.is_signed() => {
+                self.chart.bad(text, mend);
+            }
             off if off > SKEW => self.chart.advise(text, mend),
             _ => self.chart.good(text),
         }

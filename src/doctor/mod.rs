@@ -99,14 +99,12 @@ pub async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Ve
 /// The region of the first bucket that is asked by signed requests.
 fn signed_region(config: &Config) -> Option<&str> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
-    origins.filter(|options| is_signed(options)).find_map(|options| match &options.protocol {
-        Protocol::S3 { region, .. } => Some(region.as_str()),
-        Protocol::Plain => None,
+    origins.filter(|options| options.protocol.is_signed()).find_map(|options| {
+        match &options.protocol {
+            Protocol::S3 { region, .. } => Some(region.as_str()),
+            Protocol::Plain => None,
+        }
     })
-}
-
-const fn is_signed(options: &origin::Options) -> bool {
-    options.protocol.is_signed()
 }
 
 /// What requests are signed with, if anything.
