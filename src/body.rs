@@ -115,6 +115,15 @@ impl Body {
         matches!(self.kind, Kind::Full(_))
     }
 
+    /// All of it, where it is there in one piece.
+    #[must_use]
+    pub fn whole(&self) -> Option<Bytes> {
+        match &self.kind {
+            Kind::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
+            Kind::Stream(_) | Kind::Incoming(_) => None,
+        }
+    }
+
     /// Has `observer` told when the body ends or is dropped.
     #[must_use]
     pub fn observed(mut self, observer: Box<dyn Observer>) -> Self {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     behavior::{Behavior, ViewerProtocol},
     body::Body,
-    key::{CacheKey, CanonicalPath, Projection},
+    key::{CacheKey, CanonicalPath, PathError, Projection},
     origin::{Group, Origin},
     policy::Wish,
     signed::Claim,
@@ -99,56 +99,68 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Admits a request or says why not; the distribution is told in either case, if there is one.
-pub(super) fn admit<'a>(
-    rules: &'a Rules,
-    arrival: &'a Arrival,
-    body: &Body,
-) -> Result<Ask<'a>, (Refusal, Option<&'a Arc<Distribution>>)> {
-    let authority = authority(&arrival.request).ok_or((Refusal::BadHost, None))?;
-    let host = host(authority).ok_or((Refusal::BadHost, None))?;
-    let distribution = rules.hosts.select(host).ok_or((Refusal::UnknownHost, None))?;
-    admit_to(rules, distribution, host, arrival, body)
-        .map_err(|refusal| (refusal, Some(distribution)))
+/// Where a request goes, before anybody asks whether it may.
+pub(super) struct Route<'a> {
+    pub(super) distribution: &'a Arc<Distribution>,
+    host: &'a str,
+    target: Result<(CanonicalPath<'a>, &'a Arc<Behavior>), PathError>,
 }
 
-fn admit_to<'a>(
-    rules: &Rules,
-    distribution: &'a Arc<Distribution>,
-    host: &'a str,
-    arrival: &'a Arrival,
-    body: &Body,
-) -> Result<Ask<'a>, Refusal> {
-    let request = &arrival.request;
-    restrict(rules, distribution, arrival)?;
-    if target_length(request) > MAX_TARGET {
-        return Err(Refusal::UriTooLong);
+impl<'a> Route<'a> {
+    /// By the host asked for, then by the path.
+    pub(super) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Refusal> {
+        let host = authority(request).and_then(host).ok_or(Refusal::BadHost)?;
+        let distribution = rules.hosts.select(host).ok_or(Refusal::UnknownHost)?;
+        let target = distribution.path(request).map(|path| {
+            let behavior = distribution.settings.behaviors.select(path.as_str());
+            (path, behavior)
+        });
+        Ok(Self { distribution, host, target })
     }
-    if arrival.head_length > MAX_HEAD {
-        return Err(Refusal::HeadTooLarge);
+
+    /// The behavior, where the path is one.
+    pub(super) fn behavior(&self) -> Option<&'a Arc<Behavior>> {
+        self.target.as_ref().ok().map(|(_, behavior)| *behavior)
     }
-    let path = distribution.path(request).map_err(Refusal::BadPath)?;
-    let behavior = distribution.settings.behaviors.select(path.as_str());
-    check_protocol(behavior.viewer_protocol, distribution, arrival)?;
-    if is_answered_preflight(behavior, request) {
-        return Err(Refusal::Preflight);
+
+    /// Admits the request or says why not.
+    pub(super) fn admit(
+        self,
+        rules: &Rules,
+        arrival: &'a Arrival,
+        body: &Body,
+    ) -> Result<Ask<'a>, Refusal> {
+        let Self { distribution, host, target } = self;
+        let request = &arrival.request;
+        restrict(rules, distribution, arrival)?;
+        if target_length(request) > MAX_TARGET {
+            return Err(Refusal::UriTooLong);
+        }
+        if arrival.head_length > MAX_HEAD {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let (path, behavior) = target.map_err(Refusal::BadPath)?;
+        check_protocol(behavior.viewer_protocol, distribution, arrival)?;
+        if is_answered_preflight(behavior, request) {
+            return Err(Refusal::Preflight);
+        }
+        let methods = behavior.allowed_methods;
+        if !methods.allow_method(&request.method) {
+            return Err(Refusal::Method(methods.allow()));
+        }
+        check_referer(behavior, arrival)?;
+        if let Some(trusted) = &behavior.trusted {
+            trusted.verify(&claim(distribution, arrival)).map_err(Refusal::Signed)?;
+        }
+        // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
+        if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
+            return Err(Refusal::UnexpectedContent);
+        }
+        for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {
+            check_object(&path, origin)?;
+        }
+        Ok(Ask::new(distribution, behavior, path, host, request))
     }
-    let methods = behavior.allowed_methods;
-    if !methods.allow_method(&request.method) {
-        return Err(Refusal::Method(methods.allow()));
-    }
-    check_referer(behavior, arrival)?;
-    if let Some(trusted) = &behavior.trusted {
-        trusted.verify(&claim(distribution, arrival)).map_err(Refusal::Signed)?;
-    }
-    // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
-    if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
-        return Err(Refusal::UnexpectedContent);
-    }
-    for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {
-        check_object(&path, origin)?;
-    }
-    Ok(Ask::new(distribution, behavior, path, host, request))
 }
 
 /// The scheme that the viewer sees.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Connection, Edge, Refusal,
-    admit::{Ask, admit},
+    admit::{Ask, Route},
     answer::Part,
     arrival::Arrival,
     forward::key_of,
@@ -111,9 +111,15 @@ impl Edge {
     pub fn explain(self: &Arc<Self>, request: Parts, connection: &Arc<Connection>) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
         let arrival = Arrival { counts: false, ..Arrival::new(&rules, connection, request, now) };
-        match admit(&rules, &arrival, &Body::empty()) {
+        let request = &arrival.request;
+        let route = match Route::of(&rules, request) {
+            Ok(route) => route,
+            Err(refusal) => return refused(refusal, None, request),
+        };
+        let distribution = route.distribution;
+        match route.admit(&rules, &arrival, &Body::empty()) {
             Ok(ask) => self.explain_admitted(&ask, now),
-            Err((refusal, distribution)) => refused(refusal, distribution, &arrival.request),
+            Err(refusal) => refused(refusal, Some(distribution), request),
         }
     }
 

@@ -106,10 +106,20 @@ impl Identity {
 
     /// Writes the request's id.
     pub(super) fn write_id(&self, fields: &mut HeaderMap, id: &RequestId) {
-        let name = if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID };
         if let Ok(id) = HeaderValue::from_bytes(&self.id(id)) {
-            fields.insert(name, id);
+            fields.insert(self.id_name(), id);
         }
+    }
+
+    /// Appends the request's id to a head, as its last field.
+    pub(super) fn append_id(&self, head: &mut Vec<u8>, id: &RequestId) {
+        head.extend_from_slice(self.id_name().as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(&self.id(id));
+    }
+
+    const fn id_name(&self) -> HeaderName {
+        if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID }
     }
 }
 

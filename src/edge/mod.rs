@@ -9,12 +9,14 @@ mod answer;
 mod arrival;
 mod collect;
 mod compress;
+mod direct;
 mod dress;
 mod error_page;
 mod explain;
 mod fetch;
 mod forward;
 mod identity;
+mod logged;
 mod multipart;
 mod pass;
 mod prepared;
@@ -34,14 +36,16 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
-use admit::{Ask, admit};
+use admit::{Ask, Route};
 use answer::{Answer, Head};
 use arc_swap::ArcSwap;
+use arrival::Arrival;
 use compress::Compressor;
+pub use direct::Direct;
 use dress::Dress;
 pub use explain::{Explanation, Stored};
 use forward::{Forwarded, forward};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, request::Parts};
 pub use identity::Identity;
 use record::Exchange;
 pub use refusal::Refusal;
@@ -53,7 +57,7 @@ use troubles::Troubles;
 use crate::{
     access_log::AccessLog,
     body::Body,
-    clock::{Clock, Timestamp},
+    clock::{Clock, Stopwatch, Timestamp},
     key::CacheKey,
     metrics::{Metrics, ResultType},
     policy::{Reuse, Wish},
@@ -188,11 +192,12 @@ impl Edge {
         Body: From<B>,
     {
         // Before the future, which is moved about: it need not hold the request as hyper gave it.
-        let now = self.clock.now();
+        let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load_full();
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(&self, &rules, connection, parts, now);
-        self.answer_exchange(rules, exchange, Body::from(body), now)
+        let arrival = Arrival::new(&rules, connection, parts, now);
+        let exchange = Box::new(Exchange::begin(&self, arrival, watch));
+        self.answer_exchange(rules, exchange, Body::from(body))
     }
 
     async fn answer_exchange(
@@ -200,22 +205,19 @@ impl Edge {
         rules: Arc<Rules>,
         exchange: Box<Exchange>,
         mut body: Body,
-        now: Timestamp,
     ) -> Response<Body> {
         let request = &exchange.arrival.request;
-        let (answer, distribution, dress) = match admit(&rules, &exchange.arrival, &body) {
-            Ok(ask) => {
-                let dress = Dress::of(ask.behavior, request);
-                let answer = self.answer(&ask, &mut body, now).await;
-                (answer, Some(ask.distribution), dress)
+        let (answer, distribution, dress) = match Route::of(&rules, request) {
+            Ok(route) => {
+                let distribution = route.distribution;
+                let dress = route.behavior().and_then(|behavior| Dress::of(behavior, request));
+                let answer = match route.admit(&rules, &exchange.arrival, &body) {
+                    Ok(ask) => self.answer(&ask, &mut body, exchange.arrival.at).await,
+                    Err(refusal) => self.refuse(refusal, request, Some(distribution)),
+                };
+                (answer, Some(distribution), dress)
             }
-            Err((refusal, distribution)) => {
-                self.metrics.refused(refusal.token());
-                let behavior = distribution.and_then(|d| d.behavior(request));
-                let dress = behavior.and_then(|behavior| Dress::of(behavior, request));
-                let cloudfront = distribution.is_some_and(|d| d.settings.identity.is_cloudfront());
-                (refusal.into_answer(request, cloudfront), distribution, dress)
-            }
+            Err(refusal) => (self.refuse(refusal, request, None), None, None),
         };
         let answer = match distribution {
             Some(distribution) if !distribution.settings.error_pages.is_empty() => {
@@ -225,6 +227,17 @@ impl Edge {
         };
         let distribution = distribution.cloned();
         exchange.respond(answer, distribution, dress.as_ref())
+    }
+
+    fn refuse(
+        &self,
+        refusal: Refusal,
+        request: &Parts,
+        distribution: Option<&Arc<Distribution>>,
+    ) -> Answer {
+        self.metrics.refused(refusal.token());
+        let cloudfront = distribution.is_some_and(|d| d.settings.identity.is_cloudfront());
+        refusal.into_answer(request, cloudfront)
     }
 
     /// Looks up, decides and acts. What waits for an origin is boxed, so that the future of a hit,

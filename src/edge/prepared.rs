@@ -1,4 +1,4 @@
-//! The fields of plain hits, kept ready.
+//! The heads of plain hits, kept ready.
 //!
 //! The fields of a hit that sends all of a stored response are the same for every viewer while age
 //! and lifetime, in seconds, are the same. Each thread keeps those of the hits it serves often, in
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
 use super::{
     answer::{Part, StoredHead},
+    logged::Shown,
     rules::Distribution,
 };
 use crate::{
@@ -61,7 +62,7 @@ impl<'a> PlainHit<'a> {
 }
 
 /// The hit seen last of those that share a place.
-struct Place {
+struct Place<T> {
     response: Weak<StoredResponse>,
     distribution: Weak<Distribution>,
     version: Version,
@@ -69,10 +70,10 @@ struct Place {
     ttl: i64,
     site: bool,
     /// There from the second hit on: most objects are not asked for twice in a second.
-    fields: Option<HeaderMap>,
+    ready: Option<T>,
 }
 
-impl Place {
+impl<T> Place<T> {
     fn of(hit: PlainHit<'_>) -> Self {
         Self {
             response: Arc::downgrade(hit.response),
@@ -81,7 +82,7 @@ impl Place {
             age: hit.age,
             ttl: hit.ttl,
             site: hit.site,
-            fields: None,
+            ready: None,
         }
     }
 
@@ -94,28 +95,69 @@ impl Place {
     }
 }
 
+/// What a thread keeps ready of its hits.
+struct Places<T>(Vec<Option<Place<T>>>);
+
+impl<T> Default for Places<T> {
+    fn default() -> Self {
+        Self((0..PLACES).map(|_| None).collect())
+    }
+}
+
+impl<T> Places<T> {
+    /// What is ready for `hit`, or is to be; `None` at the first of its kind.
+    fn find(&mut self, hit: PlainHit<'_>) -> Option<&mut Option<T>> {
+        let address = Arc::as_ptr(hit.response) as usize;
+        let place = &mut self.0[(address >> 6 ^ address >> 14) % PLACES];
+        if !place.as_ref().is_some_and(|place| place.is_of(hit)) {
+            *place = Some(Place::of(hit));
+            return None;
+        }
+        place.as_mut().map(|place| &mut place.ready)
+    }
+}
+
+/// A head as HTTP/1.1 writes it, and what the log tells of it.
+struct Text {
+    bytes: Box<[u8]>,
+    shown: Option<Shown>,
+}
+
 thread_local! {
-    static PLACES_OF_THREAD: RefCell<Vec<Option<Place>>> =
-        RefCell::new((0..PLACES).map(|_| None).collect());
+    static FIELDS: RefCell<Places<HeaderMap>> = RefCell::default();
+    static TEXTS: RefCell<Places<Text>> = RefCell::default();
 }
 
 /// Writes the fields of `hit` into a map that is empty; `make` does it where they are not ready.
 pub(super) fn write(hit: PlainHit<'_>, fields: &mut HeaderMap, make: impl FnOnce(&mut HeaderMap)) {
-    PLACES_OF_THREAD.with_borrow_mut(|places| {
-        let address = Arc::as_ptr(hit.response) as usize;
-        let place = &mut places[(address >> 6 ^ address >> 14) % PLACES];
-        match place.as_mut().filter(|place| place.is_of(hit)) {
-            Some(Place { fields: Some(ready), .. }) => *fields = ready.clone(),
-            Some(place) => {
-                make(fields);
-                place.fields = Some(own_copy(fields));
-            }
-            None => {
-                make(fields);
-                *place = Some(Place::of(hit));
-            }
+    FIELDS.with_borrow_mut(|places| match places.find(hit) {
+        Some(Some(ready)) => *fields = ready.clone(),
+        Some(empty) => {
+            make(fields);
+            *empty = Some(own_copy(fields));
         }
+        None => make(fields),
     });
+}
+
+/// Appends the head of `hit` to an empty `text`; `make` does it where it is not ready.
+pub(super) fn append(
+    hit: PlainHit<'_>,
+    text: &mut Vec<u8>,
+    make: impl FnOnce(&mut Vec<u8>) -> Option<Shown>,
+) -> Option<Shown> {
+    TEXTS.with_borrow_mut(|places| match places.find(hit) {
+        Some(Some(ready)) => {
+            text.extend_from_slice(&ready.bytes);
+            ready.shown.clone()
+        }
+        Some(empty) => {
+            let shown = make(text);
+            *empty = Some(Text { bytes: text.as_slice().into(), shown: shown.clone() });
+            shown
+        }
+        None => make(text),
+    })
 }
 
 /// The same fields in memory that nobody else counts references to.

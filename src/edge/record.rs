@@ -5,27 +5,28 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 
 use super::{
-    Connection, Edge, Rules,
-    answer::{Answer, Head},
+    Edge,
+    answer::{Answer, Head, StoredHead},
     arrival::Arrival,
     dress::{Dress, Told},
     error_page,
     identity::{Identity, RequestId},
+    logged::{Logged, Shown},
     prepared::{self, PlainHit},
     rules::Distribution,
-    viewer::X_FORWARDED_FOR,
 };
 use crate::{
     access_log::{Detail, Record},
     body::{Body, Observer},
     clock::{Stopwatch, Timestamp},
     metrics::ResultType,
+    origin::Timing,
     semantics::{
         cache_status::{CacheStatus, Report},
-        range::ContentRange,
+        date,
     },
 };
 
@@ -45,81 +46,58 @@ pub(super) struct Exchange {
     report: Report,
     sent: u64,
     complete: bool,
+    /// Whether the connection counts it among those under way.
+    counted: bool,
     starved: bool,
     /// Where the log wants it.
     shown: Option<Box<Shown>>,
 }
 
-/// What the log tells of an answer's head.
-#[derive(Default)]
-struct Shown {
-    bytes: u64,
-    content_type: Option<HeaderValue>,
-    content_length: Option<u64>,
-    range: Option<(u64, u64)>,
+/// The fields that every answer has, but for its id.
+struct Marks<'a> {
+    dress: Option<&'a Dress>,
+    told: Told<'a>,
+    report: &'a Report,
+    version: Version,
 }
 
-impl Shown {
-    fn of(fields: &HeaderMap, body: &Body) -> Self {
-        // The status line, the empty line, and the fields that the connection adds.
-        const BESIDES: usize = 60;
-        let bytes = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let range = fields.get(header::CONTENT_RANGE).map(HeaderValue::as_bytes);
-        let range = range.and_then(ContentRange::parse).and_then(|range| range.bytes);
-        Self {
-            bytes: (bytes.sum::<usize>() + BESIDES) as u64,
-            content_type: fields.get(header::CONTENT_TYPE).cloned(),
-            content_length: http_body::Body::size_hint(body).exact(),
-            range: range.map(|bytes| (bytes.start, bytes.end.saturating_sub(1))),
+impl Marks<'_> {
+    fn put_on(&self, fields: &mut HeaderMap) {
+        if let Some(dress) = self.dress {
+            dress.put_on(fields, &self.told);
         }
+        self.told.identity.write(fields, self.told.result, self.report, self.version);
     }
-}
 
-/// The request's fields that the log tells.
-#[derive(Default)]
-struct Logged {
-    host: Option<HeaderValue>,
-    range: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    forwarded_for: Option<HeaderValue>,
-}
-
-impl Logged {
-    /// Takes them out of `fields` and leaves it empty.
-    fn take(&mut self, fields: &mut HeaderMap) {
-        for (name, value) in fields.drain() {
-            // Further lines of a field come without its name; the first one is told.
-            let Some(name) = name else { continue };
-            let place = match name {
-                _ if name == header::HOST => &mut self.host,
-                _ if name == header::RANGE => &mut self.range,
-                _ if name == header::REFERER => &mut self.referer,
-                _ if name == header::USER_AGENT => &mut self.user_agent,
-                _ if name == X_FORWARDED_FOR => &mut self.forwarded_for,
-                _ => continue,
-            };
-            *place = Some(value);
-        }
+    /// Whether the fields are those of other hits, too.
+    fn plain_hit<'b>(
+        &self,
+        head: &'b StoredHead,
+        distribution: Option<&'b Arc<Distribution>>,
+    ) -> Option<PlainHit<'b>> {
+        let site = self.dress.map_or(Some(false), Dress::asking_site)?;
+        PlainHit::of(head, self.told.result, *self.report, distribution, self.version, site)
     }
 }
 
 impl Exchange {
-    pub(super) fn begin(
-        edge: &Arc<Edge>,
-        rules: &Rules,
-        connection: &Arc<Connection>,
-        request: Parts,
-        at: Timestamp,
-    ) -> Box<Self> {
-        connection.begun.fetch_add(1, Ordering::AcqRel);
-        connection.in_flight.fetch_add(1, Ordering::AcqRel);
-        connection.starved.fetch_add(1, Ordering::AcqRel);
-        Box::new(Self {
+    /// An exchange that the connection counts among those under way.
+    pub(super) fn begin(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
+        arrival.connection.in_flight.fetch_add(1, Ordering::AcqRel);
+        arrival.connection.starved.fetch_add(1, Ordering::AcqRel);
+        let mut exchange = Self::at_once(edge, arrival, watch);
+        (exchange.counted, exchange.starved) = (true, true);
+        exchange
+    }
+
+    /// One whose answer is there already.
+    pub(super) fn at_once(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
+        arrival.connection.begun.fetch_add(1, Ordering::AcqRel);
+        Self {
             edge: Arc::clone(edge),
-            arrival: Arrival::new(rules, connection, request, at),
+            arrival,
             id: RequestId::random(),
-            watch: Stopwatch::start(),
+            watch,
             logged: Logged::default(),
             distribution: None,
             status: 0,
@@ -128,9 +106,10 @@ impl Exchange {
             report: Report::new(CacheStatus::Local),
             sent: 0,
             complete: false,
-            starved: true,
+            counted: false,
+            starved: false,
             shown: None,
-        })
+        }
     }
 
     /// The answer as a message, with the fields that every answer has. They are written into the
@@ -145,46 +124,29 @@ impl Exchange {
         let Answer { head, body, result, report, timing, substituted } =
             self.with_page(answer, identity);
         let status = substituted.unwrap_or(head.status());
-        let mut fields = std::mem::take(&mut self.arrival.request.headers);
-        self.logged.take(&mut fields);
-        let (version, id) = (self.arrival.request.version, self.id);
-        let (timing, watch) = (timing.as_deref(), self.watch);
-        let sign = |fields: &mut HeaderMap| {
-            if let Some(dress) = dress {
-                dress.put_on(fields, &Told { result, timing, id, identity, watch });
-            }
-            identity.write(fields, result, &report, version);
-            identity.write_id(fields, &id);
-        };
+        let mut fields = self.take_fields();
+        let marks = self.marks(identity, dress, result, &report, timing.as_deref());
         match head {
             Head::Own(_, own) | Head::Page(_, own) => {
                 fields = own;
-                sign(&mut fields);
+                marks.put_on(&mut fields);
             }
             Head::Stored(head) => {
                 let make = |fields: &mut HeaderMap| {
                     head.write(fields);
-                    sign(fields);
+                    marks.put_on(fields);
                 };
-                let site = dress.map_or(Some(false), Dress::asking_site);
-                let plain = site.and_then(|site| {
-                    PlainHit::of(&head, result, report, distribution.as_ref(), version, site)
-                });
-                match plain {
-                    Some(hit) => {
-                        prepared::write(hit, &mut fields, make);
-                        // The one field that differs each time stands there already.
-                        identity.write_id(&mut fields, &id);
-                    }
+                match marks.plain_hit(&head, distribution.as_ref()) {
+                    Some(hit) => prepared::write(hit, &mut fields, make),
                     None => make(&mut fields),
                 }
             }
         }
-        self.status = status.as_u16();
+        identity.write_id(&mut fields, &self.id);
         self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
         self.shown =
             self.edge.access_log.is_detailed().then(|| Box::new(Shown::of(&fields, &body)));
-        (self.result, self.report, self.distribution) = (result, report, distribution);
+        self.conclude(status, result, report, distribution);
         self.starved(false);
         let body = if self.arrival.request.method == Method::HEAD {
             describe(&body, &mut fields);
@@ -196,6 +158,74 @@ impl Exchange {
         *response.status_mut() = status;
         *response.headers_mut() = fields;
         response
+    }
+
+    /// Appends the head of an answer from a stored response to `text`, as HTTP/1.1 writes it.
+    pub(super) fn write_head(
+        &mut self,
+        head: &StoredHead,
+        (body, result, report): (&Body, ResultType, Report),
+        distribution: Arc<Distribution>,
+        dress: Option<&Dress>,
+        text: &mut Vec<u8>,
+    ) {
+        let fields = self.take_fields();
+        let identity = identity_of(Some(&distribution));
+        let marks = self.marks(identity, dress, result, &report, None);
+        let is_detailed = self.edge.access_log.is_detailed();
+        let at = self.arrival.at;
+        let make = |text: &mut Vec<u8>| {
+            let mut fields = fields;
+            head.write(&mut fields);
+            marks.put_on(&mut fields);
+            // RFC 9110 §6.6.1: where the origin had no clock.
+            fields.entry(header::DATE).or_insert_with(|| date_field(at));
+            append_head(head.status(), &fields, text);
+            is_detailed.then(|| Shown::of(&fields, body))
+        };
+        let shown = match marks.plain_hit(head, Some(&distribution)) {
+            Some(hit) => prepared::append(hit, text, make),
+            None => make(text),
+        };
+        identity.append_id(text, &self.id);
+        text.extend_from_slice(b"\r\n\r\n");
+        self.shown = shown.map(Box::new);
+        self.conclude(head.status(), result, report, Some(distribution));
+    }
+
+    /// The request's fields without those that are only logged: empty.
+    fn take_fields(&mut self) -> HeaderMap {
+        let mut fields = std::mem::take(&mut self.arrival.request.headers);
+        self.logged.take(&mut fields);
+        fields
+    }
+
+    fn marks<'a>(
+        &self,
+        identity: &'a Identity,
+        dress: Option<&'a Dress>,
+        result: ResultType,
+        report: &'a Report,
+        timing: Option<&'a Timing>,
+    ) -> Marks<'a> {
+        let told = Told { result, timing, id: self.id, identity, watch: self.watch };
+        Marks { dress, told, report, version: self.arrival.request.version }
+    }
+
+    /// `sent` bytes of `length` are out.
+    pub(super) fn has_sent(&mut self, sent: u64, length: u64) {
+        (self.sent, self.complete) = (sent, sent == length);
+    }
+
+    fn conclude(
+        &mut self,
+        status: StatusCode,
+        result: ResultType,
+        report: Report,
+        distribution: Option<Arc<Distribution>>,
+    ) {
+        self.status = status.as_u16();
+        (self.result, self.report, self.distribution) = (result, report, distribution);
     }
 
     /// Writes the content of an error of our own.
@@ -273,6 +303,24 @@ fn identity_of(distribution: Option<&Arc<Distribution>>) -> &Identity {
     }
 }
 
+fn date_field(at: Timestamp) -> HeaderValue {
+    HeaderValue::try_from(date::format(at)).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Status line and fields.
+fn append_head(status: StatusCode, fields: &HeaderMap, text: &mut Vec<u8>) {
+    for part in [b"HTTP/1.1 ", status.as_str().as_bytes(), b" "] {
+        text.extend_from_slice(part);
+    }
+    text.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    text.extend_from_slice(b"\r\n");
+    for (name, value) in fields {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            text.extend_from_slice(part);
+        }
+    }
+}
+
 /// RFC 9110 §9.3.2: a HEAD is told the length of the content it does not get.
 fn describe(body: &Body, fields: &mut HeaderMap) {
     let length = http_body::Body::size_hint(body).exact().filter(|length| *length > 0);
@@ -302,8 +350,10 @@ impl Observer for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.starved(false);
-        self.arrival.connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if self.counted {
+            self.starved(false);
+            self.arrival.connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+        }
         let duration = self.watch.elapsed();
         if let Some(distribution) = &self.distribution {
             distribution.metrics.answered(self.result, self.status, self.sent, duration);

@@ -14,6 +14,10 @@ use tokio::{
 
 use crate::pages::PageFile;
 
+/// Pages of so many bytes go out together with what stands before them. With more of them the system
+/// sends piece by piece anyway, and what is held back for them costs a multiple (`benches/README.md`).
+const MOST_JOINED: usize = 64 << 10;
+
 /// `stream`, which knows the pages that may be sent on it.
 pub(super) struct ClearStream {
     stream: TcpStream,
@@ -29,8 +33,9 @@ impl ClearStream {
     fn send(&self, before: &[IoSlice<'_>], pages: &[u8]) -> io::Result<usize> {
         let mut sent = 0;
         if !before.is_empty() {
-            let (mut none, flags) =
-                (SendAncillaryBuffer::default(), SendFlags::MORE | SendFlags::NOSIGNAL);
+            let joined = pages.len() <= MOST_JOINED;
+            let flags = if joined { SendFlags::MORE } else { SendFlags::empty() };
+            let (mut none, flags) = (SendAncillaryBuffer::default(), flags | SendFlags::NOSIGNAL);
             sent = rustix::net::sendmsg(&self.stream, before, &mut none, flags)?;
             if sent < before.iter().map(|slice| slice.len()).sum() {
                 return Ok(sent);

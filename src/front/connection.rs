@@ -19,8 +19,8 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
-    Handler, MAX_HEAD, Shared, TlsSettings, canonical, clear_stream::ClearStream, proxy_header,
-    timed_io::TimedIo,
+    Handler, MAX_HEAD, Shared, TlsSettings, canonical, clear_stream::ClearStream,
+    direct_io::DirectIo, head::MAX_FIELDS, proxy_header, timed_io::TimedIo,
 };
 use crate::{
     edge::{Cipher, Connection},
@@ -31,9 +31,6 @@ use crate::{
 /// megabytes, which nobody counts, and a slow viewer looks like one who takes nothing: the
 /// socket is writable again only when a good part of them is gone.
 const UNSENT: u32 = 512 << 10;
-
-/// Fields in a request head.
-const MAX_FIELDS: usize = 128;
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +99,8 @@ impl<H: Handler> Server<H> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = &self.shared.limits;
-        let io = TokioIo::new(TimedIo::new(stream, http, Arc::clone(&connection), limits));
+        let io = TimedIo::new(stream, http, Arc::clone(&connection), limits);
+        let direct = (self.handler.clone(), Arc::clone(&connection));
         let handler = self.handler.clone();
         let service = service_fn(move |request| {
             handler.handle(request, &connection).map(Ok::<_, Infallible>)
@@ -113,13 +111,14 @@ impl<H: Handler> Server<H> {
                 // The timeouts are TimedIo's, which knows an idle connection from a slow head.
                 builder.header_read_timeout(None);
                 builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
+                let io = TokioIo::new(DirectIo::new(io, direct.0, direct.1));
                 self.until_drained(builder.serve_connection(io, service)).await
             }
             Http::Two => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder.timer(TokioTimer::new());
                 builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
-                self.until_drained(builder.serve_connection(io, service)).await
+                self.until_drained(builder.serve_connection(TokioIo::new(io), service)).await
             }
         };
         ended.map_err(|error| self.judge(error))

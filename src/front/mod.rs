@@ -2,7 +2,9 @@
 
 mod clear_stream;
 mod connection;
+mod direct_io;
 mod drain;
+mod head;
 mod proxy_header;
 mod timed_io;
 mod tls;
@@ -11,14 +13,14 @@ mod workers;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use hyper::body::Incoming;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     body::Body,
-    edge::{Connection, Edge},
+    edge::{Connection, Direct, Edge},
     metrics::Metrics,
     pages::PageFile,
     restrict::Networks,
@@ -29,13 +31,24 @@ pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
 pub use workers::{Workers, spawn_workers};
 
 /// Answers requests.
-pub trait Handler: Clone + Send + Sync + 'static {
+pub trait Handler: Clone + Send + Sync + Unpin + 'static {
     /// Answers one request that came on `connection`.
     fn handle(
         &self,
         request: Request<Incoming>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
+
+    /// Answers a GET without content at once, where it can: the answer's head, as HTTP/1.1 writes it,
+    /// is put into `head`, which is empty.
+    fn answer_directly(
+        &self,
+        _request: Parts,
+        _connection: &Arc<Connection>,
+        _head: &mut Vec<u8>,
+    ) -> Option<Direct> {
+        None
+    }
 }
 
 impl Handler for Arc<Edge> {
@@ -45,6 +58,15 @@ impl Handler for Arc<Edge> {
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
         Edge::handle(Self::clone(self), request, connection)
+    }
+
+    fn answer_directly(
+        &self,
+        request: Parts,
+        connection: &Arc<Connection>,
+        head: &mut Vec<u8>,
+    ) -> Option<Direct> {
+        Edge::answer_directly(self, request, connection, head)
     }
 }
 

@@ -18,5 +18,6 @@ mod plain_origin;
 mod purging;
 mod restrictions;
 mod serving;
+mod short_way;
 mod support;
 mod troubles;

@@ -1,0 +1,91 @@
+//! Hits that are answered at once: nothing to wait for, and no library between edge and socket.
+//!
+//! Everything is decided by what decides about other requests, too. Whatever takes more than memory
+//! holds is left to [`Edge::handle`], which begins anew.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode, request::Parts};
+
+use super::{
+    Connection, Edge,
+    admit::{Ask, Route},
+    answer::{Answer, Head},
+    arrival::Arrival,
+    dress::Dress,
+    record::Exchange,
+    respond::Served,
+};
+use crate::{
+    body::Body,
+    clock::{Stopwatch, Timestamp},
+    policy::Reuse,
+    store::Found,
+};
+
+/// The content of a hit, and its exchange, which is recorded when this is dropped.
+pub struct Direct {
+    content: Bytes,
+    exchange: Exchange,
+}
+
+impl Direct {
+    /// What follows the head.
+    #[must_use]
+    pub const fn content(&self) -> &Bytes {
+        &self.content
+    }
+
+    /// So many bytes of the content were handed to the connection.
+    pub fn has_sent(&mut self, bytes: usize) {
+        self.exchange.has_sent(bytes as u64, self.content.len() as u64);
+    }
+}
+
+impl Edge {
+    /// Answers a GET without content at once, where all that it takes is in memory: appends the head of
+    /// the answer, as HTTP/1.1 writes it, to an empty `head`. Else nothing has happened.
+    pub fn answer_directly(
+        self: &Arc<Self>,
+        request: Parts,
+        connection: &Arc<Connection>,
+        head: &mut Vec<u8>,
+    ) -> Option<Direct> {
+        let (watch, now) = (Stopwatch::start(), self.clock.now());
+        let rules = self.rules.load();
+        let arrival = Arrival::new(&rules, connection, request, now);
+        let route = Route::of(&rules, &arrival.request).ok()?;
+        let (distribution, behavior) = (Arc::clone(route.distribution), route.behavior()?);
+        // What counts, and what is dear, must not be done twice.
+        if distribution.limits.is_some() || behavior.trusted.is_some() {
+            return None;
+        }
+        let dress = Dress::of(behavior, &arrival.request);
+        let answer = self.at_once(&route.admit(&rules, &arrival, &Body::empty()).ok()?, now)?;
+        let (Head::Stored(stored), Some(content)) = (&answer.head, answer.body.whole()) else {
+            return None;
+        };
+        let mut exchange = Exchange::at_once(self, arrival, watch);
+        let told = (&answer.body, answer.result, answer.report);
+        exchange.write_head(stored, told, distribution, dress.as_ref(), head);
+        exchange.has_sent(0, content.len() as u64);
+        Some(Direct { content, exchange })
+    }
+
+    fn at_once(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Option<Answer> {
+        let wish = ask.wish();
+        if *ask.method != Method::GET || !ask.is_cacheable() || wish.no_store {
+            return None;
+        }
+        let (_, Found::Response(response)) = self.find(ask, now) else { return None };
+        let is_fresh = wish.decide(Some(&response.freshness), now) == Reuse::Fresh;
+        if !is_fresh || response.status != StatusCode::OK {
+            return None;
+        }
+        match self.serve_hit(ask, &response, now) {
+            Served::Now(answer) => answer.ok(),
+            Served::Later(_) => None,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the log tells of an exchange's two heads.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::viewer::X_FORWARDED_FOR;
+use crate::{body::Body, semantics::range::ContentRange};
+
+/// What the log tells of an answer's head.
+#[derive(Clone, Default)]
+pub(super) struct Shown {
+    pub(super) bytes: u64,
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) content_length: Option<u64>,
+    pub(super) range: Option<(u64, u64)>,
+}
+
+impl Shown {
+    pub(super) fn of(fields: &HeaderMap, body: &Body) -> Self {
+        // The status line, the empty line, and the fields that the connection adds.
+        const BESIDES: usize = 60;
+        let bytes = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let range = fields.get(header::CONTENT_RANGE).map(HeaderValue::as_bytes);
+        let range = range.and_then(ContentRange::parse).and_then(|range| range.bytes);
+        Self {
+            bytes: (bytes.sum::<usize>() + BESIDES) as u64,
+            content_type: fields.get(header::CONTENT_TYPE).cloned(),
+            content_length: http_body::Body::size_hint(body).exact(),
+            range: range.map(|bytes| (bytes.start, bytes.end.saturating_sub(1))),
+        }
+    }
+}
+
+/// The request's fields that the log tells.
+#[derive(Default)]
+pub(super) struct Logged {
+    pub(super) host: Option<HeaderValue>,
+    pub(super) range: Option<HeaderValue>,
+    pub(super) referer: Option<HeaderValue>,
+    pub(super) user_agent: Option<HeaderValue>,
+    pub(super) forwarded_for: Option<HeaderValue>,
+}
+
+impl Logged {
+    /// Takes them out of `fields` and leaves it empty.
+    pub(super) fn take(&mut self, fields: &mut HeaderMap) {
+        for (name, value) in fields.drain() {
+            // Further lines of a field come without its name; the first one is told.
+            let Some(name) = name else { continue };
+            let place = match name {
+                _ if name == header::HOST => &mut self.host,
+                _ if name == header::RANGE => &mut self.range,
+                _ if name == header::REFERER => &mut self.referer,
+                _ if name == header::USER_AGENT => &mut self.user_agent,
+                _ if name == X_FORWARDED_FOR => &mut self.forwarded_for,
+                _ => continue,
+            };
+            *place = Some(value);
+        }
+    }
+}

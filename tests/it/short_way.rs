@@ -1,0 +1,261 @@
+//! The short way of a hit, beneath HTTP's library: it says what the library says, and never takes what is
+//! not its own.
+
+use std::{net::SocketAddr, time::Duration};
+
+use forebay::edge::Connection;
+use http::{Method, Request};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    bucket::Bucket,
+    edge::{Edge, Lines, config_for},
+    script::Script,
+    viewer::{PATIENCE, pattern, raw},
+};
+
+/// A viewer's connection that stays open.
+struct Line(TcpStream);
+
+impl Line {
+    async fn to(server: SocketAddr) -> Self {
+        Self(TcpStream::connect(server).await.expect("connected"))
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.expect("sent");
+    }
+
+    /// The next answer: its head and its content.
+    async fn hear(&mut self, method: &Method) -> (String, Vec<u8>) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let read = tokio::time::timeout(PATIENCE, self.0.read_u8()).await;
+            head.push(read.expect("a head in time").expect("a head"));
+        }
+        let head = String::from_utf8(head).expect("text");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.filter(|_| *method != Method::HEAD).map_or("0", |length| length);
+        let mut content = vec![0; length.parse().expect("a length")];
+        let read = tokio::time::timeout(PATIENCE, self.0.read_exact(&mut content)).await;
+        read.expect("content in time").expect("content");
+        (head, content)
+    }
+
+    async fn ask(&mut self, text: &str) -> (String, Vec<u8>) {
+        let method = Method::try_from(text.split(' ').next().expect("a method")).expect("method");
+        self.say(text).await;
+        self.hear(&method).await
+    }
+}
+
+fn without_id(head: &str) -> String {
+    let lines = head.lines().filter(|line| !line.starts_with("x-request-id: "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn get(path: &str, fields: &[&str]) -> String {
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nHost: media.example.com\r\n{fields}\r\n")
+}
+
+/// Whether the edge answers this by itself.
+fn is_direct(edge: &Edge, path: &str, fields: &[&str]) -> bool {
+    let mut request = Request::get(path).header("host", "media.example.com");
+    for (name, value) in fields.iter().filter_map(|field| field.split_once(": ")) {
+        request = request.header(name, value);
+    }
+    let request = request.body(()).expect("request").into_parts().0;
+    let connection = Connection::new([127, 0, 0, 1].into(), false);
+    let head = &mut Vec::new();
+    edge.running().edge.answer_directly(request, &connection, head).is_some()
+}
+
+#[tokio::test]
+async fn both_ways_say_the_same() {
+    let script = Script::start().await;
+    let policy = "response_headers_policy = \"SimpleCORS\"";
+    let edge = Edge::before_script(&script, &Lines { behavior: policy, ..Lines::default() });
+    let css = "a { color: #123456 }\n".repeat(100);
+    let fields =
+        ["Cache-Control: max-age=100", "ETag: \"e\"", "X-Own: 1", "X-Own: 2", "X-Cache: x"];
+    for (path, kind) in [("/a.jpg", "image/jpeg"), ("/a.css", "text/css")] {
+        let kind = format!("Content-Type: {kind}");
+        script.then(200, &[&fields[..], &[&kind]].concat(), &css);
+        edge.get(path).await;
+    }
+    script.then(404, &["Cache-Control: max-age=100"], "gone");
+    edge.get("/gone").await;
+    edge.clock.advance(Duration::from_secs(7));
+    for (path, fields, direct) in [
+        ("/a.jpg", &[][..], true),
+        ("/a.jpg?query", &["Cookie: a=b", "User-Agent: x", "Connection: keep-alive"], true),
+        ("/a.jpg", &["Origin: https://a.example"], true),
+        ("/a.jpg", &["Range: bytes=10-19"], true),
+        ("/a.jpg", &["Range: bytes=9999-"], false),
+        ("/a.jpg", &["If-None-Match: \"e\""], true),
+        ("/a.jpg", &["If-Match: \"other\""], false),
+        ("/a.css", &["Accept-Encoding: identity"], true),
+        ("/gone", &[], false),
+        ("/a/../b", &[], false),
+    ] {
+        let text = get(path, fields);
+        let mut line = Line::to(edge.address).await;
+        let mut answers = Vec::new();
+        // The second time its fields are kept ready, the third time they are ready.
+        for _ in 0..3 {
+            answers.push(line.ask(&text).await);
+        }
+        // What comes in pieces is the library's.
+        let mut in_pieces = Line::to(edge.address).await;
+        in_pieces.say(&text[..20]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        in_pieces.say(&text[20..]).await;
+        let (head, content) = in_pieces.hear(&Method::GET).await;
+        for answer in &answers {
+            assert_eq!(without_id(&answer.0), without_id(&head), "{path} {fields:?}");
+            assert_eq!(answer.1, content, "{path} {fields:?}");
+            assert_ne!(answer.0, head, "each has an id of its own");
+        }
+        assert_eq!(is_direct(&edge, path, fields), direct, "{path} {fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_come_in_order_whoever_gives_them() {
+    let bucket = Bucket::start().await;
+    bucket.put("hit", "hit");
+    bucket.put("miss", "miss");
+    bucket.put("slow", pattern(100_000));
+    let edge = Edge::before(&bucket);
+    edge.get("/hit").await;
+    let mut line = Line::to(edge.address).await;
+    let hit = get("/hit", &[]);
+    for (text, content) in [
+        (hit.as_str(), "hit"),
+        (&get("/miss", &[]), "miss"),
+        (&hit, "hit"),
+        (&get("/none", &[]), "404"),
+        (&hit, "hit"),
+        (&get("/miss", &["Range: bytes=1-1"]), "i"),
+        (&hit.replace("GET", "HEAD"), ""),
+        (&hit, "hit"),
+        // Two at once, then one more.
+        (&hit.repeat(2), "hit"),
+        ("", "hit"),
+        (&hit, "hit"),
+        (&hit.replace("\r\n\r\n", "\r\nContent-Length: 4\r\n\r\nGET "), "403"),
+    ] {
+        let method = if text.starts_with("HEAD") { Method::HEAD } else { Method::GET };
+        line.say(text).await;
+        let (head, told) = line.hear(&method).await;
+        let told = String::from_utf8(told).expect("text");
+        assert!(told == content || told.contains(content), "{text}: {head}{told}");
+    }
+    // A hit asked for while the library is at work waits for its turn.
+    bucket.gate(1_000);
+    let mut line = Line::to(edge.address).await;
+    line.say(&get("/slow", &[])).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    line.say(&hit).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bucket.gate(usize::MAX);
+    assert_eq!(line.hear(&Method::GET).await.1, pattern(100_000));
+    assert_eq!(line.hear(&Method::GET).await.1, b"hit");
+    assert_eq!(line.ask(&hit).await.1, b"hit");
+}
+
+/// What one reads as content, the other must not read as a request.
+#[tokio::test]
+async fn content_is_never_taken_for_a_request() {
+    let bucket = Bucket::start().await;
+    bucket.put("a", "content");
+    bucket.put("smuggled", "smuggled");
+    let edge = Edge::before(&bucket);
+    edge.get("/a").await;
+    edge.get("/smuggled").await;
+    let smuggled = get("/smuggled", &[]);
+    let length = format!("Content-Length: {}", smuggled.len());
+    let chunked = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+    for (head, content) in [
+        (get("/a", &[&length]), &smuggled),
+        (get("/a", &[&length]).replace("GET", "POST"), &smuggled),
+        (get("/a", &["Transfer-Encoding: chunked"]).replace("GET", "POST"), &chunked),
+        (get("/a", &["Connection: close"]), &smuggled),
+        (get("/a", &["Expect: 100-continue", &length]).replace("GET", "PUT"), &smuggled),
+    ] {
+        let mut line = Line::to(edge.address).await;
+        assert_eq!(line.ask(&get("/a", &[])).await.1, b"content");
+        line.say(&head).await;
+        // The content comes in a read of its own, at a moment when the answer is out already.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let _ = line.0.write_all(content.as_bytes()).await;
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, line.0.read_to_end(&mut rest)).await;
+        let rest = String::from_utf8_lossy(&rest);
+        assert_eq!(rest.matches("HTTP/1.1 ").count(), 1, "{head}{rest}");
+        assert!(!rest.contains("smuggled"), "{head}{rest}");
+    }
+}
+
+#[tokio::test]
+async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
+    let bucket = Bucket::start().await;
+    let content = pattern(8 << 20);
+    bucket.put("large", content.clone());
+    let hasty = "workers = 2\nwrite_timeout = \"500ms\"\nidle_timeout = \"600ms\"";
+    let text = config_for(bucket.address, "memory = \"128MiB\"\nslice = \"8MiB\"", "");
+    let edge = Edge::with(&text.replace("workers = 2", hasty));
+    edge.get("/large").await;
+    assert!(is_direct(&edge, "/large", &[]));
+    let mut line = Line::to(edge.address).await;
+    line.say(&get("/large", &[])).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(line.hear(&Method::GET).await.1 == content);
+    // Not idle before it was answered.
+    assert!(line.ask(&get("/large", &["Range: bytes=0-9"])).await.1 == content[..10]);
+    let idle = tokio::time::timeout(PATIENCE, line.0.read(&mut [0])).await;
+    assert_eq!(idle.expect("closed in time").expect("an end"), 0);
+    let mut taking_nothing = Line::to(edge.address).await;
+    taking_nothing.say(&get("/large", &[])).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, taking_nothing.0.read_to_end(&mut rest)).await;
+    assert!(rest.len() < content.len(), "it was not cut");
+}
+
+#[tokio::test]
+async fn a_drain_closes_connections_that_only_had_hits() {
+    let bucket = Bucket::start().await;
+    bucket.put("a", "content");
+    let mut edge = Edge::before(&bucket);
+    edge.get("/a").await;
+    let mut line = Line::to(edge.address).await;
+    assert_eq!(line.ask(&get("/a", &[])).await.1, b"content");
+    let stopping = tokio::spawn(edge.running.take().expect("running").stop());
+    let end = tokio::time::timeout(Duration::from_secs(2), line.0.read(&mut [0])).await;
+    assert_eq!(end.expect("closed at once").expect("an end"), 0);
+    assert!(stopping.await.expect("stopped"), "everything finished");
+}
+
+#[tokio::test]
+async fn what_counts_is_counted_once() {
+    let script = Script::start().await;
+    let limit = "rate_limit = { per_client = { requests = 1, per = \"1h\", burst = 3 } }";
+    let edge = Edge::before_script(&script, &Lines { distribution: limit, ..Lines::default() });
+    script.then(200, &["Cache-Control: max-age=100"], "content");
+    let close = get("/a", &["Connection: close"]);
+    assert!(raw(edge.address, close.as_bytes()).await.contains("200 OK"));
+    let mut line = Line::to(edge.address).await;
+    for _ in 0..2 {
+        assert_eq!(line.ask(&get("/a", &[])).await.1, b"content");
+    }
+    assert!(line.ask(&get("/a", &[])).await.0.starts_with("HTTP/1.1 429"));
+    let metrics = edge.admin("/metrics").await;
+    let metrics = String::from_utf8(metrics.content.to_vec()).expect("text");
+    let hits = "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 2";
+    assert!(metrics.contains(hits), "{metrics}");
+}
