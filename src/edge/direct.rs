@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, request::Parts};
 
 use super::{
-    Connection, Edge,
+    Connection, Distribution, Edge, Rules,
     admit::{Ask, Route},
     answer::{Answer, Head},
     arrival::Arrival,
@@ -43,6 +43,13 @@ impl Direct {
     }
 }
 
+/// A hit, before it becomes a message.
+pub(super) struct AtOnce {
+    pub(super) answer: Answer,
+    pub(super) distribution: Arc<Distribution>,
+    pub(super) dress: Option<Dress>,
+}
+
 impl Edge {
     /// Answers a GET without content at once, where all that it takes is in memory: appends the head of
     /// the answer, as HTTP/1.1 writes it, to an empty `head`. Else nothing has happened.
@@ -55,14 +62,7 @@ impl Edge {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
         let arrival = Arrival::new(&rules, connection, request, now);
-        let route = Route::of(&rules, &arrival.request).ok()?;
-        let (distribution, behavior) = (Arc::clone(route.distribution), route.behavior()?);
-        // What counts, and what is dear, must not be done twice.
-        if distribution.limits.is_some() || behavior.trusted.is_some() {
-            return None;
-        }
-        let dress = Dress::of(behavior, &arrival.request);
-        let answer = self.at_once(&route.admit(&rules, &arrival, &Body::empty()).ok()?, now)?;
+        let AtOnce { answer, distribution, dress } = self.at_once(&rules, &arrival)?;
         let (Head::Stored(stored), Some(content)) = (&answer.head, answer.body.whole()) else {
             return None;
         };
@@ -73,7 +73,21 @@ impl Edge {
         Some(Direct { content, exchange })
     }
 
-    fn at_once(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Option<Answer> {
+    /// The answer to a request without content, where it is a hit and all that it takes is in memory.
+    pub(super) fn at_once(self: &Arc<Self>, rules: &Rules, arrival: &Arrival) -> Option<AtOnce> {
+        let route = Route::of(rules, &arrival.request).ok()?;
+        let (distribution, behavior) = (Arc::clone(route.distribution), route.behavior()?);
+        // What counts, and what is dear, must not be done twice.
+        if distribution.limits.is_some() || behavior.trusted.is_some() {
+            return None;
+        }
+        let dress = Dress::of(behavior, &arrival.request);
+        let ask = route.admit(rules, arrival, &Body::empty()).ok()?;
+        let answer = self.from_memory(&ask, arrival.at)?;
+        Some(AtOnce { answer, distribution, dress })
+    }
+
+    fn from_memory(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Option<Answer> {
         let wish = ask.wish();
         if *ask.method != Method::GET || !ask.is_cacheable() || wish.no_store {
             return None;

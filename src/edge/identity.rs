@@ -106,7 +106,9 @@ impl Identity {
 
     /// Writes the request's id.
     pub(super) fn write_id(&self, fields: &mut HeaderMap, id: &RequestId) {
-        if let Ok(id) = HeaderValue::from_bytes(&self.id(id)) {
+        if let Ok(mut id) = HeaderValue::from_bytes(&self.id(id)) {
+            // It comes once: HTTP/2 need not put it into its table, in the place of what comes again.
+            id.set_sensitive(true);
             fields.insert(self.id_name(), id);
         }
     }

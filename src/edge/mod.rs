@@ -41,11 +41,14 @@ use answer::{Answer, Head};
 use arc_swap::ArcSwap;
 use arrival::Arrival;
 use compress::Compressor;
+use direct::AtOnce;
 pub use direct::Direct;
 use dress::Dress;
 pub use explain::{Explanation, Stored};
 use forward::{Forwarded, forward};
-use http::{Request, Response, StatusCode, request::Parts};
+use futures_util::future::Either;
+use http::{Request, Response, StatusCode, Version, request::Parts};
+use http_body::Body as _;
 pub use identity::Identity;
 use record::Exchange;
 pub use refusal::Refusal;
@@ -191,13 +194,22 @@ impl Edge {
     where
         Body: From<B>,
     {
-        // Before the future, which is moved about: it need not hold the request as hyper gave it.
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load_full();
         let (parts, body) = request.into_parts();
         let arrival = Arrival::new(&rules, connection, parts, now);
+        let body = Body::from(body);
+        // With HTTP/1.1 that was tried before the library was asked.
+        let tried = arrival.request.version < Version::HTTP_2 || !body.is_end_stream();
+        let hit = if tried { None } else { self.at_once(&rules, &arrival) };
         let exchange = Box::new(Exchange::begin(&self, arrival, watch));
-        self.answer_exchange(rules, exchange, Body::from(body))
+        match hit {
+            Some(AtOnce { answer, distribution, dress }) => Either::Left(std::future::ready(
+                exchange.respond(answer, Some(distribution), dress.as_ref()),
+            )),
+            // In a box: futures are moved about, and hits need none.
+            None => Either::Right(Box::pin(self.answer_exchange(rules, exchange, body))),
+        }
     }
 
     async fn answer_exchange(

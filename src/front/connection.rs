@@ -1,14 +1,21 @@
 //! One connection: before TLS, TLS, then HTTP by what ALPN agreed on.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 use futures_util::FutureExt;
 use hyper::{
+    rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
 use socket2::SockRef;
@@ -115,7 +122,7 @@ impl<H: Handler> Server<H> {
                 self.until_drained(builder.serve_connection(io, service)).await
             }
             Http::Two => {
-                let mut builder = http2::Builder::new(TokioExecutor::new());
+                let mut builder = http2::Builder::new(AtOnce);
                 builder.timer(TokioTimer::new());
                 builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
                 self.until_drained(builder.serve_connection(TokioIo::new(io), service)).await
@@ -143,6 +150,24 @@ impl<H: Handler> Server<H> {
             self.shared.metrics.oversized_heads.inc();
         }
         io::Error::other(error)
+    }
+}
+
+/// Runs the exchanges of an HTTP/2 connection: a hit needs no task, for nothing of it waits.
+#[derive(Clone, Copy)]
+struct AtOnce;
+
+impl<F> Executor<F> for AtOnce
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, exchange: F) {
+        let mut exchange = Box::pin(exchange);
+        let mut nobody = Context::from_waker(Waker::noop());
+        // Whoever is polled again tells anew whom to wake.
+        if exchange.as_mut().poll(&mut nobody).is_pending() {
+            tokio::spawn(exchange);
+        }
     }
 }
 

@@ -58,7 +58,7 @@ fn without_id(head: &str) -> String {
 }
 
 fn get(path: &str, fields: &[&str]) -> String {
-    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    let fields = fields.join("\r\n") + if fields.is_empty() { "" } else { "\r\n" };
     format!("GET {path} HTTP/1.1\r\nHost: media.example.com\r\n{fields}\r\n")
 }
 
@@ -117,7 +117,8 @@ async fn both_ways_say_the_same() {
         let (head, content) = in_pieces.hear(&Method::GET).await;
         for answer in &answers {
             assert_eq!(without_id(&answer.0), without_id(&head), "{path} {fields:?}");
-            assert_eq!(answer.1, content, "{path} {fields:?}");
+            // Pages of our own name the request, too.
+            assert!(!direct || answer.1 == content, "{path} {fields:?}");
             assert_ne!(answer.0, head, "each has an id of its own");
         }
         assert_eq!(is_direct(&edge, path, fields), direct, "{path} {fields:?}");
