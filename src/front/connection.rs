@@ -2,15 +2,16 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Waker},
+    task::{Context, Poll},
 };
 
 use futures_util::FutureExt;
 use hyper::{
-    rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -27,7 +28,7 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     Handler, MAX_HEAD, Shared, TlsSettings, canonical, clear_stream::ClearStream,
-    direct_io::DirectIo, head::MAX_FIELDS, proxy_header, timed_io::TimedIo,
+    direct_io::DirectIo, exchanges::Exchanges, head::MAX_FIELDS, proxy_header, timed_io::TimedIo,
 };
 use crate::{
     edge::{Cipher, Connection},
@@ -119,30 +120,34 @@ impl<H: Handler> Server<H> {
                 builder.header_read_timeout(None);
                 builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
                 let io = TokioIo::new(DirectIo::new(io, direct.0, direct.1));
-                self.until_drained(builder.serve_connection(io, service)).await
+                self.until_drained(builder.serve_connection(io, service), Future::poll).await
             }
             Http::Two => {
-                let mut builder = http2::Builder::new(AtOnce);
+                let exchanges = Exchanges::default();
+                let mut builder = http2::Builder::new(exchanges.clone());
                 builder.timer(TokioTimer::new());
                 builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
-                self.until_drained(builder.serve_connection(TokioIo::new(io), service)).await
+                let served = builder.serve_connection(TokioIo::new(io), service);
+                self.until_drained(served, |served, cx| exchanges.poll(served, cx)).await
             }
         };
         ended.map_err(|error| self.judge(error))
     }
 
     /// Serves until the viewer leaves or, once draining has begun, what is under way is finished.
-    async fn until_drained<C: GracefulConnection>(&self, served: C) -> Result<(), C::Error> {
+    async fn until_drained<C: GracefulConnection>(
+        &self,
+        served: C,
+        mut poll: impl FnMut(Pin<&mut C>, &mut Context<'_>) -> Poll<Result<(), C::Error>>,
+    ) -> Result<(), C::Error> {
         let mut served = std::pin::pin!(served);
         let mut drain = self.shared.drain.clone();
         tokio::select! {
             biased;
-            ended = served.as_mut() => ended,
-            () = drain.begun() => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
+            ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
+            () = drain.begun() => served.as_mut().graceful_shutdown(),
         }
+        poll_fn(|cx| poll(served.as_mut(), cx)).await
     }
 
     fn judge(&self, error: hyper::Error) -> io::Error {
@@ -150,24 +155,6 @@ impl<H: Handler> Server<H> {
             self.shared.metrics.oversized_heads.inc();
         }
         io::Error::other(error)
-    }
-}
-
-/// Runs the exchanges of an HTTP/2 connection: a hit needs no task, for nothing of it waits.
-#[derive(Clone, Copy)]
-struct AtOnce;
-
-impl<F> Executor<F> for AtOnce
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, exchange: F) {
-        let mut exchange = Box::pin(exchange);
-        let mut nobody = Context::from_waker(Waker::noop());
-        // Whoever is polled again tells anew whom to wake.
-        if exchange.as_mut().poll(&mut nobody).is_pending() {
-            tokio::spawn(exchange);
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod clear_stream;
 mod connection;
 mod direct_io;
 mod drain;
+mod exchanges;
 mod head;
 mod proxy_header;
 mod timed_io;
