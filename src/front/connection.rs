@@ -28,7 +28,8 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     Handler, MAX_HEAD, Shared, TlsSettings, canonical, clear_stream::ClearStream,
-    direct_io::DirectIo, exchanges::Exchanges, head::MAX_FIELDS, proxy_header, timed_io::TimedIo,
+    direct_io::DirectIo, exchanges::Exchanges, gathered::Gathered, head::MAX_FIELDS, proxy_header,
+    timed_io::TimedIo,
 };
 use crate::{
     edge::{Cipher, Connection},
@@ -108,38 +109,63 @@ impl<H: Handler> Server<H> {
     {
         let limits = &self.shared.limits;
         let io = TimedIo::new(stream, http, Arc::clone(&connection), limits);
-        let direct = (self.handler.clone(), Arc::clone(&connection));
+        match http {
+            Http::One => self.speak_http1(io, connection).await,
+            Http::Two => self.speak_http2(io, connection).await,
+        }
+    }
+
+    async fn speak_http1<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        // The timeouts are TimedIo's, which knows an idle connection from a slow head.
+        builder.header_read_timeout(None);
+        builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
+        let io = DirectIo::new(io, self.handler.clone(), Arc::clone(&connection));
         let handler = self.handler.clone();
-        let service = service_fn(move |request| {
-            handler.handle(request, &connection).map(Ok::<_, Infallible>)
-        });
-        let ended = match http {
-            Http::One => {
-                let mut builder = http1::Builder::new();
-                // The timeouts are TimedIo's, which knows an idle connection from a slow head.
-                builder.header_read_timeout(None);
-                builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
-                let io = TokioIo::new(DirectIo::new(io, direct.0, direct.1));
-                self.until_drained(builder.serve_connection(io, service), Future::poll).await
-            }
-            Http::Two => {
-                let exchanges = Exchanges::default();
-                let mut builder = http2::Builder::new(exchanges.clone());
-                builder.timer(TokioTimer::new());
-                builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
-                let served = builder.serve_connection(TokioIo::new(io), service);
-                self.until_drained(served, |served, cx| exchanges.poll(served, cx)).await
-            }
+        let served = builder.serve_connection(
+            TokioIo::new(io),
+            service_fn(move |request| {
+                handler.handle(request, &connection).map(Ok::<_, Infallible>)
+            }),
+        );
+        self.until_drained(served, Future::poll).await.map_err(|error| self.judge(error))
+    }
+
+    async fn speak_http2<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = &self.shared.limits;
+        let (io, exchanges) = (Gathered::new(io), Exchanges::default());
+        let mut builder = http2::Builder::new(exchanges.clone());
+        builder.timer(TokioTimer::new());
+        builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
+        let handler = self.handler.clone();
+        let served = builder.serve_connection(
+            TokioIo::new(io.clone()),
+            service_fn(move |request| {
+                handler.handle(request, &connection).map(Ok::<_, Infallible>)
+            }),
+        );
+        let poll = |served: Pin<&mut _>, cx: &mut Context<'_>| match exchanges.poll(served, cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(|error| self.judge(error))),
+            Poll::Pending => match io.poll_out(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            },
         };
-        ended.map_err(|error| self.judge(error))
+        self.until_drained(served, poll).await
     }
 
     /// Serves until the viewer leaves or, once draining has begun, what is under way is finished.
-    async fn until_drained<C: GracefulConnection>(
+    async fn until_drained<C: GracefulConnection, T>(
         &self,
         served: C,
-        mut poll: impl FnMut(Pin<&mut C>, &mut Context<'_>) -> Poll<Result<(), C::Error>>,
-    ) -> Result<(), C::Error> {
+        mut poll: impl FnMut(Pin<&mut C>, &mut Context<'_>) -> Poll<T>,
+    ) -> T {
         let mut served = std::pin::pin!(served);
         let mut drain = self.shared.drain.clone();
         tokio::select! {

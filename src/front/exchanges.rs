@@ -29,11 +29,11 @@ where
 
 impl Exchanges {
     /// Polls the connection that they come from, and begins them.
-    pub(super) fn poll<C: Future>(
+    pub(super) fn poll<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
         cx: &mut Context<'_>,
-    ) -> Poll<C::Output> {
+    ) -> Poll<hyper::Result<()>> {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended);

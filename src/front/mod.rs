@@ -5,6 +5,7 @@ mod connection;
 mod direct_io;
 mod drain;
 mod exchanges;
+mod gathered;
 mod head;
 mod proxy_header;
 mod timed_io;

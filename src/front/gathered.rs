@@ -1,0 +1,245 @@
+//! Small writes, gathered: HTTP/2 writes and flushes each frame by itself, and each would be a record of
+//! TLS and a call to the system. What is written here goes out when the connection has nothing more to
+//! do.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What is gathered goes out when it is so long: four records of TLS (RFC 8446 §5.1). That copying it
+/// costs less than as many calls was measured (`benches/README.md`).
+const FULL: usize = 64 << 10;
+
+/// Writes of this length and more are sent by themselves.
+const LARGE: usize = 32 << 10;
+
+/// A stream whose small writes go out with [`Gathered::poll_out`].
+pub(super) struct Gathered<S>(Arc<Mutex<Gathering<S>>>);
+
+impl<S> Clone for Gathered<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Gathered<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self(Arc::new(Mutex::new(Gathering { stream, waiting: BytesMut::new() })))
+    }
+
+    /// Sends all that waits.
+    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathering = self.0.lock();
+        if gathering.waiting.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(gathering.poll_empty(cx))?;
+        Pin::new(&mut gathering.stream).poll_flush(cx)
+    }
+}
+
+struct Gathering<S> {
+    stream: S,
+    waiting: BytesMut,
+}
+
+impl<S: AsyncWrite + Unpin> Gathering<S> {
+    fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting))?;
+            self.took(written)?;
+        }
+        // The memory is the next connection's: those that are idle hold none.
+        self.waiting = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much of what was written came after what had waited.
+    fn took(&mut self, written: usize) -> io::Result<usize> {
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let waited = written.min(self.waiting.len());
+        self.waiting.advance(waited);
+        Ok(written - waited)
+    }
+
+    /// Sends what waits and `slices` behind it; some of `slices`, at least.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if self.waiting.is_empty() {
+                return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+            }
+            let mut all = [IoSlice::new(&[]); 8];
+            let some = slices.len().min(all.len() - 1);
+            all[0] = IoSlice::new(&self.waiting);
+            all[1..=some].copy_from_slice(&slices[..some]);
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(stream.poll_write_vectored(cx, &all[..=some]))?;
+            let took = self.took(written)?;
+            if took > 0 {
+                return Poll::Ready(Ok(took));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut gathering = self.0.lock();
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if length >= LARGE {
+            return gathering.poll_through(cx, slices);
+        }
+        if gathering.waiting.len() + length > FULL {
+            ready!(gathering.poll_empty(cx))?;
+        }
+        if gathering.waiting.capacity() == 0 {
+            gathering.waiting.reserve(FULL);
+        }
+        for slice in slices {
+            gathering.waiting.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.lock().stream.is_write_vectored()
+    }
+
+    /// What waits may wait on; the rest is flushed.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathering = self.0.lock();
+        if gathering.waiting.is_empty() {
+            return Pin::new(&mut gathering.stream).poll_flush(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathering = self.0.lock();
+        ready!(gathering.poll_empty(cx))?;
+        Pin::new(&mut gathering.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.lock().stream).poll_read(cx, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes at most `most` bytes of a write, and remembers how long writes were.
+    #[derive(Default)]
+    struct Narrow {
+        most: usize,
+        taken: Vec<u8>,
+        writes: Vec<usize>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let taken = all.len().min(self.most);
+            self.taken.extend_from_slice(&all[..taken]);
+            self.writes.push(taken);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn write(most: usize, lengths: &[usize]) -> (Narrow, Vec<u8>) {
+        let mut stream = Gathered::new(Narrow { most, ..Narrow::default() });
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut all = Vec::new();
+        for length in lengths {
+            let bytes: Vec<u8> = (0..*length).map(|at| (at + all.len()).to_le_bytes()[0]).collect();
+            let (mut rest, middle) = (&bytes[..], length / 2);
+            while !rest.is_empty() {
+                let (one, two) = rest.split_at(middle.min(rest.len()));
+                let slices = [IoSlice::new(one), IoSlice::new(two)];
+                let written = Pin::new(&mut stream).poll_write_vectored(&mut cx, &slices);
+                let Poll::Ready(Ok(written)) = written else { panic!("{written:?}") };
+                rest = &rest[written..];
+            }
+            all.extend_from_slice(&bytes);
+        }
+        assert!(Pin::new(&mut stream).poll_flush(&mut cx).is_ready());
+        assert!(stream.poll_out(&mut cx).is_ready());
+        let narrow = std::mem::take(&mut stream.0.lock().stream);
+        (narrow, all)
+    }
+
+    #[test]
+    fn small_writes_go_out_together_and_large_ones_behind_them() {
+        let (stream, _) = write(usize::MAX, &[9, 100, 9, 1000, 9, 1000]);
+        assert_eq!(stream.writes, [2127]);
+        let (stream, _) = write(usize::MAX, &[9, 40_000, 9, 40_000, 9]);
+        assert_eq!(stream.writes, [40_009, 40_009, 9]);
+        let (stream, _) = write(usize::MAX, &[16_000; 9]);
+        assert_eq!(stream.writes, [64_000, 64_000, 16_000]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_or_changes_places(
+            most in 1_usize..80_000,
+            lengths in proptest::collection::vec(0_usize..50_000, 0..20),
+        ) {
+            let (stream, all) = write(most, &lengths);
+            prop_assert!(stream.taken == all);
+        }
+    }
+}
