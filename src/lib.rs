@@ -50,6 +50,8 @@ pub mod setup;
 
 pub mod doctor;
 
+pub mod load;
+
 #[cfg(feature = "demo")]
 pub mod demo;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "clock",
     "instance",
     "metrics",
@@ -30,6 +30,7 @@ const ORDER: [&str; 25] = [
     "import",
     "setup",
     "doctor",
+    "load",
     "demo",
     "cli",
 ];

@@ -9,6 +9,7 @@ mod explain;
 mod health;
 mod import;
 mod init;
+mod load;
 mod purge;
 mod serve;
 mod source;
@@ -53,6 +54,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Make a configuration of what is served elsewhere
     Import(import::Args),
+    /// Load-test a cache: many requests for what is stored, and how fast it comes
+    Load(load::Args),
     /// Ask a running Forebay whether it is alive (for container health checks)
     Health(health::Args),
 }
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Health(args) => health::run(&args),
     };
     match result {

@@ -123,6 +123,16 @@ where
 }
 
 fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
+    let roots = trusted_roots(ca_file)?;
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The authorities in a PEM file, or those that this machine trusts.
+///
+/// # Errors
+/// When the file cannot be read, or there are none.
+pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
@@ -144,8 +154,7 @@ fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
             }
         }
     }
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(roots)
 }
 
 /// A TCP stream that acknowledges at once.

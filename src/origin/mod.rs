@@ -24,7 +24,7 @@ pub use answer::{Answer, Timing};
 use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, timed_body};
 pub use call::{Service, ServiceError, WholeAnswer};
 use connect::Connector;
-pub use connect::TrustError;
+pub use connect::{TrustError, trusted_roots};
 pub use credentials::{Credentials, Found, Installed, describe, find};
 pub use error::{Error, ErrorClass, S3Class};
 pub use group::{FAILOVER_CODES, Group, Reply};

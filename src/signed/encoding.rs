@@ -23,6 +23,12 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(standard.collect::<Option<Vec<u8>>>()?).ok()
 }
 
+/// `bytes`, spelled so.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    BASE64.encode(bytes).replace('+', "-").replace('=', "_").replace('/', "~")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ mod resource;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+pub use encoding::encode;
 use http::HeaderMap;
 pub use parameters::{COOKIE_NAMES, QUERY_NAMES};
 use parameters::{Parameters, Place, unsigned_query};
@@ -113,6 +114,19 @@ impl Refused {
     }
 }
 
+/// The policy that a signed URL stands for by `Expires` alone, as signers of `url` write it.
+#[must_use]
+pub fn canned_policy(url: &str, expires: u64) -> String {
+    canned(&format!("\"{url}\""), &expires.to_string())
+}
+
+/// `resource` is written as JSON.
+fn canned(resource: &str, expires: &str) -> String {
+    format!(
+        r#"{{"Statement":[{{"Resource":{resource},"Condition":{{"DateLessThan":{{"AWS:EpochTime":{expires}}}}}}}]}}"#
+    )
+}
+
 /// A key group's name for a key, and whether it takes SHA-1.
 #[derive(Clone, Debug)]
 struct Trusted {
@@ -197,11 +211,7 @@ impl Signer<'_> {
             return Err(Refused::BadTerms);
         }
         let seconds: u64 = expires.parse().map_err(|_| Refused::BadTerms)?;
-        let message = |resource: &str| {
-            format!(
-                r#"{{"Statement":[{{"Resource":{resource},"Condition":{{"DateLessThan":{{"AWS:EpochTime":{expires}}}}}}}]}}"#
-            )
-        };
+        let message = |resource: &str| canned(resource, expires);
         let text = url.to_string();
         // Some signers write the URL as it is, some as JSON, some as JSON in ASCII.
         let plain = format!("\"{text}\"");

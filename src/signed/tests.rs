@@ -75,10 +75,6 @@ impl Signer {
     }
 }
 
-fn encode(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes).replace('+', "-").replace('=', "_").replace('/', "~")
-}
-
 fn policy(resource: &str, more: &str) -> String {
     format!(
         r#"{{"Statement":[{{"Resource":"{resource}","Condition":{{"DateLessThan":{{"AWS:EpochTime":2000}}{more}}}}}]}}"#

@@ -14,6 +14,7 @@ mod groups;
 mod hostile;
 mod identity;
 mod importing;
+mod loading;
 mod plain_origin;
 mod purging;
 mod restrictions;

@@ -28,7 +28,12 @@ async function look({ extra, fonts }) {
     loaded[font] = faces.length > 0 && document.fonts.check(font);
   }
   const title = document.querySelector("h1");
-  return { images, fonts: loaded, color: getComputedStyle(title).color, width: title.getBoundingClientRect().width };
+  // Of each curve in a plot: its name, its box, and the box of its plot.
+  const box = (element) => (({ left, top, right, bottom }) => [left, top, right, bottom])(element.getBoundingClientRect());
+  const curves = [...document.querySelectorAll("svg .curve")].map((curve) => [
+    curve.closest("figure").querySelector("figcaption").textContent, curve.textContent, box(curve), box(curve.closest("svg")),
+  ]);
+  return { curves, images, fonts: loaded, color: getComputedStyle(title).color, width: title.getBoundingClientRect().width };
 }
 
 const tell = (answer) => answer && [answer.status(), answer.headers()["x-cache"]];

@@ -1,8 +1,6 @@
 """A Django site keeps its files in the private bucket with django-storages; Chromium gets them from Forebay."""
 
-import base64
 import datetime
-import hashlib
 import json
 import os
 import pathlib
@@ -14,18 +12,16 @@ import unittest
 
 import trustme
 from botocore.signers import CloudFrontSigner
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 
 import parts
+from browser import Browser
 from parts import BUCKET, fetch, free_port, wait_for
-from test_signed import FOLDER, NODE, pem, private_pem, sign
+from test_signed import pem, private_pem, sign
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 HERE = pathlib.Path(__file__).parent
 HIT, REFUSED = [200, "Hit from forebay"], [403, "Error from forebay"]
 
@@ -115,35 +111,6 @@ def hence(**duration):
     return datetime.datetime.now(datetime.UTC) + datetime.timedelta(**duration)
 
 
-class Browser:
-    """A headless Chromium that trusts one certificate and finds the hosts of the shop on this machine."""
-
-    def __init__(self, certificate):
-        info = x509.load_pem_x509_certificate(certificate).public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )  # fmt: skip
-        trusted = base64.b64encode(hashlib.sha256(info).digest())
-        self.process = subprocess.Popen(
-            [NODE, HERE / "browser.mjs", FOLDER, CHROMIUM, trusted, "*.shop.example"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def visit(self, url, **more):
-        """What a visitor who was never there before sees of the page."""
-        print(json.dumps({"url": url, **more}), file=self.process.stdin, flush=True)
-        seen = json.loads(self.process.stdout.readline() or '{"error": "the browser ended"}')
-        assert "error" not in seen, seen
-        return seen
-
-    def pictures(self, url, **more):
-        """For the URL of each picture: its width, the status and X-Cache it came with."""
-        seen = self.visit(url, **more)
-        return {picture: [width, *seen["answers"][picture]] for picture, width in seen["images"]}
-
-    def stop(self):
-        self.process.communicate(timeout=30)
-
-
 class Site:
     """The Django project; `shop` is what its settings are made of."""
 
@@ -212,7 +179,7 @@ class Django(unittest.TestCase):
             AWS_ACCESS_KEY_ID=parts.ACCESS_KEY, AWS_SECRET_ACCESS_KEY=parts.SECRET_KEY,
         )  # fmt: skip
         cls.addClassCleanup(cls.edge.stop)
-        cls.browser = Browser(certificate.cert_chain_pems[0].bytes())
+        cls.browser = Browser(certificate.cert_chain_pems[0].bytes(), "*.shop.example")
         cls.addClassCleanup(cls.browser.stop)
 
     @classmethod

@@ -185,6 +185,10 @@ class Readme(unittest.TestCase):
                 line = line.replace("http://127.0.0.1:9145", self.edge.admin).replace("aws cloud", f"{aws} cloud")
                 self.assertEqual(json.loads(self.run_line(keys + line))["Invalidation"]["Status"], "Completed")
                 self.was_purged()
+            elif line.startswith("forebay load"):
+                line = line.replace("http://127.0.0.1:8080", self.edge.url)
+                self.assertIn("hits        100.00 %", self.here(line))
+                self.assertIn("</html>", (self.folder / "load.html").read_text())
             elif line == "forebay check":
                 self.assertIn("no faults", self.here(line))
             elif line.startswith("forebay "):

@@ -1,0 +1,66 @@
+//! What an answer tells a load test.
+
+use http::{HeaderMap, StatusCode, header};
+
+/// An answer, read to its end.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) bytes: u64,
+    /// Whether it is a hit, where it tells.
+    pub(super) hit: Option<bool>,
+}
+
+/// Whether the nearest cache had it: by `Cache-Status`, whose last member is the nearest cache's
+/// (RFC 9211 §2), else by `X-Cache`, as CloudFront, Varnish and others write it.
+pub(super) fn is_hit(fields: &HeaderMap) -> Option<bool> {
+    if let Some(line) = fields.get_all("cache-status").iter().next_back() {
+        let nearest = line.as_bytes().rsplit(|byte| *byte == b',').next()?;
+        let mut parameters = nearest.split(|byte| *byte == b';').skip(1);
+        return Some(parameters.any(|parameter| parameter.trim_ascii() == b"hit"));
+    }
+    let told = fields.get("x-cache").or_else(|| fields.get("x-cache-status"))?;
+    let word = told.as_bytes().get(..3)?;
+    Some(word.eq_ignore_ascii_case(b"hit"))
+}
+
+/// What later requests for the same may be about.
+pub(super) struct Known {
+    /// Bytes of the whole representation.
+    pub(super) length: u64,
+    pub(super) etag: Option<http::HeaderValue>,
+}
+
+impl Known {
+    pub(super) fn of(status: StatusCode, fields: &HeaderMap) -> Option<Self> {
+        let length = fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+        let etag = fields.get(header::ETAG).cloned();
+        (status == StatusCode::OK).then_some(Self { length, etag })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_cache_is_asked() {
+        for (fields, expected) in [
+            (&[("cache-status", "Forebay; hit; ttl=5")][..], Some(true)),
+            (&[("cache-status", "Forebay; fwd=uri-miss; stored")], Some(false)),
+            (&[("cache-status", "Origin; fwd=miss, Forebay;hit")], Some(true)),
+            (&[("cache-status", "Far; hit"), ("cache-status", "Near; fwd=stale")], Some(false)),
+            (&[("cache-status", "Near; fwd=miss"), ("x-cache", "HIT")], Some(false)),
+            (&[("x-cache", "Hit from cloudfront")], Some(true)),
+            (&[("x-cache", "RefreshHit from cloudfront")], Some(false)),
+            (&[("x-cache-status", "MISS")], Some(false)),
+            (&[("x-cache", "")], None),
+            (&[], None),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in fields {
+                map.append(*name, value.parse().expect("value"));
+            }
+            assert_eq!(is_hit(&map), expected, "{fields:?}");
+        }
+    }
+}

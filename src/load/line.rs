@@ -1,0 +1,214 @@
+//! Connections to the server that is asked.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+pub use crate::origin::TrustError;
+use crate::origin::trusted_roots;
+
+/// The version of HTTP that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2; without TLS by prior knowledge.
+    Two,
+}
+
+/// Whom a server's certificate must be from.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// The authorities that this machine trusts.
+    Native,
+    /// Those in a PEM file.
+    File(&'a Path),
+    /// Anybody: for certificates that a server signed itself.
+    Anybody,
+}
+
+/// How connections are made.
+pub struct Line {
+    addresses: Vec<SocketAddr>,
+    http: Http,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Line {
+    /// Connections in the clear.
+    #[must_use]
+    pub const fn clear(addresses: Vec<SocketAddr>, http: Http) -> Self {
+        Self { addresses, http, tls: None }
+    }
+
+    /// Connections with TLS to a server that is called `name`.
+    ///
+    /// # Errors
+    /// When the trusted certificates cannot be loaded.
+    pub fn encrypted(
+        addresses: Vec<SocketAddr>,
+        http: Http,
+        name: ServerName<'static>,
+        trust: Trust<'_>,
+    ) -> Result<Self, TrustError> {
+        let roots = match trust {
+            Trust::Native => trusted_roots(None)?,
+            Trust::File(path) => trusted_roots(Some(path))?,
+            Trust::Anybody => RootCertStore::empty(),
+        };
+        let mut config =
+            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        if matches!(trust, Trust::Anybody) {
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            config.dangerous().set_certificate_verifier(Arc::new(Anybody(provider)));
+        }
+        let protocol = if http == Http::Two { &b"h2"[..] } else { b"http/1.1" };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Ok(Self { addresses, http, tls: Some((TlsConnector::from(Arc::new(config)), name)) })
+    }
+
+    /// How many requests may be under way on a connection, of those that are wanted.
+    pub(super) const fn streams(&self, wanted: usize) -> usize {
+        match self.http {
+            Http::One => 1,
+            Http::Two => wanted,
+        }
+    }
+
+    pub(super) const fn http(&self) -> Http {
+        self.http
+    }
+
+    pub(super) const fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub(super) async fn connect(&self) -> io::Result<Sender> {
+        let stream = TcpStream::connect(&*self.addresses).await?;
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            None => self.speak(stream).await,
+            Some((connector, name)) => {
+                self.speak(connector.connect(name.clone(), stream).await?).await
+            }
+        }
+    }
+
+    async fn speak<S>(&self, stream: S) -> io::Result<Sender>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let io = TokioIo::new(stream);
+        Ok(match self.http {
+            Http::One => {
+                let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+                // However it ends, its requests tell.
+                tokio::spawn(connection);
+                Sender::One(sender)
+            }
+            Http::Two => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                // Nothing is to wait for us.
+                builder
+                    .initial_stream_window_size(8 << 20)
+                    .initial_connection_window_size(64 << 20);
+                let begun = builder.handshake(io).await.map_err(io::Error::other)?;
+                tokio::spawn(begun.1);
+                Sender::Two(begun.0)
+            }
+        })
+    }
+}
+
+/// The way to ask on one connection.
+pub(super) enum Sender {
+    One(http1::SendRequest<Empty<Bytes>>),
+    Two(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Sender {
+    /// So many ways to ask on the same connection, one of them with HTTP/1.1.
+    pub(super) fn shared(self, count: usize) -> Vec<Self> {
+        match self {
+            Self::One(_) => vec![self],
+            Self::Two(sender) => (0..count).map(|_| Self::Two(sender.clone())).collect(),
+        }
+    }
+
+    /// Whether the connection can take a request.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        match self {
+            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::Two(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+    ) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::One(sender) => sender.send_request(request).await,
+            Self::Two(sender) => sender.send_request(request).await,
+        }
+    }
+}
+
+/// Takes any certificate, as long as the server has its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

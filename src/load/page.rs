@@ -1,0 +1,181 @@
+//! A run as a page: self-contained, for browsers, light or dark.
+
+use std::{fmt::Write, time::Duration};
+
+use super::{
+    Second,
+    plot::{Curve, Plot, step},
+    report::{Report, float, grouped, in_milliseconds, milliseconds, percent},
+};
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --ink: #1c2430; --soft: #66707f; --line: #e3e7ee; --ground: #fff; --card: #f7f8fb;
+  --c0: #1f6feb; --c1: #12a594; --c2: #e8890c; --c3: #d6336c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #97a1b0; --line: #2b323d; --ground: #12161c; --card: #191e26;
+  --c0: #5b9dff; --c1: #3cc7b4; --c2: #f5a742; --c3: #f0729b; } }
+body { margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 62rem; background: var(--ground); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; font-variant-numeric: tabular-nums; }
+h1 { margin: 0; font-size: 1.5rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
+h1 + p { margin: .15rem 0 1.75rem; color: var(--soft); }
+.key { display: flex; flex-wrap: wrap; gap: .75rem; margin: 0 0 1.5rem; padding: 0; list-style: none; }
+.key li { flex: 1 1 8rem; padding: .8rem 1rem; border-radius: .6rem; background: var(--card); }
+.key b { display: block; font-size: 1.35rem; letter-spacing: -.01em; }
+.key span { color: var(--soft); font-size: .85rem; }
+figure { margin: 0 0 1.25rem; padding: 1rem; border-radius: .6rem; background: var(--card); }
+figcaption { margin-bottom: .5rem; font-weight: 600; }
+svg { display: block; width: 100%; height: auto; }
+svg text { fill: var(--soft); font-size: 11px; }
+.level { text-anchor: end; } .mark { text-anchor: middle; }
+.grid { stroke: var(--line); fill: none; }
+.curve { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+.curve.c0 { stroke: var(--c0); } .curve.c1 { stroke: var(--c1); } .curve.c2 { stroke: var(--c2); } .curve.c3 { stroke: var(--c3); }
+.legend { display: flex; gap: 1.25rem; margin: .5rem 0 0 4.9rem; color: var(--soft); font-size: .85rem; }
+.legend span::before { content: ''; display: inline-block; width: .8em; height: .25em; margin-right: .45em; vertical-align: middle; border-radius: 1em; background: currentColor; }
+.legend .c0::before { color: var(--c0); } .legend .c1::before { color: var(--c1); } .legend .c2::before { color: var(--c2); } .legend .c3::before { color: var(--c3); }
+table { width: 100%; border-collapse: collapse; }
+th, td { padding: .4rem .6rem .4rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+th { width: 9rem; color: var(--soft); font-weight: 400; }
+";
+
+pub(super) fn render(report: &Report) -> String {
+    let server = escape(&report.settings.server);
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Load of {server}</title><style>{STYLE}</style></head><body>\n\
+         <h1>Load of {server}</h1><p>forebay load {}, {:.1} s</p>\n<ul class=\"key\">",
+        env!("CARGO_PKG_VERSION"),
+        report.elapsed.as_secs_f64()
+    );
+    for (name, value) in key_figures(report) {
+        // Writing to a String cannot fail.
+        let _ = write!(page, "<li><b>{value}</b><span>{name}</span></li>");
+    }
+    page += "</ul>\n";
+    for plot in [distribution(report), throughput(report), hits(report), latency(report)] {
+        page += &plot;
+        page.push('\n');
+    }
+    page += "<table>";
+    for (name, value) in report.rows() {
+        let _ = write!(page, "<tr><th>{name}</th><td>{}</td></tr>", escape(&value));
+    }
+    for (name, value) in report.latencies() {
+        let _ = write!(page, "<tr><th>latency {name}</th><td>{}</td></tr>", milliseconds(value));
+    }
+    page + "</table></body></html>\n"
+}
+
+fn key_figures(report: &Report) -> Vec<(&'static str, String)> {
+    let [p50, _, p99, _] = super::tally::percentiles(&report.total.latencies);
+    vec![
+        ("requests a second", grouped(report.requests_per_second())),
+        ("hits", report.hit_ratio().map_or("–".into(), percent)),
+        ("half within", milliseconds(p50)),
+        ("99 % within", milliseconds(p99)),
+        ("errors", grouped(float(report.total.errors()))),
+    ]
+}
+
+/// Latency over percentiles; the axis gives each nine the same room.
+fn distribution(report: &Report) -> String {
+    const STEP: f64 = 0.02;
+    let histogram = &report.total.latencies;
+    let nines = float(histogram.len().max(10)).log10().clamp(1.0, 5.0);
+    let mut points = Vec::new();
+    let mut place = 0.0;
+    while place <= nines + STEP / 2.0 {
+        let micros = histogram.value_at_quantile(1.0 - 10_f64.powf(-place));
+        points.push((place, in_milliseconds(Duration::from_micros(micros))));
+        place += STEP;
+    }
+    let marks = [
+        (std::f64::consts::LOG10_2, "50 %"),
+        (1.0, "90 %"),
+        (2.0, "99 %"),
+        (3.0, "99.9 %"),
+        (4.0, "99.99 %"),
+        (5.0, "99.999 %"),
+    ];
+    Plot {
+        title: "Latency by percentile",
+        curves: vec![Curve { name: "latency", points }],
+        marks: marks.map(|(at, label)| (at, label.to_owned())).to_vec(),
+        label: &|value| milliseconds(Duration::from_secs_f64(value / 1000.0)),
+        least_top: 0.0,
+    }
+    .render()
+}
+
+fn throughput(report: &Report) -> String {
+    let mut before = 0.0;
+    let points = report.seconds.iter().map(|second| {
+        let length = second.at.as_secs_f64() - before;
+        before = second.at.as_secs_f64();
+        (before, float(second.answers) / length.max(f64::MIN_POSITIVE))
+    });
+    over_time(
+        report,
+        "Requests a second",
+        vec![Curve { name: "requests/s", points: points.collect() }],
+        &grouped,
+        1.0,
+    )
+}
+
+fn hits(report: &Report) -> String {
+    let told = report.seconds.iter();
+    let points =
+        told.filter_map(|second| Some((second.at.as_secs_f64(), second.hit_ratio? * 100.0)));
+    let label = |value: f64| format!("{value:.0} %");
+    over_time(
+        report,
+        "Hit ratio",
+        vec![Curve { name: "hits", points: points.collect() }],
+        &label,
+        100.0,
+    )
+}
+
+fn latency(report: &Report) -> String {
+    let curve = |name, place: usize| {
+        let point =
+            |second: &Second| (second.at.as_secs_f64(), in_milliseconds(second.percentiles[place]));
+        Curve { name, points: report.seconds.iter().map(point).collect() }
+    };
+    let curves = vec![curve("50 %", 0), curve("90 %", 1), curve("99 %", 2), curve("99.9 %", 3)];
+    over_time(
+        report,
+        "Latency over time",
+        curves,
+        &|value| milliseconds(Duration::from_secs_f64(value / 1000.0)),
+        0.0,
+    )
+}
+
+fn over_time(
+    report: &Report,
+    title: &str,
+    mut curves: Vec<Curve>,
+    label: &dyn Fn(f64) -> String,
+    least_top: f64,
+) -> String {
+    // What a second told was so from its beginning.
+    for Curve { points, .. } in &mut curves {
+        if let Some((_, first)) = points.first().copied() {
+            points.insert(0, (0.0, first));
+        }
+    }
+    let end = report.elapsed.as_secs_f64();
+    let step = step(end / 8.0);
+    let mut marks = Vec::new();
+    let mut at = 0.0;
+    while at <= end {
+        marks.push((at, format!("{at} s")));
+        at += step;
+    }
+    Plot { title, curves, marks, label, least_top }.render()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

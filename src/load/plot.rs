@@ -1,0 +1,140 @@
+//! Plots as SVG.
+
+use std::fmt::Write;
+
+/// One curve, named where there are several.
+pub(super) struct Curve {
+    pub(super) name: &'static str,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// A plot of curves over one axis each way. Both begin at zero.
+pub(super) struct Plot<'a> {
+    pub(super) title: &'a str,
+    pub(super) curves: Vec<Curve>,
+    /// Where the horizontal axis is marked, and how.
+    pub(super) marks: Vec<(f64, String)>,
+    /// How the vertical axis is marked.
+    pub(super) label: &'a dyn Fn(f64) -> String,
+    /// Where the vertical axis ends, at least.
+    pub(super) least_top: f64,
+}
+
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 78.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 26.0;
+
+/// The vertical axis has about so many marks.
+const MARKS: f64 = 4.0;
+
+impl Plot<'_> {
+    /// A figure with its caption.
+    pub(super) fn render(&self) -> String {
+        let all = || self.curves.iter().flat_map(|curve| &curve.points);
+        let end = all().map(|(x, _)| *x).fold(f64::MIN_POSITIVE, f64::max);
+        let highest = all().map(|(_, y)| *y).fold(self.least_top, f64::max);
+        let step = step(highest / MARKS);
+        let top = (highest / step).ceil() * step;
+        let x = |value: f64| LEFT + value / end * (WIDTH - LEFT - RIGHT);
+        let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
+        let mut svg = format!(
+            "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            self.title, self.title
+        );
+        let mut level = 0.0;
+        while level <= top + step / 2.0 {
+            let (at, label) = (y(level), (self.label)(level));
+            // Writing to a String cannot fail.
+            let _ = write!(
+                svg,
+                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{}\"/><text class=\"level\" x=\"{}\" y=\"{:.1}\">{label}</text>",
+                WIDTH - RIGHT,
+                LEFT - 8.0,
+                at + 4.0
+            );
+            level += step;
+        }
+        for (at, label) in self.marks.iter().filter(|(at, _)| *at <= end) {
+            let place = x(*at);
+            let _ = write!(
+                svg,
+                "<text class=\"mark\" x=\"{place:.1}\" y=\"{}\">{label}</text>",
+                HEIGHT - 6.0
+            );
+        }
+        for (number, curve) in self.curves.iter().enumerate() {
+            let mut path = String::new();
+            for (place, (across, up)) in curve.points.iter().enumerate() {
+                let letter = if place == 0 { 'M' } else { 'L' };
+                let _ = write!(path, "{letter}{:.1} {:.1}", x(*across), y(*up));
+            }
+            let _ = write!(
+                svg,
+                "<path class=\"curve c{number}\" d=\"{path}\"><title>{}</title></path>",
+                curve.name
+            );
+        }
+        svg += "</svg>";
+        if self.curves.len() > 1 {
+            svg += "<p class=\"legend\">";
+            for (number, curve) in self.curves.iter().enumerate() {
+                let _ = write!(svg, "<span class=\"c{number}\">{}</span>", curve.name);
+            }
+            svg += "</p>";
+        }
+        svg + "</figure>"
+    }
+}
+
+/// The next of 1, 2, 5, 10, 20, … from `least` on.
+pub(super) fn step(least: f64) -> f64 {
+    if least <= 0.0 {
+        return 1.0;
+    }
+    let unit = 10_f64.powf(least.log10().floor());
+    let factors = [1.0, 2.0, 5.0, 10.0];
+    factors
+        .map(|factor| factor * unit)
+        .into_iter()
+        .find(|step| *step >= least * 0.999)
+        .unwrap_or(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_are_marked_at_round_numbers() {
+        for (least, expected) in [
+            (0.7, 1.0),
+            (1.0, 1.0),
+            (1.1, 2.0),
+            (30.0, 50.0),
+            (0.03, 0.05),
+            (6000.0, 10_000.0),
+            (0.0, 1.0),
+        ] {
+            assert!((step(least) - expected).abs() < 1e-9, "{least}: {}", step(least));
+        }
+    }
+
+    #[test]
+    fn curves_lie_within_the_plot() {
+        let label = |value: f64| format!("{value}");
+        let points = vec![(0.0, 0.0), (1.0, 37.0), (2.0, 12.0)];
+        let svg = Plot {
+            title: "a",
+            curves: vec![Curve { name: "b", points }],
+            marks: vec![(1.0, "one".into()), (9.0, "nine".into())],
+            label: &label,
+            least_top: 1.0,
+        }
+        .render();
+        assert!(svg.contains("d=\"M78.0 214.0L352.0 25.3L626.0 152.8\""), "{svg}");
+        assert!(svg.contains(">one<") && !svg.contains("nine") && svg.contains(">40<"), "{svg}");
+    }
+}

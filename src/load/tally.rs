@@ -1,0 +1,167 @@
+//! What was counted: latencies, bytes, hits, failures.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+
+use super::answer::Answer;
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Failure {
+    /// No connection came about.
+    Connect,
+    /// The connection ended in the middle of it.
+    Cut,
+    /// It took too long.
+    Timeout,
+}
+
+impl Failure {
+    /// A word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "not connected",
+            Self::Cut => "cut off",
+            Self::Timeout => "timed out",
+        }
+    }
+}
+
+/// Microseconds; three digits count, from one microsecond on.
+pub(super) type Latencies = Histogram<u64>;
+
+/// An empty histogram that grows with what it is given.
+pub(super) fn latencies() -> Latencies {
+    Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are among those allowed"))
+}
+
+/// What was counted since it was collected last.
+pub(super) struct Tally {
+    pub(super) latencies: Latencies,
+    pub(super) bytes: u64,
+    pub(super) hits: u64,
+    pub(super) told: u64,
+    pub(super) statuses: BTreeMap<u16, u64>,
+    pub(super) failures: BTreeMap<Failure, u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            latencies: latencies(),
+            bytes: 0,
+            hits: 0,
+            told: 0,
+            statuses: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn answer(&mut self, answer: &Answer, latency: Duration) {
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+        // It grows with what it is given.
+        let _ = self.latencies.record(micros);
+        self.bytes += answer.bytes;
+        self.hits += u64::from(answer.hit == Some(true));
+        self.told += u64::from(answer.hit.is_some());
+        *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        *self.failures.entry(failure).or_default() += 1;
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        // Both count in the same units, and both grow.
+        let _ = self.latencies.add(&other.latencies);
+        self.bytes += other.bytes;
+        self.hits += other.hits;
+        self.told += other.told;
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        for (failure, count) in &other.failures {
+            *self.failures.entry(*failure).or_default() += count;
+        }
+    }
+
+    pub(super) fn answers(&self) -> u64 {
+        self.latencies.len()
+    }
+
+    /// Requests that failed, or were answered with an error.
+    pub(super) fn errors(&self) -> u64 {
+        let failed: u64 = self.failures.values().sum();
+        let refused = self.statuses.iter().filter(|(status, _)| **status >= 400);
+        failed + refused.map(|(_, count)| count).sum::<u64>()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.answers() == 0 && self.failures.is_empty()
+    }
+}
+
+/// What was counted of all threads, up to `at`.
+pub(super) struct Collected {
+    pub(super) at: Duration,
+    pub(super) tally: Tally,
+}
+
+/// Takes what all threads counted; `None` where that is nothing.
+pub(super) fn collect(tallies: &[Arc<Mutex<Tally>>], at: Duration) -> Option<Collected> {
+    let mut tally = Tally::default();
+    for one in tallies {
+        let taken = std::mem::take(&mut *one.lock());
+        tally.add(&taken);
+    }
+    (!tally.is_empty()).then_some(Collected { at, tally })
+}
+
+/// One second of a run, as it is told while it goes on.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// Since the run began.
+    pub at: Duration,
+    /// Requests that were answered.
+    pub answers: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Hits among the answers that tell.
+    pub hit_ratio: Option<f64>,
+    /// Requests that failed, or were answered with an error.
+    pub errors: u64,
+    /// The latencies below which 50, 90, 99 and 99.9 percent of the answers came.
+    pub percentiles: [Duration; 4],
+}
+
+/// Which percentiles are told.
+pub(super) const TOLD: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+
+pub(super) fn percentiles(latencies: &Latencies) -> [Duration; 4] {
+    TOLD.map(|part| Duration::from_micros(latencies.value_at_quantile(part)))
+}
+
+impl Collected {
+    pub(super) fn told(&self) -> Second {
+        let Self { at, tally } = self;
+        Second {
+            at: *at,
+            answers: tally.answers(),
+            bytes: tally.bytes,
+            hit_ratio: ratio(tally.hits, tally.told),
+            errors: tally.errors(),
+            percentiles: percentiles(&tally.latencies),
+        }
+    }
+}
+
+/// `None` of nothing.
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}

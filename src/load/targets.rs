@@ -1,0 +1,386 @@
+//! What is asked for: a list of URLs, and in which order.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use flate2::read::MultiGzDecoder;
+use http::uri::PathAndQuery;
+use serde::Deserialize;
+
+use super::{answer::Known, sign::Signer};
+use crate::{access_log, signed};
+
+/// Why there is nothing to ask for.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetsError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A line is not what it should be.
+    #[error("`{}`, line {line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is none.
+    #[error("there is nothing to ask for in `{}`", .0.display())]
+    Nothing(PathBuf),
+}
+
+/// Which target is asked for next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pick {
+    /// In their order, from the beginning when the end is reached.
+    Order,
+    /// Any of them: of a log, each as often as it was asked for there.
+    Random,
+    /// By Zipf's law with this exponent: the first most often, the one at place `n` `n^s` times less.
+    Zipf(f64),
+}
+
+/// One thing to ask for.
+pub struct Target {
+    path: PathAndQuery,
+    signed: OnceLock<PathAndQuery>,
+    /// What its answers have told.
+    pub(super) known: OnceLock<Known>,
+}
+
+impl Target {
+    fn new(path: PathAndQuery) -> Self {
+        Self { path, signed: OnceLock::new(), known: OnceLock::new() }
+    }
+}
+
+/// All there is to ask for.
+pub struct Targets {
+    /// Scheme and authority, without the slash behind them.
+    server: String,
+    signer: Option<Signer>,
+    all: Vec<Target>,
+    /// Places in `all`, in the order of the list or log.
+    order: Vec<u32>,
+    pick: Pick,
+    /// For Zipf's law: the chance of a target or one before it.
+    chances: Vec<f64>,
+    next: AtomicUsize,
+}
+
+/// Targets while they are gathered: each one once, however often it stands there.
+#[derive(Default)]
+struct Gathered {
+    places: HashMap<PathAndQuery, u32>,
+    all: Vec<Target>,
+    order: Vec<u32>,
+}
+
+impl Gathered {
+    fn add(&mut self, path: PathAndQuery) {
+        let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let place = *self.places.entry(path.clone()).or_insert(next);
+        if place == next {
+            self.all.push(Target::new(path));
+        }
+        self.order.push(place);
+    }
+}
+
+impl Targets {
+    /// The targets with these paths at `server`, which is a URL's scheme and authority.
+    #[must_use]
+    pub fn new(server: &str, paths: Vec<PathAndQuery>) -> Self {
+        let mut gathered = Gathered::default();
+        for path in paths {
+            gathered.add(path);
+        }
+        Self::of(server, gathered)
+    }
+
+    fn of(server: &str, Gathered { all, order, .. }: Gathered) -> Self {
+        Self {
+            server: server.trim_end_matches('/').to_owned(),
+            signer: None,
+            all,
+            order,
+            pick: Pick::Order,
+            chances: Vec::new(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Those that a text file lists, one path or URL a line; lines that begin with `# ` are comments.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a line is no path and no URL of this server.
+    pub fn from_list(server: &str, file: &Path) -> Result<Self, TargetsError> {
+        let mut gathered = Gathered::default();
+        for_each_line(file, |number, line| {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with("# ") {
+                return Ok(());
+            }
+            let path = line.strip_prefix(server.trim_end_matches('/')).unwrap_or(line);
+            let path = if path.is_empty() { "/" } else { path };
+            let parsed = path.parse().ok().filter(|_| path.starts_with('/'));
+            let parsed = parsed.ok_or_else(|| TargetsError::Line {
+                path: file.to_owned(),
+                line: number,
+                reason: format!("`{line}` is neither a path nor a URL of {server}"),
+            })?;
+            gathered.add(parsed);
+            Ok(())
+        })?;
+        Self::some(server, file, gathered)
+    }
+
+    /// Those that an access log tells of, in JSON or in CloudFront's format, packed or not; its GETs only.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no access log.
+    pub fn from_log(server: &str, file: &Path) -> Result<Self, TargetsError> {
+        let mut gathered = Gathered::default();
+        for_each_line(file, |number, line| {
+            if line.starts_with('#') || line.trim().is_empty() {
+                return Ok(());
+            }
+            let logged = Logged::parse(line).ok_or_else(|| TargetsError::Line {
+                path: file.to_owned(),
+                line: number,
+                reason: "it is neither JSON as Forebay logs it nor CloudFront's format".into(),
+            })?;
+            if let Some(target) = logged.target().and_then(|target| target.parse().ok()) {
+                gathered.add(target);
+            }
+            Ok(())
+        })?;
+        Self::some(server, file, gathered)
+    }
+
+    fn some(server: &str, file: &Path, gathered: Gathered) -> Result<Self, TargetsError> {
+        if gathered.all.is_empty() {
+            return Err(TargetsError::Nothing(file.to_owned()));
+        }
+        Ok(Self::of(server, gathered))
+    }
+
+    /// Signs each URL when it is asked for first.
+    #[must_use]
+    pub fn signed(self, signer: Option<Signer>) -> Self {
+        Self { signer, ..self }
+    }
+
+    /// Says which is next.
+    #[must_use]
+    pub fn picked(mut self, pick: Pick) -> Self {
+        self.pick = pick;
+        if let Pick::Zipf(exponent) = pick {
+            let mut sum = 0.0;
+            let places = (1..=self.all.len()).map(|place| {
+                #[expect(clippy::cast_precision_loss, reason = "no list is so long")]
+                let weight = (place as f64).powf(-exponent);
+                sum += weight;
+                sum
+            });
+            self.chances = places.collect();
+            self.chances.iter_mut().for_each(|chance| *chance /= sum);
+        }
+        self
+    }
+
+    /// How many different ones there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The server that is asked, as the beginning of a URL.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub(super) fn all(&self) -> &[Target] {
+        &self.all
+    }
+
+    pub(super) fn next(&self) -> &Target {
+        let place = match self.pick {
+            Pick::Order => {
+                let next = self.next.fetch_add(1, Ordering::Relaxed);
+                self.order[next % self.order.len()] as usize
+            }
+            Pick::Random => self.order[fastrand::usize(..self.order.len())] as usize,
+            Pick::Zipf(_) => {
+                let chance = fastrand::f64();
+                self.chances.partition_point(|up_to| *up_to < chance).min(self.all.len() - 1)
+            }
+        };
+        &self.all[place]
+    }
+
+    /// What a request for `target` names: its path, signed where that is wanted.
+    pub(super) fn path<'a>(&self, target: &'a Target) -> &'a PathAndQuery {
+        let Some(signer) = &self.signer else { return &target.path };
+        target.signed.get_or_init(|| {
+            let query = signer.query(&format!("{}{}", self.server, target.path));
+            let mark = if target.path.query().is_some() { '&' } else { '?' };
+            // Both halves are made of letters that a URL may hold.
+            format!("{}{mark}{query}", target.path).parse().unwrap_or_else(|_| target.path.clone())
+        })
+    }
+}
+
+fn for_each_line(
+    file: &Path,
+    mut read: impl FnMut(usize, &str) -> Result<(), TargetsError>,
+) -> Result<(), TargetsError> {
+    let refuse = |reason: String| TargetsError::File { path: file.to_owned(), reason };
+    let opened = std::fs::File::open(file).map_err(|error| refuse(error.to_string()))?;
+    let packed = file.extension().is_some_and(|ending| ending == "gz");
+    let text: Box<dyn Read> =
+        if packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) };
+    for (number, line) in BufReader::new(text).lines().enumerate() {
+        let line = line.map_err(|error| refuse(error.to_string()))?;
+        read(number + 1, &line)?;
+    }
+    Ok(())
+}
+
+/// What a line of an access log says was asked for.
+#[derive(Deserialize)]
+struct Logged {
+    method: String,
+    path: String,
+    query: Option<String>,
+}
+
+impl Logged {
+    fn parse(line: &str) -> Option<Self> {
+        const METHOD: usize = 6;
+        const STEM: usize = 8;
+        const QUERY: usize = 12;
+        if line.starts_with('{') {
+            return serde_json::from_str(line).ok();
+        }
+        let line = access_log::Line::parse(line)?;
+        let field = |place| line.field(place).map(std::borrow::Cow::into_owned);
+        Some(Self { method: field(METHOD)?, path: field(STEM)?, query: field(QUERY) })
+    }
+
+    /// Without the signature, which the log does not tell in full. `None` of what is no GET.
+    fn target(&self) -> Option<String> {
+        let pairs = self.query.iter().flat_map(|query| query.split('&'));
+        let is_signature = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            signed::QUERY_NAMES.contains(&name)
+        };
+        let query: Vec<&str> = pairs.filter(|pair| !is_signature(pair)).collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        (self.method == "GET").then(|| format!("{}{mark}{}", self.path, query.join("&")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const SERVER: &str = "http://127.0.0.1:8080";
+
+    fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        (folder, path)
+    }
+
+    fn paths(targets: &Targets, count: usize) -> Vec<String> {
+        (0..count).map(|_| targets.path(targets.next()).to_string()).collect()
+    }
+
+    #[test]
+    fn lists_hold_paths_and_urls_of_the_server() {
+        let text = "/a\n# a comment\n\nhttp://127.0.0.1:8080/b?c=d\nhttp://127.0.0.1:8080\n/a\n";
+        let (_folder, list) = file("urls.txt", text.as_bytes());
+        let targets = Targets::from_list(SERVER, &list).expect("a list");
+        assert_eq!(targets.len(), 3);
+        assert_eq!(paths(&targets, 5), ["/a", "/b?c=d", "/", "/a", "/a"]);
+        for wrong in ["b", "http://other.example/b", "/a b"] {
+            let (_folder, list) = file("urls.txt", format!("/a\n{wrong}\n").as_bytes());
+            let error = Targets::from_list(SERVER, &list).err().expect("refused").to_string();
+            assert!(error.contains("line 2") && error.contains(wrong), "{error}");
+        }
+        let (_folder, list) = file("urls.txt", b"# nothing\n");
+        assert!(matches!(Targets::from_list(SERVER, &list), Err(TargetsError::Nothing(_))));
+    }
+
+    #[test]
+    fn logs_are_asked_for_again() {
+        let json = r#"{"method":"GET","path":"/a%20b","query":"x=1&Signature=REDACTED&Expires=5"}
+{"method":"POST","path":"/no"}
+{"method":"GET","path":"/c","status":200}
+"#;
+        let cloudfront = "#Version: 1.0\n2026-11-25\t01:02:03\tX\t1\t127.0.0.1\tGET\th\t/a%2520b\t200\t-\t-\tx=1\t-\tHit\ti\th\thttp\t1\t0.001\t-\t-\t-\tHit\tHTTP/1.1\t-\t-\t1\t0.001\tHit\t-\t1\t-\t-\n";
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(cloudfront.as_bytes()).expect("packed");
+        for (name, content, expected) in [
+            ("access.log", json.as_bytes(), &["/a%20b?x=1", "/c"][..]),
+            ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"]),
+        ] {
+            let (_folder, log) = file(name, content);
+            let targets = Targets::from_log(SERVER, &log).expect("a log");
+            assert_eq!(paths(&targets, expected.len()), expected, "{name}");
+        }
+        let (_folder, log) = file("access.log", b"127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n");
+        let error = Targets::from_log(SERVER, &log).err().expect("refused").to_string();
+        assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn zipf_prefers_the_first() {
+        let list = (0..1000).map(|number| format!("/{number}").parse().expect("path")).collect();
+        let targets = Targets::new(SERVER, list).picked(Pick::Zipf(1.0));
+        let mut counts = HashMap::new();
+        for path in paths(&targets, 100_000) {
+            *counts.entry(path).or_insert(0_u32) += 1;
+        }
+        // The sum of 1/n up to a thousand is 7.485.
+        for (path, expected) in [("/0", 13_359), ("/1", 6_680), ("/9", 1_336)] {
+            let count = counts.get(path).copied().unwrap_or(0);
+            assert!(count.abs_diff(expected) < expected / 5, "{path}: {count}");
+        }
+        assert!(counts.len() > 900);
+    }
+
+    #[test]
+    fn a_log_is_picked_from_by_popularity() {
+        let list =
+            ["/often", "/often", "/often", "/seldom"].map(|path| path.parse().expect("path"));
+        let targets = Targets::new(SERVER, list.to_vec()).picked(Pick::Random);
+        let often = paths(&targets, 10_000).iter().filter(|path| *path == "/often").count();
+        assert!(often.abs_diff(7_500) < 400, "{often}");
+    }
+}

@@ -1,0 +1,262 @@
+//! The load generator: it asks for what it is told, and counts what comes.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use forebay::load::{self, Http, Line, Mix, Options, Pick, Report, Signer, Targets, Trust, Until};
+use http::HeaderMap;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{
+    bucket::Bucket,
+    edge::{Edge, config_for},
+    viewer::pattern,
+};
+
+fn options(until: Until) -> Options {
+    let number = |number| NonZeroUsize::new(number).expect("a number");
+    Options {
+        threads: number(2),
+        connections: number(4),
+        streams: number(8),
+        rate: None,
+        until,
+        timeout: Duration::from_secs(5),
+        fields: HeaderMap::new(),
+        mix: Mix::default(),
+        warm: true,
+    }
+}
+
+fn paths(paths: &[&str]) -> Vec<http::uri::PathAndQuery> {
+    paths.iter().map(|path| path.parse().expect("a path")).collect()
+}
+
+/// Runs off the threads that serve.
+async fn run(options: Options, line: Line, targets: Targets) -> (Report, Value, usize) {
+    let running = tokio::task::spawn_blocking(move || {
+        let mut told = 0;
+        let report = load::run(options, line, targets, |_| told += 1).expect("a report");
+        (report, told)
+    });
+    let (report, told) = running.await.expect("no panic");
+    let json = report.json();
+    (report, json, told)
+}
+
+#[tokio::test]
+async fn so_many_requests_are_made_and_told() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.jpg", "a");
+    bucket.put("b.jpg", pattern(200_000));
+    let edge = Edge::before(&bucket);
+    let server = format!("http://{}", edge.address);
+    let targets = Targets::new(&server, paths(&["/a.jpg", "/b.jpg"])).picked(Pick::Order);
+    let line = Line::clear(vec![edge.address], Http::One);
+    let (report, json, told) = run(options(Until::Requests(1_000)), line, targets).await;
+    assert_eq!(json["requests"], 1_000);
+    assert_eq!(json["statuses"]["200"], 1_000);
+    assert_eq!(json["bytes"], 500 * 200_001);
+    assert_eq!(json["hit_ratio"], 1.0, "it was warmed");
+    assert_eq!(json["failures"], serde_json::json!({}));
+    let counted: u64 = json["intervals"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|second| second["requests"].as_u64().expect("n"))
+        .sum();
+    assert!(counted == 1_000 && told >= 1, "{json}");
+    let latency = |name: &str| json["latency"][name].as_f64().expect("a number");
+    assert!(
+        latency("least") > 0.0
+            && latency("p50") <= latency("p99")
+            && latency("p99") <= latency("most")
+    );
+    for part in [
+        "requests    1,000, ",
+        "hits        100.00 %",
+        "statuses    200: 1,000",
+        "failures    none",
+        "HTTP/1.1, 4 connections",
+    ] {
+        assert!(report.table().contains(part), "{part}\n{}", report.table());
+    }
+    let page = report.page();
+    assert_eq!(page.matches("<svg").count(), 4);
+    assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    // Nothing but warming reached the bucket.
+    assert_eq!(bucket.gets().len(), 2);
+}
+
+#[tokio::test]
+async fn ranges_and_conditions_are_mixed_in() {
+    let bucket = Bucket::start().await;
+    bucket.put("b.jpg", pattern(100_000));
+    let edge = Edge::before(&bucket);
+    let server = format!("http://{}", edge.address);
+    let mix = Mix { ranges: 50.0, range_length: 1_000, conditions: 25.0 };
+    let options = Options { mix, ..options(Until::Requests(2_000)) };
+    let line = Line::clear(vec![edge.address], Http::One);
+    let (_, json, _) = run(options, line, Targets::new(&server, paths(&["/b.jpg"]))).await;
+    let count = |status: &str| json["statuses"][status].as_u64().expect("counted");
+    assert!(count("206").abs_diff(1_000) < 150, "{json}");
+    assert!(count("304").abs_diff(500) < 130, "{json}");
+    assert_eq!(count("200") + count("206") + count("304"), 2_000);
+    assert_eq!(json["bytes"], count("206") * 1_000 + count("200") * 100_000);
+}
+
+#[tokio::test]
+async fn http2_with_tls_is_spoken_and_strangers_are_not_trusted() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.jpg", "a");
+    let folder = tempfile::tempdir().expect("folder");
+    let made = rcgen::generate_simple_self_signed(vec!["media.example.com".to_owned()])
+        .expect("certificate");
+    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("c.key"));
+    std::fs::write(&certificate, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let tls = format!(
+        "workers = 2\nhttps = \"127.0.0.1:0\"\ntls = {{ certificate = {certificate:?}, key = {key:?} }}"
+    );
+    let text = config_for(bucket.address, "memory = \"32MiB\"", "").replace("workers = 2", &tls);
+    let edge = Edge::with(&text);
+    let address = edge.running().https[0];
+    let line = |trust| {
+        let name = ServerName::try_from("media.example.com").expect("a name");
+        Line::encrypted(vec![address], Http::Two, name, trust).expect("a line")
+    };
+    let targets = || Targets::new("https://media.example.com", paths(&["/a.jpg"]));
+    for trust in [Trust::File(&certificate), Trust::Anybody] {
+        let (_, json, _) = run(options(Until::Requests(500)), line(trust), targets()).await;
+        assert_eq!(
+            (&json["statuses"]["200"], &json["protocol"]),
+            (&500.into(), &"HTTP/2 with TLS".into())
+        );
+        assert_eq!(json["requests_under_way"], 32);
+    }
+    let stranger = line(Trust::Native);
+    let options = options(Until::Requests(5));
+    let refused =
+        tokio::task::spawn_blocking(move || load::run(options, stranger, targets(), |_| ()));
+    let error = refused.await.expect("no panic").err().expect("refused");
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+/// A server that takes a tenth of a second for everything.
+async fn slow_server() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    if stream.write_all(answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
+    let address = slow_server().await;
+    let one = NonZeroUsize::MIN;
+    let closed =
+        Options { threads: one, connections: one, warm: false, ..options(Until::Requests(12)) };
+    let run_with = |options: Options| {
+        let targets = Targets::new(&format!("http://{address}"), paths(&["/"]));
+        run(options, Line::clear(vec![address], Http::One), targets)
+    };
+    let (_, json, _) = run_with(closed.clone()).await;
+    let least = json["latency"]["least"].as_f64().expect("a number");
+    assert!(least >= 99.0, "{json}");
+    // Forty a second are due, ten are answered: the last of twelve was due after 275 ms.
+    let (_, json, _) = run_with(Options { rate: Some(40.0), ..closed.clone() }).await;
+    let most = json["latency"]["most"].as_f64().expect("a number");
+    assert!(most >= 1_200.0 - 275.0 - 1.0, "{json}");
+    assert_eq!(json["rate"], 40.0);
+    // With connections enough the server keeps up, and no more comes than is due.
+    let ten = NonZeroUsize::new(10).expect("ten");
+    let wide = Options {
+        rate: Some(40.0),
+        connections: ten,
+        until: Until::Time(Duration::from_secs(1)),
+        ..closed
+    };
+    let (_, json, _) = run_with(wide).await;
+    let requests = json["requests"].as_u64().expect("a number");
+    assert!((20..=40).contains(&requests), "{json}");
+}
+
+#[tokio::test]
+async fn failures_have_names() {
+    let number = |number| NonZeroUsize::new(number).expect("a number");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if held.len() % 2 == 0 {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ =
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
+                held.push(None);
+            } else {
+                held.push(Some(stream));
+            }
+        }
+    });
+    let options = Options {
+        threads: number(1),
+        connections: number(1),
+        timeout: Duration::from_millis(200),
+        warm: false,
+        ..options(Until::Requests(4))
+    };
+    let targets = |address| Targets::new(&format!("http://{address}"), paths(&["/"]));
+    let line = Line::clear(vec![address], Http::One);
+    let (report, json, _) = run(options.clone(), line, targets(address)).await;
+    assert_eq!(json["failures"], serde_json::json!({"cut off": 2, "timed out": 2}));
+    assert!(!report.has_answers());
+    let nobody = "127.0.0.1:1".parse().expect("an address");
+    let line = Line::clear(vec![nobody], Http::One);
+    let (_, json, _) = run(options, line, targets(nobody)).await;
+    assert_eq!(json["failures"], serde_json::json!({"not connected": 4}));
+}
+
+#[tokio::test]
+async fn urls_are_signed_as_the_edge_wants_them() {
+    let bucket = Bucket::start().await;
+    bucket.put("private/a.jpg", "a");
+    let folder = tempfile::tempdir().expect("folder");
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_RSA_SHA256] {
+        let pair = rcgen::KeyPair::generate_for(algorithm).expect("a key");
+        let key = folder.path().join("key.pem");
+        std::fs::write(&key, pair.serialize_pem()).expect("written");
+        let public = pair.public_key_pem();
+        std::fs::write(folder.path().join("public.pem"), &public).expect("written");
+        let text = config_for(bucket.address, "memory = \"32MiB\"", "")
+            + "trusted_key_groups = [\"team\"]\n[[key_group]]\nname = \"team\"\n"
+            + &format!("[key_group.public_keys]\nK1 = \"\"\"\n{public}\"\"\"\n");
+        let edge = Edge::with(&text);
+        let signer = |id| Signer::open(&key, id, Duration::from_secs(600)).expect("a signer");
+        let server = format!("http://{}", edge.address);
+        for (id, status) in [("K1", "200"), ("K2", "403")] {
+            let targets =
+                Targets::new(&server, paths(&["/private/a.jpg?x=1"])).signed(Some(signer(id)));
+            let options = Options { warm: false, ..options(Until::Requests(20)) };
+            let line = Line::clear(vec![edge.address], Http::One);
+            let (_, json, _) = run(options, line, targets).await;
+            assert_eq!(json["statuses"][status], 20, "{json}");
+        }
+    }
+    let no_key = folder.path().join("public.pem");
+    let error = Signer::open(&no_key, "K1", Duration::from_secs(1)).err().expect("refused");
+    assert!(error.to_string().contains("public.pem"), "{error}");
+}

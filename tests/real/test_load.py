@@ -1,0 +1,140 @@
+"""The load generator, as a program: before a real edge, and its page in Chromium."""
+
+import collections
+import json
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import trustme
+
+import parts
+from browser import Browser
+from parts import BUCKET, free_port, wait_for
+
+CONFIG = """
+[listen]
+http = "127.0.0.1:{port}"
+https = "127.0.0.1:{tls_port}"
+tls = {{ certificate = "cert.pem", key = "key.pem" }}
+[admin]
+listen = "127.0.0.1:{admin}"
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "bucket"
+bucket = "{bucket}"
+region = "us-east-1"
+endpoint = "{endpoint}"
+path_style = true
+[distribution.default_behavior]
+origin = "bucket"
+cache_policy = "CachingOptimized"
+"""
+
+
+class Load(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.store = parts.SeaweedFS()
+        cls.addClassCleanup(cls.store.stop)
+        for number in range(20):
+            cls.store.s3.put_object(Bucket=BUCKET, Key=f"photos/{number}.jpg", Body=b"x" * (1000 + number))
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-load-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.certificate = trustme.CA().issue_cert("127.0.0.1", "media.example.com")
+        (cls.folder / "cert.pem").write_bytes(cls.certificate.cert_chain_pems[0].bytes())
+        (cls.folder / "key.pem").write_bytes(cls.certificate.private_key_pem.bytes())
+        port, cls.tls_port, admin = free_port(), free_port(), free_port()
+        config = CONFIG.format(port=port, tls_port=cls.tls_port, admin=admin, bucket=BUCKET, endpoint=cls.store.url)
+        (cls.folder / "forebay.toml").write_text(config)
+        cls.edge = parts.Program(
+            f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", "--config", cls.folder / "forebay.toml",
+            AWS_ACCESS_KEY_ID=parts.ACCESS_KEY, AWS_SECRET_ACCESS_KEY=parts.SECRET_KEY,
+        )  # fmt: skip
+        cls.addClassCleanup(cls.edge.stop)
+
+    def load(self, *arguments, code=0):
+        done = subprocess.run(
+            [parts.PROGRAM, "load", *arguments], cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def test_a_manifest_by_zipfs_law_and_its_log_again(self):
+        (self.folder / "urls.txt").write_text("".join(f"/photos/{number}.jpg\n" for number in range(20)))
+        told = json.loads(
+            self.load(self.edge.url, "--urls", "urls.txt", "--zipf", "1", "--warm", "-n", "3000", "-c", "8", "--json")
+        )
+        self.assertEqual((told["requests"], told["urls"], told["statuses"]), (3000, 20, {"200": 3000}))
+        self.assertEqual(told["hit_ratio"], 1)
+        # Its own clients, of HTTP/2 with TLS, ask for what that log tells, as often as it tells.
+        log = self.folder / "access.log"
+        written = pathlib.Path(f"/proc/{self.edge.process.pid}/fd/1")
+        # The first 20 warmed; the log is written a moment later.
+        wait_for("the log", lambda: written.read_text().count("\n") >= 3020)
+        log.write_text(written.read_text())
+        asked = collections.Counter(json.loads(line)["path"] for line in log.read_text().splitlines())
+        self.assertEqual(sum(asked.values()), 3020)
+        self.assertGreater(asked["/photos/0.jpg"], 3 * asked["/photos/9.jpg"])
+        table = self.load(
+            f"https://127.0.0.1:{self.tls_port}", "--access-log", "access.log", "--random", "--http2", "--insecure",
+            "-n", "2000", "--ranges", "30", "--range-length", "100B", "--warm",
+        )  # fmt: skip
+        self.assertIn("HTTP/2 with TLS, 64 connections with 16 streams each", table)
+        self.assertRegex(table, r"statuses    200: 1,[34]\d\d, 206: [56]\d\d")
+
+    def test_its_page_shows_what_happened(self):
+        page = self.folder / "load.html"
+        self.load(f"{self.edge.url}/photos/1.jpg", "-d", "4s", "-r", "500", "--html", page)
+        browser = Browser(self.certificate.cert_chain_pems[0].bytes(), "media.example.com")
+        self.addCleanup(browser.stop)
+        seen = browser.visit(page.as_uri(), screenshot=str(self.folder / "load.png"))
+        self.assertEqual(list(seen["answers"]), [page.as_uri()])  # it needs nothing else
+        plots = collections.defaultdict(list)
+        for title, name, (left, top, right, bottom), plot in seen["curves"]:
+            plots[title].append(name)
+            # As wide as the run was long, and within its plot.
+            self.assertGreater(right - left, (plot[2] - plot[0]) / 2, title)
+            self.assertTrue(plot[0] <= left and right <= plot[2] and plot[1] <= top and bottom <= plot[3], title)
+        self.assertEqual(
+            plots,
+            {
+                "Latency by percentile": ["latency"],
+                "Requests a second": ["requests/s"],
+                "Hit ratio": ["hits"],
+                "Latency over time": ["50 %", "90 %", "99 %", "99.9 %"],
+            },
+        )
+
+    def test_others_are_left_alone(self):
+        refused = self.load("http://192.0.2.1/", code=1)
+        self.assertIn("192.0.2.1:80 is not on this machine", refused)
+        self.assertIn("--i-own-this-host", refused)
+        # Where one says so, it is tried: nobody is there.
+        told = json.loads(self.failed("http://192.0.2.1/", "--i-own-this-host", "-n", "2", "-c", "1", "--timeout", "200ms", "--json"))
+        self.assertEqual((told["requests"], told["failures"]), (0, {"not connected": 2}))
+
+    def failed(self, *arguments):
+        done = subprocess.run([parts.PROGRAM, "load", *arguments], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stdout
+
+    def test_mistakes_are_told(self):
+        for arguments, said in [
+            (["nonsense"], "`nonsense` is no URL"),
+            (["http://127.0.0.1:8080/a", "http://127.0.0.1:8081/a"], "ask one server at a time"),
+            (["http://127.0.0.1:1/a", "--zipf=-1"], "--zipf cannot be -1"),
+            (["http://127.0.0.1:1/a", "--rate", "0"], "--rate cannot be 0"),
+            (["http://127.0.0.1:1/a", "--ranges", "70", "--conditions", "40"], "together cannot be 110"),
+            (["http://127.0.0.1:1/a", "--warm", "-n", "1"], "does it listen there"),
+            (["http://127.0.0.1:1/a", "--urls", "missing.txt"], "cannot read `missing.txt`"),
+        ]:
+            self.assertIn(said, " ".join(self.load(*arguments, code=1).split()), arguments)
+
+
+if __name__ == "__main__":
+    unittest.main()
