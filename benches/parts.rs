@@ -1,32 +1,24 @@
 //! The parts of a request, one by one.
 
-use std::{
-    hint::black_box,
-    io::{Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use aws_credential_types::Credentials;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
+use fixture::Stored;
 use forebay::{
-    app::{self, CredentialSource},
     behavior::CachePolicy,
-    body::Body,
-    clock::{Clock, Timestamp},
-    config::Config,
-    edge::Connection,
+    clock::Timestamp,
     key::{CacheKey, CanonicalPath, Projection},
-    origin::{self, sign_for_s3},
+    origin::sign_for_s3,
     policy::{Asked, Freshness, Received, Stale, reuse, storable},
     semantics::range::RangeRequest,
     store::{Claim, Content, LogPosition, Options, Place, Store, StoredResponse},
 };
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
+
+mod fixture;
 
 /// The program's.
 #[global_allocator]
@@ -38,6 +30,13 @@ fn path(c: &mut Criterion) {
     });
     c.bench_function("path/escaped", |b| {
         b.iter(|| CanonicalPath::parse(black_box("/photos/%E6%97%A5%E6%9C%AC/a%20b%20(1).jpg")));
+    });
+}
+
+fn key(c: &mut Criterion) {
+    let path = CanonicalPath::parse("/photos/5000.jpg").expect("path");
+    c.bench_function("key/build", |b| {
+        b.iter(|| CacheKey::new("media", black_box(&path), &Projection::default()));
     });
 }
 
@@ -111,10 +110,6 @@ fn lookup(c: &mut Criterion) {
     }
     let wanted = key(5000);
     c.bench_function("store/lookup", |b| b.iter(|| store.lookup(black_box(&wanted), now)));
-    let path = CanonicalPath::parse("/photos/5000.jpg").expect("path");
-    c.bench_function("key/build", |b| {
-        b.iter(|| CacheKey::new("media", black_box(&path), &Projection::default()));
-    });
 }
 
 fn sign(c: &mut Criterion) {
@@ -130,67 +125,19 @@ fn sign(c: &mut Criterion) {
     });
 }
 
-/// An origin that answers every connection with one kibibyte.
-fn plain_origin() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let address = listener.local_addr().expect("address");
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let _ = stream.read(&mut [0; 4096]);
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nETag: \"cd518598\"\r\n\
-                        Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-                        Cache-Control: public, max-age=86400\r\nContent-Length: 1024\r\n\r\n";
-            let _ = stream.write_all(&[head.as_bytes(), &[b'x'; 1024]].concat());
-        }
+/// The whole way of a hit within Forebay, from the head that was read to the record in the log: by the short
+/// way, and as a message for the library.
+fn respond(c: &mut Criterion) {
+    let stored = Stored::start();
+    let mut head = Vec::with_capacity(4096);
+    c.bench_function("respond/direct", |b| b.iter(|| stored.hit(Stored::request(), &mut head)));
+    c.bench_function("respond/message", |b| {
+        b.to_async(&stored.runtime).iter(|| async {
+            stored.respond(Stored::request()).await.into_body().collect().await.is_ok()
+        });
     });
-    address
+    stored.runtime.block_on(stored.running.stop());
 }
 
-/// The whole way of a hit within Forebay: from the head that hyper read to the record in the log.
-fn hit(c: &mut Criterion) {
-    let text = format!(
-        r#"
-[listen]
-http = "127.0.0.1:0"
-workers = 1
-[access_log]
-path = "/dev/null"
-[[distribution]]
-id = "media"
-aliases = ["*"]
-[[distribution.origin]]
-id = "origin"
-url = "http://{}"
-signing = "never"
-[distribution.default_behavior]
-origin = "origin"
-cache_policy = "CachingOptimized"
-"#,
-        plain_origin()
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("runtime");
-    let _inside = runtime.enter();
-    let config = Config::compile("bench.toml", &text, Path::new("")).expect("configuration");
-    let given = CredentialSource::Given(origin::Credentials::new());
-    let running = app::start(config, Clock::system(), given).expect("started");
-    let connection = Connection::new(IpAddr::from([127, 0, 0, 1]), false);
-    let ask = || {
-        let request = Request::builder().uri("/photos/harbour.jpg").body(Body::empty());
-        let mut request = request.expect("request");
-        // As large as hyper's, which has been an answer's before.
-        request.headers_mut().reserve(16);
-        request.headers_mut().insert("host", HeaderValue::from_static("127.0.0.1"));
-        let edge = Arc::clone(&running.edge);
-        edge.handle(request, &connection)
-    };
-    let first = runtime.block_on(async { ask().await.into_body().collect().await });
-    assert_eq!(first.expect("content").to_bytes().len(), 1024);
-    c.bench_function("edge/hit", |b| {
-        b.to_async(&runtime).iter(|| async { ask().await.into_body().collect().await.is_ok() });
-    });
-    runtime.block_on(running.stop());
-}
-
-criterion_group!(parts, path, policy, range, lookup, sign, hit);
+criterion_group!(parts, path, key, policy, range, lookup, respond, sign);
 criterion_main!(parts);

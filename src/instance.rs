@@ -1,6 +1,9 @@
 //! This process among others.
 
-use std::sync::LazyLock;
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// Sixteen hexadecimal digits, others with each start: what this process knows itself by.
 #[must_use]
@@ -14,4 +17,14 @@ pub fn id() -> &'static str {
 pub fn pseudonym() -> &'static str {
     static NAME: LazyLock<String> = LazyLock::new(|| format!("forebay-{}", id()));
     &NAME
+}
+
+/// The number of this thread, counted from zero.
+#[must_use]
+pub fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    OWN.with(|own| *own)
 }

@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -28,7 +28,7 @@ pub use cloudfront::Line;
 use format::Text;
 use rotation::Rotation;
 
-use crate::{clock::Timestamp, metrics::ResultType, semantics::cache_status::Report};
+use crate::{clock::Timestamp, instance, metrics::ResultType, semantics::cache_status::Report};
 
 /// Buffers for the threads that serve; more threads share them.
 const BUFFERS: usize = 64;
@@ -194,7 +194,7 @@ impl AccessLog {
     /// Records an exchange; never waits for the writer's input or output.
     pub fn push(&self, record: &Record<'_>) {
         let Some(shared) = &self.shared else { return };
-        let mut text = shared.texts[own_buffer()].lock();
+        let mut text = shared.texts[instance::thread_number() % BUFFERS].lock();
         if text.len() < BUFFER_SIZE {
             text.append(record, shared.format);
         } else {
@@ -219,15 +219,6 @@ impl AccessLog {
             let _ = writer.join();
         }
     }
-}
-
-/// The buffer of this thread.
-fn own_buffer() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % BUFFERS;
-    }
-    OWN.with(|own| *own)
 }
 
 enum Sink {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     behavior::{Behavior, Behaviors},
     key::{CanonicalPath, PathError},
-    metrics::DistributionMetrics,
+    metrics::Served,
     origin::Group,
     restrict::{Addresses, Countries, Geography, Networks, RateLimits, SecurityPolicy},
 };
@@ -84,7 +84,7 @@ pub struct Distribution {
     /// How often it may be asked.
     pub limits: Option<Arc<RateLimits>>,
     /// Counters.
-    pub metrics: DistributionMetrics,
+    pub metrics: Arc<Served>,
 }
 
 impl Distribution {

@@ -2,6 +2,8 @@
 //!
 //! Labels are enums and configured names, never text that a viewer chose.
 
+mod served;
+
 use std::{
     fmt::Write,
     sync::{Arc, atomic::AtomicI64},
@@ -14,6 +16,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use served::AllServed;
+pub use served::Served;
 
 /// How the cache handled a request, as viewers and operators know it from CloudFront.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,9 +120,7 @@ fn latency() -> Histogram {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    requests: Family<RequestLabels, Counter>,
-    bytes: Family<DistributionLabel, Counter>,
-    seconds: Family<DistributionLabel, Histogram, fn() -> Histogram>,
+    served: AllServed,
     origin_requests: Family<OriginLabels, Counter>,
     origin_errors: Family<OriginErrorLabels, Counter>,
     origin_seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
@@ -143,9 +145,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let metrics = Self {
             registry: Mutex::new(Registry::with_prefix("forebay")),
-            requests: Family::default(),
-            bytes: Family::default(),
-            seconds: Family::new_with_constructor(latency),
+            served: AllServed::default(),
             origin_requests: Family::default(),
             origin_errors: Family::default(),
             origin_seconds: Family::new_with_constructor(latency),
@@ -176,19 +176,7 @@ impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.lock();
         let r = &mut *registry;
-        r.register("requests", "Requests answered", self.requests.clone());
-        r.register_with_unit(
-            "sent",
-            "Bytes of content sent to viewers",
-            Unit::Bytes,
-            self.bytes.clone(),
-        );
-        r.register_with_unit(
-            "request_duration",
-            "Time from the head of a request to the last byte of its answer",
-            Unit::Seconds,
-            self.seconds.clone(),
-        );
+        r.register_collector(Box::new(self.served.clone()));
         r.register("origin_requests", "Answers from origins", self.origin_requests.clone());
         r.register("origin_errors", "Failures of origins by cause", self.origin_errors.clone());
         r.register_with_unit(
@@ -227,24 +215,10 @@ impl Metrics {
         r.register("purges", "Purges applied", self.purges.clone());
     }
 
-    /// The handles for one distribution, resolved once so that counting is one addition.
+    /// The counters of one distribution.
     #[must_use]
-    pub fn distribution(&self, id: &str) -> DistributionMetrics {
-        let requests = ResultType::ALL.map(|result| {
-            std::array::from_fn(|class| {
-                self.requests.get_or_create_owned(&RequestLabels {
-                    distribution: id.to_owned(),
-                    result,
-                    status: StatusClass(StatusClass::FIRST + class),
-                })
-            })
-        });
-        let label = DistributionLabel { distribution: id.to_owned() };
-        DistributionMetrics {
-            requests,
-            bytes: self.bytes.get_or_create_owned(&label),
-            seconds: self.seconds.get_or_create_owned(&label),
-        }
+    pub fn distribution(&self, id: &str) -> Arc<Served> {
+        self.served.of(id)
     }
 
     /// The handles for one origin.
@@ -300,25 +274,6 @@ fn set(gauge: &Gauge<i64, AtomicI64>, value: u64) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
-/// One distribution's counters.
-#[derive(Clone, Debug)]
-pub struct DistributionMetrics {
-    requests: [[Counter; StatusClass::COUNT]; ResultType::ALL.len()],
-    bytes: Counter,
-    seconds: Histogram,
-}
-
-impl DistributionMetrics {
-    /// Counts one answered request.
-    pub fn answered(&self, result: ResultType, status: u16, bytes: u64, duration: Duration) {
-        let class = usize::from(status / 100).saturating_sub(StatusClass::FIRST);
-        let class = class.min(StatusClass::COUNT - 1);
-        self.requests[result as usize][class].inc();
-        self.bytes.inc_by(bytes);
-        self.seconds.observe(duration.as_secs_f64());
-    }
-}
-
 /// One origin's counters.
 #[derive(Clone, Debug)]
 pub struct OriginMetrics {
@@ -358,6 +313,8 @@ mod tests {
             "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 1",
             "forebay_sent_bytes_total{distribution=\"media\"} 10",
             "forebay_request_duration_seconds_bucket{le=\"0.0025\",distribution=\"media\"} 1",
+            "forebay_request_duration_seconds_bucket{le=\"+Inf\",distribution=\"media\"} 1",
+            "forebay_request_duration_seconds_sum{distribution=\"media\"} 0.002",
             "forebay_origin_errors_total{distribution=\"media\",origin=\"bucket\",class=\"origin-dns\"} 1",
             "forebay_cache_bytes 5",
             "forebay_cache_evictions_total 1",
