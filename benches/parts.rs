@@ -128,12 +128,14 @@ fn sign(c: &mut Criterion) {
 /// The whole way of a hit within Forebay, from the head that was read to the record in the log: by the short
 /// way, and as a message for the library.
 fn respond(c: &mut Criterion) {
-    let stored = Stored::start();
+    let (stored, connection) = (Stored::start(), Stored::connection());
     let mut head = Vec::with_capacity(4096);
-    c.bench_function("respond/direct", |b| b.iter(|| stored.hit(Stored::request(), &mut head)));
+    c.bench_function("respond/direct", |b| {
+        b.iter(|| stored.hit(Stored::request(), &connection, &mut head));
+    });
     c.bench_function("respond/message", |b| {
         b.to_async(&stored.runtime).iter(|| async {
-            stored.respond(Stored::request()).await.into_body().collect().await.is_ok()
+            stored.respond(Stored::request(), &connection).await.into_body().collect().await.is_ok()
         });
     });
     stored.runtime.block_on(stored.running.stop());

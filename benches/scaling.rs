@@ -29,11 +29,12 @@ fn main() {
 fn hits(stored: &Stored, threads: usize, time: Duration) -> f64 {
     std::thread::scope(|scope| {
         let one = || {
-            let (watch, mut head) = (Stopwatch::start(), Vec::with_capacity(4096));
+            let (connection, mut head) = (Stored::connection(), Vec::with_capacity(4096));
+            let watch = Stopwatch::start();
             let mut hits = 0_u32;
             while watch.elapsed() < time {
                 for _ in 0..100 {
-                    stored.hit(Stored::request(), &mut head);
+                    stored.hit(Stored::request(), &connection, &mut head);
                     hits += 1;
                 }
             }

@@ -115,11 +115,11 @@ impl Body {
         matches!(self.kind, Kind::Full(_))
     }
 
-    /// All of it, where it is there in one piece.
+    /// Takes all of it out, where it is there in one piece.
     #[must_use]
-    pub fn whole(&self) -> Option<Bytes> {
-        match &self.kind {
-            Kind::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.kind {
+            Kind::Full(bytes) => Some(bytes.take().unwrap_or_default()),
             Kind::Stream(_) | Kind::Incoming(_) => None,
         }
     }

@@ -45,12 +45,12 @@ unsafe impl GlobalAlloc for Counting {
 /// From a parsed head to the record in the log: the cache key alone is made anew.
 #[test]
 fn a_hit_allocates_once() {
-    let stored = Stored::start();
+    let (stored, connection) = (Stored::start(), Stored::connection());
     let mut head = Vec::with_capacity(4096);
     let mut hit = || {
         let request = Stored::request();
         let before = ALLOCATIONS.get();
-        stored.hit(request, &mut head);
+        stored.hit(request, &connection, &mut head);
         ALLOCATIONS.get() - before
     };
     // The first make what the others find ready.

@@ -62,12 +62,11 @@ impl Edge {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
         let arrival = Arrival::new(&rules, connection, request, now);
-        let AtOnce { answer, distribution, dress } = self.at_once(&rules, &arrival)?;
-        let (Head::Stored(stored), Some(content)) = (&answer.head, answer.body.whole()) else {
-            return None;
-        };
+        let AtOnce { mut answer, distribution, dress } = self.at_once(&rules, &arrival)?;
+        let content = answer.body.take_whole()?;
+        let Head::Stored(stored) = &answer.head else { return None };
         let mut exchange = Exchange::at_once(self, arrival, watch);
-        let told = (&answer.body, answer.result, answer.report);
+        let told = (content.len() as u64, answer.result, answer.report);
         exchange.write_head(stored, told, distribution, dress.as_ref(), head);
         exchange.has_sent(0, content.len() as u64);
         Some(Direct { content, exchange })

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use super::viewer::X_FORWARDED_FOR;
-use crate::{body::Body, semantics::range::ContentRange};
+use crate::semantics::range::ContentRange;
 
 /// What the log tells of an answer's head.
 #[derive(Clone, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn of(fields: &HeaderMap, body: &Body) -> Self {
+    pub(super) fn of(fields: &HeaderMap, content_length: Option<u64>) -> Self {
         // The status line, the empty line, and the fields that the connection adds.
         const BESIDES: usize = 60;
         let bytes = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -24,7 +24,7 @@ impl Shown {
         Self {
             bytes: (bytes.sum::<usize>() + BESIDES) as u64,
             content_type: fields.get(header::CONTENT_TYPE).cloned(),
-            content_length: http_body::Body::size_hint(body).exact(),
+            content_length,
             range: range.map(|bytes| (bytes.start, bytes.end.saturating_sub(1))),
         }
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http_body::Body as _;
 
 use super::{
     Edge,
@@ -144,8 +145,11 @@ impl Exchange {
         }
         identity.write_id(&mut fields, &self.id);
         self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
-        self.shown =
-            self.edge.access_log.is_detailed().then(|| Box::new(Shown::of(&fields, &body)));
+        self.shown = self
+            .edge
+            .access_log
+            .is_detailed()
+            .then(|| Box::new(Shown::of(&fields, body.size_hint().exact())));
         self.conclude(status, result, report, distribution);
         self.starved(false);
         let body = if self.arrival.request.method == Method::HEAD {
@@ -164,7 +168,7 @@ impl Exchange {
     pub(super) fn write_head(
         &mut self,
         head: &StoredHead,
-        (body, result, report): (&Body, ResultType, Report),
+        (length, result, report): (u64, ResultType, Report),
         distribution: Arc<Distribution>,
         dress: Option<&Dress>,
         text: &mut Vec<u8>,
@@ -181,7 +185,7 @@ impl Exchange {
             // RFC 9110 §6.6.1: where the origin had no clock.
             fields.entry(header::DATE).or_insert_with(|| date_field(at));
             append_head(head.status(), &fields, text);
-            is_detailed.then(|| Shown::of(&fields, body))
+            is_detailed.then(|| Shown::of(&fields, Some(length)))
         };
         let shown = match marks.plain_hit(head, Some(&distribution)) {
             Some(hit) => prepared::append(hit, text, make),
@@ -323,7 +327,7 @@ fn append_head(status: StatusCode, fields: &HeaderMap, text: &mut Vec<u8>) {
 
 /// RFC 9110 §9.3.2: a HEAD is told the length of the content it does not get.
 fn describe(body: &Body, fields: &mut HeaderMap) {
-    let length = http_body::Body::size_hint(body).exact().filter(|length| *length > 0);
+    let length = body.size_hint().exact().filter(|length| *length > 0);
     if let Some(length) = length {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }

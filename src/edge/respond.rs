@@ -130,7 +130,7 @@ fn with_content<'a>(
     if *ask.method == Method::HEAD || bytes.is_empty() {
         // hyper sends none of a HEAD's content; its length is known.
     } else if let Some(whole) = Store::whole(&response.content) {
-        answer.body = piece(&whole, &bytes);
+        answer.body = piece(whole, &bytes);
     } else {
         let response = Arc::clone(response);
         return Served::Later(Box::pin(async move {
@@ -142,7 +142,11 @@ fn with_content<'a>(
     Served::Now(Ok(answer))
 }
 
-fn piece(whole: &Bytes, bytes: &Range<u64>) -> Body {
+fn piece(whole: Bytes, bytes: &Range<u64>) -> Body {
+    // Threads that serve the same object count the references to it together: no more than needed.
+    if *bytes == (0..whole.len() as u64) {
+        return Body::full(whole);
+    }
     let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
     Body::full(whole.slice(at(bytes.start)..at(bytes.end)))
 }
@@ -157,7 +161,7 @@ async fn with_parts(
     let Head::Stored(StoredHead { response, .. }) = &answer.head else { return Ok(answer) };
     let response = Arc::clone(response);
     if let Some(whole) = Store::whole(&response.content) {
-        answer.body = parts.body(move |bytes| std::future::ready(Ok(piece(&whole, &bytes))));
+        answer.body = parts.body(move |bytes| std::future::ready(Ok(piece(whole.clone(), &bytes))));
         return Ok(answer);
     }
     let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
