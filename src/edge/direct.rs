@@ -68,7 +68,6 @@ impl Edge {
         let mut exchange = Exchange::at_once(self, arrival, watch);
         let told = (content.len() as u64, answer.result, answer.report);
         exchange.write_head(stored, told, distribution, dress.as_ref(), head);
-        exchange.has_sent(0, content.len() as u64);
         Some(Direct { content, exchange })
     }
 

@@ -219,6 +219,9 @@ impl Exchange {
     /// `sent` bytes of `length` are out.
     pub(super) fn has_sent(&mut self, sent: u64, length: u64) {
         (self.sent, self.complete) = (sent, sent == length);
+        if !self.complete && self.first_byte.is_none() {
+            self.first_byte = Some(self.watch.elapsed());
+        }
     }
 
     fn conclude(

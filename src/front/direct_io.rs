@@ -57,8 +57,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> DirectIo<S, H> {
             Read::Get(request) => {
                 let mut head = Sending::room();
                 let answer = self.handler.answer_directly(request, &self.connection, &mut head);
-                if let Some(answer) = answer {
-                    return Some(Sending { head, answer, sent: 0 });
+                match answer {
+                    Some(answer) => return Some(Sending { head, answer, sent: 0 }),
+                    None => Sending::give_back(head),
                 }
                 library
             }
@@ -167,6 +168,11 @@ impl Sending {
         ROOM.take()
     }
 
+    fn give_back(mut head: Vec<u8>) {
+        head.clear();
+        ROOM.set(head);
+    }
+
     /// Writes what is left, and flushes it.
     fn poll(
         &mut self,
@@ -193,8 +199,6 @@ impl Sending {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        let mut head = std::mem::take(&mut self.head);
-        head.clear();
-        ROOM.set(head);
+        Self::give_back(std::mem::take(&mut self.head));
     }
 }

@@ -31,23 +31,22 @@ impl<S> Clone for Gathered<S> {
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(Gathering { stream, waiting: BytesMut::new() })))
+        Self(Arc::new(Mutex::new(Gathering { stream, waiting: BytesMut::new(), unflushed: false })))
     }
 
     /// Sends all that waits.
     pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = self.0.lock();
-        if gathering.waiting.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         ready!(gathering.poll_empty(cx))?;
-        Pin::new(&mut gathering.stream).poll_flush(cx)
+        gathering.poll_flushed(cx)
     }
 }
 
 struct Gathering<S> {
     stream: S,
     waiting: BytesMut,
+    /// Whether `stream` may hold what it was given.
+    unflushed: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Gathering<S> {
@@ -61,11 +60,20 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// How much of what was written came after what had waited.
     fn took(&mut self, written: usize) -> io::Result<usize> {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        self.unflushed = true;
         let waited = written.min(self.waiting.len());
         self.waiting.advance(waited);
         Ok(written - waited)
@@ -79,6 +87,7 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
     ) -> Poll<io::Result<usize>> {
         loop {
             if self.waiting.is_empty() {
+                self.unflushed = true;
                 return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
             }
             let mut all = [IoSlice::new(&[]); 8];
@@ -133,10 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     /// What waits may wait on; the rest is flushed.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = self.0.lock();
-        if gathering.waiting.is_empty() {
-            return Pin::new(&mut gathering.stream).poll_flush(cx);
-        }
-        Poll::Ready(Ok(()))
+        if gathering.waiting.is_empty() { gathering.poll_flushed(cx) } else { Poll::Ready(Ok(())) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
