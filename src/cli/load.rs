@@ -246,8 +246,9 @@ fn options(args: &Args) -> miette::Result<Options> {
     const MOST_THREADS: usize = 4;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let usual = NonZeroUsize::new(cores.min(MOST_THREADS)).unwrap_or(NonZeroUsize::MIN);
-    if let Some(rate) = args.rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
-        return Err(wrong("--rate", rate, "a number of requests a second"));
+    if let Some(rate) = args.rate.filter(|rate| !(0.001..=1e7).contains(rate)) {
+        let expected = "a number of requests a second, from 0.001 to 10000000";
+        return Err(wrong("--rate", rate, expected));
     }
     let (ranges, conditions) = (args.ranges, args.conditions);
     for (flag, part) in [("--ranges", ranges), ("--conditions", conditions)] {

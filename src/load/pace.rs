@@ -30,7 +30,7 @@ impl Pace {
     #[expect(clippy::cast_precision_loss, reason = "no run has so many requests")]
     pub(super) fn take(&self) -> Duration {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Duration::from_secs_f64(number as f64 / self.rate)
+        Duration::try_from_secs_f64(number as f64 / self.rate).unwrap_or(Duration::MAX)
     }
 }
 
@@ -81,6 +81,8 @@ mod tests {
         let pace = Pace::new(250.0);
         let moments: Vec<_> = (0..4).map(|_| pace.take()).collect();
         assert_eq!(moments, [0, 4, 8, 12].map(Duration::from_millis));
+        let seldom = Pace::new(f64::MIN_POSITIVE);
+        assert_eq!([seldom.take(), seldom.take()], [Duration::ZERO, Duration::MAX]);
     }
 
     #[tokio::test]
