@@ -11,28 +11,34 @@ pub(super) struct Answer {
 }
 
 /// Whether the nearest cache had it: by `Cache-Status`, whose last member is the nearest cache's
-/// (RFC 9211 §2), else by `X-Cache`, as CloudFront, Varnish and others write it.
+/// (RFC 9211 §2), else by the last member of `X-Cache`, as CloudFront, Varnish, Squid and others write it.
 pub(super) fn is_hit(fields: &HeaderMap) -> Option<bool> {
     if let Some(line) = fields.get_all("cache-status").iter().next_back() {
         let nearest = line.as_bytes().rsplit(|byte| *byte == b',').next()?;
         let mut parameters = nearest.split(|byte| *byte == b';').skip(1);
         return Some(parameters.any(|parameter| parameter.trim_ascii() == b"hit"));
     }
-    let told = fields.get("x-cache").or_else(|| fields.get("x-cache-status"))?;
-    let word = told.as_bytes().get(..3)?;
-    Some(word.eq_ignore_ascii_case(b"hit"))
+    let lines = |name| fields.get_all(name).iter().next_back();
+    let line = lines("x-cache").or_else(|| lines("x-cache-status"))?.as_bytes();
+    let nearest = line.rsplit(|byte| *byte == b',').next()?.trim_ascii_start();
+    let word = nearest.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').next()?;
+    let hits = ["hit", "TCP_HIT", "TCP_MEM_HIT", "TCP_IMS_HIT"];
+    let is_hit = hits.iter().any(|hit| word.eq_ignore_ascii_case(hit.as_bytes()));
+    (!word.is_empty()).then_some(is_hit)
 }
 
 /// What later requests for the same may be about.
 pub(super) struct Known {
-    /// Bytes of the whole representation.
-    pub(super) length: u64,
+    /// Bytes of the whole representation, where it is told.
+    pub(super) length: Option<u64>,
     pub(super) etag: Option<http::HeaderValue>,
 }
 
 impl Known {
     pub(super) fn of(status: StatusCode, fields: &HeaderMap) -> Option<Self> {
-        let length = fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+        let length = fields
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
         let etag = fields.get(header::ETAG).cloned();
         (status == StatusCode::OK).then_some(Self { length, etag })
     }
@@ -53,6 +59,10 @@ mod tests {
             (&[("x-cache", "Hit from cloudfront")], Some(true)),
             (&[("x-cache", "RefreshHit from cloudfront")], Some(false)),
             (&[("x-cache-status", "MISS")], Some(false)),
+            (&[("x-cache", "MISS, HIT")], Some(true)),
+            (&[("x-cache", "HIT"), ("x-cache", "MISS")], Some(false)),
+            (&[("x-cache", "TCP_MEM_HIT from a.example")], Some(true)),
+            (&[("x-cache", "TCP_MISS from a.example")], Some(false)),
             (&[("x-cache", "")], None),
             (&[], None),
         ] {

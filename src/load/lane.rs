@@ -1,118 +1,191 @@
 //! One request after the other on a connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Request, Uri, header,
-    uri::{self, Authority, Scheme},
-};
+use http::Request;
 use http_body_util::{BodyExt, Empty};
 use parking_lot::Mutex;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    Failure, Mix, Options, Run, Until,
+    Failure, Phase, Run,
     answer::{Answer, Known, is_hit},
-    line::{Http, Line, Sender},
-    pace::{Pace, Timer},
+    line::Sender,
+    pace::Pace,
+    requests::Requests,
     tally::Tally,
-    targets::{Target, Targets},
+    targets::Target,
 };
 
-/// How long nobody tries anew where no connection came about.
+/// How long nobody connects anew where a connection was of no use.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Asks on so many connections until the run is over.
-pub(super) async fn all(run: &Arc<Run>, tally: &Arc<Mutex<Tally>>, connections: usize) {
-    let mut lanes = JoinSet::new();
-    #[expect(clippy::cast_precision_loss, reason = "no machine has so many connections")]
-    let share = connections as f64 / run.options.connections.get() as f64;
-    let pace = run.options.rate.map(|rate| Arc::new(Pace::new(rate * share)));
-    for _ in 0..connections {
-        lanes.spawn(connection(Arc::clone(run), Arc::clone(tally), pace.clone()));
-    }
-    while lanes.join_next().await.is_some() {}
-}
+/// How long nobody asks anew where the server refused a request unread.
+const BREATH: Duration = Duration::from_millis(1);
 
-async fn connection(run: Arc<Run>, tally: Arc<Mutex<Tally>>, pace: Option<Arc<Pace>>) {
-    while !run.is_over() {
-        let connected = tokio::time::timeout(run.options.timeout, run.line.connect()).await;
-        let Ok(Ok(sender)) = connected else {
-            if !run.take() {
-                return;
-            }
-            tally.lock().fail(Failure::Connect);
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        let mut lanes = JoinSet::new();
-        for sender in sender.shared(run.line.streams(run.options.streams.get())) {
-            let lane =
-                Lane { run: Arc::clone(&run), tally: Arc::clone(&tally), pace: pace.clone() };
-            lanes.spawn(lane.ask(sender));
-        }
-        while lanes.join_next().await.is_some() {}
-    }
-}
-
-struct Lane {
+/// What the lanes of a thread share.
+struct Work {
     run: Arc<Run>,
     tally: Arc<Mutex<Tally>>,
-    pace: Option<Arc<Pace>>,
+    requests: Requests,
+    /// `None` in a closed loop.
+    pace: Option<Pace>,
 }
 
-impl Lane {
-    /// Asks until the run is over or the connection is of no use any more.
-    async fn ask(self, mut sender: Sender) {
-        let Self { run, tally, pace } = &self;
-        let requests = Requests::new(&run.options, &run.line, &run.targets);
-        let Ok(timer) = pace.as_ref().map(|_| Timer::new()).transpose() else {
-            tally.lock().fail(Failure::Connect);
-            return;
-        };
-        while sender.is_ready().await && run.take() {
-            let due = match (pace, &timer) {
-                (Some(pace), Some(timer)) => {
-                    let due = pace.take();
-                    if run.is_after_end(due) || timer.wait(run.watch, due).await.is_err() {
+/// Asks on a thread's connections until the run is over.
+///
+/// # Errors
+/// When there is no timer for a constant rate.
+pub(super) async fn all(
+    run: &Arc<Run>,
+    tally: &Arc<Mutex<Tally>>,
+    thread: usize,
+) -> io::Result<()> {
+    let deal = run.deal(thread);
+    let pace = run.options.rate.map(|rate| Pace::new(rate, run.options.until, deal)).transpose()?;
+    let requests = Requests::new(&run.options, &run.line, &run.targets);
+    let work = Arc::new(Work { run: Arc::clone(run), tally: Arc::clone(tally), requests, pace });
+    let mut connections = JoinSet::new();
+    for _ in 0..deal.connections() {
+        connections.spawn(Arc::clone(&work).connection());
+    }
+    let mut phase = run.phase.clone();
+    tokio::select! {
+        () = async { while connections.join_next().await.is_some() {} } => {}
+        _ = phase.wait_for(|phase| matches!(phase, Phase::Abandoned(_))) => {}
+    }
+    if let Some(pace) = &work.pace {
+        let (mut tally, end) = (tally.lock(), run.end());
+        for waited in pace.never_taken(end) {
+            tally.fail(Failure::Unsent, None, Some(waited));
+        }
+    }
+    Ok(())
+}
+
+/// Why a lane asks no more.
+enum Ended {
+    /// No request is left.
+    Over,
+    /// Its connection takes no more.
+    Gone {
+        /// Whether it gave any answer.
+        answered: bool,
+    },
+}
+
+/// Changes when the run is over.
+type Over = watch::Receiver<Phase>;
+
+impl Work {
+    /// Keeps a connection open until the run is over.
+    async fn connection(self: Arc<Self>) {
+        let mut over = self.run.phase.clone();
+        while !self.run.is_over() {
+            let connected = tokio::select! {
+                connected = self.run.line.connect(self.run.options.timeout) => connected,
+                _ = over.changed() => return,
+            };
+            let answered = match connected {
+                Ok(sender) => match Arc::clone(&self).ask_on(sender).await {
+                    Ended::Over => return,
+                    Ended::Gone { answered } => answered,
+                },
+                Err(error) => {
+                    // A request is lost with it, when one is due.
+                    if self.next(&mut over).await.is_none() {
                         return;
                     }
-                    due
+                    self.tally.lock().fail(Failure::Connect, Some(&error), None);
+                    false
                 }
-                _ => run.watch.elapsed(),
             };
-            let target = run.targets.next();
-            let exchange = exchange(&mut sender, requests.request(&run.targets, target), target);
-            match tokio::time::timeout(run.options.timeout, exchange).await {
-                Ok(Ok(answer)) => {
-                    let latency = run.watch.elapsed().saturating_sub(due);
-                    tally.lock().answer(&answer, latency);
+            if !answered {
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    _ = over.changed() => return,
                 }
-                // It did not go out: the server closed the connection before.
-                Ok(Err(error)) if error.is_canceled() => return run.give_back(),
-                Ok(Err(_)) => return tally.lock().fail(Failure::Cut),
-                Err(_) => return tally.lock().fail(Failure::Timeout),
             }
         }
     }
-}
 
-impl Run {
-    fn is_over(&self) -> bool {
-        self.over.load(std::sync::atomic::Ordering::Relaxed)
-            || self.left.load(std::sync::atomic::Ordering::Relaxed) == 0
+    /// Asks on all lanes of a connection until none asks any more.
+    async fn ask_on(self: Arc<Self>, sender: Sender) -> Ended {
+        let mut lanes = JoinSet::new();
+        for sender in sender.shared(self.run.line.streams(self.run.options.streams.get())) {
+            lanes.spawn(Arc::clone(&self).ask(sender));
+        }
+        let (mut over, mut any) = (false, false);
+        while let Some(ended) = lanes.join_next().await {
+            match ended {
+                Ok(Ended::Gone { answered }) => any |= answered,
+                // What panicked has said so.
+                Ok(Ended::Over) | Err(_) => over = true,
+            }
+        }
+        if over { Ended::Over } else { Ended::Gone { answered: any } }
     }
 
-    fn is_after_end(&self, moment: Duration) -> bool {
-        matches!(self.options.until, Until::Time(time) if moment >= time)
+    /// Asks until the run is over or the connection takes no more.
+    async fn ask(self: Arc<Self>, mut sender: Sender) -> Ended {
+        let Run { watch, targets, options, .. } = &*self.run;
+        let (mut over, mut closed) = (self.run.phase.clone(), sender.closed());
+        let mut answered = false;
+        while sender.is_ready().await {
+            let due = tokio::select! {
+                biased;
+                due = self.next(&mut over) => due,
+                _ = closed.changed() => break,
+            };
+            let Some(due) = due else { return Ended::Over };
+            let target = targets.next();
+            let exchange = exchange(&mut sender, self.requests.request(target), target);
+            let ended = tokio::time::timeout(options.timeout, exchange).await;
+            let waited = watch.elapsed().saturating_sub(due);
+            match ended {
+                Ok(Ok(answer)) => {
+                    answered = true;
+                    self.tally.lock().answer(&answer, waited);
+                }
+                Ok(Err(error)) if is_unread(&error) => {
+                    self.give_back(due);
+                    tokio::time::sleep(BREATH).await;
+                }
+                Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), None),
+                Err(_) => self.tally.lock().fail(Failure::Timeout, None, Some(waited)),
+            }
+        }
+        Ended::Gone { answered }
     }
 
-    fn give_back(&self) {
-        if matches!(self.options.until, Until::Requests(_)) {
-            self.left.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    /// When the next request is due, as soon as it is; `None` when there is none left.
+    async fn next(&self, over: &mut Over) -> Option<Duration> {
+        let watch = self.run.watch;
+        match &self.pace {
+            None => self.run.take().then(|| watch.elapsed()),
+            Some(pace) => tokio::select! {
+                biased;
+                _ = over.changed() => None,
+                due = pace.take(watch) => due,
+            },
         }
     }
+
+    /// Leaves a request to whoever is free: the server has not read it.
+    fn give_back(&self, due: Duration) {
+        match &self.pace {
+            None => self.run.give_back(),
+            Some(pace) => pace.give_back(due),
+        }
+    }
+}
+
+/// Whether the server has not read the request, so that it is asked anew: it had closed the connection,
+/// goes away gracefully, or refused the stream (RFC 9113 §8.7).
+fn is_unread(error: &hyper::Error) -> bool {
+    let reason = error.source().and_then(|cause| cause.downcast_ref()).and_then(h2::Error::reason);
+    error.is_canceled() || matches!(reason, Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM))
 }
 
 pub(super) async fn exchange(
@@ -132,42 +205,4 @@ pub(super) async fn exchange(
         let _ = target.known.set(known);
     }
     Ok(Answer { status: head.status, bytes, hit: is_hit(&head.headers) })
-}
-
-/// What all requests of a run have in common.
-pub(super) struct Requests {
-    mix: Mix,
-    fields: HeaderMap,
-    /// With HTTP/2 each request names them.
-    server: Option<(Scheme, Authority)>,
-}
-
-impl Requests {
-    pub(super) fn new(options: &Options, line: &Line, targets: &Targets) -> Self {
-        let mut fields = options.fields.clone();
-        let uri: Uri = targets.server().parse().unwrap_or_default();
-        let authority = uri.authority().cloned();
-        let scheme = if line.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
-        if let (Http::One, Some(authority)) = (line.http(), &authority)
-            && let Ok(host) = HeaderValue::try_from(authority.as_str())
-        {
-            fields.entry(header::HOST).or_insert(host);
-        }
-        let server = authority.filter(|_| line.http() == Http::Two);
-        Self { mix: options.mix, fields, server: server.map(|authority| (scheme, authority)) }
-    }
-
-    pub(super) fn request(&self, targets: &Targets, target: &Target) -> Request<Empty<Bytes>> {
-        let mut uri = uri::Parts::default();
-        uri.path_and_query = Some(targets.path(target).clone());
-        if let Some((scheme, authority)) = &self.server {
-            (uri.scheme, uri.authority) = (Some(scheme.clone()), Some(authority.clone()));
-        }
-        let mut request = Request::new(Empty::new());
-        // A path alone is a URI, and so are all three parts.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        *request.headers_mut() = self.fields.clone();
-        self.mix.apply(target.known.get(), request.headers_mut());
-        request
-    }
 }

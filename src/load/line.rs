@@ -1,6 +1,6 @@
 //! Connections to the server that is asked.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,7 +11,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -19,6 +19,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::watch,
 };
 use tokio_rustls::TlsConnector;
 
@@ -44,6 +45,9 @@ pub enum Trust<'a> {
     /// Anybody: for certificates that a server signed itself.
     Anybody,
 }
+
+/// HTTP/2 with TLS, as ALPN calls it (RFC 9113 §3.2).
+const H2: &[u8] = b"h2";
 
 /// How connections are made.
 pub struct Line {
@@ -80,7 +84,7 @@ impl Line {
             let provider = Arc::new(aws_lc_rs::default_provider());
             config.dangerous().set_certificate_verifier(Arc::new(Anybody(provider)));
         }
-        let protocol = if http == Http::Two { &b"h2"[..] } else { b"http/1.1" };
+        let protocol = if http == Http::Two { H2 } else { b"http/1.1" };
         config.alpn_protocols = vec![protocol.to_vec()];
         Ok(Self { addresses, http, tls: Some((TlsConnector::from(Arc::new(config)), name)) })
     }
@@ -101,15 +105,28 @@ impl Line {
         self.tls.is_some()
     }
 
-    pub(super) async fn connect(&self) -> io::Result<Sender> {
+    /// A connection, within `timeout`.
+    pub(super) async fn connect(&self, timeout: Duration) -> io::Result<Sender> {
+        tokio::time::timeout(timeout, self.open()).await.unwrap_or_else(|_| {
+            let told = format!("it does not connect within {timeout:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, told))
+        })
+    }
+
+    async fn open(&self) -> io::Result<Sender> {
         let stream = TcpStream::connect(&*self.addresses).await?;
         stream.set_nodelay(true)?;
-        match &self.tls {
-            None => self.speak(stream).await,
-            Some((connector, name)) => {
-                self.speak(connector.connect(name.clone(), stream).await?).await
-            }
+        let Some((connector, name)) = &self.tls else { return self.speak(stream).await };
+        let no_http2 = || io::Error::other("it speaks no HTTP/2 (by ALPN, RFC 7301)");
+        let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
+            let told = error.get_ref().and_then(|cause| cause.downcast_ref());
+            let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+            if told == Some(&refused) { no_http2() } else { error }
+        })?;
+        if self.http == Http::Two && stream.get_ref().1.alpn_protocol() != Some(H2) {
+            return Err(no_http2());
         }
+        self.speak(stream).await
     }
 
     async fn speak<S>(&self, stream: S) -> io::Result<Sender>
@@ -117,12 +134,13 @@ impl Line {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let io = TokioIo::new(stream);
+        // Nothing is sent; it is dropped when the connection ends.
+        let (open, closed) = watch::channel(());
         Ok(match self.http {
             Http::One => {
                 let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-                // However it ends, its requests tell.
-                tokio::spawn(connection);
-                Sender::One(sender)
+                tokio::spawn(drive(connection, open));
+                Sender { asks: Asks::One(sender), closed }
             }
             Http::Two => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -131,15 +149,26 @@ impl Line {
                     .initial_stream_window_size(8 << 20)
                     .initial_connection_window_size(64 << 20);
                 let begun = builder.handshake(io).await.map_err(io::Error::other)?;
-                tokio::spawn(begun.1);
-                Sender::Two(begun.0)
+                tokio::spawn(drive(begun.1, open));
+                Sender { asks: Asks::Two(begun.0), closed }
             }
         })
     }
 }
 
+/// Lets a connection work until it ends. However it does, its requests tell.
+async fn drive<T>(connection: impl Future<Output = hyper::Result<T>>, open: watch::Sender<()>) {
+    let _ = connection.await;
+    drop(open);
+}
+
 /// The way to ask on one connection.
-pub(super) enum Sender {
+pub(super) struct Sender {
+    asks: Asks,
+    closed: watch::Receiver<()>,
+}
+
+enum Asks {
     One(http1::SendRequest<Empty<Bytes>>),
     Two(http2::SendRequest<Empty<Bytes>>),
 }
@@ -147,17 +176,21 @@ pub(super) enum Sender {
 impl Sender {
     /// So many ways to ask on the same connection, one of them with HTTP/1.1.
     pub(super) fn shared(self, count: usize) -> Vec<Self> {
-        match self {
-            Self::One(_) => vec![self],
-            Self::Two(sender) => (0..count).map(|_| Self::Two(sender.clone())).collect(),
-        }
+        let Self { asks: Asks::Two(asks), closed } = &self else { return vec![self] };
+        let one = |_| Self { asks: Asks::Two(asks.clone()), closed: closed.clone() };
+        (0..count).map(one).collect()
+    }
+
+    /// Changes when the connection has ended.
+    pub(super) fn closed(&self) -> watch::Receiver<()> {
+        self.closed.clone()
     }
 
     /// Whether the connection can take a request.
     pub(super) async fn is_ready(&mut self) -> bool {
-        match self {
-            Self::One(sender) => sender.ready().await.is_ok(),
-            Self::Two(sender) => sender.ready().await.is_ok(),
+        match &mut self.asks {
+            Asks::One(sender) => sender.ready().await.is_ok(),
+            Asks::Two(sender) => sender.ready().await.is_ok(),
         }
     }
 
@@ -165,9 +198,9 @@ impl Sender {
         &mut self,
         request: Request<Empty<Bytes>>,
     ) -> hyper::Result<Response<Incoming>> {
-        match self {
-            Self::One(sender) => sender.send_request(request).await,
-            Self::Two(sender) => sender.send_request(request).await,
+        match &mut self.asks {
+            Asks::One(sender) => sender.send_request(request).await,
+            Asks::Two(sender) => sender.send_request(request).await,
         }
     }
 }

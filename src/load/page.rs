@@ -4,8 +4,8 @@ use std::{fmt::Write, time::Duration};
 
 use super::{
     Second,
-    plot::{Curve, Plot, step},
-    report::{Report, float, grouped, in_milliseconds, milliseconds, percent},
+    plot::{self, Curve, Plot, step},
+    report::{Report, float, grouped, in_milliseconds, milliseconds, percent, told},
 };
 
 const STYLE: &str = "
@@ -38,13 +38,13 @@ th { width: 9rem; color: var(--soft); font-weight: 400; }
 ";
 
 pub(super) fn render(report: &Report) -> String {
-    let server = escape(&report.settings.server);
+    let server = escape(report.server());
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>Load of {server}</title><style>{STYLE}</style></head><body>\n\
          <h1>Load of {server}</h1><p>forebay load {}, {:.1} s</p>\n<ul class=\"key\">",
         env!("CARGO_PKG_VERSION"),
-        report.elapsed.as_secs_f64()
+        report.time().as_secs_f64()
     );
     for (name, value) in key_figures(report) {
         // Writing to a String cannot fail.
@@ -60,18 +60,19 @@ pub(super) fn render(report: &Report) -> String {
         let _ = write!(page, "<tr><th>{name}</th><td>{}</td></tr>", escape(&value));
     }
     for (name, value) in report.latencies() {
-        let _ = write!(page, "<tr><th>latency {name}</th><td>{}</td></tr>", milliseconds(value));
+        let _ = write!(page, "<tr><th>latency {name}</th><td>{}</td></tr>", told(value));
     }
     page + "</table></body></html>\n"
 }
 
 fn key_figures(report: &Report) -> Vec<(&'static str, String)> {
-    let [p50, _, p99, _] = super::tally::percentiles(&report.total.latencies);
+    let percentiles = super::tally::percentiles(&report.total.latencies);
+    let percentile = |place: usize| told(percentiles.map(|values| values[place]));
     vec![
         ("requests a second", grouped(report.requests_per_second())),
         ("hits", report.hit_ratio().map_or("–".into(), percent)),
-        ("half within", milliseconds(p50)),
-        ("99 % within", milliseconds(p99)),
+        ("half within", percentile(0)),
+        ("99 % within", percentile(2)),
         ("errors", grouped(float(report.total.errors()))),
     ]
 }
@@ -83,7 +84,7 @@ fn distribution(report: &Report) -> String {
     let nines = float(histogram.len().max(10)).log10().clamp(1.0, 5.0);
     let mut points = Vec::new();
     let mut place = 0.0;
-    while place <= nines + STEP / 2.0 {
+    while !histogram.is_empty() && place <= nines + STEP / 2.0 {
         let micros = histogram.value_at_quantile(1.0 - 10_f64.powf(-place));
         points.push((place, in_milliseconds(Duration::from_micros(micros))));
         place += STEP;
@@ -107,11 +108,9 @@ fn distribution(report: &Report) -> String {
 }
 
 fn throughput(report: &Report) -> String {
-    let mut before = 0.0;
     let points = report.seconds.iter().map(|second| {
-        let length = second.at.as_secs_f64() - before;
-        before = second.at.as_secs_f64();
-        (before, float(second.answers) / length.max(f64::MIN_POSITIVE))
+        let length = second.length.as_secs_f64().max(f64::MIN_POSITIVE);
+        (second.at.as_secs_f64(), float(second.answers) / length)
     });
     over_time(
         report,
@@ -123,9 +122,10 @@ fn throughput(report: &Report) -> String {
 }
 
 fn hits(report: &Report) -> String {
-    let told = report.seconds.iter();
-    let points =
-        told.filter_map(|second| Some((second.at.as_secs_f64(), second.hit_ratio? * 100.0)));
+    let points = report
+        .seconds
+        .iter()
+        .filter_map(|second| Some((second.at.as_secs_f64(), second.hit_ratio? * 100.0)));
     let label = |value: f64| format!("{value:.0} %");
     over_time(
         report,
@@ -138,9 +138,11 @@ fn hits(report: &Report) -> String {
 
 fn latency(report: &Report) -> String {
     let curve = |name, place: usize| {
-        let point =
-            |second: &Second| (second.at.as_secs_f64(), in_milliseconds(second.percentiles[place]));
-        Curve { name, points: report.seconds.iter().map(point).collect() }
+        let point = |second: &Second| {
+            let value = second.percentiles?[place];
+            Some((second.at.as_secs_f64(), in_milliseconds(value)))
+        };
+        Curve { name, points: report.seconds.iter().filter_map(point).collect() }
     };
     let curves = vec![curve("50 %", 0), curve("90 %", 1), curve("99 %", 2), curve("99.9 %", 3)];
     over_time(
@@ -165,14 +167,9 @@ fn over_time(
             points.insert(0, (0.0, first));
         }
     }
-    let end = report.elapsed.as_secs_f64();
-    let step = step(end / 8.0);
-    let mut marks = Vec::new();
-    let mut at = 0.0;
-    while at <= end {
-        marks.push((at, format!("{at} s")));
-        at += step;
-    }
+    let end = report.time().as_secs_f64();
+    let marks = plot::levels(end, step(end / 8.0));
+    let marks = marks.into_iter().map(|(at, label)| (at, format!("{label} s"))).collect();
     Plot { title, curves, marks, label, least_top }.render()
 }
 

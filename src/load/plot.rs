@@ -37,15 +37,14 @@ impl Plot<'_> {
         let end = all().map(|(x, _)| *x).fold(f64::MIN_POSITIVE, f64::max);
         let highest = all().map(|(_, y)| *y).fold(self.least_top, f64::max);
         let step = step(highest / MARKS);
-        let top = (highest / step).ceil() * step;
+        let top = ((highest / step).ceil() * step).max(step);
         let x = |value: f64| LEFT + value / end * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
         let mut svg = format!(
             "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
             self.title, self.title
         );
-        let mut level = 0.0;
-        while level <= top + step / 2.0 {
+        for (level, _) in levels(top, step) {
             let (at, label) = (y(level), (self.label)(level));
             // Writing to a String cannot fail.
             let _ = write!(
@@ -55,7 +54,6 @@ impl Plot<'_> {
                 LEFT - 8.0,
                 at + 4.0
             );
-            level += step;
         }
         for (at, label) in self.marks.iter().filter(|(at, _)| *at <= end) {
             let place = x(*at);
@@ -89,6 +87,16 @@ impl Plot<'_> {
     }
 }
 
+/// The multiples of `step` from zero to `end`, and how they are written: with as many decimals as the step.
+pub(super) fn levels(end: f64, step: f64) -> Vec<(f64, String)> {
+    let decimals = if step < 1.0 { step.log10().floor().abs() } else { 0.0 };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
+    let decimals = decimals as usize;
+    let all = (0_u32..).map(|number| f64::from(number) * step);
+    let within = all.take_while(|level| *level <= end * 1.000_001);
+    within.map(|level| (level, format!("{level:.decimals$}"))).collect()
+}
+
 /// The next of 1, 2, 5, 10, 20, … from `least` on.
 pub(super) fn step(least: f64) -> f64 {
     if least <= 0.0 {
@@ -120,6 +128,25 @@ mod tests {
         ] {
             assert!((step(least) - expected).abs() < 1e-9, "{least}: {}", step(least));
         }
+    }
+
+    #[test]
+    fn levels_are_written_as_exactly_as_they_lie() {
+        let written =
+            |end, step| levels(end, step).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
+        assert_eq!(written(0.8, 0.2), ["0.0", "0.2", "0.4", "0.6", "0.8"]);
+        assert_eq!(written(25.0, 10.0), ["0", "10", "20"]);
+        assert_eq!(written(0.0, 1.0), ["0"]);
+    }
+
+    #[test]
+    fn a_plot_of_nothing_is_empty() {
+        let label = |value: f64| format!("{value}");
+        let curve = Curve { name: "b", points: Vec::new() };
+        let marks = vec![(0.0, "0 s".into())];
+        let plot = Plot { title: "a", curves: vec![curve], marks, label: &label, least_top: 0.0 };
+        let svg = plot.render();
+        assert!(!svg.contains("NaN") && !svg.contains("inf") && svg.contains("d=\"\""), "{svg}");
     }
 
     #[test]

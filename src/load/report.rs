@@ -1,80 +1,78 @@
 //! What a run came to: as a table, as JSON, and what the page is made of.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
+use humantime::format_duration;
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Run, Second, TICK,
+    Mix, Pick, Run, Second, TICK, Until,
     line::Http,
     page,
-    tally::{self, Collected, TOLD, Tally, ratio},
+    tally::{Failed, TOLD, Tally, ratio},
+    warm::Warmed,
 };
+use crate::clock::Timestamp;
 
 /// The figures of a run.
 pub struct Report {
-    pub(super) settings: Settings,
+    run: Arc<Run>,
+    begun: Timestamp,
+    warmed: Option<Warmed>,
     pub(super) total: Tally,
     pub(super) seconds: Vec<Second>,
-    last: Option<Collected>,
-    pub(super) elapsed: Duration,
+    /// What was counted in the last of them.
+    last: Tally,
+    /// What rates are of: what came while requests were asked.
+    in_time: InTime,
+    /// How long after that the last answer came.
+    tail: Duration,
 }
 
-/// What was asked, and how.
-pub(super) struct Settings {
-    pub(super) server: String,
-    pub(super) targets: usize,
-    pub(super) protocol: &'static str,
-    pub(super) connections: usize,
-    pub(super) lanes: usize,
-    pub(super) threads: usize,
-    /// Requests a second that were due; `None` where each answer brought the next request.
-    pub(super) rate: Option<f64>,
-    pub(super) warmed: bool,
+#[derive(Default)]
+struct InTime {
+    answers: u64,
+    bytes: u64,
+    time: Duration,
 }
 
 impl Report {
-    pub(super) fn new(run: &Run) -> Self {
-        let protocol = match (run.line.http(), run.line.is_encrypted()) {
-            (Http::One, false) => "HTTP/1.1",
-            (Http::One, true) => "HTTP/1.1 with TLS",
-            (Http::Two, false) => "HTTP/2",
-            (Http::Two, true) => "HTTP/2 with TLS",
-        };
-        let settings = Settings {
-            server: run.targets.server().to_owned(),
-            targets: run.targets.len(),
-            protocol,
-            connections: run.options.connections.get(),
-            lanes: run.lanes(),
-            threads: run.options.threads.get(),
-            rate: run.options.rate,
-            warmed: run.options.warm,
-        };
-        let (total, seconds) = (Tally::default(), Vec::new());
-        Self { settings, total, seconds, last: None, elapsed: Duration::ZERO }
-    }
-
-    /// Adds what was counted in a second; what is left at the end belongs to the second before.
-    pub(super) fn add(&mut self, collected: Collected) {
-        self.total.add(&collected.tally);
-        match &mut self.last {
-            Some(last) if collected.at.saturating_sub(last.at) < TICK / 2 => {
-                last.tally.add(&collected.tally);
-                last.at = collected.at;
-                self.seconds.pop();
-                self.seconds.push(last.told());
-            }
-            _ => {
-                self.seconds.push(collected.told());
-                self.last = Some(collected);
-            }
+    pub(super) fn new(run: Arc<Run>, begun: Timestamp, warmed: Option<Warmed>) -> Self {
+        Self {
+            run,
+            begun,
+            warmed,
+            total: Tally::default(),
+            seconds: Vec::new(),
+            last: Tally::default(),
+            in_time: InTime::default(),
+            tail: Duration::ZERO,
         }
     }
 
-    pub(super) const fn finish(&mut self, elapsed: Duration) {
-        self.elapsed = elapsed;
+    /// Adds what was counted up to `at`, for `length`; a short rest at the end belongs to the second before.
+    pub(super) fn add(&mut self, tally: Tally, at: Duration, mut length: Duration) -> &Second {
+        self.total.add(&tally);
+        match self.seconds.pop_if(|_| length < TICK / 2) {
+            Some(before) => {
+                self.last.add(&tally);
+                length += before.length;
+            }
+            None => self.last = tally,
+        }
+        self.seconds.push(Second::of(&self.last, at, length));
+        &self.seconds[self.seconds.len() - 1]
+    }
+
+    /// Adds what came after the run was over at `end`, up to `last`.
+    pub(super) fn finish(&mut self, tail: &Tally, end: Duration, last: Duration) {
+        let (answers, bytes) = (self.total.answers(), self.total.bytes);
+        // All is answered before that is seen.
+        self.in_time = InTime { answers, bytes, time: end.min(last) };
+        self.total.add(tail);
+        self.tail = last.saturating_sub(end);
     }
 
     /// Whether there was any answer.
@@ -83,79 +81,144 @@ impl Report {
         self.total.answers() > 0
     }
 
-    pub(super) fn requests_per_second(&self) -> f64 {
-        per_second(self.total.answers(), self.elapsed)
+    /// How long requests were asked.
+    pub(super) const fn time(&self) -> Duration {
+        self.in_time.time
     }
 
-    pub(super) fn bytes_per_second(&self) -> f64 {
-        per_second(self.total.bytes, self.elapsed)
+    pub(super) fn server(&self) -> &str {
+        self.run.targets.server()
+    }
+
+    pub(super) fn requests_per_second(&self) -> f64 {
+        per_second(self.in_time.answers, self.in_time.time)
+    }
+
+    fn bytes_per_second(&self) -> f64 {
+        per_second(self.in_time.bytes, self.in_time.time)
     }
 
     pub(super) fn hit_ratio(&self) -> Option<f64> {
         ratio(self.total.hits, self.total.told)
     }
 
-    /// Name and latency of what is told of the distribution.
-    pub(super) fn latencies(&self) -> Vec<(String, Duration)> {
-        let of = Duration::from_micros;
+    /// Name and latency of what is told of the distribution, where there is one.
+    pub(super) fn latencies(&self) -> Vec<(String, Option<Duration>)> {
         let histogram = &self.total.latencies;
-        let percentiles = TOLD.iter().zip(tally::percentiles(histogram));
-        let mut told = vec![("least".into(), of(histogram.min()))];
-        told.extend(percentiles.map(|(part, value)| (percentile(*part), value)));
-        told.push(("most".into(), of(histogram.max())));
-        told
+        let told = |micros| (!histogram.is_empty()).then_some(Duration::from_micros(micros));
+        let percentiles = TOLD
+            .iter()
+            .map(|part| (format!("p{}", part * 100.0), told(histogram.value_at_quantile(*part))));
+        let mut all = vec![("least".into(), told(histogram.min()))];
+        all.extend(percentiles);
+        all.push(("most".into(), told(histogram.max())));
+        all
+    }
+
+    fn protocol(&self) -> &'static str {
+        match (self.run.line.http(), self.run.line.is_encrypted()) {
+            (Http::One, false) => "HTTP/1.1",
+            (Http::One, true) => "HTTP/1.1 with TLS",
+            (Http::Two, false) => "HTTP/2",
+            (Http::Two, true) => "HTTP/2 with TLS",
+        }
+    }
+
+    fn streams(&self) -> usize {
+        self.run.line.streams(self.run.options.streams.get())
+    }
+
+    fn begun(&self) -> String {
+        let begun = i64::try_from(self.begun.as_secs()).unwrap_or_default();
+        let begun = OffsetDateTime::from_unix_timestamp(begun);
+        begun.ok().and_then(|begun| begun.format(&Rfc3339).ok()).unwrap_or_default()
     }
 
     /// Everything else that is told, in its order.
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
-        let Self { settings, total, elapsed, .. } = self;
-        let streams = settings.lanes / settings.connections.max(1);
-        let streams =
-            if streams > 1 { format!(" with {streams} streams each") } else { String::new() };
-        let loop_ = match settings.rate {
-            Some(rate) => format!("open, {} requests/s due", grouped(rate)),
-            None => "closed".into(),
-        };
+        let total = &self.total;
         let mut rows = vec![
-            ("server", settings.server.clone()),
-            (
-                "asked for",
-                format!(
-                    "{} {}",
-                    grouped_int(settings.targets as u64),
-                    plural(settings.targets, "URL")
-                ),
-            ),
-            (
-                "protocol",
-                format!(
-                    "{}, {} {}{streams}",
-                    settings.protocol,
-                    settings.connections,
-                    plural(settings.connections, "connection")
-                ),
-            ),
-            ("loop", loop_),
-            ("time", format!("{:.1} s", elapsed.as_secs_f64())),
-            (
-                "requests",
-                format!(
-                    "{}, {}/s",
-                    grouped_int(total.answers()),
-                    grouped(self.requests_per_second())
-                ),
-            ),
-            ("content", format!("{}, {}/s", ByteSize(total.bytes), bytes(self.bytes_per_second()))),
-            ("hits", self.hit_ratio().map_or("not told".into(), percent)),
+            ("server", self.server().to_owned()),
+            ("begun", self.begun()),
+            ("asked for", self.asked_for()),
+            ("protocol", self.connections()),
         ];
+        rows.push(("loop", self.wanted()));
+        rows.push(("time", self.times()));
+        let per_second = grouped(self.requests_per_second());
+        rows.push(("requests", format!("{}, {per_second}/s", grouped_int(total.answers()))));
+        let per_second = bytes(self.bytes_per_second());
+        rows.push(("content", format!("{}, {per_second}/s", ByteSize(total.bytes))));
+        rows.push(("hits", self.hit_ratio().map_or("not told".into(), percent)));
+        let statuses = total.statuses.iter();
         rows.push((
             "statuses",
-            counts(total.statuses.iter().map(|(status, count)| (status.to_string(), *count))),
+            listed(statuses.map(|(status, count)| format!("{status}: {}", grouped_int(*count)))),
         ));
-        let failures =
-            total.failures.iter().map(|(failure, count)| (failure.name().to_owned(), *count));
-        rows.push(("failures", counts(failures)));
+        let failures = total.failures.iter().map(|(failure, Failed { count, reason })| {
+            let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+            format!("{}: {}{reason}", failure.name(), grouped_int(*count))
+        });
+        rows.push(("failures", listed(failures)));
         rows
+    }
+
+    fn asked_for(&self) -> String {
+        let Run { options, targets, .. } = &*self.run;
+        let mut parts = vec![plural(targets.len(), "URL")];
+        match targets.pick() {
+            Pick::Order => {}
+            Pick::Random => parts.push("at random".into()),
+            Pick::Zipf(exponent) => parts.push(format!("by Zipf's law ({exponent})")),
+        }
+        let Mix { ranges, range_length, conditions } = options.mix;
+        if ranges > 0.0 {
+            parts.push(format!("{ranges} % for ranges of {}", ByteSize(range_length)));
+        }
+        if conditions > 0.0 {
+            parts.push(format!("{conditions} % conditional"));
+        }
+        if targets.is_signed() {
+            parts.push("signed".into());
+        }
+        if let Some(Warmed { failed, trouble }) = &self.warmed {
+            parts.push("warmed".into());
+            if let (1.., Some(trouble)) = (*failed, trouble) {
+                parts.push(format!("which failed for {} ({trouble})", grouped_int(*failed as u64)));
+            }
+        }
+        parts.join(", ")
+    }
+
+    fn connections(&self) -> String {
+        let connections = plural(self.run.options.connections.get(), "connection");
+        let streams = match self.streams() {
+            1 => String::new(),
+            streams => format!(" with {streams} streams each"),
+        };
+        format!("{}, {connections}{streams}", self.protocol())
+    }
+
+    fn wanted(&self) -> String {
+        let options = &self.run.options;
+        let rate = match options.rate {
+            Some(rate) => format!("open, {} requests/s due", number(rate)),
+            None => "closed".into(),
+        };
+        let until = match options.until {
+            Until::Time(time) => format!("for {}", format_duration(time)),
+            Until::Requests(requests) => format!("{} requests", grouped_int(requests)),
+        };
+        format!("{rate}, {until}, timeout {}", format_duration(options.timeout))
+    }
+
+    fn times(&self) -> String {
+        let time = format!("{:.1} s", self.time().as_secs_f64());
+        // What is under way at the end comes a moment later anyway.
+        if self.tail < Duration::from_millis(100) {
+            return time;
+        }
+        format!("{time}; the last answer {:.1} s later", self.tail.as_secs_f64())
     }
 
     /// As a table of text.
@@ -167,41 +230,76 @@ impl Report {
         };
         let rows: Vec<String> = self.rows().iter().map(|(name, value)| row(name, value)).collect();
         let (names, values) = self.latencies().into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
-        let values = values.into_iter().map(milliseconds).collect();
+        let values = values.into_iter().map(told).collect();
         rows.concat() + &row("latency", &cells(names)) + &row("", &cells(values))
     }
 
-    /// As JSON; times in milliseconds.
+    /// As JSON; times in milliseconds, where they are not called seconds.
     #[must_use]
     pub fn json(&self) -> Value {
-        let Self { settings, total, elapsed, .. } = self;
-        let latency: BTreeMap<String, f64> = self
+        let (options, total) = (&self.run.options, &self.total);
+        let latency: BTreeMap<String, Option<f64>> = self
             .latencies()
             .into_iter()
-            .map(|(name, value)| (name, in_milliseconds(value)))
+            .map(|(name, value)| (name, value.map(in_milliseconds)))
             .collect();
-        let failures: BTreeMap<&str, u64> =
-            total.failures.iter().map(|(failure, count)| (failure.name(), *count)).collect();
+        let failures = total.failures.iter();
+        let counts: BTreeMap<_, _> =
+            failures.clone().map(|(failure, failed)| (failure.name(), failed.count)).collect();
+        let reasons: BTreeMap<_, _> = failures
+            .filter_map(|(failure, failed)| Some((failure.name(), failed.reason.as_ref()?)))
+            .collect();
+        let mean = (!total.latencies.is_empty()).then(|| total.latencies.mean() / 1000.0);
         json!({
-            "server": settings.server,
-            "urls": settings.targets,
-            "protocol": settings.protocol,
-            "connections": settings.connections,
-            "requests_under_way": settings.lanes,
-            "threads": settings.threads,
-            "rate": settings.rate,
-            "warmed": settings.warmed,
-            "seconds": elapsed.as_secs_f64(),
+            "begun": self.begun(),
+            "server": self.server(),
+            "urls": self.run.targets.len(),
+            "settings": self.settings(),
+            "protocol": self.protocol(),
+            "connections": options.connections,
+            "requests_under_way": options.connections.get() * self.streams(),
+            "threads": self.run.threads(),
+            "rate": options.rate,
+            "warming": self.warmed.as_ref().map(|warmed| {
+                json!({ "failed": warmed.failed, "trouble": warmed.trouble })
+            }),
+            "seconds": self.time().as_secs_f64(),
+            "last_answer_after_seconds": (self.time() + self.tail).as_secs_f64(),
             "requests": total.answers(),
             "requests_per_second": self.requests_per_second(),
             "bytes": total.bytes,
             "bytes_per_second": self.bytes_per_second(),
             "hit_ratio": self.hit_ratio(),
             "statuses": total.statuses,
-            "failures": failures,
+            "failures": counts,
+            "reasons": reasons,
             "latency": latency,
-            "mean": total.latencies.mean() / 1000.0,
+            "mean": mean,
             "intervals": self.seconds.iter().map(second).collect::<Vec<_>>(),
+        })
+    }
+
+    /// What was wanted, as far as it is not told elsewhere.
+    fn settings(&self) -> Value {
+        let Run { options, targets, .. } = &*self.run;
+        let (duration, requests) = match options.until {
+            Until::Time(time) => (Some(time.as_secs_f64()), None),
+            Until::Requests(requests) => (None, Some(requests)),
+        };
+        let pick = match targets.pick() {
+            Pick::Order => "order".to_owned(),
+            Pick::Random => "random".to_owned(),
+            Pick::Zipf(exponent) => format!("zipf {exponent}"),
+        };
+        json!({
+            "duration_seconds": duration,
+            "requests": requests,
+            "timeout_seconds": options.timeout.as_secs_f64(),
+            "pick": pick,
+            "ranges_percent": options.mix.ranges,
+            "range_length": options.mix.range_length,
+            "conditions_percent": options.mix.conditions,
+            "signed": targets.is_signed(),
         })
     }
 
@@ -213,9 +311,13 @@ impl Report {
 }
 
 fn second(second: &Second) -> Value {
-    let [p50, p90, p99, p999] = second.percentiles.map(in_milliseconds);
+    let [p50, p90, p99, p999] = match second.percentiles {
+        Some(percentiles) => percentiles.map(|value| Some(in_milliseconds(value))),
+        None => [None; 4],
+    };
     json!({
         "at": second.at.as_secs_f64(),
+        "length": second.length.as_secs_f64(),
         "requests": second.answers,
         "bytes": second.bytes,
         "hit_ratio": second.hit_ratio,
@@ -233,17 +335,13 @@ pub(super) const fn float(number: u64) -> f64 {
     number as f64
 }
 
-fn percentile(part: f64) -> String {
-    format!("p{}", part * 100.0)
-}
-
 fn plural(count: usize, word: &str) -> String {
-    if count == 1 { word.to_owned() } else { format!("{word}s") }
+    let number = grouped_int(count as u64);
+    if count == 1 { format!("{number} {word}") } else { format!("{number} {word}s") }
 }
 
-fn counts(counts: impl Iterator<Item = (String, u64)>) -> String {
-    let all: Vec<String> =
-        counts.map(|(what, count)| format!("{what}: {}", grouped_int(count))).collect();
+fn listed(all: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = all.collect();
     if all.is_empty() { "none".into() } else { all.join(", ") }
 }
 
@@ -258,6 +356,11 @@ pub(super) fn grouped(number: f64) -> String {
     grouped_int(number.round() as u64)
 }
 
+/// A number as it was given, grouped where it is whole.
+fn number(number: f64) -> String {
+    if number.fract() == 0.0 { grouped(number) } else { number.to_string() }
+}
+
 fn grouped_int(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
@@ -269,7 +372,7 @@ fn grouped_int(number: u64) -> String {
     groups.join(",")
 }
 
-pub(super) fn bytes(number: f64) -> String {
+fn bytes(number: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative")]
     ByteSize(number.round() as u64).to_string()
 }
@@ -285,4 +388,9 @@ pub(super) fn milliseconds(duration: Duration) -> String {
         value if value >= 10.0 => format!("{value:.1} ms"),
         value => format!("{value:.2} ms"),
     }
+}
+
+/// A latency, or that there is none.
+pub(super) fn told(latency: Option<Duration>) -> String {
+    latency.map_or("–".into(), milliseconds)
 }

@@ -10,6 +10,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
+use http::uri::PathAndQuery;
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
 use crate::{clock::Clock, signed};
@@ -37,13 +38,23 @@ pub struct Signer {
     expires: u64,
 }
 
+fn is_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !text.is_empty() && text.bytes().all(is_plain)
+}
+
 impl Signer {
     /// A signer with the key in a PEM file, known to the server as `key_pair_id`.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds no RSA or P-256 key.
+    /// When the file cannot be read, or holds no RSA or P-256 key, or the id is none that a URL can hold.
     pub fn open(path: &Path, key_pair_id: &str, valid: Duration) -> Result<Self, SignerError> {
         let refuse = |reason: String| SignerError { path: path.to_owned(), reason };
+        if !is_id(key_pair_id) {
+            return Err(refuse(format!(
+                "`{key_pair_id}` is no key pair id: letters, digits, `-`, `_` and `.`"
+            )));
+        }
         let key = PrivateKeyDer::from_pem_file(path).map_err(|error| refuse(error.to_string()))?;
         let der = key.secret_der();
         let rsa = match &key {
@@ -64,18 +75,25 @@ impl Signer {
         Ok(Self { key, key_pair_id: key_pair_id.to_owned(), expires })
     }
 
+    /// A path of `server` as it is asked for signed.
+    pub(super) fn sign(&self, server: &str, path: &PathAndQuery) -> PathAndQuery {
+        let query = self.query(&format!("{server}{path}"));
+        let mark = if path.query().is_some() { '&' } else { '?' };
+        // Both halves are made of letters that a URL may hold.
+        format!("{path}{mark}{query}").parse().unwrap_or_else(|_| path.clone())
+    }
+
     /// The query string that makes `url` a signed one; it goes behind the URL's own.
-    #[must_use]
-    pub fn query(&self, url: &str) -> String {
+    fn query(&self, url: &str) -> String {
         let Self { key_pair_id, expires, .. } = self;
         let policy = signed::canned_policy(url, *expires);
-        let signature = signed::encode(&self.sign(policy.as_bytes()));
+        let signature = signed::encode(&self.signature(policy.as_bytes()));
         format!(
             "Expires={expires}&Signature={signature}&Key-Pair-Id={key_pair_id}&Hash-Algorithm=SHA256"
         )
     }
 
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
+    fn signature(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.key {
             Key::Rsa(key) => {

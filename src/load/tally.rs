@@ -1,11 +1,12 @@
 //! What was counted: latencies, bytes, hits, failures.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
 use super::answer::Answer;
+use crate::origin::describe;
 
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +17,8 @@ pub enum Failure {
     Cut,
     /// It took too long.
     Timeout,
+    /// It was due, and not sent before the run was over: no connection was free for it.
+    Unsent,
 }
 
 impl Failure {
@@ -26,6 +29,7 @@ impl Failure {
             Self::Connect => "not connected",
             Self::Cut => "cut off",
             Self::Timeout => "timed out",
+            Self::Unsent => "due, not sent",
         }
     }
 }
@@ -38,14 +42,23 @@ pub(super) fn latencies() -> Latencies {
     Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are among those allowed"))
 }
 
+/// Failures of one kind.
+#[derive(Clone, Default)]
+pub(super) struct Failed {
+    pub(super) count: u64,
+    /// Why, as the first of them told.
+    pub(super) reason: Option<String>,
+}
+
 /// What was counted since it was collected last.
 pub(super) struct Tally {
+    /// Of the answers, and of what waited in vain: for so long, at least.
     pub(super) latencies: Latencies,
     pub(super) bytes: u64,
     pub(super) hits: u64,
     pub(super) told: u64,
     pub(super) statuses: BTreeMap<u16, u64>,
-    pub(super) failures: BTreeMap<Failure, u64>,
+    pub(super) failures: BTreeMap<Failure, Failed>,
 }
 
 impl Default for Tally {
@@ -63,17 +76,34 @@ impl Default for Tally {
 
 impl Tally {
     pub(super) fn answer(&mut self, answer: &Answer, latency: Duration) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
-        // It grows with what it is given.
-        let _ = self.latencies.record(micros);
+        self.wait(latency);
         self.bytes += answer.bytes;
         self.hits += u64::from(answer.hit == Some(true));
         self.told += u64::from(answer.hit.is_some());
         *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
     }
 
-    pub(super) fn fail(&mut self, failure: Failure) {
-        *self.failures.entry(failure).or_default() += 1;
+    /// Counts a failure, why it failed, and for how long it waited in vain.
+    pub(super) fn fail(
+        &mut self,
+        failure: Failure,
+        reason: Option<&dyn Error>,
+        waited: Option<Duration>,
+    ) {
+        let failed = self.failures.entry(failure).or_default();
+        failed.count += 1;
+        if failed.reason.is_none() {
+            failed.reason = reason.map(describe);
+        }
+        if let Some(waited) = waited {
+            self.wait(waited);
+        }
+    }
+
+    fn wait(&mut self, latency: Duration) {
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+        // It grows with what it is given.
+        let _ = self.latencies.record(micros);
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -85,48 +115,42 @@ impl Tally {
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
-        for (failure, count) in &other.failures {
-            *self.failures.entry(*failure).or_default() += count;
+        for (failure, Failed { count, reason }) in &other.failures {
+            let failed = self.failures.entry(*failure).or_default();
+            failed.count += count;
+            failed.reason = failed.reason.take().or_else(|| reason.clone());
         }
     }
 
     pub(super) fn answers(&self) -> u64 {
-        self.latencies.len()
+        self.statuses.values().sum()
     }
 
     /// Requests that failed, or were answered with an error.
     pub(super) fn errors(&self) -> u64 {
-        let failed: u64 = self.failures.values().sum();
+        let failed: u64 = self.failures.values().map(|failed| failed.count).sum();
         let refused = self.statuses.iter().filter(|(status, _)| **status >= 400);
         failed + refused.map(|(_, count)| count).sum::<u64>()
     }
-
-    fn is_empty(&self) -> bool {
-        self.answers() == 0 && self.failures.is_empty()
-    }
 }
 
-/// What was counted of all threads, up to `at`.
-pub(super) struct Collected {
-    pub(super) at: Duration,
-    pub(super) tally: Tally,
-}
-
-/// Takes what all threads counted; `None` where that is nothing.
-pub(super) fn collect(tallies: &[Arc<Mutex<Tally>>], at: Duration) -> Option<Collected> {
+/// Takes what all threads counted.
+pub(super) fn collect(tallies: &[Arc<Mutex<Tally>>]) -> Tally {
     let mut tally = Tally::default();
     for one in tallies {
         let taken = std::mem::take(&mut *one.lock());
         tally.add(&taken);
     }
-    (!tally.is_empty()).then_some(Collected { at, tally })
+    tally
 }
 
 /// One second of a run, as it is told while it goes on.
 #[derive(Clone, Debug)]
 pub struct Second {
-    /// Since the run began.
+    /// When it ended, since the run began.
     pub at: Duration,
+    /// How long it was: the last of a run may be shorter.
+    pub length: Duration,
     /// Requests that were answered.
     pub answers: u64,
     /// Bytes of content.
@@ -135,22 +159,23 @@ pub struct Second {
     pub hit_ratio: Option<f64>,
     /// Requests that failed, or were answered with an error.
     pub errors: u64,
-    /// The latencies below which 50, 90, 99 and 99.9 percent of the answers came.
-    pub percentiles: [Duration; 4],
+    /// The latencies below which 50, 90, 99 and 99.9 percent of the answers came, where any came.
+    pub percentiles: Option<[Duration; 4]>,
 }
 
 /// Which percentiles are told.
 pub(super) const TOLD: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
-pub(super) fn percentiles(latencies: &Latencies) -> [Duration; 4] {
-    TOLD.map(|part| Duration::from_micros(latencies.value_at_quantile(part)))
+pub(super) fn percentiles(latencies: &Latencies) -> Option<[Duration; 4]> {
+    let told = || TOLD.map(|part| Duration::from_micros(latencies.value_at_quantile(part)));
+    (!latencies.is_empty()).then(told)
 }
 
-impl Collected {
-    pub(super) fn told(&self) -> Second {
-        let Self { at, tally } = self;
-        Second {
-            at: *at,
+impl Second {
+    pub(super) fn of(tally: &Tally, at: Duration, length: Duration) -> Self {
+        Self {
+            at,
+            length,
             answers: tally.answers(),
             bytes: tally.bytes,
             hit_ratio: ratio(tally.hits, tally.told),

@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
         OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -14,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use http::uri::PathAndQuery;
 use serde::Deserialize;
 
-use super::{answer::Known, sign::Signer};
+use super::{answer::Known, interrupted, server::Server, sign::Signer};
 use crate::{access_log, signed};
 
 /// Why there is nothing to ask for.
@@ -56,15 +57,20 @@ pub enum Pick {
 
 /// One thing to ask for.
 pub struct Target {
+    /// As it is asked for: signed, where that is wanted.
     path: PathAndQuery,
-    signed: OnceLock<PathAndQuery>,
     /// What its answers have told.
     pub(super) known: OnceLock<Known>,
 }
 
 impl Target {
     fn new(path: PathAndQuery) -> Self {
-        Self { path, signed: OnceLock::new(), known: OnceLock::new() }
+        Self { path, known: OnceLock::new() }
+    }
+
+    /// What a request for it names.
+    pub(super) const fn path(&self) -> &PathAndQuery {
+        &self.path
     }
 }
 
@@ -135,9 +141,12 @@ impl Targets {
             if line.is_empty() || line.starts_with("# ") {
                 return Ok(());
             }
-            let path = line.strip_prefix(server.trim_end_matches('/')).unwrap_or(line);
-            let path = if path.is_empty() { "/" } else { path };
-            let parsed = path.parse().ok().filter(|_| path.starts_with('/'));
+            let parsed = if line.starts_with('/') {
+                line.parse().ok()
+            } else {
+                let named = Server::of(line).ok();
+                named.filter(|(named, _)| named.base == server).map(|(_, path)| path)
+            };
             let parsed = parsed.ok_or_else(|| TargetsError::Line {
                 path: file.to_owned(),
                 line: number,
@@ -179,7 +188,7 @@ impl Targets {
         Ok(Self::of(server, gathered))
     }
 
-    /// Signs each URL when it is asked for first.
+    /// Has all URLs signed before a run.
     #[must_use]
     pub fn signed(self, signer: Option<Signer>) -> Self {
         Self { signer, ..self }
@@ -240,15 +249,32 @@ impl Targets {
         &self.all[place]
     }
 
-    /// What a request for `target` names: its path, signed where that is wanted.
-    pub(super) fn path<'a>(&self, target: &'a Target) -> &'a PathAndQuery {
-        let Some(signer) = &self.signer else { return &target.path };
-        target.signed.get_or_init(|| {
-            let query = signer.query(&format!("{}{}", self.server, target.path));
-            let mark = if target.path.query().is_some() { '&' } else { '?' };
-            // Both halves are made of letters that a URL may hold.
-            format!("{}{mark}{query}", target.path).parse().unwrap_or_else(|_| target.path.clone())
-        })
+    pub(super) const fn is_signed(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// Signs all, on all cores: a signature takes longer than an answer.
+    ///
+    /// # Errors
+    /// When `stop` is set.
+    pub(super) fn sign(&mut self, stop: &AtomicBool) -> io::Result<()> {
+        let Self { signer: Some(signer), server, all, .. } = self else { return Ok(()) };
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let (signer, server, share) = (&*signer, &*server, all.len().div_ceil(cores).max(1));
+        std::thread::scope(|scope| {
+            for part in all.chunks_mut(share) {
+                scope.spawn(move || {
+                    for target in part.iter_mut().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                        target.path = signer.sign(server, &target.path);
+                    }
+                });
+            }
+        });
+        if stop.load(Ordering::Relaxed) { Err(interrupted()) } else { Ok(()) }
+    }
+
+    pub(super) const fn pick(&self) -> Pick {
+        self.pick
     }
 }
 
@@ -318,12 +344,12 @@ mod tests {
     }
 
     fn paths(targets: &Targets, count: usize) -> Vec<String> {
-        (0..count).map(|_| targets.path(targets.next()).to_string()).collect()
+        (0..count).map(|_| targets.next().path().to_string()).collect()
     }
 
     #[test]
     fn lists_hold_paths_and_urls_of_the_server() {
-        let text = "/a\n# a comment\n\nhttp://127.0.0.1:8080/b?c=d\nhttp://127.0.0.1:8080\n/a\n";
+        let text = "/a\n# a comment\n\nHTTP://127.0.0.1:8080/b?c=d\nhttp://127.0.0.1:8080\n/a\n";
         let (_folder, list) = file("urls.txt", text.as_bytes());
         let targets = Targets::from_list(SERVER, &list).expect("a list");
         assert_eq!(targets.len(), 3);

@@ -2,10 +2,8 @@
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -13,73 +11,109 @@ use parking_lot::Mutex;
 use tokio::runtime::Builder;
 
 use super::{
-    Mix, Options,
-    lane::{Requests, exchange},
-    line::Line,
-    targets::Targets,
+    Mix, Options, interrupted,
+    lane::exchange,
+    line::{Line, Sender},
+    requests::Requests,
+    targets::{Target, Targets},
 };
+use crate::origin::describe;
 
 /// Connections that warm, at most.
 const CONNECTIONS: usize = 16;
 
+/// Connects once: a server that is not there, or does not speak what is wanted, is told so at once.
+///
+/// # Errors
+/// When there is no connection.
+pub(super) fn connect_once(options: &Options, line: &Line) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(line.connect(options.timeout)).map(drop)
+}
+
+/// What became of warming.
+pub(super) struct Warmed {
+    pub(super) failed: usize,
+    /// What became of the last request that failed.
+    pub(super) trouble: Option<String>,
+}
+
 /// Asks for every target once.
 ///
 /// # Errors
-/// When the server cannot be reached, or none of them is answered with content.
-pub(super) fn warm(options: &Options, line: &Line, targets: &Arc<Targets>) -> io::Result<()> {
+/// When none of them is answered with content, or `stop` is set.
+pub(super) fn warm(
+    options: &Options,
+    line: &Line,
+    targets: &Targets,
+    stop: &AtomicBool,
+) -> io::Result<Warmed> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let plain = Options { mix: Mix::default(), ..options.clone() };
-    let requests = Requests::new(&plain, line, targets);
-    let warming =
-        Warming { next: AtomicUsize::new(0), good: AtomicUsize::new(0), last: Mutex::default() };
+    let warming = Warming {
+        timeout: options.timeout,
+        line,
+        targets,
+        requests: Requests::new(&plain, line, targets),
+        stop,
+        next: AtomicUsize::new(0),
+        good: AtomicUsize::new(0),
+        trouble: Mutex::default(),
+    };
     runtime.block_on(async {
-        let lanes = (0..CONNECTIONS.min(targets.len()))
-            .map(|_| warming.lane(options, line, targets, &requests));
+        let lanes = (0..CONNECTIONS.min(targets.len())).map(|_| warming.lane());
         futures_util::future::join_all(lanes).await
     });
-    if warming.good.into_inner() > 0 {
-        return Ok(());
+    if stop.load(Ordering::Relaxed) {
+        return Err(interrupted());
     }
-    Err(io::Error::other(
-        warming.last.into_inner().unwrap_or_else(|| "nothing was asked for".into()),
-    ))
+    let (good, trouble) = (warming.good.into_inner(), warming.trouble.into_inner());
+    if good == 0 {
+        return Err(io::Error::other(trouble.unwrap_or_else(|| "nothing was asked for".into())));
+    }
+    Ok(Warmed { failed: targets.len() - good, trouble })
 }
 
-struct Warming {
+struct Warming<'a> {
+    timeout: Duration,
+    line: &'a Line,
+    targets: &'a Targets,
+    requests: Requests,
+    stop: &'a AtomicBool,
     next: AtomicUsize,
     good: AtomicUsize,
-    /// What became of the last request that failed.
-    last: Mutex<Option<String>>,
+    trouble: Mutex<Option<String>>,
 }
 
-impl Warming {
-    async fn lane(&self, options: &Options, line: &Line, targets: &Targets, requests: &Requests) {
+impl Warming<'_> {
+    async fn lane(&self) {
         let mut sender = None;
-        while let Some(target) = targets.all().get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let one = async {
-                let mut taken = match sender.take() {
-                    Some(sender) => sender,
-                    None => line.connect().await?,
-                };
-                let request = requests.request(targets, target);
-                let answer =
-                    exchange(&mut taken, request, target).await.map_err(io::Error::other)?;
-                Ok::<_, io::Error>((taken.is_ready().await.then_some(taken), answer.status))
-            };
-            let trouble = match tokio::time::timeout(options.timeout, one).await {
-                Ok(Ok((left, status))) => {
-                    sender = left;
-                    (status != StatusCode::OK).then(|| format!("the server answers {status}"))
-                }
-                Ok(Err(error)) => Some(error.to_string()),
+        while !self.stop.load(Ordering::Relaxed)
+            && let Some(target) = self.targets.all().get(self.next.fetch_add(1, Ordering::Relaxed))
+        {
+            let asked = tokio::time::timeout(self.timeout, self.ask(&mut sender, target)).await;
+            let trouble = match asked {
+                Ok(Ok(StatusCode::OK)) => None,
+                Ok(Ok(status)) => Some(format!("the server answers {status}")),
+                Ok(Err(error)) => Some(describe(&error)),
                 Err(_) => Some("the server does not answer in time".into()),
             };
             match trouble {
-                None => {
-                    self.good.fetch_add(1, Ordering::Relaxed);
-                }
-                Some(trouble) => *self.last.lock() = Some(trouble),
+                None => drop(self.good.fetch_add(1, Ordering::Relaxed)),
+                Some(trouble) => *self.trouble.lock() = Some(trouble),
             }
         }
+    }
+
+    /// Asks on the connection that is there, if any, and leaves it for the next where it is of use.
+    async fn ask(&self, kept: &mut Option<Sender>, target: &Target) -> io::Result<StatusCode> {
+        let mut sender = match kept.take() {
+            Some(sender) => sender,
+            None => self.line.connect(self.timeout).await?,
+        };
+        let request = self.requests.request(target);
+        let answer = exchange(&mut sender, request, target).await.map_err(io::Error::other)?;
+        *kept = sender.is_ready().await.then_some(sender);
+        Ok(answer.status)
     }
 }

@@ -3,9 +3,12 @@
 import collections
 import json
 import pathlib
+import resource
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 import trustme
@@ -57,10 +60,17 @@ class Load(unittest.TestCase):
         )  # fmt: skip
         cls.addClassCleanup(cls.edge.stop)
 
-    def load(self, *arguments, code=0):
+    def load(self, *arguments, code=0, files=None):
+        """What it prints; `files` is how many it may open, or how many first and at most."""
+
+        def limit():
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, files if isinstance(files, tuple) else (files, hard))
+
         done = subprocess.run(
-            [parts.PROGRAM, "load", *arguments], cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
-        )
+            [parts.PROGRAM, "load", *arguments], cwd=self.folder, capture_output=True, text=True, timeout=120, check=False,
+            preexec_fn=limit if files else None,
+        )  # fmt: skip
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done.stdout if code == 0 else done.stderr
 
@@ -112,16 +122,32 @@ class Load(unittest.TestCase):
 
     def test_others_are_left_alone(self):
         refused = self.load("http://192.0.2.1/", code=1)
-        self.assertIn("192.0.2.1:80 is not on this machine", refused)
+        self.assertIn("192.0.2.1:80 is no loopback address", refused)
         self.assertIn("--i-own-this-host", refused)
         # Where one says so, it is tried: nobody is there.
-        told = json.loads(self.failed("http://192.0.2.1/", "--i-own-this-host", "-n", "2", "-c", "1", "--timeout", "200ms", "--json"))
-        self.assertEqual((told["requests"], told["failures"]), (0, {"not connected": 2}))
+        said = self.load("http://192.0.2.1/", "--i-own-this-host", "-n", "2", "--timeout", "200ms", code=1)
+        self.assertRegex(" ".join(said.split()), "does not connect within 200ms|nreachable|refused")
 
-    def failed(self, *arguments):
-        done = subprocess.run([parts.PROGRAM, "load", *arguments], capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual(done.returncode, 1, done.stderr)
-        return done.stdout
+    def test_more_connections_than_files_are_usually_open(self):
+        told = self.load(f"{self.edge.url}/photos/1.jpg", "-c", "300", "-r", "1000", "-d", "1s", "--json", files=128)
+        self.assertEqual((json.loads(told)["requests"], json.loads(told)["failures"]), (1000, {}))
+        said = self.load(f"{self.edge.url}/photos/1.jpg", "-c", "300", code=1, files=(128, 200))
+        self.assertIn("300 connections are more than this process may open", " ".join(said.split()))
+
+    def test_who_interrupts_gets_the_figures(self):
+        page = self.folder / "interrupted.html"
+        page.write_text("what was there")
+        process = subprocess.Popen(
+            [parts.PROGRAM, "load", f"{self.edge.url}/photos/1.jpg", "-d", "60s", "--html", page], stdout=subprocess.PIPE, text=True
+        )
+        time.sleep(2)
+        self.assertEqual(page.read_text(), "what was there")
+        process.send_signal(signal.SIGINT)
+        table, _ = process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 0)
+        self.assertRegex(table, r"time        [12]\.\d s\n")
+        self.assertRegex(table, r"statuses    200: [\d,]+\n")
+        self.assertIn("<svg", page.read_text())
 
     def test_mistakes_are_told(self):
         for arguments, said in [
@@ -131,7 +157,19 @@ class Load(unittest.TestCase):
             (["http://127.0.0.1:1/a", "--rate", "0"], "--rate cannot be 0"),
             (["http://127.0.0.1:1/a", "--ranges", "70", "--conditions", "40"], "together cannot be 110"),
             (["http://127.0.0.1:1/a", "--warm", "-n", "1"], "does it listen there"),
-            (["http://127.0.0.1:1/a", "--urls", "missing.txt"], "cannot read `missing.txt`"),
+            (["http://127.0.0.1:1/", "--urls", "missing.txt"], "cannot read `missing.txt`"),
+            (["http://127.0.0.1:1/a", "--urls", "urls.txt"], "`http://127.0.0.1:1/a` would not be asked for"),
+            (["http://127.0.0.1:1", "http://127.0.0.1:1/b", "--access-log", "a"], "`http://127.0.0.1:1/b` would not be"),
+            (["http://127.0.0.1:99999/a"], "there is no such port"),
+            (["http://127.0.0.1:1/a", "-d", "0s"], "--duration cannot be 0"),
+            (["http://127.0.0.1:1/a", "-c", "2000", "--http2", "-m", "1000"], "cannot be 2000000"),
+            (["http://127.0.0.1:1/a", "-H", "Host: a b"], "names no host"),
+            (["http://127.0.0.1:1/a", "-n", "1"], "onnection refused"),
+            (["http://127.0.0.1:1/a", "--html", "missing/load.html"], "cannot write `missing/load.html`"),
+            (
+                ["http://127.0.0.1:1/a", "--sign-with", "key.pem", "--key-pair-id", "K", "--valid", "10s"],
+                "URLs that are valid for 10s end before a run of 10s",
+            ),
         ]:
             self.assertIn(said, " ".join(self.load(*arguments, code=1).split()), arguments)
 

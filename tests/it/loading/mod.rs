@@ -1,12 +1,15 @@
 //! The load generator: it asks for what it is told, and counts what comes.
 
-use std::{num::NonZeroUsize, time::Duration};
+mod odd_servers;
 
-use forebay::load::{self, Http, Line, Mix, Options, Pick, Report, Signer, Targets, Trust, Until};
+use std::{num::NonZeroUsize, sync::atomic::AtomicBool, time::Duration};
+
+use forebay::load::{
+    self, Http, Line, Mix, Options, Pick, Report, Signer, Targets, Told, Trust, Until,
+};
 use http::HeaderMap;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
     bucket::Bucket,
@@ -34,15 +37,28 @@ fn paths(paths: &[&str]) -> Vec<http::uri::PathAndQuery> {
 }
 
 /// Runs off the threads that serve.
-async fn run(options: Options, line: Line, targets: Targets) -> (Report, Value, usize) {
+async fn try_run(
+    options: Options,
+    line: Line,
+    targets: Targets,
+) -> std::io::Result<(Report, Value, usize)> {
     let running = tokio::task::spawn_blocking(move || {
-        let mut told = 0;
-        let report = load::run(options, line, targets, |_| told += 1).expect("a report");
-        (report, told)
+        let (mut told, never) = (0, AtomicBool::new(false));
+        let tell = |what: Told<'_>| told += usize::from(matches!(what, Told::Second(_)));
+        load::run(options, line, targets, &never, tell).map(|report| (report, told))
     });
-    let (report, told) = running.await.expect("no panic");
+    let (report, told) = running.await.expect("no panic")?;
     let json = report.json();
-    (report, json, told)
+    Ok((report, json, told))
+}
+
+async fn run(options: Options, line: Line, targets: Targets) -> (Report, Value, usize) {
+    try_run(options, line, targets).await.expect("a report")
+}
+
+/// Why it does not run.
+async fn refusal(options: Options, line: Line, targets: Targets) -> String {
+    try_run(options, line, targets).await.err().expect("refused").to_string()
 }
 
 #[tokio::test]
@@ -135,99 +151,8 @@ async fn http2_with_tls_is_spoken_and_strangers_are_not_trusted() {
         );
         assert_eq!(json["requests_under_way"], 32);
     }
-    let stranger = line(Trust::Native);
-    let options = options(Until::Requests(5));
-    let refused =
-        tokio::task::spawn_blocking(move || load::run(options, stranger, targets(), |_| ()));
-    let error = refused.await.expect("no panic").err().expect("refused");
-    assert!(error.to_string().contains("certificate"), "{error}");
-}
-
-/// A server that takes a tenth of a second for everything.
-async fn slow_server() -> std::net::SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let address = listener.local_addr().expect("address");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-                    if stream.write_all(answer).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
-    let address = slow_server().await;
-    let one = NonZeroUsize::MIN;
-    let closed =
-        Options { threads: one, connections: one, warm: false, ..options(Until::Requests(12)) };
-    let run_with = |options: Options| {
-        let targets = Targets::new(&format!("http://{address}"), paths(&["/"]));
-        run(options, Line::clear(vec![address], Http::One), targets)
-    };
-    let (_, json, _) = run_with(closed.clone()).await;
-    let least = json["latency"]["least"].as_f64().expect("a number");
-    assert!(least >= 99.0, "{json}");
-    // Forty a second are due, ten are answered: the last of twelve was due after 275 ms.
-    let (_, json, _) = run_with(Options { rate: Some(40.0), ..closed.clone() }).await;
-    let most = json["latency"]["most"].as_f64().expect("a number");
-    assert!(most >= 1_200.0 - 275.0 - 1.0, "{json}");
-    assert_eq!(json["rate"], 40.0);
-    // With connections enough the server keeps up, and no more comes than is due.
-    let ten = NonZeroUsize::new(10).expect("ten");
-    let wide = Options {
-        rate: Some(40.0),
-        connections: ten,
-        until: Until::Time(Duration::from_secs(1)),
-        ..closed
-    };
-    let (_, json, _) = run_with(wide).await;
-    let requests = json["requests"].as_u64().expect("a number");
-    assert!((20..=40).contains(&requests), "{json}");
-}
-
-#[tokio::test]
-async fn failures_have_names() {
-    let number = |number| NonZeroUsize::new(number).expect("a number");
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let address = listener.local_addr().expect("address");
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            if held.len() % 2 == 0 {
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ =
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
-                held.push(None);
-            } else {
-                held.push(Some(stream));
-            }
-        }
-    });
-    let options = Options {
-        threads: number(1),
-        connections: number(1),
-        timeout: Duration::from_millis(200),
-        warm: false,
-        ..options(Until::Requests(4))
-    };
-    let targets = |address| Targets::new(&format!("http://{address}"), paths(&["/"]));
-    let line = Line::clear(vec![address], Http::One);
-    let (report, json, _) = run(options.clone(), line, targets(address)).await;
-    assert_eq!(json["failures"], serde_json::json!({"cut off": 2, "timed out": 2}));
-    assert!(!report.has_answers());
-    let nobody = "127.0.0.1:1".parse().expect("an address");
-    let line = Line::clear(vec![nobody], Http::One);
-    let (_, json, _) = run(options, line, targets(nobody)).await;
-    assert_eq!(json["failures"], serde_json::json!({"not connected": 4}));
+    let error = refusal(options(Until::Requests(5)), line(Trust::Native), targets()).await;
+    assert!(error.contains("certificate"), "{error}");
 }
 
 #[tokio::test]
@@ -255,6 +180,11 @@ async fn urls_are_signed_as_the_edge_wants_them() {
             let (_, json, _) = run(options, line, targets).await;
             assert_eq!(json["statuses"][status], 20, "{json}");
         }
+    }
+    for id in ["", "K 1", "K1&x"] {
+        let error = Signer::open(&folder.path().join("key.pem"), id, Duration::from_secs(1));
+        let error = error.err().expect("refused").to_string();
+        assert!(error.contains(&format!("`{id}` is no key pair id")), "{error}");
     }
     let no_key = folder.path().join("public.pem");
     let error = Signer::open(&no_key, "K1", Duration::from_secs(1)).err().expect("refused");

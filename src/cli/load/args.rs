@@ -1,0 +1,103 @@
+//! What the command line says.
+
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+
+/// Ask a cache for much at once, and see how fast it answers.
+///
+/// One after the other on each connection, or at a constant rate (--rate), whose latencies count from the
+/// moment when a request was due.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(after_help = "forebay load http://127.0.0.1:8080/photos/harbour.jpg\n\
+    forebay load https://127.0.0.1:8443 --access-log access.log --random --http2 --insecure\n\
+    forebay load http://127.0.0.1:8080 --urls manifest.txt --zipf 0.9 --warm --rate 5000 --html load.html")]
+pub(in crate::cli) struct Args {
+    /// URL to ask for; with --urls or --access-log, the server to ask
+    #[arg(value_name = "URL", required = true, num_args = 1..)]
+    pub(super) urls: Vec<String>,
+    /// File of paths or URLs, one a line
+    #[arg(long = "urls", value_name = "FILE", conflicts_with = "access_log")]
+    pub(super) urls_from: Option<PathBuf>,
+    /// Access log whose GETs are asked for again: JSON, or CloudFront's standard log; .gz too. Whatever
+    /// hosts it tells of, this server is asked; signatures are left out
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log: Option<PathBuf>,
+    /// Ask in random order; of a log, for each URL as often as it stands there
+    #[arg(long, conflicts_with = "zipf")]
+    pub(super) random: bool,
+    /// Ask by Zipf's law with this exponent, for the first of the list most often
+    #[arg(long, value_name = "EXPONENT")]
+    pub(super) zipf: Option<f64>,
+    /// Connections open at once
+    #[arg(short = 'c', long, value_name = "NUMBER", default_value = "64")]
+    pub(super) connections: NonZeroUsize,
+    /// Speak HTTP/2, also in the clear
+    #[arg(long)]
+    pub(super) http2: bool,
+    /// Requests under way at once on each connection, with --http2
+    #[arg(short = 'm', long, value_name = "NUMBER", default_value = "16", requires = "http2")]
+    pub(super) streams: NonZeroUsize,
+    /// Threads that ask [default: one for every core, four at most]
+    #[arg(short = 't', long, value_name = "NUMBER")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// Requests a second, whatever becomes of the answers
+    #[arg(short = 'r', long, value_name = "NUMBER")]
+    pub(super) rate: Option<f64>,
+    /// How long to ask
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(super) duration: Duration,
+    /// Stop after so many requests instead
+    #[arg(short = 'n', long, value_name = "NUMBER", conflicts_with = "duration")]
+    pub(super) requests: Option<NonZeroU64>,
+    /// Longest time for an answer
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Duration,
+    /// Ask for everything once before it counts
+    #[arg(long)]
+    pub(super) warm: bool,
+    /// How many of a hundred requests are for a range
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub(super) ranges: f64,
+    /// Length of a range
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
+    pub(super) range_length: ByteSize,
+    /// How many of a hundred requests are conditional
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub(super) conditions: f64,
+    /// Header field of every request (may be given several times)
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(super) header: Vec<String>,
+    /// Sign URLs as CloudFront's customers do, with this private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "key_pair_id")]
+    pub(super) sign_with: Option<PathBuf>,
+    /// Id of the key that signs
+    #[arg(long, value_name = "ID", requires = "sign_with")]
+    pub(super) key_pair_id: Option<String>,
+    /// How long signed URLs are valid
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub(super) valid: Duration,
+    /// Connect here instead of to the URL's host
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) connect: Option<String>,
+    /// Trust the certificates in this file (PEM)
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(super) ca: Option<PathBuf>,
+    /// Trust any certificate
+    #[arg(long)]
+    pub(super) insecure: bool,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write the figures, with plots, as a page
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Load a server that is not on this machine: yours, whose people know
+    #[arg(long)]
+    pub(super) i_own_this_host: bool,
+}

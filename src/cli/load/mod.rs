@@ -1,0 +1,313 @@
+//! `forebay load`.
+
+mod args;
+mod progress;
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Seek, Write},
+    net::{SocketAddr, ToSocketAddrs},
+    num::{NonZeroU64, NonZeroUsize},
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+pub(super) use args::Args;
+use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
+use progress::Progress;
+use rustls::pki_types::ServerName;
+
+use super::{Mendable, report, say};
+use crate::load::{
+    self, Http, Line, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Trust,
+    Until,
+};
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let (server, _) = Server::of(&args.urls[0]).map_err(|error| no_url(&error))?;
+    let options = options(args)?;
+    let targets = targets(args, &server)?;
+    let addresses = addresses(args, &server)?;
+    let line = line(args, &server, addresses)?;
+    let page = args.html.as_deref().map(|path| open(path).map(|file| (path, file))).transpose()?;
+    allow_connections(options.connections)?;
+    let stop = stop_when_interrupted()?;
+    let progress = Progress::new(&options);
+    let report = load::run(options, line, targets, &stop, |told| progress.tell(told));
+    progress.finish();
+    let report = report.map_err(|error| Mendable {
+        message: format!("{} cannot be loaded: {error}", server.base),
+        help: "does it listen there, and serve what is asked for? try the URL with curl".into(),
+    })?;
+    if args.json {
+        say(&report.json().to_string());
+    } else {
+        say(report.table().trim_end());
+    }
+    if let Some((path, file)) = page {
+        write(&report, file).map_err(|error| cannot_write(path, &error))?;
+    }
+    Ok(if report.has_answers() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn no_url(error: &ServerError) -> Mendable {
+    Mendable {
+        message: error.to_string(),
+        help: "write, for example, http://127.0.0.1:8080/photos/harbour.jpg".into(),
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Mendable {
+    Mendable {
+        message: format!("cannot write `{}`: {error}", path.display()),
+        help: "give --html a file in a folder that is there".into(),
+    }
+}
+
+/// The page's file: before the run, so that none is in vain. What is in it stays until there is better.
+fn open(path: &Path) -> Result<File, Mendable> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    opened.map_err(|error| cannot_write(path, &error))
+}
+
+fn write(report: &Report, mut file: File) -> std::io::Result<()> {
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(report.page().as_bytes())
+}
+
+/// Becomes true when the run is interrupted (Ctrl-C): then its figures are told. The second time it is
+/// not waited for them.
+fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
+    /// As shells tell of what SIGINT ended.
+    const INTERRUPTED: i32 = 130;
+    let stop = Arc::new(AtomicBool::new(false));
+    let shared = Arc::clone(&stop);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(report)?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if shared.swap(true, Ordering::Relaxed) {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
+        });
+    });
+    Ok(stop)
+}
+
+/// Lets this process open as many files as it needs, as far as it may.
+fn allow_connections(connections: NonZeroUsize) -> Result<(), Mendable> {
+    /// What else is open: threads' timers and pollers, standard streams, the page.
+    const OTHERS: u64 = 64;
+    let needed = connections.get() as u64 + OTHERS;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if limit.current.is_none_or(|most| most >= needed) {
+        return Ok(());
+    }
+    let raised = rustix::process::Rlimit { current: Some(needed), maximum: limit.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).map_err(|error| {
+        Mendable {
+            message: format!(
+                "{connections} connections are more than this process may open: {error}"
+            ),
+            help: format!("raise the limit (ulimit -n {needed}), or ask on fewer: --connections"),
+        }
+    })
+}
+
+fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
+    let base = server.base.as_str();
+    let (from, file) = (&args.urls_from, &args.access_log);
+    if let Some((flag, url)) = superfluous(args) {
+        return Err(Mendable {
+            message: format!("`{url}` would not be asked for: {flag} says what is"),
+            help: format!("give it the server alone ({base}), or leave out {flag}"),
+        }
+        .into());
+    }
+    let targets = match (from, file) {
+        (Some(list), _) => Targets::from_list(base, list).map_err(report)?,
+        (_, Some(log)) => Targets::from_log(base, log).map_err(report)?,
+        (None, None) => {
+            let mut paths = Vec::with_capacity(args.urls.len());
+            for url in &args.urls {
+                let (named, path) = Server::of(url).map_err(|error| no_url(&error))?;
+                if named != *server {
+                    let message = format!("`{url}` is no URL of {base}");
+                    let help = "ask one server at a time".into();
+                    return Err(Mendable { message, help }.into());
+                }
+                paths.push(path);
+            }
+            Targets::new(base, paths)
+        }
+    };
+    Ok(targets.signed(signer(args)?).picked(pick(args)?))
+}
+
+/// What of the URLs is of no use, where a file lists what is asked for.
+fn superfluous(args: &Args) -> Option<(&'static str, &String)> {
+    let flag = match (&args.urls_from, &args.access_log) {
+        (Some(_), _) => "--urls",
+        (_, Some(_)) => "--access-log",
+        (None, None) => return None,
+    };
+    let names_path = Server::of(&args.urls[0]).is_ok_and(|(_, path)| path != "/");
+    let url = if names_path { args.urls.first() } else { args.urls.get(1) };
+    url.map(|url| (flag, url))
+}
+
+fn signer(args: &Args) -> miette::Result<Option<Signer>> {
+    let (Some(key), Some(id)) = (&args.sign_with, &args.key_pair_id) else { return Ok(None) };
+    if args.requests.is_none() && args.valid <= args.duration {
+        return Err(Mendable {
+            message: format!(
+                "URLs that are valid for {} end before a run of {}",
+                humantime::format_duration(args.valid),
+                humantime::format_duration(args.duration)
+            ),
+            help: "give --valid a longer time; signing and warming take some of it, too".into(),
+        }
+        .into());
+    }
+    Signer::open(key, id, args.valid).map(Some).map_err(report)
+}
+
+fn pick(args: &Args) -> miette::Result<Pick> {
+    match args.zipf {
+        Some(exponent) if exponent.is_finite() && exponent >= 0.0 => Ok(Pick::Zipf(exponent)),
+        Some(exponent) => {
+            Err(wrong("--zipf", exponent, "an exponent of 0 or more, usually near 1").into())
+        }
+        None if args.random => Ok(Pick::Random),
+        None => Ok(Pick::Order),
+    }
+}
+
+fn wrong(flag: &str, value: impl std::fmt::Display, expected: &str) -> Mendable {
+    let message = format!("{flag} cannot be {value}");
+    Mendable { message, help: format!("give it {expected}") }
+}
+
+fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
+    let Server { host, port, .. } = server;
+    let named =
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let place = args.connect.clone().unwrap_or(named);
+    let found = place.to_socket_addrs().map_err(|error| Mendable {
+        message: format!("`{place}` has no address: {error}"),
+        help: "write a host and a port; --connect HOST:PORT goes where names do not lead".into(),
+    })?;
+    let found: Vec<SocketAddr> = found.collect();
+    if !args.i_own_this_host && !load::is_loopback(&found) {
+        return Err(Mendable {
+            message: format!("{place} is no loopback address"),
+            help: "a load test is an attack on whoever did not ask for it; where the host is yours, say so: \
+                   --i-own-this-host"
+                .into(),
+        }
+        .into());
+    }
+    Ok(found)
+}
+
+fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Result<Line> {
+    let http = if args.http2 { Http::Two } else { Http::One };
+    if !server.tls {
+        return Ok(Line::clear(addresses, http));
+    }
+    let name = ServerName::try_from(server.host.clone()).map_err(report)?;
+    let trust = match &args.ca {
+        _ if args.insecure => Trust::Anybody,
+        Some(path) => Trust::File(Path::new(path)),
+        None => Trust::Native,
+    };
+    Line::encrypted(addresses, http, name, trust).map_err(report)
+}
+
+fn options(args: &Args) -> Result<Options, Mendable> {
+    /// More of them than that a server's machine seldom leaves.
+    const MOST_THREADS: usize = 4;
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let usual = NonZeroUsize::new(cores.min(MOST_THREADS)).unwrap_or(NonZeroUsize::MIN);
+    check_numbers(args)?;
+    let until = args.requests.map(NonZeroU64::get);
+    Ok(Options {
+        threads: args.threads.unwrap_or(usual),
+        connections: args.connections,
+        streams: args.streams,
+        rate: args.rate,
+        until: until.map_or(Until::Time(args.duration), Until::Requests),
+        timeout: args.timeout,
+        fields: fields(args)?,
+        mix: Mix {
+            ranges: args.ranges,
+            range_length: args.range_length.as_u64(),
+            conditions: args.conditions,
+        },
+        warm: args.warm,
+    })
+}
+
+fn check_numbers(args: &Args) -> Result<(), Mendable> {
+    /// Requests under way at once, each of which takes some memory.
+    const MOST_LANES: usize = 1_000_000;
+    if let Some(rate) = args.rate.filter(|rate| !(0.001..=1e7).contains(rate)) {
+        let expected = "a number of requests a second, from 0.001 to 10000000";
+        return Err(wrong("--rate", rate, expected));
+    }
+    for (flag, time) in [("--duration", args.duration), ("--timeout", args.timeout)] {
+        if time.is_zero() {
+            return Err(wrong(flag, "0", "a time, such as 10s"));
+        }
+    }
+    let lanes = args.connections.saturating_mul(args.streams);
+    if lanes.get() > MOST_LANES {
+        let flags = "--connections and --streams together";
+        return Err(wrong(flags, lanes, "numbers that come to a million at most"));
+    }
+    let (ranges, conditions) = (args.ranges, args.conditions);
+    for (flag, part) in [("--ranges", ranges), ("--conditions", conditions)] {
+        if !(0.0..=100.0).contains(&part) {
+            return Err(wrong(flag, part, "a part of a hundred"));
+        }
+    }
+    if ranges + conditions > 100.0 {
+        let flags = "--ranges and --conditions together";
+        return Err(wrong(flags, ranges + conditions, "100 at most"));
+    }
+    Ok(())
+}
+
+/// The fields of every request: those that are given, and who asks, where they do not tell.
+fn fields(args: &Args) -> Result<HeaderMap, Mendable> {
+    let mut fields = HeaderMap::new();
+    for line in &args.header {
+        let (name, value) = field(line)?;
+        if name == header::HOST && Authority::try_from(value.as_bytes()).is_err() {
+            let message = format!("`{line}` names no host");
+            let help = "write it as -H 'Host: media.example.com'".into();
+            return Err(Mendable { message, help });
+        }
+        fields.append(name, value);
+    }
+    let agent = concat!("forebay-load/", env!("CARGO_PKG_VERSION"));
+    fields.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(agent));
+    Ok(fields)
+}
+
+fn field(line: &str) -> Result<(HeaderName, HeaderValue), Mendable> {
+    let parsed = line
+        .split_once(':')
+        .and_then(|(name, value)| Some((name.trim().parse().ok()?, value.trim().parse().ok()?)));
+    parsed.ok_or_else(|| Mendable {
+        message: format!("`{line}` is no header field"),
+        help: "write it as -H 'Accept: image/webp'".into(),
+    })
+}

@@ -1,0 +1,70 @@
+//! How a run goes, while it does.
+
+use std::{cell::Cell, time::Duration};
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::load::{Options, Second, Told, Until};
+
+/// One line in the terminal, anew each second; nothing where there is no terminal.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    until: Until,
+    answers: Cell<u64>,
+}
+
+impl Progress {
+    pub(super) fn new(options: &Options) -> Self {
+        let bar = ProgressBar::new(1000);
+        let style = ProgressStyle::with_template("{spinner} {percent:>3} %  {msg}");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(125));
+        bar.set_message("connecting");
+        Self { bar, until: options.until, answers: Cell::new(0) }
+    }
+
+    pub(super) fn tell(&self, told: Told<'_>) {
+        match told {
+            Told::Signing(urls) => self.bar.set_message(format!("signing {urls} URLs")),
+            Told::Warming(urls) => self.bar.set_message(format!("warming {urls} URLs")),
+            Told::Second(second) => {
+                self.answers.set(self.answers.get() + second.answers);
+                self.bar.set_position(self.part(second));
+                self.bar.set_message(line(second));
+            }
+            Told::Ending => self.bar.set_message("waiting for the last answers"),
+        }
+    }
+
+    /// How much of the run is over, of a thousand parts.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1000")]
+    fn part(&self, second: &Second) -> u64 {
+        match self.until {
+            Until::Time(time) => (second.at.div_duration_f64(time) * 1000.0).min(1000.0) as u64,
+            Until::Requests(requests) => self.answers.get().saturating_mul(1000) / requests.max(1),
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn line(second: &Second) -> String {
+    let Second { answers, bytes, errors, length, .. } = second;
+    let parts = length.as_secs_f64().max(f64::MIN_POSITIVE);
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let a_second = |number: u64| (number as f64 / parts).round();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative")]
+    let bytes = ByteSize(a_second(*bytes) as u64);
+    let hits = second.hit_ratio.map_or("–".into(), |ratio| format!("{:.1} %", ratio * 100.0));
+    let latency = second.percentiles.map_or("no answers".into(), |percentiles| {
+        let [p50, p90, p99, p999] =
+            percentiles.map(|value| format!("{:.2}", value.as_secs_f64() * 1000.0));
+        format!("p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999} ms")
+    });
+    format!("{} requests/s  hits {hits}  {bytes}/s  {latency}  errors {errors}", a_second(*answers))
+}

@@ -1,0 +1,59 @@
+//! What requests look like.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Request, Uri, header,
+    uri::{self, Authority, Scheme},
+};
+use http_body_util::Empty;
+
+use super::{
+    Mix, Options,
+    line::{Http, Line},
+    targets::{Target, Targets},
+};
+
+/// What all requests of a run have in common.
+pub(super) struct Requests {
+    mix: Mix,
+    fields: HeaderMap,
+    /// With HTTP/2 each request names them.
+    server: Option<(Scheme, Authority)>,
+}
+
+impl Requests {
+    /// Requests to the host that is among the run's fields, else to that of its targets.
+    pub(super) fn new(options: &Options, line: &Line, targets: &Targets) -> Self {
+        let mut fields = options.fields.clone();
+        let own = fields.remove(header::HOST);
+        let own = own.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let named = || targets.server().parse::<Uri>().ok()?.into_parts().authority;
+        let authority = own.or_else(named);
+        let scheme = if line.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
+        let mut server = None;
+        match (line.http(), authority) {
+            (Http::Two, Some(authority)) => server = Some((scheme, authority)),
+            (Http::One, Some(authority)) => {
+                if let Ok(host) = HeaderValue::try_from(authority.as_str()) {
+                    fields.insert(header::HOST, host);
+                }
+            }
+            (_, None) => {}
+        }
+        Self { mix: options.mix, fields, server }
+    }
+
+    pub(super) fn request(&self, target: &Target) -> Request<Empty<Bytes>> {
+        let mut uri = uri::Parts::default();
+        uri.path_and_query = Some(target.path().clone());
+        if let Some((scheme, authority)) = &self.server {
+            (uri.scheme, uri.authority) = (Some(scheme.clone()), Some(authority.clone()));
+        }
+        let mut request = Request::new(Empty::new());
+        // A path alone is a URI, and so are all three parts.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.headers_mut() = self.fields.clone();
+        self.mix.apply(target.known.get(), request.headers_mut());
+        request
+    }
+}

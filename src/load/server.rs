@@ -1,0 +1,99 @@
+//! The server that is asked, as a URL names it.
+
+use http::{Uri, uri::Authority, uri::PathAndQuery};
+
+/// Why a URL names no server.
+#[derive(Debug, thiserror::Error)]
+#[error("`{url}` is no URL: {reason}")]
+pub struct ServerError {
+    /// What was given.
+    pub url: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// A server: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Whether it is asked with TLS.
+    pub tls: bool,
+    /// Its name or address, an address of IPv6 without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The URL's beginning, without the slash; without the port where that is the scheme's own, as
+    /// browsers send it.
+    pub base: String,
+}
+
+impl Server {
+    /// The server of a URL, and what the URL asks it for.
+    ///
+    /// # Errors
+    /// When the URL is not an absolute one of HTTP, names a user, or no port there is.
+    pub fn of(url: &str) -> Result<(Self, PathAndQuery), ServerError> {
+        let refuse = |reason| ServerError { url: url.to_owned(), reason };
+        let uri: Uri = url.parse().map_err(|_| refuse("it cannot be read as one"))?;
+        let (scheme, usual) = match uri.scheme_str() {
+            Some("http") => ("http", 80),
+            Some("https") => ("https", 443),
+            _ => return Err(refuse("it begins neither with http:// nor with https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| refuse("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(refuse("it names a user; a header field can: -H 'Authorization: …'"));
+        }
+        let port = port(authority, usual).ok_or_else(|| refuse("there is no such port"))?;
+        let host = authority.host().to_ascii_lowercase();
+        let base = match port {
+            port if port == usual => format!("{scheme}://{host}"),
+            port => format!("{scheme}://{host}:{port}"),
+        };
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let host = host.trim_matches(['[', ']']).to_owned();
+        Ok((Self { tls: scheme == "https", host, port, base }, path))
+    }
+}
+
+fn port(authority: &Authority, usual: u16) -> Option<u16> {
+    let told = authority.as_str().get(authority.host().len()..)?;
+    match told.strip_prefix(':') {
+        None | Some("") => Some(usual),
+        Some(port) => port.parse().ok().filter(|port| *port > 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_named_alike_however_they_are_written() {
+        for (url, base, host, port, path) in [
+            ("http://A.example/b?c", "http://a.example", "a.example", 80, "/b?c"),
+            ("http://a.example:80", "http://a.example", "a.example", 80, "/"),
+            ("https://a.example:443/b", "https://a.example", "a.example", 443, "/b"),
+            ("https://a.example:80/", "https://a.example:80", "a.example", 80, "/"),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080", "127.0.0.1", 8080, "/"),
+            ("http://[::1]:8080/", "http://[::1]:8080", "::1", 8080, "/"),
+            ("http://[::1]/", "http://[::1]", "::1", 80, "/"),
+        ] {
+            let (server, asked) = Server::of(url).expect("a server");
+            assert_eq!((server.base.as_str(), server.host.as_str()), (base, host), "{url}");
+            assert_eq!((server.port, asked.as_str()), (port, path), "{url}");
+        }
+        for url in [
+            "a.example/b",
+            "/b",
+            "ftp://a.example/",
+            "http://user@a.example/",
+            "http://a.example:99999/",
+            "http://a.example:0/",
+            "http:///b",
+            "nonsense",
+        ] {
+            let error = Server::of(url).expect_err("refused").to_string();
+            assert!(error.starts_with(&format!("`{url}` is no URL: ")), "{error}");
+        }
+    }
+}
