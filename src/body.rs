@@ -54,36 +54,36 @@ pub struct Body {
     /// Bytes still to come, where the length is known.
     left: Option<u64>,
     sent: u64,
+    /// Longest frame that is given.
+    longest: usize,
     starved: bool,
     observer: Option<Box<dyn Observer>>,
 }
 
 impl Body {
-    /// No content.
-    #[must_use]
-    pub const fn empty() -> Self {
+    const fn new(kind: Kind, left: Option<u64>) -> Self {
         Self {
-            kind: Kind::Full(None),
+            kind,
             unread: None,
-            left: Some(0),
+            left,
             sent: 0,
+            longest: usize::MAX,
             starved: false,
             observer: None,
         }
+    }
+
+    /// No content.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self::new(Kind::Full(None), Some(0))
     }
 
     /// All of `bytes`, in one frame.
     #[must_use]
     pub const fn full(bytes: Bytes) -> Self {
         let left = Some(bytes.len() as u64);
-        Self {
-            kind: Kind::Full(Some(bytes)),
-            unread: None,
-            left,
-            sent: 0,
-            starved: false,
-            observer: None,
-        }
+        Self::new(Kind::Full(Some(bytes)), left)
     }
 
     /// Chunks that make up `length` bytes, if that is known.
@@ -91,22 +91,21 @@ impl Body {
         length: Option<u64>,
         chunks: impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
     ) -> Self {
-        let kind = Kind::Stream(Box::pin(chunks));
-        Self { kind, unread: None, left: length, sent: 0, starved: false, observer: None }
+        Self::new(Kind::Stream(Box::pin(chunks)), length)
     }
 
     /// Passes on what is being received.
     #[must_use]
     pub fn incoming(incoming: Incoming) -> Self {
         let left = http_body::Body::size_hint(&incoming).exact();
-        Self {
-            kind: Kind::Incoming(incoming),
-            unread: None,
-            left,
-            sent: 0,
-            starved: false,
-            observer: None,
-        }
+        Self::new(Kind::Incoming(incoming), left)
+    }
+
+    /// Gives frames of `longest` bytes at most.
+    #[must_use]
+    pub const fn in_frames(mut self, longest: usize) -> Self {
+        self.longest = longest;
+        self
     }
 
     /// Whether all of it is there, in one piece.
@@ -204,7 +203,10 @@ impl http_body::Body for Body {
         this.note_starved(polled.is_pending());
         let polled = std::task::ready!(polled);
         match polled {
-            Some(Ok(data)) => {
+            Some(Ok(mut data)) => {
+                if data.len() > this.longest {
+                    this.unread = Some(data.split_off(this.longest));
+                }
                 let length = data.len() as u64;
                 this.sent += length;
                 this.left = this.left.map(|left| left.saturating_sub(length));

@@ -120,7 +120,8 @@ impl Identity {
         head.extend_from_slice(&self.id(id));
     }
 
-    const fn id_name(&self) -> HeaderName {
+    /// The field that tells the request's id.
+    pub(super) const fn id_name(&self) -> HeaderName {
         if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID }
     }
 }

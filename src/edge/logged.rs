@@ -28,6 +28,16 @@ impl Shown {
             range: range.map(|bytes| (bytes.start, bytes.end.saturating_sub(1))),
         }
     }
+
+    /// The same in memory of its own.
+    pub(super) fn own_copy(&self) -> Self {
+        Self { content_type: self.content_type.as_ref().map(own_value), ..*self }
+    }
+}
+
+/// The same value in memory that nobody else counts references to.
+pub(super) fn own_value(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 /// The request's fields that the log tells.

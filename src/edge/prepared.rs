@@ -9,11 +9,11 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::{
     answer::{Part, StoredHead},
-    logged::Shown,
+    logged::{Shown, own_value},
     rules::Distribution,
 };
 use crate::{
@@ -153,7 +153,8 @@ pub(super) fn append(
         }
         Some(empty) => {
             let shown = make(text);
-            *empty = Some(Text { bytes: text.as_slice().into(), shown: shown.clone() });
+            let kept = shown.as_ref().map(Shown::own_copy);
+            *empty = Some(Text { bytes: text.as_slice().into(), shown: kept });
             shown
         }
         None => make(text),
@@ -162,12 +163,9 @@ pub(super) fn append(
 
 /// The same fields in memory that nobody else counts references to.
 fn own_copy(fields: &HeaderMap) -> HeaderMap {
-    let copy = |value: &HeaderValue| {
-        HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
-    };
     let mut own = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
-        own.append(name.clone(), copy(value));
+        own.append(name.clone(), own_value(value));
     }
     own
 }

@@ -31,6 +31,10 @@ use crate::{
     },
 };
 
+/// Longest frame that HTTP/2 is given: it takes all of one when its window is open for the first byte, and
+/// what it has taken counts as sent.
+const HTTP2_FRAME: usize = 64 << 10;
+
 /// An exchange under way. It is recorded when it is dropped: as the observer of its answer's
 /// body, or before, when the viewer leaves while the answer is being made.
 pub(super) struct Exchange {
@@ -158,6 +162,10 @@ impl Exchange {
         } else {
             body
         };
+        let body = match self.arrival.request.version {
+            Version::HTTP_2 => body.in_frames(HTTP2_FRAME),
+            _ => body,
+        };
         let mut response = Response::new(body.observed(self));
         *response.status_mut() = status;
         *response.headers_mut() = fields;
@@ -182,17 +190,22 @@ impl Exchange {
             let mut fields = fields;
             head.write(&mut fields);
             marks.put_on(&mut fields);
+            // Ours comes behind the others.
+            fields.remove(identity.id_name());
             // RFC 9110 §6.6.1: where the origin had no clock.
             fields.entry(header::DATE).or_insert_with(|| date_field(at));
             append_head(head.status(), &fields, text);
             is_detailed.then(|| Shown::of(&fields, Some(length)))
         };
-        let shown = match marks.plain_hit(head, Some(&distribution)) {
+        let mut shown = match marks.plain_hit(head, Some(&distribution)) {
             Some(hit) => prepared::append(hit, text, make),
             None => make(text),
         };
         identity.append_id(text, &self.id);
         text.extend_from_slice(b"\r\n\r\n");
+        if let Some(shown) = &mut shown {
+            shown.bytes = text.len() as u64;
+        }
         self.shown = shown.map(Box::new);
         self.conclude(head.status(), result, report, Some(distribution));
     }

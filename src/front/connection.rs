@@ -19,6 +19,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
+use prometheus_client::metrics::gauge::Gauge;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -41,6 +42,22 @@ use crate::{
 /// socket is writable again only when a good part of them is gone.
 const UNSENT: u32 = 512 << 10;
 
+/// One more of what a gauge counts, however it ends.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Http {
@@ -58,13 +75,11 @@ pub(super) struct Server<H> {
 impl<H: Handler> Server<H> {
     /// Serves a connection to its end.
     pub(super) async fn serve(&self, stream: TcpStream, client: SocketAddr) {
-        let metrics = &self.shared.metrics;
-        metrics.connections.inc();
+        let _counted = Counted::new(&self.shared.metrics.connections);
         if let Err(error) = self.serve_stream(stream, client).await {
             tracing::debug!(%client, %error, "connection ended");
-            metrics.connection_errors.inc();
+            self.shared.metrics.connection_errors.inc();
         }
-        metrics.connections.dec();
     }
 
     async fn serve_stream(&self, mut stream: TcpStream, client: SocketAddr) -> io::Result<()> {
@@ -140,7 +155,7 @@ impl<H: Handler> Server<H> {
     {
         let limits = &self.shared.limits;
         let (io, exchanges) = (Gathered::new(io), Exchanges::default());
-        let mut builder = http2::Builder::new(exchanges.clone());
+        let mut builder = http2::Builder::new(exchanges.come());
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
         let handler = self.handler.clone();

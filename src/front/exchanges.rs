@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
 };
 
@@ -14,20 +14,31 @@ use parking_lot::Mutex;
 
 type Exchange = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Exchanges that have come and were not begun.
-#[derive(Clone, Default)]
+/// Exchanges that have come and were not begun. What is left when the connection ends is dropped with it.
+#[derive(Default)]
 pub(super) struct Exchanges(Arc<Mutex<Vec<Exchange>>>);
 
-impl<F> Executor<F> for Exchanges
+/// Where the library puts what comes. Each exchange holds one of these: were it to keep the others, they
+/// would keep each other for good.
+#[derive(Clone)]
+pub(super) struct Come(Weak<Mutex<Vec<Exchange>>>);
+
+impl<F> Executor<F> for Come
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, exchange: F) {
-        self.0.lock().push(Box::pin(exchange));
+        if let Some(come) = self.0.upgrade() {
+            come.lock().push(Box::pin(exchange));
+        }
     }
 }
 
 impl Exchanges {
+    pub(super) fn come(&self) -> Come {
+        Come(Arc::downgrade(&self.0))
+    }
+
     /// Polls the connection that they come from, and begins them.
     pub(super) fn poll<C: Future<Output = hyper::Result<()>>>(
         &self,

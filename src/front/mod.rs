@@ -240,9 +240,14 @@ impl Bound {
 async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
     let mut drain = server.shared.drain.clone();
     loop {
+        // Who waits for a viewer takes no other's place.
         let permit = Arc::clone(&server.shared.permits).acquire_owned();
+        let accepting = async {
+            let accepted = listener.accept().await;
+            (permit.await, accepted)
+        };
         let accepted = tokio::select! {
-            accepted = async { (permit.await, listener.accept().await) } => accepted,
+            accepted = accepting => accepted,
             () = drain.begun() => return,
         };
         match accepted {

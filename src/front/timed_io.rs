@@ -19,6 +19,9 @@ use tokio::{
 use super::{Limits, connection::Http};
 use crate::edge::Connection;
 
+/// So many bytes at once are content, in HTTP/2.
+const CONTENT: usize = 1024;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -87,7 +90,7 @@ impl<S> TimedIo<S> {
 
     fn has_read(&mut self, bytes: usize) {
         // HTTP/2 frames come without a request too; only a request ends idleness there.
-        if self.http == Http::One && bytes > 0 && self.head_after.is_none() {
+        if self.http == Http::One && bytes > 0 {
             self.head_after = Some(self.begun());
         }
     }
@@ -123,7 +126,7 @@ impl<S> TimedIo<S> {
         if deadline < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(deadline);
         }
-        while self.timer.as_mut().poll(cx).is_ready() {
+        while self.poll_timer(cx).is_ready() {
             let now = Instant::now();
             match due {
                 Some((_, what)) if now >= deadline => {
@@ -138,6 +141,12 @@ impl<S> TimedIo<S> {
             self.timer.as_mut().reset(deadline);
         }
         Ok(())
+    }
+
+    /// Where the task has used up what it may do at once, its timer would not be set: so it is polled
+    /// besides.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut tokio::task::unconstrained(self.timer.as_mut())).poll(cx)
     }
 
     /// Whether the timer is set, not later than needed, and wakes the task that asks.
@@ -167,13 +176,14 @@ impl<S> TimedIo<S> {
         self.connection.starved.load(Ordering::Acquire) == 0
     }
 
-    /// HTTP/2 flushes at every turn; only bytes that went out show that the viewer takes some.
+    /// HTTP/2 flushes at every turn; only bytes that went out show that the viewer takes some, and only
+    /// when they are more than what answers its PINGs and SETTINGS.
     fn after_bytes(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if self.http == Http::Two && matches!(written, Poll::Ready(Ok(1..))) {
+        if self.http == Http::Two && matches!(written, Poll::Ready(Ok(CONTENT..))) {
             self.wrote = Instant::now();
         }
         self.after_write(cx, written)
@@ -185,7 +195,9 @@ impl<S> TimedIo<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.wrote = Instant::now();
+            }
             return written;
         }
         self.stalled.get_or_insert_with(Instant::now);

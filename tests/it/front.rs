@@ -141,6 +141,75 @@ async fn http2_viewers_who_open_no_window_are_cut() {
     drop(answer);
 }
 
+/// The same where all of the answer is in memory, and the viewer is not silent besides.
+#[tokio::test]
+async fn pings_are_no_window() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.bin", vec![b'x'; 300_000]);
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "two.example.com");
+    let hasty = "workers = 2\nheader_timeout = \"200ms\"\nwrite_timeout = \"700ms\"";
+    let edge = Edge::with(&tls_config(&bucket, &folder).replace("workers = 2", hasty));
+    edge.get("/a.bin").await;
+    let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2");
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(20_000);
+    let (sender, mut connection) =
+        builder.handshake::<_, Bytes>(stream.await.expect("handshake")).await.expect("h2");
+    let mut pings = connection.ping_pong().expect("pings");
+    let connection = tokio::spawn(connection);
+    let mut sender = sender.ready().await.expect("ready");
+    let request = Request::get("https://one.example.com/a.bin").body(()).expect("request");
+    let (answer, _) = sender.send_request(request, true).expect("sent");
+    let answer = answer.await.expect("answer");
+    let pinged = async {
+        while pings.ping(h2::Ping::opaque()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(5), pinged).await;
+    assert!(ended.is_ok() && connection.await.is_ok(), "it was not cut");
+    drop(answer);
+}
+
+/// Requests that come in one read with what ends their connection are recorded, and nothing of them stays.
+#[tokio::test]
+async fn requests_that_come_with_the_end_are_let_go() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "two.example.com");
+    let edge = Edge::with(&tls_config(&bucket, &folder));
+    edge.get("/a.png").await;
+    let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2");
+    let (mut sender, connection) =
+        h2::client::handshake(stream.await.expect("handshake")).await.expect("h2");
+    for _ in 0..20 {
+        let request = Request::get("https://one.example.com/a.png").body(()).expect("request");
+        let _ = sender.send_request(request, true).expect("sent");
+    }
+    // The library ends a connection that has one of these.
+    let mut request = Request::connect("one.example.com:443").body(()).expect("request");
+    request.headers_mut().insert("content-length", "5".parse().expect("a number"));
+    let (_answer, mut content) = sender.send_request(request, false).expect("sent");
+    let _ = tokio::time::timeout(Duration::from_secs(5), connection).await.expect("ended");
+    let _ = content.send_data(Bytes::new(), true);
+    let hits = "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 20\n";
+    let told = || async {
+        let metrics = edge.admin("/metrics").await.content;
+        String::from_utf8_lossy(&metrics).contains(hits)
+    };
+    for _ in 0..50 {
+        if told().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(told().await, "they are still there");
+}
+
 #[tokio::test]
 async fn http2_bounds_heads_and_refuses_get_with_content() {
     let bucket = Bucket::start().await;

@@ -52,13 +52,16 @@ impl Line {
     }
 }
 
-/// A head without what differs from one answer to the next: its id, and the second it was sent in.
-fn in_common(head: &str) -> String {
-    let line = |line: &str| match line.split_once(": ") {
-        Some((name @ ("x-request-id" | "date"), _)) => name.to_owned(),
-        _ => line.to_owned(),
+/// A head's lines by name, without what differs from one answer to the next: its id, and the second it was
+/// sent in.
+fn in_common(head: &str) -> Vec<(&str, &str)> {
+    let line = |line| match str::split_once(line, ": ") {
+        Some((name @ ("x-request-id" | "date"), _)) => (name, ""),
+        named => named.unwrap_or((line, "")),
     };
-    head.lines().map(line).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<_> = head.lines().map(line).collect();
+    lines.sort_by_key(|(name, _)| *name);
+    lines
 }
 
 fn get(path: &str, fields: &[&str]) -> String {
@@ -84,8 +87,14 @@ async fn both_ways_say_the_same() {
     let policy = "response_headers_policy = \"SimpleCORS\"";
     let edge = Edge::before_script(&script, &Lines { behavior: policy, ..Lines::default() });
     let css = "a { color: #123456 }\n".repeat(100);
-    let fields =
-        ["Cache-Control: max-age=100", "ETag: \"e\"", "X-Own: 1", "X-Own: 2", "X-Cache: x"];
+    let fields = [
+        "Cache-Control: max-age=100",
+        "ETag: \"e\"",
+        "X-Own: 1",
+        "X-Own: 2",
+        "X-Cache: x",
+        "X-Request-Id: x",
+    ];
     for (path, kind) in [("/a.jpg", "image/jpeg"), ("/a.css", "text/css")] {
         let kind = format!("Content-Type: {kind}");
         script.then(200, &[&fields[..], &[&kind]].concat(), &css);
@@ -230,6 +239,39 @@ async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
     let mut rest = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, taking_nothing.0.read_to_end(&mut rest)).await;
     assert!(rest.len() < content.len(), "it was not cut");
+}
+
+#[tokio::test]
+async fn a_viewer_is_idle_from_when_it_has_all() {
+    let bucket = Bucket::start().await;
+    let content = pattern(8 << 20);
+    bucket.put("large", content.clone());
+    let hasty = "workers = 2\nidle_timeout = \"400ms\"";
+    let text = config_for(bucket.address, "memory = \"128MiB\"\nslice = \"8MiB\"", "");
+    let edge = Edge::with(&text.replace("workers = 2", hasty));
+    edge.get("/large").await;
+    let in_pieces = |text: String| [text[..20].to_owned(), text[20..].to_owned()];
+    for head in [vec![get("/large", &[])], in_pieces(get("/large", &[])).to_vec()] {
+        let mut line = Line::to(edge.address).await;
+        for part in head {
+            line.say(&part).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // It takes longer than anyone may be idle.
+        let mut taken = vec![0; 1 << 20];
+        for _ in 0..7 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            line.0.read_exact(&mut taken).await.expect("content");
+        }
+        let mut rest = Vec::new();
+        while !rest.ends_with(&content[content.len() - 100..]) {
+            let read = line.0.read_buf(&mut rest).await.expect("content");
+            assert!(read > 0, "closed before its end");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let range = get("/large", &["Range: bytes=0-9"]);
+        assert!(line.ask(&range).await.1 == content[..10]);
+    }
 }
 
 #[tokio::test]
