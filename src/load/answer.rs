@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, StatusCode, header};
 
+use super::mix::Asked;
+
 /// An answer, read to its end.
 pub(super) struct Answer {
+    pub(super) asked: Asked,
     pub(super) status: StatusCode,
     pub(super) bytes: u64,
     /// Whether it is a hit, where it tells.

@@ -1,6 +1,14 @@
 //! One request after the other on a connection.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Request;
@@ -12,14 +20,18 @@ use super::{
     Failure, Phase, Run,
     answer::{Answer, Known, is_hit},
     line::Sender,
-    pace::Pace,
+    mix::Asked,
+    pace::{Pace, Timer},
     requests::Requests,
     tally::Tally,
     targets::Target,
 };
 
-/// How long nobody connects anew where a connection was of no use.
+/// How long nobody connects anew where there was no connection, or one of no use.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that ends so soon was of no use, unless it gave an answer.
+const SHORT: Duration = Duration::from_millis(20);
 
 /// How long nobody asks anew where the server refused a request unread.
 const BREATH: Duration = Duration::from_millis(1);
@@ -29,8 +41,12 @@ struct Work {
     run: Arc<Run>,
     tally: Arc<Mutex<Tally>>,
     requests: Requests,
-    /// `None` in a closed loop.
-    pace: Option<Pace>,
+    /// For a constant rate.
+    timer: Option<Timer>,
+    /// Requests that were refused unread since the last answer.
+    unread: AtomicUsize,
+    /// So many of them are nobody's bad luck.
+    most_unread: usize,
 }
 
 /// Asks on a thread's connections until the run is over.
@@ -42,93 +58,116 @@ pub(super) async fn all(
     tally: &Arc<Mutex<Tally>>,
     thread: usize,
 ) -> io::Result<()> {
-    let deal = run.deal(thread);
-    let pace = run.options.rate.map(|rate| Pace::new(rate, run.options.until, deal)).transpose()?;
-    let requests = Requests::new(&run.options, &run.line, &run.targets);
-    let work = Arc::new(Work { run: Arc::clone(run), tally: Arc::clone(tally), requests, pace });
+    let share = run.share(thread);
+    let work = Arc::new(Work {
+        run: Arc::clone(run),
+        tally: Arc::clone(tally),
+        requests: Requests::new(&run.options, &run.line, &run.targets),
+        timer: run.pace.as_ref().map(|_| Timer::new()).transpose()?,
+        unread: AtomicUsize::new(0),
+        most_unread: 16 + 4 * share * run.line.streams(run.options.streams.get()),
+    });
     let mut connections = JoinSet::new();
-    for _ in 0..deal.connections() {
+    for _ in 0..share {
         connections.spawn(Arc::clone(&work).connection());
     }
     let mut phase = run.phase.clone();
     tokio::select! {
         () = async { while connections.join_next().await.is_some() {} } => {}
+        // What is under way is dropped with the runtime, and says so.
         _ = phase.wait_for(|phase| matches!(phase, Phase::Abandoned(_))) => {}
-    }
-    if let Some(pace) = &work.pace {
-        let (mut tally, end) = (tally.lock(), run.end());
-        for waited in pace.never_taken(end) {
-            tally.fail(Failure::Unsent, None, Some(waited));
-        }
     }
     Ok(())
 }
 
-/// Why a lane asks no more.
-enum Ended {
-    /// No request is left.
-    Over,
-    /// Its connection takes no more.
-    Gone {
-        /// Whether it gave any answer.
-        answered: bool,
-    },
+/// How a lane ended.
+struct Ended {
+    /// On which of the connections, counted.
+    connection: usize,
+    /// Whether that took no more; else no request was left.
+    gone: bool,
+    answered: bool,
 }
 
 /// Changes when the run is over.
 type Over = watch::Receiver<Phase>;
 
 impl Work {
-    /// Keeps a connection open until the run is over.
+    /// Keeps a connection open while requests are left. One that takes no more is replaced while its last
+    /// answers come.
     async fn connection(self: Arc<Self>) {
-        let mut over = self.run.phase.clone();
-        while !self.run.is_over() {
+        let (mut over, mut lanes) = (self.run.phase.clone(), JoinSet::new());
+        let mut number = 0;
+        loop {
+            if !self.is_left() {
+                // What is under way may be given back.
+                while lanes.join_next().await.is_some() {}
+                if !self.is_left() {
+                    return;
+                }
+            }
+            let begun = self.run.watch.elapsed();
             let connected = tokio::select! {
                 connected = self.run.line.connect(self.run.options.timeout) => connected,
-                _ = over.changed() => return,
+                _ = over.changed() => {
+                    self.never_connected(begun);
+                    continue;
+                }
             };
+            number += 1;
             let answered = match connected {
-                Ok(sender) => match Arc::clone(&self).ask_on(sender).await {
-                    Ended::Over => return,
-                    Ended::Gone { answered } => answered,
-                },
-                Err(error) => {
-                    // A request is lost with it, when one is due.
-                    if self.next(&mut over).await.is_none() {
-                        return;
+                Ok(sender) => {
+                    for sender in
+                        sender.shared(self.run.line.streams(self.run.options.streams.get()))
+                    {
+                        lanes.spawn(Arc::clone(&self).ask(sender, number));
                     }
-                    self.tally.lock().fail(Failure::Connect, Some(&error), None);
+                    until_gone(&mut lanes, number).await
+                }
+                Err(error) => {
+                    self.not_connected(begun, &error);
                     false
                 }
             };
-            if !answered {
+            let is_short = self.run.watch.elapsed().saturating_sub(begun) < SHORT;
+            if !answered && (is_short || lanes.is_empty()) && self.is_left() {
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => {}
-                    _ = over.changed() => return,
+                    _ = over.changed() => {}
                 }
             }
         }
     }
 
-    /// Asks on all lanes of a connection until none asks any more.
-    async fn ask_on(self: Arc<Self>, sender: Sender) -> Ended {
-        let mut lanes = JoinSet::new();
-        for sender in sender.shared(self.run.line.streams(self.run.options.streams.get())) {
-            lanes.spawn(Arc::clone(&self).ask(sender));
+    /// A connection did not come about; a request that was due is lost with it.
+    fn not_connected(&self, begun: Duration, error: &io::Error) {
+        let watch = self.run.watch;
+        let due = match &self.run.pace {
+            None => self.run.take().then_some(begun),
+            Some(pace) => pace.take_due(watch),
+        };
+        if let Some(due) = due {
+            let waited = watch.elapsed().saturating_sub(due);
+            self.tally.lock().fail(Failure::Connect, Some(error), waited);
         }
-        let (mut over, mut any) = (false, false);
-        while let Some(ended) = lanes.join_next().await {
-            match ended {
-                Ok(Ended::Gone { answered }) => any |= answered,
-                // What panicked has said so.
-                Ok(Ended::Over) | Err(_) => over = true,
-            }
-        }
-        if over { Ended::Over } else { Ended::Gone { answered: any } }
     }
 
-    /// Asks until the run is over or the connection takes no more.
-    async fn ask(self: Arc<Self>, mut sender: Sender) -> Ended {
+    /// The run is over, and a connection has not come about. At a constant rate what was due is told anyway.
+    fn never_connected(&self, begun: Duration) {
+        let waited = self.run.watch.elapsed().saturating_sub(begun);
+        if self.run.pace.is_none() && waited > PAUSE {
+            let told = io::Error::other("no connection before the run was over");
+            self.tally.lock().fail(Failure::Connect, Some(&told), waited);
+        }
+    }
+
+    /// Whether there are requests to ask.
+    fn is_left(&self) -> bool {
+        !self.run.is_over() && self.run.pace.as_ref().map_or(self.run.is_left(), Pace::is_left)
+    }
+
+    /// Asks while requests are left and the connection takes them.
+    async fn ask(self: Arc<Self>, mut sender: Sender, connection: usize) -> Ended {
         let Run { watch, targets, options, .. } = &*self.run;
         let (mut over, mut closed) = (self.run.phase.clone(), sender.closed());
         let mut answered = false;
@@ -138,46 +177,81 @@ impl Work {
                 due = self.next(&mut over) => due,
                 _ = closed.changed() => break,
             };
-            let Some(due) = due else { return Ended::Over };
+            let Some(due) = due else { return Ended { connection, gone: false, answered } };
+            let under_way = UnderWay { work: &self, due };
             let target = targets.next();
             let exchange = exchange(&mut sender, self.requests.request(target), target);
             let ended = tokio::time::timeout(options.timeout, exchange).await;
+            std::mem::forget(under_way);
             let waited = watch.elapsed().saturating_sub(due);
             match ended {
                 Ok(Ok(answer)) => {
                     answered = true;
+                    self.unread.store(0, Ordering::Relaxed);
                     self.tally.lock().answer(&answer, waited);
                 }
                 Ok(Err(error)) if is_unread(&error) => {
-                    self.give_back(due);
+                    self.give_back(due, &error);
                     tokio::time::sleep(BREATH).await;
                 }
-                Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), None),
-                Err(_) => self.tally.lock().fail(Failure::Timeout, None, Some(waited)),
+                Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), waited),
+                Err(_) => self.tally.lock().fail(Failure::Timeout, None, waited),
             }
         }
-        Ended::Gone { answered }
+        Ended { connection, gone: true, answered }
     }
 
     /// When the next request is due, as soon as it is; `None` when there is none left.
     async fn next(&self, over: &mut Over) -> Option<Duration> {
         let watch = self.run.watch;
-        match &self.pace {
-            None => self.run.take().then(|| watch.elapsed()),
-            Some(pace) => tokio::select! {
+        match (&self.run.pace, &self.timer) {
+            (Some(pace), Some(timer)) => tokio::select! {
                 biased;
                 _ = over.changed() => None,
-                due = pace.take(watch) => due,
+                due = pace.take(timer, watch) => due,
             },
+            _ => self.run.take().then(|| watch.elapsed()),
         }
     }
 
-    /// Leaves a request to whoever is free: the server has not read it.
-    fn give_back(&self, due: Duration) {
-        match &self.pace {
+    /// Leaves a request to whoever is free: the server has not read it. When it reads none at all, that is
+    /// a failure.
+    fn give_back(&self, due: Duration, error: &hyper::Error) {
+        if self.unread.fetch_add(1, Ordering::Relaxed) >= self.most_unread {
+            let waited = self.run.watch.elapsed().saturating_sub(due);
+            return self.tally.lock().fail(Failure::Refused, Some(error), waited);
+        }
+        match &self.run.pace {
             None => self.run.give_back(),
             Some(pace) => pace.give_back(due),
         }
+    }
+}
+
+/// Waits until the connection with this number takes no more, or no lane is left; whether it gave answers.
+async fn until_gone(lanes: &mut JoinSet<Ended>, number: usize) -> bool {
+    let mut any = false;
+    while let Some(ended) = lanes.join_next().await {
+        // What panicked has said so.
+        let Ok(Ended { connection, gone, answered }) = ended else { continue };
+        any |= answered;
+        if gone && connection == number {
+            break;
+        }
+    }
+    any
+}
+
+/// A request that is under way. Where it is dropped the run was interrupted.
+struct UnderWay<'a> {
+    work: &'a Work,
+    due: Duration,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let waited = self.work.run.watch.elapsed().saturating_sub(self.due);
+        self.work.tally.lock().fail(Failure::Interrupted, None, waited);
     }
 }
 
@@ -190,7 +264,7 @@ fn is_unread(error: &hyper::Error) -> bool {
 
 pub(super) async fn exchange(
     sender: &mut Sender,
-    request: Request<Empty<Bytes>>,
+    (request, asked): (Request<Empty<Bytes>>, Asked),
     target: &Target,
 ) -> hyper::Result<Answer> {
     let (head, mut body) = sender.send(request).await?.into_parts();
@@ -204,5 +278,5 @@ pub(super) async fn exchange(
         // Whoever was first has told the same.
         let _ = target.known.set(known);
     }
-    Ok(Answer { status: head.status, bytes, hit: is_hit(&head.headers) })
+    Ok(Answer { asked, status: head.status, bytes, hit: is_hit(&head.headers) })
 }

@@ -15,22 +15,33 @@ pub struct Mix {
     pub conditions: f64,
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    All,
+    Range,
+    IfChanged,
+}
+
 impl Mix {
     /// Makes a request particular by chance, as far as it is known what it is for.
-    pub(super) fn apply(&self, known: Option<&Known>, fields: &mut HeaderMap) {
+    pub(super) fn apply(&self, known: Option<&Known>, fields: &mut HeaderMap) -> Asked {
         if self.ranges + self.conditions <= 0.0 {
-            return;
+            return Asked::All;
         }
-        let (Some(known), chance) = (known, fastrand::f64() * 100.0) else { return };
+        let (Some(known), chance) = (known, fastrand::f64() * 100.0) else { return Asked::All };
         if chance < self.ranges {
             if let Some(range) = known.length.and_then(|length| self.range(length)) {
                 fields.insert(header::RANGE, range);
+                return Asked::Range;
             }
         } else if chance < self.ranges + self.conditions
             && let Some(etag) = &known.etag
         {
             fields.insert(header::IF_NONE_MATCH, etag.clone());
+            return Asked::IfChanged;
         }
+        Asked::All
     }
 
     /// Anywhere within the content.
@@ -53,13 +64,14 @@ mod tests {
         let (mut ranges, mut conditions) = (0_u32, 0_u32);
         for _ in 0..10_000 {
             let mut fields = HeaderMap::new();
-            mix.apply(Some(&known), &mut fields);
+            let asked = mix.apply(Some(&known), &mut fields);
+            assert_eq!(fields.is_empty(), asked == Asked::All);
             ranges += u32::from(fields.contains_key(header::RANGE));
             conditions += u32::from(fields.contains_key(header::IF_NONE_MATCH));
         }
         assert!(ranges.abs_diff(2_000) < 200 && conditions.abs_diff(3_000) < 250);
         let mut fields = HeaderMap::new();
-        mix.apply(None, &mut fields);
+        assert_eq!(mix.apply(None, &mut fields), Asked::All);
         assert!(fields.is_empty(), "nothing is known");
     }
 

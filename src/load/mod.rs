@@ -33,10 +33,10 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, header};
 pub use line::{Http, Line, Trust, TrustError};
 pub use mix::Mix;
-use pace::Deal;
+use pace::Pace;
 use parking_lot::Mutex;
 pub use report::Report;
 pub use server::{Server, ServerError};
@@ -77,7 +77,7 @@ pub struct Options {
 pub enum Until {
     /// After this time.
     Time(Duration),
-    /// When so many requests were answered.
+    /// When so many requests were answered; at a constant rate, when so many would have been due.
     Requests(u64),
 }
 
@@ -101,6 +101,8 @@ struct Run {
     watch: Stopwatch,
     /// Requests that may still be begun, in a closed loop.
     left: AtomicU64,
+    /// `None` in a closed loop.
+    pace: Option<Pace>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -123,16 +125,25 @@ impl Run {
         }
     }
 
+    /// Whether there may be more, in a closed loop.
+    fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0
+    }
+
     fn give_back(&self) {
         self.left.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// When the run is over, once its requests are asked.
-    fn end(&self) -> Duration {
-        match (*self.phase.borrow(), self.options.until) {
-            (Phase::Ending(at) | Phase::Abandoned(at), _) => at,
-            (Phase::Asking, Until::Time(time)) => time,
-            (Phase::Asking, Until::Requests(_)) => self.watch.elapsed(),
+    /// When the run is over, where that is known before.
+    fn end(&self) -> Option<Duration> {
+        self.options.end()
+    }
+
+    /// When it was over.
+    fn ended(&self) -> Duration {
+        match *self.phase.borrow() {
+            Phase::Ending(at) | Phase::Abandoned(at) => at,
+            Phase::Asking => self.end().unwrap_or_else(|| self.watch.elapsed()),
         }
     }
 
@@ -140,9 +151,23 @@ impl Run {
         self.options.threads.get().min(self.options.connections.get())
     }
 
-    fn deal(&self, thread: usize) -> Deal {
-        let connections = self.options.connections.get();
-        Deal { thread, threads: self.threads(), connections }
+    /// How many connections a thread has.
+    fn share(&self, thread: usize) -> usize {
+        (self.options.connections.get() - thread).div_ceil(self.threads())
+    }
+}
+
+impl Options {
+    /// When a run is over, where that is known before: at a constant rate it always is.
+    fn end(&self) -> Option<Duration> {
+        match (self.until, self.rate) {
+            (Until::Time(time), _) => Some(time),
+            #[expect(clippy::cast_precision_loss, reason = "no run has so many requests")]
+            (Until::Requests(requests), Some(rate)) => {
+                Some(Duration::try_from_secs_f64(requests as f64 / rate).unwrap_or(Duration::MAX))
+            }
+            (Until::Requests(_), None) => None,
+        }
     }
 }
 
@@ -173,10 +198,10 @@ pub fn run(
     stop: &AtomicBool,
     mut tell: impl FnMut(Told<'_>),
 ) -> io::Result<Report> {
-    warm::connect_once(&options, &line)?;
+    warm::connect_once(&options, &line, stop)?;
     if targets.is_signed() {
         tell(Told::Signing(targets.len()));
-        targets.sign(stop)?;
+        targets.sign(options.fields.get(header::HOST), stop)?;
     }
     let mut warmed = None;
     if options.warm {
@@ -188,8 +213,9 @@ pub fn run(
         Until::Requests(requests) => requests,
     };
     let ((phases, phase), begun) = (watch::channel(Phase::Asking), Clock::system().now());
+    let pace = options.rate.zip(options.end()).map(|(rate, end)| Pace::new(rate, end));
     let (watch, left) = (Stopwatch::start(), AtomicU64::new(left));
-    let run = Arc::new(Run { options, line, targets, watch, left, phase });
+    let run = Arc::new(Run { options, line, targets, watch, left, pace, phase });
     let mut threads = Threads::start(&run)?;
     let mut report = Report::new(Arc::clone(&run), begun, warmed);
     let mut at = Duration::ZERO;
@@ -211,7 +237,11 @@ pub fn run(
             let _ = phases.send(Phase::Abandoned(at));
         }
     })?;
-    report.finish(&tally::collect(&threads.tallies), at, last);
+    let mut tail = tally::collect(&threads.tallies);
+    for waited in run.pace.iter().flat_map(|pace| pace.never_taken(run.ended())) {
+        tail.fail(Failure::Unsent, None, waited);
+    }
+    report.finish(&tail, at, last);
     Ok(report)
 }
 
@@ -241,19 +271,18 @@ impl Threads {
 
     /// Sleeps until `until`, or until the run is over; whether it is.
     fn wait(&self, until: Duration, stop: &AtomicBool) -> bool {
-        let end = match self.run.options.until {
-            Until::Time(time) => time,
-            Until::Requests(_) => Duration::MAX,
-        };
+        let end = self.run.end();
         loop {
             let now = self.run.watch.elapsed();
-            if now >= end || stop.load(Ordering::Relaxed) || self.have_ended() {
+            let is_over = end.map_or_else(|| self.have_ended(), |end| now >= end);
+            if is_over || stop.load(Ordering::Relaxed) {
                 return true;
             }
             if now >= until {
                 return false;
             }
-            std::thread::sleep(NAP.min(until.min(end).saturating_sub(now)));
+            let next = end.map_or(until, |end| until.min(end));
+            std::thread::sleep(NAP.min(next.saturating_sub(now)));
         }
     }
 
@@ -287,6 +316,22 @@ fn work(run: &Arc<Run>, tally: &Arc<Mutex<Tally>>, thread: usize) -> io::Result<
 /// That someone does not want to wait.
 fn interrupted() -> io::Error {
     io::Error::new(io::ErrorKind::Interrupted, "interrupted before anything was measured")
+}
+
+/// Does what comes before a run, unless `stop` is set.
+fn prepare<T>(stop: &AtomicBool, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let stopped = async {
+        while !stop.load(Ordering::Relaxed) {
+            tokio::time::sleep(NAP).await;
+        }
+    };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = work => done,
+            () = stopped => Err(interrupted()),
+        }
+    })
 }
 
 /// Whether all addresses are this machine's own.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Mix, Pick, Run, Second, TICK, Until,
+    Mix, Phase, Pick, Run, Second, TICK, Until,
     line::Http,
     page,
     tally::{Failed, TOLD, Tally, ratio},
@@ -69,8 +69,10 @@ impl Report {
     /// Adds what came after the run was over at `end`, up to `last`.
     pub(super) fn finish(&mut self, tail: &Tally, end: Duration, last: Duration) {
         let (answers, bytes) = (self.total.answers(), self.total.bytes);
-        // All is answered before that is seen.
-        self.in_time = InTime { answers, bytes, time: end.min(last) };
+        // A run whose end is not known before is over with its last answer, a moment before that is seen.
+        let is_known = self.run.end().is_some() || self.is_interrupted();
+        let time = if is_known { end } else { end.min(last) };
+        self.in_time = InTime { answers, bytes, time };
         self.total.add(tail);
         self.tail = last.saturating_sub(end);
     }
@@ -79,6 +81,11 @@ impl Report {
     #[must_use]
     pub fn has_answers(&self) -> bool {
         self.total.answers() > 0
+    }
+
+    /// Whether someone did not wait for its end.
+    fn is_interrupted(&self) -> bool {
+        matches!(*self.run.phase.borrow(), Phase::Abandoned(_))
     }
 
     /// How long requests were asked.
@@ -173,13 +180,18 @@ impl Report {
         }
         let Mix { ranges, range_length, conditions } = options.mix;
         if ranges > 0.0 {
-            parts.push(format!("{ranges} % for ranges of {}", ByteSize(range_length)));
+            let (made, size) = (grouped_int(self.total.ranges), ByteSize(range_length));
+            parts.push(format!("{ranges} % for ranges of {size} ({made} made)"));
         }
         if conditions > 0.0 {
-            parts.push(format!("{conditions} % conditional"));
+            let made = grouped_int(self.total.conditions);
+            parts.push(format!("{conditions} % conditional ({made} made)"));
         }
         if targets.is_signed() {
             parts.push("signed".into());
+        }
+        if targets.skipped() > 0 {
+            parts.push(format!("{} of the log left out", plural(targets.skipped(), "line")));
         }
         if let Some(Warmed { failed, trouble }) = &self.warmed {
             parts.push("warmed".into());
@@ -214,6 +226,9 @@ impl Report {
 
     fn times(&self) -> String {
         let time = format!("{:.1} s", self.time().as_secs_f64());
+        if self.is_interrupted() {
+            return format!("{time}; then it was interrupted");
+        }
         // What is under way at the end comes a moment later anyway.
         if self.tail < Duration::from_millis(100) {
             return time;
@@ -254,6 +269,7 @@ impl Report {
             "begun": self.begun(),
             "server": self.server(),
             "urls": self.run.targets.len(),
+            "lines_left_out": self.run.targets.skipped(),
             "settings": self.settings(),
             "protocol": self.protocol(),
             "connections": options.connections,
@@ -269,6 +285,9 @@ impl Report {
             "requests_per_second": self.requests_per_second(),
             "bytes": total.bytes,
             "bytes_per_second": self.bytes_per_second(),
+            "interrupted": self.is_interrupted(),
+            "ranges": total.ranges,
+            "conditions": total.conditions,
             "hit_ratio": self.hit_ratio(),
             "statuses": total.statuses,
             "failures": counts,

@@ -10,6 +10,7 @@ use http_body_util::Empty;
 use super::{
     Mix, Options,
     line::{Http, Line},
+    mix::Asked,
     targets::{Target, Targets},
 };
 
@@ -43,7 +44,8 @@ impl Requests {
         Self { mix: options.mix, fields, server }
     }
 
-    pub(super) fn request(&self, target: &Target) -> Request<Empty<Bytes>> {
+    /// A request, and what it asks for.
+    pub(super) fn request(&self, target: &Target) -> (Request<Empty<Bytes>>, Asked) {
         let mut uri = uri::Parts::default();
         uri.path_and_query = Some(target.path().clone());
         if let Some((scheme, authority)) = &self.server {
@@ -53,7 +55,7 @@ impl Requests {
         // A path alone is a URI, and so are all three parts.
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         *request.headers_mut() = self.fields.clone();
-        self.mix.apply(target.known.get(), request.headers_mut());
-        request
+        let asked = self.mix.apply(target.known.get(), request.headers_mut());
+        (request, asked)
     }
 }

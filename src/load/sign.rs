@@ -11,7 +11,10 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use http::uri::PathAndQuery;
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{
+    PrivateKeyDer,
+    pem::{self, PemObject},
+};
 
 use crate::{clock::Clock, signed};
 
@@ -55,7 +58,12 @@ impl Signer {
                 "`{key_pair_id}` is no key pair id: letters, digits, `-`, `_` and `.`"
             )));
         }
-        let key = PrivateKeyDer::from_pem_file(path).map_err(|error| refuse(error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                refuse("it holds no private key, or one with a password".into())
+            }
+            error => refuse(error.to_string()),
+        })?;
         let der = key.secret_der();
         let rsa = match &key {
             PrivateKeyDer::Pkcs1(_) => RsaKeyPair::from_der(der),
@@ -69,8 +77,9 @@ impl Signer {
             }
         };
         let key = rsa.map(Key::Rsa).or_else(|_| ecdsa().map(Key::Ecdsa));
-        let key =
-            key.map_err(|_| refuse("it is neither an RSA key nor an ECDSA P-256 key".into()))?;
+        let key = key.map_err(|_| {
+            refuse("it is neither an RSA key of 2048 to 8192 bits nor an ECDSA P-256 key".into())
+        })?;
         let expires = (Clock::system().now() + valid).as_secs();
         Ok(Self { key, key_pair_id: key_pair_id.to_owned(), expires })
     }

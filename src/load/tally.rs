@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::answer::Answer;
+use super::{answer::Answer, mix::Asked};
 use crate::origin::describe;
 
 /// Why a request has no answer.
@@ -17,8 +17,12 @@ pub enum Failure {
     Cut,
     /// It took too long.
     Timeout,
+    /// The server refused it unread, again and again.
+    Refused,
     /// It was due, and not sent before the run was over: no connection was free for it.
     Unsent,
+    /// It was under way when the run was interrupted.
+    Interrupted,
 }
 
 impl Failure {
@@ -29,7 +33,9 @@ impl Failure {
             Self::Connect => "not connected",
             Self::Cut => "cut off",
             Self::Timeout => "timed out",
+            Self::Refused => "refused unread",
             Self::Unsent => "due, not sent",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -52,11 +58,14 @@ pub(super) struct Failed {
 
 /// What was counted since it was collected last.
 pub(super) struct Tally {
-    /// Of the answers, and of what waited in vain: for so long, at least.
+    /// Of all requests; of those that failed: how long they waited in vain.
     pub(super) latencies: Latencies,
     pub(super) bytes: u64,
     pub(super) hits: u64,
     pub(super) told: u64,
+    /// Requests for a range, and conditional ones, among those that were answered.
+    pub(super) ranges: u64,
+    pub(super) conditions: u64,
     pub(super) statuses: BTreeMap<u16, u64>,
     pub(super) failures: BTreeMap<Failure, Failed>,
 }
@@ -68,6 +77,8 @@ impl Default for Tally {
             bytes: 0,
             hits: 0,
             told: 0,
+            ranges: 0,
+            conditions: 0,
             statuses: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
@@ -80,24 +91,19 @@ impl Tally {
         self.bytes += answer.bytes;
         self.hits += u64::from(answer.hit == Some(true));
         self.told += u64::from(answer.hit.is_some());
+        self.ranges += u64::from(answer.asked == Asked::Range);
+        self.conditions += u64::from(answer.asked == Asked::IfChanged);
         *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
     }
 
-    /// Counts a failure, why it failed, and for how long it waited in vain.
-    pub(super) fn fail(
-        &mut self,
-        failure: Failure,
-        reason: Option<&dyn Error>,
-        waited: Option<Duration>,
-    ) {
+    /// Counts a failure, why it failed, and how long it waited in vain.
+    pub(super) fn fail(&mut self, failure: Failure, reason: Option<&dyn Error>, waited: Duration) {
         let failed = self.failures.entry(failure).or_default();
         failed.count += 1;
         if failed.reason.is_none() {
             failed.reason = reason.map(describe);
         }
-        if let Some(waited) = waited {
-            self.wait(waited);
-        }
+        self.wait(waited);
     }
 
     fn wait(&mut self, latency: Duration) {
@@ -112,6 +118,8 @@ impl Tally {
         self.bytes += other.bytes;
         self.hits += other.hits;
         self.told += other.told;
+        self.ranges += other.ranges;
+        self.conditions += other.conditions;
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use http::uri::PathAndQuery;
+use http::{HeaderValue, uri::PathAndQuery};
 use serde::Deserialize;
 
 use super::{answer::Known, interrupted, server::Server, sign::Signer};
@@ -86,6 +86,8 @@ pub struct Targets {
     /// For Zipf's law: the chance of a target or one before it.
     chances: Vec<f64>,
     next: AtomicUsize,
+    /// Lines of a log that tell of no GET, or of none that can be made.
+    skipped: usize,
 }
 
 /// Targets while they are gathered: each one once, however often it stands there.
@@ -94,6 +96,7 @@ struct Gathered {
     places: HashMap<PathAndQuery, u32>,
     all: Vec<Target>,
     order: Vec<u32>,
+    skipped: usize,
 }
 
 impl Gathered {
@@ -118,7 +121,7 @@ impl Targets {
         Self::of(server, gathered)
     }
 
-    fn of(server: &str, Gathered { all, order, .. }: Gathered) -> Self {
+    fn of(server: &str, Gathered { all, order, skipped, .. }: Gathered) -> Self {
         Self {
             server: server.trim_end_matches('/').to_owned(),
             signer: None,
@@ -127,6 +130,7 @@ impl Targets {
             pick: Pick::Order,
             chances: Vec::new(),
             next: AtomicUsize::new(0),
+            skipped,
         }
     }
 
@@ -159,26 +163,34 @@ impl Targets {
     }
 
     /// Those that an access log tells of, in JSON or in CloudFront's format, packed or not; its GETs only.
+    /// Lines that cannot be read are left out, as long as others can.
     ///
     /// # Errors
     /// When it cannot be read, or is no access log.
     pub fn from_log(server: &str, file: &Path) -> Result<Self, TargetsError> {
-        let mut gathered = Gathered::default();
+        let (mut gathered, mut unread) = (Gathered::default(), None);
         for_each_line(file, |number, line| {
             if line.starts_with('#') || line.trim().is_empty() {
                 return Ok(());
             }
-            let logged = Logged::parse(line).ok_or_else(|| TargetsError::Line {
-                path: file.to_owned(),
-                line: number,
-                reason: "it is neither JSON as Forebay logs it nor CloudFront's format".into(),
-            })?;
-            if let Some(target) = logged.target().and_then(|target| target.parse().ok()) {
-                gathered.add(target);
+            let logged = Logged::parse(line);
+            if logged.is_none() {
+                unread.get_or_insert(number);
+            }
+            match logged.as_ref().and_then(Logged::target).and_then(|target| target.parse().ok()) {
+                Some(target) => gathered.add(target),
+                None => gathered.skipped += 1,
             }
             Ok(())
         })?;
-        Self::some(server, file, gathered)
+        match unread {
+            Some(line) if gathered.all.is_empty() => Err(TargetsError::Line {
+                path: file.to_owned(),
+                line,
+                reason: "it is neither JSON as Forebay logs it nor CloudFront's format".into(),
+            }),
+            _ => Self::some(server, file, gathered),
+        }
     }
 
     fn some(server: &str, file: &Path, gathered: Gathered) -> Result<Self, TargetsError> {
@@ -253,14 +265,18 @@ impl Targets {
         self.signer.is_some()
     }
 
-    /// Signs all, on all cores: a signature takes longer than an answer.
+    /// Signs all, on all cores: a signature takes longer than an answer. Where requests name another
+    /// `host`, it is that host's URLs.
     ///
     /// # Errors
     /// When `stop` is set.
-    pub(super) fn sign(&mut self, stop: &AtomicBool) -> io::Result<()> {
+    pub(super) fn sign(&mut self, host: Option<&HeaderValue>, stop: &AtomicBool) -> io::Result<()> {
         let Self { signer: Some(signer), server, all, .. } = self else { return Ok(()) };
+        let scheme = server.split("://").next().unwrap_or_default();
+        let named = host.and_then(|host| host.to_str().ok());
+        let server = named.map_or_else(|| server.clone(), |host| format!("{scheme}://{host}"));
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let (signer, server, share) = (&*signer, &*server, all.len().div_ceil(cores).max(1));
+        let (signer, server, share) = (&*signer, &server, all.len().div_ceil(cores).max(1));
         std::thread::scope(|scope| {
             for part in all.chunks_mut(share) {
                 scope.spawn(move || {
@@ -271,6 +287,10 @@ impl Targets {
             }
         });
         if stop.load(Ordering::Relaxed) { Err(interrupted()) } else { Ok(()) }
+    }
+
+    pub(super) const fn skipped(&self) -> usize {
+        self.skipped
     }
 
     pub(super) const fn pick(&self) -> Pick {
@@ -287,9 +307,17 @@ fn for_each_line(
     let packed = file.extension().is_some_and(|ending| ending == "gz");
     let text: Box<dyn Read> =
         if packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) };
-    for (number, line) in BufReader::new(text).lines().enumerate() {
-        let line = line.map_err(|error| refuse(error.to_string()))?;
-        read(number + 1, &line)?;
+    let mut lines = BufReader::new(text);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if lines.read_until(b'\n', &mut line).map_err(|error| refuse(error.to_string()))? == 0 {
+            break;
+        }
+        let line = String::from_utf8_lossy(&line);
+        // Some editors put a mark of their own before the first.
+        let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        read(number, line)?;
     }
     Ok(())
 }
@@ -323,8 +351,10 @@ impl Logged {
             signed::QUERY_NAMES.contains(&name)
         };
         let query: Vec<&str> = pairs.filter(|pair| !is_signature(pair)).collect();
+        let query = query.join("&");
         let mark = if query.is_empty() { "" } else { "?" };
-        (self.method == "GET").then(|| format!("{}{mark}{}", self.path, query.join("&")))
+        let can_be_asked = self.method == "GET" && self.path.starts_with('/');
+        can_be_asked.then(|| format!("{}{mark}{query}", self.path))
     }
 }
 
@@ -349,7 +379,8 @@ mod tests {
 
     #[test]
     fn lists_hold_paths_and_urls_of_the_server() {
-        let text = "/a\n# a comment\n\nHTTP://127.0.0.1:8080/b?c=d\nhttp://127.0.0.1:8080\n/a\n";
+        let text =
+            "\u{feff}/a\r\n# a comment\n\nHTTP://127.0.0.1:8080/b?c=d\nhttp://127.0.0.1:8080\n/a\n";
         let (_folder, list) = file("urls.txt", text.as_bytes());
         let targets = Targets::from_list(SERVER, &list).expect("a list");
         assert_eq!(targets.len(), 3);
@@ -367,18 +398,20 @@ mod tests {
     fn logs_are_asked_for_again() {
         let json = r#"{"method":"GET","path":"/a%20b","query":"x=1&Signature=REDACTED&Expires=5"}
 {"method":"POST","path":"/no"}
-{"method":"GET","path":"/c","status":200}
-"#;
+{"method":"GET","path":"/c","query":"","status":200}
+{"method":"GET","path":"*"}
+{"method":"GET","pa"#;
         let cloudfront = "#Version: 1.0\n2026-11-25\t01:02:03\tX\t1\t127.0.0.1\tGET\th\t/a%2520b\t200\t-\t-\tx=1\t-\tHit\ti\th\thttp\t1\t0.001\t-\t-\t-\tHit\tHTTP/1.1\t-\t-\t1\t0.001\tHit\t-\t1\t-\t-\n";
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(cloudfront.as_bytes()).expect("packed");
-        for (name, content, expected) in [
-            ("access.log", json.as_bytes(), &["/a%20b?x=1", "/c"][..]),
-            ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"]),
+        for (name, content, expected, skipped) in [
+            ("access.log", json.as_bytes(), &["/a%20b?x=1", "/c"][..], 3),
+            ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"], 0),
         ] {
             let (_folder, log) = file(name, content);
             let targets = Targets::from_log(SERVER, &log).expect("a log");
             assert_eq!(paths(&targets, expected.len()), expected, "{name}");
+            assert_eq!((targets.len(), targets.skipped()), (expected.len(), skipped), "{name}");
         }
         let (_folder, log) = file("access.log", b"127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n");
         let error = Targets::from_log(SERVER, &log).err().expect("refused").to_string();

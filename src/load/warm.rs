@@ -8,12 +8,12 @@ use std::{
 
 use http::StatusCode;
 use parking_lot::Mutex;
-use tokio::runtime::Builder;
 
 use super::{
-    Mix, Options, interrupted,
+    Mix, Options,
     lane::exchange,
     line::{Line, Sender},
+    prepare,
     requests::Requests,
     targets::{Target, Targets},
 };
@@ -26,9 +26,8 @@ const CONNECTIONS: usize = 16;
 ///
 /// # Errors
 /// When there is no connection.
-pub(super) fn connect_once(options: &Options, line: &Line) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(line.connect(options.timeout)).map(drop)
+pub(super) fn connect_once(options: &Options, line: &Line, stop: &AtomicBool) -> io::Result<()> {
+    prepare(stop, line.connect(options.timeout)).map(drop)
 }
 
 /// What became of warming.
@@ -48,25 +47,21 @@ pub(super) fn warm(
     targets: &Targets,
     stop: &AtomicBool,
 ) -> io::Result<Warmed> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
     let plain = Options { mix: Mix::default(), ..options.clone() };
     let warming = Warming {
         timeout: options.timeout,
         line,
         targets,
         requests: Requests::new(&plain, line, targets),
-        stop,
         next: AtomicUsize::new(0),
         good: AtomicUsize::new(0),
         trouble: Mutex::default(),
     };
-    runtime.block_on(async {
+    prepare(stop, async {
         let lanes = (0..CONNECTIONS.min(targets.len())).map(|_| warming.lane());
-        futures_util::future::join_all(lanes).await
-    });
-    if stop.load(Ordering::Relaxed) {
-        return Err(interrupted());
-    }
+        futures_util::future::join_all(lanes).await;
+        Ok(())
+    })?;
     let (good, trouble) = (warming.good.into_inner(), warming.trouble.into_inner());
     if good == 0 {
         return Err(io::Error::other(trouble.unwrap_or_else(|| "nothing was asked for".into())));
@@ -79,7 +74,6 @@ struct Warming<'a> {
     line: &'a Line,
     targets: &'a Targets,
     requests: Requests,
-    stop: &'a AtomicBool,
     next: AtomicUsize,
     good: AtomicUsize,
     trouble: Mutex<Option<String>>,
@@ -88,12 +82,10 @@ struct Warming<'a> {
 impl Warming<'_> {
     async fn lane(&self) {
         let mut sender = None;
-        while !self.stop.load(Ordering::Relaxed)
-            && let Some(target) = self.targets.all().get(self.next.fetch_add(1, Ordering::Relaxed))
-        {
+        while let Some(target) = self.targets.all().get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let asked = tokio::time::timeout(self.timeout, self.ask(&mut sender, target)).await;
             let trouble = match asked {
-                Ok(Ok(StatusCode::OK)) => None,
+                Ok(Ok(status)) if status.is_success() => None,
                 Ok(Ok(status)) => Some(format!("the server answers {status}")),
                 Ok(Err(error)) => Some(describe(&error)),
                 Err(_) => Some("the server does not answer in time".into()),
@@ -105,14 +97,25 @@ impl Warming<'_> {
         }
     }
 
-    /// Asks on the connection that is there, if any, and leaves it for the next where it is of use.
+    /// Asks on the connection that is there, if any, and leaves it for the next where it is of use. One
+    /// that was kept may have been closed meanwhile: then a new one is tried.
     async fn ask(&self, kept: &mut Option<Sender>, target: &Target) -> io::Result<StatusCode> {
-        let mut sender = match kept.take() {
-            Some(sender) => sender,
-            None => self.line.connect(self.timeout).await?,
-        };
-        let request = self.requests.request(target);
-        let answer = exchange(&mut sender, request, target).await.map_err(io::Error::other)?;
+        if let Some(sender) = kept.take()
+            && let Ok(status) = self.ask_on(sender, kept, target).await
+        {
+            return Ok(status);
+        }
+        let sender = self.line.connect(self.timeout).await?;
+        self.ask_on(sender, kept, target).await.map_err(io::Error::other)
+    }
+
+    async fn ask_on(
+        &self,
+        mut sender: Sender,
+        kept: &mut Option<Sender>,
+        target: &Target,
+    ) -> hyper::Result<StatusCode> {
+        let answer = exchange(&mut sender, self.requests.request(target), target).await?;
         *kept = sender.is_ready().await.then_some(sender);
         Ok(answer.status)
     }

@@ -145,7 +145,7 @@ class Load(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         table, _ = process.communicate(timeout=10)
         self.assertEqual(process.returncode, 0)
-        self.assertRegex(table, r"time        [12]\.\d s\n")
+        self.assertRegex(table, r"time        [12]\.\d s; then it was interrupted\n")
         self.assertRegex(table, r"statuses    200: [\d,]+\n")
         self.assertIn("<svg", page.read_text())
 
@@ -164,6 +164,7 @@ class Load(unittest.TestCase):
             (["http://127.0.0.1:1/a", "-d", "0s"], "--duration cannot be 0"),
             (["http://127.0.0.1:1/a", "-c", "2000", "--http2", "-m", "1000"], "cannot be 2000000"),
             (["http://127.0.0.1:1/a", "-H", "Host: a b"], "names no host"),
+            (["http://127.0.0.1:1/a", "-H", "Content-Length: 5"], "requests have none"),
             (["http://127.0.0.1:1/a", "-n", "1"], "onnection refused"),
             (["http://127.0.0.1:1/a", "--html", "missing/load.html"], "cannot write `missing/load.html`"),
             (

@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 /// Ask a cache for much at once, and see how fast it answers.
 ///
 /// One after the other on each connection, or at a constant rate (--rate), whose latencies count from the
-/// moment when a request was due.
+/// moment when a request was due. Requests that fail count, too: for as long as they waited in vain.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "forebay load http://127.0.0.1:8080/photos/harbour.jpg\n\

@@ -5,7 +5,7 @@ mod progress;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Seek, Write},
+    io::{ErrorKind, Seek, Write},
     net::{SocketAddr, ToSocketAddrs},
     num::{NonZeroU64, NonZeroUsize},
     path::Path,
@@ -21,11 +21,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 use progress::Progress;
 use rustls::pki_types::ServerName;
 
-use super::{Mendable, report, say};
+use super::{Mendable, report, say, warn};
 use crate::load::{
     self, Http, Line, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Trust,
     Until,
 };
+
+/// As shells tell of what SIGINT ended.
+const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let (server, _) = Server::of(&args.urls[0]).map_err(|error| no_url(&error))?;
@@ -34,11 +37,15 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let addresses = addresses(args, &server)?;
     let line = line(args, &server, addresses)?;
     let page = args.html.as_deref().map(|path| open(path).map(|file| (path, file))).transpose()?;
-    allow_connections(options.connections)?;
+    allow_connections(&options)?;
     let stop = stop_when_interrupted()?;
     let progress = Progress::new(&options);
     let report = load::run(options, line, targets, &stop, |told| progress.tell(told));
     progress.finish();
+    if report.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+        warn("interrupted before anything was measured");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     let report = report.map_err(|error| Mendable {
         message: format!("{} cannot be loaded: {error}", server.base),
         help: "does it listen there, and serve what is asked for? try the URL with curl".into(),
@@ -83,8 +90,6 @@ fn write(report: &Report, mut file: File) -> std::io::Result<()> {
 /// Becomes true when the run is interrupted (Ctrl-C): then its figures are told. The second time it is
 /// not waited for them.
 fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
-    /// As shells tell of what SIGINT ended.
-    const INTERRUPTED: i32 = 130;
     let stop = Arc::new(AtomicBool::new(false));
     let shared = Arc::clone(&stop);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -93,7 +98,7 @@ fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
         runtime.block_on(async {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if shared.swap(true, Ordering::Relaxed) {
-                    std::process::exit(INTERRUPTED);
+                    std::process::exit(INTERRUPTED.into());
                 }
             }
         });
@@ -102,10 +107,14 @@ fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
 }
 
 /// Lets this process open as many files as it needs, as far as it may.
-fn allow_connections(connections: NonZeroUsize) -> Result<(), Mendable> {
-    /// What else is open: threads' timers and pollers, standard streams, the page.
-    const OTHERS: u64 = 64;
-    let needed = connections.get() as u64 + OTHERS;
+fn allow_connections(options: &Options) -> Result<(), Mendable> {
+    /// Standard streams, the page, and what waits for signals.
+    const OTHERS: usize = 64;
+    /// Its timer, and what its runtime waits on.
+    const THREAD: usize = 8;
+    let connections = options.connections.get();
+    let threads = options.threads.get().min(connections);
+    let needed = (connections + threads * THREAD + OTHERS) as u64;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     if limit.current.is_none_or(|most| most >= needed) {
         return Ok(());
@@ -290,10 +299,16 @@ fn fields(args: &Args) -> Result<HeaderMap, Mendable> {
     let mut fields = HeaderMap::new();
     for line in &args.header {
         let (name, value) = field(line)?;
-        if name == header::HOST && Authority::try_from(value.as_bytes()).is_err() {
-            let message = format!("`{line}` names no host");
-            let help = "write it as -H 'Host: media.example.com'".into();
+        if name == header::HOST
+            && (fields.contains_key(&name) || Authority::try_from(value.as_bytes()).is_err())
+        {
+            let message = format!("`{line}` names no host, or a second one");
+            let help = "write it once, as -H 'Host: media.example.com'".into();
             return Err(Mendable { message, help });
+        }
+        if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
+            let message = format!("`{line}` is about content, and requests have none");
+            return Err(Mendable { message, help: "leave it out".into() });
         }
         fields.append(name, value);
     }
