@@ -10,6 +10,8 @@ pub mod clock;
 pub mod instance;
 pub mod metrics;
 
+pub mod text;
+
 pub mod body;
 
 pub mod pages;

@@ -76,6 +76,19 @@ impl PageFile {
 #[derive(Debug)]
 pub struct Pages(Held);
 
+impl Pages {
+    /// The bytes, where they lie on the heap.
+    ///
+    /// # Errors
+    /// The pages, where they do not.
+    pub fn into_heap(self) -> Result<Box<[u8]>, Self> {
+        match self.0 {
+            Held::Heap(bytes) => Ok(bytes),
+            placed @ Held::Placed(_) => Err(Self(placed)),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Held {
     Heap(Box<[u8]>),

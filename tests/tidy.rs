@@ -6,10 +6,11 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "clock",
     "instance",
     "metrics",
+    "text",
     "body",
     "pages",
     "semantics",

@@ -1,6 +1,6 @@
 //! An answer before it becomes a message.
 
-use std::{cell::RefCell, fmt::Write, ops::Range, sync::Arc};
+use std::{fmt::Write, ops::Range, sync::Arc};
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,6 +13,7 @@ use crate::{
     origin::Timing,
     semantics::{cache_status::Report, coding::Coding},
     store::StoredResponse,
+    text,
 };
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -60,7 +61,7 @@ pub(super) struct StoredHead {
     pub(super) part: Part,
     /// In seconds, where it is told.
     pub(super) age: Option<u64>,
-    varies: VariesBy,
+    pub(super) varies: VariesBy,
     /// Fields that the origin sent for this viewer alone.
     pub(super) own_fields: Option<Box<HeaderMap>>,
 }
@@ -158,17 +159,6 @@ pub(super) fn number(number: u64) -> HeaderValue {
 
 /// A field value, in memory that the values of many answers share.
 pub(super) fn value(write: impl FnOnce(&mut BytesMut) -> std::fmt::Result) -> Option<HeaderValue> {
-    const PAGE: usize = 8192;
     const LONGEST: usize = 256;
-    thread_local! {
-        static TEXT: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(PAGE));
-    }
-    TEXT.with_borrow_mut(|text| {
-        if text.capacity() < LONGEST {
-            *text = BytesMut::with_capacity(PAGE);
-        }
-        let written = write(text);
-        let value = text.split().freeze();
-        written.ok().and_then(|()| HeaderValue::from_maybe_shared(value).ok())
-    })
+    HeaderValue::from_maybe_shared(text::shared(LONGEST, write).ok()?).ok()
 }

@@ -7,8 +7,8 @@ use http::{
     header::{self, InvalidHeaderValue},
 };
 
-use super::answer::value;
-use crate::{instance, metrics::ResultType, semantics::cache_status::Report};
+use super::{answer::value, plain::append_field};
+use crate::{instance, metrics::ResultType, semantics::cache_status::Report, text::Behind};
 
 /// Forebay's name in `Cache-Status` (RFC 9211 §2).
 const CACHE_NAME: &str = "Forebay";
@@ -84,19 +84,52 @@ impl Identity {
         version: Version,
     ) {
         fields.insert(X_CACHE, self.x_cache[result as usize].clone());
-        let version = match version {
-            Version::HTTP_10 => 0,
-            Version::HTTP_2 => 2,
-            Version::HTTP_3 => 3,
-            _ => 1,
-        };
-        fields.insert(header::VIA, self.via[version].clone());
+        fields.insert(header::VIA, self.via(version).clone());
         if self.cloudfront {
             fields.insert(X_AMZ_CF_POP, self.pop.clone());
         } else {
             let report = value(|text| report.write(CACHE_NAME, text));
             fields.extend(report.map(|report| (CACHE_STATUS, report)));
         }
+    }
+
+    /// Appends the same to a head of HTTP/1.
+    pub(super) fn append(
+        &self,
+        head: &mut Vec<u8>,
+        result: ResultType,
+        report: &Report,
+        version: Version,
+    ) {
+        append_field(b"x-cache", self.x_cache[result as usize].as_bytes(), head);
+        append_field(b"via", self.via(version).as_bytes(), head);
+        if self.cloudfront {
+            append_field(b"x-amz-cf-pop", self.pop.as_bytes(), head);
+        } else {
+            head.extend_from_slice(b"cache-status: ");
+            // Writing to a Vec cannot fail.
+            let _ = report.write(CACHE_NAME, &mut Behind(head));
+            head.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Whether answers tell this themselves.
+    pub(super) fn is_ours(&self, name: &[u8]) -> bool {
+        let (more, id) = if self.cloudfront {
+            (X_AMZ_CF_POP, X_AMZ_CF_ID)
+        } else {
+            (CACHE_STATUS, X_REQUEST_ID)
+        };
+        [X_CACHE, header::VIA, more, id].iter().any(|ours| ours.as_str().as_bytes() == name)
+    }
+
+    fn via(&self, version: Version) -> &HeaderValue {
+        &self.via[match version {
+            Version::HTTP_10 => 0,
+            Version::HTTP_2 => 2,
+            Version::HTTP_3 => 3,
+            _ => 1,
+        }]
     }
 
     /// The request's id, as answers and the log tell it.

@@ -29,6 +29,11 @@ impl Shown {
         }
     }
 
+    /// What it tells of a whole object's head, but for its length.
+    pub(super) fn of_whole(content_type: Option<HeaderValue>, length: u64) -> Self {
+        Self { content_type, content_length: Some(length), ..Self::default() }
+    }
+
     /// The same in memory of its own.
     pub(super) fn own_copy(&self) -> Self {
         Self { content_type: self.content_type.as_ref().map(own_value), ..*self }

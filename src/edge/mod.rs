@@ -19,6 +19,7 @@ mod identity;
 mod logged;
 mod multipart;
 mod pass;
+mod plain;
 mod prepared;
 mod record;
 mod refusal;

@@ -63,7 +63,8 @@ impl<'a> PlainHit<'a> {
 
 /// The hit seen last of those that share a place.
 struct Place<T> {
-    response: Weak<StoredResponse>,
+    /// Its serial: to refer to it would be to touch it when it has not been used for long.
+    response: u64,
     distribution: Weak<Distribution>,
     version: Version,
     age: u64,
@@ -76,7 +77,7 @@ struct Place<T> {
 impl<T> Place<T> {
     fn of(hit: PlainHit<'_>) -> Self {
         Self {
-            response: Arc::downgrade(hit.response),
+            response: hit.response.serial,
             distribution: Arc::downgrade(hit.distribution),
             version: hit.version,
             age: hit.age,
@@ -88,7 +89,7 @@ impl<T> Place<T> {
 
     /// An address is not used for another response as long as the place refers to it.
     fn is_of(&self, hit: PlainHit<'_>) -> bool {
-        std::ptr::eq(self.response.as_ptr(), Arc::as_ptr(hit.response))
+        self.response == hit.response.serial
             && std::ptr::eq(self.distribution.as_ptr(), Arc::as_ptr(hit.distribution))
             && (self.version, self.age, self.ttl, self.site)
                 == (hit.version, hit.age, hit.ttl, hit.site)
@@ -107,8 +108,8 @@ impl<T> Default for Places<T> {
 impl<T> Places<T> {
     /// What is ready for `hit`, or is to be; `None` at the first of its kind.
     fn find(&mut self, hit: PlainHit<'_>) -> Option<&mut Option<T>> {
-        let address = Arc::as_ptr(hit.response) as usize;
-        let place = &mut self.0[(address >> 6 ^ address >> 14) % PLACES];
+        #[expect(clippy::cast_possible_truncation, reason = "below the number of places")]
+        let place = &mut self.0[(hit.response.serial % PLACES as u64) as usize];
         if !place.as_ref().is_some_and(|place| place.is_of(hit)) {
             *place = Some(Place::of(hit));
             return None;

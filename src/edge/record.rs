@@ -16,19 +16,17 @@ use super::{
     error_page,
     identity::{Identity, RequestId},
     logged::{Logged, Shown},
+    plain,
     prepared::{self, PlainHit},
     rules::Distribution,
 };
 use crate::{
     access_log::{Detail, Record},
     body::{Body, Observer},
-    clock::{Stopwatch, Timestamp},
+    clock::Stopwatch,
     metrics::ResultType,
     origin::Timing,
-    semantics::{
-        cache_status::{CacheStatus, Report},
-        date,
-    },
+    semantics::cache_status::{CacheStatus, Report},
 };
 
 /// Longest frame that HTTP/2 is given: it takes all of one when its window is open for the first byte, and
@@ -187,14 +185,18 @@ impl Exchange {
         let is_detailed = self.edge.access_log.is_detailed();
         let at = self.arrival.at;
         let make = |text: &mut Vec<u8>| {
+            if marks.dress.is_none() && plain::is_written(head) {
+                plain::append(head, (identity, result, &report), at, text);
+                let content_type = || head.response.fields.get(&header::CONTENT_TYPE);
+                return is_detailed.then(|| Shown::of_whole(content_type(), length));
+            }
             let mut fields = fields;
             head.write(&mut fields);
             marks.put_on(&mut fields);
             // Ours comes behind the others.
             fields.remove(identity.id_name());
-            // RFC 9110 §6.6.1: where the origin had no clock.
-            fields.entry(header::DATE).or_insert_with(|| date_field(at));
-            append_head(head.status(), &fields, text);
+            fields.entry(header::DATE).or_insert_with(|| plain::date_field(at));
+            plain::append_map(head.status(), &fields, text);
             is_detailed.then(|| Shown::of(&fields, Some(length)))
         };
         let mut shown = match marks.plain_hit(head, Some(&distribution)) {
@@ -320,24 +322,6 @@ fn identity_of(distribution: Option<&Arc<Distribution>>) -> &Identity {
     match distribution {
         Some(distribution) => &distribution.settings.identity,
         None => Identity::of_none(),
-    }
-}
-
-fn date_field(at: Timestamp) -> HeaderValue {
-    HeaderValue::try_from(date::format(at)).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// Status line and fields.
-fn append_head(status: StatusCode, fields: &HeaderMap, text: &mut Vec<u8>) {
-    for part in [b"HTTP/1.1 ", status.as_str().as_bytes(), b" "] {
-        text.extend_from_slice(part);
-    }
-    text.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    text.extend_from_slice(b"\r\n");
-    for (name, value) in fields {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            text.extend_from_slice(part);
-        }
     }
 }
 

@@ -1,10 +1,9 @@
-//! What a run came to: as a table, as JSON, and what the page is made of.
+//! What a run came to: as a table, and what JSON and page are made of.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use humantime::format_duration;
-use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
@@ -18,9 +17,9 @@ use crate::clock::Timestamp;
 
 /// The figures of a run.
 pub struct Report {
-    run: Arc<Run>,
+    pub(super) run: Arc<Run>,
     begun: Timestamp,
-    warmed: Option<Warmed>,
+    pub(super) warmed: Option<Warmed>,
     pub(super) total: Tally,
     pub(super) seconds: Vec<Second>,
     /// What was counted in the last of them.
@@ -28,7 +27,7 @@ pub struct Report {
     /// What rates are of: what came while requests were asked.
     in_time: InTime,
     /// How long after that the last answer came.
-    tail: Duration,
+    pub(super) tail: Duration,
 }
 
 #[derive(Default)]
@@ -84,7 +83,7 @@ impl Report {
     }
 
     /// Whether someone did not wait for its end.
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         matches!(*self.run.phase.borrow(), Phase::Abandoned(_))
     }
 
@@ -101,7 +100,7 @@ impl Report {
         per_second(self.in_time.answers, self.in_time.time)
     }
 
-    fn bytes_per_second(&self) -> f64 {
+    pub(super) fn bytes_per_second(&self) -> f64 {
         per_second(self.in_time.bytes, self.in_time.time)
     }
 
@@ -122,7 +121,7 @@ impl Report {
         all
     }
 
-    fn protocol(&self) -> &'static str {
+    pub(super) fn protocol(&self) -> &'static str {
         match (self.run.line.http(), self.run.line.is_encrypted()) {
             (Http::One, false) => "HTTP/1.1",
             (Http::One, true) => "HTTP/1.1 with TLS",
@@ -131,11 +130,11 @@ impl Report {
         }
     }
 
-    fn streams(&self) -> usize {
+    pub(super) fn streams(&self) -> usize {
         self.run.line.streams(self.run.options.streams.get())
     }
 
-    fn begun(&self) -> String {
+    pub(super) fn begun(&self) -> String {
         let begun = i64::try_from(self.begun.as_secs()).unwrap_or_default();
         let begun = OffsetDateTime::from_unix_timestamp(begun);
         begun.ok().and_then(|begun| begun.format(&Rfc3339).ok()).unwrap_or_default()
@@ -249,100 +248,11 @@ impl Report {
         rows.concat() + &row("latency", &cells(names)) + &row("", &cells(values))
     }
 
-    /// As JSON; times in milliseconds, where they are not called seconds.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        let (options, total) = (&self.run.options, &self.total);
-        let latency: BTreeMap<String, Option<f64>> = self
-            .latencies()
-            .into_iter()
-            .map(|(name, value)| (name, value.map(in_milliseconds)))
-            .collect();
-        let failures = total.failures.iter();
-        let counts: BTreeMap<_, _> =
-            failures.clone().map(|(failure, failed)| (failure.name(), failed.count)).collect();
-        let reasons: BTreeMap<_, _> = failures
-            .filter_map(|(failure, failed)| Some((failure.name(), failed.reason.as_ref()?)))
-            .collect();
-        let mean = (!total.latencies.is_empty()).then(|| total.latencies.mean() / 1000.0);
-        json!({
-            "begun": self.begun(),
-            "server": self.server(),
-            "urls": self.run.targets.len(),
-            "lines_left_out": self.run.targets.skipped(),
-            "settings": self.settings(),
-            "protocol": self.protocol(),
-            "connections": options.connections,
-            "requests_under_way": options.connections.get() * self.streams(),
-            "threads": self.run.threads(),
-            "rate": options.rate,
-            "warming": self.warmed.as_ref().map(|warmed| {
-                json!({ "failed": warmed.failed, "trouble": warmed.trouble })
-            }),
-            "seconds": self.time().as_secs_f64(),
-            "last_answer_after_seconds": (self.time() + self.tail).as_secs_f64(),
-            "requests": total.answers(),
-            "requests_per_second": self.requests_per_second(),
-            "bytes": total.bytes,
-            "bytes_per_second": self.bytes_per_second(),
-            "interrupted": self.is_interrupted(),
-            "ranges": total.ranges,
-            "conditions": total.conditions,
-            "hit_ratio": self.hit_ratio(),
-            "statuses": total.statuses,
-            "failures": counts,
-            "reasons": reasons,
-            "latency": latency,
-            "mean": mean,
-            "intervals": self.seconds.iter().map(second).collect::<Vec<_>>(),
-        })
-    }
-
-    /// What was wanted, as far as it is not told elsewhere.
-    fn settings(&self) -> Value {
-        let Run { options, targets, .. } = &*self.run;
-        let (duration, requests) = match options.until {
-            Until::Time(time) => (Some(time.as_secs_f64()), None),
-            Until::Requests(requests) => (None, Some(requests)),
-        };
-        let pick = match targets.pick() {
-            Pick::Order => "order".to_owned(),
-            Pick::Random => "random".to_owned(),
-            Pick::Zipf(exponent) => format!("zipf {exponent}"),
-        };
-        json!({
-            "duration_seconds": duration,
-            "requests": requests,
-            "timeout_seconds": options.timeout.as_secs_f64(),
-            "pick": pick,
-            "ranges_percent": options.mix.ranges,
-            "range_length": options.mix.range_length,
-            "conditions_percent": options.mix.conditions,
-            "signed": targets.is_signed(),
-        })
-    }
-
     /// As a page for browsers, with plots, which needs nothing else.
     #[must_use]
     pub fn page(&self) -> String {
         page::render(self)
     }
-}
-
-fn second(second: &Second) -> Value {
-    let [p50, p90, p99, p999] = match second.percentiles {
-        Some(percentiles) => percentiles.map(|value| Some(in_milliseconds(value))),
-        None => [None; 4],
-    };
-    json!({
-        "at": second.at.as_secs_f64(),
-        "length": second.length.as_secs_f64(),
-        "requests": second.answers,
-        "bytes": second.bytes,
-        "hit_ratio": second.hit_ratio,
-        "errors": second.errors,
-        "p50": p50, "p90": p90, "p99": p99, "p99.9": p999,
-    })
 }
 
 fn per_second(count: u64, time: Duration) -> f64 {

@@ -15,7 +15,7 @@ use crate::{
     body::{Body, BodyError},
     clock::Timestamp,
     semantics::fields::{S3_RESPONSE_FIELDS, remove_hop_by_hop},
-    store::Tag,
+    store::{CacheTags, Tag},
 };
 
 /// As much of an error's body is read.
@@ -43,13 +43,13 @@ pub struct Answer {
     /// Whether a bucket gave it.
     pub bucket: bool,
     /// The cache tags it bears.
-    pub tags: Box<[Tag]>,
+    pub tags: CacheTags,
 }
 
 /// What an origin knows of its answer.
 pub(super) struct Facts {
     pub(super) bucket: bool,
-    pub(super) tags: Box<[Tag]>,
+    pub(super) tags: CacheTags,
 }
 
 /// How long the parts of an exchange with an origin took.
@@ -99,7 +99,7 @@ impl Answer {
 
 /// The tags in a field, of which further ones than CloudFront takes are left out
 /// (Amazon CloudFront Developer Guide, "Invalidate by cache tag").
-pub(super) fn cache_tags(fields: &HeaderMap, name: &HeaderName) -> Box<[Tag]> {
+pub(super) fn cache_tags(fields: &HeaderMap, name: &HeaderName) -> CacheTags {
     const MOST: usize = 50;
     let lines = fields.get_all(name).iter().filter_map(|line| line.to_str().ok());
     let names = lines.flat_map(|line| line.split(',')).map(str::trim);

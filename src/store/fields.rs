@@ -1,7 +1,9 @@
 //! A response's fields, packed for storage.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::text;
 
 /// Names that are stored as one byte: their place in this table.
 const KNOWN: [HeaderName; 20] = [
@@ -31,10 +33,29 @@ const KNOWN: [HeaderName; 20] = [
 const SPELLED: u8 = u8::MAX;
 
 /// All fields of a response in one piece of memory, in the order they are sent.
-///
-/// Reading a value shares that memory; a hit copies nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldBlock(Bytes);
+pub struct FieldBlock(Box<[u8]>);
+
+/// A field as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a> {
+    /// Its place in the table of known names, unless it is spelled.
+    known: Option<u8>,
+    name: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+impl Packed<'_> {
+    /// Its name, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        match self.known.and_then(|place| KNOWN.get(usize::from(place))) {
+            Some(known) => known.as_str().as_bytes(),
+            None => self.name,
+        }
+    }
+}
 
 impl FieldBlock {
     /// Packs `fields`. A value of 64 KiB or more cannot occur: heads are bounded far below.
@@ -57,25 +78,48 @@ impl FieldBlock {
             block.put_slice(value.as_bytes());
         }
         // A copy of the exact size: what is stored for long holds no spare capacity.
-        Self(Bytes::copy_from_slice(&block))
+        Self(block[..].into())
     }
 
-    /// All fields in order.
+    /// All fields in order, as they are stored.
     #[must_use]
-    pub const fn iter(&self) -> Iter<'_> {
-        Iter { block: &self.0, at: 0 }
+    pub const fn packed(&self) -> PackedFields<'_> {
+        PackedFields { rest: &self.0 }
+    }
+
+    /// The first value of `name`, as it is stored.
+    #[must_use]
+    pub fn value(&self, name: &HeaderName) -> Option<&[u8]> {
+        let known = KNOWN.iter().position(|known| known == name);
+        let known = known.and_then(|place| u8::try_from(place).ok());
+        let spelled = if known.is_none() { name.as_str().as_bytes() } else { &[] };
+        let found = self.packed().find(|field| (field.known, field.name) == (known, spelled));
+        found.map(|field| field.value)
     }
 
     /// The first value of `name`.
     #[must_use]
     pub fn get(&self, name: &HeaderName) -> Option<HeaderValue> {
-        self.iter().find(|(stored, _)| stored == name).map(|(_, value)| value)
+        HeaderValue::from_bytes(self.value(name)?).ok()
     }
 
-    /// Appends the fields to a map.
+    /// Appends the fields to a map. They share one copy of the block: memory that other threads count
+    /// references to would slow them down.
     pub fn append_to(&self, map: &mut HeaderMap) {
-        for (name, value) in self {
-            map.append(name, value);
+        let copy = |text: &mut BytesMut| {
+            text.extend_from_slice(&self.0);
+            Ok(())
+        };
+        let Ok(copy) = text::shared(self.0.len(), copy) else { return };
+        for Packed { known, name, value } in (PackedFields { rest: &copy }) {
+            let name = match known.and_then(|place| KNOWN.get(usize::from(place))) {
+                Some(known) => Ok(known.clone()),
+                None => HeaderName::from_bytes(name),
+            };
+            let value = HeaderValue::from_maybe_shared(copy.slice_ref(value));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                map.append(name, value);
+            }
         }
     }
 
@@ -100,51 +144,35 @@ impl FieldBlock {
     }
 }
 
-impl<'a> IntoIterator for &'a FieldBlock {
-    type Item = (HeaderName, HeaderValue);
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
-    }
-}
-
 /// Iterator over the fields of a block.
-#[derive(Debug)]
-pub struct Iter<'a> {
-    block: &'a Bytes,
-    at: usize,
+#[derive(Clone, Debug)]
+pub struct PackedFields<'a> {
+    rest: &'a [u8],
 }
 
-impl Iter<'_> {
-    fn take(&mut self, length: usize) -> Option<Bytes> {
-        let end = self.at.checked_add(length).filter(|&end| end <= self.block.len())?;
-        let taken = self.block.slice(self.at..end);
-        self.at = end;
-        Some(taken)
+impl<'a> PackedFields<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        self.rest.split_off(..length)
     }
 
     fn byte(&mut self) -> Option<u8> {
-        let byte = *self.block.get(self.at)?;
-        self.at += 1;
-        Some(byte)
+        self.rest.split_off_first().copied()
     }
 }
 
-impl Iterator for Iter<'_> {
-    type Item = (HeaderName, HeaderValue);
+impl<'a> Iterator for PackedFields<'a> {
+    type Item = Packed<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let name = match self.byte()? {
+        let (known, name) = match self.byte()? {
             SPELLED => {
                 let length = self.byte()?;
-                HeaderName::from_bytes(&self.take(length.into())?).ok()?
+                (None, self.take(length.into())?)
             }
-            place => KNOWN.get(usize::from(place))?.clone(),
+            place => (Some(place), &[][..]),
         };
         let length = u16::from_be_bytes([self.byte()?, self.byte()?]);
-        let value = HeaderValue::from_maybe_shared(self.take(length.into())?).ok()?;
-        Some((name, value))
+        Some(Packed { known, name, value: self.take(length.into())? })
     }
 }
 
@@ -168,6 +196,8 @@ mod tests {
         assert_eq!(block.to_map(), fields);
         assert_eq!(block.get(&header::ETAG).expect("etag"), "\"abc\"");
         assert_eq!(block.get(&header::VARY), None);
+        let names: Vec<_> = block.packed().map(|field| field.name().to_vec()).collect();
+        assert_eq!(names.concat(), b"etagx-ownx-owncontent-typex-empty");
         assert!(FieldBlock::pack(&HeaderMap::new()).is_empty());
     }
 }

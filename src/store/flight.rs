@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use tokio::sync::watch;
 
-use super::{Store, memory::Stored, purge::LogPosition, response::StoredResponse, variants::Place};
+use super::{
+    Store,
+    memory::{Pass, Stored},
+    purge::LogPosition,
+    response::StoredResponse,
+    variants::Place,
+};
 use crate::{
     clock::Timestamp,
     key::CacheKey,
@@ -126,7 +132,7 @@ impl Obligation {
     /// Releases the waiters and, until `until`, makes no request under this key wait for another.
     pub fn release(self, until: Timestamp) {
         if self.is_current() {
-            let pass = Stored::Pass { until, born: self.flight.born };
+            let pass = Stored::Pass(Arc::new(Pass { until, born: self.flight.born }));
             self.store.memory.insert(&self.key, pass);
         }
         self.land(Outcome::Released);

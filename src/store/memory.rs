@@ -1,6 +1,7 @@
 //! The memory tier: what is stored, bounded in bytes, evicted least recently used first.
 
 use std::{
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,13 +16,14 @@ use moka::{
     policy::EvictionPolicy,
     sync::Cache,
 };
+use siphasher::sip128::{Hash128, SipHasher13};
 use tokio::sync::Notify;
 
 use super::{
     encoded::Encoded,
     purge::LogPosition,
     response::{ContentId, StoredResponse},
-    variants::{MAX_VARIANTS, Variants},
+    variants::Variants,
 };
 use crate::{clock::Timestamp, key::CacheKey, pages::Pages, semantics::coding::Coding};
 
@@ -39,31 +41,32 @@ const HEADROOM: u64 = 8;
 /// How often a fill that finds no room looks again.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What stands under a key.
+/// Until when requests do not wait for each other.
+pub(super) struct Pass {
+    pub(super) until: Timestamp,
+    pub(super) born: LogPosition,
+}
+
+/// What stands under a key; one pointer, for there is one in every entry.
 #[derive(Clone)]
 pub(super) enum Stored {
     Response(Arc<StoredResponse>),
     /// The last answer could not be stored: until then, do not make requests wait for each other.
-    Pass {
-        until: Timestamp,
-        born: LogPosition,
-    },
-    Slice(Bytes),
+    Pass(Arc<Pass>),
+    Slice(Arc<Bytes>),
     Varies(Arc<Variants>),
     Encoded(Arc<Encoded>),
 }
 
 impl Stored {
-    fn weight(&self, key: &[u8]) -> u32 {
-        let size = key.len()
-            + match self {
-                Self::Response(response) => response.size() + RESPONSE_OVERHEAD,
-                Self::Pass { .. } => SLICE_OVERHEAD,
-                // The keys of its variants: its own, and a digest.
-                Self::Varies(_) => RESPONSE_OVERHEAD + MAX_VARIANTS * (key.len() + 64),
-                Self::Encoded(encoded) => encoded.size() + RESPONSE_OVERHEAD,
-                Self::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
-            };
+    fn weight(&self) -> u32 {
+        let size = match self {
+            Self::Response(response) => response.size() + RESPONSE_OVERHEAD,
+            Self::Pass(_) => SLICE_OVERHEAD,
+            Self::Varies(variants) => RESPONSE_OVERHEAD + variants.size(),
+            Self::Encoded(encoded) => encoded.size() + RESPONSE_OVERHEAD,
+            Self::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
+        };
         u32::try_from(size).unwrap_or(u32::MAX)
     }
 }
@@ -79,9 +82,41 @@ pub struct MemoryUse {
     pub evictions: u64,
 }
 
+/// What stands for a key: 128 bits by a secret function of it. Nobody can look for two keys with the same
+/// digest; that any two of a thousand million have one by chance is less likely than 1 : 10^20.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Digest(u64, u64);
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.0);
+    }
+}
+
+/// A digest is a hash already.
+#[derive(Default)]
+struct Leading(u64);
+
+impl Hasher for Leading {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Responses and slices in one LRU order under one bound.
 pub(super) struct Memory {
-    cache: Cache<Box<[u8]>, Stored, ahash::RandomState>,
+    cache: Cache<Digest, Stored, BuildHasherDefault<Leading>>,
+    digests: SipHasher13,
     ledger: Arc<Ledger>,
     evictions: Arc<AtomicU64>,
 }
@@ -92,23 +127,30 @@ impl Memory {
         let counter = Arc::clone(&evictions);
         let cache = Cache::builder()
             .max_capacity(bound - bound / HEADROOM)
-            .weigher(weigh)
+            .weigher(|_, stored: &Stored| stored.weight())
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             })
-            .build_with_hasher(ahash::RandomState::new());
-        Self { cache, ledger: Arc::new(Ledger::new(bound)), evictions }
+            .build_with_hasher(BuildHasherDefault::default());
+        let [one, other] = [(); 2].map(|()| RandomState::new().hash_one(()));
+        let digests = SipHasher13::new_with_keys(one, other);
+        Self { cache, digests, ledger: Arc::new(Ledger::new(bound)), evictions }
+    }
+
+    fn digest(&self, key: &[u8]) -> Digest {
+        let Hash128 { h1, h2 } = self.digests.hash(key);
+        Digest(h1, h2)
     }
 
     pub(super) fn get(&self, key: &CacheKey) -> Option<Stored> {
-        self.cache.get(key.as_bytes())
+        self.cache.get(&self.digest(key.as_bytes()))
     }
 
     pub(super) fn insert(&self, key: &CacheKey, stored: Stored) {
-        self.cache.insert(key.as_bytes().into(), stored);
+        self.cache.insert(self.digest(key.as_bytes()), stored);
         self.settle();
     }
 
@@ -120,7 +162,8 @@ impl Memory {
         new: Arc<StoredResponse>,
     ) -> Arc<StoredResponse> {
         let is_old = |stored: &Stored| matches!(stored, Stored::Response(r) if Arc::ptr_eq(r, old));
-        let entry = self.cache.entry(key.as_bytes().into()).and_compute_with(|entry| match entry {
+        let entry = self.cache.entry(self.digest(key.as_bytes()));
+        let entry = entry.and_compute_with(|entry| match entry {
             Some(entry) if is_old(entry.value()) => Op::Put(Stored::Response(Arc::clone(&new))),
             _ => Op::Nop,
         });
@@ -134,34 +177,35 @@ impl Memory {
     }
 
     pub(super) fn remove(&self, key: &CacheKey) {
-        self.cache.invalidate(key.as_bytes());
+        self.cache.invalidate(&self.digest(key.as_bytes()));
     }
 
     pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
-        match self.cache.get(slice_key(content, index).as_slice())? {
-            Stored::Slice(bytes) => Some(bytes),
+        match self.cache.get(&self.digest(&slice_key(content, index)))? {
+            Stored::Slice(bytes) => Some(Bytes::clone(&bytes)),
             _ => None,
         }
     }
 
     pub(super) fn has_slice(&self, content: ContentId, index: u32) -> bool {
-        self.cache.contains_key(slice_key(content, index).as_slice())
+        self.cache.contains_key(&self.digest(&slice_key(content, index)))
     }
 
     pub(super) fn insert_slice(&self, content: ContentId, index: u32, bytes: Bytes) {
-        self.cache.insert(Box::new(slice_key(content, index)), Stored::Slice(bytes));
+        let key = self.digest(&slice_key(content, index));
+        self.cache.insert(key, Stored::Slice(Arc::new(bytes)));
         self.settle();
     }
 
     pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
-        match self.cache.get(encoded_key(content, coding).as_slice())? {
+        match self.cache.get(&self.digest(&encoded_key(content, coding)))? {
             Stored::Encoded(encoded) => Some(encoded),
             _ => None,
         }
     }
 
     pub(super) fn insert_encoded(&self, content: ContentId, coding: Coding, encoded: Encoded) {
-        let key = Box::new(encoded_key(content, coding));
+        let key = self.digest(&encoded_key(content, coding));
         self.cache.insert(key, Stored::Encoded(Arc::new(encoded)));
         self.settle();
     }
@@ -195,7 +239,7 @@ impl Memory {
             if displaced >= bytes {
                 break;
             }
-            displaced += u64::from(stored.weight(&key));
+            displaced += u64::from(stored.weight());
             self.cache.invalidate(key.as_ref());
         }
     }
@@ -217,11 +261,6 @@ impl Memory {
             self.cache.run_pending_tasks();
         }
     }
-}
-
-#[expect(clippy::borrowed_box, reason = "the cache passes its keys as it holds them")]
-fn weigh(key: &Box<[u8]>, stored: &Stored) -> u32 {
-    stored.weight(key)
 }
 
 /// A slice's key begins with a byte that no distribution's id can begin with.
@@ -258,6 +297,11 @@ impl Ledger {
         self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
         Some(Charge { ledger: Arc::clone(self), bytes })
     }
+
+    fn give_back(&self, bytes: u64) {
+        self.live.fetch_sub(bytes, Ordering::AcqRel);
+        self.freed.notify_waiters();
+    }
 }
 
 /// A right to hold this many bytes of content, given back when dropped.
@@ -274,24 +318,48 @@ impl Charge {
     }
 
     /// Bytes that carry this charge for as long as anybody holds any part of them.
-    pub(super) fn hold(self, content: Pages) -> Bytes {
-        Bytes::from_owner(Charged { content, _charge: self })
+    pub(super) fn hold(mut self, content: Pages) -> Bytes {
+        match content.into_heap() {
+            Ok(content) if self.bytes == content.len() as u64 => {
+                self.bytes = 0;
+                Bytes::from_owner(Counted { content, ledger: Arc::clone(&self.ledger) })
+            }
+            Ok(content) => Bytes::from_owner(Charged { content, _charge: self }),
+            Err(content) => Bytes::from_owner(Charged { content, _charge: self }),
+        }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.ledger.live.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.ledger.freed.notify_waiters();
+        self.ledger.give_back(self.bytes);
     }
 }
 
-struct Charged {
-    content: Pages,
+/// Small content, of which there is much: the charge is its length.
+struct Counted {
+    content: Box<[u8]>,
+    ledger: Arc<Ledger>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.content
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.ledger.give_back(self.content.len() as u64);
+    }
+}
+
+struct Charged<C> {
+    content: C,
     _charge: Charge,
 }
 
-impl AsRef<[u8]> for Charged {
+impl<C: AsRef<[u8]>> AsRef<[u8]> for Charged<C> {
     fn as_ref(&self) -> &[u8] {
         self.content.as_ref()
     }

@@ -29,10 +29,10 @@ pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
 pub use memory::MemoryUse;
-use memory::{Memory, Stored};
+use memory::{Memory, Pass, Stored};
 use purge::PurgeLog;
 use purge::Remains;
-pub use purge::{LogPosition, Manner, Purge, Tag};
+pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
 pub use reader::{Presence, Reader};
 pub use response::{Content, ContentId, StoredResponse};
 use run::{Filling, Run};
@@ -128,9 +128,7 @@ impl Store {
         match self.memory.get(key) {
             Some(Stored::Response(response)) => self.select(key, response),
             Some(Stored::Varies(variants)) => Found::Varies(variants),
-            Some(Stored::Pass { until, born }) if now < until && self.survives(key, born) => {
-                Found::Pass
-            }
+            Some(Stored::Pass(pass)) if self.is_in_force(&pass, key, now) => Found::Pass,
             Some(_) => {
                 self.memory.remove(key);
                 Found::Nothing
@@ -154,9 +152,7 @@ impl Store {
                 }
             }
             Some(Stored::Varies(variants)) => (Found::Varies(variants), None),
-            Some(Stored::Pass { until, born }) if now < until && self.survives(key, born) => {
-                (Found::Pass, None)
-            }
+            Some(Stored::Pass(pass)) if self.is_in_force(&pass, key, now) => (Found::Pass, None),
             _ => (Found::Nothing, None),
         }
     }
@@ -269,6 +265,10 @@ impl Store {
                 Found::Nothing
             }
         }
+    }
+
+    fn is_in_force(&self, pass: &Pass, key: &CacheKey, now: Timestamp) -> bool {
+        now < pass.until && self.survives(key, pass.born)
     }
 
     fn survives(&self, key: &CacheKey, born: LogPosition) -> bool {

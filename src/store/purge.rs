@@ -65,6 +65,26 @@ impl Tag {
     }
 }
 
+/// The cache tags of a response. One pointer: most have none.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::box_collection, reason = "there is one in every stored response")]
+pub struct CacheTags(Option<Box<Vec<Tag>>>);
+
+impl FromIterator<Tag> for CacheTags {
+    fn from_iter<T: IntoIterator<Item = Tag>>(tags: T) -> Self {
+        let tags: Vec<Tag> = tags.into_iter().collect();
+        Self((!tags.is_empty()).then(|| Box::new(tags)))
+    }
+}
+
+impl std::ops::Deref for CacheTags {
+    type Target = [Tag];
+
+    fn deref(&self) -> &[Tag] {
+        self.0.as_ref().map_or(&[], |tags| tags)
+    }
+}
+
 /// What of a response remains after the purges since its request started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Remains {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     fields::FieldBlock,
-    purge::{LogPosition, Tag},
+    purge::{CacheTags, LogPosition, Tag},
     run::Run,
 };
 use crate::{
@@ -37,6 +37,8 @@ const NOT_UPDATED: [HeaderName; 5] = [
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
 #[derive(Debug)]
 pub struct StoredResponse {
+    /// Tells it apart from all others; never used twice in one process.
+    pub serial: u64,
     /// Its status code; 200 where the origin answered 206.
     pub status: StatusCode,
     /// Its fields, without those that belong to one answer (`Content-Length`, `Content-Range`,
@@ -53,7 +55,7 @@ pub struct StoredResponse {
     /// The representation's bytes.
     pub content: Arc<Content>,
     /// The cache tags it bears.
-    pub tags: Box<[Tag]>,
+    pub tags: CacheTags,
     /// Where the purge log stood when the request to the origin started.
     pub(super) born: LogPosition,
     /// Up to where the purge log is known not to touch this response.
@@ -71,13 +73,14 @@ impl StoredResponse {
         born: LogPosition,
     ) -> Self {
         Self {
+            serial: next_serial(),
             status,
             fields: FieldBlock::pack(fields),
             freshness,
             compressible: encode::is_worth_it(status, fields, content.length),
             encoded: false,
             own_page: false,
-            tags: Box::default(),
+            tags: CacheTags::default(),
             content,
             born,
             checked: AtomicU64::new(born.0),
@@ -130,6 +133,7 @@ impl StoredResponse {
 
     fn copy(&self) -> Self {
         Self {
+            serial: next_serial(),
             status: self.status,
             fields: self.fields.clone(),
             freshness: self.freshness,
@@ -145,12 +149,8 @@ impl StoredResponse {
 
     /// Gives the stored validators to `read`.
     pub fn with_validators<T>(&self, read: impl FnOnce(&Validators<'_>) -> T) -> T {
-        let etag = self.fields.get(&header::ETAG);
-        let modified = self.fields.get(&header::LAST_MODIFIED);
-        read(&Validators::read(
-            etag.as_ref().map(http::HeaderValue::as_bytes),
-            modified.as_ref().map(http::HeaderValue::as_bytes),
-        ))
+        let (etag, modified) = (header::ETAG, header::LAST_MODIFIED);
+        read(&Validators::read(self.fields.value(&etag), self.fields.value(&modified)))
     }
 
     /// Whether slices of different origin responses can be told to be of one version: by a
@@ -169,19 +169,24 @@ impl StoredResponse {
     /// Whether there is anything to tell versions apart by.
     #[must_use]
     pub fn has_validator(&self) -> bool {
-        [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.get(name).is_some())
+        [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.value(name).is_some())
     }
 
     pub(super) fn size(&self) -> usize {
         let in_head = if self.content.is_single() { self.content.length } else { 0 };
         self.fields.len()
-            + size_of_val(&*self.tags)
+            + self.tags.len() * size_of::<Tag>()
             + usize::try_from(in_head).unwrap_or(usize::MAX)
     }
 
     pub(super) fn checked(&self) -> LogPosition {
         LogPosition(self.checked.load(Ordering::Relaxed))
     }
+}
+
+fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Tells contents apart; never used twice in one process.
@@ -291,6 +296,14 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// There are millions of them: together with its two counters each fits into 128 bytes, its content into 96.
+    #[test]
+    fn what_there_are_many_of_is_small() {
+        let counters = 2 * size_of::<usize>();
+        assert!(size_of::<StoredResponse>() + counters <= 128, "{}", size_of::<StoredResponse>());
+        assert!(size_of::<Content>() + counters <= 96, "{}", size_of::<Content>());
+    }
 
     #[test]
     fn slices_cover_the_content_without_gap_or_overlap() {

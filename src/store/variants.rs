@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::key::{CacheKey, Variation};
 
 /// Variants kept of one resource.
-pub(super) const MAX_VARIANTS: usize = 64;
+const MAX_VARIANTS: usize = 64;
 
 /// The place of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +26,19 @@ pub struct Variants {
     /// The request fields that select a variant, as the newest response names them.
     pub variation: Variation,
     keys: Mutex<VecDeque<CacheKey>>,
+    /// Bytes of a key.
+    key_length: usize,
 }
 
 impl Variants {
     pub(super) fn new(variation: Variation, first: CacheKey) -> Self {
-        Self { variation, keys: Mutex::new(VecDeque::from([first])) }
+        let key_length = first.as_bytes().len();
+        Self { variation, keys: Mutex::new(VecDeque::from([first])), key_length }
+    }
+
+    /// Bytes of as many keys as may be kept.
+    pub(super) const fn size(&self) -> usize {
+        MAX_VARIANTS * (self.key_length + size_of::<CacheKey>())
     }
 
     /// How many there are.

@@ -56,7 +56,7 @@ impl Line {
 /// sent in.
 fn in_common(head: &str) -> Vec<(&str, &str)> {
     let line = |line| match str::split_once(line, ": ") {
-        Some((name @ ("x-request-id" | "date"), _)) => (name, ""),
+        Some((name @ ("x-request-id" | "x-amz-cf-id" | "date"), _)) => (name, ""),
         named => named.unwrap_or((line, "")),
     };
     let mut lines: Vec<_> = head.lines().map(line).collect();
@@ -83,9 +83,22 @@ fn is_direct(edge: &Edge, path: &str, fields: &[&str]) -> bool {
 
 #[tokio::test]
 async fn both_ways_say_the_same() {
+    for lines in [
+        Lines { behavior: "response_headers_policy = \"SimpleCORS\"", ..Lines::default() },
+        Lines {
+            behavior: "response_headers_policy = \"SecurityHeadersPolicy\"",
+            ..Lines::default()
+        },
+        Lines { distribution: "compatibility = \"cloudfront\"", ..Lines::default() },
+        Lines::default(),
+    ] {
+        both_ways_say_the_same_of(&lines).await;
+    }
+}
+
+async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
     let script = Script::start().await;
-    let policy = "response_headers_policy = \"SimpleCORS\"";
-    let edge = Edge::before_script(&script, &Lines { behavior: policy, ..Lines::default() });
+    let edge = Edge::before_script(&script, lines);
     let css = "a { color: #123456 }\n".repeat(100);
     let fields = [
         "Cache-Control: max-age=100",
@@ -95,9 +108,14 @@ async fn both_ways_say_the_same() {
         "X-Cache: x",
         "X-Request-Id: x",
     ];
-    for (path, kind) in [("/a.jpg", "image/jpeg"), ("/a.css", "text/css")] {
+    for (path, kind, more) in [
+        ("/a.jpg", "image/jpeg", "X-More: 1"),
+        ("/a.css", "text/css", "X-Amz-Cf-Pop: X"),
+        ("/varies.css", "text/css", "Vary: Origin"),
+        ("/dated.jpg", "image/jpeg", "Date: Sun, 06 Nov 1994 08:49:37 GMT"),
+    ] {
         let kind = format!("Content-Type: {kind}");
-        script.then(200, &[&fields[..], &[&kind]].concat(), &css);
+        script.then(200, &[&fields[..], &[&kind, more]].concat(), &css);
         edge.get(path).await;
     }
     script.then(404, &["Cache-Control: max-age=100"], "gone");
@@ -112,6 +130,9 @@ async fn both_ways_say_the_same() {
         ("/a.jpg", &["If-None-Match: \"e\""], true),
         ("/a.jpg", &["If-Match: \"other\""], false),
         ("/a.css", &["Accept-Encoding: identity"], true),
+        ("/a.css", &["Accept-Encoding: br"], false),
+        ("/varies.css", &["Accept-Encoding: identity"], true),
+        ("/dated.jpg", &[], true),
         ("/gone", &[], false),
         ("/a/../b", &[], false),
     ] {
@@ -246,7 +267,7 @@ async fn a_viewer_is_idle_from_when_it_has_all() {
     let bucket = Bucket::start().await;
     let content = pattern(8 << 20);
     bucket.put("large", content.clone());
-    let hasty = "workers = 2\nidle_timeout = \"400ms\"";
+    let hasty = "workers = 2\nidle_timeout = \"1s\"";
     let text = config_for(bucket.address, "memory = \"128MiB\"\nslice = \"8MiB\"", "");
     let edge = Edge::with(&text.replace("workers = 2", hasty));
     edge.get("/large").await;
@@ -260,7 +281,7 @@ async fn a_viewer_is_idle_from_when_it_has_all() {
         // It takes longer than anyone may be idle.
         let mut taken = vec![0; 1 << 20];
         for _ in 0..7 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
             line.0.read_exact(&mut taken).await.expect("content");
         }
         let mut rest = Vec::new();
@@ -268,7 +289,7 @@ async fn a_viewer_is_idle_from_when_it_has_all() {
             let read = line.0.read_buf(&mut rest).await.expect("content");
             assert!(read > 0, "closed before its end");
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let range = get("/large", &["Range: bytes=0-9"]);
         assert!(line.ask(&range).await.1 == content[..10]);
     }

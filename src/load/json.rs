@@ -1,0 +1,101 @@
+//! What a run came to, for programs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    Pick, Run, Second, Until,
+    report::{Report, in_milliseconds},
+};
+
+impl Report {
+    /// As JSON; times in milliseconds, where they are not called seconds.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (options, total) = (&self.run.options, &self.total);
+        let latency: BTreeMap<String, Option<f64>> = self
+            .latencies()
+            .into_iter()
+            .map(|(name, value)| (name, value.map(in_milliseconds)))
+            .collect();
+        let failures = total.failures.iter();
+        let counts: BTreeMap<_, _> =
+            failures.clone().map(|(failure, failed)| (failure.name(), failed.count)).collect();
+        let reasons: BTreeMap<_, _> = failures
+            .filter_map(|(failure, failed)| Some((failure.name(), failed.reason.as_ref()?)))
+            .collect();
+        let mean = (!total.latencies.is_empty()).then(|| total.latencies.mean() / 1000.0);
+        json!({
+            "begun": self.begun(),
+            "server": self.server(),
+            "urls": self.run.targets.len(),
+            "lines_left_out": self.run.targets.skipped(),
+            "settings": self.settings(),
+            "protocol": self.protocol(),
+            "connections": options.connections,
+            "requests_under_way": options.connections.get() * self.streams(),
+            "threads": self.run.threads(),
+            "rate": options.rate,
+            "warming": self.warmed.as_ref().map(|warmed| {
+                json!({ "failed": warmed.failed, "trouble": warmed.trouble })
+            }),
+            "seconds": self.time().as_secs_f64(),
+            "last_answer_after_seconds": (self.time() + self.tail).as_secs_f64(),
+            "requests": total.answers(),
+            "requests_per_second": self.requests_per_second(),
+            "bytes": total.bytes,
+            "bytes_per_second": self.bytes_per_second(),
+            "interrupted": self.is_interrupted(),
+            "ranges": total.ranges,
+            "conditions": total.conditions,
+            "hit_ratio": self.hit_ratio(),
+            "statuses": total.statuses,
+            "failures": counts,
+            "reasons": reasons,
+            "latency": latency,
+            "mean": mean,
+            "intervals": self.seconds.iter().map(second).collect::<Vec<_>>(),
+        })
+    }
+
+    /// What was wanted, as far as it is not told elsewhere.
+    fn settings(&self) -> Value {
+        let Run { options, targets, .. } = &*self.run;
+        let (duration, requests) = match options.until {
+            Until::Time(time) => (Some(time.as_secs_f64()), None),
+            Until::Requests(requests) => (None, Some(requests)),
+        };
+        let pick = match targets.pick() {
+            Pick::Order => "order".to_owned(),
+            Pick::Random => "random".to_owned(),
+            Pick::Zipf(exponent) => format!("zipf {exponent}"),
+        };
+        json!({
+            "duration_seconds": duration,
+            "requests": requests,
+            "timeout_seconds": options.timeout.as_secs_f64(),
+            "pick": pick,
+            "ranges_percent": options.mix.ranges,
+            "range_length": options.mix.range_length,
+            "conditions_percent": options.mix.conditions,
+            "signed": targets.is_signed(),
+        })
+    }
+}
+
+fn second(second: &Second) -> Value {
+    let [p50, p90, p99, p999] = match second.percentiles {
+        Some(percentiles) => percentiles.map(|value| Some(in_milliseconds(value))),
+        None => [None; 4],
+    };
+    json!({
+        "at": second.at.as_secs_f64(),
+        "length": second.length.as_secs_f64(),
+        "requests": second.answers,
+        "bytes": second.bytes,
+        "hit_ratio": second.hit_ratio,
+        "errors": second.errors,
+        "p50": p50, "p90": p90, "p99": p99, "p99.9": p999,
+    })
+}

@@ -1,0 +1,59 @@
+//! Short texts in memory that many of them share: each is made without asking for memory, and gives its
+//! part back when it is dropped.
+
+use std::{
+    cell::RefCell,
+    fmt::{self, Write},
+};
+
+use bytes::{Bytes, BytesMut};
+
+/// What texts share, unless one is longer.
+const PAGE: usize = 8192;
+
+thread_local! {
+    static TEXT: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(PAGE));
+}
+
+/// The text that `write` writes, about `length` bytes of it.
+///
+/// # Errors
+/// Those of `write`.
+pub fn shared(
+    length: usize,
+    write: impl FnOnce(&mut BytesMut) -> fmt::Result,
+) -> Result<Bytes, fmt::Error> {
+    TEXT.with_borrow_mut(|text| {
+        if text.capacity() < length {
+            *text = BytesMut::with_capacity(PAGE.max(length));
+        }
+        let written = write(text);
+        let text = text.split().freeze();
+        written.map(|()| text)
+    })
+}
+
+/// Text behind other text.
+pub struct Behind<'a>(pub &'a mut Vec<u8>);
+
+impl Write for Behind<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_any_length_are_whole() {
+        let long = "x".repeat(3 * PAGE);
+        let texts = ["", "a", "b", &long, "c"];
+        let made = texts.map(|text| shared(text.len(), |to| to.write_str(text)).expect("written"));
+        assert_eq!(made.each_ref().map(|text| &text[..]), texts.map(str::as_bytes));
+        assert!(shared(1, |_| Err(fmt::Error)).is_err());
+        assert_eq!(shared(1, |to| to.write_str("d")).expect("written"), "d");
+    }
+}
