@@ -29,6 +29,14 @@ fn certificate(folder: &TempDir, name: &str, host: &str) {
         .expect("written");
 }
 
+/// A folder with certificates of two hosts.
+fn certificates() -> TempDir {
+    let folder = tempfile::tempdir().expect("folder");
+    certificate(&folder, "one", "one.example.com");
+    certificate(&folder, "two", "two.example.com");
+    folder
+}
+
 fn tls_config(bucket: &Bucket, folder: &TempDir) -> String {
     let path = folder.path().display();
     let tls = format!(
@@ -93,9 +101,7 @@ async fn certificates_are_chosen_by_name_and_protocols_by_alpn() {
 async fn pages_in_the_place_of_errors_are_shown_over_http2_too() {
     let bucket = Bucket::start().await;
     bucket.put("sorry.html", "sorry");
-    let folder = tempfile::tempdir().expect("folder");
-    certificate(&folder, "one", "one.example.com");
-    certificate(&folder, "two", "two.example.com");
+    let folder = certificates();
     let page = "[[distribution.custom_error_response]]\nerror_code = 404\nresponse_page_path = \"/sorry.html\"\n[[distribution.origin]]";
     let edge = Edge::with(&tls_config(&bucket, &folder).replace("[[distribution.origin]]", page));
     let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2");
@@ -116,9 +122,7 @@ async fn pages_in_the_place_of_errors_are_shown_over_http2_too() {
 async fn http2_viewers_who_open_no_window_are_cut() {
     let bucket = Bucket::start().await;
     bucket.put("a.bin", vec![b'x'; 300_000]);
-    let folder = tempfile::tempdir().expect("folder");
-    certificate(&folder, "one", "one.example.com");
-    certificate(&folder, "two", "two.example.com");
+    let folder = certificates();
     let hasty = "workers = 2\nheader_timeout = \"200ms\"\nwrite_timeout = \"700ms\"";
     let edge = Edge::with(&tls_config(&bucket, &folder).replace("workers = 2", hasty));
     bucket.gate(1_000);
@@ -146,9 +150,7 @@ async fn http2_viewers_who_open_no_window_are_cut() {
 async fn pings_are_no_window() {
     let bucket = Bucket::start().await;
     bucket.put("a.bin", vec![b'x'; 300_000]);
-    let folder = tempfile::tempdir().expect("folder");
-    certificate(&folder, "one", "one.example.com");
-    certificate(&folder, "two", "two.example.com");
+    let folder = certificates();
     let hasty = "workers = 2\nheader_timeout = \"200ms\"\nwrite_timeout = \"700ms\"";
     let edge = Edge::with(&tls_config(&bucket, &folder).replace("workers = 2", hasty));
     edge.get("/a.bin").await;
@@ -178,9 +180,7 @@ async fn pings_are_no_window() {
 async fn requests_that_come_with_the_end_are_let_go() {
     let bucket = Bucket::start().await;
     bucket.put("a.png", "image");
-    let folder = tempfile::tempdir().expect("folder");
-    certificate(&folder, "one", "one.example.com");
-    certificate(&folder, "two", "two.example.com");
+    let folder = certificates();
     let edge = Edge::with(&tls_config(&bucket, &folder));
     edge.get("/a.png").await;
     let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2");
@@ -214,9 +214,7 @@ async fn requests_that_come_with_the_end_are_let_go() {
 async fn http2_bounds_heads_and_refuses_get_with_content() {
     let bucket = Bucket::start().await;
     bucket.put("a.png", "image");
-    let folder = tempfile::tempdir().expect("folder");
-    certificate(&folder, "one", "one.example.com");
-    certificate(&folder, "two", "two.example.com");
+    let folder = certificates();
     let edge = Edge::with(&tls_config(&bucket, &folder));
     let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2")
         .await
@@ -245,9 +243,7 @@ async fn http2_bounds_heads_and_refuses_get_with_content() {
 async fn a_reload_keeps_connections_and_cache_and_renews_certificates() {
     let bucket = Bucket::start().await;
     bucket.put("a.png", "image");
-    let folder = tempfile::tempdir().expect("folder");
-    certificate(&folder, "one", "one.example.com");
-    certificate(&folder, "two", "two.example.com");
+    let folder = certificates();
     let text = tls_config(&bucket, &folder);
     let edge = Edge::with(&text);
     assert_eq!(edge.get("/a.png").await.x_cache(), "Miss");
