@@ -34,7 +34,7 @@ impl Report {
             "settings": self.settings(),
             "protocol": self.protocol(),
             "connections": options.connections,
-            "requests_under_way": options.connections.get() * self.streams(),
+            "requests_under_way": options.connections.get() * self.run.streams(),
             "threads": self.run.threads(),
             "rate": options.rate,
             "warming": self.warmed.as_ref().map(|warmed| {

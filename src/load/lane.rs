@@ -65,7 +65,7 @@ pub(super) async fn all(
         requests: Requests::new(&run.options, &run.line, &run.targets),
         timer: run.pace.as_ref().map(|_| Timer::new()).transpose()?,
         unread: AtomicUsize::new(0),
-        most_unread: 16 + 4 * share * run.line.streams(run.options.streams.get()),
+        most_unread: 16 + 4 * share * run.streams(),
     });
     let mut connections = JoinSet::new();
     for _ in 0..share {
@@ -117,9 +117,7 @@ impl Work {
             number += 1;
             let answered = match connected {
                 Ok(sender) => {
-                    for sender in
-                        sender.shared(self.run.line.streams(self.run.options.streams.get()))
-                    {
+                    for sender in sender.shared(self.run.streams()) {
                         lanes.spawn(Arc::clone(&self).ask(sender, number));
                     }
                     until_gone(&mut lanes, number).await

@@ -152,6 +152,11 @@ impl Run {
         self.options.threads.get().min(self.options.connections.get())
     }
 
+    /// How many requests may be under way on a connection.
+    fn streams(&self) -> usize {
+        self.line.streams(self.options.streams.get())
+    }
+
     /// How many connections a thread has.
     fn share(&self, thread: usize) -> usize {
         (self.options.connections.get() - thread).div_ceil(self.threads())

@@ -130,10 +130,6 @@ impl Report {
         }
     }
 
-    pub(super) fn streams(&self) -> usize {
-        self.run.line.streams(self.run.options.streams.get())
-    }
-
     pub(super) fn begun(&self) -> String {
         let begun = i64::try_from(self.begun.as_secs()).unwrap_or_default();
         let begun = OffsetDateTime::from_unix_timestamp(begun);
@@ -203,7 +199,7 @@ impl Report {
 
     fn connections(&self) -> String {
         let connections = plural(self.run.options.connections.get(), "connection");
-        let streams = match self.streams() {
+        let streams = match self.run.streams() {
             1 => String::new(),
             streams => format!(" with {streams} streams each"),
         };

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use forebay::edge::Connection;
 use http::{Method, Request};
 use tokio::{
@@ -236,15 +237,21 @@ async fn content_is_never_taken_for_a_request() {
     }
 }
 
-#[tokio::test]
-async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
+/// An edge with these timeouts, and what it holds of `/large`, in one piece.
+async fn with_large_object(timeouts: &str) -> (Edge, Bytes) {
     let bucket = Bucket::start().await;
     let content = pattern(8 << 20);
     bucket.put("large", content.clone());
-    let hasty = "workers = 2\nwrite_timeout = \"500ms\"\nidle_timeout = \"600ms\"";
     let text = config_for(bucket.address, "memory = \"128MiB\"\nslice = \"8MiB\"", "");
-    let edge = Edge::with(&text.replace("workers = 2", hasty));
+    let edge = Edge::with(&text.replace("workers = 2", &format!("workers = 2\n{timeouts}")));
     edge.get("/large").await;
+    (edge, content)
+}
+
+#[tokio::test]
+async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
+    let timeouts = "write_timeout = \"500ms\"\nidle_timeout = \"600ms\"";
+    let (edge, content) = with_large_object(timeouts).await;
     assert!(is_direct(&edge, "/large", &[]));
     let mut line = Line::to(edge.address).await;
     line.say(&get("/large", &[])).await;
@@ -264,13 +271,7 @@ async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
 
 #[tokio::test]
 async fn a_viewer_is_idle_from_when_it_has_all() {
-    let bucket = Bucket::start().await;
-    let content = pattern(8 << 20);
-    bucket.put("large", content.clone());
-    let hasty = "workers = 2\nidle_timeout = \"1s\"";
-    let text = config_for(bucket.address, "memory = \"128MiB\"\nslice = \"8MiB\"", "");
-    let edge = Edge::with(&text.replace("workers = 2", hasty));
-    edge.get("/large").await;
+    let (edge, content) = with_large_object("idle_timeout = \"1s\"").await;
     let in_pieces = |text: String| [text[..20].to_owned(), text[20..].to_owned()];
     for head in [vec![get("/large", &[])], in_pieces(get("/large", &[])).to_vec()] {
         let mut line = Line::to(edge.address).await;
