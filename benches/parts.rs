@@ -71,7 +71,7 @@ fn policy(c: &mut Criterion) {
     });
     let freshness = Freshness {
         received_at: now,
-        initial_age: Duration::ZERO,
+        initial_age: 0,
         fresh_until: now + Duration::from_secs(60),
         stale: Stale::default(),
     };
@@ -97,7 +97,7 @@ fn lookup(c: &mut Criterion) {
         let Claim::Lead(obligation) = store.claim(&key(number), None, now) else { continue };
         let freshness = Freshness {
             received_at: now,
-            initial_age: Duration::ZERO,
+            initial_age: 0,
             fresh_until: now + Duration::from_secs(60),
             stale: Stale::default(),
         };

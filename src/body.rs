@@ -114,15 +114,6 @@ impl Body {
         matches!(self.kind, Kind::Full(_))
     }
 
-    /// Takes all of it out, where it is there in one piece.
-    #[must_use]
-    pub fn take_whole(&mut self) -> Option<Bytes> {
-        match &mut self.kind {
-            Kind::Full(bytes) => Some(bytes.take().unwrap_or_default()),
-            Kind::Stream(_) | Kind::Incoming(_) => None,
-        }
-    }
-
     /// Has `observer` told when the body ends or is dropped.
     #[must_use]
     pub fn observed(mut self, observer: Box<dyn Observer>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, ops::Range, sync::Arc};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::multipart::Multipart;
@@ -21,7 +21,7 @@ const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 /// An answer before it becomes a message.
 pub(super) struct Answer {
     pub(super) head: Head,
-    pub(super) body: Body,
+    pub(super) content: Carried,
     pub(super) result: ResultType,
     pub(super) report: Report,
     /// How long the origin took, where it was asked for this answer.
@@ -32,8 +32,41 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) const fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
-        Self { head, body, result, report, timing: None, substituted: None }
+        let content = Carried::Body(body);
+        Self { head, content, result, report, timing: None, substituted: None }
     }
+}
+
+/// Where the content of an answer is.
+pub(super) enum Carried {
+    /// In memory: it is what the head tells of its stored response.
+    InMemory,
+    /// It comes as a body, or there is none.
+    Body(Body),
+}
+
+impl Carried {
+    /// The content as a body.
+    pub(super) fn into_body(self, head: &Head) -> Body {
+        match (self, head) {
+            (Self::Body(body), _) => body,
+            (Self::InMemory, Head::Stored(head)) => {
+                let whole = head.response.content.whole();
+                whole.map_or_else(Body::empty, |whole| piece(whole, &head.bytes()))
+            }
+            (Self::InMemory, Head::Own(..) | Head::Page(..)) => Body::empty(),
+        }
+    }
+}
+
+/// A part of the whole, as a body.
+pub(super) fn piece(whole: Bytes, bytes: &Range<u64>) -> Body {
+    // Threads that serve the same object count the references to it together: no more than needed.
+    if *bytes == (0..whole.len() as u64) {
+        return Body::full(whole);
+    }
+    let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
+    Body::full(whole.slice(at(bytes.start)..at(bytes.end)))
 }
 
 /// Status and fields of an answer.
@@ -86,12 +119,11 @@ pub(super) enum Part {
 
 impl StoredHead {
     pub(super) fn new(
-        response: &Arc<StoredResponse>,
+        response: Arc<StoredResponse>,
         part: Part,
         age: Option<u64>,
         varies: VariesBy,
     ) -> Self {
-        let response = Arc::clone(response);
         Self { response, part, age, varies, own_fields: None }
     }
 
@@ -100,6 +132,15 @@ impl StoredHead {
             Part::Whole => self.response.status,
             Part::Bytes(_) | Part::Several(_) => StatusCode::PARTIAL_CONTENT,
             Part::NotModified => StatusCode::NOT_MODIFIED,
+        }
+    }
+
+    /// The bytes of the content that the answer carries, where they are of one piece.
+    pub(super) fn bytes(&self) -> Range<u64> {
+        match &self.part {
+            Part::Whole => 0..self.response.length,
+            Part::Bytes(bytes) => bytes.clone(),
+            Part::Several(_) | Part::NotModified => 0..0,
         }
     }
 
@@ -125,7 +166,7 @@ impl StoredHead {
     }
 
     fn describe_content(&self, fields: &mut HeaderMap) {
-        let length = self.response.content.length;
+        let length = self.response.length;
         match &self.part {
             Part::Whole => {
                 fields.insert(header::CONTENT_LENGTH, number(length));

@@ -16,7 +16,7 @@ use super::{Edge, admit::Ask, forward::key_of, source::OriginSource};
 use crate::{
     encode::encode,
     semantics::coding::{Coding, Codings},
-    store::{ContentId, Form, Reader, Store, StoredResponse},
+    store::{ContentId, Form, Reader, StoredResponse},
 };
 
 /// Forms that may be made, or wait to be made, at once; requests for further ones are answered without.
@@ -101,7 +101,7 @@ fn making(
     }
     let source = Arc::new(OriginSource::new(edge, ask));
     let (store, key) = (Arc::clone(&edge.store), key_of(ask, response));
-    let whole = 0..response.content.length;
+    let whole = 0..response.length;
     let reader = Reader::new(store, key, Arc::clone(response), source, whole);
     let (edge, response) = (Arc::clone(edge), Arc::clone(response));
     // The task is not the viewer's: the form is wanted, whoever leaves.
@@ -134,7 +134,7 @@ async fn make(
 ) -> Option<Arc<StoredResponse>> {
     // First of all: what waits holds no content.
     let _permit = edge.compressor.permits.acquire().await.ok()?;
-    let content = match Store::whole(&response.content) {
+    let content = match response.content.whole() {
         Some(whole) => vec![whole],
         None => read(reader).await?,
     };

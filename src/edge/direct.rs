@@ -3,15 +3,14 @@
 //! Everything is decided by what decides about other requests, too. Whatever takes more than memory
 //! holds is left to [`Edge::handle`], which begins anew.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use bytes::Bytes;
 use http::{Method, StatusCode, request::Parts};
 
 use super::{
     Connection, Distribution, Edge, Rules,
     admit::{Ask, Route},
-    answer::{Answer, Head},
+    answer::{Answer, Carried, Head},
     arrival::Arrival,
     dress::Dress,
     record::Exchange,
@@ -21,25 +20,28 @@ use crate::{
     body::Body,
     clock::{Stopwatch, Timestamp},
     policy::Reuse,
-    store::Found,
+    store::{Found, StoredResponse},
 };
 
 /// The content of a hit, and its exchange, which is recorded when this is dropped.
 pub struct Direct {
-    content: Bytes,
+    response: Arc<StoredResponse>,
+    /// Of the response's content.
+    bytes: Range<usize>,
     exchange: Exchange,
 }
 
 impl Direct {
     /// What follows the head.
     #[must_use]
-    pub const fn content(&self) -> &Bytes {
-        &self.content
+    pub fn content(&self) -> &[u8] {
+        let whole = self.response.content.bytes();
+        whole.and_then(|whole| whole.get(self.bytes.clone())).unwrap_or_default()
     }
 
     /// So many bytes of the content were handed to the connection.
     pub fn has_sent(&mut self, bytes: usize) {
-        self.exchange.has_sent(bytes as u64, self.content.len() as u64);
+        self.exchange.has_sent(bytes as u64, self.bytes.len() as u64);
     }
 }
 
@@ -62,13 +64,19 @@ impl Edge {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
         let arrival = Arrival::new(&rules, connection, request, now);
-        let AtOnce { mut answer, distribution, dress } = self.at_once(&rules, &arrival)?;
-        let content = answer.body.take_whole()?;
-        let Head::Stored(stored) = &answer.head else { return None };
+        let AtOnce { answer, distribution, dress } = self.at_once(&rules, &arrival)?;
+        let Head::Stored(stored) = answer.head else { return None };
+        let bytes = match answer.content {
+            Carried::InMemory => stored.bytes(),
+            Carried::Body(_) => 0..0,
+        };
+        let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
+        let bytes = at(bytes.start)..at(bytes.end);
         let mut exchange = Exchange::at_once(self, arrival, watch);
-        let told = (content.len() as u64, answer.result, answer.report);
-        exchange.write_head(stored, told, distribution, dress.as_ref(), head);
-        Some(Direct { content, exchange })
+        let told = (bytes.len() as u64, answer.result, answer.report);
+        exchange.write_head(&stored, told, distribution, dress.as_ref(), head);
+        stored.response.content.load_ahead();
+        Some(Direct { response: stored.response, bytes, exchange })
     }
 
     /// The answer to a request without content, where it is a hit and all that it takes is in memory.
@@ -95,7 +103,7 @@ impl Edge {
         if !is_fresh || response.status != StatusCode::OK {
             return None;
         }
-        match self.serve_hit(ask, &response, now) {
+        match self.serve_hit(ask, response, now) {
             Served::Now(answer) => answer.ok(),
             Served::Later(_) => None,
         }

@@ -21,7 +21,7 @@ use crate::{
     key::Projection,
     metrics::ResultType,
     policy::{Reuse, Terms, Ttl},
-    store::{Found, Manner, Presence, Reader, Store, StoredResponse},
+    store::{Found, Manner, Presence, Reader, StoredResponse},
 };
 
 /// All that decides about a request, in the order in which it is decided.
@@ -163,10 +163,11 @@ impl Edge {
     ) -> Stored {
         let terms = &ask.behavior.cache_policy.terms;
         let freshness = &response.freshness;
-        let granted = freshness.fresh_until.since(freshness.received_at) + freshness.initial_age;
+        let granted = freshness.fresh_until.since(freshness.received_at)
+            + freshness.age(freshness.received_at);
         Stored {
             status: response.status.as_u16(),
-            length: response.content.length,
+            length: response.length,
             in_memory: match self.presence(response, ask) {
                 Ok(Presence::Arriving) => "arriving",
                 Ok(Presence::Missing) => "missing",
@@ -270,7 +271,7 @@ impl Edge {
         response: &Arc<StoredResponse>,
         ask: &Ask<'_>,
     ) -> Result<Presence, Unmet> {
-        let all = 0..response.content.length;
+        let all = 0..response.length;
         let bytes = match select(ask, response)? {
             Part::NotModified => 0..0,
             _ if *ask.method == Method::HEAD => 0..0,
@@ -282,7 +283,7 @@ impl Edge {
                 first.unwrap_or(0)..last.unwrap_or(all.end)
             }
         };
-        if bytes.is_empty() || Store::whole(&response.content).is_some() {
+        if bytes.is_empty() || response.content.bytes().is_some() {
             return Ok(Presence::Stored);
         }
         let source = Arc::new(OriginSource::new(self, ask));

@@ -263,11 +263,12 @@ impl Fetch {
         }
         let content = Arc::new(match length {
             0 => Content::complete(Bytes::new()),
-            _ => Content::new(length, slice),
+            _ => Content::new(length),
         });
         let bytes = partial.map_or(0..length, |partial| partial.bytes);
-        let arriving = content.slices_of(&bytes);
-        if content.bytes_of(&arriving) != bytes {
+        let layout = self.edge.store.layout(&content);
+        let arriving = layout.slices_of(&bytes);
+        if layout.bytes_of(&arriving) != bytes {
             // Not the range that was asked for: it fits no slices.
             return self.release(answer, NotStored::Status);
         }

@@ -275,12 +275,10 @@ impl Edge {
                 return refusal::failed(ONLY_IF_CACHED);
             }
             let served = match (reuse, seen) {
-                (Reuse::Fresh | Reuse::Stale, Some(response)) => {
-                    self.serve_hit(ask, &response, now)
-                }
+                (Reuse::Fresh | Reuse::Stale, Some(response)) => self.serve_hit(ask, response, now),
                 (Reuse::Refresh, Some(response)) => {
                     forward::refresh(self, ask, &key, &response, now);
-                    self.serve_hit(ask, &response, now)
+                    self.serve_hit(ask, response, now)
                 }
                 // A HEAD alone does not pull the object into the cache.
                 (Reuse::Forward(reason), None) if ask.method == http::Method::HEAD => {
@@ -342,7 +340,7 @@ impl Edge {
     fn serve_hit<'a>(
         self: &'a Arc<Self>,
         ask: &'a Ask<'a>,
-        response: &Arc<StoredResponse>,
+        response: Arc<StoredResponse>,
         now: Timestamp,
     ) -> Served<'a> {
         let report = Report::new(CacheStatus::Hit);
@@ -359,10 +357,10 @@ impl Edge {
         let now = self.clock.now();
         let mut report = Report::new(CacheStatus::Forward(reason));
         match forwarded {
-            Forwarded::Found(response) => self.serve_hit(ask, &response, now).done().await,
+            Forwarded::Found(response) => self.serve_hit(ask, response, now).done().await,
             Forwarded::Stored { response, how, own_fields, timing } => {
                 let result = how.tell(&mut report);
-                let served = respond::from_stored(self, ask, &response, result, report, now);
+                let served = respond::from_stored(self, ask, response, result, report, now);
                 let mut served = served.done().await;
                 if let Ok(answer) = &mut served {
                     answer.timing = timing;

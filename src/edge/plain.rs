@@ -56,7 +56,7 @@ pub(super) fn append(
             append_field(b"vary", b"Accept-Encoding", text);
         }
     }
-    append_number(b"content-length", head.response.content.length, text);
+    append_number(b"content-length", head.response.length, text);
     if !is_dated {
         // RFC 9110 §6.6.1: where the origin had no clock.
         append_field(b"date", date::format(at).as_bytes(), text);

@@ -10,7 +10,7 @@ use http_body::Body as _;
 
 use super::{
     Edge,
-    answer::{Answer, Head, StoredHead},
+    answer::{Answer, Carried, Head, StoredHead},
     arrival::Arrival,
     dress::{Dress, Told},
     error_page,
@@ -124,8 +124,9 @@ impl Exchange {
         dress: Option<&Dress>,
     ) -> Response<Body> {
         let identity = identity_of(distribution.as_ref());
-        let Answer { head, body, result, report, timing, substituted } =
+        let Answer { head, content, result, report, timing, substituted } =
             self.with_page(answer, identity);
+        let body = content.into_body(&head);
         let status = substituted.unwrap_or(head.status());
         let mut fields = self.take_fields();
         let marks = self.marks(identity, dress, result, &report, timing.as_deref());
@@ -261,7 +262,8 @@ impl Exchange {
         );
         fields.insert(header::CONTENT_TYPE, media_type);
         fields.append(header::VARY, HeaderValue::from_static("Accept"));
-        Answer { head: Head::Own(status, fields), body: Body::full(page), ..answer }
+        let content = Carried::Body(Body::full(page));
+        Answer { head: Head::Own(status, fields), content, ..answer }
     }
 
     fn record<'a>(&'a self, duration: Duration, id: &'a [u8]) -> Record<'a> {

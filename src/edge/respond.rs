@@ -2,7 +2,6 @@
 
 use std::{fmt::Write, ops::Range, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
@@ -10,7 +9,7 @@ use parking_lot::Mutex;
 use super::{
     Edge,
     admit::Ask,
-    answer::{Answer, Head, Part, StoredHead, VariesBy, number, value},
+    answer::{Answer, Carried, Head, Part, StoredHead, VariesBy, number, piece, value},
     compress::{self, InCoding},
     forward::key_of,
     multipart::Multipart,
@@ -27,7 +26,7 @@ use crate::{
         conditional::{self, Precondition, Validators},
         range::{RangeRequest, Selected, select_all},
     },
-    store::{Presence, Reader, Source, SourceError, Store, StoredResponse},
+    store::{Presence, Reader, Source, SourceError, StoredResponse},
 };
 
 /// Why a stored response does not answer the request.
@@ -69,7 +68,7 @@ struct Plan {
 pub(super) fn from_stored<'a>(
     edge: &'a Arc<Edge>,
     ask: &'a Ask<'a>,
-    response: &Arc<StoredResponse>,
+    response: Arc<StoredResponse>,
     result: ResultType,
     mut report: Report,
     now: Timestamp,
@@ -80,9 +79,9 @@ pub(super) fn from_stored<'a>(
         let age = (header::AGE, number(age));
         return Served::Now(Ok(refusal::error(response.status, report, Some(age))));
     }
-    let part = match select(ask, response) {
+    let part = match select(ask, &response) {
         Ok(part) => part,
-        Err(unmet) => return Served::Now(Ok(refuse(unmet, response, report))),
+        Err(unmet) => return Served::Now(Ok(refuse(unmet, &response, report))),
     };
     let coding = compress::coding(ask, response.compressible);
     let varies = match coding {
@@ -93,15 +92,12 @@ pub(super) fn from_stored<'a>(
     };
     let coding = coding.filter(|_| part == Part::Whole);
     let plan = Plan { part, varies, result, report, now };
-    match coding.map(|coding| compress::form(edge, ask, response, coding)) {
-        Some(InCoding::Making(making)) => {
-            let response = Arc::clone(response);
-            Served::Later(Box::pin(async move {
-                let form = compress::made(making).await;
-                with_content(edge, ask, form.as_ref().unwrap_or(&response), plan).done().await
-            }))
-        }
-        Some(InCoding::Known(Some(form))) => with_content(edge, ask, &form, plan),
+    match coding.map(|coding| compress::form(edge, ask, &response, coding)) {
+        Some(InCoding::Making(making)) => Served::Later(Box::pin(async move {
+            let form = compress::made(making).await;
+            with_content(edge, ask, form.unwrap_or(response), plan).done().await
+        })),
+        Some(InCoding::Known(Some(form))) => with_content(edge, ask, form, plan),
         Some(InCoding::Known(None)) | None => with_content(edge, ask, response, plan),
     }
 }
@@ -109,46 +105,34 @@ pub(super) fn from_stored<'a>(
 fn with_content<'a>(
     edge: &'a Arc<Edge>,
     ask: &'a Ask<'a>,
-    response: &Arc<StoredResponse>,
+    response: Arc<StoredResponse>,
     Plan { part, varies, result, report, now }: Plan,
 ) -> Served<'a> {
-    let age = age(response, result, now);
+    let age = age(&response, result, now);
     let result = if is_error(response.status) { ResultType::Error } else { result };
-    let bytes = match &part {
-        Part::Whole => 0..response.content.length,
-        Part::Bytes(bytes) => bytes.clone(),
-        Part::NotModified => 0..0,
-        Part::Several(parts) => {
-            let parts = Multipart::clone(parts);
-            let head = StoredHead::new(response, part, age, varies);
-            let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
-            return Served::Later(Box::pin(with_parts(edge, ask, parts, answer)));
-        }
-    };
-    let head = Head::Stored(StoredHead::new(response, part, age, varies));
-    let mut answer = Answer::new(head, Body::empty(), result, report);
-    if *ask.method == Method::HEAD || bytes.is_empty() {
-        // hyper sends none of a HEAD's content; its length is known.
-    } else if let Some(whole) = Store::whole(&response.content) {
-        answer.body = piece(whole, &bytes);
-    } else {
-        let response = Arc::clone(response);
+    let head = StoredHead::new(response, part, age, varies);
+    if let Part::Several(parts) = &head.part {
+        let parts = Multipart::clone(parts);
+        let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+        return Served::Later(Box::pin(with_parts(edge, ask, parts, answer)));
+    }
+    let bytes = head.bytes();
+    // hyper sends none of a HEAD's content; its length is known.
+    let is_empty = *ask.method == Method::HEAD || bytes.is_empty();
+    if !is_empty && !head.response.is_whole() {
+        let response = Arc::clone(&head.response);
+        let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
         return Served::Later(Box::pin(async move {
             let all = bytes.clone();
             attach_slices(edge, ask, &response, bytes, all, &mut answer).await?;
             Ok(answer)
         }));
     }
-    Served::Now(Ok(answer))
-}
-
-fn piece(whole: Bytes, bytes: &Range<u64>) -> Body {
-    // Threads that serve the same object count the references to it together: no more than needed.
-    if *bytes == (0..whole.len() as u64) {
-        return Body::full(whole);
+    let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+    if !is_empty {
+        answer.content = Carried::InMemory;
     }
-    let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
-    Body::full(whole.slice(at(bytes.start)..at(bytes.end)))
+    Served::Now(Ok(answer))
 }
 
 /// Several ranges: the first is there before the answer begins, the others follow.
@@ -160,17 +144,19 @@ async fn with_parts(
 ) -> Result<Answer, SourceError> {
     let Head::Stored(StoredHead { response, .. }) = &answer.head else { return Ok(answer) };
     let response = Arc::clone(response);
-    if let Some(whole) = Store::whole(&response.content) {
-        answer.body = parts.body(move |bytes| std::future::ready(Ok(piece(whole.clone(), &bytes))));
+    if let Some(whole) = response.content.whole() {
+        let part = move |bytes| std::future::ready(Ok(piece(whole.clone(), &bytes)));
+        answer.content = Carried::Body(parts.body(part));
         return Ok(answer);
     }
     let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
     let last = parts.ranges().last().map_or(first.end, |last| last.end);
     attach_slices(edge, ask, &response, first.clone(), first.start..last, &mut answer).await?;
-    let begun = Mutex::new(Some(std::mem::replace(&mut answer.body, Body::empty())));
+    let begun = std::mem::replace(&mut answer.content, Carried::InMemory);
+    let begun = Mutex::new(Some(begun.into_body(&answer.head)));
     let source: Arc<dyn Source> = Arc::new(OriginSource::new(edge, ask));
     let (store, key) = (Arc::clone(&edge.store), key_of(ask, &response));
-    answer.body = parts.body(move |bytes| {
+    answer.content = Carried::Body(parts.body(move |bytes| {
         let begun = begun.lock().take().filter(|_| bytes == first);
         let (store, source) = (Arc::clone(&store), Arc::clone(&source));
         let reader = Reader::new(store, key.clone(), Arc::clone(&response), source, bytes);
@@ -180,7 +166,7 @@ async fn with_parts(
                 None => reader.into_body().await.map_err(Into::into),
             }
         }
-    });
+    }));
     Ok(answer)
 }
 
@@ -207,7 +193,7 @@ async fn attach_slices(
             answer.result = ResultType::Miss;
         }
     }
-    answer.body = reader.into_body().await?;
+    answer.content = Carried::Body(reader.into_body().await?);
     Ok(())
 }
 
@@ -225,7 +211,7 @@ fn select_part(
     current: &Validators<'_>,
     response: &StoredResponse,
 ) -> Result<Part, Unmet> {
-    let length = response.content.length;
+    let length = response.length;
     match conditional::evaluate(ask.fields, current) {
         Precondition::NotModified => return Ok(Part::NotModified),
         Precondition::Failed => return Err(Unmet::Precondition),
@@ -274,7 +260,7 @@ fn refuse(unmet: Unmet, response: &StoredResponse, report: Report) -> Answer {
     match unmet {
         Unmet::Precondition => refusal::error(StatusCode::PRECONDITION_FAILED, report, None),
         Unmet::Range => {
-            let range = value(|text| write!(text, "bytes */{}", response.content.length));
+            let range = value(|text| write!(text, "bytes */{}", response.length));
             let range = range.map(|range| (header::CONTENT_RANGE, range));
             refusal::error(StatusCode::RANGE_NOT_SATISFIABLE, report, range)
         }

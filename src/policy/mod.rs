@@ -24,8 +24,8 @@ use std::time::Duration;
 pub struct Freshness {
     /// When the response (or the 304 that renewed it) arrived.
     pub received_at: Timestamp,
-    /// RFC 9111 §4.2.3 `corrected_initial_age`.
-    pub initial_age: Duration,
+    /// RFC 9111 §4.2.3 `corrected_initial_age`, in milliseconds.
+    pub initial_age: u64,
     /// The first moment at which it is stale.
     pub fresh_until: Timestamp,
     /// How it may be served then.
@@ -36,7 +36,7 @@ impl Freshness {
     /// RFC 9111 §4.2.3 `current_age`.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
-        self.initial_age + now.since(self.received_at)
+        Duration::from_millis(self.initial_age).saturating_add(now.since(self.received_at))
     }
 
     /// Whether the response may be reused without asking the origin.

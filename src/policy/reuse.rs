@@ -64,7 +64,7 @@ mod tests {
     fn freshness(stale: Stale) -> Freshness {
         let received_at = Timestamp::from_secs(100);
         let fresh_until = Timestamp::from_secs(110);
-        Freshness { received_at, initial_age: Duration::from_secs(3), fresh_until, stale }
+        Freshness { received_at, initial_age: 3000, fresh_until, stale }
     }
 
     #[test]

@@ -212,7 +212,7 @@ fn freshness(
     let left = lifetime.saturating_sub(initial_age).max(terms.ttl.min);
     Freshness {
         received_at: received.received_at,
-        initial_age,
+        initial_age: u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX),
         fresh_until: received.received_at + left,
         stale: Stale::allowed(directives, lifetime, &terms.ttl),
     }
@@ -269,7 +269,7 @@ mod tests {
         };
         storable(&received, terms).map(|Storable { freshness, .. }| {
             let left = freshness.fresh_until.since(freshness.received_at);
-            (freshness.initial_age.as_secs(), left.as_secs())
+            (freshness.initial_age / 1000, left.as_secs())
         })
     }
 

@@ -104,7 +104,7 @@ mod tests {
     fn wishes_are_granted_within_what_the_origin_allows() {
         let stored = |if_error| Freshness {
             received_at: Timestamp::from_secs(100),
-            initial_age: Duration::ZERO,
+            initial_age: 0,
             fresh_until: Timestamp::from_secs(160),
             stale: Stale { if_error, ..Stale::default() },
         };

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use super::{Store, memory::Charge, response::Content};
+use super::{Store, content::Content, ledger::Charge};
 
 /// How long a part waits for room in memory.
 const ROOM: Duration = Duration::from_secs(2);
@@ -126,9 +126,13 @@ impl Collector {
             (blocks.collect::<Vec<Bytes>>(), collected.charges.take())
         };
         let joined = self.store.pages.join(&blocks);
-        let content = charges.map_or_else(Bytes::new, |charge| charge.hold(joined));
-        self.collected.lock().blocks = vec![(0, content.clone())];
-        Arc::new(Content::complete(content))
+        let content = match charges {
+            Some(charge) => Content::of(charge.hold(joined)),
+            None => Content::complete(Bytes::new()),
+        };
+        let content = Arc::new(content);
+        self.collected.lock().blocks = vec![(0, content.whole().unwrap_or_default())];
+        content
     }
 }
 
@@ -169,7 +173,7 @@ mod tests {
         assert_eq!(collector.read(200_000), None);
         assert_eq!(store.usage().bytes, 200_000);
         let finished = collector.finish();
-        assert_eq!(Store::whole(&finished).as_deref(), Some(&content[..]));
+        assert_eq!(finished.bytes(), Some(&content[..]));
         assert_eq!(collector.read(199_000).as_deref(), Some(&content[199_000..]));
         drop((finished, collector));
         assert_eq!(store.usage().bytes, 0);

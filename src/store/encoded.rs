@@ -7,11 +7,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use super::{
-    Store,
-    collector::Collector,
-    response::{Content, StoredResponse},
-};
+use super::{Store, collector::Collector, content::Content, response::StoredResponse};
 use crate::semantics::coding::Coding;
 
 /// What is known of the compressed form of a response.
@@ -34,8 +30,8 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    pub(super) fn size(&self) -> usize {
-        self.form.as_ref().map_or(0, |form| form.size())
+    pub(super) fn size(&self, slice: u32) -> usize {
+        self.form.as_ref().map_or(0, |form| form.size(slice))
     }
 }
 

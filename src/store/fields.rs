@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::ahead;
 use crate::text;
 
 /// Names that are stored as one byte: their place in this table.
@@ -32,6 +33,9 @@ const KNOWN: [HeaderName; 20] = [
 /// Marks a name that is written out.
 const SPELLED: u8 = u8::MAX;
 
+/// Marks a length of four bytes.
+const LONG: u8 = 0x80;
+
 /// All fields of a response in one piece of memory, in the order they are sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldBlock(Box<[u8]>);
@@ -58,24 +62,20 @@ impl Packed<'_> {
 }
 
 impl FieldBlock {
-    /// Packs `fields`. A value of 64 KiB or more cannot occur: heads are bounded far below.
+    /// Packs `fields`.
     #[must_use]
     pub fn pack(fields: &HeaderMap) -> Self {
         let mut block = BytesMut::with_capacity(256);
         // `Age` is of a message, and reckoned anew for each answer.
         for (name, value) in fields.iter().filter(|(name, _)| *name != header::AGE) {
-            let Ok(length) = u16::try_from(value.len()) else { continue };
             match KNOWN.iter().position(|known| known == name).map(u8::try_from) {
                 Some(Ok(place)) => block.put_u8(place),
                 _ => {
-                    let Ok(name_length) = u8::try_from(name.as_str().len()) else { continue };
                     block.put_u8(SPELLED);
-                    block.put_u8(name_length);
-                    block.put_slice(name.as_str().as_bytes());
+                    put_text(&mut block, name.as_str().as_bytes());
                 }
             }
-            block.put_u16(length);
-            block.put_slice(value.as_bytes());
+            put_text(&mut block, value.as_bytes());
         }
         // A copy of the exact size: what is stored for long holds no spare capacity.
         Self(block[..].into())
@@ -131,6 +131,11 @@ impl FieldBlock {
         map
     }
 
+    /// Has the fields loaded, which will be read.
+    pub(super) fn load_ahead(&self) {
+        ahead::load(&self.0);
+    }
+
     /// Size in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -142,6 +147,19 @@ impl FieldBlock {
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// A text behind its length, which takes one byte where it is below 128, else four.
+fn put_text(block: &mut BytesMut, text: &[u8]) {
+    match u8::try_from(text.len()) {
+        Ok(short) if short & LONG == 0 => block.put_u8(short),
+        _ => {
+            // No head is two gigabytes long.
+            let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            block.put_u32(length | u32::from(LONG) << 24);
+        }
+    }
+    block.put_slice(text);
 }
 
 /// Iterator over the fields of a block.
@@ -158,6 +176,15 @@ impl<'a> PackedFields<'a> {
     fn byte(&mut self) -> Option<u8> {
         self.rest.split_off_first().copied()
     }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let first = self.byte()?;
+        let length = match first & !LONG {
+            rest if first & LONG == 0 => rest.into(),
+            rest => u32::from_be_bytes([rest, self.byte()?, self.byte()?, self.byte()?]),
+        };
+        self.take(usize::try_from(length).ok()?)
+    }
 }
 
 impl<'a> Iterator for PackedFields<'a> {
@@ -165,14 +192,10 @@ impl<'a> Iterator for PackedFields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (known, name) = match self.byte()? {
-            SPELLED => {
-                let length = self.byte()?;
-                (None, self.take(length.into())?)
-            }
+            SPELLED => (None, self.text()?),
             place => (Some(place), &[][..]),
         };
-        let length = u16::from_be_bytes([self.byte()?, self.byte()?]);
-        Some(Packed { known, name, value: self.take(length.into())? })
+        Some(Packed { known, name, value: self.text()? })
     }
 }
 
@@ -183,13 +206,19 @@ mod tests {
     #[test]
     fn a_block_gives_back_what_was_packed() {
         let mut fields = HeaderMap::new();
+        let (long, longer) = ("x".repeat(127), "y".repeat(70_000));
+        let long_name = "z".repeat(300);
         for (name, value) in [
             ("etag", "\"abc\""),
+            ("link", &long),
+            ("content-security-policy", &longer),
+            (&long_name, "128"),
             ("x-own", "1"),
             ("x-own", "2"),
             ("content-type", "image/png"),
             ("x-empty", ""),
         ] {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("name");
             fields.append(name, value.parse().expect("value"));
         }
         let block = FieldBlock::pack(&fields);
@@ -197,7 +226,10 @@ mod tests {
         assert_eq!(block.get(&header::ETAG).expect("etag"), "\"abc\"");
         assert_eq!(block.get(&header::VARY), None);
         let names: Vec<_> = block.packed().map(|field| field.name().to_vec()).collect();
-        assert_eq!(names.concat(), b"etagx-ownx-owncontent-typex-empty");
+        let mut expected = b"etaglinkcontent-security-policy".to_vec();
+        expected.extend(long_name.as_bytes());
+        expected.extend(b"x-ownx-owncontent-typex-empty");
+        assert_eq!(names.concat(), expected);
         assert!(FieldBlock::pack(&HeaderMap::new()).is_empty());
     }
 }

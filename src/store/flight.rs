@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     Store,
-    memory::{Pass, Stored},
+    memory::{Kept, Pass},
     purge::LogPosition,
     response::StoredResponse,
     variants::Place,
@@ -132,8 +132,8 @@ impl Obligation {
     /// Releases the waiters and, until `until`, makes no request under this key wait for another.
     pub fn release(self, until: Timestamp) {
         if self.is_current() {
-            let pass = Stored::Pass(Arc::new(Pass { until, born: self.flight.born }));
-            self.store.memory.insert(&self.key, pass);
+            let pass = Pass { until, born: self.flight.born };
+            self.store.memory.keep(&self.key, Kept::Pass(pass));
         }
         self.land(Outcome::Released);
     }

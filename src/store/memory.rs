@@ -10,22 +10,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use moka::{
-    notification::RemovalCause,
-    ops::compute::{CompResult, Op},
-    policy::EvictionPolicy,
-    sync::Cache,
-};
+use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
 use siphasher::sip128::{Hash128, SipHasher13};
-use tokio::sync::Notify;
 
 use super::{
+    content::ContentId,
     encoded::Encoded,
+    index::{Digest, Index},
+    ledger::{Charge, Ledger},
     purge::LogPosition,
-    response::{ContentId, StoredResponse},
+    response::StoredResponse,
     variants::Variants,
 };
-use crate::{clock::Timestamp, key::CacheKey, pages::Pages, semantics::coding::Coding};
+use crate::{clock::Timestamp, key::CacheKey, semantics::coding::Coding};
 
 /// What a stored response costs beyond its fields and bytes: its own structures and the cache's
 /// bookkeeping. With a million stored responses it was 550, as the process's memory tells.
@@ -38,6 +35,12 @@ const SLICE_OVERHEAD: usize = 450;
 /// evicted ones that a reader still holds. One eighth.
 const HEADROOM: u64 = 8;
 
+/// An entry's use is noted once in each turn: while so much of the bound comes in, one sixteenth.
+const TURNS: u64 = 16;
+
+/// And once in so many milliseconds, so that what is used is known when nothing comes in for long.
+const TURN: u64 = 600_000;
+
 /// How often a fill that finds no room looks again.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -47,29 +50,36 @@ pub(super) struct Pass {
     pub(super) born: LogPosition,
 }
 
-/// What stands under a key; one pointer, for there is one in every entry.
-#[derive(Clone)]
-pub(super) enum Stored {
-    Response(Arc<StoredResponse>),
+/// What stands under a key and is no response.
+pub(super) enum Kept {
     /// The last answer could not be stored: until then, do not make requests wait for each other.
-    Pass(Arc<Pass>),
-    Slice(Arc<Bytes>),
+    Pass(Pass),
+    Slice(Bytes),
     Varies(Arc<Variants>),
     Encoded(Arc<Encoded>),
 }
 
-impl Stored {
-    fn weight(&self) -> u32 {
-        let size = match self {
-            Self::Response(response) => response.size() + RESPONSE_OVERHEAD,
+impl Kept {
+    /// In bytes, where slices are `slice` bytes long.
+    fn size(&self, slice: u32) -> usize {
+        match self {
             Self::Pass(_) => SLICE_OVERHEAD,
             Self::Varies(variants) => RESPONSE_OVERHEAD + variants.size(),
-            Self::Encoded(encoded) => encoded.size() + RESPONSE_OVERHEAD,
+            Self::Encoded(encoded) => encoded.size(slice) + RESPONSE_OVERHEAD,
             Self::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
-        };
-        u32::try_from(size).unwrap_or(u32::MAX)
+        }
     }
 }
+
+/// What stands under a key.
+pub(super) enum Stored {
+    Response(Arc<StoredResponse>),
+    Kept(Arc<Kept>),
+}
+
+/// An entry of the cache, of which there are millions: what is kept, or nothing for a response, which lies
+/// in the index.
+type Entry = Option<Arc<Kept>>;
 
 /// Counters of the memory tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,11 +91,6 @@ pub struct MemoryUse {
     /// Evictions for want of room since the start.
     pub evictions: u64,
 }
-
-/// What stands for a key: 128 bits by a secret function of it. Nobody can look for two keys with the same
-/// digest; that any two of a thousand million have one by chance is less likely than 1 : 10^20.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Digest(u64, u64);
 
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
@@ -105,7 +110,8 @@ impl Hasher for Leading {
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = number;
+        // What is hashed may be a digest and more.
+        self.0 = self.0.rotate_left(32) ^ number;
     }
 
     fn finish(&self) -> u64 {
@@ -115,21 +121,31 @@ impl Hasher for Leading {
 
 /// Responses and slices in one LRU order under one bound.
 pub(super) struct Memory {
-    cache: Cache<Digest, Stored, BuildHasherDefault<Leading>>,
+    cache: Cache<Digest, Entry, BuildHasherDefault<Leading>>,
+    index: Arc<Index>,
     digests: SipHasher13,
     ledger: Arc<Ledger>,
+    bound: u64,
+    slice: u32,
+    /// Bytes that ever came in.
+    taken: AtomicU64,
     evictions: Arc<AtomicU64>,
 }
 
 impl Memory {
-    pub(super) fn new(bound: u64) -> Self {
-        let evictions = Arc::new(AtomicU64::new(0));
+    pub(super) fn new(bound: u64, slice: u32) -> Self {
+        let (index, evictions) = (Arc::new(Index::new()), Arc::new(AtomicU64::new(0)));
+        let (weighed, indexed) = (Arc::clone(&index), Arc::clone(&index));
         let counter = Arc::clone(&evictions);
         let cache = Cache::builder()
             .max_capacity(bound - bound / HEADROOM)
-            .weigher(|_, stored: &Stored| stored.weight())
+            .weigher(move |digest, entry| weight(&weighed, *digest, entry, slice))
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |_, _, cause| {
+            .eviction_listener(move |digest: Arc<Digest>, _, cause| {
+                // What replaces it is in the index already.
+                if cause != RemovalCause::Replaced {
+                    indexed.remove(*digest);
+                }
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
@@ -137,7 +153,8 @@ impl Memory {
             .build_with_hasher(BuildHasherDefault::default());
         let [one, other] = [(); 2].map(|()| RandomState::new().hash_one(()));
         let digests = SipHasher13::new_with_keys(one, other);
-        Self { cache, digests, ledger: Arc::new(Ledger::new(bound)), evictions }
+        let ledger = Arc::new(Ledger::new(bound));
+        Self { cache, index, digests, ledger, bound, slice, taken: AtomicU64::new(0), evictions }
     }
 
     fn digest(&self, key: &[u8]) -> Digest {
@@ -145,35 +162,74 @@ impl Memory {
         Digest(h1, h2)
     }
 
-    pub(super) fn get(&self, key: &CacheKey) -> Option<Stored> {
-        self.cache.get(&self.digest(key.as_bytes()))
+    /// What stands under `key`, for one that uses it.
+    pub(super) fn get(&self, key: &CacheKey, now: Timestamp) -> Option<Stored> {
+        let digest = self.digest(key.as_bytes());
+        let Some(response) = self.index.get(digest) else { return self.kept(digest) };
+        response.load_ahead();
+        let turn = self.turn(now);
+        if response.noted.load(Ordering::Relaxed) != turn {
+            response.noted.store(turn, Ordering::Relaxed);
+            let _ = self.cache.get(&digest);
+        }
+        Some(Stored::Response(response))
     }
 
-    pub(super) fn insert(&self, key: &CacheKey, stored: Stored) {
-        self.cache.insert(self.digest(key.as_bytes()), stored);
+    /// What stands under `key`.
+    pub(super) fn current(&self, key: &CacheKey) -> Option<Stored> {
+        let digest = self.digest(key.as_bytes());
+        self.index.get(digest).map(Stored::Response).or_else(|| self.kept(digest))
+    }
+
+    fn kept(&self, digest: Digest) -> Option<Stored> {
+        self.cache.get(&digest).flatten().map(Stored::Kept)
+    }
+
+    /// Notes the use of what stands under `key`.
+    pub(super) fn touch(&self, key: &CacheKey) {
+        let _ = self.cache.get(&self.digest(key.as_bytes()));
+    }
+
+    /// The turn that it is. Their number is small: by the time that one comes again, what was not used
+    /// since is gone or has been noted anew.
+    #[expect(clippy::cast_possible_truncation, reason = "turns are told apart by their last bits")]
+    fn turn(&self, now: Timestamp) -> u8 {
+        let came_in = self.taken.load(Ordering::Relaxed) / (self.bound / TURNS).max(1);
+        came_in.wrapping_add(now.as_millis() / TURN) as u8
+    }
+
+    /// Stores a response under `key`.
+    pub(super) fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>) {
+        let digest = self.digest(key.as_bytes());
+        response.noted.store(self.turn(response.freshness.received_at), Ordering::Relaxed);
+        self.index.insert(digest, response);
+        self.take(digest, None);
+    }
+
+    /// Keeps something else under `key`.
+    pub(super) fn keep(&self, key: &CacheKey, kept: Kept) {
+        let digest = self.digest(key.as_bytes());
+        self.index.remove(digest);
+        self.take(digest, Some(kept));
+    }
+
+    fn take(&self, digest: Digest, kept: Option<Kept>) {
+        let entry = kept.map(Arc::new);
+        let weight = weight(&self.index, digest, &entry, self.slice);
+        self.taken.fetch_add(weight.into(), Ordering::Relaxed);
+        self.cache.insert(digest, entry);
         self.settle();
     }
 
-    /// Puts `new` in the place of `old`; gives back what stands there then, which may be newer still.
+    /// Puts `new`, which weighs the same, in the place of `old`; gives back what stands there then, which
+    /// may be newer still.
     pub(super) fn replace(
         &self,
         key: &CacheKey,
         old: &Arc<StoredResponse>,
         new: Arc<StoredResponse>,
     ) -> Arc<StoredResponse> {
-        let is_old = |stored: &Stored| matches!(stored, Stored::Response(r) if Arc::ptr_eq(r, old));
-        let entry = self.cache.entry(self.digest(key.as_bytes()));
-        let entry = entry.and_compute_with(|entry| match entry {
-            Some(entry) if is_old(entry.value()) => Op::Put(Stored::Response(Arc::clone(&new))),
-            _ => Op::Nop,
-        });
-        match entry {
-            CompResult::Unchanged(entry) => match entry.into_value() {
-                Stored::Response(newer) => newer,
-                _ => new,
-            },
-            _ => new,
-        }
+        self.index.replace(self.digest(key.as_bytes()), old, new)
     }
 
     pub(super) fn remove(&self, key: &CacheKey) {
@@ -181,8 +237,8 @@ impl Memory {
     }
 
     pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
-        match self.cache.get(&self.digest(&slice_key(content, index)))? {
-            Stored::Slice(bytes) => Some(Bytes::clone(&bytes)),
+        match &*self.cache.get(&self.digest(&slice_key(content, index)))?? {
+            Kept::Slice(bytes) => Some(Bytes::clone(bytes)),
             _ => None,
         }
     }
@@ -192,29 +248,26 @@ impl Memory {
     }
 
     pub(super) fn insert_slice(&self, content: ContentId, index: u32, bytes: Bytes) {
-        let key = self.digest(&slice_key(content, index));
-        self.cache.insert(key, Stored::Slice(Arc::new(bytes)));
-        self.settle();
+        self.take(self.digest(&slice_key(content, index)), Some(Kept::Slice(bytes)));
     }
 
     pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
-        match self.cache.get(&self.digest(&encoded_key(content, coding)))? {
-            Stored::Encoded(encoded) => Some(encoded),
+        match &*self.cache.get(&self.digest(&encoded_key(content, coding)))?? {
+            Kept::Encoded(encoded) => Some(Arc::clone(encoded)),
             _ => None,
         }
     }
 
     pub(super) fn insert_encoded(&self, content: ContentId, coding: Coding, encoded: Encoded) {
-        let key = self.digest(&encoded_key(content, coding));
-        self.cache.insert(key, Stored::Encoded(Arc::new(encoded)));
-        self.settle();
+        let kept = Kept::Encoded(Arc::new(encoded));
+        self.take(self.digest(&encoded_key(content, coding)), Some(kept));
     }
 
     /// Waits until `bytes` more fit under the bound; `None` when that takes too long.
     pub(super) async fn reserve(&self, bytes: u64, patience: Duration) -> Option<Charge> {
         let wait = async {
             loop {
-                let freed = self.ledger.freed.notified();
+                let freed = self.ledger.freed();
                 if let Some(charge) = self.ledger.charge(bytes) {
                     return charge;
                 }
@@ -235,12 +288,12 @@ impl Memory {
     /// come first. Only where slow readers and fills hold all of the headroom.
     fn displace(&self, bytes: u64) {
         let mut displaced = 0;
-        for (key, stored) in &self.cache {
+        for (digest, entry) in &self.cache {
             if displaced >= bytes {
                 break;
             }
-            displaced += u64::from(stored.weight());
-            self.cache.invalidate(key.as_ref());
+            displaced += u64::from(weight(&self.index, *digest, &entry, self.slice));
+            self.cache.invalidate(digest.as_ref());
         }
     }
 
@@ -248,7 +301,7 @@ impl Memory {
         // The count is brought up to date by this.
         self.cache.run_pending_tasks();
         MemoryUse {
-            bytes: self.ledger.live.load(Ordering::Relaxed),
+            bytes: self.ledger.live(),
             entries: self.cache.entry_count(),
             evictions: self.evictions.load(Ordering::Relaxed),
         }
@@ -256,11 +309,19 @@ impl Memory {
 
     /// Evicts at once when what is alive outgrows what may be stored.
     fn settle(&self) {
-        let live = self.ledger.live.load(Ordering::Relaxed);
-        if live > self.ledger.bound - self.ledger.bound / HEADROOM {
+        if self.ledger.live() > self.bound - self.bound / HEADROOM {
             self.cache.run_pending_tasks();
         }
     }
+}
+
+/// In bytes, where slices are `slice` bytes long.
+fn weight(index: &Index, digest: Digest, entry: &Entry, slice: u32) -> u32 {
+    let size = match entry {
+        Some(kept) => kept.size(slice),
+        None => index.get(digest).map_or(0, |response| response.size(slice)) + RESPONSE_OVERHEAD,
+    };
+    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 /// A slice's key begins with a byte that no distribution's id can begin with.
@@ -279,92 +340,6 @@ fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
     key
 }
 
-/// Counts the bytes of content that are alive, whoever holds them.
-#[derive(Debug)]
-struct Ledger {
-    bound: u64,
-    live: AtomicU64,
-    freed: Notify,
-}
-
-impl Ledger {
-    fn new(bound: u64) -> Self {
-        Self { bound, live: AtomicU64::new(0), freed: Notify::new() }
-    }
-
-    fn charge(self: &Arc<Self>, bytes: u64) -> Option<Charge> {
-        let fits = |live: u64| live.checked_add(bytes).filter(|&sum| sum <= self.bound);
-        self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
-        Some(Charge { ledger: Arc::clone(self), bytes })
-    }
-
-    fn give_back(&self, bytes: u64) {
-        self.live.fetch_sub(bytes, Ordering::AcqRel);
-        self.freed.notify_waiters();
-    }
-}
-
-/// A right to hold this many bytes of content, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Charge {
-    ledger: Arc<Ledger>,
-    bytes: u64,
-}
-
-impl Charge {
-    /// Takes the right of another over.
-    pub(super) fn take_over(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
-    }
-
-    /// Bytes that carry this charge for as long as anybody holds any part of them.
-    pub(super) fn hold(mut self, content: Pages) -> Bytes {
-        match content.into_heap() {
-            Ok(content) if self.bytes == content.len() as u64 => {
-                self.bytes = 0;
-                Bytes::from_owner(Counted { content, ledger: Arc::clone(&self.ledger) })
-            }
-            Ok(content) => Bytes::from_owner(Charged { content, _charge: self }),
-            Err(content) => Bytes::from_owner(Charged { content, _charge: self }),
-        }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.ledger.give_back(self.bytes);
-    }
-}
-
-/// Small content, of which there is much: the charge is its length.
-struct Counted {
-    content: Box<[u8]>,
-    ledger: Arc<Ledger>,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.content
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.ledger.give_back(self.content.len() as u64);
-    }
-}
-
-struct Charged<C> {
-    content: C,
-    _charge: Charge,
-}
-
-impl<C: AsRef<[u8]>> AsRef<[u8]> for Charged<C> {
-    fn as_ref(&self) -> &[u8] {
-        self.content.as_ref()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,12 +349,12 @@ mod tests {
 
     async fn slice(memory: &Memory, length: usize) -> Option<Bytes> {
         let charge = memory.reserve(length as u64, PATIENCE).await?;
-        Some(charge.hold(PageFile::default().join(&[vec![0; length].into()])))
+        Some(charge.hold(PageFile::default().join(&[vec![0; length].into()])).into())
     }
 
     #[tokio::test]
     async fn pinned_bytes_count_against_the_bound() {
-        let memory = Memory::new(1000);
+        let memory = Memory::new(1000, 1 << 20);
         let pinned = slice(&memory, 700).await.expect("room");
         assert!(slice(&memory, 400).await.is_none());
         let part = pinned.slice(..1);
@@ -392,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn stored_bytes_give_way_least_recently_used_first() {
-        let memory = Memory::new(16_000);
+        let memory = Memory::new(16_000, 1 << 20);
         for index in 0..30 {
             let bytes = slice(&memory, 1000).await.expect("room is made");
             memory.insert_slice(ContentId(1), index, bytes);

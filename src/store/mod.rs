@@ -4,10 +4,14 @@
 //! whose claim comes first gets an [`Obligation`], the others a [`Waiter`]. The content arrives
 //! in slices through *runs*, which stream to every reader as the bytes come in.
 
+mod ahead;
 mod collector;
+mod content;
 mod encoded;
 mod fields;
 mod flight;
+mod index;
+mod ledger;
 mod memory;
 mod purge;
 mod reader;
@@ -24,18 +28,20 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use collector::{Collector, TooLong};
+pub use content::{Content, ContentId, Layout};
 pub use encoded::Form;
 pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
+use ledger::Held;
 pub use memory::MemoryUse;
-use memory::{Memory, Pass, Stored};
+use memory::{Kept, Memory, Pass, Stored};
 use purge::PurgeLog;
 use purge::Remains;
 pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
 pub use reader::{Presence, Reader};
-pub use response::{Content, ContentId, StoredResponse};
-use run::{Filling, Run};
+pub use response::StoredResponse;
+use run::{Filling, Run, Runs};
 pub use run::{Source, SourceError};
 pub use variants::{Place, Variants};
 
@@ -87,6 +93,7 @@ pub struct Store {
     options: Options,
     pages: PageFile,
     memory: Memory,
+    runs: Arc<Runs>,
     flights: Mutex<HashMap<CacheKey, Arc<Flight>>>,
     purges: PurgeLog,
 }
@@ -104,7 +111,8 @@ impl Store {
         Self {
             options,
             pages: PageFile::new(options.memory, options.slice),
-            memory: Memory::new(options.memory),
+            memory: Memory::new(options.memory, options.slice),
+            runs: Arc::default(),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
         }
@@ -125,22 +133,23 @@ impl Store {
     /// What is stored under `key` and not purged.
     #[must_use]
     pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Found {
-        match self.memory.get(key) {
+        match self.memory.get(key, now) {
             Some(Stored::Response(response)) => self.select(key, response),
-            Some(Stored::Varies(variants)) => Found::Varies(variants),
-            Some(Stored::Pass(pass)) if self.is_in_force(&pass, key, now) => Found::Pass,
-            Some(_) => {
-                self.memory.remove(key);
-                Found::Nothing
-            }
+            Some(Stored::Kept(kept)) => match self.note(&kept, key, now) {
+                Found::Nothing => {
+                    self.memory.remove(key);
+                    Found::Nothing
+                }
+                note => note,
+            },
             None => Found::Nothing,
         }
     }
 
-    /// What a lookup would find, and what a purge did to that; nothing is changed but the order of use.
+    /// What a lookup would find, and what a purge did to that; nothing is changed.
     #[must_use]
     pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Found, Option<Manner>) {
-        match self.memory.get(key) {
+        match self.memory.current(key) {
             Some(Stored::Response(response)) => {
                 match self.purges.remains(key.resource(), &response.tags, response.born) {
                     Remains::All => (Found::Response(response), None),
@@ -151,9 +160,8 @@ impl Store {
                     Remains::Nothing => (Found::Nothing, Some(Manner::Hard)),
                 }
             }
-            Some(Stored::Varies(variants)) => (Found::Varies(variants), None),
-            Some(Stored::Pass(pass)) if self.is_in_force(&pass, key, now) => (Found::Pass, None),
-            _ => (Found::Nothing, None),
+            Some(Stored::Kept(kept)) => (self.note(&kept, key, now), None),
+            None => (Found::Nothing, None),
         }
     }
 
@@ -194,13 +202,9 @@ impl Store {
 
     /// Stores a response in its place.
     fn put(&self, place: &Place, response: Arc<StoredResponse>) {
-        self.memory.insert(&place.key, Stored::Response(response));
+        self.memory.insert(&place.key, response);
         let Some(variation) = &place.variation else { return };
-        let known = match self.memory.get(&place.resource) {
-            Some(Stored::Varies(variants)) => Some(variants),
-            _ => None,
-        };
-        match known.filter(|variants| variants.variation == *variation) {
+        match self.variants(&place.resource).filter(|known| known.variation == *variation) {
             Some(variants) => {
                 // A bounded number of variants is kept of each resource, the newest ones.
                 if let Some(oldest) = variants.add(&place.key) {
@@ -209,7 +213,7 @@ impl Store {
             }
             None => {
                 let variants = Arc::new(Variants::new(variation.clone(), place.key.clone()));
-                self.memory.insert(&place.resource, Stored::Varies(variants));
+                self.memory.keep(&place.resource, Kept::Varies(variants));
             }
         }
     }
@@ -223,9 +227,9 @@ impl Store {
         body: Body,
     ) -> impl Future<Output = ()> + Send + use<> {
         let run = Run::new(slices);
-        content.runs.lock().push(Arc::clone(&run));
-        let (store, filling) = (Arc::clone(self), Filling::new(run, Arc::clone(content)));
-        async move { filling.fill(&store, Ok(body)).await }
+        self.runs.of(content.id).push(Arc::clone(&run));
+        let filling = Filling::new(run, Arc::clone(content), Arc::clone(self));
+        async move { filling.fill(Ok(body)).await }
     }
 
     /// Purges a distribution's stored responses; in force when this returns.
@@ -239,10 +243,10 @@ impl Store {
         self.memory.usage()
     }
 
-    /// The content's bytes where all of them are there as one piece.
+    /// How `content` is cut into slices.
     #[must_use]
-    pub fn whole(content: &Content) -> Option<Bytes> {
-        content.whole.get().cloned()
+    pub fn layout(&self, content: &Content) -> Layout {
+        content.layout(self.options.slice)
     }
 
     /// What may be used of a response, after the purges since it was looked at last.
@@ -267,6 +271,26 @@ impl Store {
         }
     }
 
+    /// The variants known of a resource.
+    fn variants(&self, resource: &CacheKey) -> Option<Arc<Variants>> {
+        match self.memory.current(resource)? {
+            Stored::Kept(kept) => match &*kept {
+                Kept::Varies(variants) => Some(Arc::clone(variants)),
+                _ => None,
+            },
+            Stored::Response(_) => None,
+        }
+    }
+
+    /// What a note tells; nothing where it is not in force any more.
+    fn note(&self, kept: &Kept, key: &CacheKey, now: Timestamp) -> Found {
+        match kept {
+            Kept::Varies(variants) => Found::Varies(Arc::clone(variants)),
+            Kept::Pass(pass) if self.is_in_force(pass, key, now) => Found::Pass,
+            Kept::Pass(_) | Kept::Slice(_) | Kept::Encoded(_) => Found::Nothing,
+        }
+    }
+
     fn is_in_force(&self, pass: &Pass, key: &CacheKey, now: Timestamp) -> bool {
         now < pass.until && self.survives(key, pass.born)
     }
@@ -275,38 +299,41 @@ impl Store {
         born == self.purges.position() || self.purges.untouched(key.resource(), born)
     }
 
-    fn slice(&self, content: &Content, index: u32) -> Option<Bytes> {
-        if content.is_single() {
-            return content.whole.get().cloned();
+    fn slice(&self, content: &Arc<Content>, index: u32) -> Option<Bytes> {
+        if self.layout(content).is_single() {
+            return content.whole();
         }
         self.memory.slice(content.id, index)
     }
 
     fn has_slice(&self, content: &Content, index: u32) -> bool {
-        if content.is_single() {
-            return content.whole.get().is_some();
+        if self.layout(content).is_single() {
+            return content.bytes().is_some();
         }
         self.memory.has_slice(content.id, index)
     }
 
-    fn put_slice(&self, content: &Content, index: u32, bytes: Bytes) {
-        if content.is_single() {
-            let _ = content.whole.set(bytes);
-        } else {
-            self.memory.insert_slice(content.id, index, bytes);
+    /// Stores a slice, and gives its bytes back.
+    fn put_slice(&self, content: &Arc<Content>, index: u32, held: Held) -> Bytes {
+        if self.layout(content).is_single() {
+            content.fill(held);
+            return content.whole().unwrap_or_default();
         }
+        let bytes = Bytes::from(held);
+        self.memory.insert_slice(content.id, index, bytes.clone());
+        bytes
     }
 
     /// Keeps the head in use as recently as its slices, so that they are evicted before it.
     fn touch(&self, key: &CacheKey, content: &Content) {
-        if !content.is_single() {
-            let _ = self.memory.get(key);
+        if !self.layout(content).is_single() {
+            self.memory.touch(key);
         }
     }
 
     /// Removes what is stored under `key` if it still is of this content.
     fn forget(&self, key: &CacheKey, content: &Content) {
-        if let Some(Stored::Response(response)) = self.memory.get(key)
+        if let Some(Stored::Response(response)) = self.memory.current(key)
             && response.content.id == content.id
         {
             self.memory.remove(key);

@@ -59,8 +59,9 @@ impl Reader {
     #[must_use]
     pub fn presence(&self, bytes: &Range<u64>) -> Presence {
         let content = &self.response.content;
-        let runs = content.runs.lock();
-        let mut slices = near(content.slices_of(bytes));
+        // Taken first: a slice that is completed meanwhile is found in the store.
+        let runs: Vec<Arc<Run>> = self.store.runs.of(content.id).iter().cloned().collect();
+        let mut slices = near(self.store.layout(content).slices_of(bytes));
         let mut presence = Presence::Stored;
         while let Some(index) = slices.next() {
             if self.store.has_slice(content, index) {
@@ -104,8 +105,9 @@ impl Reader {
             return Ok(None);
         }
         let content = Arc::clone(&self.response.content);
-        let index = content.slice_at(self.left.start);
-        let offset = self.left.start - content.bytes_of(&(index..index + 1)).start;
+        let layout = self.store.layout(&content);
+        let index = layout.slice_at(self.left.start);
+        let offset = self.left.start - layout.bytes_of(&(index..index + 1)).start;
         loop {
             if let Some(slice) = self.store.slice(&content, index) {
                 self.store.touch(&self.key, &content);
@@ -151,14 +153,14 @@ impl Reader {
     fn join_or_start(&self, index: u32) -> Option<Attachment> {
         let content = &self.response.content;
         let read_ahead = self.store.options.read_ahead;
-        let mut runs = content.runs.lock();
+        let mut runs = self.store.runs.of(content.id);
         if let Some(attachment) = runs.iter().find_map(|run| run.attach(index, read_ahead)) {
             return Some(attachment);
         }
         if self.store.has_slice(content, index) {
             return None;
         }
-        let mut wanted = near(index + 1..content.slices_of(&self.left).end);
+        let mut wanted = near(index + 1..self.store.layout(content).slices_of(&self.left).end);
         let last = wanted.end;
         let covered = |at: &u32| {
             self.store.has_slice(content, *at) || runs.iter().any(|run| run.slices.start == *at)
@@ -172,15 +174,14 @@ impl Reader {
     }
 
     fn spawn(&self, run: Arc<Run>) {
-        let (store, source) = (Arc::clone(&self.store), Arc::clone(&self.source));
-        let response = Arc::clone(&self.response);
-        let filling = Filling::new(run, Arc::clone(&response.content));
+        let (response, source) = (Arc::clone(&self.response), Arc::clone(&self.source));
+        let filling = Filling::new(run, Arc::clone(&response.content), Arc::clone(&self.store));
         tokio::spawn(async move {
             let body = source.open(&response, filling.bytes()).await.map_err(|error| match error {
                 SourceError::Changed => End::Changed,
                 SourceError::Failed(failure) => End::Failed(failure),
             });
-            filling.fill(&store, body).await;
+            filling.fill(body).await;
         });
     }
 }

@@ -1,22 +1,20 @@
 //! A stored response: the head that answers are made from, and the content it describes.
 
 use std::{
-    ops::Range,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use parking_lot::Mutex;
 
 use super::{
+    ahead,
+    content::Content,
     fields::FieldBlock,
     purge::{CacheTags, LogPosition, Tag},
-    run::Run,
 };
 use crate::{
     clock::Timestamp,
@@ -54,12 +52,18 @@ pub struct StoredResponse {
     pub own_page: bool,
     /// The representation's bytes.
     pub content: Arc<Content>,
+    /// Their number.
+    pub length: u64,
     /// The cache tags it bears.
     pub tags: CacheTags,
     /// Where the purge log stood when the request to the origin started.
     pub(super) born: LogPosition,
     /// Up to where the purge log is known not to touch this response.
     pub(super) checked: AtomicU64,
+    /// The turn of the memory tier in which its use was noted last.
+    pub(super) noted: AtomicU8,
+    /// Whether its content was seen to be there as one piece: then it is.
+    seen_whole: AtomicBool,
 }
 
 impl StoredResponse {
@@ -81,9 +85,12 @@ impl StoredResponse {
             encoded: false,
             own_page: false,
             tags: CacheTags::default(),
+            length: content.length,
             content,
             born,
             checked: AtomicU64::new(born.0),
+            noted: AtomicU8::new(0),
+            seen_whole: AtomicBool::new(false),
         }
     }
 
@@ -128,7 +135,8 @@ impl StoredResponse {
         let mut fields = self.fields.to_map();
         encode::describe(&mut fields, coding);
         let fields = FieldBlock::pack(&fields);
-        Self { fields, content, compressible: false, encoded: true, ..self.copy() }
+        let length = content.length;
+        Self { fields, content, length, compressible: false, encoded: true, ..self.copy() }
     }
 
     fn copy(&self) -> Self {
@@ -142,8 +150,11 @@ impl StoredResponse {
             own_page: self.own_page,
             tags: self.tags.clone(),
             content: Arc::clone(&self.content),
+            length: self.length,
             born: self.born,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            noted: AtomicU8::new(0),
+            seen_whole: AtomicBool::new(false),
         }
     }
 
@@ -172,8 +183,27 @@ impl StoredResponse {
         [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.value(name).is_some())
     }
 
-    pub(super) fn size(&self) -> usize {
-        let in_head = if self.content.is_single() { self.content.length } else { 0 };
+    /// Whether all of its content is there as one piece.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        if self.seen_whole.load(Ordering::Relaxed) {
+            return true;
+        }
+        let is_whole = self.content.bytes().is_some();
+        self.seen_whole.store(is_whole, Ordering::Relaxed);
+        is_whole
+    }
+
+    /// Has loaded what an answer needs besides.
+    pub(super) fn load_ahead(&self) {
+        ahead::load_value(&*self.content);
+        self.fields.load_ahead();
+    }
+
+    /// In bytes, with what of its content is no slice of `slice` bytes.
+    pub(super) fn size(&self, slice: u32) -> usize {
+        let is_single = self.content.layout(slice).is_single();
+        let in_head = if is_single { self.length } else { 0 };
         self.fields.len()
             + self.tags.len() * size_of::<Tag>()
             + usize::try_from(in_head).unwrap_or(usize::MAX)
@@ -189,132 +219,14 @@ fn next_serial() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Tells contents apart; never used twice in one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ContentId(pub(super) u64);
-
-impl ContentId {
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// The bytes of one version of one representation, cut into slices.
-///
-/// Slices belong to a content, not to a key: bytes of two versions can never be joined.
-#[derive(Debug)]
-pub struct Content {
-    pub(super) id: ContentId,
-    /// Length of the whole, in bytes.
-    pub length: u64,
-    slice: u32,
-    /// The only slice of a small content lives here, so that one lookup serves it.
-    pub(super) whole: OnceLock<Bytes>,
-    /// Origin responses that are filling slices right now.
-    pub(super) runs: Mutex<Runs>,
-}
-
-/// A list that costs one pointer while it is empty: most contents are never being filled.
-#[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "there is one in every stored response")]
-pub(super) struct Runs(Option<Box<Vec<Arc<Run>>>>);
-
-impl Runs {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Run>> {
-        self.0.iter().flat_map(|runs| runs.iter())
-    }
-
-    pub(super) fn push(&mut self, run: Arc<Run>) {
-        self.0.get_or_insert_default().push(run);
-    }
-
-    pub(super) fn remove(&mut self, gone: &Arc<Run>) {
-        if let Some(runs) = &mut self.0 {
-            runs.retain(|run| !Arc::ptr_eq(run, gone));
-        }
-        self.0 = self.0.take().filter(|runs| !runs.is_empty());
-    }
-}
-
-impl Content {
-    /// A content of `length` bytes, none of which is there yet.
-    #[must_use]
-    pub fn new(length: u64, slice: u32) -> Self {
-        Self {
-            id: ContentId::next(),
-            length,
-            slice,
-            whole: OnceLock::new(),
-            runs: Mutex::default(),
-        }
-    }
-
-    /// A content that is there as a whole.
-    #[must_use]
-    pub fn complete(bytes: Bytes) -> Self {
-        let content = Self::new(bytes.len() as u64, u32::MAX);
-        let _ = content.whole.set(bytes);
-        content
-    }
-
-    /// Its identity.
-    #[must_use]
-    pub const fn id(&self) -> ContentId {
-        self.id
-    }
-
-    /// Whether one slice holds all of it.
-    #[must_use]
-    pub const fn is_single(&self) -> bool {
-        self.length <= self.slice as u64
-    }
-
-    /// The slice that holds the byte at `position`.
-    #[must_use]
-    pub fn slice_at(&self, position: u64) -> u32 {
-        u32::try_from(position / u64::from(self.slice)).unwrap_or(u32::MAX)
-    }
-
-    /// The slices that hold `bytes`.
-    #[must_use]
-    pub fn slices_of(&self, bytes: &Range<u64>) -> Range<u32> {
-        match bytes.end.checked_sub(1) {
-            Some(last) if !bytes.is_empty() => self.slice_at(bytes.start)..self.slice_at(last) + 1,
-            _ => 0..0,
-        }
-    }
-
-    /// The bytes that `slices` hold.
-    #[must_use]
-    pub fn bytes_of(&self, slices: &Range<u32>) -> Range<u64> {
-        let at = |index: u32| (u64::from(index) * u64::from(self.slice)).min(self.length);
-        at(slices.start)..at(slices.end)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// There are millions of them: together with its two counters each fits into 128 bytes, its content into 96.
+    /// There are millions of them: together with its two counters it fits into 128 bytes.
     #[test]
-    fn what_there_are_many_of_is_small() {
+    fn a_stored_response_is_small() {
         let counters = 2 * size_of::<usize>();
         assert!(size_of::<StoredResponse>() + counters <= 128, "{}", size_of::<StoredResponse>());
-        assert!(size_of::<Content>() + counters <= 96, "{}", size_of::<Content>());
-    }
-
-    #[test]
-    fn slices_cover_the_content_without_gap_or_overlap() {
-        let content = Content::new(2500, 1000);
-        assert_eq!(content.slices_of(&(0..2500)), 0..3);
-        assert_eq!(content.slices_of(&(999..1001)), 0..2);
-        assert_eq!(content.slices_of(&(1000..2000)), 1..2);
-        assert_eq!(content.slices_of(&(0..0)), 0..0);
-        assert_eq!(content.bytes_of(&(2..3)), 2000..2500);
-        assert_eq!(content.bytes_of(&(0..3)), 0..2500);
-        assert!(!content.is_single());
-        assert!(Content::new(1000, 1000).is_single());
     }
 }

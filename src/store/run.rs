@@ -3,16 +3,22 @@
 //! Readers attach to a run and stream its bytes as they arrive. The slice under way is always
 //! completed, whoever leaves; a later slice is begun only when some reader is near it.
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use super::{
     Failure, Store,
-    response::{Content, StoredResponse},
+    content::{Content, ContentId},
+    response::StoredResponse,
 };
 use crate::{
     body::{Body, BodyError},
@@ -171,22 +177,21 @@ impl Run {
     async fn fill_slices(
         &self,
         store: &Store,
-        content: &Content,
+        content: &Arc<Content>,
         mut body: Body,
     ) -> Result<End, End> {
         for index in self.slices.clone() {
             if index > self.slices.start && !self.wanted(index, store.options.read_ahead).await {
                 return Ok(End::Done);
             }
-            let bytes = content.bytes_of(&(index..index + 1));
+            let bytes = store.layout(content).bytes_of(&(index..index + 1));
             let length = bytes.end - bytes.start;
             let Some(charge) = store.memory.reserve(length, ROOM).await else {
                 return Err(failed(http::StatusCode::SERVICE_UNAVAILABLE, "memory-full"));
             };
             self.receive(&mut body, length).await?;
             let slice = charge.hold(self.join(&store.pages));
-            store.put_slice(content, index, slice.clone());
-            self.advance(slice);
+            self.advance(store.put_slice(content, index, slice));
         }
         Ok(End::Done)
     }
@@ -256,28 +261,66 @@ impl Run {
     }
 }
 
+/// The runs under way, by what they fill.
+#[derive(Debug, Default)]
+pub(super) struct Runs([Mutex<HashMap<ContentId, Vec<Arc<Run>>>>; 16]);
+
+impl Runs {
+    /// Those that fill `content`. Nobody else begins or ends one of them meanwhile.
+    pub(super) fn of(&self, content: ContentId) -> RunsOf<'_> {
+        let shard = usize::try_from(content.0 % self.0.len() as u64).unwrap_or(0);
+        RunsOf { content, runs: self.0[shard].lock() }
+    }
+}
+
+/// The runs that fill one content.
+pub(super) struct RunsOf<'a> {
+    content: ContentId,
+    runs: MutexGuard<'a, HashMap<ContentId, Vec<Arc<Run>>>>,
+}
+
+impl RunsOf<'_> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.get(&self.content).into_iter().flatten()
+    }
+
+    pub(super) fn push(&mut self, run: Arc<Run>) {
+        self.runs.entry(self.content).or_default().push(run);
+    }
+
+    pub(super) fn remove(&mut self, gone: &Arc<Run>) {
+        if let Entry::Occupied(mut runs) = self.runs.entry(self.content) {
+            runs.get_mut().retain(|run| !Arc::ptr_eq(run, gone));
+            if runs.get().is_empty() {
+                runs.remove();
+            }
+        }
+    }
+}
+
 /// The duty to fill a run's slices. However it ends, the run leaves the content's list and its
 /// readers are told, so that none waits for a fill that is no more.
 pub(super) struct Filling {
     run: Arc<Run>,
     content: Arc<Content>,
+    store: Arc<Store>,
 }
 
 impl Filling {
-    pub(super) const fn new(run: Arc<Run>, content: Arc<Content>) -> Self {
-        Self { run, content }
+    pub(super) const fn new(run: Arc<Run>, content: Arc<Content>, store: Arc<Store>) -> Self {
+        Self { run, content, store }
     }
 
     /// The bytes that the run brings.
     pub(super) fn bytes(&self) -> Range<u64> {
-        self.content.bytes_of(&self.run.slices)
+        self.store.layout(&self.content).bytes_of(&self.run.slices)
     }
 
     /// Fills the slices from `body`.
-    pub(super) async fn fill(self, store: &Store, body: Result<Body, End>) {
+    pub(super) async fn fill(self, body: Result<Body, End>) {
         let end = match body {
             Ok(body) => {
-                let filled = self.run.fill_slices(store, &self.content, body).await;
+                let filled = self.run.fill_slices(&self.store, &self.content, body).await;
                 filled.unwrap_or_else(|end| end)
             }
             Err(end) => end,
@@ -288,7 +331,7 @@ impl Filling {
 
 impl Drop for Filling {
     fn drop(&mut self) {
-        self.content.runs.lock().remove(&self.run);
+        self.store.runs.of(self.content.id).remove(&self.run);
         let dropped = failed(http::StatusCode::BAD_GATEWAY, "fill-dropped");
         self.run.state.lock().end.get_or_insert(dropped);
         self.run.progress.send_replace(());

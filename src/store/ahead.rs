@@ -1,0 +1,37 @@
+//! What will be read soon: with many stored responses none of it is in a cache of the processor's, and
+//! there is other work to do until it is.
+
+/// Length in bytes of what processors load in one go.
+const LINE: usize = 64;
+
+/// So much is asked for; where more is read, in order, the processor sees that itself.
+const MOST: usize = 8 * LINE;
+
+/// Has the beginning of `bytes` loaded.
+pub(super) fn load(bytes: &[u8]) {
+    for line in bytes.chunks(LINE).take(MOST / LINE) {
+        load_line(line.as_ptr());
+    }
+}
+
+/// Has `value` loaded.
+pub(super) fn load_value<T>(value: &T) {
+    let start = std::ptr::from_ref(value).cast::<u8>();
+    for offset in (0..size_of::<T>()).step_by(LINE) {
+        load_line(start.wrapping_add(offset));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn load_line(address: *const u8) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+    #[expect(unsafe_code, reason = "there is no other way to name this instruction")]
+    // SAFETY: a hint. It reads nothing that the program sees, and faults at no address.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn load_line(_address: *const u8) {}
