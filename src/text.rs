@@ -27,6 +27,8 @@ pub fn shared(
         if text.capacity() < length {
             *text = BytesMut::with_capacity(PAGE.max(length));
         }
+        // Whatever ended the writing of another one early.
+        text.clear();
         let written = write(text);
         let text = text.split().freeze();
         written.map(|()| text)

@@ -78,5 +78,5 @@ fn distribution(
     });
     let settings = options.settings.clone();
     let metrics = edge.metrics().distribution(&settings.id);
-    Arc::new(Distribution { settings, origins, limits, metrics })
+    Arc::new(Distribution::new(settings, origins, limits, metrics))
 }

@@ -104,7 +104,10 @@ impl Edge {
             return None;
         }
         match self.serve_hit(ask, response, now) {
-            Served::Now(answer) => answer.ok(),
+            // Errors may be given a page in their place.
+            Served::Now(answer) => {
+                answer.ok().filter(|answer| matches!(answer.head, Head::Stored(_)))
+            }
             Served::Later(_) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What the log tells of an exchange's two heads.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::viewer::X_FORWARDED_FOR;
 use crate::semantics::range::ContentRange;
@@ -15,11 +15,13 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn of(fields: &HeaderMap, content_length: Option<u64>) -> Self {
+    pub(super) fn of(status: StatusCode, fields: &HeaderMap, content_length: Option<u64>) -> Self {
         // The status line, the empty line, and the fields that the connection adds.
         const BESIDES: usize = 60;
         let bytes = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let range = fields.get(header::CONTENT_RANGE).map(HeaderValue::as_bytes);
+        let range =
+            fields.get(header::CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT);
+        let range = range.map(HeaderValue::as_bytes);
         let range = range.and_then(ContentRange::parse).and_then(|range| range.bytes);
         Self {
             bytes: (bytes.sum::<usize>() + BESIDES) as u64,

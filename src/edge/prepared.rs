@@ -4,10 +4,7 @@
 //! and lifetime, in seconds, are the same. Each thread keeps those of the hits it serves often, in
 //! memory of its own: threads that serve the same object do not slow each other down.
 
-use std::{
-    cell::RefCell,
-    sync::{Arc, Weak},
-};
+use std::{cell::RefCell, sync::Arc};
 
 use http::{HeaderMap, StatusCode, Version};
 
@@ -63,9 +60,9 @@ impl<'a> PlainHit<'a> {
 
 /// The hit seen last of those that share a place.
 struct Place<T> {
-    /// Its serial: to refer to it would be to touch it when it has not been used for long.
+    /// Their serials: threads that refer to the same would count references together.
     response: u64,
-    distribution: Weak<Distribution>,
+    distribution: u64,
     version: Version,
     age: u64,
     ttl: i64,
@@ -78,7 +75,7 @@ impl<T> Place<T> {
     fn of(hit: PlainHit<'_>) -> Self {
         Self {
             response: hit.response.serial,
-            distribution: Arc::downgrade(hit.distribution),
+            distribution: hit.distribution.serial,
             version: hit.version,
             age: hit.age,
             ttl: hit.ttl,
@@ -87,10 +84,8 @@ impl<T> Place<T> {
         }
     }
 
-    /// An address is not used for another response as long as the place refers to it.
     fn is_of(&self, hit: PlainHit<'_>) -> bool {
-        self.response == hit.response.serial
-            && std::ptr::eq(self.distribution.as_ptr(), Arc::as_ptr(hit.distribution))
+        (self.response, self.distribution) == (hit.response.serial, hit.distribution.serial)
             && (self.version, self.age, self.ttl, self.site)
                 == (hit.version, hit.age, hit.ttl, hit.site)
     }
@@ -108,8 +103,9 @@ impl<T> Default for Places<T> {
 impl<T> Places<T> {
     /// What is ready for `hit`, or is to be; `None` at the first of its kind.
     fn find(&mut self, hit: PlainHit<'_>) -> Option<&mut Option<T>> {
-        #[expect(clippy::cast_possible_truncation, reason = "below the number of places")]
-        let place = &mut self.0[(hit.response.serial % PLACES as u64) as usize];
+        // Serials of what is served may be even, or far apart.
+        let spread = hit.response.serial.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let place = &mut self.0[(spread % PLACES as u64) as usize];
         if !place.as_ref().is_some_and(|place| place.is_of(hit)) {
             *place = Some(Place::of(hit));
             return None;

@@ -152,7 +152,7 @@ impl Exchange {
             .edge
             .access_log
             .is_detailed()
-            .then(|| Box::new(Shown::of(&fields, body.size_hint().exact())));
+            .then(|| Box::new(Shown::of(status, &fields, body.size_hint().exact())));
         self.conclude(status, result, report, distribution);
         self.starved(false);
         let body = if self.arrival.request.method == Method::HEAD {
@@ -198,7 +198,7 @@ impl Exchange {
             fields.remove(identity.id_name());
             fields.entry(header::DATE).or_insert_with(|| plain::date_field(at));
             plain::append_map(head.status(), &fields, text);
-            is_detailed.then(|| Shown::of(&fields, Some(length)))
+            is_detailed.then(|| Shown::of(head.status(), &fields, Some(length)))
         };
         let mut shown = match marks.plain_hit(head, Some(&distribution)) {
             Some(hit) => prepared::append(hit, text, make),

@@ -1,6 +1,12 @@
 //! The rules in force: which distribution answers for a host, and how.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use http::request::Parts;
 
@@ -85,9 +91,24 @@ pub struct Distribution {
     pub limits: Option<Arc<RateLimits>>,
     /// Counters.
     pub metrics: Arc<Served>,
+    /// Tells it apart from all others, before and after a reload.
+    pub(super) serial: u64,
 }
 
 impl Distribution {
+    /// A distribution that serves.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        origins: Vec<Arc<Group>>,
+        limits: Option<Arc<RateLimits>>,
+        metrics: Arc<Served>,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { settings, origins, limits, metrics, serial }
+    }
+
     fn describes_viewers(&self) -> bool {
         let Behaviors { ordered, default } = &self.settings.behaviors;
         let behaviors = ordered.iter().map(|(_, behavior)| behavior).chain([default]);

@@ -25,12 +25,14 @@ impl Report {
         let reasons: BTreeMap<_, _> = failures
             .filter_map(|(failure, failed)| Some((failure.name(), failed.reason.as_ref()?)))
             .collect();
+        let left_out = self.run.targets.left_out();
         let mean = (!total.latencies.is_empty()).then(|| total.latencies.mean() / 1000.0);
         json!({
             "begun": self.begun(),
             "server": self.server(),
             "urls": self.run.targets.len(),
-            "lines_left_out": self.run.targets.skipped(),
+            "lines_left_out": left_out.no_get + left_out.unreadable,
+            "lines_unreadable": left_out.unreadable,
             "settings": self.settings(),
             "protocol": self.protocol(),
             "connections": options.connections,
@@ -43,6 +45,7 @@ impl Report {
             "seconds": self.time().as_secs_f64(),
             "last_answer_after_seconds": (self.time() + self.tail).as_secs_f64(),
             "requests": total.answers(),
+            "requests_after_the_end": self.answered_late(),
             "requests_per_second": self.requests_per_second(),
             "bytes": total.bytes,
             "bytes_per_second": self.bytes_per_second(),
@@ -51,6 +54,7 @@ impl Report {
             "conditions": total.conditions,
             "hit_ratio": self.hit_ratio(),
             "statuses": total.statuses,
+            "errors": total.errors(),
             "failures": counts,
             "reasons": reasons,
             "latency": latency,

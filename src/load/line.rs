@@ -17,7 +17,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
 };
@@ -44,6 +44,29 @@ pub enum Trust<'a> {
     File(&'a Path),
     /// Anybody: for certificates that a server signed itself.
     Anybody,
+}
+
+const NO_HTTP2: &str = "it speaks no HTTP/2 (by ALPN, RFC 7301)";
+
+/// What TLS did not like, and what to do about it.
+fn in_words(error: io::Error) -> io::Error {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    let told = error.get_ref().and_then(|cause| cause.downcast_ref());
+    let words = match told {
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => NO_HTTP2,
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "it does not speak TLS on this port; ask with http://"
+        }
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "nobody who is trusted has signed its certificate; name its authority with --ca, or trust any \
+             certificate with --insecure"
+        }
+        Some(Error::InvalidCertificate(CertificateError::Other(_))) => {
+            "its certificate is not one that an authority signs for servers; trust any with --insecure"
+        }
+        _ => return error,
+    };
+    io::Error::other(words)
 }
 
 /// HTTP/2 with TLS, as ALPN calls it (RFC 9113 §3.2).
@@ -117,16 +140,34 @@ impl Line {
         let stream = TcpStream::connect(&*self.addresses).await?;
         stream.set_nodelay(true)?;
         let Some((connector, name)) = &self.tls else { return self.speak(stream).await };
-        let no_http2 = || io::Error::other("it speaks no HTTP/2 (by ALPN, RFC 7301)");
-        let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
-            let told = error.get_ref().and_then(|cause| cause.downcast_ref());
-            let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
-            if told == Some(&refused) { no_http2() } else { error }
-        })?;
+        let stream = connector.connect(name.clone(), stream).await.map_err(in_words)?;
         if self.http == Http::Two && stream.get_ref().1.alpn_protocol() != Some(H2) {
-            return Err(no_http2());
+            return Err(io::Error::other(NO_HTTP2));
         }
         self.speak(stream).await
+    }
+
+    /// Connects, and finds out what connections do not tell by themselves: whether HTTP/2 is understood
+    /// in the clear.
+    pub(super) async fn try_out(&self, timeout: Duration) -> io::Result<()> {
+        drop(self.connect(timeout).await?);
+        if self.http == Http::One || self.tls.is_some() {
+            return Ok(());
+        }
+        let understood = tokio::time::timeout(timeout, self.greet()).await.unwrap_or(Ok(false))?;
+        let told = "it speaks no HTTP/2 in the clear; leave out --http2, or ask with https://";
+        understood.then_some(()).ok_or_else(|| io::Error::other(told))
+    }
+
+    /// Whether the server answers HTTP/2's preface with its own: settings (RFC 9113 §3.4).
+    async fn greet(&self) -> io::Result<bool> {
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        const NO_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let mut stream = TcpStream::connect(&*self.addresses).await?;
+        stream.write_all(&[PREFACE, &NO_SETTINGS].concat()).await?;
+        let mut frame = [0; NO_SETTINGS.len()];
+        let read = stream.read_exact(&mut frame).await;
+        Ok(read.is_ok() && frame[3] == NO_SETTINGS[3])
     }
 
     async fn speak<S>(&self, stream: S) -> io::Result<Sender>

@@ -11,6 +11,7 @@ use super::{
     line::Http,
     page,
     tally::{Failed, TOLD, Tally, ratio},
+    targets::LeftOut,
     warm::Warmed,
 };
 use crate::clock::Timestamp;
@@ -82,6 +83,12 @@ impl Report {
         self.total.answers() > 0
     }
 
+    /// Whether there was any that was no error.
+    #[must_use]
+    pub fn has_success(&self) -> bool {
+        self.total.statuses.keys().any(|status| *status < 400)
+    }
+
     /// Whether someone did not wait for its end.
     pub(super) fn is_interrupted(&self) -> bool {
         matches!(*self.run.phase.borrow(), Phase::Abandoned(_))
@@ -147,8 +154,7 @@ impl Report {
         ];
         rows.push(("loop", self.wanted()));
         rows.push(("time", self.times()));
-        let per_second = grouped(self.requests_per_second());
-        rows.push(("requests", format!("{}, {per_second}/s", grouped_int(total.answers()))));
+        rows.push(("requests", self.answered()));
         let per_second = bytes(self.bytes_per_second());
         rows.push(("content", format!("{}, {per_second}/s", ByteSize(total.bytes))));
         rows.push(("hits", self.hit_ratio().map_or("not told".into(), percent)));
@@ -162,7 +168,29 @@ impl Report {
             format!("{}: {}{reason}", failure.name(), grouped_int(*count))
         });
         rows.push(("failures", listed(failures)));
+        rows.push(("errors", self.errors()));
         rows
+    }
+
+    /// Answers that came when requests were no longer asked, of which no rate tells.
+    pub(super) fn answered_late(&self) -> u64 {
+        self.total.answers() - self.in_time.answers
+    }
+
+    fn answered(&self) -> String {
+        let all = self.total.answers();
+        let after = match self.answered_late() {
+            0 => String::new(),
+            after => format!(", {} of them after its end", grouped_int(after)),
+        };
+        format!("{}, {}/s{after}", grouped_int(all), grouped(self.requests_per_second()))
+    }
+
+    /// What failed and what was answered with an error, together.
+    fn errors(&self) -> String {
+        let errors = grouped_int(self.total.errors());
+        let nothing_else = self.has_answers() && !self.has_success();
+        if nothing_else { format!("{errors}: there was nothing else") } else { errors }
     }
 
     fn asked_for(&self) -> String {
@@ -177,6 +205,8 @@ impl Report {
         if ranges > 0.0 {
             let (made, size) = (grouped_int(self.total.ranges), ByteSize(range_length));
             parts.push(format!("{ranges} % for ranges of {size} ({made} made)"));
+        } else if self.total.ranges > 0 {
+            parts.push(format!("{} for ranges of the log", grouped_int(self.total.ranges)));
         }
         if conditions > 0.0 {
             let made = grouped_int(self.total.conditions);
@@ -185,8 +215,13 @@ impl Report {
         if targets.is_signed() {
             parts.push("signed".into());
         }
-        if targets.skipped() > 0 {
-            parts.push(format!("{} of the log left out", plural(targets.skipped(), "line")));
+        let LeftOut { no_get, unreadable } = targets.left_out();
+        if no_get > 0 {
+            parts
+                .push(format!("{} of the log left out, which are no GETs", plural(no_get, "line")));
+        }
+        if unreadable > 0 {
+            parts.push(format!("{} of the log that cannot be read", plural(unreadable, "line")));
         }
         if let Some(Warmed { failed, trouble }) = &self.warmed {
             parts.push("warmed".into());
@@ -214,13 +249,16 @@ impl Report {
         };
         let until = match options.until {
             Until::Time(time) => format!("for {}", format_duration(time)),
-            Until::Requests(requests) => format!("{} requests", grouped_int(requests)),
+            Until::Requests(requests) => plural(requests, "request"),
         };
         format!("{rate}, {until}, timeout {}", format_duration(options.timeout))
     }
 
     fn times(&self) -> String {
-        let time = format!("{:.1} s", self.time().as_secs_f64());
+        let time = match self.time() {
+            short if short < Duration::from_secs(1) => milliseconds(short),
+            long => format!("{:.1} s", long.as_secs_f64()),
+        };
         if self.is_interrupted() {
             return format!("{time}; then it was interrupted");
         }
@@ -260,8 +298,9 @@ pub(super) const fn float(number: u64) -> f64 {
     number as f64
 }
 
-fn plural(count: usize, word: &str) -> String {
-    let number = grouped_int(count as u64);
+fn plural(count: impl TryInto<u64>, word: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let number = grouped_int(count);
     if count == 1 { format!("{number} {word}") } else { format!("{number} {word}s") }
 }
 

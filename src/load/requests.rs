@@ -55,7 +55,12 @@ impl Requests {
         // A path alone is a URI, and so are all three parts.
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         *request.headers_mut() = self.fields.clone();
-        let asked = self.mix.apply(target.known.get(), request.headers_mut());
+        let fields = request.headers_mut();
+        if let Some(range) = &target.range {
+            fields.insert(header::RANGE, range.clone());
+            return (request, Asked::Range);
+        }
+        let asked = self.mix.apply(target.known.get(), fields);
         (request, asked)
     }
 }

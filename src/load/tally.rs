@@ -134,9 +134,11 @@ impl Tally {
         self.statuses.values().sum()
     }
 
-    /// Requests that failed, or were answered with an error.
+    /// Requests that failed, or were answered with an error. What was interrupted is none.
     pub(super) fn errors(&self) -> u64 {
-        let failed: u64 = self.failures.values().map(|failed| failed.count).sum();
+        let failures =
+            self.failures.iter().filter(|(failure, _)| **failure != Failure::Interrupted);
+        let failed: u64 = failures.map(|(_, failed)| failed.count).sum();
         let refused = self.statuses.iter().filter(|(status, _)| **status >= 400);
         failed + refused.map(|(_, count)| count).sum::<u64>()
     }

@@ -40,7 +40,7 @@ pub enum TargetsError {
         reason: String,
     },
     /// There is none.
-    #[error("there is nothing to ask for in `{}`", .0.display())]
+    #[error("there is nothing to ask for in `{}`: it names no URL, or tells of no GET", .0.display())]
     Nothing(PathBuf),
 }
 
@@ -59,13 +59,15 @@ pub enum Pick {
 pub struct Target {
     /// As it is asked for: signed, where that is wanted.
     path: PathAndQuery,
+    /// The range that a log tells of.
+    pub(super) range: Option<HeaderValue>,
     /// What its answers have told.
     pub(super) known: OnceLock<Known>,
 }
 
 impl Target {
-    fn new(path: PathAndQuery) -> Self {
-        Self { path, known: OnceLock::new() }
+    const fn new(path: PathAndQuery, range: Option<HeaderValue>) -> Self {
+        Self { path, range, known: OnceLock::new() }
     }
 
     /// What a request for it names.
@@ -86,25 +88,33 @@ pub struct Targets {
     /// For Zipf's law: the chance of a target or one before it.
     chances: Vec<f64>,
     next: AtomicUsize,
-    /// Lines of a log that tell of no GET, or of none that can be made.
-    skipped: usize,
+    left_out: LeftOut,
+}
+
+/// Lines of a log that nothing is asked for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LeftOut {
+    /// They tell of no GET, or of none that can be made.
+    pub(super) no_get: usize,
+    /// They cannot be read.
+    pub(super) unreadable: usize,
 }
 
 /// Targets while they are gathered: each one once, however often it stands there.
 #[derive(Default)]
 struct Gathered {
-    places: HashMap<PathAndQuery, u32>,
+    places: HashMap<(PathAndQuery, Option<HeaderValue>), u32>,
     all: Vec<Target>,
     order: Vec<u32>,
-    skipped: usize,
+    left_out: LeftOut,
 }
 
 impl Gathered {
-    fn add(&mut self, path: PathAndQuery) {
+    fn add(&mut self, path: PathAndQuery, range: Option<HeaderValue>) {
         let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
-        let place = *self.places.entry(path.clone()).or_insert(next);
+        let place = *self.places.entry((path.clone(), range.clone())).or_insert(next);
         if place == next {
-            self.all.push(Target::new(path));
+            self.all.push(Target::new(path, range));
         }
         self.order.push(place);
     }
@@ -116,12 +126,12 @@ impl Targets {
     pub fn new(server: &str, paths: Vec<PathAndQuery>) -> Self {
         let mut gathered = Gathered::default();
         for path in paths {
-            gathered.add(path);
+            gathered.add(path, None);
         }
         Self::of(server, gathered)
     }
 
-    fn of(server: &str, Gathered { all, order, skipped, .. }: Gathered) -> Self {
+    fn of(server: &str, Gathered { all, order, left_out, .. }: Gathered) -> Self {
         Self {
             server: server.trim_end_matches('/').to_owned(),
             signer: None,
@@ -130,11 +140,11 @@ impl Targets {
             pick: Pick::Order,
             chances: Vec::new(),
             next: AtomicUsize::new(0),
-            skipped,
+            left_out,
         }
     }
 
-    /// Those that a text file lists, one path or URL a line; lines that begin with `# ` are comments.
+    /// Those that a text file lists, one path or URL a line; lines that begin with `#` are comments.
     ///
     /// # Errors
     /// When it cannot be read, or a line is no path and no URL of this server.
@@ -142,7 +152,7 @@ impl Targets {
         let mut gathered = Gathered::default();
         for_each_line(file, |number, line| {
             let line = line.trim();
-            if line.is_empty() || line.starts_with("# ") {
+            if line.is_empty() || line.starts_with('#') {
                 return Ok(());
             }
             let parsed = if line.starts_with('/') {
@@ -154,9 +164,11 @@ impl Targets {
             let parsed = parsed.ok_or_else(|| TargetsError::Line {
                 path: file.to_owned(),
                 line: number,
-                reason: format!("`{line}` is neither a path nor a URL of {server}"),
+                reason: format!(
+                    "`{line}` is neither a path, which begins with / and holds no spaces (%20), nor a URL of {server}"
+                ),
             })?;
-            gathered.add(parsed);
+            gathered.add(parsed, None);
             Ok(())
         })?;
         Self::some(server, file, gathered)
@@ -173,13 +185,14 @@ impl Targets {
             if line.starts_with('#') || line.trim().is_empty() {
                 return Ok(());
             }
-            let logged = Logged::parse(line);
-            if logged.is_none() {
+            let Some(logged) = Logged::parse(line) else {
                 unread.get_or_insert(number);
-            }
-            match logged.as_ref().and_then(Logged::target).and_then(|target| target.parse().ok()) {
-                Some(target) => gathered.add(target),
-                None => gathered.skipped += 1,
+                gathered.left_out.unreadable += 1;
+                return Ok(());
+            };
+            match logged.target().and_then(|target| target.parse().ok()) {
+                Some(target) => gathered.add(target, logged.range()),
+                None => gathered.left_out.no_get += 1,
             }
             Ok(())
         })?;
@@ -187,7 +200,9 @@ impl Targets {
             Some(line) if gathered.all.is_empty() => Err(TargetsError::Line {
                 path: file.to_owned(),
                 line,
-                reason: "it is neither JSON as Forebay logs it nor CloudFront's format".into(),
+                reason: "it is neither JSON as Forebay logs it nor CloudFront's standard log (compressed \
+                         ones are read where their names end in .gz)"
+                    .into(),
             }),
             _ => Self::some(server, file, gathered),
         }
@@ -289,8 +304,8 @@ impl Targets {
         if stop.load(Ordering::Relaxed) { Err(interrupted()) } else { Ok(()) }
     }
 
-    pub(super) const fn skipped(&self) -> usize {
-        self.skipped
+    pub(super) const fn left_out(&self) -> LeftOut {
+        self.left_out
     }
 
     pub(super) const fn pick(&self) -> Pick {
@@ -328,6 +343,7 @@ struct Logged {
     method: String,
     path: String,
     query: Option<String>,
+    range: Option<String>,
 }
 
 impl Logged {
@@ -335,12 +351,24 @@ impl Logged {
         const METHOD: usize = 6;
         const STEM: usize = 8;
         const QUERY: usize = 12;
+        const RANGE: [usize; 2] = [32, 33];
         if line.starts_with('{') {
             return serde_json::from_str(line).ok();
         }
         let line = access_log::Line::parse(line)?;
         let field = |place| line.field(place).map(std::borrow::Cow::into_owned);
-        Some(Self { method: field(METHOD)?, path: field(STEM)?, query: field(QUERY) })
+        let range = RANGE.map(|place| field(place)?.parse::<u64>().ok());
+        let range = match range {
+            [Some(first), Some(last)] => Some(format!("bytes={first}-{last}")),
+            _ => None,
+        };
+        Some(Self { method: field(METHOD)?, path: field(STEM)?, query: field(QUERY), range })
+    }
+
+    /// The range that was asked for.
+    fn range(&self) -> Option<HeaderValue> {
+        let told = self.range.as_ref().filter(|range| range.starts_with("bytes="))?;
+        HeaderValue::try_from(told).ok()
     }
 
     /// Without the signature, which the log does not tell in full. `None` of what is no GET.
@@ -405,17 +433,39 @@ mod tests {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(cloudfront.as_bytes()).expect("packed");
         for (name, content, expected, skipped) in [
-            ("access.log", json.as_bytes(), &["/a%20b?x=1", "/c"][..], 3),
-            ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"], 0),
+            ("access.log", json.as_bytes(), &["/a%20b?x=1", "/c"][..], [2, 1]),
+            ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"], [0, 0]),
         ] {
             let (_folder, log) = file(name, content);
             let targets = Targets::from_log(SERVER, &log).expect("a log");
             assert_eq!(paths(&targets, expected.len()), expected, "{name}");
-            assert_eq!((targets.len(), targets.skipped()), (expected.len(), skipped), "{name}");
+            let LeftOut { no_get, unreadable } = targets.left_out();
+            assert_eq!((targets.len(), [no_get, unreadable]), (expected.len(), skipped), "{name}");
         }
         let (_folder, log) = file("access.log", b"127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n");
         let error = Targets::from_log(SERVER, &log).err().expect("refused").to_string();
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn ranges_of_a_log_are_asked_for_again() {
+        let json = r#"{"method":"GET","path":"/a","range":"bytes=5-9"}
+{"method":"GET","path":"/a","range":"bytes=5-9"}
+{"method":"GET","path":"/a","range":null}
+{"method":"GET","path":"/a","range":"lines=1-2"}"#;
+        let line = |range| {
+            format!(
+                "2026-11-25\t01:02:03\tX\t1\t127.0.0.1\tGET\th\t/a\t206\t-\t-\t-\t-\tHit\ti\th\thttp\t1\t0.001\t-\t-\t-\tHit\tHTTP/1.1\t-\t-\t1\t0.001\tHit\timage/png\t5\t{range}\n"
+            )
+        };
+        let cloudfront = line("5\t9") + &line("-\t-");
+        for log in [json, &cloudfront] {
+            let (_folder, log) = file("access.log", log.as_bytes());
+            let targets = Targets::from_log(SERVER, &log).expect("a log");
+            let ranges = targets.all().iter().map(|target| target.range.as_ref());
+            let expected = HeaderValue::from_static("bytes=5-9");
+            assert_eq!(ranges.collect::<Vec<_>>(), [Some(&expected), None]);
+        }
     }
 
     #[test]

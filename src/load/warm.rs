@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 16;
 /// # Errors
 /// When there is no connection.
 pub(super) fn connect_once(options: &Options, line: &Line, stop: &AtomicBool) -> io::Result<()> {
-    prepare(stop, line.connect(options.timeout)).map(drop)
+    prepare(stop, line.try_out(options.timeout))
 }
 
 /// What became of warming.
@@ -92,7 +92,9 @@ impl Warming<'_> {
             };
             match trouble {
                 None => drop(self.good.fetch_add(1, Ordering::Relaxed)),
-                Some(trouble) => *self.trouble.lock() = Some(trouble),
+                Some(trouble) => {
+                    *self.trouble.lock() = Some(format!("{}: {trouble}", target.path()));
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A form belongs to a content, as slices do: it is found only by way of the response that has this
 //! content, so whatever takes that away (a purge, a change, staleness) takes the form away too.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -23,8 +23,8 @@ pub enum Form {
 
 /// The compressed form of one content, with the head that answers are made from.
 pub(super) struct Encoded {
-    /// The response that the head was made of.
-    of: Weak<StoredResponse>,
+    /// Serial of the response that the head was made of.
+    of: u64,
     /// `None` where it would not be shorter.
     form: Option<Arc<StoredResponse>>,
 }
@@ -44,9 +44,7 @@ impl Store {
         };
         match &encoded.form {
             None => Form::Useless,
-            Some(form) if std::ptr::eq(encoded.of.as_ptr(), Arc::as_ptr(response)) => {
-                Form::Ready(Arc::clone(form))
-            }
+            Some(form) if encoded.of == response.serial => Form::Ready(Arc::clone(form)),
             // A 304 has renewed the fields; the content is the same.
             Some(form) => Form::Ready(self.put_form(response, coding, &form.content)),
         }
@@ -75,7 +73,7 @@ impl Store {
         response: &Arc<StoredResponse>,
         coding: Coding,
     ) -> Option<Arc<StoredResponse>> {
-        let none = Encoded { of: Arc::downgrade(response), form: None };
+        let none = Encoded { of: response.serial, form: None };
         self.memory.insert_encoded(response.content.id, coding, none);
         None
     }
@@ -87,7 +85,7 @@ impl Store {
         content: &Arc<Content>,
     ) -> Arc<StoredResponse> {
         let form = Arc::new(response.encoded(coding, Arc::clone(content)));
-        let encoded = Encoded { of: Arc::downgrade(response), form: Some(Arc::clone(&form)) };
+        let encoded = Encoded { of: response.serial, form: Some(Arc::clone(&form)) };
         self.memory.insert_encoded(response.content.id, coding, encoded);
         form
     }

@@ -102,18 +102,31 @@ async fn pages_in_the_place_of_errors_are_shown_over_http2_too() {
     let bucket = Bucket::start().await;
     bucket.put("sorry.html", "sorry");
     let folder = certificates();
-    let page = "[[distribution.custom_error_response]]\nerror_code = 404\nresponse_page_path = \"/sorry.html\"\n[[distribution.origin]]";
-    let edge = Edge::with(&tls_config(&bucket, &folder).replace("[[distribution.origin]]", page));
+    bucket.put("there", "there");
+    let page = |code| {
+        format!(
+            "[[distribution.custom_error_response]]\nerror_code = {code}\nresponse_page_path = \"/sorry.html\"\n"
+        )
+    };
+    let pages = page(404) + &page(416) + "[[distribution.origin]]";
+    let edge = Edge::with(&tls_config(&bucket, &folder).replace("[[distribution.origin]]", &pages));
     let stream = connect(edge.running().https[0], &folder, "one", "one.example.com", "h2");
     let stream = TokioIo::new(stream.await.expect("handshake"));
     let begun = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
     let (mut sender, connection) = begun.expect("h2");
     tokio::spawn(connection);
-    let request = Request::get("https://one.example.com/missing");
-    let request = request.body(Empty::<Bytes>::new()).expect("request");
-    let answer = sender.send_request(request).await.expect("answer");
-    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
-    assert_eq!(answer.into_body().collect().await.expect("body").to_bytes(), "sorry");
+    for (path, range, status, content) in [
+        ("missing", "bytes=0-1", StatusCode::NOT_FOUND, "sorry"),
+        ("there", "bytes=0-", StatusCode::PARTIAL_CONTENT, "there"),
+        ("there", "bytes=9999-", StatusCode::RANGE_NOT_SATISFIABLE, "sorry"),
+    ] {
+        let request =
+            Request::get(format!("https://one.example.com/{path}")).header("range", range);
+        let request = request.body(Empty::<Bytes>::new()).expect("request");
+        let answer = sender.send_request(request).await.expect("answer");
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.into_body().collect().await.expect("body").to_bytes(), content, "{path}");
+    }
 }
 
 /// A viewer of HTTP/2 who takes nothing holds back its window, and no write is pending: it is timed all the

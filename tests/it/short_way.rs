@@ -91,6 +91,7 @@ async fn both_ways_say_the_same() {
             ..Lines::default()
         },
         Lines { distribution: "compatibility = \"cloudfront\"", ..Lines::default() },
+        Lines { behavior: "compress = true", ..Lines::default() },
         Lines::default(),
     ] {
         both_ways_say_the_same_of(&lines).await;
@@ -119,6 +120,11 @@ async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
         script.then(200, &[&fields[..], &[&kind, more]].concat(), &css);
         edge.get(path).await;
     }
+    // Compressed at the edge, where that is wanted: the second time it is known in what form.
+    script.then(200, &[&fields[..], &["Content-Type: text/css"]].concat(), &css);
+    for _ in 0..2 {
+        edge.viewer().field("accept-encoding", "br").get("/a.css").await;
+    }
     script.then(404, &["Cache-Control: max-age=100"], "gone");
     edge.get("/gone").await;
     edge.clock.advance(Duration::from_secs(7));
@@ -131,7 +137,7 @@ async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
         ("/a.jpg", &["If-None-Match: \"e\""], true),
         ("/a.jpg", &["If-Match: \"other\""], false),
         ("/a.css", &["Accept-Encoding: identity"], true),
-        ("/a.css", &["Accept-Encoding: br"], false),
+        ("/a.css", &["Accept-Encoding: br"], true),
         ("/varies.css", &["Accept-Encoding: identity"], true),
         ("/dated.jpg", &[], true),
         ("/gone", &[], false),

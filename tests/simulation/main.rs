@@ -258,7 +258,7 @@ origin_request_policy = "language"
     });
     let origins = origins.collect();
     let metrics = edge.metrics().distribution("media");
-    let distribution = Distribution { settings: options.settings, origins, limits: None, metrics };
+    let distribution = Distribution::new(options.settings, origins, None, metrics);
     let mut hosts = Hosts::default();
     hosts.add(&Arc::new(distribution), &options.aliases);
     edge.set_rules(Rules::new(hosts, Networks::default(), None));

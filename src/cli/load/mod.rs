@@ -20,6 +20,7 @@ pub(super) use args::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 use progress::Progress;
 use rustls::pki_types::ServerName;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Mendable, report, say, warn};
 use crate::load::{
@@ -48,7 +49,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let report = report.map_err(|error| Mendable {
         message: format!("{} cannot be loaded: {error}", server.base),
-        help: "does it listen there, and serve what is asked for? try the URL with curl".into(),
+        help: "does it serve there what is asked for? try the URL with curl".into(),
     })?;
     if args.json {
         say(&report.json().to_string());
@@ -58,13 +59,13 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     if let Some((path, file)) = page {
         write(&report, file).map_err(|error| cannot_write(path, &error))?;
     }
-    Ok(if report.has_answers() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.has_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn no_url(error: &ServerError) -> Mendable {
     Mendable {
         message: error.to_string(),
-        help: "write, for example, http://127.0.0.1:8080/photos/harbour.jpg".into(),
+        help: "write, for example, http://127.0.0.1:8080/images/harbour.jpg".into(),
     }
 }
 
@@ -87,7 +88,7 @@ fn write(report: &Report, mut file: File) -> std::io::Result<()> {
     file.write_all(report.page().as_bytes())
 }
 
-/// Becomes true when the run is interrupted (Ctrl-C): then its figures are told. The second time it is
+/// Becomes true when the run is interrupted (Ctrl-C, SIGTERM): then its figures are told. The second time it is
 /// not waited for them.
 fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -96,7 +97,12 @@ fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
     let runtime = runtime.map_err(report)?;
     std::thread::spawn(move || {
         runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
+            let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
+            loop {
+                tokio::select! {
+                    pressed = tokio::signal::ctrl_c() => if pressed.is_err() { return },
+                    _ = terminated.recv() => {}
+                }
                 if shared.swap(true, Ordering::Relaxed) {
                     std::process::exit(INTERRUPTED.into());
                 }
@@ -229,6 +235,13 @@ fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
 fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Result<Line> {
     let http = if args.http2 { Http::Two } else { Http::One };
     if !server.tls {
+        let flag = args.ca.as_ref().map(|_| "--ca").or(args.insecure.then_some("--insecure"));
+        if let Some(flag) = flag {
+            let message = format!("{flag} is about certificates, and {} has none", server.base);
+            return Err(
+                Mendable { message, help: "ask with https://, or leave it out".into() }.into()
+            );
+        }
         return Ok(Line::clear(addresses, http));
     }
     let name = ServerName::try_from(server.host.clone()).map_err(report)?;
@@ -271,15 +284,20 @@ fn check_numbers(args: &Args) -> Result<(), Mendable> {
         let expected = "a number of requests a second, from 0.001 to 10000000";
         return Err(wrong("--rate", rate, expected));
     }
-    for (flag, time) in [("--duration", args.duration), ("--timeout", args.timeout)] {
+    let times = [args.duration, args.timeout, args.valid];
+    for (flag, time) in ["--duration", "--timeout", "--valid"].into_iter().zip(times) {
         if time.is_zero() {
             return Err(wrong(flag, "0", "a time, such as 10s"));
         }
     }
-    let lanes = args.connections.saturating_mul(args.streams);
+    let streams = if args.http2 { args.streams } else { NonZeroUsize::MIN };
+    let lanes = args.connections.saturating_mul(streams);
     if lanes.get() > MOST_LANES {
-        let flags = "--connections and --streams together";
-        return Err(wrong(flags, lanes, "numbers that come to a million at most"));
+        let flags = if args.http2 { "--connections times --streams" } else { "--connections" };
+        return Err(wrong(flags, lanes, "a million at most"));
+    }
+    if args.range_length.as_u64() == 0 {
+        return Err(wrong("--range-length", "0", "a length, such as 64KiB"));
     }
     let (ranges, conditions) = (args.ranges, args.conditions);
     for (flag, part) in [("--ranges", ranges), ("--conditions", conditions)] {

@@ -94,6 +94,7 @@ async fn so_many_requests_are_made_and_told() {
         "hits        100.00 %",
         "statuses    200: 1,000",
         "failures    none",
+        "errors      0",
         "HTTP/1.1, 4 connections",
     ] {
         assert!(report.table().contains(part), "{part}\n{}", report.table());
@@ -153,6 +154,21 @@ async fn http2_with_tls_is_spoken_and_strangers_are_not_trusted() {
     }
     let error = refusal(options(Until::Requests(5)), line(Trust::Native), targets()).await;
     assert!(error.contains("certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_speak_is_told_at_once() {
+    let bucket = Bucket::start().await;
+    let edge = Edge::before(&bucket);
+    let targets = || Targets::new(&format!("http://{}", edge.address), paths(&["/a"]));
+    let line = Line::clear(vec![edge.address], Http::Two);
+    let error = refusal(options(Until::Requests(5)), line, targets()).await;
+    assert!(error.contains("no HTTP/2 in the clear"), "{error}");
+    let name = "one.example.com".try_into().expect("a name");
+    let line =
+        Line::encrypted(vec![edge.address], Http::One, name, Trust::Anybody).expect("a line");
+    let error = refusal(options(Until::Requests(5)), line, targets()).await;
+    assert!(error.contains("ask with http://"), "{error}");
 }
 
 #[tokio::test]
