@@ -3,6 +3,7 @@
 use std::{
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 
@@ -44,7 +45,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, conflicts_with = "zipf", help_heading = "What is asked for")]
     pub(super) random: bool,
     /// Ask by Zipf's law with this exponent, for the first of the list most often
-    #[arg(long, value_name = "EXPONENT", help_heading = "What is asked for")]
+    #[arg(long, value_name = "EXPONENT", value_parser = number, help_heading = "What is asked for")]
     pub(super) zipf: Option<f64>,
     /// Connections open at once
     #[arg(
@@ -52,6 +53,7 @@ pub(in crate::cli) struct Args {
         long,
         value_name = "NUMBER",
         default_value = "64",
+        value_parser = whole::<NonZeroUsize>,
         help_heading = "How much"
     )]
     pub(super) connections: NonZeroUsize,
@@ -65,17 +67,18 @@ pub(in crate::cli) struct Args {
         value_name = "NUMBER",
         default_value = "16",
         requires = "http2",
+        value_parser = whole::<NonZeroUsize>,
         help_heading = "How much"
     )]
     pub(super) streams: NonZeroUsize,
     /// Threads that ask [default: one for every core, four at most]
-    #[arg(short = 't', long, value_name = "NUMBER", help_heading = "How much")]
+    #[arg(short = 't', long, value_name = "NUMBER", value_parser = whole::<NonZeroUsize>, help_heading = "How much")]
     pub(super) threads: Option<NonZeroUsize>,
     /// Requests a second, whatever becomes of the answers
-    #[arg(short = 'r', long, value_name = "NUMBER", help_heading = "How much")]
+    #[arg(short = 'r', long, value_name = "NUMBER", value_parser = number, help_heading = "How much")]
     pub(super) rate: Option<f64>,
     /// How long to ask
-    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "How much")]
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = time, help_heading = "How much")]
     pub(super) duration: Duration,
     /// Stop after so many requests instead
     #[arg(
@@ -83,17 +86,18 @@ pub(in crate::cli) struct Args {
         long,
         value_name = "NUMBER",
         conflicts_with = "duration",
+        value_parser = whole::<NonZeroU64>,
         help_heading = "How much"
     )]
     pub(super) requests: Option<NonZeroU64>,
     /// Longest time for an answer
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration, help_heading = "How")]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time, help_heading = "How")]
     pub(super) timeout: Duration,
     /// Ask for everything once before it counts
     #[arg(long, help_heading = "What is asked for")]
     pub(super) warm: bool,
     /// How many of a hundred requests are for a range
-    #[arg(long, value_name = "PERCENT", default_value = "0", help_heading = "What is asked for")]
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = number, help_heading = "What is asked for")]
     pub(super) ranges: f64,
     /// Length of a range
     #[arg(
@@ -101,11 +105,12 @@ pub(in crate::cli) struct Args {
         value_name = "SIZE",
         default_value = "64KiB",
         requires = "ranges",
+        value_parser = size,
         help_heading = "What is asked for"
     )]
     pub(super) range_length: ByteSize,
     /// How many of a hundred requests are conditional
-    #[arg(long, value_name = "PERCENT", default_value = "0", help_heading = "What is asked for")]
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = number, help_heading = "What is asked for")]
     pub(super) conditions: f64,
     /// Header field of every request (may be given several times)
     #[arg(
@@ -122,7 +127,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "ID", requires = "sign_with", help_heading = "Signed URLs")]
     pub(super) key_pair_id: Option<String>,
     /// How long signed URLs are valid
-    #[arg(long, value_name = "TIME", default_value = "1h", requires = "sign_with", value_parser = humantime::parse_duration, help_heading = "Signed URLs")]
+    #[arg(long, value_name = "TIME", default_value = "1h", requires = "sign_with", value_parser = time, help_heading = "Signed URLs")]
     pub(super) valid: Duration,
     /// Connect here instead of to the URL's host
     #[arg(long, value_name = "HOST:PORT", help_heading = "How")]
@@ -142,4 +147,21 @@ pub(in crate::cli) struct Args {
     /// Load a server that is not on this machine: yours, whose people know
     #[arg(long, help_heading = "How")]
     pub(super) i_own_this_host: bool,
+}
+
+fn time(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "write a time, such as 10s, 1m30s or 500ms")
+}
+
+fn size(text: &str) -> Result<ByteSize, &'static str> {
+    text.parse().map_err(|_| "write a size, such as 64KiB or 1MB")
+}
+
+fn number(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "write a number alone, such as 5000 or 0.9")
+}
+
+/// A whole number that is not zero.
+fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "write a whole number from 1 on, such as 100")
 }
