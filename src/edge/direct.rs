@@ -68,7 +68,8 @@ impl Edge {
         let Head::Stored(stored) = answer.head else { return None };
         let bytes = match answer.content {
             Carried::InMemory => stored.bytes(),
-            Carried::Body(_) => 0..0,
+            Carried::Body(body) if http_body::Body::is_end_stream(&body) => 0..0,
+            Carried::Body(_) => return None,
         };
         let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
         let bytes = at(bytes.start)..at(bytes.end);

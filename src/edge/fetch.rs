@@ -93,12 +93,14 @@ impl Fetch {
         let sent = match self.send(self.range, Conditions::OfSeen).await {
             // The range lies outside the object: the whole tells its length.
             Ok(answer) if answer.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.send(None, Conditions::OfSeen).await
+                Box::pin(self.send(None, Conditions::OfSeen)).await
             }
             sent => sent,
         };
         match sent {
-            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => self.freshen(answer).await,
+            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {
+                Box::pin(self.freshen(answer)).await;
+            }
             Ok(answer) => self.settle(answer).await,
             Err(failure) => self.fail(failure),
         }
@@ -211,7 +213,7 @@ impl Fetch {
         };
         match length {
             Some(length) => self.store(answer, storable, partial, length).await,
-            None => self.collect(answer, storable).await,
+            None => Box::pin(self.collect(answer, storable)).await,
         }
     }
 
@@ -256,7 +258,7 @@ impl Fetch {
         let is_object = matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         let countable = length / u64::from(slice) < u64::from(u32::MAX);
         if sliced && partial.is_none() && !StoredResponse::is_sliceable(&answer.fields) {
-            return self.collect(answer, storable).await;
+            return Box::pin(self.collect(answer, storable)).await;
         }
         if sliced && !(is_object && countable && StoredResponse::is_sliceable(&answer.fields)) {
             return self.release(answer, NotStored::Status);

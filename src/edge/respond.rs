@@ -124,7 +124,8 @@ fn with_content<'a>(
         let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
         return Served::Later(Box::pin(async move {
             let all = bytes.clone();
-            attach_slices(edge, ask, &response, bytes, all, &mut answer).await?;
+            let body = attach_slices(edge, ask, &response, bytes, all, &mut answer).await?;
+            answer.content = Carried::Body(body);
             Ok(answer)
         }));
     }
@@ -151,9 +152,9 @@ async fn with_parts(
     }
     let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
     let last = parts.ranges().last().map_or(first.end, |last| last.end);
-    attach_slices(edge, ask, &response, first.clone(), first.start..last, &mut answer).await?;
-    let begun = std::mem::replace(&mut answer.content, Carried::InMemory);
-    let begun = Mutex::new(Some(begun.into_body(&answer.head)));
+    let touched = first.start..last;
+    let begun = attach_slices(edge, ask, &response, first.clone(), touched, &mut answer).await?;
+    let begun = Mutex::new(Some(begun));
     let source: Arc<dyn Source> = Arc::new(OriginSource::new(edge, ask));
     let (store, key) = (Arc::clone(&edge.store), key_of(ask, &response));
     answer.content = Carried::Body(parts.body(move |bytes| {
@@ -178,7 +179,7 @@ async fn attach_slices(
     bytes: Range<u64>,
     touched: Range<u64>,
     answer: &mut Answer,
-) -> Result<(), SourceError> {
+) -> Result<Body, SourceError> {
     let source = Arc::new(OriginSource::new(edge, ask));
     let store = Arc::clone(&edge.store);
     let key = key_of(ask, response);
@@ -193,8 +194,7 @@ async fn attach_slices(
             answer.result = ResultType::Miss;
         }
     }
-    answer.content = Carried::Body(reader.into_body().await?);
-    Ok(())
+    reader.into_body().await
 }
 
 /// What of a response answers the request.

@@ -30,7 +30,7 @@ impl Report {
         json!({
             "begun": self.begun(),
             "server": self.server(),
-            "urls": self.run.targets.len(),
+            "urls": self.run.targets.urls(),
             "lines_left_out": left_out.no_get + left_out.unreadable,
             "lines_unreadable": left_out.unreadable,
             "settings": self.settings(),

@@ -48,25 +48,8 @@ pub enum Trust<'a> {
 
 const NO_HTTP2: &str = "it speaks no HTTP/2 (by ALPN, RFC 7301)";
 
-/// What TLS did not like, and what to do about it.
-fn in_words(error: io::Error) -> io::Error {
-    use rustls::{CertificateError, Error, InvalidMessage};
-    let told = error.get_ref().and_then(|cause| cause.downcast_ref());
-    let words = match told {
-        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => NO_HTTP2,
-        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            "it does not speak TLS on this port; ask with http://"
-        }
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "nobody who is trusted has signed its certificate; name its authority with --ca, or trust any \
-             certificate with --insecure"
-        }
-        Some(Error::InvalidCertificate(CertificateError::Other(_))) => {
-            "its certificate is not one that an authority signs for servers; trust any with --insecure"
-        }
-        _ => return error,
-    };
-    io::Error::other(words)
+fn too_slow(timeout: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("it does not connect within {timeout:?}"))
 }
 
 /// HTTP/2 with TLS, as ALPN calls it (RFC 9113 §3.2).
@@ -130,17 +113,15 @@ impl Line {
 
     /// A connection, within `timeout`.
     pub(super) async fn connect(&self, timeout: Duration) -> io::Result<Sender> {
-        tokio::time::timeout(timeout, self.open()).await.unwrap_or_else(|_| {
-            let told = format!("it does not connect within {timeout:?}");
-            Err(io::Error::new(io::ErrorKind::TimedOut, told))
-        })
+        tokio::time::timeout(timeout, self.open()).await.unwrap_or_else(|_| Err(too_slow(timeout)))
     }
 
     async fn open(&self) -> io::Result<Sender> {
         let stream = TcpStream::connect(&*self.addresses).await?;
         stream.set_nodelay(true)?;
         let Some((connector, name)) = &self.tls else { return self.speak(stream).await };
-        let stream = connector.connect(name.clone(), stream).await.map_err(in_words)?;
+        let stream = connector.connect(name.clone(), stream).await;
+        let stream = stream.map_err(|error| self.in_words(error))?;
         if self.http == Http::Two && stream.get_ref().1.alpn_protocol() != Some(H2) {
             return Err(io::Error::other(NO_HTTP2));
         }
@@ -154,9 +135,36 @@ impl Line {
         if self.http == Http::One || self.tls.is_some() {
             return Ok(());
         }
-        let understood = tokio::time::timeout(timeout, self.greet()).await.unwrap_or(Ok(false))?;
+        let greeted = tokio::time::timeout(timeout, self.greet()).await;
+        let understood = greeted.unwrap_or_else(|_| Err(too_slow(timeout)))?;
         let told = "it speaks no HTTP/2 in the clear; leave out --http2, or ask with https://";
         understood.then_some(()).ok_or_else(|| io::Error::other(told))
+    }
+
+    /// What TLS did not like, and what to do about it.
+    fn in_words(&self, error: io::Error) -> io::Error {
+        use rustls::{CertificateError, Error, InvalidMessage};
+        let told = error.get_ref().and_then(|cause| cause.downcast_ref());
+        let words = match told {
+            Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                match self.http {
+                    Http::One => "it speaks HTTP/2 only (by ALPN, RFC 7301); ask with --http2",
+                    Http::Two => NO_HTTP2,
+                }
+            }
+            Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                "it does not speak TLS on this port; ask with http://"
+            }
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                "nobody who is trusted has signed its certificate; name its authority with --ca, or trust any \
+                 certificate with --insecure"
+            }
+            Some(Error::InvalidCertificate(CertificateError::Other(_))) => {
+                "its certificate is not one that an authority signs for servers; trust any with --insecure"
+            }
+            _ => return error,
+        };
+        io::Error::other(words)
     }
 
     /// Whether the server answers HTTP/2's preface with its own: settings (RFC 9113 §3.4).

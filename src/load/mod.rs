@@ -10,6 +10,7 @@ mod answer;
 mod json;
 mod lane;
 mod line;
+mod logged;
 mod mix;
 mod pace;
 mod page;

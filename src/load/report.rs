@@ -77,12 +77,6 @@ impl Report {
         self.tail = last.saturating_sub(end);
     }
 
-    /// Whether there was any answer.
-    #[must_use]
-    pub fn has_answers(&self) -> bool {
-        self.total.answers() > 0
-    }
-
     /// Whether there was any that was no error.
     #[must_use]
     pub fn has_success(&self) -> bool {
@@ -189,13 +183,16 @@ impl Report {
     /// What failed and what was answered with an error, together.
     fn errors(&self) -> String {
         let errors = grouped_int(self.total.errors());
-        let nothing_else = self.has_answers() && !self.has_success();
+        let nothing_else = self.total.errors() > 0 && !self.has_success();
         if nothing_else { format!("{errors}: there was nothing else") } else { errors }
     }
 
     fn asked_for(&self) -> String {
         let Run { options, targets, .. } = &*self.run;
-        let mut parts = vec![plural(targets.len(), "URL")];
+        let mut parts = vec![plural(targets.urls(), "URL")];
+        if targets.len() > targets.urls() {
+            parts.push(format!("{} with their ranges", grouped_int(targets.len() as u64)));
+        }
         match targets.pick() {
             Pick::Order => {}
             Pick::Random => parts.push("at random".into()),
@@ -204,7 +201,8 @@ impl Report {
         let Mix { ranges, range_length, conditions } = options.mix;
         if ranges > 0.0 {
             let (made, size) = (grouped_int(self.total.ranges), ByteSize(range_length));
-            parts.push(format!("{ranges} % for ranges of {size} ({made} made)"));
+            let of_log = if targets.has_ranges() { ", those of the log among them" } else { "" };
+            parts.push(format!("{ranges} % for ranges of {size} ({made} made{of_log})"));
         } else if self.total.ranges > 0 {
             parts.push(format!("{} for ranges of the log", grouped_int(self.total.ranges)));
         }
@@ -217,8 +215,10 @@ impl Report {
         }
         let LeftOut { no_get, unreadable } = targets.left_out();
         if no_get > 0 {
-            parts
-                .push(format!("{} of the log left out, which are no GETs", plural(no_get, "line")));
+            parts.push(format!(
+                "{} of the log left out, of which no GET can be made",
+                plural(no_get, "line")
+            ));
         }
         if unreadable > 0 {
             parts.push(format!("{} of the log that cannot be read", plural(unreadable, "line")));

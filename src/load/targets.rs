@@ -1,7 +1,7 @@
 //! What is asked for: a list of URLs, and in which order.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, BufRead, BufReader, Read},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -13,10 +13,8 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 use http::{HeaderValue, uri::PathAndQuery};
-use serde::Deserialize;
 
-use super::{answer::Known, interrupted, server::Server, sign::Signer};
-use crate::{access_log, signed};
+use super::{answer::Known, interrupted, logged::Logged, server::Server, sign::Signer};
 
 /// Why there is nothing to ask for.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +80,7 @@ pub struct Targets {
     server: String,
     signer: Option<Signer>,
     all: Vec<Target>,
+    urls: usize,
     /// Places in `all`, in the order of the list or log.
     order: Vec<u32>,
     pick: Pick,
@@ -132,8 +131,10 @@ impl Targets {
     }
 
     fn of(server: &str, Gathered { all, order, left_out, .. }: Gathered) -> Self {
+        let urls = all.iter().map(Target::path).collect::<HashSet<_>>().len();
         Self {
             server: server.trim_end_matches('/').to_owned(),
+            urls,
             signer: None,
             all,
             order,
@@ -197,7 +198,7 @@ impl Targets {
             Ok(())
         })?;
         match unread {
-            Some(line) if gathered.all.is_empty() => Err(TargetsError::Line {
+            Some(line) if gathered.all.is_empty() && gathered.left_out.no_get == 0 => Err(TargetsError::Line {
                 path: file.to_owned(),
                 line,
                 reason: "it is neither JSON as Forebay logs it nor CloudFront's standard log (compressed \
@@ -237,6 +238,12 @@ impl Targets {
             self.chances.iter_mut().for_each(|chance| *chance /= sum);
         }
         self
+    }
+
+    /// How many URLs there are; a log may tell of several ranges of one.
+    #[must_use]
+    pub fn urls(&self) -> usize {
+        self.urls
     }
 
     /// How many different ones there are.
@@ -304,6 +311,11 @@ impl Targets {
         if stop.load(Ordering::Relaxed) { Err(interrupted()) } else { Ok(()) }
     }
 
+    /// Whether a log told of ranges.
+    pub(super) fn has_ranges(&self) -> bool {
+        self.all.iter().any(|target| target.range.is_some())
+    }
+
     pub(super) const fn left_out(&self) -> LeftOut {
         self.left_out
     }
@@ -335,55 +347,6 @@ fn for_each_line(
         read(number, line)?;
     }
     Ok(())
-}
-
-/// What a line of an access log says was asked for.
-#[derive(Deserialize)]
-struct Logged {
-    method: String,
-    path: String,
-    query: Option<String>,
-    range: Option<String>,
-}
-
-impl Logged {
-    fn parse(line: &str) -> Option<Self> {
-        const METHOD: usize = 6;
-        const STEM: usize = 8;
-        const QUERY: usize = 12;
-        const RANGE: [usize; 2] = [32, 33];
-        if line.starts_with('{') {
-            return serde_json::from_str(line).ok();
-        }
-        let line = access_log::Line::parse(line)?;
-        let field = |place| line.field(place).map(std::borrow::Cow::into_owned);
-        let range = RANGE.map(|place| field(place)?.parse::<u64>().ok());
-        let range = match range {
-            [Some(first), Some(last)] => Some(format!("bytes={first}-{last}")),
-            _ => None,
-        };
-        Some(Self { method: field(METHOD)?, path: field(STEM)?, query: field(QUERY), range })
-    }
-
-    /// The range that was asked for.
-    fn range(&self) -> Option<HeaderValue> {
-        let told = self.range.as_ref().filter(|range| range.starts_with("bytes="))?;
-        HeaderValue::try_from(told).ok()
-    }
-
-    /// Without the signature, which the log does not tell in full. `None` of what is no GET.
-    fn target(&self) -> Option<String> {
-        let pairs = self.query.iter().flat_map(|query| query.split('&'));
-        let is_signature = |pair: &&str| {
-            let name = pair.split('=').next().unwrap_or_default();
-            signed::QUERY_NAMES.contains(&name)
-        };
-        let query: Vec<&str> = pairs.filter(|pair| !is_signature(pair)).collect();
-        let query = query.join("&");
-        let mark = if query.is_empty() { "" } else { "?" };
-        let can_be_asked = self.method == "GET" && self.path.starts_with('/');
-        can_be_asked.then(|| format!("{}{mark}{query}", self.path))
-    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ impl Warming<'_> {
             match trouble {
                 None => drop(self.good.fetch_add(1, Ordering::Relaxed)),
                 Some(trouble) => {
-                    *self.trouble.lock() = Some(format!("{}: {trouble}", target.path()));
+                    // Without the query: a signature is nobody else's.
+                    *self.trouble.lock() = Some(format!("{}: {trouble}", target.path().path()));
                 }
             }
         }

@@ -83,7 +83,7 @@ impl Group {
         let replaceable = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
         match &self.secondary {
             Some(secondary) if replaceable && body.is_none() => {
-                self.send_to_either(request, secondary).await
+                Box::pin(self.send_to_either(request, secondary)).await
             }
             _ => Reply::of(&self.primary, self.primary.send(&request, body).await),
         }

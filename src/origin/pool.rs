@@ -65,7 +65,8 @@ impl Pool {
         let reused = kept.is_some();
         let (sender, timing) = match kept {
             Some(sender) => (sender, Timing::default()),
-            None => self.connector.connect().await?,
+            // In a box, as is all that is seldom done: what every miss moves about stays small.
+            None => Box::pin(self.connector.connect()).await?,
         };
         Ok(Lease {
             sender: Some(sender),

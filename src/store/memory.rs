@@ -167,7 +167,7 @@ impl Memory {
         let digest = self.digest(key.as_bytes());
         let Some(response) = self.index.get(digest) else { return self.kept(digest) };
         response.load_ahead();
-        let turn = self.turn(now);
+        let turn = self.turn(digest, now);
         if response.noted.load(Ordering::Relaxed) != turn {
             response.noted.store(turn, Ordering::Relaxed);
             let _ = self.cache.get(&digest);
@@ -190,33 +190,42 @@ impl Memory {
         let _ = self.cache.get(&self.digest(key.as_bytes()));
     }
 
-    /// The turn that it is. Their number is small: by the time that one comes again, what was not used
-    /// since is gone or has been noted anew.
+    /// The turn that it is for what has this digest: they begin at different times, so that notes do not
+    /// come all at once. Their number is small: by the time that one comes again, what was not used since is
+    /// gone or has been noted anew.
     #[expect(clippy::cast_possible_truncation, reason = "turns are told apart by their last bits")]
-    fn turn(&self, now: Timestamp) -> u8 {
-        let came_in = self.taken.load(Ordering::Relaxed) / (self.bound / TURNS).max(1);
-        came_in.wrapping_add(now.as_millis() / TURN) as u8
+    fn turn(&self, digest: Digest, now: Timestamp) -> u8 {
+        let part = (self.bound / TURNS).max(1);
+        let came_in = self.taken.load(Ordering::Relaxed).wrapping_add(digest.1 % part) / part;
+        let passed = now.as_millis().saturating_add(digest.1 % TURN) / TURN;
+        came_in.wrapping_add(passed) as u8
     }
 
     /// Stores a response under `key`.
     pub(super) fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>) {
         let digest = self.digest(key.as_bytes());
-        response.noted.store(self.turn(response.freshness.received_at), Ordering::Relaxed);
+        let turn = self.turn(digest, response.freshness.received_at);
+        response.noted.store(turn, Ordering::Relaxed);
+        let weight = response_weight(&response, self.slice);
         self.index.insert(digest, response);
-        self.take(digest, None);
+        self.take(digest, None, weight);
     }
 
     /// Keeps something else under `key`.
     pub(super) fn keep(&self, key: &CacheKey, kept: Kept) {
         let digest = self.digest(key.as_bytes());
+        self.take_kept(digest, kept);
+        // Last: a response that came meanwhile must not stand before it with its weight.
         self.index.remove(digest);
-        self.take(digest, Some(kept));
     }
 
-    fn take(&self, digest: Digest, kept: Option<Kept>) {
-        let entry = kept.map(Arc::new);
-        let weight = weight(&self.index, digest, &entry, self.slice);
-        self.taken.fetch_add(weight.into(), Ordering::Relaxed);
+    fn take_kept(&self, digest: Digest, kept: Kept) {
+        let weight = kept.size(self.slice);
+        self.take(digest, Some(Arc::new(kept)), weight);
+    }
+
+    fn take(&self, digest: Digest, entry: Entry, weight: usize) {
+        self.taken.fetch_add(weight as u64, Ordering::Relaxed);
         self.cache.insert(digest, entry);
         self.settle();
     }
@@ -248,7 +257,7 @@ impl Memory {
     }
 
     pub(super) fn insert_slice(&self, content: ContentId, index: u32, bytes: Bytes) {
-        self.take(self.digest(&slice_key(content, index)), Some(Kept::Slice(bytes)));
+        self.take_kept(self.digest(&slice_key(content, index)), Kept::Slice(bytes));
     }
 
     pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
@@ -260,7 +269,7 @@ impl Memory {
 
     pub(super) fn insert_encoded(&self, content: ContentId, coding: Coding, encoded: Encoded) {
         let kept = Kept::Encoded(Arc::new(encoded));
-        self.take(self.digest(&encoded_key(content, coding)), Some(kept));
+        self.take_kept(self.digest(&encoded_key(content, coding)), kept);
     }
 
     /// Waits until `bytes` more fit under the bound; `None` when that takes too long.
@@ -319,9 +328,16 @@ impl Memory {
 fn weight(index: &Index, digest: Digest, entry: &Entry, slice: u32) -> u32 {
     let size = match entry {
         Some(kept) => kept.size(slice),
-        None => index.get(digest).map_or(0, |response| response.size(slice)) + RESPONSE_OVERHEAD,
+        None => {
+            let response = index.get(digest);
+            response.map_or(RESPONSE_OVERHEAD, |response| response_weight(&response, slice))
+        }
     };
     u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+fn response_weight(response: &StoredResponse, slice: u32) -> usize {
+    response.size(slice) + RESPONSE_OVERHEAD
 }
 
 /// A slice's key begins with a byte that no distribution's id can begin with.

@@ -93,7 +93,7 @@ pub struct Store {
     options: Options,
     pages: PageFile,
     memory: Memory,
-    runs: Arc<Runs>,
+    runs: Runs,
     flights: Mutex<HashMap<CacheKey, Arc<Flight>>>,
     purges: PurgeLog,
 }
@@ -112,7 +112,7 @@ impl Store {
             options,
             pages: PageFile::new(options.memory, options.slice),
             memory: Memory::new(options.memory, options.slice),
-            runs: Arc::default(),
+            runs: Runs::default(),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
         }

@@ -186,11 +186,12 @@ impl StoredResponse {
     /// Whether all of its content is there as one piece.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        if self.seen_whole.load(Ordering::Relaxed) {
+        // Who sees that it was seen sees the content, too.
+        if self.seen_whole.load(Ordering::Acquire) {
             return true;
         }
         let is_whole = self.content.bytes().is_some();
-        self.seen_whole.store(is_whole, Ordering::Relaxed);
+        self.seen_whole.store(is_whole, Ordering::Release);
         is_whole
     }
 

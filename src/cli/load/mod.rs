@@ -49,7 +49,10 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let report = report.map_err(|error| Mendable {
         message: format!("{} cannot be loaded: {error}", server.base),
-        help: "does it serve there what is asked for? try the URL with curl".into(),
+        help: match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::TimedOut => "does it listen there?".into(),
+            _ => "does it serve there what is asked for? try the URL with curl".into(),
+        },
     })?;
     if args.json {
         say(&report.json().to_string());

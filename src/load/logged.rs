@@ -1,0 +1,55 @@
+//! Lines of access logs: what was asked for.
+
+use http::HeaderValue;
+use serde::Deserialize;
+
+use crate::{access_log, signed};
+
+/// What a line of an access log says was asked for.
+#[derive(Deserialize)]
+pub(super) struct Logged {
+    method: String,
+    path: String,
+    query: Option<String>,
+    range: Option<String>,
+}
+
+impl Logged {
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        const METHOD: usize = 6;
+        const STEM: usize = 8;
+        const QUERY: usize = 12;
+        const RANGE: [usize; 2] = [32, 33];
+        if line.starts_with('{') {
+            return serde_json::from_str(line).ok();
+        }
+        let line = access_log::Line::parse(line)?;
+        let field = |place| line.field(place).map(std::borrow::Cow::into_owned);
+        let range = RANGE.map(|place| field(place)?.parse::<u64>().ok());
+        let range = match range {
+            [Some(first), Some(last)] => Some(format!("bytes={first}-{last}")),
+            _ => None,
+        };
+        Some(Self { method: field(METHOD)?, path: field(STEM)?, query: field(QUERY), range })
+    }
+
+    /// The range that was asked for.
+    pub(super) fn range(&self) -> Option<HeaderValue> {
+        let told = self.range.as_ref().filter(|range| range.starts_with("bytes="))?;
+        HeaderValue::try_from(told).ok()
+    }
+
+    /// Without the signature, which the log does not tell in full. `None` of what is no GET.
+    pub(super) fn target(&self) -> Option<String> {
+        let pairs = self.query.iter().flat_map(|query| query.split('&'));
+        let is_signature = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            signed::QUERY_NAMES.contains(&name)
+        };
+        let query: Vec<&str> = pairs.filter(|pair| !is_signature(pair)).collect();
+        let query = query.join("&");
+        let mark = if query.is_empty() { "" } else { "?" };
+        let can_be_asked = self.method == "GET" && self.path.starts_with('/');
+        can_be_asked.then(|| format!("{}{mark}{query}", self.path))
+    }
+}
