@@ -30,11 +30,11 @@ fn hits(stored: &Stored, threads: usize, time: Duration) -> f64 {
     std::thread::scope(|scope| {
         let one = || {
             let (connection, mut head) = (Stored::connection(), Vec::with_capacity(4096));
-            let watch = Stopwatch::start();
+            let (edge, watch) = (stored.running.edge.for_thread(), Stopwatch::start());
             let mut hits = 0_u32;
             while watch.elapsed() < time {
                 for _ in 0..100 {
-                    stored.hit(Stored::request(), &connection, &mut head);
+                    Stored::hit_of(&edge, Stored::request(), &connection, &mut head);
                     hits += 1;
                 }
             }

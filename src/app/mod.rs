@@ -140,7 +140,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));
     let admin_address = admin_bound.first().map(|bound| bound.address);
     for mut bound in admin_bound {
-        tokio::spawn(bound.serve(admin.clone(), admin_shared.clone())?);
+        tokio::spawn(bound.serve(&admin, admin_shared.clone())?);
     }
     let shared = Shared::new(config.listen.limits, metrics, signal, pages);
     let trusted_proxies = Arc::clone(&shared.trusted_proxies);
@@ -324,7 +324,7 @@ fn serve(
         move |runtime| {
             runtime.block_on(async move {
                 for mut socket in sockets {
-                    match socket.serve(Arc::clone(&edge), shared.clone()) {
+                    match socket.serve(&edge, shared.clone()) {
                         Ok(accepting) => drop(tokio::spawn(accepting)),
                         Err(error) => tracing::error!(%error, "a worker cannot listen"),
                     }

@@ -8,10 +8,11 @@ use std::{ops::Range, sync::Arc};
 use http::{Method, StatusCode, request::Parts};
 
 use super::{
-    Connection, Distribution, Edge, Rules,
+    Connection, Edge, Rules,
     admit::{Ask, Route},
     answer::{Answer, Carried, Head},
     arrival::Arrival,
+    connection::Held,
     dress::Dress,
     record::Exchange,
     respond::Served,
@@ -48,7 +49,7 @@ impl Direct {
 /// A hit, before it becomes a message.
 pub(super) struct AtOnce {
     pub(super) answer: Answer,
-    pub(super) distribution: Arc<Distribution>,
+    pub(super) distribution: Held,
     pub(super) dress: Option<Dress>,
 }
 
@@ -83,7 +84,7 @@ impl Edge {
     /// The answer to a request without content, where it is a hit and all that it takes is in memory.
     pub(super) fn at_once(self: &Arc<Self>, rules: &Rules, arrival: &Arrival) -> Option<AtOnce> {
         let route = Route::of(rules, &arrival.request).ok()?;
-        let (distribution, behavior) = (Arc::clone(route.distribution), route.behavior()?);
+        let (distribution, behavior) = (route.distribution, route.behavior()?);
         // What counts, and what is dear, must not be done twice.
         if distribution.limits.is_some() || behavior.trusted.is_some() {
             return None;
@@ -91,6 +92,7 @@ impl Edge {
         let dress = Dress::of(behavior, &arrival.request);
         let ask = route.admit(rules, arrival, &Body::empty()).ok()?;
         let answer = self.from_memory(&ask, arrival.at)?;
+        let distribution = arrival.connection.hold(distribution);
         Some(AtOnce { answer, distribution, dress })
     }
 

@@ -9,6 +9,7 @@ mod answer;
 mod arrival;
 mod collect;
 mod compress;
+mod connection;
 mod direct;
 mod dress;
 mod error_page;
@@ -32,16 +33,14 @@ mod substitute;
 mod troubles;
 mod viewer;
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU32},
-};
+use std::sync::Arc;
 
 use admit::{Ask, Route};
 use answer::{Answer, Head};
 use arc_swap::ArcSwap;
 use arrival::Arrival;
 use compress::Compressor;
+pub use connection::{Cipher, Connection};
 use direct::AtOnce;
 pub use direct::Direct;
 use dress::Dress;
@@ -65,7 +64,6 @@ use crate::{
     key::CacheKey,
     metrics::{Metrics, ResultType},
     policy::{Reuse, Wish},
-    restrict::SecurityPolicy,
     semantics::cache_status::{CacheStatus, ForwardReason, Report},
     store::{Failure, Found, SourceError, Store, StoredResponse},
 };
@@ -77,76 +75,16 @@ const MAX_ROUNDS: usize = 3;
 const ONLY_IF_CACHED: Failure =
     Failure { status: StatusCode::GATEWAY_TIMEOUT, detail: "only-if-cached" };
 
-/// Version and cipher suite of TLS, as OpenSSL names them.
-pub type Cipher = (&'static str, &'static str);
-
-/// The connection a request came on.
-#[derive(Debug)]
-pub struct Connection {
-    /// The address that the connection comes from.
-    pub client: IpAddr,
-    /// And its port, where it is known.
-    pub port: Option<u16>,
-    /// Whether a trusted proxy has told them, before everything else.
-    pub told: bool,
-    /// The same as text, for the log.
-    client_text: Box<str>,
-    /// The policy by which the connection is encrypted, if it is.
-    pub security: Option<SecurityPolicy>,
-    /// Version and cipher suite of TLS, as OpenSSL names them.
-    pub cipher: Option<Cipher>,
-    /// Exchanges that have begun, counted around.
-    pub begun: AtomicU32,
-    /// Exchanges that have begun and not ended.
-    pub in_flight: AtomicU32,
-    /// Those among them that wait for us, not for the viewer.
-    pub starved: AtomicU32,
-}
-
-impl Connection {
-    /// A connection in the clear, or one by the default security policy, on which nothing was asked yet.
-    #[must_use]
-    pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
-        Self::of(client, None, false, tls.then(|| (SecurityPolicy::default(), None)))
-    }
-
-    /// The same, from a port that is known, by a policy of TLS.
-    #[must_use]
-    pub fn of(
-        client: IpAddr,
-        port: Option<u16>,
-        told: bool,
-        tls: Option<(SecurityPolicy, Option<Cipher>)>,
-    ) -> Arc<Self> {
-        let (security, cipher) =
-            (tls.map(|(policy, _)| policy), tls.and_then(|(_, cipher)| cipher));
-        let zero = || AtomicU32::new(0);
-        let client_text = client.to_string().into();
-        let (begun, in_flight, starved) = (zero(), zero(), zero());
-        Arc::new(Self {
-            client,
-            port,
-            told,
-            client_text,
-            security,
-            cipher,
-            begun,
-            in_flight,
-            starved,
-        })
-    }
-}
-
 /// Serves requests by the rules in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Edge {
-    rules: ArcSwap<Rules>,
+    rules: Arc<ArcSwap<Rules>>,
     store: Arc<Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
     access_log: Arc<AccessLog>,
-    troubles: Troubles,
-    compressor: Compressor,
+    troubles: Arc<Troubles>,
+    compressor: Arc<Compressor>,
 }
 
 impl Edge {
@@ -158,9 +96,15 @@ impl Edge {
         metrics: Arc<Metrics>,
         access_log: Arc<AccessLog>,
     ) -> Arc<Self> {
-        let (troubles, compressor) = (Troubles::default(), Compressor::default());
-        let rules = ArcSwap::default();
+        let (rules, troubles, compressor) = (Arc::default(), Arc::default(), Arc::default());
         Arc::new(Self { rules, store, clock, metrics, access_log, troubles, compressor })
+    }
+
+    /// The same edge for one more thread: exchanges count references to it, and threads that count
+    /// together slow each other down.
+    #[must_use]
+    pub fn for_thread(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self::clone(self))
     }
 
     /// Puts new rules in force; requests under way keep theirs.
@@ -238,7 +182,7 @@ impl Edge {
             }
             _ => answer,
         };
-        let distribution = distribution.cloned();
+        let distribution = distribution.map(|held| exchange.arrival.connection.hold(held));
         exchange.respond(answer, distribution, dress.as_ref())
     }
 

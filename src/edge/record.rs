@@ -12,6 +12,7 @@ use super::{
     Edge,
     answer::{Answer, Carried, Head, StoredHead},
     arrival::Arrival,
+    connection::Held,
     dress::{Dress, Told},
     error_page,
     identity::{Identity, RequestId},
@@ -41,7 +42,7 @@ pub(super) struct Exchange {
     id: RequestId,
     watch: Stopwatch,
     logged: Logged,
-    distribution: Option<Arc<Distribution>>,
+    distribution: Option<Held>,
     status: u16,
     /// `None` where the answer went out in one piece.
     first_byte: Option<Duration>,
@@ -120,10 +121,10 @@ impl Exchange {
     pub(super) fn respond(
         mut self: Box<Self>,
         answer: Answer,
-        distribution: Option<Arc<Distribution>>,
+        distribution: Option<Held>,
         dress: Option<&Dress>,
     ) -> Response<Body> {
-        let identity = identity_of(distribution.as_ref());
+        let identity = identity_of(distribution.as_deref());
         let Answer { head, content, result, report, timing, substituted } =
             self.with_page(answer, identity);
         let body = content.into_body(&head);
@@ -140,7 +141,7 @@ impl Exchange {
                     head.write(fields);
                     marks.put_on(fields);
                 };
-                match marks.plain_hit(&head, distribution.as_ref()) {
+                match marks.plain_hit(&head, distribution.as_deref()) {
                     Some(hit) => prepared::write(hit, &mut fields, make),
                     None => make(&mut fields),
                 }
@@ -176,7 +177,7 @@ impl Exchange {
         &mut self,
         head: &StoredHead,
         (length, result, report): (u64, ResultType, Report),
-        distribution: Arc<Distribution>,
+        distribution: Held,
         dress: Option<&Dress>,
         text: &mut Vec<u8>,
     ) {
@@ -245,7 +246,7 @@ impl Exchange {
         status: StatusCode,
         result: ResultType,
         report: Report,
-        distribution: Option<Arc<Distribution>>,
+        distribution: Option<Held>,
     ) {
         self.status = status.as_u16();
         (self.result, self.report, self.distribution) = (result, report, distribution);
@@ -301,7 +302,7 @@ impl Exchange {
         } else {
             &self.logged.forwarded_for
         };
-        let identity = identity_of(self.distribution.as_ref());
+        let identity = identity_of(self.distribution.as_deref());
         Detail {
             pop: identity.pop.to_str().ok().filter(|pop| !pop.is_empty()).unwrap_or("-"),
             head_bytes: shown.map_or(0, |shown| shown.bytes),
@@ -367,7 +368,7 @@ impl Drop for Exchange {
         if self.edge.access_log.is_on() {
             // Where there was an answer they are taken already.
             self.logged.take(&mut self.arrival.request.headers);
-            let identity = identity_of(self.distribution.as_ref());
+            let identity = identity_of(self.distribution.as_deref());
             let id = identity.id(&self.id);
             self.edge.access_log.push(&self.record(duration, &id));
         }

@@ -34,6 +34,12 @@ pub use workers::{Workers, spawn_workers};
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + Unpin + 'static {
+    /// The same handler for one worker.
+    #[must_use]
+    fn for_thread(&self) -> Self {
+        self.clone()
+    }
+
     /// Answers one request that came on `connection`.
     fn handle(
         &self,
@@ -54,6 +60,10 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
 }
 
 impl Handler for Arc<Edge> {
+    fn for_thread(&self) -> Self {
+        Edge::for_thread(self)
+    }
+
     fn handle(
         &self,
         request: Request<Incoming>,
@@ -227,12 +237,12 @@ impl Bound {
     /// Must run within a tokio runtime.
     pub fn serve<H: Handler>(
         &mut self,
-        handler: H,
+        handler: &H,
         shared: Shared,
     ) -> io::Result<impl Future<Output = ()> + Send + use<H>> {
         let socket = self.sockets.pop().ok_or_else(|| io::Error::other("no socket is left"))?;
         let listener = TcpListener::from_std(socket)?;
-        let server = Server { handler, shared, tls: self.tls.clone() };
+        let server = Server { handler: handler.for_thread(), shared, tls: self.tls.clone() };
         Ok(accept(listener, Arc::new(server)))
     }
 }

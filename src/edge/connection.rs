@@ -1,0 +1,97 @@
+//! Connections, as requests that came on them know them.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+use parking_lot::Mutex;
+
+use super::rules::Distribution;
+use crate::restrict::SecurityPolicy;
+
+/// Version and cipher suite of TLS, as OpenSSL names them.
+pub type Cipher = (&'static str, &'static str);
+
+/// The connection a request came on.
+#[derive(Debug)]
+pub struct Connection {
+    /// The address that the connection comes from.
+    pub client: IpAddr,
+    /// And its port, where it is known.
+    pub port: Option<u16>,
+    /// Whether a trusted proxy has told them, before everything else.
+    pub told: bool,
+    /// The same as text, for the log.
+    pub(super) client_text: Box<str>,
+    /// The policy by which the connection is encrypted, if it is.
+    pub security: Option<SecurityPolicy>,
+    /// Version and cipher suite of TLS, as OpenSSL names them.
+    pub cipher: Option<Cipher>,
+    /// Exchanges that have begun, counted around.
+    pub begun: AtomicU32,
+    /// Exchanges that have begun and not ended.
+    pub in_flight: AtomicU32,
+    /// Those among them that wait for us, not for the viewer.
+    pub starved: AtomicU32,
+    /// The distribution that was asked last.
+    distribution: Mutex<Option<Held>>,
+}
+
+/// A distribution as the exchanges of one connection hold it. They count their references with each
+/// other, not with all that are served: threads that count together slow each other down.
+#[derive(Clone, Debug)]
+#[expect(clippy::redundant_allocation, reason = "it is for the count of its own")]
+pub(super) struct Held(Arc<Arc<Distribution>>);
+
+impl std::ops::Deref for Held {
+    type Target = Arc<Distribution>;
+
+    fn deref(&self) -> &Arc<Distribution> {
+        &self.0
+    }
+}
+
+impl Connection {
+    /// A connection in the clear, or one by the default security policy, on which nothing was asked yet.
+    #[must_use]
+    pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
+        Self::of(client, None, false, tls.then(|| (SecurityPolicy::default(), None)))
+    }
+
+    /// The same, from a port that is known, by a policy of TLS.
+    #[must_use]
+    pub fn of(
+        client: IpAddr,
+        port: Option<u16>,
+        told: bool,
+        tls: Option<(SecurityPolicy, Option<Cipher>)>,
+    ) -> Arc<Self> {
+        let (security, cipher) =
+            (tls.map(|(policy, _)| policy), tls.and_then(|(_, cipher)| cipher));
+        let zero = || AtomicU32::new(0);
+        let client_text = client.to_string().into();
+        let (begun, in_flight, starved) = (zero(), zero(), zero());
+        Arc::new(Self {
+            client,
+            port,
+            told,
+            client_text,
+            security,
+            cipher,
+            begun,
+            in_flight,
+            starved,
+            distribution: Mutex::default(),
+        })
+    }
+
+    /// Holds `distribution` for an exchange.
+    pub(super) fn hold(&self, distribution: &Arc<Distribution>) -> Held {
+        let mut last = self.distribution.lock();
+        match &*last {
+            Some(held) if Arc::ptr_eq(held, distribution) => held.clone(),
+            _ => last.insert(Held(Arc::new(Arc::clone(distribution)))).clone(),
+        }
+    }
+}
