@@ -65,8 +65,13 @@ pub(super) fn piece(whole: Bytes, bytes: &Range<u64>) -> Body {
     if *bytes == (0..whole.len() as u64) {
         return Body::full(whole);
     }
+    Body::full(whole.slice(in_memory(bytes)))
+}
+
+/// Places in memory of bytes that lie there.
+pub(super) fn in_memory(bytes: &Range<u64>) -> Range<usize> {
     let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
-    Body::full(whole.slice(at(bytes.start)..at(bytes.end)))
+    at(bytes.start)..at(bytes.end)
 }
 
 /// Status and fields of an answer.

@@ -10,7 +10,7 @@ use http::{Method, StatusCode, request::Parts};
 use super::{
     Connection, Edge, Rules,
     admit::{Ask, Route},
-    answer::{Answer, Carried, Head},
+    answer::{Answer, Carried, Head, in_memory},
     arrival::Arrival,
     connection::Held,
     dress::Dress,
@@ -68,12 +68,10 @@ impl Edge {
         let AtOnce { answer, distribution, dress } = self.at_once(&rules, &arrival)?;
         let Head::Stored(stored) = answer.head else { return None };
         let bytes = match answer.content {
-            Carried::InMemory => stored.bytes(),
+            Carried::InMemory => in_memory(&stored.bytes()),
             Carried::Body(body) if http_body::Body::is_end_stream(&body) => 0..0,
             Carried::Body(_) => return None,
         };
-        let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
-        let bytes = at(bytes.start)..at(bytes.end);
         let mut exchange = Exchange::at_once(self, arrival, watch);
         let told = (bytes.len() as u64, answer.result, answer.report);
         exchange.write_head(&stored, told, distribution, dress.as_ref(), head);
