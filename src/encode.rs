@@ -99,8 +99,8 @@ fn forbids_to_transform(fields: &HeaderMap) -> bool {
 }
 
 fn is_compressible(media_type: &HeaderValue) -> bool {
-    let name = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    MEDIA_TYPES.iter().any(|known| known.eq_ignore_ascii_case(name.trim()))
+    let name = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    MEDIA_TYPES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// The fields of the compressed form of a representation with these fields.

@@ -1,6 +1,6 @@
 //! A fetch: the origin request behind a forward, and what becomes of its answer.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -26,6 +26,12 @@ use crate::{
 
 /// How long it is remembered that a key's answer could not be stored.
 pub(super) const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
+
+/// The content of so many bytes mostly comes with its head, and then is stored and answered in one piece.
+const SMALL: u64 = 64 << 10;
+
+/// For so long it is waited for; what takes longer streams as it comes.
+const SOON: Duration = Duration::from_millis(10);
 
 /// One origin request on behalf of all that wait for it.
 pub(super) struct Fetch {
@@ -275,12 +281,19 @@ impl Fetch {
             return self.release(answer, NotStored::Status);
         }
         let body = std::mem::replace(&mut answer.body, Body::empty());
-        let fill = self.edge.store.fill(&content, arriving, body);
+        let mut fill = pin!(self.edge.store.fill(&content, arriving, body));
+        let is_small = layout.is_single() && length <= SMALL;
+        let filled = is_small && tokio::time::timeout(SOON, fill.as_mut()).await.is_ok();
+        if filled && content.bytes().is_none() {
+            return self.fail(refusal::failure(ErrorClass::Connection));
+        }
         let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
         let (Stored { response, own_fields }, told) = self.shelve(&mut answer, storable, content);
         // The viewer may have left; then nobody needs to be told.
         let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
-        fill.await;
+        if !filled {
+            fill.await;
+        }
     }
 
     /// Stores an answer over its content and fulfils the obligation with it; gives back what was

@@ -1,9 +1,15 @@
 //! Forwarding: one request asks the origin, those that come meanwhile wait for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{Edge, admit::Ask, fetch::Fetch};
 use crate::{
@@ -120,11 +126,48 @@ pub(super) async fn forward(
         }
         Claim::Lead(obligation) => obligation,
     };
-    // The fetch belongs to the store: it goes on when this viewer leaves.
     let (told, outcome) = oneshot::channel();
-    tokio::spawn(Fetch::new(edge, ask, seen, obligation, told).run());
-    // A fetch that ends without a word was cancelled or failed in our own code.
-    outcome.await.unwrap_or(Forwarded::Alone)
+    let fetch = UnderWay::new(Fetch::new(edge, ask, seen, obligation, told).run());
+    // A fetch that ends without a word was cancelled.
+    fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
+}
+
+/// A fetch, which belongs to the store. It goes on here for as long as its viewer waits, and by itself from
+/// then on: most are done by then, and need no task.
+struct UnderWay(Option<BoxFuture<'static, ()>>);
+
+impl UnderWay {
+    fn new(fetch: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(Box::pin(fetch)))
+    }
+
+    async fn until<T>(mut self, outcome: impl Future<Output = T>) -> T {
+        let mut outcome = pin!(outcome);
+        std::future::poll_fn(|cx| {
+            self.go_on(cx);
+            outcome.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        // Taken out: one that panics is gone.
+        self.0 = match self.0.take() {
+            Some(mut fetch) => match fetch.as_mut().poll(cx) {
+                Poll::Pending => Some(fetch),
+                Poll::Ready(()) => None,
+            },
+            None => None,
+        };
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let (Some(fetch), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(fetch);
+        }
+    }
 }
 
 /// Validates a stale response while it is served (RFC 5861 §3), unless somebody does already.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     body::{Body, BodyError},
     clock::Timestamp,
-    semantics::fields::{S3_RESPONSE_FIELDS, remove_hop_by_hop},
+    semantics::fields::{S3_RESPONSE_FIELDS, remove_all, remove_hop_by_hop},
     store::{CacheTags, Tag},
 };
 
@@ -72,21 +72,24 @@ pub(super) struct Times {
 }
 
 impl Answer {
+    /// The answer with these parts, of whose fields it has what `shown` leaves.
     pub(super) fn new(
-        parts: &Parts,
-        fields: HeaderMap,
+        Parts { status, headers, .. }: Parts,
+        shown: impl FnOnce(StatusCode, HeaderMap) -> HeaderMap,
         body: Body,
         times: Times,
         Facts { bucket, tags }: Facts,
     ) -> Self {
-        let length = parts.headers.get(header::CONTENT_LENGTH);
-        let range = parts.headers.get(header::CONTENT_RANGE);
+        let length = headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        let range = headers.get(header::CONTENT_RANGE).cloned();
+        let fields = shown(status, headers);
         let range = range.filter(|_| !fields.contains_key(header::CONTENT_RANGE));
         Self {
-            status: parts.status,
+            status,
             fields,
             content_range: range.map(|value| Bytes::copy_from_slice(value.as_bytes())),
-            announced_length: length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
+            announced_length: length,
             body,
             requested_at: times.requested_at,
             received_at: times.received_at,
@@ -107,30 +110,24 @@ pub(super) fn cache_tags(fields: &HeaderMap, name: &HeaderName) -> CacheTags {
 }
 
 /// The fields of a plain origin: all but hop-by-hop ones and those of this message alone.
-pub(super) fn plain_fields(parts: &Parts) -> HeaderMap {
-    let mut fields = parts.headers.clone();
+pub(super) fn plain_fields(status: StatusCode, mut fields: HeaderMap) -> HeaderMap {
+    const OF_THE_MESSAGE: [HeaderName; 3] =
+        [header::CONTENT_LENGTH, header::VIA, header::ACCEPT_RANGES];
     remove_hop_by_hop(&mut fields);
-    for name in [header::CONTENT_LENGTH, header::VIA, header::ACCEPT_RANGES] {
-        fields.remove(name);
-    }
     // RFC 9110 §14.4: with any other status it means nothing, and is a field like others.
-    if matches!(parts.status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
-        fields.remove(header::CONTENT_RANGE);
-    }
+    let ranged = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE);
+    remove_all(&mut fields, |name| {
+        OF_THE_MESSAGE.contains(name) || (ranged && *name == header::CONTENT_RANGE)
+    });
     fields
 }
 
 /// The fields of an S3 object: an allow-list, so that nothing about bucket, keys or requests
 /// reaches a viewer.
-pub(super) fn s3_fields(fields: &HeaderMap) -> HeaderMap {
-    let mut allowed = HeaderMap::with_capacity(S3_RESPONSE_FIELDS.len());
-    for name in &S3_RESPONSE_FIELDS {
-        for value in fields.get_all(name) {
-            allowed.append(name.clone(), value.clone());
-        }
-    }
-    drop_aws_chunked(&mut allowed);
-    allowed
+pub(super) fn s3_fields(_: StatusCode, mut fields: HeaderMap) -> HeaderMap {
+    remove_all(&mut fields, |name| !S3_RESPONSE_FIELDS.contains(name));
+    drop_aws_chunked(&mut fields);
+    fields
 }
 
 /// Some uploaders store the transfer coding `aws-chunked` as if it were a content coding.
@@ -230,7 +227,7 @@ mod tests {
         ] {
             fields.append(name, value.parse().expect("value"));
         }
-        let mut shown: Vec<_> = s3_fields(&fields)
+        let mut shown: Vec<_> = s3_fields(StatusCode::OK, fields)
             .iter()
             .map(|(n, v)| format!("{n}: {}", v.to_str().expect("text")))
             .collect();

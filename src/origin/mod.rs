@@ -281,13 +281,12 @@ impl Origin {
         body: Body,
         times: Times,
     ) -> Result<Answer, Error> {
+        let facts = self.facts(&parts);
         if !self.is_s3() {
-            let fields = plain_fields(&parts);
-            return Ok(Answer::new(&parts, fields, body, times, self.facts(&parts)));
+            return Ok(Answer::new(parts, plain_fields, body, times, facts));
         }
-        let fields = s3_fields(&parts.headers);
         if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
-            return Ok(Answer::new(&parts, fields, body, times, self.facts(&parts)));
+            return Ok(Answer::new(parts, s3_fields, body, times, facts));
         }
         if request.method == Method::HEAD {
             // The answer to a HEAD has no document to tell why; a GET of one byte has.
@@ -310,7 +309,8 @@ impl Origin {
             });
         }
         read_s3_error(&parts, body).await?;
-        Ok(Answer::new(&parts, HeaderMap::new(), Body::empty(), times, self.facts(&parts)))
+        let nothing = |_, _| HeaderMap::new();
+        Ok(Answer::new(parts, nothing, Body::empty(), times, facts))
     }
 }
 

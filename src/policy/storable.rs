@@ -157,7 +157,10 @@ fn lifetime(
     terms: &Terms,
 ) -> Result<Duration, NotStored> {
     let ttl = &terms.ttl;
-    let guess = || heuristic(received.fields, received.received_at).filter(|_| terms.heuristic);
+    let guess = || {
+        let allowed = terms.heuristic;
+        allowed.then(|| heuristic(received.fields, received.received_at)).flatten()
+    };
     let within = |heuristic| ttl.lifetime(directives, explicit, heuristic);
     // RFC 9110 §15.1 and CloudFront: errors are remembered, the origin may say for how long.
     let error_ttl = terms.errors.of(received.status);

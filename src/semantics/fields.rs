@@ -19,7 +19,15 @@ pub const HOP_BY_HOP: [HeaderName; 10] = [
 
 /// Removes the hop-by-hop fields, those named by `Connection` among them.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    for name in connection_names(fields).iter().chain(&HOP_BY_HOP) {
+    let named = connection_names(fields);
+    remove_all(fields, |name| HOP_BY_HOP.contains(name) || named.contains(name));
+}
+
+/// Removes the fields whose names are `unwanted`.
+pub fn remove_all(fields: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    // Most have few of them, or none: to look for each by its name would take longer.
+    let found: Vec<HeaderName> = fields.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in found {
         fields.remove(name);
     }
 }

@@ -1,13 +1,16 @@
 //! One request to the origin that others may wait for, and the duty to finish it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::StatusCode;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{
     Store,
-    memory::{Kept, Pass},
+    index::{Digest, Note, Pass},
     purge::LogPosition,
     response::StoredResponse,
     variants::Place,
@@ -42,33 +45,41 @@ pub struct Failure {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) born: LogPosition,
-    outcome: watch::Sender<Option<Outcome>>,
+    outcome: OnceLock<Outcome>,
+    landed: Notify,
 }
 
 impl Flight {
     pub(super) fn new(born: LogPosition) -> Self {
-        Self { born, outcome: watch::Sender::new(None) }
+        Self { born, outcome: OnceLock::new(), landed: Notify::new() }
     }
 
-    pub(super) fn waiter(&self) -> Waiter {
-        Waiter(self.outcome.subscribe())
+    pub(super) fn waiter(self: &Arc<Self>) -> Waiter {
+        Waiter(Arc::clone(self))
+    }
+
+    async fn outcome(&self) -> Outcome {
+        loop {
+            // Taken first: it tells of a landing from here on.
+            let landed = self.landed.notified();
+            if let Some(outcome) = self.outcome.get() {
+                return outcome.clone();
+            }
+            landed.await;
+        }
     }
 }
 
 /// Waits for somebody else's forward.
 #[derive(Debug)]
-pub struct Waiter(watch::Receiver<Option<Outcome>>);
+pub struct Waiter(Arc<Flight>);
 
 impl Waiter {
     /// The outcome; [`Outcome::Released`] when it takes longer than `patience`.
     ///
     /// Cancel-safe: dropping the future leaves the forward alone.
-    pub async fn outcome(mut self, patience: Duration) -> Outcome {
-        let landed = self.0.wait_for(Option::is_some);
-        match tokio::time::timeout(patience, landed).await {
-            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Outcome::Released),
-            _ => Outcome::Released,
-        }
+    pub async fn outcome(self, patience: Duration) -> Outcome {
+        tokio::time::timeout(patience, self.0.outcome()).await.unwrap_or(Outcome::Released)
     }
 }
 
@@ -79,12 +90,18 @@ impl Waiter {
 pub struct Obligation {
     store: Arc<Store>,
     key: CacheKey,
+    digest: Digest,
     flight: Arc<Flight>,
 }
 
 impl Obligation {
-    pub(super) const fn new(store: Arc<Store>, key: CacheKey, flight: Arc<Flight>) -> Self {
-        Self { store, key, flight }
+    pub(super) const fn new(
+        store: Arc<Store>,
+        key: CacheKey,
+        digest: Digest,
+        flight: Arc<Flight>,
+    ) -> Self {
+        Self { store, key, digest, flight }
     }
 
     /// Where the purge log stood when this forward started.
@@ -133,30 +150,27 @@ impl Obligation {
     pub fn release(self, until: Timestamp) {
         if self.is_current() {
             let pass = Pass { until, born: self.flight.born };
-            self.store.memory.keep(&self.key, Kept::Pass(pass));
+            self.store.memory.insert_note(&self.key, Note::Pass(Arc::new(pass)));
         }
         self.land(Outcome::Released);
     }
 
     fn is_current(&self) -> bool {
-        let flights = self.store.flights.lock();
-        flights.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.flight))
+        self.store.is_current(self.digest, &self.flight)
     }
 
     fn land(&self, outcome: Outcome) {
-        self.store.retire(&self.key, &self.flight);
-        self.flight.outcome.send_if_modified(|landed| {
-            let first = landed.is_none();
-            if first {
-                *landed = Some(outcome);
-            }
-            first
-        });
+        self.store.retire(self.digest, &self.flight);
+        if self.flight.outcome.set(outcome).is_ok() {
+            self.flight.landed.notify_waiters();
+        }
     }
 }
 
 impl Drop for Obligation {
     fn drop(&mut self) {
-        self.land(Outcome::Released);
+        if self.flight.outcome.get().is_none() {
+            self.land(Outcome::Released);
+        }
     }
 }

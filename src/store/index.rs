@@ -6,12 +6,16 @@
 //! tier lets it go: so nothing stays here that the tier does not know. What is put in
 //! while an older one of the same key is evicted may be lost; it is fetched again.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasherDefault, Hash, Hasher},
+    sync::Arc,
+};
 
 use hashbrown::{HashTable, hash_table::Entry};
 use parking_lot::RwLock;
 
-use super::{ahead, response::StoredResponse};
+use super::{ahead, purge::LogPosition, response::StoredResponse, variants::Variants};
+use crate::clock::Timestamp;
 
 /// A power of two. With as many, threads rarely meet, and one that grows keeps others waiting for a
 /// fraction of a millisecond.
@@ -23,38 +27,101 @@ const SHARDS: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digest(pub(super) u64, pub(super) u64);
 
-/// On lines of the processor's of its own.
+/// Tables of digests.
+pub(super) type ByDigest = BuildHasherDefault<Leading>;
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.0);
+    }
+}
+
+/// A digest is a hash already.
+#[derive(Default)]
+pub(super) struct Leading(u64);
+
+impl Hasher for Leading {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // What is hashed may be a digest and more.
+        self.0 = self.0.rotate_left(32) ^ number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Until when requests do not wait for each other.
+pub(super) struct Pass {
+    pub(super) until: Timestamp,
+    pub(super) born: LogPosition,
+}
+
+/// What stands for a key in the place of a response.
+#[derive(Clone)]
+pub(super) enum Note {
+    /// The last answer could not be stored.
+    Pass(Arc<Pass>),
+    /// The key of a variant must be looked up.
+    Varies(Arc<Variants>),
+}
+
+/// What stands for a key.
+pub(super) enum Stored {
+    Response(Arc<StoredResponse>),
+    Note(Note),
+}
+
+/// Entries with the part of their digests that is compared within a shard.
+type Table<T> = HashTable<(u64, T)>;
+
+/// On lines of the processor's of its own. A key stands in one of the tables at most; there are few notes.
 #[derive(Default)]
 #[repr(align(64))]
-struct Shard(RwLock<HashTable<(u64, Arc<StoredResponse>)>>);
+struct Shard {
+    responses: Table<Arc<StoredResponse>>,
+    notes: Table<Note>,
+}
 
-/// The stored responses by their digests.
-pub(super) struct Index(Box<[Shard]>);
+/// What is stored, by digests.
+pub(super) struct Index(Box<[RwLock<Shard>]>);
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self((0..SHARDS).map(|_| Shard::default()).collect())
+        Self((0..SHARDS).map(|_| RwLock::default()).collect())
     }
 
-    pub(super) fn get(&self, digest: Digest) -> Option<Arc<StoredResponse>> {
+    pub(super) fn get(&self, digest: Digest) -> Option<Stored> {
         let shard = self.shard(digest).read();
-        let (_, response) = shard.find(digest.1, |(hash, _)| *hash == digest.1)?;
-        ahead::load_value(&**response);
-        Some(Arc::clone(response))
+        match shard.responses.find(digest.1, |(hash, _)| *hash == digest.1) {
+            Some((_, response)) => {
+                ahead::load_value(&**response);
+                Some(Stored::Response(Arc::clone(response)))
+            }
+            None if shard.notes.is_empty() => None,
+            None => {
+                let note = shard.notes.find(digest.1, |(hash, _)| *hash == digest.1);
+                note.map(|(_, note)| Stored::Note(note.clone()))
+            }
+        }
     }
 
-    pub(super) fn insert(&self, digest: Digest, response: Arc<StoredResponse>) {
+    pub(super) fn insert(&self, digest: Digest, stored: Stored) {
         let mut shard = self.shard(digest).write();
-        let displaced =
-            match shard.entry(digest.1, |(hash, _)| *hash == digest.1, |(hash, _)| *hash) {
-                Entry::Occupied(mut place) => {
-                    Some(std::mem::replace(&mut place.get_mut().1, response))
-                }
-                Entry::Vacant(place) => {
-                    place.insert((digest.1, response));
-                    None
-                }
-            };
+        let displaced = match stored {
+            Stored::Response(response) => {
+                (put(&mut shard.responses, digest, response), take(&mut shard.notes, digest))
+            }
+            Stored::Note(note) => {
+                (take(&mut shard.responses, digest), put(&mut shard.notes, digest, note))
+            }
+        };
         drop((shard, displaced));
     }
 
@@ -66,7 +133,7 @@ impl Index {
         new: Arc<StoredResponse>,
     ) -> Arc<StoredResponse> {
         let mut shard = self.shard(digest).write();
-        match shard.find_mut(digest.1, |(hash, _)| *hash == digest.1) {
+        match shard.responses.find_mut(digest.1, |(hash, _)| *hash == digest.1) {
             Some((_, standing)) => {
                 if Arc::ptr_eq(standing, old) {
                     new.clone_into(standing);
@@ -79,13 +146,28 @@ impl Index {
 
     pub(super) fn remove(&self, digest: Digest) {
         let mut shard = self.shard(digest).write();
-        let removed = shard.find_entry(digest.1, |(hash, _)| *hash == digest.1);
-        let removed = removed.ok().map(|place| place.remove().0);
+        let removed = (take(&mut shard.responses, digest), take(&mut shard.notes, digest));
         drop((shard, removed));
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "below the number of shards")]
-    fn shard(&self, digest: Digest) -> &RwLock<HashTable<(u64, Arc<StoredResponse>)>> {
-        &self.0[digest.0 as usize % SHARDS].0
+    fn shard(&self, digest: Digest) -> &RwLock<Shard> {
+        &self.0[digest.0 as usize % SHARDS]
     }
+}
+
+/// Puts an entry into a table; gives back the one that it displaced.
+fn put<T>(table: &mut Table<T>, digest: Digest, new: T) -> Option<T> {
+    match table.entry(digest.1, |(hash, _)| *hash == digest.1, |(hash, _)| *hash) {
+        Entry::Occupied(mut place) => Some(std::mem::replace(&mut place.get_mut().1, new)),
+        Entry::Vacant(place) => {
+            place.insert((digest.1, new));
+            None
+        }
+    }
+}
+
+fn take<T>(table: &mut Table<T>, digest: Digest) -> Option<T> {
+    let found = table.find_entry(digest.1, |(hash, _)| *hash == digest.1).ok()?;
+    Some(found.remove().0.1)
 }

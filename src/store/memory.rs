@@ -1,7 +1,7 @@
 //! The memory tier: what is stored, bounded in bytes, evicted least recently used first.
 
 use std::{
-    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,11 +16,9 @@ use siphasher::sip128::{Hash128, SipHasher13};
 use super::{
     content::ContentId,
     encoded::Encoded,
-    index::{Digest, Index},
+    index::{ByDigest, Digest, Index, Note, Stored},
     ledger::{Charge, Ledger},
-    purge::LogPosition,
     response::StoredResponse,
-    variants::Variants,
 };
 use crate::{clock::Timestamp, key::CacheKey, semantics::coding::Coding};
 
@@ -44,42 +42,15 @@ const TURN: u64 = 600_000;
 /// How often a fill that finds no room looks again.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Until when requests do not wait for each other.
-pub(super) struct Pass {
-    pub(super) until: Timestamp,
-    pub(super) born: LogPosition,
-}
-
-/// What stands under a key and is no response.
-pub(super) enum Kept {
-    /// The last answer could not be stored: until then, do not make requests wait for each other.
-    Pass(Pass),
+/// What belongs to a content.
+enum Piece {
     Slice(Bytes),
-    Varies(Arc<Variants>),
     Encoded(Arc<Encoded>),
 }
 
-impl Kept {
-    /// In bytes, where slices are `slice` bytes long.
-    fn size(&self, slice: u32) -> usize {
-        match self {
-            Self::Pass(_) => SLICE_OVERHEAD,
-            Self::Varies(variants) => RESPONSE_OVERHEAD + variants.size(),
-            Self::Encoded(encoded) => encoded.size(slice) + RESPONSE_OVERHEAD,
-            Self::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
-        }
-    }
-}
-
-/// What stands under a key.
-pub(super) enum Stored {
-    Response(Arc<StoredResponse>),
-    Kept(Arc<Kept>),
-}
-
-/// An entry of the cache, of which there are millions: what is kept, or nothing for a response, which lies
-/// in the index.
-type Entry = Option<Arc<Kept>>;
+/// An entry of the cache, of which there are millions: a piece, or nothing where what is stored lies in the
+/// index.
+type Entry = Option<Arc<Piece>>;
 
 /// Counters of the memory tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,36 +63,9 @@ pub struct MemoryUse {
     pub evictions: u64,
 }
 
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write_u64(self.0);
-    }
-}
-
-/// A digest is a hash already.
-#[derive(Default)]
-struct Leading(u64);
-
-impl Hasher for Leading {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // What is hashed may be a digest and more.
-        self.0 = self.0.rotate_left(32) ^ number;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// Responses and slices in one LRU order under one bound.
 pub(super) struct Memory {
-    cache: Cache<Digest, Entry, BuildHasherDefault<Leading>>,
+    cache: Cache<Digest, Entry, ByDigest>,
     index: Arc<Index>,
     digests: SipHasher13,
     ledger: Arc<Ledger>,
@@ -150,7 +94,7 @@ impl Memory {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             })
-            .build_with_hasher(BuildHasherDefault::default());
+            .build_with_hasher(ByDigest::default());
         let [one, other] = [(); 2].map(|()| RandomState::new().hash_one(()));
         let digests = SipHasher13::new_with_keys(one, other);
         let ledger = Arc::new(Ledger::new(bound));
@@ -162,32 +106,36 @@ impl Memory {
         Digest(h1, h2)
     }
 
+    pub(super) fn digest_of(&self, key: &CacheKey) -> Digest {
+        self.digest(key.as_bytes())
+    }
+
     /// What stands under `key`, for one that uses it.
     pub(super) fn get(&self, key: &CacheKey, now: Timestamp) -> Option<Stored> {
-        let digest = self.digest(key.as_bytes());
-        let Some(response) = self.index.get(digest) else { return self.kept(digest) };
-        response.load_ahead();
+        let digest = self.digest_of(key);
+        let stored = self.index.get(digest)?;
         let turn = self.turn(digest, now);
-        if response.noted.load(Ordering::Relaxed) != turn {
-            response.noted.store(turn, Ordering::Relaxed);
+        let known = match &stored {
+            Stored::Response(response) => {
+                response.load_ahead();
+                response.noted.swap(turn, Ordering::Relaxed) == turn
+            }
+            Stored::Note(_) => false,
+        };
+        if !known {
             let _ = self.cache.get(&digest);
         }
-        Some(Stored::Response(response))
+        Some(stored)
     }
 
     /// What stands under `key`.
     pub(super) fn current(&self, key: &CacheKey) -> Option<Stored> {
-        let digest = self.digest(key.as_bytes());
-        self.index.get(digest).map(Stored::Response).or_else(|| self.kept(digest))
-    }
-
-    fn kept(&self, digest: Digest) -> Option<Stored> {
-        self.cache.get(&digest).flatten().map(Stored::Kept)
+        self.index.get(self.digest_of(key))
     }
 
     /// Notes the use of what stands under `key`.
     pub(super) fn touch(&self, key: &CacheKey) {
-        let _ = self.cache.get(&self.digest(key.as_bytes()));
+        let _ = self.cache.get(&self.digest_of(key));
     }
 
     /// The turn that it is for what has this digest: they begin at different times, so that notes do not
@@ -203,25 +151,26 @@ impl Memory {
 
     /// Stores a response under `key`.
     pub(super) fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>) {
-        let digest = self.digest(key.as_bytes());
+        let digest = self.digest_of(key);
         let turn = self.turn(digest, response.freshness.received_at);
         response.noted.store(turn, Ordering::Relaxed);
-        let weight = response_weight(&response, self.slice);
-        self.index.insert(digest, response);
+        self.store(digest, Stored::Response(response));
+    }
+
+    /// Stores a note under `key`.
+    pub(super) fn insert_note(&self, key: &CacheKey, note: Note) {
+        self.store(self.digest_of(key), Stored::Note(note));
+    }
+
+    fn store(&self, digest: Digest, stored: Stored) {
+        let weight = stored_weight(&stored, self.slice);
+        self.index.insert(digest, stored);
         self.take(digest, None, weight);
     }
 
-    /// Keeps something else under `key`.
-    pub(super) fn keep(&self, key: &CacheKey, kept: Kept) {
-        let digest = self.digest(key.as_bytes());
-        self.take_kept(digest, kept);
-        // Last: a response that came meanwhile must not stand before it with its weight.
-        self.index.remove(digest);
-    }
-
-    fn take_kept(&self, digest: Digest, kept: Kept) {
-        let weight = kept.size(self.slice);
-        self.take(digest, Some(Arc::new(kept)), weight);
+    fn insert_piece(&self, digest: Digest, piece: Piece) {
+        let weight = piece_weight(&piece, self.slice);
+        self.take(digest, Some(Arc::new(piece)), weight);
     }
 
     fn take(&self, digest: Digest, entry: Entry, weight: usize) {
@@ -238,17 +187,17 @@ impl Memory {
         old: &Arc<StoredResponse>,
         new: Arc<StoredResponse>,
     ) -> Arc<StoredResponse> {
-        self.index.replace(self.digest(key.as_bytes()), old, new)
+        self.index.replace(self.digest_of(key), old, new)
     }
 
     pub(super) fn remove(&self, key: &CacheKey) {
-        self.cache.invalidate(&self.digest(key.as_bytes()));
+        self.cache.invalidate(&self.digest_of(key));
     }
 
     pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
         match &*self.cache.get(&self.digest(&slice_key(content, index)))?? {
-            Kept::Slice(bytes) => Some(Bytes::clone(bytes)),
-            _ => None,
+            Piece::Slice(bytes) => Some(Bytes::clone(bytes)),
+            Piece::Encoded(_) => None,
         }
     }
 
@@ -257,19 +206,19 @@ impl Memory {
     }
 
     pub(super) fn insert_slice(&self, content: ContentId, index: u32, bytes: Bytes) {
-        self.take_kept(self.digest(&slice_key(content, index)), Kept::Slice(bytes));
+        self.insert_piece(self.digest(&slice_key(content, index)), Piece::Slice(bytes));
     }
 
     pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
         match &*self.cache.get(&self.digest(&encoded_key(content, coding)))?? {
-            Kept::Encoded(encoded) => Some(Arc::clone(encoded)),
-            _ => None,
+            Piece::Encoded(encoded) => Some(Arc::clone(encoded)),
+            Piece::Slice(_) => None,
         }
     }
 
     pub(super) fn insert_encoded(&self, content: ContentId, coding: Coding, encoded: Encoded) {
-        let kept = Kept::Encoded(Arc::new(encoded));
-        self.take_kept(self.digest(&encoded_key(content, coding)), kept);
+        let piece = Piece::Encoded(Arc::new(encoded));
+        self.insert_piece(self.digest(&encoded_key(content, coding)), piece);
     }
 
     /// Waits until `bytes` more fit under the bound; `None` when that takes too long.
@@ -327,17 +276,28 @@ impl Memory {
 /// In bytes, where slices are `slice` bytes long.
 fn weight(index: &Index, digest: Digest, entry: &Entry, slice: u32) -> u32 {
     let size = match entry {
-        Some(kept) => kept.size(slice),
+        Some(piece) => piece_weight(piece, slice),
         None => {
-            let response = index.get(digest);
-            response.map_or(RESPONSE_OVERHEAD, |response| response_weight(&response, slice))
+            let stored = index.get(digest);
+            stored.map_or(RESPONSE_OVERHEAD, |stored| stored_weight(&stored, slice))
         }
     };
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-fn response_weight(response: &StoredResponse, slice: u32) -> usize {
-    response.size(slice) + RESPONSE_OVERHEAD
+fn stored_weight(stored: &Stored, slice: u32) -> usize {
+    match stored {
+        Stored::Response(response) => response.size(slice) + RESPONSE_OVERHEAD,
+        Stored::Note(Note::Varies(variants)) => variants.size() + RESPONSE_OVERHEAD,
+        Stored::Note(Note::Pass(_)) => RESPONSE_OVERHEAD,
+    }
+}
+
+fn piece_weight(piece: &Piece, slice: u32) -> usize {
+    match piece {
+        Piece::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
+        Piece::Encoded(encoded) => encoded.size(slice) + RESPONSE_OVERHEAD,
+    }
 }
 
 /// A slice's key begins with a byte that no distribution's id can begin with.

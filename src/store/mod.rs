@@ -33,9 +33,10 @@ pub use encoded::Form;
 pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
+use index::{ByDigest, Digest, Note, Pass, Stored};
 use ledger::Held;
+use memory::Memory;
 pub use memory::MemoryUse;
-use memory::{Kept, Memory, Pass, Stored};
 use purge::PurgeLog;
 use purge::Remains;
 pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
@@ -94,7 +95,7 @@ pub struct Store {
     pages: PageFile,
     memory: Memory,
     runs: Runs,
-    flights: Mutex<HashMap<CacheKey, Arc<Flight>>>,
+    flights: Mutex<HashMap<Digest, Arc<Flight>, ByDigest>>,
     purges: PurgeLog,
 }
 
@@ -135,7 +136,7 @@ impl Store {
     pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Found {
         match self.memory.get(key, now) {
             Some(Stored::Response(response)) => self.select(key, response),
-            Some(Stored::Kept(kept)) => match self.note(&kept, key, now) {
+            Some(Stored::Note(note)) => match self.noted(&note, key, now) {
                 Found::Nothing => {
                     self.memory.remove(key);
                     Found::Nothing
@@ -160,7 +161,7 @@ impl Store {
                     Remains::Nothing => (Found::Nothing, Some(Manner::Hard)),
                 }
             }
-            Some(Stored::Kept(kept)) => (self.note(&kept, key, now), None),
+            Some(Stored::Note(note)) => (self.noted(&note, key, now), None),
             None => (Found::Nothing, None),
         }
     }
@@ -184,7 +185,8 @@ impl Store {
             (found, _) => return Claim::Found(found),
         }
         let flight = Arc::new(Flight::new(born));
-        match flights.entry(key.clone()) {
+        let digest = self.memory.digest_of(key);
+        match flights.entry(digest) {
             Entry::Occupied(under_way) if self.survives(key, under_way.get().born) => {
                 return Claim::Wait(under_way.get().waiter());
             }
@@ -197,7 +199,7 @@ impl Store {
             }
         }
         drop(flights);
-        Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), flight))
+        Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
     }
 
     /// Stores a response in its place.
@@ -213,7 +215,7 @@ impl Store {
             }
             None => {
                 let variants = Arc::new(Variants::new(variation.clone(), place.key.clone()));
-                self.memory.keep(&place.resource, Kept::Varies(variants));
+                self.memory.insert_note(&place.resource, Note::Varies(variants));
             }
         }
     }
@@ -274,20 +276,17 @@ impl Store {
     /// The variants known of a resource.
     fn variants(&self, resource: &CacheKey) -> Option<Arc<Variants>> {
         match self.memory.current(resource)? {
-            Stored::Kept(kept) => match &*kept {
-                Kept::Varies(variants) => Some(Arc::clone(variants)),
-                _ => None,
-            },
-            Stored::Response(_) => None,
+            Stored::Note(Note::Varies(variants)) => Some(variants),
+            _ => None,
         }
     }
 
     /// What a note tells; nothing where it is not in force any more.
-    fn note(&self, kept: &Kept, key: &CacheKey, now: Timestamp) -> Found {
-        match kept {
-            Kept::Varies(variants) => Found::Varies(Arc::clone(variants)),
-            Kept::Pass(pass) if self.is_in_force(pass, key, now) => Found::Pass,
-            Kept::Pass(_) | Kept::Slice(_) | Kept::Encoded(_) => Found::Nothing,
+    fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Found {
+        match note {
+            Note::Varies(variants) => Found::Varies(Arc::clone(variants)),
+            Note::Pass(pass) if self.is_in_force(pass, key, now) => Found::Pass,
+            Note::Pass(_) => Found::Nothing,
         }
     }
 
@@ -340,10 +339,17 @@ impl Store {
         }
     }
 
-    fn retire(&self, key: &CacheKey, flight: &Arc<Flight>) {
+    fn is_current(&self, digest: Digest, flight: &Arc<Flight>) -> bool {
+        let flights = self.flights.lock();
+        flights.get(&digest).is_some_and(|current| Arc::ptr_eq(current, flight))
+    }
+
+    fn retire(&self, digest: Digest, flight: &Arc<Flight>) {
         let mut flights = self.flights.lock();
-        if flights.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
-            flights.remove(key);
+        if let Entry::Occupied(current) = flights.entry(digest)
+            && Arc::ptr_eq(current.get(), flight)
+        {
+            current.remove();
         }
     }
 }

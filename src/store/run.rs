@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::{
     Failure, Store,
@@ -81,7 +81,7 @@ pub(super) struct Run {
     pub(super) slices: Range<u32>,
     state: Mutex<State>,
     /// Told of every change that readers wait for.
-    progress: watch::Sender<()>,
+    progress: Notify,
     /// Told when a reader moves or leaves.
     demand: Notify,
 }
@@ -128,7 +128,7 @@ impl Run {
         Arc::new(Self {
             slices,
             state: Mutex::new(state),
-            progress: watch::Sender::new(()),
+            progress: Notify::new(),
             demand: Notify::new(),
         })
     }
@@ -158,7 +158,7 @@ impl Run {
     }
 
     fn attachment(self: &Arc<Self>, reader: u64) -> Attachment {
-        Attachment { run: Arc::clone(self), reader, progress: self.progress.subscribe() }
+        Attachment { run: Arc::clone(self), reader }
     }
 
     fn look(&self, index: u32, offset: u64) -> At {
@@ -216,7 +216,7 @@ impl Run {
                 state.chunks.push((offset, data));
             }
             drop(state);
-            self.progress.send_replace(());
+            self.progress.notify_waiters();
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Run {
         state.arrived = 0;
         state.previous = Some(completed);
         drop(state);
-        self.progress.send_replace(());
+        self.progress.notify_waiters();
     }
 
     /// Waits until some reader is at most `read_ahead` slices behind `index`; false when all
@@ -334,7 +334,7 @@ impl Drop for Filling {
         self.store.runs.of(self.content.id).remove(&self.run);
         let dropped = failed(http::StatusCode::BAD_GATEWAY, "fill-dropped");
         self.run.state.lock().end.get_or_insert(dropped);
-        self.run.progress.send_replace(());
+        self.run.progress.notify_waiters();
     }
 }
 
@@ -359,7 +359,6 @@ fn to_usize(n: u64) -> usize {
 pub(super) struct Attachment {
     run: Arc<Run>,
     reader: u64,
-    progress: watch::Receiver<()>,
 }
 
 impl Attachment {
@@ -376,15 +375,13 @@ impl Attachment {
     }
 
     /// Waits for bytes of slice `index` at `offset`; never answers [`At::NotYet`].
-    pub(super) async fn wait(&mut self, index: u32, offset: u64) -> At {
+    pub(super) async fn wait(&self, index: u32, offset: u64) -> At {
         loop {
-            self.progress.borrow_and_update();
+            // Taken first: it tells of every change from here on.
+            let changed = self.run.progress.notified();
             match self.run.look(index, offset) {
-                At::NotYet => {}
+                At::NotYet => changed.await,
                 found => return found,
-            }
-            if self.progress.changed().await.is_err() {
-                return At::Ended(End::Done);
             }
         }
     }

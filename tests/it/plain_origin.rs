@@ -98,9 +98,21 @@ async fn a_304_about_another_version_renews_nothing() {
 #[tokio::test]
 async fn a_cut_answer_without_validators_is_fetched_anew() {
     let fields = "Cache-Control: max-age=60";
-    let address = scripted(vec![ok(fields, 10, "01234"), ok(fields, 12, "abcdefghijkl")]).await;
+    let address =
+        scripted(vec![ok(fields, 100_000, "01234"), ok(fields, 12, "abcdefghijkl")]).await;
     let edge = Edge::with(&config(address));
     assert!(edge.get("/a").await.aborted);
+    assert_eq!(edge.get("/a").await.content, "abcdefghijkl");
+    assert_eq!(edge.get("/a").await.x_cache(), "Hit");
+}
+
+#[tokio::test]
+async fn a_small_answer_that_is_cut_is_an_error_not_half_an_answer() {
+    let fields = "Cache-Control: max-age=60";
+    let address = scripted(vec![ok(fields, 10, "01234"), ok(fields, 12, "abcdefghijkl")]).await;
+    let edge = Edge::with(&config(address));
+    let answer = edge.get("/a").await;
+    assert_eq!((answer.status.as_u16(), answer.aborted), (502, false));
     assert_eq!(edge.get("/a").await.content, "abcdefghijkl");
     assert_eq!(edge.get("/a").await.x_cache(), "Hit");
 }
