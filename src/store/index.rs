@@ -11,10 +11,11 @@ use std::{
     sync::Arc,
 };
 
-use hashbrown::{HashTable, hash_table::Entry};
 use parking_lot::RwLock;
 
-use super::{ahead, purge::LogPosition, response::StoredResponse, variants::Variants};
+use super::{
+    ahead, purge::LogPosition, response::StoredResponse, table::Table, variants::Variants,
+};
 use crate::clock::Timestamp;
 
 /// A power of two. With as many, threads rarely meet, and one that grows keeps others waiting for a
@@ -78,9 +79,6 @@ pub(super) enum Stored {
     Note(Note),
 }
 
-/// Entries with the part of their digests that is compared within a shard.
-type Table<T> = HashTable<(u64, T)>;
-
 /// On lines of the processor's of its own. A key stands in one of the tables at most; there are few notes.
 #[derive(Default)]
 #[repr(align(64))]
@@ -99,16 +97,13 @@ impl Index {
 
     pub(super) fn get(&self, digest: Digest) -> Option<Stored> {
         let shard = self.shard(digest).read();
-        match shard.responses.find(digest.1, |(hash, _)| *hash == digest.1) {
-            Some((_, response)) => {
+        match shard.responses.get(digest.1) {
+            Some(response) => {
                 ahead::load_value(&**response);
                 Some(Stored::Response(Arc::clone(response)))
             }
             None if shard.notes.is_empty() => None,
-            None => {
-                let note = shard.notes.find(digest.1, |(hash, _)| *hash == digest.1);
-                note.map(|(_, note)| Stored::Note(note.clone()))
-            }
+            None => shard.notes.get(digest.1).map(|note| Stored::Note(note.clone())),
         }
     }
 
@@ -116,10 +111,10 @@ impl Index {
         let mut shard = self.shard(digest).write();
         let displaced = match stored {
             Stored::Response(response) => {
-                (put(&mut shard.responses, digest, response), take(&mut shard.notes, digest))
+                (shard.responses.insert(digest.1, response), shard.notes.remove(digest.1))
             }
             Stored::Note(note) => {
-                (take(&mut shard.responses, digest), put(&mut shard.notes, digest, note))
+                (shard.responses.remove(digest.1), shard.notes.insert(digest.1, note))
             }
         };
         drop((shard, displaced));
@@ -133,8 +128,8 @@ impl Index {
         new: Arc<StoredResponse>,
     ) -> Arc<StoredResponse> {
         let mut shard = self.shard(digest).write();
-        match shard.responses.find_mut(digest.1, |(hash, _)| *hash == digest.1) {
-            Some((_, standing)) => {
+        match shard.responses.get_mut(digest.1) {
+            Some(standing) => {
                 if Arc::ptr_eq(standing, old) {
                     new.clone_into(standing);
                 }
@@ -146,7 +141,7 @@ impl Index {
 
     pub(super) fn remove(&self, digest: Digest) {
         let mut shard = self.shard(digest).write();
-        let removed = (take(&mut shard.responses, digest), take(&mut shard.notes, digest));
+        let removed = (shard.responses.remove(digest.1), shard.notes.remove(digest.1));
         drop((shard, removed));
     }
 
@@ -154,20 +149,4 @@ impl Index {
     fn shard(&self, digest: Digest) -> &RwLock<Shard> {
         &self.0[digest.0 as usize % SHARDS]
     }
-}
-
-/// Puts an entry into a table; gives back the one that it displaced.
-fn put<T>(table: &mut Table<T>, digest: Digest, new: T) -> Option<T> {
-    match table.entry(digest.1, |(hash, _)| *hash == digest.1, |(hash, _)| *hash) {
-        Entry::Occupied(mut place) => Some(std::mem::replace(&mut place.get_mut().1, new)),
-        Entry::Vacant(place) => {
-            place.insert((digest.1, new));
-            None
-        }
-    }
-}
-
-fn take<T>(table: &mut Table<T>, digest: Digest) -> Option<T> {
-    let found = table.find_entry(digest.1, |(hash, _)| *hash == digest.1).ok()?;
-    Some(found.remove().0.1)
 }

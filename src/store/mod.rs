@@ -17,6 +17,7 @@ mod purge;
 mod reader;
 mod response;
 mod run;
+mod table;
 mod variants;
 
 use std::{

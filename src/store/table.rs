@@ -1,0 +1,209 @@
+//! A hash table whose entries lie in lines of the processor's: to find one among millions is to wait for
+//! one line.
+//!
+//! An entry lies in the line that its hash names or, where that is full, in one of those behind it, all of
+//! which are full up to there. Within a line there are no gaps.
+
+/// Entries of a line, of 16 bytes each.
+const SLOTS: usize = 4;
+
+/// Where more than seven eighths of all slots would be taken, there are half as many lines more.
+const FULL: (usize, usize) = (7, 8);
+
+type Slot<T> = Option<(u64, T)>;
+
+#[repr(align(64))]
+struct Line<T>([Slot<T>; SLOTS]);
+
+impl<T> Line<T> {
+    const fn new() -> Self {
+        Self([const { None }; SLOTS])
+    }
+
+    fn is_full(&self) -> bool {
+        self.0[SLOTS - 1].is_some()
+    }
+
+    fn position(&self, hash: u64) -> Option<usize> {
+        self.0.iter().position(|slot| slot.as_ref().is_some_and(|(other, _)| *other == hash))
+    }
+
+    /// Takes an entry out and closes its gap.
+    fn take(&mut self, position: usize) -> Slot<T> {
+        let last = self.0.iter().rposition(Option::is_some)?;
+        self.0.swap(position, last);
+        self.0[last].take()
+    }
+
+    /// Puts an entry behind the others, where there is room.
+    fn put(&mut self, entry: (u64, T)) -> Result<(), (u64, T)> {
+        match self.0.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => {
+                *slot = Some(entry);
+                Ok(())
+            }
+            None => Err(entry),
+        }
+    }
+}
+
+/// Values by hashes, which stand for their keys: of two keys with the same hash there is one value.
+pub(super) struct Table<T> {
+    lines: Box<[Line<T>]>,
+    length: usize,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { lines: Box::new([Line::new()]), length: 0 }
+    }
+}
+
+impl<T> Table<T> {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    pub(super) fn get(&self, hash: u64) -> Option<&T> {
+        let (line, position) = self.find(hash)?;
+        self.lines[line].0[position].as_ref().map(|(_, value)| value)
+    }
+
+    pub(super) fn get_mut(&mut self, hash: u64) -> Option<&mut T> {
+        let (line, position) = self.find(hash)?;
+        self.lines[line].0[position].as_mut().map(|(_, value)| value)
+    }
+
+    /// Puts a value in; gives back the one that it displaced.
+    pub(super) fn insert(&mut self, hash: u64, value: T) -> Option<T> {
+        if let Some(standing) = self.get_mut(hash) {
+            return Some(std::mem::replace(standing, value));
+        }
+        let (taken, of) = FULL;
+        if (self.length + 1) * of > self.lines.len() * SLOTS * taken {
+            self.grow();
+        }
+        self.put(hash, value);
+        None
+    }
+
+    pub(super) fn remove(&mut self, hash: u64) -> Option<T> {
+        let (line, position) = self.find(hash)?;
+        let was_full = self.lines[line].is_full();
+        let (_, value) = self.lines[line].take(position)?;
+        self.length -= 1;
+        if was_full {
+            self.close(line);
+        }
+        Some(value)
+    }
+
+    /// The line that a hash names. Its leading bits tell.
+    #[expect(clippy::cast_possible_truncation, reason = "below the number of lines")]
+    fn home(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
+    }
+
+    const fn next(&self, line: usize) -> usize {
+        if line + 1 == self.lines.len() { 0 } else { line + 1 }
+    }
+
+    /// How many lines `to` is behind `from`.
+    const fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.lines.len() - from }
+    }
+
+    fn find(&self, hash: u64) -> Option<(usize, usize)> {
+        let mut at = self.home(hash);
+        loop {
+            let line = &self.lines[at];
+            if let Some(position) = line.position(hash) {
+                return Some((at, position));
+            }
+            if !line.is_full() {
+                return None;
+            }
+            at = self.next(at);
+        }
+    }
+
+    fn put(&mut self, hash: u64, value: T) {
+        let (mut at, mut entry) = (self.home(hash), (hash, value));
+        while let Err(refused) = self.lines[at].put(entry) {
+            (at, entry) = (self.next(at), refused);
+        }
+        self.length += 1;
+    }
+
+    /// A line was full and is not any more: fetches back an entry that had to go further for it, and goes
+    /// on with the line that it came from.
+    fn close(&mut self, mut open: usize) {
+        let mut at = self.next(open);
+        while at != open {
+            let passed = |slot: &Slot<T>| {
+                let home = slot.as_ref().map(|(hash, _)| self.home(*hash));
+                home.is_some_and(|home| self.distance(home, at) >= self.distance(open, at))
+            };
+            let found = self.lines[at].0.iter().position(passed);
+            let was_full = self.lines[at].is_full();
+            if let Some(entry) = found.and_then(|position| self.lines[at].take(position)) {
+                // There is room: that is why it comes.
+                let _ = self.lines[open].put(entry);
+                open = at;
+            }
+            if !was_full {
+                return;
+            }
+            at = self.next(at);
+        }
+    }
+
+    fn grow(&mut self) {
+        let lines = self.lines.len() + self.lines.len().div_ceil(2);
+        let grown = (0..lines).map(|_| Line::new()).collect();
+        let old = std::mem::replace(&mut self.lines, grown);
+        self.length = 0;
+        for (hash, value) in old.into_iter().flat_map(|line| line.0).flatten() {
+            self.put(hash, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, sync::Arc};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_of_the_processors() {
+        assert_eq!(size_of::<Line<Arc<u8>>>(), 64);
+    }
+
+    proptest! {
+        /// Few leading bits: nearly all hashes name the same few lines, and go far.
+        #[test]
+        fn it_holds_what_a_map_holds(
+            steps in proptest::collection::vec((0_u64..8, 0_u64..32, 0..3), 1..400),
+        ) {
+            let (mut table, mut map) = (Table::default(), HashMap::new());
+            for (step, (leading, rest, what)) in steps.into_iter().enumerate() {
+                let hash = (leading << 61) | rest;
+                if what == 0 {
+                    prop_assert_eq!(table.remove(hash), map.remove(&hash));
+                } else {
+                    prop_assert_eq!(table.insert(hash, Box::new(step)), map.insert(hash, Box::new(step)));
+                }
+                prop_assert_eq!(table.length, map.len());
+                for leading in 0..8 {
+                    for rest in 0..32 {
+                        let hash = (leading << 61) | rest;
+                        prop_assert_eq!(table.get(hash), map.get(&hash));
+                    }
+                }
+            }
+        }
+    }
+}
