@@ -35,16 +35,16 @@ pub struct Connection {
     /// Those among them that wait for us, not for the viewer.
     pub starved: AtomicU32,
     /// The distribution that was asked last.
-    distribution: Mutex<Option<Held>>,
+    distribution: Mutex<Option<HeldDistribution>>,
 }
 
 /// A distribution as the exchanges of one connection hold it. They count their references with each
 /// other, not with all that are served: threads that count together slow each other down.
 #[derive(Clone, Debug)]
 #[expect(clippy::redundant_allocation, reason = "it is for the count of its own")]
-pub(super) struct Held(Arc<Arc<Distribution>>);
+pub(super) struct HeldDistribution(Arc<Arc<Distribution>>);
 
-impl std::ops::Deref for Held {
+impl std::ops::Deref for HeldDistribution {
     type Target = Arc<Distribution>;
 
     fn deref(&self) -> &Arc<Distribution> {
@@ -87,11 +87,11 @@ impl Connection {
     }
 
     /// Holds `distribution` for an exchange.
-    pub(super) fn hold(&self, distribution: &Arc<Distribution>) -> Held {
+    pub(super) fn hold(&self, distribution: &Arc<Distribution>) -> HeldDistribution {
         let mut last = self.distribution.lock();
         match &*last {
             Some(held) if Arc::ptr_eq(held, distribution) => held.clone(),
-            _ => last.insert(Held(Arc::new(Arc::clone(distribution)))).clone(),
+            _ => last.insert(HeldDistribution(Arc::new(Arc::clone(distribution)))).clone(),
         }
     }
 }

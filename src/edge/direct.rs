@@ -12,7 +12,7 @@ use super::{
     admit::{Ask, Route},
     answer::{Answer, Carried, Head, in_memory},
     arrival::Arrival,
-    connection::Held,
+    connection::HeldDistribution,
     dress::Dress,
     record::Exchange,
     respond::Served,
@@ -49,7 +49,7 @@ impl Direct {
 /// A hit, before it becomes a message.
 pub(super) struct AtOnce {
     pub(super) answer: Answer,
-    pub(super) distribution: Held,
+    pub(super) distribution: HeldDistribution,
     pub(super) dress: Option<Dress>,
 }
 

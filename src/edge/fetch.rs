@@ -283,16 +283,18 @@ impl Fetch {
         let body = std::mem::replace(&mut answer.body, Body::empty());
         let mut fill = pin!(self.edge.store.fill(&content, arriving, body));
         let is_small = layout.is_single() && length <= SMALL;
-        let filled = is_small && tokio::time::timeout(SOON, fill.as_mut()).await.is_ok();
-        if filled && content.bytes().is_none() {
-            return self.fail(refusal::failure(ErrorClass::Connection));
+        let filled =
+            if is_small { tokio::time::timeout(SOON, fill.as_mut()).await.ok() } else { None };
+        if let Some(Err(failure)) = filled {
+            return self.fail(failure);
         }
         let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
         let (Stored { response, own_fields }, told) = self.shelve(&mut answer, storable, content);
         // The viewer may have left; then nobody needs to be told.
         let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
-        if !filled {
-            fill.await;
+        if filled.is_none() {
+            // Whoever reads is told of a failure.
+            let _ = fill.await;
         }
     }
 

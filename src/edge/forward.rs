@@ -128,7 +128,7 @@ pub(super) async fn forward(
     };
     let (told, outcome) = oneshot::channel();
     let fetch = UnderWay::new(Fetch::new(edge, ask, seen, obligation, told).run());
-    // A fetch that ends without a word was cancelled.
+    // Without a word nothing was told: that viewer asks for itself.
     fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
 }
 

@@ -12,7 +12,7 @@ use super::{
     Edge,
     answer::{Answer, Carried, Head, StoredHead},
     arrival::Arrival,
-    connection::Held,
+    connection::HeldDistribution,
     dress::{Dress, Told},
     error_page,
     identity::{Identity, RequestId},
@@ -42,7 +42,7 @@ pub(super) struct Exchange {
     id: RequestId,
     watch: Stopwatch,
     logged: Logged,
-    distribution: Option<Held>,
+    distribution: Option<HeldDistribution>,
     status: u16,
     /// `None` where the answer went out in one piece.
     first_byte: Option<Duration>,
@@ -121,7 +121,7 @@ impl Exchange {
     pub(super) fn respond(
         mut self: Box<Self>,
         answer: Answer,
-        distribution: Option<Held>,
+        distribution: Option<HeldDistribution>,
         dress: Option<&Dress>,
     ) -> Response<Body> {
         let identity = identity_of(distribution.as_deref());
@@ -177,7 +177,7 @@ impl Exchange {
         &mut self,
         head: &StoredHead,
         (length, result, report): (u64, ResultType, Report),
-        distribution: Held,
+        distribution: HeldDistribution,
         dress: Option<&Dress>,
         text: &mut Vec<u8>,
     ) {
@@ -246,7 +246,7 @@ impl Exchange {
         status: StatusCode,
         result: ResultType,
         report: Report,
-        distribution: Option<Held>,
+        distribution: Option<HeldDistribution>,
     ) {
         self.status = status.as_u16();
         (self.result, self.report, self.distribution) = (result, report, distribution);

@@ -79,20 +79,24 @@ pub(super) enum Stored {
     Note(Note),
 }
 
-/// On lines of the processor's of its own. A key stands in one of the tables at most; there are few notes.
+/// A key stands in one of them at most.
 #[derive(Default)]
-#[repr(align(64))]
-struct Shard {
+struct Tables {
     responses: Table<Arc<StoredResponse>>,
     notes: Table<Note>,
 }
 
+/// On a line of the processor's of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard(RwLock<Tables>);
+
 /// What is stored, by digests.
-pub(super) struct Index(Box<[RwLock<Shard>]>);
+pub(super) struct Index(Box<[Shard]>);
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self((0..SHARDS).map(|_| RwLock::default()).collect())
+        Self((0..SHARDS).map(|_| Shard::default()).collect())
     }
 
     pub(super) fn get(&self, digest: Digest) -> Option<Stored> {
@@ -146,7 +150,17 @@ impl Index {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "below the number of shards")]
-    fn shard(&self, digest: Digest) -> &RwLock<Shard> {
-        &self.0[digest.0 as usize % SHARDS]
+    fn shard(&self, digest: Digest) -> &RwLock<Tables> {
+        &self.0[digest.0 as usize % SHARDS].0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_one_line_of_the_processors() {
+        assert_eq!(size_of::<Shard>(), 64);
     }
 }

@@ -85,9 +85,9 @@ impl Memory {
             .max_capacity(bound - bound / HEADROOM)
             .weigher(move |digest, entry| weight(&weighed, *digest, entry, slice))
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |digest: Arc<Digest>, _, cause| {
+            .eviction_listener(move |digest: Arc<Digest>, entry: Entry, cause| {
                 // What replaces it is in the index already.
-                if cause != RemovalCause::Replaced {
+                if entry.is_none() && cause != RemovalCause::Replaced {
                     indexed.remove(*digest);
                 }
                 if cause == RemovalCause::Size {
@@ -118,7 +118,12 @@ impl Memory {
         let known = match &stored {
             Stored::Response(response) => {
                 response.load_ahead();
-                response.noted.swap(turn, Ordering::Relaxed) == turn
+                // Looked at first: threads that use one response share this line.
+                let known = response.noted.load(Ordering::Relaxed) == turn;
+                if !known {
+                    response.noted.store(turn, Ordering::Relaxed);
+                }
+                known
             }
             Stored::Note(_) => false,
         };

@@ -228,7 +228,7 @@ impl Store {
         content: &Arc<Content>,
         slices: std::ops::Range<u32>,
         body: Body,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
         let run = Run::new(slices);
         self.runs.of(content.id).push(Arc::clone(&run));
         let filling = Filling::new(run, Arc::clone(content), Arc::clone(self));

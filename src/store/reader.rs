@@ -181,7 +181,8 @@ impl Reader {
                 SourceError::Changed => End::Changed,
                 SourceError::Failed(failure) => End::Failed(failure),
             });
-            filling.fill(body).await;
+            // Readers are told.
+            let _ = filling.fill(body).await;
         });
     }
 }

@@ -316,8 +316,8 @@ impl Filling {
         self.store.layout(&self.content).bytes_of(&self.run.slices)
     }
 
-    /// Fills the slices from `body`.
-    pub(super) async fn fill(self, body: Result<Body, End>) {
+    /// Fills the slices from `body`. A failure is told to the readers, too.
+    pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), Failure> {
         let end = match body {
             Ok(body) => {
                 let filled = self.run.fill_slices(&self.store, &self.content, body).await;
@@ -326,6 +326,10 @@ impl Filling {
             Err(end) => end,
         };
         self.run.state.lock().end = Some(end);
+        match end {
+            End::Failed(failure) => Err(failure),
+            End::Done | End::Changed => Ok(()),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! A hash table whose entries lie in lines of the processor's: to find one among millions is to wait for
-//! one line.
+//! one line, where values are pointers.
 //!
 //! An entry lies in the line that its hash names or, where that is full, in one of those behind it, all of
 //! which are full up to there. Within a line there are no gaps.
 
-/// Entries of a line, of 16 bytes each.
+/// Entries of a line; with a pointer for a value each takes 16 bytes.
 const SLOTS: usize = 4;
 
 /// Where more than seven eighths of all slots would be taken, there are half as many lines more.

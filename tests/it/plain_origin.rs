@@ -113,6 +113,7 @@ async fn a_small_answer_that_is_cut_is_an_error_not_half_an_answer() {
     let edge = Edge::with(&config(address));
     let answer = edge.get("/a").await;
     assert_eq!((answer.status.as_u16(), answer.aborted), (502, false));
+    assert!(answer.field("cache-status").contains("origin-read"), "{answer:?}");
     assert_eq!(edge.get("/a").await.content, "abcdefghijkl");
     assert_eq!(edge.get("/a").await.x_cache(), "Hit");
 }

@@ -167,7 +167,7 @@ class Load(unittest.TestCase):
             (["http://127.0.0.1:1/a", "-c", "2000", "--http2", "-m", "1000"], "cannot be 2000000"),
             (["http://127.0.0.1:1/a", "-H", "Host: a b"], "names no host"),
             (["http://127.0.0.1:1/a", "-H", "Content-Length: 5"], "requests have none"),
-            (["http://127.0.0.1:1/a", "-n", "1"], "onnection refused"),
+            (["http://127.0.0.1:1/a", "-n", "1", "--html", self.folder / "in-vain.html"], "onnection refused"),
             (["http://127.0.0.1:1/a", "--html", "missing/load.html"], "cannot write `missing/load.html`"),
             (
                 ["http://127.0.0.1:1/a", "--sign-with", "key.pem", "--key-pair-id", "K", "--valid", "10s"],
@@ -175,6 +175,7 @@ class Load(unittest.TestCase):
             ),
         ]:
             self.assertIn(said, " ".join(self.load(*arguments, code=1).split()), arguments)
+        self.assertFalse((self.folder / "in-vain.html").exists(), "an empty page is left behind")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 //! `forebay load`.
 
 mod args;
+mod page;
 mod progress;
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{ErrorKind, Seek, Write},
+    io::ErrorKind,
     net::{SocketAddr, ToSocketAddrs},
     num::{NonZeroU64, NonZeroUsize},
     path::Path,
@@ -18,14 +18,14 @@ use std::{
 
 pub(super) use args::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
+use page::Page;
 use progress::Progress;
 use rustls::pki_types::ServerName;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Mendable, report, say, warn};
 use crate::load::{
-    self, Http, Line, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Trust,
-    Until,
+    self, Http, Line, Mix, Options, Pick, Server, ServerError, Signer, Targets, Trust, Until,
 };
 
 /// As shells tell of what SIGINT ended.
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let targets = targets(args, &server)?;
     let addresses = addresses(args, &server)?;
     let line = line(args, &server, addresses)?;
-    let page = args.html.as_deref().map(|path| open(path).map(|file| (path, file))).transpose()?;
+    let page = args.html.as_deref().map(Page::open).transpose()?;
     allow_connections(&options)?;
     let stop = stop_when_interrupted()?;
     let progress = Progress::new(&options);
@@ -59,8 +59,8 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     } else {
         say(report.table().trim_end());
     }
-    if let Some((path, file)) = page {
-        write(&report, file).map_err(|error| cannot_write(path, &error))?;
+    if let Some(page) = page {
+        page.write(&report)?;
     }
     Ok(if report.has_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -70,25 +70,6 @@ fn no_url(error: &ServerError) -> Mendable {
         message: error.to_string(),
         help: "write, for example, http://127.0.0.1:8080/images/harbour.jpg".into(),
     }
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Mendable {
-    Mendable {
-        message: format!("cannot write `{}`: {error}", path.display()),
-        help: "give --html a file in a folder that is there".into(),
-    }
-}
-
-/// The page's file: before the run, so that none is in vain. What is in it stays until there is better.
-fn open(path: &Path) -> Result<File, Mendable> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    opened.map_err(|error| cannot_write(path, &error))
-}
-
-fn write(report: &Report, mut file: File) -> std::io::Result<()> {
-    file.rewind()?;
-    file.set_len(0)?;
-    file.write_all(report.page().as_bytes())
 }
 
 /// Becomes true when the run is interrupted (Ctrl-C, SIGTERM): then its figures are told. The second time it is

@@ -1,0 +1,57 @@
+//! The file that gets the page.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Seek, Write},
+    path::Path,
+};
+
+use crate::{cli::Mendable, load::Report};
+
+/// Opened before the run, so that none is in vain. What is in it stays until there is better; a new one that
+/// gets nothing is not left behind.
+pub(super) struct Page<'a> {
+    path: &'a Path,
+    file: File,
+    is_empty: bool,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn open(path: &'a Path) -> Result<Self, Mendable> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        let (opened, is_empty) = match options.clone().create_new(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => (options.open(path), false),
+            opened => (opened, true),
+        };
+        let file = opened.map_err(|error| cannot_write(path, &error))?;
+        Ok(Self { path, file, is_empty })
+    }
+
+    pub(super) fn write(mut self, report: &Report) -> Result<(), Mendable> {
+        self.is_empty = false;
+        self.replace(&report.page()).map_err(|error| cannot_write(self.path, &error))
+    }
+
+    fn replace(&mut self, text: &str) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        if self.is_empty {
+            // There is nothing in it to lose, and nobody to tell.
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Mendable {
+    Mendable {
+        message: format!("cannot write `{}`: {error}", path.display()),
+        help: "give --html a file in a folder that is there".into(),
+    }
+}
