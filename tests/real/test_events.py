@@ -94,7 +94,10 @@ class Events(unittest.TestCase):
 
     def test_what_seaweedfs_overwrites_and_deletes(self):
         for key, path in {"a.jpg": "/a.jpg", "red flower+é.jpg": "/red%20flower+%C3%A9.jpg"}.items():
+            before = self.purges()
             self.put(key, "first")
+            # SeaweedFS tells of it a little later, and that purges, too.
+            parts.wait_for("what SeaweedFS tells", lambda seen=before: self.purges() > seen, self.edge.said)
             self.assertEqual(self.get(path)[::2], (200, "first"))
             self.assertEqual(self.get(path), (200, "Hit", "first"))
             self.put(key, "second")
