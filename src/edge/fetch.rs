@@ -31,7 +31,7 @@ pub(super) const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
 const SMALL: u64 = 64 << 10;
 
 /// For so long it is waited for; what takes longer streams as it comes.
-const SOON: Duration = Duration::from_millis(10);
+const WITH_HEAD: Duration = Duration::from_millis(10);
 
 /// One origin request on behalf of all that wait for it.
 pub(super) struct Fetch {
@@ -284,7 +284,7 @@ impl Fetch {
         let mut fill = pin!(self.edge.store.fill(&content, arriving, body));
         let is_small = layout.is_single() && length <= SMALL;
         let filled =
-            if is_small { tokio::time::timeout(SOON, fill.as_mut()).await.ok() } else { None };
+            if is_small { tokio::time::timeout(WITH_HEAD, fill.as_mut()).await.ok() } else { None };
         if let Some(Err(failure)) = filled {
             return self.fail(failure);
         }

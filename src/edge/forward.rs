@@ -1,11 +1,6 @@
 //! Forwarding: one request asks the origin, those that come meanwhile wait for it.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
@@ -144,21 +139,13 @@ impl UnderWay {
     async fn until<T>(mut self, outcome: impl Future<Output = T>) -> T {
         let mut outcome = pin!(outcome);
         std::future::poll_fn(|cx| {
-            self.go_on(cx);
+            // Taken out and put back: one that panics is gone.
+            let under_way = self.0.take();
+            self.0 = under_way
+                .and_then(|mut fetch| fetch.as_mut().poll(cx).is_pending().then_some(fetch));
             outcome.as_mut().poll(cx)
         })
         .await
-    }
-
-    fn go_on(&mut self, cx: &mut Context<'_>) {
-        // Taken out: one that panics is gone.
-        self.0 = match self.0.take() {
-            Some(mut fetch) => match fetch.as_mut().poll(cx) {
-                Poll::Pending => Some(fetch),
-                Poll::Ready(()) => None,
-            },
-            None => None,
-        };
     }
 }
 

@@ -75,7 +75,7 @@ impl Answer {
     /// The answer with these parts, of whose fields it has what `shown` leaves.
     pub(super) fn new(
         Parts { status, headers, .. }: Parts,
-        shown: impl FnOnce(StatusCode, HeaderMap) -> HeaderMap,
+        shown: impl FnOnce(HeaderMap) -> HeaderMap,
         body: Body,
         times: Times,
         Facts { bucket, tags }: Facts,
@@ -83,7 +83,7 @@ impl Answer {
         let length = headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         let range = headers.get(header::CONTENT_RANGE).cloned();
-        let fields = shown(status, headers);
+        let fields = shown(headers);
         let range = range.filter(|_| !fields.contains_key(header::CONTENT_RANGE));
         Self {
             status,
@@ -124,7 +124,7 @@ pub(super) fn plain_fields(status: StatusCode, mut fields: HeaderMap) -> HeaderM
 
 /// The fields of an S3 object: an allow-list, so that nothing about bucket, keys or requests
 /// reaches a viewer.
-pub(super) fn s3_fields(_: StatusCode, mut fields: HeaderMap) -> HeaderMap {
+pub(super) fn s3_fields(mut fields: HeaderMap) -> HeaderMap {
     remove_all(&mut fields, |name| !S3_RESPONSE_FIELDS.contains(name));
     drop_aws_chunked(&mut fields);
     fields
@@ -227,7 +227,7 @@ mod tests {
         ] {
             fields.append(name, value.parse().expect("value"));
         }
-        let mut shown: Vec<_> = s3_fields(StatusCode::OK, fields)
+        let mut shown: Vec<_> = s3_fields(fields)
             .iter()
             .map(|(n, v)| format!("{n}: {}", v.to_str().expect("text")))
             .collect();

@@ -283,7 +283,9 @@ impl Origin {
     ) -> Result<Answer, Error> {
         let facts = self.facts(&parts);
         if !self.is_s3() {
-            return Ok(Answer::new(parts, plain_fields, body, times, facts));
+            let status = parts.status;
+            let shown = |fields| plain_fields(status, fields);
+            return Ok(Answer::new(parts, shown, body, times, facts));
         }
         if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
             return Ok(Answer::new(parts, s3_fields, body, times, facts));
@@ -309,7 +311,7 @@ impl Origin {
             });
         }
         read_s3_error(&parts, body).await?;
-        let nothing = |_, _| HeaderMap::new();
+        let nothing = |_| HeaderMap::new();
         Ok(Answer::new(parts, nothing, Body::empty(), times, facts))
     }
 }

@@ -158,8 +158,7 @@ fn lifetime(
 ) -> Result<Duration, NotStored> {
     let ttl = &terms.ttl;
     let guess = || {
-        let allowed = terms.heuristic;
-        allowed.then(|| heuristic(received.fields, received.received_at)).flatten()
+        if terms.heuristic { heuristic(received.fields, received.received_at) } else { None }
     };
     let within = |heuristic| ttl.lifetime(directives, explicit, heuristic);
     // RFC 9110 §15.1 and CloudFront: errors are remembered, the origin may say for how long.

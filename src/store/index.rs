@@ -1,10 +1,10 @@
-//! Where stored responses are found: one look, without a note of it.
+//! Where stored responses are found, and the notes that stand in their place: one look, which nobody is told of.
 //!
 //! The memory tier decides what stays, and keeps its order for that. To ask it at each hit is to touch its
 //! entry and its neighbours in that order, which with many stored responses are in no cache of the
 //! processor's. What is found here was put in before the tier was told of it, and is taken out when the
-//! tier lets it go: so nothing stays here that the tier does not know. What is put in
-//! while an older one of the same key is evicted may be lost; it is fetched again.
+//! tier lets it go: so nothing stays here that the tier does not know. What is put in while an older one of
+//! the same key is evicted may be lost; it is fetched again.
 
 use std::{
     hash::{BuildHasherDefault, Hash, Hasher},
