@@ -163,13 +163,6 @@ pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError
 /// for our acknowledgement, which Linux delays by 40 ms unless told not to, again and again.
 struct PromptAck(TcpStream);
 
-impl PromptAck {
-    fn prompt(&self) {
-        #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(&self.0).set_tcp_quickack(true);
-    }
-}
-
 impl AsyncRead for PromptAck {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -177,7 +170,8 @@ impl AsyncRead for PromptAck {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let result = ready!(Pin::new(&mut self.0).poll_read(cx, buffer));
-        self.prompt();
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&self.0).set_tcp_quickack(true);
         Poll::Ready(result)
     }
 }
@@ -188,9 +182,7 @@ impl AsyncWrite for PromptAck {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.0).poll_write(cx, bytes));
-        self.prompt();
-        Poll::Ready(result)
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -198,9 +190,7 @@ impl AsyncWrite for PromptAck {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.0).poll_write_vectored(cx, slices));
-        self.prompt();
-        Poll::Ready(result)
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
