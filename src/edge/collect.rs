@@ -12,13 +12,12 @@ use tokio::sync::{oneshot, watch};
 use super::{
     fetch::{Fetch, Stored},
     forward::{Forwarded, How},
-    refusal,
 };
 use crate::{
     body::{Body, BodyError},
-    origin::{Answer, ErrorClass},
+    origin::Answer,
     policy::{NotStored, Storable},
-    store::{Collector, Content, TooLong},
+    store::{Collector, Content, Failure, TooLong},
 };
 
 /// For so long the viewer who asked waits for the end: then it gets the content as what is stored.
@@ -72,7 +71,7 @@ impl Fetch {
             Ok(Ok(false) | Err(Some(TooLong))) | Err(_) => {
                 self.stream(answer, storable, collector, known).await;
             }
-            Ok(Err(None)) => self.fail(refusal::failure(ErrorClass::Connection)),
+            Ok(Err(None)) => self.fail(Failure::CUT),
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn append(
         let name = field.name();
         is_dated |= name == header::DATE.as_str().as_bytes();
         if !is_ours(name, identity) {
-            append_field(name, field.value, text);
+            append_field(name, field.value().as_ref(), text);
         }
     }
     if let Some(age) = head.age {
@@ -59,7 +59,7 @@ pub(super) fn append(
     append_number(b"content-length", head.response.length, text);
     if !is_dated {
         // RFC 9110 §6.6.1: where the origin had no clock.
-        append_field(b"date", date::format(at).as_bytes(), text);
+        append_field(b"date", &date::format(at), text);
     }
     identity.append(text, result, report, Version::HTTP_11);
 }
@@ -95,5 +95,5 @@ pub(super) fn append_map(status: StatusCode, fields: &HeaderMap, text: &mut Vec<
 
 /// RFC 9110 §6.6.1: where the origin had no clock.
 pub(super) fn date_field(at: Timestamp) -> HeaderValue {
-    HeaderValue::try_from(date::format(at)).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::from_bytes(&date::format(at)).unwrap_or(HeaderValue::from_static(""))
 }

@@ -1,6 +1,13 @@
 //! HTTP dates (RFC 9110 §5.6.7).
 
+use std::{io::Write, time::SystemTime};
+
+use httpdate::HttpDate;
+
 use crate::clock::Timestamp;
+
+/// Length of an IMF-fixdate.
+pub const LENGTH: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
 
 /// Parses any of the three HTTP date formats; `None` when it is none of them.
 #[must_use]
@@ -11,8 +18,11 @@ pub fn parse(value: &[u8]) -> Option<Timestamp> {
 
 /// Writes `timestamp` as an IMF-fixdate.
 #[must_use]
-pub fn format(timestamp: Timestamp) -> String {
-    httpdate::fmt_http_date(timestamp.into())
+pub fn format(timestamp: Timestamp) -> [u8; LENGTH] {
+    let mut text = [b' '; LENGTH];
+    // It fits: no year has more than four digits here.
+    let _ = write!(&mut text[..], "{}", HttpDate::from(SystemTime::from(timestamp)));
+    text
 }
 
 #[cfg(test)]
@@ -26,6 +36,6 @@ mod tests {
         assert_eq!(parse(b"Sunday, 06-Nov-94 08:49:37 GMT"), moment);
         assert_eq!(parse(b"Sun Nov  6 08:49:37 1994"), moment);
         assert_eq!(parse(b"0"), None);
-        assert_eq!(format(Timestamp::from_secs(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(&format(Timestamp::from_secs(784_111_777)), b"Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

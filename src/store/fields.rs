@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::ahead;
-use crate::text;
+use crate::{clock::Timestamp, semantics::date, text};
 
 /// Names that are stored as one byte: their place in this table.
 const KNOWN: [HeaderName; 20] = [
@@ -33,6 +33,9 @@ const KNOWN: [HeaderName; 20] = [
 /// Marks a name that is written out.
 const SPELLED: u8 = u8::MAX;
 
+/// Marks a known name whose value is an IMF-fixdate, stored as four bytes: seconds since 1970.
+const DATED: u8 = 0x40;
+
 /// Marks a length of four bytes.
 const LONG: u8 = 0x80;
 
@@ -46,17 +49,52 @@ pub struct Packed<'a> {
     /// Its place in the table of known names, unless it is spelled.
     known: Option<u8>,
     name: &'a [u8],
-    /// Its value.
-    pub value: &'a [u8],
+    value: PackedValue<'a>,
 }
 
-impl Packed<'_> {
+#[derive(Clone, Copy, Debug)]
+enum PackedValue<'a> {
+    Text(&'a [u8]),
+    /// In seconds since 1970.
+    Date(u32),
+}
+
+/// The value of a stored field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// As it is stored.
+    Text(&'a [u8]),
+    /// A date, which is stored as a number.
+    Date([u8; date::LENGTH]),
+}
+
+impl AsRef<[u8]> for Value<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text,
+            Self::Date(text) => text,
+        }
+    }
+}
+
+impl<'a> Packed<'a> {
     /// Its name, in lower case.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         match self.known.and_then(|place| KNOWN.get(usize::from(place))) {
             Some(known) => known.as_str().as_bytes(),
             None => self.name,
+        }
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn value(&self) -> Value<'a> {
+        match self.value {
+            PackedValue::Text(text) => Value::Text(text),
+            PackedValue::Date(seconds) => {
+                Value::Date(date::format(Timestamp::from_secs(seconds.into())))
+            }
         }
     }
 }
@@ -68,14 +106,21 @@ impl FieldBlock {
         let mut block = BytesMut::with_capacity(256);
         // `Age` is of a message, and reckoned anew for each answer.
         for (name, value) in fields.iter().filter(|(name, _)| *name != header::AGE) {
-            match KNOWN.iter().position(|known| known == name).map(u8::try_from) {
-                Some(Ok(place)) => block.put_u8(place),
+            let value = value.as_bytes();
+            let known = KNOWN.iter().position(|known| known == name).map(u8::try_from);
+            match (known, seconds(value)) {
+                (Some(Ok(place)), Some(seconds)) => {
+                    block.put_u8(place | DATED);
+                    block.put_u32(seconds);
+                    continue;
+                }
+                (Some(Ok(place)), None) => block.put_u8(place),
                 _ => {
                     block.put_u8(SPELLED);
                     put_text(&mut block, name.as_str().as_bytes());
                 }
             }
-            put_text(&mut block, value.as_bytes());
+            put_text(&mut block, value);
         }
         // A copy of the exact size: what is stored for long holds no spare capacity.
         Self(block[..].into())
@@ -87,37 +132,43 @@ impl FieldBlock {
         PackedFields { rest: &self.0 }
     }
 
-    /// The first value of `name`, as it is stored.
+    /// The first value of `name`.
     #[must_use]
-    pub fn value(&self, name: &HeaderName) -> Option<&[u8]> {
+    pub fn value(&self, name: &HeaderName) -> Option<Value<'_>> {
         let known = KNOWN.iter().position(|known| known == name);
         let known = known.and_then(|place| u8::try_from(place).ok());
         let spelled = if known.is_none() { name.as_str().as_bytes() } else { &[] };
         let found = self.packed().find(|field| (field.known, field.name) == (known, spelled));
-        found.map(|field| field.value)
+        found.map(|field| field.value())
     }
 
-    /// The first value of `name`.
+    /// The same, as a value of a message.
     #[must_use]
     pub fn get(&self, name: &HeaderName) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(self.value(name)?).ok()
+        HeaderValue::from_bytes(self.value(name)?.as_ref()).ok()
     }
 
     /// Appends the fields to a map. They share one copy of the block: memory that other threads count
     /// references to would slow them down.
     pub fn append_to(&self, map: &mut HeaderMap) {
-        let copy = |text: &mut BytesMut| {
-            text.extend_from_slice(&self.0);
-            Ok(())
-        };
-        let Ok(copy) = text::shared(self.0.len(), copy) else { return };
-        for Packed { known, name, value } in (PackedFields { rest: &copy }) {
-            let name = match known.and_then(|place| KNOWN.get(usize::from(place))) {
-                Some(known) => Ok(known.clone()),
-                None => HeaderName::from_bytes(name),
+        let shared = |value: &[u8]| {
+            let copy = |text: &mut BytesMut| {
+                text.extend_from_slice(value);
+                Ok(())
             };
-            let value = HeaderValue::from_maybe_shared(copy.slice_ref(value));
-            if let (Ok(name), Ok(value)) = (name, value) {
+            text::shared(value.len(), copy).ok()
+        };
+        let Some(copy) = shared(&self.0) else { return };
+        for field in (PackedFields { rest: &copy }) {
+            let name = match field.known.and_then(|place| KNOWN.get(usize::from(place))) {
+                Some(known) => Ok(known.clone()),
+                None => HeaderName::from_bytes(field.name),
+            };
+            let value = match field.value() {
+                Value::Text(text) => Some(copy.slice_ref(text)),
+                Value::Date(text) => shared(&text),
+            };
+            if let (Ok(name), Some(Ok(value))) = (name, value.map(HeaderValue::from_maybe_shared)) {
                 map.append(name, value);
             }
         }
@@ -147,6 +198,14 @@ impl FieldBlock {
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// What stands for a value that is an IMF-fixdate.
+fn seconds(value: &[u8]) -> Option<u32> {
+    let told = (value.len() == date::LENGTH).then(|| date::parse(value))??;
+    let seconds = u32::try_from(told.as_secs()).ok()?;
+    // Nothing of it may be lost: a wrong day of the week, say.
+    (date::format(told) == value).then_some(seconds)
 }
 
 /// A text behind its length, which takes one byte where it is below 128, else four.
@@ -191,11 +250,16 @@ impl<'a> Iterator for PackedFields<'a> {
     type Item = Packed<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (known, name) = match self.byte()? {
-            SPELLED => (None, self.text()?),
-            place => (Some(place), &[][..]),
+        let (known, name, is_dated) = match self.byte()? {
+            SPELLED => (None, self.text()?, false),
+            place => (Some(place & !DATED), &[][..], place & DATED != 0),
         };
-        Some(Packed { known, name, value: self.text()? })
+        let value = if is_dated {
+            PackedValue::Date(u32::from_be_bytes(*self.take(4)?.first_chunk()?))
+        } else {
+            PackedValue::Text(self.text()?)
+        };
+        Some(Packed { known, name, value })
     }
 }
 
@@ -217,6 +281,10 @@ mod tests {
             ("x-own", "2"),
             ("content-type", "image/png"),
             ("x-empty", ""),
+            ("date", "Fri, 27 Nov 2026 03:13:49 GMT"),
+            ("last-modified", "Mon, 27 Nov 2026 03:13:49 GMT"),
+            ("expires", "Sun, 06 Nov 2294 08:49:37 GMT"),
+            ("x-date", "Fri, 27 Nov 2026 03:13:49 GMT"),
         ] {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("name");
             fields.append(name, value.parse().expect("value"));
@@ -228,8 +296,18 @@ mod tests {
         let names: Vec<_> = block.packed().map(|field| field.name().to_vec()).collect();
         let mut expected = b"etaglinkcontent-security-policy".to_vec();
         expected.extend(long_name.as_bytes());
-        expected.extend(b"x-ownx-owncontent-typex-empty");
+        expected.extend(b"x-ownx-owncontent-typex-emptydatelast-modifiedexpiresx-date");
         assert_eq!(names.concat(), expected);
         assert!(FieldBlock::pack(&HeaderMap::new()).is_empty());
+    }
+
+    #[test]
+    fn a_date_takes_five_bytes() {
+        let packed = |value: &'static str| {
+            let fields = [(header::DATE, HeaderValue::from_static(value))].into_iter().collect();
+            FieldBlock::pack(&fields).len()
+        };
+        assert_eq!(packed("Fri, 27 Nov 2026 03:13:49 GMT"), 5);
+        assert_eq!(packed("Mon, 27 Nov 2026 03:13:49 GMT"), 31);
     }
 }

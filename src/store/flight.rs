@@ -41,6 +41,11 @@ pub struct Failure {
     pub detail: &'static str,
 }
 
+impl Failure {
+    /// The origin broke off within the content.
+    pub const CUT: Self = Self { status: StatusCode::BAD_GATEWAY, detail: "origin-read" };
+}
+
 /// A forward under way.
 #[derive(Debug)]
 pub(super) struct Flight {

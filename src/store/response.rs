@@ -160,8 +160,10 @@ impl StoredResponse {
 
     /// Gives the stored validators to `read`.
     pub fn with_validators<T>(&self, read: impl FnOnce(&Validators<'_>) -> T) -> T {
-        let (etag, modified) = (header::ETAG, header::LAST_MODIFIED);
-        read(&Validators::read(self.fields.value(&etag), self.fields.value(&modified)))
+        let [etag, modified] =
+            [header::ETAG, header::LAST_MODIFIED].map(|name| self.fields.value(&name));
+        let [etag, modified] = [&etag, &modified].map(|value| value.as_ref().map(AsRef::as_ref));
+        read(&Validators::read(etag, modified))
     }
 
     /// Whether slices of different origin responses can be told to be of one version: by a

@@ -200,9 +200,9 @@ impl Run {
     async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
         let mut missing = length;
         while missing > 0 {
-            let cut = || failed(http::StatusCode::BAD_GATEWAY, "origin-read");
-            let frame = body.frame().await.ok_or_else(cut)?;
-            let mut data = frame.map_err(|_| cut())?.into_data().unwrap_or_default();
+            let cut = End::Failed(Failure::CUT);
+            let Some(Ok(frame)) = body.frame().await else { return Err(cut) };
+            let mut data = frame.into_data().unwrap_or_default();
             // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
             if data.len() as u64 > missing {
                 let rest = data.split_off(to_usize(missing));
