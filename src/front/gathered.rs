@@ -20,9 +20,9 @@ const FULL: usize = 64 << 10;
 /// Writes of this length and more are sent by themselves.
 const LARGE: usize = 32 << 10;
 
-/// How TLS copies what is gathered, piece by piece into its records. glibc copies more with `rep movsb`, which takes
-/// several times as long on Zen 3 and 4 where the target lies a little behind the source in their pages (glibc
-/// bug 30994): behind a record's head, it does.
+/// So much is copied at once, here and into TLS's records. glibc copies more with `rep movsb`, which takes several
+/// times as long on Zen 3 and 4 where the target lies a little behind the source in their pages (glibc bug
+/// 30994): content behind the head of a frame or a record does.
 const PIECE: usize = 2 << 10;
 
 /// A stream whose small writes go out with [`Gathered::poll_out`].
@@ -136,8 +136,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         if gathering.waiting.capacity() == 0 {
             gathering.waiting.reserve(FULL);
         }
-        for slice in slices {
-            gathering.waiting.extend_from_slice(slice);
+        for piece in slices.iter().flat_map(|slice| slice.chunks(PIECE)) {
+            gathering.waiting.extend_from_slice(piece);
         }
         Poll::Ready(Ok(length))
     }

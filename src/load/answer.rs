@@ -8,6 +8,7 @@ use super::mix::Asked;
 pub(super) struct Answer {
     pub(super) asked: Asked,
     pub(super) status: StatusCode,
+    /// Of its content, those that are not counted yet.
     pub(super) bytes: u64,
     /// Whether it is a hit, where it tells.
     pub(super) hit: Option<bool>,

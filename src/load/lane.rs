@@ -33,8 +33,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A connection that ends so soon was of no use, unless it gave an answer.
 const SHORT: Duration = Duration::from_millis(20);
 
+/// So much content is counted while more comes: of large objects few end within a run.
+const PART: u64 = 256 << 10;
+
 /// How long nobody asks anew where the server refused a request unread.
 const BREATH: Duration = Duration::from_millis(1);
+
+const NO_HTTP: &str = "it does not answer in HTTP; where it speaks TLS, ask with https://";
 
 /// What the lanes of a thread share.
 struct Work {
@@ -178,11 +183,18 @@ impl Work {
             let Some(due) = due else { return Ended { connection, gone: false, answered } };
             let under_way = UnderWay { work: &self, due };
             let target = targets.next();
-            let exchange = exchange(&mut sender, self.requests.request(target), target);
+            let sent = if options.rate.is_some() { watch.elapsed() } else { due };
+            let count = |bytes| self.tally.lock().bytes += bytes;
+            let exchange = exchange(&mut sender, self.requests.request(target), target, count);
             let ended = tokio::time::timeout(options.timeout, exchange).await;
             std::mem::forget(under_way);
-            let waited = watch.elapsed().saturating_sub(due);
+            let now = watch.elapsed();
+            let waited = now.saturating_sub(due);
             match ended {
+                // A thread that is busy may see an answer before it sees that it is late.
+                Ok(Ok(_)) if now.saturating_sub(sent) > options.timeout => {
+                    self.tally.lock().fail(Failure::Timeout, None, waited);
+                }
                 Ok(Ok(answer)) => {
                     answered = true;
                     self.unread.store(0, Ordering::Relaxed);
@@ -191,6 +203,9 @@ impl Work {
                 Ok(Err(error)) if is_unread(&error) => {
                     self.give_back(due, &error);
                     tokio::time::sleep(BREATH).await;
+                }
+                Ok(Err(error)) if error.is_parse() && !self.run.line.is_encrypted() => {
+                    self.tally.lock().fail(Failure::Cut, Some(&io::Error::other(NO_HTTP)), waited);
                 }
                 Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), waited),
                 Err(_) => self.tally.lock().fail(Failure::Timeout, None, waited),
@@ -208,7 +223,10 @@ impl Work {
                 _ = over.changed() => None,
                 due = pace.take(timer, watch) => due,
             },
-            _ => self.run.take().then(|| watch.elapsed()),
+            _ => {
+                let now = self.run.take().then(|| watch.elapsed());
+                now.filter(|now| self.run.end().is_none_or(|end| *now < end))
+            }
         }
     }
 
@@ -260,15 +278,21 @@ fn is_unread(error: &hyper::Error) -> bool {
     error.is_canceled() || matches!(reason, Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM))
 }
 
+/// Asks, and reads the answer to its end. Of long content `count` is told what has come; the answer has the
+/// rest.
 pub(super) async fn exchange(
     sender: &mut Sender,
     (request, asked): (Request<Empty<Bytes>>, Asked),
     target: &Target,
+    count: impl Fn(u64),
 ) -> hyper::Result<Answer> {
     let (head, mut body) = sender.send(request).await?.into_parts();
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
         bytes += frame?.data_ref().map_or(0, |data| data.len() as u64);
+        if bytes >= PART {
+            count(std::mem::take(&mut bytes));
+        }
     }
     if target.known.get().is_none()
         && let Some(known) = Known::of(head.status, &head.headers)

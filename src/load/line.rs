@@ -160,7 +160,8 @@ impl Line {
                  certificate with --insecure"
             }
             Some(Error::InvalidCertificate(CertificateError::Other(_))) => {
-                "its certificate is not one that an authority signs for servers; trust any with --insecure"
+                "its certificate is not one for servers (`openssl req -x509` makes authorities, unless told \
+                 -addext basicConstraints=CA:FALSE); trust any with --insecure"
             }
             _ => return error,
         };

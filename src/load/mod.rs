@@ -178,6 +178,8 @@ impl Options {
     }
 }
 
+const NOT_FREE: &str = "no connection was free; give it more, or a lower rate";
+
 /// How often what was counted is collected, and told.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -246,7 +248,7 @@ pub fn run(
     })?;
     let mut tail = tally::collect(&threads.tallies);
     for waited in run.pace.iter().flat_map(|pace| pace.never_taken(run.ended())) {
-        tail.fail(Failure::Unsent, None, waited);
+        tail.fail(Failure::Unsent, Some(&io::Error::other(NOT_FREE)), waited);
     }
     report.finish(&tail, at, last);
     Ok(report)

@@ -342,7 +342,7 @@ fn bytes(number: f64) -> String {
 }
 
 pub(super) fn in_milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    float(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)) / 1000.0
 }
 
 /// With three digits that count.

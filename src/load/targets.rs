@@ -38,7 +38,7 @@ pub enum TargetsError {
         reason: String,
     },
     /// There is none.
-    #[error("there is nothing to ask for in `{}`: it names no URL, or tells of no GET", .0.display())]
+    #[error("there is nothing to ask for in `{}`: it has no line with a URL, or a log's no GET", .0.display())]
     Nothing(PathBuf),
 }
 

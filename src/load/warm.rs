@@ -118,7 +118,7 @@ impl Warming<'_> {
         kept: &mut Option<Sender>,
         target: &Target,
     ) -> hyper::Result<StatusCode> {
-        let answer = exchange(&mut sender, self.requests.request(target), target).await?;
+        let answer = exchange(&mut sender, self.requests.request(target), target, |_| {}).await?;
         *kept = sender.is_ready().await.then_some(sender);
         Ok(answer.status)
     }

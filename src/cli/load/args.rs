@@ -19,10 +19,13 @@ use bytesize::ByteSize;
     after_help = "TIME is 10s, 1m30s or 500ms, SIZE 64KiB or 1MB. Rates are those of the time of asking; what is \
     under way at its end is awaited and told. Ranges and conditions need what answers tell: --warm has it from \
     the beginning. Latencies are in milliseconds.\n\n\
-    Exit status: 0; 1 where nothing but errors came, 130 where it was interrupted before it began.\n\n\
+    Exit status: 0; 1 where it cannot begin or nothing but errors came, 2 where the command line is wrong, 130 \
+    where it was interrupted before it began.\n\n\
     Examples, with `forebay demo` in another terminal:\n  \
     forebay load http://127.0.0.1:8080/images/harbour.jpg\n  \
-    forebay load http://127.0.0.1:8080 --urls manifest.txt --zipf 0.9 --warm --rate 5000 --html load.html\n  \
+    forebay load http://127.0.0.1:8080/logo.png http://127.0.0.1:8080/site.css --rate 2000 --html load.html\n\
+    and with a list or a log of yours:\n  \
+    forebay load http://127.0.0.1:8080 --urls manifest.txt --zipf 0.9 --warm --ranges 10\n  \
     forebay load https://127.0.0.1:8443 --access-log access.log --random --http2 --insecure"
 )]
 pub(in crate::cli) struct Args {
@@ -38,14 +41,15 @@ pub(in crate::cli) struct Args {
     )]
     pub(super) urls_from: Option<PathBuf>,
     /// Access log whose GETs are asked for again, ranges too: JSON, or CloudFront's standard log; .gz too.
-    /// Whatever hosts it tells of, this server is asked; signatures are left out
+    /// Whatever hosts it tells of, this server is asked; signatures are left out. What was an error there is
+    /// asked for, too
     #[arg(long, value_name = "FILE", help_heading = "What is asked for")]
     pub(super) access_log: Option<PathBuf>,
     /// Ask in random order; of a log, for each URL as often as it stands there
     #[arg(long, conflicts_with = "zipf", help_heading = "What is asked for")]
     pub(super) random: bool,
     /// Ask by Zipf's law with this exponent, for the first of the list most often
-    #[arg(long, value_name = "EXPONENT", value_parser = number, help_heading = "What is asked for")]
+    #[arg(long, value_name = "EXPONENT", allow_negative_numbers = true, value_parser = number, help_heading = "What is asked for")]
     pub(super) zipf: Option<f64>,
     /// Connections open at once
     #[arg(
@@ -75,7 +79,7 @@ pub(in crate::cli) struct Args {
     #[arg(short = 't', long, value_name = "NUMBER", value_parser = whole::<NonZeroUsize>, help_heading = "How much")]
     pub(super) threads: Option<NonZeroUsize>,
     /// Requests a second, whatever becomes of the answers
-    #[arg(short = 'r', long, value_name = "NUMBER", value_parser = number, help_heading = "How much")]
+    #[arg(short = 'r', long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = number, help_heading = "How much")]
     pub(super) rate: Option<f64>,
     /// How long to ask
     #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = time, help_heading = "How much")]
@@ -97,7 +101,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, help_heading = "What is asked for")]
     pub(super) warm: bool,
     /// How many of a hundred requests are for a range
-    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = number, help_heading = "What is asked for")]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, default_value = "0", value_parser = number, help_heading = "What is asked for")]
     pub(super) ranges: f64,
     /// Length of a range
     #[arg(
@@ -110,7 +114,7 @@ pub(in crate::cli) struct Args {
     )]
     pub(super) range_length: ByteSize,
     /// How many of a hundred requests are conditional
-    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = number, help_heading = "What is asked for")]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, default_value = "0", value_parser = number, help_heading = "What is asked for")]
     pub(super) conditions: f64,
     /// Header field of every request (may be given several times)
     #[arg(

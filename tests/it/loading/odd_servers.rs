@@ -198,6 +198,22 @@ async fn stragglers_are_waited_for_and_slow_no_rate() {
 
 /// Down for a moment: what is due meanwhile is lost, and nothing else.
 #[tokio::test]
+async fn content_counts_while_it_comes() {
+    let address = server(|mut stream, _| async move {
+        read(&mut stream).await;
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n";
+        let _ = stream.write_all(head).await;
+        let part = vec![b'x'; 64 << 10];
+        while stream.write_all(&part).await.is_ok() {}
+    });
+    let options = Options { timeout: Duration::from_millis(300), ..on(1, seconds(0.2)) };
+    let json = load(options, address.await, Http::One).await;
+    assert_eq!(json["requests"], 0);
+    assert!(float(&json, "/bytes_per_second") > 1_000_000.0, "{json}");
+    assert!(count(&json, "/intervals/0/bytes") > 0, "{json}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_loses_what_is_due_then() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address");
@@ -385,6 +401,15 @@ async fn failures_have_names_and_reasons() {
     assert_eq!(json["requests"], 0);
     // What timed out waited for so long, at least.
     assert!(float(&json, "/latency/p90") >= 200.0, "{json}");
+
+    // As who speaks TLS says that it understands nothing (RFC 8446 §6).
+    let address = server(|mut stream, _| async move {
+        read(&mut stream).await;
+        let _ = stream.write_all(b"\x15\x03\x01\x00\x02\x02\x46").await;
+    });
+    let json = load(options.clone(), address.await, Http::One).await;
+    let reason = json["reasons"]["cut off"].as_str().expect("a reason");
+    assert!(reason.contains("https://"), "{reason}");
 
     // It is there when it is tried, and then no more.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
