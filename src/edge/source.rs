@@ -134,11 +134,10 @@ fn is_same(answer: &Answer, response: &StoredResponse) -> bool {
 }
 
 async fn skip(body: &mut Body, bytes: u64) -> Result<(), SourceError> {
-    let cut =
-        || Failure { status: StatusCode::BAD_GATEWAY, detail: ErrorClass::Connection.token() };
     let mut left = bytes;
     while left > 0 {
-        let frame = body.frame().await.and_then(Result::ok).ok_or(SourceError::Failed(cut()))?;
+        let frame =
+            body.frame().await.and_then(Result::ok).ok_or(SourceError::Failed(Failure::CUT))?;
         let mut data = frame.into_data().unwrap_or_default();
         let skipped = left.min(data.len() as u64);
         left -= skipped;

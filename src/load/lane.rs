@@ -26,6 +26,7 @@ use super::{
     tally::Tally,
     targets::Target,
 };
+use crate::origin::describe;
 
 /// How long nobody connects anew where there was no connection, or one of no use.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,8 +39,6 @@ const PART: u64 = 256 << 10;
 
 /// How long nobody asks anew where the server refused a request unread.
 const BREATH: Duration = Duration::from_millis(1);
-
-const NO_HTTP: &str = "it does not answer in HTTP; where it speaks TLS, ask with https://";
 
 /// What the lanes of a thread share.
 struct Work {
@@ -146,7 +145,7 @@ impl Work {
     fn not_connected(&self, begun: Duration, error: &io::Error) {
         let watch = self.run.watch;
         let due = match &self.run.pace {
-            None => self.run.take().then_some(begun),
+            None => self.run.take().map(|_| begun),
             Some(pace) => pace.take_due(watch),
         };
         if let Some(due) = due {
@@ -166,7 +165,8 @@ impl Work {
 
     /// Whether there are requests to ask.
     fn is_left(&self) -> bool {
-        !self.run.is_over() && self.run.pace.as_ref().map_or(self.run.is_left(), Pace::is_left)
+        let now = self.run.watch.elapsed();
+        !self.run.is_over(now) && self.run.pace.as_ref().map_or(self.run.is_left(), Pace::is_left)
     }
 
     /// Asks while requests are left and the connection takes them.
@@ -205,7 +205,9 @@ impl Work {
                     tokio::time::sleep(BREATH).await;
                 }
                 Ok(Err(error)) if error.is_parse() && !self.run.line.is_encrypted() => {
-                    self.tally.lock().fail(Failure::Cut, Some(&io::Error::other(NO_HTTP)), waited);
+                    let reason =
+                        format!("{}; where it speaks TLS, ask with https://", describe(&error));
+                    self.tally.lock().fail(Failure::Cut, Some(&io::Error::other(reason)), waited);
                 }
                 Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), waited),
                 Err(_) => self.tally.lock().fail(Failure::Timeout, None, waited),
@@ -223,10 +225,7 @@ impl Work {
                 _ = over.changed() => None,
                 due = pace.take(timer, watch) => due,
             },
-            _ => {
-                let now = self.run.take().then(|| watch.elapsed());
-                now.filter(|now| self.run.end().is_none_or(|end| *now < end))
-            }
+            _ => self.run.take(),
         }
     }
 

@@ -109,22 +109,25 @@ struct Run {
 }
 
 impl Run {
-    fn is_over(&self) -> bool {
-        self.phase.has_changed().unwrap_or(true)
+    /// Whether no more is begun at `now`. Threads see the end for themselves: they are told of it a moment later.
+    fn is_over(&self, now: Duration) -> bool {
+        self.phase.has_changed().unwrap_or(true) || self.end().is_some_and(|end| now >= end)
     }
 
-    /// Takes the right to one more request, in a closed loop.
-    fn take(&self) -> bool {
-        if self.is_over() {
-            return false;
+    /// Takes the right to one more request, in a closed loop; when that was.
+    fn take(&self) -> Option<Duration> {
+        let now = self.watch.elapsed();
+        if self.is_over(now) {
+            return None;
         }
-        match self.options.until {
+        let is_left = match self.options.until {
             Until::Time(_) => true,
             Until::Requests(_) => {
                 let one_less = |left: u64| left.checked_sub(1);
                 self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
             }
-        }
+        };
+        is_left.then_some(now)
     }
 
     /// Whether there may be more, in a closed loop.
@@ -177,8 +180,6 @@ impl Options {
         }
     }
 }
-
-const NOT_FREE: &str = "no connection was free; give it more, or a lower rate";
 
 /// How often what was counted is collected, and told.
 const TICK: Duration = Duration::from_secs(1);
@@ -247,8 +248,9 @@ pub fn run(
         }
     })?;
     let mut tail = tally::collect(&threads.tallies);
+    let reason = io::Error::other("no connection was free; give it more, or a lower rate");
     for waited in run.pace.iter().flat_map(|pace| pace.never_taken(run.ended())) {
-        tail.fail(Failure::Unsent, Some(&io::Error::other(NOT_FREE)), waited);
+        tail.fail(Failure::Unsent, Some(&reason), waited);
     }
     report.finish(&tail, at, last);
     Ok(report)

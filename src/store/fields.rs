@@ -148,8 +148,8 @@ impl FieldBlock {
         HeaderValue::from_bytes(self.value(name)?.as_ref()).ok()
     }
 
-    /// Appends the fields to a map. They share one copy of the block: memory that other threads count
-    /// references to would slow them down.
+    /// Appends the fields to a map. They share one copy of the block, and dates a thread's texts: memory that
+    /// other threads count references to would slow them down.
     pub fn append_to(&self, map: &mut HeaderMap) {
         let shared = |value: &[u8]| {
             let copy = |text: &mut BytesMut| {

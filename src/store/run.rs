@@ -200,8 +200,9 @@ impl Run {
     async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
         let mut missing = length;
         while missing > 0 {
-            let cut = End::Failed(Failure::CUT);
-            let Some(Ok(frame)) = body.frame().await else { return Err(cut) };
+            let Some(Ok(frame)) = body.frame().await else {
+                return Err(End::Failed(Failure::CUT));
+            };
             let mut data = frame.into_data().unwrap_or_default();
             // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
             if data.len() as u64 > missing {

@@ -19,7 +19,7 @@ use bytesize::ByteSize;
     after_help = "TIME is 10s, 1m30s or 500ms, SIZE 64KiB or 1MB. Rates are those of the time of asking; what is \
     under way at its end is awaited and told. Ranges and conditions need what answers tell: --warm has it from \
     the beginning. Latencies are in milliseconds.\n\n\
-    Exit status: 0; 1 where it cannot begin or nothing but errors came, 2 where the command line is wrong, 130 \
+    Exit status: 0; 1 where it cannot begin or nothing but errors came, 2 where the command line cannot be read, 130 \
     where it was interrupted before it began.\n\n\
     Examples, with `forebay demo` in another terminal:\n  \
     forebay load http://127.0.0.1:8080/images/harbour.jpg\n  \

@@ -196,7 +196,6 @@ async fn stragglers_are_waited_for_and_slow_no_rate() {
     assert!(float(&json, "/latency/most") >= 1_500.0, "{json}");
 }
 
-/// Down for a moment: what is due meanwhile is lost, and nothing else.
 #[tokio::test]
 async fn content_counts_while_it_comes() {
     let address = server(|mut stream, _| async move {
@@ -206,13 +205,14 @@ async fn content_counts_while_it_comes() {
         let part = vec![b'x'; 64 << 10];
         while stream.write_all(&part).await.is_ok() {}
     });
-    let options = Options { timeout: Duration::from_millis(300), ..on(1, seconds(0.2)) };
+    let options = Options { timeout: Duration::from_millis(300), ..on(1, seconds(0.5)) };
     let json = load(options, address.await, Http::One).await;
     assert_eq!(json["requests"], 0);
     assert!(float(&json, "/bytes_per_second") > 1_000_000.0, "{json}");
     assert!(count(&json, "/intervals/0/bytes") > 0, "{json}");
 }
 
+/// Down for a moment: what is due meanwhile is lost, and nothing else.
 #[tokio::test]
 async fn a_server_that_is_down_loses_what_is_due_then() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
