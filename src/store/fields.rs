@@ -78,13 +78,14 @@ impl AsRef<[u8]> for Value<'_> {
 }
 
 impl<'a> Packed<'a> {
+    fn known_name(&self) -> Option<&'static HeaderName> {
+        KNOWN.get(usize::from(self.known?))
+    }
+
     /// Its name, in lower case.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        match self.known.and_then(|place| KNOWN.get(usize::from(place))) {
-            Some(known) => known.as_str().as_bytes(),
-            None => self.name,
-        }
+        self.known_name().map_or(self.name, |known| known.as_str().as_bytes())
     }
 
     /// Its value.
@@ -107,20 +108,21 @@ impl FieldBlock {
         // `Age` is of a message, and reckoned anew for each answer.
         for (name, value) in fields.iter().filter(|(name, _)| *name != header::AGE) {
             let value = value.as_bytes();
-            let known = KNOWN.iter().position(|known| known == name).map(u8::try_from);
-            match (known, seconds(value)) {
-                (Some(Ok(place)), Some(seconds)) => {
+            match (place(name), seconds(value)) {
+                (Some(place), Some(seconds)) => {
                     block.put_u8(place | DATED);
                     block.put_u32(seconds);
-                    continue;
                 }
-                (Some(Ok(place)), None) => block.put_u8(place),
-                _ => {
+                (Some(place), None) => {
+                    block.put_u8(place);
+                    put_text(&mut block, value);
+                }
+                (None, _) => {
                     block.put_u8(SPELLED);
                     put_text(&mut block, name.as_str().as_bytes());
+                    put_text(&mut block, value);
                 }
             }
-            put_text(&mut block, value);
         }
         // A copy of the exact size: what is stored for long holds no spare capacity.
         Self(block[..].into())
@@ -135,8 +137,7 @@ impl FieldBlock {
     /// The first value of `name`.
     #[must_use]
     pub fn value(&self, name: &HeaderName) -> Option<Value<'_>> {
-        let known = KNOWN.iter().position(|known| known == name);
-        let known = known.and_then(|place| u8::try_from(place).ok());
+        let known = place(name);
         let spelled = if known.is_none() { name.as_str().as_bytes() } else { &[] };
         let found = self.packed().find(|field| (field.known, field.name) == (known, spelled));
         found.map(|field| field.value())
@@ -160,7 +161,7 @@ impl FieldBlock {
         };
         let Some(copy) = shared(&self.0) else { return };
         for field in (PackedFields { rest: &copy }) {
-            let name = match field.known.and_then(|place| KNOWN.get(usize::from(place))) {
+            let name = match field.known_name() {
                 Some(known) => Ok(known.clone()),
                 None => HeaderName::from_bytes(field.name),
             };
@@ -198,6 +199,11 @@ impl FieldBlock {
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// What stands for a known name.
+fn place(name: &HeaderName) -> Option<u8> {
+    u8::try_from(KNOWN.iter().position(|known| known == name)?).ok()
 }
 
 /// What stands for a value that is an IMF-fixdate.
