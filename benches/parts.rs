@@ -9,7 +9,7 @@ use fixture::Stored;
 use forebay::{
     behavior::CachePolicy,
     clock::Timestamp,
-    key::{CacheKey, CanonicalPath, Projection},
+    key::{CacheKey, CanonicalPath, PathForm, Projection},
     origin::sign_for_s3,
     policy::{Asked, Freshness, Received, Stale, reuse, storable},
     semantics::range::RangeRequest,
@@ -26,15 +26,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn path(c: &mut Criterion) {
     c.bench_function("path/plain", |b| {
-        b.iter(|| CanonicalPath::parse(black_box("/photos/2026/harbour.jpg")));
+        b.iter(|| CanonicalPath::resolve(black_box("/photos/2026/harbour.jpg"), PathForm::Key));
     });
     c.bench_function("path/escaped", |b| {
-        b.iter(|| CanonicalPath::parse(black_box("/photos/%E6%97%A5%E6%9C%AC/a%20b%20(1).jpg")));
+        b.iter(|| {
+            CanonicalPath::resolve(
+                black_box("/photos/%E6%97%A5%E6%9C%AC/a%20b%20(1).jpg"),
+                PathForm::Key,
+            )
+        });
     });
 }
 
 fn key(c: &mut Criterion) {
-    let path = CanonicalPath::parse("/photos/5000.jpg").expect("path");
+    let path = CanonicalPath::resolve("/photos/5000.jpg", PathForm::Key).expect("path");
     c.bench_function("key/build", |b| {
         b.iter(|| CacheKey::new("media", black_box(&path), &Projection::default()));
     });
@@ -90,7 +95,7 @@ fn lookup(c: &mut Criterion) {
     let fields = response_fields();
     let key = |number: u32| {
         let text = format!("/photos/{number}.jpg");
-        let path = CanonicalPath::parse(&text).expect("path");
+        let path = CanonicalPath::resolve(&text, PathForm::Key).expect("path");
         CacheKey::new("media", &path, &Projection::default())
     };
     for number in 0..10_000 {

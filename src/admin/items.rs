@@ -3,7 +3,7 @@
 
 use crate::{
     edge::Distribution,
-    key::CanonicalPath,
+    key::PathError,
     store::{Purge, Tag},
 };
 
@@ -15,7 +15,9 @@ pub(super) fn parse_all(
     distribution: &Distribution,
     items: &[String],
 ) -> Result<Vec<Purge>, String> {
-    let purges: Vec<Purge> = items.iter().map(|item| parse(item)).collect::<Result<_, _>>()?;
+    let read = |item: &String| parse(item, |path| distribution.key_texts(path));
+    let purges: Vec<Vec<Purge>> = items.iter().map(read).collect::<Result<_, _>>()?;
+    let purges = purges.concat();
     if purges.iter().any(|purge| matches!(purge, Purge::Tag(_))) && !distribution.reads_tags() {
         let id = &distribution.settings.id;
         return Err(format!("distribution `{id}` reads no cache tags: set its `cache_tag_header`"));
@@ -23,12 +25,15 @@ pub(super) fn parse_all(
     Ok(purges)
 }
 
-/// Reads an item: a path, percent-encoded or not, whose trailing `*` stands for any end and whose query
-/// does not count; or `#` and a tag.
-fn parse(text: &str) -> Result<Purge, String> {
+/// Reads an item: a path, percent-encoded or not, with an optional `*` at its end and a query that is
+/// ignored; or `#` and a tag. `key_texts` gives the path's texts in cache keys.
+fn parse(
+    text: &str,
+    key_texts: impl Fn(&str) -> Result<Vec<String>, PathError>,
+) -> Result<Vec<Purge>, String> {
     if let Some(name) = text.strip_prefix('#') {
         return if Tag::is_name(name) {
-            Ok(Purge::Tag(Tag::new(name)))
+            Ok(vec![Purge::Tag(Tag::new(name))])
         } else {
             Err(format!(
                 "`{text}` is no `#` and a tag: 1 to 256 visible characters without a comma"
@@ -44,15 +49,28 @@ fn parse(text: &str) -> Result<Purge, String> {
         Some(path) => (path, true),
         None => (path, false),
     };
-    let decoded = CanonicalPath::parse(path);
-    let decoded = decoded.map_err(|error| format!("cannot purge `{text}`: {error}"))?;
-    let path = decoded.as_str().to_owned();
-    Ok(if is_prefix { Purge::Prefix(path) } else { Purge::Exact(path) })
+    // The last segment of a prefix is incomplete: `/a/..*` is not about the parent folder.
+    let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
+    let texts = key_texts(&path).map_err(|error| format!("cannot purge `{text}`: {error}"))?;
+    let purge = |mut text: String| {
+        if !is_prefix {
+            return Purge::Exact(text);
+        }
+        text.pop();
+        Purge::Prefix(text)
+    };
+    Ok(texts.into_iter().map(purge).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::{CanonicalPath, PathForm};
+
+    fn of_bucket(path: &str) -> Result<Vec<String>, PathError> {
+        let path = CanonicalPath::resolve(path, PathForm::Key)?;
+        Ok(vec![path.as_str().to_owned()])
+    }
 
     #[test]
     fn items_are_read_as_operators_write_them() {
@@ -63,15 +81,17 @@ mod tests {
             ("/é*", Purge::Prefix("/é".into())),
             ("/~me/*", Purge::Prefix("/~me/".into())),
             ("/*", Purge::Prefix("/".into())),
+            ("/a/..*", Purge::Prefix("/a/..".into())),
+            ("/a/../b", Purge::Exact("/b".into())),
             ("/a%2A", Purge::Exact("/a*".into())),
             ("/a*b.jpg", Purge::Exact("/a*b.jpg".into())),
             ("#Product-1", Purge::Tag(Tag::new("product-1"))),
         ] {
-            assert_eq!(parse(text), Ok(expected), "{text}");
+            assert_eq!(parse(text, of_bucket), Ok(vec![expected]), "{text}");
         }
         let long = format!("/{}", "a".repeat(4_000));
-        for text in ["", "a.jpg", "*", "/%zz", "/../a", "#", "#a b", "#a,b", &long] {
-            assert!(parse(text).is_err(), "{text}");
+        for text in ["", "a.jpg", "*", "/%zz", "/..\\a", "#", "#a b", "#a,b", &long] {
+            assert!(parse(text, of_bucket).is_err(), "{text}");
         }
     }
 }

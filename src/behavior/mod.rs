@@ -20,13 +20,19 @@ pub use response_headers_policy::{
     AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
 };
 
-use crate::{key::ForwardSpec, semantics::coding::Codings, signed::TrustedKeys};
+use crate::{
+    key::{ForwardSpec, PathForm},
+    semantics::coding::Codings,
+    signed::TrustedKeys,
+};
 
 /// What applies to the requests of one path pattern.
 #[derive(Clone, Debug)]
 pub struct Behavior {
     /// The origin's place among those of the distribution.
     pub origin: usize,
+    /// How the origin identifies what it serves. A group with a bucket counts as a bucket.
+    pub path_form: PathForm,
     /// What is in the cache key, and for how long responses are fresh.
     pub cache_policy: CachePolicy,
     /// What origin requests carry of the viewer's: all of the key, and perhaps more.
@@ -143,10 +149,27 @@ pub struct Behaviors {
 }
 
 impl Behaviors {
-    /// The behavior for a canonical path.
+    /// The behavior for a path.
     #[must_use]
     pub fn select(&self, path: &str) -> &Arc<Behavior> {
-        let matching = self.ordered.iter().find(|(pattern, _)| pattern.matches(path));
-        matching.map_or(&self.default, |(_, behavior)| behavior)
+        self.select_spelled(path, path)
+    }
+
+    /// The behavior for a path that reads as `key` for behaviors with a bucket and as `uri` for the
+    /// others.
+    #[must_use]
+    pub fn select_spelled(&self, key: &str, uri: &str) -> &Arc<Behavior> {
+        let matches = |(pattern, behavior): &&(PathPattern, Arc<Behavior>)| {
+            pattern.matches(match behavior.path_form {
+                PathForm::Key => key,
+                PathForm::Uri => uri,
+            })
+        };
+        self.ordered.iter().find(matches).map_or(&self.default, |(_, behavior)| behavior)
+    }
+
+    /// Every behavior, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Behavior>> {
+        self.ordered.iter().map(|(_, behavior)| behavior).chain([&self.default])
     }
 }

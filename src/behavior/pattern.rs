@@ -92,7 +92,19 @@ impl PathPattern {
         self.0.bytes().all(|byte| byte == b'*')
     }
 
-    /// Whether there is a path, below the one folder and below the other, that both cover.
+    /// Whether a request for such a path is refused for every spelling: an origin that merges slashes or
+    /// resolves dot segments would read it as another path.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        let path = format!("/{}", self.0);
+        let last = path.matches('/').count();
+        // The last segment may go on behind a `*`.
+        let dots = path.split('/').take(last + usize::from(!path.ends_with('*')));
+        path.contains("//") || dots.skip(1).any(|segment| matches!(segment, "." | ".."))
+    }
+
+    /// Whether there is a path, below the one folder and below the other, that both cover. Runs of slashes
+    /// count as one, because some origins merge them.
     #[must_use]
     pub fn overlaps(&self, below: &str, other: &Self, others_below: &str) -> bool {
         overlap(&self.tokens(below), &other.tokens(others_below))
@@ -105,7 +117,9 @@ impl PathPattern {
             '?' => Token::One,
             c => Token::Literal(c),
         });
-        literal.chain(own).collect()
+        let mut tokens: Vec<Token> = literal.chain(own).collect();
+        tokens.dedup_by(|a, b| (&*a, &*b) == (&Token::Literal('/'), &Token::Literal('/')));
+        tokens
     }
 }
 
@@ -166,6 +180,26 @@ mod tests {
             let parsed = PathPattern::parse(pattern).expect(pattern);
             assert_eq!(parsed.matches(path), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn slashes_that_origins_may_merge_are_seen() {
+        let parse = |text| PathPattern::parse(text).expect(text);
+        for (pattern, expected) in [
+            ("//private/*", true),
+            ("/a//*", true),
+            ("/a/./b", true),
+            ("/a/../*", true),
+            ("/a/..", true),
+            ("/a/.*", false),
+            ("/a/..*", false),
+            ("/.well-known/*", false),
+            ("*", false),
+        ] {
+            assert_eq!(parse(pattern).is_unreachable(), expected, "{pattern}");
+        }
+        assert!(parse("//private/*").overlaps("", &parse("/private/*"), ""));
+        assert!(parse("/x/*").overlaps("/a/", &parse("/a//x/*"), ""));
     }
 
     #[test]

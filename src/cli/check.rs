@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             "the default behavior",
         ));
     }
-    for door in config.open_doors() {
+    for door in config.open_doors().into_iter().chain(config.unreachable_patterns()) {
         say(&format!("warning: {door}"));
     }
     say(&format!("{}: no faults (files it names are read by serve only)", path.display()));

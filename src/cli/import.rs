@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{Mendable, report, say};
 use crate::{
+    config::Config,
     import::{DocumentError, Documents, Import, Note, Tls, import},
     setup,
 };
@@ -157,9 +158,14 @@ fn text(import: &Import, output: &Path) -> miette::Result<String> {
     section(&mut text, "Carried exactly", &told.exact, " → ");
     section(&mut text, "Carried with a difference", &told.different, "\n    ");
     section(&mut text, "Not carried", &told.dropped, "\n    ");
-    let doors = import.config.as_ref().map(crate::config::Config::open_doors).unwrap_or_default();
-    for (title, lines) in [("Ways around signatures", &doors), ("Before it can serve", &told.to_do)]
-    {
+    let config = import.config.as_ref();
+    let doors = config.map(Config::open_doors).unwrap_or_default();
+    let unreachable = config.map(Config::unreachable_patterns).unwrap_or_default();
+    for (title, lines) in [
+        ("Ways around signatures", &doors),
+        ("Path patterns that serve nothing", &unreachable),
+        ("Before it can serve", &told.to_do),
+    ] {
         if !lines.is_empty() {
             let _ = writeln!(text, "\n{title}");
             for line in lines {

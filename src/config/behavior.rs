@@ -17,7 +17,7 @@ use crate::{
         MANAGED_ORIGIN_REQUEST_POLICIES, MANAGED_RESPONSE_HEADERS_POLICIES, PathPattern,
         ResponseHeadersPolicy, ViewerProtocol, managed_origin_request_policy,
     },
-    key::ForwardSpec,
+    key::{ForwardSpec, PathForm},
     origin::{self, Protocol},
     policy::ErrorTtl,
     semantics::coding::Codings,
@@ -101,7 +101,8 @@ fn behavior(
         .flatten()
         .map(|policy| compress(section, policy));
     let (origin, mut cache_policy) = (origin?, cache_policy?);
-    if options.is_some_and(|origin| origin.protocol != Protocol::Plain) {
+    let is_bucket = options.is_some_and(|origin| origin.protocol != Protocol::Plain);
+    if is_bucket {
         // A bucket has one representation of an object: no coding is negotiated.
         cache_policy.key.codings = Codings::NONE;
     }
@@ -120,6 +121,7 @@ fn behavior(
     }
     Some(Arc::new(Behavior {
         origin,
+        path_form: if is_bucket { PathForm::Key } else { PathForm::Uri },
         cache_policy,
         forward,
         allowed_methods,

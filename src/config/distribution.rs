@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     edge::{Identity, Settings},
-    key::CanonicalPath,
+    key::{CanonicalPath, PathForm},
     origin,
     restrict::{Rates, SecurityPolicy},
 };
@@ -197,7 +197,7 @@ fn object(section: &Section<'_>, key: &'static str) -> Option<String> {
     let url = format!("/{}", object.value);
     if object.value.is_empty()
         || object.value.starts_with('/')
-        || CanonicalPath::parse(&url).is_err()
+        || CanonicalPath::resolve(&url, PathForm::Key).is_err()
     {
         let message = format!("`{}` cannot be what `{key}` names", object.value);
         let help = "write the name of an object without a leading slash, such as \"index.html\"";

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::section::Section;
 use crate::{
     edge::{ErrorPage, REPLACEABLE},
-    key::CanonicalPath,
+    key::{CanonicalPath, PathForm},
     policy::ErrorTtl,
 };
 
@@ -72,7 +72,7 @@ pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<E
 
 fn page_path(table: &Section<'_>) -> Option<String> {
     let path = table.string("response_page_path")?;
-    if CanonicalPath::parse(path.value).is_ok_and(|canonical| !canonical.is_root())
+    if CanonicalPath::resolve(path.value, PathForm::Uri).is_ok_and(|canonical| !canonical.is_root())
         && path.value.parse::<http::Uri>().is_ok()
     {
         return Some(path.value.to_owned());

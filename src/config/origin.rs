@@ -10,7 +10,7 @@ use super::{
     section::{Section, check_id},
 };
 use crate::{
-    key::CanonicalPath,
+    key::{CanonicalPath, PathForm},
     origin::{self, Address, FAILOVER_CODES, Protocol, Signing},
 };
 
@@ -278,11 +278,11 @@ fn origin_path(section: &Section<'_>) -> String {
     if path.value.is_empty() {
         return String::new();
     }
-    let canonical = CanonicalPath::parse(path.value);
+    let canonical = CanonicalPath::resolve(path.value, PathForm::Key);
     match canonical {
         Ok(canonical) if !path.value.ends_with('/') => {
             let mut encoded = String::new();
-            canonical.encode_into(&mut encoded);
+            canonical.encode_for_bucket(&mut encoded);
             encoded
         }
         _ => {

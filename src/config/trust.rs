@@ -1,10 +1,9 @@
 //! Objects that want a signature on one way and none on another.
 
-use percent_encoding::percent_decode_str;
-
 use super::{Config, DistributionOptions};
 use crate::{
     behavior::{Behavior, PathPattern},
+    key::generous_reading,
     origin::{self, Address, Protocol},
 };
 
@@ -37,6 +36,24 @@ impl Config {
             }
         }
         doors
+    }
+
+    /// Path patterns that no request can select, one line each.
+    #[must_use]
+    pub fn unreachable_patterns(&self) -> Vec<String> {
+        let of = |distribution: &DistributionOptions| {
+            let id = &distribution.settings.id;
+            let patterns =
+                distribution.settings.behaviors.ordered.iter().map(|(pattern, _)| pattern);
+            let unreachable = patterns.filter(|pattern| pattern.is_unreachable());
+            let line = |pattern: &PathPattern| {
+                format!(
+                    "{pattern} (distribution {id}) serves nothing: origins may merge `//` and resolve `.` and `..`, so requests for such paths are refused; write the pattern without them"
+                )
+            };
+            unreachable.map(line).collect::<Vec<_>>()
+        };
+        self.distributions.iter().flat_map(of).collect()
     }
 }
 
@@ -77,7 +94,8 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
             place,
             pattern: pattern.clone(),
             place_of_objects: place_of_objects(origin),
-            below: percent_decode_str(&origin.origin_path).decode_utf8_lossy().into_owned(),
+            // A store that merges slashes has the same objects in `/a//b` as in `/a/b`.
+            below: generous_reading(&origin.origin_path).into_owned(),
             is_signed: behavior.trusted.is_some(),
         })
     })

@@ -9,7 +9,7 @@ use super::{
     client::{Answer, ask},
     media::{AWKWARD, LARGE, LARGE_KEY, large, samples},
 };
-use crate::key::CanonicalPath;
+use crate::key::{CanonicalPath, PathForm};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -142,7 +142,7 @@ impl Tour {
         for key in AWKWARD {
             let decoded = format!("/{key}").replace('%', "%25");
             let mut path = String::new();
-            CanonicalPath::parse(&decoded)?.encode_into(&mut path);
+            CanonicalPath::resolve(&decoded, PathForm::Key)?.encode_for_bucket(&mut path);
             let answer = self.get(&path, &[]).await?;
             let expected = format!("This is the object `{key}`.\n");
             expect(answer.content == expected, || format!("{path}: {}", answer.status))?;

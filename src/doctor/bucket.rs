@@ -287,7 +287,7 @@ impl Patient<'_> {
 
     fn path_of_whole(&self, key: &str) -> String {
         let mut path = self.options.address.base_path.clone();
-        CanonicalPath::of_key(key).encode_into(&mut path);
+        CanonicalPath::of_key(key).encode_for_bucket(&mut path);
         path
     }
 }

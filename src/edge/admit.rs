@@ -15,7 +15,7 @@ use super::{
 use crate::{
     behavior::{Behavior, ViewerProtocol},
     body::Body,
-    key::{CacheKey, CanonicalPath, PathError, Projection},
+    key::{CacheKey, CanonicalPath, PathError, Projection, without_dot_segments},
     origin::{Group, Origin},
     policy::Wish,
     signed::Claim,
@@ -57,14 +57,13 @@ impl<'a> Ask<'a> {
         Self { distribution, behavior, method, path, host, projection, fields, request }
     }
 
-    /// A request of our own for a page of the distribution; nobody's rights are asked for.
+    /// Our own request for a page of the distribution. It needs no access rights.
     pub(super) fn of_page(
         distribution: &'a Arc<Distribution>,
         request: &'a Parts,
         host: &'a str,
     ) -> Option<Self> {
-        let path = distribution.path(request).ok()?;
-        let behavior = distribution.settings.behaviors.select(path.as_str());
+        let (path, behavior) = distribution.route(request.uri.path()).ok()?;
         Some(Self::new(distribution, behavior, path, host, request))
     }
 
@@ -111,10 +110,7 @@ impl<'a> Route<'a> {
     pub(super) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Refusal> {
         let host = authority(request).and_then(host).ok_or(Refusal::BadHost)?;
         let distribution = rules.hosts.select(host).ok_or(Refusal::UnknownHost)?;
-        let target = distribution.path(request).map(|path| {
-            let behavior = distribution.settings.behaviors.select(path.as_str());
-            (path, behavior)
-        });
+        let target = distribution.route(request.uri.path());
         Ok(Self { distribution, host, target })
     }
 
@@ -150,7 +146,8 @@ impl<'a> Route<'a> {
         }
         check_referer(behavior, arrival)?;
         if let Some(trusted) = &behavior.trusted {
-            trusted.verify(&claim(distribution, arrival)).map_err(Refusal::Signed)?;
+            let claim = claim(distribution, behavior, arrival);
+            trusted.verify(&claim).map_err(Refusal::Signed)?;
         }
         // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
         if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
@@ -193,12 +190,17 @@ fn check_protocol(
 }
 
 /// What a viewer's signature must be about.
-fn claim<'a>(distribution: &'a Distribution, arrival: &'a Arrival) -> Claim<'a> {
+fn claim<'a>(
+    distribution: &'a Distribution,
+    behavior: &Behavior,
+    arrival: &'a Arrival,
+) -> Claim<'a> {
     let request = &arrival.request;
     Claim {
         scheme: scheme(distribution, arrival),
         authority: authority(request).unwrap_or_default(),
         path: request.uri.path(),
+        resolved: without_dot_segments(request.uri.path(), behavior.path_form),
         query: request.uri.query(),
         fields: &request.headers,
         // Behind a load balancer that nobody trusts, another address is seen than the viewer's.
@@ -209,9 +211,10 @@ fn claim<'a>(distribution: &'a Distribution, arrival: &'a Arrival) -> Claim<'a> 
     }
 }
 
-/// A signed request must name an object: the bucket's root would list it.
+/// A request for a bucket must name an object. The root, in any spelling that a store may read as the root,
+/// would list the bucket.
 fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Refusal> {
-    if path.is_root() {
+    if path.generous() == "/" {
         return Err(Refusal::NoRootObject);
     }
     let key = origin.options().origin_path.len() + path.as_bytes().len() - 1;

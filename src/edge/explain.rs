@@ -29,7 +29,7 @@ use crate::{
 pub struct Explanation {
     /// The distribution that has the host among its aliases.
     pub distribution: Option<String>,
-    /// The canonical path: decoded, and that of an index document where it is a folder's.
+    /// The resolved path, with the index document if it is a folder's.
     pub path: Option<String>,
     /// The path pattern of the behavior, or `default`.
     pub behavior: Option<String>,
@@ -295,9 +295,9 @@ impl Edge {
 
 /// What is known of a request that a distribution is asked.
 fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
-    let path = distribution.path(request).ok();
+    let route = distribution.route(request.uri.path()).ok();
     let behaviors = &distribution.settings.behaviors;
-    let behavior = path.as_ref().map(|path| behaviors.select(path.as_str()));
+    let (path, behavior) = route.unzip();
     let pattern = behavior.map(|selected| {
         let mut ordered = behaviors.ordered.iter();
         let own = ordered.find(|(_, behavior)| Arc::ptr_eq(behavior, selected));

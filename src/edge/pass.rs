@@ -15,7 +15,6 @@ use super::{
 use crate::{
     body::Body,
     encode,
-    key::CanonicalPath,
     metrics::ResultType,
     origin::{self, OriginRequest},
     policy::{Asked, Received, storable},
@@ -23,7 +22,6 @@ use crate::{
         cache_status::{CacheStatus, ForwardReason, Report},
         coding::Codings,
     },
-    store::{Manner, Purge},
 };
 
 /// Conditions: since nothing is stored, the origin may judge them for this viewer.
@@ -57,15 +55,7 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
     match edge.ask_origin(ask.origin(), request, body).await {
         Ok(answer) => {
             if !ask.method.is_safe() && !is_error(answer.status) {
-                // An entry in the purge log costs every lookup a look.
-                let cached = |path: &String| ask.distribution.stores(path);
-                for path in touched(ask, &answer.fields).into_iter().filter(cached) {
-                    edge.store.purge(
-                        &ask.distribution.settings.id,
-                        &Purge::Exact(path),
-                        Manner::Hard,
-                    );
-                }
+                invalidate(edge, ask, &answer.fields);
             }
             present(ask, answer, report)
         }
@@ -73,10 +63,10 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
     }
 }
 
-/// RFC 9111 §4.4: what a successful unsafe request invalidates: its own path, and those that
-/// `Location` and `Content-Location` name on the same host.
-fn touched(ask: &Ask<'_>, fields: &HeaderMap) -> Vec<String> {
-    let own = ask.path.as_str();
+/// Invalidates what a successful unsafe request makes out of date: its own path, and the paths that
+/// `Location` and `Content-Location` name on the same host (RFC 9111 §4.4).
+fn invalidate(edge: &Edge, ask: &Ask<'_>, fields: &HeaderMap) {
+    let own = ask.request.uri.path();
     let mut paths = vec![own.to_owned()];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let Some(reference) = fields.get(name).and_then(|value| value.to_str().ok()) else {
@@ -94,10 +84,15 @@ fn touched(ask: &Ask<'_>, fields: &HeaderMap) -> Vec<String> {
         if !uri.host().is_some_and(|host| host.eq_ignore_ascii_case(ask.host)) {
             continue;
         }
-        let path = uri.path();
-        paths.extend(CanonicalPath::parse(path).ok().map(|path| path.as_str().to_owned()));
+        paths.push(uri.path().to_owned());
     }
-    paths
+    for path in paths {
+        let Ok((path, behavior)) = ask.distribution.route(&path) else { continue };
+        // Each floor costs every lookup a comparison, and there is nothing to invalidate here.
+        if !behavior.cache_policy.terms.ttl.is_disabled() {
+            edge.store.invalidate(&ask.distribution.settings.id, path.as_str());
+        }
+    }
 }
 
 /// The viewer's answer, made of an origin's answer that is not stored.

@@ -93,7 +93,7 @@ impl Refusal {
             Self::BadPath(PathError::NotAbsolute) => "path-not-absolute",
             Self::BadPath(PathError::BadEscape) => "path-bad-escape",
             Self::BadPath(PathError::Control) => "path-control",
-            Self::BadPath(PathError::DotSegment) => "path-dot-segment",
+            Self::BadPath(PathError::Ambiguous) => "path-ambiguous",
             Self::BadPath(PathError::NotUtf8) => "path-not-utf8",
             Self::Method(_) => "method",
             Self::UnexpectedContent => "unexpected-content",

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     behavior::{Behavior, Behaviors},
-    key::{CanonicalPath, PathError},
+    key::{CanonicalPath, PathError, PathForm, is_plain},
     metrics::Served,
     origin::Group,
     restrict::{Addresses, Countries, Geography, Networks, RateLimits, SecurityPolicy},
@@ -110,16 +110,7 @@ impl Distribution {
     }
 
     fn describes_viewers(&self) -> bool {
-        let Behaviors { ordered, default } = &self.settings.behaviors;
-        let behaviors = ordered.iter().map(|(_, behavior)| behavior).chain([default]);
-        behaviors.into_iter().any(|behavior| behavior.forward.headers.describe_viewers())
-    }
-
-    /// The behavior for a request, where its path is one.
-    #[must_use]
-    pub fn behavior(&self, request: &Parts) -> Option<&Arc<Behavior>> {
-        let path = self.path(request).ok()?;
-        Some(self.settings.behaviors.select(path.as_str()))
+        self.settings.behaviors.all().any(|behavior| behavior.forward.headers.describe_viewers())
     }
 
     /// Whether stored answers bear cache tags.
@@ -135,16 +126,65 @@ impl Distribution {
         !self.settings.behaviors.select(path).cache_policy.terms.ttl.is_disabled()
     }
 
-    /// The path that a request is about: that of an index document, where it is a folder's.
-    pub(super) fn path<'a>(&self, request: &'a Parts) -> Result<CanonicalPath<'a>, PathError> {
-        let path = CanonicalPath::parse(request.uri.path())?;
+    /// Resolves the path of a request and selects its behavior.
+    ///
+    /// # Errors
+    /// When the path is not one, or some origin could read it as a path of another behavior.
+    pub fn route<'a>(
+        &self,
+        raw: &'a str,
+    ) -> Result<(CanonicalPath<'a>, &Arc<Behavior>), PathError> {
+        let behaviors = &self.settings.behaviors;
+        let resolve = |form| CanonicalPath::resolve(raw, form).map(|path| self.with_index(path));
+        if is_plain(raw) {
+            let behavior = behaviors.select(resolve(PathForm::Uri)?.as_str());
+            return Ok((resolve(behavior.path_form)?, behavior));
+        }
+        let (key, uri) = (resolve(PathForm::Key), resolve(PathForm::Uri));
+        // A path that is valid in one form only can still belong to a behavior of that form.
+        let (for_keys, for_uris) = match (&key, &uri) {
+            (Ok(key), Ok(uri)) => (key, uri),
+            (Ok(only), Err(_)) | (Err(_), Ok(only)) => (only, only),
+            (Err(error), Err(_)) => return Err(*error),
+        };
+        let behavior = behaviors.select_spelled(&for_keys.for_patterns(), &for_uris.for_patterns());
+        let path = match behavior.path_form {
+            PathForm::Key => key?,
+            PathForm::Uri => uri?,
+        };
+        if !Arc::ptr_eq(behaviors.select(&path.generous()), behavior) {
+            return Err(PathError::Ambiguous);
+        }
+        Ok((path, behavior))
+    }
+
+    /// The texts that `raw` has as part of cache keys: one, or two if the distribution has buckets and
+    /// plain origins and they spell it differently.
+    ///
+    /// # Errors
+    /// When none of its origins could serve the path.
+    pub fn key_texts(&self, raw: &str) -> Result<Vec<String>, PathError> {
+        let mut texts: Vec<String> = Vec::new();
+        let mut refused = None;
+        for behavior in self.settings.behaviors.all() {
+            match CanonicalPath::resolve(raw, behavior.path_form) {
+                Ok(path) if texts.iter().any(|text| text == path.as_str()) => {}
+                Ok(path) => texts.push(path.as_str().to_owned()),
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.filter(|_| texts.is_empty()).map_or(Ok(texts), Err)
+    }
+
+    /// The path of the index document if `path` is a folder's and there is one.
+    fn with_index<'a>(&self, path: CanonicalPath<'a>) -> CanonicalPath<'a> {
         let Settings { default_root_object, index_document, .. } = &self.settings;
         let root = default_root_object.as_ref().filter(|_| path.is_root());
         let index = index_document.as_ref().filter(|_| path.as_str().ends_with('/'));
-        Ok(match root.or(index) {
-            Some(object) => path.index(object),
+        match root.or(index) {
+            Some(object) => path.append(object),
             None => path,
-        })
+        }
     }
 }
 

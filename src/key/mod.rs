@@ -1,39 +1,49 @@
-//! Cache keys: the canonical path, what a policy takes from the request, and both as bytes.
+//! Cache keys: the resolved path and what a policy takes from the request, as bytes.
 
+mod escape;
 mod path;
 mod projection;
 mod variation;
 
-pub use path::{CanonicalPath, PathError};
+pub use path::{
+    CanonicalPath, PathError, PathForm, generous_reading, is_plain, without_dot_segments,
+};
 pub use projection::{ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
 pub use variation::Variation;
 
-/// The identity of a stored response: distribution, canonical path and projection of the request.
+/// The identity of a stored response: distribution, resolved path and projection of the request.
 ///
-/// Invariant: two requests with equal keys have equal projections by their cache policy. The parts are kept apart by control characters, which none of them can hold.
+/// Invariant: two requests with equal keys have equal paths, in the same form, and equal projections by
+/// their cache policy. Control characters separate the parts; no part can contain one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey(Box<[u8]>);
+
+/// Separates the distribution from a path that is an object key, or a URI path. A bucket's `/a%20b` is
+/// not a server's.
+const KEY_PATH: u8 = 0;
+const URI_PATH: u8 = 7;
 
 impl CacheKey {
     /// The key of a request.
     #[must_use]
     pub fn new(distribution: &str, path: &CanonicalPath<'_>, projection: &Projection<'_>) -> Self {
-        let path = path.as_bytes();
+        let (form, path) = (path.form(), path.as_bytes());
         let mut bytes = Vec::with_capacity(distribution.len() + path.len() + 1);
         bytes.extend_from_slice(distribution.as_bytes());
-        bytes.push(0);
+        bytes.push(match form {
+            PathForm::Key => KEY_PATH,
+            PathForm::Uri => URI_PATH,
+        });
         bytes.extend_from_slice(path);
         projection.append_to_key(&mut bytes);
         Self(bytes.into_boxed_slice())
     }
 
-    /// Distribution, NUL and path, without the projection: what a purge names.
+    /// The id of the distribution and the text of the path: what a purge names.
     #[must_use]
-    pub fn resource(&self) -> &[u8] {
-        let is_separator = |&byte: &u8| byte < 0x20;
-        let path = self.0.iter().position(is_separator).map_or(0, |nul| nul + 1);
-        let length = self.0[path..].iter().position(is_separator);
-        length.map_or(&self.0, |length| &self.0[..path + length])
+    pub fn resource(&self) -> (&[u8], &[u8]) {
+        let mut parts = self.0.split(|&byte| byte < 0x20);
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
     }
 
     /// The key's bytes.
@@ -59,7 +69,7 @@ mod tests {
     }
 
     fn key_of(spec: &KeySpec, parts: &http::request::Parts) -> (CacheKey, String) {
-        let path = CanonicalPath::parse(parts.uri.path()).expect("path");
+        let path = CanonicalPath::resolve(parts.uri.path(), PathForm::Key).expect("path");
         let projection = spec.project(parts, "media.example.com");
         (CacheKey::new("d", &path, &projection), format!("{projection:?}"))
     }
@@ -76,15 +86,25 @@ mod tests {
     fn the_resource_is_the_key_without_the_projection() {
         let spec = KeySpec { query: NameSpec::All, ..KeySpec::default() };
         let (key, _) = key_of(&spec, &parts("/a?x=1", &[]));
-        assert_eq!(key.resource(), b"d\0/a");
-        assert_eq!(key_of(&KeySpec::default(), &parts("/a", &[])).0.resource(), b"d\0/a");
+        let resource = (&b"d"[..], &b"/a"[..]);
+        assert_eq!(key.resource(), resource);
+        assert_eq!(key_of(&KeySpec::default(), &parts("/a", &[])).0.resource(), resource);
     }
 
     #[test]
     fn distributions_never_share_keys() {
-        let path = CanonicalPath::parse("/a").expect("path");
+        let path = CanonicalPath::resolve("/a", PathForm::Key).expect("path");
         let nothing = Projection::default();
         assert_ne!(CacheKey::new("a", &path, &nothing), CacheKey::new("b", &path, &nothing));
+    }
+
+    #[test]
+    fn a_key_and_a_uri_path_of_the_same_text_are_two_resources() {
+        let key = CanonicalPath::resolve("/a%2520b", PathForm::Key).expect("path");
+        let uri = CanonicalPath::resolve("/a%20b", PathForm::Uri).expect("path");
+        assert_eq!(key.as_str(), uri.as_str());
+        let nothing = Projection::default();
+        assert_ne!(CacheKey::new("d", &key, &nothing), CacheKey::new("d", &uri, &nothing));
     }
 
     proptest! {

@@ -71,7 +71,7 @@ mod tests {
     use http::{HeaderValue, Request};
 
     use super::*;
-    use crate::key::{CanonicalPath, HeaderSpec, NameSpec};
+    use crate::key::{CanonicalPath, HeaderSpec, NameSpec, PathForm};
 
     fn variant(vary: &[&'static str], fields: &[(&str, &str)]) -> Option<CacheKey> {
         let all = ForwardSpec {
@@ -90,7 +90,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("request").into_parts().0;
-        let path = CanonicalPath::parse("/a").expect("path");
+        let path = CanonicalPath::resolve("/a", PathForm::Key).expect("path");
         let resource = CacheKey::new("m", &path, &Projection::default());
         let variation = Variation::read(&response, &all, &key)?;
         let key = variation.key(&resource, &all.project(&request, "h"));

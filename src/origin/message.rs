@@ -75,7 +75,11 @@ impl Origin {
     fn target(&self, request: &OriginRequest<'_>) -> String {
         let mut target = self.options.address.base_path.clone();
         target.push_str(&self.options.origin_path);
-        request.path.encode_into(&mut target);
+        if self.is_s3() {
+            request.path.encode_for_bucket(&mut target);
+        } else {
+            request.path.encode_for_server(&mut target);
+        }
         if let (Protocol::Plain, Some(query)) = (&self.options.protocol, &request.projection.query)
         {
             // S3 gets no query: all of its subresources (?acl, ?uploads, …) hang on one.

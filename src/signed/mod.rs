@@ -23,7 +23,7 @@ use resource::Url;
 use crate::clock::Timestamp;
 
 /// A request for something that only the bearer of a signature may have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Claim<'a> {
     /// `http` or `https`, as the viewer sees it.
     pub scheme: &'a str,
@@ -31,6 +31,8 @@ pub struct Claim<'a> {
     pub authority: &'a str,
     /// Path, as the viewer sent it.
     pub path: &'a str,
+    /// The same path without its dot segments, if it has any.
+    pub resolved: Option<String>,
     /// Query string, without `?`.
     pub query: Option<&'a str>,
     /// Where cookies are.
@@ -68,6 +70,8 @@ pub enum Refused {
     WrongSignature,
     /// The policy is for other URLs.
     OtherResource,
+    /// The path has dot segments, and a signature without a policy covers no such path.
+    DotSegments,
     /// The time is over.
     Expired,
     /// The time has not come yet.
@@ -93,6 +97,7 @@ impl Refused {
             Self::BadPolicy => "signed-bad-policy",
             Self::WrongSignature => "signed-wrong-signature",
             Self::OtherResource => "signed-other-resource",
+            Self::DotSegments => "signed-dot-segments",
             Self::Expired => "signed-expired",
             Self::TooEarly => "signed-too-early",
             Self::OtherAddress => "signed-other-address",
@@ -172,6 +177,7 @@ impl TrustedKeys {
             query: query.as_deref(),
         };
         match (parameters.expires, parameters.policy) {
+            (Some(_), None) if claim.resolved.is_some() => Err(Refused::DotSegments),
             (Some(expires), None) => signer.verify_canned(expires, &url, claim.now),
             (None, Some(policy)) => signer.verify_custom(policy, &url, parameters.place, claim),
             _ => Err(Refused::BadTerms),
@@ -237,10 +243,15 @@ impl Signer<'_> {
             return Err(Refused::WrongSignature);
         }
         let policy = Policy::parse(&json).ok_or(Refused::BadPolicy)?;
-        let covered = policy.resource.as_ref().is_none_or(|resource| match place {
-            Place::Query => url.matches_by_parts(resource),
-            Place::Cookies => url.matches_anywhere(resource),
-        });
+        let covers = |url: &Url<'_>| {
+            policy.resource.as_ref().is_none_or(|resource| match place {
+                Place::Query => url.matches_by_parts(resource),
+                Place::Cookies => url.matches_anywhere(resource),
+            })
+        };
+        // The origin gets the path without dot segments, so the policy must cover that too.
+        let resolved = claim.resolved.as_deref().map(|path| Url { path, ..*url });
+        let covered = covers(url) && resolved.as_ref().is_none_or(covers);
         match () {
             () if !covered => Err(Refused::OtherResource),
             () if claim.now >= policy.expires => Err(Refused::Expired),

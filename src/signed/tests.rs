@@ -8,6 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::header;
 
 use super::*;
+use crate::key::{PathForm, without_dot_segments};
 
 const NOW: u64 = 1_000;
 
@@ -66,6 +67,7 @@ impl Signer {
             scheme,
             authority,
             path,
+            resolved: without_dot_segments(path, PathForm::Key),
             query,
             fields,
             client: Some([192, 0, 2, 7].into()),
@@ -222,4 +224,19 @@ fn only_the_keys_that_cloudfront_takes_are_read() {
     ] {
         assert_eq!(PublicKey::from_pem(pem).map(|_| ()), Err(error), "{pem}");
     }
+}
+
+#[test]
+fn a_policy_must_cover_the_path_with_and_without_its_dot_segments() {
+    let signer = Signer::new();
+    let judge =
+        |resource: &str, url: &str| signer.judge(url, &signer.custom(&policy(resource, "")));
+    let free = "https://h/free/*";
+    assert_eq!(judge(free, "https://h/free/a.jpg"), Ok(()));
+    assert_eq!(judge(free, "https://h/free/x/../a.jpg"), Ok(()));
+    for url in ["https://h/free/../paid/a.jpg", "https://h/free/..%2Fpaid/a.jpg"] {
+        assert_eq!(judge(free, url), Err(Refused::OtherResource), "{url}");
+    }
+    let url = "https://h/free/x/../a.jpg";
+    assert_eq!(signer.judge(url, &signer.canned(url, 2000)), Err(Refused::DotSegments));
 }

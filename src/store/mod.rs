@@ -11,6 +11,7 @@ mod encoded;
 mod fields;
 mod flight;
 mod index;
+mod invalidated;
 mod ledger;
 mod memory;
 mod purge;
@@ -238,6 +239,12 @@ impl Store {
     /// Purges a distribution's stored responses; in force when this returns.
     pub fn purge(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
         self.purges.append(distribution, purge, manner)
+    }
+
+    /// Invalidates what is stored of one path, because an unsafe request for it succeeded
+    /// (RFC 9111 §4.4); in force when this returns.
+    pub fn invalidate(&self, distribution: &str, path: &str) -> LogPosition {
+        self.purges.invalidate(distribution, path)
     }
 
     /// Counters of the memory tier.

@@ -1,21 +1,23 @@
-//! Purge floors: what an operator purged, as one ordered log.
+//! Purge floors: what was purged, as one ordered log.
 //!
-//! A purge deletes nothing. It appends an entry; a stored response remembers the position of the
-//! log when its request to the origin *started* and is not selectable once a later entry matches
-//! it. So a fill that began before a purge is never served after it, and applying an entry twice
-//! changes nothing.
+//! A purge deletes nothing. It appends an entry. A stored response remembers the position of the log when
+//! its request to the origin *started*, and cannot be selected once a later entry matches it. So a fill
+//! that began before a purge is never served after it, and applying an entry twice changes nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 
-/// Entries kept apart. When more come in, the older half is folded into one floor for everything: as hard
-/// as they were, and no harder.
-const MAX_ENTRIES: usize = 100_000;
+use super::invalidated::InvalidatedPaths;
+use crate::key::generous_reading;
+
+/// Memory for the entries of one distribution, in bytes. When they take more, the older half becomes one
+/// floor for everything of that age in the distribution: as hard as its entries were, and no harder.
+const MAX_BYTES: usize = 16 << 20;
 
 /// A position in the purge log; later entries have higher ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,14 +98,68 @@ pub(super) enum Remains {
     All,
 }
 
-/// The ordered log, folded into the highest positions per path, prefix and tag.
+/// The ordered log of purges, kept as the highest position for each path, prefix and tag.
 #[derive(Debug, Default)]
 pub(super) struct PurgeLog {
     position: AtomicU64,
-    floors: RwLock<Floors>,
+    /// By distribution.
+    floors: RwLock<HashMap<Box<[u8]>, Floors>>,
 }
 
-/// The newest positions at which something was purged; zero where it never was.
+/// What a floor is about: the distribution's id and the text of a path.
+pub(super) type Resource<'a> = (&'a [u8], &'a [u8]);
+
+impl PurgeLog {
+    /// The position of the newest entry. One atomic load: this is on the hit path.
+    pub(super) fn position(&self) -> LogPosition {
+        LogPosition(self.position.load(Ordering::Acquire))
+    }
+
+    /// Appends an operator's purge; in force when this returns.
+    pub(super) fn append(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
+        self.raise(distribution, |floors, position| floors.purge(purge, manner, position))
+    }
+
+    /// Invalidates one path because a viewer's unsafe request succeeded (RFC 9111 §4.4); in force when
+    /// this returns. Viewers cannot make the log grow: these floors have a table of fixed size.
+    pub(super) fn invalidate(&self, distribution: &str, path: &str) -> LogPosition {
+        let path = generous_reading(path);
+        self.raise(distribution, |floors, position| {
+            floors.invalidated.get_or_insert_default().raise(path.as_bytes(), position);
+        })
+    }
+
+    fn raise(&self, distribution: &str, raise: impl FnOnce(&mut Floors, u64)) -> LogPosition {
+        let mut floors = self.floors.write();
+        let position = self.position.load(Ordering::Acquire) + 1;
+        raise(floors.entry(distribution.as_bytes().into()).or_default(), position);
+        self.position.store(position, Ordering::Release);
+        LogPosition(position)
+    }
+
+    /// What remains of a response for `resource` that has these tags and whose request started at
+    /// `born`.
+    pub(super) fn remains(
+        &self,
+        (distribution, path): Resource<'_>,
+        tags: &[Tag],
+        born: LogPosition,
+    ) -> Remains {
+        let floors = self.floors.read();
+        floors.get(distribution).map_or(Remains::All, |floors| floors.remains(path, tags, born))
+    }
+
+    /// Whether no purge since `born` concerns a request for `resource` that started then. The tags of
+    /// its response are not known yet, so a purge of any tag counts.
+    pub(super) fn untouched(&self, resource: Resource<'_>, born: LogPosition) -> bool {
+        let floors = self.floors.read();
+        floors.get(resource.0).is_none_or(|floors| {
+            floors.newest_tag <= born.0 && floors.remains(resource.1, &[], born) == Remains::All
+        })
+    }
+}
+
+/// The newest positions at which something was purged; zero if it never was.
 #[derive(Clone, Copy, Debug, Default)]
 struct Floor {
     hard: u64,
@@ -119,10 +175,12 @@ impl Floor {
     }
 
     fn remains(self, born: LogPosition) -> Remains {
-        match () {
-            () if self.hard > born.0 => Remains::Nothing,
-            () if self.soft > born.0 => Remains::Stale,
-            () => Remains::All,
+        if self.hard > born.0 {
+            Remains::Nothing
+        } else if self.soft > born.0 {
+            Remains::Stale
+        } else {
+            Remains::All
         }
     }
 
@@ -131,118 +189,108 @@ impl Floor {
     }
 }
 
+/// The floors of one distribution. Paths are in their generous reading, so that a purge of `/a` also
+/// covers what is stored as `//a`.
 #[derive(Debug, Default)]
 struct Floors {
     exact: HashMap<Box<[u8]>, Floor>,
     /// By length, so that a lookup tries each length once.
     prefix: BTreeMap<usize, HashMap<Box<[u8]>, Floor>>,
-    /// By distribution.
-    tags: HashMap<Box<[u8]>, Tags>,
-    /// What older entries, which are forgotten, left of everything.
+    tags: HashMap<Tag, Floor>,
+    /// The newest purge of any tag.
+    newest_tag: u64,
+    invalidated: Option<Box<InvalidatedPaths>>,
+    /// Covers everything: what forgotten entries did to some, this does to all of their age.
     horizon: Floor,
-    /// Up to where they are forgotten.
-    forgotten: u64,
-}
-
-/// The tags of one distribution.
-#[derive(Debug, Default)]
-struct Tags {
-    floors: HashMap<Tag, Floor>,
-    /// The newest position of all.
-    newest: u64,
-}
-
-impl PurgeLog {
-    /// The position of the newest entry. One atomic load: this is on the hit path.
-    pub(super) fn position(&self) -> LogPosition {
-        LogPosition(self.position.load(Ordering::Acquire))
-    }
-
-    /// Appends an entry; in force when this returns.
-    pub(super) fn append(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
-        let resource = |path: &str| -> Box<[u8]> {
-            [distribution.as_bytes(), &[0], path.as_bytes()].concat().into()
-        };
-        let mut floors = self.floors.write();
-        let position = self.position.load(Ordering::Acquire) + 1;
-        match purge {
-            Purge::Exact(path) => floors.exact.entry(resource(path)).or_default(),
-            Purge::Prefix(path) => {
-                let resource = resource(path);
-                floors.prefix.entry(resource.len()).or_default().entry(resource).or_default()
-            }
-            Purge::Tag(tag) => {
-                let tags = floors.tags.entry(distribution.as_bytes().into()).or_default();
-                tags.newest = position;
-                tags.floors.entry(*tag).or_default()
-            }
-        }
-        .raise(manner, position);
-        if floors.count() > MAX_ENTRIES {
-            floors.fold(position);
-        }
-        self.position.store(position, Ordering::Release);
-        LogPosition(position)
-    }
-
-    /// What remains of a response for `resource` (distribution, NUL, path) that bears these tags and
-    /// whose request started at `born`.
-    pub(super) fn remains(&self, resource: &[u8], tags: &[Tag], born: LogPosition) -> Remains {
-        let floors = self.floors.read();
-        let horizon = floors.horizon.remains(born);
-        let exact = floors.exact.get(resource);
-        let lengths = floors.prefix.range(..=resource.len());
-        let prefixes = lengths.filter_map(|(&length, map)| map.get(&resource[..length]));
-        let known = floors.tags_of(resource).filter(|_| !tags.is_empty());
-        let tagged = known.into_iter().flat_map(|of| tags.iter().filter_map(|t| of.floors.get(t)));
-        let matching = exact.into_iter().chain(prefixes).chain(tagged);
-        matching.map(|floor| floor.remains(born)).fold(horizon, Remains::min)
-    }
-
-    /// Whether a request for `resource` that started at `born` brings what no purge has touched since.
-    /// The tags of what it brings are not known yet, so any of them may be purged.
-    pub(super) fn untouched(&self, resource: &[u8], born: LogPosition) -> bool {
-        self.remains(resource, &[], born) == Remains::All
-            && self.floors.read().tags_of(resource).is_none_or(|tags| tags.newest <= born.0)
-    }
+    /// Memory that the entries of the three maps take, about.
+    bytes: usize,
 }
 
 impl Floors {
-    fn tags_of(&self, resource: &[u8]) -> Option<&Tags> {
-        if self.tags.is_empty() {
-            return None;
-        }
-        self.tags.get(resource.split(|byte| *byte == 0).next()?)
-    }
-
-    fn count(&self) -> usize {
-        let tags = self.tags.values().map(|tags| tags.floors.len()).sum::<usize>();
-        self.exact.len() + self.prefix.values().map(HashMap::len).sum::<usize>() + tags
-    }
-
-    /// Forgets the older half of the entries and raises the horizon over them: what they did to some
-    /// is done to everything of its age. A flood of soft purges leaves everything stale, not gone.
-    fn fold(&mut self, newest: u64) {
-        self.forgotten += (newest - self.forgotten) / 2;
-        let (horizon, forgotten) = (&mut self.horizon, self.forgotten);
-        let mut keep = |floor: &Floor| {
-            let stays = floor.newest() > forgotten;
-            if !stays {
-                horizon.hard = horizon.hard.max(floor.hard);
-                horizon.soft = horizon.soft.max(floor.soft);
+    fn purge(&mut self, purge: &Purge, manner: Manner, position: u64) {
+        let (floor, length) = match purge {
+            Purge::Exact(path) => {
+                let path = generous_reading(path);
+                let entry = self.exact.entry(path.as_bytes().into());
+                let is_new = matches!(entry, Entry::Vacant(_));
+                (entry.or_default(), is_new.then_some(path.len()))
             }
-            stays
+            Purge::Prefix(path) => {
+                let path = prefix_reading(path);
+                let entry =
+                    self.prefix.entry(path.len()).or_default().entry(path.as_bytes().into());
+                let is_new = matches!(entry, Entry::Vacant(_));
+                (entry.or_default(), is_new.then_some(path.len()))
+            }
+            Purge::Tag(tag) => {
+                self.newest_tag = position;
+                let entry = self.tags.entry(*tag);
+                let is_new = matches!(entry, Entry::Vacant(_));
+                (entry.or_default(), is_new.then_some(0))
+            }
         };
-        self.exact.retain(|_, floor| keep(floor));
-        for map in self.prefix.values_mut() {
-            map.retain(|_, floor| keep(floor));
+        floor.raise(manner, position);
+        self.bytes += length.map_or(0, entry_size);
+        while self.bytes > MAX_BYTES {
+            self.forget_older_half();
         }
-        self.prefix.retain(|_, map| !map.is_empty());
-        for tags in self.tags.values_mut() {
-            tags.floors.retain(|_, floor| keep(floor));
-        }
-        self.tags.retain(|_, tags| !tags.floors.is_empty());
     }
+
+    fn remains(&self, path: &[u8], tags: &[Tag], born: LogPosition) -> Remains {
+        // Keys hold text.
+        let text = String::from_utf8_lossy(path);
+        let path = generous_reading(&text);
+        let path = path.as_bytes();
+        let exact = self.exact.get(path);
+        let lengths = self.prefix.range(..=path.len());
+        let prefixes = lengths.filter_map(|(&length, map)| map.get(&path[..length]));
+        let tagged = tags.iter().filter_map(|tag| self.tags.get(tag));
+        let matching = exact.into_iter().chain(prefixes).chain(tagged);
+        let purged = matching.map(|floor| floor.remains(born)).min().unwrap_or(Remains::All);
+        let invalidated = self.invalidated.as_ref().map_or(0, |paths| paths.newest(path));
+        let invalidated = Floor { hard: invalidated, soft: 0 };
+        purged.min(self.horizon.remains(born)).min(invalidated.remains(born))
+    }
+
+    /// Forgets the older half of the entries and raises the horizon over them. A flood of soft purges
+    /// leaves everything stale, not gone.
+    fn forget_older_half(&mut self) {
+        let prefixes = self.prefix.values().flat_map(HashMap::values);
+        let all = self.exact.values().chain(prefixes).chain(self.tags.values());
+        let mut positions: Vec<u64> = all.map(|floor| floor.newest()).collect();
+        let middle = positions.len() / 2;
+        let (_, &mut median, _) = positions.select_nth_unstable(middle);
+        let Self { exact, prefix, tags, horizon, bytes, .. } = self;
+        *bytes = 0;
+        let mut keep = |floor: &Floor, length: usize| {
+            if floor.newest() > median {
+                *bytes += entry_size(length);
+                return true;
+            }
+            horizon.hard = horizon.hard.max(floor.hard);
+            horizon.soft = horizon.soft.max(floor.soft);
+            false
+        };
+        exact.retain(|path, floor| keep(floor, path.len()));
+        for map in prefix.values_mut() {
+            map.retain(|path, floor| keep(floor, path.len()));
+        }
+        prefix.retain(|_, map| !map.is_empty());
+        tags.retain(|_, floor| keep(floor, 0));
+    }
+}
+
+/// Memory of an entry whose path has this length, about: the path, its pointer, the floor, and what a
+/// hash table adds.
+const fn entry_size(length: usize) -> usize {
+    length + 64
+}
+
+/// The reading of a prefix. Its last segment is incomplete, so `/a/..*` is not a dot segment.
+fn prefix_reading(prefix: &str) -> String {
+    let mut reading = generous_reading(&format!("{prefix}x")).into_owned();
+    reading.pop();
+    reading
 }
 
 #[cfg(test)]
@@ -250,7 +298,7 @@ mod tests {
     use super::*;
 
     fn survives(log: &PurgeLog, path: &str, born: LogPosition) -> bool {
-        log.remains(format!("d\0{path}").as_bytes(), &[], born) == Remains::All
+        log.remains((b"d", path.as_bytes()), &[], born) == Remains::All
     }
 
     fn purge(log: &PurgeLog, purge: &Purge) {
@@ -278,23 +326,57 @@ mod tests {
         ] {
             assert_eq!(survives(&log, path, born), expected, "{path} {born:?}");
         }
-        assert_eq!(log.remains(b"other\0/a/b.png", &[], before), Remains::All);
+        assert_eq!(log.remains((b"other", b"/a/b.png"), &[], before), Remains::All);
         purge(&log, &Purge::Prefix("/".into()));
         assert!(!survives(&log, "/anything", after));
+    }
+
+    #[test]
+    fn a_purge_covers_every_spelling_that_an_origin_may_read_alike() {
+        for (purged, stored) in [
+            (Purge::Exact("/a".into()), &["/a", "//a", "/\\a", "/%5Ca", "/%2Fa"][..]),
+            (Purge::Exact("//a".into()), &["/a", "//a"]),
+            (Purge::Exact("/a b".into()), &["/a b", "/a%20b"]),
+            (Purge::Prefix("/dir/".into()), &["/dir/x", "//dir//x", "/dir%2Fx"]),
+        ] {
+            let log = PurgeLog::default();
+            let born = log.position();
+            purge(&log, &purged);
+            for path in stored {
+                assert!(!survives(&log, path, born), "{purged:?} {path}");
+            }
+            assert!(survives(&log, "/b", born));
+        }
+        let log = PurgeLog::default();
+        let born = log.position();
+        purge(&log, &Purge::Prefix("/a/..".into()));
+        assert!(survives(&log, "/b", born) && !survives(&log, "/a/..b", born));
     }
 
     #[test]
     fn a_full_log_forgets_entries_but_never_revives_what_they_purged() {
         let log = PurgeLog::default();
         let born = log.position();
-        for n in 0..=MAX_ENTRIES {
-            purge(&log, &Purge::Exact(format!("/{n}")));
+        let many = MAX_BYTES / entry_size(6) + 1;
+        for n in 0..=many {
+            purge(&log, &Purge::Exact(format!("/{n:05}")));
         }
-        assert!(log.floors.read().count() <= MAX_ENTRIES / 2 + 1);
-        for n in [0, 1, MAX_ENTRIES / 2, MAX_ENTRIES] {
-            assert!(!survives(&log, &format!("/{n}"), born), "{n}");
+        let bytes = log.floors.read()[&b"d"[..]].bytes;
+        assert!(bytes < MAX_BYTES * 2 / 3, "{bytes}");
+        for n in [0, 1, many / 2, many] {
+            assert!(!survives(&log, &format!("/{n:05}"), born), "{n}");
         }
-        assert!(survives(&log, "/0", log.position()));
+        assert!(survives(&log, "/00000", log.position()));
+        assert_eq!(log.remains((b"other", b"/00000"), &[], born), Remains::All);
+    }
+
+    #[test]
+    fn long_paths_are_counted_by_their_length() {
+        let log = PurgeLog::default();
+        for n in 0..20_000 {
+            purge(&log, &Purge::Exact(format!("/{n}/{}", "a".repeat(4_000))));
+        }
+        assert!(log.floors.read()[&b"d"[..]].bytes <= MAX_BYTES);
     }
 
     #[test]
@@ -303,12 +385,24 @@ mod tests {
         let first = log.position();
         log.append("d", &Purge::Exact("/gone".into()), Manner::Hard);
         let born = log.position();
-        for n in 0..=MAX_ENTRIES {
-            log.append("d", &Purge::Exact(format!("/{n}")), Manner::Soft);
+        for n in 0..=MAX_BYTES / entry_size(6) {
+            log.append("d", &Purge::Exact(format!("/{n:05}")), Manner::Soft);
         }
-        assert_eq!(log.remains(b"d\0/other", &[], born), Remains::Stale);
-        assert_eq!(log.remains(b"d\0/other", &[], first), Remains::Nothing, "it may be the other");
-        assert_eq!(log.remains(b"d\0/other", &[], log.position()), Remains::All);
+        assert_eq!(log.remains((b"d", b"/other"), &[], born), Remains::Stale);
+        assert_eq!(log.remains((b"d", b"/other"), &[], first), Remains::Nothing);
+        assert_eq!(log.remains((b"d", b"/other"), &[], log.position()), Remains::All);
+    }
+
+    #[test]
+    fn unsafe_requests_invalidate_their_path_and_fill_no_log() {
+        let log = PurgeLog::default();
+        let born = log.position();
+        log.invalidate("d", "/a");
+        assert!(!survives(&log, "/a", born) && !survives(&log, "//a", born));
+        assert!(survives(&log, "/b", born) && survives(&log, "/a", log.position()));
+        assert_eq!(log.remains((b"other", b"/a"), &[], born), Remains::All);
+        let bytes = log.floors.read()[&b"d"[..]].bytes;
+        assert_eq!(bytes, 0);
     }
 
     #[test]
@@ -316,18 +410,18 @@ mod tests {
         let log = PurgeLog::default();
         let born = log.position();
         let tags = ["Product-1", "sale"].map(Tag::new);
-        let remains = |tags: &[Tag]| log.remains(b"d\0/a", tags, born);
+        let remains = |tags: &[Tag]| log.remains((b"d", b"/a"), tags, born);
         log.append("d", &Purge::Tag(Tag::new("other")), Manner::Hard);
         assert_eq!(remains(&tags), Remains::All);
         log.append("other", &Purge::Tag(tags[0]), Manner::Hard);
         assert_eq!(remains(&tags), Remains::All);
-        assert!(!log.untouched(b"d\0/a", born), "it may bear any tag");
+        assert!(!log.untouched((b"d", b"/a"), born), "it may bear any tag");
         log.append("d", &Purge::Tag(Tag::new("PRODUCT-1")), Manner::Soft);
         assert_eq!((remains(&tags), remains(&[])), (Remains::Stale, Remains::All));
         log.append("d", &Purge::Tag(Tag::new("Sale")), Manner::Hard);
         assert_eq!(remains(&tags), Remains::Nothing);
-        assert_eq!(log.remains(b"d\0/a", &tags, log.position()), Remains::All);
-        assert!(log.untouched(b"d\0/a", log.position()));
+        assert_eq!(log.remains((b"d", b"/a"), &tags, log.position()), Remains::All);
+        assert!(log.untouched((b"d", b"/a"), log.position()));
     }
 
     #[test]
@@ -335,9 +429,9 @@ mod tests {
         let log = PurgeLog::default();
         let born = log.position();
         log.append("d", &Purge::Exact("/a".into()), Manner::Soft);
-        assert_eq!(log.remains(b"d\0/a", &[], born), Remains::Stale);
+        assert_eq!(log.remains((b"d", b"/a"), &[], born), Remains::Stale);
         log.append("d", &Purge::Prefix("/".into()), Manner::Hard);
         log.append("d", &Purge::Exact("/a".into()), Manner::Soft);
-        assert_eq!(log.remains(b"d\0/a", &[], born), Remains::Nothing);
+        assert_eq!(log.remains((b"d", b"/a"), &[], born), Remains::Nothing);
     }
 }

@@ -61,7 +61,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue, header};
 
     use super::*;
-    use crate::key::{CanonicalPath, ForwardSpec, HeaderSpec, KeySpec, Projection};
+    use crate::key::{CanonicalPath, ForwardSpec, HeaderSpec, KeySpec, PathForm, Projection};
 
     #[test]
     fn the_number_of_variants_is_bounded() {
@@ -73,7 +73,11 @@ mod tests {
         let variation = Variation::read(&vary, &all, &KeySpec::default()).expect("variation");
         let key = |number: usize| {
             let path = format!("/{number}");
-            CacheKey::new("m", &CanonicalPath::parse(&path).expect("path"), &Projection::default())
+            CacheKey::new(
+                "m",
+                &CanonicalPath::resolve(&path, PathForm::Key).expect("path"),
+                &Projection::default(),
+            )
         };
         let variants = Variants::new(variation, key(0));
         for number in 1..MAX_VARIANTS {

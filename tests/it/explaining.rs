@@ -219,10 +219,10 @@ async fn the_program_tells_it_line_by_line() {
         lines,
         [
             "distribution  media",
-            "path          /a b",
+            "path          /a%20b",
             "behavior      default, origin app",
             "signature     not needed",
-            "key           /a b  ?x=1  x-key: k",
+            "key           /a%20b  ?x=1  x-key: k",
             "stored        200, 7 bytes, in memory",
             "              cache-control: max-age=60",
             "              etag: \"a\"",

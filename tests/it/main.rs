@@ -15,6 +15,7 @@ mod hostile;
 mod identity;
 mod importing;
 mod loading;
+mod paths;
 mod plain_origin;
 mod purging;
 mod restrictions;

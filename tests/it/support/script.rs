@@ -66,6 +66,11 @@ impl Script {
         self.seen.lock().expect("lock").len()
     }
 
+    /// The target of the last request: path and query.
+    pub(crate) fn last_target(&self) -> String {
+        self.seen.lock().expect("lock").last().expect("a request").uri().to_string()
+    }
+
     /// The fields of the last request.
     pub(crate) fn last(&self) -> HeaderMap {
         self.seen.lock().expect("lock").last().expect("a request").headers().clone()

@@ -1,0 +1,100 @@
+//! Paths that successful unsafe requests invalidated, in a table of fixed size.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// Sets of the table, and paths in each: 262,144 paths in 4 MiB.
+const SETS: usize = 1 << 14;
+const WAYS: usize = 16;
+
+/// The newest invalidation of each path (RFC 9111 §4.4).
+///
+/// Viewers choose the paths, so only digests are kept. The hash is keyed: viewers cannot choose which
+/// paths share a set. When a set is full, its oldest entry becomes a floor for the whole set: some other
+/// paths are then fetched again, but no invalidated response comes back.
+pub(super) struct InvalidatedPaths {
+    sets: Vec<Set>,
+    hasher: RandomState,
+}
+
+#[derive(Clone, Default)]
+struct Set {
+    entries: Vec<Invalidated>,
+    /// The newest position among forgotten entries.
+    forgotten: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Invalidated {
+    digest: u64,
+    position: u64,
+}
+
+impl Default for InvalidatedPaths {
+    fn default() -> Self {
+        Self { sets: vec![Set::default(); SETS], hasher: RandomState::new() }
+    }
+}
+
+impl std::fmt::Debug for InvalidatedPaths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InvalidatedPaths").finish_non_exhaustive()
+    }
+}
+
+impl InvalidatedPaths {
+    /// Notes that `path` was invalidated at `position`, which is the highest so far.
+    pub(super) fn raise(&mut self, path: &[u8], position: u64) {
+        let digest = self.hasher.hash_one(path);
+        let set = &mut self.sets[set_of(digest)];
+        if let Some(known) = set.entries.iter_mut().find(|entry| entry.digest == digest) {
+            known.position = position;
+            return;
+        }
+        if set.entries.len() == WAYS {
+            let oldest = (0..WAYS).min_by_key(|&way| set.entries[way].position).unwrap_or(0);
+            let forgotten = set.entries.swap_remove(oldest);
+            set.forgotten = set.forgotten.max(forgotten.position);
+        }
+        set.entries.push(Invalidated { digest, position });
+    }
+
+    /// The newest position at which `path` was invalidated, or may have been.
+    pub(super) fn newest(&self, path: &[u8]) -> u64 {
+        let digest = self.hasher.hash_one(path);
+        let set = &self.sets[set_of(digest)];
+        let known = set.entries.iter().find(|entry| entry.digest == digest);
+        known.map_or(0, |entry| entry.position).max(set.forgotten)
+    }
+}
+
+/// The low bits choose the set; all bits tell paths apart within it.
+fn set_of(digest: u64) -> usize {
+    usize::try_from(digest % SETS as u64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_paths_invalidate_hardly_any_other() {
+        let mut paths = InvalidatedPaths::default();
+        for n in 0..102_000_u64 {
+            paths.raise(format!("/{n}").as_bytes(), n + 1);
+        }
+        assert!((0..102_000_u64).all(|n| paths.newest(format!("/{n}").as_bytes()) > n));
+        let others = (0..10_000).filter(|n| paths.newest(format!("/other/{n}").as_bytes()) > 0);
+        assert!(others.count() < 100);
+    }
+
+    #[test]
+    fn a_full_table_forgets_paths_but_revives_nothing() {
+        let mut paths = InvalidatedPaths::default();
+        let many = (SETS * WAYS * 2) as u64;
+        for n in 0..many {
+            paths.raise(&n.to_le_bytes(), n + 1);
+        }
+        assert!((0..many).all(|n| paths.newest(&n.to_le_bytes()) > n));
+        assert!(paths.sets.iter().all(|set| set.entries.len() <= WAYS));
+    }
+}
