@@ -8,6 +8,7 @@ mod history;
 mod invalidations;
 mod items;
 mod queue;
+mod reply;
 mod sns;
 mod xml;
 
@@ -33,6 +34,7 @@ use hyper::body::Incoming;
 use invalidations::{MAX_ITEMS, Target};
 use parking_lot::Mutex;
 pub use queue::Queue;
+use reply::{json, not_allowed, refuse, refuse_framing, text};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
@@ -43,6 +45,7 @@ use crate::{
     front::Handler,
     origin::Credentials,
     restrict::{Rate, RateLimits, Rates},
+    semantics::framing,
     store::{Manner, Purge},
 };
 
@@ -113,11 +116,6 @@ struct Readiness {
 /// Why nothing is done, and the status that says so.
 type Refusal = (StatusCode, String);
 
-#[derive(Debug, Serialize)]
-struct Refused {
-    error: String,
-}
-
 impl Admin {
     /// The admin's view of an edge.
     ///
@@ -180,6 +178,9 @@ impl Admin {
 
     async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        if let Err(error) = framing::check(&parts.headers, parts.version) {
+            return refuse_framing(error);
+        }
         let path = parts.uri.path();
         match (&parts.method, path) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
@@ -356,29 +357,4 @@ impl Handler for Admin {
         let (admin, client) = (self.clone(), connection.client);
         async move { admin.answer(request, client).await }
     }
-}
-
-fn text(status: StatusCode, content_type: &'static str, content: String) -> Response<Body> {
-    let mut response = Response::new(Body::full(content.into()));
-    *response.status_mut() = status;
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let mut content = serde_json::to_string(value).unwrap_or_default();
-    content.push('\n');
-    text(status, "application/json", content)
-}
-
-fn refuse(status: StatusCode, message: &str) -> Response<Body> {
-    json(status, &Refused { error: message.to_owned() })
-}
-
-fn not_allowed(allow: &'static str) -> Response<Body> {
-    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-    response
 }

@@ -21,7 +21,7 @@ pub use response_headers_policy::{
 };
 
 use crate::{
-    key::{ForwardSpec, PathForm},
+    key::{ForwardSpec, NameSpec, PathForm},
     semantics::coding::Codings,
     signed::TrustedKeys,
 };
@@ -49,6 +49,15 @@ pub struct Behavior {
     pub referers: Option<Referers>,
     /// Whose signature a request must bear, if it must.
     pub trusted: Option<Arc<TrustedKeys>>,
+}
+
+impl Behavior {
+    /// Whether origins see any of the viewers' cookies. Otherwise viewers get none of the origin's
+    /// (Amazon CloudFront Developer Guide, "Cache content based on cookies").
+    #[must_use]
+    pub fn forwards_cookies(&self) -> bool {
+        self.forward.cookies != NameSpec::None
+    }
 }
 
 /// What becomes of requests over plain HTTP

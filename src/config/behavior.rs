@@ -95,6 +95,7 @@ fn behavior(
     let viewer_protocol = word(section, "viewer_protocol_policy", ViewerProtocol::NAMES);
     let trusted = key_group::trusted(section, &policies.key_groups);
     let referers = referers(section);
+    let cache_set_cookie = section.boolean("cache_set_cookie").map(|flag| flag.value);
     let compress = section
         .has("compress")
         .then_some(cache_policy.as_ref())
@@ -107,6 +108,7 @@ fn behavior(
         cache_policy.key.codings = Codings::NONE;
     }
     cache_policy.terms.errors.clone_from(errors);
+    cache_policy.terms.cache_set_cookie = cache_set_cookie.unwrap_or_default();
     let mut forward = forward.with_key(&cache_policy.key);
     if trusted.is_some() {
         // What proves the viewer's right is nobody else's business, and would make every URL a key

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderName;
+use http::{HeaderName, header};
 
 use super::{
     policy::{Selection, headers, names, selection, take_up},
@@ -12,24 +12,17 @@ use crate::{
     behavior::{ABOUT_VIEWERS, MANAGED_ORIGIN_REQUEST_POLICIES},
     key::{ForwardSpec, HeaderSpec},
     origin::{self, FOR_BUCKETS, Protocol},
+    semantics::field_table::RequestField,
 };
 
-/// Fields that the cache and the connection look after.
-pub const NOT_CARRIED: [&str; 13] = [
-    "connection",
-    "content-length",
-    "cookie",
-    "expect",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "range",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Whether a policy can have a field sent to an origin. `Host` and `Accept-Encoding` are written by the
+/// edge, from what the viewer sent.
+#[must_use]
+pub fn is_sendable(name: &HeaderName) -> bool {
+    let from_viewer = [header::HOST, header::ACCEPT_ENCODING].contains(name);
+    from_viewer
+        || matches!(RequestField::of(name), RequestField::ByPolicy | RequestField::Described)
+}
 
 /// Policies by name.
 pub(super) type OriginRequestPolicies = BTreeMap<String, ForwardSpec>;
@@ -38,7 +31,7 @@ pub(super) fn own_policies(root: &Section<'_>) -> OriginRequestPolicies {
     let mut policies = OriginRequestPolicies::new();
     for section in root.tables("origin_request_policy") {
         let headers = selection(&section, "headers", |table, key| {
-            headers(table, key, &NOT_CARRIED, "sent to an origin")
+            headers(table, key, is_sendable, "sent to an origin")
         });
         let added = fields_about_viewers(&section);
         let policy = ForwardSpec {

@@ -2,36 +2,28 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use http::HeaderName;
+use http::{HeaderName, header};
 
 use super::section::Section;
 use crate::{
     behavior::{CachePolicy, MANAGED_CACHE_POLICIES},
     key::{KeySpec, NameSpec},
     policy::{HonorPrivate, Terms, Ttl},
-    semantics::coding::Codings,
+    semantics::{coding::Codings, field_table::RequestField},
 };
 
 /// CloudFront's defaults where a policy leaves a TTL out.
 const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
 const MAX_TTL: Duration = Duration::from_secs(31_536_000);
 
-/// Fields that must not be in a key: they are Forebay's or the connection's own business.
-pub const NOT_IN_KEY: [&str; 13] = [
-    "accept-encoding",
-    "cache-control",
-    "connection",
-    "content-length",
-    "cookie",
-    "expect",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "range",
-    "te",
-    "transfer-encoding",
-];
+/// Whether a field can be in a cache key. `Cache-Control` is a matter of `honor_request_directives`, and
+/// codings have keys of their own.
+#[must_use]
+pub fn is_keyable(name: &HeaderName) -> bool {
+    *name == header::HOST
+        || (*name != header::CACHE_CONTROL
+            && matches!(RequestField::of(name), RequestField::ByPolicy | RequestField::Described))
+}
 
 /// Policies by name.
 pub(super) type CachePolicies = BTreeMap<String, CachePolicy>;
@@ -46,7 +38,7 @@ pub(super) fn own_policies(root: &Section<'_>) -> CachePolicies {
         };
         let key = KeySpec {
             query: names(&section, "query_strings"),
-            headers: headers(&section, "headers", &NOT_IN_KEY, "in a cache key"),
+            headers: headers(&section, "headers", is_keyable, "in a cache key"),
             cookies: names(&section, "cookies"),
             codings,
             sort_query: flag(&section, "sort_query"),
@@ -60,7 +52,8 @@ pub(super) fn own_policies(root: &Section<'_>) -> CachePolicies {
 fn terms(section: &Section<'_>) -> Terms {
     let terms = Terms::new(ttl(section));
     let targets = section.has("targeted_fields");
-    let targets = targets.then(|| headers(section, "targeted_fields", &[], "a targeted field"));
+    let targets =
+        targets.then(|| headers(section, "targeted_fields", |_| true, "a targeted field"));
     Terms {
         honor_private: honor_private(section),
         heuristic: flag(section, "heuristic"),
@@ -199,18 +192,18 @@ pub(super) fn take_up<T>(
 pub(super) fn headers(
     section: &Section<'_>,
     key: &'static str,
-    refused: &[&str],
+    is_allowed: impl Fn(&HeaderName) -> bool,
     place: &str,
 ) -> Vec<HeaderName> {
     let mut headers: Vec<HeaderName> = Vec::new();
     for text in section.strings(key).unwrap_or_default() {
         match HeaderName::from_bytes(text.value.as_bytes()) {
-            Ok(name) if refused.contains(&name.as_str()) || name.as_str().starts_with("x-amz-") => {
+            Ok(name) if !is_allowed(&name) || name.as_str().starts_with("x-amz-") => {
                 section.fault(
                     text.span,
                     format!("`{name}` cannot be {place}"),
                     "not allowed here",
-                    "cookies have a key of their own; codings, conditions and ranges are handled by the cache".to_owned(),
+                    "leave it out: cookies have a key of their own, the cache handles codings, conditions and ranges, and fields such as X-Real-IP never reach an origin".to_owned(),
                 );
             }
             Ok(name) => {

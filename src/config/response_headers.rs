@@ -35,6 +35,10 @@ pub const NOT_CHANGED: [&str; 17] = [
     "x-cache",
 ];
 
+fn is_changeable(name: &HeaderName) -> bool {
+    !NOT_CHANGED.contains(&name.as_str())
+}
+
 /// Security fields by their keys.
 const SECURITY: [(&str, HeaderName); 6] = [
     ("content_security_policy", header::CONTENT_SECURITY_POLICY),
@@ -74,7 +78,7 @@ pub(super) fn own_policies(root: &Section<'_>) -> ResponseHeadersPolicies {
             cors: section.table("cors").map(|table| cors(&table)),
             fields: security(&section).into_iter().chain(custom(&section)).collect(),
             server_timing: server_timing(&section),
-            remove: headers(&section, "remove", &NOT_CHANGED, "removed"),
+            remove: headers(&section, "remove", is_changeable, "removed"),
         };
         let kind = ("response headers", &MANAGED_RESPONSE_HEADERS_POLICIES[..]);
         take_up(&section, &mut policies, kind, policy);
@@ -146,7 +150,7 @@ fn custom(section: &Section<'_>) -> Vec<AddedField> {
         // One name, as a string: a list would be read as well.
         let name = table
             .string("name")
-            .and_then(|_| headers(&table, "name", &NOT_CHANGED, "changed").pop());
+            .and_then(|_| headers(&table, "name", is_changeable, "changed").pop());
         let value = table.required("value", "the field's value");
         let value = value.and_then(|value| field_value(&table, &value));
         if !table.has("name") {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode, Version, header, request::Parts, uri::Authority};
+use http::{
+    HeaderMap, HeaderName, Method, StatusCode, Version, header, request::Parts, uri::Authority,
+};
 use http_body::Body as _;
 
 use super::{
@@ -15,9 +17,10 @@ use super::{
 use crate::{
     behavior::{Behavior, ViewerProtocol},
     body::Body,
-    key::{CacheKey, CanonicalPath, PathError, Projection, without_dot_segments},
-    origin::{Group, Origin},
+    key::{CacheKey, CanonicalPath, PathError, PathForm, Projection, without_dot_segments},
+    origin::{FOR_BUCKETS, Group, Origin},
     policy::Wish,
+    semantics::framing,
     signed::Claim,
 };
 
@@ -77,6 +80,16 @@ impl<'a> Ask<'a> {
         self.behavior.forward.project(self.request, self.host)
     }
 
+    /// Whether the origin gets anything of this request that the cache key does not have.
+    pub(super) fn sends_more_than_key(&self) -> bool {
+        let is_bucket = self.behavior.path_form == PathForm::Key;
+        let (sent, key) = (self.forwarded(), &self.projection);
+        let is_sent = |name: &HeaderName| !is_bucket || FOR_BUCKETS.contains(name);
+        let mut sent_fields = sent.headers.iter().filter(|(name, _)| is_sent(name));
+        sent_fields.any(|field| !key.headers.contains(field))
+            || (!is_bucket && (sent.query != key.query || sent.cookies != key.cookies))
+    }
+
     pub(super) fn origin(&self) -> &Arc<Group> {
         &self.distribution.origins[self.behavior.origin]
     }
@@ -108,6 +121,7 @@ pub(super) struct Route<'a> {
 impl<'a> Route<'a> {
     /// By the host asked for, then by the path.
     pub(super) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Refusal> {
+        framing::check(&request.headers, request.version).map_err(Refusal::Framing)?;
         let host = authority(request).and_then(host).ok_or(Refusal::BadHost)?;
         let distribution = rules.hosts.select(host).ok_or(Refusal::UnknownHost)?;
         let target = distribution.route(request.uri.path());

@@ -41,6 +41,8 @@ pub(super) struct Fetch {
     resource: CacheKey,
     path: CanonicalPath<'static>,
     forwarded: Projection<'static>,
+    /// Whether the origin sees more of the viewer's request than the cache key has.
+    beyond_key: bool,
     pub(super) range: Option<ByteRange>,
     pub(super) seen: Option<Arc<StoredResponse>>,
     pub(super) obligation: Obligation,
@@ -87,6 +89,7 @@ impl Fetch {
             resource: ask.key(),
             path: ask.path.clone().into_owned(),
             forwarded: ask.forwarded().into_owned(),
+            beyond_key: ask.sends_more_than_key(),
             range,
             seen,
             obligation,
@@ -138,7 +141,7 @@ impl Fetch {
             projection: &self.forwarded,
             fields,
         };
-        self.edge.ask_origin(&self.origin, request, None).await
+        self.edge.ask_origin(&self.origin, &self.behavior, request, None).await
     }
 
     /// The range to ask the origin for: whole slices, so that what comes can be stored.
@@ -161,7 +164,11 @@ impl Fetch {
         if self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now)) {
             return self.keep(failure, now);
         }
-        self.obligation.fail(failure);
+        // If this viewer's fields may have caused it, dropping the obligation makes each of the others
+        // ask for itself.
+        if !(self.beyond_key && refusal::may_be_caused_by_request(failure)) {
+            self.obligation.fail(failure);
+        }
         // The viewer may have left; then nobody needs to be told.
         let _ = self.told.send(Forwarded::Failed(failure));
     }
@@ -189,7 +196,11 @@ impl Fetch {
         // Where it is in the key, each bearer has a copy of its own.
         let keyed = policy.key.headers.contains(&header::AUTHORIZATION);
         let authorized = self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
-        let asked = Asked { authorization: authorized && !keyed, bucket: answer.bucket };
+        let asked = Asked {
+            authorization: authorized && !keyed,
+            bucket: answer.bucket,
+            beyond_key: self.beyond_key,
+        };
         let received = Received {
             status,
             fields,

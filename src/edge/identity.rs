@@ -8,7 +8,9 @@ use http::{
 };
 
 use super::{answer::value, plain::append_field};
-use crate::{instance, metrics::ResultType, semantics::cache_status::Report, text::Behind};
+use crate::{
+    instance, key::CDN_LOOP, metrics::ResultType, semantics::cache_status::Report, text::Behind,
+};
 
 /// Forebay's name in `Cache-Status` (RFC 9211 §2).
 const CACHE_NAME: &str = "Forebay";
@@ -159,11 +161,31 @@ impl Identity {
     }
 }
 
-/// Whether a request has passed this process before: its `Via` names it.
+/// Networks that a request may have passed before this one, and the bytes that their tokens may take.
+const MAX_NETWORKS: usize = 16;
+const MAX_CDN_LOOP: usize = 1024;
+
+/// Whether a request loops: `Via` or `CDN-Loop` names this process, or `CDN-Loop` repeats a network or
+/// names too many (RFC 8586 §2).
 pub(super) fn is_looping(fields: &HeaderMap) -> bool {
     let id = instance::id().as_bytes();
     let names_us = |line: &HeaderValue| line.as_bytes().windows(id.len()).any(|part| part == id);
-    fields.get_all(header::VIA).iter().any(names_us)
+    if fields.get_all(header::VIA).iter().chain(fields.get_all(CDN_LOOP)).any(names_us) {
+        return true;
+    }
+    let lines: Vec<&[u8]> = fields.get_all(CDN_LOOP).iter().map(HeaderValue::as_bytes).collect();
+    let length: usize = lines.iter().map(|line| line.len()).sum();
+    // A parameter may follow the token.
+    let token = |member: &[u8]| {
+        let token = member.split(|byte| *byte == b';').next().unwrap_or_default();
+        token.trim_ascii().to_ascii_lowercase()
+    };
+    let members = lines.iter().flat_map(|line| line.split(|byte| *byte == b','));
+    let mut tokens: Vec<Vec<u8>> = members.map(token).filter(|token| !token.is_empty()).collect();
+    let count = tokens.len();
+    tokens.sort_unstable();
+    tokens.dedup();
+    length > MAX_CDN_LOOP || count > MAX_NETWORKS || tokens.len() < count
 }
 
 /// Tells a request from all others: 22 letters, digits, `-` and `_`.
@@ -229,5 +251,19 @@ mod tests {
         assert!(is_looping(&via(format!("2 {}.cloudfront.net (CloudFront)", instance::id()))));
         assert!(!is_looping(&via("1.1 forebay-0123456789abcdef".into())));
         assert!(!is_looping(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn networks_are_few_and_come_once() {
+        let passed = |line: String| {
+            is_looping(&HeaderMap::from_iter([(CDN_LOOP, line.parse().expect("value"))]))
+        };
+        let networks = |count: usize| (0..count).map(|n| format!("cdn-{n}")).collect::<Vec<_>>();
+        assert!(!passed(networks(16).join(", ")));
+        assert!(passed(networks(17).join(", ")));
+        assert!(passed("one, two; x=1, ONE".into()));
+        assert!(passed(format!("one, {}", instance::pseudonym())));
+        assert!(passed("a".repeat(1025)));
+        assert!(!passed("one; host=\"a\", , two".into()));
     }
 }

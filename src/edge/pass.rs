@@ -52,7 +52,7 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
         fields: fields(ask),
     };
     let body = (!body.is_end_stream()).then_some(body);
-    match edge.ask_origin(ask.origin(), request, body).await {
+    match edge.ask_origin(ask.origin(), ask.behavior, request, body).await {
         Ok(answer) => {
             if !ask.method.is_safe() && !is_error(answer.status) {
                 invalidate(edge, ask, &answer.fields);
@@ -117,7 +117,7 @@ pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report)
             fields: &fields,
             requested_at,
             received_at,
-            asked: Asked { authorization: false, bucket },
+            asked: Asked { bucket, ..Asked::default() },
         };
         if storable(&received, &ask.behavior.cache_policy.terms).is_ok() {
             describe_as_get(ask, status, &mut fields);

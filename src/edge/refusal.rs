@@ -14,7 +14,10 @@ use crate::{
     key::PathError,
     metrics::ResultType,
     origin::ErrorClass,
-    semantics::cache_status::{CacheStatus, Report},
+    semantics::{
+        cache_status::{CacheStatus, Report},
+        framing::FramingError,
+    },
     signed,
     store::Failure,
 };
@@ -44,8 +47,10 @@ pub enum Refusal {
     RedirectToHttps(StatusCode),
     /// A browser asks what pages of other sites may do; it is told.
     Preflight,
-    /// The request has passed this server before.
+    /// The request has passed this server before, or too many others.
     Loop,
+    /// The request's framing is in doubt, or it expects something of this server.
+    Framing(FramingError),
     /// The distribution does not serve the viewer's address.
     Address,
     /// Nor its country.
@@ -76,6 +81,9 @@ impl Refusal {
             | Self::Referer
             | Self::Signed(_) => StatusCode::FORBIDDEN,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Framing(FramingError::TransferCoding) => StatusCode::NOT_IMPLEMENTED,
+            Self::Framing(FramingError::Malformed) => StatusCode::BAD_REQUEST,
+            Self::Framing(FramingError::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::RedirectToHttps(status) => status,
             Self::Preflight => StatusCode::NO_CONTENT,
@@ -102,6 +110,9 @@ impl Refusal {
             Self::RedirectToHttps(_) => "redirect-to-https",
             Self::Preflight => "preflight",
             Self::Loop => "loop",
+            Self::Framing(FramingError::TransferCoding) => "transfer-coding",
+            Self::Framing(FramingError::Malformed) => "transfer-encoding",
+            Self::Framing(FramingError::Expectation) => "expectation",
             Self::Address => "address-denied",
             Self::Country => "country-denied",
             Self::Referer => "referer-denied",
@@ -123,7 +134,7 @@ impl Refusal {
             Self::Method(allow) => Some((header::ALLOW, HeaderValue::from_static(allow))),
             Self::TooMany(seconds) => Some((header::RETRY_AFTER, seconds.into())),
             // What follows on the connection cannot be trusted to be a request of its own.
-            Self::UnexpectedContent | Self::HeadTooLarge => {
+            Self::UnexpectedContent | Self::HeadTooLarge | Self::Framing(_) => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
             _ => None,
@@ -177,6 +188,12 @@ pub(super) fn error(
 pub(super) fn failed(failure: Failure) -> Answer {
     let report = Report { detail: Some(failure.detail), ..Report::new(CacheStatus::Local) };
     error(failure.status, report, None)
+}
+
+/// Whether an origin may have failed because of what a viewer's request had beyond the cache key: it refused
+/// the request, or closed the connection on it.
+pub(super) fn may_be_caused_by_request(failure: Failure) -> bool {
+    [ErrorClass::Rejected, ErrorClass::Connection].map(ErrorClass::token).contains(&failure.detail)
 }
 
 /// The viewer's status for a failure of the origin.

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 
 use super::{Edge, admit::Ask, refusal};
 use crate::{
+    behavior::Behavior,
     body::Body,
     key::{CanonicalPath, Projection},
     origin::{Answer, ErrorClass, Group, OriginRequest},
@@ -19,6 +20,7 @@ use crate::{
 pub(super) struct OriginSource {
     edge: Arc<Edge>,
     origin: Arc<Group>,
+    behavior: Arc<Behavior>,
     path: CanonicalPath<'static>,
     projection: Projection<'static>,
 }
@@ -28,6 +30,7 @@ impl OriginSource {
         Self {
             edge: Arc::clone(edge),
             origin: Arc::clone(ask.origin()),
+            behavior: Arc::clone(ask.behavior),
             path: ask.path.clone().into_owned(),
             projection: ask.forwarded().into_owned(),
         }
@@ -48,7 +51,7 @@ impl OriginSource {
             projection: &self.projection,
             fields: same_version(response, &bytes),
         };
-        let asked = self.edge.ask_origin(&self.origin, request, None).await;
+        let asked = self.edge.ask_origin(&self.origin, &self.behavior, request, None).await;
         let answer = asked.map_err(SourceError::Failed)?;
         check(answer, response, bytes).await
     }

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::{Edge, refusal};
 use crate::{
+    behavior::Behavior,
     body::Body,
     clock::Clock,
-    origin::{Answer, Error, Group, Origin, OriginRequest, Reply},
+    origin::{Answer, Error, ErrorClass, Group, Origin, OriginRequest, Reply},
     store::Failure,
 };
 
@@ -34,6 +35,7 @@ impl Edge {
     pub(super) async fn ask_origin(
         &self,
         group: &Group,
+        behavior: &Behavior,
         request: OriginRequest<'_>,
         body: Option<Body>,
     ) -> Result<Answer, Failure> {
@@ -41,7 +43,10 @@ impl Edge {
         if let Some((origin, error)) = passed_over {
             self.troubles.failure(&origin, &error);
         }
-        let answer = answer.map_err(|error| self.troubles.failure(&by, &error))?;
+        let mut answer = answer.map_err(|error| self.troubles.failure(&by, &error))?;
+        if !behavior.forwards_cookies() {
+            answer.fields.remove(header::SET_COOKIE);
+        }
         if answer.bucket && answer.status == StatusCode::FORBIDDEN {
             self.troubles.denied(&by);
         }
@@ -59,7 +64,8 @@ struct Cause {
 impl Troubles {
     /// The viewer's failure for an origin's error; the error itself goes to the log.
     fn failure(&self, origin: &Origin, error: &Error) -> Failure {
-        if let Some(unsaid) = self.may_speak(origin, &error.to_string()) {
+        let is_viewers = error.class() == ErrorClass::Viewer;
+        if !is_viewers && let Some(unsaid) = self.may_speak(origin, &error.to_string()) {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(
                 origin = origin.options().address.authority,

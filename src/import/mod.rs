@@ -25,7 +25,11 @@ use report::{Ledger, Node};
 pub use report::{Note, Report};
 use text::{Text, quote};
 
-use crate::config::Config;
+use crate::{
+    behavior::Behavior,
+    config::{Config, DistributionOptions},
+    key::PathForm,
+};
 
 /// A configuration, and what became of the documents.
 #[derive(Clone, Debug)]
@@ -103,7 +107,10 @@ pub fn import(documents: &Documents, tls: &Tls) -> Import {
     let compiled = Config::compile("forebay.toml", &toml, Path::new(""));
     let mut report = ledger.finish();
     let config = match compiled {
-        Ok(config) => Some(config),
+        Ok(config) => {
+            report.different.extend(config.distributions.iter().flat_map(cookie_notes));
+            Some(config)
+        }
         Err(faults) => {
             let mend = faults.faults.iter().map(|fault| match fault.help() {
                 Some(help) => format!("mend the file: {} ({help})", fault.message()),
@@ -114,6 +121,26 @@ pub fn import(documents: &Documents, tls: &Tls) -> Import {
         }
     };
     Import { toml, report, config }
+}
+
+/// Behaviors whose origins may set cookies in responses that are cached.
+fn cookie_notes(distribution: &DistributionOptions) -> Vec<Note> {
+    let behaviors = &distribution.settings.behaviors;
+    let ordered =
+        behaviors.ordered.iter().map(|(pattern, behavior)| (pattern.to_string(), behavior));
+    let all = ordered.chain([("the default behavior".to_owned(), &behaviors.default)]);
+    let caches = |behavior: &Behavior| {
+        behavior.path_form == PathForm::Uri
+            && behavior.forwards_cookies()
+            && !behavior.cache_policy.terms.ttl.is_disabled()
+    };
+    let note = |(pattern, _)| {
+        Note {
+        path: format!("{pattern} of distribution {}", distribution.settings.id),
+        text: "a response with `Set-Cookie` is not stored; CloudFront stores it and sends the cookie to other viewers (`cache_set_cookie = true` does the same)".to_owned(),
+    }
+    };
+    all.filter(|(_, behavior)| caches(behavior)).map(note).collect()
 }
 
 impl Job<'_> {

@@ -1,6 +1,7 @@
 //! Policies: CloudFront's managed ones by their ids, a customer's by their documents, and what older
 //! distributions say in their place (`ForwardedValues`).
 
+use http::HeaderName;
 use serde_json::Value;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     behavior::{ABOUT_VIEWERS, CachePolicy},
-    config::{NOT_CARRIED, NOT_IN_KEY},
+    config::{is_keyable, is_sendable},
     key::NameSpec,
     origin::FOR_BUCKETS,
 };
@@ -203,15 +204,21 @@ fn selection(text: &mut Text, ours: &str, node: &Node<'_>, word: &str, things: &
     behavior.is_exact(ours);
 }
 
-/// Header names of a list that may stand at `place`; others are told as not carried.
-fn headers<'a>(node: &Node<'a>, refused: &[&str], why: &str) -> Vec<&'a str> {
+/// The header names of a list that `is_allowed` accepts; the others are reported as not carried.
+fn headers<'a>(
+    node: &Node<'a>,
+    is_allowed: impl Fn(&HeaderName) -> bool,
+    why: &str,
+) -> Vec<&'a str> {
     let allowed = |item: &Node<'a>| {
         let name = item.text()?;
-        let refused = refused.iter().any(|known| name.eq_ignore_ascii_case(known));
-        if refused {
+        // What is no field name is a fault of the configuration.
+        let parsed = HeaderName::from_bytes(name.as_bytes());
+        let is_refused = parsed.is_ok_and(|name| !is_allowed(&name));
+        if is_refused {
             item.is_dropped(why);
         }
-        (!refused).then_some(name)
+        (!is_refused).then_some(name)
     };
     node.items().iter().filter_map(allowed).collect()
 }
@@ -228,7 +235,7 @@ fn cache_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     let fields = key.get("HeadersConfig");
     let behavior = fields.get("HeaderBehavior");
     if behavior.text() == Some("whitelist") {
-        text.line("headers", list(headers(&fields.get("Headers"), &NOT_IN_KEY, NO_KEY)));
+        text.line("headers", list(headers(&fields.get("Headers"), is_keyable, NO_KEY)));
         behavior.is_exact("headers");
     }
     for (theirs, ours) in [
@@ -252,7 +259,7 @@ fn origin_request_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     selection(&mut text, "cookies", &config.get("CookiesConfig"), "CookieBehavior", "Cookies");
     let fields = config.get("HeadersConfig");
     let behavior = fields.get("HeaderBehavior");
-    let names = headers(&fields.get("Headers"), &NOT_CARRIED, OURS);
+    let names = headers(&fields.get("Headers"), is_sendable, OURS);
     let is_own = |name: &&str| name.to_ascii_lowercase().starts_with("cloudfront-");
     let (about_viewers, of_viewers): (Vec<_>, Vec<_>) = names.into_iter().partition(is_own);
     let is_known = |name: &&str| ABOUT_VIEWERS.contains(&&*name.to_ascii_lowercase());
@@ -314,7 +321,7 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
     if cookies.text().is_some_and(|forward| forward != "none") {
         cookies.is_exact("cookies");
     }
-    let names = headers(&fields, &NOT_IN_KEY, NO_KEY);
+    let names = headers(&fields, is_keyable, NO_KEY);
     if !names.is_empty() {
         policy.line("headers", list(names));
         fields.is_exact("headers");

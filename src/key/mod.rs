@@ -8,7 +8,7 @@ mod variation;
 pub use path::{
     CanonicalPath, PathError, PathForm, generous_reading, is_plain, without_dot_segments,
 };
-pub use projection::{ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
+pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
 pub use variation::Variation;
 
 /// The identity of a stored response: distribution, resolved path and projection of the request.

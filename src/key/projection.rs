@@ -4,10 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
-use crate::semantics::{
-    coding::Codings,
-    fields::{HOP_BY_HOP, connection_names},
-};
+use crate::semantics::{coding::Codings, field_table::RequestField, fields::connection_names};
 
 /// Which names of a kind (query strings, cookies) a policy includes, in CloudFront's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,8 +132,8 @@ impl HeaderSpec {
         match self {
             Self::Only(names) => names.contains(name),
             Self::Except { names, added } => {
-                let about_viewers = name.as_str().starts_with(ABOUT_VIEWERS);
-                if about_viewers { added.contains(name) } else { !names.contains(name) }
+                let is_added = name.as_str().starts_with(ABOUT_VIEWERS);
+                if is_added { added.contains(name) } else { !names.contains(name) }
             }
         }
     }
@@ -154,21 +151,8 @@ impl HeaderSpec {
 /// How the names of fields begin that the edge adds.
 const ABOUT_VIEWERS: &str = "cloudfront-";
 
-/// Fields that are never carried as the viewer sent them, besides those of the connection: the
-/// cache's own business, and what has a place of its own.
-const NEVER_CARRIED: [HeaderName; 11] = [
-    header::ACCEPT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::COOKIE,
-    header::EXPECT,
-    header::HOST,
-    header::IF_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_NONE_MATCH,
-    header::IF_RANGE,
-    header::IF_UNMODIFIED_SINCE,
-    header::RANGE,
-];
+/// Networks that passed the request on before (RFC 8586).
+pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 impl ForwardSpec {
     /// Adds to this what the key holds: an origin must see all that tells requests apart.
@@ -206,10 +190,15 @@ impl ForwardSpec {
         }
         let connection = named_by_connection(request);
         for (name, value) in &request.headers {
-            let special = [&NEVER_CARRIED[..], &HOP_BY_HOP, &connection];
-            let special = special.iter().any(|names| names.contains(name));
-            // RFC 9110 §7.6.3: those that passed the request on before are told to those after.
-            if *name == header::VIA || (!special && self.headers.includes(name)) {
+            let is_sent = match RequestField::of(name) {
+                RequestField::ByPolicy | RequestField::Described => {
+                    !connection.contains(name) && self.headers.includes(name)
+                }
+                // RFC 8586 §2: it must not be removed. Its length was checked at admission.
+                RequestField::Written => *name == CDN_LOOP,
+                RequestField::Connection | RequestField::Removed => false,
+            };
+            if is_sent {
                 headers.push((name.clone(), value.clone()));
             }
         }
@@ -235,7 +224,7 @@ fn named_by_connection(request: &Parts) -> Vec<HeaderName> {
 }
 
 fn is_about_viewers(name: &HeaderName) -> bool {
-    name.as_str().starts_with(ABOUT_VIEWERS) || name == "x-forwarded-for"
+    RequestField::of(name) == RequestField::Described
 }
 
 fn accept_encoding(codings: Codings, request: &Parts) -> Option<(HeaderName, HeaderValue)> {

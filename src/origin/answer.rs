@@ -14,7 +14,10 @@ use super::{
 use crate::{
     body::{Body, BodyError},
     clock::Timestamp,
-    semantics::fields::{S3_RESPONSE_FIELDS, remove_all, remove_hop_by_hop},
+    semantics::{
+        field_table::ResponseField,
+        fields::{S3_RESPONSE_FIELDS, connection_names, remove_all},
+    },
     store::{CacheTags, Tag},
 };
 
@@ -111,13 +114,13 @@ pub(super) fn cache_tags(fields: &HeaderMap, name: &HeaderName) -> CacheTags {
 
 /// The fields of a plain origin: all but hop-by-hop ones and those of this message alone.
 pub(super) fn plain_fields(status: StatusCode, mut fields: HeaderMap) -> HeaderMap {
-    const OF_THE_MESSAGE: [HeaderName; 3] =
-        [header::CONTENT_LENGTH, header::VIA, header::ACCEPT_RANGES];
-    remove_hop_by_hop(&mut fields);
+    let named = connection_names(&fields);
     // RFC 9110 §14.4: with any other status it means nothing, and is a field like others.
     let ranged = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE);
     remove_all(&mut fields, |name| {
-        OF_THE_MESSAGE.contains(name) || (ranged && *name == header::CONTENT_RANGE)
+        let is_kept =
+            matches!(ResponseField::of(name), ResponseField::PassedOn | ResponseField::Cookie);
+        !is_kept || named.contains(name) || (ranged && *name == header::CONTENT_RANGE)
     });
     fields
 }
@@ -212,6 +215,23 @@ pub(super) async fn read_s3_error(parts: &Parts, body: Body) -> Result<S3Class, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_the_connection_and_of_the_origins_own_are_removed() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("te", "trailers"),
+            ("via", "1.1 origin"),
+            ("x-cache", "Hit from origin"),
+            ("etag", "\"a\""),
+        ] {
+            fields.append(name, value.parse().expect("value"));
+        }
+        let fields = plain_fields(StatusCode::OK, fields);
+        assert_eq!(fields.keys().collect::<Vec<_>>(), [&header::ETAG]);
+    }
 
     #[test]
     fn nothing_of_s3_leaks() {

@@ -40,7 +40,13 @@ pub enum Error {
     /// The request could not be written as HTTP.
     #[error("the origin request is not valid HTTP")]
     Request(#[from] http::Error),
-    /// S3 refused for a reason that no viewer can mend.
+    /// The content of the viewer's request broke off or was malformed.
+    #[error("the viewer's request content could not be read")]
+    ViewerContent,
+    /// An answer that nothing in the request asked for.
+    #[error("the origin answered {0}, which the request did not ask for")]
+    Unasked(StatusCode),
+    /// S3 refused for a reason that no viewer can fix.
     #[error("S3 answered {status} {code}")]
     S3 {
         /// The cause.
@@ -68,6 +74,8 @@ pub enum S3Class {
     Precondition,
     /// The range lies outside the object.
     Range,
+    /// The request's header fields are too long, or S3 does not say what is wrong with them.
+    Rejected,
     /// Credentials, clock, region or bucket are not as S3 expects.
     Configuration,
     /// The object's encryption key cannot be used.
@@ -115,6 +123,7 @@ impl S3Class {
                 | "TooManyRequests",
             )
             | (429 | 503, _) => Self::Throttled,
+            (431 | 494, _) | (400, "" | "RequestHeaderSectionTooLarge") => Self::Rejected,
             (300..=403, _) => Self::Configuration,
             _ => Self::Other,
         }
@@ -145,6 +154,10 @@ pub enum ErrorClass {
     Connection,
     /// [`Error::Busy`].
     Busy,
+    /// The viewer's own content; says nothing about the origin.
+    Viewer,
+    /// The origin refuses the request itself.
+    Rejected,
     /// Credentials missing or refused, clock, region, bucket.
     Configuration,
     /// Encryption keys.
@@ -157,13 +170,15 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// All classes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Dns,
         Self::Connect,
         Self::Tls,
         Self::Timeout,
         Self::Connection,
         Self::Busy,
+        Self::Viewer,
+        Self::Rejected,
         Self::Configuration,
         Self::Kms,
         Self::Throttled,
@@ -174,12 +189,14 @@ impl ErrorClass {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
+            Self::Viewer => StatusCode::BAD_REQUEST,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Busy | Self::Throttled => StatusCode::SERVICE_UNAVAILABLE,
             Self::Dns
             | Self::Connect
             | Self::Tls
             | Self::Connection
+            | Self::Rejected
             | Self::Configuration
             | Self::Kms
             | Self::Other => StatusCode::BAD_GATEWAY,
@@ -196,6 +213,8 @@ impl ErrorClass {
             Self::Timeout => "origin-timeout",
             Self::Connection => "origin-connection",
             Self::Busy => "origin-busy",
+            Self::Viewer => "viewer-content",
+            Self::Rejected => "origin-rejected",
             Self::Configuration => "origin-configuration",
             Self::Kms => "origin-kms",
             Self::Throttled => "origin-throttled",
@@ -215,8 +234,11 @@ impl Error {
             Self::ConnectTimeout | Self::ResponseTimeout => ErrorClass::Timeout,
             Self::Connection(_) | Self::Request(_) | Self::Content(_) => ErrorClass::Connection,
             Self::Busy => ErrorClass::Busy,
+            Self::ViewerContent => ErrorClass::Viewer,
+            Self::Unasked(_) => ErrorClass::Other,
             Self::NoCredentials | Self::Sign(_) => ErrorClass::Configuration,
             Self::S3 { class, .. } => match class {
+                S3Class::Rejected => ErrorClass::Rejected,
                 S3Class::Configuration => ErrorClass::Configuration,
                 S3Class::Kms => ErrorClass::Kms,
                 S3Class::Throttled => ErrorClass::Throttled,
@@ -251,6 +273,8 @@ impl Error {
                 "the origin cut the connection".into()
             }
             Self::Busy => "raise the origin's `max_connections`".into(),
+            Self::ViewerContent => "nothing: the viewer sent it".into(),
+            Self::Unasked(_) => "check the origin, and what is between it and this machine".into(),
             Self::NoCredentials | Self::Sign(_) => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }
@@ -318,7 +342,8 @@ mod tests {
     #[test]
     fn errors_are_classified_by_code() {
         use S3Class::{
-            Archived, Configuration, Denied, Kms, Missing, Other, Precondition, Range, Throttled,
+            Archived, Configuration, Denied, Kms, Missing, Other, Precondition, Range, Rejected,
+            Throttled,
         };
         for (status, code, class) in [
             (404, "NoSuchKey", Missing),
@@ -341,6 +366,10 @@ mod tests {
             (503, "SlowDown", Throttled),
             (500, "InternalError", Throttled),
             (502, "", Other),
+            (431, "", Rejected),
+            (400, "", Rejected),
+            (400, "RequestHeaderSectionTooLarge", Rejected),
+            (400, "InvalidRequest", Configuration),
         ] {
             let status = StatusCode::from_u16(status).expect("status");
             assert_eq!(S3Class::of(status, code), class, "{status} {code}");

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use super::{
     Error, FOR_BUCKETS, Origin, OriginRequest, Protocol, Signing, USER_AGENT, sign::sign_for_s3,
 };
-use crate::{body::Body, instance};
+use crate::{body::Body, instance, key::CDN_LOOP};
 
 impl Origin {
     pub(super) fn message(
@@ -19,7 +19,8 @@ impl Origin {
         fields.insert(header::HOST, host.map_err(http::Error::from)?);
         match &self.options.protocol {
             Protocol::Plain => {
-                add_projection(&mut fields, request, |_| true);
+                add_projection(&mut fields, request, |_| true)?;
+                add_path(&mut fields)?;
             }
             Protocol::S3 { region, expected_bucket_owner, request_payer, signing, .. } => {
                 if let Some(owner) = expected_bucket_owner {
@@ -36,18 +37,13 @@ impl Origin {
                 }
                 // Not signed: S3 answers CORS by them.
                 add_projection(&mut fields, request, |name| {
-                    FOR_BUCKETS.contains(name)
-                        || *name == header::VIA
-                        || (viewers_own && *name == header::AUTHORIZATION)
-                });
+                    FOR_BUCKETS.contains(name) || (viewers_own && *name == header::AUTHORIZATION)
+                })?;
             }
         }
         for (name, value) in &self.options.custom_headers {
             fields.insert(name, value.clone());
         }
-        // RFC 9110 §7.6.3: a gateway must say in each request that it passed it on.
-        let via = HeaderValue::try_from(format!("1.1 {}", instance::pseudonym()));
-        fields.append(header::VIA, via.map_err(http::Error::from)?);
         fields.entry(header::USER_AGENT).or_insert(USER_AGENT);
         let mut message = Request::new(body.unwrap_or_else(Body::empty));
         *message.method_mut() = request.method.clone();
@@ -95,7 +91,7 @@ fn add_projection(
     fields: &mut HeaderMap,
     request: &OriginRequest<'_>,
     may_see: impl Fn(&HeaderName) -> bool,
-) {
+) -> Result<(), Error> {
     let projection = request.projection;
     for (name, value) in projection.headers.iter().filter(|(name, _)| may_see(name)) {
         if *name == header::HOST {
@@ -104,9 +100,19 @@ fn add_projection(
             fields.append(name, value.clone());
         }
     }
-    if let Some(cookies) = projection.cookies.as_ref().filter(|_| may_see(&header::COOKIE))
-        && let Ok(value) = HeaderValue::from_str(cookies)
-    {
+    if let Some(cookies) = projection.cookies.as_ref().filter(|_| may_see(&header::COOKIE)) {
+        let value = HeaderValue::from_bytes(cookies.as_bytes()).map_err(http::Error::from)?;
         fields.insert(header::COOKIE, value);
     }
+    Ok(())
+}
+
+/// Adds what a gateway must say in each request that it passes on: `Via` (RFC 9110 §7.6.3) and, behind
+/// the tokens of other networks, `CDN-Loop` (RFC 8586 §2).
+fn add_path(fields: &mut HeaderMap) -> Result<(), Error> {
+    let via = HeaderValue::try_from(format!("1.1 {}", instance::pseudonym()));
+    fields.insert(header::VIA, via.map_err(http::Error::from)?);
+    let token = HeaderValue::from_str(instance::pseudonym()).map_err(http::Error::from)?;
+    fields.append(CDN_LOOP, token);
+    Ok(())
 }

@@ -221,7 +221,9 @@ impl Origin {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            self.metrics.error(error.error.class().token());
+            if error.error.class() != ErrorClass::Viewer {
+                self.metrics.error(error.error.class().token());
+            }
             let retry = safe
                 && attempt < retry::MAX_ATTEMPTS
                 && (error.on_reused
@@ -281,6 +283,9 @@ impl Origin {
         body: Body,
         times: Times,
     ) -> Result<Answer, Error> {
+        if is_unasked(request, parts.status) {
+            return Err(Error::Unasked(parts.status));
+        }
         let facts = self.facts(&parts);
         if !self.is_s3() {
             let status = parts.status;
@@ -321,6 +326,18 @@ impl Origin {
         let tags = self.options.cache_tag_header.as_ref();
         let tags = tags.map(|name| cache_tags(&parts.headers, name)).unwrap_or_default();
         Facts { bucket: self.is_s3(), tags }
+    }
+}
+
+/// Whether a request had nothing that could lead to this status: a protocol to switch to, a range, or a
+/// condition.
+fn is_unasked(request: &OriginRequest<'_>, status: StatusCode) -> bool {
+    let has = |name: HeaderName| request.fields.contains_key(name);
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => true,
+        StatusCode::PARTIAL_CONTENT => request.method != Method::GET || !has(header::RANGE),
+        StatusCode::NOT_MODIFIED => !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE),
+        _ => false,
     }
 }
 

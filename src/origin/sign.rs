@@ -88,18 +88,22 @@ fn add_signature(
         .build()
         .map_err(|error| SignError(error.into()))?
         .into();
+    let is_signed =
+        |name: &HeaderName| *name == http::header::HOST || name.as_str().starts_with("x-amz-");
     let signed_fields = fields
         .iter()
-        .filter(|(name, _)| *name == http::header::HOST || name.as_str().starts_with("x-amz-"))
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let request = SignableRequest::new(method, url, signed_fields, SignableBody::Bytes(content))
+        .filter(|(name, _)| is_signed(name))
+        .map(|(name, value)| Ok((name.as_str(), value.to_str()?)))
+        .collect::<Result<Vec<_>, http::header::ToStrError>>()
+        .map_err(|error| SignError(error.into()))?;
+    let content = SignableBody::Bytes(content);
+    let request = SignableRequest::new(method, url, signed_fields.into_iter(), content)
         .map_err(|error| SignError(error.into()))?;
     let signed = sign(request, &params).map_err(|error| SignError(error.into()))?;
     let (instructions, _) = signed.into_parts();
     for (name, value) in instructions.headers() {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        let value = HeaderValue::from_str(value);
-        let (Ok(name), Ok(mut value)) = (name, value) else { continue };
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| SignError(e.into()))?;
+        let mut value = HeaderValue::from_str(value).map_err(|e| SignError(e.into()))?;
         value.set_sensitive(true);
         fields.insert(name, value);
     }

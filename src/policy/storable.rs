@@ -35,6 +35,8 @@ pub struct Asked {
     pub authorization: bool,
     /// The origin is a bucket, whose errors about an object do not depend on the viewer.
     pub bucket: bool,
+    /// The origin saw something of the viewer's request that is not in the cache key.
+    pub beyond_key: bool,
 }
 
 /// That a response may be stored, and how.
@@ -61,6 +63,8 @@ pub enum NotStored {
     Authorization,
     /// A status that is not stored, or not without explicit freshness.
     Status,
+    /// `Set-Cookie`, which is for one viewer.
+    SetCookie,
     /// Neither fresh for any time nor possible to validate.
     Useless,
     /// Too long to be stored in one piece, which it would have to be.
@@ -80,6 +84,7 @@ impl NotStored {
             Self::VaryAny => "vary-any",
             Self::Authorization => "authorization",
             Self::Status => "status",
+            Self::SetCookie => "set-cookie",
             Self::Useless => "no-lifetime",
             Self::TooLong => "too-long",
             Self::Unfinished => "unfinished",
@@ -103,6 +108,14 @@ pub fn storable(received: &Received<'_>, terms: &Terms) -> Result<Storable, NotS
     // RFC 9111 §4.1: a stored "Vary: *" never matches.
     if varies_on_anything(received.fields) {
         return Err(NotStored::VaryAny);
+    }
+    let is_withheld = told.directives.withheld.contains(&header::SET_COOKIE);
+    if received.fields.contains_key(header::SET_COOKIE) && !is_withheld && !terms.cache_set_cookie {
+        return Err(NotStored::SetCookie);
+    }
+    // Another viewer's request may not have caused it.
+    if received.asked.beyond_key && depends_on_request(received.status) {
+        return Err(NotStored::Status);
     }
     let explicit = told.lifetime(received.fields, received.received_at);
     let lifetime = lifetime(received, directives, explicit, terms)?;
@@ -143,6 +156,12 @@ fn may_be_shared(
         return Err(NotStored::Authorization);
     }
     Ok(())
+}
+
+/// Whether a request's fields may have caused a status: any client error that is not about the URL alone.
+fn depends_on_request(status: StatusCode) -> bool {
+    status.is_client_error()
+        && !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::URI_TOO_LONG)
 }
 
 /// Status codes whose meaning for caching this cache knows (RFC 9110 §15).
@@ -336,6 +355,7 @@ mod tests {
     fn the_request_decides_too() {
         let authorized = Asked { authorization: true, ..Asked::default() };
         let bucket = Asked { bucket: true, ..Asked::default() };
+        let beyond = Asked { beyond_key: true, ..Asked::default() };
         for (status, fields, asked, expected) in [
             (200, &[][..], authorized, Err(NotStored::Authorization)),
             (200, &[(CC, "max-age=9")], authorized, Err(NotStored::Authorization)),
@@ -343,12 +363,33 @@ mod tests {
             (200, &[(CC, "max-age=9, must-revalidate")], authorized, Ok((2, 7))),
             (200, &[(CC, "s-maxage=9")], authorized, Ok((2, 7))),
             (404, &[], bucket, Ok((2, 8))),
+            (400, &[(CC, "max-age=9")], Asked::default(), Ok((2, 8))),
+            (400, &[(CC, "max-age=9")], beyond, Err(NotStored::Status)),
+            (412, &[(CC, "max-age=9")], beyond, Err(NotStored::Status)),
+            (431, &[(CC, "max-age=9")], beyond, Err(NotStored::Status)),
+            (403, &[(CC, "max-age=9")], beyond, Err(NotStored::Status)),
+            (404, &[(CC, "max-age=60")], beyond, Ok((2, 58))),
+            (200, &[(CC, "max-age=9")], beyond, Ok((2, 7))),
             (404, &[(CC, "max-age=3600")], bucket, Ok((2, 3598))),
             (404, &[(CC, "max-age=3600, no-cache")], bucket, Ok((2, 8))),
             (403, &[], bucket, Ok((2, 8))),
         ] {
             assert_eq!(decide(status, fields, asked, &terms(0)), expected, "{status} {fields:?}");
         }
+    }
+
+    #[test]
+    fn cookies_are_for_one_viewer() {
+        let cookie = ("set-cookie", "sessionid=1");
+        let shared = Terms { cache_set_cookie: true, ..terms(0) };
+        let age = (CC, "max-age=9, public");
+        let withheld = (CC, "max-age=9, no-cache=\"set-cookie\"");
+        let decide =
+            |fields: Fields<'_>, terms: &Terms| decide(200, fields, Asked::default(), terms);
+        assert_eq!(decide(&[age, cookie], &terms(0)), Err(NotStored::SetCookie));
+        assert_eq!(decide(&[cookie], &terms(1)), Err(NotStored::SetCookie));
+        assert_eq!(decide(&[age, cookie], &shared), Ok((2, 7)));
+        assert_eq!(decide(&[withheld, cookie], &terms(0)), Ok((2, 7)));
     }
 
     #[test]

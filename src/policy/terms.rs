@@ -8,6 +8,7 @@ use super::Ttl;
 
 /// All that a policy says about storing, besides the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Terms {
     /// Bounds of freshness.
     pub ttl: Ttl,
@@ -26,6 +27,8 @@ pub struct Terms {
     /// For how long past its freshness a response is served where the origin says that the
     /// object is gone.
     pub stale_if_missing: Duration,
+    /// Whether a response with `Set-Cookie` is stored and served to every viewer, as CloudFront does.
+    pub cache_set_cookie: bool,
     /// How long errors are remembered.
     pub errors: ErrorTtl,
 }
@@ -48,6 +51,7 @@ impl Terms {
             honor_vary: true,
             honor_request: false,
             stale_if_missing: Duration::ZERO,
+            cache_set_cookie: false,
             errors: ErrorTtl::default(),
         }
     }

@@ -2,27 +2,6 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// Fields that belong to one connection and are neither stored nor forwarded
-/// (RFC 9110 §7.6.1, RFC 9111 §3.1).
-pub const HOP_BY_HOP: [HeaderName; 10] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// Removes the hop-by-hop fields, those named by `Connection` among them.
-pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    let named = connection_names(fields);
-    remove_all(fields, |name| HOP_BY_HOP.contains(name) || named.contains(name));
-}
-
 /// Removes the fields whose names are `unwanted`.
 pub fn remove_all(fields: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     // Most have few of them, or none: to look for each by its name would take longer.
@@ -73,23 +52,3 @@ pub const S3_RESPONSE_FIELDS: [HeaderName; 16] = [
     header::LAST_MODIFIED,
     header::VARY,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_named_by_connection_go_too() {
-        let mut fields = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Secret"),
-            ("x-secret", "1"),
-            ("te", "trailers"),
-            ("etag", "\"a\""),
-        ] {
-            fields.append(name, value.parse().expect("value"));
-        }
-        remove_hop_by_hop(&mut fields);
-        assert_eq!(fields.keys().collect::<Vec<_>>(), [&header::ETAG]);
-    }
-}

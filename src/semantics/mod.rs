@@ -6,5 +6,7 @@ pub mod coding;
 pub mod conditional;
 pub mod date;
 pub mod entity_tag;
+pub mod field_table;
 pub mod fields;
+pub mod framing;
 pub mod range;

@@ -20,6 +20,7 @@ mod plain_origin;
 mod purging;
 mod restrictions;
 mod serving;
+mod sharing;
 mod short_way;
 mod support;
 mod troubles;

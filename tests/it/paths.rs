@@ -68,11 +68,11 @@ impl GenerousOrigin {
 }
 
 fn read_generously(path: &str) -> String {
-    let slashes = ["\\", "%5c", "%5C", "%2f", "%2F"];
-    let slashed = slashes.iter().fold(path.to_owned(), |text, slash| text.replace(slash, "/"));
-    let slashed = percent_encoding::percent_decode_str(&slashed).decode_utf8_lossy();
+    let spellings = ["\\", "%5c", "%5C", "%2f", "%2F"];
+    let read = spellings.iter().fold(path.to_owned(), |text, slash| text.replace(slash, "/"));
+    let decoded = percent_encoding::percent_decode_str(&read).decode_utf8_lossy();
     let mut kept: Vec<&str> = Vec::new();
-    for segment in slashed.split('/').filter(|segment| !matches!(*segment, "" | ".")) {
+    for segment in decoded.split('/').filter(|segment| !matches!(*segment, "" | ".")) {
         if segment == ".." {
             kept.pop();
         } else {

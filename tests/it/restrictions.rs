@@ -264,10 +264,14 @@ async fn a_viewer_cannot_take_away_what_the_edge_says_of_it() {
 }
 
 #[tokio::test]
-async fn those_who_passed_a_request_on_are_told_to_those_after() {
+async fn origins_see_which_networks_passed_a_request_on() {
     let (edge, script) = before(&Lines::default()).await;
-    edge.viewer().field("via", "1.1 other").get("/a").await;
+    edge.viewer().field("via", "1.1 other").field("cdn-loop", "other").get("/a").await;
     let told = script.last();
-    let lines: Vec<&str> = told.get_all("via").iter().map(|v| v.to_str().expect("text")).collect();
-    assert_eq!(lines, ["1.1 other", &format!("1.1 {}", forebay::instance::pseudonym())]);
+    let lines = |name| -> Vec<&str> {
+        told.get_all(name).iter().map(|line| line.to_str().expect("text")).collect()
+    };
+    let own = forebay::instance::pseudonym();
+    assert_eq!(lines("via"), [&format!("1.1 {own}")]);
+    assert_eq!(lines("cdn-loop"), ["other", own]);
 }

@@ -1,4 +1,4 @@
-//! A plain origin that answers what a test tells it, and nothing else.
+//! A plain origin that gives scripted answers and nothing else.
 
 use std::{
     collections::VecDeque,
@@ -9,34 +9,46 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
-type Answers = Arc<Mutex<VecDeque<Response<Full<Bytes>>>>>;
+type Rule = Box<dyn Fn(&Request<()>) -> (u16, &'static str) + Send>;
 
-/// Gives the answers in their order; without any left it cuts the connection.
+#[derive(Default)]
+struct Answers {
+    queued: VecDeque<Response<Full<Bytes>>>,
+    /// Answers once nothing is queued.
+    rule: Option<Rule>,
+}
+
+/// Gives the queued answers in their order, then those of a rule; without either it cuts the connection.
 pub(crate) struct Script {
     pub address: SocketAddr,
-    answers: Answers,
+    answers: Arc<Mutex<Answers>>,
     seen: Arc<Mutex<Vec<Request<()>>>>,
+    held: watch::Sender<bool>,
 }
 
 impl Script {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let (answers, seen) = (Answers::default(), Arc::new(Mutex::new(Vec::new())));
-        let script = Self { address, answers: Arc::clone(&answers), seen: Arc::clone(&seen) };
+        let answers = Arc::new(Mutex::new(Answers::default()));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (held, _) = watch::channel(false);
+        let script = Self { address, answers, seen, held };
+        let (answers, seen) = (Arc::clone(&script.answers), Arc::clone(&script.seen));
+        let holding = script.held.subscribe();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).expect("nodelay");
                 let (answers, seen) = (Arc::clone(&answers), Arc::clone(&seen));
+                let holding = holding.clone();
                 let service = service_fn(move |request: Request<Incoming>| {
-                    seen.lock().expect("lock").push(request.map(|_| ()));
-                    let answer = answers.lock().expect("lock").pop_front();
-                    async move { answer.ok_or_else(|| io::Error::other("no answer left")) }
+                    let (answers, seen) = (Arc::clone(&answers), Arc::clone(&seen));
+                    answer(request, answers, seen, holding.clone())
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
@@ -52,18 +64,40 @@ impl Script {
             response = response.header(name, value);
         }
         let response = response.body(Full::from(content.to_owned())).expect("response");
-        self.answers.lock().expect("lock").push_back(response);
+        self.answers.lock().expect("lock").queued.push_back(response);
         self
+    }
+
+    /// Answers by status and content once nothing is queued, cacheable for an hour.
+    pub(crate) fn answer_when(
+        &self,
+        rule: impl Fn(&Request<()>) -> (u16, &'static str) + Send + 'static,
+    ) {
+        self.answers.lock().expect("lock").rule = Some(Box::new(rule));
+    }
+
+    /// Lets requests wait for their answers until [`Script::release`].
+    pub(crate) fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    pub(crate) fn release(&self) {
+        self.held.send_replace(false);
     }
 
     /// Takes back the answer that would come next.
     pub(crate) fn pop(&self) {
-        self.answers.lock().expect("lock").pop_front();
+        self.answers.lock().expect("lock").queued.pop_front();
     }
 
     /// How many requests came.
     pub(crate) fn requests(&self) -> usize {
         self.seen.lock().expect("lock").len()
+    }
+
+    /// Waits until so many requests have come.
+    pub(crate) async fn asked(&self, times: usize) {
+        super::viewer::eventually(|| self.requests() >= times).await;
     }
 
     /// The target of the last request: path and query.
@@ -75,4 +109,25 @@ impl Script {
     pub(crate) fn last(&self) -> HeaderMap {
         self.seen.lock().expect("lock").last().expect("a request").headers().clone()
     }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    answers: Arc<Mutex<Answers>>,
+    seen: Arc<Mutex<Vec<Request<()>>>>,
+    mut holding: watch::Receiver<bool>,
+) -> io::Result<Response<Full<Bytes>>> {
+    let (parts, content) = request.into_parts();
+    let request = Request::from_parts(parts, ());
+    seen.lock().expect("lock").push(request.clone());
+    let _ = content.collect().await;
+    holding.wait_for(|held| !held).await.map_err(io::Error::other)?;
+    let mut answers = answers.lock().expect("lock");
+    if let Some(queued) = answers.queued.pop_front() {
+        return Ok(queued);
+    }
+    let Some(rule) = &answers.rule else { return Err(io::Error::other("no answer left")) };
+    let (status, content) = rule(&request);
+    let response = Response::builder().status(status).header("cache-control", "max-age=3600");
+    response.body(Full::from(content)).map_err(io::Error::other)
 }

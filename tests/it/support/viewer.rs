@@ -87,6 +87,31 @@ impl Viewer {
     }
 }
 
+/// One connection for many requests.
+pub(crate) struct Sender(http1::SendRequest<Full<Bytes>>);
+
+impl Sender {
+    /// Sends a request without content and reads the answer to its end.
+    pub(crate) async fn send(&mut self, method: &str, path: &str) -> StatusCode {
+        self.0.ready().await.expect("a connection");
+        let request = Request::builder().method(method).uri(path).header("host", "h");
+        let request = request.body(Full::default()).expect("request");
+        let answer = tokio::time::timeout(PATIENCE, self.0.send_request(request)).await;
+        let answer = read(answer.expect("a head in time").expect("a head")).await;
+        answer.status
+    }
+}
+
+impl Viewer {
+    pub(crate) async fn connect(&self) -> Sender {
+        let stream = TcpStream::connect(self.server).await.expect("connected");
+        stream.set_nodelay(true).expect("nodelay");
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("h1");
+        tokio::spawn(connection);
+        Sender(sender)
+    }
+}
+
 pub(crate) async fn read(response: http::Response<Incoming>) -> Answer {
     let (parts, mut body) = response.into_parts();
     let (mut content, mut aborted) = (Vec::new(), false);

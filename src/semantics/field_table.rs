@@ -1,0 +1,139 @@
+//! What happens to each header field between viewer and origin.
+//!
+//! Amazon CloudFront Developer Guide, "HTTP request headers and CloudFront behavior (custom and Amazon S3
+//! origins)" and "HTTP response headers that CloudFront removes or replaces".
+
+use http::HeaderName;
+
+/// What happens to a viewer's request field on its way to an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestField {
+    /// It belongs to the viewer's connection (RFC 9110 §7.6.1).
+    Connection,
+    /// Forebay writes the field itself. The viewer's value is read, never copied.
+    Written,
+    /// It is removed: an origin would take the viewer's word for something only the edge can know.
+    Removed,
+    /// The edge describes the viewer in it; the viewer's own value counts for nothing.
+    Described,
+    /// It is sent if a policy names it.
+    ByPolicy,
+}
+
+impl RequestField {
+    /// Classifies a field by its name.
+    #[must_use]
+    pub fn of(name: &HeaderName) -> Self {
+        match name.as_str() {
+            "connection"
+            | "expect"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade" => Self::Connection,
+            "accept-encoding"
+            | "cdn-loop"
+            | "content-length"
+            | "cookie"
+            | "host"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "range"
+            | "via" => Self::Written,
+            "request-range" | "x-forwarded-proto" | "x-real-ip" => Self::Removed,
+            "x-forwarded-for" => Self::Described,
+            name if name.starts_with("x-edge-") || name.starts_with("x-amz-cf-") => Self::Removed,
+            name if name.starts_with("cloudfront-") => Self::Described,
+            _ => Self::ByPolicy,
+        }
+    }
+}
+
+/// What happens to an origin's response field on its way to a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseField {
+    /// It belongs to the origin's connection (RFC 9110 §7.6.1).
+    Connection,
+    /// Forebay writes the field itself.
+    Written,
+    /// It is removed: it identifies a request within AWS.
+    Removed,
+    /// It sets a cookie: sent only if the behavior forwards cookies.
+    Cookie,
+    /// It is passed on.
+    PassedOn,
+}
+
+impl ResponseField {
+    /// Classifies a field by its name.
+    #[must_use]
+    pub fn of(name: &HeaderName) -> Self {
+        match name.as_str() {
+            "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade" => Self::Connection,
+            "accept-ranges" | "content-length" | "via" | "x-cache" => Self::Written,
+            "x-amz-id-2" | "x-amz-request-id" => Self::Removed,
+            "set-cookie" => Self::Cookie,
+            name if name.starts_with("x-edge-") || name.starts_with("x-amz-cf-") => Self::Removed,
+            _ => Self::PassedOn,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str) -> RequestField {
+        RequestField::of(&HeaderName::from_bytes(name.as_bytes()).expect(name))
+    }
+
+    fn response(name: &str) -> ResponseField {
+        ResponseField::of(&HeaderName::from_bytes(name.as_bytes()).expect(name))
+    }
+
+    #[test]
+    fn what_an_origin_would_believe_is_removed() {
+        for name in ["X-Real-IP", "X-Forwarded-Proto", "X-Edge-Location", "X-Amz-Cf-Id"] {
+            assert_eq!(request(name), RequestField::Removed, "{name}");
+        }
+        for name in ["X-Forwarded-For", "CloudFront-Viewer-Country", "CloudFront-Anything"] {
+            assert_eq!(request(name), RequestField::Described, "{name}");
+        }
+        for name in ["Accept", "Authorization", "Origin", "User-Agent", "X-HTTP-Method-Override"] {
+            assert_eq!(request(name), RequestField::ByPolicy, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_one_exchange_is_not_passed_on() {
+        for (name, expected) in [
+            ("Via", ResponseField::Written),
+            ("X-Cache", ResponseField::Written),
+            ("X-Amz-Cf-Pop", ResponseField::Removed),
+            ("X-Amz-Request-Id", ResponseField::Removed),
+            ("Trailer", ResponseField::Connection),
+            ("Set-Cookie", ResponseField::Cookie),
+            ("ETag", ResponseField::PassedOn),
+            ("X-Amz-Meta-Owner", ResponseField::PassedOn),
+        ] {
+            assert_eq!(response(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What one viewer sends or gets does not reach another, and origins believe the edge alone.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::support::{
+    edge::{Edge, Lines, config_for},
+    script::Script,
+    viewer::raw,
+};
+
+const FRESH: &str = "Cache-Control: public, max-age=60";
+const COOKIE: &str = "Set-Cookie: sessionid=one";
+
+/// A policy with no field in the key, under which origins see all of the viewer's request.
+const ALL_VIEWER: Lines<'_> = Lines {
+    listen: "",
+    top: "",
+    distribution: "",
+    origin: "",
+    policy: None,
+    behavior: "origin_request_policy = \"AllViewer\"\nallowed_methods = \"all\"",
+    more: "",
+};
+
+#[tokio::test]
+async fn cookies_are_removed_if_the_behavior_forwards_none() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &Lines::default());
+    script.then(200, &[COOKIE], "page").then(200, &[COOKIE, "Cache-Control: no-store"], "other");
+    for expected in ["Miss", "Hit"] {
+        let answer = edge.get("/page").await;
+        assert_eq!((answer.x_cache(), answer.field("set-cookie")), (expected, ""));
+    }
+    assert_eq!(edge.get("/unstored").await.field("set-cookie"), "");
+    edge.clock.advance(Duration::from_secs(86_401));
+    script.then(304, &[COOKIE], "");
+    assert_eq!(edge.get("/page").await.field("set-cookie"), "");
+}
+
+#[tokio::test]
+async fn a_response_that_sets_a_cookie_is_for_one_viewer() {
+    let script = Script::start().await;
+    let by_key = Lines { policy: Some("UseOriginCacheControlHeaders"), ..Lines::default() };
+    for lines in [ALL_VIEWER, by_key] {
+        let edge = Edge::before_script(&script, &lines);
+        for cookie in ["one", "two"] {
+            script.then(200, &[FRESH, &format!("Set-Cookie: sessionid={cookie}")], "page");
+            let answer = edge.get("/page").await;
+            assert_eq!(answer.field("set-cookie"), format!("sessionid={cookie}"));
+            assert_eq!(answer.x_cache(), "Miss");
+        }
+        // Remembered as hit-for-miss, it is asked for without waiting; later it may be stored.
+        edge.clock.advance(Duration::from_secs(11));
+        script.then(200, &[FRESH], "page");
+        assert_eq!(edge.get("/page").await.x_cache(), "Miss");
+        assert_eq!(edge.get("/page").await.x_cache(), "Hit");
+    }
+    let as_cloudfront = format!("{}\ncache_set_cookie = true", ALL_VIEWER.behavior);
+    let edge =
+        Edge::before_script(&script, &Lines { behavior: &as_cloudfront, ..Lines::default() });
+    script.then(200, &[FRESH, COOKIE], "page");
+    for expected in ["Miss", "Hit"] {
+        let answer = edge.get("/page").await;
+        assert_eq!((answer.x_cache(), answer.field("set-cookie")), (expected, "sessionid=one"));
+    }
+}
+
+#[tokio::test]
+async fn origins_do_not_get_what_only_the_edge_can_know() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &ALL_VIEWER);
+    script.then(200, &[FRESH, "X-Cache: Hit from origin", "X-Amz-Cf-Pop: X1", "Via: 1.1 o"], "a");
+    let viewer = [
+        ("x-real-ip", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-edge-location", "X1"),
+        ("x-amz-cf-id", "forged"),
+        ("cloudfront-viewer-country", "AT"),
+        ("proxy-authorization", "secret"),
+        ("request-range", "bytes=0-1"),
+        ("via", "1.1 somebody"),
+        ("x-own", "kept"),
+    ];
+    let viewer = viewer.iter().fold(edge.viewer(), |viewer, (n, v)| viewer.field(n, v));
+    let answer = viewer.get("/a").await;
+    let seen = script.last();
+    for name in [
+        "x-real-ip",
+        "x-forwarded-proto",
+        "x-edge-location",
+        "x-amz-cf-id",
+        "cloudfront-viewer-country",
+        "proxy-authorization",
+        "request-range",
+    ] {
+        assert_eq!(seen.get(name), None, "{name}");
+    }
+    assert_eq!(seen["x-own"], "kept");
+    assert_eq!(seen["x-forwarded-for"], "127.0.0.1");
+    let via = seen["via"].to_str().expect("text");
+    assert!(via.starts_with("1.1 forebay-") && !via.contains(','), "{via}");
+    assert_eq!((answer.x_cache(), answer.field("x-amz-cf-pop")), ("Miss", ""));
+    assert!(!answer.field("via").contains("1.1 o,"), "{}", answer.field("via"));
+}
+
+#[tokio::test]
+async fn networks_in_cdn_loop_are_passed_on_within_bounds() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &Lines::default());
+    script.then(200, &[FRESH], "a").then(200, &[FRESH], "b");
+    let answer = edge.viewer().field("cdn-loop", "one, two; a=b").get("/a").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let seen = script.last();
+    let lines: Vec<_> =
+        seen.get_all("cdn-loop").iter().map(|v| v.to_str().expect("text")).collect();
+    assert_eq!(lines[0], "one, two; a=b");
+    assert!(lines[1].starts_with("forebay-"), "{lines:?}");
+    let own = lines[1].to_owned();
+    let many = (0..17).map(|n| format!("cdn{n}")).collect::<Vec<_>>().join(",");
+    for value in [&own, "one, one", &many, &"a".repeat(2_000)] {
+        let answer = edge.viewer().field("cdn-loop", value).get("/b").await;
+        assert_eq!(answer.status, StatusCode::LOOP_DETECTED, "{value:.40}");
+    }
+    assert_eq!(edge.get("/b").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn buckets_get_neither_via_nor_cdn_loop() {
+    let script = Script::start().await;
+    let text = config_for(script.address, "memory = \"32MiB\"", "");
+    let edge = Edge::with(&text);
+    script.then(200, &["ETag: \"a\""], "a");
+    let long = format!("1.1 {}", "a".repeat(20_000));
+    let answer = edge.viewer().field("via", &long).field("cdn-loop", "one").get("/a").await;
+    assert_eq!(answer.content, "a");
+    let seen = script.last();
+    assert_eq!((seen.get("via"), seen.get("cdn-loop")), (None, None));
+}
+
+#[tokio::test]
+async fn an_origin_that_refuses_one_viewers_fields_answers_the_others() {
+    for status in [400, 431, 494] {
+        let script = Script::start().await;
+        let edge = Edge::before_script(&script, &ALL_VIEWER);
+        script.answer_when(move |request| {
+            let is_long = request.headers().contains_key("x-long");
+            (if is_long { status } else { 200 }, "content")
+        });
+        script.hold();
+        let long = edge.viewer().field("x-long", "1");
+        let leader = tokio::spawn(async move { long.get("/a").await });
+        script.asked(1).await;
+        let others: Vec<_> = (0..5)
+            .map(|_| edge.viewer())
+            .map(|viewer| tokio::spawn(async move { viewer.get("/a").await }))
+            .collect();
+        // They wait for the first: the origin sees no other request.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(script.requests(), 1);
+        script.release();
+        assert_eq!(leader.await.expect("answered").status.as_u16(), status);
+        for other in others {
+            let answer = other.await.expect("answered");
+            assert_eq!((answer.status, &answer.content[..]), (StatusCode::OK, &b"content"[..]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_one_viewers_fields_may_have_caused_is_not_stored() {
+    for status in [400, 403, 412, 431] {
+        let script = Script::start().await;
+        let edge = Edge::before_script(&script, &ALL_VIEWER);
+        script.then(status, &[FRESH], "bad").then(200, &[FRESH], "good");
+        let first = edge.viewer().field("x-bad", "1").get("/a").await;
+        assert_eq!(first.status.as_u16(), status);
+        assert_eq!(edge.get("/a").await.content, "good", "{status}");
+        // Without anything beyond the key it is the same for all.
+        let script = Script::start().await;
+        let edge = Edge::before_script(&script, &Lines::default());
+        script.then(status, &[FRESH], "bad");
+        for _ in 0..2 {
+            let again = edge.viewer().field("x-bad", "1").get("/a").await.status.as_u16();
+            assert_eq!(again, status);
+        }
+        assert_eq!(script.requests(), 1);
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_asked_for_are_errors() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &ALL_VIEWER);
+    for (method, path) in [("GET", "/a"), ("HEAD", "/b"), ("POST", "/c")] {
+        script.then(206, &["Content-Range: bytes 0-0/9", "ETag: \"a\""], "a");
+        let answer = edge.viewer().send(method, path, "").await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{method}");
+    }
+    script.then(101, &["Upgrade: websocket", "Connection: upgrade"], "");
+    assert_eq!(edge.get("/d").await.status, StatusCode::BAD_GATEWAY);
+    script.then(304, &[], "");
+    assert_eq!(edge.get("/e").await.status, StatusCode::BAD_GATEWAY);
+    script.then(200, &[FRESH], "a");
+    assert_eq!(edge.get("/a").await.content, "a");
+}
+
+fn status_of(answer: &str) -> &str {
+    answer.get(9..12).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn framing_in_doubt_is_refused_and_the_connection_closed() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &ALL_VIEWER);
+    let body = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    for (fields, status) in [
+        ("Transfer-Encoding: gzip, chunked", "501"),
+        ("Transfer-Encoding: identity, chunked", "501"),
+        ("Transfer-Encoding: chunked, chunked", "400"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "400"),
+        ("Transfer-Encoding: cow\r\nTransfer-Encoding: chunked", "400"),
+        ("Transfer-Encoding: chunked\r\nExpect: foo", "417"),
+        ("Content-Length: 0\r\nExpect: 100-continue, foo", "417"),
+    ] {
+        let request = format!("POST /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n{body}");
+        let answer = raw(edge.address, request.as_bytes()).await;
+        assert_eq!(status_of(&answer), status, "{fields}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{fields}\n{answer}");
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    }
+    assert_eq!(script.requests(), 0);
+    let admin = edge.running().admin_address.expect("admin");
+    let request = format!(
+        "POST /purge HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n{body}"
+    );
+    assert_eq!(status_of(&raw(admin, request.as_bytes()).await), "501");
+}
+
+#[tokio::test]
+async fn content_that_the_viewer_breaks_is_the_viewers_fault() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &ALL_VIEWER);
+    script.then(200, &[], "unused");
+    let head = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = raw(edge.address, format!("{head}5\r\nabcde\r\nzz\r\n").as_bytes()).await;
+    assert_eq!(status_of(&answer), "400", "{answer}");
+    let metrics = edge.admin("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    assert!(!text.contains("forebay_origin_errors_total{"), "{text}");
+}
+
+#[tokio::test]
+async fn posts_neither_empty_the_cache_nor_fill_the_purge_log() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &ALL_VIEWER);
+    script.answer_when(|request| (if request.method() == "POST" { 204 } else { 200 }, "content"));
+    for path in ["/kept", "/a"] {
+        edge.get(path).await;
+        assert_eq!(edge.get(path).await.x_cache(), "Hit", "{path}");
+    }
+    let mut sender = edge.viewer().connect().await;
+    for n in 0..2_000 {
+        let path = format!("/{n}/{}", "a".repeat(4_000));
+        assert_eq!(sender.send("POST", &path).await, StatusCode::NO_CONTENT);
+    }
+    assert_eq!(sender.send("POST", "//a").await, StatusCode::NO_CONTENT);
+    assert_eq!(edge.get("/kept").await.x_cache(), "Hit");
+    assert_eq!(edge.get("/a").await.x_cache(), "Miss");
+}
