@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod instance;
+pub mod log;
 pub mod metrics;
 
 pub mod text;

@@ -6,9 +6,10 @@ use std::{
 };
 
 /// Lowest first; a module may use only those before it.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "clock",
     "instance",
+    "log",
     "metrics",
     "text",
     "body",

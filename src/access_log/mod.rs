@@ -6,17 +6,19 @@
 
 mod cloudfront;
 mod format;
+mod line_file;
 mod rotation;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io,
+    os::fd::AsFd,
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -26,6 +28,7 @@ use prometheus_client::metrics::counter::Counter;
 
 pub use cloudfront::Line;
 use format::Text;
+use line_file::LineFile;
 use rotation::Rotation;
 
 use crate::{clock::Timestamp, instance, metrics::ResultType, semantics::cache_status::Report};
@@ -140,7 +143,8 @@ pub struct Detail<'a> {
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Option<Arc<Buffers>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected once the writer has ended.
+    writer: Mutex<Option<Receiver<()>>>,
     dropped: Counter,
 }
 
@@ -167,7 +171,9 @@ impl AccessLog {
             closed: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
         });
+        let (running, ended) = channel();
         let writer = Writer {
+            _running: running,
             sink: Sink::open(options)?,
             options: options.clone(),
             shared: Arc::clone(&shared),
@@ -175,8 +181,8 @@ impl AccessLog {
             dropped: dropped.clone(),
         };
         let thread = std::thread::Builder::new().name("access-log".into());
-        let writer = thread.spawn(move || writer.run())?;
-        Ok(Self { shared: Some(shared), writer: Mutex::new(Some(writer)), dropped })
+        thread.spawn(move || writer.run())?;
+        Ok(Self { shared: Some(shared), writer: Mutex::new(Some(ended)), dropped })
     }
 
     /// Whether anything is recorded at all.
@@ -209,50 +215,48 @@ impl AccessLog {
         }
     }
 
-    /// Writes what is left and ends the writer.
-    pub fn close(&self) {
+    /// Writes what is left and ends the writer; `false` if that takes longer than `patience`, because
+    /// standard output or the disk takes nothing.
+    pub fn close(&self, patience: Duration) -> bool {
         if let Some(shared) = &self.shared {
             shared.closed.store(true, Ordering::Release);
         }
-        if let Some(writer) = self.writer.lock().take() {
-            // A writer that panicked has nothing left to write.
-            let _ = writer.join();
-        }
+        let Some(writer) = self.writer.lock().take() else { return true };
+        writer.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
 enum Sink {
-    Stdout(io::Stdout),
-    File(File),
+    File(LineFile<File>),
     Files(Rotation),
 }
 
 impl Sink {
     fn open(options: &Options) -> io::Result<Self> {
-        let Some(path) = &options.path else { return Ok(Self::Stdout(io::stdout())) };
+        let Some(path) = &options.path else {
+            // Not through the library's buffer, which does not say how much of a line is out.
+            let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+            return Ok(Self::File(LineFile::new(stdout.into())));
+        };
         Ok(if options.format == Some(Format::CloudFrontV1) {
             Self::Files(Rotation::open(path, options.max_file_size)?)
         } else {
-            Self::File(OpenOptions::new().append(true).create(true).open(path)?)
+            Self::File(LineFile::new(OpenOptions::new().append(true).create(true).open(path)?))
         })
     }
 
     /// How many lines are lost: on a full disk, or to a closed pipe.
-    fn write(&mut self, text: &[u8]) -> u64 {
-        let written = match self {
-            Self::Stdout(stdout) => {
-                let mut stdout = stdout.lock();
-                stdout.write_all(text).and_then(|()| stdout.flush())
-            }
-            Self::File(file) => file.write_all(text),
-            Self::Files(files) => return files.write(text),
-        };
-        let lines = || text.split(|byte| *byte == b'\n').count() as u64 - 1;
-        written.map_or_else(|_| lines(), |()| 0)
+    fn write(&mut self, lines: &[u8]) -> u64 {
+        match self {
+            Self::File(file) => file.write(lines),
+            Self::Files(files) => files.write(lines),
+        }
     }
 }
 
 struct Writer {
+    /// Dropped when the writer ends, however it ends.
+    _running: Sender<()>,
     sink: Sink,
     options: Options,
     shared: Arc<Buffers>,
@@ -280,7 +284,7 @@ impl Writer {
     fn write_all(&mut self) -> bool {
         let mut any = false;
         for text in &self.shared.texts {
-            // An empty one keeps its memory: it would have to grow anew.
+            // An empty buffer keeps its memory, or it would have to grow again.
             if !text.lock().swap(&mut self.lines) {
                 continue;
             }

@@ -45,6 +45,8 @@ struct Growing {
     file: GzEncoder<File>,
     path: PathBuf,
     length: u64,
+    /// The rest of a line whose beginning the compressor took before the disk was full.
+    rest: Vec<u8>,
 }
 
 impl Rotation {
@@ -83,8 +85,7 @@ impl Rotation {
             self.files.insert(place.clone(), Growing::begin(&self.folder, &place)?);
         }
         let Some(growing) = self.files.get_mut(&place) else { return Ok(()) };
-        growing.file.write_all(line)?;
-        growing.length += line.len() as u64;
+        growing.write(line)?;
         if growing.length >= self.longest
             && let Some(full) = self.files.remove(&place)
         {
@@ -143,13 +144,49 @@ impl Growing {
         let file = OpenOptions::new().write(true).create_new(true).open(unfinished(&path))?;
         let mut file = GzEncoder::new(file, Compression::default());
         file.write_all(HEAD.as_bytes())?;
-        Ok(Self { file, path, length: 0 })
+        Ok(Self { file, path, length: 0, rest: Vec::new() })
     }
 
-    fn finish(self) -> io::Result<()> {
+    /// Writes a line, after the rest of one that was begun. An error means that this line is lost.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        self.write_rest()?;
+        let mut rest = line;
+        let written = write_some(&mut self.file, &mut rest);
+        if rest.len() == line.len() {
+            return written;
+        }
+        self.length += line.len() as u64;
+        // Begun lines are finished later: they are not lost.
+        self.rest.extend_from_slice(rest);
+        Ok(())
+    }
+
+    fn write_rest(&mut self) -> io::Result<()> {
+        let taken = std::mem::take(&mut self.rest);
+        let mut rest = &taken[..];
+        let written = write_some(&mut self.file, &mut rest);
+        self.rest.extend_from_slice(rest);
+        written
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.write_rest()?;
         self.file.finish()?.sync_all()?;
         std::fs::rename(unfinished(&self.path), &self.path)
     }
+}
+
+/// Writes as much of `rest` as the file takes.
+fn write_some(file: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => *rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn unfinished(path: &Path) -> PathBuf {

@@ -42,7 +42,7 @@ use crate::{
     body::Body,
     clock::Clock,
     edge::{Connection, Edge},
-    front::Handler,
+    front::{Handler, Heartbeats},
     origin::Credentials,
     restrict::{Rate, RateLimits, Rates},
     semantics::framing,
@@ -58,6 +58,9 @@ const SNS: &str = "x-amz-sns-message-type";
 /// Requests for purges: so many a second, and so many at once.
 const CHANGES: u32 = 50;
 const CHANGES_AT_ONCE: u32 = 500;
+
+/// A worker whose event loop has not run for this long is stalled.
+const STALLED: Duration = Duration::from_secs(5);
 
 /// What the admin listener is, as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,7 @@ struct State {
     certificates: sns::Certificates,
     consumers: Mutex<Vec<(Queue, JoinHandle<()>)>>,
     clock: Clock,
+    heartbeats: Heartbeats,
     draining: AtomicBool,
 }
 
@@ -127,6 +131,7 @@ impl Admin {
         callers: Callers,
         options: &Options,
         clock: Clock,
+        heartbeats: Heartbeats,
     ) -> io::Result<Self> {
         let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         let (requests, burst) = (number(CHANGES), number(CHANGES_AT_ONCE));
@@ -143,6 +148,7 @@ impl Admin {
             certificates: sns::Certificates::default(),
             consumers: Mutex::default(),
             clock,
+            heartbeats,
             draining: AtomicBool::new(false),
         })))
     }
@@ -184,9 +190,7 @@ impl Admin {
         let path = parts.uri.path();
         match (&parts.method, path) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
-            (&Method::GET | &Method::HEAD, "/healthz") => {
-                text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into())
-            }
+            (&Method::GET | &Method::HEAD, "/healthz") => self.health(),
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
             (&Method::POST, "/purge" | "/events" | "/explain") => match content(body).await {
                 Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
@@ -219,6 +223,19 @@ impl Admin {
         let rendered = self.0.edge.metrics().render(usage.bytes, usage.entries, usage.evictions);
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         text(StatusCode::OK, format, rendered)
+    }
+
+    /// Healthy means: every worker's event loop runs.
+    fn health(&self) -> Response<Body> {
+        let stalled = self.0.heartbeats.stalled(STALLED);
+        let (status, content) = if stalled.is_empty() {
+            (StatusCode::OK, "ok\n".to_owned())
+        } else {
+            let names: Vec<String> = stalled.iter().map(|n| format!("worker-{n}")).collect();
+            let names = names.join(", ");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("no sign of life from {names}\n"))
+        };
+        text(status, "text/plain; charset=utf-8", content)
     }
 
     /// Ready means: credentials are loaded where a bucket needs them, and no drain has begun.

@@ -2,7 +2,7 @@
 
 mod rules;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -12,12 +12,12 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use crate::{
     access_log::AccessLog,
     admin::{Admin, Callers, SecretError},
-    clock::Clock,
+    clock::{Clock, Stopwatch},
     config::{Config, DistributionOptions},
     edge::Edge,
     front::{
-        BindError, Bound, Drain, Endpoint, Limits, Shared, TlsError, TlsProfile, TlsSettings,
-        Workers, spawn_workers,
+        BindError, Bound, Drain, Endpoint, Heartbeats, Limits, Shared, TlsError, TlsProfile,
+        TlsSettings, Workers, spawn_workers,
     },
     origin::{Credentials, Protocol, TrustError},
     pages::PageFile,
@@ -69,6 +69,9 @@ pub enum Error {
     #[error(transparent)]
     Geography(#[from] DatabaseError),
 }
+
+/// Time of the drain that is kept for what comes after the last connection.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Where the credentials come from.
 #[derive(Debug)]
@@ -133,7 +136,8 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
-    let admin = admin(&config, &edge, &credentials, &clock)?;
+    let heartbeats = Heartbeats::new(workers);
+    let admin = admin(&config, &edge, &credentials, &clock, heartbeats.clone())?;
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default());
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
@@ -146,7 +150,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let trusted_proxies = Arc::clone(&shared.trusted_proxies);
     trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
     let workers =
-        serve(http.into_iter().chain(https).collect(), workers, &edge, &shared, &stopped)?;
+        serve(http.into_iter().chain(https).collect(), &heartbeats, &edge, &shared, &stopped)?;
     let running = Running {
         http: plain_addresses,
         https: tls_addresses,
@@ -201,7 +205,9 @@ impl Running {
 
     /// Stops taking connections, lets those under way finish, then ends; `true` when all did.
     ///
-    /// First `/readyz` says no for `drain_delay`, so that load balancers can look elsewhere.
+    /// First `/readyz` says no for `drain_delay`, so that load balancers can look elsewhere, and
+    /// connections close with their next response. All that follows takes `drain` at most, whatever
+    /// standard output or a worker does.
     pub async fn stop(self) -> bool {
         let (delay, patience) = {
             let config = self.config.lock();
@@ -209,21 +215,25 @@ impl Running {
         };
         self.admin.begin_drain();
         self.admin.listen_to(&[], &[]);
+        self.drain.announce();
         tokio::time::sleep(delay).await;
+        let watch = Stopwatch::start();
         self.drain.begin();
-        let finished = self.drain.finished(patience).await;
+        let finished = self.drain.finished(patience - (patience / 10).min(CLOSING)).await;
         self.admin_drain.begin();
         self.stop.send_replace(true);
         let Self { workers, access_log, renewal, .. } = self;
         if let Some(task) = renewal.and_then(Mutex::into_inner) {
             task.abort();
         }
-        // Joining threads blocks; the runtime may have other things to do meanwhile.
+        let left = patience.saturating_sub(watch.elapsed());
+        // Both block; the runtime may have other things to do meanwhile.
         let ended = tokio::task::spawn_blocking(move || {
+            let is_written = access_log.close(left);
             workers.join();
-            access_log.close();
+            is_written
         });
-        ended.await.is_ok() && finished
+        matches!(tokio::time::timeout(left, ended).await, Ok(Ok(true))) && finished
     }
 
     /// Starts the renewal of credentials with the first bucket there is.
@@ -256,11 +266,12 @@ fn admin(
     edge: &Arc<Edge>,
     credentials: &Arc<Credentials>,
     clock: &Clock,
+    heartbeats: Heartbeats,
 ) -> Result<Admin, Error> {
     let options = &config.admin_options;
     let callers = Callers::load(&options.callers)?;
     let (edge, credentials) = (Arc::clone(edge), Arc::clone(credentials));
-    Admin::new(edge, credentials, callers, options, clock.clone()).map_err(|source| {
+    Admin::new(edge, credentials, callers, options, clock.clone(), heartbeats).map_err(|source| {
         let folder = options.state.clone().unwrap_or_default();
         Error::State { folder, source }
     })
@@ -313,12 +324,12 @@ fn bind(
 /// Starts the workers, each with one socket of every endpoint.
 fn serve(
     mut bound: Vec<Bound>,
-    workers: usize,
+    heartbeats: &Heartbeats,
     edge: &Arc<Edge>,
     shared: &Shared,
     stopped: &watch::Receiver<bool>,
 ) -> io::Result<Workers> {
-    spawn_workers(workers, || {
+    spawn_workers(heartbeats, || {
         let sockets: Vec<Bound> = bound.iter_mut().filter_map(Bound::split).collect();
         let (edge, shared, mut stopped) = (Arc::clone(edge), shared.clone(), stopped.clone());
         move |runtime| {

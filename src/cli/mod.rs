@@ -14,13 +14,13 @@ mod purge;
 mod serve;
 mod source;
 
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use miette::Diagnostic;
+use tracing_subscriber::EnvFilter;
+
+use crate::log;
 
 /// Forebay, a CDN edge for private S3 buckets on your own machines.
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_log();
+    let _log = start_log();
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
@@ -88,31 +88,27 @@ pub fn main() -> ExitCode {
 }
 
 /// The log goes to standard error; standard output belongs to the access log and to answers.
-fn init_log() {
+fn start_log() -> log::Log {
     const USUAL: &str = "warn,forebay=info,aws_config=error,s3s=off";
     let wanted = std::env::var("FOREBAY_LOG").ok().filter(|wanted| !wanted.is_empty());
     let known = wanted.as_deref().and_then(filter);
     let is_unknown = wanted.is_some() && known.is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(known.unwrap_or_else(|| tracing_subscriber::EnvFilter::new(USUAL)))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    let log = log::start(known.unwrap_or_else(|| EnvFilter::new(USUAL)));
     if is_unknown {
         let wanted = wanted.unwrap_or_default();
         tracing::warn!(
             "FOREBAY_LOG is `{wanted}`, which is no log level: write error, warn, info or debug, or \"warn,forebay=debug\""
         );
     }
+    log
 }
 
 /// Levels, for all or for a module each; a word that is neither would silence the log.
-fn filter(wanted: &str) -> Option<tracing_subscriber::EnvFilter> {
+fn filter(wanted: &str) -> Option<EnvFilter> {
     let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok();
     let good =
         wanted.split(',').all(|part| is_level(part.rsplit('=').next().unwrap_or(part).trim()));
-    tracing_subscriber::EnvFilter::try_new(wanted).ok().filter(|_| good)
+    EnvFilter::try_new(wanted).ok().filter(|_| good)
 }
 
 /// Writes a line to standard output. A closed pipe is no reason to fail.

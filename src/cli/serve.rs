@@ -19,7 +19,7 @@ pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {
         .enable_all()
         .build()
         .map_err(report)?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let running = app::start(config, Clock::system(), CredentialSource::StandardChain);
         let running = running.map_err(|error| match error {
             app::Error::Bind(error) => Mendable {
@@ -39,7 +39,10 @@ pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {
             error => report(error),
         })?;
         serve(running, source).await
-    })
+    });
+    // What still blocks must not keep the process.
+    runtime.shutdown_background();
+    served
 }
 
 /// Serves until a signal ends it.

@@ -8,9 +8,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
+use http::{HeaderValue, header};
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -41,6 +43,9 @@ use crate::{
 /// megabytes, which nobody counts, and a slow viewer looks like one who takes nothing: the
 /// socket is writable again only when a good part of them is gone.
 const UNSENT: u32 = 512 << 10;
+
+/// How long a drain waits for a connection's next request, which is then its last.
+const NEXT_REQUEST: Duration = Duration::from_secs(1);
 
 /// One more of what a gauge counts, however it ends.
 struct Counted<'a>(&'a Gauge);
@@ -138,12 +143,20 @@ impl<H: Handler> Server<H> {
         // The timeouts are TimedIo's, which knows an idle connection from a slow head.
         builder.header_read_timeout(None);
         builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
-        let io = DirectIo::new(io, self.handler.clone(), Arc::clone(&connection));
+        let closing = self.shared.drain.closing();
+        let io = DirectIo::new(io, self.handler.clone(), Arc::clone(&connection), closing.clone());
         let handler = self.handler.clone();
         let served = builder.serve_connection(
             TokioIo::new(io),
             service_fn(move |request| {
-                handler.handle(request, &connection).map(Ok::<_, Infallible>)
+                let closing = closing.clone();
+                handler.handle(request, &connection).map(move |mut response| {
+                    if closing.is_set() {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(header::CONNECTION, close);
+                    }
+                    Ok::<_, Infallible>(response)
+                })
             }),
         );
         self.until_drained(served, Future::poll).await.map_err(|error| self.judge(error))
@@ -175,7 +188,9 @@ impl<H: Handler> Server<H> {
         self.until_drained(served, poll).await
     }
 
-    /// Serves until the viewer leaves or, once draining has begun, what is under way is finished.
+    /// Serves until the viewer leaves or, once draining has begun, what is under way is finished. A busy
+    /// viewer has its next request on the way already: the connection is not closed before that had time
+    /// to arrive.
     async fn until_drained<C: GracefulConnection, T>(
         &self,
         served: C,
@@ -186,7 +201,13 @@ impl<H: Handler> Server<H> {
         tokio::select! {
             biased;
             ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
-            () = drain.begun() => served.as_mut().graceful_shutdown(),
+            () = drain.begun() => {}
+        }
+        let grace = tokio::time::sleep(NEXT_REQUEST);
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
+            () = grace => served.as_mut().graceful_shutdown(),
         }
         poll_fn(|cx| poll(served.as_mut(), cx)).await
     }

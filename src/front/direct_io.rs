@@ -16,7 +16,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Handler, head::Read};
+use super::{Closing, Handler, head::Read};
 use crate::edge::{Connection, Direct};
 
 /// Who takes the next head.
@@ -35,19 +35,26 @@ pub(super) struct DirectIo<S, H> {
     stream: S,
     handler: H,
     connection: Arc<Connection>,
+    closing: Closing,
     turn: Turn,
     /// What the viewer has not taken yet. Nothing passes before it has.
     sending: Option<Box<Sending>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> DirectIo<S, H> {
-    pub(super) const fn new(stream: S, handler: H, connection: Arc<Connection>) -> Self {
-        Self { stream, handler, connection, turn: Turn::Here, sending: None }
+    pub(super) const fn new(
+        stream: S,
+        handler: H,
+        connection: Arc<Connection>,
+        closing: Closing,
+    ) -> Self {
+        Self { stream, handler, connection, closing, turn: Turn::Here, sending: None }
     }
 
     /// Takes a read at its turn: the answer to it, where there is one at once.
     fn take(&mut self, read: &[u8]) -> Option<Sending> {
-        if self.turn != Turn::Here {
+        // The last answer says `Connection: close`, which is the library's to keep.
+        if self.turn != Turn::Here || self.closing.is_set() {
             // More than the request that the library has: its bytes are not told apart any more.
             self.turn = Turn::LibraryForGood;
             return None;

@@ -1,40 +1,79 @@
-//! The end: no new connections, those under way finish.
+//! The end: connections close one after the other, and requests under way finish.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
 /// Starts the drain and waits for its end.
 #[derive(Debug)]
-pub struct Drain(watch::Sender<bool>);
+pub struct Drain {
+    begun: watch::Sender<bool>,
+    closing: Closing,
+}
 
-/// Tells when the drain begins. Whoever holds one counts as still under way.
+/// Reports when the drain begins. Each holder counts as still under way.
 #[derive(Clone, Debug)]
-pub struct DrainSignal(watch::Receiver<bool>);
+pub struct DrainSignal {
+    begun: watch::Receiver<bool>,
+    closing: Closing,
+}
+
+/// Whether each connection closes with its next response.
+#[derive(Clone, Debug, Default)]
+pub struct Closing(Arc<AtomicBool>);
+
+impl Closing {
+    /// One atomic load: this is on the hit path.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 impl Drain {
     /// A drain that has not begun, and its signal.
     #[must_use]
     pub fn new() -> (Self, DrainSignal) {
         let (sender, receiver) = watch::channel(false);
-        (Self(sender), DrainSignal(receiver))
+        let closing = Closing::default();
+        let signal = DrainSignal { begun: receiver, closing: closing.clone() };
+        (Self { begun: sender, closing }, signal)
     }
 
-    /// Tells everybody to finish.
+    /// From now on HTTP/1.1 connections close with their next response, so that viewers connect
+    /// elsewhere.
+    pub fn announce(&self) {
+        self.closing.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends accepting connections; those that are open finish.
     pub fn begin(&self) {
-        self.0.send_replace(true);
+        self.announce();
+        self.begun.send_replace(true);
     }
 
-    /// Waits until nobody is under way; false when that takes longer than `patience`.
+    /// Waits until nothing is under way; `false` if that takes longer than `patience`.
     pub async fn finished(&self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.0.closed()).await.is_ok()
+        tokio::time::timeout(patience, self.begun.closed()).await.is_ok()
     }
 }
 
 impl DrainSignal {
     /// Returns when the drain has begun. Cancel-safe.
     pub async fn begun(&mut self) {
-        // A drain that is gone without a word has nothing left to wait for either.
-        let _ = self.0.wait_for(|begun| *begun).await;
+        // A drain that is gone has nothing left to wait for either.
+        let _ = self.begun.wait_for(|begun| *begun).await;
+    }
+
+    /// Whether connections close with their next response. Holding it counts as nothing.
+    #[must_use]
+    pub fn closing(&self) -> Closing {
+        self.closing.clone()
     }
 }

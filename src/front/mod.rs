@@ -18,7 +18,10 @@ use arc_swap::ArcSwap;
 use http::{Request, Response, request::Parts};
 use hyper::body::Incoming;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::{
     body::Body,
@@ -28,9 +31,9 @@ use crate::{
     restrict::Networks,
 };
 use connection::Server;
-pub use drain::{Drain, DrainSignal};
+pub use drain::{Closing, Drain, DrainSignal};
 pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
-pub use workers::{Workers, spawn_workers};
+pub use workers::{Heartbeats, Workers, spawn_workers};
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + Unpin + 'static {
@@ -258,15 +261,11 @@ async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
         };
         let accepted = tokio::select! {
             accepted = accepting => accepted,
-            () = drain.begun() => return,
+            () = drain.begun() => return accept_rest(&listener, &server).await,
         };
         match accepted {
             (Ok(permit), Ok((stream, peer))) => {
-                let server = Arc::clone(&server);
-                tokio::spawn(async move {
-                    server.serve(stream, canonical(peer)).await;
-                    drop(permit);
-                });
+                spawn(&server, stream, peer, permit);
             }
             (Err(_), _) => return,
             (_, Err(error)) => {
@@ -277,6 +276,48 @@ async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
         }
     }
 }
+
+fn spawn<H: Handler>(
+    server: &Arc<Server<H>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let server = Arc::clone(server);
+    tokio::spawn(async move {
+        server.serve(stream, canonical(peer)).await;
+        drop(permit);
+    });
+}
+
+/// How long handshakes that viewers have begun may take to reach the queue.
+const HANDSHAKES: Duration = Duration::from_millis(100);
+
+/// Accepts what the system has already accepted for us: closing the socket would reset these connections.
+async fn accept_rest<H: Handler>(listener: &TcpListener, server: &Arc<Server<H>>) {
+    refuse_handshakes(listener);
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout(HANDSHAKES, listener.accept()).await {
+        let Ok(permit) = Arc::clone(&server.shared.permits).acquire_owned().await else { return };
+        spawn(server, stream, peer, permit);
+    }
+}
+
+/// Ignores connections that begin from now on. Their viewers try again, and find the socket closed.
+/// Without this, one might enter the queue between the last accept and the close.
+#[cfg(target_os = "linux")]
+fn refuse_handshakes(listener: &TcpListener) {
+    use socket2::{SockFilter, SockRef};
+    // Classic BPF on the TCP header: drop a segment with SYN (RFC 9293 §3.1), keep all others.
+    const LOAD_FLAGS: SockFilter = SockFilter::new(0x30, 0, 0, 13);
+    const IS_SYN: SockFilter = SockFilter::new(0x45, 0, 1, 0x02);
+    const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+    const KEEP: SockFilter = SockFilter::new(0x06, 0, 0, u32::MAX);
+    // Where filters are not allowed, a connection of the last moment may be reset.
+    let _ = SockRef::from(listener).attach_filter(&[LOAD_FLAGS, IS_SYN, DROP, KEEP]);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_handshakes(_: &TcpListener) {}
 
 /// An IPv4 viewer on a dual-stack socket is an IPv4 viewer.
 fn canonical(address: SocketAddr) -> SocketAddr {

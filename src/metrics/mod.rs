@@ -19,6 +19,8 @@ use prometheus_client::{
 use served::AllServed;
 pub use served::Served;
 
+use crate::log;
+
 /// How the cache handled a request, as viewers and operators know it from CloudFront.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResultType {
@@ -135,6 +137,7 @@ pub struct Metrics {
     pub oversized_heads: Counter,
     /// Access log records dropped because the writer did not keep up.
     pub log_dropped: Counter,
+    log_lines_dropped: Counter,
     cache_bytes: Gauge,
     cache_entries: Gauge,
     cache_evictions: Counter,
@@ -156,6 +159,7 @@ impl Default for Metrics {
             connection_errors: Counter::default(),
             oversized_heads: Counter::default(),
             log_dropped: Counter::default(),
+            log_lines_dropped: Counter::default(),
             cache_bytes: Gauge::default(),
             cache_entries: Gauge::default(),
             cache_evictions: Counter::default(),
@@ -204,6 +208,11 @@ impl Metrics {
             self.oversized_heads.clone(),
         );
         r.register("access_log_dropped", "Access log records lost", self.log_dropped.clone());
+        r.register(
+            "log_lines_dropped",
+            "Lines of the operator's log lost because standard error took nothing",
+            self.log_lines_dropped.clone(),
+        );
         r.register_with_unit(
             "cache",
             "Bytes of content in memory",
@@ -262,12 +271,17 @@ impl Metrics {
     pub fn render(&self, bytes: u64, entries: u64, evictions: u64) -> String {
         set(&self.cache_bytes, bytes);
         set(&self.cache_entries, entries);
-        self.cache_evictions.inner().store(evictions, std::sync::atomic::Ordering::Relaxed);
+        store(&self.cache_evictions, evictions);
+        store(&self.log_lines_dropped, log::dropped());
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry.lock());
         text
     }
+}
+
+fn store(counter: &Counter, value: u64) {
+    counter.inner().store(value, std::sync::atomic::Ordering::Relaxed);
 }
 
 fn set(gauge: &Gauge<i64, AtomicI64>, value: u64) {

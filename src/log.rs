@@ -1,0 +1,46 @@
+//! The operator's log, on standard error.
+//!
+//! Serving threads hand their lines to a writer with a bounded queue. If standard error takes nothing, as
+//! with a container's blocking log driver, lines are dropped and counted, and nothing else stops.
+
+use std::{io::IsTerminal, sync::OnceLock};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// Lines that may wait for the writer.
+const QUEUE: usize = 8192;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Writes what is queued when it is dropped, for a second at most.
+#[must_use = "dropping it ends the log"]
+pub struct Log {
+    _writer: WorkerGuard,
+}
+
+/// Starts the log for this process.
+pub fn start(filter: EnvFilter) -> Log {
+    let builder = NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true);
+    let (writer, guard) = builder.finish(std::io::stderr());
+    let _ = DROPPED.set(writer.error_counter());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(writer)
+        .with_target(false)
+        .init();
+    // The standard hook writes to standard error itself, and would block there.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("a panic without a message");
+        tracing::error!(place, "panicked: {message}");
+    }));
+    Log { _writer: guard }
+}
+
+/// Lines dropped so far.
+#[must_use]
+pub fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
+}
