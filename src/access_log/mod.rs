@@ -17,7 +17,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::Duration,
 };
@@ -171,7 +171,7 @@ impl AccessLog {
             closed: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
         });
-        let (running, ended) = channel();
+        let (running, ended) = sync_channel(0);
         let writer = Writer {
             _running: running,
             sink: Sink::open(options)?,
@@ -256,7 +256,7 @@ impl Sink {
 
 struct Writer {
     /// Dropped when the writer ends, however it ends.
-    _running: Sender<()>,
+    _running: SyncSender<()>,
     sink: Sink,
     options: Options,
     shared: Arc<Buffers>,

@@ -250,6 +250,7 @@ impl Admin {
         let credentials = match (needs, loaded) {
             (false, _) => "not needed",
             (true, true) => "loaded",
+            (true, false) if self.0.credentials.is_loading() => "loading",
             (true, false) => "missing",
         };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -118,7 +118,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let store = Arc::new(Store::new(config.cache));
     let pages = store.pages().clone();
     let (credentials, renewal) = match source {
-        CredentialSource::StandardChain => (Credentials::new(), Some(Mutex::default())),
+        CredentialSource::StandardChain => (Credentials::loading(), Some(Mutex::default())),
         CredentialSource::Given(credentials) => (credentials, None),
     };
     let access_log = AccessLog::open(&config.access_log, metrics.log_dropped.clone());
@@ -219,7 +219,8 @@ impl Running {
         tokio::time::sleep(delay).await;
         let watch = Stopwatch::start();
         self.drain.begin();
-        let finished = self.drain.finished(patience - (patience / 10).min(CLOSING)).await;
+        let finished =
+            self.drain.finished(patience.saturating_sub((patience / 10).min(CLOSING))).await;
         self.admin_drain.begin();
         self.stop.send_replace(true);
         let Self { workers, access_log, renewal, .. } = self;

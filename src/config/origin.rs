@@ -134,6 +134,7 @@ fn origin(
     let attempts = number("connect_attempts", 1..11, 3);
     let response_timeout = duration("response_timeout", Duration::from_secs(30));
     let max_connections = number("max_connections", 1..65_536, 256);
+    let stale_if_denied = duration("stale_if_denied", Duration::from_secs(3600));
     let ca_file = section.string("ca_file").map(|path| directory.join(path.value));
     let origin_path = origin_path(section);
     let custom_headers = custom_headers(section);
@@ -147,6 +148,7 @@ fn origin(
         connect_attempts: u32::try_from(attempts).unwrap_or(3),
         response_timeout,
         max_connections: usize::try_from(max_connections).unwrap_or(256),
+        stale_if_denied,
         ca_file,
         custom_headers,
         cache_tag_header: tags.cloned(),

@@ -15,7 +15,7 @@ use crate::{
     app::{self, CredentialSource, Running},
     clock::Clock,
     config::{Bucket, Config, Faults},
-    origin::Credentials,
+    origin::{Credentials, KeysError},
 };
 
 /// Why the demo cannot run.
@@ -27,6 +27,9 @@ pub enum Error {
     /// An address of the command line.
     #[error(transparent)]
     Config(#[from] Faults),
+    /// The bucket's credentials.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Forebay itself.
     #[error(transparent)]
     App(#[from] app::Error),
@@ -59,7 +62,7 @@ impl Demo {
         let text = command_line.to_toml() + "\n[access_log]\nformat = \"off\"\n";
         let config = Config::compile("the demo's configuration", &text, Path::new(""))?;
         let credentials = Credentials::new();
-        credentials.install(&bucket.keys);
+        credentials.install(&bucket.keys)?;
         let source = CredentialSource::Given(Arc::clone(&credentials));
         let forebay = app::start(config, Clock::system(), source)?;
         Ok(Self { bucket, forebay })

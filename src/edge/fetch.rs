@@ -9,9 +9,11 @@ use tokio::sync::oneshot;
 use super::{
     Edge,
     admit::Ask,
+    denials::Denial,
     dress::SERVER_TIMING,
     forward::{Forwarded, How, place},
     refusal,
+    renew::DENIED,
     respond::is_error,
 };
 use crate::{
@@ -36,7 +38,7 @@ const WITH_HEAD: Duration = Duration::from_millis(10);
 /// One origin request on behalf of all that wait for it.
 pub(super) struct Fetch {
     pub(super) edge: Arc<Edge>,
-    origin: Arc<Group>,
+    pub(super) origin: Arc<Group>,
     pub(super) behavior: Arc<Behavior>,
     resource: CacheKey,
     path: CanonicalPath<'static>,
@@ -106,6 +108,12 @@ impl Fetch {
             }
             sent => sent,
         };
+        if let (Ok(answer), Some(_)) = (&sent, &self.seen)
+            && matches!(answer.status, StatusCode::OK | StatusCode::NOT_MODIFIED)
+        {
+            let (key, now) = (self.obligation.key(), self.edge.clock.now());
+            self.edge.denials.allowed(&self.origin, key, now);
+        }
         match sent {
             Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {
                 Box::pin(self.freshen(answer)).await;
@@ -215,6 +223,13 @@ impl Fetch {
         let now = self.edge.clock.now();
         if let Some(detail) = self.reason_to_keep(&answer, now) {
             return self.keep(Failure { status: answer.status, detail }, now);
+        }
+        if answer.bucket && answer.status == StatusCode::FORBIDDEN && self.has_good_copy() {
+            match self.judge_denial(now) {
+                Denial::OfObject => {}
+                Denial::Undecided => return self.deny(),
+                Denial::Mass(_) => return self.keep(DENIED, now),
+            }
         }
         let storable = match self.decide(answer.status, &answer.fields, &answer) {
             Ok(storable) => storable,

@@ -10,6 +10,7 @@ mod arrival;
 mod collect;
 mod compress;
 mod connection;
+mod denials;
 mod direct;
 mod dress;
 mod error_page;
@@ -41,6 +42,7 @@ use arc_swap::ArcSwap;
 use arrival::Arrival;
 use compress::Compressor;
 pub use connection::{Cipher, Connection};
+use denials::Denials;
 use direct::AtOnce;
 pub use direct::Direct;
 use dress::Dress;
@@ -85,6 +87,7 @@ pub struct Edge {
     access_log: Arc<AccessLog>,
     troubles: Arc<Troubles>,
     compressor: Arc<Compressor>,
+    denials: Arc<Denials>,
 }
 
 impl Edge {
@@ -96,8 +99,16 @@ impl Edge {
         metrics: Arc<Metrics>,
         access_log: Arc<AccessLog>,
     ) -> Arc<Self> {
-        let (rules, troubles, compressor) = (Arc::default(), Arc::default(), Arc::default());
-        Arc::new(Self { rules, store, clock, metrics, access_log, troubles, compressor })
+        Arc::new(Self {
+            rules: Arc::default(),
+            store,
+            clock,
+            metrics,
+            access_log,
+            troubles: Arc::default(),
+            compressor: Arc::default(),
+            denials: Arc::default(),
+        })
     }
 
     /// The same edge for one more thread: exchanges count references to it, and threads that count

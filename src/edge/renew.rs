@@ -6,9 +6,11 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
+    denials::Denial,
     fetch::{Conditions, Fetch, REMEMBER_UNSTORABLE, withhold},
     forward::{Forwarded, How},
     refusal,
+    respond::is_error,
 };
 use crate::{
     clock::Timestamp,
@@ -17,6 +19,10 @@ use crate::{
     semantics::{date, entity_tag::EntityTag},
     store::{Failure, StoredResponse},
 };
+
+/// A bucket denies an object that it served before.
+pub(super) const DENIED: Failure =
+    Failure { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
 
 impl Fetch {
     /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.
@@ -70,6 +76,31 @@ impl Fetch {
         let how = How::Kept(failure.detail);
         let kept = Forwarded::Stored { response, how, own_fields: None, timing: None };
         let _ = self.told.send(kept);
+    }
+
+    pub(super) fn has_good_copy(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| !is_error(seen.status))
+    }
+
+    /// What a bucket's denial of an object means, of which there is a good copy.
+    pub(super) fn judge_denial(&self, now: Timestamp) -> Denial {
+        let window = self.origin.members().next().map(|origin| origin.options().stale_if_denied);
+        let window = window.unwrap_or_default();
+        let may_be_stale = self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now));
+        if window.is_zero() || !may_be_stale {
+            return Denial::OfObject;
+        }
+        match self.edge.denials.denied(&self.origin, self.obligation.key(), now) {
+            Denial::Mass(since) if now.since(since) >= window => Denial::OfObject,
+            denial => denial,
+        }
+    }
+
+    /// Denies this request and those that wait for it; the copy stays for the next.
+    pub(super) fn deny(self) {
+        self.obligation.fail(DENIED);
+        // The viewer may have left.
+        let _ = self.told.send(Forwarded::Failed(DENIED));
     }
 
     /// Why the stale response stays in use though the origin answered.

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 
-use super::{Edge, admit::Ask, refusal};
+use super::{Edge, admit::Ask, refusal, renew::DENIED};
 use crate::{
     behavior::Behavior,
     body::Body,
@@ -114,6 +114,8 @@ async fn check(
             skip(&mut answer.body, bytes.start).await?;
             Ok(answer.body)
         }
+        // Whatever is denied now, the object may still be the one we have the rest of.
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(SourceError::Failed(DENIED)),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             Err(SourceError::Failed(refusal::failure(ErrorClass::Other)))
         }

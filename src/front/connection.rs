@@ -143,6 +143,8 @@ impl<H: Handler> Server<H> {
         // The timeouts are TimedIo's, which knows an idle connection from a slow head.
         builder.header_read_timeout(None);
         builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
+        // RFC 9112 §9.6: a viewer that sends no more may still read.
+        builder.half_close(true);
         let closing = self.shared.drain.closing();
         let io = DirectIo::new(io, self.handler.clone(), Arc::clone(&connection), closing.clone());
         let handler = self.handler.clone();

@@ -95,14 +95,14 @@ impl Heartbeats {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
 
     use super::*;
 
     #[test]
     fn a_worker_that_blocks_is_seen() {
         let heartbeats = Heartbeats::new(2);
-        let (release, blocked) = channel::<()>();
+        let (release, blocked) = sync_channel::<()>(0);
         let mut blocked = Some(blocked);
         let workers = spawn_workers(&heartbeats, || {
             let blocked = blocked.take();

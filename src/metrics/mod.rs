@@ -127,6 +127,7 @@ pub struct Metrics {
     origin_errors: Family<OriginErrorLabels, Counter>,
     origin_seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
     failovers: Family<OriginLabels, Counter>,
+    mass_denials: Family<OriginLabels, Gauge>,
     compressed: Family<CodingLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     /// Connections open now.
@@ -153,6 +154,7 @@ impl Default for Metrics {
             origin_errors: Family::default(),
             origin_seconds: Family::new_with_constructor(latency),
             failovers: Family::default(),
+            mass_denials: Family::default(),
             compressed: Family::default(),
             refused: Family::default(),
             connections: Gauge::default(),
@@ -193,6 +195,11 @@ impl Metrics {
             "origin_failovers",
             "Requests that the secondary of an origin group was asked",
             self.failovers.clone(),
+        );
+        r.register(
+            "origin_mass_denial",
+            "Whether a bucket denies most objects that it served before",
+            self.mass_denials.clone(),
         );
         r.register("compressed", "Contents compressed, by coding", self.compressed.clone());
         r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
@@ -239,6 +246,7 @@ impl Metrics {
             requests: self.origin_requests.get_or_create_owned(&labels),
             seconds: self.origin_seconds.get_or_create_owned(&labels),
             errors: self.origin_errors.clone(),
+            mass_denial: self.mass_denials.get_or_create_owned(&labels),
             labels,
         }
     }
@@ -294,10 +302,16 @@ pub struct OriginMetrics {
     requests: Counter,
     seconds: Histogram,
     errors: Family<OriginErrorLabels, Counter>,
+    mass_denial: Gauge,
     labels: OriginLabels,
 }
 
 impl OriginMetrics {
+    /// Sets whether the origin denies most objects that it served before.
+    pub fn mass_denial(&self, is_denying: bool) {
+        self.mass_denial.set(i64::from(is_denying));
+    }
+
     /// Counts an answer whose head took this long.
     pub fn answered(&self, duration: Duration) {
         self.requests.inc();

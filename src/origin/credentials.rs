@@ -1,11 +1,12 @@
 //! AWS credentials: found by the standard chain, renewed in the background.
 //!
-//! A request only ever reads what is installed; it never waits for the chain.
+//! A request reads what is installed. Only while the first credentials are still being loaded does it wait
+//! for them, within a bound.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -14,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::{
     credential_feature::AwsCredentialFeature,
-    provider::{ProvideCredentials, SharedCredentialsProvider},
+    provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
 };
 use aws_smithy_runtime_api::client::identity::Identity;
 use tokio::sync::Notify;
@@ -33,6 +34,20 @@ const RETRY: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_
 /// How long one attempt of the chain may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a request waits for the first credentials.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// Why credentials are refused. Nothing could be signed with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// A part that must be there is empty.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// A part holds a character that a header field cannot hold.
+    #[error("{0} contains a space, a line break or another character that no AWS key has")]
+    Character(&'static str),
+}
+
 /// What a request is signed with.
 #[derive(Clone, Debug)]
 pub struct Installed {
@@ -48,13 +63,52 @@ pub struct Credentials {
     installed: ArcSwapOption<Installed>,
     generation: AtomicU64,
     wake: Notify,
+    /// The first credentials are being loaded: there may be some in a moment.
+    is_loading: AtomicBool,
+    loaded: Notify,
 }
 
 impl Credentials {
-    /// None yet.
+    /// None, until some are installed.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// None yet, but [`Credentials::keep_fresh`] is about to look for some.
+    #[must_use]
+    pub fn loading() -> Arc<Self> {
+        Arc::new(Self { is_loading: AtomicBool::new(true), ..Self::default() })
+    }
+
+    /// Whether the first credentials are still being loaded.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.is_loading.load(Ordering::Acquire)
+    }
+
+    /// What to sign with. While the first credentials are being loaded, waits for them, ten seconds at
+    /// most. Cancel-safe.
+    pub async fn first(&self) -> Option<Arc<Installed>> {
+        if let Some(installed) = self.current() {
+            return Some(installed);
+        }
+        let loaded = async {
+            loop {
+                let loaded = self.loaded.notified();
+                if !self.is_loading() {
+                    return;
+                }
+                loaded.await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST, loaded).await;
+        self.current()
+    }
+
+    fn end_loading(&self) {
+        self.is_loading.store(false, Ordering::Release);
+        self.loaded.notify_waiters();
     }
 
     /// What to sign with, if anything is installed.
@@ -68,8 +122,19 @@ impl Credentials {
         self.wake.notify_one();
     }
 
-    /// Installs keys, unless they are the ones already installed.
-    pub fn install(&self, keys: &aws_credential_types::Credentials) -> bool {
+    /// Installs keys; `false` if they are installed already. White space around them is removed: it comes
+    /// from files and variables, and AWS never issues any.
+    ///
+    /// # Errors
+    /// When no request could be signed with them. What was installed stays.
+    pub fn install(&self, keys: &aws_credential_types::Credentials) -> Result<bool, KeysError> {
+        let keys = &validated(keys)?;
+        let is_new = self.replace(keys);
+        self.end_loading();
+        Ok(is_new)
+    }
+
+    fn replace(&self, keys: &aws_credential_types::Credentials) -> bool {
         let current = self.current();
         let same = |installed: &Arc<Installed>| {
             let data = installed.identity.data::<aws_credential_types::Credentials>();
@@ -99,13 +164,11 @@ impl Credentials {
                     pause = RETRY.start;
                     expiry.map_or(REREAD, |at| until_renewal(at).max(RETRY.start))
                 }
-                Err(reason) => {
-                    tracing::error!(
-                        reason,
-                        have_old_ones = self.current().is_some(),
-                        "no AWS credentials could be loaded; set AWS_ACCESS_KEY_ID and \
-                         AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role"
-                    );
+                Err(failure) => {
+                    failure.log(self.current().is_some());
+                    if failure.is_final {
+                        self.end_loading();
+                    }
                     pause = (pause * 2).min(RETRY.end);
                     pause
                 }
@@ -121,12 +184,12 @@ impl Credentials {
     async fn renew(
         &self,
         provider: Option<&SharedCredentialsProvider>,
-    ) -> Result<Option<SystemTime>, String> {
+    ) -> Result<Option<SystemTime>, NotLoaded> {
         let keys = provide(provider).await?;
-        if self.install(&keys) {
+        if self.install(&keys)? {
             // The key's id identifies; its secret is never written anywhere.
             tracing::info!(
-                access_key_id = keys.access_key_id(),
+                access_key_id = keys.access_key_id().trim(),
                 temporary = keys.session_token().is_some(),
                 "AWS credentials installed"
             );
@@ -153,7 +216,9 @@ pub struct Found {
 /// # Errors
 /// When there are none; the text tells why.
 pub async fn find(region: &str) -> Result<Found, String> {
-    let keys = provide(standard_chain(region.to_owned()).await.as_ref()).await?;
+    let keys = provide(standard_chain(region.to_owned()).await.as_ref()).await;
+    let keys = keys.map_err(|failure| failure.reason)?;
+    let keys = validated(&keys).map_err(|error| error.to_string())?;
     let features = keys.get_property::<Vec<AwsCredentialFeature>>();
     let source =
         features.and_then(|features| features.first().map(source)).unwrap_or("the standard chain");
@@ -186,14 +251,86 @@ const fn source(feature: &AwsCredentialFeature) -> &'static str {
     }
 }
 
+/// Why no credentials were loaded.
+struct NotLoaded {
+    reason: String,
+    /// There are none, or they are no good. Otherwise their source did not answer, and may yet do so.
+    is_final: bool,
+}
+
+impl NotLoaded {
+    fn log(&self, have_old_ones: bool) {
+        let Self { reason, is_final } = self;
+        if *is_final {
+            tracing::error!(
+                reason,
+                have_old_ones,
+                "no AWS credentials could be loaded; set AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role"
+            );
+        } else {
+            tracing::error!(
+                reason,
+                have_old_ones,
+                "the source of AWS credentials does not answer yet; trying again"
+            );
+        }
+    }
+}
+
+impl From<KeysError> for NotLoaded {
+    fn from(error: KeysError) -> Self {
+        Self { reason: error.to_string(), is_final: true }
+    }
+}
+
 async fn provide(
     provider: Option<&SharedCredentialsProvider>,
-) -> Result<aws_credential_types::Credentials, String> {
-    let provider = provider.ok_or("the standard chain holds no provider")?;
+) -> Result<aws_credential_types::Credentials, NotLoaded> {
+    let failed = |reason: String, is_final| NotLoaded { reason, is_final };
+    let none = || failed("the standard chain holds no provider".into(), true);
+    let provider = provider.ok_or_else(none)?;
     let answer = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
-    answer
-        .map_err(|_| "the credential provider does not answer".to_owned())?
-        .map_err(|error| describe(&error))
+    let silent = |_| failed("the credential provider does not answer".into(), false);
+    answer.map_err(silent)?.map_err(|error| {
+        let is_final = matches!(
+            error,
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+        );
+        failed(describe(&error), is_final)
+    })
+}
+
+/// The keys without white space around them.
+fn validated(
+    keys: &aws_credential_types::Credentials,
+) -> Result<aws_credential_types::Credentials, KeysError> {
+    let id = checked("the access key id", keys.access_key_id())?;
+    let secret = checked("the secret access key", keys.secret_access_key())?;
+    let token =
+        keys.session_token().map(|token| checked("the session token", token)).transpose()?;
+    let mut valid = aws_credential_types::Credentials::builder()
+        .access_key_id(id)
+        .secret_access_key(secret)
+        .provider_name("forebay");
+    valid.set_session_token(token);
+    valid.set_expiry(keys.expiry());
+    let mut valid = valid.build();
+    if let Some(features) = keys.get_property::<Vec<AwsCredentialFeature>>() {
+        valid.set_property(features.clone());
+    }
+    Ok(valid)
+}
+
+fn checked(what: &'static str, part: &str) -> Result<String, KeysError> {
+    let part = part.trim();
+    if part.is_empty() {
+        return Err(KeysError::Empty(what));
+    }
+    if !part.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(KeysError::Character(what));
+    }
+    Ok(part.to_owned())
 }
 
 async fn standard_chain(region: String) -> Option<SharedCredentialsProvider> {
@@ -223,6 +360,8 @@ pub fn describe(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn keys(secret: &str) -> aws_credential_types::Credentials {
@@ -233,9 +372,45 @@ mod tests {
     fn the_generation_counts_changes_only() {
         let credentials = Credentials::new();
         assert!(credentials.current().is_none());
-        assert!(credentials.install(&keys("a")));
-        assert!(!credentials.install(&keys("a")));
-        assert!(credentials.install(&keys("b")));
+        assert_eq!(credentials.install(&keys("a")), Ok(true));
+        assert_eq!(credentials.install(&keys("a")), Ok(false));
+        assert_eq!(credentials.install(&keys(" a\n")), Ok(false));
+        assert_eq!(credentials.install(&keys("b")), Ok(true));
         assert_eq!(credentials.current().expect("installed").generation, 2);
+    }
+
+    #[test]
+    fn keys_that_cannot_sign_are_refused_and_the_old_ones_stay() {
+        let credentials = Credentials::loading();
+        let install = |id: &str, secret: &str, token: Option<&str>| {
+            let token = token.map(str::to_owned);
+            let keys = aws_credential_types::Credentials::new(id, secret, token, None, "test");
+            credentials.install(&keys)
+        };
+        assert_eq!(install("id\r\n", "secret\n", Some(" token\n")), Ok(true));
+        let installed = credentials.current().expect("installed");
+        let keys = installed.identity.data::<aws_credential_types::Credentials>().expect("keys");
+        let parts = (keys.access_key_id(), keys.secret_access_key(), keys.session_token());
+        assert_eq!(parts, ("id", "secret", Some("token")));
+        assert_eq!(install("i d", "s", None), Err(KeysError::Character("the access key id")));
+        assert_eq!(install("id", " \n", None), Err(KeysError::Empty("the secret access key")));
+        let broken = Err(KeysError::Character("the session token"));
+        assert_eq!(install("id", "s", Some("to\nken")), broken);
+        assert_eq!(credentials.current().expect("installed").generation, 1);
+    }
+
+    #[tokio::test]
+    async fn requests_wait_for_the_first_credentials_only() {
+        assert!(Credentials::new().first().await.is_none(), "none is not `not yet`");
+        let credentials = Credentials::loading();
+        let mut waiting = Box::pin(credentials.first());
+        assert!((&mut waiting).now_or_never().is_none());
+        credentials.install(&keys("a")).expect("good keys");
+        assert!(waiting.await.is_some());
+        let credentials = Credentials::loading();
+        let mut waiting = Box::pin(credentials.first());
+        assert!((&mut waiting).now_or_never().is_none());
+        credentials.end_loading();
+        assert!(waiting.await.is_none());
     }
 }

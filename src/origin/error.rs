@@ -34,6 +34,9 @@ pub enum Error {
     /// Nothing to sign with.
     #[error("no AWS credentials are loaded")]
     NoCredentials,
+    /// The source of the first credentials has not answered yet.
+    #[error("the AWS credentials are not loaded yet")]
+    CredentialsPending,
     /// The signer refused the request.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -236,7 +239,9 @@ impl Error {
             Self::Busy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
             Self::Unasked(_) => ErrorClass::Other,
-            Self::NoCredentials | Self::Sign(_) => ErrorClass::Configuration,
+            Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
+                ErrorClass::Configuration
+            }
             Self::S3 { class, .. } => match class {
                 S3Class::Rejected => ErrorClass::Rejected,
                 S3Class::Configuration => ErrorClass::Configuration,
@@ -275,9 +280,13 @@ impl Error {
             Self::Busy => "raise the origin's `max_connections`".into(),
             Self::ViewerContent => "nothing: the viewer sent it".into(),
             Self::Unasked(_) => "check the origin, and what is between it and this machine".into(),
-            Self::NoCredentials | Self::Sign(_) => {
+            Self::NoCredentials => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }
+            Self::CredentialsPending => {
+                "check that the container's or instance's credential service answers".into()
+            }
+            Self::Sign(_) => "check the credentials for characters that no AWS key has".into(),
             Self::S3 { code, region: Some(region), .. } if is_region_error(code) => {
                 format!("the bucket is in `{region}`: set `region = \"{region}\"`")
             }

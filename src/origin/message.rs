@@ -59,7 +59,13 @@ impl Origin {
         target: &str,
         fields: &mut HeaderMap,
     ) -> Result<(), Error> {
-        let keys = self.credentials.current().ok_or(Error::NoCredentials)?;
+        let keys = self.credentials.current().ok_or_else(|| {
+            if self.credentials.is_loading() {
+                Error::CredentialsPending
+            } else {
+                Error::NoCredentials
+            }
+        })?;
         let scheme = if self.options.address.tls { "https" } else { "http" };
         let url = format!("{scheme}://{}{target}", self.options.address.authority);
         let now = self.clock.now().into();

@@ -25,7 +25,7 @@ use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, t
 pub use call::{Service, ServiceError, WholeAnswer};
 use connect::Connector;
 pub use connect::{TrustError, trusted_roots};
-pub use credentials::{Credentials, Found, Installed, describe, find};
+pub use credentials::{Credentials, Found, Installed, KeysError, describe, find};
 pub use error::{Error, ErrorClass, S3Class};
 pub use group::{FAILOVER_CODES, Group, Reply};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -69,6 +69,8 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Connections open at once.
     pub max_connections: usize,
+    /// For how long stale copies are served while a bucket denies most objects that it served before.
+    pub stale_if_denied: Duration,
     /// Certificates to trust instead of this machine's.
     pub ca_file: Option<PathBuf>,
     /// Fields that every request carries, in the place of the viewer's.
@@ -180,6 +182,11 @@ impl Origin {
         &self.options
     }
 
+    /// Reports in the metrics whether the bucket denies most objects that it served before.
+    pub fn report_mass_denial(&self, is_denying: bool) {
+        self.metrics.mass_denial(is_denying);
+    }
+
     /// Whether it is an S3 bucket.
     #[must_use]
     pub const fn is_s3(&self) -> bool {
@@ -256,6 +263,9 @@ impl Origin {
         body: Option<Body>,
         want: Want,
     ) -> Result<Answer, Failed> {
+        if self.signs() {
+            self.credentials.first().await;
+        }
         let mut message = self.message(request, body).map_err(Failed::before_sending)?;
         let requested_at = self.clock.now();
         let watch = Stopwatch::start();

@@ -17,6 +17,7 @@ mod importing;
 mod loading;
 mod paths;
 mod plain_origin;
+mod process;
 mod purging;
 mod restrictions;
 mod serving;

@@ -11,14 +11,14 @@ use s3s::S3ErrorCode;
 use crate::support::{
     bucket::{ACCESS_KEY, Bucket, SECRET_KEY},
     edge::{Edge, config_for},
-    viewer::Viewer,
+    viewer::{Viewer, pattern},
 };
 
 const CACHE: &str = "memory = \"32MiB\"";
 
 fn keys(id: &str, secret: &str) -> std::sync::Arc<Credentials> {
     let credentials = Credentials::new();
-    credentials.install(&Keys::new(id, secret, None, None, "test"));
+    credentials.install(&Keys::new(id, secret, None, None, "test")).expect("good keys");
     credentials
 }
 
@@ -55,7 +55,7 @@ async fn newer_credentials_serve_at_once() {
     let text = config_for(bucket.address, CACHE, "");
     let edge = Edge::with_credentials(&text, keys(ACCESS_KEY, "wrong"));
     fails_with(&edge, 502, "origin-configuration").await;
-    edge.credentials.install(&Bucket::keys());
+    edge.credentials.install(&Bucket::keys()).expect("good keys");
     assert_eq!(edge.get("/a.png").await.content, "image");
 }
 
@@ -178,4 +178,95 @@ async fn the_log_says_what_to_do() {
     assert!(log.contains("the secret access key does not belong to the access key id"), "{log}");
     assert!(log.contains("SignatureDoesNotMatch"), "{log}");
     assert!(!log.contains("verysecret"), "{log}");
+}
+
+/// A bucket whose policy breaks once its objects are stored and stale.
+async fn broken_policy(objects: usize, origin: &str) -> (Bucket, Edge) {
+    let bucket = Bucket::start().await;
+    let text = config_for(bucket.address, "memory = \"32MiB\"\nslice = \"64KiB\"", "")
+        .replace("connect_attempts = 1", &format!("connect_attempts = 1\n{origin}"));
+    let edge = Edge::with(&text);
+    for n in 0..objects {
+        bucket.put_with(&n.to_string(), format!("object {n}"), Some("max-age=60"));
+        assert_eq!(edge.get(&format!("/{n}")).await.x_cache(), "Miss");
+    }
+    edge.clock.advance(Duration::from_secs(61));
+    bucket.fail_with(Some(S3ErrorCode::AccessDenied));
+    (bucket, edge)
+}
+
+async fn statuses(edge: &Edge, objects: std::ops::Range<usize>) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for n in objects {
+        let answer = edge.get(&format!("/{n}")).await;
+        if answer.status == 200 {
+            assert_eq!(answer.content, format!("object {n}"));
+        }
+        statuses.push(answer.status.as_u16());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn a_broken_bucket_policy_costs_no_copies() {
+    let (bucket, edge) = broken_policy(60, "").await;
+    let first = statuses(&edge, 0..60).await;
+    let denied = first.iter().filter(|status| **status == 403).count();
+    assert!(denied < 10, "{first:?}");
+    // Those that were denied before it was clear have their copies, too.
+    assert_eq!(statuses(&edge, 0..60).await, [200; 60]);
+    let metrics = edge.admin("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    let gauge = "forebay_origin_mass_denial{distribution=\"media\",origin=\"bucket\"}";
+    assert!(text.contains(&format!("{gauge} 1")), "{text}");
+    // A purge still ends a copy.
+    edge.purge(&["/7"]).await;
+    assert_eq!(statuses(&edge, 7..8).await, [403]);
+    // A new object that is denied is denied.
+    assert_eq!(edge.get("/unknown").await.status, 403);
+    // It ends when the bucket serves again.
+    bucket.fail_with(None);
+    edge.clock.advance(Duration::from_secs(11));
+    assert_eq!(statuses(&edge, 0..60).await, [200; 60]);
+    let metrics = edge.admin("/metrics").await;
+    assert!(String::from_utf8_lossy(&metrics.content).contains(&format!("{gauge} 0")));
+}
+
+#[tokio::test]
+async fn copies_are_served_for_a_while_only() {
+    let (_bucket, edge) = broken_policy(20, "stale_if_denied = \"5m\"").await;
+    statuses(&edge, 0..20).await;
+    assert_eq!(statuses(&edge, 0..20).await, [200; 20]);
+    edge.clock.advance(Duration::from_secs(4 * 60));
+    assert_eq!(statuses(&edge, 0..20).await, [200; 20]);
+    edge.clock.advance(Duration::from_secs(60));
+    assert_eq!(statuses(&edge, 0..20).await, [403; 20]);
+    let (_bucket, edge) = broken_policy(20, "stale_if_denied = 0").await;
+    assert_eq!(statuses(&edge, 0..20).await, [403; 20]);
+    assert_eq!(statuses(&edge, 0..20).await, [403; 20]);
+}
+
+#[tokio::test]
+async fn single_denials_are_believed() {
+    let (bucket, edge) = broken_policy(5, "").await;
+    assert_eq!(statuses(&edge, 0..5).await, [403; 5]);
+    edge.clock.advance(Duration::from_secs(11));
+    let asked = bucket.gets().len();
+    for _ in 0..3 {
+        assert_eq!(statuses(&edge, 0..5).await, [403; 5]);
+    }
+    // From the second time on the denial itself is stored.
+    assert_eq!(bucket.gets().len(), asked + 5);
+}
+
+#[tokio::test]
+async fn a_denied_slice_does_not_cost_the_stored_ones() {
+    let bucket = Bucket::start().await;
+    bucket.put("large", pattern(300 << 10));
+    let edge = Edge::before(&bucket);
+    let part = |range| edge.viewer().field("range", range);
+    assert_eq!(part("bytes=0-99").get("/large").await.status, 206);
+    bucket.fail_with(Some(S3ErrorCode::AccessDenied));
+    assert_eq!(part("bytes=200000-200099").get("/large").await.status, 403);
+    assert_eq!(part("bytes=0-99").get("/large").await.x_cache(), "Hit");
 }

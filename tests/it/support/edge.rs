@@ -127,7 +127,7 @@ cache_policy = "{policy}"
 
     pub(crate) fn with(text: &str) -> Self {
         let credentials = Credentials::new();
-        credentials.install(&Bucket::keys());
+        credentials.install(&Bucket::keys()).expect("good keys");
         Self::with_credentials(text, credentials)
     }
 

@@ -1,0 +1,357 @@
+//! The program as a process: its signals, its pipes and its limits.
+
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    bucket::{ACCESS_KEY, Bucket, NAME, SECRET_KEY},
+    script::Script,
+    viewer::{PATIENCE, Viewer},
+};
+
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+/// How the process is started.
+struct Start<'a> {
+    /// More lines of `[listen]`.
+    listen: &'a str,
+    /// The table `[access_log]`.
+    access_log: &'a str,
+    stdout: Stdio,
+    stderr: Stdio,
+    log: &'a str,
+    /// Where the origin is, if not at the script's address.
+    origin: Option<String>,
+    environment: Vec<(&'a str, String)>,
+}
+
+impl Default for Start<'_> {
+    fn default() -> Self {
+        Self {
+            listen: "",
+            access_log: "format = \"off\"",
+            stdout: Stdio::null(),
+            stderr: Stdio::null(),
+            log: "error",
+            origin: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+    listener.local_addr().expect("address")
+}
+
+impl Process {
+    async fn start(origin: SocketAddr, start: Start<'_>) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let (address, admin) = (free_address(), free_address());
+        let Start { listen, access_log, stdout, stderr, log, origin: place, environment } = start;
+        let place = place.unwrap_or_else(|| format!("url = \"http://{origin}\""));
+        let config = folder.path().join("forebay.toml");
+        let text = format!(
+            r#"
+[listen]
+http = "{address}"
+workers = 1
+{listen}
+[admin]
+listen = "{admin}"
+[access_log]
+{access_log}
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "app"
+{place}
+[distribution.default_behavior]
+origin = "app"
+cache_policy = "CachingOptimized"
+"#
+        );
+        std::fs::write(&config, text).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        command.arg("serve").arg("--config").arg(&config).env("FOREBAY_LOG", log);
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", folder.path());
+        command.envs(environment);
+        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
+        let process = Self { child: child.expect("started"), address, admin, _folder: folder };
+        let ready = async {
+            while TcpStream::connect(admin).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("it listens");
+        process
+    }
+
+    fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+    }
+
+    /// Waits for the end; fails if there is none.
+    async fn ended(&mut self) {
+        let end = async {
+            while self.child.try_wait().expect("a child").is_none() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, end).await.expect("the process did not end");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A pipe that takes 4 KiB and has no reader at work.
+fn stalled_pipe() -> (OwnedFd, Stdio) {
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("a small pipe");
+    (reader, writer.into())
+}
+
+#[tokio::test]
+async fn a_log_that_is_not_read_stops_nothing() {
+    let script = Script::start().await;
+    script.then(200, &["Cache-Control: max-age=3600"], "content");
+    let (reader, stderr) = stalled_pipe();
+    let start = Start { stderr, log: "debug", ..Start::default() };
+    let mut process = Process::start(script.address, start).await;
+    assert_eq!(Viewer::new(process.address).get("/hit").await.status, 200);
+    for n in 0..60 {
+        let answer = Viewer::new(process.address).get(&format!("/{n}")).await;
+        assert_eq!(answer.status, 502);
+    }
+    assert_eq!(Viewer::new(process.address).get("/hit").await.x_cache(), "Hit");
+    assert_eq!(Viewer::new(process.admin).get("/healthz").await.status, 200);
+    process.terminate();
+    process.ended().await;
+    let mut text = String::new();
+    let _ = File::from(reader).take(4096).read_to_string(&mut text);
+    assert!(text.len() > 3000, "the pipe was not full: {text}");
+}
+
+#[tokio::test]
+async fn a_stalled_access_log_does_not_keep_the_process() {
+    let script = Script::start().await;
+    script.then(200, &["Cache-Control: max-age=3600"], "content");
+    let (_reader, stdout) = stalled_pipe();
+    let start = Start {
+        listen: "drain = \"2s\"",
+        access_log: "format = \"json\"",
+        stdout,
+        ..Start::default()
+    };
+    let mut process = Process::start(script.address, start).await;
+    for _ in 0..100 {
+        assert_eq!(Viewer::new(process.address).get("/hit").await.status, 200);
+    }
+    process.terminate();
+    process.ended().await;
+}
+
+/// Requests on kept and on new connections until the address refuses both.
+async fn keep_asking(address: SocketAddr, done: &AtomicUsize, stopped: &AtomicBool) -> Vec<String> {
+    let mut lost = Vec::new();
+    loop {
+        let Ok(mut stream) = TcpStream::connect(address).await else { return lost };
+        let _ = stream.set_nodelay(true);
+        loop {
+            let sent = stream.write_all(b"GET /hit HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            let answer = match sent {
+                Ok(()) => read_answer(&mut stream).await,
+                Err(error) => Err(error.to_string()),
+            };
+            match answer {
+                Ok(closes) => {
+                    done.fetch_add(1, Ordering::Relaxed);
+                    if closes {
+                        break;
+                    }
+                }
+                Err(reason) => {
+                    lost.push(reason);
+                    break;
+                }
+            }
+        }
+        if stopped.load(Ordering::Relaxed) && lost.len() > 10 {
+            return lost;
+        }
+    }
+}
+
+/// Reads one answer of 7 bytes; whether the connection closes behind it.
+async fn read_answer(stream: &mut TcpStream) -> Result<bool, String> {
+    let mut answer = Vec::new();
+    loop {
+        let mut part = [0; 2048];
+        match stream.read(&mut part).await {
+            Ok(0) => return Err(format!("closed after {} bytes", answer.len())),
+            Ok(read) => answer.extend_from_slice(&part[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        if answer.ends_with(b"\r\n\r\ncontent") {
+            let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+            return Ok(text.contains("connection: close"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_under_load_loses_no_request() {
+    let script = Script::start().await;
+    script.then(200, &["Cache-Control: max-age=3600"], "content");
+    let start = Start { listen: "drain_delay = \"300ms\"\ndrain = \"10s\"", ..Start::default() };
+    let mut process = Process::start(script.address, start).await;
+    assert_eq!(Viewer::new(process.address).get("/hit").await.status, 200);
+    let done = Arc::new(AtomicUsize::new(0));
+    let stopped = Arc::new(AtomicBool::new(false));
+    let address = process.address;
+    let askers: Vec<_> = (0..32)
+        .map(|_| {
+            let (done, stopped) = (Arc::clone(&done), Arc::clone(&stopped));
+            tokio::spawn(async move { keep_asking(address, &done, &stopped).await })
+        })
+        .collect();
+    while done.load(Ordering::Relaxed) < 3_000 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    process.terminate();
+    process.ended().await;
+    stopped.store(true, Ordering::Relaxed);
+    for asker in askers {
+        assert_eq!(asker.await.expect("asked"), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_that_sends_no_more_gets_its_answer() {
+    let script = Script::start().await;
+    let large = "x".repeat(8 << 20);
+    let fresh = ["Cache-Control: max-age=3600", "ETag: \"a\""];
+    script.then(200, &fresh, &large).then(200, &fresh, "slow");
+    let process = Process::start(script.address, Start::default()).await;
+    Viewer::new(process.address).get("/large").await;
+    for (method, path, length) in
+        [("GET", "/large", 8 << 20), ("HEAD", "/large", 0), ("GET", "/slow", 4)]
+    {
+        script.hold();
+        let mut stream = TcpStream::connect(process.address).await.expect("connected");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream.shutdown().await.expect("half closed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        script.release();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        read.expect("in time").expect("read");
+        let head = answer.windows(4).position(|part| part == b"\r\n\r\n").expect("a head") + 4;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{method} {path}");
+        assert_eq!(answer.len() - head, length, "{method} {path}");
+    }
+}
+
+fn bucket_at(bucket: &Bucket) -> String {
+    let address = bucket.address;
+    format!("bucket = \"{NAME}\"\nregion = \"us-east-1\"\nendpoint = \"http://{address}\"")
+}
+
+#[tokio::test]
+async fn keys_that_end_in_a_line_feed_sign() {
+    let bucket = Bucket::start().await;
+    bucket.put("a", "content");
+    let environment = vec![
+        ("AWS_ACCESS_KEY_ID", format!("{ACCESS_KEY}\n")),
+        ("AWS_SECRET_ACCESS_KEY", format!("{SECRET_KEY}\r\n")),
+    ];
+    let start = Start { origin: Some(bucket_at(&bucket)), environment, ..Start::default() };
+    let process = Process::start(bucket.address, start).await;
+    let answer = Viewer::new(process.address).get("/a").await;
+    assert_eq!((answer.status.as_u16(), &answer.content[..]), (200, &b"content"[..]));
+}
+
+#[tokio::test]
+async fn keys_that_cannot_sign_are_reported_and_no_request_is_sent() {
+    let bucket = Bucket::start().await;
+    bucket.put("a", "content");
+    let environment = vec![
+        ("AWS_ACCESS_KEY_ID", "AKID\nTEST".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+    ];
+    let start = Start { origin: Some(bucket_at(&bucket)), environment, ..Start::default() };
+    let process = Process::start(bucket.address, start).await;
+    let answer = Viewer::new(process.address).get("/a").await;
+    assert_eq!(answer.status.as_u16(), 502);
+    let ready = Viewer::new(process.admin).get("/readyz").await;
+    assert_eq!(ready.status.as_u16(), 503);
+    assert!(String::from_utf8_lossy(&ready.content).contains("missing"));
+    assert_eq!(bucket.gets(), []);
+}
+
+/// A container's credential service that takes its time.
+async fn slow_credentials() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                let content = format!(
+                    "{{\"AccessKeyId\":\"{ACCESS_KEY}\",\"SecretAccessKey\":\"{SECRET_KEY}\",\"Token\":\"t\",\"Expiration\":\"2199-01-01T00:00:00Z\"}}"
+                );
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{content}",
+                    content.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn requests_wait_for_the_credentials_of_a_container() {
+    let bucket = Bucket::start().await;
+    bucket.put("a", "content");
+    let service = slow_credentials().await;
+    let environment =
+        vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{service}/credentials"))];
+    let start = Start { origin: Some(bucket_at(&bucket)), environment, ..Start::default() };
+    let process = Process::start(bucket.address, start).await;
+    let ready = Viewer::new(process.admin).get("/readyz").await;
+    assert!(String::from_utf8_lossy(&ready.content).contains("loading"), "{ready:?}");
+    let answer = Viewer::new(process.address).get("/a").await;
+    assert_eq!((answer.status.as_u16(), &answer.content[..]), (200, &b"content"[..]));
+}
