@@ -1,21 +1,19 @@
-//! The invalidations there were: for those who ask about them, and for those who ask twice.
+//! Past invalidations: for callers that ask about one, and for calls that are repeated.
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// As many are remembered.
-const MOST: usize = 10_000;
+use super::journal::Journal;
 
-/// The file in the state folder: one invalidation a line, in JSON.
-const FILE: &str = "invalidations.jsonl";
+/// So many are remembered.
+const MOST: usize = 10_000;
 
 /// What an invalidation is at CloudFront, where it was created, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,92 +54,80 @@ pub(super) enum Added {
     Contradicts,
 }
 
-/// The newest invalidations, the oldest first; on disk too where there is a folder for it.
+/// The newest invalidations, the oldest first; on disk too if there is a folder for it.
 #[derive(Debug, Default)]
-pub(super) struct History {
-    entries: Mutex<VecDeque<Arc<Invalidation>>>,
-    file: Option<Mutex<File>>,
+pub(super) struct History(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: VecDeque<Arc<Invalidation>>,
+    journal: Option<Journal>,
 }
 
 impl History {
-    /// Reads what is in `folder`. A damaged end of the file is cut off, and kept beside it.
+    /// Reads what is in `folder`.
+    ///
+    /// # Errors
+    /// When the folder cannot be used at all.
     pub(super) fn open(folder: Option<&Path>) -> io::Result<Self> {
         let Some(folder) = folder else { return Ok(Self::default()) };
-        std::fs::create_dir_all(folder)?;
-        let path = folder.join(FILE);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let (mut entries, good) = read(&text);
-        if good < text.len() {
-            let damaged = path.with_extension("damaged");
-            std::fs::write(&damaged, &text[good..])?;
-            tracing::warn!(
-                file = %path.display(),
-                bytes = text.len() - good,
-                kept = %damaged.display(),
-                "the end of the invalidations' history is damaged and was cut off"
-            );
+        let (mut journal, lines) = Journal::open(folder)?;
+        let mut entries = newest_of_each(lines);
+        if entries.len() > MOST {
+            entries.drain(..entries.len() - MOST);
+            if let Err(error) = journal.rewrite(&entries) {
+                tracing::warn!(%error, "the history of invalidations cannot be shortened");
+            }
         }
-        let surplus = entries.len().saturating_sub(MOST);
-        entries.drain(..surplus);
-        if good < text.len() || surplus > 0 {
-            replace(&path, &entries)?;
-        }
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
-        let entries = Mutex::new(entries.into_iter().map(Arc::new).collect());
-        Ok(Self { entries, file: Some(Mutex::new(file)) })
+        let entries = entries.into_iter().map(Arc::new).collect();
+        Ok(Self(Mutex::new(Inner { entries, journal: Some(journal) })))
     }
 
     /// Adds an invalidation unless its reference is known; on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written. It is not added then.
     pub(super) fn add(&self, invalidation: Invalidation) -> io::Result<Added> {
-        let mut entries = self.entries.lock();
+        let mut inner = self.0.lock();
         let same = |known: &&Arc<Invalidation>| {
             known.distribution == invalidation.distribution
                 && known.caller_reference == invalidation.caller_reference
         };
-        if let Some(known) = entries.iter().rev().find(same) {
+        if let Some(known) = inner.entries.iter().rev().find(same) {
             return Ok(if known.items == invalidation.items {
                 Added::Known(Arc::clone(known))
             } else {
                 Added::Contradicts
             });
         }
+        inner.write(&invalidation)?;
         let added = Arc::new(invalidation);
-        entries.push_back(Arc::clone(&added));
-        if entries.len() > MOST {
-            entries.pop_front();
+        inner.entries.push_back(Arc::clone(&added));
+        if inner.entries.len() > MOST {
+            inner.entries.pop_front();
         }
-        drop(entries);
-        self.append(&added)?;
         Ok(Added::New(added))
     }
 
     /// Remembers what became of an invalidation; on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written. It is remembered until the process ends.
     pub(super) fn amend(&self, amended: Invalidation) -> io::Result<Arc<Invalidation>> {
         let amended = Arc::new(amended);
-        let mut entries = self.entries.lock();
-        let place = entries.iter().rposition(|entry| entry.id == amended.id);
-        if let Some(entry) = place.and_then(|place| entries.get_mut(place)) {
+        let mut inner = self.0.lock();
+        let place = inner.entries.iter().rposition(|entry| entry.id == amended.id);
+        if let Some(entry) = place.and_then(|place| inner.entries.get_mut(place)) {
             *entry = Arc::clone(&amended);
         }
-        drop(entries);
-        self.append(&amended)?;
+        inner.write(&amended)?;
         Ok(amended)
     }
 
-    fn append(&self, invalidation: &Invalidation) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let mut file = file.lock();
-        file.write_all(&line(invalidation)?)?;
-        file.sync_data()
-    }
-
     pub(super) fn find(&self, distribution: &str, id: &str) -> Option<Arc<Invalidation>> {
-        let entries = self.entries.lock();
-        let found = entries.iter().rev().find(|e| e.distribution == distribution && e.id == id);
+        let inner = self.0.lock();
+        let found =
+            inner.entries.iter().rev().find(|e| e.distribution == distribution && e.id == id);
         found.cloned()
     }
 
@@ -153,8 +139,9 @@ impl History {
         marker: Option<&str>,
         most: usize,
     ) -> Option<(Vec<Arc<Invalidation>>, bool)> {
-        let entries = self.entries.lock();
-        let mut newest = entries.iter().rev().filter(|entry| entry.distribution == distribution);
+        let inner = self.0.lock();
+        let mut newest =
+            inner.entries.iter().rev().filter(|entry| entry.distribution == distribution);
         if let Some(marker) = marker {
             newest.find(|entry| entry.id == marker)?;
         }
@@ -163,50 +150,31 @@ impl History {
     }
 }
 
-/// The invalidations of a file, and how many bytes of it are well formed.
-fn read(text: &[u8]) -> (Vec<Invalidation>, usize) {
-    let (mut entries, mut places, mut good) = (Vec::<Invalidation>::new(), HashMap::new(), 0);
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let Ok(entry) = serde_json::from_slice::<Invalidation>(line) else { break };
-        if !line.ends_with(b"\n") {
-            break;
-        }
-        good += line.len();
-        // What comes later of the same invalidation is what became of it.
-        match places.get(&entry.id) {
-            Some(place) => entries[*place] = entry,
+impl Inner {
+    fn write(&mut self, invalidation: &Invalidation) -> io::Result<()> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(invalidation))
+    }
+}
+
+/// A later line about the same invalidation says what became of it.
+fn newest_of_each(lines: Vec<Invalidation>) -> Vec<Invalidation> {
+    let (mut entries, mut places) = (Vec::<Invalidation>::new(), HashMap::new());
+    for line in lines {
+        match places.get(&line.id) {
+            Some(place) => entries[*place] = line,
             None => {
-                places.insert(entry.id.clone(), entries.len());
-                entries.push(entry);
+                places.insert(line.id.clone(), entries.len());
+                entries.push(line);
             }
         }
     }
-    (entries, good)
-}
-
-fn line(invalidation: &Invalidation) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(invalidation)?;
-    line.push(b'\n');
-    Ok(line)
-}
-
-/// Writes a file anew: beside the old one, which it replaces when it is on disk.
-fn replace(path: &Path, entries: &[Invalidation]) -> io::Result<()> {
-    let beside: PathBuf = path.with_extension("new");
-    let mut file = File::create(&beside)?;
-    for entry in entries {
-        file.write_all(&line(entry)?)?;
-    }
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    entries
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn invalidation(number: u64) -> Invalidation {
@@ -224,27 +192,74 @@ mod tests {
         page.iter().map(|entry| entry.id.as_str()).collect()
     }
 
-    #[test]
-    fn a_restart_forgets_nothing_and_a_damaged_end_is_cut() {
-        let folder = tempfile::tempdir().expect("folder");
-        let history = History::open(Some(folder.path())).expect("opened");
+    /// The file, which holds three invalidations.
+    fn three(folder: &Path) -> PathBuf {
+        let history = History::open(Some(folder)).expect("opened");
         for number in 1..=3 {
             assert!(matches!(history.add(invalidation(number)), Ok(Added::New(_))));
         }
-        drop(history);
-        let path = folder.path().join(FILE);
+        folder.join("invalidations.jsonl")
+    }
+
+    fn all(history: &History) -> Vec<String> {
+        let (page, _) = history.list("media", None, 10).expect("a page");
+        page.iter().map(|entry| entry.id.clone()).collect()
+    }
+
+    #[test]
+    fn a_restart_forgets_nothing_but_damaged_lines() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = three(folder.path());
+        let mut text = std::fs::read(&path).expect("text");
+        // A flipped bit in the second line, a torn line at the end.
+        let second = text.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
+        text[second] ^= 1;
+        text.extend_from_slice(b"{\"id\":\"I4\",\"distri");
+        for number in 1..=2 {
+            std::fs::write(&path, &text).expect("written");
+            let history = History::open(Some(folder.path())).expect("opened");
+            assert_eq!(all(&history), ["I3", "I1"]);
+            let kept = if number == 1 { "damaged".to_owned() } else { format!("damaged-{number}") };
+            let kept = std::fs::read(path.with_extension(kept)).expect("kept");
+            assert!(kept.starts_with(&text[second..second + 10]) && kept.ends_with(b"distri"));
+            assert!(matches!(history.add(invalidation(5)), Ok(Added::New(_))));
+            let history = History::open(Some(folder.path())).expect("opened");
+            assert_eq!(all(&history), ["I5", "I3", "I1"]);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_repaired_serves() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = three(folder.path());
         let mut text = std::fs::read(&path).expect("text");
         text.extend_from_slice(b"{\"id\":\"I4\",\"distri");
         std::fs::write(&path, &text).expect("written");
+        // Nothing can be renamed to a folder that is not empty.
+        for number in 1..=101 {
+            let name = if number == 1 { "damaged".to_owned() } else { format!("damaged-{number}") };
+            std::fs::create_dir(path.with_extension(name)).expect("in the way");
+        }
         let history = History::open(Some(folder.path())).expect("opened");
-        let (page, more) = history.list("media", None, 10).expect("a page");
-        assert_eq!((ids(&page), more), (vec!["I3", "I2", "I1"], false));
-        let kept = std::fs::read(path.with_extension("damaged")).expect("kept");
-        assert_eq!(kept, b"{\"id\":\"I4\",\"distri");
         assert!(matches!(history.add(invalidation(5)), Ok(Added::New(_))));
         let history = History::open(Some(folder.path())).expect("opened");
-        assert!(history.find("media", "I5").is_some() && history.find("media", "I4").is_none());
-        assert!(history.find("other", "I5").is_none());
+        assert_eq!(all(&history), ["I5", "I3", "I2", "I1"]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_added() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = three(folder.path());
+        let history = History::open(Some(folder.path())).expect("opened");
+        let before = std::fs::read(&path).expect("text");
+        // A device that is always full.
+        let full = History(Mutex::new(Inner {
+            entries: std::mem::take(&mut history.0.lock().entries),
+            journal: Some(Journal::at("/dev/full")),
+        }));
+        assert!(full.add(invalidation(4)).is_err());
+        assert_eq!(all(&full), ["I3", "I2", "I1"]);
+        assert_eq!(std::fs::read(&path).expect("text"), before);
     }
 
     #[test]

@@ -272,11 +272,14 @@ async fn create(
         items,
         elsewhere: None,
     };
-    let added = state.history.add(invalidation.clone()).unwrap_or_else(|error| {
-        // What was asked for is done all the same; it is only not remembered.
+    let items = invalidation.items.clone();
+    let added = state.history.add(invalidation).map_err(|error| {
+        // Not recorded, it may not be reported as done; but nothing old needs to be served meanwhile.
+        state.purge(id, &purges, Manner::Hard, caller, &items);
         tracing::error!(%error, "the invalidation cannot be written to its history");
-        Added::New(Arc::new(invalidation))
-    });
+        let message = format!("purged, but not recorded: {error}; try again");
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    })?;
     let invalidation = match added {
         Added::New(invalidation) => {
             state.purge(id, &purges, Manner::Hard, caller, &invalidation.items);

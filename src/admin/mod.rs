@@ -7,6 +7,7 @@ mod fan_out;
 mod history;
 mod invalidations;
 mod items;
+mod journal;
 mod queue;
 mod reply;
 mod sns;

@@ -77,12 +77,8 @@ impl Fetch {
         let range = match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
             RangeRequest::Whole => None,
             RangeRequest::Single(range) => Some(range),
-            RangeRequest::Several(ranges) => match ranges.first() {
-                Some(ByteRange::FromTo(first, _) | ByteRange::From(first)) => {
-                    Some(ByteRange::From(*first))
-                }
-                _ => None,
-            },
+            // The others are fetched once the answer is under way, each with the slices it needs.
+            RangeRequest::Several(ranges) => ranges.first().copied(),
         };
         Self {
             edge: Arc::clone(edge),

@@ -418,3 +418,23 @@ custom_header = [{ name = \"X-Note\", value = \"a note\" }]
     assert_eq!(shown(&missing)[0], "https://a.example.com");
     assert_eq!(bucket.gets().len(), 2, "the object, and what is missing");
 }
+
+#[tokio::test]
+async fn ranges_far_apart_fetch_the_slices_they_need() {
+    for ranges in ["bytes=0-0,9000000-9000000", "bytes=5000000-5000000,-1"] {
+        let bucket = Bucket::start().await;
+        bucket.put("large", pattern(10 << 20));
+        let edge = Edge::before(&bucket);
+        let answer = edge.viewer().field("range", ranges).get("/large").await;
+        assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
+        let slice = 64 << 10;
+        let fetched: Vec<String> = bucket.gets().into_iter().filter_map(|got| got.range).collect();
+        assert_eq!(fetched.len(), 2, "{fetched:?}");
+        for range in &fetched {
+            let (first, last) = range.trim_start_matches("bytes=").split_once('-').expect(range);
+            let (first, last): (u64, u64) =
+                (first.parse().expect(range), last.parse().expect(range));
+            assert!(last - first < slice, "{fetched:?}");
+        }
+    }
+}
