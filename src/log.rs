@@ -3,10 +3,19 @@
 //! Serving threads hand their lines to a writer with a bounded queue. If standard error takes nothing, as
 //! with a container's blocking log driver, lines are dropped and counted, and nothing else stops.
 
-use std::{io::IsTerminal, sync::OnceLock};
+use std::{
+    io::IsTerminal,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+
+use crate::clock::Timestamp;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 8192;
@@ -37,6 +46,40 @@ pub fn start(filter: EnvFilter) -> Log {
         tracing::error!(place, "panicked: {message}");
     }));
     Log { _writer: guard }
+}
+
+/// At most one line about the same thing in this time.
+pub const QUIET: Duration = Duration::from_secs(1);
+
+/// Keeps lines about one thing to one a second, whatever causes them.
+#[derive(Debug, Default)]
+pub struct Sparing {
+    /// Milliseconds since the epoch; zero before the first line.
+    last: AtomicU64,
+    suppressed: AtomicU64,
+}
+
+impl Sparing {
+    /// Nothing was logged yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { last: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+    }
+
+    /// How many lines were suppressed since the last one, if it is time for another.
+    pub fn admit(&self, now: Timestamp) -> Option<u64> {
+        let last = self.last.load(Ordering::Relaxed);
+        let is_quiet = now.since(Timestamp::from_millis(last)) < QUIET;
+        let is_ours = || {
+            let now = now.as_millis();
+            self.last.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        if is_quiet || !is_ours() {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.suppressed.swap(0, Ordering::Relaxed))
+    }
 }
 
 /// Lines dropped so far.

@@ -1,10 +1,12 @@
 //! The composition root: builds the parts from a configuration, starts them, reloads, drains.
 
+mod open_files;
 mod rules;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use open_files::fitting_connections;
 use parking_lot::Mutex;
 use rules::rules;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
@@ -69,6 +71,9 @@ pub enum Error {
     #[error(transparent)]
     Geography(#[from] DatabaseError),
 }
+
+/// Connections to the admin listener for which descriptors are kept.
+const ADMIN_CONNECTIONS: usize = 8;
 
 /// Time of the drain that is kept for what comes after the last connection.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -139,14 +144,17 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let heartbeats = Heartbeats::new(workers);
     let admin = admin(&config, &edge, &credentials, &clock, heartbeats.clone())?;
     let admin_shared =
-        Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default());
+        Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default())
+            .with_spares(ADMIN_CONNECTIONS);
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
     let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));
     let admin_address = admin_bound.first().map(|bound| bound.address);
     for mut bound in admin_bound {
         tokio::spawn(bound.serve(&admin, admin_shared.clone())?);
     }
-    let shared = Shared::new(config.listen.limits, metrics, signal, pages);
+    let mut limits = config.listen.limits;
+    limits.max_connections = fitting_connections(limits.max_connections);
+    let shared = Shared::new(limits, metrics, signal, pages);
     let trusted_proxies = Arc::clone(&shared.trusted_proxies);
     trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
     let workers =

@@ -104,6 +104,9 @@ fn limits(section: &Section<'_>, limits: &mut Limits) {
     if let Some(connections) = section.number("max_connections", 1..10_000_001) {
         limits.max_connections = usize::try_from(connections).unwrap_or(limits.max_connections);
     }
+    if let Some(connections) = section.number("max_connections_per_client", 1..10_000_001) {
+        limits.max_connections_per_client = usize::try_from(connections).ok();
+    }
     if let Some(streams) = section.number("max_streams", 1..10_001) {
         limits.max_streams = u32::try_from(streams).unwrap_or(limits.max_streams);
     }

@@ -1,10 +1,6 @@
 //! The origin's troubles, told to the operator once and not a thousand times a second.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use http::{StatusCode, header};
 
@@ -13,21 +9,19 @@ use crate::{
     behavior::Behavior,
     body::Body,
     clock::Clock,
+    log::Sparing,
     origin::{Answer, Error, ErrorClass, Group, Origin, OriginRequest, Reply},
     store::Failure,
 };
 
-/// At most one line about each cause in this time; the others are counted into the next.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// Causes told apart; more of them share their lines.
+/// Causes that are logged separately; more of them share their lines.
 const CAUSES: usize = 32;
 
 /// Turns origin errors into failures, and into log lines of a bounded number.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     clock: Clock,
-    causes: [Cause; CAUSES],
+    causes: [Sparing; CAUSES],
 }
 
 impl Edge {
@@ -52,13 +46,6 @@ impl Edge {
         }
         Ok(answer)
     }
-}
-
-#[derive(Debug, Default)]
-struct Cause {
-    /// Milliseconds since the epoch; zero before the first line.
-    last_line: AtomicU64,
-    unsaid: AtomicU64,
 }
 
 impl Troubles {
@@ -100,26 +87,14 @@ impl Troubles {
         let mut hasher = DefaultHasher::new();
         cause.hash(&mut hasher);
         let place = usize::try_from(hasher.finish() % CAUSES as u64).ok()?;
-        let cause = self.causes.get(place)?;
-        let now = self.clock.now();
-        let last = cause.last_line.load(Ordering::Relaxed);
-        let quiet = now.since(crate::clock::Timestamp::from_millis(last)) < QUIET;
-        let won = || {
-            let now = now.as_millis();
-            cause.last_line.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-        };
-        if quiet || won().is_err() {
-            cause.unsaid.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(cause.unsaid.swap(0, Ordering::Relaxed))
+        self.causes.get(place)?.admit(self.clock.now())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::{clock::Timestamp, log::QUIET};
 
     #[test]
     fn one_line_a_second_for_each_cause() {

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -30,12 +30,20 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
-    Handler, MAX_HEAD, Shared, TlsSettings, canonical, clear_stream::ClearStream,
-    direct_io::DirectIo, exchanges::Exchanges, gathered::Gathered, head::MAX_FIELDS, proxy_header,
+    Handler, MAX_HEAD, Shared, TlsSettings, canonical,
+    clear_stream::ClearStream,
+    direct_io::DirectIo,
+    exchanges::Exchanges,
+    frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
+    gathered::Gathered,
+    head::MAX_FIELDS,
+    proxy_header,
     timed_io::TimedIo,
 };
 use crate::{
+    clock::Clock,
     edge::{Cipher, Connection},
+    log::Sparing,
     restrict::SecurityPolicy,
 };
 
@@ -46,6 +54,9 @@ const UNSENT: u32 = 512 << 10;
 
 /// How long a drain waits for a connection's next request, which is then its last.
 const NEXT_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long the last frame of a connection may take to go out.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// One more of what a gauge counts, however it ends.
 struct Counted<'a>(&'a Gauge);
@@ -128,7 +139,8 @@ impl<H: Handler> Server<H> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = &self.shared.limits;
-        let io = TimedIo::new(stream, http, Arc::clone(&connection), limits);
+        let io =
+            TimedIo::new(stream, http, Arc::clone(&connection), limits, self.shared.scarcity());
         match http {
             Http::One => self.speak_http1(io, connection).await,
             Http::Two => self.speak_http2(io, connection).await,
@@ -168,8 +180,10 @@ impl<H: Handler> Server<H> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limits = &self.shared.limits;
-        let (io, exchanges) = (Gathered::new(io), Exchanges::default());
+        let (limits, client) = (&self.shared.limits, connection.client);
+        let exhausted = Exhausted::default();
+        let io = Gathered::new(FrameBudget::new(io, exhausted.clone()));
+        let exchanges = Exchanges::default();
         let mut builder = http2::Builder::new(exchanges.come());
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
@@ -187,7 +201,25 @@ impl<H: Handler> Server<H> {
                 _ => Poll::Pending,
             },
         };
-        self.until_drained(served, poll).await
+        let ended = self.until_drained(served, poll).await;
+        if exhausted.is_set() {
+            self.report_flood(client);
+            // Most of those that flood do not read; who does learns why.
+            let told = poll_fn(|cx| io.poll_last(cx, &ENHANCE_YOUR_CALM));
+            let _ = tokio::time::timeout(LAST_WORD, told).await;
+        }
+        ended
+    }
+
+    fn report_flood(&self, client: IpAddr) {
+        static LINES: Sparing = Sparing::new();
+        self.shared.metrics.http2_floods.inc();
+        if let Some(suppressed) = LINES.admit(Clock::system().now()) {
+            tracing::warn!(
+                %client, suppressed,
+                "closed an HTTP/2 connection that sent too many control frames"
+            );
+        }
     }
 
     /// Serves until the viewer leaves or, once draining has begun, what is under way is finished. A busy

@@ -5,14 +5,21 @@ mod connection;
 mod direct_io;
 mod drain;
 mod exchanges;
+mod frame_budget;
 mod gathered;
 mod head;
 mod proxy_header;
+mod spares;
 mod timed_io;
 mod tls;
 mod workers;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use http::{Request, Response, request::Parts};
@@ -25,13 +32,16 @@ use tokio::{
 
 use crate::{
     body::Body,
+    clock::Clock,
     edge::{Connection, Direct, Edge},
+    log::Sparing,
     metrics::Metrics,
     pages::PageFile,
-    restrict::Networks,
+    restrict::{Networks, Share, Shares},
 };
 use connection::Server;
 pub use drain::{Closing, Drain, DrainSignal};
+use spares::Spares;
 pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
 pub use workers::{Heartbeats, Workers, spawn_workers};
 
@@ -90,6 +100,9 @@ impl Handler for Arc<Edge> {
 pub struct Limits {
     /// Connections open at once; further ones wait in the system's queue.
     pub max_connections: usize,
+    /// Connections open at once from one client, unless it is a trusted proxy; further ones are closed. A
+    /// quarter of `max_connections` if it is not set.
+    pub max_connections_per_client: Option<usize>,
     /// HTTP/2 streams open at once on a connection.
     pub max_streams: u32,
     /// Longest time for a TLS handshake.
@@ -108,6 +121,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 65_536,
+            max_connections_per_client: None,
             max_streams: 128,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
@@ -215,6 +229,21 @@ pub struct Shared {
     /// Who may put a PROXY header before everything else.
     pub trusted_proxies: Arc<ArcSwap<Networks>>,
     permits: Arc<Semaphore>,
+    clients: Arc<Shares>,
+    spares: Arc<Spares>,
+}
+
+/// Whether there are few connections left.
+#[derive(Clone, Debug)]
+struct Scarcity {
+    permits: Arc<Semaphore>,
+    few: usize,
+}
+
+impl Scarcity {
+    fn is_felt(&self) -> bool {
+        self.permits.available_permits() <= self.few
+    }
 }
 
 impl Shared {
@@ -222,8 +251,28 @@ impl Shared {
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal, pages: PageFile) -> Self {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
-        let trusted_proxies = Arc::default();
-        Self { limits, metrics, drain, pages, trusted_proxies, permits }
+        let quarter = (limits.max_connections / 4).max(1);
+        let clients = Shares::new(limits.max_connections_per_client.unwrap_or(quarter));
+        let (trusted_proxies, spares) = (Arc::default(), Arc::default());
+        Self { limits, metrics, drain, pages, trusted_proxies, permits, clients, spares }
+    }
+
+    /// The same with descriptors kept for so many connections.
+    #[must_use]
+    pub fn with_spares(self, connections: usize) -> Self {
+        Self { spares: Arc::new(Spares::new(connections)), ..self }
+    }
+
+    fn scarcity(&self) -> Scarcity {
+        Scarcity { permits: Arc::clone(&self.permits), few: self.limits.max_connections / 8 }
+    }
+
+    /// The client's part of the connections, or `None` if it has that already.
+    fn share(&self, client: IpAddr) -> Option<Share> {
+        if self.trusted_proxies.load().contain(client) {
+            return Some(Share::exempt());
+        }
+        self.clients.take(client)
     }
 }
 
@@ -269,7 +318,10 @@ async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
             }
             (Err(_), _) => return,
             (_, Err(error)) => {
-                // Out of file descriptors, most likely: what is open must first end.
+                if is_out_of_descriptors(&error) && server.shared.spares.release() {
+                    continue;
+                }
+                // What is open must first end.
                 tracing::error!(%error, "cannot accept connections; raise the limit of open files");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -283,11 +335,34 @@ fn spawn<H: Handler>(
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
-    let server = Arc::clone(server);
+    let (server, client) = (Arc::clone(server), canonical(peer));
+    let Some(share) = server.shared.share(client.ip()) else {
+        return refuse_client(&server.shared, client.ip());
+    };
     tokio::spawn(async move {
-        server.serve(stream, canonical(peer)).await;
-        drop(permit);
+        server.serve(stream, client).await;
+        drop((permit, share));
+        server.shared.spares.refill();
     });
+}
+
+fn refuse_client(shared: &Shared, client: IpAddr) {
+    static LINES: Sparing = Sparing::new();
+    shared.metrics.client_limit.inc();
+    if let Some(suppressed) = LINES.admit(Clock::system().now()) {
+        tracing::warn!(
+            %client, suppressed,
+            "closed a connection: its client has `max_connections_per_client` already"
+        );
+    }
+}
+
+/// EMFILE and ENFILE: no descriptor is left for this process, or for any.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&error.raw_os_error())
 }
 
 /// How long handshakes that viewers have begun may take to reach the queue.

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{Limits, connection::Http};
+use super::{Limits, Scarcity, connection::Http};
 use crate::edge::Connection;
 
 /// So many bytes at once are content, in HTTP/2.
@@ -39,6 +39,7 @@ pub(super) struct TimedIo<S> {
     connection: Arc<Connection>,
     http: Http,
     limits: Timeouts,
+    scarcity: Scarcity,
     /// How many exchanges had begun when the first bytes of a head came.
     head_after: Option<u32>,
     /// The wait that `since` belongs to: what for, after how many exchanges, and whether none of them
@@ -61,7 +62,13 @@ struct Timeouts {
 }
 
 impl<S> TimedIo<S> {
-    pub(super) fn new(stream: S, http: Http, connection: Arc<Connection>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        stream: S,
+        http: Http,
+        connection: Arc<Connection>,
+        limits: &Limits,
+        scarcity: Scarcity,
+    ) -> Self {
         let timeouts = Timeouts {
             header: limits.header_timeout,
             idle: limits.idle_timeout,
@@ -74,6 +81,7 @@ impl<S> TimedIo<S> {
             connection,
             http,
             limits: timeouts,
+            scarcity,
             head_after: None,
             waiting: (Phase::Idle, 0, true),
             since: now,
@@ -115,32 +123,44 @@ impl<S> TimedIo<S> {
             self.waiting = waiting;
             self.since = Instant::now();
         }
-        // While an answer is made nothing is due. But when it is done nobody need call here again: hyper
-        // knows already that there is nothing to read. So the timer looks after that.
-        let due = self.deadline();
-        let mut deadline = due.map_or_else(|| self.since + self.limits.header, |(at, _)| at);
-        if self.will_wake(cx, deadline) {
+        let wake = self.next_look(self.since);
+        if self.will_wake(cx, wake) {
             return Ok(());
         }
         self.waker.clone_from(cx.waker());
-        if deadline < self.timer.deadline() || self.timer.is_elapsed() {
-            self.timer.as_mut().reset(deadline);
+        if wake < self.timer.deadline() || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(wake);
         }
         while self.poll_timer(cx).is_ready() {
             let now = Instant::now();
-            match due {
-                Some((_, what)) if now >= deadline => {
+            match self.deadline() {
+                Some((due, what)) if now >= due => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, what));
                 }
-                None if now >= deadline => {
-                    self.since = now;
-                    deadline = now + self.limits.header;
-                }
-                _ => {}
+                Some(_) => {}
+                None => self.since = now,
             }
-            self.timer.as_mut().reset(deadline);
+            let wake = self.next_look(now);
+            self.timer.as_mut().reset(wake);
         }
         Ok(())
+    }
+
+    /// When the timer looks at the connection next. While an answer is being made nothing is due, but when it
+    /// is done hyper may not call here again: it knows already that there is nothing to read. And while a
+    /// connection has had no request, its deadline depends on how many others there are.
+    fn next_look(&self, from: Instant) -> Instant {
+        let later = from + self.limits.header;
+        match self.deadline() {
+            None => later,
+            Some((due, _)) if self.is_unused() => due.min(later),
+            Some((due, _)) => due,
+        }
+    }
+
+    /// Whether no request has come yet.
+    const fn is_unused(&self) -> bool {
+        matches!(self.waiting, (Phase::Idle, 0, _))
     }
 
     /// Where the task has used up what it may do at once, its timer would not be set: so it is polled
@@ -167,7 +187,11 @@ impl<S> TimedIo<S> {
             }
             Phase::Busy => None,
             Phase::Head => Some((self.since + self.limits.header, "the head came too slowly")),
-            Phase::Idle => Some((self.since.max(self.wrote) + self.limits.idle, "no request came")),
+            Phase::Idle => {
+                let is_short = self.is_unused() && self.scarcity.is_felt();
+                let limit = if is_short { self.limits.header } else { self.limits.idle };
+                Some((self.since.max(self.wrote) + limit, "no request came"))
+            }
         }
     }
 

@@ -136,6 +136,10 @@ pub struct Metrics {
     pub connection_errors: Counter,
     /// Requests refused by hyper for the size of their head (431 and 414 before our code).
     pub oversized_heads: Counter,
+    /// HTTP/2 connections closed because they sent too many control frames.
+    pub http2_floods: Counter,
+    /// Connections closed because their client had too many already.
+    pub client_limit: Counter,
     /// Access log records dropped because the writer did not keep up.
     pub log_dropped: Counter,
     log_lines_dropped: Counter,
@@ -160,6 +164,8 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connection_errors: Counter::default(),
             oversized_heads: Counter::default(),
+            http2_floods: Counter::default(),
+            client_limit: Counter::default(),
             log_dropped: Counter::default(),
             log_lines_dropped: Counter::default(),
             cache_bytes: Gauge::default(),
@@ -213,6 +219,16 @@ impl Metrics {
             "oversized_heads",
             "Requests whose head was too large to read",
             self.oversized_heads.clone(),
+        );
+        r.register(
+            "http2_floods",
+            "HTTP/2 connections closed because they sent too many control frames",
+            self.http2_floods.clone(),
+        );
+        r.register(
+            "client_limit_connections",
+            "Connections closed because their client had too many already",
+            self.client_limit.clone(),
         );
         r.register("access_log_dropped", "Access log records lost", self.log_dropped.clone());
         r.register(

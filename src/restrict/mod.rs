@@ -2,12 +2,14 @@
 
 mod geography;
 mod rate;
+mod shares;
 
 use std::net::IpAddr;
 
 pub use geography::{Countries, DatabaseError, Geography, Place};
 use ipnet::IpNet;
 pub use rate::{Rate, RateLimits, Rates};
+pub use shares::{ClientNetwork, Share, Shares};
 
 /// What TLS is spoken at least, by CloudFront's names
 /// (Amazon CloudFront Developer Guide, "Supported protocols and ciphers between viewers and

@@ -14,6 +14,7 @@ use governor::{
     state::{InMemoryState, NotKeyed, keyed::DashMapStateStore},
 };
 
+use super::ClientNetwork;
 use crate::clock::Clock;
 
 /// Cells for clients, at most: so many that two clients seldom share one, and few enough for anybody
@@ -114,12 +115,8 @@ impl RateLimits {
 
     /// The number of a client's cell. Nobody can choose whom to share it with: the hash is keyed.
     fn cell(&self, client: IpAddr) -> u32 {
-        let network = match client {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // Who has one address of a /64 has them all.
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        };
-        u32::try_from(self.hasher.hash_one((client.is_ipv4(), network)) % CELLS).unwrap_or(0)
+        let client = ClientNetwork::of(client);
+        u32::try_from(self.hasher.hash_one(client) % CELLS).unwrap_or(0)
     }
 }
 

@@ -40,6 +40,7 @@ struct Start<'a> {
     stdout: Stdio,
     stderr: Stdio,
     log: &'a str,
+    open_files: u32,
     /// Where the origin is, if not at the script's address.
     origin: Option<String>,
     environment: Vec<(&'a str, String)>,
@@ -53,6 +54,7 @@ impl Default for Start<'_> {
             stdout: Stdio::null(),
             stderr: Stdio::null(),
             log: "error",
+            open_files: 1024,
             origin: None,
             environment: Vec::new(),
         }
@@ -68,7 +70,16 @@ impl Process {
     async fn start(origin: SocketAddr, start: Start<'_>) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let (address, admin) = (free_address(), free_address());
-        let Start { listen, access_log, stdout, stderr, log, origin: place, environment } = start;
+        let Start {
+            listen,
+            access_log,
+            stdout,
+            stderr,
+            log,
+            open_files,
+            origin: place,
+            environment,
+        } = start;
         let place = place.unwrap_or_else(|| format!("url = \"http://{origin}\""));
         let config = folder.path().join("forebay.toml");
         let text = format!(
@@ -93,8 +104,14 @@ cache_policy = "CachingOptimized"
 "#
         );
         std::fs::write(&config, text).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
-        command.arg("serve").arg("--config").arg(&config).env("FOREBAY_LOG", log);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {open_files} && exec \"$0\" \"$@\""));
+        command
+            .arg(env!("CARGO_BIN_EXE_forebay"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .env("FOREBAY_LOG", log);
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", folder.path());
         command.envs(environment);
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
@@ -354,4 +371,71 @@ async fn requests_wait_for_the_credentials_of_a_container() {
     assert!(String::from_utf8_lossy(&ready.content).contains("loading"), "{ready:?}");
     let answer = Viewer::new(process.address).get("/a").await;
     assert_eq!((answer.status.as_u16(), &answer.content[..]), (200, &b"content"[..]));
+}
+
+/// So many connections from one address that send nothing.
+async fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        connections.push(TcpStream::connect(address).await.expect("connected"));
+    }
+    connections
+}
+
+async fn get_from(local: [u8; 4], address: SocketAddr, path: &str) -> String {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::from(local), 0).into()).expect("bound");
+    let mut stream = socket.connect(address).await.expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("an answer in time").expect("read");
+    answer
+}
+
+#[tokio::test]
+async fn silent_connections_of_one_client_leave_room_for_others() {
+    let script = Script::start().await;
+    script.then(200, &["Cache-Control: max-age=3600"], "content");
+    let start = Start { listen: "max_connections = 200", ..Start::default() };
+    let process = Process::start(script.address, start).await;
+    let _silent = silent(process.address, 210).await;
+    for path in ["/a", "/a"] {
+        let answer = get_from([127, 0, 0, 2], process.address, path).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let metrics = get_from([127, 0, 0, 1], process.admin, "/metrics").await;
+    assert!(metrics.contains("forebay_client_limit_connections_total 160"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_admin_address_answers_when_descriptors_run_out() {
+    let script = Script::start().await;
+    let start = Start { open_files: 64, ..Start::default() };
+    let process = Process::start(script.address, start).await;
+    let mut all = Vec::new();
+    for last in 1..=10 {
+        for _ in 0..20 {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).expect("bound");
+            all.push(socket.connect(process.address).await.expect("connected"));
+        }
+    }
+    for _ in 0..3 {
+        let answer = get_from([127, 0, 0, 1], process.admin, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn connections_without_a_request_end_soon_when_few_are_left() {
+    let script = Script::start().await;
+    script.then(200, &["Cache-Control: max-age=3600"], "content");
+    let listen =
+        "max_connections = 20\nmax_connections_per_client = 20\nheader_timeout = \"300ms\"";
+    let process = Process::start(script.address, Start { listen, ..Start::default() }).await;
+    let _silent = silent(process.address, 20).await;
+    let answer = get_from([127, 0, 0, 2], process.address, "/a").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

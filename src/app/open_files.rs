@@ -1,0 +1,47 @@
+//! The limit of open files, and how many connections fit in it.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors for everything but viewers: logs, certificates, the admin listener.
+const RESERVED: u64 = 64;
+
+/// Raises the limit as far as the system allows, and returns how many of `wanted` connections fit. A quarter
+/// of what is left is for connections to origins.
+pub(super) fn fitting_connections(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current,
+        Err(_) => limit.current,
+    };
+    // Without a limit everything fits.
+    let Some(limit) = current else { return wanted };
+    let fitting = connections_within(limit).min(wanted);
+    if fitting < wanted {
+        tracing::warn!(
+            open_files = limit,
+            max_connections = wanted,
+            connections = fitting,
+            "fewer connections are accepted than `max_connections` says: raise the limit of open files \
+             (LimitNOFILE= in the systemd unit, `ulimits` in a compose file)"
+        );
+    }
+    fitting
+}
+
+fn connections_within(limit: u64) -> usize {
+    let reserved = RESERVED.min(limit / 2);
+    usize::try_from((limit - reserved) / 4 * 3).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_descriptors_are_left_for_others() {
+        for (limit, connections) in [(2, 1), (64, 24), (1024, 720), (1 << 20, 786_384)] {
+            assert_eq!(connections_within(limit), connections, "{limit}");
+        }
+    }
+}
