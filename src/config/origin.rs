@@ -134,6 +134,9 @@ fn origin(
     let attempts = number("connect_attempts", 1..11, 3);
     let response_timeout = duration("response_timeout", Duration::from_secs(30));
     let max_connections = number("max_connections", 1..65_536, 256);
+    let per_client = section.number("max_connections_per_client", 1..65_536);
+    let upload_min_rate = section.size("upload_min_rate").map_or(500, |rate| rate.value);
+    let upload_timeout = duration("upload_timeout", Duration::from_secs(3600));
     let stale_if_denied = duration("stale_if_denied", Duration::from_secs(3600));
     let ca_file = section.string("ca_file").map(|path| directory.join(path.value));
     let origin_path = origin_path(section);
@@ -148,6 +151,9 @@ fn origin(
         connect_attempts: u32::try_from(attempts).unwrap_or(3),
         response_timeout,
         max_connections: usize::try_from(max_connections).unwrap_or(256),
+        max_connections_per_client: per_client.and_then(|n| usize::try_from(n).ok()),
+        upload_min_rate,
+        upload_timeout,
         stale_if_denied,
         ca_file,
         custom_headers,

@@ -1,6 +1,6 @@
 //! Admission: from bytes that anybody may send to a request that makes sense.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, Method, StatusCode, Version, header, request::Parts, uri::Authority,
@@ -45,6 +45,8 @@ pub(super) struct Ask<'a> {
     /// The viewer's fields: conditions and ranges are read from here, nothing is copied.
     pub(super) fields: &'a HeaderMap,
     pub(super) request: &'a Parts,
+    /// The viewer's address; none for a request of our own.
+    pub(super) client: Option<IpAddr>,
 }
 
 impl<'a> Ask<'a> {
@@ -54,10 +56,11 @@ impl<'a> Ask<'a> {
         path: CanonicalPath<'a>,
         host: &'a str,
         request: &'a Parts,
+        client: Option<IpAddr>,
     ) -> Self {
         let projection = behavior.cache_policy.key.project(request, host);
         let (method, fields) = (&request.method, &request.headers);
-        Self { distribution, behavior, method, path, host, projection, fields, request }
+        Self { distribution, behavior, method, path, host, projection, fields, request, client }
     }
 
     /// Our own request for a page of the distribution. It needs no access rights.
@@ -67,7 +70,7 @@ impl<'a> Ask<'a> {
         host: &'a str,
     ) -> Option<Self> {
         let (path, behavior) = distribution.route(request.uri.path()).ok()?;
-        Some(Self::new(distribution, behavior, path, host, request))
+        Some(Self::new(distribution, behavior, path, host, request, None))
     }
 
     /// The key of the resource, whichever of its variants the request selects.
@@ -170,7 +173,8 @@ impl<'a> Route<'a> {
         for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {
             check_object(&path, origin)?;
         }
-        Ok(Ask::new(distribution, behavior, path, host, request))
+        let client = Some(arrival.viewer.address);
+        Ok(Ask::new(distribution, behavior, path, host, request, client))
     }
 }
 

@@ -144,6 +144,7 @@ impl Fetch {
             path: &self.path,
             projection: &self.forwarded,
             fields,
+            client: None,
         };
         self.edge.ask_origin(&self.origin, &self.behavior, request, None).await
     }

@@ -20,6 +20,7 @@ mod forward;
 mod identity;
 mod logged;
 mod multipart;
+mod paced;
 mod pass;
 mod plain;
 mod prepared;
@@ -32,6 +33,7 @@ mod rules;
 mod source;
 mod substitute;
 mod troubles;
+mod upload;
 mod viewer;
 
 use std::sync::Arc;
@@ -52,6 +54,7 @@ use futures_util::future::Either;
 use http::{Request, Response, StatusCode, Version, request::Parts};
 use http_body::Body as _;
 pub use identity::Identity;
+use paced::at_viewers_pace;
 use record::Exchange;
 pub use refusal::Refusal;
 use respond::Served;
@@ -329,7 +332,9 @@ impl Edge {
             Forwarded::Again => Err(SourceError::Changed),
             Forwarded::Unstorable(answer, why) => {
                 report.detail = Some(why.token());
-                Ok(pass::present(ask, *answer, report))
+                let answer = Box::pin(at_viewers_pace(self, ask, *answer, false)).await;
+                let answer = answer.map_err(SourceError::Failed)?;
+                Ok(pass::present(ask, answer, report))
             }
             Forwarded::Failed(failure) => Err(SourceError::Failed(failure)),
             Forwarded::Alone => Ok(pass::pass(self, ask, Body::empty(), report).await),

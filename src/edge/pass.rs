@@ -9,8 +9,11 @@ use super::{
     Edge,
     admit::Ask,
     answer::{Answer, Head},
-    compress, refusal,
+    compress,
+    paced::at_viewers_pace,
+    refusal,
     respond::is_error,
+    upload::{Pace, read_first},
 };
 use crate::{
     body::Body,
@@ -22,6 +25,7 @@ use crate::{
         cache_status::{CacheStatus, ForwardReason, Report},
         coding::Codings,
     },
+    store::Failure,
 };
 
 /// Conditions: since nothing is stored, the origin may judge them for this viewer.
@@ -50,17 +54,34 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
         path: &ask.path,
         projection: &ask.forwarded(),
         fields: fields(ask),
+        client: ask.client,
     };
-    let body = (!body.is_end_stream()).then_some(body);
+    let body = match upload(edge, ask, body).await {
+        Ok(body) => body,
+        Err(failure) => return refusal::failed(failure),
+    };
     match edge.ask_origin(ask.origin(), ask.behavior, request, body).await {
         Ok(answer) => {
             if !ask.method.is_safe() && !is_error(answer.status) {
                 invalidate(edge, ask, &answer.fields);
             }
-            present(ask, answer, report)
+            match at_viewers_pace(edge, ask, answer, true).await {
+                Ok(answer) => present(ask, answer, report),
+                Err(failure) => refusal::failed(failure),
+            }
         }
         Err(failure) => refusal::failed(failure),
     }
+}
+
+/// The content for the origin, if there is any.
+async fn upload(edge: &Edge, ask: &Ask<'_>, body: Body) -> Result<Option<Body>, Failure> {
+    if body.is_end_stream() {
+        return Ok(None);
+    }
+    let options = ask.origin().primary().options();
+    let pace = Pace { min_rate: options.upload_min_rate, timeout: options.upload_timeout };
+    read_first(&edge.store, body, pace).await.map(Some)
 }
 
 /// Invalidates what a successful unsafe request makes out of date: its own path, and the paths that

@@ -50,6 +50,7 @@ impl OriginSource {
             path: &self.path,
             projection: &self.projection,
             fields: same_version(response, &bytes),
+            client: None,
         };
         let asked = self.edge.ask_origin(&self.origin, &self.behavior, request, None).await;
         let answer = asked.map_err(SourceError::Failed)?;

@@ -42,6 +42,9 @@ pub enum TrustError {
     NoNativeRoots,
 }
 
+/// Bytes that a connection reads ahead, and the longest head of a response.
+const READ_BUFFER: usize = 128 << 10;
+
 /// Makes connections to one address.
 pub(super) struct Connector {
     address: Address,
@@ -114,7 +117,10 @@ async fn speak_http<S>(stream: S) -> Result<SendRequest<Body>, Error>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut builder = http1::Builder::new();
+    // What is read and not yet asked for is in no ledger.
+    builder.max_buf_size(READ_BUFFER);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         // Its failure reaches whoever waits for an answer on it.
         let _ = connection.await;

@@ -31,6 +31,9 @@ pub enum Error {
     /// All connections to the origin are busy and enough requests wait already.
     #[error("too many requests wait for the origin")]
     Busy,
+    /// One client reads or sends on as many connections as one may.
+    #[error("one client holds its part of the connections to the origin")]
+    ClientBusy,
     /// Nothing to sign with.
     #[error("no AWS credentials are loaded")]
     NoCredentials,
@@ -236,7 +239,7 @@ impl Error {
             Self::Tls(_) => ErrorClass::Tls,
             Self::ConnectTimeout | Self::ResponseTimeout => ErrorClass::Timeout,
             Self::Connection(_) | Self::Request(_) | Self::Content(_) => ErrorClass::Connection,
-            Self::Busy => ErrorClass::Busy,
+            Self::Busy | Self::ClientBusy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
             Self::Unasked(_) => ErrorClass::Other,
             Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
@@ -278,6 +281,9 @@ impl Error {
                 "the origin cut the connection".into()
             }
             Self::Busy => "raise the origin's `max_connections`".into(),
+            Self::ClientBusy => {
+                "nothing, or raise the origin's `max_connections_per_client`".into()
+            }
             Self::ViewerContent => "nothing: the viewer sent it".into(),
             Self::Unasked(_) => "check the origin, and what is between it and this machine".into(),
             Self::NoCredentials => {

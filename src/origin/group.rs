@@ -73,6 +73,12 @@ impl Group {
         Self { primary, secondary: Some(secondary) }
     }
 
+    /// The one that is asked first.
+    #[must_use]
+    pub const fn primary(&self) -> &Arc<Origin> {
+        &self.primary
+    }
+
     /// The members, the primary first.
     pub fn members(&self) -> impl Iterator<Item = &Arc<Origin>> {
         std::iter::once(&self.primary).chain(self.secondary.iter().map(|second| &second.origin))

@@ -17,7 +17,7 @@ mod retry;
 mod sign;
 mod xml;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 pub use address::{Address, AddressError};
 pub use answer::{Answer, Timing};
@@ -30,7 +30,7 @@ pub use error::{Error, ErrorClass, S3Class};
 pub use group::{FAILOVER_CODES, Group, Reply};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
-use pool::{Pool, Want};
+use pool::{Pool, QUEUE_PATIENCE, Want};
 use progress::Progress;
 pub use sign::{Scope, SignError, sign_for_s3, sign_for_service};
 pub use xml::{resolve, text_of};
@@ -40,6 +40,7 @@ use crate::{
     clock::{Clock, Stopwatch},
     key::{CanonicalPath, Projection},
     metrics::OriginMetrics,
+    restrict::{Share, Shares},
 };
 
 /// The `User-Agent` of origin requests.
@@ -69,6 +70,13 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Connections that carry content at the pace of one client, at once. A quarter of `max_connections` if it
+    /// is not set.
+    pub max_connections_per_client: Option<usize>,
+    /// Least bytes a second of the content that a viewer sends, on average; zero for any.
+    pub upload_min_rate: u64,
+    /// Longest time for all of the content that a viewer sends.
+    pub upload_timeout: Duration,
     /// For how long stale copies are served while a bucket denies most objects that it served before.
     pub stale_if_denied: Duration,
     /// Certificates to trust instead of this machine's.
@@ -137,12 +145,15 @@ pub struct OriginRequest<'a> {
     pub projection: &'a Projection<'a>,
     /// Range and conditions, and what describes a body.
     pub fields: HeaderMap,
+    /// The client at whose pace the exchange goes on, if it is one's.
+    pub client: Option<IpAddr>,
 }
 
 /// An origin with its connections.
 pub struct Origin {
     options: Options,
     pool: Arc<Pool>,
+    clients: Arc<Shares>,
     credentials: Arc<Credentials>,
     budget: retry::Budget,
     clock: Clock,
@@ -173,7 +184,17 @@ impl Origin {
             options.connect_attempts,
         )?;
         let pool = Pool::new(connector, options.max_connections);
-        Ok(Self { options, pool, credentials, budget: retry::Budget::new(), clock, metrics })
+        let quarter = (options.max_connections / 4).max(1);
+        let clients = Shares::new(options.max_connections_per_client.unwrap_or(quarter));
+        Ok(Self {
+            options,
+            pool,
+            clients,
+            credentials,
+            budget: retry::Budget::new(),
+            clock,
+            metrics,
+        })
     }
 
     /// What it was made from.
@@ -269,7 +290,9 @@ impl Origin {
         let mut message = self.message(request, body).map_err(Failed::before_sending)?;
         let requested_at = self.clock.now();
         let watch = Stopwatch::start();
+        let share = self.share(request.client).await.map_err(Failed::before_sending)?;
         let mut lease = self.pool.checkout(want).await.map_err(Failed::before_sending)?;
+        lease.share = share;
         let on_reused = lease.reused;
         let progress = Progress::of(&mut message);
         let sent = lease.send(message);
@@ -284,6 +307,20 @@ impl Origin {
         let (parts, incoming) = response.into_parts();
         let body = timed_body(incoming, lease, self.options.response_timeout);
         self.read(request, parts, body, times).await.map_err(Failed::before_sending)
+    }
+
+    /// A part of the connections for a response that is sent at this client's pace, unless it holds its part
+    /// already.
+    #[must_use]
+    pub fn share_for(&self, client: IpAddr) -> Option<Share> {
+        self.clients.take(client)
+    }
+
+    /// The client's part of the connections. One that reads or sends slowly keeps nobody else waiting.
+    async fn share(&self, client: Option<IpAddr>) -> Result<Option<Share>, Error> {
+        let Some(client) = client else { return Ok(None) };
+        let share = self.clients.wait(client, QUEUE_PATIENCE).await;
+        share.map(Some).ok_or(Error::ClientBusy)
     }
 
     async fn read(
@@ -312,6 +349,7 @@ impl Origin {
                 path: request.path,
                 projection: request.projection,
                 fields: one_byte(),
+                client: request.client,
             };
             let answer = Box::pin(self.send(&again, None)).await?;
             let told =

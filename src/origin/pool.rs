@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{answer::Timing, connect::Connector, error::Error};
-use crate::{body::Body, clock::Stopwatch};
+use crate::{body::Body, clock::Stopwatch, restrict::Share};
 
 /// An unused connection is closed after this long; S3 closes its side soon after.
 const IDLE: Duration = Duration::from_secs(15);
@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(15);
 const QUEUE_PER_CONNECTION: usize = 16;
 
 /// How long a request waits for a connection to become free.
-const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a connection may take to become ready after its last answer was read.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -74,6 +74,7 @@ impl Pool {
             timing,
             pool: Arc::clone(self),
             permit: Some(permit),
+            share: None,
         })
     }
 
@@ -137,6 +138,8 @@ pub(super) struct Lease {
     pub(super) timing: Timing,
     pool: Arc<Pool>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Of the client at whose pace the exchange goes on.
+    pub(super) share: Option<Share>,
 }
 
 impl Lease {

@@ -4,9 +4,11 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// A client as far as its address shows: an IPv4 address, or an IPv6 network of 64 bits, all of which belong to
 /// whoever has one address in it.
@@ -32,13 +34,15 @@ impl ClientNetwork {
 pub struct Shares {
     most: usize,
     taken: Mutex<HashMap<ClientNetwork, usize>>,
+    /// Notified of every share that is given back.
+    returned: Notify,
 }
 
 impl Shares {
     /// At most `most` for each client.
     #[must_use]
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: Mutex::default() })
+        Arc::new(Self { most, taken: Mutex::default(), returned: Notify::new() })
     }
 
     /// A share for a client, unless it has its part already.
@@ -52,6 +56,23 @@ impl Shares {
         }
         *count += 1;
         Some(Share(Some((Arc::clone(self), client))))
+    }
+}
+
+impl Shares {
+    /// A share for a client, as soon as it has one left; `None` when that takes longer than `patience`.
+    /// Cancel-safe.
+    pub async fn wait(self: &Arc<Self>, client: IpAddr, patience: Duration) -> Option<Share> {
+        let share = async {
+            loop {
+                let returned = self.returned.notified();
+                if let Some(share) = self.take(client) {
+                    return share;
+                }
+                returned.await;
+            }
+        };
+        tokio::time::timeout(patience, share).await.ok()
     }
 }
 
@@ -77,6 +98,8 @@ impl Drop for Share {
                 count.remove();
             }
         }
+        drop(taken);
+        shares.returned.notify_waiters();
     }
 }
 

@@ -24,6 +24,7 @@ mod variants;
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
 use index::{ByDigest, Digest, Note, Pass, Stored};
-use ledger::Held;
+use ledger::{Charge, Held};
 use memory::Memory;
 pub use memory::MemoryUse;
 use purge::PurgeLog;
@@ -90,6 +91,13 @@ pub enum Claim {
     /// Meanwhile there is something new.
     Found(Found),
 }
+
+/// How long bytes on their way wait for room.
+const ROOM: Duration = Duration::from_secs(10);
+
+/// Room in the bound of the cache's memory, given back when dropped.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "it is held, not read")] Charge);
 
 /// Stored responses, forwards under way, and the purge log.
 pub struct Store {
@@ -245,6 +253,12 @@ impl Store {
     /// (RFC 9111 §4.4); in force when this returns.
     pub fn invalidate(&self, distribution: &str, path: &str) -> LogPosition {
         self.purges.invalidate(distribution, path)
+    }
+
+    /// Room for `bytes` that are no stored content but on their way to somebody; `None` if there is none
+    /// within a moment.
+    pub async fn room(&self, bytes: u64) -> Option<Room> {
+        self.memory.reserve(bytes, ROOM).await.map(Room)
     }
 
     /// Counters of the memory tier.

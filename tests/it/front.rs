@@ -330,3 +330,43 @@ async fn an_address_in_use_is_named() {
     let said = error.to_string();
     assert!(said.contains(&address) && said.contains("another program listens there"), "{said}");
 }
+
+/// Frames that cost their sender nothing: the connection ends, and other viewers notice nothing of it.
+#[tokio::test]
+async fn floods_of_control_frames_end_their_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let bucket = Bucket::start().await;
+    bucket.put("a", "content");
+    let folder = certificates();
+    let edge = Edge::with(&tls_config(&bucket, &folder));
+    let address = edge.running().https[0];
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0].to_vec();
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[7; 8]].concat();
+    let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1].to_vec();
+    let priority = [0, 0, 5, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 16].to_vec();
+    let unknown = [0, 0, 0, 0xee, 0, 0, 0, 0, 0].to_vec();
+    for frame in [settings, ping, window, priority, unknown] {
+        let stream = connect(address, &folder, "one", "one.example.com", "h2").await;
+        let (mut reader, mut writer) = tokio::io::split(stream.expect("handshake"));
+        let preface =
+            [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+        let flood = tokio::spawn(async move {
+            writer.write_all(&preface).await?;
+            for _ in 0..200 {
+                writer.write_all(&frame.repeat(500)).await?;
+            }
+            writer.flush().await
+        });
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), reader.read_to_end(&mut answer));
+        let _ = ended.await.expect("the flood went on");
+        let calm = [0, 0, 0, 0, 0xb];
+        let goaway = answer.windows(17).find(|frame| frame[3] == 7 && frame[..3] == [0, 0, 8]);
+        assert!(goaway.is_none_or(|frame| frame[13..] == calm[1..]), "{goaway:?}");
+        assert_eq!(edge.get("/a").await.status, 200);
+        drop(flood);
+    }
+    let metrics = edge.admin("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    assert!(text.contains("forebay_http2_floods_total 5"), "{text}");
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::support::{
-    edge::{Edge, Lines, config_for},
+    edge::{Edge, LISTEN, Lines, config_for},
     script::Script,
     viewer::raw,
 };
@@ -268,4 +268,120 @@ async fn posts_neither_empty_the_cache_nor_fill_the_purge_log() {
     assert_eq!(sender.send("POST", "//a").await, StatusCode::NO_CONTENT);
     assert_eq!(edge.get("/kept").await.x_cache(), "Hit");
     assert_eq!(edge.get("/a").await.x_cache(), "Miss");
+}
+
+/// An origin whose responses are long and not to be stored, and one of 7 bytes under `/small`.
+async fn endless_origin() -> (std::net::SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)
+{
+    use std::sync::{Arc, atomic::AtomicUsize, atomic::Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let open = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&open);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let open = Arc::clone(&counted);
+            tokio::spawn(async move {
+                open.fetch_add(1, Ordering::AcqRel);
+                let mut request = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut request).await {
+                    let small = request[..read].starts_with(b"GET /small");
+                    let (length, cached) =
+                        if small { (7, "max-age=60") } else { (64 << 20, "no-store") };
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nCache-Control: {cached}\r\n\r\n"
+                    );
+                    let _ = stream.write_all(head.as_bytes()).await;
+                    let part = vec![b'x'; 64 << 10];
+                    let mut left = length;
+                    while left > 0 {
+                        let now = left.min(part.len());
+                        if stream.write_all(&part[..now]).await.is_err() {
+                            break;
+                        }
+                        left -= now;
+                    }
+                }
+                open.fetch_sub(1, Ordering::AcqRel);
+            });
+        }
+    });
+    (address, open)
+}
+
+fn in_front_of(origin: std::net::SocketAddr, more: &str) -> Edge {
+    Edge::with(&format!(
+        r#"{LISTEN}
+[cache]
+memory = "64MiB"
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "app"
+url = "http://{origin}"
+max_connections = 16
+{more}
+[distribution.default_behavior]
+origin = "app"
+cache_policy = "CachingOptimized"
+allowed_methods = "all"
+"#
+    ))
+}
+
+#[tokio::test]
+async fn slow_readers_of_one_client_hold_a_part_of_an_origins_connections() {
+    use tokio::io::AsyncWriteExt;
+    for path in ["/same", "/each"] {
+        let (origin, open) = endless_origin().await;
+        let edge = in_front_of(origin, "");
+        let mut readers = Vec::new();
+        for n in 0..32 {
+            let mut stream = tokio::net::TcpStream::connect(edge.address).await.expect("connected");
+            let path = if path == "/each" { format!("/each/{n}") } else { path.to_owned() };
+            let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            readers.push(stream);
+        }
+        // They take nothing; an honest viewer's miss is served meanwhile.
+        crate::support::viewer::eventually(|| open.load(std::sync::atomic::Ordering::Acquire) >= 4)
+            .await;
+        let answer = edge.get("/small").await;
+        assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 7), "{path}");
+        drop(readers);
+    }
+}
+
+#[tokio::test]
+async fn slow_senders_hold_no_connection_to_the_origin() {
+    use tokio::io::AsyncWriteExt;
+    let script = Script::start().await;
+    script.answer_when(|_| (200, "content"));
+    let edge =
+        in_front_of(script.address, "upload_min_rate = \"1MiB\"\nupload_timeout = \"500ms\"");
+    let mut senders = Vec::new();
+    for _ in 0..32 {
+        let mut stream = tokio::net::TcpStream::connect(edge.address).await.expect("connected");
+        let head = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        senders.push(stream);
+    }
+    assert_eq!(edge.get("/b").await.content, "content");
+    for mut sender in senders {
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut sender, &mut answer).await.expect("read");
+        assert_eq!(status_of(&answer), "408", "{answer}");
+    }
+    assert_eq!(script.requests(), 1, "no upload was begun");
+    // What comes in time is passed on, short or long.
+    for length in [10, 100_000] {
+        let content = vec![b'x'; length];
+        let answer = edge.viewer().send("POST", "/a", content).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let sent = script.last();
+        assert_eq!(sent["content-length"], length.to_string());
+    }
 }
