@@ -40,6 +40,23 @@ impl Ledger {
         Some(Charge { ledger: Arc::clone(self), bytes })
     }
 
+    /// `bytes`, counted here for as long as anything holds them; `backing` is the memory that they keep alive.
+    /// `None` if that does not fit.
+    pub(super) fn pin(self: &Arc<Self>, bytes: Bytes, backing: u64) -> Option<Bytes> {
+        let charge = self.charge(backing)?;
+        Some(Bytes::from_owner(Pinned { bytes, _charge: charge }))
+    }
+
+    /// A copy of at most `most` bytes that counts itself. Without room it is short, and not counted.
+    pub(super) fn copy(self: &Arc<Self>, bytes: &[u8], most: usize) -> Bytes {
+        const UNCOUNTED: usize = 4 << 10;
+        let part = &bytes[..bytes.len().min(most)];
+        match self.charge(part.len() as u64) {
+            Some(charge) => Bytes::from_owner(Pinned { bytes: part.to_vec(), _charge: charge }),
+            None => Bytes::copy_from_slice(&part[..part.len().min(UNCOUNTED)]),
+        }
+    }
+
     fn give_back(&self, bytes: u64) {
         // Waiters are told of what is freed, and of nothing else.
         if bytes > 0 {
@@ -134,6 +151,18 @@ impl AsRef<[u8]> for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.ledger.give_back(self.bytes.len() as u64);
+    }
+}
+
+/// Bytes that are counted besides.
+struct Pinned<B> {
+    bytes: B,
+    _charge: Charge,
+}
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Pinned<B> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
     }
 }
 

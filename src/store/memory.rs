@@ -247,6 +247,11 @@ impl Memory {
         tokio::time::timeout(patience, wait).await.ok()
     }
 
+    /// A copy of at most `most` bytes, counted while it is alive.
+    pub(super) fn copy(&self, bytes: &[u8], most: usize) -> Bytes {
+        self.ledger.copy(bytes, most)
+    }
+
     /// Arriving bytes come before stored ones: takes out about as many as are wanted, whichever
     /// come first. Only where slow readers and fills hold all of the headroom.
     fn displace(&self, bytes: u64) {

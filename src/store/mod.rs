@@ -37,7 +37,7 @@ pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
 use index::{ByDigest, Digest, Note, Pass, Stored};
-use ledger::{Charge, Held};
+use ledger::{Charge, Held, Ledger};
 use memory::Memory;
 pub use memory::MemoryUse;
 use purge::PurgeLog;
@@ -107,7 +107,15 @@ pub struct Store {
     runs: Runs,
     flights: Mutex<HashMap<Digest, Arc<Flight>, ByDigest>>,
     purges: PurgeLog,
+    /// Slices that readers keep alive while their viewers take them, whether or not they are still stored.
+    pins: Arc<Ledger>,
 }
+
+/// The part of the memory that pinned slices may take.
+const PINNED: u64 = 8;
+
+/// Without room for a pin, a reader gets a copy of so much at a time.
+const COPY: usize = 64 << 10;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,6 +134,7 @@ impl Store {
             runs: Runs::default(),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
+            pins: Arc::new(Ledger::new(options.memory / PINNED)),
         }
     }
 
@@ -325,6 +334,16 @@ impl Store {
             return content.whole();
         }
         self.memory.slice(content.id, index)
+    }
+
+    /// Bytes for a reader, which may take its time with them: they keep `backing` bytes of memory alive. If
+    /// readers keep too much alive already, it gets a copy of their beginning instead.
+    fn lend(&self, bytes: &Bytes, backing: u64) -> Bytes {
+        // A clone counts a reference; the bytes are not copied.
+        match self.pins.pin(bytes.clone(), backing) {
+            Some(pinned) => pinned,
+            None => self.memory.copy(bytes, COPY),
+        }
     }
 
     fn has_slice(&self, content: &Content, index: u32) -> bool {

@@ -114,12 +114,13 @@ impl Reader {
                 if let Some(attachment) = &self.attachment {
                     attachment.move_to(index);
                 }
-                return Ok(Some(self.take(&slice.slice(usize::try_from(offset).unwrap_or(0)..))));
+                let rest = slice.slice(usize::try_from(offset).unwrap_or(0)..);
+                return Ok(Some(self.take(&rest, slice.len() as u64)));
             }
             // Where the slice was completed since the lookup, it is looked up again.
             let Some(attachment) = self.attached(index) else { continue };
             match attachment.wait(index, offset).await {
-                At::Bytes(bytes) => return Ok(Some(self.take(&bytes))),
+                At::Bytes(bytes, backing) => return Ok(Some(self.take(&bytes, backing))),
                 At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
                 At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
                 At::Ended(End::Changed) => {
@@ -130,11 +131,14 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, bytes: &Bytes) -> Bytes {
+    /// Takes bytes for the viewer, which keep `backing` bytes of memory alive.
+    fn take(&mut self, bytes: &Bytes, backing: u64) -> Bytes {
         let left = self.left.end - self.left.start;
         let length = (bytes.len() as u64).min(left);
-        self.left.start += length;
-        bytes.slice(..usize::try_from(length).unwrap_or(usize::MAX))
+        let bytes = bytes.slice(..usize::try_from(length).unwrap_or(usize::MAX));
+        let bytes = self.store.lend(&bytes, backing);
+        self.left.start += bytes.len() as u64;
+        bytes
     }
 
     /// The run that fills slice `index`: the one at hand, another, or a new one.

@@ -112,8 +112,8 @@ impl State {
 
 /// What a reader finds at its position.
 pub(super) enum At {
-    /// These bytes, from the position on.
-    Bytes(Bytes),
+    /// These bytes, from the position on, and how much memory they keep alive.
+    Bytes(Bytes, u64),
     /// Not there yet.
     NotYet,
     /// The run has passed the slice; it is in the store, or was.
@@ -165,11 +165,15 @@ impl Run {
         let state = self.state.lock();
         if state.cursor == index {
             if offset < state.arrived {
-                return At::Bytes(chunk_at(&state.chunks, offset));
+                let chunk = chunk_at(&state.chunks, offset);
+                let backing = chunk.len() as u64;
+                return At::Bytes(chunk, backing);
             }
         } else if state.cursor > index {
             let previous = state.previous.as_ref().filter(|_| state.cursor == index + 1);
-            return previous.map_or(At::Passed, |bytes| At::Bytes(bytes.slice(to_usize(offset)..)));
+            return previous.map_or(At::Passed, |bytes| {
+                At::Bytes(bytes.slice(to_usize(offset)..), bytes.len() as u64)
+            });
         }
         state.end.map_or(At::NotYet, At::Ended)
     }
@@ -191,7 +195,9 @@ impl Run {
             };
             self.receive(&mut body, length).await?;
             let slice = charge.hold(self.join(&store.pages));
-            self.advance(store.put_slice(content, index, slice));
+            let completed = store.put_slice(content, index, slice);
+            // Many runs with slow readers would keep as many slices alive.
+            self.advance(store.pins.pin(completed, length));
         }
         Ok(End::Done)
     }
@@ -229,12 +235,12 @@ impl Run {
         pages.join(&chunks)
     }
 
-    fn advance(&self, completed: Bytes) {
+    fn advance(&self, completed: Option<Bytes>) {
         let mut state = self.state.lock();
         state.cursor += 1;
         state.chunks.clear();
         state.arrived = 0;
-        state.previous = Some(completed);
+        state.previous = completed;
         drop(state);
         self.progress.notify_waiters();
     }

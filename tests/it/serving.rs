@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
     bucket::Bucket,
@@ -437,4 +438,40 @@ async fn ranges_far_apart_fetch_the_slices_they_need() {
             assert!(last - first < slice, "{fetched:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn slow_readers_of_a_large_object_displace_nothing() {
+    let bucket = Bucket::start().await;
+    bucket.put("large", pattern(12 << 20));
+    bucket.put("hot", "small and hot");
+    let text = config_for(bucket.address, "memory = \"8MiB\"\nslice = \"256KiB\"", "");
+    let edge = Edge::with(&text.replace("workers = 2", "workers = 1"));
+    assert_eq!(edge.get("/large").await.content.len(), 12 << 20);
+    edge.get("/hot").await;
+    let mut readers = Vec::new();
+    for n in 0..60 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let mut stream = socket.connect(edge.address).await.expect("connected");
+        let first = n * (200 << 10);
+        let request = format!("GET /large HTTP/1.1\r\nHost: h\r\nRange: bytes={first}-\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream.read_exact(&mut [0; 12]).await.expect("a status line");
+        readers.push(stream);
+    }
+    // New objects come and go; what is hot stays, and nothing is refused.
+    for n in 0..40 {
+        bucket.put(&n.to_string(), pattern(200 << 10));
+        let answer = edge.get(&format!("/{n}")).await;
+        assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 200 << 10), "{n}");
+        assert_eq!(edge.get("/hot").await.x_cache(), "Hit", "{n}");
+    }
+    // A reader that begins to take its answer gets all of it.
+    let mut reader = readers.pop().expect("a reader");
+    let mut answer = Vec::new();
+    reader.shutdown().await.expect("half closed");
+    reader.read_to_end(&mut answer).await.expect("read");
+    let content = pattern(12 << 20);
+    assert!(answer.ends_with(&content[59 * (200 << 10)..]), "{} bytes", answer.len());
 }
