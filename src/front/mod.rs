@@ -95,6 +95,20 @@ impl Handler for Arc<Edge> {
     }
 }
 
+/// A head that would be answered beneath the HTTP library, if these bytes are one.
+#[cfg(feature = "fuzz")]
+#[must_use]
+pub fn read_head(bytes: &[u8]) -> Option<Parts> {
+    match head::Read::of(bytes) {
+        head::Read::Get(parts) => Some(parts),
+        head::Read::Whole | head::Read::Other => None,
+    }
+}
+
+/// Fields that a head may have.
+#[cfg(feature = "fuzz")]
+pub const MAX_FIELDS: usize = head::MAX_FIELDS;
+
 /// What connections may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

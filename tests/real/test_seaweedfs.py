@@ -1,5 +1,6 @@
 """Objects that boto3 put into SeaweedFS come back through Forebay as they are."""
 
+import socket
 import tempfile
 import unittest
 import urllib.parse
@@ -40,6 +41,47 @@ origin_request_policy = "CORS-S3Origin"
 """
 
 
+SIGNED = """
+[listen]
+http = "127.0.0.1:{port}"
+[admin]
+listen = "127.0.0.1:{admin}"
+[[key_group]]
+name = "signers"
+[key_group.public_keys]
+K1 = \"\"\"
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEA49EmvVPS5742rWsUnXEyZkGSzUL
+JsDudZ1TbHM10XdT13wmmBL0HfxS4jTiAyZe47ONLOCwyU9kr6bBtgzOeg==
+-----END PUBLIC KEY-----
+\"\"\"
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "bucket"
+bucket = "{bucket}"
+region = "us-east-1"
+endpoint = "{endpoint}"
+path_style = true
+[distribution.default_behavior]
+origin = "bucket"
+cache_policy = "CachingOptimized"
+[[distribution.behavior]]
+path_pattern = "/private/*"
+origin = "bucket"
+cache_policy = "CachingOptimized"
+trusted_key_groups = ["signers"]
+"""
+
+# SeaweedFS merges slashes and reads backslashes as slashes.
+AROUND = [
+    "/private/secret.txt", "//private/secret.txt", "/%2Fprivate/secret.txt", "/private%5csecret.txt",
+    "/private\\secret.txt", "/%5cprivate%5csecret.txt", "///private/secret.txt", "/./private/secret.txt",
+    "/x/../private/secret.txt", "/x/..%5cprivate/secret.txt", "/x/..%2fprivate/secret.txt", "/%70rivate/secret.txt",
+]  # fmt: skip
+
+
 class Seaweed(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -52,6 +94,31 @@ class Seaweed(unittest.TestCase):
         code, lines = cls.edge.stop()
         assert code == 0, code
         assert {"Hit", "Miss"} <= {line["result"] for line in lines}, lines[:3]
+
+    def test_no_spelling_of_a_path_gets_around_a_signature(self):
+        self.put("private/secret.txt", b"secret")
+        self.put("open.txt", b"open")
+        port, admin = parts.free_port(), parts.free_port()
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            config.write(SIGNED.format(port=port, admin=admin, bucket=BUCKET, endpoint=self.store.url))
+            config.flush()
+            edge = parts.Program(
+                f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", "--config", config.name,
+                AWS_ACCESS_KEY_ID=parts.ACCESS_KEY, AWS_SECRET_ACCESS_KEY=parts.SECRET_KEY,
+            )  # fmt: skip
+            self.addCleanup(edge.stop)
+            # Byte by byte: clients resolve paths themselves.
+            def status(path):
+                with socket.create_connection(("127.0.0.1", port), timeout=30) as viewer:
+                    viewer.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+                    answer = b"".join(iter(lambda: viewer.recv(4096), b""))
+                self.assertNotIn(b"secret", answer.split(b"\r\n\r\n", 1)[1])
+                return int(answer[9:12])
+
+            for path in AROUND:
+                self.assertIn(status(path), (400, 403), path)
+            for path in ("/open.txt", "//open.txt", "/private/../open.txt"):
+                self.assertEqual(status(path), 200, path)
 
     def put(self, key, body, **more):
         self.store.s3.put_object(Bucket=BUCKET, Key=key, Body=body, **more)

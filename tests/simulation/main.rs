@@ -6,7 +6,8 @@
 //! was another viewer's; it is not older than a purge, nor staler than the origin allowed; those who
 //! come together have one of them ask; the store keeps within its bound.
 //!
-//! `FOREBAY_SEEDS=10000` runs that many histories, `FOREBAY_SEED=42` one of them, in words.
+//! `FOREBAY_SEEDS=10000` runs that many histories, `FOREBAY_SECONDS=600` as many as fit in ten minutes, and
+//! `FOREBAY_SEED=42` one of them, with a line for each step.
 
 #![allow(clippy::panic, clippy::print_stdout, reason = "a test that tells what it does")]
 
@@ -18,7 +19,7 @@ use fastrand::Rng;
 use forebay::{
     access_log::{self, AccessLog},
     body::Body,
-    clock::{Clock, Timestamp},
+    clock::{Clock, Stopwatch, Timestamp},
     config::Config,
     edge::{Connection, Distribution, Edge, Hosts, Rules},
     metrics::Metrics,
@@ -56,7 +57,10 @@ struct History {
     edge: Arc<Edge>,
     connection: Arc<Connection>,
     world: SharedWorld,
+    origin: String,
     told: bool,
+    /// Flips a bit of each answer before it is checked.
+    corrupts: bool,
 }
 
 impl History {
@@ -66,9 +70,10 @@ impl History {
         let world = World::new(&mut rng, clock.clone());
         let origin = runtime.block_on(world::serve(Arc::clone(&world)));
         let store = Options { memory: MEMORY, slice: SLICE, read_ahead: rng.u32(0..4) };
-        let edge = edge(&origin.to_string(), store, &clock);
+        let origin = origin.to_string();
+        let edge = edge(&origin, store, &clock);
         let connection = Connection::new([127, 0, 0, 1].into(), false);
-        Self { seed, rng, clock, edge, connection, world, told }
+        Self { seed, rng, clock, edge, connection, world, origin, told, corrupts: false }
     }
 
     fn tell(&self, text: impl FnOnce() -> String) {
@@ -107,7 +112,11 @@ impl History {
                 self.world.lock().expect("lock").change(path, &mut self.rng);
             }
             89..94 => self.purge(),
-            94..98 => {
+            94..96 => {
+                self.tell(|| "a reload".into());
+                self.edge.set_rules(rules(&self.edge, &self.origin, &self.clock));
+            }
+            96..98 => {
                 let failing = self.world.lock().expect("lock").toggle_failing();
                 self.tell(|| format!("the origin fails: {failing}"));
             }
@@ -174,7 +183,10 @@ impl History {
         let request = request.body(Body::empty()).expect("request");
         let edge = Arc::clone(&self.edge);
         let response = edge.handle(request, &self.connection).await;
-        let (head, content, ended) = read(response, ask.leaves).await;
+        let (head, mut content, ended) = read(response, ask.leaves).await;
+        if let (true, Some(byte)) = (self.corrupts, content.last_mut()) {
+            *byte ^= 1;
+        }
         let status = head.status.as_u16();
         let tag = head.headers.get("etag").map(|tag| tag.to_str().expect("text").to_owned());
         self.tell(|| format!("{ask:?} → {status} {tag:?}, {} bytes, {ended:?}", content.len()));
@@ -218,8 +230,18 @@ async fn read(response: Response<Body>, leaves: bool) -> (http::response::Parts,
     }
 }
 
-/// Before an origin, with every request field in what it sees.
+/// Before an origin.
 fn edge(origin: &str, store: Options, clock: &Clock) -> Arc<Edge> {
+    let metrics = Metrics::new();
+    let log = access_log::Options { format: None, ..access_log::Options::default() };
+    let log = AccessLog::open(&log, metrics.log_dropped.clone()).expect("no log");
+    let edge = Edge::new(Arc::new(Store::new(store)), clock.clone(), metrics, Arc::new(log));
+    edge.set_rules(rules(&edge, origin, clock));
+    edge
+}
+
+/// Every request field that varies is in what the origin sees.
+fn rules(edge: &Edge, origin: &str, clock: &Clock) -> Rules {
     let text = format!(
         r#"
 [listen]
@@ -247,10 +269,6 @@ origin_request_policy = "language"
     );
     let config = Config::compile("simulation.toml", &text, Path::new("")).expect("no faults");
     let options = config.distributions.into_iter().next().expect("one");
-    let metrics = Metrics::new();
-    let log = access_log::Options { format: None, ..access_log::Options::default() };
-    let log = AccessLog::open(&log, metrics.log_dropped.clone()).expect("no log");
-    let edge = Edge::new(Arc::new(Store::new(store)), clock.clone(), metrics, Arc::new(log));
     let origins = options.origins.into_iter().map(|origin| {
         let metrics = edge.metrics().origin("media", "origin");
         let origin = Origin::new(origin, Credentials::new(), clock.clone(), metrics);
@@ -261,19 +279,37 @@ origin_request_policy = "language"
     let distribution = Distribution::new(options.settings, origins, None, metrics);
     let mut hosts = Hosts::default();
     hosts.add(&Arc::new(distribution), &options.aliases);
-    edge.set_rules(Rules::new(hosts, Networks::default(), None));
-    edge
+    Rules::new(hosts, Networks::default(), None)
 }
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// The checker is worth something: it notices a single wrong bit.
+#[test]
+#[should_panic(expected = "other bytes than those of version")]
+fn a_wrong_bit_is_noticed() {
+    for seed in 0..20 {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let mut history = History { corrupts: true, ..History::new(seed, &runtime, false) };
+        runtime.block_on(history.run());
+    }
+}
+
 #[test]
 fn random_histories_break_no_promise() {
     let one = number("FOREBAY_SEED");
     let seeds = one.map_or(0..number("FOREBAY_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
+    let longest = number("FOREBAY_SECONDS").map(Duration::from_secs);
+    let seeds = if longest.is_some() { 0..u64::MAX } else { seeds };
+    let watch = Stopwatch::start();
     for seed in seeds {
+        if longest.is_some_and(|longest| watch.elapsed() > longest) {
+            println!("{seed} histories");
+            return;
+        }
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let mut history = History::new(seed, &runtime, one.is_some());
