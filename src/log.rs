@@ -1,7 +1,7 @@
 //! The operator's log, on standard error.
 //!
-//! Serving threads hand their lines to a writer with a bounded queue. If standard error takes nothing, as
-//! with a container's blocking log driver, lines are dropped and counted, and nothing else stops.
+//! Serving threads hand their lines to a writer with a bounded queue. If standard error blocks, as with a
+//! container's blocking log driver, lines are dropped and counted. Serving continues.
 
 use std::{
     io::IsTerminal,
@@ -22,7 +22,7 @@ const QUEUE: usize = 8192;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Writes what is queued when it is dropped, for a second at most.
+/// On drop, flushes queued lines for up to one second.
 #[must_use = "dropping it ends the log"]
 pub struct Log {
     _writer: WorkerGuard,
@@ -48,19 +48,19 @@ pub fn start(filter: EnvFilter) -> Log {
     Log { _writer: guard }
 }
 
-/// At most one line about the same thing in this time.
+/// Time between two lines with the same message.
 pub const QUIET: Duration = Duration::from_secs(1);
 
-/// Keeps lines about one thing to one a second, whatever causes them.
+/// Limits a log message to one line a second.
 #[derive(Debug, Default)]
-pub struct Sparing {
+pub struct LogLimiter {
     /// Milliseconds since the epoch; zero before the first line.
     last: AtomicU64,
     suppressed: AtomicU64,
 }
 
-impl Sparing {
-    /// Nothing was logged yet.
+impl LogLimiter {
+    /// Creates a limiter that allows the next line.
     #[must_use]
     pub const fn new() -> Self {
         Self { last: AtomicU64::new(0), suppressed: AtomicU64::new(0) }

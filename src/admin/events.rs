@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{Refusal, State};
 use crate::{
     edge::Distribution,
+    key::CanonicalPath,
     store::{Manner, Purge},
 };
 
@@ -92,7 +93,8 @@ struct Item {
 
 impl Item {
     fn purge(&self) -> Purge {
-        let path = self.path.clone();
+        let key = self.path.strip_prefix('/').unwrap_or(&self.path);
+        let path = CanonicalPath::of_key(key).generous().into_owned();
         if self.is_folder { Purge::Prefix(path) } else { Purge::Exact(path) }
     }
 }

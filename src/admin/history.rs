@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::Journal;
 
-/// So many are remembered.
-const MOST: usize = 10_000;
+/// Invalidations kept.
+const MAX_ENTRIES: usize = 10_000;
 
 /// What an invalidation is at CloudFront, where it was created, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,8 +73,8 @@ impl History {
         let Some(folder) = folder else { return Ok(Self::default()) };
         let (mut journal, lines) = Journal::open(folder)?;
         let mut entries = newest_of_each(lines);
-        if entries.len() > MOST {
-            entries.drain(..entries.len() - MOST);
+        if entries.len() > MAX_ENTRIES {
+            entries.drain(..entries.len() - MAX_ENTRIES);
             if let Err(error) = journal.rewrite(&entries) {
                 tracing::warn!(%error, "the history of invalidations cannot be shortened");
             }
@@ -103,7 +103,7 @@ impl History {
         inner.write(&invalidation)?;
         let added = Arc::new(invalidation);
         inner.entries.push_back(Arc::clone(&added));
-        if inner.entries.len() > MOST {
+        if inner.entries.len() > MAX_ENTRIES {
             inner.entries.pop_front();
         }
         Ok(Added::New(added))

@@ -1,6 +1,6 @@
 //! CloudFront's invalidation API: CreateInvalidation, GetInvalidation, ListInvalidations.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, io, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
@@ -8,6 +8,7 @@ use super::{
     State,
     caller::Denied,
     fan_out::{self, Refused},
+    history::History,
     history::{Added, Invalidation},
     items, xml,
 };
@@ -58,12 +59,23 @@ impl<'a> Target<'a> {
 struct Failure(StatusCode, Cow<'static, str>, String);
 
 impl State {
-    /// Remembers what became of an invalidation; if that cannot be written, until the end.
-    fn remember(&self, amended: Invalidation) -> Arc<Invalidation> {
-        self.history.amend(amended.clone()).unwrap_or_else(|error| {
+    /// Records what became of an invalidation; if that cannot be written, until the process ends.
+    async fn remember(&self, amended: Invalidation) -> Arc<Invalidation> {
+        let recorded = amended.clone();
+        self.with_history(move |history| history.amend(recorded)).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the invalidation cannot be written to its history");
             Arc::new(amended)
         })
+    }
+
+    /// Writes to the history, which waits for the disk, on a thread that may.
+    async fn with_history<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&History) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let history = Arc::clone(&self.history);
+        let written = tokio::task::spawn_blocking(move || write(&history)).await;
+        written.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
     }
 }
 
@@ -206,7 +218,7 @@ async fn look(state: &State, known: Arc<Invalidation>) -> Arc<Invalidation> {
     match fan_out::look(state, elsewhere).await {
         Ok(now) if now.is_completed => {
             let completed = Invalidation { elsewhere: Some(now), ..(*known).clone() };
-            state.remember(completed)
+            state.remember(completed).await
         }
         Ok(_) => known,
         Err(refused) => {
@@ -240,7 +252,7 @@ async fn copy(
                 "invalidated at CloudFront, too"
             );
             let copied = Invalidation { elsewhere: Some(elsewhere), ..(*invalidation).clone() };
-            Ok(state.remember(copied))
+            Ok(state.remember(copied).await)
         }
         // Whoever asks again by the same reference makes this be tried again.
         Err(Refused { status, code, reason }) => {
@@ -273,7 +285,8 @@ async fn create(
         elsewhere: None,
     };
     let items = invalidation.items.clone();
-    let added = state.history.add(invalidation).map_err(|error| {
+    let added = state.with_history(move |history| history.add(invalidation)).await;
+    let added = added.map_err(|error| {
         // Not recorded, it may not be reported as done; but nothing old needs to be served meanwhile.
         state.purge(id, &purges, Manner::Hard, caller, &items);
         tracing::error!(%error, "the invalidation cannot be written to its history");

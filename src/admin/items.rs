@@ -15,7 +15,7 @@ pub(super) fn parse_all(
     distribution: &Distribution,
     items: &[String],
 ) -> Result<Vec<Purge>, String> {
-    let read = |item: &String| parse(item, |path| distribution.key_texts(path));
+    let read = |item: &String| parse(item, |path| distribution.purge_paths(path));
     let purges: Vec<Vec<Purge>> = items.iter().map(read).collect::<Result<_, _>>()?;
     let purges = purges.concat();
     if purges.iter().any(|purge| matches!(purge, Purge::Tag(_))) && !distribution.reads_tags() {
@@ -26,10 +26,10 @@ pub(super) fn parse_all(
 }
 
 /// Reads an item: a path, percent-encoded or not, with an optional `*` at its end and a query that is
-/// ignored; or `#` and a tag. `key_texts` gives the path's texts in cache keys.
+/// ignored; or `#` and a tag. `paths` gives the readings by which purges compare.
 fn parse(
     text: &str,
-    key_texts: impl Fn(&str) -> Result<Vec<String>, PathError>,
+    paths: impl Fn(&str) -> Result<Vec<String>, PathError>,
 ) -> Result<Vec<Purge>, String> {
     if let Some(name) = text.strip_prefix('#') {
         return if Tag::is_name(name) {
@@ -51,15 +51,15 @@ fn parse(
     };
     // The last segment of a prefix is incomplete: `/a/..*` is not about the parent folder.
     let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
-    let texts = key_texts(&path).map_err(|error| format!("cannot purge `{text}`: {error}"))?;
-    let purge = |mut text: String| {
+    let paths = paths(&path).map_err(|error| format!("cannot purge `{text}`: {error}"))?;
+    let purge = |mut path: String| {
         if !is_prefix {
-            return Purge::Exact(text);
+            return Purge::Exact(path);
         }
-        text.pop();
-        Purge::Prefix(text)
+        path.pop();
+        Purge::Prefix(path)
     };
-    Ok(texts.into_iter().map(purge).collect())
+    Ok(paths.into_iter().map(purge).collect())
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
 
     fn of_bucket(path: &str) -> Result<Vec<String>, PathError> {
         let path = CanonicalPath::resolve(path, PathForm::Key)?;
-        Ok(vec![path.as_str().to_owned()])
+        Ok(vec![path.generous().into_owned()])
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Journal {
         let text = match std::fs::create_dir_all(folder).and_then(|()| std::fs::read(&path)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) if is_for_now(&error) => {
+            Err(error) if is_transient(&error) => {
                 tracing::error!(file = %path.display(), %error, "the history of invalidations cannot be read");
                 Vec::new()
             }
@@ -46,7 +46,7 @@ impl Journal {
         let is_torn = text.last().is_some_and(|byte| *byte != b'\n');
         let mut journal = Self { path, file: None, is_torn };
         if let Err(error) = journal.file() {
-            if !is_for_now(&error) {
+            if !is_transient(&error) {
                 return Err(error);
             }
             tracing::error!(file = %journal.path.display(), %error, "the history of invalidations cannot be written");
@@ -63,7 +63,7 @@ impl Journal {
         let is_torn = self.is_torn;
         let file = self.file()?;
         let end = file.metadata()?.len();
-        // A line of its own for what cannot be taken back.
+        // End a partial line first.
         let start: &[u8] = if is_torn { b"\n" } else { b"" };
         let written = file
             .write_all(start)
@@ -89,29 +89,28 @@ impl Journal {
         }
         file.sync_all()?;
         std::fs::rename(&beside, &self.path)?;
+        // The handle, if there is one, is of the old file.
+        (self.file, self.is_torn) = (None, false);
         if let Some(folder) = self.path.parent() {
             File::open(folder)?.sync_all()?;
         }
-        (self.file, self.is_torn) = (None, false);
         Ok(())
     }
 
     /// Keeps a copy of the damaged lines, then removes them from the file.
     fn repair(&mut self, lines: &[Invalidation], damaged: &[u8]) {
-        let repaired = self.keep(damaged).and_then(|kept| {
-            tracing::warn!(
+        let repaired = self.keep(damaged).and_then(|kept| self.rewrite(lines).map(|()| kept));
+        match repaired {
+            Ok(kept) => tracing::warn!(
                 file = %self.path.display(),
                 bytes = damaged.len(),
                 kept = %kept.display(),
-                "lines of the invalidations' history are damaged and were removed"
-            );
-            self.rewrite(lines)
-        });
-        if let Err(error) = repaired {
-            tracing::error!(
+                "removed damaged lines from the history of invalidations"
+            ),
+            Err(error) => tracing::error!(
                 file = %self.path.display(), %error,
-                "lines of the invalidations' history are damaged; they are ignored, and stay"
-            );
+                "the history of invalidations has damaged lines, which are ignored"
+            ),
         }
     }
 
@@ -152,8 +151,8 @@ impl Journal {
     }
 }
 
-/// Whether an error may pass: the configuration is not to blame.
-fn is_for_now(error: &io::Error) -> bool {
+/// Whether an I/O error may go away without a configuration change.
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(error.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::ReadOnlyFilesystem)
         || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())

@@ -84,7 +84,7 @@ struct State {
     edge: Arc<Edge>,
     credentials: Arc<Credentials>,
     callers: ArcSwap<Callers>,
-    history: History,
+    history: Arc<History>,
     changes: RateLimits,
     topics: ArcSwap<Vec<String>>,
     certificates: sns::Certificates,
@@ -143,7 +143,7 @@ impl Admin {
             edge,
             credentials,
             callers: ArcSwap::from_pointee(callers),
-            history,
+            history: Arc::new(history),
             changes,
             topics: ArcSwap::default(),
             certificates: sns::Certificates::default(),
@@ -234,7 +234,7 @@ impl Admin {
         } else {
             let names: Vec<String> = stalled.iter().map(|n| format!("worker-{n}")).collect();
             let names = names.join(", ");
-            (StatusCode::SERVICE_UNAVAILABLE, format!("no sign of life from {names}\n"))
+            (StatusCode::SERVICE_UNAVAILABLE, format!("event loop stalled: {names}\n"))
         };
         text(status, "text/plain; charset=utf-8", content)
     }

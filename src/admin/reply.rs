@@ -34,16 +34,12 @@ pub(super) fn refuse(status: StatusCode, message: &str) -> Response<Body> {
 }
 
 pub(super) fn refuse_framing(error: FramingError) -> Response<Body> {
-    let (status, message) = match error {
-        FramingError::TransferCoding => {
-            (StatusCode::NOT_IMPLEMENTED, "`Transfer-Encoding` may only be `chunked`")
-        }
-        FramingError::Malformed => (StatusCode::BAD_REQUEST, "`Transfer-Encoding` is malformed"),
-        FramingError::Expectation => {
-            (StatusCode::EXPECTATION_FAILED, "`Expect` may only be `100-continue`")
-        }
+    let message = match error {
+        FramingError::TransferCoding => "`Transfer-Encoding` may only be `chunked`",
+        FramingError::Malformed => "`Transfer-Encoding` is malformed",
+        FramingError::Expectation => "`Expect` may only be `100-continue`",
     };
-    let mut response = refuse(status, message);
+    let mut response = refuse(error.status(), message);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -72,10 +72,10 @@ pub enum Error {
     Geography(#[from] DatabaseError),
 }
 
-/// Connections to the admin listener for which descriptors are kept.
+/// Connections to the admin listener for which file descriptors are reserved.
 const ADMIN_CONNECTIONS: usize = 8;
 
-/// Time of the drain that is kept for what comes after the last connection.
+/// Part of the drain timeout reserved for flushing logs and joining workers.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// Where the credentials come from.
@@ -145,7 +145,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let admin = admin(&config, &edge, &credentials, &clock, heartbeats.clone())?;
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default())
-            .with_spares(ADMIN_CONNECTIONS);
+            .with_reserved_fds(ADMIN_CONNECTIONS);
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
     let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));
     let admin_address = admin_bound.first().map(|bound| bound.address);

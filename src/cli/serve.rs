@@ -40,7 +40,7 @@ pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {
         })?;
         serve(running, source).await
     });
-    // What still blocks must not keep the process.
+    // Do not wait for blocked threads.
     runtime.shutdown_background();
     served
 }

@@ -3,7 +3,7 @@
 use super::{Config, DistributionOptions};
 use crate::{
     behavior::{Behavior, PathPattern},
-    key::generous_reading,
+    key::{CanonicalPath, PathForm},
     origin::{self, Address, Protocol},
 };
 
@@ -95,7 +95,9 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
             pattern: pattern.clone(),
             place_of_objects: place_of_objects(origin),
             // A store that merges slashes has the same objects in `/a//b` as in `/a/b`.
-            below: generous_reading(&origin.origin_path).into_owned(),
+            below: CanonicalPath::resolve(&origin.origin_path, PathForm::Key)
+                .map(|path| path.generous().into_owned())
+                .unwrap_or_default(),
             is_signed: behavior.trusted.is_some(),
         })
     })

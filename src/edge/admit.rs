@@ -20,7 +20,6 @@ use crate::{
     key::{CacheKey, CanonicalPath, PathError, PathForm, Projection, without_dot_segments},
     origin::{FOR_BUCKETS, Group, Origin},
     policy::Wish,
-    semantics::framing,
     signed::Claim,
 };
 
@@ -124,7 +123,6 @@ pub(super) struct Route<'a> {
 impl<'a> Route<'a> {
     /// By the host asked for, then by the path.
     pub(super) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Refusal> {
-        framing::check(&request.headers, request.version).map_err(Refusal::Framing)?;
         let host = authority(request).and_then(host).ok_or(Refusal::BadHost)?;
         let distribution = rules.hosts.select(host).ok_or(Refusal::UnknownHost)?;
         let target = distribution.route(request.uri.path());

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use super::{
     Edge,
     admit::Ask,
-    denials::Denial,
     dress::SERVER_TIMING,
     forward::{Forwarded, How, place},
     refusal,
@@ -20,7 +19,7 @@ use crate::{
     behavior::Behavior,
     body::Body,
     key::{CacheKey, CanonicalPath, Projection},
-    origin::{Answer, ErrorClass, Group, OriginRequest},
+    origin::{Answer, Denial, ErrorClass, Group, OriginRequest},
     policy::{Asked, NotStored, Received, Storable, storable},
     semantics::range::{ByteRange, ContentRange, RangeRequest},
     store::{Content, Failure, Obligation, Place, StoredResponse},
@@ -105,10 +104,11 @@ impl Fetch {
             sent => sent,
         };
         if let (Ok(answer), Some(_)) = (&sent, &self.seen)
-            && matches!(answer.status, StatusCode::OK | StatusCode::NOT_MODIFIED)
+            && answer.bucket
+            && (answer.status.is_success() || answer.status == StatusCode::NOT_MODIFIED)
         {
             let (key, now) = (self.obligation.key(), self.edge.clock.now());
-            self.edge.denials.allowed(&self.origin, key, now);
+            self.origin.primary().note_allowed(key, now);
         }
         match sent {
             Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {

@@ -170,7 +170,13 @@ const MAX_CDN_LOOP: usize = 1024;
 pub(super) fn is_looping(fields: &HeaderMap) -> bool {
     let id = instance::id().as_bytes();
     let names_us = |line: &HeaderValue| line.as_bytes().windows(id.len()).any(|part| part == id);
-    if fields.get_all(header::VIA).iter().chain(fields.get_all(CDN_LOOP)).any(names_us) {
+    if fields.get_all(header::VIA).iter().any(names_us) {
+        return true;
+    }
+    if !fields.contains_key(CDN_LOOP) {
+        return false;
+    }
+    if fields.get_all(CDN_LOOP).iter().any(names_us) {
         return true;
     }
     let lines: Vec<&[u8]> = fields.get_all(CDN_LOOP).iter().map(HeaderValue::as_bytes).collect();

@@ -10,7 +10,6 @@ mod arrival;
 mod collect;
 mod compress;
 mod connection;
-mod denials;
 mod direct;
 mod dress;
 mod error_page;
@@ -44,7 +43,6 @@ use arc_swap::ArcSwap;
 use arrival::Arrival;
 use compress::Compressor;
 pub use connection::{Cipher, Connection};
-use denials::Denials;
 use direct::AtOnce;
 pub use direct::Direct;
 use dress::Dress;
@@ -69,7 +67,10 @@ use crate::{
     key::CacheKey,
     metrics::{Metrics, ResultType},
     policy::{Reuse, Wish},
-    semantics::cache_status::{CacheStatus, ForwardReason, Report},
+    semantics::{
+        cache_status::{CacheStatus, ForwardReason, Report},
+        framing::{self, FramingError},
+    },
     store::{Failure, Found, SourceError, Store, StoredResponse},
 };
 
@@ -90,7 +91,6 @@ pub struct Edge {
     access_log: Arc<AccessLog>,
     troubles: Arc<Troubles>,
     compressor: Arc<Compressor>,
-    denials: Arc<Denials>,
 }
 
 impl Edge {
@@ -110,7 +110,6 @@ impl Edge {
             access_log,
             troubles: Arc::default(),
             compressor: Arc::default(),
-            denials: Arc::default(),
         })
     }
 
@@ -158,8 +157,10 @@ impl Edge {
         let (parts, body) = request.into_parts();
         let arrival = Arrival::new(&rules, connection, parts, now);
         let body = Body::from(body);
-        // With HTTP/1.1 that was tried before the library was asked.
-        let tried = arrival.request.version < Version::HTTP_2 || !body.is_end_stream();
+        let framing = framing::check(&arrival.request.headers, arrival.request.version);
+        // With HTTP/1.1 that was tried before the library got the request.
+        let tried =
+            arrival.request.version < Version::HTTP_2 || !body.is_end_stream() || framing.is_err();
         let hit = if tried { None } else { self.at_once(&rules, &arrival) };
         let exchange = Box::new(Exchange::begin(&self, arrival, watch));
         match hit {
@@ -167,7 +168,7 @@ impl Edge {
                 exchange.respond(answer, Some(distribution), dress.as_ref()),
             )),
             // In a box: futures are moved about, and hits need none.
-            None => Either::Right(Box::pin(self.answer_exchange(rules, exchange, body))),
+            None => Either::Right(Box::pin(self.answer_exchange(rules, exchange, body, framing))),
         }
     }
 
@@ -176,9 +177,11 @@ impl Edge {
         rules: Arc<Rules>,
         exchange: Box<Exchange>,
         mut body: Body,
+        framing: Result<(), FramingError>,
     ) -> Response<Body> {
         let request = &exchange.arrival.request;
-        let (answer, distribution, dress) = match Route::of(&rules, request) {
+        let route = framing.map_err(Refusal::Framing).and_then(|()| Route::of(&rules, request));
+        let (answer, distribution, dress) = match route {
             Ok(route) => {
                 let distribution = route.distribution;
                 let dress = route.behavior().and_then(|behavior| Dress::of(behavior, request));

@@ -1,9 +1,11 @@
 //! Responses that are sent at a viewer's pace, because they are not stored.
 //!
 //! A short one is read first, so that its origin's connection is free again. A long one holds the connection;
-//! it takes a part of those that its client may hold, and room in the cache's memory.
+//! it takes a share of those that its client may hold. Both take room in the cache's memory.
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
 use http_body_util::BodyExt;
 
 use super::{Edge, admit::Ask, refusal};
@@ -11,21 +13,24 @@ use crate::{
     body::Body,
     origin::{Answer, ErrorClass},
     restrict::Share,
-    store::Failure,
+    store::{Failure, Room},
 };
 
-/// Content of this length is read before it is sent.
-const READ_FIRST: u64 = 64 << 10;
+/// Content of this length is read before it is passed on.
+pub(super) const READ_FIRST: u64 = 64 << 10;
 
-/// Memory that a long response takes on its way: what its connection has read ahead, and what waits to be
-/// sent.
-const ON_THE_WAY: u64 = 256 << 10;
+/// Memory that one streamed response may buffer: what its connection has read ahead, and what waits to be sent.
+const STREAM_BUFFER: u64 = 256 << 10;
+
+/// There is no room in the cache's memory.
+pub(super) const NO_MEMORY: Failure =
+    Failure { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
 
 /// Prepares a response for being sent at the viewer's pace. `has_share` says that its connection counts among
 /// its client's already.
 ///
 /// # Errors
-/// When the origin breaks off a short one, or the client holds its part already, or there is no memory.
+/// When the origin breaks off a short one, or the client holds its share already, or there is no memory.
 pub(super) async fn at_viewers_pace(
     edge: &Edge,
     ask: &Ask<'_>,
@@ -38,21 +43,36 @@ pub(super) async fn at_viewers_pace(
         return Ok(answer);
     }
     let length = http_body::Body::size_hint(&body).exact();
-    if length.is_some_and(|length| length <= READ_FIRST) {
+    if let Some(length) = length.filter(|length| *length <= READ_FIRST) {
+        let room = edge.store.room(length).await.ok_or(NO_MEMORY)?;
         let content = body.collect().await.map_err(|_| Failure::CUT)?;
-        answer.body = Body::full(content.to_bytes());
+        answer.body = counted(content.to_bytes(), vec![room]);
         return Ok(answer);
     }
-    let busy = refusal::failure(ErrorClass::Busy);
     let share = match ask.client.filter(|_| !has_share) {
-        Some(client) => ask.origin().primary().share_for(client).ok_or(busy)?,
+        Some(client) => {
+            let share = ask.origin().primary().share_for(client);
+            share.ok_or_else(|| refusal::failure(ErrorClass::Busy))?
+        }
         None => Share::exempt(),
     };
-    let room = edge.store.room(ON_THE_WAY).await.ok_or(busy)?;
+    let room = edge.store.room(STREAM_BUFFER).await.ok_or(NO_MEMORY)?;
     let parts = body.into_data_stream().map(move |part| {
         let _held = (&share, &room);
         part
     });
     answer.body = Body::stream(length, parts);
     Ok(answer)
+}
+
+/// Content in one piece, whose room is given back with the body.
+pub(super) fn counted(content: Bytes, rooms: Vec<Room>) -> Body {
+    if content.is_empty() {
+        return Body::empty();
+    }
+    let length = content.len() as u64;
+    let parts = stream::unfold((Some(content), rooms), |(content, rooms)| async move {
+        content.map(|content| (Ok(content), (None, rooms)))
+    });
+    Body::stream(Some(length), parts)
 }

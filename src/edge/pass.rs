@@ -111,7 +111,7 @@ fn invalidate(edge: &Edge, ask: &Ask<'_>, fields: &HeaderMap) {
         let Ok((path, behavior)) = ask.distribution.route(&path) else { continue };
         // Each floor costs every lookup a comparison, and there is nothing to invalidate here.
         if !behavior.cache_policy.terms.ttl.is_disabled() {
-            edge.store.invalidate(&ask.distribution.settings.id, path.as_str());
+            edge.store.invalidate(&ask.distribution.settings.id, &path.generous());
         }
     }
 }

@@ -81,9 +81,7 @@ impl Refusal {
             | Self::Referer
             | Self::Signed(_) => StatusCode::FORBIDDEN,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Framing(FramingError::TransferCoding) => StatusCode::NOT_IMPLEMENTED,
-            Self::Framing(FramingError::Malformed) => StatusCode::BAD_REQUEST,
-            Self::Framing(FramingError::Expectation) => StatusCode::EXPECTATION_FAILED,
+            Self::Framing(error) => error.status(),
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::RedirectToHttps(status) => status,
             Self::Preflight => StatusCode::NO_CONTENT,

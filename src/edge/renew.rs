@@ -6,7 +6,6 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
-    denials::Denial,
     fetch::{Conditions, Fetch, REMEMBER_UNSTORABLE, withhold},
     forward::{Forwarded, How},
     refusal,
@@ -14,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    origin::{Answer, ErrorClass},
+    origin::{Answer, Denial, ErrorClass},
     policy::NotStored,
     semantics::{date, entity_tag::EntityTag},
     store::{Failure, StoredResponse},
@@ -82,15 +81,15 @@ impl Fetch {
         self.seen.as_ref().is_some_and(|seen| !is_error(seen.status))
     }
 
-    /// What a bucket's denial of an object means, of which there is a good copy.
+    /// Classifies a bucket's 403 for an object whose cached copy is usable.
     pub(super) fn judge_denial(&self, now: Timestamp) -> Denial {
-        let window = self.origin.members().next().map(|origin| origin.options().stale_if_denied);
-        let window = window.unwrap_or_default();
+        let origin = self.origin.primary();
+        let window = origin.options().stale_if_denied;
         let may_be_stale = self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now));
         if window.is_zero() || !may_be_stale {
             return Denial::OfObject;
         }
-        match self.edge.denials.denied(&self.origin, self.obligation.key(), now) {
+        match origin.note_denied(self.obligation.key(), now) {
             Denial::Mass(since) if now.since(since) >= window => Denial::OfObject,
             denial => denial,
         }

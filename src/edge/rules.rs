@@ -137,7 +137,7 @@ impl Distribution {
         let behaviors = &self.settings.behaviors;
         let resolve = |form| CanonicalPath::resolve(raw, form).map(|path| self.with_index(path));
         if is_plain(raw) {
-            let behavior = behaviors.select(resolve(PathForm::Uri)?.as_str());
+            let behavior = behaviors.select(&resolve(PathForm::Uri)?.for_patterns());
             return Ok((resolve(behavior.path_form)?, behavior));
         }
         let (key, uri) = (resolve(PathForm::Key), resolve(PathForm::Uri));
@@ -158,22 +158,22 @@ impl Distribution {
         Ok((path, behavior))
     }
 
-    /// The texts that `raw` has as part of cache keys: one, or two if the distribution has buckets and
-    /// plain origins and they spell it differently.
+    /// The generous readings of a path, by which purges compare: one, or two if buckets and plain origins of
+    /// the distribution read it differently.
     ///
     /// # Errors
     /// When none of its origins could serve the path.
-    pub fn key_texts(&self, raw: &str) -> Result<Vec<String>, PathError> {
-        let mut texts: Vec<String> = Vec::new();
+    pub fn purge_paths(&self, raw: &str) -> Result<Vec<String>, PathError> {
+        let mut paths: Vec<String> = Vec::new();
         let mut refused = None;
         for behavior in self.settings.behaviors.all() {
             match CanonicalPath::resolve(raw, behavior.path_form) {
-                Ok(path) if texts.iter().any(|text| text == path.as_str()) => {}
-                Ok(path) => texts.push(path.as_str().to_owned()),
+                Ok(path) if paths.contains(&path.generous().into_owned()) => {}
+                Ok(path) => paths.push(path.generous().into_owned()),
                 Err(error) => refused = Some(error),
             }
         }
-        refused.filter(|_| texts.is_empty()).map_or(Ok(texts), Err)
+        refused.filter(|_| paths.is_empty()).map_or(Ok(paths), Err)
     }
 
     /// The path of the index document if `path` is a folder's and there is one.

@@ -9,8 +9,8 @@ use crate::{
     behavior::Behavior,
     body::Body,
     clock::Clock,
-    log::Sparing,
-    origin::{Answer, Error, ErrorClass, Group, Origin, OriginRequest, Reply},
+    log::LogLimiter,
+    origin::{Answer, Error, Group, Origin, OriginRequest, Reply},
     store::Failure,
 };
 
@@ -21,7 +21,7 @@ const CAUSES: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     clock: Clock,
-    causes: [Sparing; CAUSES],
+    causes: [LogLimiter; CAUSES],
 }
 
 impl Edge {
@@ -51,8 +51,9 @@ impl Edge {
 impl Troubles {
     /// The viewer's failure for an origin's error; the error itself goes to the log.
     fn failure(&self, origin: &Origin, error: &Error) -> Failure {
-        let is_viewers = error.class() == ErrorClass::Viewer;
-        if !is_viewers && let Some(unsaid) = self.may_speak(origin, &error.to_string()) {
+        if !error.is_viewers()
+            && let Some(unsaid) = self.may_speak(origin, &error.to_string())
+        {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(
                 origin = origin.options().address.authority,

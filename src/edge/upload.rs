@@ -10,16 +10,14 @@ use futures_util::stream;
 use http::StatusCode;
 use http_body_util::BodyExt;
 
+use super::paced::{NO_MEMORY, READ_FIRST, counted};
 use crate::{
     body::{Body, BodyError},
     clock::Stopwatch,
     store::{Failure, Room, Store},
 };
 
-/// Content of this length is read before the origin is asked.
-const READ_FIRST: u64 = 64 << 10;
-
-/// For so long a viewer may be slower than the minimum rate.
+/// Grace period before the minimum rate applies.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// The content came too slowly.
@@ -28,9 +26,6 @@ const TOO_SLOW: Failure =
 
 /// The content broke off or was malformed.
 const BROKEN: Failure = Failure { status: StatusCode::BAD_REQUEST, detail: "viewer-content" };
-
-/// There is no memory for what is read first.
-const NO_ROOM: Failure = Failure { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
 
 /// How fast content must come.
 #[derive(Clone, Copy, Debug)]
@@ -41,59 +36,50 @@ pub(super) struct Pace {
     pub(super) timeout: Duration,
 }
 
-/// Reads what is read first, and returns all of the content for the origin.
+/// Buffers the start of the content, then returns a body that replays it and streams the rest.
 ///
 /// # Errors
 /// When the viewer is too slow or its content is malformed, or there is no memory.
 pub(super) async fn read_first(store: &Store, body: Body, pace: Pace) -> Result<Body, Failure> {
     let length = http_body::Body::size_hint(&body).exact();
-    let room = store.room(length.unwrap_or(READ_FIRST).min(READ_FIRST)).await.ok_or(NO_ROOM)?;
-    let mut upload = Upload { body, pace, watch: Stopwatch::start(), received: 0 };
-    let mut first = BytesMut::new();
+    let mut upload = Upload { body, pace, waited: Duration::ZERO, received: 0 };
+    let (mut first, mut rooms) = (BytesMut::new(), Vec::<Room>::new());
     while (first.len() as u64) < READ_FIRST {
         match upload.next().await {
-            Ok(Some(part)) => first.extend_from_slice(&part),
-            Ok(None) => return Ok(held(first.freeze(), room)),
+            Ok(Some(part)) => {
+                rooms.push(store.room(part.len() as u64).await.ok_or(NO_MEMORY)?);
+                first.extend_from_slice(&part);
+            }
+            Ok(None) => return Ok(counted(first.freeze(), rooms)),
             Err(BodyError::Aborted(_)) => return Err(TOO_SLOW),
             Err(BodyError::Connection(_)) => return Err(BROKEN),
         }
     }
-    let state = (Some(first.freeze()), upload, room);
-    let parts = stream::try_unfold(state, |(first, mut upload, room)| async move {
+    let state = (Some(first.freeze()), upload, rooms);
+    let parts = stream::try_unfold(state, |(first, mut upload, rooms)| async move {
         let part = match first {
             Some(first) => Some(first),
             None => upload.next().await?,
         };
-        Ok(part.map(|part| (part, (None, upload, room))))
+        Ok(part.map(|part| (part, (None, upload, rooms))))
     });
     Ok(Body::stream(length, parts))
-}
-
-/// Content in one piece; its room is given back with it.
-fn held(content: Bytes, room: Room) -> Body {
-    if content.is_empty() {
-        return Body::empty();
-    }
-    let length = content.len() as u64;
-    let parts = stream::once(async move {
-        let _room = room;
-        Ok(content)
-    });
-    Body::stream(Some(length), parts)
 }
 
 struct Upload {
     body: Body,
     pace: Pace,
-    /// Running since the beginning.
-    watch: Stopwatch,
+    /// Time spent waiting for the viewer. What the origin takes is not the viewer's fault.
+    waited: Duration,
     received: u64,
 }
 
 impl Upload {
     /// The next part; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let watch = Stopwatch::start();
         let frame = tokio::time::timeout(self.patience(), self.body.frame()).await;
+        self.waited += watch.elapsed();
         let Ok(frame) = frame else {
             return Err(BodyError::Aborted("the viewer's content came too slowly"));
         };
@@ -103,13 +89,11 @@ impl Upload {
         Ok(Some(part))
     }
 
-    /// How long the next part may take: until the average since the beginning, or the whole, would be too
-    /// slow.
+    /// How long the next part may take: until the average rate, or the whole, would be too slow.
     fn patience(&self) -> Duration {
-        let elapsed = self.watch.elapsed();
-        let whole = self.pace.timeout.saturating_sub(elapsed);
+        let whole = self.pace.timeout.saturating_sub(self.waited);
         let Some(seconds) = self.received.checked_div(self.pace.min_rate) else { return whole };
         let due = GRACE + Duration::from_secs(seconds);
-        due.saturating_sub(elapsed).min(whole)
+        due.saturating_sub(self.waited).min(whole)
     }
 }

@@ -24,7 +24,7 @@ use hyper_util::{
 use prometheus_client::metrics::gauge::Gauge;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
@@ -43,8 +43,8 @@ use super::{
 use crate::{
     clock::Clock,
     edge::{Cipher, Connection},
-    log::Sparing,
-    restrict::SecurityPolicy,
+    log::LogLimiter,
+    restrict::{SecurityPolicy, Share},
 };
 
 /// Bytes that the system may hold for a viewer who does not take them. Without a bound it is
@@ -52,11 +52,11 @@ use crate::{
 /// socket is writable again only when a good part of them is gone.
 const UNSENT: u32 = 512 << 10;
 
-/// How long a drain waits for a connection's next request, which is then its last.
-const NEXT_REQUEST: Duration = Duration::from_secs(1);
+/// Once draining, how long a connection may still send one more request.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the last frame of a connection may take to go out.
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// Time allowed to write the final GOAWAY.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One more of what a gauge counts, however it ends.
 struct Counted<'a>(&'a Gauge);
@@ -104,6 +104,13 @@ impl<H: Handler> Server<H> {
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let told = self.shared.limits.proxy_protocol;
         let client = if told { self.proxied(&mut stream, client).await? } else { client };
+        // A proxy's connections count for its clients.
+        let _share = if told {
+            let share = self.shared.clients_share(client.ip());
+            share.ok_or_else(|| io::Error::other("the client is at its limit of connections"))?
+        } else {
+            Share::exempt()
+        };
         let connection = |tls| Connection::of(client.ip(), Some(client.port()), told, tls);
         let Some(settings) = &self.tls else {
             let stream = ClearStream::new(stream, self.shared.pages.clone());
@@ -140,7 +147,7 @@ impl<H: Handler> Server<H> {
     {
         let limits = &self.shared.limits;
         let io =
-            TimedIo::new(stream, http, Arc::clone(&connection), limits, self.shared.scarcity());
+            TimedIo::new(stream, http, Arc::clone(&connection), limits, self.shared.pressure());
         match http {
             Http::One => self.speak_http1(io, connection).await,
             Http::Two => self.speak_http2(io, connection).await,
@@ -204,15 +211,18 @@ impl<H: Handler> Server<H> {
         let ended = self.until_drained(served, poll).await;
         if exhausted.is_set() {
             self.report_flood(client);
-            // Most of those that flood do not read; who does learns why.
-            let told = poll_fn(|cx| io.poll_last(cx, &ENHANCE_YOUR_CALM));
-            let _ = tokio::time::timeout(LAST_WORD, told).await;
+            // A flooding client that still reads sees the reason.
+            let goaway = async {
+                io.clone().write_all(&ENHANCE_YOUR_CALM).await?;
+                poll_fn(|cx| io.poll_out(cx)).await
+            };
+            let _ = tokio::time::timeout(GOAWAY_TIMEOUT, goaway).await;
         }
         ended
     }
 
     fn report_flood(&self, client: IpAddr) {
-        static LINES: Sparing = Sparing::new();
+        static LINES: LogLimiter = LogLimiter::new();
         self.shared.metrics.http2_floods.inc();
         if let Some(suppressed) = LINES.admit(Clock::system().now()) {
             tracing::warn!(
@@ -222,9 +232,8 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Serves until the viewer leaves or, once draining has begun, what is under way is finished. A busy
-    /// viewer has its next request on the way already: the connection is not closed before that had time
-    /// to arrive.
+    /// Serves until the viewer leaves or, once draining has begun, what is under way is finished. The next
+    /// request may already be in flight, so the connection closes only after `DRAIN_GRACE`.
     async fn until_drained<C: GracefulConnection, T>(
         &self,
         served: C,
@@ -237,7 +246,7 @@ impl<H: Handler> Server<H> {
             ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
             () = drain.begun() => {}
         }
-        let grace = tokio::time::sleep(NEXT_REQUEST);
+        let grace = tokio::time::sleep(DRAIN_GRACE);
         tokio::select! {
             biased;
             ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,

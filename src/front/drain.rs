@@ -1,4 +1,4 @@
-//! The end: connections close one after the other, and requests under way finish.
+//! Graceful shutdown: stop accepting, finish requests, close connections.
 
 use std::{
     sync::{
@@ -67,11 +67,11 @@ impl Drain {
 impl DrainSignal {
     /// Returns when the drain has begun. Cancel-safe.
     pub async fn begun(&mut self) {
-        // A drain that is gone has nothing left to wait for either.
+        // If the `Drain` is dropped, treat it as begun.
         let _ = self.begun.wait_for(|begun| *begun).await;
     }
 
-    /// Whether connections close with their next response. Holding it counts as nothing.
+    /// Whether connections close with their next response. Holding one does not delay the drain.
     #[must_use]
     pub fn closing(&self) -> Closing {
         self.closing.clone()

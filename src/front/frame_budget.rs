@@ -23,10 +23,10 @@ use tokio::{
 /// Control frames that a connection may send before it has earned any.
 const INITIAL: i64 = 1000;
 
-/// Most that is saved.
-const MOST: i64 = 4000;
+/// Cap on the accumulated budget.
+const MAX_BUDGET: i64 = 4000;
 
-/// What a request earns. Viewers send a few frames with each, such as PRIORITY_UPDATE.
+/// Budget credited for each HEADERS frame. Viewers send a few frames with each, such as PRIORITY_UPDATE.
 const PER_REQUEST: i64 = 16;
 
 /// So many bytes of a response earn one frame: viewers open their windows by WINDOW_UPDATE.
@@ -35,7 +35,7 @@ const BYTES_PER_FRAME: u64 = 1024;
 /// Frames that passing time earns, for the PINGs of idle connections.
 const PER_SECOND: u64 = 10;
 
-/// Control frames of one turn. Then the other connections of this thread have theirs.
+/// Control frames read before the connection yields to other tasks.
 const PER_TURN: u32 = 64;
 
 /// RFC 9113 §5.4.1 and §7: GOAWAY on stream 0 with ENHANCE_YOUR_CALM, about no stream in particular.
@@ -60,7 +60,7 @@ pub(super) struct FrameBudget<S> {
     /// Bytes written that have not earned a frame yet.
     unearned: u64,
     earned_at: Instant,
-    /// Control frames since the task was last polled anew.
+    /// Control frames read since the last yield.
     in_turn: u32,
     exhausted: Exhausted,
 }
@@ -79,7 +79,7 @@ impl<S> FrameBudget<S> {
     }
 
     fn earn(&mut self, frames: i64) {
-        self.left = self.left.saturating_add(frames).min(MOST);
+        self.left = self.left.saturating_add(frames).min(MAX_BUDGET);
     }
 
     /// Counts what was read.
@@ -106,7 +106,7 @@ impl<S> FrameBudget<S> {
             self.earned_at += Duration::from_millis(
                 u64::try_from(earned).unwrap_or(u64::MAX) * 1000 / PER_SECOND,
             );
-            self.earn(i64::try_from(earned).unwrap_or(MOST));
+            self.earn(i64::try_from(earned).unwrap_or(MAX_BUDGET));
         }
     }
 
@@ -114,7 +114,7 @@ impl<S> FrameBudget<S> {
         self.unearned += bytes as u64;
         let frames = self.unearned / BYTES_PER_FRAME;
         self.unearned %= BYTES_PER_FRAME;
-        self.earn(i64::try_from(frames).unwrap_or(MOST));
+        self.earn(i64::try_from(frames).unwrap_or(MAX_BUDGET));
     }
 }
 
@@ -216,15 +216,15 @@ impl Scanner {
     }
 
     fn count(&mut self, counted: &mut Counted) {
-        const END_STREAM: u8 = 0x1;
+        const PADDED: u8 = 0x8;
         let [a, b, c, kind, flags, ..] = self.head;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         match kind {
             // HEADERS; its CONTINUATIONs are bounded by the size of a head.
             0x1 => counted.requests += 1,
             0x9 => {}
-            // DATA with content, or at the end of a request.
-            0x0 if length > 0 || flags & END_STREAM != 0 => {}
+            // DATA with content. What may be nothing but padding counts as empty.
+            0x0 if length > 256 || (length > 0 && flags & PADDED == 0) => {}
             _ => counted.controls += 1,
         }
         (self.skip, self.known) = (length, 0);
@@ -267,7 +267,7 @@ mod tests {
                     controls: all.controls + controls,
                 };
             }
-            assert_eq!(all, Counted { requests: 1, controls: 7 }, "cut at {cut}");
+            assert_eq!(all, Counted { requests: 1, controls: 8 }, "cut at {cut}");
         }
     }
 

@@ -39,14 +39,6 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         Self(Arc::new(Mutex::new(Gathering { stream, waiting: BytesMut::new(), unflushed: false })))
     }
 
-    /// Sends all that waits, then `last`, which is a frame of its own.
-    pub(super) fn poll_last(&self, cx: &mut Context<'_>, last: &[u8]) -> Poll<io::Result<()>> {
-        let mut gathering = self.0.lock();
-        ready!(gathering.poll_empty(cx))?;
-        ready!(Pin::new(&mut gathering.stream).poll_write(cx, last))?;
-        Pin::new(&mut gathering.stream).poll_flush(cx)
-    }
-
     /// Sends all that waits.
     pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = self.0.lock();

@@ -9,7 +9,7 @@ mod frame_budget;
 mod gathered;
 mod head;
 mod proxy_header;
-mod spares;
+mod reserved_fds;
 mod timed_io;
 mod tls;
 mod workers;
@@ -27,21 +27,21 @@ use hyper::body::Incoming;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
 };
 
 use crate::{
     body::Body,
     clock::Clock,
     edge::{Connection, Direct, Edge},
-    log::Sparing,
+    log::LogLimiter,
     metrics::Metrics,
     pages::PageFile,
     restrict::{Networks, Share, Shares},
 };
 use connection::Server;
 pub use drain::{Closing, Drain, DrainSignal};
-use spares::Spares;
+use reserved_fds::ReservedFds;
 pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
 pub use workers::{Heartbeats, Workers, spawn_workers};
 
@@ -244,18 +244,18 @@ pub struct Shared {
     pub trusted_proxies: Arc<ArcSwap<Networks>>,
     permits: Arc<Semaphore>,
     clients: Arc<Shares>,
-    spares: Arc<Spares>,
+    reserved_fds: Arc<ReservedFds>,
 }
 
 /// Whether there are few connections left.
 #[derive(Clone, Debug)]
-struct Scarcity {
+struct ConnectionPressure {
     permits: Arc<Semaphore>,
     few: usize,
 }
 
-impl Scarcity {
-    fn is_felt(&self) -> bool {
+impl ConnectionPressure {
+    fn is_high(&self) -> bool {
         self.permits.available_permits() <= self.few
     }
 }
@@ -265,28 +265,38 @@ impl Shared {
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal, pages: PageFile) -> Self {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
-        let quarter = (limits.max_connections / 4).max(1);
-        let clients = Shares::new(limits.max_connections_per_client.unwrap_or(quarter));
-        let (trusted_proxies, spares) = (Arc::default(), Arc::default());
-        Self { limits, metrics, drain, pages, trusted_proxies, permits, clients, spares }
+        let clients = Shares::of(limits.max_connections, limits.max_connections_per_client);
+        let (trusted_proxies, reserved_fds) = (Arc::default(), Arc::default());
+        Self { limits, metrics, drain, pages, trusted_proxies, permits, clients, reserved_fds }
     }
 
-    /// The same with descriptors kept for so many connections.
+    /// The same with file descriptors reserved for so many connections.
     #[must_use]
-    pub fn with_spares(self, connections: usize) -> Self {
-        Self { spares: Arc::new(Spares::new(connections)), ..self }
+    pub fn with_reserved_fds(self, connections: usize) -> Self {
+        Self { reserved_fds: Arc::new(ReservedFds::new(connections)), ..self }
     }
 
-    fn scarcity(&self) -> Scarcity {
-        Scarcity { permits: Arc::clone(&self.permits), few: self.limits.max_connections / 8 }
+    fn pressure(&self) -> ConnectionPressure {
+        ConnectionPressure {
+            permits: Arc::clone(&self.permits),
+            few: self.limits.max_connections / 8,
+        }
     }
 
-    /// The client's part of the connections, or `None` if it has that already.
-    fn share(&self, client: IpAddr) -> Option<Share> {
-        if self.trusted_proxies.load().contain(client) {
+    /// A share of the connections for a peer, or `None` if it is at its limit. Trusted proxies have none.
+    fn share(&self, peer: IpAddr) -> Option<Share> {
+        if self.trusted_proxies.load().contain(peer) {
             return Some(Share::exempt());
         }
-        self.clients.take(client)
+        self.clients_share(peer)
+    }
+
+    fn clients_share(&self, client: IpAddr) -> Option<Share> {
+        let share = self.clients.take(client);
+        if share.is_none() {
+            refuse_client(self, client);
+        }
+        share
     }
 }
 
@@ -316,26 +326,17 @@ impl Bound {
 async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
     let mut drain = server.shared.drain.clone();
     loop {
-        // Who waits for a viewer takes no other's place.
-        let permit = Arc::clone(&server.shared.permits).acquire_owned();
-        let accepting = async {
-            let accepted = listener.accept().await;
-            (permit.await, accepted)
-        };
         let accepted = tokio::select! {
-            accepted = accepting => accepted,
+            accepted = listener.accept() => accepted,
             () = drain.begun() => return accept_rest(&listener, &server).await,
         };
         match accepted {
-            (Ok(permit), Ok((stream, peer))) => {
-                spawn(&server, stream, peer, permit);
-            }
-            (Err(_), _) => return,
-            (_, Err(error)) => {
-                if is_out_of_descriptors(&error) && server.shared.spares.release() {
+            Ok((stream, peer)) => spawn(&server, stream, peer).await,
+            Err(error) => {
+                if is_out_of_descriptors(&error) && server.shared.reserved_fds.release() {
                     continue;
                 }
-                // What is open must first end.
+                // Back off until a connection closes.
                 tracing::error!(%error, "cannot accept connections; raise the limit of open files");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -343,30 +344,25 @@ async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
     }
 }
 
-fn spawn<H: Handler>(
-    server: &Arc<Server<H>>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
+/// Serves an accepted connection once there is room for it.
+async fn spawn<H: Handler>(server: &Arc<Server<H>>, stream: TcpStream, peer: SocketAddr) {
     let (server, client) = (Arc::clone(server), canonical(peer));
-    let Some(share) = server.shared.share(client.ip()) else {
-        return refuse_client(&server.shared, client.ip());
-    };
+    let Some(share) = server.shared.share(client.ip()) else { return };
+    let Ok(permit) = Arc::clone(&server.shared.permits).acquire_owned().await else { return };
     tokio::spawn(async move {
         server.serve(stream, client).await;
         drop((permit, share));
-        server.shared.spares.refill();
+        server.shared.reserved_fds.refill();
     });
 }
 
 fn refuse_client(shared: &Shared, client: IpAddr) {
-    static LINES: Sparing = Sparing::new();
+    static LINES: LogLimiter = LogLimiter::new();
     shared.metrics.client_limit.inc();
     if let Some(suppressed) = LINES.admit(Clock::system().now()) {
         tracing::warn!(
             %client, suppressed,
-            "closed a connection: its client has `max_connections_per_client` already"
+            "connection refused: the client is at `max_connections_per_client`"
         );
     }
 }
@@ -379,16 +375,23 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .contains(&error.raw_os_error())
 }
 
-/// How long handshakes that viewers have begun may take to reach the queue.
+/// How long to wait for TCP handshakes in progress, and longest time for emptying the accept queue.
 const HANDSHAKES: Duration = Duration::from_millis(100);
+const ACCEPT_REST: Duration = Duration::from_secs(2);
 
 /// Accepts what the system has already accepted for us: closing the socket would reset these connections.
 async fn accept_rest<H: Handler>(listener: &TcpListener, server: &Arc<Server<H>>) {
     refuse_handshakes(listener);
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout(HANDSHAKES, listener.accept()).await {
-        let Ok(permit) = Arc::clone(&server.shared.permits).acquire_owned().await else { return };
-        spawn(server, stream, peer, permit);
-    }
+    let rest = async {
+        while let Ok(accepted) = tokio::time::timeout(HANDSHAKES, listener.accept()).await {
+            match accepted {
+                Ok((stream, peer)) => spawn(server, stream, peer).await,
+                // Out of descriptors: connections that end give some back.
+                Err(_) => tokio::time::sleep(HANDSHAKES).await,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(ACCEPT_REST, rest).await;
 }
 
 /// Ignores connections that begin from now on. Their viewers try again, and find the socket closed.
@@ -401,7 +404,7 @@ fn refuse_handshakes(listener: &TcpListener) {
     const IS_SYN: SockFilter = SockFilter::new(0x45, 0, 1, 0x02);
     const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
     const KEEP: SockFilter = SockFilter::new(0x06, 0, 0, u32::MAX);
-    // Where filters are not allowed, a connection of the last moment may be reset.
+    // Without the filter, a connection that arrives during the close may be reset.
     let _ = SockRef::from(listener).attach_filter(&[LOAD_FLAGS, IS_SYN, DROP, KEEP]);
 }
 

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{Limits, Scarcity, connection::Http};
+use super::{ConnectionPressure, Limits, connection::Http};
 use crate::edge::Connection;
 
 /// So many bytes at once are content, in HTTP/2.
@@ -39,7 +39,7 @@ pub(super) struct TimedIo<S> {
     connection: Arc<Connection>,
     http: Http,
     limits: Timeouts,
-    scarcity: Scarcity,
+    pressure: ConnectionPressure,
     /// How many exchanges had begun when the first bytes of a head came.
     head_after: Option<u32>,
     /// The wait that `since` belongs to: what for, after how many exchanges, and whether none of them
@@ -67,7 +67,7 @@ impl<S> TimedIo<S> {
         http: Http,
         connection: Arc<Connection>,
         limits: &Limits,
-        scarcity: Scarcity,
+        pressure: ConnectionPressure,
     ) -> Self {
         let timeouts = Timeouts {
             header: limits.header_timeout,
@@ -81,7 +81,7 @@ impl<S> TimedIo<S> {
             connection,
             http,
             limits: timeouts,
-            scarcity,
+            pressure,
             head_after: None,
             waiting: (Phase::Idle, 0, true),
             since: now,
@@ -188,7 +188,7 @@ impl<S> TimedIo<S> {
             Phase::Busy => None,
             Phase::Head => Some((self.since + self.limits.header, "the head came too slowly")),
             Phase::Idle => {
-                let is_short = self.is_unused() && self.scarcity.is_felt();
+                let is_short = self.is_unused() && self.pressure.is_high();
                 let limit = if is_short { self.limits.header } else { self.limits.idle };
                 Some((self.since.max(self.wrote) + limit, "no request came"))
             }

@@ -212,7 +212,7 @@ fn headers<'a>(
 ) -> Vec<&'a str> {
     let allowed = |item: &Node<'a>| {
         let name = item.text()?;
-        // What is no field name is a fault of the configuration.
+        // Invalid names are reported when the configuration is compiled.
         let parsed = HeaderName::from_bytes(name.as_bytes());
         let is_refused = parsed.is_ok_and(|name| !is_allowed(&name));
         if is_refused {

@@ -5,9 +5,9 @@ mod path;
 mod projection;
 mod variation;
 
-pub use path::{
-    CanonicalPath, PathError, PathForm, generous_reading, is_plain, without_dot_segments,
-};
+use std::borrow::Cow;
+
+pub use path::{CanonicalPath, PathError, PathForm, is_plain, without_dot_segments};
 pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
 pub use variation::Variation;
 
@@ -17,6 +17,25 @@ pub use variation::Variation;
 /// their cache policy. Control characters separate the parts; no part can contain one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey(Box<[u8]>);
+
+/// What a stored response is about, whatever else is in its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource<'a> {
+    /// The id of the distribution.
+    pub distribution: &'a [u8],
+    /// The text of the resolved path.
+    pub path: &'a str,
+    /// The form of the path.
+    pub form: PathForm,
+}
+
+impl Resource<'_> {
+    /// The generous reading of the path, by which purges compare.
+    #[must_use]
+    pub fn generous_path(&self) -> Cow<'_, str> {
+        path::generous(self.path, self.form)
+    }
+}
 
 /// Separates the distribution from a path that is an object key, or a URI path. A bucket's `/a%20b` is
 /// not a server's.
@@ -39,11 +58,18 @@ impl CacheKey {
         Self(bytes.into_boxed_slice())
     }
 
-    /// The id of the distribution and the text of the path: what a purge names.
+    /// The distribution and the path, without the projection: what a purge names.
     #[must_use]
-    pub fn resource(&self) -> (&[u8], &[u8]) {
+    pub fn resource(&self) -> Resource<'_> {
         let mut parts = self.0.split(|&byte| byte < 0x20);
-        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+        let distribution = parts.next().unwrap_or_default();
+        let path = parts.next().unwrap_or_default();
+        let form = match self.0.get(distribution.len()) {
+            Some(&URI_PATH) => PathForm::Uri,
+            _ => PathForm::Key,
+        };
+        // Only text was written there.
+        Resource { distribution, path: std::str::from_utf8(path).unwrap_or_default(), form }
     }
 
     /// The key's bytes.
@@ -86,7 +112,7 @@ mod tests {
     fn the_resource_is_the_key_without_the_projection() {
         let spec = KeySpec { query: NameSpec::All, ..KeySpec::default() };
         let (key, _) = key_of(&spec, &parts("/a?x=1", &[]));
-        let resource = (&b"d"[..], &b"/a"[..]);
+        let resource = Resource { distribution: b"d", path: "/a", form: PathForm::Key };
         assert_eq!(key.resource(), resource);
         assert_eq!(key_of(&KeySpec::default(), &parts("/a", &[])).0.resource(), resource);
     }

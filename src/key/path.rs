@@ -72,7 +72,7 @@ impl<'a> CanonicalPath<'a> {
             return Err(PathError::Control);
         }
         // A store that reads backslashes as slashes would climb out of `origin_path`.
-        if has_dot_segments(&path.with_generous_slashes()) {
+        if has_dot_segments(&path.generous()) {
             return Err(PathError::Ambiguous);
         }
         Ok(path)
@@ -136,19 +136,7 @@ impl<'a> CanonicalPath<'a> {
     /// `%2F` read as `/`. Nothing is decoded twice.
     #[must_use]
     pub fn generous(&self) -> Cow<'_, str> {
-        if is_plain(&self.text) { Cow::Borrowed(&self.text) } else { self.with_generous_slashes() }
-    }
-
-    fn with_generous_slashes(&self) -> Cow<'_, str> {
-        match self.form {
-            PathForm::Key => read_as_slashes(&self.text),
-            // The escapes of a URI are decoded here for the first time.
-            PathForm::Uri => {
-                let parts = self.text.split("%25").map(decode_lenient);
-                let parts: Vec<_> = parts.map(|part| read_as_slashes(&part).into_owned()).collect();
-                Cow::Owned(parts.join("%"))
-            }
-        }
+        generous(&self.text, self.form)
     }
 
     fn decoded(&self) -> Cow<'_, str> {
@@ -178,6 +166,22 @@ impl<'a> CanonicalPath<'a> {
     }
 }
 
+/// The generous reading of the text of a resolved path.
+pub(super) fn generous(text: &str, form: PathForm) -> Cow<'_, str> {
+    if is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    match form {
+        PathForm::Key => read_as_slashes(text),
+        // The escapes of a URI are decoded here for the first time.
+        PathForm::Uri => {
+            let parts = text.split("%25").map(decode_lenient);
+            let parts: Vec<_> = parts.map(|part| read_as_slashes(&part).into_owned()).collect();
+            Cow::Owned(parts.join("%"))
+        }
+    }
+}
+
 /// Whether every origin reads the path as it is written. Most paths are like this, and need no
 /// closer look.
 #[must_use]
@@ -199,18 +203,6 @@ pub fn without_dot_segments(raw: &str, form: PathForm) -> Option<String> {
         spelled = spelled.replace("%2F", "/").replace("%2f", "/");
     }
     has_dot_segments(&spelled).then(|| remove_dot_segments(Cow::Owned(spelled)).into_owned())
-}
-
-/// The generous reading of a path in either form: escapes decoded, `\`, `%5C` and `%2F` as
-/// `/`, runs of `/` merged, dot segments removed. Two paths that an origin may read as one have the
-/// same reading; purges compare by it.
-#[must_use]
-pub fn generous_reading(path: &str) -> Cow<'_, str> {
-    if is_plain(path) {
-        return Cow::Borrowed(path);
-    }
-    let read = read_as_slashes(&decode_lenient(path)).into_owned();
-    Cow::Owned(remove_dot_segments(Cow::Owned(read)).into_owned())
 }
 
 #[cfg(test)]
@@ -376,7 +368,7 @@ mod tests {
             for form in [PathForm::Key, PathForm::Uri] {
                 let _ = CanonicalPath::resolve(&raw, form);
             }
-            let _ = (generous_reading(&raw), without_dot_segments(&raw, PathForm::Key));
+            let _ = without_dot_segments(&raw, PathForm::Key);
         }
     }
 }

@@ -20,7 +20,7 @@ use aws_credential_types::{
 use aws_smithy_runtime_api::client::identity::Identity;
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Stopwatch, Timestamp};
 
 /// Credentials are renewed this long before they expire.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
@@ -34,8 +34,9 @@ const RETRY: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_
 /// How long one attempt of the chain may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a request waits for the first credentials.
+/// How long a request waits for the first credentials, and how long after the start any request does.
 const FIRST: Duration = Duration::from_secs(10);
+const LOADING: Duration = Duration::from_secs(60);
 
 /// Why credentials are refused. Nothing could be signed with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +66,8 @@ pub struct Credentials {
     wake: Notify,
     /// The first credentials are being loaded: there may be some in a moment.
     is_loading: AtomicBool,
+    /// Running since the start, if they are loaded here.
+    started: Option<Stopwatch>,
     loaded: Notify,
 }
 
@@ -75,16 +78,18 @@ impl Credentials {
         Arc::default()
     }
 
-    /// None yet, but [`Credentials::keep_fresh`] is about to look for some.
+    /// No credentials yet; [`Credentials::keep_fresh`] loads them.
     #[must_use]
     pub fn loading() -> Arc<Self> {
-        Arc::new(Self { is_loading: AtomicBool::new(true), ..Self::default() })
+        let (is_loading, started) = (AtomicBool::new(true), Some(Stopwatch::start()));
+        Arc::new(Self { is_loading, started, ..Self::default() })
     }
 
     /// Whether the first credentials are still being loaded.
     #[must_use]
     pub fn is_loading(&self) -> bool {
         self.is_loading.load(Ordering::Acquire)
+            && self.started.is_some_and(|started| started.elapsed() < LOADING)
     }
 
     /// What to sign with. While the first credentials are being loaded, waits for them, ten seconds at
@@ -254,7 +259,7 @@ const fn source(feature: &AwsCredentialFeature) -> &'static str {
 /// Why no credentials were loaded.
 struct NotLoaded {
     reason: String,
-    /// There are none, or they are no good. Otherwise their source did not answer, and may yet do so.
+    /// The source has none, or they are invalid. Otherwise it did not answer, and may do so later.
     is_final: bool,
 }
 
@@ -306,7 +311,8 @@ fn validated(
     keys: &aws_credential_types::Credentials,
 ) -> Result<aws_credential_types::Credentials, KeysError> {
     let id = checked("the access key id", keys.access_key_id())?;
-    let secret = checked("the secret access key", keys.secret_access_key())?;
+    // A secret is only hashed: some stores have spaces in theirs.
+    let secret = present("the secret access key", keys.secret_access_key())?;
     let token =
         keys.session_token().map(|token| checked("the session token", token)).transpose()?;
     let mut valid = aws_credential_types::Credentials::builder()
@@ -322,12 +328,21 @@ fn validated(
     Ok(valid)
 }
 
+/// A part that a header field carries.
 fn checked(what: &'static str, part: &str) -> Result<String, KeysError> {
+    let part = present(what, part)?;
+    if !part.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(KeysError::Character(what));
+    }
+    Ok(part)
+}
+
+fn present(what: &'static str, part: &str) -> Result<String, KeysError> {
     let part = part.trim();
     if part.is_empty() {
         return Err(KeysError::Empty(what));
     }
-    if !part.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if part.contains(char::is_control) {
         return Err(KeysError::Character(what));
     }
     Ok(part.to_owned())

@@ -31,8 +31,8 @@ pub enum Error {
     /// All connections to the origin are busy and enough requests wait already.
     #[error("too many requests wait for the origin")]
     Busy,
-    /// One client reads or sends on as many connections as one may.
-    #[error("one client holds its part of the connections to the origin")]
+    /// A client is at its limit of connections to the origin.
+    #[error("a client is at its limit of connections to the origin")]
     ClientBusy,
     /// Nothing to sign with.
     #[error("no AWS credentials are loaded")]
@@ -49,9 +49,12 @@ pub enum Error {
     /// The content of the viewer's request broke off or was malformed.
     #[error("the viewer's request content could not be read")]
     ViewerContent,
-    /// An answer that nothing in the request asked for.
-    #[error("the origin answered {0}, which the request did not ask for")]
-    Unasked(StatusCode),
+    /// The content of the viewer's request came too slowly.
+    #[error("the viewer's request content came too slowly")]
+    ViewerTooSlow,
+    /// A status that the request gave no reason for.
+    #[error("the origin answered {0}, for which the request gave no reason")]
+    UnexpectedStatus(StatusCode),
     /// S3 refused for a reason that no viewer can fix.
     #[error("S3 answered {status} {code}")]
     S3 {
@@ -162,6 +165,8 @@ pub enum ErrorClass {
     Busy,
     /// The viewer's own content; says nothing about the origin.
     Viewer,
+    /// The same, because it came too slowly.
+    ViewerTooSlow,
     /// The origin refuses the request itself.
     Rejected,
     /// Credentials missing or refused, clock, region, bucket.
@@ -176,7 +181,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// All classes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Dns,
         Self::Connect,
         Self::Tls,
@@ -184,6 +189,7 @@ impl ErrorClass {
         Self::Connection,
         Self::Busy,
         Self::Viewer,
+        Self::ViewerTooSlow,
         Self::Rejected,
         Self::Configuration,
         Self::Kms,
@@ -196,6 +202,7 @@ impl ErrorClass {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Viewer => StatusCode::BAD_REQUEST,
+            Self::ViewerTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Busy | Self::Throttled => StatusCode::SERVICE_UNAVAILABLE,
             Self::Dns
@@ -220,6 +227,7 @@ impl ErrorClass {
             Self::Connection => "origin-connection",
             Self::Busy => "origin-busy",
             Self::Viewer => "viewer-content",
+            Self::ViewerTooSlow => "viewer-too-slow",
             Self::Rejected => "origin-rejected",
             Self::Configuration => "origin-configuration",
             Self::Kms => "origin-kms",
@@ -241,7 +249,8 @@ impl Error {
             Self::Connection(_) | Self::Request(_) | Self::Content(_) => ErrorClass::Connection,
             Self::Busy | Self::ClientBusy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
-            Self::Unasked(_) => ErrorClass::Other,
+            Self::ViewerTooSlow => ErrorClass::ViewerTooSlow,
+            Self::UnexpectedStatus(_) => ErrorClass::Other,
             Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
                 ErrorClass::Configuration
             }
@@ -253,6 +262,12 @@ impl Error {
                 _ => ErrorClass::Other,
             },
         }
+    }
+
+    /// Whether the viewer's own content is to blame.
+    #[must_use]
+    pub const fn is_viewers(&self) -> bool {
+        matches!(self, Self::ViewerContent | Self::ViewerTooSlow)
     }
 
     /// Whether asking again, on another connection, may help.
@@ -282,10 +297,11 @@ impl Error {
             }
             Self::Busy => "raise the origin's `max_connections`".into(),
             Self::ClientBusy => {
-                "nothing, or raise the origin's `max_connections_per_client`".into()
+                "usually none; raise the origin's `max_connections_per_client` if it is legitimate"
+                    .into()
             }
-            Self::ViewerContent => "nothing: the viewer sent it".into(),
-            Self::Unasked(_) => "check the origin, and what is between it and this machine".into(),
+            Self::ViewerContent | Self::ViewerTooSlow => "none: the viewer's upload failed".into(),
+            Self::UnexpectedStatus(_) => "check the origin and any proxy in front of it".into(),
             Self::NoCredentials => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }

@@ -150,6 +150,8 @@ impl Secondary {
         match first {
             Ok(answer) => lists(answer.status),
             Err(Error::S3 { status, .. }) => lists(*status),
+            // Neither says anything about the origin.
+            Err(Error::ClientBusy | Error::ViewerContent | Error::ViewerTooSlow) => false,
             Err(Error::ResponseTimeout) => lists(StatusCode::GATEWAY_TIMEOUT),
             Err(_) => lists(StatusCode::SERVICE_UNAVAILABLE) || lists(StatusCode::BAD_GATEWAY),
         }

@@ -8,16 +8,18 @@ mod answer;
 mod call;
 mod connect;
 mod credentials;
+mod denials;
 mod error;
 mod group;
 mod message;
+mod options;
 mod pool;
 mod progress;
 mod retry;
 mod sign;
 mod xml;
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 pub use address::{Address, AddressError};
 pub use answer::{Answer, Timing};
@@ -26,9 +28,12 @@ pub use call::{Service, ServiceError, WholeAnswer};
 use connect::Connector;
 pub use connect::{TrustError, trusted_roots};
 pub use credentials::{Credentials, Found, Installed, KeysError, describe, find};
+pub use denials::Denial;
+use denials::Denials;
 pub use error::{Error, ErrorClass, S3Class};
 pub use group::{FAILOVER_CODES, Group, Reply};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use options::{Options, Protocol, Signing};
 use percent_encoding::percent_decode_str;
 use pool::{Pool, QUEUE_PATIENCE, Want};
 use progress::Progress;
@@ -51,89 +56,6 @@ const USER_AGENT: HeaderValue =
 pub const FOR_BUCKETS: [HeaderName; 3] =
     [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_REQUEST_METHOD];
 
-/// What an origin is and how it is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Name within its distribution.
-    pub id: String,
-    /// Where it is.
-    pub address: Address,
-    /// Put before every path: begins with a slash, ends without one; or empty.
-    pub origin_path: String,
-    /// How it is asked.
-    pub protocol: Protocol,
-    /// Longest time for one attempt to connect.
-    pub connect_timeout: Duration,
-    /// Attempts to connect.
-    pub connect_attempts: u32,
-    /// Longest time until the head of an answer, and between two parts of its body.
-    pub response_timeout: Duration,
-    /// Connections open at once.
-    pub max_connections: usize,
-    /// Connections that carry content at the pace of one client, at once. A quarter of `max_connections` if it
-    /// is not set.
-    pub max_connections_per_client: Option<usize>,
-    /// Least bytes a second of the content that a viewer sends, on average; zero for any.
-    pub upload_min_rate: u64,
-    /// Longest time for all of the content that a viewer sends.
-    pub upload_timeout: Duration,
-    /// For how long stale copies are served while a bucket denies most objects that it served before.
-    pub stale_if_denied: Duration,
-    /// Certificates to trust instead of this machine's.
-    pub ca_file: Option<PathBuf>,
-    /// Fields that every request carries, in the place of the viewer's.
-    pub custom_headers: Vec<(HeaderName, HeaderValue)>,
-    /// The field in which answers bear their cache tags.
-    pub cache_tag_header: Option<HeaderName>,
-}
-
-/// How an origin is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// S3 with SigV4 signatures; GET and HEAD only.
-    S3 {
-        /// Its name.
-        bucket: String,
-        /// The region that signatures name.
-        region: String,
-        /// `x-amz-expected-bucket-owner`: the account that must own the bucket.
-        expected_bucket_owner: Option<String>,
-        /// `x-amz-request-payer: requester`: pay for reading from somebody else's bucket.
-        request_payer: bool,
-        /// Which requests are signed.
-        signing: Signing,
-    },
-    /// HTTP as it is.
-    Plain,
-}
-
-impl Protocol {
-    /// Whether requests are signed, and so want credentials.
-    #[must_use]
-    pub const fn is_signed(&self) -> bool {
-        matches!(self, Self::S3 { signing, .. } if !matches!(signing, Signing::Never))
-    }
-}
-
-/// Which requests for a bucket are signed
-/// (Amazon CloudFront Developer Guide, "Restrict access to an Amazon S3 origin", signing behavior).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Signing {
-    /// All of them.
-    #[default]
-    Always,
-    /// None: the bucket is public.
-    Never,
-    /// Those that do not carry the viewer's own `Authorization`, which the cache policy must name.
-    NoOverride,
-}
-
-impl Signing {
-    /// CloudFront's names.
-    pub const NAMES: [(&str, Self); 3] =
-        [("always", Self::Always), ("never", Self::Never), ("no-override", Self::NoOverride)];
-}
-
 /// A request as the edge describes it.
 #[derive(Debug)]
 pub struct OriginRequest<'a> {
@@ -154,6 +76,7 @@ pub struct Origin {
     options: Options,
     pool: Arc<Pool>,
     clients: Arc<Shares>,
+    denials: Denials,
     credentials: Arc<Credentials>,
     budget: retry::Budget,
     clock: Clock,
@@ -184,14 +107,16 @@ impl Origin {
             options.connect_attempts,
         )?;
         let pool = Pool::new(connector, options.max_connections);
-        let quarter = (options.max_connections / 4).max(1);
-        let clients = Shares::new(options.max_connections_per_client.unwrap_or(quarter));
+        // An origin of this name that a reload replaced may have been denying.
+        metrics.mass_denial(false);
+        let clients = Shares::of(options.max_connections, options.max_connections_per_client);
         Ok(Self {
             options,
             pool,
             clients,
             credentials,
             budget: retry::Budget::new(),
+            denials: Denials::default(),
             clock,
             metrics,
         })
@@ -201,11 +126,6 @@ impl Origin {
     #[must_use]
     pub const fn options(&self) -> &Options {
         &self.options
-    }
-
-    /// Reports in the metrics whether the bucket denies most objects that it served before.
-    pub fn report_mass_denial(&self, is_denying: bool) {
-        self.metrics.mass_denial(is_denying);
     }
 
     /// Whether it is an S3 bucket.
@@ -249,7 +169,7 @@ impl Origin {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if error.error.class() != ErrorClass::Viewer {
+            if !error.error.is_viewers() {
                 self.metrics.error(error.error.class().token());
             }
             let retry = safe
@@ -330,8 +250,8 @@ impl Origin {
         body: Body,
         times: Times,
     ) -> Result<Answer, Error> {
-        if is_unasked(request, parts.status) {
-            return Err(Error::Unasked(parts.status));
+        if is_unexpected(request, parts.status) {
+            return Err(Error::UnexpectedStatus(parts.status));
         }
         let facts = self.facts(&parts);
         if !self.is_s3() {
@@ -379,7 +299,7 @@ impl Origin {
 
 /// Whether a request had nothing that could lead to this status: a protocol to switch to, a range, or a
 /// condition.
-fn is_unasked(request: &OriginRequest<'_>, status: StatusCode) -> bool {
+fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
     let has = |name: HeaderName| request.fields.contains_key(name);
     match status {
         StatusCode::SWITCHING_PROTOCOLS => true,

@@ -1,19 +1,21 @@
-//! The content of a request on its way to an origin: whether it goes on, and whether the viewer broke it off.
+//! The content of a request on its way to an origin: whether it goes on, and whether the viewer failed.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use futures_util::StreamExt;
+use futures_util::{Stream, stream::poll_fn};
 use http::Request;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 
 use super::error::Error;
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 
 /// Follows the content of one request. A request without content has nothing to follow.
 #[derive(Debug, Default)]
@@ -22,7 +24,9 @@ pub(super) struct Progress(Option<Arc<State>>);
 #[derive(Debug, Default)]
 struct State {
     parts: AtomicU64,
-    viewer_failed: AtomicBool,
+    /// The viewer owes the next part: the origin can do nothing meanwhile.
+    awaits_viewer: AtomicBool,
+    failure: Mutex<Option<Error>>,
 }
 
 impl Progress {
@@ -35,23 +39,21 @@ impl Progress {
         let length = http_body::Body::size_hint(body).exact();
         let state = Arc::new(State::default());
         let seen = Arc::clone(&state);
-        let content = std::mem::replace(body, Body::empty()).into_data_stream();
-        *body = Body::stream(
-            length,
-            content.inspect(move |part| {
-                seen.parts.fetch_add(1, Ordering::Relaxed);
-                if part.is_err() {
-                    seen.viewer_failed.store(true, Ordering::Release);
-                }
-            }),
-        );
+        let mut content = Box::pin(std::mem::replace(body, Body::empty()).into_data_stream());
+        let parts = poll_fn(move |cx| {
+            let part = content.as_mut().poll_next(cx);
+            seen.note(&part);
+            part
+        });
+        *body = Body::stream(length, parts);
         Self(Some(state))
     }
 
-    /// Waits for the response; the timeout starts anew whenever more of the content was sent.
+    /// Waits for the response. The timeout starts anew whenever more of the content was sent, and does not
+    /// run while the viewer owes some: the viewer has limits of its own.
     ///
     /// # Errors
-    /// [`Error::ViewerContent`] if the viewer's content failed, whatever became of the exchange.
+    /// The viewer's failure, if its content failed, whatever became of the exchange.
     pub(super) async fn watch<T>(
         &self,
         answer: impl Future<Output = Result<T, Error>>,
@@ -62,17 +64,35 @@ impl Progress {
         loop {
             let before = sent();
             if let Ok(result) = tokio::time::timeout(timeout, answer.as_mut()).await {
-                return result.map_err(|error| self.blame(error));
+                return result.map_err(|error| self.viewers_failure().unwrap_or(error));
             }
-            if sent() == before {
+            let awaits_viewer =
+                self.0.as_ref().is_some_and(|s| s.awaits_viewer.load(Ordering::Acquire));
+            if sent() == before && !awaits_viewer {
                 return Err(Error::ResponseTimeout);
             }
         }
     }
 
-    /// The viewer's failure explains the connection's.
-    fn blame(&self, error: Error) -> Error {
-        let failed = self.0.as_ref().is_some_and(|s| s.viewer_failed.load(Ordering::Acquire));
-        if failed { Error::ViewerContent } else { error }
+    fn viewers_failure(&self) -> Option<Error> {
+        self.0.as_ref()?.failure.lock().take()
+    }
+}
+
+impl State {
+    fn note(&self, part: &Poll<Option<Result<bytes::Bytes, BodyError>>>) {
+        self.awaits_viewer.store(part.is_pending(), Ordering::Release);
+        match part {
+            Poll::Ready(Some(Ok(_))) => {
+                self.parts.fetch_add(1, Ordering::Relaxed);
+            }
+            Poll::Ready(Some(Err(BodyError::Aborted(_)))) => {
+                *self.failure.lock() = Some(Error::ViewerTooSlow);
+            }
+            Poll::Ready(Some(Err(BodyError::Connection(_)))) => {
+                *self.failure.lock() = Some(Error::ViewerContent);
+            }
+            Poll::Ready(None) | Poll::Pending => {}
+        }
     }
 }

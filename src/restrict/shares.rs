@@ -8,10 +8,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A client as far as its address shows: an IPv4 address, or an IPv6 network of 64 bits, all of which belong to
-/// whoever has one address in it.
+/// Requests of one client that may wait for a share, for each share that it may hold.
+const WAITING: usize = 16;
+
+/// A client as far as its address shows: an IPv4 address, or an IPv6 network of 64 bits, since a /64 usually
+/// belongs to one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientNetwork {
     is_v4: bool,
@@ -29,77 +32,97 @@ impl ClientNetwork {
     }
 }
 
-/// Hands out shares, each client at most so many at a time.
+/// Limits how many shares each client holds.
 #[derive(Debug)]
 pub struct Shares {
     most: usize,
-    taken: Mutex<HashMap<ClientNetwork, usize>>,
-    /// Notified of every share that is given back.
-    returned: Notify,
+    clients: Mutex<HashMap<ClientNetwork, Client>>,
+}
+
+/// A client that holds shares or waits for one.
+#[derive(Debug)]
+struct Client {
+    shares: Arc<Semaphore>,
+    /// Shares held and requests waiting.
+    users: usize,
 }
 
 impl Shares {
     /// At most `most` for each client.
     #[must_use]
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: Mutex::default(), returned: Notify::new() })
+        Arc::new(Self { most, clients: Mutex::default() })
     }
 
-    /// A share for a client, unless it has its part already.
+    /// At most `limit` for each client, or a quarter of `all` if no limit is set.
+    #[must_use]
+    pub fn of(all: usize, limit: Option<usize>) -> Arc<Self> {
+        Self::new(limit.unwrap_or((all / 4).max(1)))
+    }
+
+    /// A share for a client, unless it holds as many as it may.
     #[must_use]
     pub fn take(self: &Arc<Self>, client: IpAddr) -> Option<Share> {
+        let (user, shares) = self.user(client)?;
+        let permit = shares.try_acquire_owned().ok()?;
+        Some(Share { _permit: Some(permit), _user: Some(user) })
+    }
+
+    /// A share for a client, as soon as it has one left; `None` if that takes longer than `patience`, or if
+    /// too many of its requests wait already. Cancel-safe.
+    pub async fn wait(self: &Arc<Self>, client: IpAddr, patience: Duration) -> Option<Share> {
+        let (user, shares) = self.user(client)?;
+        let permit = tokio::time::timeout(patience, shares.acquire_owned()).await.ok()?.ok()?;
+        Some(Share { _permit: Some(permit), _user: Some(user) })
+    }
+
+    fn user(self: &Arc<Self>, client: IpAddr) -> Option<(User, Arc<Semaphore>)> {
         let client = ClientNetwork::of(client);
-        let mut taken = self.taken.lock();
-        let count = taken.entry(client).or_default();
-        if *count >= self.most {
+        let mut clients = self.clients.lock();
+        let known = clients
+            .entry(client)
+            .or_insert_with(|| Client { shares: Arc::new(Semaphore::new(self.most)), users: 0 });
+        if known.users >= self.most.saturating_mul(1 + WAITING) {
             return None;
         }
-        *count += 1;
-        Some(Share(Some((Arc::clone(self), client))))
-    }
-}
-
-impl Shares {
-    /// A share for a client, as soon as it has one left; `None` when that takes longer than `patience`.
-    /// Cancel-safe.
-    pub async fn wait(self: &Arc<Self>, client: IpAddr, patience: Duration) -> Option<Share> {
-        let share = async {
-            loop {
-                let returned = self.returned.notified();
-                if let Some(share) = self.take(client) {
-                    return share;
-                }
-                returned.await;
-            }
-        };
-        tokio::time::timeout(patience, share).await.ok()
+        known.users += 1;
+        let shares = Arc::clone(&known.shares);
+        Some((User { all: Arc::clone(self), client }, shares))
     }
 }
 
 /// A share, given back when dropped.
 #[derive(Debug)]
-pub struct Share(Option<(Arc<Shares>, ClientNetwork)>);
+pub struct Share {
+    // In this order: the permit is back before the client may be forgotten.
+    _permit: Option<OwnedSemaphorePermit>,
+    _user: Option<User>,
+}
 
 impl Share {
     /// A share that counts for no client.
     #[must_use]
     pub const fn exempt() -> Self {
-        Self(None)
+        Self { _permit: None, _user: None }
     }
 }
 
-impl Drop for Share {
+/// Keeps its client in the table.
+#[derive(Debug)]
+struct User {
+    all: Arc<Shares>,
+    client: ClientNetwork,
+}
+
+impl Drop for User {
     fn drop(&mut self) {
-        let Some((shares, client)) = &self.0 else { return };
-        let mut taken = shares.taken.lock();
-        if let Entry::Occupied(mut count) = taken.entry(*client) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        let mut clients = self.all.clients.lock();
+        if let Entry::Occupied(mut client) = clients.entry(self.client) {
+            client.get_mut().users -= 1;
+            if client.get().users == 0 {
+                client.remove();
             }
         }
-        drop(taken);
-        shares.returned.notify_waiters();
     }
 }
 
@@ -107,10 +130,13 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("address")
+    }
+
     #[test]
     fn each_client_has_a_part_and_no_more() {
         let shares = Shares::new(2);
-        let address = |text: &str| text.parse::<IpAddr>().expect("address");
         let first = shares.take(address("192.0.2.1")).expect("one");
         let second = shares.take(address("::ffff:192.0.2.1")).expect("two");
         assert!(shares.take(address("192.0.2.1")).is_none());
@@ -121,6 +147,20 @@ mod tests {
         drop(first);
         assert!(shares.take(address("192.0.2.1")).is_some());
         drop((second, others));
-        assert!(shares.taken.lock().is_empty());
+        assert!(shares.clients.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_share_that_is_given_back_goes_to_the_next() {
+        let shares = Shares::of(4, None);
+        let client = address("192.0.2.1");
+        let held = shares.take(client).expect("a quarter");
+        let waiting = Arc::clone(&shares);
+        let waiting =
+            tokio::spawn(async move { waiting.wait(client, Duration::from_secs(10)).await });
+        tokio::task::yield_now().await;
+        drop(held);
+        assert!(waiting.await.expect("waited").is_some());
+        assert!(shares.clients.lock().is_empty());
     }
 }

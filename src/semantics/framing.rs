@@ -1,6 +1,6 @@
-//! Whether the framing of a request is beyond doubt (RFC 9112 §6, RFC 9110 §10.1.1).
+//! Rejects ambiguous message framing and unknown expectations (RFC 9112 §6, RFC 9110 §10.1.1).
 
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, StatusCode, Version, header};
 
 /// Why a request is refused for its framing or its expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,18 @@ pub enum FramingError {
     Malformed,
     /// `Expect` is not `100-continue` (RFC 9110 §10.1.1: 417).
     Expectation,
+}
+
+impl FramingError {
+    /// The status of the response.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+        }
+    }
 }
 
 /// Checks what the HTTP library accepts and what could still be read in two ways.

@@ -40,19 +40,12 @@ impl Ledger {
         Some(Charge { ledger: Arc::clone(self), bytes })
     }
 
-    /// `bytes`, counted here for as long as anything holds them; `backing` is the memory that they keep alive.
-    /// `None` if that does not fit.
-    pub(super) fn pin(self: &Arc<Self>, bytes: Bytes, backing: u64) -> Option<Bytes> {
-        let charge = self.charge(backing)?;
-        Some(Bytes::from_owner(Pinned { bytes, _charge: charge }))
-    }
-
     /// A copy of at most `most` bytes that counts itself. Without room it is short, and not counted.
     pub(super) fn copy(self: &Arc<Self>, bytes: &[u8], most: usize) -> Bytes {
         const UNCOUNTED: usize = 4 << 10;
         let part = &bytes[..bytes.len().min(most)];
         match self.charge(part.len() as u64) {
-            Some(charge) => Bytes::from_owner(Pinned { bytes: part.to_vec(), _charge: charge }),
+            Some(charge) => Bytes::from_owner(Charged { bytes: part.to_vec(), _charge: charge }),
             None => Bytes::copy_from_slice(&part[..part.len().min(UNCOUNTED)]),
         }
     }
@@ -95,7 +88,7 @@ impl Charge {
                 Held::Counted(Counted { bytes, ledger })
             }
             Err(pages) => {
-                let bytes = Bytes::from_owner(Charged { pages, _charge: self });
+                let bytes = Bytes::from_owner(Charged { bytes: pages, _charge: self });
                 Held::Shared(Box::new(bytes))
             }
         }
@@ -154,25 +147,14 @@ impl Drop for Counted {
     }
 }
 
-/// Bytes that are counted besides.
-struct Pinned<B> {
+/// Bytes with their charge.
+struct Charged<B> {
     bytes: B,
     _charge: Charge,
 }
 
-impl<B: AsRef<[u8]>> AsRef<[u8]> for Pinned<B> {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Charged<B> {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
-    }
-}
-
-struct Charged {
-    pages: Pages,
-    _charge: Charge,
-}
-
-impl AsRef<[u8]> for Charged {
-    fn as_ref(&self) -> &[u8] {
-        self.pages.as_ref()
     }
 }

@@ -14,6 +14,7 @@ mod index;
 mod invalidated;
 mod ledger;
 mod memory;
+mod pins;
 mod purge;
 mod reader;
 mod response;
@@ -37,9 +38,10 @@ pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
 use index::{ByDigest, Digest, Note, Pass, Stored};
-use ledger::{Charge, Held, Ledger};
+use ledger::{Charge, Held};
 use memory::Memory;
 pub use memory::MemoryUse;
+use pins::Pins;
 use purge::PurgeLog;
 use purge::Remains;
 pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
@@ -92,7 +94,7 @@ pub enum Claim {
     Found(Found),
 }
 
-/// How long bytes on their way wait for room.
+/// How long a reservation waits for memory.
 const ROOM: Duration = Duration::from_secs(10);
 
 /// Room in the bound of the cache's memory, given back when dropped.
@@ -107,15 +109,15 @@ pub struct Store {
     runs: Runs,
     flights: Mutex<HashMap<Digest, Arc<Flight>, ByDigest>>,
     purges: PurgeLog,
-    /// Slices that readers keep alive while their viewers take them, whether or not they are still stored.
-    pins: Arc<Ledger>,
+    pins: Arc<Pins>,
 }
 
-/// The part of the memory that pinned slices may take.
-const PINNED: u64 = 8;
+/// The part of the memory that pinned slices may take: half of what is kept free of stored bytes.
+const PINNED: u64 = 16;
 
-/// Without room for a pin, a reader gets a copy of so much at a time.
-const COPY: usize = 64 << 10;
+/// Without room for a pin, a reader gets a copy of this part of the memory at a time, within these bounds.
+const COPY: u64 = 1024;
+const COPY_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 10;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -134,7 +136,7 @@ impl Store {
             runs: Runs::default(),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
-            pins: Arc::new(Ledger::new(options.memory / PINNED)),
+            pins: Pins::new(options.memory / PINNED),
         }
     }
 
@@ -171,7 +173,7 @@ impl Store {
     pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Found, Option<Manner>) {
         match self.memory.current(key) {
             Some(Stored::Response(response)) => {
-                match self.purges.remains(key.resource(), &response.tags, response.born) {
+                match self.purges.remains(&key.resource(), &response.tags, response.born) {
                     Remains::All => (Found::Response(response), None),
                     Remains::Stale => {
                         let stale = Arc::new(response.expired(self.purges.position()));
@@ -258,14 +260,13 @@ impl Store {
         self.purges.append(distribution, purge, manner)
     }
 
-    /// Invalidates what is stored of one path, because an unsafe request for it succeeded
+    /// Invalidates what is stored of one path, in its generous reading, because an unsafe request for it succeeded
     /// (RFC 9111 §4.4); in force when this returns.
     pub fn invalidate(&self, distribution: &str, path: &str) -> LogPosition {
         self.purges.invalidate(distribution, path)
     }
 
-    /// Room for `bytes` that are no stored content but on their way to somebody; `None` if there is none
-    /// within a moment.
+    /// Reserves memory for in-flight bytes that are not cached. `None` after ten seconds.
     pub async fn room(&self, bytes: u64) -> Option<Room> {
         self.memory.reserve(bytes, ROOM).await.map(Room)
     }
@@ -288,7 +289,7 @@ impl Store {
         if response.checked() == position {
             return Found::Response(response);
         }
-        match self.purges.remains(key.resource(), &response.tags, response.born) {
+        match self.purges.remains(&key.resource(), &response.tags, response.born) {
             Remains::All => {
                 response.checked.store(position.0, Ordering::Relaxed);
                 Found::Response(response)
@@ -326,7 +327,7 @@ impl Store {
     }
 
     fn survives(&self, key: &CacheKey, born: LogPosition) -> bool {
-        born == self.purges.position() || self.purges.untouched(key.resource(), born)
+        born == self.purges.position() || self.purges.untouched(&key.resource(), born)
     }
 
     fn slice(&self, content: &Arc<Content>, index: u32) -> Option<Bytes> {
@@ -336,14 +337,15 @@ impl Store {
         self.memory.slice(content.id, index)
     }
 
-    /// Bytes for a reader, which may take its time with them: they keep `backing` bytes of memory alive. If
-    /// readers keep too much alive already, it gets a copy of their beginning instead.
-    fn lend(&self, bytes: &Bytes, backing: u64) -> Bytes {
+    /// `part` of `slice` for a reader, which may take its time with it. If readers keep too many slices alive
+    /// already, it gets a copy of the part's beginning instead.
+    fn lend(&self, slice: &Bytes, part: &Bytes) -> Bytes {
         // A clone counts a reference; the bytes are not copied.
-        match self.pins.pin(bytes.clone(), backing) {
-            Some(pinned) => pinned,
-            None => self.memory.copy(bytes, COPY),
-        }
+        self.pins.pin(slice, part.clone()).unwrap_or_else(|| {
+            let most = self.options.memory / COPY;
+            let most = most.clamp(*COPY_BYTES.start(), *COPY_BYTES.end());
+            self.memory.copy(part, usize::try_from(most).unwrap_or(usize::MAX))
+        })
     }
 
     fn has_slice(&self, content: &Content, index: u32) -> bool {

@@ -114,13 +114,12 @@ impl Reader {
                 if let Some(attachment) = &self.attachment {
                     attachment.move_to(index);
                 }
-                let rest = slice.slice(usize::try_from(offset).unwrap_or(0)..);
-                return Ok(Some(self.take(&rest, slice.len() as u64)));
+                return Ok(Some(self.take(&slice, usize::try_from(offset).unwrap_or(0))));
             }
             // Where the slice was completed since the lookup, it is looked up again.
             let Some(attachment) = self.attached(index) else { continue };
             match attachment.wait(index, offset).await {
-                At::Bytes(bytes, backing) => return Ok(Some(self.take(&bytes, backing))),
+                At::Bytes(bytes, from) => return Ok(Some(self.take(&bytes, from))),
                 At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
                 At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
                 At::Ended(End::Changed) => {
@@ -131,14 +130,13 @@ impl Reader {
         }
     }
 
-    /// Takes bytes for the viewer, which keep `backing` bytes of memory alive.
-    fn take(&mut self, bytes: &Bytes, backing: u64) -> Bytes {
-        let left = self.left.end - self.left.start;
-        let length = (bytes.len() as u64).min(left);
-        let bytes = bytes.slice(..usize::try_from(length).unwrap_or(usize::MAX));
-        let bytes = self.store.lend(&bytes, backing);
-        self.left.start += bytes.len() as u64;
-        bytes
+    /// Takes bytes for the viewer from a slice or a chunk of one.
+    fn take(&mut self, slice: &Bytes, from: usize) -> Bytes {
+        let left = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
+        let part = slice.slice(from..slice.len().min(from.saturating_add(left)));
+        let part = self.store.lend(slice, &part);
+        self.left.start += part.len() as u64;
+        part
     }
 
     /// The run that fills slice `index`: the one at hand, another, or a new one.

@@ -1,7 +1,5 @@
-//! A run: one origin response that fills consecutive slices of a content.
-//!
-//! Readers attach to a run and stream its bytes as they arrive. The slice under way is always
-//! completed, whoever leaves; a later slice is begun only when some reader is near it.
+//! A run: one origin response that fills consecutive slices of a content. Readers attach to it and stream its
+//! bytes as they arrive. The slice under way is always completed; a later one begins when a reader is near it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -11,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::BodyExt;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -37,7 +36,7 @@ const ROOM: Duration = Duration::from_secs(10);
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// All of it was filled, or nobody wanted the rest.
+    /// All of it was filled, or no reader wants the rest.
     Done,
     /// The object changed: what is stored of it is of an old version.
     Changed,
@@ -112,8 +111,8 @@ impl State {
 
 /// What a reader finds at its position.
 pub(super) enum At {
-    /// These bytes, from the position on, and how much memory they keep alive.
-    Bytes(Bytes, u64),
+    /// A slice or a chunk of one, and where in it the position is.
+    Bytes(Bytes, usize),
     /// Not there yet.
     NotYet,
     /// The run has passed the slice; it is in the store, or was.
@@ -165,15 +164,11 @@ impl Run {
         let state = self.state.lock();
         if state.cursor == index {
             if offset < state.arrived {
-                let chunk = chunk_at(&state.chunks, offset);
-                let backing = chunk.len() as u64;
-                return At::Bytes(chunk, backing);
+                return At::Bytes(chunk_at(&state.chunks, offset), 0);
             }
         } else if state.cursor > index {
             let previous = state.previous.as_ref().filter(|_| state.cursor == index + 1);
-            return previous.map_or(At::Passed, |bytes| {
-                At::Bytes(bytes.slice(to_usize(offset)..), bytes.len() as u64)
-            });
+            return previous.map_or(At::Passed, |bytes| At::Bytes(bytes.clone(), to_usize(offset)));
         }
         state.end.map_or(At::NotYet, At::Ended)
     }
@@ -190,14 +185,13 @@ impl Run {
             }
             let bytes = store.layout(content).bytes_of(&(index..index + 1));
             let length = bytes.end - bytes.start;
-            let Some(charge) = store.memory.reserve(length, ROOM).await else {
-                return Err(failed(http::StatusCode::SERVICE_UNAVAILABLE, "memory-full"));
-            };
+            let charge = store.memory.reserve(length, ROOM).await;
+            let charge = charge.ok_or(failed(StatusCode::SERVICE_UNAVAILABLE, "memory-full"))?;
             self.receive(&mut body, length).await?;
             let slice = charge.hold(self.join(&store.pages));
             let completed = store.put_slice(content, index, slice);
             // Many runs with slow readers would keep as many slices alive.
-            self.advance(store.pins.pin(completed, length));
+            self.advance(store.pins.pin(&completed.clone(), completed));
         }
         Ok(End::Done)
     }
@@ -206,9 +200,8 @@ impl Run {
     async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
         let mut missing = length;
         while missing > 0 {
-            let Some(Ok(frame)) = body.frame().await else {
-                return Err(End::Failed(Failure::CUT));
-            };
+            let frame = body.frame().await.and_then(Result::ok);
+            let frame = frame.ok_or(End::Failed(Failure::CUT))?;
             let mut data = frame.into_data().unwrap_or_default();
             // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
             if data.len() as u64 > missing {
@@ -230,8 +223,9 @@ impl Run {
 
     /// The chunks of the slice under way in one piece.
     fn join(&self, pages: &PageFile) -> Pages {
-        let chunks: Vec<Bytes> =
-            self.state.lock().chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
+        let state = self.state.lock();
+        let chunks: Vec<Bytes> = state.chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
+        drop(state);
         pages.join(&chunks)
     }
 
@@ -343,13 +337,13 @@ impl Filling {
 impl Drop for Filling {
     fn drop(&mut self) {
         self.store.runs.of(self.content.id).remove(&self.run);
-        let dropped = failed(http::StatusCode::BAD_GATEWAY, "fill-dropped");
+        let dropped = failed(StatusCode::BAD_GATEWAY, "fill-dropped");
         self.run.state.lock().end.get_or_insert(dropped);
         self.run.progress.notify_waiters();
     }
 }
 
-const fn failed(status: http::StatusCode, detail: &'static str) -> End {
+const fn failed(status: StatusCode, detail: &'static str) -> End {
     End::Failed(Failure { status, detail })
 }
 

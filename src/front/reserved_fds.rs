@@ -1,29 +1,29 @@
-//! Descriptors that are kept for a listener, so that it can accept when the process has no other left.
+//! File descriptors reserved so that a listener can accept when the process has no other left.
 
 use std::fs::File;
 
 use parking_lot::Mutex;
 
-/// Open files that stand for so many connections.
+/// Open files, one for each reserved connection.
 #[derive(Debug, Default)]
-pub(super) struct Spares {
+pub(super) struct ReservedFds {
     files: Mutex<Vec<File>>,
     wanted: usize,
 }
 
-impl Spares {
+impl ReservedFds {
     pub(super) fn new(wanted: usize) -> Self {
-        let spares = Self { files: Mutex::default(), wanted };
-        spares.refill();
-        spares
+        let reserved = Self { files: Mutex::default(), wanted };
+        reserved.refill();
+        reserved
     }
 
-    /// Closes one, so that a connection can have its descriptor; `false` if there is none.
+    /// Closes one, so that a connection can have its descriptor; `false` if none is left.
     pub(super) fn release(&self) -> bool {
         self.files.lock().pop().is_some()
     }
 
-    /// Opens as many again as there should be and can be.
+    /// Refills the reserve as far as the limit allows.
     pub(super) fn refill(&self) {
         let mut files = self.files.lock();
         while files.len() < self.wanted {
