@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     behavior::{Behavior, Behaviors},
-    key::{CanonicalPath, PathError, PathForm, is_plain},
+    key::{CanonicalPath, PathError, PathForm},
     metrics::Served,
     origin::Group,
     restrict::{Addresses, Countries, Geography, Networks, RateLimits, SecurityPolicy},
@@ -136,9 +136,14 @@ impl Distribution {
     ) -> Result<(CanonicalPath<'a>, &Arc<Behavior>), PathError> {
         let behaviors = &self.settings.behaviors;
         let resolve = |form| CanonicalPath::resolve(raw, form).map(|path| self.with_index(path));
-        if is_plain(raw) {
-            let behavior = behaviors.select(&resolve(PathForm::Uri)?.for_patterns());
-            return Ok((resolve(behavior.path_form)?, behavior));
+        if let Some(key) = CanonicalPath::plain(raw) {
+            // Patterns are matched against decoded text, which a key is.
+            let key = self.with_index(key);
+            let behavior = behaviors.select(key.as_str());
+            return match behavior.path_form {
+                PathForm::Key => Ok((key, behavior)),
+                PathForm::Uri => Ok((resolve(PathForm::Uri)?, behavior)),
+            };
         }
         let (key, uri) = (resolve(PathForm::Key), resolve(PathForm::Uri));
         // A path that is valid in one form only can still belong to a behavior of that form.

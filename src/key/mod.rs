@@ -7,7 +7,7 @@ mod variation;
 
 use std::borrow::Cow;
 
-pub use path::{CanonicalPath, PathError, PathForm, is_plain, without_dot_segments};
+pub use path::{CanonicalPath, PathError, PathForm, without_dot_segments};
 pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
 pub use variation::Variation;
 

@@ -78,6 +78,14 @@ impl<'a> CanonicalPath<'a> {
         Ok(path)
     }
 
+    /// A path that every origin reads as it is written, as a key. Most paths are like this, and need no closer
+    /// look.
+    #[must_use]
+    pub fn plain(raw: &'a str) -> Option<Self> {
+        let is_path = raw.starts_with('/') && is_plain(raw);
+        is_path.then_some(Self { text: Cow::Borrowed(raw), form: PathForm::Key })
+    }
+
     /// The path of the object with this key, whatever characters the key has.
     #[must_use]
     pub fn of_key(key: &str) -> CanonicalPath<'static> {
@@ -182,10 +190,8 @@ pub(super) fn generous(text: &str, form: PathForm) -> Cow<'_, str> {
     }
 }
 
-/// Whether every origin reads the path as it is written. Most paths are like this, and need no
-/// closer look.
-#[must_use]
-pub fn is_plain(path: &str) -> bool {
+/// Whether every origin reads the path as it is written.
+fn is_plain(path: &str) -> bool {
     let mut before = 0;
     path.bytes().fold(true, |plain, byte| {
         let doubtful = before == b'/' && matches!(byte, b'.' | b'/');
