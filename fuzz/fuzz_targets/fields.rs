@@ -30,6 +30,8 @@ fuzz_target!(|input: (Vec<(String, Vec<u8>)>, Vec<String>, bool)| {
     let (parts, ()) = request.into_parts();
     let projection = spec.project(&parts, "media.example.com");
     for (name, value) in &projection.headers {
+        // What an application behind CGI or WSGI reads.
+        let name = name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let name = name.as_str();
         assert!(!matches!(
             name,

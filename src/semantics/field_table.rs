@@ -22,9 +22,25 @@ pub enum RequestField {
 
 impl RequestField {
     /// Classifies a field by its name.
+    ///
+    /// To an application behind CGI or WSGI, `X_Real_IP` is `X-Real-IP` (RFC 3875 §4.1.18), so such a
+    /// spelling of a field that no policy may name is removed.
     #[must_use]
     pub fn of(name: &HeaderName) -> Self {
-        match name.as_str() {
+        let is_plain = |byte: u8| byte == b'-' || byte.is_ascii_alphanumeric();
+        let name = name.as_str();
+        if name.bytes().all(is_plain) {
+            return Self::of_plain(name);
+        }
+        let plain = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        match Self::of_plain(&plain) {
+            Self::ByPolicy => Self::ByPolicy,
+            _ => Self::Removed,
+        }
+    }
+
+    fn of_plain(name: &str) -> Self {
+        match name {
             "connection"
             | "expect"
             | "keep-alive"
@@ -117,6 +133,24 @@ mod tests {
             assert_eq!(request(name), RequestField::Described, "{name}");
         }
         for name in ["Accept", "Authorization", "Origin", "User-Agent", "X-HTTP-Method-Override"] {
+            assert_eq!(request(name), RequestField::ByPolicy, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_separator_does_not_hide_a_field() {
+        for name in [
+            "X_Real_IP",
+            "X-Forwarded_Proto",
+            "X_Forwarded_For",
+            "CloudFront.Viewer.City",
+            "X_Edge-Location",
+            "Content_Length",
+            "Transfer_Encoding",
+        ] {
+            assert_eq!(request(name), RequestField::Removed, "{name}");
+        }
+        for name in ["X_Own", "Host_", "X~Id"] {
             assert_eq!(request(name), RequestField::ByPolicy, "{name}");
         }
     }

@@ -81,6 +81,9 @@ async fn origins_do_not_get_what_only_the_edge_can_know() {
         ("proxy-authorization", "secret"),
         ("request-range", "bytes=0-1"),
         ("via", "1.1 somebody"),
+        ("x_real_ip", "10.0.0.1"),
+        ("x_forwarded_for", "10.0.0.1"),
+        ("cloudfront_viewer_country", "AT"),
         ("x-own", "kept"),
     ];
     let viewer = viewer.iter().fold(edge.viewer(), |viewer, (n, v)| viewer.field(n, v));
@@ -94,6 +97,9 @@ async fn origins_do_not_get_what_only_the_edge_can_know() {
         "cloudfront-viewer-country",
         "proxy-authorization",
         "request-range",
+        "x_real_ip",
+        "x_forwarded_for",
+        "cloudfront_viewer_country",
     ] {
         assert_eq!(seen.get(name), None, "{name}");
     }
