@@ -31,7 +31,13 @@ use format::Text;
 use line_file::LineFile;
 use rotation::Rotation;
 
-use crate::{clock::Timestamp, instance, metrics::ResultType, semantics::cache_status::Report};
+use crate::{
+    clock::{Clock, Timestamp},
+    instance,
+    log::LogLimiter,
+    metrics::ResultType,
+    semantics::cache_status::Report,
+};
 
 /// Buffers for the threads that serve; more threads share them.
 const BUFFERS: usize = 64;
@@ -204,7 +210,9 @@ impl AccessLog {
         if text.len() < BUFFER_SIZE {
             text.append(record, shared.format);
         } else {
+            drop(text);
             self.dropped.inc();
+            warn_of_lost(record.at);
         }
     }
 
@@ -290,7 +298,11 @@ impl Writer {
             }
             any = true;
             // The exchanges went on; only their records are lost.
-            self.dropped.inc_by(self.sink.write(&self.lines));
+            let lost = self.sink.write(&self.lines);
+            if lost > 0 {
+                self.dropped.inc_by(lost);
+                warn_of_lost(Clock::system().now());
+            }
             self.lines.clear();
         }
         any
@@ -315,6 +327,17 @@ impl Writer {
         if let Sink::Files(files) = &mut self.sink {
             report(files.finish());
         }
+    }
+}
+
+/// Says that records are lost, once a second at most.
+fn warn_of_lost(now: Timestamp) {
+    static LINES: LogLimiter = LogLimiter::new();
+    if LINES.admit(now).is_some() {
+        tracing::warn!(
+            "records of the access log are lost, because its file or standard output takes none; \
+             `forebay_access_log_dropped_total` counts them"
+        );
     }
 }
 

@@ -75,7 +75,7 @@ pub enum Error {
 /// Connections to the admin listener for which file descriptors are reserved.
 const ADMIN_CONNECTIONS: usize = 8;
 
-/// Part of the drain timeout reserved for flushing logs and joining workers.
+/// Part of the drain timeout reserved for writing the access log's last lines and joining workers.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// Where the credentials come from.
@@ -214,8 +214,8 @@ impl Running {
     /// Stops taking connections, lets those under way finish, then ends; `true` when all did.
     ///
     /// First `/readyz` says no for `drain_delay`, so that load balancers can look elsewhere, and
-    /// connections close with their next response. All that follows takes `drain` at most, whatever
-    /// standard output or a worker does.
+    /// connections close with their next response. All that follows takes `drain` at most, and the access
+    /// log one second of it, whatever standard output does.
     pub async fn stop(self) -> bool {
         let (delay, patience) = {
             let config = self.config.lock();
@@ -238,11 +238,14 @@ impl Running {
         let left = patience.saturating_sub(watch.elapsed());
         // Both block; the runtime may have other things to do meanwhile.
         let ended = tokio::task::spawn_blocking(move || {
-            let is_written = access_log.close(left);
+            if !access_log.close(left.min(CLOSING)) {
+                tracing::warn!(
+                    "the last lines of the access log are lost: its file or standard output takes none"
+                );
+            }
             workers.join();
-            is_written
         });
-        matches!(tokio::time::timeout(left, ended).await, Ok(Ok(true))) && finished
+        matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
     }
 
     /// Starts the renewal of credentials with the first bucket there is.
@@ -289,7 +292,8 @@ fn admin(
 /// The region of what wants credentials, if anything does: a bucket, a queue, CloudFront.
 fn credentials_region(config: &Config) -> Option<String> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
-    let of_buckets = origins.filter_map(|origin| match &origin.protocol {
+    let signed = origins.filter(|origin| origin.protocol.is_signed());
+    let of_buckets = signed.filter_map(|origin| match &origin.protocol {
         Protocol::S3 { region, .. } => Some(region.as_str()),
         Protocol::Plain => None,
     });

@@ -64,7 +64,9 @@ async fn serve(running: Running, source: &Source) -> miette::Result<ExitCode> {
             _ = tokio::signal::ctrl_c() => break,
         }
     }
-    tracing::info!("draining: no new connections, those under way finish");
+    tracing::info!(
+        "stopping: `/readyz` says no for `drain_delay`, then connections are refused and requests under way finish"
+    );
     if !running.stop().await {
         tracing::warn!("some connections did not finish in time and were cut");
     }

@@ -182,7 +182,8 @@ async fn a_stalled_access_log_does_not_keep_the_process() {
     script.then(200, &["Cache-Control: max-age=3600"], "content");
     let (_reader, stdout) = stalled_pipe();
     let start = Start {
-        listen: "drain = \"2s\"",
+        // The log does not wait that long.
+        listen: "drain = \"1h\"",
         access_log: "format = \"json\"",
         stdout,
         ..Start::default()
