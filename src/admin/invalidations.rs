@@ -112,7 +112,7 @@ pub(super) async fn answer(
     let (status, document, location) = match answered {
         Ok(Answer { status, document, location }) => (status, document, location),
         Err(Failure(status, code, message)) => {
-            (status, xml::error(&code, &message, &request_id), None)
+            (status, xml::error(status, &code, &message, &request_id), None)
         }
     };
     let mut response = Response::new(Body::full(document.into()));

@@ -1,6 +1,7 @@
 //! CloudFront's documents: the batch that is asked for, and what is answered
 //! (Amazon CloudFront API Reference 2020-05-31).
 
+use http::StatusCode;
 use quick_xml::{Reader, escape::escape, events::Event};
 use time::{OffsetDateTime, macros::format_description};
 
@@ -122,10 +123,11 @@ pub(super) fn list(
     ))
 }
 
-/// An error, in the form that AWS's clients read.
-pub(super) fn error(code: &str, message: &str, request_id: &str) -> String {
+/// An error in the form that AWS clients read; `Receiver` says that a second try may succeed.
+pub(super) fn error(status: StatusCode, code: &str, message: &str, request_id: &str) -> String {
+    let at_fault = if status.is_server_error() { "Receiver" } else { "Sender" };
     document(&format!(
-        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error>\
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{at_fault}</Type><Code>{}</Code><Message>{}</Message></Error>\
          <RequestId>{request_id}</RequestId></ErrorResponse>",
         escape(code),
         escape(message),
@@ -152,6 +154,14 @@ mod tests {
 
     const HEAD: &str =
         "<InvalidationBatch xmlns=\"http://cloudfront.amazonaws.com/doc/2020-05-31/\">";
+
+    #[test]
+    fn an_error_says_whose_fault_it_is() {
+        let of = |status| error(status, "Code", "a < b", "id");
+        assert!(of(StatusCode::FORBIDDEN).contains("<Type>Sender</Type><Code>Code</Code>"));
+        let full = of(StatusCode::SERVICE_UNAVAILABLE);
+        assert!(full.contains("<Type>Receiver</Type>") && full.contains("a &lt; b"), "{full}");
+    }
 
     #[test]
     fn batches_are_read_in_either_order() {

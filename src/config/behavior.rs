@@ -17,7 +17,7 @@ use crate::{
         MANAGED_ORIGIN_REQUEST_POLICIES, MANAGED_RESPONSE_HEADERS_POLICIES, PathPattern,
         ResponseHeadersPolicy, ViewerProtocol, managed_origin_request_policy,
     },
-    key::{ForwardSpec, PathForm},
+    key::{ForwardSpec, NameSpec, PathForm},
     origin::{self, Protocol},
     policy::ErrorTtl,
     semantics::coding::Codings,
@@ -95,7 +95,7 @@ fn behavior(
     let viewer_protocol = word(section, "viewer_protocol_policy", ViewerProtocol::NAMES);
     let trusted = key_group::trusted(section, &policies.key_groups);
     let referers = referers(section);
-    let cache_set_cookie = section.boolean("cache_set_cookie").map(|flag| flag.value);
+    let cache_set_cookie = section.boolean("cache_set_cookie").filter(|flag| flag.value);
     let compress = section
         .has("compress")
         .then_some(cache_policy.as_ref())
@@ -108,8 +108,16 @@ fn behavior(
         cache_policy.key.codings = Codings::NONE;
     }
     cache_policy.terms.errors.clone_from(errors);
-    cache_policy.terms.cache_set_cookie = cache_set_cookie.unwrap_or_default();
+    cache_policy.terms.cache_set_cookie = cache_set_cookie.is_some();
     let mut forward = forward.with_key(&cache_policy.key);
+    if let Some(flag) = cache_set_cookie.filter(|_| forward.cookies == NameSpec::None) {
+        section.fault(
+            flag.span,
+            "`cache_set_cookie` has no effect: the behavior forwards no cookies, so `Set-Cookie` is removed",
+            "without effect",
+            "remove it, or use a policy that forwards cookies".to_owned(),
+        );
+    }
     if trusted.is_some() {
         // What proves the viewer's right is nobody else's business, and would make every URL a key
         // of its own.

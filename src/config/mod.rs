@@ -233,6 +233,20 @@ cache_policy = "CachingOptimized"
     }
 
     #[test]
+    fn a_cookie_nobody_gets_cannot_be_stored() {
+        let section = "cache_policy = \"CachingOptimized\"\n";
+        let text = GOOD.replace(section, &format!("{section}cache_set_cookie = true\n"));
+        assert_eq!(
+            faults(&text),
+            [
+                "17: `cache_set_cookie` has no effect: the behavior forwards no cookies, so `Set-Cookie` is removed (remove it, or use a policy that forwards cookies)"
+            ]
+        );
+        let off = text.replace("cache_set_cookie = true", "cache_set_cookie = false");
+        assert_eq!(faults(&off), Vec::<String>::new());
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         assert_eq!(faults("").len(), 2);
         let text = "[listen]\nhttp = \"127.0.0.1:0\"\n[[distribution]]\nid = \"a\"\n";

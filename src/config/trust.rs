@@ -48,7 +48,7 @@ impl Config {
             let unreachable = patterns.filter(|pattern| pattern.is_unreachable());
             let line = |pattern: &PathPattern| {
                 format!(
-                    "{pattern} (distribution {id}) serves nothing: origins may merge `//` and resolve `.` and `..`, so requests for such paths are refused; write the pattern without them"
+                    "{pattern} (distribution {id}) matches no request: `.` and `..` are resolved before patterns are compared, and paths with `//` are refused for this origin; write the pattern without them"
                 )
             };
             unreachable.map(line).collect::<Vec<_>>()

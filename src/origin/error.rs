@@ -297,7 +297,7 @@ impl Error {
             }
             Self::Busy => "raise the origin's `max_connections`".into(),
             Self::ClientBusy => {
-                "usually none; raise the origin's `max_connections_per_client` if it is legitimate"
+                "if the client's load is legitimate, raise the origin's `max_connections_per_client`"
                     .into()
             }
             Self::ViewerContent | Self::ViewerTooSlow => "none: the viewer's upload failed".into(),
