@@ -158,7 +158,7 @@ class Boto3(Invalidations):
         self.assertEqual(self.code(self.invalidate, "/a", client=self.client(key="AKIDOTHER")), ("InvalidClientTokenId", 403))
         self.assertEqual(self.code(self.invalidate, "/a", distribution="E2OTHER"), ("NoSuchDistribution", 404))
         self.assertEqual(self.code(self.invalidate, "a"), ("InvalidArgument", 400))
-        self.assertEqual(self.code(self.invalidate, "/../a"), ("InvalidArgument", 400))
+        self.assertEqual(self.code(self.invalidate, "/a%zz"), ("InvalidArgument", 400))
         self.assertEqual(self.code(self.invalidate, *[f"/{n}" for n in range(3001)]), ("BatchTooLarge", 413))
         batch = {"Paths": {"Quantity": 2, "Items": ["/a"]}, "CallerReference": "x"}
         client = self.client()

@@ -87,11 +87,15 @@ class Process(unittest.TestCase):
         origin = f"http://127.0.0.1:{self.origin().port}"
         self.serve(origin, limits="max_connections = 2\nworkers = 1")
         ask = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
-        open_ones = [socket.create_connection(("127.0.0.1", self.port), timeout=20) for _ in range(2)]
+
+        def connect(client, timeout):
+            return socket.create_connection(("127.0.0.1", self.port), timeout, source_address=(client, 0))
+
+        open_ones = [connect(client, 20) for client in ("127.0.0.2", "127.0.0.3")]
         for viewer in open_ones:
             viewer.sendall(ask)
             self.assertIn(b"200 OK", viewer.recv(4096))
-        with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as waiting:
+        with connect("127.0.0.4", 0.5) as waiting:
             waiting.sendall(ask)
             self.assertRaises(TimeoutError, waiting.recv, 4096)
             open_ones[0].close()
