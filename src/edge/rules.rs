@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     behavior::{Behavior, Behaviors},
-    key::{CanonicalPath, PathError, PathForm},
+    key::{CanonicalPath, PathError, PathForm, PlainPath},
     metrics::Served,
     origin::Group,
     restrict::{Addresses, Countries, Geography, Networks, RateLimits, SecurityPolicy},
@@ -135,16 +135,17 @@ impl Distribution {
         raw: &'a str,
     ) -> Result<(CanonicalPath<'a>, &Arc<Behavior>), PathError> {
         let behaviors = &self.settings.behaviors;
-        let resolve = |form| CanonicalPath::resolve(raw, form).map(|path| self.with_index(path));
-        if let Some(key) = CanonicalPath::plain(raw) {
+        if let Some(plain) = PlainPath::of(raw) {
+            let in_form = |form| self.with_index(plain.in_form(form));
             // Patterns are matched against decoded text, which a key is.
-            let key = self.with_index(key);
+            let key = in_form(PathForm::Key);
             let behavior = behaviors.select(key.as_str());
             return match behavior.path_form {
                 PathForm::Key => Ok((key, behavior)),
-                PathForm::Uri => Ok((resolve(PathForm::Uri)?, behavior)),
+                PathForm::Uri => Ok((in_form(PathForm::Uri), behavior)),
             };
         }
+        let resolve = |form| CanonicalPath::resolve(raw, form).map(|path| self.with_index(path));
         let (key, uri) = (resolve(PathForm::Key), resolve(PathForm::Uri));
         // A path that is valid in one form only can still belong to a behavior of that form.
         let (for_keys, for_uris) = match (&key, &uri) {

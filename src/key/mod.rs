@@ -2,12 +2,14 @@
 
 mod escape;
 mod path;
+mod plain_path;
 mod projection;
 mod variation;
 
 use std::borrow::Cow;
 
 pub use path::{CanonicalPath, PathError, PathForm, without_dot_segments};
+pub use plain_path::PlainPath;
 pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
 pub use variation::Variation;
 

@@ -5,9 +5,12 @@
 
 use std::borrow::Cow;
 
-use super::escape::{
-    decode_key, decode_lenient, encode_key, has_dot_segments, normalize_uri, read_as_slashes,
-    remove_dot_segments,
+use super::{
+    escape::{
+        decode_key, decode_lenient, encode_key, has_dot_segments, normalize_uri, read_as_slashes,
+        remove_dot_segments,
+    },
+    plain_path::{PlainPath, is_plain},
 };
 
 /// Why a path is refused.
@@ -44,8 +47,8 @@ pub enum PathForm {
 /// A resolved path; begins with `/` and has no dot segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanonicalPath<'a> {
-    text: Cow<'a, str>,
-    form: PathForm,
+    pub(super) text: Cow<'a, str>,
+    pub(super) form: PathForm,
 }
 
 impl<'a> CanonicalPath<'a> {
@@ -60,8 +63,8 @@ impl<'a> CanonicalPath<'a> {
         if !raw.starts_with('/') {
             return Err(PathError::NotAbsolute);
         }
-        if is_plain(raw) {
-            return Ok(Self { text: Cow::Borrowed(raw), form });
+        if let Some(plain) = PlainPath::of(raw) {
+            return Ok(plain.in_form(form));
         }
         let spelled = match form {
             PathForm::Key => decode_key(raw)?,
@@ -76,14 +79,6 @@ impl<'a> CanonicalPath<'a> {
             return Err(PathError::Ambiguous);
         }
         Ok(path)
-    }
-
-    /// A path that every origin reads as it is written, as a key. Most paths are like this, and need no closer
-    /// look.
-    #[must_use]
-    pub fn plain(raw: &'a str) -> Option<Self> {
-        let is_path = raw.starts_with('/') && is_plain(raw);
-        is_path.then_some(Self { text: Cow::Borrowed(raw), form: PathForm::Key })
     }
 
     /// The path of the object with this key, whatever characters the key has.
@@ -188,16 +183,6 @@ pub(super) fn generous(text: &str, form: PathForm) -> Cow<'_, str> {
             Cow::Owned(parts.join("%"))
         }
     }
-}
-
-/// Whether every origin reads the path as it is written.
-fn is_plain(path: &str) -> bool {
-    let mut before = 0;
-    path.bytes().fold(true, |plain, byte| {
-        let doubtful = before == b'/' && matches!(byte, b'.' | b'/');
-        before = byte;
-        plain && !doubtful && (0x20..0x7f).contains(&byte) && !matches!(byte, b'%' | b'\\')
-    })
 }
 
 /// A path as it was sent but without its dot segments, or `None` if it has none. A signer's policy must
