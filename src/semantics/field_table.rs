@@ -41,17 +41,8 @@ impl RequestField {
 
     fn of_plain(name: &str) -> Self {
         match name {
-            "connection"
-            | "expect"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade" => Self::Connection,
+            "expect" => Self::Connection,
+            name if is_of_connection(name) => Self::Connection,
             "accept-encoding"
             | "cdn-loop"
             | "content-length"
@@ -66,7 +57,7 @@ impl RequestField {
             | "via" => Self::Written,
             "request-range" | "x-forwarded-proto" | "x-real-ip" => Self::Removed,
             "x-forwarded-for" => Self::Described,
-            name if name.starts_with("x-edge-") || name.starts_with("x-amz-cf-") => Self::Removed,
+            name if is_of_edge(name) => Self::Removed,
             name if name.starts_with("cloudfront-") => Self::Described,
             _ => Self::ByPolicy,
         }
@@ -93,7 +84,21 @@ impl ResponseField {
     #[must_use]
     pub fn of(name: &HeaderName) -> Self {
         match name.as_str() {
-            "connection"
+            name if is_of_connection(name) => Self::Connection,
+            "accept-ranges" | "content-length" | "via" | "x-cache" => Self::Written,
+            "x-amz-id-2" | "x-amz-request-id" => Self::Removed,
+            "set-cookie" => Self::Cookie,
+            name if is_of_edge(name) => Self::Removed,
+            _ => Self::PassedOn,
+        }
+    }
+}
+
+/// Whether a field is about one connection, in either direction (RFC 9110 §7.6.1).
+fn is_of_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
             | "keep-alive"
             | "proxy-authenticate"
             | "proxy-authentication-info"
@@ -102,14 +107,13 @@ impl ResponseField {
             | "te"
             | "trailer"
             | "transfer-encoding"
-            | "upgrade" => Self::Connection,
-            "accept-ranges" | "content-length" | "via" | "x-cache" => Self::Written,
-            "x-amz-id-2" | "x-amz-request-id" => Self::Removed,
-            "set-cookie" => Self::Cookie,
-            name if name.starts_with("x-edge-") || name.starts_with("x-amz-cf-") => Self::Removed,
-            _ => Self::PassedOn,
-        }
-    }
+            | "upgrade"
+    )
+}
+
+/// Whether CloudFront keeps a field to itself, in either direction.
+fn is_of_edge(name: &str) -> bool {
+    name.starts_with("x-edge-") || name.starts_with("x-amz-cf-")
 }
 
 #[cfg(test)]
