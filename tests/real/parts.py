@@ -22,6 +22,20 @@ from botocore.client import Config
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/debug/forebay"
 BUCKET = "my-media-bucket"
+
+# For all hosts, before a bucket; to be formatted. A default behavior follows.
+DISTRIBUTION = """\
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "bucket"
+bucket = "{bucket}"
+region = "us-east-1"
+endpoint = "{endpoint}"
+path_style = true
+"""
+
 HANDED_OUT = set()
 ACCESS_KEY, SECRET_KEY = "AKIDREALPARTS", "realpartssecret"
 

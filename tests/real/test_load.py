@@ -17,26 +17,21 @@ import parts
 from browser import Browser
 from parts import BUCKET, free_port, wait_for
 
-CONFIG = """
+CONFIG = (
+    """
 [listen]
 http = "127.0.0.1:{port}"
 https = "127.0.0.1:{tls_port}"
 tls = {{ certificate = "cert.pem", key = "key.pem" }}
 [admin]
 listen = "127.0.0.1:{admin}"
-[[distribution]]
-id = "media"
-aliases = ["*"]
-[[distribution.origin]]
-id = "bucket"
-bucket = "{bucket}"
-region = "us-east-1"
-endpoint = "{endpoint}"
-path_style = true
-[distribution.default_behavior]
+"""
+    + parts.DISTRIBUTION
+    + """[distribution.default_behavior]
 origin = "bucket"
 cache_policy = "CachingOptimized"
 """
+)
 
 
 class Load(unittest.TestCase):

@@ -17,7 +17,8 @@ KEYS = [
 ]  # fmt: skip
 
 
-CROSS_ORIGIN = """
+CROSS_ORIGIN = (
+    """
 [listen]
 http = "127.0.0.1:{port}"
 [admin]
@@ -25,23 +26,18 @@ listen = "127.0.0.1:{admin}"
 [[cache_policy]]
 name = "by-origin"
 headers = ["Origin"]
-[[distribution]]
-id = "media"
-aliases = ["*"]
-[[distribution.origin]]
-id = "bucket"
-bucket = "{bucket}"
-region = "us-east-1"
-endpoint = "{endpoint}"
-path_style = true
-[distribution.default_behavior]
+"""
+    + parts.DISTRIBUTION
+    + """[distribution.default_behavior]
 origin = "bucket"
 cache_policy = "by-origin"
 origin_request_policy = "CORS-S3Origin"
 """
+)
 
 
-SIGNED = """
+SIGNED = (
+    """
 [listen]
 http = "127.0.0.1:{port}"
 [admin]
@@ -55,16 +51,9 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEA49EmvVPS5742rWsUnXEyZkGSzUL
 JsDudZ1TbHM10XdT13wmmBL0HfxS4jTiAyZe47ONLOCwyU9kr6bBtgzOeg==
 -----END PUBLIC KEY-----
 \"\"\"
-[[distribution]]
-id = "media"
-aliases = ["*"]
-[[distribution.origin]]
-id = "bucket"
-bucket = "{bucket}"
-region = "us-east-1"
-endpoint = "{endpoint}"
-path_style = true
-[distribution.default_behavior]
+"""
+    + parts.DISTRIBUTION
+    + """[distribution.default_behavior]
 origin = "bucket"
 cache_policy = "CachingOptimized"
 [[distribution.behavior]]
@@ -73,6 +62,7 @@ origin = "bucket"
 cache_policy = "CachingOptimized"
 trusted_key_groups = ["signers"]
 """
+)
 
 # SeaweedFS merges slashes and reads backslashes as slashes.
 AROUND = [
@@ -98,27 +88,32 @@ class Seaweed(unittest.TestCase):
     def test_no_spelling_of_a_path_gets_around_a_signature(self):
         self.put("private/secret.txt", b"secret")
         self.put("open.txt", b"open")
+        port = urllib.parse.urlsplit(self.start(SIGNED).url).port
+
+        # Byte by byte: clients resolve paths themselves.
+        def status(path):
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as viewer:
+                viewer.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+                answer = b"".join(iter(lambda: viewer.recv(4096), b""))
+            self.assertNotIn(b"secret", answer.split(b"\r\n\r\n", 1)[1])
+            return int(answer[9:12])
+
+        for path in AROUND:
+            self.assertIn(status(path), (400, 403), path)
+        for path in ("/open.txt", "//open.txt", "/private/../open.txt"):
+            self.assertEqual(status(path), 200, path)
+
+    def start(self, config):
         port, admin = parts.free_port(), parts.free_port()
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-            config.write(SIGNED.format(port=port, admin=admin, bucket=BUCKET, endpoint=self.store.url))
-            config.flush()
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(config.format(port=port, admin=admin, bucket=BUCKET, endpoint=self.store.url))
+            file.flush()
             edge = parts.Program(
-                f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", "--config", config.name,
+                f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", "--config", file.name,
                 AWS_ACCESS_KEY_ID=parts.ACCESS_KEY, AWS_SECRET_ACCESS_KEY=parts.SECRET_KEY,
             )  # fmt: skip
-            self.addCleanup(edge.stop)
-            # Byte by byte: clients resolve paths themselves.
-            def status(path):
-                with socket.create_connection(("127.0.0.1", port), timeout=30) as viewer:
-                    viewer.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
-                    answer = b"".join(iter(lambda: viewer.recv(4096), b""))
-                self.assertNotIn(b"secret", answer.split(b"\r\n\r\n", 1)[1])
-                return int(answer[9:12])
-
-            for path in AROUND:
-                self.assertIn(status(path), (400, 403), path)
-            for path in ("/open.txt", "//open.txt", "/private/../open.txt"):
-                self.assertEqual(status(path), 200, path)
+        self.addCleanup(edge.stop)
+        return edge
 
     def put(self, key, body, **more):
         self.store.s3.put_object(Bucket=BUCKET, Key=key, Body=body, **more)
@@ -135,15 +130,7 @@ class Seaweed(unittest.TestCase):
         self.store.s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [rule]})
         self.addCleanup(self.store.s3.delete_bucket_cors, Bucket=BUCKET)
         self.put("font.woff2", b"font")
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-            port, admin = parts.free_port(), parts.free_port()
-            config.write(CROSS_ORIGIN.format(port=port, admin=admin, endpoint=self.store.url, bucket=BUCKET))
-            config.flush()
-            keys = {"AWS_ACCESS_KEY_ID": parts.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": parts.SECRET_KEY}
-            edge = parts.Program(
-                f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", "--config", config.name, **keys
-            )
-            self.addCleanup(edge.stop)
+        edge = self.start(CROSS_ORIGIN)
         seen = []
         for origin in (None, "https://shop.example", "https://other.example", None, "https://shop.example"):
             headers = fetch(edge.url + "/font.woff2", headers={"Origin": origin} if origin else {})[1]
