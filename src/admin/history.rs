@@ -1,4 +1,4 @@
-//! Past invalidations: for callers that ask about one, and for calls that are repeated.
+//! Past invalidations, for callers that look one up or repeat a call.
 
 use std::{
     collections::{HashMap, VecDeque},
