@@ -12,7 +12,7 @@ use crate::{
     metrics::ResultType,
     origin::Timing,
     semantics::{cache_status::Report, coding::Coding},
-    store::StoredResponse,
+    store::{Hold, StoredResponse},
     text,
 };
 
@@ -37,11 +37,11 @@ impl Answer {
     }
 }
 
-/// Where the content of an answer is.
+/// The content of an answer.
 pub(super) enum Carried {
-    /// In memory: it is what the head tells of its stored response.
-    InMemory,
-    /// It comes as a body, or there is none.
+    /// The bytes of the stored response that the head describes.
+    InMemory(Hold),
+    /// A body, which may be empty.
     Body(Body),
 }
 
@@ -50,11 +50,11 @@ impl Carried {
     pub(super) fn into_body(self, head: &Head) -> Body {
         match (self, head) {
             (Self::Body(body), _) => body,
-            (Self::InMemory, Head::Stored(head)) => {
-                let whole = head.response.content.whole();
+            (Self::InMemory(hold), Head::Stored(head)) => {
+                let whole = head.response.content.whole().map(|whole| hold.of(whole));
                 whole.map_or_else(Body::empty, |whole| piece(whole, &head.bytes()))
             }
-            (Self::InMemory, Head::Own(..) | Head::Page(..)) => Body::empty(),
+            (Self::InMemory(_), Head::Own(..) | Head::Page(..)) => Body::empty(),
         }
     }
 }

@@ -21,11 +21,13 @@ use crate::{
     body::Body,
     clock::{Stopwatch, Timestamp},
     policy::Reuse,
-    store::{Found, StoredResponse},
+    store::{Found, Hold, StoredResponse},
 };
 
 /// The content of a hit, and its exchange, which is recorded when this is dropped.
 pub struct Direct {
+    // Dropped before the response: it counts bytes by their address.
+    _hold: Option<Hold>,
     response: Arc<StoredResponse>,
     /// Of the response's content.
     bytes: Range<usize>,
@@ -67,16 +69,16 @@ impl Edge {
         let arrival = Arrival::new(&rules, connection, request, now);
         let AtOnce { answer, distribution, dress } = self.at_once(&rules, &arrival)?;
         let Head::Stored(stored) = answer.head else { return None };
-        let bytes = match answer.content {
-            Carried::InMemory => in_memory(&stored.bytes()),
-            Carried::Body(body) if http_body::Body::is_end_stream(&body) => 0..0,
+        let (bytes, hold) = match answer.content {
+            Carried::InMemory(hold) => (in_memory(&stored.bytes()), Some(hold)),
+            Carried::Body(body) if http_body::Body::is_end_stream(&body) => (0..0, None),
             Carried::Body(_) => return None,
         };
         let mut exchange = Exchange::at_once(self, arrival, watch);
         let told = (bytes.len() as u64, answer.result, answer.report);
         exchange.write_head(&stored, told, distribution, dress.as_ref(), head);
         stored.response.content.load_ahead();
-        Some(Direct { response: stored.response, bytes, exchange })
+        Some(Direct { _hold: hold, response: stored.response, bytes, exchange })
     }
 
     /// The answer to a request without content, where it is a hit and all that it takes is in memory.

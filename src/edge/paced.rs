@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::StatusCode;
 use http_body_util::BodyExt;
 
 use super::{Edge, admit::Ask, refusal};
@@ -13,7 +12,7 @@ use crate::{
     body::Body,
     origin::{Answer, ErrorClass},
     restrict::Share,
-    store::{Failure, Room},
+    store::{Failure, NO_ROOM, Room},
 };
 
 /// Content of this length is read before it is passed on.
@@ -21,10 +20,6 @@ pub(super) const READ_FIRST: u64 = 64 << 10;
 
 /// Memory that one streamed response may buffer: what its connection has read ahead, and what waits to be sent.
 const STREAM_BUFFER: u64 = 256 << 10;
-
-/// There is no room in the cache's memory.
-pub(super) const NO_MEMORY: Failure =
-    Failure { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
 
 /// Prepares a response for being sent at the viewer's pace. `has_share` says that its connection counts among
 /// its client's already.
@@ -44,7 +39,7 @@ pub(super) async fn at_viewers_pace(
     }
     let length = http_body::Body::size_hint(&body).exact();
     if let Some(length) = length.filter(|length| *length <= READ_FIRST) {
-        let room = edge.store.room(length).await.ok_or(NO_MEMORY)?;
+        let room = edge.store.room(length).await.ok_or(NO_ROOM)?;
         let content = body.collect().await.map_err(|_| Failure::CUT)?;
         answer.body = counted(content.to_bytes(), vec![room]);
         return Ok(answer);
@@ -56,7 +51,7 @@ pub(super) async fn at_viewers_pace(
         }
         None => Share::exempt(),
     };
-    let room = edge.store.room(STREAM_BUFFER).await.ok_or(NO_MEMORY)?;
+    let room = edge.store.room(STREAM_BUFFER).await.ok_or(NO_ROOM)?;
     let parts = body.into_data_stream().map(move |part| {
         let _held = (&share, &room);
         part

@@ -90,7 +90,8 @@ pub(super) fn from_stored<'a>(
         _ if ask.behavior.compress != Codings::NONE && response.compressible => VariesBy::Coding,
         _ => VariesBy::Nothing,
     };
-    let coding = coding.filter(|_| part == Part::Whole);
+    // A compressed form cannot be read again in parts, so none is sent while viewers hold too much.
+    let coding = coding.filter(|_| part == Part::Whole && edge.store.may_hold(response.length));
     let plan = Plan { part, varies, result, report, now };
     match coding.map(|coding| compress::form(edge, ask, &response, coding)) {
         Some(InCoding::Making(making)) => Served::Later(Box::pin(async move {
@@ -119,7 +120,12 @@ fn with_content<'a>(
     let bytes = head.bytes();
     // hyper sends none of a HEAD's content; its length is known.
     let is_empty = *ask.method == Method::HEAD || bytes.is_empty();
-    if !is_empty && !head.response.is_whole() {
+    if is_empty {
+        let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+        return Served::Now(Ok(answer));
+    }
+    let is_whole = head.response.is_whole();
+    let Some(hold) = is_whole.then(|| edge.store.hold(&head.response)).flatten() else {
         let response = Arc::clone(&head.response);
         let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
         return Served::Later(Box::pin(async move {
@@ -128,11 +134,9 @@ fn with_content<'a>(
             answer.content = Carried::Body(body);
             Ok(answer)
         }));
-    }
+    };
     let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
-    if !is_empty {
-        answer.content = Carried::InMemory;
-    }
+    answer.content = Carried::InMemory(hold);
     Served::Now(Ok(answer))
 }
 
@@ -145,7 +149,10 @@ async fn with_parts(
 ) -> Result<Answer, SourceError> {
     let Head::Stored(StoredHead { response, .. }) = &answer.head else { return Ok(answer) };
     let response = Arc::clone(response);
-    if let Some(whole) = response.content.whole() {
+    if let Some(whole) = response.content.whole()
+        && let Some(hold) = edge.store.hold(&response)
+    {
+        let whole = hold.of(whole);
         let part = move |bytes| std::future::ready(Ok(piece(whole.clone(), &bytes)));
         answer.content = Carried::Body(parts.body(part));
         return Ok(answer);

@@ -10,11 +10,11 @@ use futures_util::stream;
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use super::paced::{NO_MEMORY, READ_FIRST, counted};
+use super::paced::{READ_FIRST, counted};
 use crate::{
     body::{Body, BodyError},
     clock::Stopwatch,
-    store::{Failure, Room, Store},
+    store::{Failure, NO_ROOM, Room, Store},
 };
 
 /// Grace period before the minimum rate applies.
@@ -47,7 +47,7 @@ pub(super) async fn read_first(store: &Store, body: Body, pace: Pace) -> Result<
     while (first.len() as u64) < READ_FIRST {
         match upload.next().await {
             Ok(Some(part)) => {
-                rooms.push(store.room(part.len() as u64).await.ok_or(NO_MEMORY)?);
+                rooms.push(store.room(part.len() as u64).await.ok_or(NO_ROOM)?);
                 first.extend_from_slice(&part);
             }
             Ok(None) => return Ok(counted(first.freeze(), rooms)),

@@ -42,6 +42,11 @@ impl Content {
         Self { id: ContentId::next(), length, whole: OnceLock::new() }
     }
 
+    /// The same content without its bytes.
+    pub(super) const fn released(&self) -> Self {
+        Self { id: self.id, length: self.length, whole: OnceLock::new() }
+    }
+
     /// A content that is there as a whole.
     #[must_use]
     pub fn complete(bytes: Bytes) -> Self {

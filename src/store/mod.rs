@@ -10,6 +10,7 @@ mod content;
 mod encoded;
 mod fields;
 mod flight;
+mod hold;
 mod index;
 mod invalidated;
 mod ledger;
@@ -37,6 +38,7 @@ pub use encoded::Form;
 pub use fields::FieldBlock;
 use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
+pub use hold::Hold;
 use index::{ByDigest, Digest, Note, Pass, Stored};
 use ledger::{Charge, Held};
 use memory::Memory;
@@ -48,7 +50,7 @@ pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
 pub use reader::{Presence, Reader};
 pub use response::StoredResponse;
 use run::{Filling, Run, Runs};
-pub use run::{Source, SourceError};
+pub use run::{NO_ROOM, Source, SourceError};
 pub use variants::{Place, Variants};
 
 use crate::{body::Body, clock::Timestamp, key::CacheKey, pages::PageFile};
@@ -112,13 +114,6 @@ pub struct Store {
     pins: Arc<Pins>,
 }
 
-/// The part of the memory that pinned slices may take: half of what is kept free of stored bytes.
-const PINNED: u64 = 16;
-
-/// Without room for a pin, a reader gets a copy of this part of the memory at a time, within these bounds.
-const COPY: u64 = 1024;
-const COPY_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 10;
-
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("options", &self.options).finish_non_exhaustive()
@@ -136,7 +131,7 @@ impl Store {
             runs: Runs::default(),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
-            pins: Pins::new(options.memory / PINNED),
+            pins: Pins::new(hold::share(options.memory)),
         }
     }
 
@@ -337,15 +332,14 @@ impl Store {
         self.memory.slice(content.id, index)
     }
 
-    /// `part` of `slice` for a reader, which may take its time with it. If readers keep too many slices alive
-    /// already, it gets a copy of the part's beginning instead.
-    fn lend(&self, slice: &Bytes, part: &Bytes) -> Bytes {
-        // A clone counts a reference; the bytes are not copied.
-        self.pins.pin(slice, part.clone()).unwrap_or_else(|| {
-            let most = self.options.memory / COPY;
-            let most = most.clamp(*COPY_BYTES.start(), *COPY_BYTES.end());
-            self.memory.copy(part, usize::try_from(most).unwrap_or(usize::MAX))
-        })
+    /// The content stored under `key`, if it is the version that `response` describes.
+    fn same_version(&self, key: &CacheKey, response: &StoredResponse) -> Option<Bytes> {
+        match self.memory.current(key)? {
+            Stored::Response(current) if current.is_same_version(response) => {
+                current.content.whole()
+            }
+            _ => None,
+        }
     }
 
     fn has_slice(&self, content: &Content, index: u32) -> bool {

@@ -1,4 +1,4 @@
-//! Slices that readers keep alive while their viewers take them, whether or not they are still stored.
+//! Slices and whole contents that readers keep in memory while their viewers receive them.
 
 use std::{
     collections::HashMap,
@@ -10,24 +10,27 @@ use parking_lot::Mutex;
 
 use super::ledger::{Charge, Ledger};
 
-/// Pins slices up to a bound. However many readers have a slice, it counts once.
+/// The bytes that readers may keep in memory, up to a bound. A slice counts once, however many readers
+/// share it.
 #[derive(Debug)]
 pub(super) struct Pins {
     ledger: Arc<Ledger>,
-    /// By the address of a slice's first byte, which is its own while it is pinned.
+    /// By an address within what is pinned, which is unique meanwhile.
     pinned: Mutex<HashMap<usize, Weak<Pin>>>,
 }
 
+/// The count of one slice. Whoever drops both drops this before the slice.
 #[derive(Debug)]
-struct Pin {
+pub(super) struct Pin {
     pins: Arc<Pins>,
-    slice: usize,
+    address: usize,
     _charge: Charge,
 }
 
+/// Bytes together with their pin. Fields are dropped in this order.
 struct Pinned {
-    bytes: Bytes,
     _pin: Arc<Pin>,
+    bytes: Bytes,
 }
 
 impl AsRef<[u8]> for Pinned {
@@ -37,37 +40,40 @@ impl AsRef<[u8]> for Pinned {
 }
 
 impl Pins {
-    /// Pins slices of `bound` bytes in all.
+    /// Pins at most `bound` bytes.
     pub(super) fn new(bound: u64) -> Arc<Self> {
         Arc::new(Self { ledger: Arc::new(Ledger::new(bound)), pinned: Mutex::default() })
     }
 
-    /// `part` of `slice`, which stays pinned for as long as anything holds the part; `None` if that would be
-    /// too much.
-    pub(super) fn pin(self: &Arc<Self>, slice: &Bytes, part: Bytes) -> Option<Bytes> {
-        let address = slice.as_ptr() as usize;
+    /// Pins `length` bytes of what is at `address`; `None` if that would exceed the bound.
+    pub(super) fn pin(self: &Arc<Self>, address: usize, length: u64) -> Option<Arc<Pin>> {
         let mut pinned = self.pinned.lock();
-        let known = pinned.get(&address).and_then(Weak::upgrade);
-        let pin = match known {
-            Some(pin) => pin,
-            None => {
-                let charge = self.ledger.charge(slice.len() as u64)?;
-                let pin = Arc::new(Pin { pins: Arc::clone(self), slice: address, _charge: charge });
-                pinned.insert(address, Arc::downgrade(&pin));
-                pin
-            }
-        };
-        drop(pinned);
-        Some(Bytes::from_owner(Pinned { bytes: part, _pin: pin }))
+        if let Some(pin) = pinned.get(&address).and_then(Weak::upgrade) {
+            return Some(pin);
+        }
+        let charge = self.ledger.charge(length)?;
+        let pin = Arc::new(Pin { pins: Arc::clone(self), address, _charge: charge });
+        pinned.insert(address, Arc::downgrade(&pin));
+        Some(pin)
     }
+
+    /// Whether `bytes` more would exceed the bound.
+    pub(super) fn is_full_for(&self, bytes: u64) -> bool {
+        self.ledger.is_full_for(bytes)
+    }
+}
+
+/// `bytes` of a pinned slice, which stays pinned while they are in use.
+pub(super) fn with_pin(bytes: Bytes, pin: Arc<Pin>) -> Bytes {
+    Bytes::from_owner(Pinned { _pin: pin, bytes })
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut pinned = self.pins.pinned.lock();
-        // Another pin may have taken the place meanwhile.
-        if pinned.get(&self.slice).is_some_and(|pin| pin.strong_count() == 0) {
-            pinned.remove(&self.slice);
+        // The slice may have been pinned again since the last reference was dropped.
+        if pinned.get(&self.address).is_some_and(|pin| pin.strong_count() == 0) {
+            pinned.remove(&self.address);
         }
     }
 }
@@ -80,14 +86,16 @@ mod tests {
     fn a_slice_counts_once_however_many_readers_have_it() {
         let pins = Pins::new(1500);
         let (one, two) = (Bytes::from(vec![1; 1000]), Bytes::from(vec![2; 1000]));
-        let first = pins.pin(&one, one.slice(10..)).expect("fits");
-        let second = pins.pin(&one, one.clone()).expect("the same");
-        assert!(pins.pin(&two, two.clone()).is_none());
-        assert_eq!((first.len(), second.len()), (990, 1000));
+        let pin = |bytes: &Bytes| pins.pin(bytes.as_ptr() as usize, bytes.len() as u64);
+        let first = pin(&one).expect("fits");
+        let second = with_pin(one.slice(10..), pin(&one).expect("the same"));
+        assert!(pin(&two).is_none());
+        assert_eq!(second.len(), 990);
         drop(first);
-        assert!(pins.pin(&two, two.clone()).is_none(), "still pinned");
+        assert!(pin(&two).is_none(), "still pinned");
+        assert!(pins.is_full_for(501) && !pins.is_full_for(500));
         drop(second);
-        assert!(pins.pin(&two, two.clone()).is_some());
+        assert!(pin(&two).is_some());
         assert!(pins.pinned.lock().is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! A reader: the bytes of one range of a stored response, from the store where they are there,
-//! from the origin where they are not.
+//! A reader: the bytes of one range of a stored response, from the store if it has them, otherwise from the
+//! origin.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::{
     Store,
+    hold::Hold,
     response::StoredResponse,
-    run::{At, Attachment, End, Filling, Run, Source, SourceError},
+    run::{At, Attachment, End, Filling, Run, Source, SourceError, receive_exactly, to_usize},
 };
 use crate::{body::Body, key::CacheKey};
 
@@ -27,12 +28,24 @@ pub enum Presence {
 ///
 /// Cancel-safe: a run it started goes on without it, as far as the slice under way.
 pub struct Reader {
+    // Dropped before the response: pins are counted by address.
+    keeping: Keeping,
     store: Arc<Store>,
     key: CacheKey,
     response: Arc<StoredResponse>,
     source: Arc<dyn Source>,
     left: Range<u64>,
     attachment: Option<Attachment>,
+}
+
+/// How a reader keeps the content in memory.
+enum Keeping {
+    /// Slice by slice.
+    Slices,
+    /// All of a content that is one slice.
+    Whole(Hold),
+    /// Not at all, because viewers hold too much: it reads in parts, and its response has no content.
+    Nothing,
 }
 
 /// As many slices are looked at in one go; an object may have four billion.
@@ -52,7 +65,15 @@ impl Reader {
         source: Arc<dyn Source>,
         bytes: Range<u64>,
     ) -> Self {
-        Self { store, key, response, source, left: bytes, attachment: None }
+        Self {
+            store,
+            key,
+            response,
+            source,
+            left: bytes,
+            attachment: None,
+            keeping: Keeping::Slices,
+        }
     }
 
     /// Where bytes of the content are at this moment: the worst slice decides.
@@ -78,12 +99,13 @@ impl Reader {
         presence
     }
 
-    /// The body of an answer. Its first bytes are waited for, so that an origin's failure is
-    /// still an answer of its own and not a transfer that breaks off.
+    /// The body of an answer. Waits for its first bytes, so that an origin's failure becomes an error
+    /// response and not a broken transfer.
     ///
     /// # Errors
     /// When the origin fails, or the object is no longer the one described.
     pub async fn into_body(mut self) -> Result<Body, SourceError> {
+        self.keep();
         let length = self.left.end - self.left.start;
         let first = self.next().await?;
         if self.left.is_empty() {
@@ -104,6 +126,9 @@ impl Reader {
         if self.left.is_empty() {
             return Ok(None);
         }
+        if matches!(self.keeping, Keeping::Nothing) {
+            return self.next_part().await.map(Some);
+        }
         let content = Arc::clone(&self.response.content);
         let layout = self.store.layout(&content);
         let index = layout.slice_at(self.left.start);
@@ -114,7 +139,7 @@ impl Reader {
                 if let Some(attachment) = &self.attachment {
                     attachment.move_to(index);
                 }
-                return Ok(Some(self.take(&slice, usize::try_from(offset).unwrap_or(0))));
+                return Ok(Some(self.take(&slice, to_usize(offset))));
             }
             // Where the slice was completed since the lookup, it is looked up again.
             let Some(attachment) = self.attached(index) else { continue };
@@ -132,11 +157,54 @@ impl Reader {
 
     /// Takes bytes for the viewer from a slice or a chunk of one.
     fn take(&mut self, slice: &Bytes, from: usize) -> Bytes {
-        let left = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
-        let part = slice.slice(from..slice.len().min(from.saturating_add(left)));
-        let part = self.store.lend(slice, &part);
+        let left = to_usize(self.left.end - self.left.start);
+        let bytes = slice.slice(from..slice.len().min(from.saturating_add(left)));
+        let bytes = match &self.keeping {
+            Keeping::Whole(hold) => hold.of(bytes),
+            Keeping::Slices | Keeping::Nothing => self.store.lend(slice, bytes),
+        };
+        self.left.start += bytes.len() as u64;
+        bytes
+    }
+
+    /// Keeps a content that is one slice, or lets go of it if viewers hold too much.
+    fn keep(&mut self) {
+        let content = &self.response.content;
+        if !self.store.layout(content).is_single() {
+            return;
+        }
+        if let Some(hold) = self.store.hold(&self.response) {
+            self.keeping = Keeping::Whole(hold);
+            return;
+        }
+        self.attachment = self.store.runs.of(content.id).iter().find_map(|run| run.attach(0, 0));
+        self.response = Arc::new(self.response.without_content());
+        self.keeping = Keeping::Nothing;
+    }
+
+    /// The next part of a content that this reader does not keep: as it arrives, or a copy of what is stored of
+    /// the same version, or from the origin.
+    async fn next_part(&mut self) -> Result<Bytes, SourceError> {
+        if let Some(attachment) = &self.attachment {
+            match attachment.wait(0, self.left.start).await {
+                At::Bytes(bytes, from) => return Ok(self.take(&bytes, from)),
+                At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
+                At::Ended(End::Changed) => return Err(SourceError::Changed),
+                At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
+            }
+        }
+        let end = self.left.end.min(self.left.start + self.store.part() as u64);
+        let bytes = self.left.start..end;
+        let part = match self.store.same_version(&self.key, &self.response) {
+            Some(whole) => self.store.copy(&whole[to_usize(bytes.start)..to_usize(bytes.end)]),
+            None => {
+                let body = self.source.open(&self.response, bytes.clone()).await?;
+                let received = receive_exactly(&self.store, body, end - bytes.start).await;
+                received.map_err(SourceError::Failed)?
+            }
+        };
         self.left.start += part.len() as u64;
-        part
+        Ok(part)
     }
 
     /// The run that fills slice `index`: the one at hand, another, or a new one.

@@ -139,6 +139,11 @@ impl StoredResponse {
         Self { fields, content, length, compressible: false, encoded: true, ..self.copy() }
     }
 
+    /// The same response without the bytes of its content.
+    pub(super) fn without_content(&self) -> Self {
+        Self { content: Arc::new(self.content.released()), ..self.copy() }
+    }
+
     fn copy(&self) -> Self {
         Self {
             serial: next_serial(),
@@ -183,6 +188,21 @@ impl StoredResponse {
     #[must_use]
     pub fn has_validator(&self) -> bool {
         [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.value(name).is_some())
+    }
+
+    /// Whether a part of its content can be fetched again without mixing two versions. A compressed form is
+    /// made here and not fetched.
+    pub(super) fn can_be_read_again(&self) -> bool {
+        !self.encoded && Self::is_sliceable(&self.fields.to_map())
+    }
+
+    /// Whether the content has the same bytes, by its validators. Both can be read again.
+    pub(super) fn is_same_version(&self, other: &Self) -> bool {
+        let is_equal = |name| self.fields.get(&name) == other.fields.get(&name);
+        self.length == other.length
+            && self.encoded == other.encoded
+            && is_equal(header::ETAG)
+            && is_equal(header::LAST_MODIFIED)
     }
 
     /// Whether all of its content is there as one piece.

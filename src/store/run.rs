@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     Failure, Store,
     content::{Content, ContentId},
+    pins::with_pin,
     response::StoredResponse,
 };
 use crate::{
@@ -32,6 +33,13 @@ const SLOW_READERS: Duration = Duration::from_secs(30);
 
 /// How long a run waits for room in memory.
 const ROOM: Duration = Duration::from_secs(10);
+
+/// There is no room in the cache's memory.
+pub const NO_ROOM: Failure =
+    Failure { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
+
+/// A fill ended before its content was complete.
+const DROPPED: Failure = Failure { status: StatusCode::BAD_GATEWAY, detail: "fill-dropped" };
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,12 +194,13 @@ impl Run {
             let bytes = store.layout(content).bytes_of(&(index..index + 1));
             let length = bytes.end - bytes.start;
             let charge = store.memory.reserve(length, ROOM).await;
-            let charge = charge.ok_or(failed(StatusCode::SERVICE_UNAVAILABLE, "memory-full"))?;
+            let charge = charge.ok_or(End::Failed(NO_ROOM))?;
             self.receive(&mut body, length).await?;
             let slice = charge.hold(self.join(&store.pages));
             let completed = store.put_slice(content, index, slice);
-            // Many runs with slow readers would keep as many slices alive.
-            self.advance(store.pins.pin(&completed.clone(), completed));
+            // Many runs with slow readers would keep as many slices in memory.
+            let pin = store.pin_slice(content, &completed);
+            self.advance(pin.map(|pin| with_pin(completed, pin)));
         }
         Ok(End::Done)
     }
@@ -200,14 +209,7 @@ impl Run {
     async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
         let mut missing = length;
         while missing > 0 {
-            let frame = body.frame().await.and_then(Result::ok);
-            let frame = frame.ok_or(End::Failed(Failure::CUT))?;
-            let mut data = frame.into_data().unwrap_or_default();
-            // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
-            if data.len() as u64 > missing {
-                let rest = data.split_off(to_usize(missing));
-                body.unread(rest);
-            }
+            let data = receive(body, missing).await.map_err(End::Failed)?;
             missing -= data.len() as u64;
             let mut state = self.state.lock();
             let offset = state.arrived;
@@ -260,6 +262,34 @@ impl Run {
         let patience = if self.state.lock().next_reader == 0 { FIRST_READER } else { SLOW_READERS };
         tokio::time::timeout(patience, wait).await.unwrap_or(false)
     }
+}
+
+/// The next bytes of an origin response, at most `most`.
+async fn receive(body: &mut Body, most: u64) -> Result<Bytes, Failure> {
+    let frame = body.frame().await.and_then(Result::ok).ok_or(Failure::CUT)?;
+    let mut data = frame.into_data().unwrap_or_default();
+    // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
+    if data.len() as u64 > most {
+        let rest = data.split_off(to_usize(most));
+        body.unread(rest);
+    }
+    Ok(data)
+}
+
+/// `length` bytes of an origin response in one piece, which counts as memory in use.
+pub(super) async fn receive_exactly(
+    store: &Store,
+    mut body: Body,
+    length: u64,
+) -> Result<Bytes, Failure> {
+    let charge = store.memory.reserve(length, ROOM).await.ok_or(NO_ROOM)?;
+    let (mut chunks, mut missing) = (Vec::new(), length);
+    while missing > 0 {
+        let data = receive(&mut body, missing).await?;
+        missing -= data.len() as u64;
+        chunks.push(data);
+    }
+    Ok(charge.hold(store.pages.join(&chunks)).into())
 }
 
 /// The runs under way, by what they fill.
@@ -337,14 +367,10 @@ impl Filling {
 impl Drop for Filling {
     fn drop(&mut self) {
         self.store.runs.of(self.content.id).remove(&self.run);
-        let dropped = failed(StatusCode::BAD_GATEWAY, "fill-dropped");
+        let dropped = End::Failed(DROPPED);
         self.run.state.lock().end.get_or_insert(dropped);
         self.run.progress.notify_waiters();
     }
-}
-
-const fn failed(status: StatusCode, detail: &'static str) -> End {
-    End::Failed(Failure { status, detail })
 }
 
 fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
@@ -355,7 +381,7 @@ fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
         .unwrap_or_default()
 }
 
-fn to_usize(n: u64) -> usize {
+pub(super) fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 

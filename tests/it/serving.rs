@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::support::{
     bucket::Bucket,
@@ -440,6 +443,25 @@ async fn ranges_far_apart_fetch_the_slices_they_need() {
     }
 }
 
+/// A viewer that requests an object and receives no more than its first bytes.
+async fn begin_slowly(edge: &Edge, path: &str, fields: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut stream = socket.connect(edge.address).await.expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    stream.read_exact(&mut [0; 12]).await.expect("a status line");
+    stream
+}
+
+/// The rest of an answer.
+async fn receive_all(mut stream: TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    stream.shutdown().await.expect("half closed");
+    stream.read_to_end(&mut answer).await.expect("read");
+    answer
+}
+
 #[tokio::test]
 async fn slow_readers_of_a_large_object_displace_nothing() {
     let bucket = Bucket::start().await;
@@ -451,14 +473,8 @@ async fn slow_readers_of_a_large_object_displace_nothing() {
     edge.get("/hot").await;
     let mut readers = Vec::new();
     for n in 0..20 {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("a small buffer");
-        let mut stream = socket.connect(edge.address).await.expect("connected");
         let first = n * (480 << 10);
-        let request = format!("GET /large HTTP/1.1\r\nHost: h\r\nRange: bytes={first}-\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        stream.read_exact(&mut [0; 12]).await.expect("a status line");
-        readers.push(stream);
+        readers.push(begin_slowly(&edge, "/large", &format!("Range: bytes={first}-\r\n")).await);
     }
     // They take what the system buffers for them, then nothing.
     let mut fetched = usize::MAX;
@@ -475,10 +491,42 @@ async fn slow_readers_of_a_large_object_displace_nothing() {
         assert_eq!(edge.get("/hot").await.x_cache(), "Hit", "{n}");
     }
     // A reader that begins to take its answer gets all of it.
-    let mut reader = readers.pop().expect("a reader");
-    let mut answer = Vec::new();
-    reader.shutdown().await.expect("half closed");
-    reader.read_to_end(&mut answer).await.expect("read");
+    let answer = receive_all(readers.pop().expect("a reader")).await;
     let content = pattern(10 << 20);
     assert!(answer.ends_with(&content[19 * (480 << 10)..]), "{} bytes", answer.len());
+}
+
+/// An object that fits into one slice is stored as one piece. Viewers who receive it slowly must not keep
+/// all of it in memory after its eviction.
+#[tokio::test]
+async fn slow_readers_of_many_objects_displace_nothing() {
+    const LENGTH: usize = 7 << 19;
+    let bucket = Bucket::start().await;
+    bucket.put("hot", "small and hot");
+    let edge = Edge::with(&config_for(bucket.address, "memory = \"64MiB\"\nslice = \"4MiB\"", ""));
+    edge.get("/hot").await;
+    let mut readers = Vec::new();
+    for n in 0..24 {
+        bucket.put(&format!("large{n}"), pattern(LENGTH + n));
+        let path = format!("/large{n}");
+        if n % 2 == 0 {
+            assert_eq!(edge.get(&path).await.content.len(), LENGTH + n);
+        }
+        readers.push(begin_slowly(&edge, &path, "").await);
+        assert_eq!(edge.get("/hot").await.x_cache(), "Hit", "{n}");
+    }
+    for n in 0..40 {
+        bucket.put(&n.to_string(), pattern(1 << 20));
+        let answer = edge.get(&format!("/{n}")).await;
+        assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 1 << 20), "{n}");
+        assert_eq!(edge.get("/hot").await.x_cache(), "Hit", "{n}");
+    }
+    let fetched = bucket.gets().len();
+    for (n, reader) in readers.into_iter().enumerate().filter(|(n, _)| n % 8 < 2) {
+        let answer = receive_all(reader).await;
+        assert!(answer.ends_with(&pattern(LENGTH + n)), "{n}: {} bytes", answer.len());
+    }
+    let parts: Vec<_> = bucket.gets().split_off(fetched);
+    assert!(parts.iter().any(|got| got.range.is_some()), "parts of evicted objects");
+    assert!(parts.iter().all(|got| got.range.is_some()), "whole objects");
 }
