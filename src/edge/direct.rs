@@ -26,7 +26,6 @@ use crate::{
 
 /// The content of a hit, and its exchange, which is recorded when this is dropped.
 pub struct Direct {
-    // Dropped before the response: it counts bytes by their address.
     _hold: Option<Hold>,
     response: Arc<StoredResponse>,
     /// Of the response's content.

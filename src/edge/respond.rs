@@ -90,16 +90,19 @@ pub(super) fn from_stored<'a>(
         _ if ask.behavior.compress != Codings::NONE && response.compressible => VariesBy::Coding,
         _ => VariesBy::Nothing,
     };
-    // A compressed form cannot be read again in parts, so none is sent while viewers hold too much.
-    let coding = coding.filter(|_| part == Part::Whole && edge.store.may_hold(response.length));
+    let coding = coding.filter(|_| part == Part::Whole);
+    // A compressed form cannot be read in parts. If viewers hold too much, they get the content as it is.
+    let may_hold = |form: &Arc<StoredResponse>| edge.store.hold(form).is_some();
     let plan = Plan { part, varies, result, report, now };
     match coding.map(|coding| compress::form(edge, ask, &response, coding)) {
         Some(InCoding::Making(making)) => Served::Later(Box::pin(async move {
-            let form = compress::made(making).await;
+            let form = compress::made(making).await.filter(may_hold);
             with_content(edge, ask, form.unwrap_or(response), plan).done().await
         })),
-        Some(InCoding::Known(Some(form))) => with_content(edge, ask, form, plan),
-        Some(InCoding::Known(None)) | None => with_content(edge, ask, response, plan),
+        Some(InCoding::Known(form)) => {
+            with_content(edge, ask, form.filter(may_hold).unwrap_or(response), plan)
+        }
+        None => with_content(edge, ask, response, plan),
     }
 }
 
@@ -160,6 +163,10 @@ async fn with_parts(
     let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
     let last = parts.ranges().last().map_or(first.end, |last| last.end);
     let touched = first.start..last;
+    let response = match &response.content.whole() {
+        Some(_) => Arc::new(response.without_content()),
+        None => response,
+    };
     let begun = attach_slices(edge, ask, &response, first.clone(), touched, &mut answer).await?;
     let begun = Mutex::new(Some(begun));
     let source: Arc<dyn Source> = Arc::new(OriginSource::new(edge, ask));

@@ -10,20 +10,21 @@ use bytes::Bytes;
 use super::{
     Store,
     content::Content,
-    pins::{Pin, with_pin},
+    pins::{Pin, Pinnable, with_pin},
     response::StoredResponse,
+    run::to_usize,
 };
 
-/// The share of the memory that may be pinned: half of what is kept free of stored bytes.
-const SHARE: u64 = 16;
+/// Pinned bytes may take this fraction of the memory: half of what is kept free of stored bytes.
+const PINNED_FRACTION: u64 = 16;
 
-/// The share of the memory that a reader copies at a time, within these bounds in bytes.
-const PART: u64 = 1024;
+/// A reader copies this fraction of the memory at a time, within these bounds in bytes.
+const PART_FRACTION: u64 = 1024;
 const PART_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 10;
 
 /// Bytes of `memory` that may be pinned.
 pub(super) const fn share(memory: u64) -> u64 {
-    memory / SHARE
+    memory / PINNED_FRACTION
 }
 
 /// The right to keep a whole content in memory until its viewer has received it.
@@ -43,30 +44,25 @@ impl Hold {
 
 impl Store {
     /// The right to hold the content of `response`, which is one piece or will be. `None` if too much is held
-    /// already: then a [`Reader`](super::Reader) reads it in parts.
+    /// already and the viewer can be served without it: by a [`Reader`](super::Reader), which reads it in
+    /// parts, or without compression.
     #[must_use]
     pub fn hold(&self, response: &StoredResponse) -> Option<Hold> {
         // A copy of a part would take as much.
-        if response.length <= self.part() as u64 {
+        if response.length <= self.part_length() {
             return Some(Hold(None));
         }
         match self.pin(&response.content) {
             Some(pin) => Some(Hold(Some(pin))),
-            None if response.can_be_read_again() => None,
+            None if response.encoded || self.can_read_in_parts(response) => None,
             None => Some(Hold(None)),
         }
     }
 
-    /// Whether `bytes` more may be held.
-    #[must_use]
-    pub fn may_hold(&self, bytes: u64) -> bool {
-        bytes <= self.part() as u64 || !self.pins.is_full_for(bytes)
-    }
-
-    /// Bytes that a reader copies at a time.
-    pub(super) fn part(&self) -> usize {
-        let part = (self.options.memory / PART).clamp(*PART_BYTES.start(), *PART_BYTES.end());
-        usize::try_from(part).unwrap_or(usize::MAX)
+    /// Whether the content of `response` can be fetched again in parts. One of more than a slice came from an
+    /// origin that may not know ranges: each part could cost the whole.
+    pub(super) fn can_read_in_parts(&self, response: &StoredResponse) -> bool {
+        response.can_be_fetched_again() && response.length <= u64::from(self.options.slice)
     }
 
     /// Pins a slice of `content`.
@@ -74,16 +70,22 @@ impl Store {
         if self.layout(content).is_single() {
             return self.pin(content);
         }
-        self.pins.pin(slice.as_ptr() as usize, slice.len() as u64)
+        self.pins.pin_slice(slice)
     }
 
     fn pin(&self, content: &Content) -> Option<Arc<Pin>> {
-        self.pins.pin(std::ptr::from_ref(content) as usize, content.length)
+        self.pins.pin(Pinnable::Content(content.id), content.length)
+    }
+
+    /// Bytes that a reader copies at a time.
+    pub(super) fn part_length(&self) -> u64 {
+        let part = self.options.memory / PART_FRACTION;
+        part.clamp(*PART_BYTES.start(), *PART_BYTES.end())
     }
 
     /// Bytes of a slice for a reader: pinned, or a copy of their beginning.
     pub(super) fn lend(&self, slice: &Bytes, bytes: Bytes) -> Bytes {
-        match self.pins.pin(slice.as_ptr() as usize, slice.len() as u64) {
+        match self.pins.pin_slice(slice) {
             Some(pin) => with_pin(bytes, pin),
             None => self.copy(&bytes),
         }
@@ -91,6 +93,6 @@ impl Store {
 
     /// A copy of the beginning of `bytes`.
     pub(super) fn copy(&self, bytes: &[u8]) -> Bytes {
-        self.memory.copy(bytes, self.part())
+        self.memory.copy(bytes, to_usize(self.part_length()))
     }
 }

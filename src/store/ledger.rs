@@ -28,11 +28,6 @@ impl Ledger {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Whether `bytes` more would exceed the bound.
-    pub(super) fn is_full_for(&self, bytes: u64) -> bool {
-        self.live().saturating_add(bytes) > self.bound
-    }
-
     /// Ends when bytes are given back after this was called.
     pub(super) fn freed(&self) -> impl Future<Output = ()> {
         self.freed.notified()

@@ -8,22 +8,33 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::ledger::{Charge, Ledger};
+use super::{
+    content::ContentId,
+    ledger::{Charge, Ledger},
+};
 
 /// The bytes that readers may keep in memory, up to a bound. A slice counts once, however many readers
 /// share it.
 #[derive(Debug)]
 pub(super) struct Pins {
     ledger: Arc<Ledger>,
-    /// By an address within what is pinned, which is unique meanwhile.
-    pinned: Mutex<HashMap<usize, Weak<Pin>>>,
+    pinned: Mutex<HashMap<Pinnable, Weak<Pin>>>,
 }
 
-/// The count of one slice. Whoever drops both drops this before the slice.
+/// The identity of something pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Pinnable {
+    /// A content of one slice.
+    Content(ContentId),
+    /// The address of a slice's first byte, which is unique while the slice is in memory.
+    Slice(usize),
+}
+
+/// The count of one slice or content. The pin of a slice must be dropped before the slice.
 #[derive(Debug)]
 pub(super) struct Pin {
     pins: Arc<Pins>,
-    address: usize,
+    pinned: Pinnable,
     _charge: Charge,
 }
 
@@ -45,21 +56,21 @@ impl Pins {
         Arc::new(Self { ledger: Arc::new(Ledger::new(bound)), pinned: Mutex::default() })
     }
 
-    /// Pins `length` bytes of what is at `address`; `None` if that would exceed the bound.
-    pub(super) fn pin(self: &Arc<Self>, address: usize, length: u64) -> Option<Arc<Pin>> {
+    /// Pins a slice or content of `length` bytes; `None` if that would exceed the bound.
+    pub(super) fn pin(self: &Arc<Self>, pinnable: Pinnable, length: u64) -> Option<Arc<Pin>> {
         let mut pinned = self.pinned.lock();
-        if let Some(pin) = pinned.get(&address).and_then(Weak::upgrade) {
+        if let Some(pin) = pinned.get(&pinnable).and_then(Weak::upgrade) {
             return Some(pin);
         }
         let charge = self.ledger.charge(length)?;
-        let pin = Arc::new(Pin { pins: Arc::clone(self), address, _charge: charge });
-        pinned.insert(address, Arc::downgrade(&pin));
+        let pin = Arc::new(Pin { pins: Arc::clone(self), pinned: pinnable, _charge: charge });
+        pinned.insert(pinnable, Arc::downgrade(&pin));
         Some(pin)
     }
 
-    /// Whether `bytes` more would exceed the bound.
-    pub(super) fn is_full_for(&self, bytes: u64) -> bool {
-        self.ledger.is_full_for(bytes)
+    /// Pins a slice.
+    pub(super) fn pin_slice(self: &Arc<Self>, slice: &[u8]) -> Option<Arc<Pin>> {
+        self.pin(Pinnable::Slice(slice.as_ptr() as usize), slice.len() as u64)
     }
 }
 
@@ -72,8 +83,8 @@ impl Drop for Pin {
     fn drop(&mut self) {
         let mut pinned = self.pins.pinned.lock();
         // The slice may have been pinned again since the last reference was dropped.
-        if pinned.get(&self.address).is_some_and(|pin| pin.strong_count() == 0) {
-            pinned.remove(&self.address);
+        if pinned.get(&self.pinned).is_some_and(|pin| pin.strong_count() == 0) {
+            pinned.remove(&self.pinned);
         }
     }
 }
@@ -86,16 +97,14 @@ mod tests {
     fn a_slice_counts_once_however_many_readers_have_it() {
         let pins = Pins::new(1500);
         let (one, two) = (Bytes::from(vec![1; 1000]), Bytes::from(vec![2; 1000]));
-        let pin = |bytes: &Bytes| pins.pin(bytes.as_ptr() as usize, bytes.len() as u64);
-        let first = pin(&one).expect("fits");
-        let second = with_pin(one.slice(10..), pin(&one).expect("the same"));
-        assert!(pin(&two).is_none());
+        let first = pins.pin_slice(&one).expect("fits");
+        let second = with_pin(one.slice(10..), pins.pin_slice(&one).expect("the same"));
+        assert!(pins.pin_slice(&two).is_none());
         assert_eq!(second.len(), 990);
         drop(first);
-        assert!(pin(&two).is_none(), "still pinned");
-        assert!(pins.is_full_for(501) && !pins.is_full_for(500));
+        assert!(pins.pin_slice(&two).is_none(), "still pinned");
         drop(second);
-        assert!(pin(&two).is_some());
+        assert!(pins.pin_slice(&two).is_some());
         assert!(pins.pinned.lock().is_empty());
     }
 }

@@ -28,14 +28,13 @@ pub enum Presence {
 ///
 /// Cancel-safe: a run it started goes on without it, as far as the slice under way.
 pub struct Reader {
-    // Dropped before the response: pins are counted by address.
-    keeping: Keeping,
     store: Arc<Store>,
     key: CacheKey,
     response: Arc<StoredResponse>,
     source: Arc<dyn Source>,
     left: Range<u64>,
     attachment: Option<Attachment>,
+    keeping: Keeping,
 }
 
 /// How a reader keeps the content in memory.
@@ -80,6 +79,10 @@ impl Reader {
     #[must_use]
     pub fn presence(&self, bytes: &Range<u64>) -> Presence {
         let content = &self.response.content;
+        if self.response.is_released {
+            let stored = self.store.same_version(&self.key, &self.response);
+            return stored.map_or(Presence::Missing, |_| Presence::Stored);
+        }
         // Taken first: a slice that is completed meanwhile is found in the store.
         let runs: Vec<Arc<Run>> = self.store.runs.of(content.id).iter().cloned().collect();
         let mut slices = near(self.store.layout(content).slices_of(bytes));
@@ -169,42 +172,60 @@ impl Reader {
 
     /// Keeps a content that is one slice, or lets go of it if viewers hold too much.
     fn keep(&mut self) {
-        let content = &self.response.content;
-        if !self.store.layout(content).is_single() {
-            return;
+        if !self.response.is_released {
+            if !self.store.layout(&self.response.content).is_single() {
+                return;
+            }
+            if let Some(hold) = self.store.hold(&self.response) {
+                self.keeping = Keeping::Whole(hold);
+                return;
+            }
+            if !self.store.can_read_in_parts(&self.response) {
+                return;
+            }
+            // What is not stored yet is filled for the next readers, too.
+            self.attachment = self.join_or_start(0);
+            self.response = Arc::new(self.response.without_content());
         }
-        if let Some(hold) = self.store.hold(&self.response) {
-            self.keeping = Keeping::Whole(hold);
-            return;
-        }
-        self.attachment = self.store.runs.of(content.id).iter().find_map(|run| run.attach(0, 0));
-        self.response = Arc::new(self.response.without_content());
         self.keeping = Keeping::Nothing;
     }
 
-    /// The next part of a content that this reader does not keep: as it arrives, or a copy of what is stored of
-    /// the same version, or from the origin.
+    /// The next part of a content that this reader does not keep.
     async fn next_part(&mut self) -> Result<Bytes, SourceError> {
+        let part = match self.part().await {
+            Err(SourceError::Changed) => {
+                self.store.forget(&self.key, &self.response.content);
+                return Err(SourceError::Changed);
+            }
+            part => part?,
+        };
+        self.left.start += part.len() as u64;
+        Ok(part)
+    }
+
+    /// A part as it arrives, or a copy of what is stored of the same version, or from the origin.
+    async fn part(&mut self) -> Result<Bytes, SourceError> {
+        let end = self.left.end.min(self.left.start + self.store.part_length());
+        let bytes = self.left.start..end;
         if let Some(attachment) = &self.attachment {
-            match attachment.wait(0, self.left.start).await {
-                At::Bytes(bytes, from) => return Ok(self.take(&bytes, from)),
+            match attachment.wait(0, bytes.start).await {
+                At::Bytes(slice, from) => {
+                    let to = slice.len().min(from.saturating_add(to_usize(end - bytes.start)));
+                    let arrived = slice.slice(from..to);
+                    return Ok(self.store.lend(&slice, arrived));
+                }
                 At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
                 At::Ended(End::Changed) => return Err(SourceError::Changed),
                 At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
             }
         }
-        let end = self.left.end.min(self.left.start + self.store.part() as u64);
-        let bytes = self.left.start..end;
-        let part = match self.store.same_version(&self.key, &self.response) {
-            Some(whole) => self.store.copy(&whole[to_usize(bytes.start)..to_usize(bytes.end)]),
+        match self.store.same_version(&self.key, &self.response) {
+            Some(whole) => Ok(self.store.copy(&whole[to_usize(bytes.start)..to_usize(end)])),
             None => {
-                let body = self.source.open(&self.response, bytes.clone()).await?;
-                let received = receive_exactly(&self.store, body, end - bytes.start).await;
-                received.map_err(SourceError::Failed)?
+                let opened = self.source.open(&self.response, bytes.clone());
+                receive_exactly(&self.store, opened, end - bytes.start).await
             }
-        };
-        self.left.start += part.len() as u64;
-        Ok(part)
+        }
     }
 
     /// The run that fills slice `index`: the one at hand, another, or a new one.

@@ -34,6 +34,7 @@ const NOT_UPDATED: [HeaderName; 5] = [
 
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent properties, not a state")]
 pub struct StoredResponse {
     /// Tells it apart from all others; never used twice in one process.
     pub serial: u64,
@@ -64,6 +65,8 @@ pub struct StoredResponse {
     pub(super) noted: AtomicU8,
     /// Whether its content was seen to be there as one piece: then it is.
     seen_whole: AtomicBool,
+    /// Whether this is a copy without the bytes of its content.
+    pub(super) is_released: bool,
 }
 
 impl StoredResponse {
@@ -91,6 +94,7 @@ impl StoredResponse {
             checked: AtomicU64::new(born.0),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
+            is_released: false,
         }
     }
 
@@ -139,9 +143,10 @@ impl StoredResponse {
         Self { fields, content, length, compressible: false, encoded: true, ..self.copy() }
     }
 
-    /// The same response without the bytes of its content.
-    pub(super) fn without_content(&self) -> Self {
-        Self { content: Arc::new(self.content.released()), ..self.copy() }
+    /// The same response without the bytes of its content, to be read in parts.
+    #[must_use]
+    pub fn without_content(&self) -> Self {
+        Self { content: Arc::new(self.content.released()), is_released: true, ..self.copy() }
     }
 
     fn copy(&self) -> Self {
@@ -160,6 +165,7 @@ impl StoredResponse {
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
+            is_released: false,
         }
     }
 
@@ -190,19 +196,19 @@ impl StoredResponse {
         [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.value(name).is_some())
     }
 
-    /// Whether a part of its content can be fetched again without mixing two versions. A compressed form is
-    /// made here and not fetched.
-    pub(super) fn can_be_read_again(&self) -> bool {
-        !self.encoded && Self::is_sliceable(&self.fields.to_map())
+    /// Whether a part of its content can be fetched again without mixing two versions. Only a strong entity
+    /// tag is proof of that: a 304 does not change it, but makes a weak date look strong.
+    pub(super) fn can_be_fetched_again(&self) -> bool {
+        let etag = self.fields.value(&header::ETAG);
+        let tag = etag.as_ref().and_then(|value| EntityTag::parse(value.as_ref()));
+        self.status == StatusCode::OK && !self.encoded && tag.is_some_and(|tag| tag.is_strong())
     }
 
-    /// Whether the content has the same bytes, by its validators. Both can be read again.
+    /// Whether the content has the same bytes as that of `other`, which can be fetched again.
     pub(super) fn is_same_version(&self, other: &Self) -> bool {
-        let is_equal = |name| self.fields.get(&name) == other.fields.get(&name);
         self.length == other.length
             && self.encoded == other.encoded
-            && is_equal(header::ETAG)
-            && is_equal(header::LAST_MODIFIED)
+            && self.fields.get(&header::ETAG) == other.fields.get(&header::ETAG)
     }
 
     /// Whether all of its content is there as one piece.

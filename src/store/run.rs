@@ -276,16 +276,18 @@ async fn receive(body: &mut Body, most: u64) -> Result<Bytes, Failure> {
     Ok(data)
 }
 
-/// `length` bytes of an origin response in one piece, which counts as memory in use.
+/// `length` bytes of an origin response in one piece. Room for them is reserved before the origin is asked.
 pub(super) async fn receive_exactly(
     store: &Store,
-    mut body: Body,
+    opened: impl Future<Output = Result<Body, SourceError>>,
     length: u64,
-) -> Result<Bytes, Failure> {
-    let charge = store.memory.reserve(length, ROOM).await.ok_or(NO_ROOM)?;
+) -> Result<Bytes, SourceError> {
+    let charge = store.memory.reserve(length, ROOM).await;
+    let charge = charge.ok_or(SourceError::Failed(NO_ROOM))?;
+    let mut body = opened.await?;
     let (mut chunks, mut missing) = (Vec::new(), length);
     while missing > 0 {
-        let data = receive(&mut body, missing).await?;
+        let data = receive(&mut body, missing).await.map_err(SourceError::Failed)?;
         missing -= data.len() as u64;
         chunks.push(data);
     }

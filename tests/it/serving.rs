@@ -512,7 +512,8 @@ async fn slow_readers_of_many_objects_displace_nothing() {
         if n % 2 == 0 {
             assert_eq!(edge.get(&path).await.content.len(), LENGTH + n);
         }
-        readers.push(begin_slowly(&edge, &path, "").await);
+        let ranges = ["", "Range: bytes=0-1,3-\r\n"][usize::from(n % 3 == 2)];
+        readers.push(begin_slowly(&edge, &path, ranges).await);
         assert_eq!(edge.get("/hot").await.x_cache(), "Hit", "{n}");
     }
     for n in 0..40 {
@@ -524,7 +525,10 @@ async fn slow_readers_of_many_objects_displace_nothing() {
     let fetched = bucket.gets().len();
     for (n, reader) in readers.into_iter().enumerate().filter(|(n, _)| n % 8 < 2) {
         let answer = receive_all(reader).await;
-        assert!(answer.ends_with(&pattern(LENGTH + n)), "{n}: {} bytes", answer.len());
+        let content = pattern(LENGTH + n);
+        let end = &content[3..];
+        let is_whole = answer.windows(end.len()).any(|part| part == end);
+        assert!(is_whole, "{n}: {} bytes", answer.len());
     }
     let parts: Vec<_> = bucket.gets().split_off(fetched);
     assert!(parts.iter().any(|got| got.range.is_some()), "parts of evicted objects");
