@@ -11,8 +11,8 @@ use super::{
     Store,
     content::Content,
     pins::{Pin, Pinnable, with_pin},
+    receive::to_usize,
     response::StoredResponse,
-    run::to_usize,
 };
 
 /// Pinned bytes may take this fraction of the memory: half of what is kept free of stored bytes.

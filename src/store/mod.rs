@@ -18,6 +18,7 @@ mod memory;
 mod pins;
 mod purge;
 mod reader;
+mod receive;
 mod response;
 mod run;
 mod table;
@@ -26,7 +27,6 @@ mod variants;
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -48,9 +48,11 @@ use purge::PurgeLog;
 use purge::Remains;
 pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
 pub use reader::{Presence, Reader};
+pub use receive::NO_ROOM;
+use receive::ROOM;
 pub use response::StoredResponse;
 use run::{Filling, Run, Runs};
-pub use run::{NO_ROOM, Source, SourceError};
+pub use run::{Source, SourceError};
 pub use variants::{Place, Variants};
 
 use crate::{body::Body, clock::Timestamp, key::CacheKey, pages::PageFile};
@@ -95,9 +97,6 @@ pub enum Claim {
     /// Meanwhile there is something new.
     Found(Found),
 }
-
-/// How long a reservation waits for memory.
-const ROOM: Duration = Duration::from_secs(10);
 
 /// Room in the bound of the cache's memory, given back when dropped.
 #[derive(Debug)]

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::{
     Store,
     hold::Hold,
+    receive::{receive_exactly, to_usize},
     response::StoredResponse,
-    run::{At, Attachment, End, Filling, Run, Source, SourceError, receive_exactly, to_usize},
+    run::{At, Attachment, End, Filling, Run, Source, SourceError},
 };
 use crate::{body::Body, key::CacheKey};
 

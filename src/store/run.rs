@@ -10,7 +10,6 @@ use std::{
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::BodyExt;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -18,6 +17,7 @@ use super::{
     Failure, Store,
     content::{Content, ContentId},
     pins::with_pin,
+    receive::{NO_ROOM, ROOM, receive, to_usize},
     response::StoredResponse,
 };
 use crate::{
@@ -30,13 +30,6 @@ const FIRST_READER: Duration = Duration::from_secs(1);
 
 /// How long a run keeps its origin connection while its readers are far behind.
 const SLOW_READERS: Duration = Duration::from_secs(30);
-
-/// How long a run waits for room in memory.
-const ROOM: Duration = Duration::from_secs(10);
-
-/// There is no room in the cache's memory.
-pub const NO_ROOM: Failure =
-    Failure { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
 
 /// A fill ended before its content was complete.
 const DROPPED: Failure = Failure { status: StatusCode::BAD_GATEWAY, detail: "fill-dropped" };
@@ -264,36 +257,6 @@ impl Run {
     }
 }
 
-/// The next bytes of an origin response, at most `most`.
-async fn receive(body: &mut Body, most: u64) -> Result<Bytes, Failure> {
-    let frame = body.frame().await.and_then(Result::ok).ok_or(Failure::CUT)?;
-    let mut data = frame.into_data().unwrap_or_default();
-    // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
-    if data.len() as u64 > most {
-        let rest = data.split_off(to_usize(most));
-        body.unread(rest);
-    }
-    Ok(data)
-}
-
-/// `length` bytes of an origin response in one piece. Room for them is reserved before the origin is asked.
-pub(super) async fn receive_exactly(
-    store: &Store,
-    opened: impl Future<Output = Result<Body, SourceError>>,
-    length: u64,
-) -> Result<Bytes, SourceError> {
-    let charge = store.memory.reserve(length, ROOM).await;
-    let charge = charge.ok_or(SourceError::Failed(NO_ROOM))?;
-    let mut body = opened.await?;
-    let (mut chunks, mut missing) = (Vec::new(), length);
-    while missing > 0 {
-        let data = receive(&mut body, missing).await.map_err(SourceError::Failed)?;
-        missing -= data.len() as u64;
-        chunks.push(data);
-    }
-    Ok(charge.hold(store.pages.join(&chunks)).into())
-}
-
 /// The runs under way, by what they fill.
 #[derive(Debug, Default)]
 pub(super) struct Runs([Mutex<HashMap<ContentId, Vec<Arc<Run>>>>; 16]);
@@ -381,10 +344,6 @@ fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
         .get(place)
         .map(|(start, chunk)| chunk.slice(to_usize(offset - start)..))
         .unwrap_or_default()
-}
-
-pub(super) fn to_usize(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// A reader's place at a run; leaving is dropping it.
