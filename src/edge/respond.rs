@@ -163,15 +163,13 @@ async fn with_parts(
     let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
     let last = parts.ranges().last().map_or(first.end, |last| last.end);
     let touched = first.start..last;
-    let response = match &response.content.whole() {
-        Some(_) => Arc::new(response.without_content()),
-        None => response,
-    };
     let begun = attach_slices(edge, ask, &response, first.clone(), touched, &mut answer).await?;
     let begun = Mutex::new(Some(begun));
+    let (response, hold) = edge.store.keep(response);
     let source: Arc<dyn Source> = Arc::new(OriginSource::new(edge, ask));
     let (store, key) = (Arc::clone(&edge.store), key_of(ask, &response));
     answer.content = Carried::Body(parts.body(move |bytes| {
+        let _held = &hold;
         let begun = begun.lock().take().filter(|_| bytes == first);
         let (store, source) = (Arc::clone(&store), Arc::clone(&source));
         let reader = Reader::new(store, key.clone(), Arc::clone(&response), source, bytes);

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use super::{
     Store,
     content::Content,
-    pins::{Pin, Pinnable, with_pin},
+    ledger::{Charge, with},
+    pins::{Pin, Pinnable},
     receive::to_usize,
     response::StoredResponse,
 };
@@ -22,9 +23,17 @@ const PINNED_FRACTION: u64 = 16;
 const PART_FRACTION: u64 = 1024;
 const PART_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 10;
 
+/// Copies of more than the least length may take this fraction of the memory.
+const COPIED_FRACTION: u64 = 32;
+
 /// Bytes of `memory` that may be pinned.
-pub(super) const fn share(memory: u64) -> u64 {
+pub(super) const fn pinned_share(memory: u64) -> u64 {
     memory / PINNED_FRACTION
+}
+
+/// Bytes of `memory` that copies may take.
+pub(super) const fn copied_share(memory: u64) -> u64 {
+    memory / COPIED_FRACTION
 }
 
 /// The right to keep a whole content in memory until its viewer has received it.
@@ -36,7 +45,7 @@ impl Hold {
     #[must_use]
     pub fn of(&self, bytes: Bytes) -> Bytes {
         match &self.0 {
-            Some(pin) => with_pin(bytes, Arc::clone(pin)),
+            Some(pin) => with(bytes, Arc::clone(pin)),
             None => bytes,
         }
     }
@@ -56,6 +65,21 @@ impl Store {
             Some(pin) => Some(Hold(Some(pin))),
             None if response.encoded || self.can_read_in_parts(response) => None,
             None => Some(Hold(None)),
+        }
+    }
+
+    /// A response for readers to come: with the right to hold its content, if that is one piece, or without
+    /// its content, if viewers hold too much.
+    #[must_use]
+    pub fn keep(&self, response: Arc<StoredResponse>) -> (Arc<StoredResponse>, Option<Hold>) {
+        if !self.layout(&response.content).is_single() {
+            return (response, None);
+        }
+        match self.hold(&response) {
+            None if self.can_read_in_parts(&response) => {
+                (Arc::new(response.without_content()), None)
+            }
+            hold => (response, hold),
         }
     }
 
@@ -86,13 +110,27 @@ impl Store {
     /// Bytes of a slice for a reader: pinned, or a copy of their beginning.
     pub(super) fn lend(&self, slice: &Bytes, bytes: Bytes) -> Bytes {
         match self.pins.pin_slice(slice) {
-            Some(pin) => with_pin(bytes, pin),
+            Some(pin) => with(bytes, pin),
             None => self.copy(&bytes),
         }
     }
 
-    /// A copy of the beginning of `bytes`.
+    /// The length of the next part, and its place in the share of copies. Without a place it is short.
+    pub(super) fn next_part(&self) -> (u64, Option<Charge>) {
+        let length = self.part_length();
+        match self.copies.charge(length) {
+            Some(charge) => (length, Some(charge)),
+            None => (*PART_BYTES.start(), None),
+        }
+    }
+
+    /// A copy of the beginning of `bytes`, which counts as memory in use. Without room it is short.
     pub(super) fn copy(&self, bytes: &[u8]) -> Bytes {
-        self.memory.copy(bytes, to_usize(self.part_length()))
+        let (length, share) = self.next_part();
+        let part = &bytes[..bytes.len().min(to_usize(length))];
+        match self.memory.charge(part.len() as u64) {
+            Some(charge) => with(part.to_vec(), (share, charge)),
+            None => Bytes::copy_from_slice(&part[..part.len().min(to_usize(*PART_BYTES.start()))]),
+        }
     }
 }

@@ -40,16 +40,6 @@ impl Ledger {
         Some(Charge { ledger: Arc::clone(self), bytes })
     }
 
-    /// A copy of at most `most` bytes that counts itself. Without room it is short, and not counted.
-    pub(super) fn copy(self: &Arc<Self>, bytes: &[u8], most: usize) -> Bytes {
-        const UNCOUNTED: usize = 4 << 10;
-        let part = &bytes[..bytes.len().min(most)];
-        match self.charge(part.len() as u64) {
-            Some(charge) => Bytes::from_owner(Charged { bytes: part.to_vec(), _charge: charge }),
-            None => Bytes::copy_from_slice(&part[..part.len().min(UNCOUNTED)]),
-        }
-    }
-
     fn give_back(&self, bytes: u64) {
         // Waiters are told of what is freed, and of nothing else.
         if bytes > 0 {
@@ -88,7 +78,7 @@ impl Charge {
                 Held::Counted(Counted { bytes, ledger })
             }
             Err(pages) => {
-                let bytes = Bytes::from_owner(Charged { bytes: pages, _charge: self });
+                let bytes = with(pages, self);
                 Held::Shared(Box::new(bytes))
             }
         }
@@ -147,13 +137,22 @@ impl Drop for Counted {
     }
 }
 
-/// Bytes with their charge.
-struct Charged<B> {
-    bytes: B,
-    _charge: Charge,
+/// `bytes` that keep `held` for as long as any part of them is in use.
+pub(super) fn with<B, H>(bytes: B, held: H) -> Bytes
+where
+    B: AsRef<[u8]> + Send + 'static,
+    H: Send + 'static,
+{
+    Bytes::from_owner(Holding { _held: held, bytes })
 }
 
-impl<B: AsRef<[u8]>> AsRef<[u8]> for Charged<B> {
+/// Bytes and what they keep, which is dropped before them.
+struct Holding<B, H> {
+    _held: H,
+    bytes: B,
+}
+
+impl<B: AsRef<[u8]>, H> AsRef<[u8]> for Holding<B, H> {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
     }

@@ -247,9 +247,9 @@ impl Memory {
         tokio::time::timeout(patience, wait).await.ok()
     }
 
-    /// A copy of at most `most` bytes, counted while it is alive.
-    pub(super) fn copy(&self, bytes: &[u8], most: usize) -> Bytes {
-        self.ledger.copy(bytes, most)
+    /// The right to hold `bytes` more; `None` if they do not fit at once.
+    pub(super) fn charge(&self, bytes: u64) -> Option<Charge> {
+        self.ledger.charge(bytes)
     }
 
     /// Arriving bytes come before stored ones: takes out about as many as are wanted, whichever

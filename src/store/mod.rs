@@ -40,7 +40,7 @@ use flight::Flight;
 pub use flight::{Failure, Obligation, Outcome, Waiter};
 pub use hold::Hold;
 use index::{ByDigest, Digest, Note, Pass, Stored};
-use ledger::{Charge, Held};
+use ledger::{Charge, Held, Ledger};
 use memory::Memory;
 pub use memory::MemoryUse;
 use pins::Pins;
@@ -111,6 +111,7 @@ pub struct Store {
     flights: Mutex<HashMap<Digest, Arc<Flight>, ByDigest>>,
     purges: PurgeLog,
     pins: Arc<Pins>,
+    copies: Arc<Ledger>,
 }
 
 impl std::fmt::Debug for Store {
@@ -130,7 +131,8 @@ impl Store {
             runs: Runs::default(),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
-            pins: Pins::new(hold::share(options.memory)),
+            pins: Pins::new(hold::pinned_share(options.memory)),
+            copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
         }
     }
 

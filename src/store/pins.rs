@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
@@ -38,18 +37,6 @@ pub(super) struct Pin {
     _charge: Charge,
 }
 
-/// Bytes together with their pin. Fields are dropped in this order.
-struct Pinned {
-    _pin: Arc<Pin>,
-    bytes: Bytes,
-}
-
-impl AsRef<[u8]> for Pinned {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl Pins {
     /// Pins at most `bound` bytes.
     pub(super) fn new(bound: u64) -> Arc<Self> {
@@ -74,11 +61,6 @@ impl Pins {
     }
 }
 
-/// `bytes` of a pinned slice, which stays pinned while they are in use.
-pub(super) fn with_pin(bytes: Bytes, pin: Arc<Pin>) -> Bytes {
-    Bytes::from_owner(Pinned { _pin: pin, bytes })
-}
-
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut pinned = self.pins.pinned.lock();
@@ -91,14 +73,16 @@ impl Drop for Pin {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
+
+    use super::{super::ledger::with, *};
 
     #[test]
     fn a_slice_counts_once_however_many_readers_have_it() {
         let pins = Pins::new(1500);
         let (one, two) = (Bytes::from(vec![1; 1000]), Bytes::from(vec![2; 1000]));
         let first = pins.pin_slice(&one).expect("fits");
-        let second = with_pin(one.slice(10..), pins.pin_slice(&one).expect("the same"));
+        let second = with(one.slice(10..), pins.pin_slice(&one).expect("the same"));
         assert!(pins.pin_slice(&two).is_none());
         assert_eq!(second.len(), 990);
         drop(first);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     Store,
     hold::Hold,
+    ledger::with,
     receive::{receive_exactly, to_usize},
     response::StoredResponse,
     run::{At, Attachment, End, Filling, Run, Source, SourceError},
@@ -173,22 +174,18 @@ impl Reader {
 
     /// Keeps a content that is one slice, or lets go of it if viewers hold too much.
     fn keep(&mut self) {
-        if !self.response.is_released {
-            if !self.store.layout(&self.response.content).is_single() {
-                return;
+        if !self.response.is_released && self.store.layout(&self.response.content).is_single() {
+            let (response, hold) = self.store.keep(Arc::clone(&self.response));
+            if response.is_released {
+                // What is not stored yet is filled for the next readers, too.
+                self.attachment = self.join_or_start(0);
             }
-            if let Some(hold) = self.store.hold(&self.response) {
-                self.keeping = Keeping::Whole(hold);
-                return;
-            }
-            if !self.store.can_read_in_parts(&self.response) {
-                return;
-            }
-            // What is not stored yet is filled for the next readers, too.
-            self.attachment = self.join_or_start(0);
-            self.response = Arc::new(self.response.without_content());
+            self.response = response;
+            self.keeping = hold.map_or(Keeping::Slices, Keeping::Whole);
         }
-        self.keeping = Keeping::Nothing;
+        if self.response.is_released {
+            self.keeping = Keeping::Nothing;
+        }
     }
 
     /// The next part of a content that this reader does not keep.
@@ -206,13 +203,12 @@ impl Reader {
 
     /// A part as it arrives, or a copy of what is stored of the same version, or from the origin.
     async fn part(&mut self) -> Result<Bytes, SourceError> {
-        let end = self.left.end.min(self.left.start + self.store.part_length());
-        let bytes = self.left.start..end;
+        let start = self.left.start;
         if let Some(attachment) = &self.attachment {
-            match attachment.wait(0, bytes.start).await {
+            match attachment.wait(0, start).await {
                 At::Bytes(slice, from) => {
-                    let to = slice.len().min(from.saturating_add(to_usize(end - bytes.start)));
-                    let arrived = slice.slice(from..to);
+                    let left = to_usize(self.left.end - start);
+                    let arrived = slice.slice(from..slice.len().min(from.saturating_add(left)));
                     return Ok(self.store.lend(&slice, arrived));
                 }
                 At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
@@ -220,13 +216,14 @@ impl Reader {
                 At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
             }
         }
-        match self.store.same_version(&self.key, &self.response) {
-            Some(whole) => Ok(self.store.copy(&whole[to_usize(bytes.start)..to_usize(end)])),
-            None => {
-                let opened = self.source.open(&self.response, bytes.clone());
-                receive_exactly(&self.store, opened, end - bytes.start).await
-            }
+        if let Some(whole) = self.store.same_version(&self.key, &self.response) {
+            return Ok(self.store.copy(&whole[to_usize(start)..to_usize(self.left.end)]));
         }
+        let (length, share) = self.store.next_part();
+        let end = self.left.end.min(start + length);
+        let opened = self.source.open(&self.response, start..end);
+        let part = receive_exactly(&self.store, opened, end - start).await?;
+        Ok(with(part, share))
     }
 
     /// The run that fills slice `index`: the one at hand, another, or a new one.

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     Failure, Store,
     content::{Content, ContentId},
-    pins::with_pin,
+    ledger::with,
     receive::{NO_ROOM, ROOM, receive, to_usize},
     response::StoredResponse,
 };
@@ -193,7 +193,7 @@ impl Run {
             let completed = store.put_slice(content, index, slice);
             // Many runs with slow readers would keep as many slices in memory.
             let pin = store.pin_slice(content, &completed);
-            self.advance(pin.map(|pin| with_pin(completed, pin)));
+            self.advance(pin.map(|pin| with(completed, pin)));
         }
         Ok(End::Done)
     }
