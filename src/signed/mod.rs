@@ -1,15 +1,23 @@
 //! CloudFront's signed URLs and signed cookies: who may have an object, and until when
 //! (Amazon CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies").
 //!
-//! Everything here is a function of the request, the keys and the time.
+//! Every verdict is a function of the request, the keys and the time.
 
 mod encoding;
 mod parameters;
 mod policy;
 mod public_key;
 mod resource;
+mod verified;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 pub use encoding::encode;
 use http::HeaderMap;
@@ -19,6 +27,7 @@ use policy::Policy;
 use public_key::Hash;
 pub use public_key::{KeyError, PublicKey};
 use resource::Url;
+use verified::{Digester, SignatureDigest, remember};
 
 use crate::clock::Timestamp;
 
@@ -141,18 +150,25 @@ struct Trusted {
 
 /// The keys of the key groups that a behavior trusts, by Key-Pair-Id.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedKeys(BTreeMap<String, Trusted>);
+pub struct TrustedKeys {
+    keys: BTreeMap<String, Trusted>,
+    /// A number of this set of keys, which no other set has.
+    serial: u64,
+}
 
 impl TrustedKeys {
     /// Trusts one more key; over SHA-1 only if `sha1` says so each time.
     pub fn trust(&mut self, key_pair_id: &str, key: Arc<PublicKey>, sha1: bool) {
-        let trusted = self.0.entry(key_pair_id.to_owned()).or_insert(Trusted { key, sha1 });
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Signatures that the set verified before are not remembered for the new one.
+        self.serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        let trusted = self.keys.entry(key_pair_id.to_owned()).or_insert(Trusted { key, sha1 });
         trusted.sha1 &= sha1;
     }
 
     /// Trusts all that `other` trusts.
     pub fn trust_all(&mut self, other: &Self) {
-        for (id, Trusted { key, sha1 }) in &other.0 {
+        for (id, Trusted { key, sha1 }) in &other.keys {
             self.trust(id, Arc::clone(key), *sha1);
         }
     }
@@ -184,9 +200,9 @@ impl TrustedKeys {
         }
     }
 
-    fn signer(&self, parameters: &Parameters<'_>) -> Result<Signer<'_>, Refused> {
+    fn signer<'a>(&'a self, parameters: &Parameters<'a>) -> Result<Signer<'a>, Refused> {
         let id = parameters.key_pair_id.ok_or(Refused::NoKeyPairId)?;
-        let Trusted { key, sha1 } = self.0.get(id).ok_or(Refused::UnknownKey)?;
+        let Trusted { key, sha1 } = self.keys.get(id).ok_or(Refused::UnknownKey)?;
         let hash = match parameters.hash_algorithm {
             None | Some("SHA1") if *sha1 => Hash::Sha1,
             None | Some("SHA1") => return Err(Refused::Sha1),
@@ -194,21 +210,35 @@ impl TrustedKeys {
             Some(_) => return Err(Refused::UnknownHash),
         };
         let signature = parameters.signature.ok_or(Refused::NoSignature)?;
-        let signature = encoding::decode(signature).ok_or(Refused::BadSignature)?;
-        Ok(Signer { key, hash, signature })
+        Ok(Signer { keys: self.serial, id, key, hash, signature })
     }
 }
 
-/// Who is said to have signed, and the signature.
+/// The key that a request names, and the signature that is said to be its.
 struct Signer<'a> {
+    /// The serial of the set of keys.
+    keys: u64,
+    id: &'a str,
     key: &'a PublicKey,
     hash: Hash,
-    signature: Vec<u8>,
+    /// As the request has it, in base64.
+    signature: &'a str,
 }
 
 impl Signer<'_> {
-    fn verifies(&self, message: &[u8]) -> bool {
-        self.key.verifies(self.hash, message, &self.signature)
+    /// The digest of everything that decides whether the text made of `parts` is signed.
+    fn digest<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> SignatureDigest {
+        let signer = Digester::default()
+            .part(&self.keys.to_le_bytes())
+            .part(self.id.as_bytes())
+            .part(&[self.hash as u8])
+            .part(self.signature.as_bytes());
+        let add = |digester: Digester, part: &str| digester.part(part.as_bytes());
+        parts.into_iter().fold(signer, add).digest()
+    }
+
+    fn signature(&self) -> Result<Vec<u8>, Refused> {
+        encoding::decode(self.signature).ok_or(Refused::BadSignature)
     }
 
     /// The policy is not sent: it says this URL and this time, in just these words.
@@ -217,18 +247,21 @@ impl Signer<'_> {
             return Err(Refused::BadTerms);
         }
         let seconds: u64 = expires.parse().map_err(|_| Refused::BadTerms)?;
-        let message = |resource: &str| canned(resource, expires);
-        let text = url.to_string();
-        // Some signers write the URL as it is, some as JSON, some as JSON in ASCII.
-        let plain = format!("\"{text}\"");
-        let json = ascii_json(&text);
-        let verified = self.verifies(message(&plain).as_bytes())
-            || (json != plain && self.verifies(message(&json).as_bytes()));
-        match () {
-            () if !verified => Err(Refused::WrongSignature),
-            () if now >= Timestamp::from_secs(seconds) => Err(Refused::Expired),
-            () => Ok(()),
-        }
+        let Url { scheme, authority, path, query } = *url;
+        let parts = ["canned", expires, scheme, authority, path].into_iter().chain(query);
+        remember(self.digest(parts), || {
+            let signature = self.signature()?;
+            let verifies = |resource: &str| {
+                let message = canned(resource, expires);
+                self.key.verifies(self.hash, message.as_bytes(), &signature)
+            };
+            // Some signers write the URL as it is, some as JSON, some as JSON in ASCII.
+            let text = url.to_string();
+            let (plain, json) = (format!("\"{text}\""), ascii_json(&text));
+            let is_signed = verifies(&plain) || (json != plain && verifies(&json));
+            if is_signed { Ok(None) } else { Err(Refused::WrongSignature) }
+        })?;
+        if now >= Timestamp::from_secs(seconds) { Err(Refused::Expired) } else { Ok(()) }
     }
 
     fn verify_custom(
@@ -238,11 +271,15 @@ impl Signer<'_> {
         place: Place,
         claim: &Claim<'_>,
     ) -> Result<(), Refused> {
-        let json = encoding::decode(policy).ok_or(Refused::BadPolicy)?;
-        if !self.verifies(&json) {
-            return Err(Refused::WrongSignature);
-        }
-        let policy = Policy::parse(&json).ok_or(Refused::BadPolicy)?;
+        let policy = remember(self.digest(["custom", policy]), || {
+            let signature = self.signature()?;
+            let json = encoding::decode(policy).ok_or(Refused::BadPolicy)?;
+            if !self.key.verifies(self.hash, &json, &signature) {
+                return Err(Refused::WrongSignature);
+            }
+            Policy::parse(&json).ok_or(Refused::BadPolicy).map(Some)
+        })?;
+        let policy = policy.ok_or(Refused::BadPolicy)?;
         let covers = |url: &Url<'_>| {
             policy.resource.as_ref().is_none_or(|resource| match place {
                 Place::Query => url.matches_by_parts(resource),
