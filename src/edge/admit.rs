@@ -2,13 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{
-    HeaderMap, HeaderName, Method, StatusCode, Version, header, request::Parts, uri::Authority,
-};
-use http_body::Body as _;
-
 use super::{
-    Refusal, Rules,
+    Refusal, Rules, Steps,
     arrival::Arrival,
     dress::is_answered_preflight,
     restrict::{check_referer, restrict},
@@ -16,11 +11,13 @@ use super::{
 };
 use crate::{
     behavior::{Behavior, ViewerProtocol},
-    body::Body,
     key::{CacheKey, CanonicalPath, PathError, PathForm, Projection, without_dot_segments},
     origin::{FOR_BUCKETS, Group, Origin},
     policy::Wish,
     signed::Claim,
+};
+use http::{
+    HeaderMap, HeaderName, Method, StatusCode, Version, header, request::Parts, uri::Authority,
 };
 
 /// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
@@ -106,10 +103,15 @@ impl<'a> Ask<'a> {
         if listens { Wish::read(self.fields) } else { Wish::default() }
     }
 
-    /// Whether the cache has any part in answering.
+    /// Whether the cache policy stores answers to such requests.
     pub(super) fn is_cacheable(&self) -> bool {
         matches!(*self.method, Method::GET | Method::HEAD)
             && !self.behavior.cache_policy.terms.ttl.is_disabled()
+    }
+
+    /// Whether the cache is looked up.
+    pub(super) fn uses_cache(&self) -> bool {
+        self.is_cacheable() && !self.wish().no_store
     }
 }
 
@@ -139,8 +141,10 @@ impl<'a> Route<'a> {
         self,
         rules: &Rules,
         arrival: &'a Arrival,
-        body: &Body,
+        has_content: bool,
+        steps: &Steps,
     ) -> Result<Ask<'a>, Refusal> {
+        steps.admissions.add();
         let Self { distribution, host, target } = self;
         let request = &arrival.request;
         restrict(rules, distribution, arrival)?;
@@ -161,11 +165,12 @@ impl<'a> Route<'a> {
         }
         check_referer(behavior, arrival)?;
         if let Some(trusted) = &behavior.trusted {
+            steps.signatures.add();
             let claim = claim(distribution, behavior, arrival);
             trusted.verify(&claim).map_err(Refusal::Signed)?;
         }
         // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
-        if matches!(request.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
+        if matches!(request.method, Method::GET | Method::HEAD) && has_content {
             return Err(Refusal::UnexpectedContent);
         }
         for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {

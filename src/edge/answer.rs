@@ -46,6 +46,14 @@ pub(super) enum Carried {
 }
 
 impl Carried {
+    /// The right to hold content in memory, if there is any. An answer that is complete in memory has no other.
+    pub(super) fn into_hold(self) -> Option<Hold> {
+        match self {
+            Self::InMemory(hold) => Some(hold),
+            Self::Body(_) => None,
+        }
+    }
+
     /// The content as a body.
     pub(super) fn into_body(self, head: &Head) -> Body {
         match (self, head) {

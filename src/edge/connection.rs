@@ -5,16 +5,16 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
+use http::request::Parts;
 use parking_lot::Mutex;
 
-use super::rules::Distribution;
+use super::{decision::HandedOver, rules::Distribution};
 use crate::restrict::SecurityPolicy;
 
 /// Version and cipher suite of TLS, as OpenSSL names them.
 pub type Cipher = (&'static str, &'static str);
 
 /// The connection a request came on.
-#[derive(Debug)]
 pub struct Connection {
     /// The address that the connection comes from.
     pub client: IpAddr,
@@ -34,8 +34,10 @@ pub struct Connection {
     pub in_flight: AtomicU32,
     /// Those among them that wait for us, not for the viewer.
     pub starved: AtomicU32,
-    /// The distribution that was asked last.
+    /// The distribution of the last request.
     distribution: Mutex<Option<HeldDistribution>>,
+    /// A request that the fast path decided and the HTTP library is about to read.
+    handed_over: Mutex<Option<Box<HandedOver>>>,
 }
 
 /// A distribution as the exchanges of one connection hold it. They count their references with each
@@ -83,7 +85,19 @@ impl Connection {
             in_flight,
             starved,
             distribution: Mutex::default(),
+            handed_over: Mutex::default(),
         })
+    }
+
+    /// Keeps a decided request for the HTTP library, which reads its head next.
+    pub(super) fn hand_over(&self, request: HandedOver) {
+        *self.handed_over.lock() = Some(Box::new(request));
+    }
+
+    /// The decision about `request`, if the fast path made one.
+    pub(super) fn take_handed_over(&self, request: &Parts) -> Option<HandedOver> {
+        let handed_over = self.handed_over.lock().take()?;
+        handed_over.is_of(request).then_some(*handed_over)
     }
 
     /// Holds `distribution` for an exchange.

@@ -1,27 +1,19 @@
-//! Hits that are answered at once: nothing to wait for, and no library between edge and socket.
-//!
-//! Everything is decided by what decides about other requests, too. Whatever takes more than memory
-//! holds is left to [`Edge::handle`], which begins anew.
+//! The fast path: hits that are answered beneath the HTTP library.
 
 use std::{ops::Range, sync::Arc};
 
-use http::{Method, StatusCode, request::Parts};
+use http::request::Parts;
 
 use super::{
-    Connection, Edge, Rules,
-    admit::{Ask, Route},
-    answer::{Answer, Carried, Head, in_memory},
+    Connection, Edge,
+    answer::in_memory,
     arrival::Arrival,
-    connection::HeldDistribution,
-    dress::Dress,
+    decision::{Content, Decision, HandedOver},
     record::Exchange,
-    respond::Served,
 };
 use crate::{
-    body::Body,
-    clock::{Stopwatch, Timestamp},
-    policy::Reuse,
-    store::{Found, Hold, StoredResponse},
+    clock::Stopwatch,
+    store::{Hold, StoredResponse},
 };
 
 /// The content of a hit, and its exchange, which is recorded when this is dropped.
@@ -47,16 +39,10 @@ impl Direct {
     }
 }
 
-/// A hit, before it becomes a message.
-pub(super) struct AtOnce {
-    pub(super) answer: Answer,
-    pub(super) distribution: HeldDistribution,
-    pub(super) dress: Option<Dress>,
-}
-
 impl Edge {
-    /// Answers a GET without content at once, where all that it takes is in memory: appends the head of
-    /// the answer, as HTTP/1.1 writes it, to an empty `head`. Else nothing has happened.
+    /// Answers a request without content if it is a hit and needs nothing but memory: appends the head of the
+    /// answer, as HTTP/1.1 writes it, to an empty `head`. Otherwise the connection keeps the decision for
+    /// [`Edge::handle`].
     pub fn answer_directly(
         self: &Arc<Self>,
         request: Parts,
@@ -66,51 +52,18 @@ impl Edge {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
         let arrival = Arrival::new(&rules, connection, request, now);
-        let AtOnce { answer, distribution, dress } = self.at_once(&rules, &arrival)?;
-        let Head::Stored(stored) = answer.head else { return None };
-        let (bytes, hold) = match answer.content {
-            Carried::InMemory(hold) => (in_memory(&stored.bytes()), Some(hold)),
-            Carried::Body(body) if http_body::Body::is_end_stream(&body) => (0..0, None),
-            Carried::Body(_) => return None,
-        };
-        let mut exchange = Exchange::at_once(self, arrival, watch);
-        let told = (bytes.len() as u64, answer.result, answer.report);
-        exchange.write_head(&stored, told, distribution, dress.as_ref(), head);
-        stored.response.content.load_ahead();
-        Some(Direct { _hold: hold, response: stored.response, bytes, exchange })
-    }
-
-    /// The answer to a request without content, where it is a hit and all that it takes is in memory.
-    pub(super) fn at_once(self: &Arc<Self>, rules: &Rules, arrival: &Arrival) -> Option<AtOnce> {
-        let route = Route::of(rules, &arrival.request).ok()?;
-        let (distribution, behavior) = (route.distribution, route.behavior()?);
-        // What counts, and what is dear, must not be done twice.
-        if distribution.limits.is_some() || behavior.trusted.is_some() {
-            return None;
-        }
-        let dress = Dress::of(behavior, &arrival.request);
-        let ask = route.admit(rules, arrival, &Body::empty()).ok()?;
-        let answer = self.from_memory(&ask, arrival.at)?;
-        let distribution = arrival.connection.hold(distribution);
-        Some(AtOnce { answer, distribution, dress })
-    }
-
-    fn from_memory(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Option<Answer> {
-        let wish = ask.wish();
-        if *ask.method != Method::GET || !ask.is_cacheable() || wish.no_store {
-            return None;
-        }
-        let (_, Found::Response(response)) = self.find(ask, now) else { return None };
-        let is_fresh = wish.decide(Some(&response.freshness), now) == Reuse::Fresh;
-        if !is_fresh || response.status != StatusCode::OK {
-            return None;
-        }
-        match self.serve_hit(ask, response, now) {
-            // Errors may be given a page in their place.
-            Served::Now(answer) => {
-                answer.ok().filter(|answer| matches!(answer.head, Head::Stored(_)))
+        let hit = match self.decide(&rules, &arrival, Content::NONE) {
+            Decision::Hit(hit) => hit,
+            Decision::Pending(pending) => {
+                connection.hand_over(HandedOver { arrival, watch, pending });
+                return None;
             }
-            Served::Later(_) => None,
-        }
+        };
+        let bytes = hit.hold.as_ref().map_or(0..0, |_| in_memory(&hit.head.bytes()));
+        let mut exchange = Exchange::at_once(self, arrival, watch);
+        let told = (bytes.len() as u64, hit.result, hit.report);
+        exchange.write_head(&hit.head, told, hit.distribution, hit.dress.as_ref(), head);
+        hit.head.response.content.load_ahead();
+        Some(Direct { _hold: hit.hold, response: hit.head.response, bytes, exchange })
     }
 }

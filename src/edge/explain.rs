@@ -16,7 +16,6 @@ use super::{
     source::OriginSource,
 };
 use crate::{
-    body::Body,
     clock::Timestamp,
     key::Projection,
     metrics::ResultType,
@@ -117,7 +116,7 @@ impl Edge {
             Err(refusal) => return refused(refusal, None, request),
         };
         let distribution = route.distribution;
-        match route.admit(&rules, &arrival, &Body::empty()) {
+        match route.admit(&rules, &arrival, false, &self.steps) {
             Ok(ask) => self.explain_admitted(&ask, now),
             Err(refusal) => refused(refusal, Some(distribution), request),
         }

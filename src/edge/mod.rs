@@ -10,6 +10,7 @@ mod arrival;
 mod collect;
 mod compress;
 mod connection;
+mod decision;
 mod direct;
 mod dress;
 mod error_page;
@@ -30,6 +31,7 @@ mod respond;
 mod restrict;
 mod rules;
 mod source;
+mod steps;
 mod substitute;
 mod troubles;
 mod upload;
@@ -37,19 +39,18 @@ mod viewer;
 
 use std::sync::Arc;
 
-use admit::{Ask, Route};
+use admit::Ask;
 use answer::{Answer, Head};
 use arc_swap::ArcSwap;
 use arrival::Arrival;
 use compress::Compressor;
 pub use connection::{Cipher, Connection};
-use direct::AtOnce;
+use decision::{Content, Decision, HandedOver, Next, Pending};
 pub use direct::Direct;
-use dress::Dress;
 pub use explain::{Explanation, Stored};
 use forward::{Forwarded, forward};
 use futures_util::future::Either;
-use http::{Request, Response, StatusCode, Version, request::Parts};
+use http::{Request, Response, StatusCode, request::Parts};
 use http_body::Body as _;
 pub use identity::Identity;
 use paced::at_viewers_pace;
@@ -57,6 +58,7 @@ use record::Exchange;
 pub use refusal::Refusal;
 use respond::Served;
 pub use rules::{Distribution, Hosts, Rules, Settings};
+pub use steps::{Counter, Steps};
 pub use substitute::{ErrorPage, REPLACEABLE};
 use troubles::Troubles;
 
@@ -69,7 +71,7 @@ use crate::{
     policy::{Reuse, Wish},
     semantics::{
         cache_status::{CacheStatus, ForwardReason, Report},
-        framing::{self, FramingError},
+        framing,
     },
     store::{Failure, Found, SourceError, Store, StoredResponse},
 };
@@ -91,6 +93,7 @@ pub struct Edge {
     access_log: Arc<AccessLog>,
     troubles: Arc<Troubles>,
     compressor: Arc<Compressor>,
+    steps: Arc<Steps>,
 }
 
 impl Edge {
@@ -110,6 +113,7 @@ impl Edge {
             access_log,
             troubles: Arc::default(),
             compressor: Arc::default(),
+            steps: Arc::default(),
         })
     }
 
@@ -137,6 +141,12 @@ impl Edge {
         &self.store
     }
 
+    /// How often each step of a decision was taken, in a debug build.
+    #[must_use]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
+    }
+
     /// The metrics of this edge.
     #[must_use]
     pub const fn metrics(&self) -> &Arc<Metrics> {
@@ -152,54 +162,59 @@ impl Edge {
     where
         Body: From<B>,
     {
-        let (watch, now) = (Stopwatch::start(), self.clock.now());
-        let rules = self.rules.load_full();
         let (parts, body) = request.into_parts();
-        let arrival = Arrival::new(&rules, connection, parts, now);
         let body = Body::from(body);
-        let framing = framing::check(&arrival.request.headers, arrival.request.version);
-        // With HTTP/1.1 that was tried before the library got the request.
-        let tried =
-            arrival.request.version < Version::HTTP_2 || !body.is_end_stream() || framing.is_err();
-        let hit = if tried { None } else { self.at_once(&rules, &arrival) };
+        if let Some(HandedOver { arrival, watch, pending }) = connection.take_handed_over(&parts) {
+            let exchange = Box::new(Exchange::begin(&self, arrival, watch));
+            return Either::Right(Box::pin(self.finish(*pending, exchange, body)));
+        }
+        let (watch, now) = (Stopwatch::start(), self.clock.now());
+        let content = Content {
+            framing: framing::check(&parts.headers, parts.version),
+            is_empty: body.is_end_stream(),
+        };
+        let rules = self.rules.load();
+        let arrival = Arrival::new(&rules, connection, parts, now);
+        let decision = self.decide(&rules, &arrival, content);
         let exchange = Box::new(Exchange::begin(&self, arrival, watch));
-        match hit {
-            Some(AtOnce { answer, distribution, dress }) => Either::Left(std::future::ready(
-                exchange.respond(answer, Some(distribution), dress.as_ref()),
-            )),
+        match decision {
+            Decision::Hit(hit) => {
+                let (answer, distribution, dress) = hit.into_answer();
+                let response = exchange.respond(answer, Some(distribution), dress.as_ref());
+                Either::Left(std::future::ready(response))
+            }
             // In a box: futures are moved about, and hits need none.
-            None => Either::Right(Box::pin(self.answer_exchange(rules, exchange, body, framing))),
+            Decision::Pending(pending) => {
+                Either::Right(Box::pin(self.finish(*pending, exchange, body)))
+            }
         }
     }
 
-    async fn answer_exchange(
+    /// Answers a decided request.
+    async fn finish(
         self: Arc<Self>,
-        rules: Arc<Rules>,
+        pending: Pending,
         exchange: Box<Exchange>,
         mut body: Body,
-        framing: Result<(), FramingError>,
     ) -> Response<Body> {
-        let request = &exchange.arrival.request;
-        let route = framing.map_err(Refusal::Framing).and_then(|()| Route::of(&rules, request));
-        let (answer, distribution, dress) = match route {
-            Ok(route) => {
-                let distribution = route.distribution;
-                let dress = route.behavior().and_then(|behavior| Dress::of(behavior, request));
-                let answer = match route.admit(&rules, &exchange.arrival, &body) {
-                    Ok(ask) => self.answer(&ask, &mut body, exchange.arrival.at).await,
-                    Err(refusal) => self.refuse(refusal, request, Some(distribution)),
-                };
-                (answer, Some(distribution), dress)
+        let Pending { dress, next } = pending;
+        let arrival = &exchange.arrival;
+        let (answer, distribution) = match next {
+            Next::Respond(answer, distribution) => (answer, distribution),
+            Next::Answer(mut admitted) => {
+                let found = admitted.found.take();
+                let ask = admitted.ask(arrival);
+                let answer = self.answer(&ask, found, &mut body, arrival.at).await;
+                (answer, Some(admitted.distribution))
             }
-            Err(refusal) => (self.refuse(refusal, request, None), None, None),
         };
-        let answer = match distribution {
+        let answer = match &distribution {
             Some(distribution) if !distribution.settings.error_pages.is_empty() => {
-                Box::pin(self.substitute(distribution, request, answer)).await
+                Box::pin(self.substitute(distribution, &arrival.request, answer)).await
             }
             _ => answer,
         };
-        let distribution = distribution.map(|held| exchange.arrival.connection.hold(held));
+        let distribution = distribution.map(|held| arrival.connection.hold(&held));
         exchange.respond(answer, distribution, dress.as_ref())
     }
 
@@ -214,19 +229,25 @@ impl Edge {
         refusal.into_answer(request, cloudfront)
     }
 
-    /// Looks up, decides and acts. What waits for an origin is boxed, so that the future of a hit,
-    /// which is moved about, stays small.
-    async fn answer(self: &Arc<Self>, ask: &Ask<'_>, body: &mut Body, now: Timestamp) -> Answer {
-        let wish = ask.wish();
-        if !ask.is_cacheable() || wish.no_store {
+    /// Answers from the cache or by way of the origin; `found` is what the cache has, if the request concerns
+    /// it. What waits for an origin is boxed, so that the future of a hit, which is moved about, stays small.
+    async fn answer(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        found: Option<(CacheKey, Found)>,
+        body: &mut Body,
+        now: Timestamp,
+    ) -> Answer {
+        let (wish, mut now) = (ask.wish(), now);
+        let Some(mut found) = found else {
             return Box::pin(self.bypass(ask, body, wish)).await;
-        }
-        let mut now = now;
+        };
         for round in 0..MAX_ROUNDS {
             if round > 0 {
                 now = self.clock.now();
+                found = self.find(ask, now);
             }
-            let (key, seen) = match self.find(ask, now) {
+            let (key, seen) = match std::mem::replace(&mut found, (ask.key(), Found::Nothing)) {
                 (key, Found::Response(response)) => (key, Some(response)),
                 (key, Found::Nothing | Found::Varies(_)) => (key, None),
                 (_, Found::Pass) => return Box::pin(self.bypass(ask, body, wish)).await,
@@ -235,11 +256,13 @@ impl Edge {
             if wish.only_if_cached && matches!(reuse, Reuse::Validate | Reuse::Forward(_)) {
                 return refusal::failed(ONLY_IF_CACHED);
             }
-            let served = match (reuse, seen) {
-                (Reuse::Fresh | Reuse::Stale, Some(response)) => self.serve_hit(ask, response, now),
+            let answered = match (reuse, seen) {
+                (Reuse::Fresh | Reuse::Stale, Some(response)) => {
+                    self.serve_hit(ask, response, now).done().await
+                }
                 (Reuse::Refresh, Some(response)) => {
                     forward::refresh(self, ask, &key, &response, now);
-                    self.serve_hit(ask, response, now)
+                    self.serve_hit(ask, response, now).done().await
                 }
                 // A HEAD alone does not pull the object into the cache.
                 (Reuse::Forward(reason), None) if ask.method == http::Method::HEAD => {
@@ -252,15 +275,9 @@ impl Edge {
                         Reuse::Forward(reason) => reason,
                         _ => ForwardReason::Stale,
                     };
-                    Served::Later(Box::pin(async move {
-                        let forwarded = forward(self, ask, key, seen, now).await;
-                        self.serve_forwarded(ask, forwarded, reason).await
-                    }))
+                    let forwarded = Box::pin(forward(self, ask, key, seen, now)).await;
+                    Box::pin(self.serve_forwarded(ask, forwarded, reason)).await
                 }
-            };
-            let answered = match served {
-                Served::Now(answered) => answered,
-                Served::Later(answering) => answering.await,
             };
             match answered {
                 Ok(answer) => return answer,
@@ -287,6 +304,7 @@ impl Edge {
     /// What is stored for a request, and the key it stands under: the resource's, or that of the
     /// variant which the request selects.
     fn find(&self, ask: &Ask<'_>, now: Timestamp) -> (CacheKey, Found) {
+        self.steps.lookups.add();
         let resource = ask.key();
         match self.store.lookup(&resource, now) {
             Found::Varies(variants) => {

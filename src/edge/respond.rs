@@ -39,17 +39,18 @@ pub(super) enum Unmet {
 /// An answer, or what it still takes.
 #[expect(clippy::large_enum_variant, reason = "a hit is not to be allocated for what waits")]
 pub(super) enum Served<'a> {
-    /// All that it takes is in memory.
-    Now(Result<Answer, SourceError>),
-    /// Content must be made or fetched. Boxed: what hyper keeps and moves about for a hit stays small.
-    Later(BoxFuture<'a, Result<Answer, SourceError>>),
+    /// An answer that needs nothing but memory.
+    Now(Answer),
+    /// The stored response, whose content must be compressed or fetched. Boxed: the futures that hyper keeps
+    /// and moves for a hit stay small.
+    Later(Arc<StoredResponse>, BoxFuture<'a, Result<Answer, SourceError>>),
 }
 
 impl Served<'_> {
     pub(super) async fn done(self) -> Result<Answer, SourceError> {
         match self {
-            Self::Now(answer) => answer,
-            Self::Later(answer) => answer.await,
+            Self::Now(answer) => Ok(answer),
+            Self::Later(_, answer) => answer.await,
         }
     }
 }
@@ -77,11 +78,11 @@ pub(super) fn from_stored<'a>(
     if response.own_page {
         let age = response.freshness.age(now).as_secs();
         let age = (header::AGE, number(age));
-        return Served::Now(Ok(refusal::error(response.status, report, Some(age))));
+        return Served::Now(refusal::error(response.status, report, Some(age)));
     }
     let part = match select(ask, &response) {
         Ok(part) => part,
-        Err(unmet) => return Served::Now(Ok(refuse(unmet, &response, report))),
+        Err(unmet) => return Served::Now(refuse(unmet, &response, report)),
     };
     let coding = compress::coding(ask, response.compressible);
     let varies = match coding {
@@ -95,10 +96,13 @@ pub(super) fn from_stored<'a>(
     let may_hold = |form: &Arc<StoredResponse>| edge.store.hold(form).is_some();
     let plan = Plan { part, varies, result, report, now };
     match coding.map(|coding| compress::form(edge, ask, &response, coding)) {
-        Some(InCoding::Making(making)) => Served::Later(Box::pin(async move {
-            let form = compress::made(making).await.filter(may_hold);
-            with_content(edge, ask, form.unwrap_or(response), plan).done().await
-        })),
+        Some(InCoding::Making(making)) => Served::Later(
+            Arc::clone(&response),
+            Box::pin(async move {
+                let form = compress::made(making).await.filter(may_hold);
+                with_content(edge, ask, form.unwrap_or(response), plan).done().await
+            }),
+        ),
         Some(InCoding::Known(form)) => {
             with_content(edge, ask, form.filter(may_hold).unwrap_or(response), plan)
         }
@@ -117,30 +121,33 @@ fn with_content<'a>(
     let head = StoredHead::new(response, part, age, varies);
     if let Part::Several(parts) = &head.part {
         let parts = Multipart::clone(parts);
+        let response = Arc::clone(&head.response);
         let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
-        return Served::Later(Box::pin(with_parts(edge, ask, parts, answer)));
+        return Served::Later(response, Box::pin(with_parts(edge, ask, parts, answer)));
     }
     let bytes = head.bytes();
     // hyper sends none of a HEAD's content; its length is known.
     let is_empty = *ask.method == Method::HEAD || bytes.is_empty();
     if is_empty {
         let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
-        return Served::Now(Ok(answer));
+        return Served::Now(answer);
     }
     let is_whole = head.response.is_whole();
     let Some(hold) = is_whole.then(|| edge.store.hold(&head.response)).flatten() else {
         let response = Arc::clone(&head.response);
         let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
-        return Served::Later(Box::pin(async move {
+        let stored = Arc::clone(&response);
+        let attached = async move {
             let all = bytes.clone();
             let body = attach_slices(edge, ask, &response, bytes, all, &mut answer).await?;
             answer.content = Carried::Body(body);
             Ok(answer)
-        }));
+        };
+        return Served::Later(stored, Box::pin(attached));
     };
     let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
     answer.content = Carried::InMemory(hold);
-    Served::Now(Ok(answer))
+    Served::Now(answer)
 }
 
 /// Several ranges: the first is there before the answer begins, the others follow.

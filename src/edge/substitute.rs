@@ -44,7 +44,9 @@ impl Edge {
         let Some(host) = authority(request).and_then(host) else { return answer };
         let Some(made) = request_for(page, request) else { return answer };
         let Some(ask) = Ask::of_page(distribution, &made, host) else { return answer };
-        let mut shown = self.answer(&ask, &mut Body::empty(), self.clock.now()).await;
+        let now = self.clock.now();
+        let found = ask.uses_cache().then(|| self.find(&ask, now));
+        let mut shown = self.answer(&ask, found, &mut Body::empty(), now).await;
         shown.result = ResultType::Error;
         keep_fields(&answer.head, &mut shown.head);
         if shown.head.status() == StatusCode::OK {

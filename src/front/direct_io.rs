@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> DirectIo<S, H> {
         }
         let library = Turn::Library { begun: self.connection.begun.load(Ordering::Acquire) };
         self.turn = match Read::of(read) {
-            Read::Get(request) => {
+            Read::Request(request) => {
                 let mut head = Sending::room();
                 let answer = self.handler.answer_directly(request, &self.connection, &mut head);
                 match answer {

@@ -1,4 +1,4 @@
-//! A request's head as it stands in a read.
+//! A request's head, if a read brought one whole.
 
 use std::{cell::RefCell, mem::MaybeUninit};
 
@@ -16,8 +16,8 @@ const USUAL: usize = 16;
 /// What a read brought.
 #[expect(clippy::large_enum_variant, reason = "it is looked at once, where it is made")]
 pub(super) enum Read {
-    /// A whole GET and nothing else, after which the connection stays open.
-    Get(Parts),
+    /// One whole GET or HEAD and nothing else, after which the connection stays open.
+    Request(Parts),
     /// Another whole head, which no content follows, and nothing else.
     Whole,
     /// Anything else.
@@ -33,10 +33,16 @@ impl Read {
         if !matches!(parsed, Ok(httparse::Status::Complete(length)) if length == bytes.len()) {
             return Self::Other;
         }
-        let is_get = request.method == Some("GET") && request.version == Some(1);
-        let mut verdict = Verdict { ours: is_get, ends: true };
-        match parts(bytes, &request, &mut verdict).filter(|_| verdict.ends) {
-            Some(parts) if verdict.ours => Self::Get(parts),
+        let method = match request.method {
+            Some("GET") => Some(Method::GET),
+            Some("HEAD") => Some(Method::HEAD),
+            _ => None,
+        };
+        let ours = method.is_some() && request.version == Some(1);
+        let mut verdict = Verdict { ours, ends: true };
+        let method = method.unwrap_or_default();
+        match parts(bytes, &request, method, &mut verdict).filter(|_| verdict.ends) {
+            Some(parts) if verdict.ours => Self::Request(parts),
             Some(_) => Self::Whole,
             None => Self::Other,
         }
@@ -65,6 +71,7 @@ impl Verdict {
 fn parts(
     bytes: &[u8],
     request: &httparse::Request<'_, '_>,
+    method: Method,
     verdict: &mut Verdict,
 ) -> Option<Parts> {
     let text = shared(bytes);
@@ -81,7 +88,7 @@ fn parts(
         fields.append(name, value);
     }
     let (mut parts, ()) = Request::new(()).into_parts();
-    (parts.method, parts.uri, parts.version) = (Method::GET, uri, Version::HTTP_11);
+    (parts.method, parts.uri, parts.version) = (method, uri, Version::HTTP_11);
     parts.headers = fields;
     Some(parts)
 }
@@ -107,7 +114,8 @@ mod tests {
 
     fn verdict(text: &str) -> &'static str {
         match Read::of(text.as_bytes()) {
-            Read::Get(_) => "get",
+            Read::Request(parts) if parts.method == Method::HEAD => "head",
+            Read::Request(_) => "get",
             Read::Whole => "whole",
             Read::Other => "other",
         }
@@ -122,7 +130,9 @@ mod tests {
             ("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "whole"),
             ("GET /a HTTP/1.1\r\nConnection: keep-alive\r\nConnection: upgrade\r\n\r\n", "whole"),
             ("GET /a HTTP/1.0\r\nHost: h\r\n\r\n", "whole"),
-            ("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", "whole"),
+            ("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", "head"),
+            ("HEAD /a HTTP/1.0\r\nHost: h\r\n\r\n", "whole"),
+            ("head /a HTTP/1.1\r\nHost: h\r\n\r\n", "whole"),
             ("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "other"),
             ("GET /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n", "other"),
             ("GET /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "other"),
@@ -146,7 +156,7 @@ mod tests {
     #[test]
     fn a_head_is_read_as_it_stands() {
         let head = "GET /a?b HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nX-A: 2\r\n\r\n";
-        let Read::Get(parts) = Read::of(head.as_bytes()) else { panic!("a GET") };
+        let Read::Request(parts) = Read::of(head.as_bytes()) else { panic!("a GET") };
         assert_eq!((parts.uri.path(), parts.uri.query()), ("/a", Some("b")));
         assert_eq!(parts.headers["host"], "h");
         let values: Vec<_> = parts.headers.get_all("x-a").iter().collect();

@@ -56,8 +56,9 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
 
-    /// Answers a GET without content at once, where it can: the answer's head, as HTTP/1.1 writes it,
-    /// is put into `head`, which is empty.
+    /// Answers a GET or HEAD without content if it can do so at once: writes the answer's head, as HTTP/1.1
+    /// has it, into `head`, which is empty. Otherwise the next request that [`Handler::handle`] gets on this
+    /// connection is this one.
     fn answer_directly(
         &self,
         _request: Parts,
@@ -96,7 +97,7 @@ impl Handler for Arc<Edge> {
 #[must_use]
 pub fn read_head(bytes: &[u8]) -> Option<Parts> {
     match head::Read::of(bytes) {
-        head::Read::Get(parts) => Some(parts),
+        head::Read::Request(parts) => Some(parts),
         head::Read::Whole | head::Read::Other => None,
     }
 }

@@ -30,14 +30,14 @@ fn certificate(folder: &TempDir, name: &str, host: &str) {
 }
 
 /// A folder with certificates of two hosts.
-fn certificates() -> TempDir {
+pub(crate) fn certificates() -> TempDir {
     let folder = tempfile::tempdir().expect("folder");
     certificate(&folder, "one", "one.example.com");
     certificate(&folder, "two", "two.example.com");
     folder
 }
 
-fn tls_config(bucket: &Bucket, folder: &TempDir) -> String {
+pub(crate) fn tls_config(bucket: &Bucket, folder: &TempDir) -> String {
     let path = folder.path().display();
     let tls = format!(
         "https = \"127.0.0.1:0\"\ntls = [\n  {{ certificate = \"{path}/one.pem\", key = \"{path}/one.key\" }},\n  {{ certificate = \"{path}/two.pem\", key = \"{path}/two.key\" }},\n]"
@@ -46,7 +46,7 @@ fn tls_config(bucket: &Bucket, folder: &TempDir) -> String {
         .replace("workers = 2", &format!("workers = 2\n{tls}"))
 }
 
-async fn connect(
+pub(crate) async fn connect(
     address: SocketAddr,
     folder: &TempDir,
     name: &str,

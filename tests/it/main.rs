@@ -6,6 +6,7 @@ mod collapsing;
 mod collecting;
 mod compression;
 mod config_files;
+mod deciding;
 mod doctoring;
 mod errors;
 mod explaining;

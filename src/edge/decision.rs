@@ -1,0 +1,208 @@
+//! The decision about a request: its route, its admission and what the cache has for it. Each is determined
+//! once, whichever protocol brings the request and wherever it is answered.
+
+use std::sync::Arc;
+
+use http::{StatusCode, request::Parts};
+
+use super::{
+    Edge, Rules,
+    admit::{Ask, Route, head_length},
+    answer::{Answer, Carried, Head, StoredHead},
+    arrival::Arrival,
+    connection::HeldDistribution,
+    dress::Dress,
+    refusal::Refusal,
+    respond::Served,
+    rules::Distribution,
+};
+use crate::{
+    behavior::Behavior,
+    body::Body,
+    clock::Stopwatch,
+    key::{CacheKey, CanonicalPath, Projection},
+    metrics::ResultType,
+    policy::Reuse,
+    semantics::{cache_status::Report, framing::FramingError},
+    store::{Found, Hold},
+};
+
+/// What a request's head says of its content.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content {
+    pub(super) framing: Result<(), FramingError>,
+    pub(super) is_empty: bool,
+}
+
+impl Content {
+    pub(super) const NONE: Self = Self { framing: Ok(()), is_empty: true };
+}
+
+/// What becomes of a request.
+pub(super) enum Decision {
+    /// A hit that needs nothing but memory.
+    Hit(Hit),
+    /// Anything else. Boxed, so that a hit is not moved about with room for it.
+    Pending(Box<Pending>),
+}
+
+/// A hit before it becomes a message.
+pub(super) struct Hit {
+    pub(super) head: StoredHead,
+    /// The right to hold the content; `None` if none is sent.
+    pub(super) hold: Option<Hold>,
+    pub(super) result: ResultType,
+    pub(super) report: Report,
+    pub(super) distribution: HeldDistribution,
+    pub(super) dress: Option<Dress>,
+}
+
+impl Hit {
+    /// The same as an answer.
+    pub(super) fn into_answer(self) -> (Answer, HeldDistribution, Option<Dress>) {
+        let head = Head::Stored(self.head);
+        let mut answer = Answer::new(head, Body::empty(), self.result, self.report);
+        if let Some(hold) = self.hold {
+            answer.content = Carried::InMemory(hold);
+        }
+        (answer, self.distribution, self.dress)
+    }
+}
+
+/// What is decided about a request that is not answered yet.
+pub(super) struct Pending {
+    pub(super) dress: Option<Dress>,
+    pub(super) next: Next,
+}
+
+/// What a pending request needs next.
+pub(super) enum Next {
+    /// Nothing: this is the answer, unless an error page of the distribution replaces it.
+    Respond(Answer, Option<Arc<Distribution>>),
+    /// An answer by way of the cache or the origin.
+    Answer(Admitted),
+}
+
+/// A pending request on its way from the fast path to the HTTP library, which reads the same head again.
+pub(super) struct HandedOver {
+    pub(super) arrival: Arrival,
+    pub(super) watch: Stopwatch,
+    pub(super) pending: Box<Pending>,
+}
+
+impl HandedOver {
+    /// Whether the library read the same request.
+    pub(super) fn is_of(&self, request: &Parts) -> bool {
+        let own = &self.arrival.request;
+        own.method == request.method
+            && own.uri == request.uri
+            && own.version == request.version
+            && self.arrival.head_length == head_length(request)
+    }
+}
+
+/// An admitted request without what it borrows from its head.
+pub(super) struct Admitted {
+    pub(super) distribution: Arc<Distribution>,
+    behavior: Arc<Behavior>,
+    path: CanonicalPath<'static>,
+    host: Box<str>,
+    projection: Projection<'static>,
+    /// What the cache has, if the request concerns the cache.
+    pub(super) found: Option<(CacheKey, Found)>,
+}
+
+impl Admitted {
+    fn new(ask: &Ask<'_>, found: Option<(CacheKey, Found)>) -> Self {
+        Self {
+            distribution: Arc::clone(ask.distribution),
+            behavior: Arc::clone(ask.behavior),
+            path: ask.path.clone().into_owned(),
+            host: ask.host.into(),
+            projection: ask.projection.clone().into_owned(),
+            found,
+        }
+    }
+
+    /// The request again.
+    pub(super) fn ask<'a>(&'a self, arrival: &'a Arrival) -> Ask<'a> {
+        Ask {
+            distribution: &self.distribution,
+            behavior: &self.behavior,
+            method: &arrival.request.method,
+            path: self.path.clone(),
+            host: &self.host,
+            projection: self.projection.clone(),
+            fields: &arrival.request.headers,
+            request: &arrival.request,
+            client: Some(arrival.viewer.address),
+        }
+    }
+}
+
+impl Edge {
+    /// Decides about a request.
+    pub(super) fn decide(
+        self: &Arc<Self>,
+        rules: &Rules,
+        arrival: &Arrival,
+        content: Content,
+    ) -> Decision {
+        let request = &arrival.request;
+        let route = content.framing.map_err(Refusal::Framing);
+        let route = match route.and_then(|()| Route::of(rules, request)) {
+            Ok(route) => route,
+            Err(refusal) => return self.refused(refusal, request, None, None),
+        };
+        let distribution = route.distribution;
+        let dress = route.behavior().and_then(|behavior| Dress::of(behavior, request));
+        let ask = match route.admit(rules, arrival, !content.is_empty, &self.steps) {
+            Ok(ask) => ask,
+            Err(refusal) => return self.refused(refusal, request, Some(distribution), dress),
+        };
+        let wish = ask.wish();
+        let found = ask.uses_cache().then(|| self.find(&ask, arrival.at));
+        let next = match found {
+            Some((key, Found::Response(response)))
+                if response.status == StatusCode::OK
+                    && wish.decide(Some(&response.freshness), arrival.at) == Reuse::Fresh =>
+            {
+                match self.serve_hit(&ask, response, arrival.at) {
+                    Served::Now(Answer {
+                        head: Head::Stored(head),
+                        content,
+                        result,
+                        report,
+                        ..
+                    }) => {
+                        let hold = content.into_hold();
+                        let distribution = arrival.connection.hold(distribution);
+                        let hit = Hit { head, hold, result, report, distribution, dress };
+                        return Decision::Hit(hit);
+                    }
+                    // An error of our own, which may be given a page.
+                    Served::Now(answer) => Next::Respond(answer, Some(Arc::clone(distribution))),
+                    // The content must be made or fetched.
+                    Served::Later(response, _) => {
+                        let found = Some((key, Found::Response(response)));
+                        Next::Answer(Admitted::new(&ask, found))
+                    }
+                }
+            }
+            found => Next::Answer(Admitted::new(&ask, found)),
+        };
+        Decision::Pending(Box::new(Pending { dress, next }))
+    }
+
+    fn refused(
+        &self,
+        refusal: Refusal,
+        request: &Parts,
+        distribution: Option<&Arc<Distribution>>,
+        dress: Option<Dress>,
+    ) -> Decision {
+        let answer = self.refuse(refusal, request, distribution);
+        let next = Next::Respond(answer, distribution.map(Arc::clone));
+        Decision::Pending(Box::new(Pending { dress, next }))
+    }
+}
