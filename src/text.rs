@@ -35,10 +35,10 @@ pub fn shared(
     })
 }
 
-/// Text behind other text.
-pub struct Behind<'a>(pub &'a mut Vec<u8>);
+/// Writes text to the end of a vector.
+pub struct VecWriter<'a>(pub &'a mut Vec<u8>);
 
-impl Write for Behind<'_> {
+impl Write for VecWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.extend_from_slice(text.as_bytes());
         Ok(())

@@ -3,20 +3,25 @@
 use std::{fmt::Write, ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::multipart::Multipart;
+use super::{
+    head_sink::{HeadSink, is, varies_by_coding},
+    identity::Identity,
+    multipart::Multipart,
+};
 use crate::{
     body::Body,
-    encode,
+    clock::Timestamp,
     metrics::ResultType,
     origin::Timing,
-    semantics::{cache_status::Report, coding::Coding},
+    semantics::{cache_status::Report, date},
     store::{Hold, StoredResponse},
     text,
 };
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 
 /// An answer before it becomes a message.
 pub(super) struct Answer {
@@ -107,18 +112,10 @@ pub(super) struct StoredHead {
     pub(super) part: Part,
     /// In seconds, where it is told.
     pub(super) age: Option<u64>,
-    pub(super) varies: VariesBy,
+    /// Whether `Accept-Encoding` selects the encoding of the content.
+    pub(super) varies_by_coding: bool,
     /// Fields that the origin sent for this viewer alone.
     pub(super) own_fields: Option<Box<HeaderMap>>,
-}
-
-/// Whether `Accept-Encoding` selects the form of the content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum VariesBy {
-    Nothing,
-    Coding,
-    /// It does, and the answer is about the form in this coding, though without its content.
-    Described(Coding),
 }
 
 /// What of the stored representation an answer carries.
@@ -135,9 +132,9 @@ impl StoredHead {
         response: Arc<StoredResponse>,
         part: Part,
         age: Option<u64>,
-        varies: VariesBy,
+        varies_by_coding: bool,
     ) -> Self {
-        Self { response, part, age, varies, own_fields: None }
+        Self { response, part, age, varies_by_coding, own_fields: None }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -157,52 +154,66 @@ impl StoredHead {
         }
     }
 
-    /// Writes the fields into a map that is empty.
-    pub(super) fn write(&self, fields: &mut HeaderMap) {
-        self.response.fields.append_to(fields);
-        for (name, value) in self.own_fields.iter().flat_map(|own| own.iter()) {
-            fields.append(name, value.clone());
+    /// Writes the fields, except those of `identity`, which the caller writes.
+    pub(super) fn write(&self, sink: &mut impl HeadSink, identity: &Identity, at: Timestamp) {
+        let StoredHead { response, part, own_fields, .. } = self;
+        let replaced: &[HeaderName] = match part {
+            Part::Whole | Part::Bytes(_) => &[],
+            Part::Several(_) => &[header::CONTENT_TYPE],
+            // RFC 9110 §15.4.5: what would describe content is left out.
+            Part::NotModified => {
+                &[header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE]
+            }
+        };
+        let ours = identity.names();
+        let skips = |name: &[u8]| {
+            is(name, &header::ACCEPT_RANGES)
+                || ours.iter().chain(replaced).any(|field| is(name, field))
+        };
+        sink.stored(&response.fields, skips);
+        let own_fields = own_fields.iter().flat_map(|fields| fields.iter());
+        for (name, value) in own_fields.filter(|(name, _)| !skips(name.as_str().as_bytes())) {
+            sink.field(name.clone(), value);
         }
         if let Some(age) = self.age {
-            fields.insert(header::AGE, number(age));
+            write_number(sink, header::AGE, age);
         }
-        match self.varies {
-            VariesBy::Nothing => {}
-            VariesBy::Coding => encode::vary(fields),
-            VariesBy::Described(coding) => encode::describe(fields, coding),
+        if self.varies_by_coding && !varies_by_coding(&response.fields) {
+            sink.field(header::VARY, &ACCEPT_ENCODING);
         }
-        let is_object = self.response.status == StatusCode::OK && !self.response.encoded;
-        if is_object && self.part != Part::NotModified {
-            fields.insert(header::ACCEPT_RANGES, BYTES);
+        let is_object = response.status == StatusCode::OK && !response.encoded;
+        if is_object && *part != Part::NotModified {
+            sink.field(header::ACCEPT_RANGES, &BYTES);
         }
-        self.describe_content(fields);
+        self.describe_content(sink);
+        if response.fields.value(&header::DATE).is_none() {
+            // RFC 9110 §6.6.1: the origin has no clock.
+            sink.unique(header::DATE, &date::format(at));
+        }
     }
 
-    fn describe_content(&self, fields: &mut HeaderMap) {
+    fn describe_content(&self, sink: &mut impl HeadSink) {
         let length = self.response.length;
         match &self.part {
-            Part::Whole => {
-                fields.insert(header::CONTENT_LENGTH, number(length));
-            }
+            Part::Whole => write_number(sink, header::CONTENT_LENGTH, length),
             Part::Bytes(bytes) => {
-                let last = bytes.end.saturating_sub(1);
-                let range = value(|text| write!(text, "bytes {}-{last}/{length}", bytes.start));
-                if let Some(range) = range {
-                    fields.insert(header::CONTENT_RANGE, range);
-                }
-                fields.insert(header::CONTENT_LENGTH, number(bytes.end - bytes.start));
+                let (first, last) = (bytes.start, bytes.end.saturating_sub(1));
+                sink.formatted(header::CONTENT_RANGE, |text| {
+                    write!(text, "bytes {first}-{last}/{length}")
+                });
+                write_number(sink, header::CONTENT_LENGTH, bytes.end - bytes.start);
             }
-            Part::Several(parts) => parts.describe(fields),
-            Part::NotModified => {
-                // RFC 9110 §15.4.5: what would describe content is left out.
-                for name in
-                    [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE]
-                {
-                    fields.remove(name);
-                }
+            Part::Several(parts) => {
+                sink.formatted(header::CONTENT_TYPE, |text| parts.write_media_type(text));
+                write_number(sink, header::CONTENT_LENGTH, parts.length());
             }
+            Part::NotModified => {}
         }
     }
+}
+
+fn write_number(sink: &mut impl HeadSink, name: HeaderName, number: u64) {
+    sink.formatted(name, |text| text.write_str(itoa::Buffer::new().format(number)));
 }
 
 /// A field value that is a number.

@@ -7,10 +7,8 @@ use http::{
     header::{self, InvalidHeaderValue},
 };
 
-use super::{answer::value, plain::append_field};
-use crate::{
-    instance, key::CDN_LOOP, metrics::ResultType, semantics::cache_status::Report, text::Behind,
-};
+use super::head_sink::HeadSink;
+use crate::{instance, key::CDN_LOOP, metrics::ResultType, semantics::cache_status::Report};
 
 /// Forebay's name in `Cache-Status` (RFC 9211 §2).
 const CACHE_NAME: &str = "Forebay";
@@ -77,52 +75,30 @@ impl Identity {
         self.cloudfront
     }
 
-    /// Writes all but the request's id.
+    /// Writes the fields of every response except the request's id.
     pub(super) fn write(
         &self,
-        fields: &mut HeaderMap,
+        sink: &mut impl HeadSink,
         result: ResultType,
         report: &Report,
         version: Version,
     ) {
-        fields.insert(X_CACHE, self.x_cache[result as usize].clone());
-        fields.insert(header::VIA, self.via(version).clone());
+        sink.field(X_CACHE, &self.x_cache[result as usize]);
+        sink.field(header::VIA, self.via(version));
         if self.cloudfront {
-            fields.insert(X_AMZ_CF_POP, self.pop.clone());
+            sink.field(X_AMZ_CF_POP, &self.pop);
         } else {
-            let report = value(|text| report.write(CACHE_NAME, text));
-            fields.extend(report.map(|report| (CACHE_STATUS, report)));
+            sink.formatted(CACHE_STATUS, |mut text| report.write(CACHE_NAME, &mut text));
         }
     }
 
-    /// Appends the same to a head of HTTP/1.
-    pub(super) fn append(
-        &self,
-        head: &mut Vec<u8>,
-        result: ResultType,
-        report: &Report,
-        version: Version,
-    ) {
-        append_field(b"x-cache", self.x_cache[result as usize].as_bytes(), head);
-        append_field(b"via", self.via(version).as_bytes(), head);
+    /// The names of the fields that this identity writes.
+    pub(super) const fn names(&self) -> [HeaderName; 4] {
         if self.cloudfront {
-            append_field(b"x-amz-cf-pop", self.pop.as_bytes(), head);
+            [X_CACHE, header::VIA, X_AMZ_CF_POP, X_AMZ_CF_ID]
         } else {
-            head.extend_from_slice(b"cache-status: ");
-            // Writing to a Vec cannot fail.
-            let _ = report.write(CACHE_NAME, &mut Behind(head));
-            head.extend_from_slice(b"\r\n");
+            [X_CACHE, header::VIA, CACHE_STATUS, X_REQUEST_ID]
         }
-    }
-
-    /// Whether answers tell this themselves.
-    pub(super) fn is_ours(&self, name: &[u8]) -> bool {
-        let (more, id) = if self.cloudfront {
-            (X_AMZ_CF_POP, X_AMZ_CF_ID)
-        } else {
-            (CACHE_STATUS, X_REQUEST_ID)
-        };
-        [X_CACHE, header::VIA, more, id].iter().any(|ours| ours.as_str().as_bytes() == name)
     }
 
     fn via(&self, version: Version) -> &HeaderValue {
@@ -140,24 +116,9 @@ impl Identity {
     }
 
     /// Writes the request's id.
-    pub(super) fn write_id(&self, fields: &mut HeaderMap, id: &RequestId) {
-        if let Ok(mut id) = HeaderValue::from_bytes(&self.id(id)) {
-            // It comes once: HTTP/2 need not put it into its table, in the place of what comes again.
-            id.set_sensitive(true);
-            fields.insert(self.id_name(), id);
-        }
-    }
-
-    /// Appends the request's id to a head, as its last field.
-    pub(super) fn append_id(&self, head: &mut Vec<u8>, id: &RequestId) {
-        head.extend_from_slice(self.id_name().as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(&self.id(id));
-    }
-
-    /// The field that tells the request's id.
-    pub(super) const fn id_name(&self) -> HeaderName {
-        if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID }
+    pub(super) fn write_id(&self, sink: &mut impl HeadSink, id: &RequestId) {
+        let name = if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID };
+        sink.unique(name, &self.id(id));
     }
 }
 

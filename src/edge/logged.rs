@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::viewer::X_FORWARDED_FOR;
+use super::{
+    answer::{Part, StoredHead},
+    viewer::X_FORWARDED_FOR,
+};
 use crate::semantics::range::ContentRange;
 
 /// What the log tells of an answer's head.
@@ -31,9 +34,20 @@ impl Shown {
         }
     }
 
-    /// What it tells of a whole object's head, but for its length.
-    pub(super) fn of_whole(content_type: Option<HeaderValue>, length: u64) -> Self {
-        Self { content_type, content_length: Some(length), ..Self::default() }
+    /// What it tells of the head of a stored response, except the length of the head.
+    pub(super) fn of_stored(head: &StoredHead, length: u64) -> Self {
+        let range = match &head.part {
+            Part::Bytes(bytes) => Some((bytes.start, bytes.end.saturating_sub(1))),
+            Part::Whole | Part::Several(_) | Part::NotModified => None,
+        };
+        let has_content = head.part != Part::NotModified;
+        let content_type = || head.response.fields.get(&header::CONTENT_TYPE);
+        Self {
+            bytes: 0,
+            content_type: has_content.then(content_type).flatten(),
+            content_length: Some(length),
+            range,
+        }
     }
 
     /// The same in memory of its own.

@@ -1,10 +1,10 @@
 //! Several ranges as one answer: `multipart/byteranges` (RFC 9110 §14.6).
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
 use http_body_util::BodyExt;
 
 use crate::{
@@ -44,15 +44,13 @@ impl Multipart {
         }
     }
 
-    pub(super) fn describe(&self, fields: &mut HeaderMap) {
-        let media_type = format!("multipart/byteranges; boundary={}", self.boundary);
-        if let Ok(media_type) = HeaderValue::try_from(media_type) {
-            fields.insert(header::CONTENT_TYPE, media_type);
-        }
-        fields.insert(header::CONTENT_LENGTH, self.length().into());
+    /// Writes the media type of the whole.
+    pub(super) fn write_media_type(&self, text: &mut dyn fmt::Write) -> fmt::Result {
+        write!(text, "multipart/byteranges; boundary={}", self.boundary)
     }
 
-    fn length(&self) -> u64 {
+    /// The length of the whole in bytes.
+    pub(super) fn length(&self) -> u64 {
         let part =
             |(head, bytes): &(Bytes, Range<u64>)| head.len() as u64 + (bytes.end - bytes.start);
         self.parts.iter().map(part).sum::<u64>() + self.end.len() as u64

@@ -15,9 +15,9 @@ use super::{
     connection::HeldDistribution,
     dress::{Dress, Told},
     error_page,
+    head_sink::{HeadSink, append_map, append_status_line},
     identity::{Identity, RequestId},
     logged::{Logged, Shown},
-    plain,
     prepared::{self, PlainHit},
     rules::Distribution,
 };
@@ -57,7 +57,7 @@ pub(super) struct Exchange {
     shown: Option<Box<Shown>>,
 }
 
-/// The fields that every answer has, but for its id.
+/// The fields that every response has, except its id.
 struct Marks<'a> {
     dress: Option<&'a Dress>,
     told: Told<'a>,
@@ -66,11 +66,19 @@ struct Marks<'a> {
 }
 
 impl Marks<'_> {
+    /// Applies the policy, then writes our own fields in place of any others of their names.
     fn put_on(&self, fields: &mut HeaderMap) {
         if let Some(dress) = self.dress {
             dress.put_on(fields, &self.told);
         }
-        self.told.identity.write(fields, self.told.result, self.report, self.version);
+        for name in self.told.identity.names() {
+            fields.remove(name);
+        }
+        self.write(fields);
+    }
+
+    fn write(&self, sink: &mut impl HeadSink) {
+        self.told.identity.write(sink, self.told.result, self.report, self.version);
     }
 
     /// Whether the fields are those of other hits, too.
@@ -137,9 +145,13 @@ impl Exchange {
                 marks.put_on(&mut fields);
             }
             Head::Stored(head) => {
+                let at = self.arrival.at;
                 let make = |fields: &mut HeaderMap| {
-                    head.write(fields);
-                    marks.put_on(fields);
+                    head.write(fields, identity, at);
+                    match marks.dress {
+                        Some(_) => marks.put_on(fields),
+                        None => marks.write(fields),
+                    }
                 };
                 match marks.plain_hit(&head, distribution.as_deref()) {
                     Some(hit) => prepared::write(hit, &mut fields, make),
@@ -187,28 +199,28 @@ impl Exchange {
         let is_detailed = self.edge.access_log.is_detailed();
         let at = self.arrival.at;
         let make = |text: &mut Vec<u8>| {
-            if marks.dress.is_none() && plain::is_written(head) {
-                plain::append(head, (identity, result, &report), at, text);
-                let content_type = || head.response.fields.get(&header::CONTENT_TYPE);
-                return is_detailed.then(|| Shown::of_whole(content_type(), length));
+            append_status_line(head.status(), text);
+            if marks.dress.is_none() {
+                head.write(text, identity, at);
+                marks.write(text);
+                return is_detailed.then(|| Shown::of_stored(head, length));
             }
             let mut fields = fields;
-            head.write(&mut fields);
+            head.write(&mut fields, identity, at);
             marks.put_on(&mut fields);
-            // Ours comes behind the others.
-            fields.remove(identity.id_name());
-            fields.entry(header::DATE).or_insert_with(|| plain::date_field(at));
-            plain::append_map(head.status(), &fields, text);
+            append_map(&fields, text);
             is_detailed.then(|| Shown::of(head.status(), &fields, Some(length)))
         };
         let mut shown = match marks.plain_hit(head, Some(&distribution)) {
             Some(hit) => prepared::append(hit, text, make),
             None => make(text),
         };
-        identity.append_id(text, &self.id);
-        text.extend_from_slice(b"\r\n\r\n");
+        identity.write_id(text, &self.id);
+        text.extend_from_slice(b"\r\n");
         if let Some(shown) = &mut shown {
             shown.bytes = text.len() as u64;
+            // HEAD and GET share a prepared head.
+            shown.content_length = Some(length);
         }
         self.shown = shown.map(Box::new);
         self.conclude(head.status(), result, report, Some(distribution));

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::{
     Edge,
     admit::Ask,
-    answer::{Answer, Carried, Head, Part, StoredHead, VariesBy, number, piece, value},
+    answer::{Answer, Carried, Head, Part, StoredHead, number, piece, value},
     compress::{self, InCoding},
     forward::key_of,
     multipart::Multipart,
@@ -58,7 +58,7 @@ impl Served<'_> {
 /// What an answer from a stored response carries, before its content is there.
 struct Plan {
     part: Part,
-    varies: VariesBy,
+    varies_by_coding: bool,
     result: ResultType,
     report: Report,
     now: Timestamp,
@@ -85,16 +85,16 @@ pub(super) fn from_stored<'a>(
         Err(unmet) => return Served::Now(refuse(unmet, &response, report)),
     };
     let coding = compress::coding(ask, response.compressible);
-    let varies = match coding {
-        // Whether the viewer's copy is current is the same of either form, and so it need not be made.
-        Some(coding) if part == Part::NotModified => VariesBy::Described(coding),
-        _ if ask.behavior.compress != Codings::NONE && response.compressible => VariesBy::Coding,
-        _ => VariesBy::Nothing,
+    let varies_by_coding = ask.behavior.compress != Codings::NONE && response.compressible;
+    // A 304 needs the fields of the compressed form, not its content.
+    let response = match coding {
+        Some(coding) if part == Part::NotModified => Arc::new(response.described(coding)),
+        _ => response,
     };
     let coding = coding.filter(|_| part == Part::Whole);
     // A compressed form cannot be read in parts. If viewers hold too much, they get the content as it is.
     let may_hold = |form: &Arc<StoredResponse>| edge.store.hold(form).is_some();
-    let plan = Plan { part, varies, result, report, now };
+    let plan = Plan { part, varies_by_coding, result, report, now };
     match coding.map(|coding| compress::form(edge, ask, &response, coding)) {
         Some(InCoding::Making(making)) => Served::Later(
             Arc::clone(&response),
@@ -114,11 +114,11 @@ fn with_content<'a>(
     edge: &'a Arc<Edge>,
     ask: &'a Ask<'a>,
     response: Arc<StoredResponse>,
-    Plan { part, varies, result, report, now }: Plan,
+    Plan { part, varies_by_coding, result, report, now }: Plan,
 ) -> Served<'a> {
     let age = age(&response, result, now);
     let result = if is_error(response.status) { ResultType::Error } else { result };
-    let head = StoredHead::new(response, part, age, varies);
+    let head = StoredHead::new(response, part, age, varies_by_coding);
     if let Part::Several(parts) = &head.part {
         let parts = Multipart::clone(parts);
         let response = Arc::clone(&head.response);

@@ -149,9 +149,9 @@ impl FieldBlock {
         HeaderValue::from_bytes(self.value(name)?.as_ref()).ok()
     }
 
-    /// Appends the fields to a map. They share one copy of the block, and dates a thread's texts: memory that
+    /// Appends the fields to a map, except those that `skips` names. They share one copy of the block, and dates a thread's texts: memory that
     /// other threads count references to would slow them down.
-    pub fn append_to(&self, map: &mut HeaderMap) {
+    pub fn append_to(&self, map: &mut HeaderMap, skips: impl Fn(&[u8]) -> bool) {
         let shared = |value: &[u8]| {
             let copy = |text: &mut BytesMut| {
                 text.extend_from_slice(value);
@@ -160,7 +160,7 @@ impl FieldBlock {
             text::shared(value.len(), copy).ok()
         };
         let Some(copy) = shared(&self.0) else { return };
-        for field in (PackedFields { rest: &copy }) {
+        for field in (PackedFields { rest: &copy }).filter(|field| !skips(field.name())) {
             let name = match field.known_name() {
                 Some(known) => Ok(known.clone()),
                 None => HeaderName::from_bytes(field.name),
@@ -179,7 +179,7 @@ impl FieldBlock {
     #[must_use]
     pub fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::new();
-        self.append_to(&mut map);
+        self.append_to(&mut map, |_| false);
         map
     }
 

@@ -136,11 +136,16 @@ impl StoredResponse {
 
     /// The compressed form of this response, whose bytes are `content`.
     pub(super) fn encoded(&self, coding: Coding, content: Arc<Content>) -> Self {
+        let length = content.length;
+        Self { content, length, compressible: false, encoded: true, ..self.described(coding) }
+    }
+
+    /// This response with the fields of its compressed form.
+    #[must_use]
+    pub fn described(&self, coding: Coding) -> Self {
         let mut fields = self.fields.to_map();
         encode::describe(&mut fields, coding);
-        let fields = FieldBlock::pack(&fields);
-        let length = content.length;
-        Self { fields, content, length, compressible: false, encoded: true, ..self.copy() }
+        Self { fields: FieldBlock::pack(&fields), ..self.copy() }
     }
 
     /// The same response without the bytes of its content, to be read in parts.
