@@ -2,6 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use http::{
+    HeaderMap, HeaderName, Method, StatusCode, Version, header, request::Parts, uri::Authority,
+};
+
 use super::{
     Refusal, Rules, Steps,
     arrival::Arrival,
@@ -15,9 +19,6 @@ use crate::{
     origin::{FOR_BUCKETS, Group, Origin},
     policy::Wish,
     signed::Claim,
-};
-use http::{
-    HeaderMap, HeaderName, Method, StatusCode, Version, header, request::Parts, uri::Authority,
 };
 
 /// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
@@ -107,11 +108,6 @@ impl<'a> Ask<'a> {
     pub(super) fn is_cacheable(&self) -> bool {
         matches!(*self.method, Method::GET | Method::HEAD)
             && !self.behavior.cache_policy.terms.ttl.is_disabled()
-    }
-
-    /// Whether the cache is looked up.
-    pub(super) fn uses_cache(&self) -> bool {
-        self.is_cacheable() && !self.wish().no_store
     }
 }
 

@@ -94,6 +94,11 @@ impl Connection {
         *self.handed_over.lock() = Some(Box::new(request));
     }
 
+    /// Drops a request that the library did not read.
+    pub(crate) fn discard_handed_over(&self) {
+        self.handed_over.lock().take();
+    }
+
     /// The decision about `request`, if the fast path made one.
     pub(super) fn take_handed_over(&self, request: &Parts) -> Option<HandedOver> {
         let handed_over = self.handed_over.lock().take()?;

@@ -1,7 +1,7 @@
 //! The decision about a request: its route, its admission and what the cache has for it. Each is determined
 //! once, whichever protocol brings the request and wherever it is answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use http::{StatusCode, request::Parts};
 
@@ -42,7 +42,7 @@ impl Content {
 pub(super) enum Decision {
     /// A hit that needs nothing but memory.
     Hit(Hit),
-    /// Anything else. Boxed, so that a hit is not moved about with room for it.
+    /// Anything else. Boxed to keep `Decision` small.
     Pending(Box<Pending>),
 }
 
@@ -85,16 +85,24 @@ pub(super) enum Next {
 
 /// A pending request on its way from the fast path to the HTTP library, which reads the same head again.
 pub(super) struct HandedOver {
+    /// Exchanges that had begun on the connection.
+    begun: u32,
     pub(super) arrival: Arrival,
     pub(super) watch: Stopwatch,
     pub(super) pending: Box<Pending>,
 }
 
 impl HandedOver {
+    pub(super) fn new(arrival: Arrival, watch: Stopwatch, pending: Box<Pending>) -> Self {
+        let begun = arrival.connection.begun.load(Ordering::Acquire);
+        Self { begun, arrival, watch, pending }
+    }
+
     /// Whether the library read the same request.
     pub(super) fn is_of(&self, request: &Parts) -> bool {
         let own = &self.arrival.request;
-        own.method == request.method
+        self.begun == self.arrival.connection.begun.load(Ordering::Acquire)
+            && own.method == request.method
             && own.uri == request.uri
             && own.version == request.version
             && self.arrival.head_length == head_length(request)
@@ -103,36 +111,51 @@ impl HandedOver {
 
 /// An admitted request without what it borrows from its head.
 pub(super) struct Admitted {
+    pub(super) route: AdmittedRoute,
+    pub(super) path: CanonicalPath<'static>,
+    pub(super) projection: Projection<'static>,
+    /// What the cache has, or `None` if the request bypasses it.
+    pub(super) found: Option<(CacheKey, Found)>,
+}
+
+/// The part of an admitted request that its `Ask` borrows.
+pub(super) struct AdmittedRoute {
     pub(super) distribution: Arc<Distribution>,
     behavior: Arc<Behavior>,
-    path: CanonicalPath<'static>,
     host: Box<str>,
-    projection: Projection<'static>,
-    /// What the cache has, if the request concerns the cache.
-    pub(super) found: Option<(CacheKey, Found)>,
 }
 
 impl Admitted {
     fn new(ask: &Ask<'_>, found: Option<(CacheKey, Found)>) -> Self {
-        Self {
+        let route = AdmittedRoute {
             distribution: Arc::clone(ask.distribution),
             behavior: Arc::clone(ask.behavior),
-            path: ask.path.clone().into_owned(),
             host: ask.host.into(),
+        };
+        Self {
+            route,
+            path: ask.path.clone().into_owned(),
             projection: ask.projection.clone().into_owned(),
             found,
         }
     }
+}
 
+impl AdmittedRoute {
     /// The request again.
-    pub(super) fn ask<'a>(&'a self, arrival: &'a Arrival) -> Ask<'a> {
+    pub(super) fn ask<'a>(
+        &'a self,
+        arrival: &'a Arrival,
+        path: CanonicalPath<'static>,
+        projection: Projection<'static>,
+    ) -> Ask<'a> {
         Ask {
             distribution: &self.distribution,
             behavior: &self.behavior,
             method: &arrival.request.method,
-            path: self.path.clone(),
+            path,
             host: &self.host,
-            projection: self.projection.clone(),
+            projection,
             fields: &arrival.request.headers,
             request: &arrival.request,
             client: Some(arrival.viewer.address),
@@ -161,7 +184,7 @@ impl Edge {
             Err(refusal) => return self.refused(refusal, request, Some(distribution), dress),
         };
         let wish = ask.wish();
-        let found = ask.uses_cache().then(|| self.find(&ask, arrival.at));
+        let found = (ask.is_cacheable() && !wish.no_store).then(|| self.find(&ask, arrival.at));
         let next = match found {
             Some((key, Found::Response(response)))
                 if response.status == StatusCode::OK
@@ -182,7 +205,7 @@ impl Edge {
                     }
                     // An error of our own, which may be given a page.
                     Served::Now(answer) => Next::Respond(answer, Some(Arc::clone(distribution))),
-                    // The content must be made or fetched.
+                    // The content must be compressed or fetched. `Edge::answer` begins that anew.
                     Served::Later(response, _) => {
                         let found = Some((key, Found::Response(response)));
                         Next::Answer(Admitted::new(&ask, found))

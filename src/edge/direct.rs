@@ -55,7 +55,7 @@ impl Edge {
         let hit = match self.decide(&rules, &arrival, Content::NONE) {
             Decision::Hit(hit) => hit,
             Decision::Pending(pending) => {
-                connection.hand_over(HandedOver { arrival, watch, pending });
+                connection.hand_over(HandedOver::new(arrival, watch, pending));
                 return None;
             }
         };

@@ -181,7 +181,7 @@ impl Edge {
         }
     }
 
-    /// The decisions of [`Edge::answer`], in words.
+    /// The decisions of [`Edge::decide`] and [`Edge::answer`], in words.
     fn next(
         self: &Arc<Self>,
         ask: &Ask<'_>,

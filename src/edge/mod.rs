@@ -1,8 +1,5 @@
-//! The life of a request.
-//!
-//! [`Edge::handle`] reads from top to bottom: select, admit, key, look up, decide, act, respond,
-//! record. `admit` refuses, `forward` asks the origin, `respond` makes the answer of what is
-//! stored; each is a file of its own.
+//! The life of a request: `decision` routes, admits and looks up, [`Edge::handle`] and `direct` answer hits,
+//! `Edge::finish` answers everything else by way of `forward` and `respond`, and `record` logs the exchange.
 
 mod admit;
 mod answer;
@@ -45,7 +42,7 @@ use arc_swap::ArcSwap;
 use arrival::Arrival;
 use compress::Compressor;
 pub use connection::{Cipher, Connection};
-use decision::{Content, Decision, HandedOver, Next, Pending};
+use decision::{Admitted, Content, Decision, HandedOver, Next, Pending};
 pub use direct::Direct;
 pub use explain::{Explanation, Stored};
 use forward::{Forwarded, forward};
@@ -164,7 +161,10 @@ impl Edge {
     {
         let (parts, body) = request.into_parts();
         let body = Body::from(body);
-        if let Some(HandedOver { arrival, watch, pending }) = connection.take_handed_over(&parts) {
+        if let Some(HandedOver { arrival, watch, pending, .. }) =
+            connection.take_handed_over(&parts)
+            && body.is_end_stream()
+        {
             let exchange = Box::new(Exchange::begin(&self, arrival, watch));
             return Either::Right(Box::pin(self.finish(*pending, exchange, body)));
         }
@@ -201,11 +201,10 @@ impl Edge {
         let arrival = &exchange.arrival;
         let (answer, distribution) = match next {
             Next::Respond(answer, distribution) => (answer, distribution),
-            Next::Answer(mut admitted) => {
-                let found = admitted.found.take();
-                let ask = admitted.ask(arrival);
+            Next::Answer(Admitted { route, path, projection, found }) => {
+                let ask = route.ask(arrival, path, projection);
                 let answer = self.answer(&ask, found, &mut body, arrival.at).await;
-                (answer, Some(admitted.distribution))
+                (answer, Some(route.distribution))
             }
         };
         let answer = match &distribution {
@@ -229,8 +228,8 @@ impl Edge {
         refusal.into_answer(request, cloudfront)
     }
 
-    /// Answers from the cache or by way of the origin; `found` is what the cache has, if the request concerns
-    /// it. What waits for an origin is boxed, so that the future of a hit, which is moved about, stays small.
+    /// Answers from the cache or by way of the origin; `found` is what the cache has, or `None` if the request
+    /// bypasses it. What waits for an origin is boxed, so that the future of a hit, which is moved about, stays small.
     async fn answer(
         self: &Arc<Self>,
         ask: &Ask<'_>,
@@ -239,15 +238,17 @@ impl Edge {
         now: Timestamp,
     ) -> Answer {
         let (wish, mut now) = (ask.wish(), now);
-        let Some(mut found) = found else {
+        let mut found = found;
+        if found.is_none() {
             return Box::pin(self.bypass(ask, body, wish)).await;
-        };
-        for round in 0..MAX_ROUNDS {
-            if round > 0 {
+        }
+        for _ in 0..MAX_ROUNDS {
+            let first = found.take();
+            let found = first.unwrap_or_else(|| {
                 now = self.clock.now();
-                found = self.find(ask, now);
-            }
-            let (key, seen) = match std::mem::replace(&mut found, (ask.key(), Found::Nothing)) {
+                self.find(ask, now)
+            });
+            let (key, seen) = match found {
                 (key, Found::Response(response)) => (key, Some(response)),
                 (key, Found::Nothing | Found::Varies(_)) => (key, None),
                 (_, Found::Pass) => return Box::pin(self.bypass(ask, body, wish)).await,

@@ -1,5 +1,4 @@
-//! The short way of a hit: from the bytes of its head to the bytes of its answer, beneath HTTP's
-//! library.
+//! The fast path of a hit: from the bytes of its head to the bytes of its answer, beneath hyper.
 //!
 //! Only a read that is one whole head and nothing else is looked at, and only while nothing of the
 //! library's is under way: so there is never a question whose bytes are whose. Whatever is no hit in
@@ -154,6 +153,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncWrite for DirectIo<S, H
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S, H> Drop for DirectIo<S, H> {
+    fn drop(&mut self) {
+        // It refers to the connection, which would keep itself alive.
+        self.connection.discard_handed_over();
     }
 }
 

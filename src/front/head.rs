@@ -1,4 +1,4 @@
-//! A request's head, if a read brought one whole.
+//! A request's head, if one read contains all of it.
 
 use std::{cell::RefCell, mem::MaybeUninit};
 

@@ -24,7 +24,7 @@ impl SignatureDigest {
     }
 }
 
-/// Makes a [`SignatureDigest`] of parts, whose borders it covers, too.
+/// Makes a [`SignatureDigest`] of parts, including their boundaries.
 #[derive(Default)]
 pub(super) struct Digester(Sha256);
 
@@ -50,7 +50,7 @@ thread_local! {
     static VERIFIED: RefCell<Vec<Option<Verified>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The policy that goes with a signature, after `verify` if it is not remembered.
+/// Returns the policy that belongs to a signature; calls `verify` unless it is remembered.
 ///
 /// # Errors
 /// Those of `verify`.
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_borders_of_parts_are_covered() {
+    fn the_boundaries_of_parts_are_covered() {
         assert_ne!(of(&["a", "bc"]), of(&["ab", "c"]));
         assert_ne!(of(&["a", ""]), of(&["a"]));
         assert_eq!(of(&["a", "bc"]), of(&["a", "bc"]));

@@ -100,6 +100,8 @@ const EXPECTED: [Expected; 17] = [
     ("error page", Method::GET, "/missing", None, 404, [1, 0, 2]),
 ];
 
+/// The counters count in debug builds only.
+#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_request_is_decided_once() {
     for alpn in ["http/1.1", "h2"] {
