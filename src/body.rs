@@ -33,7 +33,7 @@ type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 /// Watches a body on its way to a viewer.
 pub trait Observer: Send {
     /// The body has nothing to give at the moment, or has again.
-    fn starved(&mut self, starved: bool);
+    fn awaits_bytes(&mut self, awaits: bool);
 
     /// `sent` bytes were handed to the connection; `complete` tells whether that was all.
     fn ended(self: Box<Self>, sent: u64, complete: bool);
@@ -56,7 +56,7 @@ pub struct Body {
     sent: u64,
     /// Longest frame that is given.
     longest: usize,
-    starved: bool,
+    awaiting: bool,
     observer: Option<Box<dyn Observer>>,
 }
 
@@ -68,7 +68,7 @@ impl Body {
             left,
             sent: 0,
             longest: usize::MAX,
-            starved: false,
+            awaiting: false,
             observer: None,
         }
     }
@@ -153,11 +153,11 @@ impl Body {
         }
     }
 
-    fn note_starved(&mut self, starved: bool) {
-        if self.starved != starved {
-            self.starved = starved;
+    fn note_awaiting(&mut self, awaiting: bool) {
+        if self.awaiting != awaiting {
+            self.awaiting = awaiting;
             if let Some(observer) = &mut self.observer {
-                observer.starved(starved);
+                observer.awaits_bytes(awaiting);
             }
         }
     }
@@ -191,7 +191,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let polled = this.poll_kind(cx);
-        this.note_starved(polled.is_pending());
+        this.note_awaiting(polled.is_pending());
         let polled = std::task::ready!(polled);
         match polled {
             Some(Ok(mut data)) => {

@@ -1,14 +1,11 @@
 //! Connections, as requests that came on them know them.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU32},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use http::request::Parts;
 use parking_lot::Mutex;
 
-use super::{decision::HandedOver, rules::Distribution};
+use super::{decision::HandedOver, exchange_tracker::ExchangeTracker, rules::Distribution};
 use crate::restrict::SecurityPolicy;
 
 /// Version and cipher suite of TLS, as OpenSSL names them.
@@ -28,12 +25,8 @@ pub struct Connection {
     pub security: Option<SecurityPolicy>,
     /// Version and cipher suite of TLS, as OpenSSL names them.
     pub cipher: Option<Cipher>,
-    /// Exchanges that have begun, counted around.
-    pub begun: AtomicU32,
-    /// Exchanges that have begun and not ended.
-    pub in_flight: AtomicU32,
-    /// Those among them that wait for us, not for the viewer.
-    pub starved: AtomicU32,
+    /// The state of its exchanges.
+    pub exchanges: ExchangeTracker,
     /// The distribution of the last request.
     distribution: Mutex<Option<HeldDistribution>>,
     /// A request that the fast path decided and the HTTP library is about to read.
@@ -71,9 +64,7 @@ impl Connection {
     ) -> Arc<Self> {
         let (security, cipher) =
             (tls.map(|(policy, _)| policy), tls.and_then(|(_, cipher)| cipher));
-        let zero = || AtomicU32::new(0);
         let client_text = client.to_string().into();
-        let (begun, in_flight, starved) = (zero(), zero(), zero());
         Arc::new(Self {
             client,
             port,
@@ -81,9 +72,7 @@ impl Connection {
             client_text,
             security,
             cipher,
-            begun,
-            in_flight,
-            starved,
+            exchanges: ExchangeTracker::default(),
             distribution: Mutex::default(),
             handed_over: Mutex::default(),
         })

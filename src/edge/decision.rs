@@ -1,7 +1,7 @@
 //! The decision about a request: its route, its admission and what the cache has for it. Each is determined
 //! once, whichever protocol brings the request and wherever it is answered.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use http::{StatusCode, request::Parts};
 
@@ -94,14 +94,14 @@ pub(super) struct HandedOver {
 
 impl HandedOver {
     pub(super) fn new(arrival: Arrival, watch: Stopwatch, pending: Box<Pending>) -> Self {
-        let begun = arrival.connection.begun.load(Ordering::Acquire);
+        let begun = arrival.connection.exchanges.begun();
         Self { begun, arrival, watch, pending }
     }
 
     /// Whether the library read the same request.
     pub(super) fn is_of(&self, request: &Parts) -> bool {
         let own = &self.arrival.request;
-        self.begun == self.arrival.connection.begun.load(Ordering::Acquire)
+        self.begun == self.arrival.connection.exchanges.begun()
             && own.method == request.method
             && own.uri == request.uri
             && own.version == request.version

@@ -1,9 +1,6 @@
 //! The end of an exchange: counted and logged when its body ends, however it ends.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
@@ -15,6 +12,7 @@ use super::{
     connection::HeldDistribution,
     dress::{Dress, Told},
     error_page,
+    exchange_tracker::ExchangeState,
     head_sink::{HeadSink, append_map, append_status_line},
     identity::{Identity, RequestId},
     logged::{Logged, Shown},
@@ -50,9 +48,7 @@ pub(super) struct Exchange {
     report: Report,
     sent: u64,
     complete: bool,
-    /// Whether the connection counts it among those under way.
-    counted: bool,
-    starved: bool,
+    state: ExchangeState,
     /// Where the log wants it.
     shown: Option<Box<Shown>>,
 }
@@ -93,18 +89,23 @@ impl Marks<'_> {
 }
 
 impl Exchange {
-    /// An exchange that the connection counts among those under way.
+    /// Begins an exchange whose response is still to be made.
     pub(super) fn begin(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
-        arrival.connection.in_flight.fetch_add(1, Ordering::AcqRel);
-        arrival.connection.starved.fetch_add(1, Ordering::AcqRel);
-        let mut exchange = Self::at_once(edge, arrival, watch);
-        (exchange.counted, exchange.starved) = (true, true);
-        exchange
+        Self::begin_as(ExchangeState::Awaiting, edge, arrival, watch)
     }
 
-    /// One whose answer is there already.
-    pub(super) fn at_once(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
-        arrival.connection.begun.fetch_add(1, Ordering::AcqRel);
+    /// Begins an exchange of the fast path.
+    pub(super) fn immediate(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
+        Self::begin_as(ExchangeState::Immediate, edge, arrival, watch)
+    }
+
+    fn begin_as(
+        state: ExchangeState,
+        edge: &Arc<Edge>,
+        arrival: Arrival,
+        watch: Stopwatch,
+    ) -> Self {
+        arrival.connection.exchanges.begin(state);
         Self {
             edge: Arc::clone(edge),
             arrival,
@@ -118,8 +119,7 @@ impl Exchange {
             report: Report::new(CacheStatus::Local),
             sent: 0,
             complete: false,
-            counted: false,
-            starved: false,
+            state,
             shown: None,
         }
     }
@@ -167,7 +167,7 @@ impl Exchange {
             .is_detailed()
             .then(|| Box::new(Shown::of(status, &fields, body.size_hint().exact())));
         self.conclude(status, result, report, distribution);
-        self.starved(false);
+        self.arrival.connection.exchanges.change(&mut self.state, ExchangeState::Sending);
         let body = if self.arrival.request.method == Method::HEAD {
             describe(&body, &mut fields);
             Body::empty()
@@ -349,16 +349,9 @@ fn describe(body: &Body, fields: &mut HeaderMap) {
 }
 
 impl Observer for Exchange {
-    fn starved(&mut self, starved: bool) {
-        if self.starved != starved {
-            self.starved = starved;
-            let waiting = &self.arrival.connection.starved;
-            if starved {
-                waiting.fetch_add(1, Ordering::AcqRel);
-            } else {
-                waiting.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
+    fn awaits_bytes(&mut self, awaits: bool) {
+        let to = if awaits { ExchangeState::Awaiting } else { ExchangeState::Sending };
+        self.arrival.connection.exchanges.change(&mut self.state, to);
     }
 
     fn ended(mut self: Box<Self>, sent: u64, complete: bool) {
@@ -369,10 +362,7 @@ impl Observer for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.counted {
-            self.starved(false);
-            self.arrival.connection.in_flight.fetch_sub(1, Ordering::AcqRel);
-        }
+        self.arrival.connection.exchanges.end(self.state);
         let duration = self.watch.elapsed();
         if let Some(distribution) = &self.distribution {
             distribution.metrics.answered(self.result, self.status, self.sent, duration);

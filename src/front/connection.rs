@@ -32,8 +32,8 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use super::{
     Handler, MAX_HEAD, Shared, TlsSettings, canonical,
     clear_stream::ClearStream,
-    direct_io::DirectIo,
     exchanges::Exchanges,
+    fast_path_io::FastPathIo,
     frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
     gathered::Gathered,
     head::MAX_FIELDS,
@@ -165,7 +165,8 @@ impl<H: Handler> Server<H> {
         // RFC 9112 §9.6: a viewer that sends no more may still read.
         builder.half_close(true);
         let closing = self.shared.drain.closing();
-        let io = DirectIo::new(io, self.handler.clone(), Arc::clone(&connection), closing.clone());
+        let io =
+            FastPathIo::new(io, self.handler.clone(), Arc::clone(&connection), closing.clone());
         let handler = self.handler.clone();
         let served = builder.serve_connection(
             TokioIo::new(io),

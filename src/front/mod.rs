@@ -3,9 +3,9 @@
 mod accept;
 mod clear_stream;
 mod connection;
-mod direct_io;
 mod drain;
 mod exchanges;
+mod fast_path_io;
 mod frame_budget;
 mod gathered;
 mod head;
@@ -30,7 +30,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     body::Body,
-    edge::{Connection, Direct, Edge},
+    edge::{Connection, Edge, FastHit},
     metrics::Metrics,
     pages::PageFile,
     restrict::{Networks, Share, Shares},
@@ -59,12 +59,12 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
     /// Answers a GET or HEAD without content if it can do so at once: writes the answer's head, as HTTP/1.1
     /// has it, into `head`, which is empty. Otherwise the next request that [`Handler::handle`] gets on this
     /// connection is this one.
-    fn answer_directly(
+    fn answer_fast(
         &self,
         _request: Parts,
         _connection: &Arc<Connection>,
         _head: &mut Vec<u8>,
-    ) -> Option<Direct> {
+    ) -> Option<FastHit> {
         None
     }
 }
@@ -82,13 +82,13 @@ impl Handler for Arc<Edge> {
         Edge::handle(Self::clone(self), request, connection)
     }
 
-    fn answer_directly(
+    fn answer_fast(
         &self,
         request: Parts,
         connection: &Arc<Connection>,
         head: &mut Vec<u8>,
-    ) -> Option<Direct> {
-        Edge::answer_directly(self, request, connection, head)
+    ) -> Option<FastHit> {
+        Edge::answer_fast(self, request, connection, head)
     }
 }
 

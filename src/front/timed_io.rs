@@ -6,7 +6,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -93,7 +93,7 @@ impl<S> TimedIo<S> {
     }
 
     fn begun(&self) -> u32 {
-        self.connection.begun.load(Ordering::Acquire)
+        self.connection.exchanges.begun()
     }
 
     fn has_read(&mut self, bytes: usize) {
@@ -104,7 +104,7 @@ impl<S> TimedIo<S> {
     }
 
     fn phase(&mut self, begun: u32) -> Phase {
-        let busy = self.connection.in_flight.load(Ordering::Acquire) > 0;
+        let busy = self.connection.exchanges.is_busy();
         // A head that became an exchange is no longer waited for.
         self.head_after = self.head_after.filter(|after| !busy && *after == begun);
         match self.head_after {
@@ -118,7 +118,7 @@ impl<S> TimedIo<S> {
     /// Only here the clock is read.
     fn wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let begun = self.begun();
-        let waiting = (self.phase(begun), begun, self.is_fed());
+        let waiting = (self.phase(begun), begun, self.has_body());
         if self.waiting != waiting {
             self.waiting = waiting;
             self.since = Instant::now();
@@ -182,7 +182,7 @@ impl<S> TimedIo<S> {
         }
         match self.waiting.0 {
             // HTTP/2 holds bytes back until the viewer opens its window; no write is pending then.
-            Phase::Busy if self.http == Http::Two && self.is_fed() => {
+            Phase::Busy if self.http == Http::Two && self.has_body() => {
                 Some((self.since.max(self.wrote) + self.limits.write, "the viewer opens no window"))
             }
             Phase::Busy => None,
@@ -195,9 +195,9 @@ impl<S> TimedIo<S> {
         }
     }
 
-    /// Whether no answer under way waits for us.
-    fn is_fed(&self) -> bool {
-        self.connection.starved.load(Ordering::Acquire) == 0
+    /// Whether no response in progress waits for bytes of ours.
+    fn has_body(&self) -> bool {
+        !self.connection.exchanges.is_awaiting_body()
     }
 
     /// HTTP/2 flushes at every turn; only bytes that went out show that the viewer takes some, and only

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The content of a hit, and its exchange, which is recorded when this is dropped.
-pub struct Direct {
+pub struct FastHit {
     _hold: Option<Hold>,
     response: Arc<StoredResponse>,
     /// Of the response's content.
@@ -25,7 +25,7 @@ pub struct Direct {
     exchange: Exchange,
 }
 
-impl Direct {
+impl FastHit {
     /// What follows the head.
     #[must_use]
     pub fn content(&self) -> &[u8] {
@@ -43,12 +43,12 @@ impl Edge {
     /// Answers a request without content if it is a hit and needs nothing but memory: appends the head of the
     /// answer, as HTTP/1.1 writes it, to an empty `head`. Otherwise the connection keeps the decision for
     /// [`Edge::handle`].
-    pub fn answer_directly(
+    pub fn answer_fast(
         self: &Arc<Self>,
         request: Parts,
         connection: &Arc<Connection>,
         head: &mut Vec<u8>,
-    ) -> Option<Direct> {
+    ) -> Option<FastHit> {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
         let arrival = Arrival::new(&rules, connection, request, now);
@@ -60,10 +60,10 @@ impl Edge {
             }
         };
         let bytes = hit.hold.as_ref().map_or(0..0, |_| in_memory(&hit.head.bytes()));
-        let mut exchange = Exchange::at_once(self, arrival, watch);
+        let mut exchange = Exchange::immediate(self, arrival, watch);
         let told = (bytes.len() as u64, hit.result, hit.report);
         exchange.write_head(&hit.head, told, hit.distribution, hit.dress.as_ref(), head);
         hit.head.response.content.load_ahead();
-        Some(Direct { _hold: hit.hold, response: hit.head.response, bytes, exchange })
+        Some(FastHit { _hold: hit.hold, response: hit.head.response, bytes, exchange })
     }
 }

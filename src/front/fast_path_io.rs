@@ -9,14 +9,14 @@ use std::{
     cell::Cell,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Closing, Handler, head::Read};
-use crate::edge::{Connection, Direct};
+use crate::edge::{Connection, FastHit};
 
 /// Who takes the next head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ enum Turn {
 }
 
 /// Answers hits on `stream` and lets everything else pass.
-pub(super) struct DirectIo<S, H> {
+pub(super) struct FastPathIo<S, H> {
     stream: S,
     handler: H,
     connection: Arc<Connection>,
@@ -40,7 +40,7 @@ pub(super) struct DirectIo<S, H> {
     sending: Option<Box<Sending>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> DirectIo<S, H> {
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPathIo<S, H> {
     pub(super) const fn new(
         stream: S,
         handler: H,
@@ -58,11 +58,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> DirectIo<S, H> {
             self.turn = Turn::LibraryForGood;
             return None;
         }
-        let library = Turn::Library { begun: self.connection.begun.load(Ordering::Acquire) };
+        let library = Turn::Library { begun: self.connection.exchanges.begun() };
         self.turn = match Read::of(read) {
             Read::Request(request) => {
                 let mut head = Sending::room();
-                let answer = self.handler.answer_directly(request, &self.connection, &mut head);
+                let answer = self.handler.answer_fast(request, &self.connection, &mut head);
                 match answer {
                     Some(answer) => return Some(Sending { head, answer, sent: 0 }),
                     None => Sending::give_back(head),
@@ -87,16 +87,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> DirectIo<S, H> {
     /// given, nothing of it is left there.
     fn has_flushed(&mut self) {
         let Turn::Library { begun } = self.turn else { return };
-        let Connection { begun: now, in_flight, .. } = &*self.connection;
-        let is_answered = now.load(Ordering::Acquire) == begun.wrapping_add(1)
-            && in_flight.load(Ordering::Acquire) == 0;
+        let exchanges = &self.connection.exchanges;
+        let is_answered = exchanges.begun() == begun.wrapping_add(1) && !exchanges.is_busy();
         if is_answered {
             self.turn = Turn::Here;
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for DirectIo<S, H> {
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for FastPathIo<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -120,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for DirectIo<S, H>
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncWrite for DirectIo<S, H> {
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncWrite for FastPathIo<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -156,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncWrite for DirectIo<S, H
     }
 }
 
-impl<S, H> Drop for DirectIo<S, H> {
+impl<S, H> Drop for FastPathIo<S, H> {
     fn drop(&mut self) {
         // It refers to the connection, which would keep itself alive.
         self.connection.discard_handed_over();
@@ -166,7 +165,7 @@ impl<S, H> Drop for DirectIo<S, H> {
 /// An answer on its way.
 struct Sending {
     head: Vec<u8>,
-    answer: Direct,
+    answer: FastHit,
     /// Of head and content together.
     sent: usize,
 }

@@ -1,4 +1,4 @@
-//! The short way of a hit, beneath HTTP's library: it says what the library says, and never takes what is
+//! The fast path of a hit, beneath hyper: its answers are those of hyper, and it never takes what is
 //! not its own.
 
 use std::{net::SocketAddr, time::Duration};
@@ -71,7 +71,7 @@ fn get(path: &str, fields: &[&str]) -> String {
 }
 
 /// Whether the edge answers this by itself.
-fn is_direct(edge: &Edge, path: &str, fields: &[&str]) -> bool {
+fn takes_fast_path(edge: &Edge, path: &str, fields: &[&str]) -> bool {
     let mut request = Request::get(path).header("host", "media.example.com");
     for (name, value) in fields.iter().filter_map(|field| field.split_once(": ")) {
         request = request.header(name, value);
@@ -79,7 +79,7 @@ fn is_direct(edge: &Edge, path: &str, fields: &[&str]) -> bool {
     let request = request.body(()).expect("request").into_parts().0;
     let connection = Connection::new([127, 0, 0, 1].into(), false);
     let head = &mut Vec::new();
-    edge.running().edge.answer_directly(request, &connection, head).is_some()
+    edge.running().edge.answer_fast(request, &connection, head).is_some()
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
             assert!(!direct || answer.1 == content, "{path} {fields:?}");
             assert_ne!(answer.0, head, "each has an id of its own");
         }
-        assert_eq!(is_direct(&edge, path, fields), direct, "{path} {fields:?}");
+        assert_eq!(takes_fast_path(&edge, path, fields), direct, "{path} {fields:?}");
     }
 }
 
@@ -258,7 +258,7 @@ async fn with_large_object(timeouts: &str) -> (Edge, Bytes) {
 async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
     let timeouts = "write_timeout = \"500ms\"\nidle_timeout = \"600ms\"";
     let (edge, content) = with_large_object(timeouts).await;
-    assert!(is_direct(&edge, "/large", &[]));
+    assert!(takes_fast_path(&edge, "/large", &[]));
     let mut line = Line::to(edge.address).await;
     line.say(&get("/large", &[])).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
