@@ -12,11 +12,11 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{FallocateFlags, MemfdFlags},
+    fs::{FallocateFlags, MemfdFlags, SealFlags},
 };
 
 /// Pieces of fewer bytes are kept on the heap: copying them costs no more than a page's book-keeping.
@@ -99,7 +99,7 @@ impl AsRef<[u8]> for Pages {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
             Held::Heap(bytes) => bytes,
-            Held::Placed(place) => &place.mapped.map[place.start..place.start + place.length],
+            Held::Placed(place) => place.bytes(),
         }
     }
 }
@@ -107,7 +107,7 @@ impl AsRef<[u8]> for Pages {
 #[derive(Debug)]
 struct Mapped {
     file: OwnedFd,
-    map: Mmap,
+    map: MmapRaw,
     /// Length of a place in bytes, whole pages.
     place: usize,
     free: Mutex<FreePlaces>,
@@ -126,12 +126,12 @@ impl Mapped {
         let pieces = usize::try_from(capacity).map_err(io::Error::other)? / LEAST + 1;
         let length = pieces.saturating_mul(place).min(MAX_MAPPED);
         check_system(length as u64)?;
-        let file = rustix::fs::memfd_create("forebay", MemfdFlags::CLOEXEC)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = rustix::fs::memfd_create("forebay", flags)?;
         rustix::fs::ftruncate(&file, length as u64)?;
-        #[expect(unsafe_code, reason = "a mapping cannot be had without")]
-        // SAFETY: the file has no name and is not passed on. The bytes of a place are written
-        // before anybody is given a reference to them, and not again before the last one is gone.
-        let map = unsafe { MmapOptions::new().len(length).map(&file)? };
+        // A read beyond the end of a truncated file would be a signal.
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let map = MmapOptions::new().len(length).map_raw_read_only(&file)?;
         // Content is of no use in a core dump.
         let _ = map.advise(memmap2::Advice::DontDump);
         Ok(Self { file, map, place, free: Mutex::default() })
@@ -183,6 +183,17 @@ impl Place {
         };
         drop(free);
         Some(Self { mapped: Arc::clone(mapped), start, length })
+    }
+
+    /// The bytes of a filled place.
+    fn bytes(&self) -> &[u8] {
+        #[expect(unsafe_code, reason = "content is read in place, without a copy")]
+        // SAFETY: `start` and `length` lie within the map, which lives as long as `mapped`, and the file is
+        // sealed against truncation. Only `filled` writes to a place, before it gives the place out, and no
+        // other place overlaps this one.
+        unsafe {
+            std::slice::from_raw_parts(self.mapped.map.as_ptr().add(self.start), self.length)
+        }
     }
 
     fn filled(self, chunks: &[Bytes]) -> Option<Self> {
