@@ -31,7 +31,6 @@ pub use caller::{CallerOptions, Callers, Secret, SecretError};
 use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use invalidations::{MAX_ITEMS, Target};
 use parking_lot::Mutex;
 pub use queue::Queue;
@@ -183,7 +182,7 @@ impl Admin {
         self.0.draining.store(true, Ordering::Release);
     }
 
-    async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
+    async fn answer(&self, request: Request<Body>, client: IpAddr) -> Response<Body> {
         let (parts, body) = request.into_parts();
         if let Err(error) = framing::check(&parts.headers, parts.version) {
             return refuse_framing(error);
@@ -260,7 +259,7 @@ impl Admin {
 }
 
 /// All of a request's content; `None` where it is too much.
-async fn content(body: Incoming) -> Option<bytes::Bytes> {
+async fn content(body: Body) -> Option<bytes::Bytes> {
     Limited::new(body, MAX_BODY).collect().await.ok().map(http_body_util::Collected::to_bytes)
 }
 
@@ -370,7 +369,7 @@ impl State {
 impl Handler for Admin {
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
         let (admin, client) = (self.clone(), connection.client);

@@ -1,8 +1,8 @@
 //! An answer before it becomes a message.
 
-use std::{fmt::Write, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
@@ -17,7 +17,6 @@ use crate::{
     origin::Timing,
     semantics::{cache_status::Report, date},
     store::{Hold, StoredResponse},
-    text,
 };
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -214,16 +213,4 @@ impl StoredHead {
 
 fn write_number(sink: &mut impl HeadSink, name: HeaderName, number: u64) {
     sink.formatted(name, |text| text.write_str(itoa::Buffer::new().format(number)));
-}
-
-/// A field value that is a number.
-pub(super) fn number(number: u64) -> HeaderValue {
-    value(|text| text.write_str(itoa::Buffer::new().format(number)))
-        .unwrap_or(HeaderValue::from_static("0"))
-}
-
-/// A field value, in memory that the values of many answers share.
-pub(super) fn value(write: impl FnOnce(&mut BytesMut) -> std::fmt::Result) -> Option<HeaderValue> {
-    const LONGEST: usize = 256;
-    HeaderValue::from_maybe_shared(text::shared(LONGEST, write).ok()?).ok()
 }

@@ -6,7 +6,7 @@ use http::{HeaderValue, request::Parts};
 
 use super::{
     Connection, Rules,
-    admit::head_length,
+    target::head_length,
     viewer::{self, Viewer, X_FORWARDED_FOR},
 };
 use crate::clock::Timestamp;

@@ -7,7 +7,7 @@ use http::{StatusCode, request::Parts};
 
 use super::{
     Edge, Rules,
-    admit::{Ask, Route, head_length},
+    admit::{Ask, Route},
     answer::{Answer, Carried, Head, StoredHead},
     arrival::Arrival,
     connection::HeldDistribution,
@@ -15,6 +15,7 @@ use super::{
     refusal::Refusal,
     respond::Served,
     rules::Distribution,
+    target::head_length,
 };
 use crate::{
     behavior::Behavior,

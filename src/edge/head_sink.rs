@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::answer::value;
+use super::field_value::value;
 use crate::{store::FieldBlock, text::VecWriter};
 
 /// Where the fields of a response are written. Names that the edge writes itself come once, so a sink never

@@ -14,6 +14,7 @@ mod exchange_tracker;
 mod explain;
 mod fast_path;
 mod fetch;
+mod field_value;
 mod forward;
 mod head_sink;
 mod identity;
@@ -31,6 +32,7 @@ mod rules;
 mod source;
 mod steps;
 mod substitute;
+mod target;
 mod troubles;
 mod upload;
 mod viewer;
@@ -153,16 +155,12 @@ impl Edge {
     }
 
     /// Answers one request. Cancel-safe: a viewer who leaves cancels only its own part.
-    pub fn handle<B>(
+    pub fn handle(
         self: Arc<Self>,
-        request: Request<B>,
+        request: Request<Body>,
         connection: &Arc<Connection>,
-    ) -> impl Future<Output = Response<Body>> + Send + use<B>
-    where
-        Body: From<B>,
-    {
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
         let (parts, body) = request.into_parts();
-        let body = Body::from(body);
         if let Some(HandedOver { arrival, watch, pending, .. }) =
             connection.take_handed_over(&parts)
             && body.is_end_stream()

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 
 use super::{
-    admit::{authority, host},
     answer::{Answer, Head},
+    target::{authority, host},
 };
 use crate::{
     body::Body,

@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use super::{
     Edge,
     admit::Ask,
-    answer::{Answer, Carried, Head, Part, StoredHead, number, piece, value},
+    answer::{Answer, Carried, Head, Part, StoredHead, piece},
     compress::{self, InCoding},
+    field_value::{number, value},
     forward::key_of,
     multipart::Multipart,
     refusal,

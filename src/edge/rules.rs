@@ -12,7 +12,7 @@ use http::request::Parts;
 
 use super::{
     ErrorPage, Identity,
-    admit::{authority, host},
+    target::{authority, host},
 };
 use crate::{
     behavior::{Behavior, Behaviors},

@@ -7,9 +7,10 @@ use http::{HeaderMap, Method, Request, StatusCode, header, request::Parts};
 
 use super::{
     Edge,
-    admit::{Ask, authority, host},
+    admit::Ask,
     answer::{Answer, Head},
     rules::Distribution,
+    target::{authority, host},
 };
 use crate::{body::Body, metrics::ResultType};
 

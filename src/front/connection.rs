@@ -12,8 +12,9 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Request, header};
 use hyper::{
+    body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -41,6 +42,7 @@ use super::{
     timed_io::TimedIo,
 };
 use crate::{
+    body::Body,
     clock::Clock,
     edge::{Cipher, Connection},
     log::LogLimiter,
@@ -172,7 +174,7 @@ impl<H: Handler> Server<H> {
             TokioIo::new(io),
             service_fn(move |request| {
                 let closing = closing.clone();
-                handler.handle(request, &connection).map(move |mut response| {
+                handler.handle(received(request), &connection).map(move |mut response| {
                     if closing.is_set() {
                         let close = HeaderValue::from_static("close");
                         response.headers_mut().insert(header::CONNECTION, close);
@@ -199,7 +201,7 @@ impl<H: Handler> Server<H> {
         let served = builder.serve_connection(
             TokioIo::new(io.clone()),
             service_fn(move |request| {
-                handler.handle(request, &connection).map(Ok::<_, Infallible>)
+                handler.handle(received(request), &connection).map(Ok::<_, Infallible>)
             }),
         );
         let poll = |served: Pin<&mut _>, cx: &mut Context<'_>| match exchanges.poll(served, cx) {
@@ -262,6 +264,11 @@ impl<H: Handler> Server<H> {
         }
         io::Error::other(error)
     }
+}
+
+/// A request as the handler takes it, whichever protocol it came by.
+fn received(request: Request<Incoming>) -> Request<Body> {
+    request.map(Body::incoming)
 }
 
 async fn handshake(

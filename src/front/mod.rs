@@ -24,7 +24,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{Request, Response, request::Parts};
-use hyper::body::Incoming;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::Semaphore};
 
@@ -52,7 +51,7 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
     /// Answers one request that came on `connection`.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
 
@@ -76,7 +75,7 @@ impl Handler for Arc<Edge> {
 
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
         Edge::handle(Self::clone(self), request, connection)
