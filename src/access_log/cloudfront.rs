@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     Detail, Record,
-    format::{push_decimals, redact, redact_url},
+    fragments::{push_decimals, redact, redact_url},
 };
 use crate::{clock::Timestamp, metrics::ResultType, semantics::cache_status::CacheStatus};
 

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use http::{HeaderValue, Version};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use super::{Format, Record, cloudfront, rotation::SEPARATOR};
+use super::{
+    Format, Record, cloudfront,
+    fragments::{push_decimals, redact, redact_url},
+    rotation::SEPARATOR,
+};
 use crate::{clock::Timestamp, semantics::cache_status::CacheStatus};
-
-/// Query parameters whose values would let a reader of the log act as the viewer.
-const SECRET: [&str; 6] =
-    ["Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"];
 
 const RFC3339: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
@@ -180,17 +180,6 @@ fn push_seconds(line: &mut Vec<u8>, duration: std::time::Duration) {
     push_decimals::<6>(line, duration.subsec_micros());
 }
 
-/// A point and `N` digits.
-pub(super) fn push_decimals<const N: usize>(line: &mut Vec<u8>, mut value: u32) {
-    let mut digits = [b'0'; N];
-    for digit in digits.iter_mut().rev() {
-        *digit += (value % 10) as u8;
-        value /= 10;
-    }
-    line.push(b'.');
-    line.extend_from_slice(&digits);
-}
-
 fn combined(line: &mut Vec<u8>, record: &Record<'_>, time: &str) -> std::io::Result<()> {
     let query = record.uri.query().map(redact);
     let (mark, query) = if query.is_some() { ("?", query) } else { ("", None) };
@@ -221,24 +210,6 @@ fn quoted(text: &str) -> String {
 
 fn text(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
-}
-
-/// The page that a viewer came from may have had a signed URL.
-pub(super) fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
-    match String::from_utf8_lossy(url.as_bytes()).split_once('?') {
-        Some((page, query)) => format!("{page}?{}", redact(query)).into_bytes().into(),
-        None => url.as_bytes().into(),
-    }
-}
-
-pub(super) fn redact(query: &str) -> String {
-    let pair = |pair: &str| match pair.split_once('=') {
-        Some((name, _)) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
-            format!("{name}=REDACTED")
-        }
-        _ => pair.to_owned(),
-    };
-    query.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
 
 fn time(at: Timestamp, format: &[BorrowedFormatItem<'_>]) -> String {

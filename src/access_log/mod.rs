@@ -6,6 +6,7 @@
 
 mod cloudfront;
 mod format;
+mod fragments;
 mod line_file;
 mod rotation;
 

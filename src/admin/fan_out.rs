@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::{
     State,
-    history::{Elsewhere, Invalidation},
+    invalidation::{Elsewhere, Invalidation},
     xml,
 };
 use crate::origin::{Service, WholeAnswer, describe, text_of};

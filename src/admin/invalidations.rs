@@ -8,8 +8,8 @@ use super::{
     State,
     caller::Denied,
     fan_out::{self, Refused},
-    history::History,
-    history::{Added, Invalidation},
+    history::{Added, History},
+    invalidation::Invalidation,
     items, xml,
 };
 use crate::{

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::history::Invalidation;
+use super::invalidation::Invalidation;
 
 /// The file in the state folder.
 const FILE: &str = "invalidations.jsonl";

@@ -5,6 +5,7 @@ mod events;
 mod explain;
 mod fan_out;
 mod history;
+mod invalidation;
 mod invalidations;
 mod items;
 mod journal;

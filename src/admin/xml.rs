@@ -5,7 +5,7 @@ use http::StatusCode;
 use quick_xml::{Reader, escape::escape, events::Event};
 use time::{OffsetDateTime, macros::format_description};
 
-use super::history::Invalidation;
+use super::invalidation::Invalidation;
 use crate::origin::resolve;
 
 /// The namespace of all documents.

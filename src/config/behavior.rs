@@ -9,7 +9,7 @@ use super::{
     policy::{self, CachePolicies, word},
     response_headers::{self, ResponseHeadersPolicies},
     restrict::referers,
-    section::{Placed, Section, nearest},
+    section::{Placed, Section, missing},
 };
 use crate::{
     behavior::{
@@ -229,15 +229,6 @@ fn named<T: Clone>(
         missing(section, name, kind, &known);
     }
     policy
-}
-
-pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
-    let help = match nearest(name.value, known) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None if known.is_empty() => format!("there is no {kind} at all yet"),
-        None => format!("there is: {}", known.join(", ")),
-    };
-    section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);
 }
 
 fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> AllowedMethods {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{behavior::missing, section::Section};
+use super::section::{Section, missing};
 use crate::signed::{PublicKey, TrustedKeys};
 
 /// Key groups by name.

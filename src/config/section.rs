@@ -347,6 +347,16 @@ pub(super) fn check_id(
     Some(id.value.to_owned())
 }
 
+/// Reports a name that nothing of its kind has.
+pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
+    let help = match nearest(name.value, known) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if known.is_empty() => format!("there is no {kind} at all yet"),
+        None => format!("there is: {}", known.join(", ")),
+    };
+    section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);
+}
+
 /// The known word most like `name`, if any is like it.
 pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let likeness = |candidate: &str| strsim::jaro_winkler(name, candidate);

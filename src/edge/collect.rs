@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     fetch::{Fetch, Stored},
-    forward::{Forwarded, How},
+    forwarded::{Forwarded, How},
 };
 use crate::{
     body::{Body, BodyError},

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{Edge, admit::Ask, forward::key_of, source::OriginSource};
+use super::{Edge, admit::Ask, place::key_of, source::OriginSource};
 use crate::{
     encode::encode,
     semantics::coding::{Coding, Codings},

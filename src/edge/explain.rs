@@ -10,8 +10,9 @@ use super::{
     admit::{Ask, Route},
     answer::Part,
     arrival::Arrival,
-    forward::key_of,
-    respond::{Unmet, is_error, select},
+    place::key_of,
+    refusal::is_error,
+    respond::{Unmet, select},
     rules::Distribution,
     source::OriginSource,
 };

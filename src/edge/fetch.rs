@@ -10,10 +10,9 @@ use super::{
     Edge,
     admit::Ask,
     dress::SERVER_TIMING,
-    forward::{Forwarded, How, place},
-    refusal,
-    renew::DENIED,
-    respond::is_error,
+    forwarded::{Forwarded, How},
+    place::place,
+    refusal::{self, DENIED, is_error},
 };
 use crate::{
     behavior::Behavior,

@@ -11,8 +11,7 @@ use super::{
     answer::{Answer, Head},
     compress,
     paced::at_viewers_pace,
-    refusal,
-    respond::is_error,
+    refusal::{self, is_error},
     upload::{Pace, read_first},
 };
 use crate::{

@@ -198,3 +198,12 @@ pub(super) fn may_be_caused_by_request(failure: Failure) -> bool {
 pub(super) const fn failure(class: ErrorClass) -> Failure {
     Failure { status: class.status(), detail: class.token() }
 }
+
+/// A bucket denies an object that it served before.
+pub(super) const DENIED: Failure =
+    Failure { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
+
+/// Whether a status is an error, of the viewer or of the origin.
+pub(super) fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}

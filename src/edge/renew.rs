@@ -7,9 +7,8 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{
     fetch::{Conditions, Fetch, REMEMBER_UNSTORABLE, withhold},
-    forward::{Forwarded, How},
-    refusal,
-    respond::is_error,
+    forwarded::{Forwarded, How},
+    refusal::{self, DENIED, is_error},
 };
 use crate::{
     clock::Timestamp,
@@ -18,10 +17,6 @@ use crate::{
     semantics::{date, entity_tag::EntityTag},
     store::{Failure, StoredResponse},
 };
-
-/// A bucket denies an object that it served before.
-pub(super) const DENIED: Failure =
-    Failure { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
 
 impl Fetch {
     /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.

@@ -12,9 +12,9 @@ use super::{
     answer::{Answer, Carried, Head, Part, StoredHead, piece},
     compress::{self, InCoding},
     field_value::{number, value},
-    forward::key_of,
     multipart::Multipart,
-    refusal,
+    place::key_of,
+    refusal::{self, is_error},
     source::OriginSource,
 };
 use crate::{
@@ -285,8 +285,4 @@ fn refuse(unmet: Unmet, response: &StoredResponse, report: Report) -> Answer {
             refusal::error(StatusCode::RANGE_NOT_SATISFIABLE, report, range)
         }
     }
-}
-
-pub(super) fn is_error(status: StatusCode) -> bool {
-    status.is_client_error() || status.is_server_error()
 }

@@ -6,7 +6,11 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 
-use super::{Edge, admit::Ask, refusal, renew::DENIED};
+use super::{
+    Edge,
+    admit::Ask,
+    refusal::{self, DENIED},
+};
 use crate::{
     behavior::Behavior,
     body::Body,

@@ -38,6 +38,7 @@ use super::{
     frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
     gathered::Gathered,
     head::MAX_FIELDS,
+    protocol::Http,
     proxy_header,
     timed_io::TimedIo,
 };
@@ -74,13 +75,6 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Which protocol a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Http {
-    One,
-    Two,
 }
 
 /// Serves connections of one endpoint.

@@ -9,6 +9,7 @@ mod fast_path_io;
 mod frame_budget;
 mod gathered;
 mod head;
+mod protocol;
 mod proxy_header;
 mod reserved_fds;
 mod timed_io;

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{ConnectionPressure, Limits, connection::Http};
+use super::{ConnectionPressure, Limits, protocol::Http};
 use crate::edge::Connection;
 
 /// So many bytes at once are content, in HTTP/2.

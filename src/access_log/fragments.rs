@@ -1,0 +1,36 @@
+//! Parts of a line that several formats share.
+
+use http::HeaderValue;
+
+/// Query parameters whose values would let a reader of the log act as the viewer.
+const SECRET: [&str; 6] =
+    ["Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"];
+
+/// A point and `N` digits.
+pub(super) fn push_decimals<const N: usize>(line: &mut Vec<u8>, mut value: u32) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += (value % 10) as u8;
+        value /= 10;
+    }
+    line.push(b'.');
+    line.extend_from_slice(&digits);
+}
+
+/// The page that a viewer came from may have had a signed URL.
+pub(super) fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
+    match String::from_utf8_lossy(url.as_bytes()).split_once('?') {
+        Some((page, query)) => format!("{page}?{}", redact(query)).into_bytes().into(),
+        None => url.as_bytes().into(),
+    }
+}
+
+pub(super) fn redact(query: &str) -> String {
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
+            format!("{name}=REDACTED")
+        }
+        _ => pair.to_owned(),
+    };
+    query.split('&').map(pair).collect::<Vec<_>>().join("&")
+}

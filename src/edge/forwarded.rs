@@ -1,0 +1,77 @@
+//! The outcome of forwarding a request.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    metrics::ResultType,
+    origin::{Answer, Timing},
+    policy::NotStored,
+    semantics::cache_status::Report,
+    store::{Failure, StoredResponse},
+};
+
+/// What a forward brought.
+pub(super) enum Forwarded {
+    /// A stored response.
+    Stored {
+        response: Arc<StoredResponse>,
+        how: How,
+        /// Fields of the origin's answer that are not stored, for this viewer alone.
+        own_fields: Option<Box<HeaderMap>>,
+        /// How long the origin took.
+        timing: Option<Box<Timing>>,
+    },
+    /// Somebody else brought it in the meantime.
+    Found(Arc<StoredResponse>),
+    /// The origin's answer, which must not be stored.
+    Unstorable(Box<Answer>, NotStored),
+    /// Something is stored now, but not what this request selects.
+    Again,
+    /// Forward this request for itself.
+    Alone,
+    /// The origin cannot be asked.
+    Failed(Failure),
+}
+
+/// How a stored response came to answer a request that was forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// The origin sent it.
+    Fetched,
+    /// The origin confirmed it with a 304, whose fields may forbid to store it again.
+    Validated(Result<(), NotStored>),
+    /// The origin failed, as the token tells; the stale response stays in use.
+    Kept(&'static str),
+    /// Another request asked; this one waited.
+    Collapsed,
+}
+
+impl How {
+    /// Tells of it in `Cache-Status`, and as CloudFront names it.
+    pub(super) const fn tell(self, report: &mut Report) -> ResultType {
+        match self {
+            Self::Fetched => {
+                report.stored = true;
+                ResultType::Miss
+            }
+            Self::Validated(stored) => {
+                report.forward_status = Some(StatusCode::NOT_MODIFIED.as_u16());
+                match stored {
+                    Ok(()) => report.stored = true,
+                    Err(reason) => report.detail = Some(reason.token()),
+                }
+                ResultType::RefreshHit
+            }
+            Self::Kept(why) => {
+                report.detail = Some(why);
+                ResultType::Hit
+            }
+            Self::Collapsed => {
+                report.collapsed = true;
+                ResultType::Hit
+            }
+        }
+    }
+}
