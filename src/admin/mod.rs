@@ -15,6 +15,7 @@ mod sns;
 mod xml;
 
 use std::{
+    convert::Infallible,
     io,
     net::IpAddr,
     num::NonZeroU32,
@@ -368,9 +369,12 @@ impl State {
 }
 
 impl Handler for Admin {
+    type Decided = Infallible;
+
     fn handle(
         &self,
         request: Request<Body>,
+        _decided: Option<Infallible>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
         let (admin, client) = (self.clone(), connection.client);

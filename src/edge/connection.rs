@@ -2,10 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::request::Parts;
 use parking_lot::Mutex;
 
-use super::{decision::HandedOver, exchange_tracker::ExchangeTracker, rules::Distribution};
+use super::{exchange_tracker::ExchangeTracker, rules::Distribution};
 use crate::restrict::SecurityPolicy;
 
 /// Version and cipher suite of TLS, as OpenSSL names them.
@@ -29,8 +28,6 @@ pub struct Connection {
     pub exchanges: ExchangeTracker,
     /// The distribution of the last request.
     distribution: Mutex<Option<HeldDistribution>>,
-    /// A request that the fast path decided and the HTTP library is about to read.
-    handed_over: Mutex<Option<Box<HandedOver>>>,
 }
 
 /// A distribution as the exchanges of one connection hold it. They count their references with each
@@ -74,24 +71,7 @@ impl Connection {
             cipher,
             exchanges: ExchangeTracker::default(),
             distribution: Mutex::default(),
-            handed_over: Mutex::default(),
         })
-    }
-
-    /// Keeps a decided request for the HTTP library, which reads its head next.
-    pub(super) fn hand_over(&self, request: HandedOver) {
-        *self.handed_over.lock() = Some(Box::new(request));
-    }
-
-    /// Drops a request that the library did not read.
-    pub(crate) fn discard_handed_over(&self) {
-        self.handed_over.lock().take();
-    }
-
-    /// The decision about `request`, if the fast path made one.
-    pub(super) fn take_handed_over(&self, request: &Parts) -> Option<HandedOver> {
-        let handed_over = self.handed_over.lock().take()?;
-        handed_over.is_of(request).then_some(*handed_over)
     }
 
     /// Holds `distribution` for an exchange.

@@ -84,7 +84,9 @@ pub(super) enum Next {
     Answer(Admitted),
 }
 
-/// A pending request on its way from the fast path to the HTTP library, which reads the same head again.
+/// A decided request on its way from the fast path to [`Edge::handle`], which gets the same request from hyper.
+pub struct Decided(Box<HandedOver>);
+
 pub(super) struct HandedOver {
     /// Exchanges that had begun on the connection.
     begun: u32,
@@ -93,20 +95,23 @@ pub(super) struct HandedOver {
     pub(super) pending: Box<Pending>,
 }
 
-impl HandedOver {
+impl Decided {
     pub(super) fn new(arrival: Arrival, watch: Stopwatch, pending: Box<Pending>) -> Self {
         let begun = arrival.connection.exchanges.begun();
-        Self { begun, arrival, watch, pending }
+        Self(Box::new(HandedOver { begun, arrival, watch, pending }))
     }
 
-    /// Whether the library read the same request.
-    pub(super) fn is_of(&self, request: &Parts) -> bool {
-        let own = &self.arrival.request;
-        self.begun == self.arrival.connection.exchanges.begun()
-            && own.method == request.method
-            && own.uri == request.uri
-            && own.version == request.version
-            && self.arrival.head_length == head_length(request)
+    /// The decision, if hyper read the same request.
+    pub(super) fn about(self, request: &Parts, content: Content) -> Option<HandedOver> {
+        let own = &self.0.arrival;
+        let is_same = content.is_empty
+            && content.framing.is_ok()
+            && self.0.begun == own.connection.exchanges.begun()
+            && own.request.method == request.method
+            && own.request.uri == request.uri
+            && own.request.version == request.version
+            && own.head_length == head_length(request);
+        is_same.then_some(*self.0)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Connection, Edge,
     answer::in_memory,
     arrival::Arrival,
-    decision::{Content, Decision, HandedOver},
+    decision::{Content, Decided, Decision},
     record::Exchange,
 };
 use crate::{
@@ -41,22 +41,23 @@ impl FastHit {
 
 impl Edge {
     /// Answers a request without content if it is a hit and needs nothing but memory: appends the head of the
-    /// answer, as HTTP/1.1 writes it, to an empty `head`. Otherwise the connection keeps the decision for
-    /// [`Edge::handle`].
+    /// answer, as HTTP/1.1 writes it, to an empty `head`.
+    ///
+    /// # Errors
+    /// The decision for [`Edge::handle`], if the request is no such hit.
     pub fn answer_fast(
         self: &Arc<Self>,
         request: Parts,
         connection: &Arc<Connection>,
         head: &mut Vec<u8>,
-    ) -> Option<FastHit> {
+    ) -> Result<FastHit, Decided> {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
         let arrival = Arrival::new(&rules, connection, request, now);
         let hit = match self.decide(&rules, &arrival, Content::NONE) {
             Decision::Hit(hit) => hit,
             Decision::Pending(pending) => {
-                connection.hand_over(HandedOver::new(arrival, watch, pending));
-                return None;
+                return Err(Decided::new(arrival, watch, pending));
             }
         };
         let bytes = hit.hold.as_ref().map_or(0..0, |_| in_memory(&hit.head.bytes()));
@@ -64,6 +65,6 @@ impl Edge {
         let told = (bytes.len() as u64, hit.result, hit.report);
         exchange.write_head(&hit.head, told, hit.distribution, hit.dress.as_ref(), head);
         hit.head.response.content.load_ahead();
-        Some(FastHit { _hold: hit.hold, response: hit.head.response, bytes, exchange })
+        Ok(FastHit { _hold: hit.hold, response: hit.head.response, bytes, exchange })
     }
 }

@@ -47,6 +47,7 @@ use arc_swap::ArcSwap;
 use arrival::Arrival;
 use compress::Compressor;
 pub use connection::{Cipher, Connection};
+pub use decision::Decided;
 use decision::{Admitted, Content, Decision, HandedOver, Next, Pending};
 pub use exchange_tracker::ExchangeTracker;
 pub use explain::{Explanation, Stored};
@@ -157,25 +158,25 @@ impl Edge {
         &self.metrics
     }
 
-    /// Answers one request. Cancel-safe: a viewer who leaves cancels only its own part.
+    /// Answers one request, which the fast path may have `decided`. Cancel-safe: a viewer who leaves cancels
+    /// only its own part.
     pub fn handle(
         self: Arc<Self>,
         request: Request<Body>,
+        decided: Option<Decided>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
         let (parts, body) = request.into_parts();
-        if let Some(HandedOver { arrival, watch, pending, .. }) =
-            connection.take_handed_over(&parts)
-            && body.is_end_stream()
-        {
-            let exchange = Box::new(Exchange::begin(&self, arrival, watch));
-            return Either::Right(Box::pin(self.finish(*pending, exchange, body)));
-        }
-        let (watch, now) = (Stopwatch::start(), self.clock.now());
         let content = Content {
             framing: framing::check(&parts.headers, parts.version),
             is_empty: body.is_end_stream(),
         };
+        let decided = decided.and_then(|decided| decided.about(&parts, content));
+        if let Some(HandedOver { arrival, watch, pending, .. }) = decided {
+            let exchange = Box::new(Exchange::begin(&self, arrival, watch));
+            return Either::Right(Box::pin(self.finish(*pending, exchange, body)));
+        }
+        let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
         let arrival = Arrival::new(&rules, connection, parts, now);
         let decision = self.decide(&rules, &arrival, content);

@@ -37,6 +37,7 @@ use super::{
     fast_path_io::FastPathIo,
     frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
     gathered::Gathered,
+    hand_over::HandOver,
     head::MAX_FIELDS,
     protocol::Http,
     proxy_header,
@@ -161,14 +162,16 @@ impl<H: Handler> Server<H> {
         // RFC 9112 §9.6: a viewer that sends no more may still read.
         builder.half_close(true);
         let closing = self.shared.drain.closing();
-        let io =
-            FastPathIo::new(io, self.handler.clone(), Arc::clone(&connection), closing.clone());
+        let hand_over = HandOver::default();
+        let (fast_path, client) = (self.handler.clone(), Arc::clone(&connection));
+        let io = FastPathIo::new(io, fast_path, client, closing.clone(), hand_over.clone());
         let handler = self.handler.clone();
         let served = builder.serve_connection(
             TokioIo::new(io),
             service_fn(move |request| {
                 let closing = closing.clone();
-                handler.handle(received(request), &connection).map(move |mut response| {
+                let decided = hand_over.take();
+                handler.handle(received(request), decided, &connection).map(move |mut response| {
                     if closing.is_set() {
                         let close = HeaderValue::from_static("close");
                         response.headers_mut().insert(header::CONNECTION, close);
@@ -195,7 +198,7 @@ impl<H: Handler> Server<H> {
         let served = builder.serve_connection(
             TokioIo::new(io.clone()),
             service_fn(move |request| {
-                handler.handle(received(request), &connection).map(Ok::<_, Infallible>)
+                handler.handle(received(request), None, &connection).map(Ok::<_, Infallible>)
             }),
         );
         let poll = |served: Pin<&mut _>, cx: &mut Context<'_>| match exchanges.poll(served, cx) {

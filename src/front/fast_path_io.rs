@@ -15,7 +15,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Closing, Handler, head::Read};
+use super::{Closing, Handler, hand_over::HandOver, head::Read};
 use crate::edge::{Connection, FastHit};
 
 /// Who takes the next head.
@@ -30,11 +30,12 @@ enum Turn {
 }
 
 /// Answers hits on `stream` and lets everything else pass.
-pub(super) struct FastPathIo<S, H> {
+pub(super) struct FastPathIo<S, H: Handler> {
     stream: S,
     handler: H,
     connection: Arc<Connection>,
     closing: Closing,
+    hand_over: HandOver<H::Decided>,
     turn: Turn,
     /// What the viewer has not taken yet. Nothing passes before it has.
     sending: Option<Box<Sending>>,
@@ -46,8 +47,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPathIo<S, H> {
         handler: H,
         connection: Arc<Connection>,
         closing: Closing,
+        hand_over: HandOver<H::Decided>,
     ) -> Self {
-        Self { stream, handler, connection, closing, turn: Turn::Here, sending: None }
+        let (turn, sending) = (Turn::Here, None);
+        Self { stream, handler, connection, closing, hand_over, turn, sending }
     }
 
     /// Takes a read at its turn: the answer to it, where there is one at once.
@@ -64,8 +67,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPathIo<S, H> {
                 let mut head = Sending::room();
                 let answer = self.handler.answer_fast(request, &self.connection, &mut head);
                 match answer {
-                    Some(answer) => return Some(Sending { head, answer, sent: 0 }),
-                    None => Sending::give_back(head),
+                    Ok(answer) => return Some(Sending { head, answer, sent: 0 }),
+                    Err(decided) => {
+                        Sending::give_back(head);
+                        self.hand_over.set(decided);
+                    }
                 }
                 library
             }
@@ -152,13 +158,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncWrite for FastPathIo<S,
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl<S, H> Drop for FastPathIo<S, H> {
-    fn drop(&mut self) {
-        // It refers to the connection, which would keep itself alive.
-        self.connection.discard_handed_over();
     }
 }
 

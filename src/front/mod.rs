@@ -8,6 +8,7 @@ mod exchanges;
 mod fast_path_io;
 mod frame_budget;
 mod gathered;
+mod hand_over;
 mod head;
 mod protocol;
 mod proxy_header;
@@ -30,7 +31,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     body::Body,
-    edge::{Connection, Edge, FastHit},
+    edge::{Connection, Decided, Edge, FastHit},
     metrics::Metrics,
     pages::PageFile,
     restrict::{Networks, Share, Shares},
@@ -43,33 +44,42 @@ pub use workers::{Heartbeats, Workers, spawn_workers};
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + Unpin + 'static {
+    /// What the fast path decides about a request that it does not answer.
+    type Decided: Send + 'static;
+
     /// The same handler for one worker.
     #[must_use]
     fn for_thread(&self) -> Self {
         self.clone()
     }
 
-    /// Answers one request that came on `connection`.
+    /// Answers one request that came on `connection`; `decided` comes from [`Self::answer_fast`], if that was
+    /// given the same request.
     fn handle(
         &self,
         request: Request<Body>,
+        decided: Option<Self::Decided>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
 
     /// Answers a GET or HEAD without content if it can do so at once: writes the answer's head, as HTTP/1.1
-    /// has it, into `head`, which is empty. Otherwise the next request that [`Handler::handle`] gets on this
-    /// connection is this one.
+    /// has it, into `head`, which is empty.
+    ///
+    /// # Errors
+    /// What is decided about the request, if it is not answered.
     fn answer_fast(
         &self,
         _request: Parts,
         _connection: &Arc<Connection>,
         _head: &mut Vec<u8>,
-    ) -> Option<FastHit> {
-        None
+    ) -> Result<FastHit, Option<Self::Decided>> {
+        Err(None)
     }
 }
 
 impl Handler for Arc<Edge> {
+    type Decided = Decided;
+
     fn for_thread(&self) -> Self {
         Edge::for_thread(self)
     }
@@ -77,9 +87,10 @@ impl Handler for Arc<Edge> {
     fn handle(
         &self,
         request: Request<Body>,
+        decided: Option<Decided>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
-        Edge::handle(Self::clone(self), request, connection)
+        Edge::handle(Self::clone(self), request, decided, connection)
     }
 
     fn answer_fast(
@@ -87,8 +98,8 @@ impl Handler for Arc<Edge> {
         request: Parts,
         connection: &Arc<Connection>,
         head: &mut Vec<u8>,
-    ) -> Option<FastHit> {
-        Edge::answer_fast(self, request, connection, head)
+    ) -> Result<FastHit, Option<Decided>> {
+        Edge::answer_fast(self, request, connection, head).map_err(Some)
     }
 }
 

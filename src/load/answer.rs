@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::mix::Asked;
+use super::asked::Asked;
 
 /// An answer, read to its end.
 pub(super) struct Answer {

@@ -19,8 +19,8 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     Failure, Phase, Run,
     answer::{Answer, Known, is_hit},
+    asked::Asked,
     line::Sender,
-    mix::Asked,
     pace::{Pace, Timer},
     requests::Requests,
     tally::Tally,

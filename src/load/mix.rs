@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::answer::Known;
+use super::{answer::Known, asked::Asked};
 
 /// How many requests are particular, of a hundred.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -13,14 +13,6 @@ pub struct Mix {
     pub range_length: u64,
     /// Requests that are answered with content only where it has changed.
     pub conditions: f64,
-}
-
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    All,
-    Range,
-    IfChanged,
 }
 
 impl Mix {

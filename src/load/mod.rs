@@ -7,6 +7,7 @@
 //! thread counts for itself; once a second what it counted is taken from it.
 
 mod answer;
+mod asked;
 mod json;
 mod lane;
 mod line;

@@ -37,7 +37,15 @@ th, td { padding: .4rem .6rem .4rem 0; border-top: 1px solid var(--line); text-a
 th { width: 9rem; color: var(--soft); font-weight: 400; }
 ";
 
-pub(super) fn render(report: &Report) -> String {
+impl Report {
+    /// The report as a page for browsers, with plots and without external files.
+    #[must_use]
+    pub fn page(&self) -> String {
+        render(self)
+    }
+}
+
+fn render(report: &Report) -> String {
     let server = escape(report.server());
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

@@ -9,7 +9,6 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     Mix, Phase, Pick, Run, Second, TICK, Until,
     line::Http,
-    page,
     tally::{Failed, TOLD, Tally, ratio},
     targets::LeftOut,
     warm::Warmed,
@@ -280,12 +279,6 @@ impl Report {
         let (names, values) = self.latencies().into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
         let values = values.into_iter().map(told).collect();
         rows.concat() + &row("latency", &cells(names)) + &row("", &cells(values))
-    }
-
-    /// As a page for browsers, with plots, which needs nothing else.
-    #[must_use]
-    pub fn page(&self) -> String {
-        page::render(self)
     }
 }
 

@@ -9,8 +9,8 @@ use http_body_util::Empty;
 
 use super::{
     Mix, Options,
+    asked::Asked,
     line::{Http, Line},
-    mix::Asked,
     targets::{Target, Targets},
 };
 

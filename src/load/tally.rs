@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::{answer::Answer, mix::Asked};
+use super::{answer::Answer, asked::Asked};
 use crate::origin::describe;
 
 /// Why a request has no answer.

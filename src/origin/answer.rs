@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::{
     error::{Error, S3Class, S3Error},
     pool::Lease,
+    timing::Timing,
 };
 use crate::{
     body::{Body, BodyError},
@@ -53,17 +54,6 @@ pub struct Answer {
 pub(super) struct Facts {
     pub(super) bucket: bool,
     pub(super) tags: CacheTags,
-}
-
-/// How long the parts of an exchange with an origin took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timing {
-    /// Resolving its name; zero on a connection that was open already.
-    pub dns: Duration,
-    /// Connecting, TLS among it; zero as above.
-    pub connect: Duration,
-    /// From the request to the first byte of the answer.
-    pub first_byte: Duration,
 }
 
 /// When an exchange with an origin began, and when its head arrived.

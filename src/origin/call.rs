@@ -4,12 +4,12 @@
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::{
-    Address, AddressError, Error, Scope, TrustError, USER_AGENT, answer::Timing,
-    connect::Connector, sign_for_s3, sign_for_service,
+    Address, AddressError, Error, Scope, TrustError, USER_AGENT, connect::Connector, sign_for_s3,
+    sign_for_service, timing::Timing, whole_answer::WholeAnswer,
 };
 use crate::{
     body::Body,
@@ -30,19 +30,6 @@ pub struct Service {
     connector: Connector,
     name: &'static str,
     region: String,
-}
-
-/// An answer, all of it.
-#[derive(Debug)]
-pub struct WholeAnswer {
-    /// Status code.
-    pub status: StatusCode,
-    /// All fields.
-    pub fields: HeaderMap,
-    /// Content, up to 4 MiB.
-    pub content: Bytes,
-    /// How long what took.
-    pub timing: Timing,
 }
 
 /// Why there is no such service.

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{address::Address, answer::Timing, error::Error};
+use super::{address::Address, error::Error, timing::Timing};
 use crate::{body::Body, clock::Stopwatch};
 
 /// Why an origin's trusted certificates cannot be loaded.

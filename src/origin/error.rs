@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{call::WholeAnswer, sign::SignError, xml::text_of};
+use super::{sign::SignError, whole_answer::WholeAnswer, xml::text_of};
 
 /// A failure to get a usable answer.
 #[derive(Debug, thiserror::Error)]

@@ -17,14 +17,16 @@ mod pool;
 mod progress;
 mod retry;
 mod sign;
+mod timing;
+mod whole_answer;
 mod xml;
 
 use std::{net::IpAddr, sync::Arc};
 
 pub use address::{Address, AddressError};
-pub use answer::{Answer, Timing};
+pub use answer::Answer;
 use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, timed_body};
-pub use call::{Service, ServiceError, WholeAnswer};
+pub use call::{Service, ServiceError};
 use connect::Connector;
 pub use connect::{TrustError, trusted_roots};
 pub use credentials::{Credentials, Found, Installed, KeysError, describe, find};
@@ -38,6 +40,8 @@ use percent_encoding::percent_decode_str;
 use pool::{Pool, QUEUE_PATIENCE, Want};
 use progress::Progress;
 pub use sign::{Scope, SignError, sign_for_s3, sign_for_service};
+pub use timing::Timing;
+pub use whole_answer::WholeAnswer;
 pub use xml::{resolve, text_of};
 
 use crate::{

@@ -12,7 +12,7 @@ use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{answer::Timing, connect::Connector, error::Error};
+use super::{connect::Connector, error::Error, timing::Timing};
 use crate::{body::Body, clock::Stopwatch, restrict::Share};
 
 /// An unused connection is closed after this long; S3 closes its side soon after.

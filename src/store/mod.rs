@@ -21,6 +21,7 @@ mod reader;
 mod receive;
 mod response;
 mod run;
+mod source;
 mod table;
 mod variants;
 
@@ -52,7 +53,7 @@ pub use receive::NO_ROOM;
 use receive::ROOM;
 pub use response::StoredResponse;
 use run::{Filling, Run, Runs};
-pub use run::{Source, SourceError};
+pub use source::{Source, SourceError};
 pub use variants::{Place, Variants};
 
 use crate::{body::Body, clock::Timestamp, key::CacheKey, pages::PageFile};

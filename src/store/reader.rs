@@ -11,7 +11,8 @@ use super::{
     ledger::with,
     receive::{receive_exactly, to_usize},
     response::StoredResponse,
-    run::{At, Attachment, End, Filling, Run, Source, SourceError},
+    run::{At, Attachment, End, Filling, Run},
+    source::{Source, SourceError},
 };
 use crate::{body::Body, key::CacheKey};
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use super::{Failure, Store, run::SourceError};
+use super::{Failure, Store, source::SourceError};
 use crate::body::Body;
 
 /// How long a fetch waits for room in memory.

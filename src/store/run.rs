@@ -18,10 +18,9 @@ use super::{
     content::{Content, ContentId},
     ledger::with,
     receive::{NO_ROOM, ROOM, receive, to_usize},
-    response::StoredResponse,
 };
 use crate::{
-    body::{Body, BodyError},
+    body::Body,
     pages::{PageFile, Pages},
 };
 
@@ -43,35 +42,6 @@ pub(super) enum End {
     Changed,
     /// The origin failed.
     Failed(Failure),
-}
-
-/// Why a [`Source`] cannot deliver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceError {
-    /// The object is no longer the one that the stored response describes.
-    Changed,
-    /// The origin failed.
-    Failed(Failure),
-}
-
-impl From<SourceError> for BodyError {
-    fn from(error: SourceError) -> Self {
-        Self::Aborted(match error {
-            SourceError::Changed => "the object changed",
-            SourceError::Failed(failure) => failure.detail,
-        })
-    }
-}
-
-/// Where missing slices come from.
-pub trait Source: Send + Sync {
-    /// Asks the origin for `bytes` of exactly the version that `response` describes. The body
-    /// delivers these bytes and no others.
-    fn open<'a>(
-        &'a self,
-        response: &'a StoredResponse,
-        bytes: Range<u64>,
-    ) -> futures_util::future::BoxFuture<'a, Result<Body, SourceError>>;
 }
 
 /// One origin response on its way into the store.

@@ -176,9 +176,9 @@ async fn an_object_that_changes_under_a_transfer_cuts_it() {
     assert!(!answer.aborted && answer.content == new);
 }
 
-/// A transfer whose fetch was accepted before the object changed.
+/// The bucket may read the object before or after the change: then all of it arrives, or the transfer is cut.
 #[tokio::test]
-async fn an_object_that_changes_after_a_fetch_began_arrives_unmixed() {
+async fn an_object_that_changes_while_it_is_fetched_arrives_unmixed() {
     let bucket = Bucket::start().await;
     let old = pattern(2 << 20);
     bucket.put("a.bin", old.clone());
@@ -190,7 +190,8 @@ async fn an_object_that_changes_after_a_fetch_began_arrives_unmixed() {
     bucket.put("a.bin", pattern(1 << 20));
     bucket.gate(usize::MAX);
     let answer = read(response).await;
-    assert!(!answer.aborted && answer.content == old);
+    assert!(old.starts_with(&answer.content), "bytes of two versions");
+    assert_eq!(answer.aborted, answer.content.len() < old.len());
 }
 
 #[tokio::test]

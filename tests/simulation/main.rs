@@ -182,7 +182,7 @@ impl History {
         }
         let request = request.body(Body::empty()).expect("request");
         let edge = Arc::clone(&self.edge);
-        let response = edge.handle(request, &self.connection).await;
+        let response = edge.handle(request, None, &self.connection).await;
         let (head, mut content, ended) = read(response, ask.leaves).await;
         if let (true, Some(byte)) = (self.corrupts, content.last_mut()) {
             *byte ^= 1;

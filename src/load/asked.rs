@@ -1,0 +1,9 @@
+//! The kind of a request.
+
+/// The kind of a request: for a whole object, for a range, or on condition that it has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    All,
+    Range,
+    IfChanged,
+}

@@ -1,0 +1,19 @@
+//! An answer of an AWS service, with all of its content.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::timing::Timing;
+
+/// An answer whose content was read to its end.
+#[derive(Debug)]
+pub struct WholeAnswer {
+    /// Status code.
+    pub status: StatusCode,
+    /// All fields.
+    pub fields: HeaderMap,
+    /// Content, up to 4 MiB.
+    pub content: Bytes,
+    /// The times of the exchange.
+    pub timing: Timing,
+}
