@@ -1,8 +1,14 @@
-//! What can be checked about the project's shape: module order, lengths, banned words.
+//! The project's shape: the order of modules, circles among files, lengths, banned words.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
+};
+
+use syn::{
+    Item, UseTree, Visibility,
+    visit::{self, Visit},
 };
 
 /// Lowest first; a module may use only those before it.
@@ -37,9 +43,6 @@ const ORDER: [&str; 28] = [
     "cli",
 ];
 
-/// Pairs that reach up, each with its reason.
-const EXCEPTIONS: [(&str, &str, &str); 0] = [];
-
 /// Longest file without its tests, and longest function.
 const MAX_FILE: usize = 400;
 const MAX_FUNCTION: usize = 70;
@@ -61,78 +64,133 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-fn source() -> Vec<(PathBuf, String)> {
-    let read = |path: PathBuf| {
+/// A source file, without its tests.
+struct Source {
+    path: PathBuf,
+    /// Its module path: `["edge", "fetch"]`.
+    module: Vec<String>,
+    lines: usize,
+    items: Vec<Item>,
+}
+
+impl Source {
+    fn read(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).expect("text");
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
-        (path, code)
-    };
-    files(&root().join("src"), ".rs").into_iter().map(read).collect()
-}
-
-fn module_of(path: &Path) -> String {
-    let inside = path.strip_prefix(root().join("src")).expect("inside");
-    let first = inside.components().next().expect("component").as_os_str().to_string_lossy();
-    first.trim_end_matches(".rs").to_owned()
-}
-
-/// Modules named by `crate::…` in a file, those inside `use crate::{…}` groups among them.
-fn used(code: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for part in code.split("crate::").skip(1) {
-        if let Some(group) = part.strip_prefix('{') {
-            let (mut depth, mut word, mut fresh) = (0, String::new(), true);
-            for c in group.chars() {
-                match c {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => fresh = true,
-                    _ if depth > 0 => {}
-                    c if fresh && (c.is_ascii_lowercase() || c == '_') => word.push(c),
-                    _ => {
-                        if !word.is_empty() {
-                            names.push(std::mem::take(&mut word));
-                            fresh = false;
-                        }
-                    }
-                }
-                if fresh && c == ',' && !word.is_empty() {
-                    names.push(std::mem::take(&mut word));
-                }
-            }
-            if !word.is_empty() {
-                names.push(word);
-            }
-        } else {
-            names.push(part.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect());
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let file = syn::parse_file(code).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let inside = path.strip_prefix(root().join("src")).expect("inside").with_extension("");
+        let mut module: Vec<String> =
+            inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if module.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
+            module.pop();
         }
+        Self { path, module, lines: code.lines().count(), items: file.items }
     }
-    names
+
+    /// The paths that it imports, from the root of the crate; no re-exports.
+    fn imports(&self) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        for item in &self.items {
+            if let Item::Use(import) = item
+                && matches!(import.vis, Visibility::Inherited)
+            {
+                expand(&import.tree, &mut Vec::new(), &mut found);
+            }
+        }
+        found.into_iter().filter_map(|path| self.resolve(&path)).collect()
+    }
+
+    /// A path from the root of the crate; `None` if it is of another crate.
+    fn resolve(&self, path: &[String]) -> Option<Vec<String>> {
+        let mut base = match path.first()?.as_str() {
+            "crate" => Vec::new(),
+            "self" | "super" => self.module.clone(),
+            _ => return None,
+        };
+        let mut rest = &path[1..];
+        if path[0] == "super" {
+            base.pop();
+        }
+        while rest.first().is_some_and(|part| part == "super") {
+            base.pop();
+            rest = &rest[1..];
+        }
+        base.extend(rest.iter().cloned());
+        Some(base)
+    }
+}
+
+fn expand(tree: &UseTree, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+    match tree {
+        UseTree::Path(path) => {
+            before.push(path.ident.to_string());
+            expand(&path.tree, before, found);
+            before.pop();
+        }
+        UseTree::Group(group) => {
+            for tree in &group.items {
+                expand(tree, before, found);
+            }
+        }
+        UseTree::Name(name) => found.push([&before[..], &[name.ident.to_string()]].concat()),
+        UseTree::Rename(name) => found.push([&before[..], &[name.ident.to_string()]].concat()),
+        UseTree::Glob(_) => found.push(before.clone()),
+    }
+}
+
+fn sources() -> Vec<Source> {
+    files(&root().join("src"), ".rs").into_iter().map(Source::read).collect()
 }
 
 #[test]
 fn modules_use_only_those_below_them() {
     let rank = |name: &str| ORDER.iter().position(|module| *module == name);
     let mut seen = 0;
-    for (path, code) in source() {
-        let module = module_of(&path);
-        if module == "lib" || module == "main" {
-            continue;
-        }
-        let own = rank(&module).unwrap_or_else(|| panic!("`{module}` has no place in the order"));
-        for name in used(&code) {
-            let Some(other) = rank(&name) else { continue };
+    for source in sources() {
+        let Some(module) = source.module.first() else { continue };
+        let own = rank(module).unwrap_or_else(|| panic!("`{module}` has no place in the order"));
+        for import in source.imports() {
+            let Some(other) = import.first().and_then(|name| rank(name)) else { continue };
             seen += 1;
-            let excepted = EXCEPTIONS.iter().any(|(from, to, _)| *from == module && *to == name);
-            assert!(
-                other <= own || excepted,
-                "{} uses `{name}`, which is above it",
-                path.display()
-            );
+            let path = source.path.display();
+            assert!(other <= own, "{path} uses `{}`, which is above it", import.join("::"));
         }
     }
-    assert!(seen > 80, "only {seen} uses were found: the search is broken");
+    assert!(seen > 800, "only {seen} uses were found: the search is broken");
+}
+
+/// The file of a module itself (`mod.rs`) is left out: it gathers what its files have.
+#[test]
+fn files_do_not_import_each_other_in_circles() {
+    let sources = sources();
+    let index: HashMap<&[String], usize> =
+        sources.iter().enumerate().map(|(at, source)| (&source.module[..], at)).collect();
+    let target = |import: &[String]| {
+        (1..=import.len()).rev().find_map(|length| index.get(&import[..length]).copied())
+    };
+    let uses: Vec<BTreeSet<usize>> = sources
+        .iter()
+        .enumerate()
+        .map(|(own, source)| {
+            let targets = source.imports().into_iter().filter_map(|import| target(&import));
+            targets
+                .filter(|at| *at != own && !source.module.starts_with(&sources[*at].module))
+                .collect()
+        })
+        .collect();
+    let count: usize = uses.iter().map(BTreeSet::len).sum();
+    assert!(count > 500, "only {count} uses were found: the search is broken");
+    // Files that use none of those that are left are taken away, until no more can be.
+    let mut left: BTreeSet<usize> = (0..sources.len()).collect();
+    while let Some(done) = left.iter().copied().find(|at| uses[*at].is_disjoint(&left)) {
+        left.remove(&done);
+    }
+    let tied = |at: &usize| {
+        let names = uses[*at].intersection(&left).map(|other| sources[*other].module.join("::"));
+        format!("{} uses {}", sources[*at].module.join("::"), names.collect::<Vec<_>>().join(", "))
+    };
+    let circles: Vec<String> = left.iter().map(tied).collect();
+    assert!(circles.is_empty(), "circles among:\n{}", circles.join("\n"));
 }
 
 #[test]
@@ -143,41 +201,45 @@ fn architecture_names_every_module() {
     }
 }
 
-#[test]
-fn files_and_functions_stay_short() {
-    for (path, code) in source() {
-        let lines: Vec<&str> = code.lines().collect();
-        assert!(lines.len() <= MAX_FILE, "{} has {} lines", path.display(), lines.len());
-        let mut begun: Option<(usize, usize, &str)> = None;
-        for (number, line) in lines.iter().enumerate() {
-            let indent = line.len() - line.trim_start().len();
-            let is_function = [
-                "fn ",
-                "pub fn ",
-                "async fn ",
-                "pub async fn ",
-                "pub(super) fn ",
-                "pub(super) async fn ",
-            ]
-            .iter()
-            .any(|start| line.trim_start().starts_with(start));
-            if is_function && !line.trim_end().ends_with(';') && !line.contains('}') {
-                begun = Some((number, indent, line));
-            } else if let Some((start, at, name)) = begun
-                && line.len() - line.trim_start().len() == at
-                && line.trim() == "}"
-            {
-                let length = number - start + 1;
-                assert!(
-                    length <= MAX_FUNCTION,
-                    "{}: {} has {length} lines",
-                    path.display(),
-                    name.trim()
-                );
-                begun = None;
-            }
+/// The longest function of a file, by its name and its length in lines.
+#[derive(Default)]
+struct Longest(Option<(String, usize)>);
+
+impl Longest {
+    fn see(&mut self, name: &syn::Ident, block: &syn::Block) {
+        let braces = block.brace_token.span;
+        let length = braces.close().end().line - braces.open().start().line + 1;
+        if self.0.as_ref().is_none_or(|(_, longest)| length > *longest) {
+            self.0 = Some((name.to_string(), length));
         }
     }
+}
+
+impl<'ast> Visit<'ast> for Longest {
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        self.see(&function.sig.ident, &function.block);
+        visit::visit_item_fn(self, function);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        self.see(&function.sig.ident, &function.block);
+        visit::visit_impl_item_fn(self, function);
+    }
+}
+
+#[test]
+fn files_and_functions_stay_short() {
+    let mut functions = 0;
+    for Source { path, lines, items, .. } in sources() {
+        let path = path.display();
+        assert!(lines <= MAX_FILE, "{path} has {lines} lines");
+        let mut longest = Longest::default();
+        items.iter().for_each(|item| longest.visit_item(item));
+        let Some((name, length)) = longest.0 else { continue };
+        functions += 1;
+        assert!(length <= MAX_FUNCTION, "{path}: `{name}` has {length} lines");
+    }
+    assert!(functions > 150, "functions in {functions} files only: the search is broken");
 }
 
 #[test]
