@@ -57,6 +57,8 @@ impl RequestField {
             | "via" => Self::Written,
             "request-range" | "x-forwarded-proto" | "x-real-ip" => Self::Removed,
             "x-forwarded-for" => Self::Described,
+            // An application behind CGI takes `Proxy` for a setting of its own (CVE-2016-5385).
+            name if name == "proxy" || name.starts_with("proxy-") => Self::Removed,
             name if is_of_edge(name) => Self::Removed,
             name if name.starts_with("cloudfront-") => Self::Described,
             _ => Self::ByPolicy,
@@ -130,7 +132,14 @@ mod tests {
 
     #[test]
     fn what_an_origin_would_believe_is_removed() {
-        for name in ["X-Real-IP", "X-Forwarded-Proto", "X-Edge-Location", "X-Amz-Cf-Id"] {
+        for name in [
+            "X-Real-IP",
+            "X-Forwarded-Proto",
+            "X-Edge-Location",
+            "X-Amz-Cf-Id",
+            "Proxy",
+            "Proxy-Own",
+        ] {
             assert_eq!(request(name), RequestField::Removed, "{name}");
         }
         for name in ["X-Forwarded-For", "CloudFront-Viewer-Country", "CloudFront-Anything"] {
