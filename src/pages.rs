@@ -129,7 +129,7 @@ impl Mapped {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("forebay", flags)?;
         rustix::fs::ftruncate(&file, length as u64)?;
-        // A read beyond the end of a truncated file would be a signal.
+        // Reading past the end of a truncated file raises SIGBUS.
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let map = MmapOptions::new().len(length).map_raw_read_only(&file)?;
         // Content is of no use in a core dump.
@@ -189,8 +189,8 @@ impl Place {
     fn bytes(&self) -> &[u8] {
         #[expect(unsafe_code, reason = "content is read in place, without a copy")]
         // SAFETY: `start` and `length` lie within the map, which lives as long as `mapped`, and the file is
-        // sealed against truncation. Only `filled` writes to a place, before it gives the place out, and no
-        // other place overlaps this one.
+        // sealed against truncation. Only `filled` writes to a place, before it gives the place out, and `Drop`
+        // empties it when no reference is left. No other place overlaps this one.
         unsafe {
             std::slice::from_raw_parts(self.mapped.map.as_ptr().add(self.start), self.length)
         }

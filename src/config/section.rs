@@ -347,7 +347,7 @@ pub(super) fn check_id(
     Some(id.value.to_owned())
 }
 
-/// Reports a name that nothing of its kind has.
+/// Reports a reference to an undefined name.
 pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
     let help = match nearest(name.value, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),

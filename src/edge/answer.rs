@@ -157,21 +157,26 @@ impl StoredHead {
     pub(super) fn write(&self, sink: &mut impl HeadSink, identity: &Identity, at: Timestamp) {
         let StoredHead { response, part, own_fields, .. } = self;
         let replaced: &[HeaderName] = match part {
-            Part::Whole | Part::Bytes(_) => &[],
-            Part::Several(_) => &[header::CONTENT_TYPE],
-            // RFC 9110 §15.4.5: what would describe content is left out.
-            Part::NotModified => {
-                &[header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE]
-            }
+            Part::Whole => &[],
+            Part::Bytes(_) => &[header::CONTENT_RANGE],
+            Part::Several(_) => &[header::CONTENT_RANGE, header::CONTENT_TYPE],
+            // RFC 9110 §15.4.5: fields that would describe content are left out.
+            Part::NotModified => &[
+                header::CONTENT_ENCODING,
+                header::CONTENT_LANGUAGE,
+                header::CONTENT_RANGE,
+                header::CONTENT_TYPE,
+            ],
         };
         let ours = identity.names();
         let skips = |name: &[u8]| {
             is(name, &header::ACCEPT_RANGES)
+                || is(name, &header::AGE)
                 || ours.iter().chain(replaced).any(|field| is(name, field))
         };
         sink.stored(&response.fields, skips);
-        let own_fields = own_fields.iter().flat_map(|fields| fields.iter());
-        for (name, value) in own_fields.filter(|(name, _)| !skips(name.as_str().as_bytes())) {
+        let own = own_fields.iter().flat_map(|fields| fields.iter());
+        for (name, value) in own.filter(|(name, _)| !skips(name.as_str().as_bytes())) {
             sink.field(name.clone(), value);
         }
         if let Some(age) = self.age {
@@ -185,7 +190,9 @@ impl StoredHead {
             sink.field(header::ACCEPT_RANGES, &BYTES);
         }
         self.describe_content(sink);
-        if response.fields.value(&header::DATE).is_none() {
+        let is_dated = response.fields.value(&header::DATE).is_some()
+            || own_fields.as_ref().is_some_and(|fields| fields.contains_key(header::DATE));
+        if !is_dated {
             // RFC 9110 §6.6.1: the origin has no clock.
             sink.unique(header::DATE, &date::format(at));
         }

@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use super::{compress::Compressor, rules::Rules, steps::Steps, troubles::Troubles};
 use crate::{access_log::AccessLog, clock::Clock, metrics::Metrics, store::Store};
 
-/// Everything that serving requests shares: the rules in force, the store, metrics and logs. What it does is in the
-/// files that need it.
+/// Everything that serving requests shares: the rules in force, the store, metrics and logs. Its methods are
+/// in the files that use them.
 #[derive(Clone, Debug)]
 pub struct Edge {
     pub(super) rules: Arc<ArcSwap<Rules>>,

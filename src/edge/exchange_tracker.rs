@@ -1,4 +1,4 @@
-//! The exchanges of a connection, as far as its timeouts need to know them.
+//! Counts of the exchanges of a connection, for its timeouts.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

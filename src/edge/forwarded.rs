@@ -1,4 +1,4 @@
-//! The outcome of forwarding a request.
+//! What forwarding a request leads to.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     store::{Failure, StoredResponse},
 };
 
-/// What a forward brought.
+/// The outcome of forwarding a request.
 pub(super) enum Forwarded {
     /// A stored response.
     Stored {

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::field_value::value;
 use crate::{store::FieldBlock, text::VecWriter};
 
-/// Where the fields of a response are written. Names that the edge writes itself come once, so a sink never
-/// needs to replace a field that was written before.
+/// A destination for the fields of a response. Callers leave out the names that the edge writes itself, so a sink
+/// only appends.
 pub(super) trait HeadSink {
     /// Writes stored fields, except those that `skips` names.
     fn stored(&mut self, fields: &FieldBlock, skips: impl Fn(&[u8]) -> bool);

@@ -92,13 +92,12 @@ impl Identity {
         }
     }
 
-    /// The names of the fields that this identity writes.
-    pub(super) const fn names(&self) -> [HeaderName; 4] {
-        if self.cloudfront {
-            [X_CACHE, header::VIA, X_AMZ_CF_POP, X_AMZ_CF_ID]
-        } else {
-            [X_CACHE, header::VIA, CACHE_STATUS, X_REQUEST_ID]
-        }
+    /// The names of the fields that this identity writes instead of an origin's. `Cache-Status` is not among
+    /// them: it has a member for each cache (RFC 9211 §2).
+    pub(super) fn names(&self) -> &'static [HeaderName] {
+        static CLOUDFRONT: [HeaderName; 4] = [X_CACHE, header::VIA, X_AMZ_CF_POP, X_AMZ_CF_ID];
+        static OWN: [HeaderName; 3] = [X_CACHE, header::VIA, X_REQUEST_ID];
+        if self.cloudfront { &CLOUDFRONT } else { &OWN }
     }
 
     fn via(&self, version: Version) -> &HeaderValue {

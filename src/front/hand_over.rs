@@ -1,4 +1,4 @@
-//! The way of a decided request from the fast path to hyper's service.
+//! Passes a decision from the fast path to hyper's service.
 
 use std::sync::Arc;
 

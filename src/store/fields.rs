@@ -149,8 +149,8 @@ impl FieldBlock {
         HeaderValue::from_bytes(self.value(name)?.as_ref()).ok()
     }
 
-    /// Appends the fields to a map, except those that `skips` names. They share one copy of the block, and dates a thread's texts: memory that
-    /// other threads count references to would slow them down.
+    /// Appends the fields to a map, except those that `skips` names. Values share one copy of the block, and dates
+    /// a buffer of the thread, so threads do not count references together.
     pub fn append_to(&self, map: &mut HeaderMap, skips: impl Fn(&[u8]) -> bool) {
         let shared = |value: &[u8]| {
             let copy = |text: &mut BytesMut| {

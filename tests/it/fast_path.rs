@@ -98,6 +98,39 @@ async fn both_ways_say_the_same() {
     }
 }
 
+/// Fields that an origin sends and the edge sends too: each comes once, except `Cache-Status`, which has a member
+/// for each cache.
+#[tokio::test]
+async fn an_origins_fields_do_not_come_twice() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &Lines::default());
+    let fields = [
+        "Cache-Control: max-age=100, no-cache=\"date\"",
+        "ETag: \"e\"",
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT",
+        "Content-Range: bytes 0-99/1000",
+        "Cache-Status: Shield; hit",
+        "X-Cache: x",
+        "Accept-Ranges: none",
+    ];
+    for range in ["", "Range: bytes=0-1\r\n", "Range: bytes=0-1,5-6\r\n"] {
+        script.then(200, &fields, "0123456789");
+        for n in 0..3 {
+            let mut line = Line::to(edge.address).await;
+            let request = format!("GET /a{} HTTP/1.1\r\nHost: h\r\n{range}\r\n", range.len());
+            let (head, _) = line.ask(&request).await;
+            for name in
+                ["date", "content-range", "x-cache", "accept-ranges", "age", "content-length"]
+            {
+                let count = head.lines().filter(|l| l.starts_with(&format!("{name}: "))).count();
+                assert!(count <= 1, "{name} of {range:?}, {n}: {head}");
+            }
+            let status = head.lines().filter(|line| line.starts_with("cache-status: "));
+            assert_eq!(status.count(), 2, "{range:?}, {n}: {head}");
+        }
+    }
+}
+
 async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
     let script = Script::start().await;
     let edge = Edge::before_script(&script, lines);
@@ -277,7 +310,7 @@ async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
 
 #[tokio::test]
 async fn a_viewer_is_idle_from_when_it_has_all() {
-    let (edge, content) = with_large_object("idle_timeout = \"1s\"").await;
+    let (edge, content) = with_large_object("idle_timeout = \"2s\"").await;
     let in_pieces = |text: String| [text[..20].to_owned(), text[20..].to_owned()];
     for head in [vec![get("/large", &[])], in_pieces(get("/large", &[])).to_vec()] {
         let mut line = Line::to(edge.address).await;
@@ -288,7 +321,7 @@ async fn a_viewer_is_idle_from_when_it_has_all() {
         // It takes longer than anyone may be idle.
         let mut taken = vec![0; 1 << 20];
         for _ in 0..7 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(400)).await;
             line.0.read_exact(&mut taken).await.expect("content");
         }
         let mut rest = Vec::new();
