@@ -100,6 +100,34 @@ impl Source {
         found.into_iter().filter_map(|path| self.resolve(&path)).collect()
     }
 
+    /// All paths of this crate that it names, in imports, re-exports and code.
+    fn paths(&self) -> Vec<Vec<String>> {
+        let mut paths = Paths::default();
+        for item in &self.items {
+            paths.visit_item(item);
+        }
+        paths.0.into_iter().filter_map(|path| self.resolve(&path)).collect()
+    }
+
+    /// The paths that its re-exports stand for, by name.
+    fn re_exports(&self) -> Vec<(String, Vec<String>)> {
+        let mut found = Vec::new();
+        for item in &self.items {
+            if let Item::Use(export) = item
+                && !matches!(export.vis, Visibility::Inherited)
+            {
+                expand(&export.tree, &mut Vec::new(), &mut found);
+            }
+        }
+        let named = |path: Vec<String>| {
+            let name = path.last()?.clone();
+            // In a module's own file, a path begins with a module below it.
+            let path = self.resolve(&path).unwrap_or_else(|| [&self.module[..], &path].concat());
+            Some((name, path))
+        };
+        found.into_iter().filter_map(named).collect()
+    }
+
     /// A path from the root of the crate; `None` if it is of another crate.
     fn resolve(&self, path: &[String]) -> Option<Vec<String>> {
         let mut base = match path.first()?.as_str() {
@@ -117,6 +145,21 @@ impl Source {
         }
         base.extend(rest.iter().cloned());
         Some(base)
+    }
+}
+
+/// Paths in a file as they are written.
+#[derive(Default)]
+struct Paths(Vec<Vec<String>>);
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_item_use(&mut self, import: &'ast syn::ItemUse) {
+        expand(&import.tree, &mut Vec::new(), &mut self.0);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        self.0.push(path.segments.iter().map(|part| part.ident.to_string()).collect());
+        visit::visit_path(self, path);
     }
 }
 
@@ -149,7 +192,7 @@ fn modules_use_only_those_below_them() {
     for source in sources() {
         let Some(module) = source.module.first() else { continue };
         let own = rank(module).unwrap_or_else(|| panic!("`{module}` has no place in the order"));
-        for import in source.imports() {
+        for import in source.paths() {
             let Some(other) = import.first().and_then(|name| rank(name)) else { continue };
             seen += 1;
             let path = source.path.display();
@@ -159,13 +202,21 @@ fn modules_use_only_those_below_them() {
     assert!(seen > 800, "only {seen} uses were found: the search is broken");
 }
 
-/// The file of a module itself (`mod.rs`) is left out: it gathers what its files have.
+/// What a module's own file (`mod.rs`) defines is left out; what it re-exports is of the file that defines it.
 #[test]
 fn files_do_not_import_each_other_in_circles() {
     let sources = sources();
     let index: HashMap<&[String], usize> =
         sources.iter().enumerate().map(|(at, source)| (&source.module[..], at)).collect();
+    let exported: HashMap<Vec<String>, Vec<String>> = sources
+        .iter()
+        .flat_map(|source| {
+            let named = |(name, path)| ([&source.module[..], &[name]].concat(), path);
+            source.re_exports().into_iter().map(named)
+        })
+        .collect();
     let target = |import: &[String]| {
+        let import = exported.get(import).map_or(import, |path| &path[..]);
         (1..=import.len()).rev().find_map(|length| index.get(&import[..length]).copied())
     };
     let uses: Vec<BTreeSet<usize>> = sources
@@ -206,9 +257,9 @@ fn architecture_names_every_module() {
 struct Longest(Option<(String, usize)>);
 
 impl Longest {
-    fn see(&mut self, name: &syn::Ident, block: &syn::Block) {
-        let braces = block.brace_token.span;
-        let length = braces.close().end().line - braces.open().start().line + 1;
+    fn see(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let (name, first) = (&signature.ident, signature.fn_token.span.start().line);
+        let length = block.brace_token.span.close().end().line - first + 1;
         if self.0.as_ref().is_none_or(|(_, longest)| length > *longest) {
             self.0 = Some((name.to_string(), length));
         }
@@ -217,12 +268,12 @@ impl Longest {
 
 impl<'ast> Visit<'ast> for Longest {
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
-        self.see(&function.sig.ident, &function.block);
+        self.see(&function.sig, &function.block);
         visit::visit_item_fn(self, function);
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        self.see(&function.sig.ident, &function.block);
+        self.see(&function.sig, &function.block);
         visit::visit_impl_item_fn(self, function);
     }
 }

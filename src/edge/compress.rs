@@ -1,18 +1,13 @@
 //! Content coding: the form of a stored response that a request is answered with.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures_util::FutureExt;
 use http::{Method, Version, header};
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
-use super::{Edge, admit::Ask, place::key_of, source::OriginSource};
+use super::{Edge, admit::Ask, compressor::Making, place::key_of, source::OriginSource};
 use crate::{
     encode::encode,
     semantics::coding::{Coding, Codings},
@@ -24,23 +19,6 @@ const MOST_MAKING: usize = 256;
 
 /// How long a request waits for a compressed form before it is answered without.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-pub(super) type Making = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
-
-/// Forms that are being made, each by one task however many requests wait for it.
-#[derive(Debug)]
-pub(super) struct Compressor {
-    making: Mutex<HashMap<(ContentId, Coding), Making>>,
-    /// One for every other core: compressing must not starve serving.
-    permits: Semaphore,
-}
-
-impl Default for Compressor {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { making: Mutex::default(), permits: Semaphore::new(cores.div_ceil(2)) }
-    }
-}
 
 /// The coding to answer in, if any.
 ///

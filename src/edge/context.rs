@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{compress::Compressor, rules::Rules, steps::Steps, troubles::Troubles};
+use super::{compressor::Compressor, rules::Rules, steps::Steps, troubles::Troubles};
 use crate::{access_log::AccessLog, clock::Clock, metrics::Metrics, store::Store};
 
 /// Everything that serving requests shares: the rules in force, the store, metrics and logs. Its methods are

@@ -11,7 +11,8 @@ use std::{
 use http::request::Parts;
 
 use super::{
-    ErrorPage, Identity,
+    custom_error::ErrorPage,
+    identity::Identity,
     target::{authority, host},
 };
 use crate::{
@@ -136,7 +137,7 @@ impl Distribution {
     ) -> Result<(CanonicalPath<'a>, &Arc<Behavior>), PathError> {
         let behaviors = &self.settings.behaviors;
         if let Some(plain) = PlainPath::of(raw) {
-            let in_form = |form| self.with_index(plain.in_form(form));
+            let in_form = |form| self.with_index(CanonicalPath::of_plain(plain, form));
             // Patterns are matched against decoded text, which a key is.
             let key = in_form(PathForm::Key);
             let behavior = behaviors.select(key.as_str());

@@ -9,24 +9,11 @@ use super::{
     Edge,
     admit::Ask,
     answer::{Answer, Head},
+    custom_error::ErrorPage,
     rules::Distribution,
     target::{authority, host},
 };
 use crate::{body::Body, metrics::ResultType};
-
-/// Status codes that a page can stand in for, and that it can be sent with.
-pub const REPLACEABLE: [u16; 11] = [400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504];
-
-/// A page of the site, in the place of an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorPage {
-    /// The error.
-    pub error: StatusCode,
-    /// Path of the page.
-    pub path: String,
-    /// The status that it is sent with.
-    pub response_code: StatusCode,
-}
 
 impl Edge {
     /// The page that the distribution wants in the place of `answer`, or `answer` itself.

@@ -2,15 +2,11 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use http::{StatusCode, header};
-
-use super::{Edge, refusal};
+use super::refusal;
 use crate::{
-    behavior::Behavior,
-    body::Body,
     clock::Clock,
     log::LogLimiter,
-    origin::{Answer, Error, Group, Origin, OriginRequest, Reply},
+    origin::{Error, Origin},
     store::Failure,
 };
 
@@ -24,33 +20,9 @@ pub(super) struct Troubles {
     causes: [LogLimiter; CAUSES],
 }
 
-impl Edge {
-    /// Asks an origin, or the one that stands in for it; what fails on the way is told to the operator.
-    pub(super) async fn ask_origin(
-        &self,
-        group: &Group,
-        behavior: &Behavior,
-        request: OriginRequest<'_>,
-        body: Option<Body>,
-    ) -> Result<Answer, Failure> {
-        let Reply { answer, by, passed_over } = group.send(request, body).await;
-        if let Some((origin, error)) = passed_over {
-            self.troubles.failure(&origin, &error);
-        }
-        let mut answer = answer.map_err(|error| self.troubles.failure(&by, &error))?;
-        if !behavior.forwards_cookies() {
-            answer.fields.remove(header::SET_COOKIE);
-        }
-        if answer.bucket && answer.status == StatusCode::FORBIDDEN {
-            self.troubles.denied(&by);
-        }
-        Ok(answer)
-    }
-}
-
 impl Troubles {
     /// The viewer's failure for an origin's error; the error itself goes to the log.
-    fn failure(&self, origin: &Origin, error: &Error) -> Failure {
+    pub(super) fn failure(&self, origin: &Origin, error: &Error) -> Failure {
         if !error.is_viewers()
             && let Some(unsaid) = self.may_speak(origin, &error.to_string())
         {
@@ -67,7 +39,7 @@ impl Troubles {
     }
 
     /// S3 denies an object. That may be meant so; if it is not, the operator wants to know.
-    fn denied(&self, origin: &Origin) {
+    pub(super) fn denied(&self, origin: &Origin) {
         if let Some(unsaid) = self.may_speak(origin, "denied") {
             tracing::warn!(
                 origin = origin.options().address.authority,

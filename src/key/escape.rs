@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::PathError;
+use super::path_error::PathError;
 
 /// Appends `text` in S3's canonical spelling: every byte is escaped except the unreserved ones and
 /// `/`, with upper-case hexadecimal digits (AWS: "Create a canonical request", `UriEncode`).

@@ -2,13 +2,15 @@
 
 mod escape;
 mod path;
+mod path_error;
 mod plain_path;
 mod projection;
 mod variation;
 
 use std::borrow::Cow;
 
-pub use path::{CanonicalPath, PathError, PathForm, without_dot_segments};
+pub use path::{CanonicalPath, PathForm, without_dot_segments};
+pub use path_error::PathError;
 pub use plain_path::PlainPath;
 pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
 pub use variation::Variation;

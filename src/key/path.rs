@@ -10,28 +10,9 @@ use super::{
         decode_key, decode_lenient, encode_key, has_dot_segments, normalize_uri, read_as_slashes,
         remove_dot_segments,
     },
+    path_error::PathError,
     plain_path::{PlainPath, is_plain},
 };
-
-/// Why a path is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PathError {
-    /// The request target is not in origin form.
-    #[error("the path does not begin with a slash")]
-    NotAbsolute,
-    /// `%` is not followed by two hexadecimal digits.
-    #[error("the path has a percent sign that begins no escape")]
-    BadEscape,
-    /// The path has NUL or another control character, escaped or not.
-    #[error("the path has a control character")]
-    Control,
-    /// Read generously, the path has dot segments, or belongs to another behavior.
-    #[error("an origin could read the path as another one")]
-    Ambiguous,
-    /// The decoded path is not UTF-8, so it names no S3 object.
-    #[error("the path is not UTF-8")]
-    NotUtf8,
-}
 
 /// How an origin identifies what it serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +45,7 @@ impl<'a> CanonicalPath<'a> {
             return Err(PathError::NotAbsolute);
         }
         if let Some(plain) = PlainPath::of(raw) {
-            return Ok(plain.in_form(form));
+            return Ok(Self::of_plain(plain, form));
         }
         let spelled = match form {
             PathForm::Key => decode_key(raw)?,
@@ -79,6 +60,12 @@ impl<'a> CanonicalPath<'a> {
             return Err(PathError::Ambiguous);
         }
         Ok(path)
+    }
+
+    /// A plain path, for an origin that identifies what it serves in this form.
+    #[must_use]
+    pub const fn of_plain(plain: PlainPath<'a>, form: PathForm) -> Self {
+        Self { text: Cow::Borrowed(plain.text()), form }
     }
 
     /// The path of the object with this key, whatever characters the key has.

@@ -1,9 +1,5 @@
 //! Paths that every origin reads as they are written.
 
-use std::borrow::Cow;
-
-use super::{CanonicalPath, PathForm};
-
 /// A path without escapes, backslashes, dot segments and runs of slashes. Most are like this, and need no
 /// closer look: the text is the same whether it is a key or a URI path.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +12,8 @@ impl<'a> PlainPath<'a> {
         (raw.starts_with('/') && is_plain(raw)).then_some(Self(raw))
     }
 
-    /// The path for an origin that identifies what it serves in this form.
-    #[must_use]
-    pub const fn in_form(self, form: PathForm) -> CanonicalPath<'a> {
-        CanonicalPath { text: Cow::Borrowed(self.0), form }
+    pub(super) const fn text(self) -> &'a str {
+        self.0
     }
 }
 

@@ -1,0 +1,21 @@
+//! Why a path is refused.
+
+/// Why a path is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// The request target is not in origin form.
+    #[error("the path does not begin with a slash")]
+    NotAbsolute,
+    /// `%` is not followed by two hexadecimal digits.
+    #[error("the path has a percent sign that begins no escape")]
+    BadEscape,
+    /// The path has NUL or another control character, escaped or not.
+    #[error("the path has a control character")]
+    Control,
+    /// Read generously, the path has dot segments, or belongs to another behavior.
+    #[error("an origin could read the path as another one")]
+    Ambiguous,
+    /// The decoded path is not UTF-8, so it names no S3 object.
+    #[error("the path is not UTF-8")]
+    NotUtf8,
+}
