@@ -25,12 +25,20 @@ pub(super) fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
+/// A query string without secret values.
 pub(super) fn redact(query: &str) -> String {
-    let pair = |pair: &str| match pair.split_once('=') {
-        Some((name, _)) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
-            format!("{name}=REDACTED")
+    let mut text = String::with_capacity(query.len());
+    for (index, pair) in query.split('&').enumerate() {
+        if index > 0 {
+            text.push('&');
         }
-        _ => pair.to_owned(),
-    };
-    query.split('&').map(pair).collect::<Vec<_>>().join("&")
+        match pair.split_once('=') {
+            Some((name, _)) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
+                text.push_str(name);
+                text.push_str("=REDACTED");
+            }
+            _ => text.push_str(pair),
+        }
+    }
+    text
 }

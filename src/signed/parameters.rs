@@ -75,8 +75,13 @@ pub(super) fn unsigned_query(query: &str) -> Option<String> {
         let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
         place_of(&QUERY_NAMES, name).is_none()
     };
-    let kept: Vec<&str> = query.split('&').filter(is_other).collect();
-    (!kept.is_empty()).then(|| kept.join("&"))
+    let mut kept = query.split('&').filter(is_other);
+    let mut text = kept.next()?.to_owned();
+    for pair in kept {
+        text.push('&');
+        text.push_str(pair);
+    }
+    Some(text)
 }
 
 fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
