@@ -2,12 +2,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, Version, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request::Parts};
 
 use super::{
     Refusal, Rules, Steps,
     arrival::Arrival,
     dress::is_answered_preflight,
+    identity::RequestId,
     restrict::{check_referer, restrict},
     rules::Distribution,
     target::{authority, host, target_length},
@@ -43,6 +44,8 @@ pub(super) struct Ask<'a> {
     pub(super) request: &'a Parts,
     /// The viewer's address; none for a request of our own.
     pub(super) client: Option<IpAddr>,
+    /// The id of the viewer's request; none for one of our own.
+    pub(super) id: Option<RequestId>,
 }
 
 impl<'a> Ask<'a> {
@@ -53,10 +56,11 @@ impl<'a> Ask<'a> {
         host: &'a str,
         request: &'a Parts,
         client: Option<IpAddr>,
+        id: Option<RequestId>,
     ) -> Self {
         let projection = behavior.cache_policy.key.project(request, host);
         let (method, fields) = (&request.method, &request.headers);
-        Self { distribution, behavior, method, path, host, projection, fields, request, client }
+        Self { distribution, behavior, method, path, host, projection, fields, request, client, id }
     }
 
     /// Our own request for a page of the distribution. It needs no access rights.
@@ -66,7 +70,7 @@ impl<'a> Ask<'a> {
         host: &'a str,
     ) -> Option<Self> {
         let (path, behavior) = distribution.route(request.uri.path()).ok()?;
-        Some(Self::new(distribution, behavior, path, host, request, None))
+        Some(Self::new(distribution, behavior, path, host, request, None, None))
     }
 
     /// The key of the resource, whichever of its variants the request selects.
@@ -87,6 +91,12 @@ impl<'a> Ask<'a> {
         let mut sent_fields = sent.headers.iter().filter(|(name, _)| is_sent(name));
         sent_fields.any(|field| !key.headers.contains(field))
             || (!is_bucket && (sent.query != key.query || sent.cookies != key.cookies))
+    }
+
+    /// The field that gives the request's id to a plain origin.
+    pub(super) fn id_field(&self) -> Option<(HeaderName, HeaderValue)> {
+        let id = self.id.filter(|_| self.behavior.path_form == PathForm::Uri)?;
+        self.distribution.settings.identity.for_origin(&id)
     }
 
     pub(super) fn origin(&self) -> &Arc<Group> {
@@ -172,7 +182,8 @@ impl<'a> Route<'a> {
             check_object(&path, origin)?;
         }
         let client = Some(arrival.viewer.address);
-        Ok(Ask::new(distribution, behavior, path, host, request, client))
+        let id = Some(arrival.id);
+        Ok(Ask::new(distribution, behavior, path, host, request, client, id))
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderValue, request::Parts};
 
 use super::{
     Connection, Rules,
+    identity::RequestId,
     target::head_length,
     viewer::{self, Viewer, X_FORWARDED_FOR},
 };
@@ -13,6 +14,7 @@ use crate::clock::Timestamp;
 
 /// A request, whence it came and when.
 pub(super) struct Arrival {
+    pub(super) id: RequestId,
     pub(super) connection: Arc<Connection>,
     pub(super) viewer: Viewer,
     /// In bytes, as the viewer sent it.
@@ -45,6 +47,7 @@ impl Arrival {
             viewer::describe(&mut request.headers, &viewer, connection, version, rules);
         }
         Self {
+            id: RequestId::random(),
             connection: Arc::clone(connection),
             viewer,
             head_length,

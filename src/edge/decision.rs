@@ -165,6 +165,7 @@ impl AdmittedRoute {
             fields: &arrival.request.headers,
             request: &arrival.request,
             client: Some(arrival.viewer.address),
+            id: Some(arrival.id),
         }
     }
 }

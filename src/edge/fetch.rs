@@ -41,6 +41,8 @@ pub(super) struct Fetch {
     resource: CacheKey,
     path: CanonicalPath<'static>,
     forwarded: Projection<'static>,
+    /// The id of the request that led to this fetch.
+    id_field: Option<(HeaderName, HeaderValue)>,
     /// Whether the origin sees more of the viewer's request than the cache key has.
     beyond_key: bool,
     pub(super) range: Option<ByteRange>,
@@ -85,6 +87,7 @@ impl Fetch {
             resource: ask.key(),
             path: ask.path.clone().into_owned(),
             forwarded: ask.forwarded().into_owned(),
+            id_field: ask.id_field(),
             beyond_key: ask.sends_more_than_key(),
             range,
             seen,
@@ -123,7 +126,7 @@ impl Fetch {
         range: Option<ByteRange>,
         conditions: Conditions,
     ) -> Result<Answer, Failure> {
-        let mut fields = HeaderMap::new();
+        let mut fields: HeaderMap = self.id_field.clone().into_iter().collect();
         if let Some(value) = range.and_then(|range| self.aligned(range)) {
             fields.insert(header::RANGE, value);
         }

@@ -114,6 +114,13 @@ impl Identity {
         if self.cloudfront { Cow::Owned(id.long()) } else { Cow::Borrowed(&id.0) }
     }
 
+    /// The field that gives the request's id to an origin, if CloudFront's fields are wanted
+    /// (Amazon CloudFront Developer Guide, "HTTP request headers and CloudFront behavior").
+    pub(super) fn for_origin(&self, id: &RequestId) -> Option<(HeaderName, HeaderValue)> {
+        let value = self.cloudfront.then(|| HeaderValue::from_bytes(&self.id(id)))?;
+        Some((X_AMZ_CF_ID, value.ok()?))
+    }
+
     /// Writes the request's id.
     pub(super) fn write_id(&self, sink: &mut impl HeadSink, id: &RequestId) {
         let name = if self.cloudfront { X_AMZ_CF_ID } else { X_REQUEST_ID };

@@ -172,7 +172,7 @@ fn fields(ask: &Ask<'_>) -> HeaderMap {
         Method::HEAD => &[&CONDITIONS],
         _ => &[&CONTENT, &CONDITIONS],
     };
-    let mut fields = HeaderMap::new();
+    let mut fields: HeaderMap = ask.id_field().into_iter().collect();
     for name in names.iter().copied().flatten() {
         for value in ask.fields.get_all(name) {
             fields.append(name.clone(), value.clone());

@@ -14,7 +14,7 @@ use super::{
     error_page,
     exchange_tracker::ExchangeState,
     head_sink::{HeadSink, append_map, append_status_line},
-    identity::{Identity, RequestId},
+    identity::Identity,
     logged::{Logged, Shown},
     prepared::{self, PlainHit},
     rules::Distribution,
@@ -37,7 +37,6 @@ const HTTP2_FRAME: usize = 64 << 10;
 pub(super) struct Exchange {
     edge: Arc<Edge>,
     pub(super) arrival: Arrival,
-    id: RequestId,
     watch: Stopwatch,
     logged: Logged,
     distribution: Option<HeldDistribution>,
@@ -109,7 +108,6 @@ impl Exchange {
         Self {
             edge: Arc::clone(edge),
             arrival,
-            id: RequestId::random(),
             watch,
             logged: Logged::default(),
             distribution: None,
@@ -159,7 +157,7 @@ impl Exchange {
                 }
             }
         }
-        identity.write_id(&mut fields, &self.id);
+        identity.write_id(&mut fields, &self.arrival.id);
         self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
         self.shown = self
             .edge
@@ -215,7 +213,7 @@ impl Exchange {
             Some(hit) => prepared::append(hit, text, make),
             None => make(text),
         };
-        identity.write_id(text, &self.id);
+        identity.write_id(text, &self.arrival.id);
         text.extend_from_slice(b"\r\n");
         if let Some(shown) = &mut shown {
             shown.bytes = text.len() as u64;
@@ -241,7 +239,7 @@ impl Exchange {
         report: &'a Report,
         timing: Option<&'a Timing>,
     ) -> Marks<'a> {
-        let told = Told { result, timing, id: self.id, identity, watch: self.watch };
+        let told = Told { result, timing, id: self.arrival.id, identity, watch: self.watch };
         Marks { dress, told, report, version: self.arrival.request.version }
     }
 
@@ -267,7 +265,7 @@ impl Exchange {
     /// Writes the content of an error of our own.
     fn with_page(&self, answer: Answer, identity: &Identity) -> Answer {
         let Head::Page(status, mut fields) = answer.head else { return answer };
-        let id = identity.id(&self.id);
+        let id = identity.id(&self.arrival.id);
         let (media_type, page) = error_page::render(
             status,
             &self.arrival.request.headers,
@@ -371,7 +369,7 @@ impl Drop for Exchange {
             // Where there was an answer they are taken already.
             self.logged.take(&mut self.arrival.request.headers);
             let identity = identity_of(self.distribution.as_deref());
-            let id = identity.id(&self.id);
+            let id = identity.id(&self.arrival.id);
             self.edge.access_log.push(&self.record(duration, &id));
         }
     }

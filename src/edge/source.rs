@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 
 use super::{
@@ -27,6 +27,7 @@ pub(super) struct OriginSource {
     behavior: Arc<Behavior>,
     path: CanonicalPath<'static>,
     projection: Projection<'static>,
+    id_field: Option<(HeaderName, HeaderValue)>,
 }
 
 impl OriginSource {
@@ -37,6 +38,7 @@ impl OriginSource {
             behavior: Arc::clone(ask.behavior),
             path: ask.path.clone().into_owned(),
             projection: ask.forwarded().into_owned(),
+            id_field: ask.id_field(),
         }
     }
 
@@ -49,11 +51,13 @@ impl OriginSource {
             // Nothing could tell whether these bytes belong to the ones we have.
             return Err(SourceError::Changed);
         }
+        let mut fields = same_version(response, &bytes);
+        fields.extend(self.id_field.clone());
         let request = OriginRequest {
             method: Method::GET,
             path: &self.path,
             projection: &self.projection,
-            fields: same_version(response, &bytes),
+            fields,
             client: None,
         };
         let asked = self.edge.ask_origin(&self.origin, &self.behavior, request, None).await;

@@ -92,3 +92,22 @@ async fn times_are_told_to_a_sample_and_to_those_who_ask() {
     let asked = edge.viewer().field("pragma", "server-timing").get("/a").await;
     assert!(asked.field("server-timing").starts_with("cdn-cache-hit"));
 }
+
+/// CloudFront gives an origin the id that the viewer gets.
+#[tokio::test]
+async fn an_origin_gets_the_requests_id_in_cloudfronts_field() {
+    for (distribution, is_sent) in [("compatibility = \"cloudfront\"", true), ("", false)] {
+        let script = Script::start().await;
+        let edge = Edge::before_script(&script, &Lines { distribution, ..Lines::default() });
+        for (method, path) in [("GET", "/a"), ("HEAD", "/b")] {
+            script.then(200, &["Cache-Control: max-age=60"], "");
+            let viewer = edge.viewer().field("x-amz-cf-id", "forged");
+            let answer = viewer.send(method, path, "").await;
+            let sent =
+                script.last().get("x-amz-cf-id").map(|id| id.to_str().expect("text").to_owned());
+            let expected = is_sent.then(|| answer.field("x-amz-cf-id").to_owned());
+            assert_eq!(sent, expected, "{method}");
+            assert_eq!(sent.map(|id| id.len()), is_sent.then_some(56), "{method}");
+        }
+    }
+}
