@@ -191,7 +191,7 @@ impl Edge {
             Err(refusal) => return self.refused(refusal, request, Some(distribution), dress),
         };
         let wish = ask.wish();
-        let found = (ask.is_cacheable() && !wish.no_store).then(|| self.find(&ask, arrival.at));
+        let found = self.look_up(&ask, wish, arrival.at);
         let next = match found {
             Some((key, Found::Response(response)))
                 if response.status == StatusCode::OK

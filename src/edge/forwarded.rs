@@ -23,15 +23,15 @@ pub(super) enum Forwarded {
         /// How long the origin took.
         timing: Option<Box<Timing>>,
     },
-    /// Somebody else brought it in the meantime.
+    /// A response that another request stored in the meantime.
     Found(Arc<StoredResponse>),
     /// The origin's answer, which must not be stored.
     Unstorable(Box<Answer>, NotStored),
     /// Something is stored now, but not what this request selects.
     Again,
-    /// Forward this request for itself.
+    /// Nothing: this request must be forwarded without sharing a fetch.
     Alone,
-    /// The origin cannot be asked.
+    /// An error: the origin did not respond.
     Failed(Failure),
 }
 
@@ -42,14 +42,14 @@ pub(super) enum How {
     Fetched,
     /// The origin confirmed it with a 304, whose fields may forbid to store it again.
     Validated(Result<(), NotStored>),
-    /// The origin failed, as the token tells; the stale response stays in use.
+    /// The origin failed for the reason in the token, so the stale response stays in use.
     Kept(&'static str),
-    /// Another request asked; this one waited.
+    /// This request waited for the fetch of another one.
     Collapsed,
 }
 
 impl How {
-    /// Tells of it in `Cache-Status`, and as CloudFront names it.
+    /// Notes it for `Cache-Status`, and returns CloudFront's result type.
     pub(super) const fn tell(self, report: &mut Report) -> ResultType {
         match self {
             Self::Fetched => {

@@ -1,4 +1,4 @@
-//! What the log tells of an exchange's two heads.
+//! The parts of an exchange's two heads that are logged.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::semantics::range::ContentRange;
 
-/// What the log tells of an answer's head.
+/// The parts of a response's head that are logged.
 #[derive(Clone, Default)]
 pub(super) struct Shown {
     pub(super) bytes: u64,
@@ -34,7 +34,7 @@ impl Shown {
         }
     }
 
-    /// What it tells of the head of a stored response, except the length of the head.
+    /// The same of a stored response's head, except the length of the head.
     pub(super) fn of_stored(head: &StoredHead, length: u64) -> Self {
         let range = match &head.part {
             Part::Bytes(bytes) => Some((bytes.start, bytes.end.saturating_sub(1))),

@@ -122,12 +122,11 @@ impl Edge {
     pub(super) async fn answer(
         self: &Arc<Self>,
         ask: &Ask<'_>,
-        found: Option<(CacheKey, Found)>,
+        mut found: Option<(CacheKey, Found)>,
         body: &mut Body,
-        now: Timestamp,
+        mut now: Timestamp,
     ) -> Answer {
-        let (wish, mut now) = (ask.wish(), now);
-        let mut found = found;
+        let wish = ask.wish();
         if found.is_none() {
             return Box::pin(self.bypass(ask, body, wish)).await;
         }
@@ -181,7 +180,7 @@ impl Edge {
         Box::pin(pass::pass(self, ask, take(body), report)).await
     }
 
-    /// Asks the origin for this request alone, unless the viewer wishes it not to be asked.
+    /// Forwards this request without the cache, unless its directives forbid an origin request.
     async fn bypass(self: &Arc<Self>, ask: &Ask<'_>, body: &mut Body, wish: Wish) -> Answer {
         if wish.only_if_cached {
             return refusal::failed(ONLY_IF_CACHED);
@@ -191,9 +190,19 @@ impl Edge {
         pass::pass(self, ask, take(body), Report::new(CacheStatus::Forward(reason))).await
     }
 
-    /// What is stored for a request, and the key it stands under: the resource's, or that of the
-    /// variant which the request selects.
-    pub(super) fn find(&self, ask: &Ask<'_>, now: Timestamp) -> (CacheKey, Found) {
+    /// What the cache has for a request; `None` if the request bypasses it.
+    pub(super) fn look_up(
+        &self,
+        ask: &Ask<'_>,
+        wish: Wish,
+        now: Timestamp,
+    ) -> Option<(CacheKey, Found)> {
+        (ask.is_cacheable() && !wish.no_store).then(|| self.find(ask, now))
+    }
+
+    /// The stored response for a request and its key: that of the resource, or of the variant that the request
+    /// selects.
+    fn find(&self, ask: &Ask<'_>, now: Timestamp) -> (CacheKey, Found) {
         self.steps.lookups.add();
         let resource = ask.key();
         match self.store.lookup(&resource, now) {
@@ -222,7 +231,7 @@ impl Edge {
         forwarded: Forwarded,
         reason: ForwardReason,
     ) -> Result<Answer, SourceError> {
-        // Time has passed while the origin was asked.
+        // The origin took time to respond.
         let now = self.clock.now();
         let mut report = Report::new(CacheStatus::Forward(reason));
         match forwarded {
@@ -253,7 +262,7 @@ impl Edge {
     }
 }
 
-/// The content of a request, for whoever passes it on.
+/// Takes the content out of a request.
 fn take(body: &mut Body) -> Body {
     std::mem::replace(body, Body::empty())
 }

@@ -33,8 +33,7 @@ impl Edge {
         let Some(made) = request_for(page, request) else { return answer };
         let Some(ask) = Ask::of_page(distribution, &made, host) else { return answer };
         let now = self.clock.now();
-        let uses_cache = ask.is_cacheable() && !ask.wish().no_store;
-        let found = uses_cache.then(|| self.find(&ask, now));
+        let found = self.look_up(&ask, ask.wish(), now);
         let mut shown = self.answer(&ask, found, &mut Body::empty(), now).await;
         shown.result = ResultType::Error;
         keep_fields(&answer.head, &mut shown.head);
