@@ -353,7 +353,8 @@ fn told(projection: &Projection<'_>) -> Vec<String> {
     let fields = projection.headers.iter();
     let fields = fields
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-    let cookies = projection.cookies.iter().map(|cookies| format!("cookie: {cookies}"));
+    let cookies = projection.cookies.iter();
+    let cookies = cookies.map(|cookies| format!("cookie: {}", String::from_utf8_lossy(cookies)));
     query.chain(fields).chain(cookies).collect()
 }
 

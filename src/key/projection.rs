@@ -21,11 +21,15 @@ pub enum NameSpec {
 }
 
 impl NameSpec {
-    fn includes(&self, name: &str) -> bool {
+    fn includes(&self, name: &[u8]) -> bool {
+        let is_listed = |names: &BTreeSet<String>| {
+            // Listed names are text, so a name that is not is never one of them.
+            std::str::from_utf8(name).is_ok_and(|name| names.contains(name))
+        };
         match self {
             Self::None => false,
-            Self::Only(names) => names.contains(name),
-            Self::Except(names) => !names.contains(name),
+            Self::Only(names) => is_listed(names),
+            Self::Except(names) => !is_listed(names),
             Self::All => true,
         }
     }
@@ -56,21 +60,9 @@ impl NameSpec {
         }
     }
 
-    /// Keeps the pairs whose names are included, in their order and spelling.
-    fn select<'a>(&self, text: &'a str, separator: char, join: &str) -> Option<Cow<'a, str>> {
-        match self {
-            Self::None => None,
-            Self::All => Some(Cow::Borrowed(text)),
-            Self::Only(_) | Self::Except(_) => {
-                let kept: Vec<&str> = text
-                    .split(separator)
-                    .map(str::trim)
-                    .filter(|pair| !pair.is_empty())
-                    .filter(|pair| self.includes(pair.split('=').next().unwrap_or_default()))
-                    .collect();
-                (!kept.is_empty()).then(|| Cow::Owned(kept.join(join)))
-            }
-        }
+    /// Whether the name of `pair`, which may have a value, is included.
+    fn includes_pair(&self, pair: &[u8]) -> bool {
+        self.includes(pair.split(|byte| *byte == b'=').next().unwrap_or_default())
     }
 }
 
@@ -234,28 +226,47 @@ fn accept_encoding(codings: Codings, request: &Parts) -> Option<(HeaderName, Hea
     codings.accepted(&request.headers).map(|value| (header::ACCEPT_ENCODING, value))
 }
 
+/// The query strings that `spec` includes, in their spelling and, unless they are sorted, in their order.
 fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<Cow<'a, str>> {
-    let query = request.uri.query().and_then(|query| spec.select(query, '&', "&"))?;
+    let query = request.uri.query()?;
+    let query = match spec {
+        NameSpec::None => return None,
+        NameSpec::All => Cow::Borrowed(query),
+        NameSpec::Only(_) | NameSpec::Except(_) => {
+            let pairs = query.split('&').filter(|pair| !pair.is_empty());
+            let kept: Vec<&str> =
+                pairs.filter(|pair| spec.includes_pair(pair.as_bytes())).collect();
+            if kept.is_empty() {
+                return None;
+            }
+            Cow::Owned(kept.join("&"))
+        }
+    };
     if !sort || !query.contains('&') {
         return Some(query);
     }
-    // Only names are put in order: several values of one name keep theirs.
+    // Sorted by name only: several values of one name keep their order.
     let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
     pairs.sort_by_key(|pair| pair.split('=').next());
     Some(Cow::Owned(pairs.join("&")))
 }
 
-fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<String> {
+/// The cookies that `spec` includes, of all `Cookie` lines, as one field value. Cookies are bytes: RFC 6265 §5.4
+/// lets user agents send values that are not text.
+fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<Vec<u8>> {
     if *spec == NameSpec::None {
         return None;
     }
-    let lines = request.headers.get_all(header::COOKIE);
-    let kept: Vec<Cow<'_, str>> = lines
-        .iter()
-        .filter_map(|line| std::str::from_utf8(line.as_bytes()).ok())
-        .filter_map(|line| spec.select(line, ';', "; "))
-        .collect();
-    (!kept.is_empty()).then(|| kept.join("; "))
+    let lines = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let kept: Vec<&[u8]> = match spec {
+        NameSpec::All => lines.collect(),
+        _ => {
+            let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+            let pairs = pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty());
+            pairs.filter(|pair| spec.includes_pair(pair)).collect()
+        }
+    };
+    (!kept.is_empty()).then(|| kept.join(&b"; "[..]))
 }
 
 /// A request seen through a specification: all that its key, or its origin request, may depend
@@ -267,7 +278,7 @@ pub struct Projection<'a> {
     /// Header fields with their values.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// One `Cookie` field value.
-    pub cookies: Option<String>,
+    pub cookies: Option<Vec<u8>>,
 }
 
 impl KeySpec {
@@ -316,7 +327,7 @@ impl Projection<'_> {
         }
         if let Some(cookies) = &self.cookies {
             key.push(COOKIES);
-            key.extend_from_slice(cookies.as_bytes());
+            key.extend_from_slice(cookies);
         }
     }
 
@@ -341,9 +352,18 @@ mod tests {
         list.iter().map(|&name| name.to_owned()).collect()
     }
 
+    fn request(target: &str, cookies: &[&[u8]]) -> Parts {
+        let mut request = Request::builder().uri(target);
+        for line in cookies {
+            request = request.header("cookie", *line);
+        }
+        request.body(()).expect("request").into_parts().0
+    }
+
     #[test]
     fn query_strings_keep_order_and_spelling() {
         let query = "b=2&a=1&c&a=%31";
+        let request = request(&format!("/?{query}"), &[]);
         for (spec, expected) in [
             (NameSpec::None, None),
             (NameSpec::All, Some(query)),
@@ -351,21 +371,28 @@ mod tests {
             (NameSpec::Only(names(&["x"])), None),
             (NameSpec::Except(names(&["a"])), Some("b=2&c")),
         ] {
-            assert_eq!(spec.select(query, '&', "&").as_deref(), expected, "{spec:?}");
+            assert_eq!(select_query(&spec, false, &request).as_deref(), expected, "{spec:?}");
         }
     }
 
     #[test]
     fn cookies_of_all_lines_become_one() {
-        let request = Request::builder()
-            .header("cookie", "a=1;b=2")
-            .header("cookie", "c=3")
-            .body(())
-            .expect("request")
-            .into_parts()
-            .0;
-        let spec = KeySpec { cookies: NameSpec::Except(names(&["b"])), ..KeySpec::default() };
-        assert_eq!(spec.project(&request, "").cookies.as_deref(), Some("a=1; c=3"));
+        let request = request("/", &[b"a=1;b=2", b"c=3"]);
+        let spec = NameSpec::Except(names(&["b"]));
+        assert_eq!(select_cookies(&spec, &request).as_deref(), Some(&b"a=1; c=3"[..]));
+    }
+
+    #[test]
+    fn cookies_that_are_not_text_are_kept() {
+        let request = request("/", &[b"a=\xe9; b=2", b"\xff=3", b"c=4"]);
+        for (spec, expected) in [
+            (NameSpec::All, Some(&b"a=\xe9; b=2; \xff=3; c=4"[..])),
+            (NameSpec::Only(names(&["a"])), Some(b"a=\xe9")),
+            (NameSpec::Except(names(&["a"])), Some(b"b=2; \xff=3; c=4")),
+            (NameSpec::Only(names(&["x"])), None),
+        ] {
+            assert_eq!(select_cookies(&spec, &request).as_deref(), expected, "{spec:?}");
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Variation {
             let lines = request.headers.iter().filter(|(field, _)| field == name);
             let cookies = request.cookies.as_deref().filter(|_| *name == header::COOKIE);
             let lines = lines.map(|(_, value)| value.as_bytes());
-            for line in lines.chain(cookies.map(str::as_bytes)) {
+            for line in lines.chain(cookies) {
                 for member in line.split(|byte| *byte == b',') {
                     digest.update([VALUE]);
                     digest.update(member.trim_ascii());

@@ -107,7 +107,7 @@ fn add_projection(
         }
     }
     if let Some(cookies) = projection.cookies.as_ref().filter(|_| may_see(&header::COOKIE)) {
-        let value = HeaderValue::from_bytes(cookies.as_bytes()).map_err(http::Error::from)?;
+        let value = HeaderValue::from_bytes(cookies).map_err(http::Error::from)?;
         fields.insert(header::COOKIE, value);
     }
     Ok(())

@@ -39,7 +39,8 @@ impl<'a> Parameters<'a> {
     /// With any of the names in the query string, only that is looked at.
     pub(super) fn read(query: Option<&'a str>, fields: &'a HeaderMap) -> Result<Self, Refused> {
         let mut values = [None; 5];
-        for (name, value) in query.into_iter().flat_map(|query| pairs(query, '&')) {
+        for pair in query.into_iter().flat_map(|query| query.split('&')) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(at) = place_of(&QUERY_NAMES, name) else { continue };
             if values[at].replace(value).is_some() {
                 return Err(Refused::Repeated);
@@ -49,12 +50,14 @@ impl<'a> Parameters<'a> {
             return Ok(Self::from_values(Place::Query, values));
         }
         let lines = fields.get_all(header::COOKIE).iter();
-        let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
-        for (name, value) in lines.flat_map(|line| pairs(line, ';')) {
-            let name = name.trim_matches([' ', '\t']);
+        for cookie in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
+            // Other cookies may hold any bytes. One of ours that is not text counts as empty, which is invalid.
+            let (name, value) = split_at_equals(cookie);
+            let Ok(name) = std::str::from_utf8(name.trim_ascii()) else { continue };
             // RFC 6265 §5.4: the cookie of the longest path comes first.
             if let Some(at) = place_of(&COOKIE_NAMES, name) {
-                values[at].get_or_insert(value.trim_matches([' ', '\t']));
+                let value = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
+                values[at].get_or_insert(value);
             }
         }
         if values.iter().any(Option::is_some) {
@@ -84,8 +87,12 @@ pub(super) fn unsigned_query(query: &str) -> Option<String> {
     Some(text)
 }
 
-fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
-    text.split(separator).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+/// The name and the value of a cookie.
+fn split_at_equals(pair: &[u8]) -> (&[u8], &[u8]) {
+    match pair.iter().position(|byte| *byte == b'=') {
+        Some(equals) => (&pair[..equals], &pair[equals + 1..]),
+        None => (pair, &[]),
+    }
 }
 
 fn place_of(names: &[&str; 5], name: &str) -> Option<usize> {
