@@ -25,7 +25,7 @@ use hyper_util::{
 use prometheus_client::metrics::gauge::Gauge;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
@@ -59,8 +59,21 @@ const UNSENT: u32 = 512 << 10;
 /// Once draining, how long a connection may still send one more request.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// Time allowed to write the final GOAWAY.
+/// Time allowed to write the final GOAWAY and to discard what the client still sends.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes of a flood that are discarded after the GOAWAY.
+const MAX_DISCARDED: u64 = 1 << 20;
+
+/// Sends a flooding client the reason, then discards what it still sends. The kernel resets a connection that
+/// is closed with unread bytes, and a reset destroys a GOAWAY that the client has not read yet.
+async fn send_goaway<S: AsyncRead + AsyncWrite + Unpin>(mut io: Gathered<S>) -> io::Result<()> {
+    io.write_all(&ENHANCE_YOUR_CALM).await?;
+    poll_fn(|cx| io.poll_out(cx)).await?;
+    io.shutdown().await?;
+    tokio::io::copy(&mut io.take(MAX_DISCARDED), &mut tokio::io::sink()).await?;
+    Ok(())
+}
 
 /// One more of what a gauge counts, however it ends.
 struct Counted<'a>(&'a Gauge);
@@ -211,12 +224,7 @@ impl<H: Handler> Server<H> {
         let ended = self.until_drained(served, poll).await;
         if exhausted.is_set() {
             self.report_flood(client);
-            // A flooding client that still reads sees the reason.
-            let goaway = async {
-                io.clone().write_all(&ENHANCE_YOUR_CALM).await?;
-                poll_fn(|cx| io.poll_out(cx)).await
-            };
-            let _ = tokio::time::timeout(GOAWAY_TIMEOUT, goaway).await;
+            let _ = tokio::time::timeout(GOAWAY_TIMEOUT, send_goaway(io)).await;
         }
         ended
     }

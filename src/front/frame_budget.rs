@@ -82,8 +82,11 @@ impl<S> FrameBudget<S> {
         self.left = self.left.saturating_add(frames).min(MAX_BUDGET);
     }
 
-    /// Counts what was read.
+    /// Counts what was read. Once the budget is exhausted, nothing is counted: what is read is discarded.
     fn spend(&mut self, read: &[u8]) -> io::Result<()> {
+        if self.exhausted.is_set() {
+            return Ok(());
+        }
         let Counted { requests, controls } = self.scanner.scan(read);
         self.earn(i64::from(requests) * PER_REQUEST);
         self.in_turn += controls;

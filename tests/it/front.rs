@@ -352,7 +352,7 @@ async fn floods_of_control_frames_end_their_connection() {
             [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
         let flood = tokio::spawn(async move {
             writer.write_all(&preface).await?;
-            for _ in 0..200 {
+            for _ in 0..20 {
                 writer.write_all(&frame.repeat(500)).await?;
             }
             writer.flush().await
@@ -362,7 +362,7 @@ async fn floods_of_control_frames_end_their_connection() {
         let _ = ended.await.expect("the flood went on");
         let calm = [0, 0, 0, 0, 0xb];
         let goaway = answer.windows(17).find(|frame| frame[3] == 7 && frame[..3] == [0, 0, 8]);
-        assert!(goaway.is_none_or(|frame| frame[13..] == calm[1..]), "{goaway:?}");
+        assert_eq!(goaway.map(|frame| &frame[13..]), Some(&calm[1..]), "{goaway:?}");
         assert_eq!(edge.get("/a").await.status, 200);
         drop(flood);
     }
