@@ -187,16 +187,16 @@ class SeaweedFS:
 
 
 class Program:
-    """`forebay serve` with `arguments`; its log and its access log are kept."""
+    """`forebay serve` with `arguments`; its log and its access log are kept. `within` is a command that runs it."""
 
-    def __init__(self, url, admin, *arguments, **environment):
+    def __init__(self, url, admin, *arguments, within=(), **environment):
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("AWS_")
         } | {"AWS_EC2_METADATA_DISABLED": "true"} | environment
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.access_log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", *arguments], env=environment, stdout=self.access_log, stderr=self.log
+            [*within, PROGRAM, "serve", *arguments], env=environment, stdout=self.access_log, stderr=self.log
         )
         self.url, self.admin = url, admin
         wait_for("Forebay", self.ready, self.said)

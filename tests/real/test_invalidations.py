@@ -1,5 +1,6 @@
 """Purges as AWS's own clients ask for them: boto3, the AWS CLI, Wagtail; and as `forebay purge` does."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -80,10 +81,10 @@ class Invalidations(unittest.TestCase):
         (self.folder / "forebay.toml").write_text(config)
         self.start()
 
-    def start(self):
+    def start(self, within=()):
         self.url, self.endpoint = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.admin}"
         config = self.folder / "forebay.toml"
-        self.edge = parts.Program(self.url, self.endpoint, "--config", config, DEPLOY_TOKEN=TOKEN)
+        self.edge = parts.Program(self.url, self.endpoint, "--config", config, within=within, DEPLOY_TOKEN=TOKEN)
         self.addCleanup(self.edge.stop)
 
     def client(self, key=KEY, secret=SECRET):
@@ -259,6 +260,69 @@ CloudfrontBackend({"DISTRIBUTION_ID": "E1MEDIA"}).purge("https://media.example.c
         self.assertEqual(self.purge("/a", FOREBAY_ADMIN_TOKEN=TOKEN).returncode, 0)
         self.assertIn("cannot purge `a`", self.purge("a").stderr)
         self.assertEqual(self.purge().returncode, 2)
+
+
+class FullDisk(Invalidations):
+    """The state folder is a file system of 256 kB that only this process sees."""
+
+    def start(self):
+        state = self.folder / "state"
+        state.mkdir(exist_ok=True)
+        mounted = 'mount -t tmpfs -o size=256k,mode=0700 tmpfs "$0" && exec "$@"'
+        within = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, state)
+        allowed = subprocess.run([*within, "true"], capture_output=True, text=True, check=False)
+        if allowed.returncode != 0:
+            self.skipTest(f"this system does not let us mount a file system: {allowed.stderr.strip()}")
+        super().start(within)
+        self.state = pathlib.Path(f"/proc/{self.edge.process.pid}/root{state}")
+
+    def fill(self):
+        """Writes until nothing more fits."""
+        with open(self.state / "filler", "ab", buffering=0) as filler:
+            for size in (4096, 1):
+                with contextlib.suppress(OSError):
+                    while filler.write(b"x" * size):
+                        pass
+
+    def test_an_invalidation_is_stored_whole_or_refused(self):
+        first = self.invalidate("/a/*")["Invalidation"]["Id"]
+        journal = next(path for path in self.state.iterdir() if path.name.startswith("invalidations"))
+        before = journal.read_bytes()
+        self.fill()
+        # The last page of the journal may still take a few.
+        accepted, code = [first], None
+        while code is None:
+            try:
+                accepted.append(self.invalidate("/b/*", "/" + "c" * 200)["Invalidation"]["Id"])
+            except botocore.exceptions.ClientError as error:
+                code = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+        self.assertEqual(code[1], 503, code)
+        lines = journal.read_bytes()
+        self.assertTrue(lines.startswith(before) and lines.endswith(b"\n"))
+        self.assertEqual(len(lines.splitlines()), len(accepted))
+        self.assertEqual((fetch(self.url + "/a/1")[0], fetch(self.endpoint + "/readyz")[0]), (200, 200))
+        (self.state / "filler").unlink()
+        accepted.append(self.invalidate("/d/*")["Invalidation"]["Id"])
+        pages = self.client().get_paginator("list_invalidations").paginate(DistributionId="E1MEDIA")
+        listed = [item["Id"] for page in pages for item in page["InvalidationList"]["Items"]]
+        self.assertEqual(listed, accepted[::-1])
+
+    def test_a_full_disk_and_a_torn_line_do_not_keep_it_from_starting(self):
+        first = self.invalidate("/a/*")["Invalidation"]["Id"]
+        journal = next(path for path in self.state.iterdir() if path.name.startswith("invalidations"))
+        torn = journal.read_bytes() + b'{"id":"ITORN'
+        state = self.folder / "state"
+        self.edge.stop()
+        (self.folder / "torn").write_bytes(torn)
+        filled = (
+            'mount -t tmpfs -o size=256k,mode=0700 tmpfs "$0" && cp "$0/../torn" "$0/$1" && '
+            '{ head -c 1M /dev/zero > "$0/filler" 2> /dev/null; shift; exec "$@"; }'
+        )
+        within = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", filled, state, journal.name)
+        Invalidations.start(self, within)
+        listed = self.client().list_invalidations(DistributionId="E1MEDIA")["InvalidationList"]
+        self.assertEqual([item["Id"] for item in listed["Items"]], [first])
+        self.assertEqual(fetch(self.url + "/a/1")[0], 200)
 
 
 class Unconfigured(Invalidations):
