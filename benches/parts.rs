@@ -7,13 +7,15 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fixture::Stored;
 use forebay::{
+    aws::sign_for_s3,
+    base::clock::Timestamp,
     behavior::CachePolicy,
-    clock::Timestamp,
-    key::{CacheKey, CanonicalPath, PathForm, Projection},
-    origin::sign_for_s3,
-    policy::{Asked, Freshness, Received, Stale, reuse, storable},
-    semantics::range::RangeRequest,
-    store::{Claim, Content, LogPosition, Options, Place, Store, StoredResponse},
+    cache::{
+        key::{CacheKey, CanonicalPath, PathForm, Projection},
+        policy::{Asked, Freshness, Received, Stale, reuse, storable},
+        store::{Claim, Content, LogPosition, Options, Place, Store, StoredResponse},
+    },
+    http::range::RangeRequest,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;

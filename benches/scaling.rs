@@ -6,7 +6,7 @@
 use std::{io::Write, time::Duration};
 
 use fixture::Stored;
-use forebay::clock::Stopwatch;
+use forebay::base::clock::Stopwatch;
 
 mod fixture;
 

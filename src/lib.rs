@@ -1,47 +1,33 @@
 //! Forebay: a self-hosted CDN edge for private S3 buckets.
 //!
-//! It stands where CloudFront would stand: viewers ask it for media, it answers from memory, and
-//! what it lacks it fetches from a private bucket with SigV4-signed requests.
+//! Viewers request media from Forebay. It serves them from memory, and fetches what it does not have from a private
+//! bucket with requests signed by SigV4.
 //!
-//! Modules in order; each may use only those before it. ARCHITECTURE.md tells how a request
-//! lives in them.
+//! The rooms in order; each uses only those before it. ARCHITECTURE.md follows a request through them.
 
-pub mod clock;
-pub mod instance;
-pub mod log;
-pub mod metrics;
+pub mod base;
 
-pub mod text;
+pub mod http;
 
-pub mod body;
+pub mod cache;
 
-pub mod pages;
-
-pub mod semantics;
-
-pub mod encode;
-
-pub mod key;
-
-pub mod policy;
-
-pub mod signed;
-
-pub mod restrict;
+pub mod access;
 
 pub mod access_log;
 
 pub mod behavior;
 
-pub mod store;
+pub mod aws;
+
+pub mod outbound;
 
 pub mod origin;
 
-pub mod edge;
+pub mod proxy;
 
-pub mod front;
+pub mod server;
 
-pub mod admin;
+pub mod control;
 
 pub mod config;
 

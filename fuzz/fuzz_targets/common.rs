@@ -3,10 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use forebay::{
-    clock::Timestamp,
-    signed::{Claim, PublicKey, Refused, TrustedKeys},
-};
+use forebay::{access::signed::{Claim, PublicKey, Refused, TrustedKeys}, base::clock::Timestamp};
 use http::HeaderMap;
 use p256::{
     ecdsa::{Signature, SigningKey, signature::Signer},

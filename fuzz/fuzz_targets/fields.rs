@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use forebay::key::{ForwardSpec, HeaderSpec, NameSpec};
+use forebay::cache::key::{ForwardSpec, HeaderSpec, NameSpec};
 use http::{HeaderName, HeaderValue, Request};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,7 +4,7 @@
 
 use std::{convert::Infallible, sync::Arc, sync::Mutex};
 
-use forebay::front::{MAX_FIELDS, MAX_HEAD, read_head};
+use forebay::server::{MAX_FIELDS, MAX_HEAD, read_head};
 use http::{Request, Response, request::Parts};
 use http_body_util::Empty;
 use hyper::{

@@ -5,7 +5,7 @@
 
 use std::{path::Path, sync::LazyLock};
 
-use forebay::{config::Config, edge::Distribution, metrics::Metrics};
+use forebay::{base::metrics::Metrics, config::Config, proxy::Distribution};
 use libfuzzer_sys::fuzz_target;
 
 const CONFIG: &str = r#"

@@ -10,7 +10,10 @@ use super::{
     Detail, Record,
     fragments::{push_decimals, redact, redact_url},
 };
-use crate::{clock::Timestamp, metrics::ResultType, semantics::cache_status::CacheStatus};
+use crate::{
+    base::{clock::Timestamp, metrics::ResultType},
+    http::cache_status::CacheStatus,
+};
 
 /// The two lines that every file begins with.
 pub(super) const HEAD: &str = "#Version: 1.0\n#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end\n";
@@ -199,7 +202,7 @@ mod tests {
     use http::{Method, Uri};
 
     use super::*;
-    use crate::semantics::cache_status::Report;
+    use crate::http::cache_status::Report;
 
     fn record<'a>(uri: &'a Uri, agent: &'a HeaderValue) -> Record<'a> {
         Record {

@@ -10,7 +10,7 @@ use super::{
     fragments::{push_decimals, redact, redact_url},
     rotation::SEPARATOR,
 };
-use crate::{clock::Timestamp, semantics::cache_status::CacheStatus};
+use crate::{base::clock::Timestamp, http::cache_status::CacheStatus};
 
 const RFC3339: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
@@ -237,8 +237,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        metrics::ResultType,
-        semantics::cache_status::{ForwardReason, Report},
+        base::metrics::ResultType,
+        http::cache_status::{ForwardReason, Report},
     };
 
     fn line(format: Format) -> String {

@@ -33,11 +33,13 @@ use line_file::LineFile;
 use rotation::Rotation;
 
 use crate::{
-    clock::{Clock, Timestamp},
-    instance,
-    log::LogLimiter,
-    metrics::ResultType,
-    semantics::cache_status::Report,
+    base::{
+        clock::{Clock, Timestamp},
+        instance,
+        log::LogLimiter,
+        metrics::ResultType,
+    },
+    http::cache_status::Report,
 };
 
 /// Buffers for the threads that serve; more threads share them.

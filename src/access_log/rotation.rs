@@ -13,7 +13,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::cloudfront::HEAD;
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
 
 /// Lines of an hour may come for so long after its end.
 const LATE: Duration = Duration::from_secs(60);

@@ -12,19 +12,20 @@ use rules::rules;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
+    access::restrict::{DatabaseError, Networks},
     access_log::AccessLog,
-    admin::{Admin, Callers, SecretError},
-    clock::{Clock, Stopwatch},
+    aws::Credentials,
+    base::clock::{Clock, Stopwatch},
+    cache::{memfd::PageFile, store::Store},
     config::{Config, DistributionOptions},
-    edge::Edge,
-    front::{
+    control::{Admin, Callers, SecretError},
+    origin::Protocol,
+    outbound::TrustError,
+    proxy::Edge,
+    server::{
         BindError, Bound, Drain, Endpoint, Heartbeats, Limits, Shared, TlsError, TlsProfile,
         TlsSettings, Workers, spawn_workers,
     },
-    origin::{Credentials, Protocol, TrustError},
-    pages::PageFile,
-    restrict::{DatabaseError, Networks},
-    store::Store,
 };
 
 /// Why Forebay cannot start, or cannot take on a new configuration.
@@ -119,7 +120,7 @@ pub struct Running {
 /// # Errors
 /// When something the configuration names cannot be had. Nothing is left running then.
 pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<Running, Error> {
-    let metrics = crate::metrics::Metrics::new();
+    let metrics = crate::base::metrics::Metrics::new();
     let store = Arc::new(Store::new(config.cache));
     let pages = store.pages().clone();
     let (credentials, renewal) = match source {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::{
-    clock::Clock,
+    access::restrict::{Geography, RateLimits},
+    aws::Credentials,
+    base::clock::Clock,
     config::{Config, DistributionOptions, GroupOptions},
-    edge::{Distribution, Edge, Hosts, Rules},
-    origin::{Credentials, Group, Origin},
-    restrict::{Geography, RateLimits},
+    origin::{Group, Origin},
+    proxy::{Distribution, Edge, Hosts, Rules},
 };
 
 /// The rules of a configuration. Origins that have not changed are kept with their connections, and

@@ -6,9 +6,11 @@ use std::time::Duration;
 use http::{HeaderName, header};
 
 use crate::{
-    key::{KeySpec, NameSpec},
-    policy::{Terms, Ttl},
-    semantics::coding::Codings,
+    cache::{
+        key::{KeySpec, NameSpec},
+        policy::{Terms, Ttl},
+    },
+    http::coding::Codings,
 };
 
 const YEAR: u64 = 31_536_000;

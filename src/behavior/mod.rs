@@ -5,6 +5,7 @@ mod origin_request_policy;
 mod pattern;
 mod referers;
 mod response_headers_policy;
+mod security_policy;
 
 use std::sync::Arc;
 
@@ -19,11 +20,12 @@ pub use referers::Referers;
 pub use response_headers_policy::{
     AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
 };
+pub use security_policy::SecurityPolicy;
 
 use crate::{
-    key::{ForwardSpec, NameSpec, PathForm},
-    semantics::coding::Codings,
-    signed::TrustedKeys,
+    access::signed::TrustedKeys,
+    cache::key::{ForwardSpec, NameSpec, PathForm},
+    http::coding::Codings,
 };
 
 /// What applies to the requests of one path pattern.

@@ -3,7 +3,7 @@
 
 use http::{HeaderName, header};
 
-use crate::key::{ForwardSpec, HeaderSpec, NameSpec};
+use crate::cache::key::{ForwardSpec, HeaderSpec, NameSpec};
 
 /// The managed policies that Forebay knows by name.
 pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::Mendable;
 use crate::{
-    clock::Clock,
-    origin::{Scope, sign_for_service},
+    aws::{Scope, sign_for_service},
+    base::clock::Clock,
 };
 
 /// How long an answer may take.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{report, say, source::Source};
 use crate::{
-    clock::Clock,
+    base::clock::Clock,
     doctor::{Finding, Verdict, examine},
 };
 

@@ -12,7 +12,7 @@ use super::{
     ask::{admin_address, ask},
     say,
 };
-use crate::edge::{Explanation, Stored};
+use crate::proxy::{Explanation, Stored};
 
 /// Ask a running Forebay what becomes of a request, and why. Nothing is fetched or changed.
 #[derive(Debug, clap::Args)]

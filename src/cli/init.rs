@@ -12,7 +12,7 @@ use super::{
     report, say,
 };
 use crate::{
-    clock::Clock,
+    base::clock::Clock,
     config::Config,
     doctor::{Verdict, bucket_region, examine},
     setup::{SYSTEMD_UNIT, Site, reading_policy},

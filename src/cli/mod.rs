@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use miette::Diagnostic;
 use tracing_subscriber::EnvFilter;
 
-use crate::log;
+use crate::base::log;
 
 /// Forebay, a CDN edge for private S3 buckets on your own machines.
 #[derive(Debug, Parser)]

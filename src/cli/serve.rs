@@ -7,9 +7,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Mendable, report, source::Source};
 use crate::{
     app::{self, CredentialSource, Running},
-    clock::Clock,
-    edge::Distribution,
-    origin::{Origin, describe},
+    aws::describe,
+    base::clock::Clock,
+    origin::Origin,
+    proxy::Distribution,
 };
 
 pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {

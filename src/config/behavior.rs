@@ -12,16 +12,18 @@ use super::{
     section::{Placed, Section, missing},
 };
 use crate::{
+    access::signed::{COOKIE_NAMES, QUERY_NAMES},
     behavior::{
         AllowedMethods, Behavior, Behaviors, CachePolicy, MANAGED_CACHE_POLICIES,
         MANAGED_ORIGIN_REQUEST_POLICIES, MANAGED_RESPONSE_HEADERS_POLICIES, PathPattern,
         ResponseHeadersPolicy, ViewerProtocol, managed_origin_request_policy,
     },
-    key::{ForwardSpec, NameSpec, PathForm},
+    cache::{
+        key::{ForwardSpec, NameSpec, PathForm},
+        policy::ErrorTtl,
+    },
+    http::coding::Codings,
     origin::{self, Protocol},
-    policy::ErrorTtl,
-    semantics::coding::Codings,
-    signed::{COOKIE_NAMES, QUERY_NAMES},
 };
 
 /// The policies of one's own that behaviors name.

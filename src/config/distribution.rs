@@ -13,10 +13,11 @@ use super::{
     section::{Section, check_id},
 };
 use crate::{
-    edge::{Identity, Settings},
-    key::{CanonicalPath, PathForm},
+    access::restrict::Rates,
+    behavior::SecurityPolicy,
+    cache::key::{CanonicalPath, PathForm},
     origin,
-    restrict::{Rates, SecurityPolicy},
+    proxy::{Identity, Settings},
 };
 
 /// One distribution, compiled.

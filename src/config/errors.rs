@@ -4,9 +4,11 @@ use http::StatusCode;
 
 use super::section::Section;
 use crate::{
-    edge::{ErrorPage, REPLACEABLE},
-    key::{CanonicalPath, PathForm},
-    policy::ErrorTtl,
+    cache::{
+        key::{CanonicalPath, PathForm},
+        policy::ErrorTtl,
+    },
+    proxy::{ErrorPage, REPLACEABLE},
 };
 
 /// Status codes that are stored as errors; a minimum TTL may be given for each.

@@ -1,7 +1,7 @@
 //! `[events]`: where buckets tell of their changes, besides `POST /events`.
 
 use super::section::{Placed, Section, parse_each};
-use crate::{admin::Queue, origin::Address};
+use crate::{control::Queue, outbound::Address};
 
 /// Queues of SQS and topics of SNS.
 pub(super) fn events(root: &Section<'_>) -> (Vec<Queue>, Vec<String>) {

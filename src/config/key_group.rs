@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::section::{Section, missing};
-use crate::signed::{PublicKey, TrustedKeys};
+use crate::access::signed::{PublicKey, TrustedKeys};
 
 /// Key groups by name.
 pub(super) type KeyGroups = BTreeMap<String, TrustedKeys>;

@@ -11,11 +11,11 @@ use super::{
     section::{Placed, Section},
 };
 use crate::{
+    access::restrict::Networks,
     access_log,
-    admin::{self, CallerOptions, Secret},
-    front::{CertificateFiles, Limits},
-    restrict::Networks,
-    store,
+    cache::store,
+    control::{self, CallerOptions, Secret},
+    server::{CertificateFiles, Limits},
 };
 
 /// An address to bind.
@@ -174,10 +174,10 @@ pub(super) fn admin(
     root: &Section<'_>,
     viewers: &Listen,
     directory: &Path,
-) -> (Option<Address>, admin::Options) {
+) -> (Option<Address>, control::Options) {
     const DEFAULT: Address =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9145);
-    let mut options = admin::Options::default();
+    let mut options = control::Options::default();
     let Some(section) = root.table("admin") else { return (Some(DEFAULT), options) };
     options.callers = callers(&section, directory);
     options.state = section.string("state").map(|folder| directory.join(folder.value));

@@ -32,7 +32,7 @@ pub use response_headers::NOT_CHANGED;
 use section::Section;
 use toml::de::DeTable;
 
-use crate::{access_log, admin, store};
+use crate::{access_log, cache::store, control};
 
 /// A configuration without faults.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Config {
     /// Where operators connect; `None` when that is turned off.
     pub admin: Option<Address>,
     /// Who may change something there.
-    pub admin_options: admin::Options,
+    pub admin_options: control::Options,
     /// Measures of the store.
     pub cache: store::Options,
     /// The access log.

@@ -10,8 +10,9 @@ use super::{
     section::{Section, check_id},
 };
 use crate::{
-    key::{CanonicalPath, PathForm},
-    origin::{self, Address, FAILOVER_CODES, Protocol, Signing},
+    cache::key::{CanonicalPath, PathForm},
+    origin::{self, FAILOVER_CODES, Protocol, Signing},
+    outbound::{Address, AddressError},
 };
 
 /// Fields that every request has of the edge's own making, or that belong to one request.
@@ -193,9 +194,7 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
             let style = path_style.as_ref().map(|style| style.value);
             let address = Address::bucket(bucket.value, region.value, endpoint_url, style);
             let span = match (&address, endpoint) {
-                (Err(origin::AddressError::NotAUrl | origin::AddressError::HasPath), Some(url)) => {
-                    url.span
-                }
+                (Err(AddressError::NotAUrl | AddressError::HasPath), Some(url)) => url.span,
                 _ => bucket.span,
             };
             let protocol = Protocol::S3 {
@@ -275,7 +274,7 @@ fn custom_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
 
 fn address_or_fault(
     section: &Section<'_>,
-    address: Result<Address, origin::AddressError>,
+    address: Result<Address, AddressError>,
     span: std::ops::Range<usize>,
 ) -> Option<Address> {
     address.map_err(|error| section.fault(span, error.to_string(), "here", None)).ok()

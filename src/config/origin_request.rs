@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     behavior::{ABOUT_VIEWERS, MANAGED_ORIGIN_REQUEST_POLICIES},
-    key::{ForwardSpec, HeaderSpec},
+    cache::key::{ForwardSpec, HeaderSpec},
+    http::field_table::RequestField,
     origin::{self, FOR_BUCKETS, Protocol},
-    semantics::field_table::RequestField,
 };
 
 /// Whether a policy can have a field sent to an origin. `Host` and `Accept-Encoding` are written by the

@@ -7,9 +7,11 @@ use http::{HeaderName, header};
 use super::section::Section;
 use crate::{
     behavior::{CachePolicy, MANAGED_CACHE_POLICIES},
-    key::{KeySpec, NameSpec},
-    policy::{HonorPrivate, Terms, Ttl},
-    semantics::{coding::Codings, field_table::RequestField},
+    cache::{
+        key::{KeySpec, NameSpec},
+        policy::{HonorPrivate, Terms, Ttl},
+    },
+    http::{coding::Codings, field_table::RequestField},
 };
 
 /// CloudFront's defaults where a policy leaves a TTL out.

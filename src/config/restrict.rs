@@ -4,8 +4,8 @@ use std::{num::NonZeroU32, time::Duration};
 
 use super::section::{Section, parse_each};
 use crate::{
+    access::restrict::{Addresses, Countries, Networks, Rate, Rates},
     behavior::{OriginPattern, Referers},
-    restrict::{Addresses, Countries, Networks, Rate, Rates},
 };
 
 /// Networks in a list.

@@ -3,8 +3,9 @@
 use super::{Config, DistributionOptions};
 use crate::{
     behavior::{Behavior, PathPattern},
-    key::{CanonicalPath, PathForm},
-    origin::{self, Address, Protocol},
+    cache::key::{CanonicalPath, PathForm},
+    origin::{self, Protocol},
+    outbound::Address,
 };
 
 /// A way to objects of an origin.

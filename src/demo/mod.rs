@@ -13,9 +13,9 @@ pub use tour::{Step, Tour};
 
 use crate::{
     app::{self, CredentialSource, Running},
-    clock::Clock,
+    aws::{Credentials, KeysError},
+    base::clock::Clock,
     config::{Bucket, Config, Faults},
-    origin::{Credentials, KeysError},
 };
 
 /// Why the demo cannot run.

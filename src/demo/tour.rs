@@ -9,7 +9,7 @@ use super::{
     client::{Answer, ask},
     media::{AWKWARD, LARGE, LARGE_KEY, large, samples},
 };
-use crate::key::{CanonicalPath, PathForm};
+use crate::cache::key::{CanonicalPath, PathForm};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -5,9 +5,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{Chart, keys};
 use crate::{
-    clock::Clock,
+    aws::{Found, describe, find, text_of},
+    base::clock::Clock,
     config::Config,
-    origin::{Found, Protocol, Service, describe, find, text_of},
+    origin::Protocol,
+    outbound::Service,
 };
 
 /// Looks for credentials, and asks AWS whose they are where buckets lie there.

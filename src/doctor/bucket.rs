@@ -9,10 +9,12 @@ use percent_encoding::percent_decode_str;
 
 use super::{Chart, keys};
 use crate::{
-    clock::Clock,
-    key::CanonicalPath,
-    origin::{Address, Error, Found, Options, Protocol, Service, WholeAnswer, describe, text_of},
-    semantics::date,
+    aws::{Found, describe, text_of},
+    base::clock::Clock,
+    cache::key::CanonicalPath,
+    http::date,
+    origin::{Options, Protocol},
+    outbound::{Address, Error, Service, WholeAnswer},
 };
 
 /// S3 refuses signatures that are older or newer than this.

@@ -16,13 +16,13 @@ use x509_parser::prelude::FromDer;
 
 use super::{Chart, Finding};
 use crate::{
+    access::restrict::Geography,
     access_log::Format,
-    admin::Callers,
+    base::clock::Clock,
     behavior::ViewerProtocol,
-    clock::Clock,
     config::{Config, DistributionOptions},
-    front::{CertificateFiles, TlsSettings},
-    restrict::Geography,
+    control::Callers,
+    server::{CertificateFiles, TlsSettings},
 };
 
 /// A certificate that ends within this time is to be renewed now.
@@ -187,7 +187,7 @@ fn certificates(config: &Config, clock: &Clock) -> Chart {
         return chart;
     }
     if let Err(error) = TlsSettings::load(files, &[]) {
-        chart.bad(crate::origin::describe(&error), error.advice());
+        chart.bad(crate::aws::describe(&error), error.advice());
         return chart;
     }
     let leaves: Vec<_> = files.iter().filter_map(leaf).collect();

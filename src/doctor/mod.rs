@@ -12,9 +12,10 @@ pub use bucket::bucket_region;
 use serde::Serialize;
 
 use crate::{
-    clock::Clock,
+    aws::{Found, Installed},
+    base::clock::Clock,
     config::Config,
-    origin::{self, Found, Protocol},
+    origin::{self, Protocol},
 };
 
 /// How it is with one thing.
@@ -108,6 +109,6 @@ fn signed_region(config: &Config) -> Option<&str> {
 }
 
 /// What requests are signed with, if anything.
-fn keys(found: Option<&Found>) -> Option<&origin::Installed> {
+fn keys(found: Option<&Found>) -> Option<&Installed> {
     found.map(|found| &found.installed)
 }

@@ -8,7 +8,7 @@ use super::{
     report::Node,
     text::{Text, list, quote},
 };
-use crate::restrict::SecurityPolicy;
+use crate::behavior::SecurityPolicy;
 
 /// Writes a distribution; `alone` is whether it is the only one.
 pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> Text {

@@ -27,8 +27,8 @@ use text::{Text, quote};
 
 use crate::{
     behavior::Behavior,
+    cache::key::PathForm,
     config::{Config, DistributionOptions},
-    key::PathForm,
 };
 
 /// A configuration, and what became of the documents.

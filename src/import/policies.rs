@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     behavior::{ABOUT_VIEWERS, CachePolicy},
+    cache::key::NameSpec,
     config::{is_keyable, is_sendable},
-    key::NameSpec,
     origin::FOR_BUCKETS,
 };
 

@@ -26,7 +26,7 @@ use super::{
     tally::Tally,
     targets::Target,
 };
-use crate::origin::describe;
+use crate::aws::describe;
 
 /// How long nobody connects anew where there was no connection, or one of no use.
 const PAUSE: Duration = Duration::from_millis(100);

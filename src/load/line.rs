@@ -23,8 +23,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-pub use crate::origin::TrustError;
-use crate::origin::trusted_roots;
+pub use crate::outbound::TrustError;
+use crate::outbound::trusted_roots;
 
 /// The version of HTTP that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use serde::Deserialize;
 
-use crate::{access_log, signed};
+use crate::{access::signed, access_log};
 
 /// What a line of an access log says was asked for.
 #[derive(Deserialize)]

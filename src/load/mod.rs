@@ -49,7 +49,7 @@ pub use tally::{Failure, Second};
 pub use targets::{Pick, Target, Targets, TargetsError};
 use tokio::{runtime::Builder, sync::watch};
 
-use crate::clock::{Clock, Stopwatch};
+use crate::base::clock::{Clock, Stopwatch};
 
 /// How long and how hard to ask.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use rustix::{
 };
 use tokio::{io::unix::AsyncFd, sync};
 
-use crate::clock::Stopwatch;
+use crate::base::clock::Stopwatch;
 
 /// The moments when requests are due, at even distances. All threads take from the same ones: where a
 /// connection is free, nothing that is due waits for another.

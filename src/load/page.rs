@@ -74,7 +74,7 @@ fn render(report: &Report) -> String {
 }
 
 fn key_figures(report: &Report) -> Vec<(&'static str, String)> {
-    let percentiles = super::tally::percentiles(&report.total.latencies);
+    let percentiles = crate::load::tally::percentiles(&report.total.latencies);
     let percentile = |place: usize| told(percentiles.map(|values| values[place]));
     vec![
         ("requests a second", grouped(report.requests_per_second())),

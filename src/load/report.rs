@@ -13,7 +13,7 @@ use super::{
     targets::LeftOut,
     warm::Warmed,
 };
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// The figures of a run.
 pub struct Report {

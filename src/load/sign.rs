@@ -16,7 +16,7 @@ use rustls::pki_types::{
     pem::{self, PemObject},
 };
 
-use crate::{clock::Clock, signed};
+use crate::{access::signed, base::clock::Clock};
 
 /// Why a key cannot sign.
 #[derive(Debug, thiserror::Error)]

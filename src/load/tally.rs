@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
 use super::{answer::Answer, asked::Asked};
-use crate::origin::describe;
+use crate::aws::describe;
 
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,7 +17,7 @@ use super::{
     requests::Requests,
     targets::{Target, Targets},
 };
-use crate::origin::describe;
+use crate::aws::describe;
 
 /// Connections that warm, at most.
 const CONNECTIONS: usize = 16;

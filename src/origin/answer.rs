@@ -7,19 +7,19 @@ use http::{HeaderMap, HeaderName, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{
-    error::{Error, S3Class, S3Error},
-    pool::Lease,
-    timing::Timing,
-};
+use super::pool::Lease;
 use crate::{
-    body::{Body, BodyError},
-    clock::Timestamp,
-    semantics::{
+    base::clock::Timestamp,
+    cache::store::{CacheTags, Tag},
+    http::{
+        body::{Body, BodyError},
         field_table::ResponseField,
         fields::{S3_RESPONSE_FIELDS, connection_names, remove_all},
     },
-    store::{CacheTags, Tag},
+    outbound::{
+        error::{Error, S3Class, S3Error},
+        timing::Timing,
+    },
 };
 
 /// As much of an error's body is read.

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::Origin;
-use crate::{clock::Timestamp, key::CacheKey};
+use crate::{base::clock::Timestamp, cache::key::CacheKey};
 
 /// Denials of this many known keys within this time, and of half of those requested, are a mass denial.
 const KEYS: usize = 10;

@@ -12,8 +12,12 @@ use std::{
 use http::{Method, StatusCode, header};
 use prometheus_client::metrics::counter::Counter;
 
-use super::{Answer, Error, ErrorClass, Origin, OriginRequest};
-use crate::{body::Body, clock::Clock};
+use super::{Answer, Origin, OriginRequest};
+use crate::{
+    base::clock::Clock,
+    http::body::Body,
+    outbound::{Error, ErrorClass},
+};
 
 /// So many failures one after another, and the primary is not asked for a while.
 const FAILURES: u32 = 5;

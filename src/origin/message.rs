@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
-use super::{
-    Error, FOR_BUCKETS, Origin, OriginRequest, Protocol, Signing, USER_AGENT, sign::sign_for_s3,
+use super::{FOR_BUCKETS, Origin, OriginRequest, Protocol, Signing, USER_AGENT};
+use crate::{
+    aws::sign_for_s3, base::instance, cache::key::CDN_LOOP, http::body::Body, outbound::Error,
 };
-use crate::{body::Body, instance, key::CDN_LOOP};
 
 impl Origin {
     pub(super) fn message(

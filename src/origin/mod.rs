@@ -3,58 +3,43 @@
 //! An origin request is built, never copied: from method, canonical path, the policy's projection
 //! and the fields given here. Nothing else of what a viewer sent can reach an origin.
 
-mod address;
 mod answer;
-mod call;
-mod connect;
-mod credentials;
 mod denials;
-mod error;
+mod error_log;
 mod group;
 mod message;
 mod options;
 mod pool;
 mod progress;
 mod retry;
-mod sign;
-mod timing;
-mod whole_answer;
-mod xml;
 
 use std::{net::IpAddr, sync::Arc};
 
-pub use address::{Address, AddressError};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
+
 pub use answer::Answer;
 use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, timed_body};
-pub use call::{Service, ServiceError};
-use connect::Connector;
-pub use connect::{TrustError, trusted_roots};
-pub use credentials::{Credentials, Found, Installed, KeysError, describe, find};
 pub use denials::Denial;
 use denials::Denials;
-pub use error::{Error, ErrorClass, S3Class};
+pub use error_log::ErrorLog;
+pub(crate) use error_log::{DENIED, failure};
 pub use group::{FAILOVER_CODES, Group, Reply};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use options::{Options, Protocol, Signing};
-use percent_encoding::percent_decode_str;
 use pool::{Pool, QUEUE_PATIENCE, Want};
 use progress::Progress;
-pub use sign::{Scope, SignError, sign_for_s3, sign_for_service};
-pub use timing::Timing;
-pub use whole_answer::WholeAnswer;
-pub use xml::{resolve, text_of};
 
 use crate::{
-    body::Body,
-    clock::{Clock, Stopwatch},
-    key::{CanonicalPath, Projection},
-    metrics::OriginMetrics,
-    restrict::{Share, Shares},
+    access::restrict::{Share, Shares},
+    aws::Credentials,
+    base::{
+        clock::{Clock, Stopwatch},
+        metrics::OriginMetrics,
+    },
+    cache::key::{CanonicalPath, Projection},
+    http::body::Body,
+    outbound::{Error, ErrorClass, Timing, TrustError, USER_AGENT, connect::Connector},
 };
-
-/// The `User-Agent` of origin requests.
-const USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("forebay/", env!("CARGO_PKG_VERSION")));
 
 /// What a bucket may be told of the viewer's request.
 pub const FOR_BUCKETS: [HeaderName; 3] =

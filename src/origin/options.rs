@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
-use super::Address;
+use crate::outbound::Address;
 
 /// What an origin is and how it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

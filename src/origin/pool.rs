@@ -12,8 +12,12 @@ use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{connect::Connector, error::Error, timing::Timing};
-use crate::{body::Body, clock::Stopwatch, restrict::Share};
+use crate::{
+    access::restrict::Share,
+    base::clock::Stopwatch,
+    http::body::Body,
+    outbound::{connect::Connector, error::Error, timing::Timing},
+};
 
 /// An unused connection is closed after this long; S3 closes its side soon after.
 const IDLE: Duration = Duration::from_secs(15);

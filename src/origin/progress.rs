@@ -14,8 +14,10 @@ use http::Request;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
-use super::error::Error;
-use crate::body::{Body, BodyError};
+use crate::{
+    http::body::{Body, BodyError},
+    outbound::error::Error,
+};
 
 /// Follows the content of one request. A request without content has nothing to follow.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use forebay::{
-    edge::Steps,
-    signed::{canned_policy, encode},
+    access::signed::{canned_policy, encode},
+    proxy::Steps,
 };
 use http::{Method, Request, Response};
 use http_body_util::Full;
@@ -70,7 +70,7 @@ impl Line {
 }
 
 fn counts(steps: &Steps) -> [usize; 3] {
-    [&steps.admissions, &steps.signatures, &steps.lookups].map(forebay::edge::Counter::get)
+    [&steps.admissions, &steps.signatures, &steps.lookups].map(forebay::proxy::Counter::get)
 }
 
 /// What a request costs in admissions, signatures and lookups.

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use forebay::edge::Connection;
+use forebay::proxy::Connection;
 use http::{Method, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -86,7 +86,7 @@ async fn certificates_are_chosen_by_name_and_protocols_by_alpn() {
                 .body(Empty::<Bytes>::new())
                 .expect("request");
             let response = sender.send_request(request).await.expect("answer");
-            let via = format!("2 {}", forebay::instance::pseudonym());
+            let via = format!("2 {}", forebay::base::instance::pseudonym());
             assert_eq!(response.headers()["via"], via);
             assert_eq!(response.into_body().collect().await.expect("body").to_bytes(), "image");
         }
@@ -323,8 +323,8 @@ async fn an_address_in_use_is_named() {
     let text =
         config_for(bucket.address, "memory = \"32MiB\"", "").replacen("127.0.0.1:0", &address, 1);
     let config = Config::compile("test.toml", &text, Path::new("")).expect("no faults");
-    let source = forebay::app::CredentialSource::Given(forebay::origin::Credentials::new());
-    let error = forebay::app::start(config, forebay::clock::Clock::system(), source)
+    let source = forebay::app::CredentialSource::Given(forebay::aws::Credentials::new());
+    let error = forebay::app::start(config, forebay::base::clock::Clock::system(), source)
         .err()
         .expect("refused");
     let said = error.to_string();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay::clock::Stopwatch;
+use forebay::base::clock::Stopwatch;
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -206,7 +206,7 @@ async fn readiness_tells_of_credentials() {
     assert_eq!(edge.admin("/readyz").await.status, StatusCode::OK);
     assert_eq!(edge.admin("/healthz").await.content, "ok\n");
     let text = config_for(bucket.address, "memory = \"32MiB\"", "");
-    let without = Edge::with_credentials(&text, forebay::origin::Credentials::new());
+    let without = Edge::with_credentials(&text, forebay::aws::Credentials::new());
     let answer = without.admin("/readyz").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(String::from_utf8_lossy(&answer.content).contains("missing"));

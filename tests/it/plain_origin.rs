@@ -185,7 +185,7 @@ async fn only_what_the_policy_names_reaches_the_origin() {
     let hit = ask("2").await;
     assert_eq!((hit.x_cache(), hit.field("x-origin"), hit.field("x-hop")), ("Hit", "kept", ""));
     let (request, _) = seen.lock().expect("lock")[0].clone();
-    let (version, own) = (env!("CARGO_PKG_VERSION"), forebay::instance::pseudonym());
+    let (version, own) = (env!("CARGO_PKG_VERSION"), forebay::base::instance::pseudonym());
     let expected = format!(
         "GET /base/a%20b?w=5 cdn-loop: {own} | cookie: lang=de | host: {address} | user-agent: forebay/{version} | via: 1.1 {own} | x-tenant: t1"
     );

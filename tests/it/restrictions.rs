@@ -271,7 +271,7 @@ async fn origins_see_which_networks_passed_a_request_on() {
     let lines = |name| -> Vec<&str> {
         told.get_all(name).iter().map(|line| line.to_str().expect("text")).collect()
     };
-    let own = forebay::instance::pseudonym();
+    let own = forebay::base::instance::pseudonym();
     assert_eq!(lines("via"), [&format!("1.1 {own}")]);
     assert_eq!(lines("cdn-loop"), ["other", own]);
 }

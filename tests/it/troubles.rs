@@ -4,7 +4,7 @@
 use std::{io::Read, process::Stdio, time::Duration};
 
 use aws_credential_types::Credentials as Keys;
-use forebay::origin::Credentials;
+use forebay::aws::Credentials;
 use http::StatusCode;
 use s3s::S3ErrorCode;
 

@@ -17,15 +17,18 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use forebay::{
+    access::restrict::Networks,
     access_log::{self, AccessLog},
-    body::Body,
-    clock::{Clock, Stopwatch, Timestamp},
+    aws::Credentials,
+    base::{
+        clock::{Clock, Stopwatch, Timestamp},
+        metrics::Metrics,
+    },
+    cache::store::{Manner, Options, Purge, Store},
     config::Config,
-    edge::{Connection, Distribution, Edge, Hosts, Rules},
-    metrics::Metrics,
-    origin::{Credentials, Group, Origin},
-    restrict::Networks,
-    store::{Manner, Options, Purge, Store},
+    http::body::Body,
+    origin::{Group, Origin},
+    proxy::{Connection, Distribution, Edge, Hosts, Rules},
 };
 use futures_util::future::join_all;
 use http::{Request, Response};

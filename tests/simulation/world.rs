@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use fastrand::Rng;
-use forebay::clock::{Clock, Timestamp};
+use forebay::base::clock::{Clock, Timestamp};
 use futures_util::stream;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Frame;

@@ -23,9 +23,11 @@ use progress::Progress;
 use rustls::pki_types::ServerName;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Mendable, report, say, warn};
-use crate::load::{
-    self, Http, Line, Mix, Options, Pick, Server, ServerError, Signer, Targets, Trust, Until,
+use crate::{
+    cli::{Mendable, report, say, warn},
+    load::{
+        self, Http, Line, Mix, Options, Pick, Server, ServerError, Signer, Targets, Trust, Until,
+    },
 };
 
 /// As shells tell of what SIGINT ended.

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use forebay::{
-    clock::Stopwatch,
+    base::clock::Stopwatch,
     load::{self, Http, Line, Options, Targets, Told, Trust, Until},
 };
 use http::{HeaderMap, Request, Response};

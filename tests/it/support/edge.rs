@@ -4,9 +4,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use forebay::{
     app::{self, CredentialSource, Running},
-    clock::Clock,
+    aws::Credentials,
+    base::clock::Clock,
     config::Config,
-    origin::Credentials,
 };
 
 use super::{

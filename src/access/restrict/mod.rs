@@ -1,0 +1,89 @@
+//! Who may come: addresses, countries, rates.
+
+mod geography;
+mod rate;
+mod shares;
+
+use std::net::IpAddr;
+
+pub use geography::{Countries, DatabaseError, Geography, Place};
+use ipnet::IpNet;
+pub use rate::{Rate, RateLimits, Rates};
+pub use shares::{ClientNetwork, Share, Shares};
+
+/// Networks, in CIDR notation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// Reads one network, or a single address; `None` where it is neither.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<IpNet> {
+        text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)))
+    }
+
+    /// Whether an address is in any of them.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<IpNet> for Networks {
+    fn from_iter<T: IntoIterator<Item = IpNet>>(networks: T) -> Self {
+        Self(networks.into_iter().collect())
+    }
+}
+
+/// Which addresses may come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Only these, where they are given.
+    pub allow: Option<Networks>,
+    /// Not these, even of those.
+    pub deny: Networks,
+}
+
+impl Addresses {
+    /// Whether an address may come.
+    #[must_use]
+    pub fn admit(&self, address: IpAddr) -> bool {
+        !self.deny.contain(address)
+            && self.allow.as_ref().is_none_or(|networks| networks.contain(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denial_comes_before_allowance() {
+        let networks = |texts: &[&str]| -> Networks {
+            texts.iter().map(|text| Networks::parse(text).expect("network")).collect()
+        };
+        let rule = Addresses {
+            allow: Some(networks(&["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"])),
+            deny: networks(&["10.1.0.0/16"]),
+        };
+        for (address, admitted) in [
+            ("10.2.3.4", true),
+            ("10.1.3.4", false),
+            ("11.0.0.1", false),
+            ("2001:db8::1", true),
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+        ] {
+            assert_eq!(rule.admit(address.parse().expect("address")), admitted, "{address}");
+        }
+        assert!(Addresses::default().admit([1, 2, 3, 4].into()));
+        assert_eq!(Networks::parse("10.0.0.0/33"), None);
+        assert_eq!(Networks::parse("example.com"), None);
+    }
+}

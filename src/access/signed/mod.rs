@@ -1,0 +1,325 @@
+//! CloudFront's signed URLs and signed cookies: who may have an object, and until when
+//! (Amazon CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies").
+//!
+//! Every verdict is a function of the request, the keys and the time.
+
+mod encoding;
+mod parameters;
+mod policy;
+mod public_key;
+mod resource;
+mod verified;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+pub use encoding::encode;
+use http::HeaderMap;
+pub use parameters::{COOKIE_NAMES, QUERY_NAMES};
+use parameters::{Parameters, Place, unsigned_query};
+use policy::Policy;
+use public_key::Hash;
+pub use public_key::{KeyError, PublicKey};
+use resource::Url;
+use verified::{Digester, SignatureDigest, remember};
+
+use crate::base::clock::Timestamp;
+
+/// A request for something that only the bearer of a signature may have.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    /// `http` or `https`, as the viewer sees it.
+    pub scheme: &'a str,
+    /// Host and port, as the viewer sent them.
+    pub authority: &'a str,
+    /// Path, as the viewer sent it.
+    pub path: &'a str,
+    /// The same path without its dot segments, if it has any.
+    pub resolved: Option<String>,
+    /// Query string, without `?`.
+    pub query: Option<&'a str>,
+    /// Where cookies are.
+    pub fields: &'a HeaderMap,
+    /// The viewer's address, where it is known.
+    pub client: Option<IpAddr>,
+    /// When the request came.
+    pub now: Timestamp,
+}
+
+/// Why a request is refused. The viewer is told no more than a code; the log has the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Neither the query string nor cookies carry any part of a signature.
+    Unsigned,
+    /// A query string of a signature stands there twice.
+    Repeated,
+    /// There is no `Key-Pair-Id`.
+    NoKeyPairId,
+    /// No trusted key group has a key of this id.
+    UnknownKey,
+    /// There is no `Signature`.
+    NoSignature,
+    /// There is neither `Expires` nor `Policy`, or both, or `Expires` is no number.
+    BadTerms,
+    /// `Hash-Algorithm` is neither `SHA1` nor `SHA256`.
+    UnknownHash,
+    /// The key group does not take SHA-1.
+    Sha1,
+    /// `Signature` is not in CloudFront's base64.
+    BadSignature,
+    /// `Policy` is not in CloudFront's base64, or not a policy.
+    BadPolicy,
+    /// The key did not make this signature for this request.
+    WrongSignature,
+    /// The policy is for other URLs.
+    OtherResource,
+    /// The path has dot segments, and a signature without a policy covers no such path.
+    DotSegments,
+    /// The time is over.
+    Expired,
+    /// The time has not come yet.
+    TooEarly,
+    /// The policy is for other addresses.
+    OtherAddress,
+}
+
+impl Refused {
+    /// A token for logs and metrics.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Unsigned => "signed-unsigned",
+            Self::Repeated => "signed-repeated",
+            Self::NoKeyPairId => "signed-no-key-pair-id",
+            Self::UnknownKey => "signed-unknown-key",
+            Self::NoSignature => "signed-no-signature",
+            Self::BadTerms => "signed-bad-terms",
+            Self::UnknownHash => "signed-unknown-hash",
+            Self::Sha1 => "signed-sha1",
+            Self::BadSignature => "signed-bad-signature",
+            Self::BadPolicy => "signed-bad-policy",
+            Self::WrongSignature => "signed-wrong-signature",
+            Self::OtherResource => "signed-other-resource",
+            Self::DotSegments => "signed-dot-segments",
+            Self::Expired => "signed-expired",
+            Self::TooEarly => "signed-too-early",
+            Self::OtherAddress => "signed-other-address",
+        }
+    }
+
+    /// CloudFront's code and message for the viewer.
+    #[must_use]
+    pub const fn code(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Unsigned | Self::NoKeyPairId => {
+                ("MissingKey", "Missing Key-Pair-Id query parameter or cookie value")
+            }
+            Self::UnknownKey => ("InvalidKey", "Unknown Key"),
+            Self::BadPolicy => ("MalformedPolicy", "Malformed Policy"),
+            Self::BadSignature => ("MalformedSignature", "Could not unencode Signature"),
+            _ => ("AccessDenied", "Access denied"),
+        }
+    }
+}
+
+/// The policy that a signed URL stands for by `Expires` alone, as signers of `url` write it.
+#[must_use]
+pub fn canned_policy(url: &str, expires: u64) -> String {
+    canned(&format!("\"{url}\""), &expires.to_string())
+}
+
+/// `resource` is written as JSON.
+fn canned(resource: &str, expires: &str) -> String {
+    format!(
+        r#"{{"Statement":[{{"Resource":{resource},"Condition":{{"DateLessThan":{{"AWS:EpochTime":{expires}}}}}}}]}}"#
+    )
+}
+
+/// A key group's name for a key, and whether it takes SHA-1.
+#[derive(Clone, Debug)]
+struct Trusted {
+    key: Arc<PublicKey>,
+    sha1: bool,
+}
+
+/// The keys of the key groups that a behavior trusts, by Key-Pair-Id.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedKeys {
+    keys: BTreeMap<String, Trusted>,
+    /// A number of this set of keys, which no other set has.
+    serial: u64,
+}
+
+impl TrustedKeys {
+    /// Trusts one more key; over SHA-1 only if `sha1` says so each time.
+    pub fn trust(&mut self, key_pair_id: &str, key: Arc<PublicKey>, sha1: bool) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Signatures that the set verified before are not remembered for the new one.
+        self.serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        let trusted = self.keys.entry(key_pair_id.to_owned()).or_insert(Trusted { key, sha1 });
+        trusted.sha1 &= sha1;
+    }
+
+    /// Trusts all that `other` trusts.
+    pub fn trust_all(&mut self, other: &Self) {
+        for (id, Trusted { key, sha1 }) in &other.keys {
+            self.trust(id, Arc::clone(key), *sha1);
+        }
+    }
+
+    /// Judges a request. What may be wrong with a policy is looked at only once its signature is
+    /// known to be right.
+    ///
+    /// # Errors
+    /// The reason, if it may not be served.
+    pub fn verify(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+        let parameters = Parameters::read(claim.query, claim.fields)?;
+        let signer = self.signer(&parameters)?;
+        let query = match parameters.place {
+            Place::Query => claim.query.and_then(unsigned_query),
+            Place::Cookies => claim.query.map(str::to_owned),
+        };
+        let default_port = if claim.scheme == "https" { ":443" } else { ":80" };
+        let url = Url {
+            scheme: claim.scheme,
+            authority: claim.authority.strip_suffix(default_port).unwrap_or(claim.authority),
+            path: claim.path,
+            query: query.as_deref(),
+        };
+        match (parameters.expires, parameters.policy) {
+            (Some(_), None) if claim.resolved.is_some() => Err(Refused::DotSegments),
+            (Some(expires), None) => signer.verify_canned(expires, &url, claim.now),
+            (None, Some(policy)) => signer.verify_custom(policy, &url, parameters.place, claim),
+            _ => Err(Refused::BadTerms),
+        }
+    }
+
+    fn signer<'a>(&'a self, parameters: &Parameters<'a>) -> Result<Signer<'a>, Refused> {
+        let id = parameters.key_pair_id.ok_or(Refused::NoKeyPairId)?;
+        let Trusted { key, sha1 } = self.keys.get(id).ok_or(Refused::UnknownKey)?;
+        let hash = match parameters.hash_algorithm {
+            None | Some("SHA1") if *sha1 => Hash::Sha1,
+            None | Some("SHA1") => return Err(Refused::Sha1),
+            Some("SHA256") => Hash::Sha256,
+            Some(_) => return Err(Refused::UnknownHash),
+        };
+        let signature = parameters.signature.ok_or(Refused::NoSignature)?;
+        Ok(Signer { keys: self.serial, id, key, hash, signature })
+    }
+}
+
+/// The key that a request names, and the signature that is said to be its.
+struct Signer<'a> {
+    /// The serial of the set of keys.
+    keys: u64,
+    id: &'a str,
+    key: &'a PublicKey,
+    hash: Hash,
+    /// As the request has it, in base64.
+    signature: &'a str,
+}
+
+impl Signer<'_> {
+    /// The digest of everything that decides whether the text made of `parts` is signed.
+    fn digest<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> SignatureDigest {
+        let signer = Digester::default()
+            .part(&self.keys.to_le_bytes())
+            .part(self.id.as_bytes())
+            .part(&[self.hash as u8])
+            .part(self.signature.as_bytes());
+        let add = |digester: Digester, part: &str| digester.part(part.as_bytes());
+        parts.into_iter().fold(signer, add).digest()
+    }
+
+    fn signature(&self) -> Result<Vec<u8>, Refused> {
+        encoding::decode(self.signature).ok_or(Refused::BadSignature)
+    }
+
+    /// The policy is not sent: it says this URL and this time, in just these words.
+    fn verify_canned(&self, expires: &str, url: &Url<'_>, now: Timestamp) -> Result<(), Refused> {
+        if !expires.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Refused::BadTerms);
+        }
+        let seconds: u64 = expires.parse().map_err(|_| Refused::BadTerms)?;
+        let Url { scheme, authority, path, query } = *url;
+        let parts = ["canned", expires, scheme, authority, path].into_iter().chain(query);
+        remember(self.digest(parts), || {
+            let signature = self.signature()?;
+            let verifies = |resource: &str| {
+                let message = canned(resource, expires);
+                self.key.verifies(self.hash, message.as_bytes(), &signature)
+            };
+            // Some signers write the URL as it is, some as JSON, some as JSON in ASCII.
+            let text = url.to_string();
+            let (plain, json) = (format!("\"{text}\""), ascii_json(&text));
+            let is_signed = verifies(&plain) || (json != plain && verifies(&json));
+            if is_signed { Ok(None) } else { Err(Refused::WrongSignature) }
+        })?;
+        if now >= Timestamp::from_secs(seconds) { Err(Refused::Expired) } else { Ok(()) }
+    }
+
+    fn verify_custom(
+        &self,
+        policy: &str,
+        url: &Url<'_>,
+        place: Place,
+        claim: &Claim<'_>,
+    ) -> Result<(), Refused> {
+        let policy = remember(self.digest(["custom", policy]), || {
+            let signature = self.signature()?;
+            let json = encoding::decode(policy).ok_or(Refused::BadPolicy)?;
+            if !self.key.verifies(self.hash, &json, &signature) {
+                return Err(Refused::WrongSignature);
+            }
+            Policy::parse(&json).ok_or(Refused::BadPolicy).map(Some)
+        })?;
+        let policy = policy.ok_or(Refused::BadPolicy)?;
+        let covers = |url: &Url<'_>| {
+            policy.resource.as_ref().is_none_or(|resource| match place {
+                Place::Query => url.matches_by_parts(resource),
+                Place::Cookies => url.matches_anywhere(resource),
+            })
+        };
+        // The origin gets the path without dot segments, so the policy must cover that too.
+        let resolved = claim.resolved.as_deref().map(|path| Url { path, ..*url });
+        let covered = covers(url) && resolved.as_ref().is_none_or(covers);
+        match () {
+            () if !covered => Err(Refused::OtherResource),
+            () if claim.now >= policy.expires => Err(Refused::Expired),
+            () if policy.after.is_some_and(|after| claim.now <= after) => Err(Refused::TooEarly),
+            () if !policy.allows(claim.client) => Err(Refused::OtherAddress),
+            () => Ok(()),
+        }
+    }
+}
+
+/// A JSON string in ASCII, as Python writes it.
+fn ascii_json(text: &str) -> String {
+    use std::fmt::Write as _;
+
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => json.extend(['\\', character]),
+            ' '..='~' => json.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(json, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,369 @@
+//! Every metric family, declared once.
+//!
+//! Labels are enums and configured names, never text that a viewer chose.
+
+mod served;
+
+use std::{
+    fmt::Write,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use served::AllServed;
+pub use served::Served;
+
+use crate::base::log;
+
+/// How the cache handled a request, as viewers and operators know it from CloudFront.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResultType {
+    /// Served from what was stored.
+    Hit,
+    /// Served from what was stored, after the origin confirmed it.
+    RefreshHit,
+    /// Fetched from the origin.
+    Miss,
+    /// An error, the origin's or our own.
+    Error,
+    /// Sent on to HTTPS.
+    Redirect,
+}
+
+impl ResultType {
+    /// CloudFront's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "Hit",
+            Self::RefreshHit => "RefreshHit",
+            Self::Miss => "Miss",
+            Self::Error => "Error",
+            Self::Redirect => "Redirect",
+        }
+    }
+
+    /// All of them, in their order.
+    pub const ALL: [Self; 5] =
+        [Self::Hit, Self::RefreshHit, Self::Miss, Self::Error, Self::Redirect];
+}
+
+impl EncodeLabelValue for ResultType {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        encoder.write_str(self.name())
+    }
+}
+
+/// A status code's first digit, 2 to 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct StatusClass(usize);
+
+impl StatusClass {
+    const FIRST: usize = 2;
+    const COUNT: usize = 4;
+}
+
+impl EncodeLabelValue for StatusClass {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        write!(encoder, "{}xx", self.0)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    distribution: String,
+    result: ResultType,
+    status: StatusClass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DistributionLabel {
+    distribution: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginLabels {
+    distribution: String,
+    origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginErrorLabels {
+    distribution: String,
+    origin: String,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodingLabel {
+    coding: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// Upper bounds of latency buckets, in seconds.
+const LATENCY: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0];
+
+fn latency() -> Histogram {
+    Histogram::new(LATENCY)
+}
+
+/// All families and their registry.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    served: AllServed,
+    origin_requests: Family<OriginLabels, Counter>,
+    origin_errors: Family<OriginErrorLabels, Counter>,
+    origin_seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
+    failovers: Family<OriginLabels, Counter>,
+    mass_denials: Family<OriginLabels, Gauge>,
+    compressed: Family<CodingLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    /// Connections open now.
+    pub connections: Gauge,
+    /// Connections that ended in a protocol or transport error, or a timeout.
+    pub connection_errors: Counter,
+    /// Requests refused by hyper for the size of their head (431 and 414 before our code).
+    pub oversized_heads: Counter,
+    /// HTTP/2 connections closed because they sent too many control frames.
+    pub http2_floods: Counter,
+    /// Connections closed because their client had too many already.
+    pub client_limit: Counter,
+    /// Access log records dropped because the writer did not keep up.
+    pub log_dropped: Counter,
+    log_lines_dropped: Counter,
+    cache_bytes: Gauge,
+    cache_entries: Gauge,
+    cache_evictions: Counter,
+    purges: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("forebay")),
+            served: AllServed::default(),
+            origin_requests: Family::default(),
+            origin_errors: Family::default(),
+            origin_seconds: Family::new_with_constructor(latency),
+            failovers: Family::default(),
+            mass_denials: Family::default(),
+            compressed: Family::default(),
+            refused: Family::default(),
+            connections: Gauge::default(),
+            connection_errors: Counter::default(),
+            oversized_heads: Counter::default(),
+            http2_floods: Counter::default(),
+            client_limit: Counter::default(),
+            log_dropped: Counter::default(),
+            log_lines_dropped: Counter::default(),
+            cache_bytes: Gauge::default(),
+            cache_entries: Gauge::default(),
+            cache_evictions: Counter::default(),
+            purges: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A fresh set of families.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry.lock();
+        let r = &mut *registry;
+        r.register_collector(Box::new(self.served.clone()));
+        r.register("origin_requests", "Answers from origins", self.origin_requests.clone());
+        r.register("origin_errors", "Failures of origins by cause", self.origin_errors.clone());
+        r.register_with_unit(
+            "origin_duration",
+            "Time from an origin request to the head of its answer",
+            Unit::Seconds,
+            self.origin_seconds.clone(),
+        );
+        r.register(
+            "origin_failovers",
+            "Requests that the secondary of an origin group was asked",
+            self.failovers.clone(),
+        );
+        r.register(
+            "origin_mass_denial",
+            "Whether a bucket denies most objects that it served before",
+            self.mass_denials.clone(),
+        );
+        r.register("compressed", "Contents compressed, by coding", self.compressed.clone());
+        r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
+        r.register("connections", "Connections open now", self.connections.clone());
+        r.register(
+            "connection_errors",
+            "Connections that ended in an error or a timeout",
+            self.connection_errors.clone(),
+        );
+        r.register(
+            "oversized_heads",
+            "Requests whose head was too large to read",
+            self.oversized_heads.clone(),
+        );
+        r.register(
+            "http2_floods",
+            "HTTP/2 connections closed because they sent too many control frames",
+            self.http2_floods.clone(),
+        );
+        r.register(
+            "client_limit_connections",
+            "Connections closed because their client had too many already",
+            self.client_limit.clone(),
+        );
+        r.register("access_log_dropped", "Access log records lost", self.log_dropped.clone());
+        r.register(
+            "log_lines_dropped",
+            "Lines of the operator's log lost because standard error took nothing",
+            self.log_lines_dropped.clone(),
+        );
+        r.register_with_unit(
+            "cache",
+            "Bytes of content in memory",
+            Unit::Bytes,
+            self.cache_bytes.clone(),
+        );
+        r.register("cache_entries", "Stored responses and slices", self.cache_entries.clone());
+        r.register("cache_evictions", "Evictions for want of room", self.cache_evictions.clone());
+        r.register("purges", "Purges applied", self.purges.clone());
+    }
+
+    /// The counters of one distribution.
+    #[must_use]
+    pub fn distribution(&self, id: &str) -> Arc<Served> {
+        self.served.of(id)
+    }
+
+    /// The handles for one origin.
+    #[must_use]
+    pub fn origin(&self, distribution: &str, origin: &str) -> OriginMetrics {
+        let labels =
+            OriginLabels { distribution: distribution.to_owned(), origin: origin.to_owned() };
+        OriginMetrics {
+            requests: self.origin_requests.get_or_create_owned(&labels),
+            seconds: self.origin_seconds.get_or_create_owned(&labels),
+            errors: self.origin_errors.clone(),
+            mass_denial: self.mass_denials.get_or_create_owned(&labels),
+            labels,
+        }
+    }
+
+    /// The counter of one origin group's failovers.
+    #[must_use]
+    pub fn failovers(&self, distribution: &str, group: &str) -> Counter {
+        let labels =
+            OriginLabels { distribution: distribution.to_owned(), origin: group.to_owned() };
+        self.failovers.get_or_create_owned(&labels)
+    }
+
+    /// Counts a content that was compressed.
+    pub fn compressed(&self, coding: &'static str) {
+        self.compressed.get_or_create(&CodingLabel { coding }).inc();
+    }
+
+    /// Counts a request refused before any cache or origin was asked.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a purge.
+    pub fn purged(&self) {
+        self.purges.inc();
+    }
+
+    /// All families as text in the OpenMetrics format; the cache's figures are set first.
+    #[must_use]
+    pub fn render(&self, bytes: u64, entries: u64, evictions: u64) -> String {
+        set(&self.cache_bytes, bytes);
+        set(&self.cache_entries, entries);
+        store(&self.cache_evictions, evictions);
+        store(&self.log_lines_dropped, log::dropped());
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry.lock());
+        text
+    }
+}
+
+fn store(counter: &Counter, value: u64) {
+    counter.inner().store(value, std::sync::atomic::Ordering::Relaxed);
+}
+
+fn set(gauge: &Gauge<i64, AtomicI64>, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// One origin's counters.
+#[derive(Clone, Debug)]
+pub struct OriginMetrics {
+    requests: Counter,
+    seconds: Histogram,
+    errors: Family<OriginErrorLabels, Counter>,
+    mass_denial: Gauge,
+    labels: OriginLabels,
+}
+
+impl OriginMetrics {
+    /// Sets whether the origin denies most objects that it served before.
+    pub fn mass_denial(&self, is_denying: bool) {
+        self.mass_denial.set(i64::from(is_denying));
+    }
+
+    /// Counts an answer whose head took this long.
+    pub fn answered(&self, duration: Duration) {
+        self.requests.inc();
+        self.seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a failure by its cause, named by a token from a fixed set.
+    pub fn error(&self, class: &'static str) {
+        let OriginLabels { distribution, origin } = self.labels.clone();
+        self.errors.get_or_create(&OriginErrorLabels { distribution, origin, class }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_rendered_with_help_and_labels() {
+        let metrics = Metrics::new();
+        let media = metrics.distribution("media");
+        media.answered(ResultType::Hit, 206, 10, Duration::from_millis(2));
+        metrics.origin("media", "bucket").error("origin-dns");
+        let text = metrics.render(5, 2, 1);
+        for line in [
+            "# HELP forebay_requests Requests answered.",
+            "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 1",
+            "forebay_sent_bytes_total{distribution=\"media\"} 10",
+            "forebay_request_duration_seconds_bucket{le=\"0.0025\",distribution=\"media\"} 1",
+            "forebay_request_duration_seconds_bucket{le=\"+Inf\",distribution=\"media\"} 1",
+            "forebay_request_duration_seconds_sum{distribution=\"media\"} 0.002",
+            "forebay_origin_errors_total{distribution=\"media\",origin=\"bucket\",class=\"origin-dns\"} 1",
+            "forebay_cache_bytes 5",
+            "forebay_cache_evictions_total 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

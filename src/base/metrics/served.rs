@@ -1,0 +1,131 @@
+//! What distributions have served, counted by each thread for itself: two that serve the same object do
+//! not wait for each other's memory.
+
+use std::{
+    array::from_fn,
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, NoLabelSet},
+    metrics::MetricType,
+    registry::Unit,
+};
+
+use super::{DistributionLabel, LATENCY, RequestLabels, ResultType, StatusClass};
+use crate::base::instance;
+
+/// Threads beyond that share.
+const SHARDS: usize = 16;
+
+/// What one thread has counted. Nothing else lies in the same lines of the processor's cache.
+#[repr(align(128))]
+#[derive(Debug, Default)]
+struct Shard {
+    requests: [[AtomicU64; StatusClass::COUNT]; ResultType::ALL.len()],
+    bytes: AtomicU64,
+    /// By time taken; the last is longer than all bounds.
+    times: [AtomicU64; LATENCY.len() + 1],
+    micros: AtomicU64,
+}
+
+/// One distribution's counters.
+#[derive(Debug, Default)]
+pub struct Served([Shard; SHARDS]);
+
+impl Served {
+    /// Counts one answered request.
+    pub fn answered(&self, result: ResultType, status: u16, bytes: u64, duration: Duration) {
+        let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
+        let shard = &self.0[instance::thread_number() % SHARDS];
+        let class = usize::from(status / 100).saturating_sub(StatusClass::FIRST);
+        add(&shard.requests[result as usize][class.min(StatusClass::COUNT - 1)], 1);
+        add(&shard.bytes, bytes);
+        let seconds = duration.as_secs_f64();
+        let time = LATENCY.iter().position(|bound| seconds <= *bound).unwrap_or(LATENCY.len());
+        add(&shard.times[time], 1);
+        add(&shard.micros, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn sum(&self, counter: impl Fn(&Shard) -> &AtomicU64) -> u64 {
+        self.0.iter().map(|shard| counter(shard).load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// All distributions' counters by id.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AllServed(Arc<Mutex<BTreeMap<String, Arc<Served>>>>);
+
+impl AllServed {
+    /// Those of one distribution; the same as before where they were there.
+    pub(super) fn of(&self, id: &str) -> Arc<Served> {
+        Arc::clone(self.0.lock().entry(id.to_owned()).or_default())
+    }
+
+    fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(
+            "requests",
+            "Requests answered.",
+            None,
+            MetricType::Counter,
+        )?;
+        for (id, served) in &*self.0.lock() {
+            for result in ResultType::ALL {
+                for class in 0..StatusClass::COUNT {
+                    let status = StatusClass(StatusClass::FIRST + class);
+                    let labels = RequestLabels { distribution: id.clone(), result, status };
+                    let count = served.sum(|shard| &shard.requests[result as usize][class]);
+                    let mut counter = family.encode_family(&labels)?;
+                    counter.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (help, unit) = ("Bytes of content sent to viewers.", Some(&Unit::Bytes));
+        let mut family = encoder.encode_descriptor("sent", help, unit, MetricType::Counter)?;
+        for (id, served) in &*self.0.lock() {
+            let labels = DistributionLabel { distribution: id.clone() };
+            let mut counter = family.encode_family(&labels)?;
+            counter
+                .encode_counter::<NoLabelSet, _, u64>(&served.sum(|shard| &shard.bytes), None)?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "the format knows numbers of this kind only")]
+    fn seconds(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Time from the head of a request to the last byte of its answer.";
+        let (name, unit) = ("request_duration", Some(&Unit::Seconds));
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        for (id, served) in &*self.0.lock() {
+            let labels = DistributionLabel { distribution: id.clone() };
+            let bound = |place: usize| LATENCY.get(place).copied().unwrap_or(f64::INFINITY);
+            let times: [(f64, u64); LATENCY.len() + 1] =
+                from_fn(|place| (bound(place), served.sum(|shard| &shard.times[place])));
+            let count = times.iter().map(|(_, count)| count).sum();
+            let seconds = served.sum(|shard| &shard.micros) as f64 / 1e6;
+            let mut histogram = family.encode_family(&labels)?;
+            histogram.encode_histogram::<NoLabelSet>(seconds, count, &times, None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for AllServed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.requests(&mut encoder)?;
+        self.bytes(&mut encoder)?;
+        self.seconds(&mut encoder)
+    }
+}

@@ -1,0 +1,7 @@
+//! What every room uses: time, the operator's log, metrics.
+
+pub mod clock;
+pub mod instance;
+pub mod log;
+pub mod metrics;
+pub mod text;

@@ -1,0 +1,55 @@
+//! The caching rules as pure decisions: RFC 9111 and CloudFront's TTL arithmetic.
+//!
+//! Nothing here does I/O or reads a clock; `now` is an argument.
+
+mod lifetime;
+mod reuse;
+mod stale;
+mod storable;
+mod terms;
+mod wish;
+
+pub use lifetime::Ttl;
+pub use reuse::{Reuse, reuse};
+pub use stale::Stale;
+pub use storable::{Asked, NotStored, Received, Storable, storable};
+pub use terms::{ErrorTtl, HonorPrivate, Terms};
+pub use wish::Wish;
+
+use crate::base::clock::Timestamp;
+use std::time::Duration;
+
+/// When a stored response was received, how old it was then, and until when it is fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// When the response (or the 304 that renewed it) arrived.
+    pub received_at: Timestamp,
+    /// RFC 9111 §4.2.3 `corrected_initial_age`, in milliseconds.
+    pub initial_age: u64,
+    /// The first moment at which it is stale.
+    pub fresh_until: Timestamp,
+    /// How it may be served then.
+    pub stale: Stale,
+}
+
+impl Freshness {
+    /// RFC 9111 §4.2.3 `current_age`.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        Duration::from_millis(self.initial_age).saturating_add(now.since(self.received_at))
+    }
+
+    /// Whether the response may be reused without asking the origin.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        // A clock set back must not make a response fresh for longer than it was granted.
+        self.received_at <= now && now < self.fresh_until
+    }
+
+    /// Whole seconds of freshness left; negative when stale (the `ttl` of RFC 9211).
+    #[must_use]
+    pub fn ttl_seconds(&self, now: Timestamp) -> i64 {
+        let left = i128::from(self.fresh_until.as_millis()) - i128::from(now.as_millis());
+        i64::try_from(left.div_euclid(1000)).unwrap_or(i64::MAX)
+    }
+}

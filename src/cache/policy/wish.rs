@@ -1,0 +1,133 @@
+//! What a viewer's `Cache-Control` wishes (RFC 9111 §5.2.1), where a policy grants it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::{Freshness, Reuse, reuse};
+use crate::{
+    base::clock::Timestamp,
+    http::cache_control::{Delta, Directives},
+};
+
+/// The request directives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// `no-cache`, or `Pragma: no-cache` alone: validate whatever is stored.
+    pub no_cache: bool,
+    /// `no-store`: keep nothing of this exchange.
+    pub no_store: bool,
+    /// `only-if-cached`: do not ask the origin.
+    pub only_if_cached: bool,
+    max_age: Option<Duration>,
+    min_fresh: Option<Duration>,
+    /// How stale the answer may be; `max-stale` alone means as stale as it is.
+    max_stale: Option<Duration>,
+}
+
+impl Wish {
+    /// Reads a request's fields.
+    #[must_use]
+    pub fn read(fields: &HeaderMap) -> Self {
+        let mut wish = Self::default();
+        let mut lines = fields.get_all(header::CACHE_CONTROL).iter().peekable();
+        if lines.peek().is_none() {
+            let pragma = fields.get_all(header::PRAGMA).iter().map(HeaderValue::as_bytes);
+            wish.no_cache = pragma.flat_map(Directives::of).any(|(name, _)| name == b"no-cache");
+        }
+        for (name, argument) in lines.map(HeaderValue::as_bytes).flat_map(Directives::of) {
+            let seconds = || Delta::parse(argument).lifetime();
+            match name.to_ascii_lowercase().as_slice() {
+                b"no-cache" => wish.no_cache = true,
+                b"no-store" => wish.no_store = true,
+                b"only-if-cached" => wish.only_if_cached = true,
+                b"max-age" => wish.max_age = seconds(),
+                b"min-fresh" => wish.min_fresh = seconds(),
+                b"max-stale" => {
+                    wish.max_stale = argument.map_or(Some(Duration::MAX), |_| seconds());
+                }
+                _ => {}
+            }
+        }
+        wish
+    }
+
+    /// Decides about a stored response, if there is one, as the viewer wishes.
+    #[must_use]
+    pub fn decide(&self, stored: Option<&Freshness>, now: Timestamp) -> Reuse {
+        match (reuse(stored, now), stored) {
+            (reuse, Some(stored)) => self.grant(reuse, stored, now),
+            (reuse, None) => reuse,
+        }
+    }
+
+    fn grant(&self, reuse: Reuse, stored: &Freshness, now: Timestamp) -> Reuse {
+        let left = stored.fresh_until.since(now);
+        let over = now.since(stored.fresh_until);
+        let too_old = self.max_age.is_some_and(|longest| stored.age(now) > longest);
+        let not_fresh_enough = self.min_fresh.is_some_and(|least| left < least);
+        // §5.2.1.2: never against a response that forbids stale answers
+        let stale_is_welcome =
+            stored.serves_errors(now) && self.max_stale.is_some_and(|most| over <= most);
+        match reuse {
+            _ if self.no_cache || too_old => Reuse::Validate,
+            Reuse::Fresh if not_fresh_enough => Reuse::Validate,
+            Reuse::Validate if stale_is_welcome => Reuse::Stale,
+            reuse => reuse,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Reuse::{Fresh, Stale as Old, Validate};
+
+    use super::*;
+    use crate::cache::policy::Stale;
+
+    fn wish(fields: &[(&'static str, &'static str)]) -> Wish {
+        let map = fields.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+        });
+        Wish::read(&map.collect())
+    }
+
+    #[test]
+    fn pragma_counts_only_without_cache_control() {
+        assert!(wish(&[("pragma", "x, no-cache")]).no_cache);
+        assert!(!wish(&[("pragma", "no-cache"), ("cache-control", "x")]).no_cache);
+        assert!(wish(&[("cache-control", "No-Cache")]).no_cache);
+        assert_eq!(wish(&[]), Wish::default());
+    }
+
+    #[test]
+    fn wishes_are_granted_within_what_the_origin_allows() {
+        let stored = |if_error| Freshness {
+            received_at: Timestamp::from_secs(100),
+            initial_age: 0,
+            fresh_until: Timestamp::from_secs(160),
+            stale: Stale { if_error, ..Stale::default() },
+        };
+        for (directives, now, if_error, reuse, expected) in [
+            ("max-age=30", 120, 0, Fresh, Fresh),
+            ("max-age=30", 131, 0, Fresh, Validate),
+            ("max-age=0", 120, 0, Fresh, Validate),
+            ("no-cache", 120, 0, Fresh, Validate),
+            ("min-fresh=40", 120, 0, Fresh, Fresh),
+            ("min-fresh=41", 120, 0, Fresh, Validate),
+            ("max-stale=10", 170, 1000, Validate, Old),
+            ("max-stale=9", 170, 1000, Validate, Validate),
+            ("max-stale", 170, 1000, Validate, Old),
+            ("max-stale", 170, 0, Validate, Validate),
+            ("max-stale=x", 170, 1000, Validate, Validate),
+            ("", 170, 1000, Validate, Validate),
+        ] {
+            let granted = wish(&[("cache-control", directives)]).grant(
+                reuse,
+                &stored(if_error),
+                Timestamp::from_secs(now),
+            );
+            assert_eq!(granted, expected, "{directives} at {now}");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The memory tier: what is stored, bounded in bytes, evicted least recently used first.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
+use siphasher::sip128::{Hash128, SipHasher13};
+
+use super::{
+    content::ContentId,
+    encoded::Encoded,
+    index::{ByDigest, Digest, Index, Note, Stored},
+    ledger::{Charge, Ledger},
+    response::StoredResponse,
+};
+use crate::{base::clock::Timestamp, cache::key::CacheKey, http::coding::Coding};
+
+/// What a stored response costs beyond its fields and bytes: its own structures and the cache's
+/// bookkeeping. With a million stored responses it was 550, as the process's memory tells.
+const RESPONSE_OVERHEAD: usize = 650;
+
+/// What a slice costs beyond its bytes.
+const SLICE_OVERHEAD: usize = 450;
+
+/// The part of the bound that is kept free of stored bytes: for slices being filled, and for
+/// evicted ones that a reader still holds. One eighth.
+const HEADROOM: u64 = 8;
+
+/// An entry's use is noted once in each turn: while so much of the bound comes in, one sixteenth.
+const TURNS: u64 = 16;
+
+/// And once in so many milliseconds, so that what is used is known when nothing comes in for long.
+const TURN: u64 = 600_000;
+
+/// How often a fill that finds no room looks again.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What belongs to a content.
+enum Piece {
+    Slice(Bytes),
+    Encoded(Arc<Encoded>),
+}
+
+/// An entry of the cache, of which there are millions: a piece, or nothing where what is stored lies in the
+/// index.
+type Entry = Option<Arc<Piece>>;
+
+/// Counters of the memory tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes of content alive: stored, being filled, or evicted but still being read.
+    pub bytes: u64,
+    /// Stored responses and slices.
+    pub entries: u64,
+    /// Evictions for want of room since the start.
+    pub evictions: u64,
+}
+
+/// Responses and slices in one LRU order under one bound.
+pub(super) struct Memory {
+    cache: Cache<Digest, Entry, ByDigest>,
+    index: Arc<Index>,
+    digests: SipHasher13,
+    ledger: Arc<Ledger>,
+    bound: u64,
+    slice: u32,
+    /// Bytes that ever came in.
+    taken: AtomicU64,
+    evictions: Arc<AtomicU64>,
+}
+
+impl Memory {
+    pub(super) fn new(bound: u64, slice: u32) -> Self {
+        let (index, evictions) = (Arc::new(Index::new()), Arc::new(AtomicU64::new(0)));
+        let (weighed, indexed) = (Arc::clone(&index), Arc::clone(&index));
+        let counter = Arc::clone(&evictions);
+        let cache = Cache::builder()
+            .max_capacity(bound - bound / HEADROOM)
+            .weigher(move |digest, entry| weight(&weighed, *digest, entry, slice))
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |digest: Arc<Digest>, entry: Entry, cause| {
+                // What replaces it is in the index already.
+                if entry.is_none() && cause != RemovalCause::Replaced {
+                    indexed.remove(*digest);
+                }
+                if cause == RemovalCause::Size {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build_with_hasher(ByDigest::default());
+        let [one, other] = [(); 2].map(|()| RandomState::new().hash_one(()));
+        let digests = SipHasher13::new_with_keys(one, other);
+        let ledger = Arc::new(Ledger::new(bound));
+        Self { cache, index, digests, ledger, bound, slice, taken: AtomicU64::new(0), evictions }
+    }
+
+    fn digest(&self, key: &[u8]) -> Digest {
+        let Hash128 { h1, h2 } = self.digests.hash(key);
+        Digest(h1, h2)
+    }
+
+    pub(super) fn digest_of(&self, key: &CacheKey) -> Digest {
+        self.digest(key.as_bytes())
+    }
+
+    /// What stands under `key`, for one that uses it.
+    pub(super) fn get(&self, key: &CacheKey, now: Timestamp) -> Option<Stored> {
+        let digest = self.digest_of(key);
+        let stored = self.index.get(digest)?;
+        let turn = self.turn(digest, now);
+        let known = match &stored {
+            Stored::Response(response) => {
+                response.load_ahead();
+                // Looked at first: threads that use one response share this line.
+                let known = response.noted.load(Ordering::Relaxed) == turn;
+                if !known {
+                    response.noted.store(turn, Ordering::Relaxed);
+                }
+                known
+            }
+            Stored::Note(_) => false,
+        };
+        if !known {
+            let _ = self.cache.get(&digest);
+        }
+        Some(stored)
+    }
+
+    /// What stands under `key`.
+    pub(super) fn current(&self, key: &CacheKey) -> Option<Stored> {
+        self.index.get(self.digest_of(key))
+    }
+
+    /// Notes the use of what stands under `key`.
+    pub(super) fn touch(&self, key: &CacheKey) {
+        let _ = self.cache.get(&self.digest_of(key));
+    }
+
+    /// The turn that it is for what has this digest: they begin at different times, so that notes do not
+    /// come all at once. Their number is small: by the time that one comes again, what was not used since is
+    /// gone or has been noted anew.
+    #[expect(clippy::cast_possible_truncation, reason = "turns are told apart by their last bits")]
+    fn turn(&self, digest: Digest, now: Timestamp) -> u8 {
+        let part = (self.bound / TURNS).max(1);
+        let came_in = self.taken.load(Ordering::Relaxed).wrapping_add(digest.1 % part) / part;
+        let passed = now.as_millis().saturating_add(digest.1 % TURN) / TURN;
+        came_in.wrapping_add(passed) as u8
+    }
+
+    /// Stores a response under `key`.
+    pub(super) fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>) {
+        let digest = self.digest_of(key);
+        let turn = self.turn(digest, response.freshness.received_at);
+        response.noted.store(turn, Ordering::Relaxed);
+        self.store(digest, Stored::Response(response));
+    }
+
+    /// Stores a note under `key`.
+    pub(super) fn insert_note(&self, key: &CacheKey, note: Note) {
+        self.store(self.digest_of(key), Stored::Note(note));
+    }
+
+    fn store(&self, digest: Digest, stored: Stored) {
+        let weight = stored_weight(&stored, self.slice);
+        self.index.insert(digest, stored);
+        self.take(digest, None, weight);
+    }
+
+    fn insert_piece(&self, digest: Digest, piece: Piece) {
+        let weight = piece_weight(&piece, self.slice);
+        self.take(digest, Some(Arc::new(piece)), weight);
+    }
+
+    fn take(&self, digest: Digest, entry: Entry, weight: usize) {
+        self.taken.fetch_add(weight as u64, Ordering::Relaxed);
+        self.cache.insert(digest, entry);
+        self.settle();
+    }
+
+    /// Puts `new`, which weighs the same, in the place of `old`; gives back what stands there then, which
+    /// may be newer still.
+    pub(super) fn replace(
+        &self,
+        key: &CacheKey,
+        old: &Arc<StoredResponse>,
+        new: Arc<StoredResponse>,
+    ) -> Arc<StoredResponse> {
+        self.index.replace(self.digest_of(key), old, new)
+    }
+
+    pub(super) fn remove(&self, key: &CacheKey) {
+        self.cache.invalidate(&self.digest_of(key));
+    }
+
+    pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
+        match &*self.cache.get(&self.digest(&slice_key(content, index)))?? {
+            Piece::Slice(bytes) => Some(Bytes::clone(bytes)),
+            Piece::Encoded(_) => None,
+        }
+    }
+
+    pub(super) fn has_slice(&self, content: ContentId, index: u32) -> bool {
+        self.cache.contains_key(&self.digest(&slice_key(content, index)))
+    }
+
+    pub(super) fn insert_slice(&self, content: ContentId, index: u32, bytes: Bytes) {
+        self.insert_piece(self.digest(&slice_key(content, index)), Piece::Slice(bytes));
+    }
+
+    pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
+        match &*self.cache.get(&self.digest(&encoded_key(content, coding)))?? {
+            Piece::Encoded(encoded) => Some(Arc::clone(encoded)),
+            Piece::Slice(_) => None,
+        }
+    }
+
+    pub(super) fn insert_encoded(&self, content: ContentId, coding: Coding, encoded: Encoded) {
+        let piece = Piece::Encoded(Arc::new(encoded));
+        self.insert_piece(self.digest(&encoded_key(content, coding)), piece);
+    }
+
+    /// Waits until `bytes` more fit under the bound; `None` when that takes too long.
+    pub(super) async fn reserve(&self, bytes: u64, patience: Duration) -> Option<Charge> {
+        let wait = async {
+            loop {
+                let freed = self.ledger.freed();
+                if let Some(charge) = self.ledger.charge(bytes) {
+                    return charge;
+                }
+                // moka evicts behind our back; make it do so now.
+                self.cache.run_pending_tasks();
+                if let Some(charge) = self.ledger.charge(bytes) {
+                    return charge;
+                }
+                if tokio::time::timeout(TICK, freed).await.is_err() {
+                    self.displace(bytes);
+                }
+            }
+        };
+        tokio::time::timeout(patience, wait).await.ok()
+    }
+
+    /// The right to hold `bytes` more; `None` if they do not fit at once.
+    pub(super) fn charge(&self, bytes: u64) -> Option<Charge> {
+        self.ledger.charge(bytes)
+    }
+
+    /// Arriving bytes come before stored ones: takes out about as many as are wanted, whichever
+    /// come first. Only where slow readers and fills hold all of the headroom.
+    fn displace(&self, bytes: u64) {
+        let mut displaced = 0;
+        for (digest, entry) in &self.cache {
+            if displaced >= bytes {
+                break;
+            }
+            displaced += u64::from(weight(&self.index, *digest, &entry, self.slice));
+            self.cache.invalidate(digest.as_ref());
+        }
+    }
+
+    pub(super) fn usage(&self) -> MemoryUse {
+        // The count is brought up to date by this.
+        self.cache.run_pending_tasks();
+        MemoryUse {
+            bytes: self.ledger.live(),
+            entries: self.cache.entry_count(),
+            evictions: self.evictions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Evicts at once when what is alive outgrows what may be stored.
+    fn settle(&self) {
+        if self.ledger.live() > self.bound - self.bound / HEADROOM {
+            self.cache.run_pending_tasks();
+        }
+    }
+}
+
+/// In bytes, where slices are `slice` bytes long.
+fn weight(index: &Index, digest: Digest, entry: &Entry, slice: u32) -> u32 {
+    let size = match entry {
+        Some(piece) => piece_weight(piece, slice),
+        None => {
+            let stored = index.get(digest);
+            stored.map_or(RESPONSE_OVERHEAD, |stored| stored_weight(&stored, slice))
+        }
+    };
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+fn stored_weight(stored: &Stored, slice: u32) -> usize {
+    match stored {
+        Stored::Response(response) => response.size(slice) + RESPONSE_OVERHEAD,
+        Stored::Note(Note::Varies(variants)) => variants.size() + RESPONSE_OVERHEAD,
+        Stored::Note(Note::Pass(_)) => RESPONSE_OVERHEAD,
+    }
+}
+
+fn piece_weight(piece: &Piece, slice: u32) -> usize {
+    match piece {
+        Piece::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
+        Piece::Encoded(encoded) => encoded.size(slice) + RESPONSE_OVERHEAD,
+    }
+}
+
+/// A slice's key begins with a byte that no distribution's id can begin with.
+fn slice_key(content: ContentId, index: u32) -> [u8; 13] {
+    let mut key = [u8::MAX; 13];
+    key[1..9].copy_from_slice(&content.0.to_be_bytes());
+    key[9..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// As that of a slice, with a length of its own.
+fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
+    let mut key = [u8::MAX; 10];
+    key[1..9].copy_from_slice(&content.0.to_be_bytes());
+    key[9] = coding as u8;
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::memfd::PageFile;
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    async fn slice(memory: &Memory, length: usize) -> Option<Bytes> {
+        let charge = memory.reserve(length as u64, PATIENCE).await?;
+        Some(charge.hold(PageFile::default().join(&[vec![0; length].into()])).into())
+    }
+
+    #[tokio::test]
+    async fn pinned_bytes_count_against_the_bound() {
+        let memory = Memory::new(1000, 1 << 20);
+        let pinned = slice(&memory, 700).await.expect("room");
+        assert!(slice(&memory, 400).await.is_none());
+        let part = pinned.slice(..1);
+        drop(pinned);
+        assert!(slice(&memory, 400).await.is_none(), "a part pins the whole");
+        drop(part);
+        assert!(slice(&memory, 400).await.is_some());
+        assert_eq!(memory.usage().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn stored_bytes_give_way_least_recently_used_first() {
+        let memory = Memory::new(16_000, 1 << 20);
+        for index in 0..30 {
+            let bytes = slice(&memory, 1000).await.expect("room is made");
+            memory.insert_slice(ContentId(1), index, bytes);
+            memory.cache.run_pending_tasks();
+            assert!(memory.slice(ContentId(1), 0).is_some(), "touched, so kept");
+            memory.cache.run_pending_tasks();
+        }
+        assert!(memory.usage().bytes <= 16_000);
+        assert!(memory.slice(ContentId(1), 29).is_some());
+        assert!(memory.slice(ContentId(1), 1).is_none());
+        assert!(memory.usage().evictions >= 15);
+    }
+}

@@ -1,0 +1,398 @@
+//! The store: what was answered before, what is being fetched, and what was purged.
+//!
+//! A request looks up its key. Where somebody must ask the origin, it *claims* the key: the one
+//! whose claim comes first gets an [`Obligation`], the others a [`Waiter`]. The content arrives
+//! in slices through *runs*, which stream to every reader as the bytes come in.
+
+mod ahead;
+mod collector;
+mod content;
+mod encoded;
+mod fields;
+mod flight;
+mod hold;
+mod index;
+mod invalidated;
+mod ledger;
+mod memory;
+mod pins;
+mod purge;
+mod reader;
+mod receive;
+mod response;
+mod run;
+mod source;
+mod table;
+mod variants;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use collector::{Collector, TooLong};
+pub use content::{Content, ContentId, Layout};
+pub use encoded::Form;
+pub use fields::FieldBlock;
+use flight::Flight;
+pub use flight::{Failure, Obligation, Outcome, Waiter};
+pub use hold::Hold;
+use index::{ByDigest, Digest, Note, Pass, Stored};
+use ledger::{Charge, Held, Ledger};
+use memory::Memory;
+pub use memory::MemoryUse;
+use pins::Pins;
+use purge::PurgeLog;
+use purge::Remains;
+pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
+pub use reader::{Presence, Reader};
+pub use receive::NO_ROOM;
+use receive::ROOM;
+pub use response::StoredResponse;
+use run::{Filling, Run, Runs};
+pub use source::{Source, SourceError};
+pub use variants::{Place, Variants};
+
+use crate::{
+    base::clock::Timestamp,
+    cache::{key::CacheKey, memfd::PageFile},
+    http::body::Body,
+};
+
+/// The store's measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes that content may take in memory: stored, arriving, and held by readers together.
+    pub memory: u64,
+    /// Length of a slice in bytes, the unit of fetching and of waiting for each other.
+    pub slice: u32,
+    /// How many slices an origin response may be ahead of its fastest reader.
+    pub read_ahead: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { memory: 1 << 30, slice: 1 << 20, read_ahead: 4 }
+    }
+}
+
+/// What the store holds for a key.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A response, fresh or stale.
+    Response(Arc<StoredResponse>),
+    /// The note that responses vary: the key of a variant must be asked for.
+    Varies(Arc<Variants>),
+    /// The note that the last answer could not be stored.
+    Pass,
+    /// Nothing.
+    Nothing,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub enum Claim {
+    /// The claimant must ask the origin.
+    Lead(Obligation),
+    /// Somebody else is asking.
+    Wait(Waiter),
+    /// Meanwhile there is something new.
+    Found(Found),
+}
+
+/// Room in the bound of the cache's memory, given back when dropped.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "it is held, not read")] Charge);
+
+/// Stored responses, forwards under way, and the purge log.
+pub struct Store {
+    options: Options,
+    pages: PageFile,
+    memory: Memory,
+    runs: Runs,
+    flights: Mutex<HashMap<Digest, Arc<Flight>, ByDigest>>,
+    purges: PurgeLog,
+    pins: Arc<Pins>,
+    copies: Arc<Ledger>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            pages: PageFile::new(options.memory, options.slice),
+            memory: Memory::new(options.memory, options.slice),
+            runs: Runs::default(),
+            flights: Mutex::default(),
+            purges: PurgeLog::default(),
+            pins: Pins::new(hold::pinned_share(options.memory)),
+            copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
+        }
+    }
+
+    /// The store's measures.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Where the bytes of large slices lie.
+    #[must_use]
+    pub const fn pages(&self) -> &PageFile {
+        &self.pages
+    }
+
+    /// What is stored under `key` and not purged.
+    #[must_use]
+    pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Found {
+        match self.memory.get(key, now) {
+            Some(Stored::Response(response)) => self.select(key, response),
+            Some(Stored::Note(note)) => match self.noted(&note, key, now) {
+                Found::Nothing => {
+                    self.memory.remove(key);
+                    Found::Nothing
+                }
+                note => note,
+            },
+            None => Found::Nothing,
+        }
+    }
+
+    /// What a lookup would find, and what a purge did to that; nothing is changed.
+    #[must_use]
+    pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Found, Option<Manner>) {
+        match self.memory.current(key) {
+            Some(Stored::Response(response)) => {
+                match self.purges.remains(&key.resource(), &response.tags, response.born) {
+                    Remains::All => (Found::Response(response), None),
+                    Remains::Stale => {
+                        let stale = Arc::new(response.expired(self.purges.position()));
+                        (Found::Response(stale), Some(Manner::Soft))
+                    }
+                    Remains::Nothing => (Found::Nothing, Some(Manner::Hard)),
+                }
+            }
+            Some(Stored::Note(note)) => (self.noted(&note, key, now), None),
+            None => (Found::Nothing, None),
+        }
+    }
+
+    /// Claims the forward of a request under `key`, after it found `seen`.
+    ///
+    /// Rechecks under the lock: a forward that ended since the lookup is found, not repeated.
+    pub fn claim(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        seen: Option<&Arc<StoredResponse>>,
+        now: Timestamp,
+    ) -> Claim {
+        // Taken first: what is purged from here on is newer than this forward.
+        let born = self.purges.position();
+        let mut flights = self.flights.lock();
+        match (self.lookup(key, now), seen) {
+            (Found::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
+            (Found::Nothing, None) => {}
+            // Purged or evicted since the lookup, too: what was seen must not be renewed.
+            (found, _) => return Claim::Found(found),
+        }
+        let flight = Arc::new(Flight::new(born));
+        let digest = self.memory.digest_of(key);
+        match flights.entry(digest) {
+            Entry::Occupied(under_way) if self.survives(key, under_way.get().born) => {
+                return Claim::Wait(under_way.get().waiter());
+            }
+            // A forward that began before a purge must not answer a request that came after it.
+            Entry::Occupied(mut overtaken) => {
+                overtaken.insert(Arc::clone(&flight));
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(Arc::clone(&flight));
+            }
+        }
+        drop(flights);
+        Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
+    }
+
+    /// Stores a response in its place.
+    fn put(&self, place: &Place, response: Arc<StoredResponse>) {
+        self.memory.insert(&place.key, response);
+        let Some(variation) = &place.variation else { return };
+        match self.variants(&place.resource).filter(|known| known.variation == *variation) {
+            Some(variants) => {
+                // A bounded number of variants is kept of each resource, the newest ones.
+                if let Some(oldest) = variants.add(&place.key) {
+                    self.memory.remove(&oldest);
+                }
+            }
+            None => {
+                let variants = Arc::new(Variants::new(variation.clone(), place.key.clone()));
+                self.memory.insert_note(&place.resource, Note::Varies(variants));
+            }
+        }
+    }
+
+    /// Registers the origin response that brings `slices` of `content` and returns the work of
+    /// storing them. Readers can attach as soon as this returns.
+    pub fn fill(
+        self: &Arc<Self>,
+        content: &Arc<Content>,
+        slices: std::ops::Range<u32>,
+        body: Body,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+        let run = Run::new(slices);
+        self.runs.of(content.id).push(Arc::clone(&run));
+        let filling = Filling::new(run, Arc::clone(content), Arc::clone(self));
+        async move { filling.fill(Ok(body)).await }
+    }
+
+    /// Purges a distribution's stored responses; in force when this returns.
+    pub fn purge(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
+        self.purges.append(distribution, purge, manner)
+    }
+
+    /// Invalidates what is stored of one path, in its generous reading, because an unsafe request for it succeeded
+    /// (RFC 9111 §4.4); in force when this returns.
+    pub fn invalidate(&self, distribution: &str, path: &str) -> LogPosition {
+        self.purges.invalidate(distribution, path)
+    }
+
+    /// Reserves memory for in-flight bytes that are not cached. `None` after ten seconds.
+    pub async fn room(&self, bytes: u64) -> Option<Room> {
+        self.memory.reserve(bytes, ROOM).await.map(Room)
+    }
+
+    /// Counters of the memory tier.
+    #[must_use]
+    pub fn usage(&self) -> MemoryUse {
+        self.memory.usage()
+    }
+
+    /// How `content` is cut into slices.
+    #[must_use]
+    pub fn layout(&self, content: &Content) -> Layout {
+        content.layout(self.options.slice)
+    }
+
+    /// What may be used of a response, after the purges since it was looked at last.
+    fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Found {
+        let position = self.purges.position();
+        if response.checked() == position {
+            return Found::Response(response);
+        }
+        match self.purges.remains(&key.resource(), &response.tags, response.born) {
+            Remains::All => {
+                response.checked.store(position.0, Ordering::Relaxed);
+                Found::Response(response)
+            }
+            Remains::Stale => {
+                let stale = Arc::new(response.expired(position));
+                Found::Response(self.memory.replace(key, &response, stale))
+            }
+            Remains::Nothing => {
+                self.memory.remove(key);
+                Found::Nothing
+            }
+        }
+    }
+
+    /// The variants known of a resource.
+    fn variants(&self, resource: &CacheKey) -> Option<Arc<Variants>> {
+        match self.memory.current(resource)? {
+            Stored::Note(Note::Varies(variants)) => Some(variants),
+            _ => None,
+        }
+    }
+
+    /// What a note tells; nothing where it is not in force any more.
+    fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Found {
+        match note {
+            Note::Varies(variants) => Found::Varies(Arc::clone(variants)),
+            Note::Pass(pass) if self.is_in_force(pass, key, now) => Found::Pass,
+            Note::Pass(_) => Found::Nothing,
+        }
+    }
+
+    fn is_in_force(&self, pass: &Pass, key: &CacheKey, now: Timestamp) -> bool {
+        now < pass.until && self.survives(key, pass.born)
+    }
+
+    fn survives(&self, key: &CacheKey, born: LogPosition) -> bool {
+        born == self.purges.position() || self.purges.untouched(&key.resource(), born)
+    }
+
+    fn slice(&self, content: &Arc<Content>, index: u32) -> Option<Bytes> {
+        if self.layout(content).is_single() {
+            return content.whole();
+        }
+        self.memory.slice(content.id, index)
+    }
+
+    /// The content stored under `key`, if it is the version that `response` describes.
+    fn same_version(&self, key: &CacheKey, response: &StoredResponse) -> Option<Bytes> {
+        match self.memory.current(key)? {
+            Stored::Response(current) if current.is_same_version(response) => {
+                current.content.whole()
+            }
+            _ => None,
+        }
+    }
+
+    fn has_slice(&self, content: &Content, index: u32) -> bool {
+        if self.layout(content).is_single() {
+            return content.bytes().is_some();
+        }
+        self.memory.has_slice(content.id, index)
+    }
+
+    /// Stores a slice, and gives its bytes back.
+    fn put_slice(&self, content: &Arc<Content>, index: u32, held: Held) -> Bytes {
+        if self.layout(content).is_single() {
+            content.fill(held);
+            return content.whole().unwrap_or_default();
+        }
+        let bytes = Bytes::from(held);
+        self.memory.insert_slice(content.id, index, bytes.clone());
+        bytes
+    }
+
+    /// Keeps the head in use as recently as its slices, so that they are evicted before it.
+    fn touch(&self, key: &CacheKey, content: &Content) {
+        if !self.layout(content).is_single() {
+            self.memory.touch(key);
+        }
+    }
+
+    /// Removes what is stored under `key` if it still is of this content.
+    fn forget(&self, key: &CacheKey, content: &Content) {
+        if let Some(Stored::Response(response)) = self.memory.current(key)
+            && response.content.id == content.id
+        {
+            self.memory.remove(key);
+        }
+    }
+
+    fn is_current(&self, digest: Digest, flight: &Arc<Flight>) -> bool {
+        let flights = self.flights.lock();
+        flights.get(&digest).is_some_and(|current| Arc::ptr_eq(current, flight))
+    }
+
+    fn retire(&self, digest: Digest, flight: &Arc<Flight>) {
+        let mut flights = self.flights.lock();
+        if let Entry::Occupied(current) = flights.entry(digest)
+            && Arc::ptr_eq(current.get(), flight)
+        {
+            current.remove();
+        }
+    }
+}

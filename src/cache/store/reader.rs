@@ -1,0 +1,278 @@
+//! A reader: the bytes of one range of a stored response, from the store if it has them, otherwise from the
+//! origin.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Store,
+    hold::Hold,
+    ledger::with,
+    receive::{receive_exactly, to_usize},
+    response::StoredResponse,
+    run::{At, Attachment, End, Filling, Run},
+    source::{Source, SourceError},
+};
+use crate::{cache::key::CacheKey, http::body::Body};
+
+/// Where the bytes of a reader are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// In the store.
+    Stored,
+    /// Being fetched, for another reader.
+    Arriving,
+    /// At the origin only.
+    Missing,
+}
+
+/// Reads a range of a stored response.
+///
+/// Cancel-safe: a run it started goes on without it, as far as the slice under way.
+pub struct Reader {
+    store: Arc<Store>,
+    key: CacheKey,
+    response: Arc<StoredResponse>,
+    source: Arc<dyn Source>,
+    left: Range<u64>,
+    attachment: Option<Attachment>,
+    keeping: Keeping,
+}
+
+/// How a reader keeps the content in memory.
+enum Keeping {
+    /// Slice by slice.
+    Slices,
+    /// All of a content that is one slice.
+    Whole(Hold),
+    /// Not at all, because viewers hold too much: it reads in parts, and its response has no content.
+    Nothing,
+}
+
+/// As many slices are looked at in one go; an object may have four billion.
+const NEAR: u32 = 1024;
+
+fn near(slices: Range<u32>) -> Range<u32> {
+    slices.start..slices.end.min(slices.start.saturating_add(NEAR))
+}
+
+impl Reader {
+    /// A reader of `bytes`, which lie within the content.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        key: CacheKey,
+        response: Arc<StoredResponse>,
+        source: Arc<dyn Source>,
+        bytes: Range<u64>,
+    ) -> Self {
+        Self {
+            store,
+            key,
+            response,
+            source,
+            left: bytes,
+            attachment: None,
+            keeping: Keeping::Slices,
+        }
+    }
+
+    /// Where bytes of the content are at this moment: the worst slice decides.
+    #[must_use]
+    pub fn presence(&self, bytes: &Range<u64>) -> Presence {
+        let content = &self.response.content;
+        if self.response.is_released {
+            let stored = self.store.same_version(&self.key, &self.response);
+            return stored.map_or(Presence::Missing, |_| Presence::Stored);
+        }
+        // Taken first: a slice that is completed meanwhile is found in the store.
+        let runs: Vec<Arc<Run>> = self.store.runs.of(content.id).iter().cloned().collect();
+        let mut slices = near(self.store.layout(content).slices_of(bytes));
+        let mut presence = Presence::Stored;
+        while let Some(index) = slices.next() {
+            if self.store.has_slice(content, index) {
+                continue;
+            }
+            match runs.iter().find(|run| run.slices.contains(&index)) {
+                Some(run) => {
+                    presence = Presence::Arriving;
+                    slices.start = run.slices.end;
+                }
+                None => return Presence::Missing,
+            }
+        }
+        presence
+    }
+
+    /// The body of an answer. Waits for its first bytes, so that an origin's failure becomes an error
+    /// response and not a broken transfer.
+    ///
+    /// # Errors
+    /// When the origin fails, or the object is no longer the one described.
+    pub async fn into_body(mut self) -> Result<Body, SourceError> {
+        self.keep();
+        let length = self.left.end - self.left.start;
+        let first = self.next().await?;
+        if self.left.is_empty() {
+            return Ok(first.map_or_else(Body::empty, Body::full));
+        }
+        let chunks = futures_util::stream::try_unfold((first, self), |(first, mut reader)| async {
+            if let Some(bytes) = first {
+                return Ok(Some((bytes, (None, reader))));
+            }
+            let bytes = reader.next().await?;
+            Ok(bytes.map(|bytes| (bytes, (None, reader))))
+        });
+        Ok(Body::stream(Some(length), chunks))
+    }
+
+    /// The next bytes; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        if matches!(self.keeping, Keeping::Nothing) {
+            return self.next_part().await.map(Some);
+        }
+        let content = Arc::clone(&self.response.content);
+        let layout = self.store.layout(&content);
+        let index = layout.slice_at(self.left.start);
+        let offset = self.left.start - layout.bytes_of(&(index..index + 1)).start;
+        loop {
+            if let Some(slice) = self.store.slice(&content, index) {
+                self.store.touch(&self.key, &content);
+                if let Some(attachment) = &self.attachment {
+                    attachment.move_to(index);
+                }
+                return Ok(Some(self.take(&slice, to_usize(offset))));
+            }
+            // Where the slice was completed since the lookup, it is looked up again.
+            let Some(attachment) = self.attached(index) else { continue };
+            match attachment.wait(index, offset).await {
+                At::Bytes(bytes, from) => return Ok(Some(self.take(&bytes, from))),
+                At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
+                At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
+                At::Ended(End::Changed) => {
+                    self.store.forget(&self.key, &content);
+                    return Err(SourceError::Changed);
+                }
+            }
+        }
+    }
+
+    /// Takes bytes for the viewer from a slice or a chunk of one.
+    fn take(&mut self, slice: &Bytes, from: usize) -> Bytes {
+        let left = to_usize(self.left.end - self.left.start);
+        let bytes = slice.slice(from..slice.len().min(from.saturating_add(left)));
+        let bytes = match &self.keeping {
+            Keeping::Whole(hold) => hold.of(bytes),
+            Keeping::Slices | Keeping::Nothing => self.store.lend(slice, bytes),
+        };
+        self.left.start += bytes.len() as u64;
+        bytes
+    }
+
+    /// Keeps a content that is one slice, or lets go of it if viewers hold too much.
+    fn keep(&mut self) {
+        if !self.response.is_released && self.store.layout(&self.response.content).is_single() {
+            let (response, hold) = self.store.keep(Arc::clone(&self.response));
+            if response.is_released {
+                // What is not stored yet is filled for the next readers, too.
+                self.attachment = self.join_or_start(0);
+            }
+            self.response = response;
+            self.keeping = hold.map_or(Keeping::Slices, Keeping::Whole);
+        }
+        if self.response.is_released {
+            self.keeping = Keeping::Nothing;
+        }
+    }
+
+    /// The next part of a content that this reader does not keep.
+    async fn next_part(&mut self) -> Result<Bytes, SourceError> {
+        let part = match self.part().await {
+            Err(SourceError::Changed) => {
+                self.store.forget(&self.key, &self.response.content);
+                return Err(SourceError::Changed);
+            }
+            part => part?,
+        };
+        self.left.start += part.len() as u64;
+        Ok(part)
+    }
+
+    /// A part as it arrives, or a copy of what is stored of the same version, or from the origin.
+    async fn part(&mut self) -> Result<Bytes, SourceError> {
+        let start = self.left.start;
+        if let Some(attachment) = &self.attachment {
+            match attachment.wait(0, start).await {
+                At::Bytes(slice, from) => {
+                    let left = to_usize(self.left.end - start);
+                    let arrived = slice.slice(from..slice.len().min(from.saturating_add(left)));
+                    return Ok(self.store.lend(&slice, arrived));
+                }
+                At::Ended(End::Failed(failure)) => return Err(SourceError::Failed(failure)),
+                At::Ended(End::Changed) => return Err(SourceError::Changed),
+                At::Passed | At::NotYet | At::Ended(End::Done) => self.attachment = None,
+            }
+        }
+        if let Some(whole) = self.store.same_version(&self.key, &self.response) {
+            return Ok(self.store.copy(&whole[to_usize(start)..to_usize(self.left.end)]));
+        }
+        let (length, share) = self.store.next_part();
+        let end = self.left.end.min(start + length);
+        let opened = self.source.open(&self.response, start..end);
+        let part = receive_exactly(&self.store, opened, end - start).await?;
+        Ok(with(part, share))
+    }
+
+    /// The run that fills slice `index`: the one at hand, another, or a new one.
+    fn attached(&mut self, index: u32) -> Option<&mut Attachment> {
+        let at_hand = self.attachment.take().filter(|attachment| attachment.covers(index));
+        let attachment = match at_hand {
+            Some(attachment) => {
+                attachment.move_to(index);
+                attachment
+            }
+            None => self.join_or_start(index)?,
+        };
+        Some(self.attachment.insert(attachment))
+    }
+
+    fn join_or_start(&self, index: u32) -> Option<Attachment> {
+        let content = &self.response.content;
+        let read_ahead = self.store.options.read_ahead;
+        let mut runs = self.store.runs.of(content.id);
+        if let Some(attachment) = runs.iter().find_map(|run| run.attach(index, read_ahead)) {
+            return Some(attachment);
+        }
+        if self.store.has_slice(content, index) {
+            return None;
+        }
+        let mut wanted = near(index + 1..self.store.layout(content).slices_of(&self.left).end);
+        let last = wanted.end;
+        let covered = |at: &u32| {
+            self.store.has_slice(content, *at) || runs.iter().any(|run| run.slices.start == *at)
+        };
+        let end = wanted.find(covered).unwrap_or(last);
+        let (run, attachment) = Run::with_reader(index..end);
+        runs.push(Arc::clone(&run));
+        drop(runs);
+        self.spawn(run);
+        Some(attachment)
+    }
+
+    fn spawn(&self, run: Arc<Run>) {
+        let (response, source) = (Arc::clone(&self.response), Arc::clone(&self.source));
+        let filling = Filling::new(run, Arc::clone(&response.content), Arc::clone(&self.store));
+        tokio::spawn(async move {
+            let body = source.open(&response, filling.bytes()).await.map_err(|error| match error {
+                SourceError::Changed => End::Changed,
+                SourceError::Failed(failure) => End::Failed(failure),
+            });
+            // Readers are told.
+            let _ = filling.fill(body).await;
+        });
+    }
+}

@@ -1,0 +1,51 @@
+//! The content of an origin response as it is read for the store.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::BodyExt;
+
+use super::{Failure, Store, source::SourceError};
+use crate::http::body::Body;
+
+/// How long a fetch waits for room in memory.
+pub(super) const ROOM: Duration = Duration::from_secs(10);
+
+/// There is no room in the cache's memory.
+pub const NO_ROOM: Failure =
+    Failure { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
+
+/// The next bytes of an origin response, at most `most`.
+pub(super) async fn receive(body: &mut Body, most: u64) -> Result<Bytes, Failure> {
+    let frame = body.frame().await.and_then(Result::ok).ok_or(Failure::CUT)?;
+    let mut data = frame.into_data().unwrap_or_default();
+    // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
+    if data.len() as u64 > most {
+        let rest = data.split_off(to_usize(most));
+        body.unread(rest);
+    }
+    Ok(data)
+}
+
+/// `length` bytes of an origin response in one piece. Room for them is reserved before the origin is asked.
+pub(super) async fn receive_exactly(
+    store: &Store,
+    opened: impl Future<Output = Result<Body, SourceError>>,
+    length: u64,
+) -> Result<Bytes, SourceError> {
+    let charge = store.memory.reserve(length, ROOM).await;
+    let charge = charge.ok_or(SourceError::Failed(NO_ROOM))?;
+    let mut body = opened.await?;
+    let (mut chunks, mut missing) = (Vec::new(), length);
+    while missing > 0 {
+        let data = receive(&mut body, missing).await.map_err(SourceError::Failed)?;
+        missing -= data.len() as u64;
+        chunks.push(data);
+    }
+    Ok(charge.hold(store.pages.join(&chunks)).into())
+}
+
+pub(super) fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

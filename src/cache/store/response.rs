@@ -1,0 +1,265 @@
+//! A stored response: the head that answers are made from, and the content it describes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::{
+    ahead,
+    content::Content,
+    fields::FieldBlock,
+    purge::{CacheTags, LogPosition, Tag},
+};
+use crate::{
+    base::clock::Timestamp,
+    cache::policy::Freshness,
+    http::{coding::Coding, compression, conditional::Validators, date, entity_tag::EntityTag},
+};
+
+/// RFC 9111 §3.2: fields that a 304 does not change, for they describe the stored bytes.
+const NOT_UPDATED: [HeaderName; 5] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("content-md5"),
+    header::CONTENT_RANGE,
+    header::ETAG,
+];
+
+/// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent properties, not a state")]
+pub struct StoredResponse {
+    /// Tells it apart from all others; never used twice in one process.
+    pub serial: u64,
+    /// Its status code; 200 where the origin answered 206.
+    pub status: StatusCode,
+    /// Its fields, without those that belong to one answer (`Content-Length`, `Content-Range`,
+    /// `Age`) or one connection.
+    pub fields: FieldBlock,
+    /// When it arrived and until when it is fresh.
+    pub freshness: Freshness,
+    /// Whether its compressed form may be worth having.
+    pub compressible: bool,
+    /// Whether this is the compressed form of another.
+    pub encoded: bool,
+    /// Whether a page of our own stands in for its content.
+    pub own_page: bool,
+    /// The representation's bytes.
+    pub content: Arc<Content>,
+    /// Their number.
+    pub length: u64,
+    /// The cache tags it bears.
+    pub tags: CacheTags,
+    /// Where the purge log stood when the request to the origin started.
+    pub(super) born: LogPosition,
+    /// Up to where the purge log is known not to touch this response.
+    pub(super) checked: AtomicU64,
+    /// The turn of the memory tier in which its use was noted last.
+    pub(super) noted: AtomicU8,
+    /// Whether its content was seen to be there as one piece: then it is.
+    seen_whole: AtomicBool,
+    /// Whether this is a copy without the bytes of its content.
+    pub(super) is_released: bool,
+}
+
+impl StoredResponse {
+    /// A response over `content`, from a request to the origin that started at `born`.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        fields: &HeaderMap,
+        freshness: Freshness,
+        content: Arc<Content>,
+        born: LogPosition,
+    ) -> Self {
+        Self {
+            serial: next_serial(),
+            status,
+            fields: FieldBlock::pack(fields),
+            freshness,
+            compressible: compression::is_worth_it(status, fields, content.length),
+            encoded: false,
+            own_page: false,
+            tags: CacheTags::default(),
+            length: content.length,
+            content,
+            born,
+            checked: AtomicU64::new(born.0),
+            noted: AtomicU8::new(0),
+            seen_whole: AtomicBool::new(false),
+            is_released: false,
+        }
+    }
+
+    /// RFC 9111 §4.3.4: the stored fields, with those of a 304 in their place.
+    #[must_use]
+    pub fn updated_fields(&self, update: &HeaderMap) -> HeaderMap {
+        let mut fields = self.fields.to_map();
+        // The age was that of the message, not of what is stored.
+        fields.remove(header::AGE);
+        for name in update.keys() {
+            if NOT_UPDATED.contains(name) {
+                continue;
+            }
+            fields.remove(name);
+            for value in update.get_all(name) {
+                fields.append(name, value.clone());
+            }
+        }
+        fields
+    }
+
+    /// The same response, stale, for whose validation the origin is not asked again before
+    /// `retry_at`.
+    #[must_use]
+    pub fn waiting(&self, retry_at: Timestamp) -> Self {
+        let mut freshness = self.freshness;
+        freshness.stale.retry_at = retry_at;
+        Self { freshness, ..self.copy() }
+    }
+
+    /// The same response, stale, as a soft purge at `position` leaves it.
+    pub(super) fn expired(&self, position: LogPosition) -> Self {
+        let mut freshness = self.freshness;
+        freshness.fresh_until = freshness.received_at;
+        freshness.stale.while_revalidate = 0;
+        freshness.stale.retry_at = Timestamp::default();
+        Self { freshness, born: position, checked: AtomicU64::new(position.0), ..self.copy() }
+    }
+
+    /// The compressed form of this response, whose bytes are `content`.
+    pub(super) fn encoded(&self, coding: Coding, content: Arc<Content>) -> Self {
+        let length = content.length;
+        Self { content, length, compressible: false, encoded: true, ..self.described(coding) }
+    }
+
+    /// This response with the fields of its compressed form.
+    #[must_use]
+    pub fn described(&self, coding: Coding) -> Self {
+        let mut fields = self.fields.to_map();
+        compression::describe(&mut fields, coding);
+        Self { fields: FieldBlock::pack(&fields), ..self.copy() }
+    }
+
+    /// The same response without the bytes of its content, to be read in parts.
+    #[must_use]
+    pub fn without_content(&self) -> Self {
+        Self { content: Arc::new(self.content.released()), is_released: true, ..self.copy() }
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            serial: next_serial(),
+            status: self.status,
+            fields: self.fields.clone(),
+            freshness: self.freshness,
+            compressible: self.compressible,
+            encoded: self.encoded,
+            own_page: self.own_page,
+            tags: self.tags.clone(),
+            content: Arc::clone(&self.content),
+            length: self.length,
+            born: self.born,
+            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            noted: AtomicU8::new(0),
+            seen_whole: AtomicBool::new(false),
+            is_released: false,
+        }
+    }
+
+    /// Gives the stored validators to `read`.
+    pub fn with_validators<T>(&self, read: impl FnOnce(&Validators<'_>) -> T) -> T {
+        let [etag, modified] =
+            [header::ETAG, header::LAST_MODIFIED].map(|name| self.fields.value(&name));
+        let [etag, modified] = [&etag, &modified].map(|value| value.as_ref().map(AsRef::as_ref));
+        read(&Validators::read(etag, modified))
+    }
+
+    /// Whether slices of different origin responses can be told to be of one version: by a
+    /// strong entity tag, or by a modification date that is strong (RFC 9110 §8.8.2.2).
+    #[must_use]
+    pub fn is_sliceable(fields: &HeaderMap) -> bool {
+        let etag = fields.get(header::ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
+        let date = |name| fields.get(name).and_then(|value| date::parse(value.as_bytes()));
+        let modified_before = match (date(header::LAST_MODIFIED), date(header::DATE)) {
+            (Some(modified), Some(date)) => date.since(modified) >= Duration::from_secs(1),
+            _ => false,
+        };
+        etag.is_some_and(|tag| tag.is_strong()) || modified_before
+    }
+
+    /// Whether there is anything to tell versions apart by.
+    #[must_use]
+    pub fn has_validator(&self) -> bool {
+        [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.value(name).is_some())
+    }
+
+    /// Whether a part of its content can be fetched again without mixing two versions. Only a strong entity
+    /// tag is proof of that: a 304 does not change it, but makes a weak date look strong.
+    pub(super) fn can_be_fetched_again(&self) -> bool {
+        let etag = self.fields.value(&header::ETAG);
+        let tag = etag.as_ref().and_then(|value| EntityTag::parse(value.as_ref()));
+        self.status == StatusCode::OK && !self.encoded && tag.is_some_and(|tag| tag.is_strong())
+    }
+
+    /// Whether the content has the same bytes as that of `other`, which can be fetched again.
+    pub(super) fn is_same_version(&self, other: &Self) -> bool {
+        self.length == other.length
+            && self.encoded == other.encoded
+            && self.fields.get(&header::ETAG) == other.fields.get(&header::ETAG)
+    }
+
+    /// Whether all of its content is there as one piece.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        // Who sees that it was seen sees the content, too.
+        if self.seen_whole.load(Ordering::Acquire) {
+            return true;
+        }
+        let is_whole = self.content.bytes().is_some();
+        self.seen_whole.store(is_whole, Ordering::Release);
+        is_whole
+    }
+
+    /// Has loaded what an answer needs besides.
+    pub(super) fn load_ahead(&self) {
+        ahead::load_value(&*self.content);
+        self.fields.load_ahead();
+    }
+
+    /// In bytes, with what of its content is no slice of `slice` bytes.
+    pub(super) fn size(&self, slice: u32) -> usize {
+        let is_single = self.content.layout(slice).is_single();
+        let in_head = if is_single { self.length } else { 0 };
+        self.fields.len()
+            + self.tags.len() * size_of::<Tag>()
+            + usize::try_from(in_head).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn checked(&self) -> LogPosition {
+        LogPosition(self.checked.load(Ordering::Relaxed))
+    }
+}
+
+fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are millions of them: together with its two counters it fits into 128 bytes.
+    #[test]
+    fn a_stored_response_is_small() {
+        let counters = 2 * size_of::<usize>();
+        assert!(size_of::<StoredResponse>() + counters <= 128, "{}", size_of::<StoredResponse>());
+    }
+}

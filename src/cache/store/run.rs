@@ -1,0 +1,357 @@
+//! A run: one origin response that fills consecutive slices of a content. Readers attach to it and stream its
+//! bytes as they arrive. The slice under way is always completed; a later one begins when a reader is near it.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::{
+    Failure, Store,
+    content::{Content, ContentId},
+    ledger::with,
+    receive::{NO_ROOM, ROOM, receive, to_usize},
+};
+use crate::{
+    cache::memfd::{PageFile, Pages},
+    http::body::Body,
+};
+
+/// How long a new run waits for its first reader.
+const FIRST_READER: Duration = Duration::from_secs(1);
+
+/// How long a run keeps its origin connection while its readers are far behind.
+const SLOW_READERS: Duration = Duration::from_secs(30);
+
+/// A fill ended before its content was complete.
+const DROPPED: Failure = Failure { status: StatusCode::BAD_GATEWAY, detail: "fill-dropped" };
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All of it was filled, or no reader wants the rest.
+    Done,
+    /// The object changed: what is stored of it is of an old version.
+    Changed,
+    /// The origin failed.
+    Failed(Failure),
+}
+
+/// One origin response on its way into the store.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// First slice to be filled, and the one after the last.
+    pub(super) slices: Range<u32>,
+    state: Mutex<State>,
+    /// Told of every change that readers wait for.
+    progress: Notify,
+    /// Told when a reader moves or leaves.
+    demand: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The slice being filled.
+    cursor: u32,
+    /// What has arrived of it, each chunk with its offset.
+    chunks: Vec<(u64, Bytes)>,
+    arrived: u64,
+    /// The slice completed last, for readers a step behind when it is evicted at once.
+    previous: Option<Bytes>,
+    /// Slice at which each attached reader is.
+    readers: HashMap<u64, u32>,
+    next_reader: u64,
+    end: Option<End>,
+}
+
+impl State {
+    fn admit(&mut self, index: u32) -> u64 {
+        let reader = self.next_reader;
+        self.next_reader += 1;
+        self.readers.insert(reader, index);
+        reader
+    }
+}
+
+/// What a reader finds at its position.
+pub(super) enum At {
+    /// A slice or a chunk of one, and where in it the position is.
+    Bytes(Bytes, usize),
+    /// Not there yet.
+    NotYet,
+    /// The run has passed the slice; it is in the store, or was.
+    Passed,
+    /// The run ended before.
+    Ended(End),
+}
+
+impl Run {
+    pub(super) fn new(slices: Range<u32>) -> Arc<Self> {
+        let state = State { cursor: slices.start, ..State::default() };
+        Arc::new(Self {
+            slices,
+            state: Mutex::new(state),
+            progress: Notify::new(),
+            demand: Notify::new(),
+        })
+    }
+
+    /// A new run with a reader at its first slice.
+    pub(super) fn with_reader(slices: Range<u32>) -> (Arc<Self>, Attachment) {
+        let run = Self::new(slices);
+        let reader = run.state.lock().admit(run.slices.start);
+        let attachment = run.attachment(reader);
+        (run, attachment)
+    }
+
+    /// Attaches a reader at slice `index`, if this run will come to it soon.
+    pub(super) fn attach(self: &Arc<Self>, index: u32, read_ahead: u32) -> Option<Attachment> {
+        let mut state = self.state.lock();
+        // The first request for a content may be answered with more than was asked for; then
+        // its reader waits further ahead. Any other is better served by a run of its own.
+        let near = state.cursor.saturating_add(read_ahead).max(self.slices.start + read_ahead);
+        let comes = state.end.is_none() && state.cursor <= index && index < self.slices.end;
+        if !comes || (index > near && state.next_reader > 0) {
+            return None;
+        }
+        let reader = state.admit(index);
+        drop(state);
+        self.demand.notify_one();
+        Some(self.attachment(reader))
+    }
+
+    fn attachment(self: &Arc<Self>, reader: u64) -> Attachment {
+        Attachment { run: Arc::clone(self), reader }
+    }
+
+    fn look(&self, index: u32, offset: u64) -> At {
+        let state = self.state.lock();
+        if state.cursor == index {
+            if offset < state.arrived {
+                return At::Bytes(chunk_at(&state.chunks, offset), 0);
+            }
+        } else if state.cursor > index {
+            let previous = state.previous.as_ref().filter(|_| state.cursor == index + 1);
+            return previous.map_or(At::Passed, |bytes| At::Bytes(bytes.clone(), to_usize(offset)));
+        }
+        state.end.map_or(At::NotYet, At::Ended)
+    }
+
+    async fn fill_slices(
+        &self,
+        store: &Store,
+        content: &Arc<Content>,
+        mut body: Body,
+    ) -> Result<End, End> {
+        for index in self.slices.clone() {
+            if index > self.slices.start && !self.wanted(index, store.options.read_ahead).await {
+                return Ok(End::Done);
+            }
+            let bytes = store.layout(content).bytes_of(&(index..index + 1));
+            let length = bytes.end - bytes.start;
+            let charge = store.memory.reserve(length, ROOM).await;
+            let charge = charge.ok_or(End::Failed(NO_ROOM))?;
+            self.receive(&mut body, length).await?;
+            let slice = charge.hold(self.join(&store.pages));
+            let completed = store.put_slice(content, index, slice);
+            // Many runs with slow readers would keep as many slices in memory.
+            let pin = store.pin_slice(content, &completed);
+            self.advance(pin.map(|pin| with(completed, pin)));
+        }
+        Ok(End::Done)
+    }
+
+    /// Reads one slice from the origin, chunk by chunk.
+    async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
+        let mut missing = length;
+        while missing > 0 {
+            let data = receive(body, missing).await.map_err(End::Failed)?;
+            missing -= data.len() as u64;
+            let mut state = self.state.lock();
+            let offset = state.arrived;
+            state.arrived += data.len() as u64;
+            if !data.is_empty() {
+                state.chunks.push((offset, data));
+            }
+            drop(state);
+            self.progress.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// The chunks of the slice under way in one piece.
+    fn join(&self, pages: &PageFile) -> Pages {
+        let state = self.state.lock();
+        let chunks: Vec<Bytes> = state.chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
+        drop(state);
+        pages.join(&chunks)
+    }
+
+    fn advance(&self, completed: Option<Bytes>) {
+        let mut state = self.state.lock();
+        state.cursor += 1;
+        state.chunks.clear();
+        state.arrived = 0;
+        state.previous = completed;
+        drop(state);
+        self.progress.notify_waiters();
+    }
+
+    /// Waits until some reader is at most `read_ahead` slices behind `index`; false when all
+    /// have left, or stay too far behind for too long.
+    async fn wanted(&self, index: u32, read_ahead: u32) -> bool {
+        let wait = async {
+            loop {
+                let moved = self.demand.notified();
+                {
+                    let state = self.state.lock();
+                    if state.readers.values().any(|&at| at.saturating_add(read_ahead) >= index) {
+                        return true;
+                    }
+                    if state.readers.is_empty() && state.next_reader > 0 {
+                        return false;
+                    }
+                }
+                moved.await;
+            }
+        };
+        let patience = if self.state.lock().next_reader == 0 { FIRST_READER } else { SLOW_READERS };
+        tokio::time::timeout(patience, wait).await.unwrap_or(false)
+    }
+}
+
+/// The runs under way, by what they fill.
+#[derive(Debug, Default)]
+pub(super) struct Runs([Mutex<HashMap<ContentId, Vec<Arc<Run>>>>; 16]);
+
+impl Runs {
+    /// Those that fill `content`. Nobody else begins or ends one of them meanwhile.
+    pub(super) fn of(&self, content: ContentId) -> RunsOf<'_> {
+        let shard = usize::try_from(content.0 % self.0.len() as u64).unwrap_or(0);
+        RunsOf { content, runs: self.0[shard].lock() }
+    }
+}
+
+/// The runs that fill one content.
+pub(super) struct RunsOf<'a> {
+    content: ContentId,
+    runs: MutexGuard<'a, HashMap<ContentId, Vec<Arc<Run>>>>,
+}
+
+impl RunsOf<'_> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.get(&self.content).into_iter().flatten()
+    }
+
+    pub(super) fn push(&mut self, run: Arc<Run>) {
+        self.runs.entry(self.content).or_default().push(run);
+    }
+
+    pub(super) fn remove(&mut self, gone: &Arc<Run>) {
+        if let Entry::Occupied(mut runs) = self.runs.entry(self.content) {
+            runs.get_mut().retain(|run| !Arc::ptr_eq(run, gone));
+            if runs.get().is_empty() {
+                runs.remove();
+            }
+        }
+    }
+}
+
+/// The duty to fill a run's slices. However it ends, the run leaves the content's list and its
+/// readers are told, so that none waits for a fill that is no more.
+pub(super) struct Filling {
+    run: Arc<Run>,
+    content: Arc<Content>,
+    store: Arc<Store>,
+}
+
+impl Filling {
+    pub(super) const fn new(run: Arc<Run>, content: Arc<Content>, store: Arc<Store>) -> Self {
+        Self { run, content, store }
+    }
+
+    /// The bytes that the run brings.
+    pub(super) fn bytes(&self) -> Range<u64> {
+        self.store.layout(&self.content).bytes_of(&self.run.slices)
+    }
+
+    /// Fills the slices from `body`. A failure is told to the readers, too.
+    pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), Failure> {
+        let end = match body {
+            Ok(body) => {
+                let filled = self.run.fill_slices(&self.store, &self.content, body).await;
+                filled.unwrap_or_else(|end| end)
+            }
+            Err(end) => end,
+        };
+        self.run.state.lock().end = Some(end);
+        match end {
+            End::Failed(failure) => Err(failure),
+            End::Done | End::Changed => Ok(()),
+        }
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.store.runs.of(self.content.id).remove(&self.run);
+        let dropped = End::Failed(DROPPED);
+        self.run.state.lock().end.get_or_insert(dropped);
+        self.run.progress.notify_waiters();
+    }
+}
+
+fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
+    let place = chunks.partition_point(|(start, _)| *start <= offset).saturating_sub(1);
+    chunks
+        .get(place)
+        .map(|(start, chunk)| chunk.slice(to_usize(offset - start)..))
+        .unwrap_or_default()
+}
+
+/// A reader's place at a run; leaving is dropping it.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    run: Arc<Run>,
+    reader: u64,
+}
+
+impl Attachment {
+    /// Whether the run fills slice `index`. One that has ended does not: its failure is not that
+    /// of a reader who comes to the slice later.
+    pub(super) fn covers(&self, index: u32) -> bool {
+        self.run.slices.contains(&index) && self.run.state.lock().end.is_none()
+    }
+
+    /// Tells the run that the reader has come to slice `index`.
+    pub(super) fn move_to(&self, index: u32) {
+        self.run.state.lock().readers.insert(self.reader, index);
+        self.run.demand.notify_one();
+    }
+
+    /// Waits for bytes of slice `index` at `offset`; never answers [`At::NotYet`].
+    pub(super) async fn wait(&self, index: u32, offset: u64) -> At {
+        loop {
+            // Taken first: it tells of every change from here on.
+            let changed = self.run.progress.notified();
+            match self.run.look(index, offset) {
+                At::NotYet => changed.await,
+                found => return found,
+            }
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.run.state.lock().readers.remove(&self.reader);
+        self.run.demand.notify_one();
+    }
+}

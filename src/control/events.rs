@@ -1,0 +1,339 @@
+//! What buckets tell of their objects, and the purges that follow: event notifications of Amazon S3
+//! and of what speaks like it (MinIO, Ceph), EventBridge, SeaweedFS
+//! (Amazon S3 User Guide, "Event message structure" and "EventBridge event message structure").
+//!
+//! Events come twice and in any order. A purge only ever takes away, so neither matters.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Refusal, State};
+use crate::{
+    cache::{
+        key::CanonicalPath,
+        store::{Manner, Purge},
+    },
+    proxy::Distribution,
+};
+
+/// Where SeaweedFS has its buckets.
+const SEAWEEDFS_BUCKETS: &str = "/buckets/";
+
+/// An object, or all below a folder, that is other than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Change {
+    bucket: String,
+    key: String,
+    is_folder: bool,
+    is_removed: bool,
+}
+
+impl Change {
+    /// What is removed is gone. What is new is validated: the same content is not fetched again.
+    const fn manner(&self) -> Manner {
+        if self.is_removed { Manner::Hard } else { Manner::Soft }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Taken {
+    /// So many paths were purged, in all distributions together.
+    paths: usize,
+}
+
+impl Taken {
+    /// For messages that are about no object.
+    pub(super) const fn nothing() -> Self {
+        Self { paths: 0 }
+    }
+}
+
+/// Purges the objects of which a bucket tells. A thousand uploads are a thousand events, and who is
+/// refused may not tell again: they are not counted as other changes are.
+pub(super) fn take(state: &State, content: &[u8], caller: &str) -> Result<Taken, Refusal> {
+    let changes = parse(content).map_err(|message| (StatusCode::BAD_REQUEST, message))?;
+    Ok(Taken { paths: purge(state, &changes, caller) })
+}
+
+/// Purges objects in the distributions that have an origin on their bucket; how many paths these are.
+fn purge(state: &State, changes: &[Change], caller: &str) -> usize {
+    let rules = state.edge.rules();
+    let mut count = 0;
+    for distribution in rules.hosts.all() {
+        for manner in [Manner::Soft, Manner::Hard] {
+            let changes = changes.iter().filter(|change| change.manner() == manner);
+            let items: BTreeSet<_> =
+                changes.flat_map(|change| items(distribution, change)).collect();
+            if items.is_empty() {
+                continue;
+            }
+            let purges: Vec<Purge> = items.iter().map(Item::purge).collect();
+            let paths: Vec<String> = items.into_iter().map(|item| item.path).collect();
+            state.purge(&distribution.settings.id, &purges, manner, caller, &paths);
+            count += paths.len();
+        }
+    }
+    if count == 0
+        && let Some(change) = changes.first()
+    {
+        let (bucket, key) = (&change.bucket, &change.key);
+        tracing::info!(caller, bucket, key, "an event is of no object that a distribution serves");
+    }
+    count
+}
+
+/// A path of a distribution, or all that begins so.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    path: String,
+    is_folder: bool,
+}
+
+impl Item {
+    fn purge(&self) -> Purge {
+        let key = self.path.strip_prefix('/').unwrap_or(&self.path);
+        let path = CanonicalPath::of_key(key).generous().into_owned();
+        if self.is_folder { Purge::Prefix(path) } else { Purge::Exact(path) }
+    }
+}
+
+/// Where a distribution has an object. What is never stored need not be purged: an entry in the purge
+/// log costs every lookup a look.
+fn items(distribution: &Distribution, change: &Change) -> Vec<Item> {
+    let origins = distribution.origins.iter().flat_map(|group| group.members());
+    let paths = origins.filter_map(|origin| origin.path_of(&change.bucket, &change.key));
+    let is_stored = |path: &String| change.is_folder || distribution.stores(path);
+    let item = |path| Item { path, is_folder: change.is_folder };
+    paths.filter(is_stored).map(item).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Message {
+    S3 {
+        #[serde(rename = "Records")]
+        records: Vec<Record>,
+    },
+    /// What S3 sends when somebody asks it to send events.
+    Test {
+        #[serde(rename = "Event")]
+        event: String,
+    },
+    EventBridge {
+        #[serde(rename = "detail-type")]
+        kind: String,
+        detail: Detail,
+    },
+    SeaweedFs {
+        key: String,
+        message: Filer,
+    },
+}
+
+#[derive(Deserialize)]
+struct Record {
+    #[serde(rename = "eventName")]
+    name: String,
+    s3: Detail,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    bucket: Bucket,
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    key: String,
+}
+
+/// How an entry of SeaweedFS was and how it is.
+#[derive(Deserialize)]
+struct Filer {
+    old_entry: Option<Entry>,
+    new_entry: Option<Entry>,
+    #[serde(default)]
+    new_parent_path: String,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    is_directory: bool,
+}
+
+/// Reads a message; one that is about no object, such as a test, tells of no change.
+fn parse(content: &[u8]) -> Result<Vec<Change>, String> {
+    let json: Value =
+        serde_json::from_slice(content).map_err(|error| format!("not JSON: {error}"))?;
+    let message = Message::deserialize(json).map_err(|_| {
+        "neither an event of EventBridge or SeaweedFS nor {\"Records\": [{\"eventName\": \"…\", \"s3\": {\"bucket\": {\"name\": \"…\"}, \"object\": {\"key\": \"…\"}}}]}".to_owned()
+    })?;
+    Ok(match message {
+        Message::S3 { records } => records.into_iter().flat_map(of_s3).collect(),
+        Message::Test { event } if event == "s3:TestEvent" => Vec::new(),
+        Message::Test { event } => {
+            return Err(format!("there is no event `{event}` without records"));
+        }
+        Message::EventBridge { kind, detail } => of_eventbridge(&kind, detail).collect(),
+        Message::SeaweedFs { key, message } => of_seaweedfs(&key, message),
+    })
+}
+
+/// MinIO tells of reading, too. Keys are encoded as forms encode them. Not everybody keeps to that, so the key as it stands counts
+/// too: what is not stored is not harmed.
+fn of_s3(record: Record) -> impl Iterator<Item = Change> {
+    let name = record.name.strip_prefix("s3:").unwrap_or(&record.name);
+    let is_change = !name.starts_with("ObjectAccessed:");
+    let is_removed = ["ObjectRemoved:", "LifecycleExpiration:"].iter().any(|n| name.starts_with(n));
+    let Detail { bucket, object } = record.s3;
+    let spaced = object.key.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned);
+    let decoded = decoded.filter(|decoded| *decoded != object.key);
+    let change =
+        move |key| Change { bucket: bucket.name.clone(), key, is_folder: false, is_removed };
+    decoded.into_iter().chain([object.key]).filter(move |_| is_change).map(change)
+}
+
+/// Keys are as they are.
+fn of_eventbridge(kind: &str, detail: Detail) -> impl Iterator<Item = Change> {
+    let is_removed = kind == "Object Deleted";
+    let Detail { bucket, object } = detail;
+    let change = Change { bucket: bucket.name, key: object.key, is_folder: false, is_removed };
+    kind.starts_with("Object ").then_some(change).into_iter()
+}
+
+/// `key` is the path of the entry as it was, or, where it was not, as it is.
+fn of_seaweedfs(key: &str, message: Filer) -> Vec<Change> {
+    let change = |path: &str, entry: &Entry, is_removed| {
+        let path = path.strip_prefix(SEAWEEDFS_BUCKETS)?;
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+        let (bucket, is_folder) = (bucket.to_owned(), entry.is_directory);
+        // A bucket is a folder, too; its key is empty.
+        let end = if is_folder && !key.is_empty() { "/" } else { "" };
+        let key = format!("{key}{end}");
+        // A folder that comes to be changes no object.
+        (is_removed || !is_folder).then_some(Change { bucket, key, is_folder, is_removed })
+    };
+    let new = message.new_entry.map(|entry| {
+        let path = match message.new_parent_path.as_str() {
+            "" => key.to_owned(),
+            parent => format!("{}/{}", parent.trim_end_matches('/'), entry.name),
+        };
+        (path, entry)
+    });
+    let moved = new.as_ref().is_none_or(|(path, _)| path != key);
+    let old = message.old_entry.filter(|_| moved).and_then(|entry| change(key, &entry, true));
+    let new = new.and_then(|(path, entry)| change(&path, &entry, false));
+    old.into_iter().chain(new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each change as `bucket key`, with `-` before what is removed.
+    fn told(content: &str) -> Vec<String> {
+        let changes = parse(content.as_bytes()).expect("an event");
+        let tell = |change: Change| {
+            let sign = if change.is_removed { "-" } else { "" };
+            format!("{sign}{} {}", change.bucket, change.key)
+        };
+        changes.into_iter().map(tell).collect()
+    }
+
+    fn record(name: &str, key: &str) -> String {
+        format!(
+            r#"{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"{name}",
+                "s3":{{"bucket":{{"name":"media","arn":"arn:aws:s3:::media"}},
+                       "object":{{"key":"{key}","eTag":"d41d8","sequencer":"0055AED6DCD90281E5"}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn records_of_s3() {
+        let records = |records: &[String]| format!(r#"{{"Records":[{}]}}"#, records.join(","));
+        let both =
+            [record("ObjectCreated:Put", "a.jpg"), record("ObjectRemoved:Delete", "b/c.jpg")];
+        assert_eq!(told(&records(&both)), ["media a.jpg", "-media b/c.jpg"]);
+        let encoded = record("s3:ObjectCreated:CompleteMultipartUpload", "red+flower%2B%C3%A9.jpg");
+        assert_eq!(
+            told(&records(&[encoded])),
+            ["media red flower+é.jpg", "media red+flower%2B%C3%A9.jpg"]
+        );
+        let minio = records(&[record("s3:ObjectRemoved:Delete", "a.jpg")]);
+        let minio = minio.replacen(
+            '{',
+            r#"{"EventName":"s3:ObjectRemoved:Delete","Key":"media/a.jpg","#,
+            1,
+        );
+        assert_eq!(told(&minio), ["-media a.jpg"]);
+        assert_eq!(told(&records(&[])), [""; 0]);
+        assert_eq!(told(&records(&[record("s3:ObjectAccessed:Get", "a.jpg")])), [""; 0]);
+        assert_eq!(
+            told(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"media"}"#),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn events_of_eventbridge() {
+        let event = |kind: &str| {
+            format!(
+                r#"{{"version":"0","detail-type":"{kind}","source":"aws.s3","detail":{{
+                    "bucket":{{"name":"media"}},"object":{{"key":"a+b%20c.jpg","size":5}},"reason":"PutObject"}}}}"#
+            )
+        };
+        assert_eq!(told(&event("Object Created")), ["media a+b%20c.jpg"]);
+        assert_eq!(told(&event("Object Deleted")), ["-media a+b%20c.jpg"]);
+        assert_eq!(told(&event("Bucket Renamed")), [""; 0]);
+    }
+
+    #[test]
+    fn events_of_seaweedfs() {
+        let event = |key: &str, message: &str| {
+            told(&format!(r#"{{"key":"{key}","event_type":"update","message":{{{message}}}}}"#))
+        };
+        let (old, new) = (r#""old_entry":{"name":"a.jpg"}"#, r#""new_entry":{"name":"a.jpg"}"#);
+        let here = r#""new_parent_path":"/buckets/media/x""#;
+        let there = r#""new_parent_path":"/buckets/other""#;
+        let path = "/buckets/media/x/a.jpg";
+        assert_eq!(event(path, new), ["media x/a.jpg"]);
+        assert_eq!(event(path, &format!("{old},{new},{here}")), ["media x/a.jpg"]);
+        assert_eq!(event(path, &format!("{old},{new},{there}")), ["-media x/a.jpg", "other a.jpg"]);
+        assert_eq!(event(path, old), ["-media x/a.jpg"]);
+        assert_eq!(event("/etc/iam", new), [""; 0]);
+        let folder = r#""old_entry":{"name":"x","is_directory":true}"#;
+        assert_eq!(event("/buckets/media/x", folder), ["-media x/"]);
+        assert_eq!(event("/buckets/media", &folder.replace("\"x\"", "\"media\"")), ["-media "]);
+        assert_eq!(event("/buckets/media/x", &folder.replace("old", "new")), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused() {
+        for content in [
+            "",
+            "{",
+            "[]",
+            "{}",
+            r#"{"Records":[{"eventName":"ObjectCreated:Put"}]}"#,
+            r#"{"Records":[{"eventName":"ObjectCreated:Put","s3":{"bucket":{},"object":{}}}]}"#,
+            r#"{"Event":"s3:Other"}"#,
+            &"[".repeat(100_000),
+        ] {
+            assert!(parse(content.as_bytes()).is_err(), "{content:.40}");
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! CloudFront's invalidation API: CreateInvalidation, GetInvalidation, ListInvalidations.
+
+use std::{borrow::Cow, io, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+
+use super::{
+    State,
+    auth::Denied,
+    fan_out::{self, Refused},
+    history::{Added, History},
+    invalidation::Invalidation,
+    items, xml,
+};
+use crate::{
+    cache::store::{Manner, Purge},
+    http::body::Body,
+    proxy::Distribution,
+};
+
+/// Most items in one invalidation (Amazon CloudFront Developer Guide, "Quotas").
+pub(super) const MAX_ITEMS: usize = 3_000;
+
+/// Items on a page unless the caller wants fewer, and at most.
+const PAGE: usize = 100;
+
+/// Invalidations of a page that CloudFront is asked about.
+const MOST_LOOKS: usize = 10;
+
+/// How long all of that may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest caller reference, in characters.
+const MAX_REFERENCE: usize = 256;
+
+/// What one request is about.
+pub(super) struct Target<'a> {
+    distribution: &'a str,
+    /// Of one invalidation, or of none.
+    id: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Reads `/2020-05-31/distribution/{id}/invalidation[/{id}]`, whatever the version.
+    pub(super) fn parse(path: &'a str) -> Option<Self> {
+        let mut parts = path.strip_prefix('/')?.split('/');
+        let is_version =
+            |v: &str| v.len() == 10 && v.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        parts.next().filter(|version| is_version(version))?;
+        parts.next().filter(|word| *word == "distribution")?;
+        let distribution = parts.next()?;
+        parts.next().filter(|word| *word == "invalidation")?;
+        let id = parts.next().filter(|id| !id.is_empty());
+        parts.next().is_none().then_some(Self { distribution, id })
+    }
+}
+
+/// An error that a caller is told.
+struct Failure(StatusCode, Cow<'static, str>, String);
+
+impl State {
+    /// Records what became of an invalidation; if that cannot be written, until the process ends.
+    async fn remember(&self, amended: Invalidation) -> Arc<Invalidation> {
+        let recorded = amended.clone();
+        self.with_history(move |history| history.amend(recorded)).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the invalidation cannot be written to its history");
+            Arc::new(amended)
+        })
+    }
+
+    /// Writes to the history, which waits for the disk, on a thread that may.
+    async fn with_history<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&History) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let history = Arc::clone(&self.history);
+        let written = tokio::task::spawn_blocking(move || write(&history)).await;
+        written.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+    }
+}
+
+impl Failure {
+    fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self(status, code.into(), message.into())
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        let status = match denied {
+            Denied::Incomplete | Denied::Skewed => StatusCode::BAD_REQUEST,
+            _ => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, denied.code(), denied.to_string())
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(
+    state: &State,
+    request: &Parts,
+    target: &Target<'_>,
+    content: Option<&[u8]>,
+    client: std::net::IpAddr,
+) -> Response<Body> {
+    let request_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let answered = act(state, request, target, content, client).await;
+    let (status, document, location) = match answered {
+        Ok(Answer { status, document, location }) => (status, document, location),
+        Err(Failure(status, code, message)) => {
+            (status, xml::error(status, &code, &message, &request_id), None)
+        }
+    };
+    let mut response = Response::new(Body::full(document.into()));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let id = HeaderValue::try_from(request_id).ok();
+    fields.extend(id.map(|id| (HeaderName::from_static("x-amzn-requestid"), id)));
+    fields.extend(location.map(|url| (header::LOCATION, url)));
+    response
+}
+
+struct Answer {
+    status: StatusCode,
+    document: String,
+    location: Option<HeaderValue>,
+}
+
+async fn act(
+    state: &State,
+    request: &Parts,
+    target: &Target<'_>,
+    content: Option<&[u8]>,
+    client: std::net::IpAddr,
+) -> Result<Answer, Failure> {
+    let Some(content) = content else {
+        return Err(Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BatchTooLarge",
+            "the batch has more than 1 MiB",
+        ));
+    };
+    let caller = state.identify(request, content, client)?;
+    let Target { distribution, id } = *target;
+    let rules = state.edge.rules();
+    let Some(known) = rules.hosts.by_id(distribution) else {
+        let message = format!("there is no distribution `{distribution}`");
+        return Err(Failure::new(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
+    };
+    let found = |document| Answer { status: StatusCode::OK, document, location: None };
+    match (&request.method, id) {
+        (&Method::POST, None) => create(state, request, known, content, &caller.to_string()).await,
+        (&Method::GET, None) => list(state, request, distribution).await.map(found),
+        (&Method::GET, Some(id)) => match state.history.find(distribution, id) {
+            Some(invalidation) => {
+                let known = look(state, invalidation).await;
+                Ok(found(xml::invalidation(&known)))
+            }
+            None => {
+                let message = format!("there is no invalidation `{id}`");
+                Err(Failure::new(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
+            }
+        },
+        _ => Err(Failure::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "InvalidArgument",
+            "there are POST and GET of …/invalidation, and GET of …/invalidation/ID",
+        )),
+    }
+}
+
+/// A batch that can be carried out.
+struct Wanted {
+    caller_reference: String,
+    items: Vec<String>,
+    purges: Vec<Purge>,
+}
+
+/// Reads what a caller wants; a batch with one bad item changes nothing.
+fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Failure> {
+    let bad =
+        |code: &'static str, message: &str| Failure::new(StatusCode::BAD_REQUEST, code, message);
+    if content.is_empty() {
+        return Err(bad("MissingBody", "there is no InvalidationBatch"));
+    }
+    let batch = xml::Batch::parse(content)
+        .ok_or_else(|| bad("MalformedXML", "the content is no InvalidationBatch"))?;
+    if batch.quantity.is_some_and(|quantity| quantity != batch.items.len()) {
+        return Err(bad("InconsistentQuantities", "Quantity is not the number of Items"));
+    }
+    if batch.items.len() > MAX_ITEMS {
+        let message = format!("a batch has at most {MAX_ITEMS} items");
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "BatchTooLarge", message));
+    }
+    let fits = |reference: &String| (1..=MAX_REFERENCE).contains(&reference.chars().count());
+    let reference = batch.caller_reference.filter(fits);
+    let (Some(caller_reference), false) = (reference, batch.items.is_empty()) else {
+        let message = "a batch has a CallerReference, and Paths with at least one item";
+        return Err(bad("InvalidArgument", message));
+    };
+    let purges = items::parse_all(distribution, &batch.items)
+        .map_err(|message| bad("InvalidArgument", &message))?;
+    Ok(Wanted { caller_reference, items: batch.items, purges })
+}
+
+/// As it is, elsewhere too.
+async fn look(state: &State, known: Arc<Invalidation>) -> Arc<Invalidation> {
+    let Some(elsewhere) = known.elsewhere.as_ref().filter(|elsewhere| !elsewhere.is_completed)
+    else {
+        return known;
+    };
+    match fan_out::look(state, elsewhere).await {
+        Ok(now) if now.is_completed => {
+            let completed = Invalidation { elsewhere: Some(now), ..(*known).clone() };
+            state.remember(completed).await
+        }
+        Ok(_) => known,
+        Err(refused) => {
+            let (id, reason) = (&elsewhere.id, refused.reason);
+            tracing::warn!(id, reason, "CloudFront does not tell of the invalidation");
+            known
+        }
+    }
+}
+
+/// Creates it at CloudFront, too, where the distribution stands beside one there.
+async fn copy(
+    state: &State,
+    request: &Parts,
+    distribution: &Distribution,
+    invalidation: Arc<Invalidation>,
+) -> Result<Arc<Invalidation>, Failure> {
+    let theirs = distribution.settings.fan_out.as_deref();
+    let Some(theirs) = theirs.filter(|_| invalidation.elsewhere.is_none()) else {
+        return Ok(invalidation);
+    };
+    if request.headers.contains_key(fan_out::COPY) {
+        let message = "this is a copy already, and is not copied again: AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself, or to another with `fan_out`";
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
+    }
+    match fan_out::create(state, theirs, &invalidation).await {
+        Ok(elsewhere) => {
+            tracing::info!(
+                distribution = theirs,
+                id = elsewhere.id,
+                "invalidated at CloudFront, too"
+            );
+            let copied = Invalidation { elsewhere: Some(elsewhere), ..(*invalidation).clone() };
+            Ok(state.remember(copied).await)
+        }
+        // Whoever asks again by the same reference makes this be tried again.
+        Err(Refused { status, code, reason }) => {
+            tracing::error!(distribution = theirs, code, reason, "not invalidated at CloudFront");
+            let message = format!("invalidated here, but not at CloudFront's {theirs}: {reason}");
+            Err(Failure::new(status, code, message))
+        }
+    }
+}
+
+async fn create(
+    state: &State,
+    request: &Parts,
+    distribution: &Distribution,
+    content: &[u8],
+    caller: &str,
+) -> Result<Answer, Failure> {
+    state.admit_change().map_err(|()| {
+        let message = "too many purges at once; try again in a moment".to_owned();
+        Failure::new(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
+    })?;
+    let Wanted { caller_reference, items, purges } = read(distribution, content)?;
+    let id = &*distribution.settings.id;
+    let invalidation = Invalidation {
+        id: new_id(),
+        distribution: id.to_owned(),
+        created: state.clock.now().as_millis(),
+        caller_reference,
+        items,
+        elsewhere: None,
+    };
+    let items = invalidation.items.clone();
+    let added = state.with_history(move |history| history.add(invalidation)).await;
+    let added = added.map_err(|error| {
+        // Not recorded, it may not be reported as done; but nothing old needs to be served meanwhile.
+        state.purge(id, &purges, Manner::Hard, caller, &items);
+        tracing::error!(%error, "the invalidation cannot be written to its history");
+        let message = format!("purged, but not recorded: {error}; try again");
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    })?;
+    let invalidation = match added {
+        Added::New(invalidation) => {
+            state.purge(id, &purges, Manner::Hard, caller, &invalidation.items);
+            invalidation
+        }
+        Added::Known(invalidation) => invalidation,
+        Added::Contradicts => {
+            let message = "this CallerReference was used for other paths";
+            let code = "InvalidationBatchAlreadyExists";
+            return Err(Failure::new(StatusCode::CONFLICT, code, message));
+        }
+    };
+    let invalidation = copy(state, request, distribution, invalidation).await?;
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let location = format!(
+        "http://{}/2020-05-31/distribution/{id}/invalidation/{}",
+        host.unwrap_or_default(),
+        invalidation.id
+    );
+    Ok(Answer {
+        status: StatusCode::CREATED,
+        document: xml::invalidation(&invalidation),
+        location: HeaderValue::try_from(location).ok(),
+    })
+}
+
+async fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, Failure> {
+    let bad = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
+    let (mut marker, mut most) = (String::new(), PAGE);
+    let query = request.uri.query().unwrap_or_default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("Marker", value)) => value.clone_into(&mut marker),
+            Some(("MaxItems", value)) => {
+                let wanted = value.parse().ok().filter(|most| (1..=PAGE).contains(most));
+                most = wanted.ok_or_else(|| bad("MaxItems is a number from 1 to 100"))?;
+            }
+            _ => {}
+        }
+    }
+    let after = Some(marker.as_str()).filter(|marker| !marker.is_empty());
+    let page = state.history.list(distribution, after, most);
+    let (mut page, more) =
+        page.ok_or_else(|| bad("Marker is no invalidation of this distribution"))?;
+    // Those that wait at CloudFront are few, and the newest.
+    let waiting = page.iter_mut().filter(|known| known.status() != "Completed").take(MOST_LOOKS);
+    let looks = async {
+        for known in waiting {
+            *known = look(state, Arc::clone(known)).await;
+        }
+    };
+    // Who lists is answered in time, with what is known by then.
+    let _ = tokio::time::timeout(PATIENCE, looks).await;
+    Ok(xml::list(&page, &marker, most, more))
+}
+
+/// `I` and 13 capitals and digits, as CloudFront's.
+fn new_id() -> String {
+    const LETTERS: &[u8; 36] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let letter = |_| char::from(LETTERS[fastrand::usize(..LETTERS.len())]);
+    std::iter::once('I').chain((0..13).map(letter)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_of_any_version() {
+        for (path, expected) in [
+            ("/2020-05-31/distribution/media/invalidation", Some(("media", None))),
+            ("/2019-03-26/distribution/E1/invalidation/I2", Some(("E1", Some("I2")))),
+            ("/2020-05-31/distribution/media/invalidation/", Some(("media", None))),
+            ("/2020-05-31/distribution/media", None),
+            ("/2020-05-31/distribution/media/invalidation/I1/more", None),
+            ("/latest/distribution/media/invalidation", None),
+            ("/purge", None),
+        ] {
+            let target = Target::parse(path);
+            assert_eq!(target.map(|t| (t.distribution, t.id)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn ids_look_like_cloudfronts() {
+        let id = new_id();
+        assert!(id.len() == 14 && id.starts_with('I'), "{id}");
+        assert_ne!(id, new_id());
+    }
+}

@@ -1,0 +1,99 @@
+//! What purges name: paths, beginnings of paths, tags
+//! (Amazon CloudFront Developer Guide, "Invalidate files: what you need to know").
+
+use crate::{
+    cache::{
+        key::PathError,
+        store::{Purge, Tag},
+    },
+    proxy::Distribution,
+};
+
+/// Longest path that CloudFront takes, in characters.
+const LONGEST: usize = 4_000;
+
+/// Reads items for a distribution: all of them, or none where one is bad.
+pub(super) fn parse_all(
+    distribution: &Distribution,
+    items: &[String],
+) -> Result<Vec<Purge>, String> {
+    let read = |item: &String| parse(item, |path| distribution.purge_paths(path));
+    let purges: Vec<Vec<Purge>> = items.iter().map(read).collect::<Result<_, _>>()?;
+    let purges = purges.concat();
+    if purges.iter().any(|purge| matches!(purge, Purge::Tag(_))) && !distribution.reads_tags() {
+        let id = &distribution.settings.id;
+        return Err(format!("distribution `{id}` reads no cache tags: set its `cache_tag_header`"));
+    }
+    Ok(purges)
+}
+
+/// Reads an item: a path, percent-encoded or not, with an optional `*` at its end and a query that is
+/// ignored; or `#` and a tag. `paths` gives the readings by which purges compare.
+fn parse(
+    text: &str,
+    paths: impl Fn(&str) -> Result<Vec<String>, PathError>,
+) -> Result<Vec<Purge>, String> {
+    if let Some(name) = text.strip_prefix('#') {
+        return if Tag::is_name(name) {
+            Ok(vec![Purge::Tag(Tag::new(name))])
+        } else {
+            Err(format!(
+                "`{text}` is no `#` and a tag: 1 to 256 visible characters without a comma"
+            ))
+        };
+    }
+    if text.chars().count() > LONGEST {
+        return Err(format!("a path has at most {LONGEST} characters"));
+    }
+    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    // In a query, too, only the last character is a wildcard; whatever the query, it is the path's.
+    let (path, is_prefix) = match path.strip_suffix('*') {
+        Some(path) => (path, true),
+        None => (path, false),
+    };
+    // The last segment of a prefix is incomplete: `/a/..*` is not about the parent folder.
+    let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
+    let paths = paths(&path).map_err(|error| format!("cannot purge `{text}`: {error}"))?;
+    let purge = |mut path: String| {
+        if !is_prefix {
+            return Purge::Exact(path);
+        }
+        path.pop();
+        Purge::Prefix(path)
+    };
+    Ok(paths.into_iter().map(purge).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::{CanonicalPath, PathForm};
+
+    fn of_bucket(path: &str) -> Result<Vec<String>, PathError> {
+        let path = CanonicalPath::resolve(path, PathForm::Key)?;
+        Ok(vec![path.generous().into_owned()])
+    }
+
+    #[test]
+    fn items_are_read_as_operators_write_them() {
+        for (text, expected) in [
+            ("/a b.jpg", Purge::Exact("/a b.jpg".into())),
+            ("/a%20b.jpg", Purge::Exact("/a b.jpg".into())),
+            ("/a.jpg?x=1", Purge::Exact("/a.jpg".into())),
+            ("/é*", Purge::Prefix("/é".into())),
+            ("/~me/*", Purge::Prefix("/~me/".into())),
+            ("/*", Purge::Prefix("/".into())),
+            ("/a/..*", Purge::Prefix("/a/..".into())),
+            ("/a/../b", Purge::Exact("/b".into())),
+            ("/a%2A", Purge::Exact("/a*".into())),
+            ("/a*b.jpg", Purge::Exact("/a*b.jpg".into())),
+            ("#Product-1", Purge::Tag(Tag::new("product-1"))),
+        ] {
+            assert_eq!(parse(text, of_bucket), Ok(vec![expected]), "{text}");
+        }
+        let long = format!("/{}", "a".repeat(4_000));
+        for text in ["", "a.jpg", "*", "/%zz", "/..\\a", "#", "#a b", "#a,b", &long] {
+            assert!(parse(text, of_bucket).is_err(), "{text}");
+        }
+    }
+}

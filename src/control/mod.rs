@@ -1,0 +1,382 @@
+//! The admin listener: metrics, health, purges. Never for viewers.
+
+mod auth;
+mod events;
+mod explain;
+mod fan_out;
+mod history;
+mod invalidation;
+mod invalidations;
+mod items;
+mod journal;
+mod reply;
+mod sns;
+mod sqs;
+mod xml;
+
+use std::{
+    convert::Infallible,
+    io,
+    net::IpAddr,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use auth::{Caller, Denied};
+pub use auth::{CallerOptions, Callers, Secret, SecretError};
+use history::History;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use invalidations::{MAX_ITEMS, Target};
+use parking_lot::Mutex;
+use reply::{json, not_allowed, refuse, refuse_framing, text};
+use serde::{Deserialize, Serialize};
+pub use sqs::Queue;
+use tokio::task::JoinHandle;
+
+use crate::{
+    access::restrict::{Rate, RateLimits, Rates},
+    aws::Credentials,
+    base::clock::Clock,
+    cache::store::{Manner, Purge},
+    http::{body::Body, framing},
+    proxy::{Connection, Edge},
+    server::{Handler, Heartbeats},
+};
+
+/// Largest content of a request, in bytes.
+const MAX_BODY: usize = 1 << 20;
+
+/// The field by which messages of SNS are known.
+const SNS: &str = "x-amz-sns-message-type";
+
+/// Requests for purges: so many a second, and so many at once.
+const CHANGES: u32 = 50;
+const CHANGES_AT_ONCE: u32 = 500;
+
+/// A worker whose event loop has not run for this long is stalled.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// What the admin listener is, as it is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Who may change something.
+    pub callers: CallerOptions,
+    /// A folder for what survives a restart.
+    pub state: Option<PathBuf>,
+    /// Queues in which S3 puts its events.
+    pub queues: Vec<Queue>,
+    /// Topics of SNS whose messages `POST /events` takes.
+    pub topics: Vec<String>,
+}
+
+/// What the admin listener shows and does.
+#[derive(Clone)]
+pub struct Admin(Arc<State>);
+
+struct State {
+    edge: Arc<Edge>,
+    credentials: Arc<Credentials>,
+    callers: ArcSwap<Callers>,
+    history: Arc<History>,
+    changes: RateLimits,
+    topics: ArcSwap<Vec<String>>,
+    certificates: sns::Certificates,
+    consumers: Mutex<Vec<(Queue, JoinHandle<()>)>>,
+    clock: Clock,
+    heartbeats: Heartbeats,
+    draining: AtomicBool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeRequest {
+    /// May be left out where there is but one.
+    distribution: Option<String>,
+    paths: Vec<String>,
+    /// Mark as stale, and validate before the next use.
+    #[serde(default)]
+    soft: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Purged {
+    distribution: String,
+    paths: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Readiness {
+    ready: bool,
+    draining: bool,
+    credentials: &'static str,
+}
+
+/// Why nothing is done, and the status that says so.
+type Refusal = (StatusCode, String);
+
+impl Admin {
+    /// The admin's view of an edge.
+    ///
+    /// # Errors
+    /// When the state folder cannot be used.
+    pub fn new(
+        edge: Arc<Edge>,
+        credentials: Arc<Credentials>,
+        callers: Callers,
+        options: &Options,
+        clock: Clock,
+        heartbeats: Heartbeats,
+    ) -> io::Result<Self> {
+        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let (requests, burst) = (number(CHANGES), number(CHANGES_AT_ONCE));
+        let total = Some(Rate { requests, per: Duration::from_secs(1), burst });
+        let changes = RateLimits::new(Rates { per_client: None, total }, &clock);
+        let history = History::open(options.state.as_deref())?;
+        Ok(Self(Arc::new(State {
+            edge,
+            credentials,
+            callers: ArcSwap::from_pointee(callers),
+            history: Arc::new(history),
+            changes,
+            topics: ArcSwap::default(),
+            certificates: sns::Certificates::default(),
+            consumers: Mutex::default(),
+            clock,
+            heartbeats,
+            draining: AtomicBool::new(false),
+        })))
+    }
+
+    /// From now on events are taken from these queues and topics. Must be called within a runtime.
+    pub fn listen_to(&self, queues: &[Queue], topics: &[String]) {
+        self.0.topics.store(Arc::new(topics.to_vec()));
+        let mut consumers = self.0.consumers.lock();
+        consumers.retain(|(queue, task)| {
+            let is_kept = queues.contains(queue) && !task.is_finished();
+            if !is_kept {
+                task.abort();
+            }
+            is_kept
+        });
+        for queue in queues {
+            if !consumers.iter().any(|(known, _)| known == queue) {
+                let task = tokio::spawn(sqs::consume(Arc::clone(&self.0), queue.clone()));
+                consumers.push((queue.clone(), task));
+            }
+        }
+    }
+
+    /// From now on these may change something, and nobody else.
+    pub fn set_callers(&self, callers: Callers) {
+        self.0.callers.store(Arc::new(callers));
+    }
+
+    /// From now on `/readyz` says no, so that load balancers look elsewhere.
+    pub fn begin_drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    async fn answer(&self, request: Request<Body>, client: IpAddr) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        if let Err(error) = framing::check(&parts.headers, parts.version) {
+            return refuse_framing(error);
+        }
+        let path = parts.uri.path();
+        match (&parts.method, path) {
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
+            (&Method::GET | &Method::HEAD, "/healthz") => self.health(),
+            (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
+            (&Method::POST, "/purge" | "/events" | "/explain") => match content(body).await {
+                Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
+                    match sns::take(&self.0, &content).await {
+                        Ok(taken) => json(StatusCode::OK, &taken),
+                        Err((status, message)) => refuse(status, &message),
+                    }
+                }
+                Some(content) => self.0.answer_json(&parts, &content, client),
+                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 1 MiB"),
+            },
+            (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
+            (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
+            _ => match Target::parse(path) {
+                Some(target) => {
+                    let content = content(body).await;
+                    invalidations::answer(&self.0, &parts, &target, content.as_deref(), client)
+                        .await
+                }
+                None => refuse(
+                    StatusCode::NOT_FOUND,
+                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events, POST /explain and CloudFront's invalidation API",
+                ),
+            },
+        }
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let usage = self.0.edge.store().usage();
+        let rendered = self.0.edge.metrics().render(usage.bytes, usage.entries, usage.evictions);
+        let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        text(StatusCode::OK, format, rendered)
+    }
+
+    /// Healthy means: every worker's event loop runs.
+    fn health(&self) -> Response<Body> {
+        let stalled = self.0.heartbeats.stalled(STALLED);
+        let (status, content) = if stalled.is_empty() {
+            (StatusCode::OK, "ok\n".to_owned())
+        } else {
+            let names: Vec<String> = stalled.iter().map(|n| format!("worker-{n}")).collect();
+            let names = names.join(", ");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("event loop stalled: {names}\n"))
+        };
+        text(status, "text/plain; charset=utf-8", content)
+    }
+
+    /// Ready means: credentials are loaded where a bucket needs them, and no drain has begun.
+    /// The state of the origin is not part of it, or an outage of S3 would drain every edge.
+    fn readiness(&self) -> Response<Body> {
+        let rules = self.0.edge.rules();
+        let mut origins = rules.hosts.all().iter().flat_map(|distribution| &distribution.origins);
+        let needs = origins.any(|group| group.members().any(|origin| origin.signs()));
+        let loaded = self.0.credentials.current().is_some();
+        let draining = self.0.draining.load(Ordering::Acquire);
+        let ready = (loaded || !needs) && !draining;
+        let credentials = match (needs, loaded) {
+            (false, _) => "not needed",
+            (true, true) => "loaded",
+            (true, false) if self.0.credentials.is_loading() => "loading",
+            (true, false) => "missing",
+        };
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        json(status, &Readiness { ready, draining, credentials })
+    }
+}
+
+/// All of a request's content; `None` where it is too much.
+async fn content(body: Body) -> Option<bytes::Bytes> {
+    Limited::new(body, MAX_BODY).collect().await.ok().map(http_body_util::Collected::to_bytes)
+}
+
+impl State {
+    fn identify(&self, request: &Parts, content: &[u8], client: IpAddr) -> Result<Caller, Denied> {
+        self.callers.load().identify(request, content, client, self.clock.now())
+    }
+
+    /// Counts a change; an error where it is one too many.
+    fn admit_change(&self) -> Result<(), ()> {
+        let nobody = IpAddr::from([0, 0, 0, 0]);
+        self.changes.admit(nobody).map_err(|_| ())
+    }
+
+    /// Purges, and tells the audit log of it; in force when this returns.
+    fn purge(
+        &self,
+        distribution: &str,
+        purges: &[Purge],
+        manner: Manner,
+        caller: &str,
+        items: &[String],
+    ) {
+        for purge in purges {
+            self.edge.store().purge(distribution, purge, manner);
+            self.edge.metrics().purged();
+        }
+        tracing::info!(
+            caller,
+            distribution,
+            items = items.len(),
+            first = items.first(),
+            soft = manner == Manner::Soft,
+            "purged"
+        );
+    }
+
+    /// Answers what is asked in JSON, by those who may.
+    fn answer_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
+        let answered = self.identify_json(request, content, client).and_then(|caller| {
+            let (caller, ok) = (caller.to_string(), StatusCode::OK);
+            Ok(match request.uri.path() {
+                "/events" => json(ok, &events::take(self, content, &caller)?),
+                "/explain" => json(ok, &explain::explain(self, content)?),
+                _ => json(ok, &self.apply(content, &caller)?),
+            })
+        });
+        answered.unwrap_or_else(|(status, message)| refuse(status, &message))
+    }
+
+    /// Who sends JSON.
+    fn identify_json(
+        &self,
+        request: &Parts,
+        content: &[u8],
+        client: IpAddr,
+    ) -> Result<Caller, Refusal> {
+        // A web page can make a browser on this machine send anything but this content type.
+        let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_json = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/json");
+        if !content_type.is_some_and(is_json) {
+            let message = "send it as `Content-Type: application/json`".to_owned();
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        let caller = self.identify(request, content, client);
+        caller.map_err(|denied| (StatusCode::FORBIDDEN, denied.to_string()))
+    }
+
+    fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, Refusal> {
+        let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+        self.admit_change().map_err(|()| {
+            (StatusCode::TOO_MANY_REQUESTS, "too many purges at once; try again in a moment".into())
+        })?;
+        let request: PurgeRequest = serde_json::from_slice(content).map_err(|error| {
+            bad(format!(
+                "not a purge: {error}; expected {{\"distribution\": \"…\", \"paths\": [\"/a.jpg\", \"/b/*\", \"#tag\"]}}"
+            ))
+        })?;
+        let rules = self.edge.rules();
+        let wanted = request.distribution.as_deref();
+        let found = match (wanted, rules.hosts.all()) {
+            (Some(id), _) => rules.hosts.by_id(id),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let Some(distribution) = found else {
+            let known: Vec<_> =
+                rules.hosts.all().iter().map(|d| d.settings.id.to_string()).collect();
+            let known = known.join(", ");
+            let message = match wanted {
+                Some(id) => format!("there is no distribution `{id}`; there is: {known}"),
+                None => format!("say which distribution; there is: {known}"),
+            };
+            return Err((StatusCode::NOT_FOUND, message));
+        };
+        if request.paths.is_empty() || request.paths.len() > MAX_ITEMS {
+            return Err(bad(format!("`paths` must hold 1 to {MAX_ITEMS} paths")));
+        }
+        let purges = items::parse_all(distribution, &request.paths).map_err(bad)?;
+        let manner = if request.soft { Manner::Soft } else { Manner::Hard };
+        let id = distribution.settings.id.to_string();
+        self.purge(&id, &purges, manner, caller, &request.paths);
+        Ok(Purged { distribution: id, paths: request.paths.len() })
+    }
+}
+
+impl Handler for Admin {
+    type Decided = Infallible;
+
+    fn handle(
+        &self,
+        request: Request<Body>,
+        _decided: Option<Infallible>,
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        let (admin, client) = (self.clone(), connection.client);
+        async move { admin.answer(request, client).await }
+    }
+}

@@ -1,0 +1,205 @@
+//! Events that come through a topic of SNS: whether SNS sent them, and subscriptions to confirm
+//! (Amazon SNS Developer Guide, "Verifying the signatures of Amazon SNS messages").
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_lc_rs::signature::{
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde::Deserialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::Semaphore;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use super::{Refusal, State, events};
+use crate::{aws::describe, base::clock::Timestamp, outbound::Service};
+
+/// Certificates that are kept; SNS changes its own once in a long while.
+const MOST_CERTIFICATES: usize = 8;
+
+/// Messages are delivered for at most this long; older ones are somebody's replay.
+const OLDEST: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Certificates by their URLs, and the right to fetch one.
+pub(super) struct Certificates(Mutex<BTreeMap<String, Bytes>>, Semaphore);
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self(Mutex::default(), Semaphore::new(1))
+    }
+}
+
+/// A message of SNS, of whatever type.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Envelope {
+    r#type: String,
+    message_id: String,
+    topic_arn: String,
+    message: String,
+    subject: Option<String>,
+    timestamp: String,
+    token: Option<String>,
+    #[serde(rename = "SubscribeURL")]
+    subscribe_url: Option<String>,
+    signature_version: String,
+    signature: String,
+    #[serde(rename = "SigningCertURL")]
+    signing_cert_url: String,
+}
+
+/// Takes a message: the events of a notification, or a subscription to be confirmed. Only what SNS
+/// signed for a topic of the configuration is taken.
+pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::Taken, Refusal> {
+    let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+    let forbidden = |message: &str| (StatusCode::FORBIDDEN, message.to_owned());
+    let message: Envelope = serde_json::from_slice(content)
+        .map_err(|error| bad(format!("not a message of SNS: {error}")))?;
+    if !state.topics.load().contains(&message.topic_arn) {
+        return Err(forbidden("`events.topics` does not name this topic"));
+    }
+    let region = message.topic_arn.split(':').nth(3).unwrap_or_default();
+    let service = sns(region).map_err(|error| (StatusCode::BAD_GATEWAY, error))?;
+    let certificate = certificate(state, &service, &message).await?;
+    if !message.is_signed_by(&certificate, state.clock.now()) {
+        return Err(forbidden("SNS did not sign this message, or more than an hour ago"));
+    }
+    state.certificates.keep(&message.signing_cert_url, certificate);
+    match message.r#type.as_str() {
+        "Notification" => events::take(state, message.message.as_bytes(), &message.topic_arn),
+        "SubscriptionConfirmation" => confirm(&service, &message).await,
+        other => {
+            tracing::warn!(
+                topic = message.topic_arn,
+                r#type = other,
+                "a message of SNS was ignored"
+            );
+            Ok(events::Taken::nothing())
+        }
+    }
+}
+
+fn sns(region: &str) -> Result<Service, String> {
+    let is_region = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if region.is_empty() || !region.bytes().all(is_region) {
+        return Err(format!("`{region}` is no region"));
+    }
+    Service::of_aws("sns", region).map_err(|error| error.to_string())
+}
+
+/// The certificate that a message names, which only SNS itself can give.
+async fn certificate(
+    state: &State,
+    service: &Service,
+    message: &Envelope,
+) -> Result<Bytes, Refusal> {
+    let url = &message.signing_cert_url;
+    let target = url.strip_prefix(&service.url()).filter(|target| {
+        let name = target.strip_prefix("/SimpleNotificationService-");
+        let name = name.and_then(|name| name.strip_suffix(".pem"));
+        name.is_some_and(|name| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric()))
+    });
+    let Some(target) = target else {
+        let told = "the certificate that it names is not one of SNS in the topic's region";
+        return Err((StatusCode::FORBIDDEN, told.to_owned()));
+    };
+    if let Some(known) = state.certificates.0.lock().get(url) {
+        return Ok(known.clone());
+    }
+    // Whoever knows a topic can make up names: one at a time is fetched.
+    let Ok(_turn) = state.certificates.1.try_acquire() else {
+        let told = "another certificate is being fetched; try again";
+        return Err((StatusCode::TOO_MANY_REQUESTS, told.to_owned()));
+    };
+    let fetched = service.call(None, (Method::GET, target), HeaderMap::new(), Bytes::new()).await;
+    let bad = |told: String| (StatusCode::BAD_GATEWAY, format!("SNS's certificate: {told}"));
+    let answer = fetched.map_err(|error| bad(describe(&error)))?;
+    if answer.status != StatusCode::OK {
+        return Err(bad(format!("the answer was {}", answer.status)));
+    }
+    Ok(answer.content)
+}
+
+impl Certificates {
+    /// Keeps one by which a message was found to be SNS's.
+    fn keep(&self, url: &str, certificate: Bytes) {
+        let mut known = self.0.lock();
+        if known.len() >= MOST_CERTIFICATES && !known.contains_key(url) {
+            known.clear();
+        }
+        known.insert(url.to_owned(), certificate);
+    }
+}
+
+/// Confirms a subscription at SNS; the URL is made here and not taken from the message.
+async fn confirm(service: &Service, message: &Envelope) -> Result<events::Taken, Refusal> {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let target = format!(
+        "/?Action=ConfirmSubscription&TopicArn={}&Token={}",
+        encode(&message.topic_arn),
+        encode(message.token.as_deref().unwrap_or_default())
+    );
+    let asked = service.call(None, (Method::GET, &target), HeaderMap::new(), Bytes::new()).await;
+    let told = match asked {
+        Ok(answer) if answer.status.is_success() => {
+            tracing::info!(topic = message.topic_arn, "the subscription is confirmed");
+            return Ok(events::Taken::nothing());
+        }
+        Ok(answer) => format!("the answer was {}", answer.status),
+        Err(error) => describe(&error),
+    };
+    tracing::error!(topic = message.topic_arn, told, "the subscription cannot be confirmed");
+    Err((StatusCode::BAD_GATEWAY, format!("the subscription cannot be confirmed: {told}")))
+}
+
+impl Envelope {
+    /// Whether the key of a PEM certificate signed it, within the last hour.
+    fn is_signed_by(&self, certificate: &[u8], now: Timestamp) -> bool {
+        self.is_recent(now) && self.verify(certificate).is_some()
+    }
+
+    fn is_recent(&self, now: Timestamp) -> bool {
+        let Ok(at) = OffsetDateTime::parse(&self.timestamp, &Rfc3339) else { return false };
+        let Ok(seconds) = u64::try_from(at.unix_timestamp()) else { return false };
+        let at = Timestamp::from_secs(seconds);
+        now.since(at) <= OLDEST && at.since(now) <= OLDEST
+    }
+
+    fn verify(&self, certificate: &[u8]) -> Option<()> {
+        let der = CertificateDer::from_pem_slice(certificate).ok()?;
+        let (_, parsed) = X509Certificate::from_der(&der).ok()?;
+        let algorithm = match self.signature_version.as_str() {
+            "1" => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            "2" => &RSA_PKCS1_2048_8192_SHA256,
+            _ => return None,
+        };
+        let key = UnparsedPublicKey::new(algorithm, &parsed.public_key().subject_public_key.data);
+        let signature = BASE64_STANDARD.decode(&self.signature).ok()?;
+        key.verify(self.signed_text().as_bytes(), &signature).ok()
+    }
+
+    /// What SNS signs: names and values in turn, in the order of the names.
+    fn signed_text(&self) -> String {
+        let is_notification = self.r#type == "Notification";
+        let of = |wanted: bool, value: &Option<String>| value.clone().filter(|_| wanted);
+        let parts = [
+            ("Message", Some(self.message.clone())),
+            ("MessageId", Some(self.message_id.clone())),
+            ("Subject", of(is_notification, &self.subject)),
+            ("SubscribeURL", of(!is_notification, &self.subscribe_url)),
+            ("Timestamp", Some(self.timestamp.clone())),
+            ("Token", of(!is_notification, &self.token)),
+            ("TopicArn", Some(self.topic_arn.clone())),
+            ("Type", Some(self.r#type.clone())),
+        ];
+        let lines =
+            parts.into_iter().filter_map(|(name, value)| Some(format!("{name}\n{}\n", value?)));
+        lines.collect::<Vec<_>>().concat()
+    }
+}

@@ -1,0 +1,213 @@
+//! TCP and TLS connections to an origin.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{address::Address, error::Error, timing::Timing};
+use crate::{base::clock::Stopwatch, http::body::Body};
+
+/// Why an origin's trusted certificates cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// `ca_file` cannot be read.
+    #[error("cannot read certificates from `{}`: {reason}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This machine has no trusted certificates.
+    #[error(
+        "this machine has no trusted CA certificates: install the package `ca-certificates`, or set `ca_file`"
+    )]
+    NoNativeRoots,
+}
+
+/// Bytes that a connection reads ahead, and the longest head of a response.
+const READ_BUFFER: usize = 128 << 10;
+
+/// Makes connections to one address.
+pub(crate) struct Connector {
+    address: Address,
+    tls: Option<TlsConnector>,
+    timeout: Duration,
+    attempts: u32,
+}
+
+impl Connector {
+    pub(crate) fn new(
+        address: Address,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+        attempts: u32,
+    ) -> Result<Self, TrustError> {
+        let tls = if address.tls { Some(tls_connector(ca_file)?) } else { None };
+        Ok(Self { address, tls, timeout, attempts })
+    }
+
+    /// Connects, trying again as often as configured; addresses of the host take turns.
+    pub(crate) async fn connect(&self) -> Result<(SendRequest<Body>, Timing), Error> {
+        let mut last = Error::ConnectTimeout;
+        for attempt in 0..self.attempts {
+            match tokio::time::timeout(self.timeout, self.connect_once(attempt)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                // A refusal is final for now; asking again at once would only add load.
+                Ok(Err(error @ Error::Tls(_))) => return Err(error),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = Error::ConnectTimeout,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_once(&self, attempt: u32) -> Result<(SendRequest<Body>, Timing), Error> {
+        let watch = Stopwatch::start();
+        let host = (self.address.host.as_str(), self.address.port);
+        let addresses: Vec<_> = tokio::net::lookup_host(host).await.map_err(Error::Dns)?.collect();
+        let dns = watch.elapsed();
+        let turn = usize::try_from(attempt).unwrap_or(0) % addresses.len().max(1);
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses.iter().cycle().skip(turn).take(addresses.len()) {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    let sender = self.handshake(stream).await?;
+                    let connect = watch.elapsed().saturating_sub(dns);
+                    return Ok((sender, Timing { dns, connect, ..Timing::default() }));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(Error::Connect(last))
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Result<SendRequest<Body>, Error> {
+        stream.set_nodelay(true).map_err(Error::Connect)?;
+        let stream = PromptAck(stream);
+        match &self.tls {
+            None => speak_http(stream).await,
+            Some(connector) => {
+                let name = ServerName::try_from(self.address.host.clone())
+                    .map_err(|error| Error::Tls(io::Error::other(error)))?;
+                speak_http(connector.connect(name, stream).await.map_err(Error::Tls)?).await
+            }
+        }
+    }
+}
+
+async fn speak_http<S>(stream: S) -> Result<SendRequest<Body>, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = http1::Builder::new();
+    // What is read and not yet asked for is in no ledger.
+    builder.max_buf_size(READ_BUFFER);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // Its failure reaches whoever waits for an answer on it.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
+    let roots = trusted_roots(ca_file)?;
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The authorities in a PEM file, or those that this machine trusts.
+///
+/// # Errors
+/// When the file cannot be read, or there are none.
+pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            let refuse = |reason: String| TrustError::CaFile { path: path.to_owned(), reason };
+            let certificates =
+                CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
+                roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(refuse("it holds no PEM certificate".into()));
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(TrustError::NoNativeRoots);
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// A TCP stream that acknowledges at once.
+///
+/// Some S3 servers write head and body in two segments without `TCP_NODELAY`; their second waits
+/// for our acknowledgement, which Linux delays by 40 ms unless told not to, again and again.
+struct PromptAck(TcpStream);
+
+impl AsyncRead for PromptAck {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = ready!(Pin::new(&mut self.0).poll_read(cx, buffer));
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&self.0).set_tcp_quickack(true);
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for PromptAck {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

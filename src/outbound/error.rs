@@ -1,0 +1,423 @@
+//! What can go wrong on the way to an origin, by cause.
+
+use http::StatusCode;
+
+use super::whole_answer::WholeAnswer;
+use crate::aws::{SignError, text_of};
+
+/// A failure to get a usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host name has no address.
+    #[error("the origin's host name cannot be resolved")]
+    Dns(#[source] std::io::Error),
+    /// No TCP connection.
+    #[error("the origin cannot be reached")]
+    Connect(#[source] std::io::Error),
+    /// No TLS session.
+    #[error("no TLS session with the origin")]
+    Tls(#[source] std::io::Error),
+    /// Connecting took too long.
+    #[error("the origin did not accept a connection in time")]
+    ConnectTimeout,
+    /// The answer, or its next part, took too long.
+    #[error("the origin did not answer in time")]
+    ResponseTimeout,
+    /// The connection failed, or what came was not HTTP.
+    #[error("the connection to the origin failed")]
+    Connection(#[from] hyper::Error),
+    /// The answer's content was cut off, or is longer than any that is meant well.
+    #[error("the answer could not be read")]
+    Content(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// All connections to the origin are busy and enough requests wait already.
+    #[error("too many requests wait for the origin")]
+    Busy,
+    /// A client is at its limit of connections to the origin.
+    #[error("a client is at its limit of connections to the origin")]
+    ClientBusy,
+    /// Nothing to sign with.
+    #[error("no AWS credentials are loaded")]
+    NoCredentials,
+    /// The source of the first credentials has not answered yet.
+    #[error("the AWS credentials are not loaded yet")]
+    CredentialsPending,
+    /// The signer refused the request.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The request could not be written as HTTP.
+    #[error("the origin request is not valid HTTP")]
+    Request(#[from] http::Error),
+    /// The content of the viewer's request broke off or was malformed.
+    #[error("the viewer's request content could not be read")]
+    ViewerContent,
+    /// The content of the viewer's request came too slowly.
+    #[error("the viewer's request content came too slowly")]
+    ViewerTooSlow,
+    /// A status that the request gave no reason for.
+    #[error("the origin answered {0}, for which the request gave no reason")]
+    UnexpectedStatus(StatusCode),
+    /// S3 refused for a reason that no viewer can fix.
+    #[error("S3 answered {status} {code}")]
+    S3 {
+        /// The cause.
+        class: S3Class,
+        /// The answer's status.
+        status: StatusCode,
+        /// S3's `<Code>`.
+        code: String,
+        /// Where the bucket is, if S3 told.
+        region: Option<String>,
+    },
+}
+
+/// S3's errors by what is to be done about them
+/// (Amazon S3 API Reference, "List of error codes").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum S3Class {
+    /// There is no such object.
+    Missing,
+    /// These credentials may not read this object (or not tell that it is missing).
+    Denied,
+    /// The object is archived and cannot be read as it is.
+    Archived,
+    /// A precondition we sent does not hold: the object changed.
+    Precondition,
+    /// The range lies outside the object.
+    Range,
+    /// The request's header fields are too long, or S3 does not say what is wrong with them.
+    Rejected,
+    /// Credentials, clock, region or bucket are not as S3 expects.
+    Configuration,
+    /// The object's encryption key cannot be used.
+    Kms,
+    /// S3 wants less.
+    Throttled,
+    /// Anything else.
+    Other,
+}
+
+impl Error {
+    /// What an answer of S3 refuses, and why.
+    #[must_use]
+    pub fn of_answer(answer: &WholeAnswer) -> Option<Self> {
+        let status = answer.status;
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return None;
+        }
+        let S3Error { code, region } = S3Error::parse(&answer.content);
+        let told = answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+        let region = region.or_else(|| told.map(str::to_owned));
+        Some(Self::S3 { class: S3Class::of(status, &code), status, code, region })
+    }
+}
+
+impl S3Class {
+    /// Classifies by status and `<Code>`.
+    #[must_use]
+    pub fn of(status: StatusCode, code: &str) -> Self {
+        match (status.as_u16(), code) {
+            (_, "NoSuchBucket") => Self::Configuration,
+            (404 | 405, _) => Self::Missing,
+            (403, "AccessDenied" | "") => Self::Denied,
+            (403, "InvalidObjectState") => Self::Archived,
+            (412, _) => Self::Precondition,
+            (416, _) => Self::Range,
+            (_, code) if code.starts_with("KMS.") => Self::Kms,
+            (
+                _,
+                "SlowDown"
+                | "ServiceUnavailable"
+                | "InternalError"
+                | "RequestTimeout"
+                | "RequestLimitExceeded"
+                | "TooManyRequests",
+            )
+            | (429 | 503, _) => Self::Throttled,
+            (431 | 494, _) | (400, "" | "RequestHeaderSectionTooLarge") => Self::Rejected,
+            (300..=403, _) => Self::Configuration,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether it is an answer about the object, to be passed on as such.
+    #[must_use]
+    pub const fn is_about_the_object(self) -> bool {
+        matches!(
+            self,
+            Self::Missing | Self::Denied | Self::Archived | Self::Precondition | Self::Range
+        )
+    }
+}
+
+/// Causes as metrics and logs name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// [`Error::Dns`].
+    Dns,
+    /// [`Error::Connect`].
+    Connect,
+    /// [`Error::Tls`].
+    Tls,
+    /// Either timeout.
+    Timeout,
+    /// [`Error::Connection`] and requests that are not HTTP.
+    Connection,
+    /// [`Error::Busy`].
+    Busy,
+    /// The viewer's own content; says nothing about the origin.
+    Viewer,
+    /// The same, because it came too slowly.
+    ViewerTooSlow,
+    /// The origin refuses the request itself.
+    Rejected,
+    /// Credentials missing or refused, clock, region, bucket.
+    Configuration,
+    /// Encryption keys.
+    Kms,
+    /// S3 wants less.
+    Throttled,
+    /// Other answers of S3.
+    Other,
+}
+
+impl ErrorClass {
+    /// All classes.
+    pub const ALL: [Self; 13] = [
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Connection,
+        Self::Busy,
+        Self::Viewer,
+        Self::ViewerTooSlow,
+        Self::Rejected,
+        Self::Configuration,
+        Self::Kms,
+        Self::Throttled,
+        Self::Other,
+    ];
+
+    /// The status that a viewer is told.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Viewer => StatusCode::BAD_REQUEST,
+            Self::ViewerTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Busy | Self::Throttled => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Dns
+            | Self::Connect
+            | Self::Tls
+            | Self::Connection
+            | Self::Rejected
+            | Self::Configuration
+            | Self::Kms
+            | Self::Other => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// A token for metrics, logs and `Cache-Status`.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Dns => "origin-dns",
+            Self::Connect => "origin-connect",
+            Self::Tls => "origin-tls",
+            Self::Timeout => "origin-timeout",
+            Self::Connection => "origin-connection",
+            Self::Busy => "origin-busy",
+            Self::Viewer => "viewer-content",
+            Self::ViewerTooSlow => "viewer-too-slow",
+            Self::Rejected => "origin-rejected",
+            Self::Configuration => "origin-configuration",
+            Self::Kms => "origin-kms",
+            Self::Throttled => "origin-throttled",
+            Self::Other => "origin-error",
+        }
+    }
+}
+
+impl Error {
+    /// The cause, without its details.
+    #[must_use]
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Dns(_) => ErrorClass::Dns,
+            Self::Connect(_) => ErrorClass::Connect,
+            Self::Tls(_) => ErrorClass::Tls,
+            Self::ConnectTimeout | Self::ResponseTimeout => ErrorClass::Timeout,
+            Self::Connection(_) | Self::Request(_) | Self::Content(_) => ErrorClass::Connection,
+            Self::Busy | Self::ClientBusy => ErrorClass::Busy,
+            Self::ViewerContent => ErrorClass::Viewer,
+            Self::ViewerTooSlow => ErrorClass::ViewerTooSlow,
+            Self::UnexpectedStatus(_) => ErrorClass::Other,
+            Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
+                ErrorClass::Configuration
+            }
+            Self::S3 { class, .. } => match class {
+                S3Class::Rejected => ErrorClass::Rejected,
+                S3Class::Configuration => ErrorClass::Configuration,
+                S3Class::Kms => ErrorClass::Kms,
+                S3Class::Throttled => ErrorClass::Throttled,
+                _ => ErrorClass::Other,
+            },
+        }
+    }
+
+    /// Whether the viewer's own content is to blame.
+    #[must_use]
+    pub const fn is_viewers(&self) -> bool {
+        matches!(self, Self::ViewerContent | Self::ViewerTooSlow)
+    }
+
+    /// Whether asking again, on another connection, may help.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self.class(), ErrorClass::Connection | ErrorClass::Throttled)
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Dns(_) => "check the origin's host name and this machine's resolver".into(),
+            Self::Connect(_) | Self::ConnectTimeout => {
+                "check that the origin runs and that no firewall is in between".into()
+            }
+            // A plain HTTP server answers a handshake with text.
+            Self::Tls(error) if error.to_string().contains("corrupt message") => {
+                "it does not speak TLS: write http:// into its address".into()
+            }
+            Self::Tls(_) => {
+                "check the origin's certificate; a private CA is set with `ca_file`".into()
+            }
+            Self::ResponseTimeout => "the origin is slow; `response_timeout` allows it more".into(),
+            Self::Connection(_) | Self::Request(_) | Self::Content(_) => {
+                "the origin cut the connection".into()
+            }
+            Self::Busy => "raise the origin's `max_connections`".into(),
+            Self::ClientBusy => {
+                "if the client's load is legitimate, raise the origin's `max_connections_per_client`"
+                    .into()
+            }
+            Self::ViewerContent | Self::ViewerTooSlow => "none: the viewer's upload failed".into(),
+            Self::UnexpectedStatus(_) => "check the origin and any proxy in front of it".into(),
+            Self::NoCredentials => {
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
+            }
+            Self::CredentialsPending => {
+                "check that the container's or instance's credential service answers".into()
+            }
+            Self::Sign(_) => "check the credentials for characters that no AWS key has".into(),
+            Self::S3 { code, region: Some(region), .. } if is_region_error(code) => {
+                format!("the bucket is in `{region}`: set `region = \"{region}\"`")
+            }
+            Self::S3 { code, .. } if code.is_empty() => {
+                "this is not how S3 answers: check `endpoint`".into()
+            }
+            Self::S3 { code, .. } => s3_advice(code).into(),
+        }
+    }
+}
+
+fn is_region_error(code: &str) -> bool {
+    matches!(code, "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed")
+}
+
+fn s3_advice(code: &str) -> &'static str {
+    match code {
+        "InvalidAccessKeyId" | "NotSignedUp" => {
+            "the access key is unknown there: check which credentials are in use"
+        }
+        "SignatureDoesNotMatch" => "the secret access key does not belong to the access key id",
+        "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
+            "the session token has expired: renew it, or give this machine a role"
+        }
+        "RequestTimeTooSkewed" => {
+            "this machine's clock is wrong: run a time service (chrony, ntpd)"
+        }
+        "NoSuchBucket" => "there is no bucket of this name: check `bucket` and `endpoint`",
+        code if is_region_error(code) => "`region` is not the bucket's region",
+        code if code.starts_with("KMS.") => "check the state of the KMS key and `kms:Decrypt`",
+        "InternalError" => "S3 had a fault of its own; the request was tried again in vain",
+        "SlowDown" | "ServiceUnavailable" => {
+            "S3 throttles: fewer distinct misses, or more prefixes"
+        }
+        _ => "see S3's list of error codes",
+    }
+}
+
+/// What S3 says in the body of an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct S3Error {
+    pub(crate) code: String,
+    pub(crate) region: Option<String>,
+}
+
+impl S3Error {
+    /// Reads `<Error><Code>…</Code><Region>…</Region></Error>`; empty where it is something else.
+    pub(crate) fn parse(xml: &[u8]) -> Self {
+        let plain = |name| {
+            let text = text_of(xml, name)?;
+            let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            Some(text.chars().filter(is_plain).take(64).collect::<String>())
+        };
+        Self { code: plain("Code").unwrap_or_default(), region: plain("Region") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_classified_by_code() {
+        use S3Class::{
+            Archived, Configuration, Denied, Kms, Missing, Other, Precondition, Range, Rejected,
+            Throttled,
+        };
+        for (status, code, class) in [
+            (404, "NoSuchKey", Missing),
+            (404, "", Missing),
+            (404, "NoSuchBucket", Configuration),
+            (405, "MethodNotAllowed", Missing),
+            (403, "AccessDenied", Denied),
+            (403, "InvalidObjectState", Archived),
+            (403, "SignatureDoesNotMatch", Configuration),
+            (403, "InvalidAccessKeyId", Configuration),
+            (403, "RequestTimeTooSkewed", Configuration),
+            (400, "ExpiredToken", Configuration),
+            (400, "AuthorizationHeaderMalformed", Configuration),
+            (301, "PermanentRedirect", Configuration),
+            (307, "TemporaryRedirect", Configuration),
+            (400, "KMS.DisabledException", Kms),
+            (400, "RequestTimeout", Throttled),
+            (412, "PreconditionFailed", Precondition),
+            (416, "InvalidRange", Range),
+            (503, "SlowDown", Throttled),
+            (500, "InternalError", Throttled),
+            (502, "", Other),
+            (431, "", Rejected),
+            (400, "", Rejected),
+            (400, "RequestHeaderSectionTooLarge", Rejected),
+            (400, "InvalidRequest", Configuration),
+        ] {
+            let status = StatusCode::from_u16(status).expect("status");
+            assert_eq!(S3Class::of(status, code), class, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn error_bodies_are_read_as_far_as_they_go() {
+        let xml = b"<?xml version=\"1.0\"?>\n<Error><Code>AuthorizationHeaderMalformed</Code>\
+                    <Message>a &lt; b</Message><Region>eu-west-1</Region></Error>";
+        let error = S3Error::parse(xml);
+        assert_eq!(error.code, "AuthorizationHeaderMalformed");
+        assert_eq!(error.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(S3Error::parse(b"<Error><Code>SlowDown</Co").code, "SlowDown");
+        for junk in [&b""[..], b"not xml", b"<a><b>", b"<Code>\xff\r\n\x1b[31m</Code>"] {
+            assert!(S3Error::parse(junk).code.len() <= 64);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Single requests, each on a connection of its own: to a bucket that is looked at, and to other
+//! services of AWS.
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http_body_util::{BodyExt, Limited};
+
+use super::{
+    Address, AddressError, Error, TrustError, connect::Connector, timing::Timing,
+    whole_answer::WholeAnswer,
+};
+use crate::{
+    aws::{Installed, Scope, sign_for_s3, sign_for_service},
+    base::clock::{Clock, Stopwatch},
+    http::body::Body,
+    outbound::USER_AGENT,
+};
+
+/// As much of an answer is read.
+const MAX_CONTENT: usize = 4 << 20;
+
+/// Longest time for a connection, and for an answer: a queue is asked to wait for 20 seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// A service that is asked, by signed requests where it wants to know who asks.
+pub struct Service {
+    address: Address,
+    connector: Connector,
+    name: &'static str,
+    region: String,
+}
+
+/// Why there is no such service.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Its address cannot be used.
+    #[error("`{0}` cannot be asked: {1}")]
+    Address(String, AddressError),
+    /// There is nothing to trust it by.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl Service {
+    /// A service at an address; `ca_file` holds the certificates to trust in the place of this machine's.
+    ///
+    /// # Errors
+    /// When there are no certificates to trust.
+    pub fn at(
+        address: Address,
+        name: &'static str,
+        region: &str,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, TrustError> {
+        let connector = Connector::new(address.clone(), ca_file, CONNECT_TIMEOUT, 1)?;
+        Ok(Self { address, connector, name, region: region.to_owned() })
+    }
+
+    /// A service of AWS in a region, or where `AWS_ENDPOINT_URL_…` or `AWS_ENDPOINT_URL` says
+    /// (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
+    ///
+    /// # Errors
+    /// When its address cannot be used.
+    pub fn of_aws(name: &'static str, region: &str) -> Result<Self, ServiceError> {
+        let variable = |name: String| std::env::var(name).ok().filter(|url| !url.is_empty());
+        let own = variable(format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase()));
+        let url = own.or_else(|| variable("AWS_ENDPOINT_URL".into()));
+        // CloudFront is in no region, though its signatures name one.
+        let host = if name == "cloudfront" { name.to_owned() } else { format!("{name}.{region}") };
+        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        let url = url.unwrap_or_else(|| format!("https://{host}.amazonaws.com{suffix}"));
+        let address = Address::from_url(&url).map_err(|error| ServiceError::Address(url, error))?;
+        Ok(Self::at(address, name, region, None)?)
+    }
+
+    /// Where it is, as in `https://sns.eu-central-1.amazonaws.com`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.address.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address.authority)
+    }
+
+    /// Sends a request, signed where there are credentials, and reads all of the answer.
+    ///
+    /// # Errors
+    /// When there is no answer. An answer of any status is one.
+    pub async fn call(
+        &self,
+        credentials: Option<&Installed>,
+        (method, target): (Method, &str),
+        mut fields: HeaderMap,
+        content: Bytes,
+    ) -> Result<WholeAnswer, Error> {
+        let host = HeaderValue::from_str(&self.address.authority).map_err(http::Error::from)?;
+        fields.insert(header::HOST, host);
+        if let Some(keys) = credentials {
+            let url = format!("{}{target}", self.url());
+            let now = Clock::system().now().into();
+            if self.name == "s3" {
+                sign_for_s3(&keys.identity, &self.region, now, method.as_str(), &url, &mut fields)?;
+            } else {
+                let scope = Scope { service: self.name, region: &self.region };
+                let request = (method.as_str(), url.as_str(), &content[..]);
+                sign_for_service(&keys.identity, scope, now, request, &mut fields)?;
+            }
+        }
+        fields.insert(header::USER_AGENT, USER_AGENT);
+        let mut request = Request::new(Body::full(content));
+        *request.method_mut() = method;
+        *request.uri_mut() = target.parse().map_err(http::Error::from)?;
+        *request.headers_mut() = fields;
+        let (mut sender, timing) = self.connector.connect().await?;
+        let watch = Stopwatch::start();
+        let answer = async {
+            let response = sender.send_request(request).await?;
+            let first_byte = watch.elapsed();
+            let (parts, body) = response.into_parts();
+            let content =
+                Limited::new(body, MAX_CONTENT).collect().await.map_err(Error::Content)?;
+            let content = content.to_bytes();
+            let timing = Timing { first_byte, ..timing };
+            Ok(WholeAnswer { status: parts.status, fields: parts.headers, content, timing })
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| Error::ResponseTimeout)?
+    }
+}

@@ -1,0 +1,30 @@
+//! The compressed forms that are being made.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::{
+    cache::store::{ContentId, StoredResponse},
+    http::coding::Coding,
+};
+
+/// The making of a form, which several requests may wait for.
+pub(crate) type Making = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
+
+/// Forms that are being made, each by one task however many requests wait for it.
+#[derive(Debug)]
+pub(crate) struct Compressor {
+    pub(crate) making: Mutex<HashMap<(ContentId, Coding), Making>>,
+    /// One for every second core: compressing must not starve serving.
+    pub(crate) permits: Semaphore,
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { making: Mutex::default(), permits: Semaphore::new(cores.div_ceil(2)) }
+    }
+}

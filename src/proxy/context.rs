@@ -1,0 +1,88 @@
+//! What all requests share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::{
+    compressor::Compressor,
+    request::{routing::Rules, steps::Steps},
+};
+use crate::{
+    access_log::AccessLog,
+    base::{clock::Clock, metrics::Metrics},
+    cache::store::Store,
+    origin::ErrorLog,
+};
+
+/// Everything that serving requests shares: the rules in force, the store, metrics and logs. Its methods are
+/// in the files that use them.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    pub(super) rules: Arc<ArcSwap<Rules>>,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) access_log: Arc<AccessLog>,
+    pub(super) origin_errors: Arc<ErrorLog>,
+    pub(super) compressor: Arc<Compressor>,
+    pub(super) steps: Arc<Steps>,
+}
+
+impl Edge {
+    /// An edge without rules: it answers 421 to everything.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        access_log: Arc<AccessLog>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            rules: Arc::default(),
+            store,
+            clock,
+            metrics,
+            access_log,
+            origin_errors: Arc::default(),
+            compressor: Arc::default(),
+            steps: Arc::default(),
+        })
+    }
+
+    /// The same edge for one more thread. Exchanges count references to it, and threads that share a count slow
+    /// each other down.
+    #[must_use]
+    pub fn for_thread(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self::clone(self))
+    }
+
+    /// Puts new rules in force; requests in progress keep theirs.
+    pub fn set_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// The store behind this edge.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// How often each step of a decision was taken, in a debug build.
+    #[must_use]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
+    }
+
+    /// The metrics of this edge.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+}

@@ -1,0 +1,239 @@
+//! The decision about a request: its route, its admission and what the cache has for it. Each is determined
+//! once, whichever protocol brings the request and wherever it is answered.
+
+use std::sync::Arc;
+
+use http::{StatusCode, request::Parts};
+
+use super::{
+    context::Edge,
+    request::{
+        admission::{Ask, Route},
+        connection::HeldDistribution,
+        headers_policy::Dress,
+        incoming::Arrival,
+        rejection::Refusal,
+        routing::{Distribution, Rules},
+    },
+    respond::select::Served,
+    response::answer::{Answer, Carried, Head, StoredHead},
+};
+use crate::{
+    base::{clock::Stopwatch, metrics::ResultType},
+    behavior::Behavior,
+    cache::{
+        key::{CacheKey, CanonicalPath, Projection},
+        policy::Reuse,
+        store::{Found, Hold},
+    },
+    http::{authority::head_length, body::Body, cache_status::Report, framing::FramingError},
+};
+
+/// What a request's head says of its content.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content {
+    pub(super) framing: Result<(), FramingError>,
+    pub(super) is_empty: bool,
+}
+
+impl Content {
+    pub(super) const NONE: Self = Self { framing: Ok(()), is_empty: true };
+}
+
+/// What becomes of a request.
+pub(super) enum Decision {
+    /// A hit that needs nothing but memory.
+    Hit(Hit),
+    /// Anything else. Boxed to keep `Decision` small.
+    Pending(Box<Pending>),
+}
+
+/// A hit before it becomes a message.
+pub(super) struct Hit {
+    pub(super) head: StoredHead,
+    /// The right to hold the content; `None` if none is sent.
+    pub(super) hold: Option<Hold>,
+    pub(super) result: ResultType,
+    pub(super) report: Report,
+    pub(super) distribution: HeldDistribution,
+    pub(super) dress: Option<Dress>,
+}
+
+impl Hit {
+    /// The same as an answer.
+    pub(super) fn into_answer(self) -> (Answer, HeldDistribution, Option<Dress>) {
+        let head = Head::Stored(self.head);
+        let mut answer = Answer::new(head, Body::empty(), self.result, self.report);
+        if let Some(hold) = self.hold {
+            answer.content = Carried::InMemory(hold);
+        }
+        (answer, self.distribution, self.dress)
+    }
+}
+
+/// What is decided about a request that is not answered yet.
+pub(super) struct Pending {
+    pub(super) dress: Option<Dress>,
+    pub(super) next: Next,
+}
+
+/// What a pending request needs next.
+pub(super) enum Next {
+    /// Nothing: this is the answer, unless an error page of the distribution replaces it.
+    Respond(Answer, Option<Arc<Distribution>>),
+    /// An answer by way of the cache or the origin.
+    Answer(Admitted),
+}
+
+/// A decided request on its way from the fast path to [`Edge::handle`], which gets the same request from hyper.
+pub struct Decided(Box<HandedOver>);
+
+pub(super) struct HandedOver {
+    /// Exchanges that had begun on the connection.
+    begun: u32,
+    pub(super) arrival: Arrival,
+    pub(super) watch: Stopwatch,
+    pub(super) pending: Box<Pending>,
+}
+
+impl Decided {
+    pub(super) fn new(arrival: Arrival, watch: Stopwatch, pending: Box<Pending>) -> Self {
+        let begun = arrival.connection.exchanges.begun();
+        Self(Box::new(HandedOver { begun, arrival, watch, pending }))
+    }
+
+    /// The decision, if hyper read the same request.
+    pub(super) fn about(self, request: &Parts, content: Content) -> Option<HandedOver> {
+        let own = &self.0.arrival;
+        let is_same = content.is_empty
+            && content.framing.is_ok()
+            && self.0.begun == own.connection.exchanges.begun()
+            && own.request.method == request.method
+            && own.request.uri == request.uri
+            && own.request.version == request.version
+            && own.head_length == head_length(request);
+        is_same.then_some(*self.0)
+    }
+}
+
+/// An admitted request without what it borrows from its head.
+pub(super) struct Admitted {
+    pub(super) route: AdmittedRoute,
+    pub(super) path: CanonicalPath<'static>,
+    pub(super) projection: Projection<'static>,
+    /// What the cache has, or `None` if the request bypasses it.
+    pub(super) found: Option<(CacheKey, Found)>,
+}
+
+/// The part of an admitted request that its `Ask` borrows.
+pub(super) struct AdmittedRoute {
+    pub(super) distribution: Arc<Distribution>,
+    behavior: Arc<Behavior>,
+    host: Box<str>,
+}
+
+impl Admitted {
+    fn new(ask: &Ask<'_>, found: Option<(CacheKey, Found)>) -> Self {
+        let route = AdmittedRoute {
+            distribution: Arc::clone(ask.distribution),
+            behavior: Arc::clone(ask.behavior),
+            host: ask.host.into(),
+        };
+        Self {
+            route,
+            path: ask.path.clone().into_owned(),
+            projection: ask.projection.clone().into_owned(),
+            found,
+        }
+    }
+}
+
+impl AdmittedRoute {
+    /// The request again.
+    pub(super) fn ask<'a>(
+        &'a self,
+        arrival: &'a Arrival,
+        path: CanonicalPath<'static>,
+        projection: Projection<'static>,
+    ) -> Ask<'a> {
+        Ask {
+            distribution: &self.distribution,
+            behavior: &self.behavior,
+            method: &arrival.request.method,
+            path,
+            host: &self.host,
+            projection,
+            fields: &arrival.request.headers,
+            request: &arrival.request,
+            client: Some(arrival.viewer.address),
+            id: Some(arrival.id),
+        }
+    }
+}
+
+impl Edge {
+    /// Decides about a request.
+    pub(super) fn decide(
+        self: &Arc<Self>,
+        rules: &Rules,
+        arrival: &Arrival,
+        content: Content,
+    ) -> Decision {
+        let request = &arrival.request;
+        let route = content.framing.map_err(Refusal::Framing);
+        let route = match route.and_then(|()| Route::of(rules, request)) {
+            Ok(route) => route,
+            Err(refusal) => return self.refused(refusal, request, None, None),
+        };
+        let distribution = route.distribution;
+        let dress = route.behavior().and_then(|behavior| Dress::of(behavior, request));
+        let ask = match route.admit(rules, arrival, !content.is_empty, &self.steps) {
+            Ok(ask) => ask,
+            Err(refusal) => return self.refused(refusal, request, Some(distribution), dress),
+        };
+        let wish = ask.wish();
+        let found = self.look_up(&ask, wish, arrival.at);
+        let next = match found {
+            Some((key, Found::Response(response)))
+                if response.status == StatusCode::OK
+                    && wish.decide(Some(&response.freshness), arrival.at) == Reuse::Fresh =>
+            {
+                match self.serve_hit(&ask, response, arrival.at) {
+                    Served::Now(Answer {
+                        head: Head::Stored(head),
+                        content,
+                        result,
+                        report,
+                        ..
+                    }) => {
+                        let hold = content.into_hold();
+                        let distribution = arrival.connection.hold(distribution);
+                        let hit = Hit { head, hold, result, report, distribution, dress };
+                        return Decision::Hit(hit);
+                    }
+                    // An error of our own, which may be given a page.
+                    Served::Now(answer) => Next::Respond(answer, Some(Arc::clone(distribution))),
+                    // The content must be compressed or fetched. `Edge::answer` begins that anew.
+                    Served::Later(response, _) => {
+                        let found = Some((key, Found::Response(response)));
+                        Next::Answer(Admitted::new(&ask, found))
+                    }
+                }
+            }
+            found => Next::Answer(Admitted::new(&ask, found)),
+        };
+        Decision::Pending(Box::new(Pending { dress, next }))
+    }
+
+    fn refused(
+        &self,
+        refusal: Refusal,
+        request: &Parts,
+        distribution: Option<&Arc<Distribution>>,
+        dress: Option<Dress>,
+    ) -> Decision {
+        let answer = self.refuse(refusal, request, distribution);
+        let next = Next::Respond(answer, distribution.map(Arc::clone));
+        Decision::Pending(Box::new(Pending { dress, next }))
+    }
+}

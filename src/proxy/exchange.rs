@@ -1,0 +1,381 @@
+//! The end of an exchange: counted and logged when its body ends, however it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http_body::Body as _;
+
+use super::{
+    context::Edge,
+    logged::{Logged, Shown},
+    prepared::{self, PlainHit},
+    request::{
+        connection::HeldDistribution,
+        exchange_tracker::ExchangeState,
+        headers_policy::{Dress, Told},
+        incoming::Arrival,
+        routing::Distribution,
+    },
+    response::{
+        answer::{Answer, Carried, Head, StoredHead},
+        error_page,
+        head_sink::{HeadSink, append_map, append_status_line},
+        identity::Identity,
+    },
+};
+use crate::{
+    access_log::{Detail, Record},
+    base::{clock::Stopwatch, metrics::ResultType},
+    http::{
+        body::{Body, Observer},
+        cache_status::{CacheStatus, Report},
+    },
+    outbound::Timing,
+};
+
+/// Longest frame that HTTP/2 is given: it takes all of one when its window is open for the first byte, and
+/// what it has taken counts as sent.
+const HTTP2_FRAME: usize = 64 << 10;
+
+/// An exchange under way. It is recorded when it is dropped: as the observer of its answer's
+/// body, or before, when the viewer leaves while the answer is being made.
+pub(super) struct Exchange {
+    edge: Arc<Edge>,
+    pub(super) arrival: Arrival,
+    watch: Stopwatch,
+    logged: Logged,
+    distribution: Option<HeldDistribution>,
+    status: u16,
+    /// `None` where the answer went out in one piece.
+    first_byte: Option<Duration>,
+    result: ResultType,
+    report: Report,
+    sent: u64,
+    complete: bool,
+    state: ExchangeState,
+    /// Where the log wants it.
+    shown: Option<Box<Shown>>,
+}
+
+/// The fields that every response has, except its id.
+struct Marks<'a> {
+    dress: Option<&'a Dress>,
+    told: Told<'a>,
+    report: &'a Report,
+    version: Version,
+}
+
+impl Marks<'_> {
+    /// Applies the policy, then writes our own fields in place of any others of their names.
+    fn put_on(&self, fields: &mut HeaderMap) {
+        if let Some(dress) = self.dress {
+            dress.put_on(fields, &self.told);
+        }
+        for name in self.told.identity.names() {
+            fields.remove(name);
+        }
+        self.write(fields);
+    }
+
+    fn write(&self, sink: &mut impl HeadSink) {
+        self.told.identity.write(sink, self.told.result, self.report, self.version);
+    }
+
+    /// Whether the fields are those of other hits, too.
+    fn plain_hit<'b>(
+        &self,
+        head: &'b StoredHead,
+        distribution: Option<&'b Arc<Distribution>>,
+    ) -> Option<PlainHit<'b>> {
+        let site = self.dress.map_or(Some(false), Dress::asking_site)?;
+        PlainHit::of(head, self.told.result, *self.report, distribution, self.version, site)
+    }
+}
+
+impl Exchange {
+    /// Begins an exchange whose response is still to be made.
+    pub(super) fn begin(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
+        Self::begin_as(ExchangeState::Awaiting, edge, arrival, watch)
+    }
+
+    /// Begins an exchange of the fast path.
+    pub(super) fn immediate(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
+        Self::begin_as(ExchangeState::Immediate, edge, arrival, watch)
+    }
+
+    fn begin_as(
+        state: ExchangeState,
+        edge: &Arc<Edge>,
+        arrival: Arrival,
+        watch: Stopwatch,
+    ) -> Self {
+        arrival.connection.exchanges.begin(state);
+        Self {
+            edge: Arc::clone(edge),
+            arrival,
+            watch,
+            logged: Logged::default(),
+            distribution: None,
+            status: 0,
+            first_byte: None,
+            result: ResultType::Error,
+            report: Report::new(CacheStatus::Local),
+            sent: 0,
+            complete: false,
+            state,
+            shown: None,
+        }
+    }
+
+    /// The answer as a message, with the fields that every answer has. They are written into the
+    /// request's map, whose memory goes from request to answer and, within hyper, back.
+    pub(super) fn respond(
+        mut self: Box<Self>,
+        answer: Answer,
+        distribution: Option<HeldDistribution>,
+        dress: Option<&Dress>,
+    ) -> Response<Body> {
+        let identity = identity_of(distribution.as_deref());
+        let Answer { head, content, result, report, timing, substituted } =
+            self.with_page(answer, identity);
+        let body = content.into_body(&head);
+        let status = substituted.unwrap_or(head.status());
+        let mut fields = self.take_fields();
+        let marks = self.marks(identity, dress, result, &report, timing.as_deref());
+        match head {
+            Head::Own(_, own) | Head::Page(_, own) => {
+                fields = own;
+                marks.put_on(&mut fields);
+            }
+            Head::Stored(head) => {
+                let at = self.arrival.at;
+                let make = |fields: &mut HeaderMap| {
+                    head.write(fields, identity, at);
+                    match marks.dress {
+                        Some(_) => marks.put_on(fields),
+                        None => marks.write(fields),
+                    }
+                };
+                match marks.plain_hit(&head, distribution.as_deref()) {
+                    Some(hit) => prepared::write(hit, &mut fields, make),
+                    None => make(&mut fields),
+                }
+            }
+        }
+        identity.write_id(&mut fields, &self.arrival.id);
+        self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
+        self.shown = self
+            .edge
+            .access_log
+            .is_detailed()
+            .then(|| Box::new(Shown::of(status, &fields, body.size_hint().exact())));
+        self.conclude(status, result, report, distribution);
+        self.arrival.connection.exchanges.change(&mut self.state, ExchangeState::Sending);
+        let body = if self.arrival.request.method == Method::HEAD {
+            describe(&body, &mut fields);
+            Body::empty()
+        } else {
+            body
+        };
+        let body = match self.arrival.request.version {
+            Version::HTTP_2 => body.in_frames(HTTP2_FRAME),
+            _ => body,
+        };
+        let mut response = Response::new(body.observed(self));
+        *response.status_mut() = status;
+        *response.headers_mut() = fields;
+        response
+    }
+
+    /// Appends the head of an answer from a stored response to `text`, as HTTP/1.1 writes it.
+    pub(super) fn write_head(
+        &mut self,
+        head: &StoredHead,
+        (length, result, report): (u64, ResultType, Report),
+        distribution: HeldDistribution,
+        dress: Option<&Dress>,
+        text: &mut Vec<u8>,
+    ) {
+        let fields = self.take_fields();
+        let identity = identity_of(Some(&distribution));
+        let marks = self.marks(identity, dress, result, &report, None);
+        let is_detailed = self.edge.access_log.is_detailed();
+        let at = self.arrival.at;
+        let make = |text: &mut Vec<u8>| {
+            append_status_line(head.status(), text);
+            if marks.dress.is_none() {
+                head.write(text, identity, at);
+                marks.write(text);
+                return is_detailed.then(|| Shown::of_stored(head, length));
+            }
+            let mut fields = fields;
+            head.write(&mut fields, identity, at);
+            marks.put_on(&mut fields);
+            append_map(&fields, text);
+            is_detailed.then(|| Shown::of(head.status(), &fields, Some(length)))
+        };
+        let mut shown = match marks.plain_hit(head, Some(&distribution)) {
+            Some(hit) => prepared::append(hit, text, make),
+            None => make(text),
+        };
+        identity.write_id(text, &self.arrival.id);
+        text.extend_from_slice(b"\r\n");
+        if let Some(shown) = &mut shown {
+            shown.bytes = text.len() as u64;
+            // HEAD and GET share a prepared head.
+            shown.content_length = Some(length);
+        }
+        self.shown = shown.map(Box::new);
+        self.conclude(head.status(), result, report, Some(distribution));
+    }
+
+    /// The request's fields without those that are only logged: empty.
+    fn take_fields(&mut self) -> HeaderMap {
+        let mut fields = std::mem::take(&mut self.arrival.request.headers);
+        self.logged.take(&mut fields);
+        fields
+    }
+
+    fn marks<'a>(
+        &self,
+        identity: &'a Identity,
+        dress: Option<&'a Dress>,
+        result: ResultType,
+        report: &'a Report,
+        timing: Option<&'a Timing>,
+    ) -> Marks<'a> {
+        let told = Told { result, timing, id: self.arrival.id, identity, watch: self.watch };
+        Marks { dress, told, report, version: self.arrival.request.version }
+    }
+
+    /// `sent` bytes of `length` are out.
+    pub(super) fn has_sent(&mut self, sent: u64, length: u64) {
+        (self.sent, self.complete) = (sent, sent == length);
+        if !self.complete && self.first_byte.is_none() {
+            self.first_byte = Some(self.watch.elapsed());
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        status: StatusCode,
+        result: ResultType,
+        report: Report,
+        distribution: Option<HeldDistribution>,
+    ) {
+        self.status = status.as_u16();
+        (self.result, self.report, self.distribution) = (result, report, distribution);
+    }
+
+    /// Writes the content of an error of our own.
+    fn with_page(&self, answer: Answer, identity: &Identity) -> Answer {
+        let Head::Page(status, mut fields) = answer.head else { return answer };
+        let id = identity.id(&self.arrival.id);
+        let (media_type, page) = error_page::render(
+            status,
+            &self.arrival.request.headers,
+            &String::from_utf8_lossy(&id),
+        );
+        fields.insert(header::CONTENT_TYPE, media_type);
+        fields.append(header::VARY, HeaderValue::from_static("Accept"));
+        let content = Carried::Body(Body::full(page));
+        Answer { head: Head::Own(status, fields), content, ..answer }
+    }
+
+    fn record<'a>(&'a self, duration: Duration, id: &'a [u8]) -> Record<'a> {
+        let Logged { host, range, referer, user_agent, .. } = &self.logged;
+        let authority =
+            || self.arrival.request.uri.authority().map(|authority| authority.as_str().as_bytes());
+        Record {
+            at: self.arrival.at,
+            id,
+            client: self.arrival.viewer.text(&self.arrival.connection),
+            host: host.as_ref().map(HeaderValue::as_bytes).or_else(authority),
+            method: &self.arrival.request.method,
+            uri: &self.arrival.request.uri,
+            version: self.arrival.request.version,
+            tls: self.arrival.viewer.https,
+            distribution: self.distribution.as_ref().map(|d| &*d.settings.id),
+            status: self.status,
+            bytes: self.sent,
+            complete: self.complete,
+            duration,
+            first_byte: self.first_byte.unwrap_or(duration),
+            result: self.result,
+            report: self.report,
+            range: range.as_ref(),
+            referer: referer.as_ref(),
+            user_agent: user_agent.as_ref(),
+            detail: self.edge.access_log.is_detailed().then(|| self.detail()),
+        }
+    }
+
+    fn detail(&self) -> Detail<'_> {
+        let shown = self.shown.as_deref();
+        let forwarded_for = if self.arrival.is_described {
+            &self.arrival.forwarded_for
+        } else {
+            &self.logged.forwarded_for
+        };
+        let identity = identity_of(self.distribution.as_deref());
+        Detail {
+            pop: identity.pop.to_str().ok().filter(|pop| !pop.is_empty()).unwrap_or("-"),
+            head_bytes: shown.map_or(0, |shown| shown.bytes),
+            request_bytes: self.arrival.head_length as u64,
+            port: self
+                .arrival
+                .connection
+                .port
+                .filter(|_| self.arrival.viewer.address == self.arrival.connection.client),
+            tls: self.arrival.connection.cipher,
+            forwarded_for: forwarded_for.as_ref(),
+            content_type: shown.and_then(|shown| shown.content_type.as_ref()),
+            content_length: shown.and_then(|shown| shown.content_length),
+            range: shown.and_then(|shown| shown.range),
+        }
+    }
+}
+
+fn identity_of(distribution: Option<&Arc<Distribution>>) -> &Identity {
+    match distribution {
+        Some(distribution) => &distribution.settings.identity,
+        None => Identity::of_none(),
+    }
+}
+
+/// RFC 9110 §9.3.2: a HEAD is told the length of the content it does not get.
+fn describe(body: &Body, fields: &mut HeaderMap) {
+    let length = body.size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        fields.insert(header::CONTENT_LENGTH, length.into());
+    }
+}
+
+impl Observer for Exchange {
+    fn awaits_bytes(&mut self, awaits: bool) {
+        let to = if awaits { ExchangeState::Awaiting } else { ExchangeState::Sending };
+        self.arrival.connection.exchanges.change(&mut self.state, to);
+    }
+
+    fn ended(mut self: Box<Self>, sent: u64, complete: bool) {
+        self.sent = sent;
+        self.complete = complete;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.arrival.connection.exchanges.end(self.state);
+        let duration = self.watch.elapsed();
+        if let Some(distribution) = &self.distribution {
+            distribution.metrics.answered(self.result, self.status, self.sent, duration);
+        }
+        if self.edge.access_log.is_on() {
+            // Where there was an answer they are taken already.
+            self.logged.take(&mut self.arrival.request.headers);
+            let identity = identity_of(self.distribution.as_deref());
+            let id = identity.id(&self.arrival.id);
+            self.edge.access_log.push(&self.record(duration, &id));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The fast path: hits that are answered beneath the HTTP library.
+
+use std::{ops::Range, sync::Arc};
+
+use http::request::Parts;
+
+use super::{
+    context::Edge,
+    decision::{Content, Decided, Decision},
+    exchange::Exchange,
+    request::{connection::Connection, incoming::Arrival},
+    response::answer::in_memory,
+};
+use crate::{
+    base::clock::Stopwatch,
+    cache::store::{Hold, StoredResponse},
+};
+
+/// The content of a hit, and its exchange, which is recorded when this is dropped.
+pub struct FastHit {
+    _hold: Option<Hold>,
+    response: Arc<StoredResponse>,
+    /// Of the response's content.
+    bytes: Range<usize>,
+    exchange: Exchange,
+}
+
+impl FastHit {
+    /// What follows the head.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        let whole = self.response.content.bytes();
+        whole.and_then(|whole| whole.get(self.bytes.clone())).unwrap_or_default()
+    }
+
+    /// So many bytes of the content were handed to the connection.
+    pub fn has_sent(&mut self, bytes: usize) {
+        self.exchange.has_sent(bytes as u64, self.bytes.len() as u64);
+    }
+}
+
+impl Edge {
+    /// Answers a request without content if it is a hit and needs nothing but memory: appends the head of the
+    /// answer, as HTTP/1.1 writes it, to an empty `head`.
+    ///
+    /// # Errors
+    /// The decision for [`Edge::handle`], if the request is no such hit.
+    pub fn answer_fast(
+        self: &Arc<Self>,
+        request: Parts,
+        connection: &Arc<Connection>,
+        head: &mut Vec<u8>,
+    ) -> Result<FastHit, Decided> {
+        let (watch, now) = (Stopwatch::start(), self.clock.now());
+        let rules = self.rules.load();
+        let arrival = Arrival::new(&rules, connection, request, now);
+        let hit = match self.decide(&rules, &arrival, Content::NONE) {
+            Decision::Hit(hit) => hit,
+            Decision::Pending(pending) => {
+                return Err(Decided::new(arrival, watch, pending));
+            }
+        };
+        let bytes = hit.hold.as_ref().map_or(0..0, |_| in_memory(&hit.head.bytes()));
+        let mut exchange = Exchange::immediate(self, arrival, watch);
+        let told = (bytes.len() as u64, hit.result, hit.report);
+        exchange.write_head(&hit.head, told, hit.distribution, hit.dress.as_ref(), head);
+        hit.head.response.content.load_ahead();
+        Ok(FastHit { _hold: hit.hold, response: hit.head.response, bytes, exchange })
+    }
+}

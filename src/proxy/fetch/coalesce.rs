@@ -1,0 +1,113 @@
+//! Forwarding: one request asks the origin, those that come meanwhile wait for it.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{
+    fetch_task::Fetch,
+    forwarded::{Forwarded, How},
+};
+use crate::{
+    base::clock::Timestamp,
+    cache::{
+        key::CacheKey,
+        policy::{Reuse, reuse},
+        store::{Claim, Found, Outcome, StoredResponse},
+    },
+    proxy::{
+        context::Edge,
+        request::{admission::Ask, place::key_of},
+    },
+};
+
+/// How long a request waits for another's forward before it makes its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks the origin, or waits for a request that does already.
+pub(crate) async fn forward(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    key: CacheKey,
+    seen: Option<Arc<StoredResponse>>,
+    now: Timestamp,
+) -> Forwarded {
+    let obligation = match edge.store.claim(&key, seen.as_ref(), now) {
+        Claim::Found(Found::Response(response)) => {
+            return match reuse(Some(&response.freshness), now) {
+                Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Found(response),
+                Reuse::Validate | Reuse::Forward(_) => Forwarded::Alone,
+            };
+        }
+        Claim::Found(Found::Varies(_)) => return Forwarded::Again,
+        Claim::Found(Found::Pass | Found::Nothing) => return Forwarded::Alone,
+        Claim::Wait(waiter) => {
+            return match waiter.outcome(PATIENCE).await {
+                Outcome::Stored(response, stored)
+                    if stored == key || stored == key_of(ask, &response) =>
+                {
+                    Forwarded::Stored {
+                        response,
+                        how: How::Collapsed,
+                        own_fields: None,
+                        timing: None,
+                    }
+                }
+                Outcome::Stored(..) => Forwarded::Again,
+                Outcome::Failed(failure) => Forwarded::Failed(failure),
+                Outcome::Released => Forwarded::Alone,
+            };
+        }
+        Claim::Lead(obligation) => obligation,
+    };
+    let (told, outcome) = oneshot::channel();
+    let fetch = UnderWay::new(Fetch::new(edge, ask, seen, obligation, told).run());
+    // Without a word nothing was told: that viewer asks for itself.
+    fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
+}
+
+/// A fetch, which belongs to the store. It goes on here for as long as its viewer waits, and by itself from
+/// then on: most are done by then, and need no task.
+struct UnderWay(Option<BoxFuture<'static, ()>>);
+
+impl UnderWay {
+    fn new(fetch: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(Box::pin(fetch)))
+    }
+
+    async fn until<T>(mut self, outcome: impl Future<Output = T>) -> T {
+        let mut outcome = pin!(outcome);
+        std::future::poll_fn(|cx| {
+            // Taken out and put back: one that panics is gone.
+            let under_way = self.0.take();
+            self.0 = under_way
+                .and_then(|mut fetch| fetch.as_mut().poll(cx).is_pending().then_some(fetch));
+            outcome.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let (Some(fetch), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(fetch);
+        }
+    }
+}
+
+/// Validates a stale response while it is served (RFC 5861 §3), unless somebody does already.
+pub(crate) fn refresh(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    key: &CacheKey,
+    seen: &Arc<StoredResponse>,
+    now: Timestamp,
+) {
+    if let Claim::Lead(obligation) = edge.store.claim(key, Some(seen), now) {
+        // Nobody waits to be told.
+        let (told, _) = oneshot::channel();
+        tokio::spawn(Fetch::new(edge, ask, Some(Arc::clone(seen)), obligation, told).run());
+    }
+}

@@ -1,0 +1,11 @@
+//! Fetches from origins: collapsed misses, validation, slices, request bodies.
+
+pub(crate) mod buffer;
+pub(crate) mod coalesce;
+pub(crate) mod fetch_task;
+pub(crate) mod forwarded;
+pub(crate) mod origin_request;
+pub(crate) mod paced;
+pub(crate) mod revalidate;
+pub(crate) mod source;
+pub(crate) mod upload;

@@ -1,0 +1,35 @@
+//! Requests to origins: the only way from the edge to an origin.
+
+use http::{StatusCode, header};
+
+use crate::{
+    behavior::Behavior,
+    cache::store::Failure,
+    http::body::Body,
+    origin::{Answer, Group, OriginRequest, Reply},
+    proxy::context::Edge,
+};
+
+impl Edge {
+    /// Sends a request to an origin group. Errors are logged; the viewer gets the failure.
+    pub(crate) async fn ask_origin(
+        &self,
+        group: &Group,
+        behavior: &Behavior,
+        request: OriginRequest<'_>,
+        body: Option<Body>,
+    ) -> Result<Answer, Failure> {
+        let Reply { answer, by, passed_over } = group.send(request, body).await;
+        if let Some((origin, error)) = passed_over {
+            self.origin_errors.failure(&origin, &error);
+        }
+        let mut answer = answer.map_err(|error| self.origin_errors.failure(&by, &error))?;
+        if !behavior.forwards_cookies() {
+            answer.fields.remove(header::SET_COOKIE);
+        }
+        if answer.bucket && answer.status == StatusCode::FORBIDDEN {
+            self.origin_errors.denied(&by);
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,137 @@
+//! What becomes of a stale response once the origin was asked about it: it is renewed, or stays in
+//! use because the origin fails.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+
+use super::{
+    fetch_task::{Conditions, Fetch, REMEMBER_UNSTORABLE, withhold},
+    forwarded::{Forwarded, How},
+};
+use crate::{
+    base::clock::Timestamp,
+    cache::{
+        policy::NotStored,
+        store::{Failure, StoredResponse},
+    },
+    http::{date, entity_tag::EntityTag},
+    origin::{Answer, DENIED, Denial, failure},
+    outbound::ErrorClass,
+    proxy::request::rejection::is_error,
+};
+
+impl Fetch {
+    /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.
+    pub(crate) async fn freshen(self, answer: Answer) {
+        let Some(seen) = self.seen.clone() else {
+            return self.fail(failure(ErrorClass::Other));
+        };
+        if !confirms(&answer, &seen) || tells_of_change(&answer, &seen) {
+            drop(answer);
+            // It is about another version than ours: ask for that, without conditions.
+            return match self.send(self.range, Conditions::None).await {
+                Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {
+                    self.fail(failure(ErrorClass::Other));
+                }
+                Ok(answer) => self.settle(answer).await,
+                Err(failure) => self.fail(failure),
+            };
+        }
+        let now = self.edge.clock.now();
+        let born = self.obligation.born();
+        let mut fields = seen.updated_fields(&answer.fields);
+        let (freshness, own_fields, stored) = match self.decide(seen.status, &fields, &answer) {
+            Ok(storable) => (storable.freshness, withhold(&mut fields, &storable.withheld), Ok(())),
+            Err(reason) => (seen.freshness, None, Err(reason)),
+        };
+        let content = Arc::clone(&seen.content);
+        let mut response = StoredResponse::new(seen.status, &fields, freshness, content, born);
+        response.own_page = seen.own_page;
+        // A 304 need not repeat what has not changed.
+        response.tags = if answer.tags.is_empty() { seen.tags.clone() } else { answer.tags };
+        let response = Arc::new(response);
+        if stored.is_ok() {
+            let place = self.place_of(seen.status, &fields);
+            self.obligation.fulfil(&place, Arc::clone(&response), now);
+        } else if stored != Err(NotStored::Authorization) {
+            // What it says now may not be stored: it answers this request and no other.
+            self.obligation.release(now + REMEMBER_UNSTORABLE);
+        }
+        let (how, timing) = (How::Validated(stored), Some(Box::new(answer.timing)));
+        let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
+    }
+
+    /// Amazon CloudFront Developer Guide, "Serve stale content": the last copy is served, and the
+    /// origin is asked no more often than the error-caching minimum TTL says.
+    pub(crate) fn keep(self, failure: Failure, now: Timestamp) {
+        let Some(seen) = &self.seen else { return };
+        let pause = self.behavior.cache_policy.terms.errors.of(failure.status);
+        let response = Arc::new(seen.waiting(now + pause));
+        let place = self.place_of(seen.status, &seen.fields.to_map());
+        self.obligation.keep(&place, Arc::clone(&response));
+        let how = How::Kept(failure.detail);
+        let kept = Forwarded::Stored { response, how, own_fields: None, timing: None };
+        let _ = self.told.send(kept);
+    }
+
+    pub(crate) fn has_good_copy(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| !is_error(seen.status))
+    }
+
+    /// Classifies a bucket's 403 for an object whose cached copy is usable.
+    pub(crate) fn judge_denial(&self, now: Timestamp) -> Denial {
+        let origin = self.origin.primary();
+        let window = origin.options().stale_if_denied;
+        let may_be_stale = self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now));
+        if window.is_zero() || !may_be_stale {
+            return Denial::OfObject;
+        }
+        match origin.note_denied(self.obligation.key(), now) {
+            Denial::Mass(since) if now.since(since) >= window => Denial::OfObject,
+            denial => denial,
+        }
+    }
+
+    /// Denies this request and those that wait for it; the copy stays for the next.
+    pub(crate) fn deny(self) {
+        self.obligation.fail(DENIED);
+        // The viewer may have left.
+        let _ = self.told.send(Forwarded::Failed(DENIED));
+    }
+
+    /// Why the stale response stays in use though the origin answered.
+    pub(crate) fn reason_to_keep(&self, answer: &Answer, now: Timestamp) -> Option<&'static str> {
+        let status = answer.status;
+        let freshness = self.seen.as_ref()?.freshness;
+        let window = self.behavior.cache_policy.terms.stale_if_missing;
+        let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+            || (status == StatusCode::FORBIDDEN && answer.bucket);
+        match () {
+            () if status.is_server_error() && freshness.serves_errors(now) => Some("origin-error"),
+            () if missing && freshness.serves_missing(window, now) => Some("origin-missing"),
+            () => None,
+        }
+    }
+}
+
+/// RFC 9111 §4.3.4: a 304 with an entity tag is about the response that has the same.
+fn confirms(answer: &Answer, seen: &StoredResponse) -> bool {
+    let stored = seen.fields.get(&header::ETAG);
+    match (answer.fields.get(header::ETAG), &stored) {
+        (Some(told), Some(stored)) => {
+            let tags = (EntityTag::parse(told.as_bytes()), EntityTag::parse(stored.as_bytes()));
+            matches!(tags, (Some(told), Some(stored)) if told.weak_eq(&stored))
+        }
+        _ => true,
+    }
+}
+
+/// A change of an object's metadata alone leaves its entity tag, so S3 answers 304 for ever;
+/// but it tells a newer date.
+fn tells_of_change(answer: &Answer, seen: &StoredResponse) -> bool {
+    let date = |value: Option<&HeaderValue>| value.and_then(|v| date::parse(v.as_bytes()));
+    let told = date(answer.fields.get(header::LAST_MODIFIED));
+    let stored = date(seen.fields.get(&header::LAST_MODIFIED).as_ref());
+    answer.bucket && told.zip(stored).is_some_and(|(told, stored)| told > stored)
+}

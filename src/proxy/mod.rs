@@ -1,0 +1,31 @@
+//! The life of a request. `decision` routes, admits and looks up. `service` and `fast_path` answer hits; `service`
+//! answers everything else by way of `fetch` and `respond`. `exchange` logs the exchange.
+
+mod compressor;
+mod context;
+mod decision;
+mod exchange;
+mod explain;
+mod fast_path;
+mod fetch;
+mod logged;
+mod pass;
+mod prepared;
+mod request;
+mod respond;
+mod response;
+mod service;
+
+pub use context::Edge;
+pub use decision::Decided;
+pub use explain::{Explanation, Stored};
+pub use fast_path::FastHit;
+pub use request::{
+    connection::{Cipher, Connection},
+    custom_error::{ErrorPage, REPLACEABLE},
+    exchange_tracker::ExchangeTracker,
+    rejection::Refusal,
+    routing::{Distribution, Hosts, Rules, Settings},
+    steps::{Counter, Steps},
+};
+pub use response::identity::Identity;

@@ -1,0 +1,188 @@
+//! Passing: requests that the cache has no part in go to the origin one by one.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body::Body as _;
+
+use super::{
+    context::Edge,
+    fetch::{
+        paced::at_viewers_pace,
+        upload::{Pace, read_first},
+    },
+    request::{
+        admission::Ask,
+        rejection::{self, is_error},
+    },
+    respond::compress,
+    response::answer::{Answer, Head},
+};
+use crate::{
+    base::metrics::ResultType,
+    cache::{
+        policy::{Asked, Received, storable},
+        store::Failure,
+    },
+    http::{
+        body::Body,
+        cache_status::{CacheStatus, ForwardReason, Report},
+        coding::Codings,
+        compression,
+    },
+    origin::{self, OriginRequest},
+};
+
+/// Conditions: since nothing is stored, the origin may judge them for this viewer.
+static CONDITIONS: [HeaderName; 4] = [
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// A GET's range (RFC 9110 §14.2: a range of any other method is ignored).
+static RANGE: [HeaderName; 2] = [header::RANGE, header::IF_RANGE];
+
+/// What describes the content of a request.
+static CONTENT: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    HeaderName::from_static("content-md5"),
+];
+
+/// Forwards a request for itself.
+pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Report) -> Answer {
+    let request = OriginRequest {
+        method: ask.method.clone(),
+        path: &ask.path,
+        projection: &ask.forwarded(),
+        fields: fields(ask),
+        client: ask.client,
+    };
+    let body = match upload(edge, ask, body).await {
+        Ok(body) => body,
+        Err(failure) => return rejection::failed(failure),
+    };
+    match edge.ask_origin(ask.origin(), ask.behavior, request, body).await {
+        Ok(answer) => {
+            if !ask.method.is_safe() && !is_error(answer.status) {
+                invalidate(edge, ask, &answer.fields);
+            }
+            match at_viewers_pace(edge, ask, answer, true).await {
+                Ok(answer) => present(ask, answer, report),
+                Err(failure) => rejection::failed(failure),
+            }
+        }
+        Err(failure) => rejection::failed(failure),
+    }
+}
+
+/// The content for the origin, if there is any.
+async fn upload(edge: &Edge, ask: &Ask<'_>, body: Body) -> Result<Option<Body>, Failure> {
+    if body.is_end_stream() {
+        return Ok(None);
+    }
+    let options = ask.origin().primary().options();
+    let pace = Pace { min_rate: options.upload_min_rate, timeout: options.upload_timeout };
+    read_first(&edge.store, body, pace).await.map(Some)
+}
+
+/// Invalidates what a successful unsafe request makes out of date: its own path, and the paths that
+/// `Location` and `Content-Location` name on the same host (RFC 9111 §4.4).
+fn invalidate(edge: &Edge, ask: &Ask<'_>, fields: &HeaderMap) {
+    let own = ask.request.uri.path();
+    let mut paths = vec![own.to_owned()];
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        let Some(reference) = fields.get(name).and_then(|value| value.to_str().ok()) else {
+            continue;
+        };
+        // RFC 3986 §5.2.3: a reference without a slash is relative to the last one.
+        let folder = &own[..=own.rfind('/').unwrap_or(0)];
+        let absolute = match () {
+            () if reference.starts_with("//") => format!("http:{reference}"),
+            () if reference.starts_with('/') => format!("http://{}{reference}", ask.host),
+            () if reference.contains("://") => reference.to_owned(),
+            () => format!("http://{}{folder}{reference}", ask.host),
+        };
+        let Ok(uri) = absolute.parse::<Uri>() else { continue };
+        if !uri.host().is_some_and(|host| host.eq_ignore_ascii_case(ask.host)) {
+            continue;
+        }
+        paths.push(uri.path().to_owned());
+    }
+    for path in paths {
+        let Ok((path, behavior)) = ask.distribution.route(&path) else { continue };
+        // Each floor costs every lookup a comparison, and there is nothing to invalidate here.
+        if !behavior.cache_policy.terms.ttl.is_disabled() {
+            edge.store.invalidate(&ask.distribution.settings.id, &path.generous());
+        }
+    }
+}
+
+/// The viewer's answer, made of an origin's answer that is not stored.
+pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report) -> Answer {
+    let origin::Answer { status, mut fields, content_range, announced_length, body, .. } = answer;
+    let origin::Answer { requested_at, received_at, bucket, .. } = answer;
+    let timing = Some(Box::new(answer.timing));
+    report.forward_status = Some(status.as_u16());
+    let content_range = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok());
+    let content_range = content_range.map(|range| (header::CONTENT_RANGE, range));
+    if answer.bucket && is_error(status) {
+        return Answer { timing, ..rejection::error(status, report, content_range) };
+    }
+    fields.extend(content_range);
+    let has_no_content = *ask.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+    if let (true, Some(length)) = (has_no_content, announced_length) {
+        fields.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if *ask.method == Method::HEAD && report.status != CacheStatus::Forward(ForwardReason::Bypass) {
+        let received = Received {
+            status,
+            fields: &fields,
+            requested_at,
+            received_at,
+            asked: Asked { bucket, ..Asked::default() },
+        };
+        if storable(&received, &ask.behavior.cache_policy.terms).is_ok() {
+            describe_as_get(ask, status, &mut fields);
+        }
+    }
+    let body = if has_no_content { Body::empty() } else { body };
+    let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
+    Answer { timing, ..Answer::new(Head::Own(status, fields), body, result, report) }
+}
+
+/// RFC 9110 §9.3.2: a HEAD is told of the content's form what a GET would be; how long the
+/// compressed form is, nobody knows yet.
+fn describe_as_get(ask: &Ask<'_>, status: StatusCode, fields: &mut HeaderMap) {
+    let length = fields.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let worth_it = length.is_some_and(|length| compression::is_worth_it(status, fields, length));
+    if ask.behavior.compress == Codings::NONE || !worth_it {
+        return;
+    }
+    match compress::coding(ask, worth_it) {
+        Some(coding) => {
+            compression::describe(fields, coding);
+            fields.remove(header::CONTENT_LENGTH);
+        }
+        None => compression::vary(fields),
+    }
+}
+
+/// What of the viewer's fields goes along.
+fn fields(ask: &Ask<'_>) -> HeaderMap {
+    let names: &[&[HeaderName]] = match *ask.method {
+        Method::GET => &[&CONDITIONS, &RANGE],
+        Method::HEAD => &[&CONDITIONS],
+        _ => &[&CONTENT, &CONDITIONS],
+    };
+    let mut fields: HeaderMap = ask.id_field().into_iter().collect();
+    for name in names.iter().copied().flatten() {
+        for value in ask.fields.get_all(name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    fields
+}

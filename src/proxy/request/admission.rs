@@ -1,0 +1,252 @@
+//! Admission: from bytes that anybody may send to a request that makes sense.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request::Parts};
+
+use super::{
+    headers_policy::is_answered_preflight,
+    incoming::Arrival,
+    rejection::Refusal,
+    restrictions::{check_referer, restrict},
+    routing::{Distribution, Rules},
+    steps::Steps,
+};
+use crate::{
+    access::signed::Claim,
+    behavior::{Behavior, ViewerProtocol},
+    cache::{
+        key::{CacheKey, CanonicalPath, PathError, PathForm, Projection, without_dot_segments},
+        policy::Wish,
+    },
+    http::authority::{authority, host, target_length},
+    origin::{FOR_BUCKETS, Group, Origin},
+    proxy::response::identity::RequestId,
+};
+
+/// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
+const MAX_TARGET: usize = 8192;
+
+/// Longest request head in bytes (as above).
+const MAX_HEAD: usize = 32 << 10;
+
+/// Longest S3 key in bytes (Amazon S3 User Guide, "Naming Amazon S3 objects").
+const MAX_S3_KEY: usize = 1024;
+
+/// An admitted request: everything the edge may act upon.
+pub(crate) struct Ask<'a> {
+    pub(crate) distribution: &'a Arc<Distribution>,
+    pub(crate) behavior: &'a Arc<Behavior>,
+    pub(crate) method: &'a Method,
+    pub(crate) path: CanonicalPath<'a>,
+    /// Without port.
+    pub(crate) host: &'a str,
+    pub(crate) projection: Projection<'a>,
+    /// The viewer's fields: conditions and ranges are read from here, nothing is copied.
+    pub(crate) fields: &'a HeaderMap,
+    pub(crate) request: &'a Parts,
+    /// The viewer's address; none for a request of our own.
+    pub(crate) client: Option<IpAddr>,
+    /// The id of the viewer's request; none for one of our own.
+    pub(crate) id: Option<RequestId>,
+}
+
+impl<'a> Ask<'a> {
+    fn new(
+        distribution: &'a Arc<Distribution>,
+        behavior: &'a Arc<Behavior>,
+        path: CanonicalPath<'a>,
+        host: &'a str,
+        request: &'a Parts,
+        client: Option<IpAddr>,
+        id: Option<RequestId>,
+    ) -> Self {
+        let projection = behavior.cache_policy.key.project(request, host);
+        let (method, fields) = (&request.method, &request.headers);
+        Self { distribution, behavior, method, path, host, projection, fields, request, client, id }
+    }
+
+    /// Our own request for a page of the distribution. It needs no access rights.
+    pub(crate) fn of_page(
+        distribution: &'a Arc<Distribution>,
+        request: &'a Parts,
+        host: &'a str,
+    ) -> Option<Self> {
+        let (path, behavior) = distribution.route(request.uri.path()).ok()?;
+        Some(Self::new(distribution, behavior, path, host, request, None, None))
+    }
+
+    /// The key of the resource, whichever of its variants the request selects.
+    pub(crate) fn key(&self) -> CacheKey {
+        CacheKey::new(&self.distribution.settings.id, &self.path, &self.projection)
+    }
+
+    /// What origin requests carry of this one.
+    pub(crate) fn forwarded(&self) -> Projection<'a> {
+        self.behavior.forward.project(self.request, self.host)
+    }
+
+    /// Whether the origin gets anything of this request that the cache key does not have.
+    pub(crate) fn sends_more_than_key(&self) -> bool {
+        let is_bucket = self.behavior.path_form == PathForm::Key;
+        let (sent, key) = (self.forwarded(), &self.projection);
+        let is_sent = |name: &HeaderName| !is_bucket || FOR_BUCKETS.contains(name);
+        let mut sent_fields = sent.headers.iter().filter(|(name, _)| is_sent(name));
+        sent_fields.any(|field| !key.headers.contains(field))
+            || (!is_bucket && (sent.query != key.query || sent.cookies != key.cookies))
+    }
+
+    /// The field that gives the request's id to a plain origin.
+    pub(crate) fn id_field(&self) -> Option<(HeaderName, HeaderValue)> {
+        let id = self.id.filter(|_| self.behavior.path_form == PathForm::Uri)?;
+        self.distribution.settings.identity.for_origin(&id)
+    }
+
+    pub(crate) fn origin(&self) -> &Arc<Group> {
+        &self.distribution.origins[self.behavior.origin]
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.request.version
+    }
+
+    /// What the viewer wishes of the cache, where the policy listens.
+    pub(crate) fn wish(&self) -> Wish {
+        let listens = self.behavior.cache_policy.terms.honor_request;
+        if listens { Wish::read(self.fields) } else { Wish::default() }
+    }
+
+    /// Whether the cache policy stores answers to such requests.
+    pub(crate) fn is_cacheable(&self) -> bool {
+        matches!(*self.method, Method::GET | Method::HEAD)
+            && !self.behavior.cache_policy.terms.ttl.is_disabled()
+    }
+}
+
+/// Where a request goes, before anybody asks whether it may.
+pub(crate) struct Route<'a> {
+    pub(crate) distribution: &'a Arc<Distribution>,
+    host: &'a str,
+    target: Result<(CanonicalPath<'a>, &'a Arc<Behavior>), PathError>,
+}
+
+impl<'a> Route<'a> {
+    /// By the host asked for, then by the path.
+    pub(crate) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Refusal> {
+        let host = authority(request).and_then(host).ok_or(Refusal::BadHost)?;
+        let distribution = rules.hosts.select(host).ok_or(Refusal::UnknownHost)?;
+        let target = distribution.route(request.uri.path());
+        Ok(Self { distribution, host, target })
+    }
+
+    /// The behavior, where the path is one.
+    pub(crate) fn behavior(&self) -> Option<&'a Arc<Behavior>> {
+        self.target.as_ref().ok().map(|(_, behavior)| *behavior)
+    }
+
+    /// Admits the request or says why not.
+    pub(crate) fn admit(
+        self,
+        rules: &Rules,
+        arrival: &'a Arrival,
+        has_content: bool,
+        steps: &Steps,
+    ) -> Result<Ask<'a>, Refusal> {
+        steps.admissions.add();
+        let Self { distribution, host, target } = self;
+        let request = &arrival.request;
+        restrict(rules, distribution, arrival)?;
+        if target_length(request) > MAX_TARGET {
+            return Err(Refusal::UriTooLong);
+        }
+        if arrival.head_length > MAX_HEAD {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let (path, behavior) = target.map_err(Refusal::BadPath)?;
+        check_protocol(behavior.viewer_protocol, distribution, arrival)?;
+        if is_answered_preflight(behavior, request) {
+            return Err(Refusal::Preflight);
+        }
+        let methods = behavior.allowed_methods;
+        if !methods.allow_method(&request.method) {
+            return Err(Refusal::Method(methods.allow()));
+        }
+        check_referer(behavior, arrival)?;
+        if let Some(trusted) = &behavior.trusted {
+            steps.signatures.add();
+            let claim = claim(distribution, behavior, arrival);
+            trusted.verify(&claim).map_err(Refusal::Signed)?;
+        }
+        // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
+        if matches!(request.method, Method::GET | Method::HEAD) && has_content {
+            return Err(Refusal::UnexpectedContent);
+        }
+        for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {
+            check_object(&path, origin)?;
+        }
+        let client = Some(arrival.viewer.address);
+        let id = Some(arrival.id);
+        Ok(Ask::new(distribution, behavior, path, host, request, client, id))
+    }
+}
+
+/// The scheme that the viewer sees.
+fn scheme<'a>(distribution: &'a Distribution, arrival: &Arrival) -> &'a str {
+    let own = if arrival.viewer.https { "https" } else { "http" };
+    distribution.settings.public_scheme.as_deref().unwrap_or(own)
+}
+
+/// CloudFront redirects with 301 where that keeps the method, else with 307, and not before HTTP/1.1.
+fn check_protocol(
+    policy: ViewerProtocol,
+    distribution: &Distribution,
+    arrival: &Arrival,
+) -> Result<(), Refusal> {
+    if policy == ViewerProtocol::AllowAll || scheme(distribution, arrival) == "https" {
+        return Ok(());
+    }
+    let Parts { method, version, .. } = &arrival.request;
+    Err(match policy {
+        ViewerProtocol::RedirectToHttps if *version >= Version::HTTP_11 => {
+            let reading = matches!(*method, Method::GET | Method::HEAD);
+            Refusal::RedirectToHttps(if reading {
+                StatusCode::MOVED_PERMANENTLY
+            } else {
+                StatusCode::TEMPORARY_REDIRECT
+            })
+        }
+        _ => Refusal::HttpsOnly,
+    })
+}
+
+/// What a viewer's signature must be about.
+fn claim<'a>(
+    distribution: &'a Distribution,
+    behavior: &Behavior,
+    arrival: &'a Arrival,
+) -> Claim<'a> {
+    let request = &arrival.request;
+    Claim {
+        scheme: scheme(distribution, arrival),
+        authority: authority(request).unwrap_or_default(),
+        path: request.uri.path(),
+        resolved: without_dot_segments(request.uri.path(), behavior.path_form),
+        query: request.uri.query(),
+        fields: &request.headers,
+        // Behind a load balancer that nobody trusts, another address is seen than the viewer's.
+        client: (arrival.viewer.is_told(&arrival.connection)
+            || distribution.settings.public_scheme.is_none())
+        .then_some(arrival.viewer.address),
+        now: arrival.at,
+    }
+}
+
+/// A request for a bucket must name an object. The root, in any spelling that a store may read as the root,
+/// would list the bucket.
+fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Refusal> {
+    if path.generous() == "/" {
+        return Err(Refusal::NoRootObject);
+    }
+    let key = origin.options().origin_path.len() + path.as_bytes().len() - 1;
+    if key > MAX_S3_KEY { Err(Refusal::UriTooLong) } else { Ok(()) }
+}

@@ -1,0 +1,113 @@
+//! What a response headers policy makes of the fields of an answer.
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+
+use crate::{
+    base::{clock::Stopwatch, metrics::ResultType},
+    behavior::{Behavior, Cors, ResponseHeadersPolicy},
+    outbound::Timing,
+    proxy::response::identity::{Identity, RequestId},
+};
+
+/// Where an answer's times are told (Server Timing, W3C).
+pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// A policy, and what it wants to know of a request.
+pub(crate) struct Dress {
+    policy: Arc<ResponseHeadersPolicy>,
+    /// The site whose page asks.
+    origin: Option<HeaderValue>,
+    preflight: bool,
+    /// Whether this answer is among those that tell their times.
+    timed: bool,
+}
+
+/// What an answer can tell of itself.
+pub(crate) struct Told<'a> {
+    pub(crate) result: ResultType,
+    pub(crate) timing: Option<&'a Timing>,
+    pub(crate) id: RequestId,
+    pub(crate) identity: &'a Identity,
+    /// Running since the request came.
+    pub(crate) watch: Stopwatch,
+}
+
+impl Dress {
+    pub(crate) fn of(behavior: &Behavior, request: &Parts) -> Option<Self> {
+        let policy = Arc::clone(behavior.response_headers.as_ref()?);
+        let origin = request.headers.get(header::ORIGIN).cloned();
+        let timed = policy.server_timing.is_some_and(|percent| {
+            wants_timing(&request.headers) || fastrand::f64() * 100.0 < percent
+        });
+        Some(Self { policy, origin, preflight: is_preflight(request), timed })
+    }
+
+    pub(crate) fn put_on(&self, fields: &mut HeaderMap, told: &Told<'_>) {
+        self.policy.apply(fields, self.origin.as_ref(), self.preflight);
+        if self.timed
+            && let Ok(value) = HeaderValue::try_from(told.server_timing())
+        {
+            fields.append(SERVER_TIMING, value);
+        }
+    }
+
+    /// Whether a page of another site asks; `None` where what is put on depends on more than that.
+    pub(crate) fn asking_site(&self) -> Option<bool> {
+        let for_all = self.policy.cors.as_ref().is_none_or(Cors::is_for_all);
+        (for_all && !self.timed && !self.preflight).then_some(self.origin.is_some())
+    }
+}
+
+impl Told<'_> {
+    /// CloudFront's metrics (Amazon CloudFront Developer Guide, "Server-Timing header").
+    fn server_timing(&self) -> String {
+        let mut text = String::new();
+        if let Some(Timing { dns, connect, first_byte }) = self.timing {
+            text.push_str("cdn-upstream-layer;desc=\"EDGE\",");
+            for (name, duration) in [("dns", dns), ("connect", connect), ("fbl", first_byte)] {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "cdn-upstream-{name};dur={},", milliseconds(*duration));
+            }
+        }
+        text.push_str(match self.result {
+            ResultType::Hit => "cdn-cache-hit",
+            ResultType::RefreshHit => "cdn-cache-refresh",
+            ResultType::Miss | ResultType::Error | ResultType::Redirect => "cdn-cache-miss",
+        });
+        let pop = self.identity.pop.to_str().unwrap_or_default();
+        let id = self.identity.id(&self.id);
+        let id = String::from_utf8_lossy(&id);
+        let _ = write!(text, ",cdn-pop;desc=\"{pop}\",cdn-rid;desc=\"{id}\"");
+        if self.result == ResultType::Hit {
+            text.push_str(",cdn-hit-layer;desc=\"EDGE\"");
+        }
+        let _ = write!(text, ",cdn-downstream-fbl;dur={}", milliseconds(self.watch.elapsed()));
+        text
+    }
+}
+
+fn milliseconds(duration: Duration) -> u128 {
+    duration.as_millis()
+}
+
+/// `Pragma: server-timing`, by which a viewer asks for what is else told to a sample.
+fn wants_timing(fields: &HeaderMap) -> bool {
+    let lines = fields.get_all(header::PRAGMA).iter().filter_map(|line| line.to_str().ok());
+    let mut words = lines.flat_map(|line| line.split(','));
+    words.any(|word| word.trim().eq_ignore_ascii_case("server-timing"))
+}
+
+/// Whether a browser asks what a page of another site may do (Fetch §3.3.2). That is answered here,
+/// whatever methods a behavior allows: the origin knows less of it than the policy.
+pub(crate) fn is_answered_preflight(behavior: &Behavior, request: &Parts) -> bool {
+    let policy = behavior.response_headers.as_ref();
+    policy.is_some_and(|policy| policy.cors.is_some()) && is_preflight(request)
+}
+
+fn is_preflight(request: &Parts) -> bool {
+    request.method == Method::OPTIONS
+        && request.headers.contains_key(header::ORIGIN)
+        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}

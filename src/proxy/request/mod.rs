@@ -1,0 +1,14 @@
+//! A request before the cache: its connection, viewer, route and admission, or why it is rejected.
+
+pub(crate) mod admission;
+pub(crate) mod connection;
+pub(crate) mod custom_error;
+pub(crate) mod exchange_tracker;
+pub(crate) mod headers_policy;
+pub(crate) mod incoming;
+pub(crate) mod place;
+pub(crate) mod rejection;
+pub(crate) mod restrictions;
+pub(crate) mod routing;
+pub(crate) mod steps;
+pub(crate) mod viewer;

@@ -1,0 +1,197 @@
+//! Refusals and failures as answers: a status, a fixed text, and a token for the log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+
+use crate::{
+    access::signed,
+    base::metrics::ResultType,
+    cache::{key::PathError, store::Failure},
+    http::{
+        authority::{authority, host},
+        body::Body,
+        cache_status::{CacheStatus, Report},
+        framing::FramingError,
+    },
+    outbound::ErrorClass,
+    proxy::response::answer::{Answer, Head},
+};
+
+/// Why a request is refused before any cache or origin is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No, several, or contradicting hosts.
+    BadHost,
+    /// No distribution has this host among its aliases.
+    UnknownHost,
+    /// The request target is longer than 8,192 bytes.
+    UriTooLong,
+    /// Request line and fields together are longer than 32,768 bytes.
+    HeadTooLarge,
+    /// The path names no object, or could name another than it seems to.
+    BadPath(PathError),
+    /// The behavior does not allow the method; these are allowed.
+    Method(&'static str),
+    /// A GET or HEAD with content.
+    UnexpectedContent,
+    /// The bucket's root is not an object.
+    NoRootObject,
+    /// The behavior serves over HTTPS only.
+    HttpsOnly,
+    /// The behavior sends viewers on to HTTPS, with this status.
+    RedirectToHttps(StatusCode),
+    /// A browser asks what pages of other sites may do; it is told.
+    Preflight,
+    /// The request has passed this server before, or too many others.
+    Loop,
+    /// The request's framing is in doubt, or it expects something of this server.
+    Framing(FramingError),
+    /// The distribution does not serve the viewer's address.
+    Address,
+    /// Nor its country.
+    Country,
+    /// The page that asks is of a site that may not.
+    Referer,
+    /// Too many requests came; in so many seconds there may be another.
+    TooMany(u64),
+    /// The request does not bear a signature that allows it.
+    Signed(signed::Refused),
+}
+
+impl Refusal {
+    /// The answer's status.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadHost | Self::BadPath(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnexpectedContent
+            | Self::NoRootObject
+            | Self::HttpsOnly
+            | Self::Address
+            | Self::Country
+            | Self::Referer
+            | Self::Signed(_) => StatusCode::FORBIDDEN,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Framing(error) => error.status(),
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::RedirectToHttps(status) => status,
+            Self::Preflight => StatusCode::NO_CONTENT,
+        }
+    }
+
+    /// A token for logs and metrics.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad-host",
+            Self::UnknownHost => "unknown-host",
+            Self::UriTooLong => "uri-too-long",
+            Self::HeadTooLarge => "head-too-large",
+            Self::BadPath(PathError::NotAbsolute) => "path-not-absolute",
+            Self::BadPath(PathError::BadEscape) => "path-bad-escape",
+            Self::BadPath(PathError::Control) => "path-control",
+            Self::BadPath(PathError::Ambiguous) => "path-ambiguous",
+            Self::BadPath(PathError::NotUtf8) => "path-not-utf8",
+            Self::Method(_) => "method",
+            Self::UnexpectedContent => "unexpected-content",
+            Self::NoRootObject => "no-root-object",
+            Self::HttpsOnly => "https-only",
+            Self::RedirectToHttps(_) => "redirect-to-https",
+            Self::Preflight => "preflight",
+            Self::Loop => "loop",
+            Self::Framing(FramingError::TransferCoding) => "transfer-coding",
+            Self::Framing(FramingError::Malformed) => "transfer-encoding",
+            Self::Framing(FramingError::Expectation) => "expectation",
+            Self::Address => "address-denied",
+            Self::Country => "country-denied",
+            Self::Referer => "referer-denied",
+            Self::TooMany(_) => "rate-limited",
+            Self::Signed(refused) => refused.token(),
+        }
+    }
+
+    /// One request too many, and how long there must be none.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        Self::TooMany(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+
+    /// The answer; `cloudfront` tells whether CloudFront's own status codes are wanted.
+    pub(crate) fn into_answer(self, request: &Parts, cloudfront: bool) -> Answer {
+        let mut fields = HeaderMap::with_capacity(12);
+        let more = match self {
+            Self::RedirectToHttps(_) => https_url(request).map(|url| (header::LOCATION, url)),
+            Self::Method(allow) => Some((header::ALLOW, HeaderValue::from_static(allow))),
+            Self::TooMany(seconds) => Some((header::RETRY_AFTER, seconds.into())),
+            // What follows on the connection cannot be trusted to be a request of its own.
+            Self::UnexpectedContent | Self::HeadTooLarge | Self::Framing(_) => {
+                Some((header::CONNECTION, HeaderValue::from_static("close")))
+            }
+            _ => None,
+        };
+        fields.extend(more);
+        let mut report = Report::new(CacheStatus::Local);
+        (report.detail, report.discreet) = (Some(self.token()), matches!(self, Self::Signed(_)));
+        let (head, content, result) = match self {
+            Self::Signed(refused) => {
+                fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+                (Head::Own(self.status(), fields), document(refused), ResultType::Error)
+            }
+            Self::Preflight => (Head::Own(self.status(), fields), Bytes::new(), ResultType::Hit),
+            Self::RedirectToHttps(_) => {
+                (Head::Page(self.status(), fields), Bytes::new(), ResultType::Redirect)
+            }
+            Self::HeadTooLarge if cloudfront => {
+                let status = StatusCode::from_u16(494).unwrap_or(self.status());
+                (Head::Page(status, fields), Bytes::new(), ResultType::Error)
+            }
+            _ => (Head::Page(self.status(), fields), Bytes::new(), ResultType::Error),
+        };
+        Answer::new(head, Body::full(content), result, report)
+    }
+}
+
+/// The same URL over HTTPS.
+fn https_url(request: &Parts) -> Option<HeaderValue> {
+    let host = host(authority(request)?)?;
+    let target = request.uri.path_and_query()?;
+    HeaderValue::try_from(format!("https://{host}{target}")).ok()
+}
+
+/// What CloudFront answers: a code, and nothing that would help to find a way in.
+fn document(refused: signed::Refused) -> Bytes {
+    let (code, message) = refused.code();
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>").into()
+}
+
+/// An error of our own in the place of what was asked for; it keeps the report.
+pub(crate) fn error(
+    status: StatusCode,
+    report: Report,
+    more: Option<(HeaderName, HeaderValue)>,
+) -> Answer {
+    let head = Head::Page(status, HeaderMap::from_iter(more));
+    Answer::new(head, Body::empty(), ResultType::Error, report)
+}
+
+/// The answer that tells of a failure.
+pub(crate) fn failed(failure: Failure) -> Answer {
+    let report = Report { detail: Some(failure.detail), ..Report::new(CacheStatus::Local) };
+    error(failure.status, report, None)
+}
+
+/// Whether an origin may have failed because of what a viewer's request had beyond the cache key: it refused
+/// the request, or closed the connection on it.
+pub(crate) fn may_be_caused_by_request(failure: Failure) -> bool {
+    [ErrorClass::Rejected, ErrorClass::Connection].map(ErrorClass::token).contains(&failure.detail)
+}
+
+/// Whether a status is an error, of the viewer or of the origin.
+pub(crate) fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}

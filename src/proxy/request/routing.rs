@@ -1,0 +1,255 @@
+//! The rules in force: which distribution answers for a host, and how.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::request::Parts;
+
+use super::custom_error::ErrorPage;
+use crate::{
+    access::restrict::{Addresses, Countries, Geography, Networks, RateLimits},
+    base::metrics::Served,
+    behavior::{Behavior, Behaviors, SecurityPolicy},
+    cache::key::{CanonicalPath, PathError, PathForm, PlainPath},
+    http::authority::{authority, host},
+    origin::Group,
+    proxy::response::identity::Identity,
+};
+
+/// One immutable set of rules; a request holds on to the set it began with.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Distributions by the hosts they answer for.
+    pub hosts: Hosts,
+    /// Proxies that are believed what they say of their viewers.
+    pub trusted_proxies: Networks,
+    /// Where viewers are.
+    pub geography: Option<Arc<Geography>>,
+    /// Whether any origin is told of viewers what they do not say themselves.
+    describes_viewers: bool,
+}
+
+impl Rules {
+    /// Rules for these hosts.
+    #[must_use]
+    pub fn new(hosts: Hosts, trusted_proxies: Networks, geography: Option<Arc<Geography>>) -> Self {
+        let describes_viewers = hosts.all().iter().any(|d| d.describes_viewers());
+        Self { hosts, trusted_proxies, geography, describes_viewers }
+    }
+
+    /// Whether an origin may be told of who sent a request what they do not say themselves.
+    pub(crate) fn describe_viewers(&self, request: &Parts) -> bool {
+        self.describes_viewers
+            && authority(request)
+                .and_then(host)
+                .and_then(|host| self.hosts.select(host))
+                .is_some_and(|distribution| distribution.describes_viewers())
+    }
+}
+
+/// What a distribution is, as it is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The beginning of its cache keys, and its name in logs and metrics.
+    pub id: Arc<str>,
+    /// The distribution at CloudFront in which invalidations are created, too.
+    pub fan_out: Option<String>,
+    /// What `/` stands for, without a leading slash.
+    pub default_root_object: Option<String>,
+    /// What every path with a trailing slash stands for, likewise.
+    pub index_document: Option<String>,
+    /// `http` or `https`, where viewers see another scheme than their connections to here tell.
+    pub public_scheme: Option<String>,
+    /// How its answers tell where they come from.
+    pub identity: Identity,
+    /// Pages in the place of errors.
+    pub error_pages: Vec<ErrorPage>,
+    /// Addresses that it serves.
+    pub addresses: Addresses,
+    /// Countries that it serves.
+    pub countries: Option<Countries>,
+    /// What TLS viewers must speak with it.
+    pub security: SecurityPolicy,
+    /// What applies to which path.
+    pub behaviors: Behaviors,
+}
+
+/// One distribution, ready to serve.
+#[derive(Debug)]
+pub struct Distribution {
+    /// What it is.
+    pub settings: Settings,
+    /// Origins and groups of them, in the order that behaviors count them.
+    pub origins: Vec<Arc<Group>>,
+    /// How often it may be asked.
+    pub limits: Option<Arc<RateLimits>>,
+    /// Counters.
+    pub metrics: Arc<Served>,
+    /// Tells it apart from all others, before and after a reload.
+    pub(crate) serial: u64,
+}
+
+impl Distribution {
+    /// A distribution that serves.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        origins: Vec<Arc<Group>>,
+        limits: Option<Arc<RateLimits>>,
+        metrics: Arc<Served>,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { settings, origins, limits, metrics, serial }
+    }
+
+    fn describes_viewers(&self) -> bool {
+        self.settings.behaviors.all().any(|behavior| behavior.forward.headers.describe_viewers())
+    }
+
+    /// Whether stored answers bear cache tags.
+    #[must_use]
+    pub fn reads_tags(&self) -> bool {
+        let mut origins = self.origins.iter().flat_map(|group| group.members());
+        origins.any(|origin| origin.options().cache_tag_header.is_some())
+    }
+
+    /// Whether answers for a path can be stored.
+    #[must_use]
+    pub fn stores(&self, path: &str) -> bool {
+        !self.settings.behaviors.select(path).cache_policy.terms.ttl.is_disabled()
+    }
+
+    /// Resolves the path of a request and selects its behavior.
+    ///
+    /// # Errors
+    /// When the path is not one, or some origin could read it as a path of another behavior.
+    pub fn route<'a>(
+        &self,
+        raw: &'a str,
+    ) -> Result<(CanonicalPath<'a>, &Arc<Behavior>), PathError> {
+        let behaviors = &self.settings.behaviors;
+        if let Some(plain) = PlainPath::of(raw) {
+            let in_form = |form| self.with_index(CanonicalPath::of_plain(plain, form));
+            // Patterns are matched against decoded text, which a key is.
+            let key = in_form(PathForm::Key);
+            let behavior = behaviors.select(key.as_str());
+            return match behavior.path_form {
+                PathForm::Key => Ok((key, behavior)),
+                PathForm::Uri => Ok((in_form(PathForm::Uri), behavior)),
+            };
+        }
+        let resolve = |form| CanonicalPath::resolve(raw, form).map(|path| self.with_index(path));
+        let (key, uri) = (resolve(PathForm::Key), resolve(PathForm::Uri));
+        // A path that is valid in one form only can still belong to a behavior of that form.
+        let (for_keys, for_uris) = match (&key, &uri) {
+            (Ok(key), Ok(uri)) => (key, uri),
+            (Ok(only), Err(_)) | (Err(_), Ok(only)) => (only, only),
+            (Err(error), Err(_)) => return Err(*error),
+        };
+        let behavior = behaviors.select_spelled(&for_keys.for_patterns(), &for_uris.for_patterns());
+        let path = match behavior.path_form {
+            PathForm::Key => key?,
+            PathForm::Uri => uri?,
+        };
+        if !Arc::ptr_eq(behaviors.select(&path.generous()), behavior) {
+            return Err(PathError::Ambiguous);
+        }
+        Ok((path, behavior))
+    }
+
+    /// The generous readings of a path, by which purges compare: one, or two if buckets and plain origins of
+    /// the distribution read it differently.
+    ///
+    /// # Errors
+    /// When none of its origins could serve the path.
+    pub fn purge_paths(&self, raw: &str) -> Result<Vec<String>, PathError> {
+        let mut paths: Vec<String> = Vec::new();
+        let mut refused = None;
+        for behavior in self.settings.behaviors.all() {
+            match CanonicalPath::resolve(raw, behavior.path_form) {
+                Ok(path) if paths.contains(&path.generous().into_owned()) => {}
+                Ok(path) => paths.push(path.generous().into_owned()),
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.filter(|_| paths.is_empty()).map_or(Ok(paths), Err)
+    }
+
+    /// The path of the index document if `path` is a folder's and there is one.
+    fn with_index<'a>(&self, path: CanonicalPath<'a>) -> CanonicalPath<'a> {
+        let Settings { default_root_object, index_document, .. } = &self.settings;
+        let root = default_root_object.as_ref().filter(|_| path.is_root());
+        let index = index_document.as_ref().filter(|_| path.as_str().ends_with('/'));
+        match root.or(index) {
+            Some(object) => path.append(object),
+            None => path,
+        }
+    }
+}
+
+/// Distributions by alias.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    exact: HashMap<String, Arc<Distribution>>,
+    /// `*.example.com`, by `example.com`.
+    wildcard: HashMap<String, Arc<Distribution>>,
+    any: Option<Arc<Distribution>>,
+    all: Vec<Arc<Distribution>>,
+}
+
+impl Hosts {
+    /// Adds a distribution under its aliases: host names, `*.` and a host name, or `*`.
+    pub fn add(&mut self, distribution: &Arc<Distribution>, aliases: &[String]) {
+        for alias in aliases {
+            let alias = alias.to_ascii_lowercase();
+            match alias.strip_prefix("*.") {
+                _ if alias == "*" => self.any = Some(Arc::clone(distribution)),
+                Some(domain) => {
+                    self.wildcard.insert(domain.to_owned(), Arc::clone(distribution));
+                }
+                None => {
+                    self.exact.insert(alias, Arc::clone(distribution));
+                }
+            }
+        }
+        self.all.push(Arc::clone(distribution));
+    }
+
+    /// The distribution for a host (without port): an exact alias before a wildcard before `*`.
+    #[must_use]
+    pub fn select(&self, host: &str) -> Option<&Arc<Distribution>> {
+        if self.exact.is_empty() && self.wildcard.is_empty() {
+            return self.any.as_ref();
+        }
+        let lowered;
+        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lowered = host.to_ascii_lowercase();
+            lowered.as_str()
+        } else {
+            host
+        };
+        let wildcard = || {
+            let domains = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+            domains.into_iter().find_map(|domain| self.wildcard.get(domain))
+        };
+        self.exact.get(host).or_else(wildcard).or(self.any.as_ref())
+    }
+
+    /// The distribution of this id.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&Arc<Distribution>> {
+        self.all.iter().find(|distribution| &*distribution.settings.id == id)
+    }
+
+    /// All distributions, in the order of the configuration.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Distribution>] {
+        &self.all
+    }
+}

@@ -1,0 +1,140 @@
+//! Content coding: the form of a stored response that a request is answered with.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Method, Version, header};
+use http_body_util::BodyExt;
+
+use crate::{
+    cache::store::{ContentId, Form, Reader, StoredResponse},
+    http::{
+        coding::{Coding, Codings},
+        compression::encode,
+    },
+    proxy::{
+        compressor::Making,
+        context::Edge,
+        fetch::source::OriginSource,
+        request::{admission::Ask, place::key_of},
+    },
+};
+
+/// Forms that may be made, or wait to be made, at once; requests for further ones are answered without.
+const MOST_MAKING: usize = 256;
+
+/// How long a request waits for a compressed form before it is answered without.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The coding to answer in, if any.
+///
+/// Ranges and the strong conditions are about the bytes as they are stored.
+pub(crate) fn coding(ask: &Ask<'_>, compressible: bool) -> Option<Coding> {
+    let codings = ask.behavior.compress;
+    if codings == Codings::NONE || !compressible || ask.version() < Version::HTTP_11 {
+        return None;
+    }
+    let of_bytes = ask.fields.contains_key(header::IF_MATCH)
+        || (*ask.method == Method::GET && ask.fields.contains_key(header::RANGE));
+    if of_bytes { None } else { codings.preferred(ask.fields) }
+}
+
+/// A form in a coding; `None` where the response is better sent as it is.
+pub(crate) enum InCoding {
+    /// It is there, or known to be none.
+    Known(Option<Arc<StoredResponse>>),
+    /// It is being made.
+    Making(Making),
+}
+
+/// The form of `response` in a coding, whose making begins now where that was not done yet.
+pub(crate) fn form(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    response: &Arc<StoredResponse>,
+    coding: Coding,
+) -> InCoding {
+    match edge.store.form(response, coding) {
+        Form::Ready(form) => InCoding::Known(Some(form)),
+        Form::Useless => InCoding::Known(None),
+        Form::Unknown => match making(edge, ask, response, coding) {
+            Some(making) => InCoding::Making(making),
+            None => InCoding::Known(None),
+        },
+    }
+}
+
+/// What comes of making a form, within reason.
+pub(crate) async fn made(making: Making) -> Option<Arc<StoredResponse>> {
+    tokio::time::timeout(PATIENCE, making).await.ok().flatten()
+}
+
+fn making(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    response: &Arc<StoredResponse>,
+    coding: Coding,
+) -> Option<Making> {
+    let place = (response.content.id(), coding);
+    let mut making = edge.compressor.making.lock();
+    if let Some(under_way) = making.get(&place) {
+        return Some(under_way.clone());
+    }
+    if making.len() >= MOST_MAKING {
+        return None;
+    }
+    let source = Arc::new(OriginSource::new(edge, ask));
+    let (store, key) = (Arc::clone(&edge.store), key_of(ask, response));
+    let whole = 0..response.length;
+    let reader = Reader::new(store, key, Arc::clone(response), source, whole);
+    let (edge, response) = (Arc::clone(edge), Arc::clone(response));
+    // The task is not the viewer's: the form is wanted, whoever leaves.
+    let task = tokio::spawn(async move {
+        let _done = Done { edge: &edge, place };
+        make(&edge, &response, reader, coding).await
+    });
+    let made = task.map(|ended| ended.ok().flatten()).boxed().shared();
+    making.insert(place, made.clone());
+    Some(made)
+}
+
+/// Takes a form off the list of those being made, however its making ends.
+struct Done<'a> {
+    edge: &'a Edge,
+    place: (ContentId, Coding),
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.edge.compressor.making.lock().remove(&self.place);
+    }
+}
+
+async fn make(
+    edge: &Edge,
+    response: &Arc<StoredResponse>,
+    reader: Reader,
+    coding: Coding,
+) -> Option<Arc<StoredResponse>> {
+    // First of all: what waits holds no content.
+    let _permit = edge.compressor.permits.acquire().await.ok()?;
+    let content = match response.content.whole() {
+        Some(whole) => vec![whole],
+        None => read(reader).await?,
+    };
+    // Off the threads that serve.
+    let encoded = tokio::task::spawn_blocking(move || encode(&content, coding)).await.ok()?;
+    edge.metrics.compressed(coding.name());
+    edge.store.keep_form(response, coding, encoded).await
+}
+
+/// All of the content; `None` where the origin fails.
+async fn read(reader: Reader) -> Option<Vec<Bytes>> {
+    let mut body = reader.into_body().await.ok()?;
+    let mut content = Vec::new();
+    while let Some(frame) = body.frame().await {
+        content.push(frame.ok()?.into_data().unwrap_or_default());
+    }
+    Some(content)
+}

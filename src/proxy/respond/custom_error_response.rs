@@ -1,0 +1,72 @@
+//! Custom error responses: a page of the site in the place of an error
+//! (Amazon CloudFront Developer Guide, "Generate custom error responses").
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, StatusCode, header, request::Parts};
+
+use crate::{
+    base::metrics::ResultType,
+    http::{
+        authority::{authority, host},
+        body::Body,
+    },
+    proxy::{
+        context::Edge,
+        request::{admission::Ask, custom_error::ErrorPage, routing::Distribution},
+        response::answer::{Answer, Head},
+    },
+};
+
+impl Edge {
+    /// The page that the distribution wants in the place of `answer`, or `answer` itself.
+    ///
+    /// The page comes as any object does, by the behavior that its path has; where it cannot be had,
+    /// the viewer is told of that.
+    pub(crate) async fn substitute(
+        self: &Arc<Self>,
+        distribution: &Arc<Distribution>,
+        request: &Parts,
+        answer: Answer,
+    ) -> Answer {
+        let status = answer.head.status();
+        let pages = &distribution.settings.error_pages;
+        let Some(page) = pages.iter().find(|page| page.error == status) else { return answer };
+        let Some(host) = authority(request).and_then(host) else { return answer };
+        let Some(made) = request_for(page, request) else { return answer };
+        let Some(ask) = Ask::of_page(distribution, &made, host) else { return answer };
+        let now = self.clock.now();
+        let found = self.look_up(&ask, ask.wish(), now);
+        let mut shown = self.answer(&ask, found, &mut Body::empty(), now).await;
+        shown.result = ResultType::Error;
+        keep_fields(&answer.head, &mut shown.head);
+        if shown.head.status() == StatusCode::OK {
+            shown.substituted = Some(page.response_code);
+            shown.report = answer.report;
+        }
+        shown
+    }
+}
+
+/// Keeps what the error says beyond its page.
+fn keep_fields(error: &Head, page: &mut Head) {
+    let (Head::Own(_, told) | Head::Page(_, told)) = error else { return };
+    let kept = [header::ALLOW, header::CONNECTION, header::CONTENT_RANGE, header::RETRY_AFTER];
+    let kept = kept.into_iter().filter_map(|name| Some((name.clone(), told.get(name)?.clone())));
+    match page {
+        Head::Own(_, fields) | Head::Page(_, fields) => fields.extend(kept),
+        Head::Stored(head) => head.own_fields.get_or_insert_default().extend(kept),
+    }
+}
+
+/// A request for the page, in which nothing is left of what the viewer wanted of the object.
+fn request_for(page: &ErrorPage, request: &Parts) -> Option<Parts> {
+    let method = if request.method == Method::HEAD { Method::HEAD } else { Method::GET };
+    let made = Request::builder().method(method).uri(&page.path).version(request.version);
+    let mut parts = made.body(()).ok()?.into_parts().0;
+    parts.headers = [header::ACCEPT_ENCODING, header::ORIGIN]
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), request.headers.get(name)?.clone())))
+        .collect::<HeaderMap>();
+    Some(parts)
+}

@@ -1,0 +1,291 @@
+//! Answers made from a stored response: preconditions, range, content, fields.
+
+use std::{fmt::Write, ops::Range, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
+
+use super::compress::{self, InCoding};
+use crate::{
+    base::{clock::Timestamp, metrics::ResultType},
+    cache::store::{Presence, Reader, Source, SourceError, StoredResponse},
+    http::{
+        body::Body,
+        cache_status::{CacheStatus, ForwardReason, Report},
+        coding::Codings,
+        conditional::{self, Precondition, Validators},
+        range::{RangeRequest, Selected, select_all},
+    },
+    proxy::{
+        context::Edge,
+        fetch::source::OriginSource,
+        request::{
+            admission::Ask,
+            place::key_of,
+            rejection::{self, is_error},
+        },
+        response::{
+            answer::{Answer, Carried, Head, Part, StoredHead, piece},
+            field_value::{number, value},
+            multipart::Multipart,
+        },
+    },
+};
+
+/// Why a stored response does not answer the request.
+#[derive(Clone, Copy)]
+pub(crate) enum Unmet {
+    Precondition,
+    Range,
+}
+
+/// An answer, or what it still takes.
+#[expect(clippy::large_enum_variant, reason = "a hit is not to be allocated for what waits")]
+pub(crate) enum Served<'a> {
+    /// An answer that needs nothing but memory.
+    Now(Answer),
+    /// The stored response, whose content must be compressed or fetched. Boxed: the futures that hyper keeps
+    /// and moves for a hit stay small.
+    Later(Arc<StoredResponse>, BoxFuture<'a, Result<Answer, SourceError>>),
+}
+
+impl Served<'_> {
+    pub(crate) async fn done(self) -> Result<Answer, SourceError> {
+        match self {
+            Self::Now(answer) => Ok(answer),
+            Self::Later(_, answer) => answer.await,
+        }
+    }
+}
+
+/// What an answer from a stored response carries, before its content is there.
+struct Plan {
+    part: Part,
+    varies_by_coding: bool,
+    result: ResultType,
+    report: Report,
+    now: Timestamp,
+}
+
+/// Answers from `response`, which the store found or a forward brought. An error where bytes are missing
+/// and the origin does not deliver them.
+pub(crate) fn from_stored<'a>(
+    edge: &'a Arc<Edge>,
+    ask: &'a Ask<'a>,
+    response: Arc<StoredResponse>,
+    result: ResultType,
+    mut report: Report,
+    now: Timestamp,
+) -> Served<'a> {
+    report.ttl = Some(response.freshness.ttl_seconds(now));
+    if response.own_page {
+        let age = response.freshness.age(now).as_secs();
+        let age = (header::AGE, number(age));
+        return Served::Now(rejection::error(response.status, report, Some(age)));
+    }
+    let part = match select(ask, &response) {
+        Ok(part) => part,
+        Err(unmet) => return Served::Now(refuse(unmet, &response, report)),
+    };
+    let coding = compress::coding(ask, response.compressible);
+    let varies_by_coding = ask.behavior.compress != Codings::NONE && response.compressible;
+    // A 304 needs the fields of the compressed form, not its content.
+    let response = match coding {
+        Some(coding) if part == Part::NotModified => Arc::new(response.described(coding)),
+        _ => response,
+    };
+    let coding = coding.filter(|_| part == Part::Whole);
+    // A compressed form cannot be read in parts. If viewers hold too much, they get the content as it is.
+    let may_hold = |form: &Arc<StoredResponse>| edge.store.hold(form).is_some();
+    let plan = Plan { part, varies_by_coding, result, report, now };
+    match coding.map(|coding| compress::form(edge, ask, &response, coding)) {
+        Some(InCoding::Making(making)) => Served::Later(
+            Arc::clone(&response),
+            Box::pin(async move {
+                let form = compress::made(making).await.filter(may_hold);
+                with_content(edge, ask, form.unwrap_or(response), plan).done().await
+            }),
+        ),
+        Some(InCoding::Known(form)) => {
+            with_content(edge, ask, form.filter(may_hold).unwrap_or(response), plan)
+        }
+        None => with_content(edge, ask, response, plan),
+    }
+}
+
+fn with_content<'a>(
+    edge: &'a Arc<Edge>,
+    ask: &'a Ask<'a>,
+    response: Arc<StoredResponse>,
+    Plan { part, varies_by_coding, result, report, now }: Plan,
+) -> Served<'a> {
+    let age = age(&response, result, now);
+    let result = if is_error(response.status) { ResultType::Error } else { result };
+    let head = StoredHead::new(response, part, age, varies_by_coding);
+    if let Part::Several(parts) = &head.part {
+        let parts = Multipart::clone(parts);
+        let response = Arc::clone(&head.response);
+        let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+        return Served::Later(response, Box::pin(with_parts(edge, ask, parts, answer)));
+    }
+    let bytes = head.bytes();
+    // hyper sends none of a HEAD's content; its length is known.
+    let is_empty = *ask.method == Method::HEAD || bytes.is_empty();
+    if is_empty {
+        let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+        return Served::Now(answer);
+    }
+    let is_whole = head.response.is_whole();
+    let Some(hold) = is_whole.then(|| edge.store.hold(&head.response)).flatten() else {
+        let response = Arc::clone(&head.response);
+        let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+        let stored = Arc::clone(&response);
+        let attached = async move {
+            let all = bytes.clone();
+            let body = attach_slices(edge, ask, &response, bytes, all, &mut answer).await?;
+            answer.content = Carried::Body(body);
+            Ok(answer)
+        };
+        return Served::Later(stored, Box::pin(attached));
+    };
+    let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+    answer.content = Carried::InMemory(hold);
+    Served::Now(answer)
+}
+
+/// Several ranges: the first is there before the answer begins, the others follow.
+async fn with_parts(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    parts: Multipart,
+    mut answer: Answer,
+) -> Result<Answer, SourceError> {
+    let Head::Stored(StoredHead { response, .. }) = &answer.head else { return Ok(answer) };
+    let response = Arc::clone(response);
+    if let Some(whole) = response.content.whole()
+        && let Some(hold) = edge.store.hold(&response)
+    {
+        let whole = hold.of(whole);
+        let part = move |bytes| std::future::ready(Ok(piece(whole.clone(), &bytes)));
+        answer.content = Carried::Body(parts.body(part));
+        return Ok(answer);
+    }
+    let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
+    let last = parts.ranges().last().map_or(first.end, |last| last.end);
+    let touched = first.start..last;
+    let begun = attach_slices(edge, ask, &response, first.clone(), touched, &mut answer).await?;
+    let begun = Mutex::new(Some(begun));
+    let (response, hold) = edge.store.keep(response);
+    let source: Arc<dyn Source> = Arc::new(OriginSource::new(edge, ask));
+    let (store, key) = (Arc::clone(&edge.store), key_of(ask, &response));
+    answer.content = Carried::Body(parts.body(move |bytes| {
+        let _held = &hold;
+        let begun = begun.lock().take().filter(|_| bytes == first);
+        let (store, source) = (Arc::clone(&store), Arc::clone(&source));
+        let reader = Reader::new(store, key.clone(), Arc::clone(&response), source, bytes);
+        async move {
+            match begun {
+                Some(body) => Ok(body),
+                None => reader.into_body().await.map_err(Into::into),
+            }
+        }
+    }));
+    Ok(answer)
+}
+
+/// Attaches `bytes`; whether all of `touched` is stored decides about the report.
+async fn attach_slices(
+    edge: &Arc<Edge>,
+    ask: &Ask<'_>,
+    response: &Arc<StoredResponse>,
+    bytes: Range<u64>,
+    touched: Range<u64>,
+    answer: &mut Answer,
+) -> Result<Body, SourceError> {
+    let source = Arc::new(OriginSource::new(edge, ask));
+    let store = Arc::clone(&edge.store);
+    let key = key_of(ask, response);
+    let reader = Reader::new(store, key, Arc::clone(response), source, bytes);
+    if answer.report.status == CacheStatus::Hit {
+        let presence = reader.presence(&touched);
+        if presence != Presence::Stored {
+            answer.report.status = CacheStatus::Forward(ForwardReason::Partial);
+            answer.report.collapsed = presence == Presence::Arriving;
+        }
+        if presence == Presence::Missing {
+            answer.result = ResultType::Miss;
+        }
+    }
+    reader.into_body().await
+}
+
+/// What of a response answers the request.
+pub(crate) fn select(ask: &Ask<'_>, response: &StoredResponse) -> Result<Part, Unmet> {
+    if response.status != StatusCode::OK || !is_particular(ask.fields) {
+        return Ok(Part::Whole);
+    }
+    response.with_validators(|current| select_part(ask, current, response))
+}
+
+/// RFC 9110 §13.2.2: preconditions first, then `Range` with its `If-Range`.
+fn select_part(
+    ask: &Ask<'_>,
+    current: &Validators<'_>,
+    response: &StoredResponse,
+) -> Result<Part, Unmet> {
+    let length = response.length;
+    match conditional::evaluate(ask.fields, current) {
+        Precondition::NotModified => return Ok(Part::NotModified),
+        Precondition::Failed => return Err(Unmet::Precondition),
+        Precondition::Proceed => {}
+    }
+    // RFC 9110 §14.2: a Range on any other method than GET is ignored.
+    let range = ask.fields.get(header::RANGE).filter(|_| *ask.method == Method::GET);
+    let range = range.filter(|_| {
+        let condition = ask.fields.get(header::IF_RANGE);
+        conditional::range_allowed(condition, current)
+    });
+    match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
+        RangeRequest::Whole => Ok(Part::Whole),
+        RangeRequest::Single(range) => match range.select(length) {
+            Selected::Bytes(bytes) => Ok(Part::Bytes(bytes)),
+            Selected::Unsatisfiable => Err(Unmet::Range),
+        },
+        RangeRequest::Several(ranges) => Ok(match select_all(&ranges, length) {
+            Some(ranges) => Part::Several(Box::new(Multipart::of(ranges, response))),
+            None => Part::Whole,
+        }),
+    }
+}
+
+/// Whether the request has a precondition or a range. Most have none.
+pub(crate) fn is_particular(fields: &HeaderMap) -> bool {
+    fields.keys().any(|name| {
+        [
+            header::RANGE,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_MATCH,
+            header::IF_UNMODIFIED_SINCE,
+        ]
+        .contains(name)
+    })
+}
+
+/// RFC 9111 §5.1: `Age` on whatever was not just fetched for this request.
+fn age(response: &StoredResponse, result: ResultType, now: Timestamp) -> Option<u64> {
+    let age = response.freshness.age(now).as_secs();
+    (age > 0 || result != ResultType::Miss).then_some(age)
+}
+
+fn refuse(unmet: Unmet, response: &StoredResponse, report: Report) -> Answer {
+    match unmet {
+        Unmet::Precondition => rejection::error(StatusCode::PRECONDITION_FAILED, report, None),
+        Unmet::Range => {
+            let range = value(|text| write!(text, "bytes */{}", response.length));
+            let range = range.map(|range| (header::CONTENT_RANGE, range));
+            rejection::error(StatusCode::RANGE_NOT_SATISFIABLE, report, range)
+        }
+    }
+}

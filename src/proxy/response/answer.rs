@@ -1,0 +1,221 @@
+//! An answer before it becomes a message.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{
+    head_sink::{HeadSink, is, varies_by_coding},
+    identity::Identity,
+    multipart::Multipart,
+};
+use crate::{
+    base::{clock::Timestamp, metrics::ResultType},
+    cache::store::{Hold, StoredResponse},
+    http::{body::Body, cache_status::Report, date},
+    outbound::Timing,
+};
+
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
+
+/// An answer before it becomes a message.
+pub(crate) struct Answer {
+    pub(crate) head: Head,
+    pub(crate) content: Carried,
+    pub(crate) result: ResultType,
+    pub(crate) report: Report,
+    /// How long the origin took, where it was asked for this answer.
+    pub(crate) timing: Option<Box<Timing>>,
+    /// The status that a custom error response is sent with.
+    pub(crate) substituted: Option<StatusCode>,
+}
+
+impl Answer {
+    pub(crate) const fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
+        let content = Carried::Body(body);
+        Self { head, content, result, report, timing: None, substituted: None }
+    }
+}
+
+/// The content of an answer.
+pub(crate) enum Carried {
+    /// The bytes of the stored response that the head describes.
+    InMemory(Hold),
+    /// A body, which may be empty.
+    Body(Body),
+}
+
+impl Carried {
+    /// The right to hold content in memory, if there is any. An answer that is complete in memory has no other.
+    pub(crate) fn into_hold(self) -> Option<Hold> {
+        match self {
+            Self::InMemory(hold) => Some(hold),
+            Self::Body(_) => None,
+        }
+    }
+
+    /// The content as a body.
+    pub(crate) fn into_body(self, head: &Head) -> Body {
+        match (self, head) {
+            (Self::Body(body), _) => body,
+            (Self::InMemory(hold), Head::Stored(head)) => {
+                let whole = head.response.content.whole().map(|whole| hold.of(whole));
+                whole.map_or_else(Body::empty, |whole| piece(whole, &head.bytes()))
+            }
+            (Self::InMemory(_), Head::Own(..) | Head::Page(..)) => Body::empty(),
+        }
+    }
+}
+
+/// A part of the whole, as a body.
+pub(crate) fn piece(whole: Bytes, bytes: &Range<u64>) -> Body {
+    // Threads that serve the same object count the references to it together: no more than needed.
+    if *bytes == (0..whole.len() as u64) {
+        return Body::full(whole);
+    }
+    Body::full(whole.slice(in_memory(bytes)))
+}
+
+/// Places in memory of bytes that lie there.
+pub(crate) fn in_memory(bytes: &Range<u64>) -> Range<usize> {
+    let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
+    at(bytes.start)..at(bytes.end)
+}
+
+/// Status and fields of an answer.
+pub(crate) enum Head {
+    /// Made for this request alone.
+    Own(StatusCode, HeaderMap),
+    /// An error of our own with further fields; its content is written for the viewer at the end.
+    Page(StatusCode, HeaderMap),
+    /// Those of a stored response.
+    Stored(StoredHead),
+}
+
+impl Head {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Own(status, _) | Self::Page(status, _) => *status,
+            Self::Stored(head) => head.status(),
+        }
+    }
+}
+
+/// The head of an answer from a stored response.
+pub(crate) struct StoredHead {
+    pub(crate) response: Arc<StoredResponse>,
+    pub(crate) part: Part,
+    /// In seconds, where it is told.
+    pub(crate) age: Option<u64>,
+    /// Whether `Accept-Encoding` selects the encoding of the content.
+    pub(crate) varies_by_coding: bool,
+    /// Fields that the origin sent for this viewer alone.
+    pub(crate) own_fields: Option<Box<HeaderMap>>,
+}
+
+/// What of the stored representation an answer carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    Bytes(Range<u64>),
+    Several(Box<Multipart>),
+    NotModified,
+}
+
+impl StoredHead {
+    pub(crate) fn new(
+        response: Arc<StoredResponse>,
+        part: Part,
+        age: Option<u64>,
+        varies_by_coding: bool,
+    ) -> Self {
+        Self { response, part, age, varies_by_coding, own_fields: None }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.part {
+            Part::Whole => self.response.status,
+            Part::Bytes(_) | Part::Several(_) => StatusCode::PARTIAL_CONTENT,
+            Part::NotModified => StatusCode::NOT_MODIFIED,
+        }
+    }
+
+    /// The bytes of the content that the answer carries, where they are of one piece.
+    pub(crate) fn bytes(&self) -> Range<u64> {
+        match &self.part {
+            Part::Whole => 0..self.response.length,
+            Part::Bytes(bytes) => bytes.clone(),
+            Part::Several(_) | Part::NotModified => 0..0,
+        }
+    }
+
+    /// Writes the fields, except those of `identity`, which the caller writes.
+    pub(crate) fn write(&self, sink: &mut impl HeadSink, identity: &Identity, at: Timestamp) {
+        let StoredHead { response, part, own_fields, .. } = self;
+        let replaced: &[HeaderName] = match part {
+            Part::Whole => &[],
+            Part::Bytes(_) => &[header::CONTENT_RANGE],
+            Part::Several(_) => &[header::CONTENT_RANGE, header::CONTENT_TYPE],
+            // RFC 9110 §15.4.5: fields that would describe content are left out.
+            Part::NotModified => &[
+                header::CONTENT_ENCODING,
+                header::CONTENT_LANGUAGE,
+                header::CONTENT_RANGE,
+                header::CONTENT_TYPE,
+            ],
+        };
+        let ours = identity.names();
+        let skips = |name: &[u8]| {
+            is(name, &header::ACCEPT_RANGES)
+                || is(name, &header::AGE)
+                || ours.iter().chain(replaced).any(|field| is(name, field))
+        };
+        sink.stored(&response.fields, skips);
+        let own = own_fields.iter().flat_map(|fields| fields.iter());
+        for (name, value) in own.filter(|(name, _)| !skips(name.as_str().as_bytes())) {
+            sink.field(name.clone(), value);
+        }
+        if let Some(age) = self.age {
+            write_number(sink, header::AGE, age);
+        }
+        if self.varies_by_coding && !varies_by_coding(&response.fields) {
+            sink.field(header::VARY, &ACCEPT_ENCODING);
+        }
+        let is_object = response.status == StatusCode::OK && !response.encoded;
+        if is_object && *part != Part::NotModified {
+            sink.field(header::ACCEPT_RANGES, &BYTES);
+        }
+        self.describe_content(sink);
+        let is_dated = response.fields.value(&header::DATE).is_some()
+            || own_fields.as_ref().is_some_and(|fields| fields.contains_key(header::DATE));
+        if !is_dated {
+            // RFC 9110 §6.6.1: the origin has no clock.
+            sink.unique(header::DATE, &date::format(at));
+        }
+    }
+
+    fn describe_content(&self, sink: &mut impl HeadSink) {
+        let length = self.response.length;
+        match &self.part {
+            Part::Whole => write_number(sink, header::CONTENT_LENGTH, length),
+            Part::Bytes(bytes) => {
+                let (first, last) = (bytes.start, bytes.end.saturating_sub(1));
+                sink.formatted(header::CONTENT_RANGE, |text| {
+                    write!(text, "bytes {first}-{last}/{length}")
+                });
+                write_number(sink, header::CONTENT_LENGTH, bytes.end - bytes.start);
+            }
+            Part::Several(parts) => {
+                sink.formatted(header::CONTENT_TYPE, |text| parts.write_media_type(text));
+                write_number(sink, header::CONTENT_LENGTH, parts.length());
+            }
+            Part::NotModified => {}
+        }
+    }
+}
+
+fn write_number(sink: &mut impl HeadSink, name: HeaderName, number: u64) {
+    sink.formatted(name, |text| text.write_str(itoa::Buffer::new().format(number)));
+}

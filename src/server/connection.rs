@@ -1,0 +1,309 @@
+//! One connection: before TLS, TLS, then HTTP by what ALPN agreed on.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, header};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use prometheus_client::metrics::gauge::Gauge;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::{
+    Handler, MAX_HEAD, Shared, TlsSettings, canonical,
+    clear_stream::ClearStream,
+    fast_path_io::FastPathIo,
+    frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
+    h1_head::MAX_FIELDS,
+    hand_over::HandOver,
+    protocol::Http,
+    proxy_header,
+    stream_batch::Exchanges,
+    timed_io::TimedIo,
+    write_batcher::Gathered,
+};
+use crate::{
+    access::restrict::Share,
+    base::{clock::Clock, log::LogLimiter},
+    behavior::SecurityPolicy,
+    http::body::Body,
+    proxy::{Cipher, Connection},
+};
+
+/// Bytes that the system may hold for a viewer who does not take them. Without a bound it is
+/// megabytes, which nobody counts, and a slow viewer looks like one who takes nothing: the
+/// socket is writable again only when a good part of them is gone.
+const UNSENT: u32 = 512 << 10;
+
+/// Once draining, how long a connection may still send one more request.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Time allowed to write the final GOAWAY and to discard what the client still sends.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes of a flood that are discarded after the GOAWAY.
+const MAX_DISCARDED: u64 = 1 << 20;
+
+/// Sends a flooding client the reason, then discards what it still sends. The kernel resets a connection that
+/// is closed with unread bytes, and a reset destroys a GOAWAY that the client has not read yet.
+async fn send_goaway<S: AsyncRead + AsyncWrite + Unpin>(mut io: Gathered<S>) -> io::Result<()> {
+    io.write_all(&ENHANCE_YOUR_CALM).await?;
+    poll_fn(|cx| io.poll_out(cx)).await?;
+    io.shutdown().await?;
+    tokio::io::copy(&mut io.take(MAX_DISCARDED), &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+/// One more of what a gauge counts, however it ends.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Serves connections of one endpoint.
+pub(super) struct Server<H> {
+    pub(super) handler: H,
+    pub(super) shared: Shared,
+    pub(super) tls: Option<Arc<TlsSettings>>,
+}
+
+impl<H: Handler> Server<H> {
+    /// Serves a connection to its end.
+    pub(super) async fn serve(&self, stream: TcpStream, client: SocketAddr) {
+        let _counted = Counted::new(&self.shared.metrics.connections);
+        if let Err(error) = self.serve_stream(stream, client).await {
+            tracing::debug!(%client, %error, "connection ended");
+            self.shared.metrics.connection_errors.inc();
+        }
+    }
+
+    async fn serve_stream(&self, mut stream: TcpStream, client: SocketAddr) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        // Where the system has no such option, slow viewers only cost more.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let told = self.shared.limits.proxy_protocol;
+        let client = if told { self.proxied(&mut stream, client).await? } else { client };
+        // A proxy's connections count for its clients.
+        let _share = if told {
+            let share = self.shared.clients_share(client.ip());
+            share.ok_or_else(|| io::Error::other("the client is at its limit of connections"))?
+        } else {
+            Share::exempt()
+        };
+        let connection = |tls| Connection::of(client.ip(), Some(client.port()), told, tls);
+        let Some(settings) = &self.tls else {
+            let stream = ClearStream::new(stream, self.shared.pages.clone());
+            return self.speak(stream, Http::One, connection(None)).await;
+        };
+        let handshake = handshake(stream, settings);
+        let (stream, security) =
+            tokio::time::timeout(self.shared.limits.handshake_timeout, handshake)
+                .await
+                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
+        let http = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Http::Two,
+            _ => Http::One,
+        };
+        let tls = Some((security, cipher(&stream)));
+        self.speak(stream, http, connection(tls)).await
+    }
+
+    /// The viewer's address, as a trusted proxy tells it before everything else.
+    async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
+        if !self.shared.trusted_proxies.load().contain(peer.ip()) {
+            return Err(io::Error::other("a PROXY header is taken from trusted proxies only"));
+        }
+        let header = proxy_header::read(stream);
+        let header = tokio::time::timeout(self.shared.limits.handshake_timeout, header).await;
+        let told =
+            header.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "PROXY header"))??;
+        Ok(told.map_or(peer, canonical))
+    }
+
+    async fn speak<S>(&self, stream: S, http: Http, connection: Arc<Connection>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = &self.shared.limits;
+        let io =
+            TimedIo::new(stream, http, Arc::clone(&connection), limits, self.shared.pressure());
+        match http {
+            Http::One => self.speak_http1(io, connection).await,
+            Http::Two => self.speak_http2(io, connection).await,
+        }
+    }
+
+    async fn speak_http1<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        // The timeouts are TimedIo's, which knows an idle connection from a slow head.
+        builder.header_read_timeout(None);
+        builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
+        // RFC 9112 §9.6: a viewer that sends no more may still read.
+        builder.half_close(true);
+        let closing = self.shared.drain.closing();
+        let hand_over = HandOver::default();
+        let (fast_path, client) = (self.handler.clone(), Arc::clone(&connection));
+        let io = FastPathIo::new(io, fast_path, client, closing.clone(), hand_over.clone());
+        let handler = self.handler.clone();
+        let served = builder.serve_connection(
+            TokioIo::new(io),
+            service_fn(move |request| {
+                let closing = closing.clone();
+                let decided = hand_over.take();
+                handler.handle(received(request), decided, &connection).map(move |mut response| {
+                    if closing.is_set() {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(header::CONNECTION, close);
+                    }
+                    Ok::<_, Infallible>(response)
+                })
+            }),
+        );
+        self.until_drained(served, Future::poll).await.map_err(|error| self.judge(error))
+    }
+
+    async fn speak_http2<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (limits, client) = (&self.shared.limits, connection.client);
+        let exhausted = Exhausted::default();
+        let io = Gathered::new(FrameBudget::new(io, exhausted.clone()));
+        let exchanges = Exchanges::default();
+        let mut builder = http2::Builder::new(exchanges.come());
+        builder.timer(TokioTimer::new());
+        builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
+        let handler = self.handler.clone();
+        let served = builder.serve_connection(
+            TokioIo::new(io.clone()),
+            service_fn(move |request| {
+                handler.handle(received(request), None, &connection).map(Ok::<_, Infallible>)
+            }),
+        );
+        let poll = |served: Pin<&mut _>, cx: &mut Context<'_>| match exchanges.poll(served, cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(|error| self.judge(error))),
+            Poll::Pending => match io.poll_out(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            },
+        };
+        let ended = self.until_drained(served, poll).await;
+        if exhausted.is_set() {
+            self.report_flood(client);
+            let _ = tokio::time::timeout(GOAWAY_TIMEOUT, send_goaway(io)).await;
+        }
+        ended
+    }
+
+    fn report_flood(&self, client: IpAddr) {
+        static LINES: LogLimiter = LogLimiter::new();
+        self.shared.metrics.http2_floods.inc();
+        if let Some(suppressed) = LINES.admit(Clock::system().now()) {
+            tracing::warn!(
+                %client, suppressed,
+                "closed an HTTP/2 connection that sent too many control frames"
+            );
+        }
+    }
+
+    /// Serves until the viewer leaves or, once draining has begun, what is under way is finished. The next
+    /// request may already be in flight, so the connection closes only after `DRAIN_GRACE`.
+    async fn until_drained<C: GracefulConnection, T>(
+        &self,
+        served: C,
+        mut poll: impl FnMut(Pin<&mut C>, &mut Context<'_>) -> Poll<T>,
+    ) -> T {
+        let mut served = std::pin::pin!(served);
+        let mut drain = self.shared.drain.clone();
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
+            () = drain.begun() => {}
+        }
+        let grace = tokio::time::sleep(DRAIN_GRACE);
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
+            () = grace => served.as_mut().graceful_shutdown(),
+        }
+        poll_fn(|cx| poll(served.as_mut(), cx)).await
+    }
+
+    fn judge(&self, error: hyper::Error) -> io::Error {
+        if error.is_parse_too_large() {
+            self.shared.metrics.oversized_heads.inc();
+        }
+        io::Error::other(error)
+    }
+}
+
+/// A request as the handler takes it, whichever protocol it came by.
+fn received(request: Request<Incoming>) -> Request<Body> {
+    request.map(Body::incoming)
+}
+
+async fn handshake(
+    stream: TcpStream,
+    settings: &TlsSettings,
+) -> io::Result<(TlsStream<TcpStream>, SecurityPolicy)> {
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let selected = settings.select(&hello.client_hello());
+    Ok((hello.into_stream(selected.config).await?, selected.security))
+}
+
+/// What was agreed on, as OpenSSL and CloudFront name it.
+fn cipher(stream: &TlsStream<TcpStream>) -> Option<Cipher> {
+    use rustls::{CipherSuite as Suite, ProtocolVersion as Version};
+    let session = stream.get_ref().1;
+    let version = match session.protocol_version()? {
+        Version::TLSv1_3 => "TLSv1.3",
+        _ => "TLSv1.2",
+    };
+    let suite = match session.negotiated_cipher_suite()?.suite() {
+        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        _ => return None,
+    };
+    Some((version, suite))
+}

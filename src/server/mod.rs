@@ -1,0 +1,337 @@
+//! Listeners: from bytes on a socket to requests for a [`Handler`].
+
+mod accept;
+mod clear_stream;
+mod connection;
+mod drain;
+mod fast_path_io;
+mod frame_budget;
+mod h1_head;
+mod hand_over;
+mod protocol;
+mod proxy_header;
+mod reserved_fds;
+mod stream_batch;
+mod timed_io;
+mod tls;
+mod workers;
+mod write_batcher;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::{Request, Response, request::Parts};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::{
+    access::restrict::{Networks, Share, Shares},
+    base::metrics::Metrics,
+    cache::memfd::PageFile,
+    http::body::Body,
+    proxy::{Connection, Decided, Edge, FastHit},
+};
+use connection::Server;
+pub use drain::{Closing, Drain, DrainSignal};
+use reserved_fds::ReservedFds;
+pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
+pub use workers::{Heartbeats, Workers, spawn_workers};
+
+/// Answers requests.
+pub trait Handler: Clone + Send + Sync + Unpin + 'static {
+    /// What the fast path decides about a request that it does not answer.
+    type Decided: Send + 'static;
+
+    /// The same handler for one worker.
+    #[must_use]
+    fn for_thread(&self) -> Self {
+        self.clone()
+    }
+
+    /// Answers one request that came on `connection`; `decided` comes from [`Self::answer_fast`], if that was
+    /// given the same request.
+    fn handle(
+        &self,
+        request: Request<Body>,
+        decided: Option<Self::Decided>,
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
+
+    /// Answers a GET or HEAD without content if it can do so at once: writes the answer's head, as HTTP/1.1
+    /// has it, into `head`, which is empty.
+    ///
+    /// # Errors
+    /// What is decided about the request, if it is not answered.
+    fn answer_fast(
+        &self,
+        _request: Parts,
+        _connection: &Arc<Connection>,
+        _head: &mut Vec<u8>,
+    ) -> Result<FastHit, Option<Self::Decided>> {
+        Err(None)
+    }
+}
+
+impl Handler for Arc<Edge> {
+    type Decided = Decided;
+
+    fn for_thread(&self) -> Self {
+        Edge::for_thread(self)
+    }
+
+    fn handle(
+        &self,
+        request: Request<Body>,
+        decided: Option<Decided>,
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        Edge::handle(Self::clone(self), request, decided, connection)
+    }
+
+    fn answer_fast(
+        &self,
+        request: Parts,
+        connection: &Arc<Connection>,
+        head: &mut Vec<u8>,
+    ) -> Result<FastHit, Option<Decided>> {
+        Edge::answer_fast(self, request, connection, head).map_err(Some)
+    }
+}
+
+/// A head that would be answered beneath the HTTP library, if these bytes are one.
+#[cfg(feature = "fuzz")]
+#[must_use]
+pub fn read_head(bytes: &[u8]) -> Option<Parts> {
+    match h1_head::Read::of(bytes) {
+        h1_head::Read::Request(parts) => Some(parts),
+        h1_head::Read::Whole | h1_head::Read::Other => None,
+    }
+}
+
+/// Fields that a head may have.
+#[cfg(feature = "fuzz")]
+pub const MAX_FIELDS: usize = h1_head::MAX_FIELDS;
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; further ones wait in the system's queue.
+    pub max_connections: usize,
+    /// Connections open at once from one client, unless it is a trusted proxy; further ones are closed. A
+    /// quarter of `max_connections` if it is not set.
+    pub max_connections_per_client: Option<usize>,
+    /// HTTP/2 streams open at once on a connection.
+    pub max_streams: u32,
+    /// Longest time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Longest time from the first byte of a head to its last.
+    pub header_timeout: Duration,
+    /// Longest time without a request.
+    pub idle_timeout: Duration,
+    /// Longest time in which a viewer takes no byte of its answer.
+    pub write_timeout: Duration,
+    /// Whether a PROXY header stands before everything else.
+    pub proxy_protocol: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 65_536,
+            max_connections_per_client: None,
+            max_streams: 128,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            proxy_protocol: false,
+        }
+    }
+}
+
+/// Largest request head in bytes, for HTTP/1.1 and HTTP/2 (Amazon CloudFront Developer Guide,
+/// "Quotas": 32,768 bytes).
+pub const MAX_HEAD: u32 = 32 << 10;
+
+/// One address to listen on.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Whether to speak TLS.
+    pub tls: Option<Arc<TlsSettings>>,
+}
+
+/// A bound endpoint: one listening socket for each worker.
+pub struct Bound {
+    /// The address it is bound to.
+    pub address: SocketAddr,
+    tls: Option<Arc<TlsSettings>>,
+    sockets: Vec<std::net::TcpListener>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{}", advice(source))]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// The system's reason.
+    #[source]
+    pub source: io::Error,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program listens there: stop it, or choose another port)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE, as the systemd unit grants it)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (this machine does not have this address)",
+        _ => "",
+    }
+}
+
+impl Endpoint {
+    /// Binds one socket a worker; the system spreads connections over them.
+    ///
+    /// # Errors
+    /// When the address is taken, not this machine's, or not allowed.
+    pub fn bind(&self, workers: usize) -> Result<Bound, BindError> {
+        let refuse = |source| BindError { address: self.address, source };
+        // Sockets that share a port do so with other processes too. A socket that does not share
+        // tells whether another program is there already.
+        let probe = listen(self.address, false).map_err(refuse)?;
+        let address = probe.local_addr().map_err(refuse)?;
+        if workers <= 1 {
+            return Ok(Bound { address, tls: self.tls.clone(), sockets: vec![probe] });
+        }
+        drop(probe);
+        let sockets: Result<_, _> = (0..workers).map(|_| listen(address, true)).collect();
+        Ok(Bound { address, tls: self.tls.clone(), sockets: sockets.map_err(refuse)? })
+    }
+}
+
+/// Connections that the system may hold ready for us to accept.
+const BACKLOG: i32 = 4096;
+
+fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // [::] stands for all addresses of this machine, IPv4 among them.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What all connections share.
+#[derive(Clone)]
+pub struct Shared {
+    /// What connections may take.
+    pub limits: Limits,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The signal to finish.
+    pub drain: DrainSignal,
+    /// Pages that are sent without copying them.
+    pub pages: PageFile,
+    /// Who may put a PROXY header before everything else.
+    pub trusted_proxies: Arc<ArcSwap<Networks>>,
+    permits: Arc<Semaphore>,
+    clients: Arc<Shares>,
+    reserved_fds: Arc<ReservedFds>,
+}
+
+/// Whether there are few connections left.
+#[derive(Clone, Debug)]
+struct ConnectionPressure {
+    permits: Arc<Semaphore>,
+    few: usize,
+}
+
+impl ConnectionPressure {
+    fn is_high(&self) -> bool {
+        self.permits.available_permits() <= self.few
+    }
+}
+
+impl Shared {
+    /// Shared state of all listeners.
+    #[must_use]
+    pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal, pages: PageFile) -> Self {
+        let permits = Arc::new(Semaphore::new(limits.max_connections));
+        let clients = Shares::of(limits.max_connections, limits.max_connections_per_client);
+        let (trusted_proxies, reserved_fds) = (Arc::default(), Arc::default());
+        Self { limits, metrics, drain, pages, trusted_proxies, permits, clients, reserved_fds }
+    }
+
+    /// The same with file descriptors reserved for so many connections.
+    #[must_use]
+    pub fn with_reserved_fds(self, connections: usize) -> Self {
+        Self { reserved_fds: Arc::new(ReservedFds::new(connections)), ..self }
+    }
+
+    fn pressure(&self) -> ConnectionPressure {
+        ConnectionPressure {
+            permits: Arc::clone(&self.permits),
+            few: self.limits.max_connections / 8,
+        }
+    }
+
+    /// A share of the connections for a peer, or `None` if it is at its limit. Trusted proxies have none.
+    fn share(&self, peer: IpAddr) -> Option<Share> {
+        if self.trusted_proxies.load().contain(peer) {
+            return Some(Share::exempt());
+        }
+        self.clients_share(peer)
+    }
+
+    fn clients_share(&self, client: IpAddr) -> Option<Share> {
+        let share = self.clients.take(client);
+        if share.is_none() {
+            accept::refuse_client(self, client);
+        }
+        share
+    }
+}
+
+impl Bound {
+    /// One worker's part: a single socket of this endpoint, while there are any.
+    #[must_use]
+    pub fn split(&mut self) -> Option<Self> {
+        let socket = self.sockets.pop()?;
+        Some(Self { address: self.address, tls: self.tls.clone(), sockets: vec![socket] })
+    }
+
+    /// Takes the socket of one worker and accepts connections until the drain begins.
+    ///
+    /// Must run within a tokio runtime.
+    pub fn serve<H: Handler>(
+        &mut self,
+        handler: &H,
+        shared: Shared,
+    ) -> io::Result<impl Future<Output = ()> + Send + use<H>> {
+        let socket = self.sockets.pop().ok_or_else(|| io::Error::other("no socket is left"))?;
+        let listener = TcpListener::from_std(socket)?;
+        let server = Server { handler: handler.for_thread(), shared, tls: self.tls.clone() };
+        Ok(accept::accept(listener, Arc::new(server)))
+    }
+}
+
+/// An IPv4 viewer on a dual-stack socket is an IPv4 viewer.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

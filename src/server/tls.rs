@@ -1,0 +1,228 @@
+//! TLS: certificates chosen by server name, reloaded while serving.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    client::verify_server_name,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
+
+use crate::behavior::SecurityPolicy;
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM: the certificate, then its intermediates.
+    pub certificate: PathBuf,
+    /// PEM: the private key.
+    pub key: PathBuf,
+}
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or is not PEM.
+    #[error("cannot read `{}`: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificate and key do not fit together, or are of no kind that TLS knows.
+    #[error("certificate `{}` cannot be used: {source}", path.display())]
+    Unusable {
+        /// The certificate.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Setup(#[from] rustls::Error),
+}
+
+impl TlsError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::File { .. } => {
+                "name files that the user Forebay runs as can read: PEM, the key not encrypted (`openssl pkey` takes a passphrase off)"
+            }
+            Self::Unusable { .. } => {
+                "a certificate comes with its own key, RSA of 2,048 bits or more, or ECDSA"
+            }
+            Self::Setup(_) => "report this: it is no fault of the configuration",
+        }
+    }
+}
+
+/// What TLS is spoken for a set of hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsProfile {
+    /// Host names, `*.` and a host name, or `*`.
+    pub hosts: Vec<String>,
+    /// Versions and cipher suites.
+    pub security: SecurityPolicy,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
+/// The TLS settings in force.
+#[derive(Debug)]
+pub struct TlsSettings(ArcSwap<Selection>);
+
+/// Settings by server name.
+#[derive(Debug)]
+struct Selection {
+    by_host: HashMap<String, Selected>,
+    /// For viewers who name no host, or one that nobody answers for.
+    other: Selected,
+}
+
+/// The settings for one connection.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// What rustls is to do.
+    pub config: Arc<ServerConfig>,
+    /// The policy that this fulfils.
+    pub security: SecurityPolicy,
+}
+
+impl TlsSettings {
+    /// Reads the certificates; the first serves viewers who name no host, or an unknown one.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or its certificate cannot be used.
+    pub fn load(
+        files: &[CertificateFiles],
+        profiles: &[TlsProfile],
+    ) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self(ArcSwap::from_pointee(Selection::new(files, profiles)?))))
+    }
+
+    /// Reads the certificates anew. On an error the old ones stay in force.
+    ///
+    /// # Errors
+    /// As [`TlsSettings::load`].
+    pub fn reload(
+        &self,
+        files: &[CertificateFiles],
+        profiles: &[TlsProfile],
+    ) -> Result<(), TlsError> {
+        self.0.store(Arc::new(Selection::new(files, profiles)?));
+        Ok(())
+    }
+
+    /// The settings for a viewer that sent `hello`.
+    #[must_use]
+    pub fn select(&self, hello: &ClientHello<'_>) -> Selected {
+        let selection = self.0.load();
+        let name = hello.server_name().map(str::to_ascii_lowercase).unwrap_or_default();
+        let wildcards = name.match_indices('.').map(|(dot, _)| format!("*{}", &name[dot..]));
+        let names = std::iter::once(name.clone()).chain(wildcards);
+        let found = names.into_iter().find_map(|name| selection.by_host.get(&name));
+        found.unwrap_or(&selection.other).clone()
+    }
+}
+
+impl Selection {
+    fn new(files: &[CertificateFiles], profiles: &[TlsProfile]) -> Result<Self, TlsError> {
+        let provider = aws_lc_rs::default_provider();
+        let keys: Result<Vec<_>, _> = files.iter().map(|files| read(files, &provider)).collect();
+        let certificates = Arc::new(Certificates(keys?));
+        let ticketer = aws_lc_rs::Ticketer::new()?;
+        let mut made: Vec<((SecurityPolicy, bool), Selected)> = Vec::new();
+        let mut by_host = HashMap::new();
+        let strictest = profiles.iter().map(|p| p.security).max().unwrap_or_default();
+        let other = TlsProfile { hosts: vec!["*".into()], security: strictest, http2: true };
+        for TlsProfile { hosts, security, http2 } in [&other].into_iter().chain(profiles) {
+            let kind = (*security, *http2);
+            let selected = match made.iter().find(|(known, _)| *known == kind) {
+                Some((_, selected)) => selected.clone(),
+                None => {
+                    let mut config = server_config(*security, Arc::clone(&certificates))?;
+                    config.alpn_protocols = alpn(*http2);
+                    config.ticketer = Arc::clone(&ticketer);
+                    let selected = Selected { config: Arc::new(config), security: *security };
+                    made.push((kind, selected.clone()));
+                    selected
+                }
+            };
+            by_host.extend(hosts.iter().map(|host| (host.clone(), selected.clone())));
+        }
+        let other = by_host.remove("*").ok_or(rustls::Error::General("no settings".into()))?;
+        Ok(Self { by_host, other })
+    }
+}
+
+fn alpn(http2: bool) -> Vec<Vec<u8>> {
+    let protocols = [&b"h2"[..], b"http/1.1"];
+    protocols[usize::from(!http2)..].iter().map(|protocol| protocol.to_vec()).collect()
+}
+
+fn server_config(
+    security: SecurityPolicy,
+    certificates: Arc<Certificates>,
+) -> Result<ServerConfig, TlsError> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| fulfils(security, suite));
+    let versions: &[&SupportedProtocolVersion] = match security {
+        SecurityPolicy::Tls13Of2025 => &[&TLS13],
+        SecurityPolicy::Tls12Of2021 | SecurityPolicy::Tls12Of2025 => &[&TLS12, &TLS13],
+    };
+    Ok(ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates))
+}
+
+fn fulfils(security: SecurityPolicy, suite: &SupportedCipherSuite) -> bool {
+    let is_chacha = format!("{:?}", suite.suite()).contains("CHACHA20");
+    match security {
+        SecurityPolicy::Tls12Of2021 => true,
+        SecurityPolicy::Tls12Of2025 => !is_chacha || suite.tls13().is_some(),
+        SecurityPolicy::Tls13Of2025 => !is_chacha && suite.tls13().is_some(),
+    }
+}
+
+fn read(
+    files: &CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let refuse = |path: &PathBuf, reason: String| TlsError::File { path: path.clone(), reason };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| refuse(&files.certificate, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(refuse(&files.certificate, "it holds no PEM certificate".into()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| refuse(&files.key, error.to_string()))?;
+    let unusable = |source| TlsError::Unusable { path: files.certificate.clone(), source };
+    let key = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
+    Ok(Arc::new(key))
+}
+
+#[derive(Debug)]
+struct Certificates(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let fits = |key: &&Arc<CertifiedKey>| {
+            let certificate =
+                key.cert.first().and_then(|der| ParsedCertificate::try_from(der).ok());
+            certificate.zip(name.as_ref()).is_some_and(|(c, n)| verify_server_name(&c, n).is_ok())
+        };
+        self.0.iter().find(fits).or(self.0.first()).cloned()
+    }
+}

@@ -1,0 +1,129 @@
+//! How work is spread over the cores.
+//!
+//! This is the one place that decides: each worker is a thread with a runtime and listening
+//! sockets of its own, so that a request is served on one core from its first byte to its last.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::base::clock::Stopwatch;
+
+/// The threads that serve viewers.
+#[derive(Debug)]
+pub struct Workers(Vec<JoinHandle<()>>);
+
+/// Starts a worker for each heartbeat; each runs the future that `work` makes for it.
+///
+/// # Errors
+/// When a thread or a runtime cannot be started.
+pub fn spawn_workers<W>(heartbeats: &Heartbeats, mut work: impl FnMut() -> W) -> io::Result<Workers>
+where
+    W: FnOnce(&Runtime) + Send + 'static,
+{
+    let count = heartbeats.beats.len();
+    let mut threads = Vec::with_capacity(count);
+    for number in 0..count {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.spawn(heartbeats.clone().beat(number));
+        let work = work();
+        let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+        threads.push(thread.spawn(move || work(&runtime))?);
+    }
+    Ok(Workers(threads))
+}
+
+impl Workers {
+    /// Waits until all have ended.
+    pub fn join(self) {
+        for thread in self.0 {
+            // A worker that panicked has logged it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How often an event loop shows that it runs.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// When the event loop of each worker ran last.
+#[derive(Clone, Debug)]
+pub struct Heartbeats {
+    started: Stopwatch,
+    /// In milliseconds since the start.
+    beats: Arc<[AtomicU64]>,
+}
+
+impl Heartbeats {
+    /// For so many workers, all of them running just now.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let beats = (0..workers).map(|_| AtomicU64::new(0)).collect();
+        Self { started: Stopwatch::start(), beats }
+    }
+
+    /// The workers whose event loops have not run for this long.
+    #[must_use]
+    pub fn stalled(&self, limit: Duration) -> Vec<usize> {
+        let now = self.now();
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let is_stalled = |(_, beat): &(usize, &AtomicU64)| {
+            now.saturating_sub(beat.load(Ordering::Relaxed)) > limit
+        };
+        self.beats.iter().enumerate().filter(is_stalled).map(|(number, _)| number).collect()
+    }
+
+    async fn beat(self, worker: usize) {
+        while let Some(beat) = self.beats.get(worker) {
+            beat.store(self.now(), Ordering::Relaxed);
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_blocks_is_seen() {
+        let heartbeats = Heartbeats::new(2);
+        let (release, blocked) = sync_channel::<()>(0);
+        let mut blocked = Some(blocked);
+        let workers = spawn_workers(&heartbeats, || {
+            let blocked = blocked.take();
+            move |runtime: &Runtime| {
+                runtime.block_on(async {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    match blocked {
+                        // What no serving code may do.
+                        Some(blocked) => drop(blocked.recv()),
+                        None => tokio::time::sleep(BEAT * 4).await,
+                    }
+                });
+            }
+        });
+        let workers = workers.expect("workers");
+        let limit = BEAT + BEAT / 2;
+        while heartbeats.stalled(limit).is_empty() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(heartbeats.stalled(limit), [0]);
+        drop(release);
+        workers.join();
+    }
+}
