@@ -13,7 +13,7 @@ use forebay::{
     cache::{
         key::{CacheKey, CanonicalPath, PathForm, Projection},
         policy::{Asked, Freshness, Received, Stale, reuse, storable},
-        store::{Claim, Content, LogPosition, Options, Place, Store, StoredResponse},
+        store::{Content, FetchLock, LogPosition, Options, Store, StoredResponse, VariantSlot},
     },
     http::range::RangeRequest,
 };
@@ -73,7 +73,7 @@ fn policy(c: &mut Criterion) {
                 received_at: now,
                 asked: Asked::default(),
             };
-            storable(&received, &policy.terms)
+            storable(&received, &policy.caching)
         });
     });
     let freshness = Freshness {
@@ -101,7 +101,9 @@ fn lookup(c: &mut Criterion) {
         CacheKey::new("media", &path, &Projection::default())
     };
     for number in 0..10_000 {
-        let Claim::Lead(obligation) = store.claim(&key(number), None, now) else { continue };
+        let FetchLock::Lead(obligation) = store.claim(&key(number), None, now) else {
+            continue;
+        };
         let freshness = Freshness {
             received_at: now,
             initial_age: 0,
@@ -109,10 +111,10 @@ fn lookup(c: &mut Criterion) {
             stale: Stale::default(),
         };
         let content = Arc::new(Content::complete(Bytes::from(vec![0; 1024])));
-        let born: LogPosition = obligation.born();
-        let response = StoredResponse::new(StatusCode::OK, &fields, freshness, content, born);
+        let purge_seq: LogPosition = obligation.purge_seq();
+        let response = StoredResponse::new(StatusCode::OK, &fields, freshness, content, purge_seq);
         let key = obligation.key().clone();
-        let place = Place { resource: key.clone(), variation: None, key };
+        let place = VariantSlot { resource: key.clone(), variation: None, key };
         obligation.fulfil(&place, Arc::new(response), now);
     }
     let wanted = key(5000);

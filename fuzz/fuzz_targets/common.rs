@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use forebay::{access::signed::{Claim, PublicKey, Refused, TrustedKeys}, base::clock::Timestamp};
+use forebay::{access::signed::{SignedRequest, PublicKey, SignatureError, TrustedKeys}, base::clock::Timestamp};
 use http::HeaderMap;
 use p256::{
     ecdsa::{Signature, SigningKey, signature::Signer},
@@ -36,8 +36,8 @@ pub fn signed(policy: &[u8]) -> String {
 }
 
 /// What becomes of a request for `path`.
-pub fn judge(path: &str, query: Option<&str>, fields: &HeaderMap) -> Result<(), Refused> {
-    TRUSTED.verify(&Claim {
+pub fn judge(path: &str, query: Option<&str>, fields: &HeaderMap) -> Result<(), SignatureError> {
+    TRUSTED.verify(&SignedRequest {
         scheme: "https",
         authority: "media.example.com",
         path,

@@ -164,9 +164,9 @@ const fn version(version: Version) -> &'static str {
 
 /// A line, read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line<'a>([&'a str; FIELDS]);
+pub struct LogLine<'a>([&'a str; FIELDS]);
 
-impl<'a> Line<'a> {
+impl<'a> LogLine<'a> {
     /// Reads a line; `None` for comments, and where it has not the 33 fields.
     #[must_use]
     pub fn parse(line: &'a str) -> Option<Self> {
@@ -263,7 +263,7 @@ mod tests {
             let mut record = record(&uri, &agent);
             change(&mut record);
             let line = line(&record);
-            let line = Line::parse(&line).expect("33 fields");
+            let line = LogLine::parse(&line).expect("33 fields");
             [9, 14, 23, 29].map(|place| line.field(place).unwrap_or_default().into_owned())
         };
         assert_eq!(fields(&|_| {}), ["200", "Hit", "Hit", "Hit"]);
@@ -291,13 +291,13 @@ mod tests {
         let uri = Uri::from_static("/a%20b.jpg?x=1");
         let agent = HeaderValue::from_static("a b%");
         let text = line(&record(&uri, &agent));
-        let line = Line::parse(&text).expect("33 fields");
+        let line = LogLine::parse(&text).expect("33 fields");
         assert_eq!(line.field(8).as_deref(), Some("/a%20b.jpg"));
         assert_eq!(line.field(11).as_deref(), Some("a b%"));
         assert_eq!((line.field(10), line.field(34), line.field(0)), (None, None, None));
         assert_eq!(line.at(), Some(Timestamp::from_secs(784_111_777)));
         for text in ["#Version: 1.0", "a\tb", &format!("{text}\tmore")] {
-            assert_eq!(Line::parse(text), None, "{text}");
+            assert_eq!(LogLine::parse(text), None, "{text}");
         }
     }
 }

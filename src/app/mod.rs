@@ -16,7 +16,7 @@ use crate::{
     access_log::AccessLog,
     aws::Credentials,
     base::clock::{Clock, Stopwatch},
-    cache::{memfd::PageFile, store::Store},
+    cache::{memfd::MemfdArena, store::Store},
     config::{Config, DistributionOptions},
     control::{Admin, Callers, SecretError},
     origin::Protocol,
@@ -145,7 +145,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let heartbeats = Heartbeats::new(workers);
     let admin = admin(&config, &edge, &credentials, &clock, heartbeats.clone())?;
     let admin_shared =
-        Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, PageFile::default())
+        Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, MemfdArena::default())
             .with_reserved_fds(ADMIN_CONNECTIONS);
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
     let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));

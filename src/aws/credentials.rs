@@ -205,7 +205,7 @@ impl Credentials {
 
 /// Credentials that were found, and where.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundCredentials {
     /// What to sign with.
     pub installed: Installed,
     /// The key's id; its secret is never shown.
@@ -220,14 +220,14 @@ pub struct Found {
 ///
 /// # Errors
 /// When there are none; the text tells why.
-pub async fn find(region: &str) -> Result<Found, String> {
+pub async fn find(region: &str) -> Result<FoundCredentials, String> {
     let keys = provide(standard_chain(region.to_owned()).await.as_ref()).await;
     let keys = keys.map_err(|failure| failure.reason)?;
     let keys = validated(&keys).map_err(|error| error.to_string())?;
     let features = keys.get_property::<Vec<AwsCredentialFeature>>();
     let source =
         features.and_then(|features| features.first().map(source)).unwrap_or("the standard chain");
-    Ok(Found {
+    Ok(FoundCredentials {
         access_key_id: keys.access_key_id().to_owned(),
         source,
         expiry: keys.expiry().map(Timestamp::from),

@@ -4,6 +4,6 @@ mod credentials;
 mod sign;
 mod xml;
 
-pub use credentials::{Credentials, Found, Installed, KeysError, describe, find};
+pub use credentials::{Credentials, FoundCredentials, Installed, KeysError, describe, find};
 pub use sign::{Scope, SignError, sign_for_s3, sign_for_service};
 pub use xml::{resolve, text_of};

@@ -8,7 +8,7 @@ use http::{HeaderName, header};
 use crate::{
     cache::{
         key::{KeySpec, NameSpec},
-        policy::{Terms, Ttl},
+        policy::{CachingRules, Ttl},
     },
     http::coding::Codings,
 };
@@ -34,7 +34,7 @@ pub struct CachePolicy {
     /// Query strings, header fields and cookies in the key.
     pub key: KeySpec,
     /// What may be stored, and for how long.
-    pub terms: Terms,
+    pub caching: CachingRules,
 }
 
 impl CachePolicy {
@@ -55,7 +55,7 @@ impl CachePolicy {
             _ => return None,
         };
         let [min, default, max] = [min, default, max].map(Duration::from_secs);
-        Some(Self { key, terms: Terms::new(Ttl { min, default, max }) })
+        Some(Self { key, caching: CachingRules::new(Ttl { min, default, max }) })
     }
 }
 
@@ -142,9 +142,9 @@ mod tests {
                 "gzip br",
             ),
         ] {
-            let CachePolicy { key, terms } = CachePolicy::managed(name).expect(name);
+            let CachePolicy { key, caching } = CachePolicy::managed(name).expect(name);
             let seconds = |duration: Duration| duration.as_secs();
-            let Ttl { min, default, max } = terms.ttl;
+            let Ttl { min, default, max } = caching.ttl;
             assert_eq!((seconds(min), seconds(default), seconds(max)), ttl, "{name}");
             let names: Vec<&str> = key.headers.iter().map(HeaderName::as_str).collect();
             assert_eq!(names.join(","), headers, "{name}");

@@ -33,9 +33,9 @@ const MAX_MAPPED: usize = 16 << 40;
 
 /// A memory file in places of one size; nothing where the system has none.
 #[derive(Clone, Debug, Default)]
-pub struct PageFile(Option<Arc<Mapped>>);
+pub struct MemfdArena(Option<Arc<Mapped>>);
 
-impl PageFile {
+impl MemfdArena {
     /// A file for `capacity` bytes of content in pieces of at most `piece` bytes.
     #[must_use]
     pub fn new(capacity: u64, piece: u32) -> Self {
@@ -50,8 +50,8 @@ impl PageFile {
     pub fn join(&self, chunks: &[Bytes]) -> Pages {
         let length = chunks.iter().map(Bytes::len).sum();
         let mapped = self.0.as_ref().filter(|_| length >= LEAST);
-        let placed = mapped.and_then(|mapped| Place::take(mapped, length)?.filled(chunks));
-        Pages(placed.map_or_else(|| Held::Heap(chunks.concat().into()), Held::Placed))
+        let placed = mapped.and_then(|mapped| Extent::take(mapped, length)?.filled(chunks));
+        Pages(placed.map_or_else(|| Allocation::Heap(chunks.concat().into()), Allocation::Placed))
     }
 
     /// Whether `bytes` are so many, and lie so, that [`Self::send`] can send them.
@@ -74,7 +74,7 @@ impl PageFile {
 
 /// One piece of content.
 #[derive(Debug)]
-pub struct Pages(Held);
+pub struct Pages(Allocation);
 
 impl Pages {
     /// The bytes, where they lie on the heap.
@@ -83,23 +83,23 @@ impl Pages {
     /// The pages, where they do not.
     pub fn into_heap(self) -> Result<Box<[u8]>, Self> {
         match self.0 {
-            Held::Heap(bytes) => Ok(bytes),
-            placed @ Held::Placed(_) => Err(Self(placed)),
+            Allocation::Heap(bytes) => Ok(bytes),
+            placed @ Allocation::Placed(_) => Err(Self(placed)),
         }
     }
 }
 
 #[derive(Debug)]
-enum Held {
+enum Allocation {
     Heap(Box<[u8]>),
-    Placed(Place),
+    Placed(Extent),
 }
 
 impl AsRef<[u8]> for Pages {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Held::Heap(bytes) => bytes,
-            Held::Placed(place) => place.bytes(),
+            Allocation::Heap(bytes) => bytes,
+            Allocation::Placed(place) => place.bytes(),
         }
     }
 }
@@ -161,13 +161,13 @@ fn check_system(length: u64) -> io::Result<()> {
 
 /// The right to a place of the file; dropped, its pages go back to the system.
 #[derive(Debug)]
-struct Place {
+struct Extent {
     mapped: Arc<Mapped>,
     start: usize,
     length: usize,
 }
 
-impl Place {
+impl Extent {
     fn take(mapped: &Arc<Mapped>, length: usize) -> Option<Self> {
         if length > mapped.place {
             return None;
@@ -210,7 +210,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Extent {
     /// The pages that a socket still holds live until they are sent.
     fn drop(&mut self) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -234,8 +234,8 @@ mod tests {
 
     const PIECE: usize = 1 << 20;
 
-    fn file() -> PageFile {
-        let file = PageFile::new(4 << 20, 1 << 20);
+    fn file() -> MemfdArena {
+        let file = MemfdArena::new(4 << 20, 1 << 20);
         assert!(file.0.is_some(), "the system has memory files");
         file
     }
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn joined_pieces_read_as_their_chunks() {
-        for (file, length) in [(file(), 10), (file(), PIECE), (PageFile::default(), PIECE)] {
+        for (file, length) in [(file(), 10), (file(), PIECE), (MemfdArena::default(), PIECE)] {
             let pages = file.join(&chunks(7, length));
             assert_eq!(pages.as_ref(), vec![7; length]);
             assert_eq!(file.can_send(pages.as_ref()), length == PIECE && file.0.is_some());

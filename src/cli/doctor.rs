@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{report, say, source::Source};
+use super::{report, say, source::ConfigSource};
 use crate::{
     base::clock::Clock,
     doctor::{Finding, Verdict, examine},
@@ -18,7 +18,7 @@ use crate::{
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    source: Source,
+    source: ConfigSource,
     /// Key of an object that must be readable, below the origin path; else the first that is found
     #[arg(long, value_name = "KEY")]
     sample: Option<String>,

@@ -12,9 +12,9 @@ use super::{
     ask::{admin_address, ask},
     say,
 };
-use crate::proxy::{Explanation, Stored};
+use crate::proxy::{Explanation, StoredSummary};
 
-/// Ask a running Forebay what becomes of a request, and why. Nothing is fetched or changed.
+/// Show what a running Forebay does with a request, and why. Nothing is fetched or changed.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, prove who asks,\n\
@@ -105,8 +105,8 @@ fn lines(told: &Explanation) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn of_stored(stored: &Stored) -> Vec<(&'static str, String)> {
-    let Stored { status, length, in_memory, lifetime, age, fresh_for, .. } = stored;
+fn of_stored(stored: &StoredSummary) -> Vec<(&'static str, String)> {
+    let StoredSummary { status, length, in_memory, lifetime, age, fresh_for, .. } = stored;
     let there = match in_memory.as_str() {
         "all" => "in memory",
         "arriving" => "of which those asked for are arriving",

@@ -7,13 +7,13 @@ use super::{
     say,
 };
 
-/// Ask a running Forebay whether it is alive (for container health checks).
+/// Check that a running Forebay is alive (for container health checks).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Admin address of the Forebay to ask
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
     admin: SocketAddr,
-    /// Ask whether it is ready for viewers, not only alive
+    /// Check that it is ready for viewers, not only alive
     #[arg(long)]
     ready: bool,
 }

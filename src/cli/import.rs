@@ -20,11 +20,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
-    source: Source,
+    source: ImportSource,
 }
 
 #[derive(Debug, Subcommand)]
-enum Source {
+enum ImportSource {
     /// Write forebay.toml from CloudFront's documents, and tell what was carried how
     #[command(after_help = "Documents are what these print, saved in files or in one folder:\n\
         \x20 aws cloudfront get-distribution-config --id E… > E….json\n\
@@ -61,7 +61,7 @@ struct CloudFront {
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let Source::Cloudfront(args) = &args.source;
+    let ImportSource::Cloudfront(args) = &args.source;
     let documents = Documents::read(&files(&args.documents)?).map_err(|error| mendable(&error))?;
     let tls = match (&args.certificate, &args.key) {
         (Some(certificate), Some(key)) => Tls::Here(absolute(certificate), absolute(key)),

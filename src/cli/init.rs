@@ -64,7 +64,7 @@ pub(super) struct Args {
     /// Overwrite what is there
     #[arg(long)]
     force: bool,
-    /// Ask nothing
+    /// Prompt for nothing
     #[arg(long)]
     yes: bool,
     /// Do not look at the bucket

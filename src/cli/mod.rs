@@ -38,7 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve buckets, by a configuration file or by flags
-    Serve(source::Source),
+    Serve(source::ConfigSource),
     /// Check a configuration file: all faults at once, nothing is started
     Check(check::Args),
     /// Try it: a private bucket with sample media in this process, and Forebay in front of it
@@ -46,7 +46,7 @@ enum Command {
     Demo(demo::Args),
     /// Purge a running Forebay: paths, everything below a path, or cache tags
     Purge(purge::Args),
-    /// Ask a running Forebay what becomes of a request, and why
+    /// Show what a running Forebay does with a request, and why
     Explain(explain::Args),
     /// Set up a bucket: writes the configuration, the rights it takes and Django's settings
     Init(init::Args),
@@ -56,7 +56,7 @@ enum Command {
     Import(import::Args),
     /// Load-test a cache: many requests for what is stored, and how fast it comes
     Load(load::Args),
-    /// Ask a running Forebay whether it is alive (for container health checks)
+    /// Check that a running Forebay is alive (for container health checks)
     Health(health::Args),
 }
 

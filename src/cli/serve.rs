@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Mendable, report, source::Source};
+use super::{Mendable, report, source::ConfigSource};
 use crate::{
     app::{self, CredentialSource, Running},
     aws::describe,
@@ -13,7 +13,7 @@ use crate::{
     proxy::Distribution,
 };
 
-pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {
+pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
     let config = source.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -47,7 +47,7 @@ pub(super) fn run(source: &Source) -> miette::Result<ExitCode> {
 }
 
 /// Serves until a signal ends it.
-async fn serve(running: Running, source: &Source) -> miette::Result<ExitCode> {
+async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup()).map_err(report)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(report)?;
     tracing::info!(
@@ -96,7 +96,7 @@ fn names(running: &Running) -> String {
     rules.hosts.all().iter().map(name).collect::<Vec<_>>().join("; ")
 }
 
-fn reload(running: &Running, source: &Source) {
+fn reload(running: &Running, source: &ConfigSource) {
     if source.path().is_none() {
         running.reopen_log();
         return tracing::info!("there is no configuration file to read again");

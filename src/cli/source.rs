@@ -37,7 +37,7 @@ impl ConfigFile {
 
 /// A configuration file, or flags in the place of one.
 #[derive(Debug, clap::Args)]
-pub(super) struct Source {
+pub(super) struct ConfigSource {
     #[command(flatten)]
     file: ConfigFile,
     /// Bucket to serve, without a configuration file
@@ -63,7 +63,7 @@ pub(super) struct Source {
     admin: String,
 }
 
-impl Source {
+impl ConfigSource {
     /// The configuration file, unless flags say what is served.
     pub(super) fn path(&self) -> Option<PathBuf> {
         if self.bucket.is_some() { None } else { self.file.path() }

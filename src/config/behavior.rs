@@ -109,8 +109,8 @@ fn behavior(
         // A bucket has one representation of an object: no coding is negotiated.
         cache_policy.key.codings = Codings::NONE;
     }
-    cache_policy.terms.errors.clone_from(errors);
-    cache_policy.terms.cache_set_cookie = cache_set_cookie.is_some();
+    cache_policy.caching.errors.clone_from(errors);
+    cache_policy.caching.cache_set_cookie = cache_set_cookie.is_some();
     let mut forward = forward.with_key(&cache_policy.key);
     if let Some(flag) = cache_set_cookie.filter(|_| forward.cookies == NameSpec::None) {
         section.fault(
@@ -177,7 +177,7 @@ fn compress(section: &Section<'_>, policy: &CachePolicy) -> Codings {
     let Some(compress) = section.boolean("compress").filter(|compress| compress.value) else {
         return Codings::NONE;
     };
-    if policy.key.codings == Codings::NONE || policy.terms.ttl.is_disabled() {
+    if policy.key.codings == Codings::NONE || policy.caching.ttl.is_disabled() {
         let help = "choose a policy that caches and enables a coding, such as \"CachingOptimized\", or leave `compress` out";
         let message = "with this cache policy nothing is compressed";
         section.fault(compress.span, message, "has no effect", help.to_owned());

@@ -9,7 +9,7 @@ use crate::{
     behavior::{CachePolicy, MANAGED_CACHE_POLICIES},
     cache::{
         key::{KeySpec, NameSpec},
-        policy::{HonorPrivate, Terms, Ttl},
+        policy::{CachingRules, HonorPrivate, Ttl},
     },
     http::{coding::Codings, field_table::RequestField},
 };
@@ -45,25 +45,25 @@ pub(super) fn own_policies(root: &Section<'_>) -> CachePolicies {
             codings,
             sort_query: flag(&section, "sort_query"),
         };
-        let policy = CachePolicy { key, terms: terms(&section) };
+        let policy = CachePolicy { key, caching: caching(&section) };
         take_up(&section, &mut policies, ("caching", &MANAGED_CACHE_POLICIES), policy);
     }
     policies
 }
 
-fn terms(section: &Section<'_>) -> Terms {
-    let terms = Terms::new(ttl(section));
+fn caching(section: &Section<'_>) -> CachingRules {
+    let caching = CachingRules::new(ttl(section));
     let targets = section.has("targeted_fields");
     let targets =
         targets.then(|| headers(section, "targeted_fields", |_| true, "a targeted field"));
-    Terms {
+    CachingRules {
         honor_private: honor_private(section),
         heuristic: flag(section, "heuristic"),
         honor_request: flag(section, "honor_request_directives"),
         stale_if_missing: section.duration("stale_if_missing").map_or(Duration::ZERO, |d| d.value),
-        targets: targets.unwrap_or_else(Terms::default_targets),
+        targets: targets.unwrap_or_else(CachingRules::default_targets),
         honor_vary: word(section, "vary", [("honor", true), ("ignore", false)]).unwrap_or(true),
-        ..terms
+        ..caching
     }
 }
 

@@ -169,7 +169,7 @@ impl Callers {
             let known = self.tokens.iter().find(|(_, known)| same(known).is_ok());
             return known.map(|(name, _)| Caller::Token(name.clone())).ok_or(Denied::UnknownToken);
         }
-        let claim = Claim::parse(field).ok_or(Denied::Incomplete)?;
+        let claim = AuthorizationField::parse(field).ok_or(Denied::Incomplete)?;
         let known = self.credentials.iter().find(|known| known.access_key_id() == claim.key);
         claim.verify(known.ok_or(Denied::UnknownKey)?, request, content, now)?;
         Ok(Caller::Key(claim.key.to_owned()))
@@ -197,7 +197,7 @@ fn read(of: &str, secret: &Secret) -> Result<String, SecretError> {
 }
 
 /// What an `Authorization` field says (AWS: "Create a signed AWS API request").
-struct Claim<'a> {
+struct AuthorizationField<'a> {
     key: &'a str,
     date: &'a str,
     region: &'a str,
@@ -206,7 +206,7 @@ struct Claim<'a> {
     signature: &'a str,
 }
 
-impl<'a> Claim<'a> {
+impl<'a> AuthorizationField<'a> {
     fn parse(field: &'a str) -> Option<Self> {
         let parts = field.strip_prefix("AWS4-HMAC-SHA256")?.trim_start();
         let mut found = [None; 3];

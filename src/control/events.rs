@@ -15,7 +15,7 @@ use super::{Refusal, State};
 use crate::{
     cache::{
         key::CanonicalPath,
-        store::{Manner, Purge},
+        store::{Purge, PurgeMode},
     },
     proxy::Distribution,
 };
@@ -34,8 +34,8 @@ struct Change {
 
 impl Change {
     /// What is removed is gone. What is new is validated: the same content is not fetched again.
-    const fn manner(&self) -> Manner {
-        if self.is_removed { Manner::Hard } else { Manner::Soft }
+    const fn mode(&self) -> PurgeMode {
+        if self.is_removed { PurgeMode::Hard } else { PurgeMode::Soft }
     }
 }
 
@@ -64,8 +64,8 @@ fn purge(state: &State, changes: &[Change], caller: &str) -> usize {
     let rules = state.edge.rules();
     let mut count = 0;
     for distribution in rules.hosts.all() {
-        for manner in [Manner::Soft, Manner::Hard] {
-            let changes = changes.iter().filter(|change| change.manner() == manner);
+        for mode in [PurgeMode::Soft, PurgeMode::Hard] {
+            let changes = changes.iter().filter(|change| change.mode() == mode);
             let items: BTreeSet<_> =
                 changes.flat_map(|change| items(distribution, change)).collect();
             if items.is_empty() {
@@ -73,7 +73,7 @@ fn purge(state: &State, changes: &[Change], caller: &str) -> usize {
             }
             let purges: Vec<Purge> = items.iter().map(Item::purge).collect();
             let paths: Vec<String> = items.into_iter().map(|item| item.path).collect();
-            state.purge(&distribution.settings.id, &purges, manner, caller, &paths);
+            state.purge(&distribution.settings.id, &purges, mode, caller, &paths);
             count += paths.len();
         }
     }

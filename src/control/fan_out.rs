@@ -18,7 +18,7 @@ use crate::{
 pub(super) const COPY: &str = "x-forebay-copy";
 
 /// What CloudFront refuses, with its code, or why it cannot be asked.
-pub(super) struct Refused {
+pub(super) struct FanOutError {
     pub(super) status: StatusCode,
     pub(super) code: String,
     pub(super) reason: String,
@@ -29,21 +29,22 @@ pub(super) async fn create(
     state: &State,
     distribution: &str,
     invalidation: &Invalidation,
-) -> Result<Elsewhere, Refused> {
+) -> Result<Elsewhere, FanOutError> {
     let target = format!("/2020-05-31/distribution/{distribution}/invalidation");
     let batch = xml::batch(&invalidation.items, &invalidation.caller_reference);
     let answer = ask(state, (Method::POST, &target), batch.into()).await?;
-    let id = text_of(&answer.content, "Id").filter(|id| !id.is_empty()).ok_or_else(|| Refused {
-        status: StatusCode::BAD_GATEWAY,
-        code: "ServiceUnavailable".to_owned(),
-        reason: "the answer tells of no invalidation".to_owned(),
-    })?;
+    let id =
+        text_of(&answer.content, "Id").filter(|id| !id.is_empty()).ok_or_else(|| FanOutError {
+            status: StatusCode::BAD_GATEWAY,
+            code: "ServiceUnavailable".to_owned(),
+            reason: "the answer tells of no invalidation".to_owned(),
+        })?;
     let is_completed = text_of(&answer.content, "Status").as_deref() == Some("Completed");
     Ok(Elsewhere { distribution: distribution.to_owned(), id, is_completed })
 }
 
 /// How it is with an invalidation there.
-pub(super) async fn look(state: &State, elsewhere: &Elsewhere) -> Result<Elsewhere, Refused> {
+pub(super) async fn look(state: &State, elsewhere: &Elsewhere) -> Result<Elsewhere, FanOutError> {
     let Elsewhere { distribution, id, .. } = elsewhere;
     let target = format!("/2020-05-31/distribution/{distribution}/invalidation/{id}");
     let is_completed = match ask(state, (Method::GET, &target), Bytes::new()).await {
@@ -59,8 +60,8 @@ async fn ask(
     state: &State,
     request: (Method, &str),
     content: Bytes,
-) -> Result<WholeAnswer, Refused> {
-    let unreachable = |reason: String| Refused {
+) -> Result<WholeAnswer, FanOutError> {
+    let unreachable = |reason: String| FanOutError {
         status: StatusCode::SERVICE_UNAVAILABLE,
         code: "ServiceUnavailable".to_owned(),
         reason,
@@ -79,7 +80,7 @@ async fn ask(
         return Ok(answer);
     }
     let told = |name| text_of(&answer.content, name);
-    Err(Refused {
+    Err(FanOutError {
         status: answer.status,
         code: told("Code").unwrap_or_else(|| "ServiceUnavailable".to_owned()),
         reason: told("Message").unwrap_or_else(|| format!("the answer was {}", answer.status)),

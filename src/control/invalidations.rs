@@ -7,13 +7,13 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, reques
 use super::{
     State,
     auth::Denied,
-    fan_out::{self, Refused},
+    fan_out::{self, FanOutError},
     history::{Added, History},
     invalidation::Invalidation,
     items, xml,
 };
 use crate::{
-    cache::store::{Manner, Purge},
+    cache::store::{Purge, PurgeMode},
     http::body::Body,
     proxy::Distribution,
 };
@@ -56,7 +56,7 @@ impl<'a> Target<'a> {
 }
 
 /// An error that a caller is told.
-struct Failure(StatusCode, Cow<'static, str>, String);
+struct InvalidationError(StatusCode, Cow<'static, str>, String);
 
 impl State {
     /// Records what became of an invalidation; if that cannot be written, until the process ends.
@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-impl Failure {
+impl InvalidationError {
     fn new(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
@@ -89,7 +89,7 @@ impl Failure {
     }
 }
 
-impl From<Denied> for Failure {
+impl From<Denied> for InvalidationError {
     fn from(denied: Denied) -> Self {
         let status = match denied {
             Denied::Incomplete | Denied::Skewed => StatusCode::BAD_REQUEST,
@@ -110,8 +110,8 @@ pub(super) async fn answer(
     let request_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
     let answered = act(state, request, target, content, client).await;
     let (status, document, location) = match answered {
-        Ok(Answer { status, document, location }) => (status, document, location),
-        Err(Failure(status, code, message)) => {
+        Ok(InvalidationResponse { status, document, location }) => (status, document, location),
+        Err(InvalidationError(status, code, message)) => {
             (status, xml::error(status, &code, &message, &request_id), None)
         }
     };
@@ -126,7 +126,7 @@ pub(super) async fn answer(
     response
 }
 
-struct Answer {
+struct InvalidationResponse {
     status: StatusCode,
     document: String,
     location: Option<HeaderValue>,
@@ -138,9 +138,9 @@ async fn act(
     target: &Target<'_>,
     content: Option<&[u8]>,
     client: std::net::IpAddr,
-) -> Result<Answer, Failure> {
+) -> Result<InvalidationResponse, InvalidationError> {
     let Some(content) = content else {
-        return Err(Failure::new(
+        return Err(InvalidationError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "BatchTooLarge",
             "the batch has more than 1 MiB",
@@ -151,9 +151,10 @@ async fn act(
     let rules = state.edge.rules();
     let Some(known) = rules.hosts.by_id(distribution) else {
         let message = format!("there is no distribution `{distribution}`");
-        return Err(Failure::new(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
+        return Err(InvalidationError::new(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
     };
-    let found = |document| Answer { status: StatusCode::OK, document, location: None };
+    let found =
+        |document| InvalidationResponse { status: StatusCode::OK, document, location: None };
     match (&request.method, id) {
         (&Method::POST, None) => create(state, request, known, content, &caller.to_string()).await,
         (&Method::GET, None) => list(state, request, distribution).await.map(found),
@@ -164,10 +165,10 @@ async fn act(
             }
             None => {
                 let message = format!("there is no invalidation `{id}`");
-                Err(Failure::new(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
+                Err(InvalidationError::new(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
             }
         },
-        _ => Err(Failure::new(
+        _ => Err(InvalidationError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "InvalidArgument",
             "there are POST and GET of …/invalidation, and GET of …/invalidation/ID",
@@ -183,9 +184,10 @@ struct Wanted {
 }
 
 /// Reads what a caller wants; a batch with one bad item changes nothing.
-fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Failure> {
-    let bad =
-        |code: &'static str, message: &str| Failure::new(StatusCode::BAD_REQUEST, code, message);
+fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, InvalidationError> {
+    let bad = |code: &'static str, message: &str| {
+        InvalidationError::new(StatusCode::BAD_REQUEST, code, message)
+    };
     if content.is_empty() {
         return Err(bad("MissingBody", "there is no InvalidationBatch"));
     }
@@ -196,7 +198,11 @@ fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Failure> 
     }
     if batch.items.len() > MAX_ITEMS {
         let message = format!("a batch has at most {MAX_ITEMS} items");
-        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "BatchTooLarge", message));
+        return Err(InvalidationError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BatchTooLarge",
+            message,
+        ));
     }
     let fits = |reference: &String| (1..=MAX_REFERENCE).contains(&reference.chars().count());
     let reference = batch.caller_reference.filter(fits);
@@ -235,14 +241,14 @@ async fn copy(
     request: &Parts,
     distribution: &Distribution,
     invalidation: Arc<Invalidation>,
-) -> Result<Arc<Invalidation>, Failure> {
+) -> Result<Arc<Invalidation>, InvalidationError> {
     let theirs = distribution.settings.fan_out.as_deref();
     let Some(theirs) = theirs.filter(|_| invalidation.elsewhere.is_none()) else {
         return Ok(invalidation);
     };
     if request.headers.contains_key(fan_out::COPY) {
         let message = "this is a copy already, and is not copied again: AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself, or to another with `fan_out`";
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
+        return Err(InvalidationError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
     }
     match fan_out::create(state, theirs, &invalidation).await {
         Ok(elsewhere) => {
@@ -255,10 +261,10 @@ async fn copy(
             Ok(state.remember(copied).await)
         }
         // Whoever asks again by the same reference makes this be tried again.
-        Err(Refused { status, code, reason }) => {
+        Err(FanOutError { status, code, reason }) => {
             tracing::error!(distribution = theirs, code, reason, "not invalidated at CloudFront");
             let message = format!("invalidated here, but not at CloudFront's {theirs}: {reason}");
-            Err(Failure::new(status, code, message))
+            Err(InvalidationError::new(status, code, message))
         }
     }
 }
@@ -269,10 +275,10 @@ async fn create(
     distribution: &Distribution,
     content: &[u8],
     caller: &str,
-) -> Result<Answer, Failure> {
+) -> Result<InvalidationResponse, InvalidationError> {
     state.admit_change().map_err(|()| {
         let message = "too many purges at once; try again in a moment".to_owned();
-        Failure::new(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
+        InvalidationError::new(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
     })?;
     let Wanted { caller_reference, items, purges } = read(distribution, content)?;
     let id = &*distribution.settings.id;
@@ -288,21 +294,21 @@ async fn create(
     let added = state.with_history(move |history| history.add(invalidation)).await;
     let added = added.map_err(|error| {
         // Not recorded, it may not be reported as done; but nothing old needs to be served meanwhile.
-        state.purge(id, &purges, Manner::Hard, caller, &items);
+        state.purge(id, &purges, PurgeMode::Hard, caller, &items);
         tracing::error!(%error, "the invalidation cannot be written to its history");
         let message = format!("purged, but not recorded: {error}; try again");
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+        InvalidationError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     })?;
     let invalidation = match added {
         Added::New(invalidation) => {
-            state.purge(id, &purges, Manner::Hard, caller, &invalidation.items);
+            state.purge(id, &purges, PurgeMode::Hard, caller, &invalidation.items);
             invalidation
         }
         Added::Known(invalidation) => invalidation,
         Added::Contradicts => {
             let message = "this CallerReference was used for other paths";
             let code = "InvalidationBatchAlreadyExists";
-            return Err(Failure::new(StatusCode::CONFLICT, code, message));
+            return Err(InvalidationError::new(StatusCode::CONFLICT, code, message));
         }
     };
     let invalidation = copy(state, request, distribution, invalidation).await?;
@@ -312,15 +318,20 @@ async fn create(
         host.unwrap_or_default(),
         invalidation.id
     );
-    Ok(Answer {
+    Ok(InvalidationResponse {
         status: StatusCode::CREATED,
         document: xml::invalidation(&invalidation),
         location: HeaderValue::try_from(location).ok(),
     })
 }
 
-async fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, Failure> {
-    let bad = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
+async fn list(
+    state: &State,
+    request: &Parts,
+    distribution: &str,
+) -> Result<String, InvalidationError> {
+    let bad =
+        |message: &str| InvalidationError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
     let (mut marker, mut most) = (String::new(), PAGE);
     let query = request.uri.query().unwrap_or_default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -44,7 +44,7 @@ use crate::{
     access::restrict::{Rate, RateLimits, Rates},
     aws::Credentials,
     base::clock::Clock,
-    cache::store::{Manner, Purge},
+    cache::store::{Purge, PurgeMode},
     http::{body::Body, framing},
     proxy::{Connection, Edge},
     server::{Handler, Heartbeats},
@@ -280,12 +280,12 @@ impl State {
         &self,
         distribution: &str,
         purges: &[Purge],
-        manner: Manner,
+        mode: PurgeMode,
         caller: &str,
         items: &[String],
     ) {
         for purge in purges {
-            self.edge.store().purge(distribution, purge, manner);
+            self.edge.store().purge(distribution, purge, mode);
             self.edge.metrics().purged();
         }
         tracing::info!(
@@ -293,7 +293,7 @@ impl State {
             distribution,
             items = items.len(),
             first = items.first(),
-            soft = manner == Manner::Soft,
+            soft = mode == PurgeMode::Soft,
             "purged"
         );
     }
@@ -360,9 +360,9 @@ impl State {
             return Err(bad(format!("`paths` must hold 1 to {MAX_ITEMS} paths")));
         }
         let purges = items::parse_all(distribution, &request.paths).map_err(bad)?;
-        let manner = if request.soft { Manner::Soft } else { Manner::Hard };
+        let mode = if request.soft { PurgeMode::Soft } else { PurgeMode::Hard };
         let id = distribution.settings.id.to_string();
-        self.purge(&id, &purges, manner, caller, &request.paths);
+        self.purge(&id, &purges, mode, caller, &request.paths);
         Ok(Purged { distribution: id, paths: request.paths.len() })
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::http::{body::Body, framing::FramingError};
 
 #[derive(Debug, Serialize)]
-struct Refused {
+struct ErrorReply {
     error: String,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body>
 }
 
 pub(super) fn refuse(status: StatusCode, message: &str) -> Response<Body> {
-    json(status, &Refused { error: message.to_owned() })
+    json(status, &ErrorReply { error: message.to_owned() })
 }
 
 pub(super) fn refuse_framing(error: FramingError) -> Response<Body> {

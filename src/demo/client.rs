@@ -10,13 +10,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// An answer, read to its end.
-pub(super) struct Answer {
+pub(super) struct DemoResponse {
     pub(super) status: StatusCode,
     pub(super) fields: HeaderMap,
     pub(super) content: Bytes,
 }
 
-impl Answer {
+impl DemoResponse {
     /// A field's value as text; empty when there is none.
     pub(super) fn field(&self, name: &str) -> &str {
         self.fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -28,7 +28,7 @@ pub(super) async fn ask(
     server: SocketAddr,
     request: http::request::Builder,
     content: &'static str,
-) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<DemoResponse, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(server).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
@@ -38,5 +38,5 @@ pub(super) async fn ask(
     let (parts, body) = response.into_parts();
     let content = body.collect().await?.to_bytes();
     driver.abort();
-    Ok(Answer { status: parts.status, fields: parts.headers, content })
+    Ok(DemoResponse { status: parts.status, fields: parts.headers, content })
 }

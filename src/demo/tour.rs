@@ -6,7 +6,7 @@ use http::Request;
 
 use super::{
     bucket::NAME,
-    client::{Answer, ask},
+    client::{DemoResponse, ask},
     media::{AWKWARD, LARGE, LARGE_KEY, large, samples},
 };
 use crate::cache::key::{CanonicalPath, PathForm};
@@ -96,7 +96,7 @@ impl Tour {
         ]
     }
 
-    async fn get(&self, path: &str, fields: &[(&str, &str)]) -> Result<Answer, Failure> {
+    async fn get(&self, path: &str, fields: &[(&str, &str)]) -> Result<DemoResponse, Failure> {
         let mut request = Request::get(path);
         for (name, value) in fields {
             request = request.header(*name, *value);

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{Chart, keys};
 use crate::{
-    aws::{Found, describe, find, text_of},
+    aws::{FoundCredentials, describe, find, text_of},
     base::clock::Clock,
     config::Config,
     origin::Protocol,
@@ -17,7 +17,7 @@ pub(super) async fn examine(
     config: &Config,
     region: &str,
     clock: &Clock,
-) -> (Chart, Option<Found>) {
+) -> (Chart, Option<FoundCredentials>) {
     let mut chart = Chart::of("credentials");
     let found = match find(region).await {
         Ok(found) => found,
@@ -68,7 +68,7 @@ fn half_set() -> String {
 
 /// Asks STS, which answers to any valid keys
 /// (AWS Security Token Service API Reference, "GetCallerIdentity").
-async fn identity(chart: &mut Chart, found: &Found, region: &str) {
+async fn identity(chart: &mut Chart, found: &FoundCredentials, region: &str) {
     let service = match Service::of_aws("sts", region) {
         Ok(service) => service,
         Err(error) => return chart.bad(error.to_string(), "mend AWS_ENDPOINT_URL_STS"),

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{Chart, keys};
 use crate::{
-    aws::{Found, describe, text_of},
+    aws::{FoundCredentials, describe, text_of},
     base::clock::Clock,
     cache::key::CanonicalPath,
     http::date,
@@ -40,7 +40,7 @@ pub async fn bucket_region(bucket: &str) -> Option<String> {
 struct Patient<'a> {
     options: &'a Options,
     service: Service,
-    found: Option<&'a Found>,
+    found: Option<&'a FoundCredentials>,
     chart: Chart,
 }
 
@@ -48,7 +48,7 @@ struct Patient<'a> {
 pub(super) async fn examine(
     name: &str,
     options: &Options,
-    found: Option<&Found>,
+    found: Option<&FoundCredentials>,
     sample: Option<&str>,
     clock: &Clock,
 ) -> Chart {

@@ -12,7 +12,7 @@ pub use bucket::bucket_region;
 use serde::Serialize;
 
 use crate::{
-    aws::{Found, Installed},
+    aws::{FoundCredentials, Installed},
     base::clock::Clock,
     config::Config,
     origin::{self, Protocol},
@@ -109,6 +109,6 @@ fn signed_region(config: &Config) -> Option<&str> {
 }
 
 /// What requests are signed with, if anything.
-fn keys(found: Option<&Found>) -> Option<&Installed> {
+fn keys(found: Option<&FoundCredentials>) -> Option<&Installed> {
     found.map(|found| &found.installed)
 }

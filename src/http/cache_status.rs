@@ -61,7 +61,7 @@ pub struct Report {
     /// A token that tells more.
     pub detail: Option<&'static str>,
     /// Whether the detail is for the log alone.
-    pub discreet: bool,
+    pub hide_reason: bool,
 }
 
 impl Report {
@@ -75,7 +75,7 @@ impl Report {
             collapsed: false,
             forward_status: None,
             detail: None,
-            discreet: false,
+            hide_reason: false,
         }
     }
 
@@ -106,7 +106,7 @@ impl Report {
         if self.collapsed {
             text.write_str("; collapsed")?;
         }
-        if let Some(detail) = self.detail.filter(|_| !self.discreet) {
+        if let Some(detail) = self.detail.filter(|_| !self.hide_reason) {
             text.write_str("; detail=")?;
             text.write_str(detail)?;
         }
@@ -132,7 +132,7 @@ mod tests {
             collapsed: true,
             ttl: Some(-5),
             detail: Some("slow"),
-            discreet: false,
+            hide_reason: false,
             ..Report::new(CacheStatus::Forward(ForwardReason::Stale))
         };
         assert_eq!(

@@ -132,7 +132,7 @@ fn cookie_notes(distribution: &DistributionOptions) -> Vec<Note> {
     let caches = |behavior: &Behavior| {
         behavior.path_form == PathForm::Uri
             && behavior.forwards_cookies()
-            && !behavior.cache_policy.terms.ttl.is_disabled()
+            && !behavior.cache_policy.caching.ttl.is_disabled()
     };
     let note = |(pattern, _)| {
         Note {

@@ -20,7 +20,7 @@ pub(super) type Origins = BTreeMap<String, Imported>;
 
 /// What a domain name of an S3 origin says.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum BucketHost {
     Bucket { bucket: String, region: Option<String>, endpoint: Option<String> },
     Url,
     Unsupported(&'static str),
@@ -92,7 +92,7 @@ fn s3_target(
     name: &str,
 ) -> bool {
     match place(name) {
-        Place::Bucket { bucket, region, endpoint } => {
+        BucketHost::Bucket { bucket, region, endpoint } => {
             text.line("bucket", quote(&bucket));
             if region.is_some() {
                 domain.is_exact("bucket, region");
@@ -109,14 +109,14 @@ fn s3_target(
             signing(job, text, node);
             true
         }
-        Place::Unsupported(what) => {
+        BucketHost::Unsupported(what) => {
             domain.is_dropped(format!("{what} is not supported"));
             text.comment(&format!("{name}: {what} is not supported. Name a bucket in its place."));
             job.ledger
                 .to_do(format!("put a bucket into the place of {name}: {what} is not supported"));
             true
         }
-        Place::Url => {
+        BucketHost::Url => {
             text.line("url", quote(&format!("https://{name}")));
             domain.is_exact("url");
             if node.get("OriginAccessControlId").is_said() {
@@ -255,35 +255,35 @@ pub(super) fn groups(text: &mut Text, config: &Node<'_>, origins: &mut Origins) 
 }
 
 /// Reads a host name of S3 (Amazon S3 User Guide, "Virtual hosting" and "Endpoints").
-fn place(domain: &str) -> Place {
+fn place(domain: &str) -> BucketHost {
     let (suffix, rest) = match domain.strip_suffix(".amazonaws.com.cn") {
         Some(rest) => ("amazonaws.com.cn", rest),
         None => match domain.strip_suffix(".amazonaws.com") {
             Some(rest) => ("amazonaws.com", rest),
-            None => return Place::Url,
+            None => return BucketHost::Url,
         },
     };
     let labels: Vec<&str> = rest.split('.').collect();
     let service = labels.iter().rposition(|label| *label == "s3" || label.starts_with("s3-"));
-    let Some(service) = service.filter(|place| *place > 0) else { return Place::Url };
+    let Some(service) = service.filter(|place| *place > 0) else { return BucketHost::Url };
     let bucket = labels[..service].join(".");
-    let at = |region: &str, endpoint: Option<String>| Place::Bucket {
+    let at = |region: &str, endpoint: Option<String>| BucketHost::Bucket {
         bucket: bucket.clone(),
         region: Some(region.to_owned()),
         endpoint,
     };
     let endpoint = || Some(format!("https://{}.{suffix}", labels[service..].join(".")));
     match labels[service..] {
-        ["s3-global"] => Place::Unsupported("a multi-region access point"),
-        ["s3"] => Place::Bucket { bucket, region: None, endpoint: None },
+        ["s3-global"] => BucketHost::Unsupported("a multi-region access point"),
+        ["s3"] => BucketHost::Bucket { bucket, region: None, endpoint: None },
         ["s3-external-1"] => at("us-east-1", None),
-        ["s3-accelerate"] => Place::Bucket { bucket, region: None, endpoint: None },
-        ["s3-object-lambda", _] => Place::Unsupported("an object lambda access point"),
-        ["s3-website", _] => Place::Url,
+        ["s3-accelerate"] => BucketHost::Bucket { bucket, region: None, endpoint: None },
+        ["s3-object-lambda", _] => BucketHost::Unsupported("an object lambda access point"),
+        ["s3-website", _] => BucketHost::Url,
         ["s3", region] => at(region, None),
         ["s3" | "s3-fips" | "s3-accesspoint", .., region] => at(region, endpoint()),
         [old] if !old.starts_with("s3-website") => at(&old["s3-".len()..], None),
-        _ => Place::Url,
+        _ => BucketHost::Url,
     }
 }
 
@@ -293,11 +293,12 @@ mod tests {
 
     #[test]
     fn hosts_of_s3_name_bucket_and_region() {
-        let bucket = |bucket: &str, region: Option<&str>, endpoint: Option<&str>| Place::Bucket {
-            bucket: bucket.into(),
-            region: region.map(Into::into),
-            endpoint: endpoint.map(Into::into),
-        };
+        let bucket =
+            |bucket: &str, region: Option<&str>, endpoint: Option<&str>| BucketHost::Bucket {
+                bucket: bucket.into(),
+                region: region.map(Into::into),
+                endpoint: endpoint.map(Into::into),
+            };
         let (dublin, oregon) = (Some("eu-west-1"), Some("us-west-2"));
         for (domain, expected) in [
             ("media.s3.eu-west-1.amazonaws.com", bucket("media", dublin, None)),
@@ -324,19 +325,19 @@ mod tests {
             ),
             ("media.s3-external-1.amazonaws.com", bucket("media", Some("us-east-1"), None)),
             ("media.s3-accelerate.amazonaws.com", bucket("media", None, None)),
-            ("media.s3-website-us-east-1.amazonaws.com", Place::Url),
-            ("media.s3-website.eu-central-1.amazonaws.com", Place::Url),
+            ("media.s3-website-us-east-1.amazonaws.com", BucketHost::Url),
+            ("media.s3-website.eu-central-1.amazonaws.com", BucketHost::Url),
             (
                 "x.mrap.accesspoint.s3-global.amazonaws.com",
-                Place::Unsupported("a multi-region access point"),
+                BucketHost::Unsupported("a multi-region access point"),
             ),
             (
                 "door-1.s3-object-lambda.eu-west-1.amazonaws.com",
-                Place::Unsupported("an object lambda access point"),
+                BucketHost::Unsupported("an object lambda access point"),
             ),
-            ("lb-1.eu-west-1.elb.amazonaws.com", Place::Url),
-            ("www.example.com", Place::Url),
-            ("s3.amazonaws.com", Place::Url),
+            ("lb-1.eu-west-1.elb.amazonaws.com", BucketHost::Url),
+            ("www.example.com", BucketHost::Url),
+            ("s3.amazonaws.com", BucketHost::Url),
         ] {
             assert_eq!(place(domain), expected, "{domain}");
         }

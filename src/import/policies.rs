@@ -121,7 +121,7 @@ fn keys_more(id: &str, config: Option<&Value>) -> bool {
 /// Whether CloudFront shares under this policy what origins forbid to share: the minimum TTL is not zero.
 fn shares_private(id: &str, config: Option<&Value>) -> bool {
     let managed = managed(id).and_then(CachePolicy::managed);
-    let min = managed.map(|policy| policy.terms.ttl.min.as_secs());
+    let min = managed.map(|policy| policy.caching.ttl.min.as_secs());
     min.or_else(|| config?.get("MinTTL")?.as_u64()).is_some_and(|seconds| seconds > 0)
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::asked::Asked;
 
 /// An answer, read to its end.
-pub(super) struct Answer {
+pub(super) struct LoadResponse {
     pub(super) asked: Asked,
     pub(super) status: StatusCode,
     /// Of its content, those that are not counted yet.

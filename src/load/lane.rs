@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Failure, Phase, Run,
-    answer::{Answer, Known, is_hit},
+    answer::{Known, LoadResponse, is_hit},
     asked::Asked,
     line::Sender,
     pace::{Pace, Timer},
@@ -284,7 +284,7 @@ pub(super) async fn exchange(
     (request, asked): (Request<Empty<Bytes>>, Asked),
     target: &Target,
     count: impl Fn(u64),
-) -> hyper::Result<Answer> {
+) -> hyper::Result<LoadResponse> {
     let (head, mut body) = sender.send(request).await?.into_parts();
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
@@ -299,5 +299,5 @@ pub(super) async fn exchange(
         // Whoever was first has told the same.
         let _ = target.known.set(known);
     }
-    Ok(Answer { asked, status: head.status, bytes, hit: is_hit(&head.headers) })
+    Ok(LoadResponse { asked, status: head.status, bytes, hit: is_hit(&head.headers) })
 }

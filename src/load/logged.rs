@@ -23,7 +23,7 @@ impl Logged {
         if line.starts_with('{') {
             return serde_json::from_str(line).ok();
         }
-        let line = access_log::Line::parse(line)?;
+        let line = access_log::LogLine::parse(line)?;
         let field = |place| line.field(place).map(std::borrow::Cow::into_owned);
         let range = RANGE.map(|place| field(place)?.parse::<u64>().ok());
         let range = match range {

@@ -187,7 +187,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// What is told while a run goes on.
 #[derive(Clone, Copy, Debug)]
-pub enum Told<'a> {
+pub enum LoadEvent<'a> {
     /// So many URLs are being signed.
     Signing(usize),
     /// So many URLs are being asked for once.
@@ -207,16 +207,16 @@ pub fn run(
     line: Line,
     mut targets: Targets,
     stop: &AtomicBool,
-    mut tell: impl FnMut(Told<'_>),
+    mut tell: impl FnMut(LoadEvent<'_>),
 ) -> io::Result<Report> {
     warm::connect_once(&options, &line, stop)?;
     if targets.is_signed() {
-        tell(Told::Signing(targets.len()));
+        tell(LoadEvent::Signing(targets.len()));
         targets.sign(options.fields.get(header::HOST), stop)?;
     }
     let mut warmed = None;
     if options.warm {
-        tell(Told::Warming(targets.len()));
+        tell(LoadEvent::Warming(targets.len()));
         warmed = Some(warm::warm(&options, &line, &targets, stop)?);
     }
     let left = match options.until {
@@ -234,7 +234,7 @@ pub fn run(
         let is_over = threads.wait(at + TICK, stop);
         let now = run.watch.elapsed();
         let length = now.saturating_sub(at);
-        tell(Told::Second(report.add(tally::collect(&threads.tallies), now, length)));
+        tell(LoadEvent::Second(report.add(tally::collect(&threads.tallies), now, length)));
         at = now;
         if is_over {
             break;
@@ -242,7 +242,7 @@ pub fn run(
     }
     // Nobody hears it where all have ended.
     let _ = phases.send(Phase::Ending(at));
-    tell(Told::Ending);
+    tell(LoadEvent::Ending);
     let last = threads.join(|| {
         if stop.load(Ordering::Relaxed) {
             let _ = phases.send(Phase::Abandoned(at));

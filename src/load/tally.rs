@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::{answer::Answer, asked::Asked};
+use super::{answer::LoadResponse, asked::Asked};
 use crate::aws::describe;
 
 /// Why a request has no answer.
@@ -86,7 +86,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    pub(super) fn answer(&mut self, answer: &Answer, latency: Duration) {
+    pub(super) fn answer(&mut self, answer: &LoadResponse, latency: Duration) {
         self.wait(latency);
         self.bytes += answer.bytes;
         self.hits += u64::from(answer.hit == Some(true));

@@ -27,7 +27,7 @@ const MAX_ERROR_BODY: usize = 64 << 10;
 
 /// What an origin answered.
 #[derive(Debug)]
-pub struct Answer {
+pub struct OriginResponse {
     /// Status code.
     pub status: StatusCode,
     /// Fields that may be stored and shown to viewers.
@@ -64,7 +64,7 @@ pub(super) struct Times {
     pub(super) timing: Timing,
 }
 
-impl Answer {
+impl OriginResponse {
     /// The answer with these parts, of whose fields it has what `shown` leaves.
     pub(super) fn new(
         Parts { status, headers, .. }: Parts,

@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::Origin;
 use crate::{
     base::{clock::Clock, log::LogLimiter},
-    cache::store::Failure,
+    cache::store::FetchError,
     outbound::{Error, ErrorClass},
 };
 
@@ -15,13 +15,13 @@ use crate::{
 const CAUSES: usize = 32;
 
 /// The failure that viewers see for a class of origin errors.
-pub(crate) const fn failure(class: ErrorClass) -> Failure {
-    Failure { status: class.status(), detail: class.token() }
+pub(crate) const fn failure(class: ErrorClass) -> FetchError {
+    FetchError { status: class.status(), detail: class.token() }
 }
 
 /// A bucket denies an object that it served before.
-pub(crate) const DENIED: Failure =
-    Failure { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
+pub(crate) const DENIED: FetchError =
+    FetchError { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
 
 /// Logs origin errors, at most one line a second for each cause, and turns them into failures.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub struct ErrorLog {
 
 impl ErrorLog {
     /// Logs an origin's error and returns the failure that viewers see.
-    pub(crate) fn failure(&self, origin: &Origin, error: &Error) -> Failure {
+    pub(crate) fn failure(&self, origin: &Origin, error: &Error) -> FetchError {
         if !error.is_viewers()
             && let Some(suppressed) = self.admit(origin, &error.to_string())
         {

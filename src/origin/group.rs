@@ -12,7 +12,7 @@ use std::{
 use http::{Method, StatusCode, header};
 use prometheus_client::metrics::counter::Counter;
 
-use super::{Answer, Origin, OriginRequest};
+use super::{Origin, OriginRequest, OriginResponse};
 use crate::{
     base::clock::Clock,
     http::body::Body,
@@ -48,7 +48,7 @@ struct Secondary {
 #[derive(Debug)]
 pub struct Reply {
     /// The answer that counts, or why there is none.
-    pub answer: Result<Answer, Error>,
+    pub answer: Result<OriginResponse, Error>,
     /// Who gave it.
     pub by: Arc<Origin>,
     /// A failure that the other member made up for.
@@ -142,14 +142,14 @@ impl Group {
 }
 
 impl Reply {
-    fn of(origin: &Arc<Origin>, answer: Result<Answer, Error>) -> Self {
+    fn of(origin: &Arc<Origin>, answer: Result<OriginResponse, Error>) -> Self {
         Self { answer, by: Arc::clone(origin), passed_over: None }
     }
 }
 
 impl Secondary {
     /// CloudFront counts a failure to connect as 503 and a timeout as 504.
-    fn takes_over_from(&self, first: &Result<Answer, Error>) -> bool {
+    fn takes_over_from(&self, first: &Result<OriginResponse, Error>) -> bool {
         let lists = |status: StatusCode| self.failover.contains(&status);
         match first {
             Ok(answer) => lists(answer.status),
@@ -162,7 +162,7 @@ impl Secondary {
     }
 
     /// Whether it tells that the origin fails, and not of the object or of us.
-    fn is_failure(&self, answer: &Result<Answer, Error>) -> bool {
+    fn is_failure(&self, answer: &Result<OriginResponse, Error>) -> bool {
         let of_the_origin = match answer {
             Ok(answer) => answer.status.is_server_error(),
             Err(Error::S3 { status, .. }) => status.is_server_error(),

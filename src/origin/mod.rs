@@ -18,7 +18,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
-pub use answer::Answer;
+pub use answer::OriginResponse;
 use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, timed_body};
 pub use denials::Denial;
 use denials::Denials;
@@ -141,12 +141,12 @@ impl Origin {
     ///
     /// # Errors
     /// When there is no answer, or one of S3 that is not about the object. An S3 answer about
-    /// the object (404, 403, 412, 416) is an [`Answer`] with an empty body.
+    /// the object (404, 403, 412, 416) is an [`OriginResponse`] with an empty body.
     pub async fn send(
         &self,
         request: &OriginRequest<'_>,
         mut body: Option<Body>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<OriginResponse, Error> {
         let safe = request.method.is_safe() && body.is_none();
         self.budget.pay_in();
         // A kept-alive connection may be closed under a request; only a safe one can be repeated.
@@ -192,7 +192,7 @@ impl Origin {
         request: &OriginRequest<'_>,
         body: Option<Body>,
         want: Want,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<OriginResponse, Failed> {
         if self.signs() {
             self.credentials.first().await;
         }
@@ -238,7 +238,7 @@ impl Origin {
         parts: http::response::Parts,
         body: Body,
         times: Times,
-    ) -> Result<Answer, Error> {
+    ) -> Result<OriginResponse, Error> {
         if is_unexpected(request, parts.status) {
             return Err(Error::UnexpectedStatus(parts.status));
         }
@@ -246,10 +246,10 @@ impl Origin {
         if !self.is_s3() {
             let status = parts.status;
             let shown = |fields| plain_fields(status, fields);
-            return Ok(Answer::new(parts, shown, body, times, facts));
+            return Ok(OriginResponse::new(parts, shown, body, times, facts));
         }
         if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
-            return Ok(Answer::new(parts, s3_fields, body, times, facts));
+            return Ok(OriginResponse::new(parts, s3_fields, body, times, facts));
         }
         if request.method == Method::HEAD {
             // The answer to a HEAD has no document to tell why; a GET of one byte has.
@@ -264,7 +264,7 @@ impl Origin {
             let told =
                 answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
             let status = if told { parts.status } else { answer.status };
-            return Ok(Answer {
+            return Ok(OriginResponse {
                 status,
                 body: Body::empty(),
                 announced_length: None,
@@ -274,7 +274,7 @@ impl Origin {
         }
         read_s3_error(&parts, body).await?;
         let nothing = |_| HeaderMap::new();
-        Ok(Answer::new(parts, nothing, Body::empty(), times, facts))
+        Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts))
     }
 }
 

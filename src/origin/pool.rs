@@ -86,7 +86,7 @@ impl Pool {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        let _place = Place::take(&self.waiting, self.max_waiting).ok_or(Error::Busy)?;
+        let _place = QueueSlot::take(&self.waiting, self.max_waiting).ok_or(Error::Busy)?;
         let permit = Arc::clone(&self.permits).acquire_owned();
         match tokio::time::timeout(QUEUE_PATIENCE, permit).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -116,9 +116,9 @@ impl Pool {
 }
 
 /// A place in the queue.
-struct Place<'a>(&'a AtomicUsize);
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> QueueSlot<'a> {
     fn take(waiting: &'a AtomicUsize, max: usize) -> Option<Self> {
         let room = |taken| (taken < max).then_some(taken + 1);
         waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).ok()?;
@@ -126,7 +126,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

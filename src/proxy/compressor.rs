@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// The making of a form, which several requests may wait for.
-pub(crate) type Making = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
+pub(crate) type PendingEncoding = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
 
 /// Forms that are being made, each by one task however many requests wait for it.
 #[derive(Debug)]
 pub(crate) struct Compressor {
-    pub(crate) making: Mutex<HashMap<(ContentId, Coding), Making>>,
+    pub(crate) making: Mutex<HashMap<(ContentId, Coding), PendingEncoding>>,
     /// One for every second core: compressing must not starve serving.
     pub(crate) permits: Semaphore,
 }

@@ -8,15 +8,15 @@ use http::{StatusCode, request::Parts};
 use super::{
     context::Edge,
     request::{
-        admission::{Ask, Route},
+        admission::{AdmittedRequest, Route},
         connection::HeldDistribution,
-        headers_policy::Dress,
-        incoming::Arrival,
-        rejection::Refusal,
+        headers_policy::HeadersPolicy,
+        incoming::IncomingRequest,
+        rejection::Rejection,
         routing::{Distribution, Rules},
     },
     respond::select::Served,
-    response::answer::{Answer, Carried, Head, StoredHead},
+    response::proxy_response::{Carried, Head, ProxyResponse, StoredHead},
 };
 use crate::{
     base::{clock::Stopwatch, metrics::ResultType},
@@ -24,7 +24,7 @@ use crate::{
     cache::{
         key::{CacheKey, CanonicalPath, Projection},
         policy::Reuse,
-        store::{Found, Hold},
+        store::{Hold, Lookup},
     },
     http::{authority::head_length, body::Body, cache_status::Report, framing::FramingError},
 };
@@ -56,31 +56,31 @@ pub(super) struct Hit {
     pub(super) result: ResultType,
     pub(super) report: Report,
     pub(super) distribution: HeldDistribution,
-    pub(super) dress: Option<Dress>,
+    pub(super) headers_policy: Option<HeadersPolicy>,
 }
 
 impl Hit {
     /// The same as an answer.
-    pub(super) fn into_answer(self) -> (Answer, HeldDistribution, Option<Dress>) {
+    pub(super) fn into_answer(self) -> (ProxyResponse, HeldDistribution, Option<HeadersPolicy>) {
         let head = Head::Stored(self.head);
-        let mut answer = Answer::new(head, Body::empty(), self.result, self.report);
+        let mut answer = ProxyResponse::new(head, Body::empty(), self.result, self.report);
         if let Some(hold) = self.hold {
             answer.content = Carried::InMemory(hold);
         }
-        (answer, self.distribution, self.dress)
+        (answer, self.distribution, self.headers_policy)
     }
 }
 
 /// What is decided about a request that is not answered yet.
 pub(super) struct Pending {
-    pub(super) dress: Option<Dress>,
+    pub(super) headers_policy: Option<HeadersPolicy>,
     pub(super) next: Next,
 }
 
 /// What a pending request needs next.
 pub(super) enum Next {
     /// Nothing: this is the answer, unless an error page of the distribution replaces it.
-    Respond(Answer, Option<Arc<Distribution>>),
+    Respond(ProxyResponse, Option<Arc<Distribution>>),
     /// An answer by way of the cache or the origin.
     Answer(Admitted),
 }
@@ -91,20 +91,20 @@ pub struct Decided(Box<HandedOver>);
 pub(super) struct HandedOver {
     /// Exchanges that had begun on the connection.
     begun: u32,
-    pub(super) arrival: Arrival,
+    pub(super) incoming: IncomingRequest,
     pub(super) watch: Stopwatch,
     pub(super) pending: Box<Pending>,
 }
 
 impl Decided {
-    pub(super) fn new(arrival: Arrival, watch: Stopwatch, pending: Box<Pending>) -> Self {
-        let begun = arrival.connection.exchanges.begun();
-        Self(Box::new(HandedOver { begun, arrival, watch, pending }))
+    pub(super) fn new(incoming: IncomingRequest, watch: Stopwatch, pending: Box<Pending>) -> Self {
+        let begun = incoming.connection.exchanges.begun();
+        Self(Box::new(HandedOver { begun, incoming, watch, pending }))
     }
 
     /// The decision, if hyper read the same request.
     pub(super) fn about(self, request: &Parts, content: Content) -> Option<HandedOver> {
-        let own = &self.0.arrival;
+        let own = &self.0.incoming;
         let is_same = content.is_empty
             && content.framing.is_ok()
             && self.0.begun == own.connection.exchanges.begun()
@@ -122,10 +122,10 @@ pub(super) struct Admitted {
     pub(super) path: CanonicalPath<'static>,
     pub(super) projection: Projection<'static>,
     /// What the cache has, or `None` if the request bypasses it.
-    pub(super) found: Option<(CacheKey, Found)>,
+    pub(super) found: Option<(CacheKey, Lookup)>,
 }
 
-/// The part of an admitted request that its `Ask` borrows.
+/// The part of a request that its `AdmittedRequest` borrows.
 pub(super) struct AdmittedRoute {
     pub(super) distribution: Arc<Distribution>,
     behavior: Arc<Behavior>,
@@ -133,16 +133,16 @@ pub(super) struct AdmittedRoute {
 }
 
 impl Admitted {
-    fn new(ask: &Ask<'_>, found: Option<(CacheKey, Found)>) -> Self {
+    fn new(admitted: &AdmittedRequest<'_>, found: Option<(CacheKey, Lookup)>) -> Self {
         let route = AdmittedRoute {
-            distribution: Arc::clone(ask.distribution),
-            behavior: Arc::clone(ask.behavior),
-            host: ask.host.into(),
+            distribution: Arc::clone(admitted.distribution),
+            behavior: Arc::clone(admitted.behavior),
+            host: admitted.host.into(),
         };
         Self {
             route,
-            path: ask.path.clone().into_owned(),
-            projection: ask.projection.clone().into_owned(),
+            path: admitted.path.clone().into_owned(),
+            projection: admitted.projection.clone().into_owned(),
             found,
         }
     }
@@ -150,23 +150,23 @@ impl Admitted {
 
 impl AdmittedRoute {
     /// The request again.
-    pub(super) fn ask<'a>(
+    pub(super) fn admitted<'a>(
         &'a self,
-        arrival: &'a Arrival,
+        incoming: &'a IncomingRequest,
         path: CanonicalPath<'static>,
         projection: Projection<'static>,
-    ) -> Ask<'a> {
-        Ask {
+    ) -> AdmittedRequest<'a> {
+        AdmittedRequest {
             distribution: &self.distribution,
             behavior: &self.behavior,
-            method: &arrival.request.method,
+            method: &incoming.request.method,
             path,
             host: &self.host,
             projection,
-            fields: &arrival.request.headers,
-            request: &arrival.request,
-            client: Some(arrival.viewer.address),
-            id: Some(arrival.id),
+            fields: &incoming.request.headers,
+            request: &incoming.request,
+            client: Some(incoming.viewer.address),
+            id: Some(incoming.id),
         }
     }
 }
@@ -176,30 +176,34 @@ impl Edge {
     pub(super) fn decide(
         self: &Arc<Self>,
         rules: &Rules,
-        arrival: &Arrival,
+        incoming: &IncomingRequest,
         content: Content,
     ) -> Decision {
-        let request = &arrival.request;
-        let route = content.framing.map_err(Refusal::Framing);
+        let request = &incoming.request;
+        let route = content.framing.map_err(Rejection::Framing);
         let route = match route.and_then(|()| Route::of(rules, request)) {
             Ok(route) => route,
             Err(refusal) => return self.refused(refusal, request, None, None),
         };
         let distribution = route.distribution;
-        let dress = route.behavior().and_then(|behavior| Dress::of(behavior, request));
-        let ask = match route.admit(rules, arrival, !content.is_empty, &self.steps) {
-            Ok(ask) => ask,
-            Err(refusal) => return self.refused(refusal, request, Some(distribution), dress),
+        let headers_policy =
+            route.behavior().and_then(|behavior| HeadersPolicy::of(behavior, request));
+        let admitted = match route.admit(rules, incoming, !content.is_empty, &self.steps) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                return self.refused(refusal, request, Some(distribution), headers_policy);
+            }
         };
-        let wish = ask.wish();
-        let found = self.look_up(&ask, wish, arrival.at);
+        let directives = admitted.directives();
+        let found = self.look_up(&admitted, directives, incoming.at);
         let next = match found {
-            Some((key, Found::Response(response)))
+            Some((key, Lookup::Response(response)))
                 if response.status == StatusCode::OK
-                    && wish.decide(Some(&response.freshness), arrival.at) == Reuse::Fresh =>
+                    && directives.decide(Some(&response.freshness), incoming.at)
+                        == Reuse::Fresh =>
             {
-                match self.serve_hit(&ask, response, arrival.at) {
-                    Served::Now(Answer {
+                match self.serve_hit(&admitted, response, incoming.at) {
+                    Served::Now(ProxyResponse {
                         head: Head::Stored(head),
                         content,
                         result,
@@ -207,33 +211,33 @@ impl Edge {
                         ..
                     }) => {
                         let hold = content.into_hold();
-                        let distribution = arrival.connection.hold(distribution);
-                        let hit = Hit { head, hold, result, report, distribution, dress };
+                        let distribution = incoming.connection.hold(distribution);
+                        let hit = Hit { head, hold, result, report, distribution, headers_policy };
                         return Decision::Hit(hit);
                     }
                     // An error of our own, which may be given a page.
                     Served::Now(answer) => Next::Respond(answer, Some(Arc::clone(distribution))),
                     // The content must be compressed or fetched. `Edge::answer` begins that anew.
                     Served::Later(response, _) => {
-                        let found = Some((key, Found::Response(response)));
-                        Next::Answer(Admitted::new(&ask, found))
+                        let found = Some((key, Lookup::Response(response)));
+                        Next::Answer(Admitted::new(&admitted, found))
                     }
                 }
             }
-            found => Next::Answer(Admitted::new(&ask, found)),
+            found => Next::Answer(Admitted::new(&admitted, found)),
         };
-        Decision::Pending(Box::new(Pending { dress, next }))
+        Decision::Pending(Box::new(Pending { headers_policy, next }))
     }
 
     fn refused(
         &self,
-        refusal: Refusal,
+        refusal: Rejection,
         request: &Parts,
         distribution: Option<&Arc<Distribution>>,
-        dress: Option<Dress>,
+        headers_policy: Option<HeadersPolicy>,
     ) -> Decision {
         let answer = self.refuse(refusal, request, distribution);
         let next = Next::Respond(answer, distribution.map(Arc::clone));
-        Decision::Pending(Box::new(Pending { dress, next }))
+        Decision::Pending(Box::new(Pending { headers_policy, next }))
     }
 }

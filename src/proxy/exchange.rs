@@ -12,15 +12,15 @@ use super::{
     request::{
         connection::HeldDistribution,
         exchange_tracker::ExchangeState,
-        headers_policy::{Dress, Told},
-        incoming::Arrival,
+        headers_policy::{HeadersPolicy, ResponseInfo},
+        incoming::IncomingRequest,
         routing::Distribution,
     },
     response::{
-        answer::{Answer, Carried, Head, StoredHead},
         error_page,
         head_sink::{HeadSink, append_map, append_status_line},
         identity::Identity,
+        proxy_response::{Carried, Head, ProxyResponse, StoredHead},
     },
 };
 use crate::{
@@ -41,7 +41,7 @@ const HTTP2_FRAME: usize = 64 << 10;
 /// body, or before, when the viewer leaves while the answer is being made.
 pub(super) struct Exchange {
     edge: Arc<Edge>,
-    pub(super) arrival: Arrival,
+    pub(super) incoming: IncomingRequest,
     watch: Stopwatch,
     logged: Logged,
     distribution: Option<HeldDistribution>,
@@ -59,17 +59,17 @@ pub(super) struct Exchange {
 
 /// The fields that every response has, except its id.
 struct Marks<'a> {
-    dress: Option<&'a Dress>,
-    told: Told<'a>,
+    headers_policy: Option<&'a HeadersPolicy>,
+    told: ResponseInfo<'a>,
     report: &'a Report,
     version: Version,
 }
 
 impl Marks<'_> {
     /// Applies the policy, then writes our own fields in place of any others of their names.
-    fn put_on(&self, fields: &mut HeaderMap) {
-        if let Some(dress) = self.dress {
-            dress.put_on(fields, &self.told);
+    fn apply(&self, fields: &mut HeaderMap) {
+        if let Some(headers_policy) = self.headers_policy {
+            headers_policy.apply(fields, &self.told);
         }
         for name in self.told.identity.names() {
             fields.remove(name);
@@ -87,32 +87,32 @@ impl Marks<'_> {
         head: &'b StoredHead,
         distribution: Option<&'b Arc<Distribution>>,
     ) -> Option<PlainHit<'b>> {
-        let site = self.dress.map_or(Some(false), Dress::asking_site)?;
+        let site = self.headers_policy.map_or(Some(false), HeadersPolicy::is_cross_site)?;
         PlainHit::of(head, self.told.result, *self.report, distribution, self.version, site)
     }
 }
 
 impl Exchange {
     /// Begins an exchange whose response is still to be made.
-    pub(super) fn begin(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
-        Self::begin_as(ExchangeState::Awaiting, edge, arrival, watch)
+    pub(super) fn begin(edge: &Arc<Edge>, incoming: IncomingRequest, watch: Stopwatch) -> Self {
+        Self::begin_as(ExchangeState::Awaiting, edge, incoming, watch)
     }
 
     /// Begins an exchange of the fast path.
-    pub(super) fn immediate(edge: &Arc<Edge>, arrival: Arrival, watch: Stopwatch) -> Self {
-        Self::begin_as(ExchangeState::Immediate, edge, arrival, watch)
+    pub(super) fn immediate(edge: &Arc<Edge>, incoming: IncomingRequest, watch: Stopwatch) -> Self {
+        Self::begin_as(ExchangeState::Immediate, edge, incoming, watch)
     }
 
     fn begin_as(
         state: ExchangeState,
         edge: &Arc<Edge>,
-        arrival: Arrival,
+        incoming: IncomingRequest,
         watch: Stopwatch,
     ) -> Self {
-        arrival.connection.exchanges.begin(state);
+        incoming.connection.exchanges.begin(state);
         Self {
             edge: Arc::clone(edge),
-            arrival,
+            incoming,
             watch,
             logged: Logged::default(),
             distribution: None,
@@ -131,28 +131,28 @@ impl Exchange {
     /// request's map, whose memory goes from request to answer and, within hyper, back.
     pub(super) fn respond(
         mut self: Box<Self>,
-        answer: Answer,
+        answer: ProxyResponse,
         distribution: Option<HeldDistribution>,
-        dress: Option<&Dress>,
+        headers_policy: Option<&HeadersPolicy>,
     ) -> Response<Body> {
         let identity = identity_of(distribution.as_deref());
-        let Answer { head, content, result, report, timing, substituted } =
+        let ProxyResponse { head, content, result, report, timing, substituted } =
             self.with_page(answer, identity);
         let body = content.into_body(&head);
         let status = substituted.unwrap_or(head.status());
         let mut fields = self.take_fields();
-        let marks = self.marks(identity, dress, result, &report, timing.as_deref());
+        let marks = self.marks(identity, headers_policy, result, &report, timing.as_deref());
         match head {
             Head::Own(_, own) | Head::Page(_, own) => {
                 fields = own;
-                marks.put_on(&mut fields);
+                marks.apply(&mut fields);
             }
             Head::Stored(head) => {
-                let at = self.arrival.at;
+                let at = self.incoming.at;
                 let make = |fields: &mut HeaderMap| {
                     head.write(fields, identity, at);
-                    match marks.dress {
-                        Some(_) => marks.put_on(fields),
+                    match marks.headers_policy {
+                        Some(_) => marks.apply(fields),
                         None => marks.write(fields),
                     }
                 };
@@ -162,7 +162,7 @@ impl Exchange {
                 }
             }
         }
-        identity.write_id(&mut fields, &self.arrival.id);
+        identity.write_id(&mut fields, &self.incoming.id);
         self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
         self.shown = self
             .edge
@@ -170,14 +170,14 @@ impl Exchange {
             .is_detailed()
             .then(|| Box::new(Shown::of(status, &fields, body.size_hint().exact())));
         self.conclude(status, result, report, distribution);
-        self.arrival.connection.exchanges.change(&mut self.state, ExchangeState::Sending);
-        let body = if self.arrival.request.method == Method::HEAD {
+        self.incoming.connection.exchanges.change(&mut self.state, ExchangeState::Sending);
+        let body = if self.incoming.request.method == Method::HEAD {
             describe(&body, &mut fields);
             Body::empty()
         } else {
             body
         };
-        let body = match self.arrival.request.version {
+        let body = match self.incoming.request.version {
             Version::HTTP_2 => body.in_frames(HTTP2_FRAME),
             _ => body,
         };
@@ -193,24 +193,24 @@ impl Exchange {
         head: &StoredHead,
         (length, result, report): (u64, ResultType, Report),
         distribution: HeldDistribution,
-        dress: Option<&Dress>,
+        headers_policy: Option<&HeadersPolicy>,
         text: &mut Vec<u8>,
     ) {
         let fields = self.take_fields();
         let identity = identity_of(Some(&distribution));
-        let marks = self.marks(identity, dress, result, &report, None);
+        let marks = self.marks(identity, headers_policy, result, &report, None);
         let is_detailed = self.edge.access_log.is_detailed();
-        let at = self.arrival.at;
+        let at = self.incoming.at;
         let make = |text: &mut Vec<u8>| {
             append_status_line(head.status(), text);
-            if marks.dress.is_none() {
+            if marks.headers_policy.is_none() {
                 head.write(text, identity, at);
                 marks.write(text);
                 return is_detailed.then(|| Shown::of_stored(head, length));
             }
             let mut fields = fields;
             head.write(&mut fields, identity, at);
-            marks.put_on(&mut fields);
+            marks.apply(&mut fields);
             append_map(&fields, text);
             is_detailed.then(|| Shown::of(head.status(), &fields, Some(length)))
         };
@@ -218,7 +218,7 @@ impl Exchange {
             Some(hit) => prepared::append(hit, text, make),
             None => make(text),
         };
-        identity.write_id(text, &self.arrival.id);
+        identity.write_id(text, &self.incoming.id);
         text.extend_from_slice(b"\r\n");
         if let Some(shown) = &mut shown {
             shown.bytes = text.len() as u64;
@@ -231,7 +231,7 @@ impl Exchange {
 
     /// The request's fields without those that are only logged: empty.
     fn take_fields(&mut self) -> HeaderMap {
-        let mut fields = std::mem::take(&mut self.arrival.request.headers);
+        let mut fields = std::mem::take(&mut self.incoming.request.headers);
         self.logged.take(&mut fields);
         fields
     }
@@ -239,13 +239,14 @@ impl Exchange {
     fn marks<'a>(
         &self,
         identity: &'a Identity,
-        dress: Option<&'a Dress>,
+        headers_policy: Option<&'a HeadersPolicy>,
         result: ResultType,
         report: &'a Report,
         timing: Option<&'a Timing>,
     ) -> Marks<'a> {
-        let told = Told { result, timing, id: self.arrival.id, identity, watch: self.watch };
-        Marks { dress, told, report, version: self.arrival.request.version }
+        let told =
+            ResponseInfo { result, timing, id: self.incoming.id, identity, watch: self.watch };
+        Marks { headers_policy, told, report, version: self.incoming.request.version }
     }
 
     /// `sent` bytes of `length` are out.
@@ -268,33 +269,33 @@ impl Exchange {
     }
 
     /// Writes the content of an error of our own.
-    fn with_page(&self, answer: Answer, identity: &Identity) -> Answer {
+    fn with_page(&self, answer: ProxyResponse, identity: &Identity) -> ProxyResponse {
         let Head::Page(status, mut fields) = answer.head else { return answer };
-        let id = identity.id(&self.arrival.id);
+        let id = identity.id(&self.incoming.id);
         let (media_type, page) = error_page::render(
             status,
-            &self.arrival.request.headers,
+            &self.incoming.request.headers,
             &String::from_utf8_lossy(&id),
         );
         fields.insert(header::CONTENT_TYPE, media_type);
         fields.append(header::VARY, HeaderValue::from_static("Accept"));
         let content = Carried::Body(Body::full(page));
-        Answer { head: Head::Own(status, fields), content, ..answer }
+        ProxyResponse { head: Head::Own(status, fields), content, ..answer }
     }
 
     fn record<'a>(&'a self, duration: Duration, id: &'a [u8]) -> Record<'a> {
         let Logged { host, range, referer, user_agent, .. } = &self.logged;
         let authority =
-            || self.arrival.request.uri.authority().map(|authority| authority.as_str().as_bytes());
+            || self.incoming.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         Record {
-            at: self.arrival.at,
+            at: self.incoming.at,
             id,
-            client: self.arrival.viewer.text(&self.arrival.connection),
+            client: self.incoming.viewer.text(&self.incoming.connection),
             host: host.as_ref().map(HeaderValue::as_bytes).or_else(authority),
-            method: &self.arrival.request.method,
-            uri: &self.arrival.request.uri,
-            version: self.arrival.request.version,
-            tls: self.arrival.viewer.https,
+            method: &self.incoming.request.method,
+            uri: &self.incoming.request.uri,
+            version: self.incoming.request.version,
+            tls: self.incoming.viewer.https,
             distribution: self.distribution.as_ref().map(|d| &*d.settings.id),
             status: self.status,
             bytes: self.sent,
@@ -312,8 +313,8 @@ impl Exchange {
 
     fn detail(&self) -> Detail<'_> {
         let shown = self.shown.as_deref();
-        let forwarded_for = if self.arrival.is_described {
-            &self.arrival.forwarded_for
+        let forwarded_for = if self.incoming.is_described {
+            &self.incoming.forwarded_for
         } else {
             &self.logged.forwarded_for
         };
@@ -321,13 +322,13 @@ impl Exchange {
         Detail {
             pop: identity.pop.to_str().ok().filter(|pop| !pop.is_empty()).unwrap_or("-"),
             head_bytes: shown.map_or(0, |shown| shown.bytes),
-            request_bytes: self.arrival.head_length as u64,
+            request_bytes: self.incoming.head_length as u64,
             port: self
-                .arrival
+                .incoming
                 .connection
                 .port
-                .filter(|_| self.arrival.viewer.address == self.arrival.connection.client),
-            tls: self.arrival.connection.cipher,
+                .filter(|_| self.incoming.viewer.address == self.incoming.connection.client),
+            tls: self.incoming.connection.cipher,
             forwarded_for: forwarded_for.as_ref(),
             content_type: shown.and_then(|shown| shown.content_type.as_ref()),
             content_length: shown.and_then(|shown| shown.content_length),
@@ -354,7 +355,7 @@ fn describe(body: &Body, fields: &mut HeaderMap) {
 impl Observer for Exchange {
     fn awaits_bytes(&mut self, awaits: bool) {
         let to = if awaits { ExchangeState::Awaiting } else { ExchangeState::Sending };
-        self.arrival.connection.exchanges.change(&mut self.state, to);
+        self.incoming.connection.exchanges.change(&mut self.state, to);
     }
 
     fn ended(mut self: Box<Self>, sent: u64, complete: bool) {
@@ -365,16 +366,16 @@ impl Observer for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.arrival.connection.exchanges.end(self.state);
+        self.incoming.connection.exchanges.end(self.state);
         let duration = self.watch.elapsed();
         if let Some(distribution) = &self.distribution {
             distribution.metrics.answered(self.result, self.status, self.sent, duration);
         }
         if self.edge.access_log.is_on() {
             // Where there was an answer they are taken already.
-            self.logged.take(&mut self.arrival.request.headers);
+            self.logged.take(&mut self.incoming.request.headers);
             let identity = identity_of(self.distribution.as_deref());
-            let id = identity.id(&self.arrival.id);
+            let id = identity.id(&self.incoming.id);
             self.edge.access_log.push(&self.record(duration, &id));
         }
     }

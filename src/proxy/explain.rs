@@ -9,22 +9,22 @@ use super::{
     context::Edge,
     fetch::source::OriginSource,
     request::{
-        admission::{Ask, Route},
+        admission::{AdmittedRequest, Route},
         connection::Connection,
-        incoming::Arrival,
-        place::key_of,
-        rejection::{Refusal, is_error},
+        incoming::IncomingRequest,
+        rejection::{Rejection, is_error},
         routing::Distribution,
+        variant_slot::key_of,
     },
     respond::select::{Unmet, select},
-    response::answer::Part,
+    response::proxy_response::Part,
 };
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
     cache::{
         key::Projection,
-        policy::{Reuse, Terms, Ttl},
-        store::{Found, Manner, Presence, Reader, StoredResponse},
+        policy::{CachingRules, Reuse, Ttl},
+        store::{Lookup, Presence, PurgeMode, Reader, StoredResponse},
     },
 };
 
@@ -42,13 +42,13 @@ pub struct Explanation {
     /// Whether a signature was demanded, and found good.
     pub signature: Option<String>,
     /// Why the request is refused.
-    pub refused: Option<Refused>,
+    pub refused: Option<ExplainedRejection>,
     /// What is in the cache key besides the path.
     pub key: Vec<String>,
     /// The request fields that tell stored variants apart, and how many there are.
     pub variants: Option<Variants>,
     /// What is stored.
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredSummary>,
     /// `hard` or `soft`, where a purge came after it was stored.
     pub purged: Option<String>,
     /// What the next request does.
@@ -57,7 +57,7 @@ pub struct Explanation {
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct ExplainedRejection {
     /// Status code.
     pub status: u16,
     /// The token that the access log tells.
@@ -75,7 +75,7 @@ pub struct Variants {
 
 /// A stored response, and how its freshness comes about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct StoredSummary {
     /// Status code.
     pub status: u16,
     /// Length of the content in bytes.
@@ -114,25 +114,32 @@ impl Edge {
     #[must_use]
     pub fn explain(self: &Arc<Self>, request: Parts, connection: &Arc<Connection>) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
-        let arrival = Arrival { counts: false, ..Arrival::new(&rules, connection, request, now) };
-        let request = &arrival.request;
+        let incoming = IncomingRequest {
+            counts: false,
+            ..IncomingRequest::new(&rules, connection, request, now)
+        };
+        let request = &incoming.request;
         let route = match Route::of(&rules, request) {
             Ok(route) => route,
             Err(refusal) => return refused(refusal, None, request),
         };
         let distribution = route.distribution;
-        match route.admit(&rules, &arrival, false, &self.steps) {
-            Ok(ask) => self.explain_admitted(&ask, now),
+        match route.admit(&rules, &incoming, false, &self.steps) {
+            Ok(admitted) => self.explain_admitted(&admitted, now),
             Err(refusal) => refused(refusal, Some(distribution), request),
         }
     }
 
-    fn explain_admitted(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Explanation {
-        let resource = ask.key();
+    fn explain_admitted(
+        self: &Arc<Self>,
+        admitted: &AdmittedRequest<'_>,
+        now: Timestamp,
+    ) -> Explanation {
+        let resource = admitted.key();
         let (found, mut purged) = self.store.peek(&resource, now);
         let (found, variants) = match found {
-            Found::Varies(variants) => {
-                let key = variants.variation.key(&resource, &ask.forwarded());
+            Lookup::Varies(variants) => {
+                let key = variants.variation.key(&resource, &admitted.forwarded());
                 let (found, of_variant) = self.store.peek(&key, now);
                 purged = of_variant;
                 (found, Some(variants))
@@ -140,46 +147,46 @@ impl Edge {
             found => (found, None),
         };
         let response = match &found {
-            Found::Response(response) => Some(response),
+            Lookup::Response(response) => Some(response),
             _ => None,
         };
-        let signature = if ask.behavior.trusted.is_some() { "valid" } else { "not needed" };
-        let manner = |manner| if manner == Manner::Hard { "hard" } else { "soft" };
+        let signature = if admitted.behavior.trusted.is_some() { "valid" } else { "not needed" };
+        let mode = |mode| if mode == PurgeMode::Hard { "hard" } else { "soft" };
         Explanation {
             signature: Some(signature.to_owned()),
-            key: told(&ask.projection),
-            stored: response.map(|response| self.tell_stored(response, ask, now)),
-            next: self.next(ask, &found, variants.is_some(), purged, now),
+            key: told(&admitted.projection),
+            stored: response.map(|response| self.tell_stored(response, admitted, now)),
+            next: self.next(admitted, &found, variants.is_some(), purged, now),
             variants: variants.map(|variants| Variants {
                 vary: variants.variation.names().iter().map(ToString::to_string).collect(),
                 count: variants.count(),
             }),
-            purged: purged.map(|purged| manner(purged).to_owned()),
-            ..of(ask.distribution, ask.request)
+            purged: purged.map(|purged| mode(purged).to_owned()),
+            ..of(admitted.distribution, admitted.request)
         }
     }
 
     fn tell_stored(
         self: &Arc<Self>,
         response: &Arc<StoredResponse>,
-        ask: &Ask<'_>,
+        admitted: &AdmittedRequest<'_>,
         now: Timestamp,
-    ) -> Stored {
-        let terms = &ask.behavior.cache_policy.terms;
+    ) -> StoredSummary {
+        let caching = &admitted.behavior.cache_policy.caching;
         let freshness = &response.freshness;
         let granted = freshness.fresh_until.since(freshness.received_at)
             + freshness.age(freshness.received_at);
-        Stored {
+        StoredSummary {
             status: response.status.as_u16(),
             length: response.length,
-            in_memory: match self.presence(response, ask) {
+            in_memory: match self.presence(response, admitted) {
                 Ok(Presence::Arriving) => "arriving",
                 Ok(Presence::Missing) => "missing",
                 Ok(Presence::Stored) | Err(_) => "all",
             }
             .to_owned(),
-            fields: fields_of(response, terms),
-            policy: policy(response, terms),
+            fields: fields_of(response, caching),
+            policy: policy(response, caching),
             lifetime: granted.as_secs(),
             age: freshness.age(now).as_secs(),
             fresh_for: freshness.ttl_seconds(now),
@@ -189,15 +196,15 @@ impl Edge {
     /// The decisions of [`Edge::decide`] and [`Edge::answer`], in words.
     fn next(
         self: &Arc<Self>,
-        ask: &Ask<'_>,
-        found: &Found,
+        admitted: &AdmittedRequest<'_>,
+        found: &Lookup,
         varies: bool,
-        purged: Option<Manner>,
+        purged: Option<PurgeMode>,
         now: Timestamp,
     ) -> Next {
-        let wish = ask.wish();
+        let directives = admitted.directives();
         let miss = |why: &str| {
-            if wish.only_if_cached {
+            if directives.only_if_cached {
                 let why = format!("the request says only-if-cached, and {why}");
                 Next::new(ResultType::Error, why)
             } else {
@@ -205,37 +212,39 @@ impl Edge {
             }
         };
         let response = match found {
-            _ if !matches!(*ask.method, Method::GET | Method::HEAD) => {
+            _ if !matches!(*admitted.method, Method::GET | Method::HEAD) => {
                 return miss("the method is none that a cache answers");
             }
-            _ if !ask.is_cacheable() => {
+            _ if !admitted.is_cacheable() => {
                 return miss("the cache policy stores nothing: its maximum TTL is 0");
             }
-            _ if wish.no_store => {
+            _ if directives.no_store => {
                 return miss("the request says no-store, and the cache policy listens");
             }
-            Found::Pass => {
+            Lookup::HitForMiss => {
                 return miss(
                     "the last answer could not be stored: for a while, each request is passed on for itself",
                 );
             }
-            Found::Response(response) => response,
-            Found::Varies(_) | Found::Nothing if purged.is_some() => {
+            Lookup::Response(response) => response,
+            Lookup::Varies(_) | Lookup::Nothing if purged.is_some() => {
                 return miss("a purge came after it was stored");
             }
-            Found::Varies(_) | Found::Nothing if varies => {
+            Lookup::Varies(_) | Lookup::Nothing if varies => {
                 return miss("no stored variant is for the fields of this request");
             }
-            Found::Varies(_) | Found::Nothing => return miss("nothing is stored under this key"),
+            Lookup::Varies(_) | Lookup::Nothing => return miss("nothing is stored under this key"),
         };
-        match wish.decide(Some(&response.freshness), now) {
-            Reuse::Fresh => self.hit(ask, response, "it is fresh"),
-            Reuse::Stale => self.hit(ask, response, "it is stale, and may be served so for now"),
+        match directives.decide(Some(&response.freshness), now) {
+            Reuse::Fresh => self.hit(admitted, response, "it is fresh"),
+            Reuse::Stale => {
+                self.hit(admitted, response, "it is stale, and may be served so for now")
+            }
             Reuse::Refresh => {
                 let why = "it is stale, within stale-while-revalidate: it is served, and validated meanwhile";
-                self.hit(ask, response, why)
+                self.hit(admitted, response, why)
             }
-            _ if wish.only_if_cached => miss("it is stale"),
+            _ if directives.only_if_cached => miss("it is stale"),
             _ if !response.has_validator() => miss("it is stale, and without a validator"),
             Reuse::Validate | Reuse::Forward(_) => {
                 let why =
@@ -250,8 +259,13 @@ impl Edge {
     }
 
     /// What a stored response that is served is.
-    fn hit(self: &Arc<Self>, ask: &Ask<'_>, response: &Arc<StoredResponse>, why: &str) -> Next {
-        match self.presence(response, ask) {
+    fn hit(
+        self: &Arc<Self>,
+        admitted: &AdmittedRequest<'_>,
+        response: &Arc<StoredResponse>,
+        why: &str,
+    ) -> Next {
+        match self.presence(response, admitted) {
             Err(Unmet::Precondition) => {
                 Next::new(ResultType::Error, "412: a precondition of the request does not hold")
             }
@@ -273,12 +287,12 @@ impl Edge {
     fn presence(
         self: &Arc<Self>,
         response: &Arc<StoredResponse>,
-        ask: &Ask<'_>,
+        admitted: &AdmittedRequest<'_>,
     ) -> Result<Presence, Unmet> {
         let all = 0..response.length;
-        let bytes = match select(ask, response)? {
+        let bytes = match select(admitted, response)? {
             Part::NotModified => 0..0,
-            _ if *ask.method == Method::HEAD => 0..0,
+            _ if *admitted.method == Method::HEAD => 0..0,
             Part::Whole => all,
             Part::Bytes(bytes) => bytes,
             Part::Several(parts) => {
@@ -290,8 +304,8 @@ impl Edge {
         if bytes.is_empty() || response.content.bytes().is_some() {
             return Ok(Presence::Stored);
         }
-        let source = Arc::new(OriginSource::new(self, ask));
-        let (store, key) = (Arc::clone(&self.store), key_of(ask, response));
+        let source = Arc::new(OriginSource::new(self, admitted));
+        let (store, key) = (Arc::clone(&self.store), key_of(admitted, response));
         let reader = Reader::new(store, key, Arc::clone(response), source, bytes.clone());
         Ok(reader.presence(&bytes))
     }
@@ -319,34 +333,34 @@ fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
 }
 
 fn refused(
-    refusal: Refusal,
+    refusal: Rejection,
     distribution: Option<&Arc<Distribution>>,
     request: &Parts,
 ) -> Explanation {
     let known = distribution.map(|distribution| of(distribution, request)).unwrap_or_default();
     let (status, reason) = (refusal.status().as_u16(), refusal.token().to_owned());
     let next = match refusal {
-        Refusal::RedirectToHttps(_) => {
+        Rejection::RedirectToHttps(_) => {
             Next::new(ResultType::Redirect, "the viewer is sent on to HTTPS")
         }
-        Refusal::Preflight => Next::new(
+        Rejection::Preflight => Next::new(
             ResultType::Hit,
             "the response headers policy answers what other sites may do",
         ),
         _ => Next::new(ResultType::Error, "it is refused before cache and origin are asked"),
     };
-    let signature = matches!(refusal, Refusal::Signed(_)).then(|| reason.clone());
-    Explanation { refused: Some(Refused { status, reason }), signature, next, ..known }
+    let signature = matches!(refusal, Rejection::Signed(_)).then(|| reason.clone());
+    Explanation { refused: Some(ExplainedRejection { status, reason }), signature, next, ..known }
 }
 
-fn policy(response: &StoredResponse, terms: &Terms) -> String {
+fn policy(response: &StoredResponse, caching: &CachingRules) -> String {
     if response.status.as_u16() >= 400 {
         return format!(
             "errors of this status are remembered for {} s",
-            terms.errors.of(response.status).as_secs()
+            caching.errors.of(response.status).as_secs()
         );
     }
-    let Ttl { min, default, max } = terms.ttl;
+    let Ttl { min, default, max } = caching.ttl;
     let [min, default, max] = [min, default, max].map(|ttl| ttl.as_secs());
     format!("minimum TTL {min} s, default {default} s, maximum {max} s")
 }
@@ -362,7 +376,7 @@ fn told(projection: &Projection<'_>) -> Vec<String> {
     query.chain(fields).chain(cookies).collect()
 }
 
-fn fields_of(response: &StoredResponse, terms: &Terms) -> Vec<String> {
+fn fields_of(response: &StoredResponse, caching: &CachingRules) -> Vec<String> {
     let usual = [
         header::CACHE_CONTROL,
         header::EXPIRES,
@@ -373,7 +387,7 @@ fn fields_of(response: &StoredResponse, terms: &Terms) -> Vec<String> {
         header::VARY,
     ];
     let fields = response.fields.to_map();
-    let names: Vec<&HeaderName> = terms.targets.iter().chain(&usual).collect();
+    let names: Vec<&HeaderName> = caching.targets.iter().chain(&usual).collect();
     let lines = names.into_iter().flat_map(|name| {
         let values = fields.get_all(name).into_iter();
         values.map(move |value| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))

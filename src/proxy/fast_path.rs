@@ -8,8 +8,8 @@ use super::{
     context::Edge,
     decision::{Content, Decided, Decision},
     exchange::Exchange,
-    request::{connection::Connection, incoming::Arrival},
-    response::answer::in_memory,
+    request::{connection::Connection, incoming::IncomingRequest},
+    response::proxy_response::in_memory,
 };
 use crate::{
     base::clock::Stopwatch,
@@ -53,17 +53,17 @@ impl Edge {
     ) -> Result<FastHit, Decided> {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
-        let arrival = Arrival::new(&rules, connection, request, now);
-        let hit = match self.decide(&rules, &arrival, Content::NONE) {
+        let incoming = IncomingRequest::new(&rules, connection, request, now);
+        let hit = match self.decide(&rules, &incoming, Content::NONE) {
             Decision::Hit(hit) => hit,
             Decision::Pending(pending) => {
-                return Err(Decided::new(arrival, watch, pending));
+                return Err(Decided::new(incoming, watch, pending));
             }
         };
         let bytes = hit.hold.as_ref().map_or(0..0, |_| in_memory(&hit.head.bytes()));
-        let mut exchange = Exchange::immediate(self, arrival, watch);
+        let mut exchange = Exchange::immediate(self, incoming, watch);
         let told = (bytes.len() as u64, hit.result, hit.report);
-        exchange.write_head(&hit.head, told, hit.distribution, hit.dress.as_ref(), head);
+        exchange.write_head(&hit.head, told, hit.distribution, hit.headers_policy.as_ref(), head);
         hit.head.response.content.load_ahead();
         Ok(FastHit { _hold: hit.hold, response: hit.head.response, bytes, exchange })
     }

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
     request::viewer::X_FORWARDED_FOR,
-    response::answer::{Part, StoredHead},
+    response::proxy_response::{Part, StoredHead},
 };
 use crate::http::range::ContentRange;
 

@@ -18,13 +18,13 @@ mod service;
 
 pub use context::Edge;
 pub use decision::Decided;
-pub use explain::{Explanation, Stored};
+pub use explain::{Explanation, StoredSummary};
 pub use fast_path::FastHit;
 pub use request::{
     connection::{Cipher, Connection},
     custom_error::{ErrorPage, REPLACEABLE},
     exchange_tracker::ExchangeTracker,
-    rejection::Refusal,
+    rejection::Rejection,
     routing::{Distribution, Hosts, Rules, Settings},
     steps::{Counter, Steps},
 };

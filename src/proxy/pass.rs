@@ -12,17 +12,17 @@ use super::{
         upload::{Pace, read_first},
     },
     request::{
-        admission::Ask,
+        admission::AdmittedRequest,
         rejection::{self, is_error},
     },
     respond::compress,
-    response::answer::{Answer, Head},
+    response::proxy_response::{Head, ProxyResponse},
 };
 use crate::{
     base::metrics::ResultType,
     cache::{
         policy::{Asked, Received, storable},
-        store::Failure,
+        store::FetchError,
     },
     http::{
         body::Body,
@@ -53,25 +53,30 @@ static CONTENT: [HeaderName; 4] = [
 ];
 
 /// Forwards a request for itself.
-pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Report) -> Answer {
+pub(super) async fn pass(
+    edge: &Arc<Edge>,
+    admitted: &AdmittedRequest<'_>,
+    body: Body,
+    report: Report,
+) -> ProxyResponse {
     let request = OriginRequest {
-        method: ask.method.clone(),
-        path: &ask.path,
-        projection: &ask.forwarded(),
-        fields: fields(ask),
-        client: ask.client,
+        method: admitted.method.clone(),
+        path: &admitted.path,
+        projection: &admitted.forwarded(),
+        fields: fields(admitted),
+        client: admitted.client,
     };
-    let body = match upload(edge, ask, body).await {
+    let body = match upload(edge, admitted, body).await {
         Ok(body) => body,
         Err(failure) => return rejection::failed(failure),
     };
-    match edge.ask_origin(ask.origin(), ask.behavior, request, body).await {
+    match edge.ask_origin(admitted.origin(), admitted.behavior, request, body).await {
         Ok(answer) => {
-            if !ask.method.is_safe() && !is_error(answer.status) {
-                invalidate(edge, ask, &answer.fields);
+            if !admitted.method.is_safe() && !is_error(answer.status) {
+                invalidate(edge, admitted, &answer.fields);
             }
-            match at_viewers_pace(edge, ask, answer, true).await {
-                Ok(answer) => present(ask, answer, report),
+            match at_viewers_pace(edge, admitted, answer, true).await {
+                Ok(answer) => present(admitted, answer, report),
                 Err(failure) => rejection::failed(failure),
             }
         }
@@ -80,19 +85,23 @@ pub(super) async fn pass(edge: &Arc<Edge>, ask: &Ask<'_>, body: Body, report: Re
 }
 
 /// The content for the origin, if there is any.
-async fn upload(edge: &Edge, ask: &Ask<'_>, body: Body) -> Result<Option<Body>, Failure> {
+async fn upload(
+    edge: &Edge,
+    admitted: &AdmittedRequest<'_>,
+    body: Body,
+) -> Result<Option<Body>, FetchError> {
     if body.is_end_stream() {
         return Ok(None);
     }
-    let options = ask.origin().primary().options();
+    let options = admitted.origin().primary().options();
     let pace = Pace { min_rate: options.upload_min_rate, timeout: options.upload_timeout };
     read_first(&edge.store, body, pace).await.map(Some)
 }
 
 /// Invalidates what a successful unsafe request makes out of date: its own path, and the paths that
 /// `Location` and `Content-Location` name on the same host (RFC 9111 §4.4).
-fn invalidate(edge: &Edge, ask: &Ask<'_>, fields: &HeaderMap) {
-    let own = ask.request.uri.path();
+fn invalidate(edge: &Edge, admitted: &AdmittedRequest<'_>, fields: &HeaderMap) {
+    let own = admitted.request.uri.path();
     let mut paths = vec![own.to_owned()];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let Some(reference) = fields.get(name).and_then(|value| value.to_str().ok()) else {
@@ -102,42 +111,50 @@ fn invalidate(edge: &Edge, ask: &Ask<'_>, fields: &HeaderMap) {
         let folder = &own[..=own.rfind('/').unwrap_or(0)];
         let absolute = match () {
             () if reference.starts_with("//") => format!("http:{reference}"),
-            () if reference.starts_with('/') => format!("http://{}{reference}", ask.host),
+            () if reference.starts_with('/') => format!("http://{}{reference}", admitted.host),
             () if reference.contains("://") => reference.to_owned(),
-            () => format!("http://{}{folder}{reference}", ask.host),
+            () => format!("http://{}{folder}{reference}", admitted.host),
         };
         let Ok(uri) = absolute.parse::<Uri>() else { continue };
-        if !uri.host().is_some_and(|host| host.eq_ignore_ascii_case(ask.host)) {
+        if !uri.host().is_some_and(|host| host.eq_ignore_ascii_case(admitted.host)) {
             continue;
         }
         paths.push(uri.path().to_owned());
     }
     for path in paths {
-        let Ok((path, behavior)) = ask.distribution.route(&path) else { continue };
+        let Ok((path, behavior)) = admitted.distribution.route(&path) else { continue };
         // Each floor costs every lookup a comparison, and there is nothing to invalidate here.
-        if !behavior.cache_policy.terms.ttl.is_disabled() {
-            edge.store.invalidate(&ask.distribution.settings.id, &path.generous());
+        if !behavior.cache_policy.caching.ttl.is_disabled() {
+            edge.store.invalidate(&admitted.distribution.settings.id, &path.generous());
         }
     }
 }
 
 /// The viewer's answer, made of an origin's answer that is not stored.
-pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report) -> Answer {
-    let origin::Answer { status, mut fields, content_range, announced_length, body, .. } = answer;
-    let origin::Answer { requested_at, received_at, bucket, .. } = answer;
+pub(super) fn present(
+    admitted: &AdmittedRequest<'_>,
+    answer: origin::OriginResponse,
+    mut report: Report,
+) -> ProxyResponse {
+    let origin::OriginResponse {
+        status, mut fields, content_range, announced_length, body, ..
+    } = answer;
+    let origin::OriginResponse { requested_at, received_at, bucket, .. } = answer;
     let timing = Some(Box::new(answer.timing));
     report.forward_status = Some(status.as_u16());
     let content_range = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok());
     let content_range = content_range.map(|range| (header::CONTENT_RANGE, range));
     if answer.bucket && is_error(status) {
-        return Answer { timing, ..rejection::error(status, report, content_range) };
+        return ProxyResponse { timing, ..rejection::error(status, report, content_range) };
     }
     fields.extend(content_range);
-    let has_no_content = *ask.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+    let has_no_content = *admitted.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     if let (true, Some(length)) = (has_no_content, announced_length) {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
-    if *ask.method == Method::HEAD && report.status != CacheStatus::Forward(ForwardReason::Bypass) {
+    if *admitted.method == Method::HEAD
+        && report.status != CacheStatus::Forward(ForwardReason::Bypass)
+    {
         let received = Received {
             status,
             fields: &fields,
@@ -145,24 +162,24 @@ pub(super) fn present(ask: &Ask<'_>, answer: origin::Answer, mut report: Report)
             received_at,
             asked: Asked { bucket, ..Asked::default() },
         };
-        if storable(&received, &ask.behavior.cache_policy.terms).is_ok() {
-            describe_as_get(ask, status, &mut fields);
+        if storable(&received, &admitted.behavior.cache_policy.caching).is_ok() {
+            describe_as_get(admitted, status, &mut fields);
         }
     }
     let body = if has_no_content { Body::empty() } else { body };
     let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
-    Answer { timing, ..Answer::new(Head::Own(status, fields), body, result, report) }
+    ProxyResponse { timing, ..ProxyResponse::new(Head::Own(status, fields), body, result, report) }
 }
 
 /// RFC 9110 §9.3.2: a HEAD is told of the content's form what a GET would be; how long the
 /// compressed form is, nobody knows yet.
-fn describe_as_get(ask: &Ask<'_>, status: StatusCode, fields: &mut HeaderMap) {
+fn describe_as_get(admitted: &AdmittedRequest<'_>, status: StatusCode, fields: &mut HeaderMap) {
     let length = fields.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let worth_it = length.is_some_and(|length| compression::is_worth_it(status, fields, length));
-    if ask.behavior.compress == Codings::NONE || !worth_it {
+    if admitted.behavior.compress == Codings::NONE || !worth_it {
         return;
     }
-    match compress::coding(ask, worth_it) {
+    match compress::coding(admitted, worth_it) {
         Some(coding) => {
             compression::describe(fields, coding);
             fields.remove(header::CONTENT_LENGTH);
@@ -172,15 +189,15 @@ fn describe_as_get(ask: &Ask<'_>, status: StatusCode, fields: &mut HeaderMap) {
 }
 
 /// What of the viewer's fields goes along.
-fn fields(ask: &Ask<'_>) -> HeaderMap {
-    let names: &[&[HeaderName]] = match *ask.method {
+fn fields(admitted: &AdmittedRequest<'_>) -> HeaderMap {
+    let names: &[&[HeaderName]] = match *admitted.method {
         Method::GET => &[&CONDITIONS, &RANGE],
         Method::HEAD => &[&CONDITIONS],
         _ => &[&CONTENT, &CONDITIONS],
     };
-    let mut fields: HeaderMap = ask.id_field().into_iter().collect();
+    let mut fields: HeaderMap = admitted.id_field().into_iter().collect();
     for name in names.iter().copied().flatten() {
-        for value in ask.fields.get_all(name) {
+        for value in admitted.fields.get_all(name) {
             fields.append(name.clone(), value.clone());
         }
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, Version};
 use super::{
     logged::{Shown, own_value},
     request::routing::Distribution,
-    response::answer::{Part, StoredHead},
+    response::proxy_response::{Part, StoredHead},
 };
 use crate::{
     base::metrics::ResultType,
@@ -59,7 +59,7 @@ impl<'a> PlainHit<'a> {
 }
 
 /// The hit seen last of those that share a place.
-struct Place<T> {
+struct Entry<T> {
     /// Their serials: threads that refer to the same would count references together.
     response: u64,
     distribution: u64,
@@ -71,7 +71,7 @@ struct Place<T> {
     ready: Option<T>,
 }
 
-impl<T> Place<T> {
+impl<T> Entry<T> {
     fn of(hit: PlainHit<'_>) -> Self {
         Self {
             response: hit.response.serial,
@@ -92,7 +92,7 @@ impl<T> Place<T> {
 }
 
 /// What a thread keeps ready of its hits.
-struct Places<T>(Vec<Option<Place<T>>>);
+struct Places<T>(Vec<Option<Entry<T>>>);
 
 impl<T> Default for Places<T> {
     fn default() -> Self {
@@ -107,7 +107,7 @@ impl<T> Places<T> {
         let spread = hit.response.serial.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let place = &mut self.0[(spread % PLACES as u64) as usize];
         if !place.as_ref().is_some_and(|place| place.is_of(hit)) {
-            *place = Some(Place::of(hit));
+            *place = Some(Entry::of(hit));
             return None;
         }
         place.as_mut().map(|place| &mut place.ready)

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::cache::memfd::PageFile;
+use crate::cache::memfd::MemfdArena;
 
 /// Pages of so many bytes go out together with what stands before them. With more of them the system
 /// sends piece by piece anyway, and what is held back for them costs a multiple (`benches/README.md`).
@@ -21,11 +21,11 @@ const MOST_JOINED: usize = 64 << 10;
 /// `stream`, which knows the pages that may be sent on it.
 pub(super) struct ClearStream {
     stream: TcpStream,
-    pages: PageFile,
+    pages: MemfdArena,
 }
 
 impl ClearStream {
-    pub(super) const fn new(stream: TcpStream, pages: PageFile) -> Self {
+    pub(super) const fn new(stream: TcpStream, pages: MemfdArena) -> Self {
         Self { stream, pages }
     }
 

@@ -39,9 +39,9 @@ use super::{
     hand_over::HandOver,
     protocol::Http,
     proxy_header,
-    stream_batch::Exchanges,
+    stream_batch::StreamBatch,
     timed_io::TimedIo,
-    write_batcher::Gathered,
+    write_batcher::WriteBatcher,
 };
 use crate::{
     access::restrict::Share,
@@ -67,7 +67,7 @@ const MAX_DISCARDED: u64 = 1 << 20;
 
 /// Sends a flooding client the reason, then discards what it still sends. The kernel resets a connection that
 /// is closed with unread bytes, and a reset destroys a GOAWAY that the client has not read yet.
-async fn send_goaway<S: AsyncRead + AsyncWrite + Unpin>(mut io: Gathered<S>) -> io::Result<()> {
+async fn send_goaway<S: AsyncRead + AsyncWrite + Unpin>(mut io: WriteBatcher<S>) -> io::Result<()> {
     io.write_all(&ENHANCE_YOUR_CALM).await?;
     poll_fn(|cx| io.poll_out(cx)).await?;
     io.shutdown().await?;
@@ -76,16 +76,16 @@ async fn send_goaway<S: AsyncRead + AsyncWrite + Unpin>(mut io: Gathered<S>) -> 
 }
 
 /// One more of what a gauge counts, however it ends.
-struct Counted<'a>(&'a Gauge);
+struct ConnectionGauge<'a>(&'a Gauge);
 
-impl<'a> Counted<'a> {
+impl<'a> ConnectionGauge<'a> {
     fn new(gauge: &'a Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for ConnectionGauge<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -101,7 +101,7 @@ pub(super) struct Server<H> {
 impl<H: Handler> Server<H> {
     /// Serves a connection to its end.
     pub(super) async fn serve(&self, stream: TcpStream, client: SocketAddr) {
-        let _counted = Counted::new(&self.shared.metrics.connections);
+        let _counted = ConnectionGauge::new(&self.shared.metrics.connections);
         if let Err(error) = self.serve_stream(stream, client).await {
             tracing::debug!(%client, %error, "connection ended");
             self.shared.metrics.connection_errors.inc();
@@ -202,9 +202,9 @@ impl<H: Handler> Server<H> {
     {
         let (limits, client) = (&self.shared.limits, connection.client);
         let exhausted = Exhausted::default();
-        let io = Gathered::new(FrameBudget::new(io, exhausted.clone()));
-        let exchanges = Exchanges::default();
-        let mut builder = http2::Builder::new(exchanges.come());
+        let io = WriteBatcher::new(FrameBudget::new(io, exhausted.clone()));
+        let exchanges = StreamBatch::default();
+        let mut builder = http2::Builder::new(exchanges.executor());
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
         let handler = self.handler.clone();

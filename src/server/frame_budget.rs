@@ -87,7 +87,7 @@ impl<S> FrameBudget<S> {
         if self.exhausted.is_set() {
             return Ok(());
         }
-        let Counted { requests, controls } = self.scanner.scan(read);
+        let FrameCounts { requests, controls } = self.scanner.scan(read);
         self.earn(i64::from(requests) * PER_REQUEST);
         self.in_turn += controls;
         self.left -= i64::from(controls);
@@ -179,7 +179,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FrameBudget<S> {
 
 /// Frames of a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counted {
+struct FrameCounts {
     requests: u32,
     controls: u32,
 }
@@ -201,8 +201,8 @@ impl Default for Scanner {
 }
 
 impl Scanner {
-    fn scan(&mut self, mut read: &[u8]) -> Counted {
-        let mut counted = Counted::default();
+    fn scan(&mut self, mut read: &[u8]) -> FrameCounts {
+        let mut counted = FrameCounts::default();
         while !read.is_empty() {
             let skipped = self.skip.min(read.len());
             self.skip -= skipped;
@@ -218,7 +218,7 @@ impl Scanner {
         counted
     }
 
-    fn count(&mut self, counted: &mut Counted) {
+    fn count(&mut self, counted: &mut FrameCounts) {
         const PADDED: u8 = 0x8;
         let [a, b, c, kind, flags, ..] = self.head;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
@@ -262,15 +262,15 @@ mod tests {
         let bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frames.concat()].concat();
         for cut in [1, 2, 7, 9, 1000, bytes.len()] {
             let mut scanner = Scanner::default();
-            let mut all = Counted::default();
+            let mut all = FrameCounts::default();
             for read in bytes.chunks(cut) {
-                let Counted { requests, controls } = scanner.scan(read);
-                all = Counted {
+                let FrameCounts { requests, controls } = scanner.scan(read);
+                all = FrameCounts {
                     requests: all.requests + requests,
                     controls: all.controls + controls,
                 };
             }
-            assert_eq!(all, Counted { requests: 1, controls: 8 }, "cut at {cut}");
+            assert_eq!(all, FrameCounts { requests: 1, controls: 8 }, "cut at {cut}");
         }
     }
 

@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use crate::{
     access::restrict::{Networks, Share, Shares},
     base::metrics::Metrics,
-    cache::memfd::PageFile,
+    cache::memfd::MemfdArena,
     http::body::Body,
     proxy::{Connection, Decided, Edge, FastHit},
 };
@@ -247,7 +247,7 @@ pub struct Shared {
     /// The signal to finish.
     pub drain: DrainSignal,
     /// Pages that are sent without copying them.
-    pub pages: PageFile,
+    pub pages: MemfdArena,
     /// Who may put a PROXY header before everything else.
     pub trusted_proxies: Arc<ArcSwap<Networks>>,
     permits: Arc<Semaphore>,
@@ -271,7 +271,12 @@ impl ConnectionPressure {
 impl Shared {
     /// Shared state of all listeners.
     #[must_use]
-    pub fn new(limits: Limits, metrics: Arc<Metrics>, drain: DrainSignal, pages: PageFile) -> Self {
+    pub fn new(
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        drain: DrainSignal,
+        pages: MemfdArena,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
         let clients = Shares::of(limits.max_connections, limits.max_connections_per_client);
         let (trusted_proxies, reserved_fds) = (Arc::default(), Arc::default());

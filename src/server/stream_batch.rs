@@ -9,37 +9,37 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use hyper::rt::Executor;
+use hyper::rt;
 use parking_lot::Mutex;
 
 type Exchange = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Exchanges that have come and were not begun. What is left when the connection ends is dropped with it.
+/// New exchanges that are not started yet. Those left when the connection ends are dropped with it.
 #[derive(Default)]
-pub(super) struct Exchanges(Arc<Mutex<Vec<Exchange>>>);
+pub(super) struct StreamBatch(Arc<Mutex<Vec<Exchange>>>);
 
-/// Where the library puts what comes. Each exchange holds one of these: were it to keep the others, they
-/// would keep each other for good.
+/// Takes new exchanges from hyper. Each exchange holds an executor, so the reference is weak: a strong one would be
+/// a cycle.
 #[derive(Clone)]
-pub(super) struct Come(Weak<Mutex<Vec<Exchange>>>);
+pub(super) struct Executor(Weak<Mutex<Vec<Exchange>>>);
 
-impl<F> Executor<F> for Come
+impl<F> rt::Executor<F> for Executor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, exchange: F) {
-        if let Some(come) = self.0.upgrade() {
-            come.lock().push(Box::pin(exchange));
+        if let Some(exchanges) = self.0.upgrade() {
+            exchanges.lock().push(Box::pin(exchange));
         }
     }
 }
 
-impl Exchanges {
-    pub(super) fn come(&self) -> Come {
-        Come(Arc::downgrade(&self.0))
+impl StreamBatch {
+    pub(super) fn executor(&self) -> Executor {
+        Executor(Arc::downgrade(&self.0))
     }
 
-    /// Polls the connection that they come from, and begins them.
+    /// Polls the connection, and starts the exchanges that it delivers.
     pub(super) fn poll<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
@@ -55,14 +55,14 @@ impl Exchanges {
         }
     }
 
-    /// Whether there were any.
+    /// Starts the new exchanges, and returns whether there were any.
     fn begin(&self) -> bool {
-        let come = std::mem::take(&mut *self.0.lock());
-        let any = !come.is_empty();
-        let mut nobody = Context::from_waker(Waker::noop());
-        for mut exchange in come {
-            // Where it waits, it is polled again, and tells anew whom to wake.
-            if exchange.as_mut().poll(&mut nobody).is_pending() {
+        let new = std::mem::take(&mut *self.0.lock());
+        let any = !new.is_empty();
+        let mut no_waker = Context::from_waker(Waker::noop());
+        for mut exchange in new {
+            // A pending exchange becomes a task, which registers its own waker.
+            if exchange.as_mut().poll(&mut no_waker).is_pending() {
                 tokio::spawn(exchange);
             }
         }

@@ -25,18 +25,18 @@ const LARGE: usize = 32 << 10;
 /// 30994): content behind the head of a frame or a record does.
 const PIECE: usize = 2 << 10;
 
-/// A stream whose small writes go out with [`Gathered::poll_out`].
-pub(super) struct Gathered<S>(Arc<Mutex<Gathering<S>>>);
+/// A stream whose small writes go out with [`WriteBatcher::poll_out`].
+pub(super) struct WriteBatcher<S>(Arc<Mutex<Batch<S>>>);
 
-impl<S> Clone for Gathered<S> {
+impl<S> Clone for WriteBatcher<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S: AsyncWrite + Unpin> Gathered<S> {
+impl<S: AsyncWrite + Unpin> WriteBatcher<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(Gathering { stream, waiting: BytesMut::new(), unflushed: false })))
+        Self(Arc::new(Mutex::new(Batch { stream, waiting: BytesMut::new(), unflushed: false })))
     }
 
     /// Sends all that waits.
@@ -47,14 +47,14 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     }
 }
 
-struct Gathering<S> {
+struct Batch<S> {
     stream: S,
     waiting: BytesMut,
     /// Whether `stream` may hold what it was given.
     unflushed: bool,
 }
 
-impl<S: AsyncWrite + Unpin> Gathering<S> {
+impl<S: AsyncWrite + Unpin> Batch<S> {
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
             let pieces: Vec<_> = self.waiting.chunks(PIECE).map(IoSlice::new).collect();
@@ -111,7 +111,7 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBatcher<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -159,7 +159,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteBatcher<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn write(most: usize, lengths: &[usize]) -> (Narrow, Vec<u8>) {
-        let mut stream = Gathered::new(Narrow { most, ..Narrow::default() });
+        let mut stream = WriteBatcher::new(Narrow { most, ..Narrow::default() });
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut all = Vec::new();
         for length in lengths {

@@ -24,7 +24,7 @@ use forebay::{
         clock::{Clock, Stopwatch, Timestamp},
         metrics::Metrics,
     },
-    cache::store::{Manner, Options, Purge, Store},
+    cache::store::{Options, Purge, PurgeMode, Store},
     config::Config,
     http::body::Body,
     origin::{Group, Origin},
@@ -45,7 +45,7 @@ const STEPS: usize = 40;
 
 /// One GET: what it asks for, and whether the viewer stays to the end.
 #[derive(Clone, Copy, Debug)]
-struct Ask {
+struct AdmittedRequest {
     path: &'static str,
     /// Language and device.
     variant: &'static str,
@@ -100,7 +100,8 @@ impl History {
                 self.get(ask).await;
             }
             45..62 => {
-                let asks: Vec<Ask> = (0..self.rng.usize(2..6)).map(|_| self.ask()).collect();
+                let asks: Vec<AdmittedRequest> =
+                    (0..self.rng.usize(2..6)).map(|_| self.ask()).collect();
                 join_all(asks.into_iter().map(|ask| self.get(ask))).await;
             }
             62..68 => self.crowd().await,
@@ -130,12 +131,12 @@ impl History {
         }
     }
 
-    fn ask(&mut self) -> Ask {
+    fn ask(&mut self) -> AdmittedRequest {
         let range = self.rng.bool().then(|| {
             let first = self.rng.usize(0..30_000);
             (first, first + self.rng.usize(0..9000))
         });
-        Ask {
+        AdmittedRequest {
             path: self.rng.choice(&PATHS).expect("one"),
             variant: self.rng.choice(&VARIANTS).expect("one"),
             range,
@@ -148,7 +149,7 @@ impl History {
         let all = self.rng.bool();
         self.tell(|| format!("purge {} {path}", if all { "all" } else { "only" }));
         let purge = if all { Purge::Prefix("/".to_owned()) } else { Purge::Exact(path.to_owned()) };
-        self.edge.store().purge("media", &purge, Manner::Hard);
+        self.edge.store().purge("media", &purge, PurgeMode::Hard);
         self.world.lock().expect("lock").purged(if all {
             &PATHS
         } else {
@@ -158,8 +159,8 @@ impl History {
 
     /// After a purge, many ask for the same at once.
     async fn crowd(&mut self) {
-        let ask = Ask { range: None, leaves: false, ..self.ask() };
-        self.edge.store().purge("media", &Purge::Exact(ask.path.to_owned()), Manner::Hard);
+        let ask = AdmittedRequest { range: None, leaves: false, ..self.ask() };
+        self.edge.store().purge("media", &Purge::Exact(ask.path.to_owned()), PurgeMode::Hard);
         let key = (ask.path.to_owned(), ask.variant.to_owned());
         let (before, shared) = {
             let mut world = self.world.lock().expect("lock");
@@ -172,7 +173,7 @@ impl History {
         assert!(!shared || asked <= 1, "seed {}: {asked} requests for {ask:?}", self.seed);
     }
 
-    async fn get(&self, ask: Ask) {
+    async fn get(&self, ask: AdmittedRequest) {
         let begun = self.world.lock().expect("lock").moment(ask.path);
         let (language, device) = ask.variant.split_once('-').expect("two");
         let mut request = Request::builder()

@@ -30,10 +30,10 @@ impl std::fmt::Debug for Geography {
     }
 }
 
-/// What is known of a place, in the database's words.
+/// The location of a network, in the database's terms.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Place<'a> {
+pub struct NetworkLocation<'a> {
     /// Its country.
     #[serde(borrow)]
     pub country: Area<'a>,
@@ -108,7 +108,7 @@ impl Geography {
 
     /// What is known of an address.
     #[must_use]
-    pub fn place(&self, address: IpAddr) -> Option<Place<'_>> {
+    pub fn locate(&self, address: IpAddr) -> Option<NetworkLocation<'_>> {
         self.reader.lookup(address).ok()?.decode().ok()?
     }
 

@@ -6,7 +6,7 @@ mod shares;
 
 use std::net::IpAddr;
 
-pub use geography::{Countries, DatabaseError, Geography, Place};
+pub use geography::{Countries, DatabaseError, Geography, NetworkLocation};
 use ipnet::IpNet;
 pub use rate::{Rate, RateLimits, Rates};
 pub use shares::{ClientNetwork, Share, Shares};

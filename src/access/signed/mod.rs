@@ -22,7 +22,7 @@ use std::{
 pub use encoding::encode;
 use http::HeaderMap;
 pub use parameters::{COOKIE_NAMES, QUERY_NAMES};
-use parameters::{Parameters, Place, unsigned_query};
+use parameters::{Parameters, SignatureSource, unsigned_query};
 use policy::Policy;
 use public_key::Hash;
 pub use public_key::{KeyError, PublicKey};
@@ -33,7 +33,7 @@ use crate::base::clock::Timestamp;
 
 /// A request for something that only the bearer of a signature may have.
 #[derive(Clone, Debug)]
-pub struct Claim<'a> {
+pub struct SignedRequest<'a> {
     /// `http` or `https`, as the viewer sees it.
     pub scheme: &'a str,
     /// Host and port, as the viewer sent them.
@@ -54,7 +54,7 @@ pub struct Claim<'a> {
 
 /// Why a request is refused. The viewer is told no more than a code; the log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum SignatureError {
     /// Neither the query string nor cookies carry any part of a signature.
     Unsigned,
     /// A query string of a signature stands there twice.
@@ -89,7 +89,7 @@ pub enum Refused {
     OtherAddress,
 }
 
-impl Refused {
+impl SignatureError {
     /// A token for logs and metrics.
     #[must_use]
     pub const fn token(self) -> &'static str {
@@ -178,12 +178,12 @@ impl TrustedKeys {
     ///
     /// # Errors
     /// The reason, if it may not be served.
-    pub fn verify(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+    pub fn verify(&self, claim: &SignedRequest<'_>) -> Result<(), SignatureError> {
         let parameters = Parameters::read(claim.query, claim.fields)?;
         let signer = self.signer(&parameters)?;
         let query = match parameters.place {
-            Place::Query => claim.query.and_then(unsigned_query),
-            Place::Cookies => claim.query.map(str::to_owned),
+            SignatureSource::Query => claim.query.and_then(unsigned_query),
+            SignatureSource::Cookies => claim.query.map(str::to_owned),
         };
         let default_port = if claim.scheme == "https" { ":443" } else { ":80" };
         let url = Url {
@@ -193,23 +193,23 @@ impl TrustedKeys {
             query: query.as_deref(),
         };
         match (parameters.expires, parameters.policy) {
-            (Some(_), None) if claim.resolved.is_some() => Err(Refused::DotSegments),
+            (Some(_), None) if claim.resolved.is_some() => Err(SignatureError::DotSegments),
             (Some(expires), None) => signer.verify_canned(expires, &url, claim.now),
             (None, Some(policy)) => signer.verify_custom(policy, &url, parameters.place, claim),
-            _ => Err(Refused::BadTerms),
+            _ => Err(SignatureError::BadTerms),
         }
     }
 
-    fn signer<'a>(&'a self, parameters: &Parameters<'a>) -> Result<Signer<'a>, Refused> {
-        let id = parameters.key_pair_id.ok_or(Refused::NoKeyPairId)?;
-        let Trusted { key, sha1 } = self.keys.get(id).ok_or(Refused::UnknownKey)?;
+    fn signer<'a>(&'a self, parameters: &Parameters<'a>) -> Result<Signer<'a>, SignatureError> {
+        let id = parameters.key_pair_id.ok_or(SignatureError::NoKeyPairId)?;
+        let Trusted { key, sha1 } = self.keys.get(id).ok_or(SignatureError::UnknownKey)?;
         let hash = match parameters.hash_algorithm {
             None | Some("SHA1") if *sha1 => Hash::Sha1,
-            None | Some("SHA1") => return Err(Refused::Sha1),
+            None | Some("SHA1") => return Err(SignatureError::Sha1),
             Some("SHA256") => Hash::Sha256,
-            Some(_) => return Err(Refused::UnknownHash),
+            Some(_) => return Err(SignatureError::UnknownHash),
         };
-        let signature = parameters.signature.ok_or(Refused::NoSignature)?;
+        let signature = parameters.signature.ok_or(SignatureError::NoSignature)?;
         Ok(Signer { keys: self.serial, id, key, hash, signature })
     }
 }
@@ -237,16 +237,21 @@ impl Signer<'_> {
         parts.into_iter().fold(signer, add).digest()
     }
 
-    fn signature(&self) -> Result<Vec<u8>, Refused> {
-        encoding::decode(self.signature).ok_or(Refused::BadSignature)
+    fn signature(&self) -> Result<Vec<u8>, SignatureError> {
+        encoding::decode(self.signature).ok_or(SignatureError::BadSignature)
     }
 
     /// The policy is not sent: it says this URL and this time, in just these words.
-    fn verify_canned(&self, expires: &str, url: &Url<'_>, now: Timestamp) -> Result<(), Refused> {
+    fn verify_canned(
+        &self,
+        expires: &str,
+        url: &Url<'_>,
+        now: Timestamp,
+    ) -> Result<(), SignatureError> {
         if !expires.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Refused::BadTerms);
+            return Err(SignatureError::BadTerms);
         }
-        let seconds: u64 = expires.parse().map_err(|_| Refused::BadTerms)?;
+        let seconds: u64 = expires.parse().map_err(|_| SignatureError::BadTerms)?;
         let Url { scheme, authority, path, query } = *url;
         let parts = ["canned", expires, scheme, authority, path].into_iter().chain(query);
         remember(self.digest(parts), || {
@@ -259,41 +264,43 @@ impl Signer<'_> {
             let text = url.to_string();
             let (plain, json) = (format!("\"{text}\""), ascii_json(&text));
             let is_signed = verifies(&plain) || (json != plain && verifies(&json));
-            if is_signed { Ok(None) } else { Err(Refused::WrongSignature) }
+            if is_signed { Ok(None) } else { Err(SignatureError::WrongSignature) }
         })?;
-        if now >= Timestamp::from_secs(seconds) { Err(Refused::Expired) } else { Ok(()) }
+        if now >= Timestamp::from_secs(seconds) { Err(SignatureError::Expired) } else { Ok(()) }
     }
 
     fn verify_custom(
         &self,
         policy: &str,
         url: &Url<'_>,
-        place: Place,
-        claim: &Claim<'_>,
-    ) -> Result<(), Refused> {
+        place: SignatureSource,
+        claim: &SignedRequest<'_>,
+    ) -> Result<(), SignatureError> {
         let policy = remember(self.digest(["custom", policy]), || {
             let signature = self.signature()?;
-            let json = encoding::decode(policy).ok_or(Refused::BadPolicy)?;
+            let json = encoding::decode(policy).ok_or(SignatureError::BadPolicy)?;
             if !self.key.verifies(self.hash, &json, &signature) {
-                return Err(Refused::WrongSignature);
+                return Err(SignatureError::WrongSignature);
             }
-            Policy::parse(&json).ok_or(Refused::BadPolicy).map(Some)
+            Policy::parse(&json).ok_or(SignatureError::BadPolicy).map(Some)
         })?;
-        let policy = policy.ok_or(Refused::BadPolicy)?;
+        let policy = policy.ok_or(SignatureError::BadPolicy)?;
         let covers = |url: &Url<'_>| {
             policy.resource.as_ref().is_none_or(|resource| match place {
-                Place::Query => url.matches_by_parts(resource),
-                Place::Cookies => url.matches_anywhere(resource),
+                SignatureSource::Query => url.matches_by_parts(resource),
+                SignatureSource::Cookies => url.matches_anywhere(resource),
             })
         };
         // The origin gets the path without dot segments, so the policy must cover that too.
         let resolved = claim.resolved.as_deref().map(|path| Url { path, ..*url });
         let covered = covers(url) && resolved.as_ref().is_none_or(covers);
         match () {
-            () if !covered => Err(Refused::OtherResource),
-            () if claim.now >= policy.expires => Err(Refused::Expired),
-            () if policy.after.is_some_and(|after| claim.now <= after) => Err(Refused::TooEarly),
-            () if !policy.allows(claim.client) => Err(Refused::OtherAddress),
+            () if !covered => Err(SignatureError::OtherResource),
+            () if claim.now >= policy.expires => Err(SignatureError::Expired),
+            () if policy.after.is_some_and(|after| claim.now <= after) => {
+                Err(SignatureError::TooEarly)
+            }
+            () if !policy.allows(claim.client) => Err(SignatureError::OtherAddress),
             () => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header};
 
-use super::Refused;
+use super::SignatureError;
 
 /// The names of a signed URL's query strings.
 pub const QUERY_NAMES: [&str; 5] =
@@ -19,7 +19,7 @@ pub const COOKIE_NAMES: [&str; 5] = [
 
 /// Where the proof stands, which decides how a policy's resource is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SignatureSource {
     Query,
     Cookies,
 }
@@ -27,7 +27,7 @@ pub(super) enum Place {
 /// The values, in the order of the names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameters<'a> {
-    pub(super) place: Place,
+    pub(super) place: SignatureSource,
     pub(super) expires: Option<&'a str>,
     pub(super) policy: Option<&'a str>,
     pub(super) signature: Option<&'a str>,
@@ -37,17 +37,20 @@ pub(super) struct Parameters<'a> {
 
 impl<'a> Parameters<'a> {
     /// With any of the names in the query string, only that is looked at.
-    pub(super) fn read(query: Option<&'a str>, fields: &'a HeaderMap) -> Result<Self, Refused> {
+    pub(super) fn read(
+        query: Option<&'a str>,
+        fields: &'a HeaderMap,
+    ) -> Result<Self, SignatureError> {
         let mut values = [None; 5];
         for pair in query.into_iter().flat_map(|query| query.split('&')) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(at) = place_of(&QUERY_NAMES, name) else { continue };
             if values[at].replace(value).is_some() {
-                return Err(Refused::Repeated);
+                return Err(SignatureError::Repeated);
             }
         }
         if values.iter().any(Option::is_some) {
-            return Ok(Self::from_values(Place::Query, values));
+            return Ok(Self::from_values(SignatureSource::Query, values));
         }
         let lines = fields.get_all(header::COOKIE).iter();
         for cookie in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
@@ -61,12 +64,12 @@ impl<'a> Parameters<'a> {
             }
         }
         if values.iter().any(Option::is_some) {
-            return Ok(Self::from_values(Place::Cookies, values));
+            return Ok(Self::from_values(SignatureSource::Cookies, values));
         }
-        Err(Refused::Unsigned)
+        Err(SignatureError::Unsigned)
     }
 
-    fn from_values(place: Place, values: [Option<&'a str>; 5]) -> Self {
+    fn from_values(place: SignatureSource, values: [Option<&'a str>; 5]) -> Self {
         let [expires, policy, signature, key_pair_id, hash_algorithm] = values;
         Self { place, expires, policy, signature, key_pair_id, hash_algorithm }
     }

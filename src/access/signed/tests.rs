@@ -51,7 +51,7 @@ impl Signer {
         format!("Policy={policy}&Signature={signature}&Key-Pair-Id=K1&Hash-Algorithm=SHA256")
     }
 
-    fn judge(&self, url: &str, query: &str) -> Result<(), Refused> {
+    fn judge(&self, url: &str, query: &str) -> Result<(), SignatureError> {
         self.judge_with(url, Some(query), &HeaderMap::new())
     }
 
@@ -60,10 +60,10 @@ impl Signer {
         url: &str,
         query: Option<&str>,
         fields: &HeaderMap,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), SignatureError> {
         let (scheme, rest) = url.split_once("://").expect("a scheme");
         let (authority, path) = rest.split_at(rest.find('/').expect("a path"));
-        let claim = Claim {
+        let claim = SignedRequest {
             scheme,
             authority,
             path,
@@ -97,12 +97,12 @@ fn a_canned_policy_is_for_one_url_until_its_time() {
         "https://media.example.com/a b.jpg",
         "https://other.example.com/a%20b.jpg",
     ] {
-        assert_eq!(signer.judge(other, &query), Err(Refused::WrongSignature), "{other}");
+        assert_eq!(signer.judge(other, &query), Err(SignatureError::WrongSignature), "{other}");
     }
     let with_query = signer.canned(&format!("{URL}?size=1&x"), 2000);
     assert_eq!(signer.judge(URL, &format!("size=1&{with_query}&x")), Ok(()));
-    assert_eq!(signer.judge(URL, &with_query), Err(Refused::WrongSignature));
-    assert_eq!(signer.judge(URL, &signer.canned(URL, NOW)), Err(Refused::Expired));
+    assert_eq!(signer.judge(URL, &with_query), Err(SignatureError::WrongSignature));
+    assert_eq!(signer.judge(URL, &signer.canned(URL, NOW)), Err(SignatureError::Expired));
     let quoted = "https://media.example.com/\"é\".jpg";
     let json = ascii_json(quoted);
     assert_eq!(signer.judge(quoted, &signer.canned(quoted, 2000)), Ok(()));
@@ -121,26 +121,26 @@ fn each_reason_to_refuse_has_its_name() {
         kept.join("&")
     };
     for (query, reason) in [
-        ("x=1".to_owned(), Refused::Unsigned),
-        (format!("{good}&Expires=2000"), Refused::Repeated),
-        (without("Key-Pair-Id"), Refused::NoKeyPairId),
-        (good.replace("K1", "K2"), Refused::UnknownKey),
-        (without("Signature"), Refused::NoSignature),
-        (without("Expires"), Refused::BadTerms),
-        (format!("{custom}&Expires=2000"), Refused::BadTerms),
-        (good.replace("Expires=2000", "Expires=%32000"), Refused::BadTerms),
-        (good.replace("Expires=2000", "Expires=99999999999999999999"), Refused::BadTerms),
-        (good.replace("Expires=2000", "Expires="), Refused::BadTerms),
-        (good.replace("SHA256", "SHA512"), Refused::UnknownHash),
-        (without("Hash-Algorithm"), Refused::Sha1),
-        (good.replace("Signature=", "Signature=!"), Refused::BadSignature),
-        (good.replace("Expires=2000", "Expires=2001"), Refused::WrongSignature),
-        (custom.replace("Policy=", "Policy=!"), Refused::BadPolicy),
-        (signer.custom("{}"), Refused::BadPolicy),
-        (signer.custom(&policy("https://other.example.com/*", "")), Refused::OtherResource),
-        (signer.custom(&policy("*", "").replace("2000", "1000")), Refused::Expired),
-        (signer.custom(&policy("*", early)), Refused::TooEarly),
-        (signer.custom(&policy("*", address)), Refused::OtherAddress),
+        ("x=1".to_owned(), SignatureError::Unsigned),
+        (format!("{good}&Expires=2000"), SignatureError::Repeated),
+        (without("Key-Pair-Id"), SignatureError::NoKeyPairId),
+        (good.replace("K1", "K2"), SignatureError::UnknownKey),
+        (without("Signature"), SignatureError::NoSignature),
+        (without("Expires"), SignatureError::BadTerms),
+        (format!("{custom}&Expires=2000"), SignatureError::BadTerms),
+        (good.replace("Expires=2000", "Expires=%32000"), SignatureError::BadTerms),
+        (good.replace("Expires=2000", "Expires=99999999999999999999"), SignatureError::BadTerms),
+        (good.replace("Expires=2000", "Expires="), SignatureError::BadTerms),
+        (good.replace("SHA256", "SHA512"), SignatureError::UnknownHash),
+        (without("Hash-Algorithm"), SignatureError::Sha1),
+        (good.replace("Signature=", "Signature=!"), SignatureError::BadSignature),
+        (good.replace("Expires=2000", "Expires=2001"), SignatureError::WrongSignature),
+        (custom.replace("Policy=", "Policy=!"), SignatureError::BadPolicy),
+        (signer.custom("{}"), SignatureError::BadPolicy),
+        (signer.custom(&policy("https://other.example.com/*", "")), SignatureError::OtherResource),
+        (signer.custom(&policy("*", "").replace("2000", "1000")), SignatureError::Expired),
+        (signer.custom(&policy("*", early)), SignatureError::TooEarly),
+        (signer.custom(&policy("*", address)), SignatureError::OtherAddress),
     ] {
         assert_eq!(signer.judge(URL, &query), Err(reason), "{query}");
     }
@@ -161,10 +161,10 @@ fn cookies_count_where_the_query_says_nothing() {
     let good = cookies(&signer.custom(&policy("https://media.example.com/*", "")));
     assert_eq!(signer.judge_with(URL, None, &good), Ok(()));
     assert_eq!(signer.judge_with(URL, Some("v=1"), &good), Ok(()));
-    assert_eq!(signer.judge_with(URL, Some("Expires=1"), &good), Err(Refused::NoKeyPairId));
+    assert_eq!(signer.judge_with(URL, Some("Expires=1"), &good), Err(SignatureError::NoKeyPairId));
     let canned = cookies(&signer.canned(URL, 2000));
     assert_eq!(signer.judge_with(URL, None, &canned), Ok(()));
-    assert_eq!(signer.judge_with(URL, Some("v=1"), &canned), Err(Refused::WrongSignature));
+    assert_eq!(signer.judge_with(URL, Some("v=1"), &canned), Err(SignatureError::WrongSignature));
 }
 
 #[test]
@@ -235,8 +235,8 @@ fn a_policy_must_cover_the_path_with_and_without_its_dot_segments() {
     assert_eq!(judge(free, "https://h/free/a.jpg"), Ok(()));
     assert_eq!(judge(free, "https://h/free/x/../a.jpg"), Ok(()));
     for url in ["https://h/free/../paid/a.jpg", "https://h/free/..%2Fpaid/a.jpg"] {
-        assert_eq!(judge(free, url), Err(Refused::OtherResource), "{url}");
+        assert_eq!(judge(free, url), Err(SignatureError::OtherResource), "{url}");
     }
     let url = "https://h/free/x/../a.jpg";
-    assert_eq!(signer.judge(url, &signer.canned(url, 2000)), Err(Refused::DotSegments));
+    assert_eq!(signer.judge(url, &signer.canned(url, 2000)), Err(SignatureError::DotSegments));
 }

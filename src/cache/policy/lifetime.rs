@@ -49,13 +49,13 @@ impl Ttl {
 }
 
 /// What a response says about caching: its targeted field, or `Cache-Control` and `Expires`.
-pub(super) struct Told {
+pub(super) struct ResponseDirectives {
     pub(super) directives: CacheControl,
     /// RFC 9213 §2.1: next to a targeted field, `Expires` is ignored.
     targeted: bool,
 }
 
-impl Told {
+impl ResponseDirectives {
     /// Reads the first valid field of `targets` (RFC 9213 §2.2), else the usual ones.
     pub(super) fn read(fields: &HeaderMap, targets: &[HeaderName]) -> Self {
         let lines = |name: &HeaderName| {
@@ -123,7 +123,7 @@ mod tests {
                 (http::HeaderName::from_static(name), value.parse().expect("value"))
             })
             .collect();
-        let told = Told::read(&map, &[HeaderName::from_static("cdn-cache-control")]);
+        let told = ResponseDirectives::read(&map, &[HeaderName::from_static("cdn-cache-control")]);
         ttl.lifetime(&told.directives, told.lifetime(&map, NOW), None).as_secs()
     }
 

@@ -2,19 +2,19 @@
 //!
 //! Nothing here does I/O or reads a clock; `now` is an argument.
 
+mod caching_rules;
 mod lifetime;
+mod request_directives;
 mod reuse;
 mod stale;
 mod storable;
-mod terms;
-mod wish;
 
+pub use caching_rules::{CachingRules, ErrorTtl, HonorPrivate};
 pub use lifetime::Ttl;
+pub use request_directives::RequestDirectives;
 pub use reuse::{Reuse, reuse};
 pub use stale::Stale;
 pub use storable::{Asked, NotStored, Received, Storable, storable};
-pub use terms::{ErrorTtl, HonorPrivate, Terms};
-pub use wish::Wish;
 
 use crate::base::clock::Timestamp;
 use std::time::Duration;

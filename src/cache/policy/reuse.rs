@@ -14,7 +14,7 @@ pub enum Reuse {
     Stale,
     /// Serve it though it is stale, and validate it meanwhile (RFC 5861 §3).
     Refresh,
-    /// Ask the origin whether it still holds (RFC 9111 §4.3).
+    /// Validate it with the origin (RFC 9111 §4.3).
     Validate,
     /// Forward the request.
     Forward(ForwardReason),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
-    Freshness, HonorPrivate, Stale, Terms,
-    lifetime::{Told, heuristic},
+    CachingRules, Freshness, HonorPrivate, Stale,
+    lifetime::{ResponseDirectives, heuristic},
 };
 use crate::{
     base::clock::Timestamp,
@@ -96,21 +96,22 @@ impl NotStored {
 ///
 /// # Errors
 /// The reason why it must not, or need not, be stored.
-pub fn storable(received: &Received<'_>, terms: &Terms) -> Result<Storable, NotStored> {
-    let mut told = Told::read(received.fields, &terms.targets);
+pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Storable, NotStored> {
+    let mut told = ResponseDirectives::read(received.fields, &caching.targets);
     // RFC 9111 §5.2.2.3: must-understand takes the place of no-store, where it is met.
     told.directives.no_store &= !told.directives.must_understand;
     let directives = &told.directives;
-    if terms.ttl.is_disabled() {
+    if caching.ttl.is_disabled() {
         return Err(NotStored::CachingDisabled);
     }
-    may_be_shared(received, directives, terms)?;
+    may_be_shared(received, directives, caching)?;
     // RFC 9111 §4.1: a stored "Vary: *" never matches.
     if varies_on_anything(received.fields) {
         return Err(NotStored::VaryAny);
     }
     let is_withheld = told.directives.withheld.contains(&header::SET_COOKIE);
-    if received.fields.contains_key(header::SET_COOKIE) && !is_withheld && !terms.cache_set_cookie {
+    if received.fields.contains_key(header::SET_COOKIE) && !is_withheld && !caching.cache_set_cookie
+    {
         return Err(NotStored::SetCookie);
     }
     // Another viewer's request may not have caused it.
@@ -118,8 +119,8 @@ pub fn storable(received: &Received<'_>, terms: &Terms) -> Result<Storable, NotS
         return Err(NotStored::Status);
     }
     let explicit = told.lifetime(received.fields, received.received_at);
-    let lifetime = lifetime(received, directives, explicit, terms)?;
-    let freshness = freshness(received, lifetime, directives, terms);
+    let lifetime = lifetime(received, directives, explicit, caching)?;
+    let freshness = freshness(received, lifetime, directives, caching);
     let fresh = freshness.fresh_until > received.received_at;
     let can_validate = received.fields.contains_key(header::ETAG)
         || received.fields.contains_key(header::LAST_MODIFIED);
@@ -133,14 +134,15 @@ pub fn storable(received: &Received<'_>, terms: &Terms) -> Result<Storable, NotS
 fn may_be_shared(
     received: &Received<'_>,
     directives: &CacheControl,
-    terms: &Terms,
+    caching: &CachingRules,
 ) -> Result<(), NotStored> {
     let understood = is_understood(received.status);
     // "if the must-understand directive is present, the cache understands the status code"
     if directives.must_understand && !understood {
         return Err(NotStored::Status);
     }
-    let overridden = terms.honor_private == HonorPrivate::CloudFront && !terms.ttl.min.is_zero();
+    let overridden =
+        caching.honor_private == HonorPrivate::CloudFront && !caching.ttl.min.is_zero();
     // "the no-store directive is not present"
     if directives.no_store && !overridden {
         return Err(NotStored::NoStore);
@@ -173,15 +175,15 @@ fn lifetime(
     received: &Received<'_>,
     directives: &CacheControl,
     explicit: Option<Duration>,
-    terms: &Terms,
+    caching: &CachingRules,
 ) -> Result<Duration, NotStored> {
-    let ttl = &terms.ttl;
+    let ttl = &caching.ttl;
     let guess = || {
-        if terms.heuristic { heuristic(received.fields, received.received_at) } else { None }
+        if caching.heuristic { heuristic(received.fields, received.received_at) } else { None }
     };
     let within = |heuristic| ttl.lifetime(directives, explicit, heuristic);
     // RFC 9110 §15.1 and CloudFront: errors are remembered, the origin may say for how long.
-    let error_ttl = terms.errors.of(received.status);
+    let error_ttl = caching.errors.of(received.status);
     let told =
         explicit.filter(|_| !(directives.no_cache || directives.no_store || directives.private));
     let remembered = || told.map_or(error_ttl, |told| told.min(ttl.max).max(error_ttl));
@@ -201,7 +203,7 @@ fn lifetime(
         // CloudFront Developer Guide: "stored only if the origin returns max-age or s-maxage";
         // this viewer's own fields may have caused them.
         400 | 403 | 405 | 412 | 415 if has_delta(directives) => some(remembered()),
-        405 if terms.heuristic && explicit.is_none() => guessed(),
+        405 if caching.heuristic && explicit.is_none() => guessed(),
         304 | 400 | 403 | 405 | 412 | 415 | 416 => Err(NotStored::Status),
         308 if explicit.is_none() => guessed(),
         // RFC 9111 §3: any other final status, with explicit freshness or `public`
@@ -224,18 +226,18 @@ fn freshness(
     received: &Received<'_>,
     lifetime: Duration,
     directives: &CacheControl,
-    terms: &Terms,
+    caching: &CachingRules,
 ) -> Freshness {
     // RFC 9111 §4.2.3: corrected_age_value = age_value + response_delay
     let delay = received.received_at.since(received.requested_at);
     let initial_age = age_value(received.fields) + delay;
     // The minimum TTL is time at the edge, so an age the response brings does not shorten it.
-    let left = lifetime.saturating_sub(initial_age).max(terms.ttl.min);
+    let left = lifetime.saturating_sub(initial_age).max(caching.ttl.min);
     Freshness {
         received_at: received.received_at,
         initial_age: u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX),
         fresh_until: received.received_at + left,
-        stale: Stale::allowed(directives, lifetime, &terms.ttl),
+        stale: Stale::allowed(directives, lifetime, &caching.ttl),
     }
 }
 
@@ -266,16 +268,16 @@ mod tests {
 
     type Fields<'a> = &'a [(&'static str, &'a str)];
 
-    fn terms(min: u64) -> Terms {
+    fn caching(min: u64) -> CachingRules {
         let [min, default, max] = [min, 86_400, 31_536_000].map(Duration::from_secs);
-        Terms::new(Ttl { min, default, max })
+        CachingRules::new(Ttl { min, default, max })
     }
 
     fn decide(
         status: u16,
         fields: Fields<'_>,
         asked: Asked,
-        terms: &Terms,
+        caching: &CachingRules,
     ) -> Result<(u64, u64), NotStored> {
         let fields: HeaderMap = fields
             .iter()
@@ -288,7 +290,7 @@ mod tests {
             received_at: SENT + Duration::from_secs(2),
             asked,
         };
-        storable(&received, terms).map(|Storable { freshness, .. }| {
+        storable(&received, caching).map(|Storable { freshness, .. }| {
             let left = freshness.fresh_until.since(freshness.received_at);
             (freshness.initial_age / 1000, left.as_secs())
         })
@@ -345,8 +347,8 @@ mod tests {
             (299, &[(CC, "max-age=100")], 1, Strict, Ok((2, 98))),
             (599, &[(CC, "max-age=100, must-understand")], 1, Strict, Err(NotStored::Status)),
         ] {
-            let terms = Terms { honor_private: honor, ..terms(min) };
-            let decided = decide(status, fields, Asked::default(), &terms);
+            let caching = CachingRules { honor_private: honor, ..caching(min) };
+            let decided = decide(status, fields, Asked::default(), &caching);
             assert_eq!(decided, expected, "{status} {fields:?}");
         }
     }
@@ -374,33 +376,34 @@ mod tests {
             (404, &[(CC, "max-age=3600, no-cache")], bucket, Ok((2, 8))),
             (403, &[], bucket, Ok((2, 8))),
         ] {
-            assert_eq!(decide(status, fields, asked, &terms(0)), expected, "{status} {fields:?}");
+            assert_eq!(decide(status, fields, asked, &caching(0)), expected, "{status} {fields:?}");
         }
     }
 
     #[test]
     fn cookies_are_for_one_viewer() {
         let cookie = ("set-cookie", "sessionid=1");
-        let shared = Terms { cache_set_cookie: true, ..terms(0) };
+        let shared = CachingRules { cache_set_cookie: true, ..caching(0) };
         let age = (CC, "max-age=9, public");
         let withheld = (CC, "max-age=9, no-cache=\"set-cookie\"");
-        let decide =
-            |fields: Fields<'_>, terms: &Terms| decide(200, fields, Asked::default(), terms);
-        assert_eq!(decide(&[age, cookie], &terms(0)), Err(NotStored::SetCookie));
-        assert_eq!(decide(&[cookie], &terms(1)), Err(NotStored::SetCookie));
+        let decide = |fields: Fields<'_>, caching: &CachingRules| {
+            decide(200, fields, Asked::default(), caching)
+        };
+        assert_eq!(decide(&[age, cookie], &caching(0)), Err(NotStored::SetCookie));
+        assert_eq!(decide(&[cookie], &caching(1)), Err(NotStored::SetCookie));
         assert_eq!(decide(&[age, cookie], &shared), Ok((2, 7)));
-        assert_eq!(decide(&[withheld, cookie], &terms(0)), Ok((2, 7)));
+        assert_eq!(decide(&[withheld, cookie], &caching(0)), Ok((2, 7)));
     }
 
     #[test]
     fn a_lifetime_is_guessed_only_where_it_may() {
         let [min, default, max] = [0, 0, 31_536_000].map(Duration::from_secs);
-        let silent = Terms::new(Ttl { min, default, max });
-        let guessing = Terms { heuristic: true, ..silent.clone() };
+        let silent = CachingRules::new(Ttl { min, default, max });
+        let guessing = CachingRules { heuristic: true, ..silent.clone() };
         let modified = ("last-modified", "Sun, 06 Nov 1994 08:32:57 GMT");
         let bounded = Ttl { min, default, max: Duration::from_secs(60) };
-        let bounded = Terms { ttl: bounded, ..guessing.clone() };
-        for (status, fields, terms, expected) in [
+        let bounded = CachingRules { ttl: bounded, ..guessing.clone() };
+        for (status, fields, caching, expected) in [
             (200, &[modified][..], &guessing, Ok((2, 98))),
             (200, &[modified], &silent, Ok((2, 0))),
             (404, &[modified], &guessing, Ok((2, 98))),
@@ -411,7 +414,7 @@ mod tests {
             (599, &[modified, (CC, "public")], &bounded, Ok((2, 58))),
             (405, &[modified], &bounded, Ok((2, 58))),
         ] {
-            let decided = decide(status, fields, Asked::default(), terms);
+            let decided = decide(status, fields, Asked::default(), caching);
             assert_eq!(decided, expected, "{status} {fields:?}");
         }
     }
@@ -419,7 +422,7 @@ mod tests {
     #[test]
     fn a_disabled_policy_stores_nothing() {
         let zero = Ttl { min: Duration::ZERO, default: Duration::ZERO, max: Duration::ZERO };
-        let decided = decide(200, &[], Asked::default(), &Terms::new(zero));
+        let decided = decide(200, &[], Asked::default(), &CachingRules::new(zero));
         assert_eq!(decided, Err(NotStored::CachingDisabled));
     }
 
@@ -440,7 +443,7 @@ mod tests {
         fields
     }
 
-    fn decide_map(fields: &HeaderMap, terms: &Terms) -> Result<Storable, NotStored> {
+    fn decide_map(fields: &HeaderMap, caching: &CachingRules) -> Result<Storable, NotStored> {
         let received = Received {
             status: StatusCode::OK,
             fields,
@@ -448,7 +451,7 @@ mod tests {
             received_at: SENT,
             asked: Asked::default(),
         };
-        storable(&received, terms)
+        storable(&received, caching)
     }
 
     proptest! {
@@ -461,12 +464,12 @@ mod tests {
             cuts in proptest::collection::vec(any::<bool>(), 8),
         ) {
             let mut directives: Vec<String> = chosen.iter().map(ToString::to_string).collect();
-            let before = decide_map(&lines(&directives, &[]), &terms(0));
+            let before = decide_map(&lines(&directives, &[]), &caching(0));
             if !directives.is_empty() {
                 let turn = shuffled.index(directives.len());
                 directives.rotate_left(turn);
             }
-            prop_assert_eq!(decide_map(&lines(&directives, &cuts), &terms(0)), before);
+            prop_assert_eq!(decide_map(&lines(&directives, &cuts), &caching(0)), before);
         }
 
         #[test]
@@ -482,7 +485,7 @@ mod tests {
                     fields.append(name, value);
                 }
             }
-            if let Ok(storable) = decide_map(&fields, &terms(min)) {
+            if let Ok(storable) = decide_map(&fields, &caching(min)) {
                 let left = storable.freshness.fresh_until.since(SENT).as_secs();
                 prop_assert!(left <= 31_536_000.max(min));
             }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{ahead, ledger::Held};
+use super::{ledger::Held, prefetch};
 
 /// Tells contents apart; never used twice in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +80,7 @@ impl Content {
     /// Has their beginning loaded, for they will be sent.
     pub fn load_ahead(&self) {
         if let Some(bytes) = self.bytes() {
-            ahead::load(bytes);
+            prefetch::load(bytes);
         }
     }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Store, collector::Collector, content::Content, response::StoredResponse};
+use super::{Store, body_buffer::BodyBuffer, content::Content, response::StoredResponse};
 use crate::http::coding::Coding;
 
 /// What is known of the compressed form of a response.
 #[derive(Clone, Debug)]
-pub enum Form {
+pub enum EncodedVariant {
     /// It is there.
     Ready(Arc<StoredResponse>),
     /// It would not be shorter.
@@ -38,15 +38,15 @@ impl Encoded {
 impl Store {
     /// The form of `response` in a coding.
     #[must_use]
-    pub fn form(&self, response: &Arc<StoredResponse>, coding: Coding) -> Form {
+    pub fn form(&self, response: &Arc<StoredResponse>, coding: Coding) -> EncodedVariant {
         let Some(encoded) = self.memory.encoded(response.content.id, coding) else {
-            return Form::Unknown;
+            return EncodedVariant::Unknown;
         };
         match &encoded.form {
-            None => Form::Useless,
-            Some(form) if encoded.of == response.serial => Form::Ready(Arc::clone(form)),
+            None => EncodedVariant::Useless,
+            Some(form) if encoded.of == response.serial => EncodedVariant::Ready(Arc::clone(form)),
             // A 304 has renewed the fields; the content is the same.
-            Some(form) => Form::Ready(self.put_form(response, coding, &form.content)),
+            Some(form) => EncodedVariant::Ready(self.put_form(response, coding, &form.content)),
         }
     }
 
@@ -59,7 +59,7 @@ impl Store {
         bytes: Option<Bytes>,
     ) -> Option<Arc<StoredResponse>> {
         let Some(bytes) = bytes else { return self.keep_no_form(response, coding) };
-        let collector = Collector::new(Arc::clone(self));
+        let collector = BodyBuffer::new(Arc::clone(self));
         collector.keep(bytes);
         if collector.charge().await.is_err() {
             // No room: made again for every request it would only cost more.

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::ahead;
+use super::prefetch;
 use crate::{
     base::{clock::Timestamp, text},
     http::date,
@@ -188,7 +188,7 @@ impl FieldBlock {
 
     /// Has the fields loaded, which will be read.
     pub(super) fn load_ahead(&self) {
-        ahead::load(&self.0);
+        prefetch::load(&self.0);
     }
 
     /// Size in bytes.

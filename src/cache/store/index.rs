@@ -14,7 +14,7 @@ use std::{
 use parking_lot::RwLock;
 
 use super::{
-    ahead, purge::LogPosition, response::StoredResponse, table::Table, variants::Variants,
+    prefetch, purge::LogPosition, response::StoredResponse, table::Table, variants::Variants,
 };
 use crate::base::clock::Timestamp;
 
@@ -59,16 +59,16 @@ impl Hasher for Leading {
 }
 
 /// Until when requests do not wait for each other.
-pub(super) struct Pass {
+pub(super) struct HitForMiss {
     pub(super) until: Timestamp,
-    pub(super) born: LogPosition,
+    pub(super) purge_seq: LogPosition,
 }
 
 /// What stands for a key in the place of a response.
 #[derive(Clone)]
 pub(super) enum Note {
     /// The last answer could not be stored.
-    Pass(Arc<Pass>),
+    HitForMiss(Arc<HitForMiss>),
     /// The key of a variant must be looked up.
     Varies(Arc<Variants>),
 }
@@ -103,7 +103,7 @@ impl Index {
         let shard = self.shard(digest).read();
         match shard.responses.get(digest.1) {
             Some(response) => {
-                ahead::load_value(&**response);
+                prefetch::load_value(&**response);
                 Some(Stored::Response(Arc::clone(response)))
             }
             None if shard.notes.is_empty() => None,

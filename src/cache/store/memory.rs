@@ -299,7 +299,7 @@ fn stored_weight(stored: &Stored, slice: u32) -> usize {
     match stored {
         Stored::Response(response) => response.size(slice) + RESPONSE_OVERHEAD,
         Stored::Note(Note::Varies(variants)) => variants.size() + RESPONSE_OVERHEAD,
-        Stored::Note(Note::Pass(_)) => RESPONSE_OVERHEAD,
+        Stored::Note(Note::HitForMiss(_)) => RESPONSE_OVERHEAD,
     }
 }
 
@@ -329,13 +329,13 @@ fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::memfd::PageFile;
+    use crate::cache::memfd::MemfdArena;
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
     async fn slice(memory: &Memory, length: usize) -> Option<Bytes> {
         let charge = memory.reserve(length as u64, PATIENCE).await?;
-        Some(charge.hold(PageFile::default().join(&[vec![0; length].into()])).into())
+        Some(charge.hold(MemfdArena::default().join(&[vec![0; length].into()])).into())
     }
 
     #[tokio::test]

@@ -4,23 +4,23 @@
 //! whose claim comes first gets an [`Obligation`], the others a [`Waiter`]. The content arrives
 //! in slices through *runs*, which stream to every reader as the bytes come in.
 
-mod ahead;
-mod collector;
+mod body_buffer;
 mod content;
 mod encoded;
 mod fields;
-mod flight;
+mod fill;
 mod hold;
+mod in_flight;
 mod index;
 mod invalidated;
 mod ledger;
 mod memory;
 mod pins;
+mod prefetch;
 mod purge;
 mod reader;
 mod receive;
 mod response;
-mod run;
 mod source;
 mod table;
 mod variants;
@@ -33,32 +33,32 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use collector::{Collector, TooLong};
+pub use body_buffer::{BodyBuffer, TooLong};
 pub use content::{Content, ContentId, Layout};
-pub use encoded::Form;
+pub use encoded::EncodedVariant;
 pub use fields::FieldBlock;
-use flight::Flight;
-pub use flight::{Failure, Obligation, Outcome, Waiter};
+use fill::{Fill, FillTask, Fills};
 pub use hold::Hold;
-use index::{ByDigest, Digest, Note, Pass, Stored};
+use in_flight::InFlight;
+pub use in_flight::{FetchError, FetchOutcome, Obligation, Waiter};
+use index::{ByDigest, Digest, HitForMiss, Note, Stored};
 use ledger::{Charge, Held, Ledger};
 use memory::Memory;
 pub use memory::MemoryUse;
 use pins::Pins;
 use purge::PurgeLog;
-use purge::Remains;
-pub use purge::{CacheTags, LogPosition, Manner, Purge, Tag};
+use purge::PurgeVerdict;
+pub use purge::{CacheTags, LogPosition, Purge, PurgeMode, Tag};
 pub use reader::{Presence, Reader};
 pub use receive::NO_ROOM;
 use receive::ROOM;
 pub use response::StoredResponse;
-use run::{Filling, Run, Runs};
-pub use source::{Source, SourceError};
-pub use variants::{Place, Variants};
+pub use source::{SliceSource, SourceError};
+pub use variants::{VariantSlot, Variants};
 
 use crate::{
     base::clock::Timestamp,
-    cache::{key::CacheKey, memfd::PageFile},
+    cache::{key::CacheKey, memfd::MemfdArena},
     http::body::Body,
 };
 
@@ -81,26 +81,26 @@ impl Default for Options {
 
 /// What the store holds for a key.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum Lookup {
     /// A response, fresh or stale.
     Response(Arc<StoredResponse>),
     /// The note that responses vary: the key of a variant must be asked for.
     Varies(Arc<Variants>),
     /// The note that the last answer could not be stored.
-    Pass,
+    HitForMiss,
     /// Nothing.
     Nothing,
 }
 
 /// The answer to a claim.
 #[derive(Debug)]
-pub enum Claim {
+pub enum FetchLock {
     /// The claimant must ask the origin.
     Lead(Obligation),
     /// Somebody else is asking.
     Wait(Waiter),
     /// Meanwhile there is something new.
-    Found(Found),
+    Lookup(Lookup),
 }
 
 /// Room in the bound of the cache's memory, given back when dropped.
@@ -110,10 +110,10 @@ pub struct Room(#[expect(dead_code, reason = "it is held, not read")] Charge);
 /// Stored responses, forwards under way, and the purge log.
 pub struct Store {
     options: Options,
-    pages: PageFile,
+    pages: MemfdArena,
     memory: Memory,
-    runs: Runs,
-    flights: Mutex<HashMap<Digest, Arc<Flight>, ByDigest>>,
+    runs: Fills,
+    flights: Mutex<HashMap<Digest, Arc<InFlight>, ByDigest>>,
     purges: PurgeLog,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
@@ -131,9 +131,9 @@ impl Store {
     pub fn new(options: Options) -> Self {
         Self {
             options,
-            pages: PageFile::new(options.memory, options.slice),
+            pages: MemfdArena::new(options.memory, options.slice),
             memory: Memory::new(options.memory, options.slice),
-            runs: Runs::default(),
+            runs: Fills::default(),
             flights: Mutex::default(),
             purges: PurgeLog::default(),
             pins: Pins::new(hold::pinned_share(options.memory)),
@@ -149,42 +149,42 @@ impl Store {
 
     /// Where the bytes of large slices lie.
     #[must_use]
-    pub const fn pages(&self) -> &PageFile {
+    pub const fn pages(&self) -> &MemfdArena {
         &self.pages
     }
 
     /// What is stored under `key` and not purged.
     #[must_use]
-    pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Found {
+    pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Lookup {
         match self.memory.get(key, now) {
             Some(Stored::Response(response)) => self.select(key, response),
             Some(Stored::Note(note)) => match self.noted(&note, key, now) {
-                Found::Nothing => {
+                Lookup::Nothing => {
                     self.memory.remove(key);
-                    Found::Nothing
+                    Lookup::Nothing
                 }
                 note => note,
             },
-            None => Found::Nothing,
+            None => Lookup::Nothing,
         }
     }
 
     /// What a lookup would find, and what a purge did to that; nothing is changed.
     #[must_use]
-    pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Found, Option<Manner>) {
+    pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Lookup, Option<PurgeMode>) {
         match self.memory.current(key) {
             Some(Stored::Response(response)) => {
-                match self.purges.remains(&key.resource(), &response.tags, response.born) {
-                    Remains::All => (Found::Response(response), None),
-                    Remains::Stale => {
+                match self.purges.remains(&key.resource(), &response.tags, response.purge_seq) {
+                    PurgeVerdict::All => (Lookup::Response(response), None),
+                    PurgeVerdict::Stale => {
                         let stale = Arc::new(response.expired(self.purges.position()));
-                        (Found::Response(stale), Some(Manner::Soft))
+                        (Lookup::Response(stale), Some(PurgeMode::Soft))
                     }
-                    Remains::Nothing => (Found::Nothing, Some(Manner::Hard)),
+                    PurgeVerdict::Nothing => (Lookup::Nothing, Some(PurgeMode::Hard)),
                 }
             }
             Some(Stored::Note(note)) => (self.noted(&note, key, now), None),
-            None => (Found::Nothing, None),
+            None => (Lookup::Nothing, None),
         }
     }
 
@@ -196,21 +196,21 @@ impl Store {
         key: &CacheKey,
         seen: Option<&Arc<StoredResponse>>,
         now: Timestamp,
-    ) -> Claim {
+    ) -> FetchLock {
         // Taken first: what is purged from here on is newer than this forward.
-        let born = self.purges.position();
+        let purge_seq = self.purges.position();
         let mut flights = self.flights.lock();
         match (self.lookup(key, now), seen) {
-            (Found::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
-            (Found::Nothing, None) => {}
+            (Lookup::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
+            (Lookup::Nothing, None) => {}
             // Purged or evicted since the lookup, too: what was seen must not be renewed.
-            (found, _) => return Claim::Found(found),
+            (found, _) => return FetchLock::Lookup(found),
         }
-        let flight = Arc::new(Flight::new(born));
+        let flight = Arc::new(InFlight::new(purge_seq));
         let digest = self.memory.digest_of(key);
         match flights.entry(digest) {
-            Entry::Occupied(under_way) if self.survives(key, under_way.get().born) => {
-                return Claim::Wait(under_way.get().waiter());
+            Entry::Occupied(under_way) if self.survives(key, under_way.get().purge_seq) => {
+                return FetchLock::Wait(under_way.get().waiter());
             }
             // A forward that began before a purge must not answer a request that came after it.
             Entry::Occupied(mut overtaken) => {
@@ -221,11 +221,11 @@ impl Store {
             }
         }
         drop(flights);
-        Claim::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
+        FetchLock::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
     }
 
     /// Stores a response in its place.
-    fn put(&self, place: &Place, response: Arc<StoredResponse>) {
+    fn put(&self, place: &VariantSlot, response: Arc<StoredResponse>) {
         self.memory.insert(&place.key, response);
         let Some(variation) = &place.variation else { return };
         match self.variants(&place.resource).filter(|known| known.variation == *variation) {
@@ -249,16 +249,16 @@ impl Store {
         content: &Arc<Content>,
         slices: std::ops::Range<u32>,
         body: Body,
-    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
-        let run = Run::new(slices);
+    ) -> impl Future<Output = Result<(), FetchError>> + Send + use<> {
+        let run = Fill::new(slices);
         self.runs.of(content.id).push(Arc::clone(&run));
-        let filling = Filling::new(run, Arc::clone(content), Arc::clone(self));
+        let filling = FillTask::new(run, Arc::clone(content), Arc::clone(self));
         async move { filling.fill(Ok(body)).await }
     }
 
     /// Purges a distribution's stored responses; in force when this returns.
-    pub fn purge(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
-        self.purges.append(distribution, purge, manner)
+    pub fn purge(&self, distribution: &str, purge: &Purge, mode: PurgeMode) -> LogPosition {
+        self.purges.append(distribution, purge, mode)
     }
 
     /// Invalidates what is stored of one path, in its generous reading, because an unsafe request for it succeeded
@@ -285,23 +285,23 @@ impl Store {
     }
 
     /// What may be used of a response, after the purges since it was looked at last.
-    fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Found {
+    fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Lookup {
         let position = self.purges.position();
         if response.checked() == position {
-            return Found::Response(response);
+            return Lookup::Response(response);
         }
-        match self.purges.remains(&key.resource(), &response.tags, response.born) {
-            Remains::All => {
+        match self.purges.remains(&key.resource(), &response.tags, response.purge_seq) {
+            PurgeVerdict::All => {
                 response.checked.store(position.0, Ordering::Relaxed);
-                Found::Response(response)
+                Lookup::Response(response)
             }
-            Remains::Stale => {
+            PurgeVerdict::Stale => {
                 let stale = Arc::new(response.expired(position));
-                Found::Response(self.memory.replace(key, &response, stale))
+                Lookup::Response(self.memory.replace(key, &response, stale))
             }
-            Remains::Nothing => {
+            PurgeVerdict::Nothing => {
                 self.memory.remove(key);
-                Found::Nothing
+                Lookup::Nothing
             }
         }
     }
@@ -315,20 +315,20 @@ impl Store {
     }
 
     /// What a note tells; nothing where it is not in force any more.
-    fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Found {
+    fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Lookup {
         match note {
-            Note::Varies(variants) => Found::Varies(Arc::clone(variants)),
-            Note::Pass(pass) if self.is_in_force(pass, key, now) => Found::Pass,
-            Note::Pass(_) => Found::Nothing,
+            Note::Varies(variants) => Lookup::Varies(Arc::clone(variants)),
+            Note::HitForMiss(pass) if self.is_in_force(pass, key, now) => Lookup::HitForMiss,
+            Note::HitForMiss(_) => Lookup::Nothing,
         }
     }
 
-    fn is_in_force(&self, pass: &Pass, key: &CacheKey, now: Timestamp) -> bool {
-        now < pass.until && self.survives(key, pass.born)
+    fn is_in_force(&self, pass: &HitForMiss, key: &CacheKey, now: Timestamp) -> bool {
+        now < pass.until && self.survives(key, pass.purge_seq)
     }
 
-    fn survives(&self, key: &CacheKey, born: LogPosition) -> bool {
-        born == self.purges.position() || self.purges.untouched(&key.resource(), born)
+    fn survives(&self, key: &CacheKey, purge_seq: LogPosition) -> bool {
+        purge_seq == self.purges.position() || self.purges.untouched(&key.resource(), purge_seq)
     }
 
     fn slice(&self, content: &Arc<Content>, index: u32) -> Option<Bytes> {
@@ -382,12 +382,12 @@ impl Store {
         }
     }
 
-    fn is_current(&self, digest: Digest, flight: &Arc<Flight>) -> bool {
+    fn is_current(&self, digest: Digest, flight: &Arc<InFlight>) -> bool {
         let flights = self.flights.lock();
         flights.get(&digest).is_some_and(|current| Arc::ptr_eq(current, flight))
     }
 
-    fn retire(&self, digest: Digest, flight: &Arc<Flight>) {
+    fn retire(&self, digest: Digest, flight: &Arc<InFlight>) {
         let mut flights = self.flights.lock();
         if let Entry::Occupied(current) = flights.entry(digest)
             && Arc::ptr_eq(current.get(), flight)

@@ -36,7 +36,7 @@ pub enum Purge {
 
 /// What a purge does to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
+pub enum PurgeMode {
     /// They are gone.
     #[default]
     Hard,
@@ -89,7 +89,7 @@ impl std::ops::Deref for CacheTags {
 
 /// What of a response remains after the purges since its request started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Remains {
+pub(super) enum PurgeVerdict {
     /// Nothing.
     Nothing,
     /// A stale response.
@@ -113,8 +113,8 @@ impl PurgeLog {
     }
 
     /// Appends an operator's purge; in force when this returns.
-    pub(super) fn append(&self, distribution: &str, purge: &Purge, manner: Manner) -> LogPosition {
-        self.raise(distribution, |floors, position| floors.purge(purge, manner, position))
+    pub(super) fn append(&self, distribution: &str, purge: &Purge, mode: PurgeMode) -> LogPosition {
+        self.raise(distribution, |floors, position| floors.purge(purge, mode, position))
     }
 
     /// Invalidates one path because a viewer's unsafe request succeeded (RFC 9111 §4.4); in force when
@@ -134,27 +134,27 @@ impl PurgeLog {
     }
 
     /// What remains of a response for `resource` that has these tags and whose request started at
-    /// `born`.
+    /// `purge_seq`.
     pub(super) fn remains(
         &self,
         resource: &Resource<'_>,
         tags: &[Tag],
-        born: LogPosition,
-    ) -> Remains {
+        purge_seq: LogPosition,
+    ) -> PurgeVerdict {
         let floors = self.floors.read();
-        floors.get(resource.distribution).map_or(Remains::All, |floors| {
-            floors.remains(resource.generous_path().as_bytes(), tags, born)
+        floors.get(resource.distribution).map_or(PurgeVerdict::All, |floors| {
+            floors.remains(resource.generous_path().as_bytes(), tags, purge_seq)
         })
     }
 
-    /// Whether no purge since `born` concerns a request for `resource` that started then. The tags of
+    /// Whether no purge since `purge_seq` concerns a request for `resource` that started then. The tags of
     /// its response are not known yet, so a purge of any tag counts.
-    pub(super) fn untouched(&self, resource: &Resource<'_>, born: LogPosition) -> bool {
+    pub(super) fn untouched(&self, resource: &Resource<'_>, purge_seq: LogPosition) -> bool {
         let floors = self.floors.read();
         floors.get(resource.distribution).is_none_or(|floors| {
             let path = resource.generous_path();
-            floors.newest_tag <= born.0
-                && floors.remains(path.as_bytes(), &[], born) == Remains::All
+            floors.newest_tag <= purge_seq.0
+                && floors.remains(path.as_bytes(), &[], purge_seq) == PurgeVerdict::All
         })
     }
 }
@@ -167,20 +167,20 @@ struct Floor {
 }
 
 impl Floor {
-    fn raise(&mut self, manner: Manner, position: u64) {
-        match manner {
-            Manner::Hard => self.hard = position,
-            Manner::Soft => self.soft = position,
+    fn raise(&mut self, mode: PurgeMode, position: u64) {
+        match mode {
+            PurgeMode::Hard => self.hard = position,
+            PurgeMode::Soft => self.soft = position,
         }
     }
 
-    fn remains(self, born: LogPosition) -> Remains {
-        if self.hard > born.0 {
-            Remains::Nothing
-        } else if self.soft > born.0 {
-            Remains::Stale
+    fn remains(self, purge_seq: LogPosition) -> PurgeVerdict {
+        if self.hard > purge_seq.0 {
+            PurgeVerdict::Nothing
+        } else if self.soft > purge_seq.0 {
+            PurgeVerdict::Stale
         } else {
-            Remains::All
+            PurgeVerdict::All
         }
     }
 
@@ -207,7 +207,7 @@ struct Floors {
 }
 
 impl Floors {
-    fn purge(&mut self, purge: &Purge, manner: Manner, position: u64) {
+    fn purge(&mut self, purge: &Purge, mode: PurgeMode, position: u64) {
         let (floor, length) = match purge {
             Purge::Exact(path) => {
                 let entry = self.exact.entry(path.as_bytes().into());
@@ -227,23 +227,24 @@ impl Floors {
                 (entry.or_default(), is_new.then_some(0))
             }
         };
-        floor.raise(manner, position);
+        floor.raise(mode, position);
         self.bytes += length.map_or(0, entry_size);
         while self.bytes > MAX_BYTES {
             self.forget_older_half();
         }
     }
 
-    fn remains(&self, path: &[u8], tags: &[Tag], born: LogPosition) -> Remains {
+    fn remains(&self, path: &[u8], tags: &[Tag], purge_seq: LogPosition) -> PurgeVerdict {
         let exact = self.exact.get(path);
         let lengths = self.prefix.range(..=path.len());
         let prefixes = lengths.filter_map(|(&length, map)| map.get(&path[..length]));
         let tagged = tags.iter().filter_map(|tag| self.tags.get(tag));
         let matching = exact.into_iter().chain(prefixes).chain(tagged);
-        let purged = matching.map(|floor| floor.remains(born)).min().unwrap_or(Remains::All);
+        let purged =
+            matching.map(|floor| floor.remains(purge_seq)).min().unwrap_or(PurgeVerdict::All);
         let invalidated = self.invalidated.as_ref().map_or(0, |paths| paths.newest(path));
         let invalidated = Floor { hard: invalidated, soft: 0 };
-        purged.min(self.horizon.remains(born)).min(invalidated.remains(born))
+        purged.min(self.horizon.remains(purge_seq)).min(invalidated.remains(purge_seq))
     }
 
     /// Forgets the older half of the entries and raises the horizon over them. A flood of soft purges
@@ -289,12 +290,12 @@ mod tests {
         Resource { distribution: distribution.as_bytes(), path, form: PathForm::Key }
     }
 
-    fn survives(log: &PurgeLog, path: &str, born: LogPosition) -> bool {
-        log.remains(&of("d", path), &[], born) == Remains::All
+    fn survives(log: &PurgeLog, path: &str, purge_seq: LogPosition) -> bool {
+        log.remains(&of("d", path), &[], purge_seq) == PurgeVerdict::All
     }
 
     fn purge(log: &PurgeLog, purge: &Purge) {
-        log.append("d", purge, Manner::Hard);
+        log.append("d", purge, PurgeMode::Hard);
     }
 
     #[test]
@@ -305,7 +306,7 @@ mod tests {
         let between = log.position();
         purge(&log, &Purge::Prefix("/dir".into()));
         let after = log.position();
-        for (path, born, expected) in [
+        for (path, purge_seq, expected) in [
             ("/a/b.png", before, false),
             ("/a/b.png", between, true),
             ("/a/b.pn", before, true),
@@ -316,9 +317,9 @@ mod tests {
             ("/dir/x", after, true),
             ("/di", before, true),
         ] {
-            assert_eq!(survives(&log, path, born), expected, "{path} {born:?}");
+            assert_eq!(survives(&log, path, purge_seq), expected, "{path} {purge_seq:?}");
         }
-        assert_eq!(log.remains(&of("other", "/a/b.png"), &[], before), Remains::All);
+        assert_eq!(log.remains(&of("other", "/a/b.png"), &[], before), PurgeVerdict::All);
         purge(&log, &Purge::Prefix("/".into()));
         assert!(!survives(&log, "/anything", after));
     }
@@ -330,25 +331,25 @@ mod tests {
             (Purge::Prefix("/dir/".into()), &["/dir/x", "//dir//x", "/dir%2Fx"]),
         ] {
             let log = PurgeLog::default();
-            let born = log.position();
+            let purge_seq = log.position();
             purge(&log, &purged);
             for path in stored {
-                assert!(!survives(&log, path, born), "{purged:?} {path}");
+                assert!(!survives(&log, path, purge_seq), "{purged:?} {path}");
             }
-            assert!(survives(&log, "/b", born));
+            assert!(survives(&log, "/b", purge_seq));
         }
         let log = PurgeLog::default();
-        let born = log.position();
+        let purge_seq = log.position();
         purge(&log, &Purge::Prefix("/a/".into()));
-        assert!(!survives(&log, "/a/%2e%2e/b", born), "a key is not decoded again");
+        assert!(!survives(&log, "/a/%2e%2e/b", purge_seq), "a key is not decoded again");
         let uri = Resource { distribution: b"d", path: "/a%2Fb%20c", form: PathForm::Uri };
-        assert_eq!(log.remains(&uri, &[], born), Remains::Nothing);
+        assert_eq!(log.remains(&uri, &[], purge_seq), PurgeVerdict::Nothing);
     }
 
     #[test]
     fn a_full_log_forgets_entries_but_never_revives_what_they_purged() {
         let log = PurgeLog::default();
-        let born = log.position();
+        let purge_seq = log.position();
         let many = MAX_BYTES / entry_size(6) + 1;
         for n in 0..=many {
             purge(&log, &Purge::Exact(format!("/{n:05}")));
@@ -356,10 +357,10 @@ mod tests {
         let bytes = log.floors.read()[&b"d"[..]].bytes;
         assert!(bytes < MAX_BYTES * 2 / 3, "{bytes}");
         for n in [0, 1, many / 2, many] {
-            assert!(!survives(&log, &format!("/{n:05}"), born), "{n}");
+            assert!(!survives(&log, &format!("/{n:05}"), purge_seq), "{n}");
         }
         assert!(survives(&log, "/00000", log.position()));
-        assert_eq!(log.remains(&of("other", "/00000"), &[], born), Remains::All);
+        assert_eq!(log.remains(&of("other", "/00000"), &[], purge_seq), PurgeVerdict::All);
     }
 
     #[test]
@@ -375,24 +376,24 @@ mod tests {
     fn a_flood_of_soft_purges_leaves_everything_stale_and_not_gone() {
         let log = PurgeLog::default();
         let first = log.position();
-        log.append("d", &Purge::Exact("/gone".into()), Manner::Hard);
-        let born = log.position();
+        log.append("d", &Purge::Exact("/gone".into()), PurgeMode::Hard);
+        let purge_seq = log.position();
         for n in 0..=MAX_BYTES / entry_size(6) {
-            log.append("d", &Purge::Exact(format!("/{n:05}")), Manner::Soft);
+            log.append("d", &Purge::Exact(format!("/{n:05}")), PurgeMode::Soft);
         }
-        assert_eq!(log.remains(&of("d", "/other"), &[], born), Remains::Stale);
-        assert_eq!(log.remains(&of("d", "/other"), &[], first), Remains::Nothing);
-        assert_eq!(log.remains(&of("d", "/other"), &[], log.position()), Remains::All);
+        assert_eq!(log.remains(&of("d", "/other"), &[], purge_seq), PurgeVerdict::Stale);
+        assert_eq!(log.remains(&of("d", "/other"), &[], first), PurgeVerdict::Nothing);
+        assert_eq!(log.remains(&of("d", "/other"), &[], log.position()), PurgeVerdict::All);
     }
 
     #[test]
     fn unsafe_requests_invalidate_their_path_and_fill_no_log() {
         let log = PurgeLog::default();
-        let born = log.position();
+        let purge_seq = log.position();
         log.invalidate("d", "/a");
-        assert!(!survives(&log, "/a", born) && !survives(&log, "//a", born));
-        assert!(survives(&log, "/b", born) && survives(&log, "/a", log.position()));
-        assert_eq!(log.remains(&of("other", "/a"), &[], born), Remains::All);
+        assert!(!survives(&log, "/a", purge_seq) && !survives(&log, "//a", purge_seq));
+        assert!(survives(&log, "/b", purge_seq) && survives(&log, "/a", log.position()));
+        assert_eq!(log.remains(&of("other", "/a"), &[], purge_seq), PurgeVerdict::All);
         let bytes = log.floors.read()[&b"d"[..]].bytes;
         assert_eq!(bytes, 0);
     }
@@ -400,30 +401,30 @@ mod tests {
     #[test]
     fn tags_are_purged_whatever_the_path() {
         let log = PurgeLog::default();
-        let born = log.position();
+        let purge_seq = log.position();
         let tags = ["Product-1", "sale"].map(Tag::new);
-        let remains = |tags: &[Tag]| log.remains(&of("d", "/a"), tags, born);
-        log.append("d", &Purge::Tag(Tag::new("other")), Manner::Hard);
-        assert_eq!(remains(&tags), Remains::All);
-        log.append("other", &Purge::Tag(tags[0]), Manner::Hard);
-        assert_eq!(remains(&tags), Remains::All);
-        assert!(!log.untouched(&of("d", "/a"), born), "it may bear any tag");
-        log.append("d", &Purge::Tag(Tag::new("PRODUCT-1")), Manner::Soft);
-        assert_eq!((remains(&tags), remains(&[])), (Remains::Stale, Remains::All));
-        log.append("d", &Purge::Tag(Tag::new("Sale")), Manner::Hard);
-        assert_eq!(remains(&tags), Remains::Nothing);
-        assert_eq!(log.remains(&of("d", "/a"), &tags, log.position()), Remains::All);
+        let remains = |tags: &[Tag]| log.remains(&of("d", "/a"), tags, purge_seq);
+        log.append("d", &Purge::Tag(Tag::new("other")), PurgeMode::Hard);
+        assert_eq!(remains(&tags), PurgeVerdict::All);
+        log.append("other", &Purge::Tag(tags[0]), PurgeMode::Hard);
+        assert_eq!(remains(&tags), PurgeVerdict::All);
+        assert!(!log.untouched(&of("d", "/a"), purge_seq), "it may bear any tag");
+        log.append("d", &Purge::Tag(Tag::new("PRODUCT-1")), PurgeMode::Soft);
+        assert_eq!((remains(&tags), remains(&[])), (PurgeVerdict::Stale, PurgeVerdict::All));
+        log.append("d", &Purge::Tag(Tag::new("Sale")), PurgeMode::Hard);
+        assert_eq!(remains(&tags), PurgeVerdict::Nothing);
+        assert_eq!(log.remains(&of("d", "/a"), &tags, log.position()), PurgeVerdict::All);
         assert!(log.untouched(&of("d", "/a"), log.position()));
     }
 
     #[test]
     fn the_harder_of_two_purges_counts() {
         let log = PurgeLog::default();
-        let born = log.position();
-        log.append("d", &Purge::Exact("/a".into()), Manner::Soft);
-        assert_eq!(log.remains(&of("d", "/a"), &[], born), Remains::Stale);
-        log.append("d", &Purge::Prefix("/".into()), Manner::Hard);
-        log.append("d", &Purge::Exact("/a".into()), Manner::Soft);
-        assert_eq!(log.remains(&of("d", "/a"), &[], born), Remains::Nothing);
+        let purge_seq = log.position();
+        log.append("d", &Purge::Exact("/a".into()), PurgeMode::Soft);
+        assert_eq!(log.remains(&of("d", "/a"), &[], purge_seq), PurgeVerdict::Stale);
+        log.append("d", &Purge::Prefix("/".into()), PurgeMode::Hard);
+        log.append("d", &Purge::Exact("/a".into()), PurgeMode::Soft);
+        assert_eq!(log.remains(&of("d", "/a"), &[], purge_seq), PurgeVerdict::Nothing);
     }
 }

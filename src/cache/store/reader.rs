@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::{
     Store,
+    fill::{At, Attachment, End, Fill, FillTask},
     hold::Hold,
     ledger::with,
     receive::{receive_exactly, to_usize},
     response::StoredResponse,
-    run::{At, Attachment, End, Filling, Run},
-    source::{Source, SourceError},
+    source::{SliceSource, SourceError},
 };
 use crate::{cache::key::CacheKey, http::body::Body};
 
@@ -34,7 +34,7 @@ pub struct Reader {
     store: Arc<Store>,
     key: CacheKey,
     response: Arc<StoredResponse>,
-    source: Arc<dyn Source>,
+    source: Arc<dyn SliceSource>,
     left: Range<u64>,
     attachment: Option<Attachment>,
     keeping: Keeping,
@@ -64,7 +64,7 @@ impl Reader {
         store: Arc<Store>,
         key: CacheKey,
         response: Arc<StoredResponse>,
-        source: Arc<dyn Source>,
+        source: Arc<dyn SliceSource>,
         bytes: Range<u64>,
     ) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Reader {
             return stored.map_or(Presence::Missing, |_| Presence::Stored);
         }
         // Taken first: a slice that is completed meanwhile is found in the store.
-        let runs: Vec<Arc<Run>> = self.store.runs.of(content.id).iter().cloned().collect();
+        let runs: Vec<Arc<Fill>> = self.store.runs.of(content.id).iter().cloned().collect();
         let mut slices = near(self.store.layout(content).slices_of(bytes));
         let mut presence = Presence::Stored;
         while let Some(index) = slices.next() {
@@ -256,16 +256,16 @@ impl Reader {
             self.store.has_slice(content, *at) || runs.iter().any(|run| run.slices.start == *at)
         };
         let end = wanted.find(covered).unwrap_or(last);
-        let (run, attachment) = Run::with_reader(index..end);
+        let (run, attachment) = Fill::with_reader(index..end);
         runs.push(Arc::clone(&run));
         drop(runs);
         self.spawn(run);
         Some(attachment)
     }
 
-    fn spawn(&self, run: Arc<Run>) {
+    fn spawn(&self, run: Arc<Fill>) {
         let (response, source) = (Arc::clone(&self.response), Arc::clone(&self.source));
-        let filling = Filling::new(run, Arc::clone(&response.content), Arc::clone(&self.store));
+        let filling = FillTask::new(run, Arc::clone(&response.content), Arc::clone(&self.store));
         tokio::spawn(async move {
             let body = source.open(&response, filling.bytes()).await.map_err(|error| match error {
                 SourceError::Changed => End::Changed,

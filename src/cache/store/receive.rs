@@ -6,19 +6,19 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use super::{Failure, Store, source::SourceError};
+use super::{FetchError, Store, source::SourceError};
 use crate::http::body::Body;
 
 /// How long a fetch waits for room in memory.
 pub(super) const ROOM: Duration = Duration::from_secs(10);
 
 /// There is no room in the cache's memory.
-pub const NO_ROOM: Failure =
-    Failure { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
+pub const NO_ROOM: FetchError =
+    FetchError { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
 
 /// The next bytes of an origin response, at most `most`.
-pub(super) async fn receive(body: &mut Body, most: u64) -> Result<Bytes, Failure> {
-    let frame = body.frame().await.and_then(Result::ok).ok_or(Failure::CUT)?;
+pub(super) async fn receive(body: &mut Body, most: u64) -> Result<Bytes, FetchError> {
+    let frame = body.frame().await.and_then(Result::ok).ok_or(FetchError::CUT)?;
     let mut data = frame.into_data().unwrap_or_default();
     // A chunk may reach into the next slice; hyper's frames are small, so this is rare.
     if data.len() as u64 > most {

@@ -11,9 +11,9 @@ use std::{
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
-    ahead,
     content::Content,
     fields::FieldBlock,
+    prefetch,
     purge::{CacheTags, LogPosition, Tag},
 };
 use crate::{
@@ -49,7 +49,7 @@ pub struct StoredResponse {
     /// Whether this is the compressed form of another.
     pub encoded: bool,
     /// Whether a page of our own stands in for its content.
-    pub own_page: bool,
+    pub synthetic_error: bool,
     /// The representation's bytes.
     pub content: Arc<Content>,
     /// Their number.
@@ -57,7 +57,7 @@ pub struct StoredResponse {
     /// The cache tags it bears.
     pub tags: CacheTags,
     /// Where the purge log stood when the request to the origin started.
-    pub(super) born: LogPosition,
+    pub(super) purge_seq: LogPosition,
     /// Up to where the purge log is known not to touch this response.
     pub(super) checked: AtomicU64,
     /// The turn of the memory tier in which its use was noted last.
@@ -69,14 +69,14 @@ pub struct StoredResponse {
 }
 
 impl StoredResponse {
-    /// A response over `content`, from a request to the origin that started at `born`.
+    /// A response over `content`, from a request to the origin that started at `purge_seq`.
     #[must_use]
     pub fn new(
         status: StatusCode,
         fields: &HeaderMap,
         freshness: Freshness,
         content: Arc<Content>,
-        born: LogPosition,
+        purge_seq: LogPosition,
     ) -> Self {
         Self {
             serial: next_serial(),
@@ -85,12 +85,12 @@ impl StoredResponse {
             freshness,
             compressible: compression::is_worth_it(status, fields, content.length),
             encoded: false,
-            own_page: false,
+            synthetic_error: false,
             tags: CacheTags::default(),
             length: content.length,
             content,
-            born,
-            checked: AtomicU64::new(born.0),
+            purge_seq,
+            checked: AtomicU64::new(purge_seq.0),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
             is_released: false,
@@ -130,7 +130,7 @@ impl StoredResponse {
         freshness.fresh_until = freshness.received_at;
         freshness.stale.while_revalidate = 0;
         freshness.stale.retry_at = Timestamp::default();
-        Self { freshness, born: position, checked: AtomicU64::new(position.0), ..self.copy() }
+        Self { freshness, purge_seq: position, checked: AtomicU64::new(position.0), ..self.copy() }
     }
 
     /// The compressed form of this response, whose bytes are `content`.
@@ -161,11 +161,11 @@ impl StoredResponse {
             freshness: self.freshness,
             compressible: self.compressible,
             encoded: self.encoded,
-            own_page: self.own_page,
+            synthetic_error: self.synthetic_error,
             tags: self.tags.clone(),
             content: Arc::clone(&self.content),
             length: self.length,
-            born: self.born,
+            purge_seq: self.purge_seq,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
@@ -229,7 +229,7 @@ impl StoredResponse {
 
     /// Has loaded what an answer needs besides.
     pub(super) fn load_ahead(&self) {
-        ahead::load_value(&*self.content);
+        prefetch::load_value(&*self.content);
         self.fields.load_ahead();
     }
 

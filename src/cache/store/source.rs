@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use futures_util::future::BoxFuture;
 
-use super::{Failure, response::StoredResponse};
+use super::{FetchError, response::StoredResponse};
 use crate::http::body::{Body, BodyError};
 
-/// Why a [`Source`] cannot deliver.
+/// Why a [`SliceSource`] cannot deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceError {
     /// The object is no longer the one that the stored response describes.
     Changed,
     /// The origin failed.
-    Failed(Failure),
+    Failed(FetchError),
 }
 
 impl From<SourceError> for BodyError {
@@ -26,7 +26,7 @@ impl From<SourceError> for BodyError {
 }
 
 /// The source of missing slices.
-pub trait Source: Send + Sync {
+pub trait SliceSource: Send + Sync {
     /// Requests `bytes` from the origin, of exactly the version that `response` describes. The body
     /// delivers these bytes and no others.
     fn open<'a>(

@@ -13,9 +13,9 @@ const FULL: (usize, usize) = (7, 8);
 type Slot<T> = Option<(u64, T)>;
 
 #[repr(align(64))]
-struct Line<T>([Slot<T>; SLOTS]);
+struct CacheLine<T>([Slot<T>; SLOTS]);
 
-impl<T> Line<T> {
+impl<T> CacheLine<T> {
     const fn new() -> Self {
         Self([const { None }; SLOTS])
     }
@@ -49,13 +49,13 @@ impl<T> Line<T> {
 
 /// Values by hashes, which stand for their keys: of two keys with the same hash there is one value.
 pub(super) struct Table<T> {
-    lines: Box<[Line<T>]>,
+    lines: Box<[CacheLine<T>]>,
     length: usize,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { lines: Box::new([Line::new()]), length: 0 }
+        Self { lines: Box::new([CacheLine::new()]), length: 0 }
     }
 }
 
@@ -160,7 +160,7 @@ impl<T> Table<T> {
 
     fn grow(&mut self) {
         let lines = self.lines.len() + self.lines.len().div_ceil(2);
-        let grown = (0..lines).map(|_| Line::new()).collect();
+        let grown = (0..lines).map(|_| CacheLine::new()).collect();
         let old = std::mem::replace(&mut self.lines, grown);
         self.length = 0;
         for (hash, value) in old.into_iter().flat_map(|line| line.0).flatten() {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_line_is_one_of_the_processors() {
-        assert_eq!(size_of::<Line<Arc<u8>>>(), 64);
+        assert_eq!(size_of::<CacheLine<Arc<u8>>>(), 64);
     }
 
     proptest! {

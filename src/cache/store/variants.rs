@@ -11,7 +11,7 @@ const MAX_VARIANTS: usize = 64;
 
 /// The place of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct VariantSlot {
     /// The key without what varies.
     pub resource: CacheKey,
     /// What tells the variants apart, if there are any.

@@ -9,7 +9,7 @@ use std::{
 
 use bytesize::ByteSize;
 
-/// Ask a cache for much at once, and see how fast it answers.
+/// Generate load on a cache, and measure how fast it answers.
 ///
 /// One after the other on each connection, or at a constant rate (--rate), whose latencies count from the
 /// moment when a request was due. Requests that fail count, too: for as long as they waited in vain.
@@ -45,10 +45,10 @@ pub(in crate::cli) struct Args {
     /// asked for, too
     #[arg(long, value_name = "FILE", help_heading = "What is asked for")]
     pub(super) access_log: Option<PathBuf>,
-    /// Ask in random order; of a log, for each URL as often as it stands there
+    /// Request URLs in random order; a URL that a log holds several times is requested as often
     #[arg(long, conflicts_with = "zipf", help_heading = "What is asked for")]
     pub(super) random: bool,
-    /// Ask by Zipf's law with this exponent, for the first of the list most often
+    /// Request by Zipf's law with this exponent; the first URLs of the list are the most popular
     #[arg(long, value_name = "EXPONENT", allow_negative_numbers = true, value_parser = number, help_heading = "What is asked for")]
     pub(super) zipf: Option<f64>,
     /// Connections open at once
@@ -97,7 +97,7 @@ pub(in crate::cli) struct Args {
     /// Longest time for an answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time, help_heading = "How")]
     pub(super) timeout: Duration,
-    /// Ask for everything once before it counts
+    /// Request everything once before measuring
     #[arg(long, help_heading = "What is asked for")]
     pub(super) warm: bool,
     /// How many of a hundred requests are for a range

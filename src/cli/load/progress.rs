@@ -5,7 +5,7 @@ use std::{cell::Cell, time::Duration};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::load::{Options, Second, Told, Until};
+use crate::load::{LoadEvent, Options, Second, Until};
 
 /// One line in the terminal, anew each second; nothing where there is no terminal.
 pub(super) struct Progress {
@@ -26,16 +26,16 @@ impl Progress {
         Self { bar, until: options.until, answers: Cell::new(0) }
     }
 
-    pub(super) fn tell(&self, told: Told<'_>) {
+    pub(super) fn tell(&self, told: LoadEvent<'_>) {
         match told {
-            Told::Signing(urls) => self.bar.set_message(format!("signing {urls} URLs")),
-            Told::Warming(urls) => self.bar.set_message(format!("warming {urls} URLs")),
-            Told::Second(second) => {
+            LoadEvent::Signing(urls) => self.bar.set_message(format!("signing {urls} URLs")),
+            LoadEvent::Warming(urls) => self.bar.set_message(format!("warming {urls} URLs")),
+            LoadEvent::Second(second) => {
                 self.answers.set(self.answers.get() + second.answers);
                 self.bar.set_position(self.part(second));
                 self.bar.set_message(line(second));
             }
-            Told::Ending => self.bar.set_message("waiting for the last answers"),
+            LoadEvent::Ending => self.bar.set_message("waiting for the last answers"),
         }
     }
 

@@ -10,16 +10,16 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    fetch_task::{Fetch, Stored},
+    fetch_task::{Fetch, StoredBody},
     forwarded::{Forwarded, How},
 };
 use crate::{
     cache::{
         policy::{NotStored, Storable},
-        store::{Collector, Content, Failure, TooLong},
+        store::{BodyBuffer, Content, FetchError, TooLong},
     },
     http::body::{Body, BodyError},
-    origin::Answer,
+    origin::OriginResponse,
 };
 
 /// For so long the viewer who asked waits for the end: then it gets the content as what is stored.
@@ -43,7 +43,7 @@ enum Stage {
 
 /// What the viewer who asked has yet to read.
 struct Unread {
-    collector: Arc<Collector>,
+    collector: Arc<BodyBuffer>,
     /// The rest of the body, once it is handed over.
     rest: Arc<Mutex<Option<Body>>>,
     offset: u64,
@@ -52,20 +52,20 @@ struct Unread {
 impl Fetch {
     /// What ends soon is stored before anybody gets it. What takes longer streams to the viewer who
     /// asked, and is stored at its end; others wait for that, but not for long.
-    pub(crate) async fn collect(self, mut answer: Answer, storable: Storable) {
+    pub(crate) async fn collect(self, mut answer: OriginResponse, storable: Storable) {
         let known = http_body::Body::size_hint(&answer.body).exact();
-        if known.is_some_and(|length| !Collector::fits(&self.edge.store, length)) {
+        if known.is_some_and(|length| !BodyBuffer::fits(&self.edge.store, length)) {
             return self.release(answer, NotStored::TooLong);
         }
         let slice = u64::from(self.edge.store.options().slice);
-        let collector = Arc::new(Collector::new(Arc::clone(&self.edge.store)));
+        let collector = Arc::new(BodyBuffer::new(Arc::clone(&self.edge.store)));
         let begun = collect(&mut answer.body, &collector, slice, || {});
         match tokio::time::timeout(SOON, begun).await {
             Ok(Ok(true)) => {
                 let timing = Some(Box::new(answer.timing));
                 let content = finish(&collector).await;
-                let (Stored { response, own_fields }, told) =
-                    self.shelve(&mut answer, storable, content);
+                let (StoredBody { response, own_fields }, told) =
+                    self.store_response(&mut answer, storable, content);
                 let how = How::Fetched;
                 // The viewer may have left; then nobody needs to be told.
                 let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
@@ -73,15 +73,15 @@ impl Fetch {
             Ok(Ok(false) | Err(Some(TooLong))) | Err(_) => {
                 self.stream(answer, storable, collector, known).await;
             }
-            Ok(Err(None)) => self.fail(Failure::CUT),
+            Ok(Err(None)) => self.fail(FetchError::CUT),
         }
     }
 
     async fn stream(
         mut self,
-        mut answer: Answer,
+        mut answer: OriginResponse,
         storable: Storable,
-        collector: Arc<Collector>,
+        collector: Arc<BodyBuffer>,
         length: Option<u64>,
     ) {
         let mut body = std::mem::replace(&mut answer.body, Body::empty());
@@ -89,7 +89,7 @@ impl Fetch {
         let (stage, seen) = watch::channel(Stage::Collecting);
         let unread =
             Unread { collector: Arc::clone(&collector), rest: Arc::clone(&rest), offset: 0 };
-        let passed = Answer {
+        let passed = OriginResponse {
             fields: answer.fields.clone(),
             body: Body::stream(length, stream::try_unfold((unread, seen), next)),
             content_range: answer.content_range.clone(),
@@ -107,7 +107,7 @@ impl Fetch {
             Ok(Ok(_)) => {
                 stage.send_replace(Stage::Ended);
                 let content = finish(&collector).await;
-                self.shelve(&mut answer, storable, content);
+                self.store_response(&mut answer, storable, content);
             }
             Ok(Err(None)) => {
                 stage.send_replace(Stage::Failed);
@@ -131,7 +131,7 @@ impl Fetch {
 /// When it is too much; `None` when the origin fails.
 async fn collect(
     body: &mut Body,
-    collector: &Collector,
+    collector: &BodyBuffer,
     most: u64,
     more: impl Fn(),
 ) -> Result<bool, Option<TooLong>> {
@@ -146,7 +146,7 @@ async fn collect(
 }
 
 /// Joins what was collected; a long content off the threads that serve.
-async fn finish(collector: &Arc<Collector>) -> Arc<Content> {
+async fn finish(collector: &Arc<BodyBuffer>) -> Arc<Content> {
     const LONG: u64 = 1 << 20;
     if collector.length() < LONG {
         return collector.finish();

@@ -14,11 +14,11 @@ use crate::{
     cache::{
         key::CacheKey,
         policy::{Reuse, reuse},
-        store::{Claim, Found, Outcome, StoredResponse},
+        store::{FetchLock, FetchOutcome, Lookup, StoredResponse},
     },
     proxy::{
         context::Edge,
-        request::{admission::Ask, place::key_of},
+        request::{admission::AdmittedRequest, variant_slot::key_of},
     },
 };
 
@@ -28,24 +28,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Asks the origin, or waits for a request that does already.
 pub(crate) async fn forward(
     edge: &Arc<Edge>,
-    ask: &Ask<'_>,
+    admitted: &AdmittedRequest<'_>,
     key: CacheKey,
     seen: Option<Arc<StoredResponse>>,
     now: Timestamp,
 ) -> Forwarded {
     let obligation = match edge.store.claim(&key, seen.as_ref(), now) {
-        Claim::Found(Found::Response(response)) => {
+        FetchLock::Lookup(Lookup::Response(response)) => {
             return match reuse(Some(&response.freshness), now) {
-                Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Found(response),
+                Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Lookup(response),
                 Reuse::Validate | Reuse::Forward(_) => Forwarded::Alone,
             };
         }
-        Claim::Found(Found::Varies(_)) => return Forwarded::Again,
-        Claim::Found(Found::Pass | Found::Nothing) => return Forwarded::Alone,
-        Claim::Wait(waiter) => {
+        FetchLock::Lookup(Lookup::Varies(_)) => return Forwarded::Again,
+        FetchLock::Lookup(Lookup::HitForMiss | Lookup::Nothing) => return Forwarded::Alone,
+        FetchLock::Wait(waiter) => {
             return match waiter.outcome(PATIENCE).await {
-                Outcome::Stored(response, stored)
-                    if stored == key || stored == key_of(ask, &response) =>
+                FetchOutcome::Stored(response, stored)
+                    if stored == key || stored == key_of(admitted, &response) =>
                 {
                     Forwarded::Stored {
                         response,
@@ -54,15 +54,15 @@ pub(crate) async fn forward(
                         timing: None,
                     }
                 }
-                Outcome::Stored(..) => Forwarded::Again,
-                Outcome::Failed(failure) => Forwarded::Failed(failure),
-                Outcome::Released => Forwarded::Alone,
+                FetchOutcome::Stored(..) => Forwarded::Again,
+                FetchOutcome::Failed(failure) => Forwarded::Failed(failure),
+                FetchOutcome::Released => Forwarded::Alone,
             };
         }
-        Claim::Lead(obligation) => obligation,
+        FetchLock::Lead(obligation) => obligation,
     };
     let (told, outcome) = oneshot::channel();
-    let fetch = UnderWay::new(Fetch::new(edge, ask, seen, obligation, told).run());
+    let fetch = UnderWay::new(Fetch::new(edge, admitted, seen, obligation, told).run());
     // Without a word nothing was told: that viewer asks for itself.
     fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
 }
@@ -100,14 +100,14 @@ impl Drop for UnderWay {
 /// Validates a stale response while it is served (RFC 5861 §3), unless somebody does already.
 pub(crate) fn refresh(
     edge: &Arc<Edge>,
-    ask: &Ask<'_>,
+    admitted: &AdmittedRequest<'_>,
     key: &CacheKey,
     seen: &Arc<StoredResponse>,
     now: Timestamp,
 ) {
-    if let Claim::Lead(obligation) = edge.store.claim(key, Some(seen), now) {
+    if let FetchLock::Lead(obligation) = edge.store.claim(key, Some(seen), now) {
         // Nobody waits to be told.
         let (told, _) = oneshot::channel();
-        tokio::spawn(Fetch::new(edge, ask, Some(Arc::clone(seen)), obligation, told).run());
+        tokio::spawn(Fetch::new(edge, admitted, Some(Arc::clone(seen)), obligation, told).run());
     }
 }

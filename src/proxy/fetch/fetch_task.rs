@@ -12,21 +12,21 @@ use crate::{
     cache::{
         key::{CacheKey, CanonicalPath, Projection},
         policy::{Asked, NotStored, Received, Storable, storable},
-        store::{Content, Failure, Obligation, Place, StoredResponse},
+        store::{Content, FetchError, Obligation, StoredResponse, VariantSlot},
     },
     http::{
         body::Body,
         range::{ByteRange, ContentRange, RangeRequest},
     },
-    origin::{Answer, DENIED, Denial, Group, OriginRequest, failure},
+    origin::{DENIED, Denial, Group, OriginRequest, OriginResponse, failure},
     outbound::ErrorClass,
     proxy::{
         context::Edge,
         request::{
-            admission::Ask,
+            admission::AdmittedRequest,
             headers_policy::SERVER_TIMING,
-            place::place,
             rejection::{self, is_error},
+            variant_slot::variant_slot,
         },
     },
 };
@@ -75,12 +75,12 @@ struct Received206 {
 impl Fetch {
     pub(crate) fn new(
         edge: &Arc<Edge>,
-        ask: &Ask<'_>,
+        admitted: &AdmittedRequest<'_>,
         seen: Option<Arc<StoredResponse>>,
         obligation: Obligation,
         told: oneshot::Sender<Forwarded>,
     ) -> Self {
-        let range = ask.fields.get(header::RANGE).filter(|_| *ask.method == Method::GET);
+        let range = admitted.fields.get(header::RANGE).filter(|_| *admitted.method == Method::GET);
         let range = match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
             RangeRequest::Whole => None,
             RangeRequest::Single(range) => Some(range),
@@ -89,13 +89,13 @@ impl Fetch {
         };
         Self {
             edge: Arc::clone(edge),
-            origin: Arc::clone(ask.origin()),
-            behavior: Arc::clone(ask.behavior),
-            resource: ask.key(),
-            path: ask.path.clone().into_owned(),
-            forwarded: ask.forwarded().into_owned(),
-            id_field: ask.id_field(),
-            beyond_key: ask.sends_more_than_key(),
+            origin: Arc::clone(admitted.origin()),
+            behavior: Arc::clone(admitted.behavior),
+            resource: admitted.key(),
+            path: admitted.path.clone().into_owned(),
+            forwarded: admitted.forwarded().into_owned(),
+            id_field: admitted.id_field(),
+            beyond_key: admitted.sends_more_than_key(),
             range,
             seen,
             obligation,
@@ -132,7 +132,7 @@ impl Fetch {
         &self,
         range: Option<ByteRange>,
         conditions: Conditions,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<OriginResponse, FetchError> {
         let mut fields: HeaderMap = self.id_field.clone().into_iter().collect();
         if let Some(value) = range.and_then(|range| self.aligned(range)) {
             fields.insert(header::RANGE, value);
@@ -158,7 +158,7 @@ impl Fetch {
         self.edge.ask_origin(&self.origin, &self.behavior, request, None).await
     }
 
-    /// The range to ask the origin for: whole slices, so that what comes can be stored.
+    /// The range to request from the origin: whole slices, so that they can be stored.
     fn aligned(&self, range: ByteRange) -> Option<HeaderValue> {
         let slice = u64::from(self.edge.store.options().slice);
         let start_of = |at: u64| at / slice * slice;
@@ -173,13 +173,13 @@ impl Fetch {
     }
 
     /// The origin failed: what is stale stays in use, if that is allowed.
-    pub(crate) fn fail(self, failure: Failure) {
+    pub(crate) fn fail(self, failure: FetchError) {
         let now = self.edge.clock.now();
         if self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now)) {
             return self.keep(failure, now);
         }
         // If this viewer's fields may have caused it, dropping the obligation makes each of the others
-        // ask for itself.
+        // requested by itself.
         if !(self.beyond_key && rejection::may_be_caused_by_request(failure)) {
             self.obligation.fail(failure);
         }
@@ -187,15 +187,15 @@ impl Fetch {
         let _ = self.told.send(Forwarded::Failed(failure));
     }
 
-    fn place(&self, response: &HeaderMap) -> Place {
-        place(&self.behavior, self.resource.clone(), &self.forwarded, response)
+    fn variant_slot(&self, response: &HeaderMap) -> VariantSlot {
+        variant_slot(&self.behavior, self.resource.clone(), &self.forwarded, response)
     }
 
     /// An error is about the request that led to it: it does not stand in the way of variants.
-    pub(crate) fn place_of(&self, status: StatusCode, response: &HeaderMap) -> Place {
-        let place = self.place(response);
+    pub(crate) fn place_of(&self, status: StatusCode, response: &HeaderMap) -> VariantSlot {
+        let place = self.variant_slot(response);
         if place.variation.is_none() && is_error(status) {
-            return Place { key: self.obligation.key().clone(), ..place };
+            return VariantSlot { key: self.obligation.key().clone(), ..place };
         }
         place
     }
@@ -204,7 +204,7 @@ impl Fetch {
         &self,
         status: StatusCode,
         fields: &HeaderMap,
-        answer: &Answer,
+        answer: &OriginResponse,
     ) -> Result<Storable, NotStored> {
         let policy = &self.behavior.cache_policy;
         // Where it is in the key, each bearer has a copy of its own.
@@ -222,13 +222,13 @@ impl Fetch {
             received_at: answer.received_at,
             asked,
         };
-        storable(&received, &policy.terms)
+        storable(&received, &policy.caching)
     }
 
-    pub(crate) async fn settle(self, answer: Answer) {
+    pub(crate) async fn settle(self, answer: OriginResponse) {
         let now = self.edge.clock.now();
         if let Some(detail) = self.reason_to_keep(&answer, now) {
-            return self.keep(Failure { status: answer.status, detail }, now);
+            return self.keep(FetchError { status: answer.status, detail }, now);
         }
         if answer.bucket && answer.status == StatusCode::FORBIDDEN && self.has_good_copy() {
             match self.judge_denial(now) {
@@ -256,7 +256,7 @@ impl Fetch {
     }
 
     /// The origin's own times are those of one answer.
-    fn tells_timing(&self) -> bool {
+    fn has_timing(&self) -> bool {
         self.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
     }
 
@@ -265,8 +265,8 @@ impl Fetch {
         self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
     }
 
-    /// The answer is for one viewer only; everybody else must ask again.
-    pub(crate) fn release(self, answer: Answer, reason: NotStored) {
+    /// The response is for one viewer only. Every other request must fetch its own.
+    pub(crate) fn release(self, answer: OriginResponse, reason: NotStored) {
         // An origin in trouble is no news about the object: what is stored of it stays.
         let trouble =
             answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
@@ -276,7 +276,7 @@ impl Fetch {
         if !trouble && !own {
             self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
         }
-        // A part was asked for in slices of ours, not as the viewer did: it must ask for itself.
+        // We requested a part in slices of ours. The viewer's own range must be requested by itself.
         let forwarded = match answer.status {
             StatusCode::PARTIAL_CONTENT => Forwarded::Alone,
             _ => Forwarded::Unstorable(Box::new(answer), reason),
@@ -286,7 +286,7 @@ impl Fetch {
 
     async fn store(
         self,
-        mut answer: Answer,
+        mut answer: OriginResponse,
         storable: Storable,
         partial: Option<Received206>,
         length: u64,
@@ -321,7 +321,8 @@ impl Fetch {
             return self.fail(failure);
         }
         let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
-        let (Stored { response, own_fields }, told) = self.shelve(&mut answer, storable, content);
+        let (StoredBody { response, own_fields }, told) =
+            self.store_response(&mut answer, storable, content);
         // The viewer may have left; then nobody needs to be told.
         let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
         if filled.is_none() {
@@ -332,29 +333,30 @@ impl Fetch {
 
     /// Stores an answer over its content and fulfils the obligation with it; gives back what was
     /// stored, and whom to tell.
-    pub(crate) fn shelve(
+    pub(crate) fn store_response(
         self,
-        answer: &mut Answer,
+        answer: &mut OriginResponse,
         mut storable: Storable,
         content: Arc<Content>,
-    ) -> (Stored, oneshot::Sender<Forwarded>) {
+    ) -> (StoredBody, oneshot::Sender<Forwarded>) {
         let partial = answer.status == StatusCode::PARTIAL_CONTENT;
         let status = if partial { StatusCode::OK } else { answer.status };
-        storable.withheld.extend(self.tells_timing().then_some(SERVER_TIMING));
+        storable.withheld.extend(self.has_timing().then_some(SERVER_TIMING));
         let own_fields = withhold(&mut answer.fields, &storable.withheld);
-        let (born, freshness) = (self.obligation.born(), storable.freshness);
-        let mut response = StoredResponse::new(status, &answer.fields, freshness, content, born);
-        response.own_page = answer.bucket && is_error(status);
+        let (purge_seq, freshness) = (self.obligation.purge_seq(), storable.freshness);
+        let mut response =
+            StoredResponse::new(status, &answer.fields, freshness, content, purge_seq);
+        response.synthetic_error = answer.bucket && is_error(status);
         response.tags = std::mem::take(&mut answer.tags);
         let place = self.place_of(status, &answer.fields);
         let response = Arc::new(response);
         self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
-        (Stored { response, own_fields }, self.told)
+        (StoredBody { response, own_fields }, self.told)
     }
 }
 
 /// What was stored of an answer, and what was not.
-pub(crate) struct Stored {
+pub(crate) struct StoredBody {
     pub(crate) response: Arc<StoredResponse>,
     /// Fields for the viewer who asked alone.
     pub(crate) own_fields: Option<Box<HeaderMap>>,
@@ -371,7 +373,7 @@ pub(crate) fn withhold(fields: &mut HeaderMap, names: &[HeaderName]) -> Option<B
 }
 
 /// What a 206 carries; an error where it is not a range of a known whole.
-fn partial(answer: &Answer) -> Result<Option<Received206>, Failure> {
+fn partial(answer: &OriginResponse) -> Result<Option<Received206>, FetchError> {
     if answer.status != StatusCode::PARTIAL_CONTENT {
         return Ok(None);
     }

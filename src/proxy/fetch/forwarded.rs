@@ -8,10 +8,10 @@ use crate::{
     base::metrics::ResultType,
     cache::{
         policy::NotStored,
-        store::{Failure, StoredResponse},
+        store::{FetchError, StoredResponse},
     },
     http::cache_status::Report,
-    origin::Answer,
+    origin::OriginResponse,
     outbound::Timing,
 };
 
@@ -27,15 +27,15 @@ pub(crate) enum Forwarded {
         timing: Option<Box<Timing>>,
     },
     /// A response that another request stored in the meantime.
-    Found(Arc<StoredResponse>),
+    Lookup(Arc<StoredResponse>),
     /// The origin's answer, which must not be stored.
-    Unstorable(Box<Answer>, NotStored),
+    Unstorable(Box<OriginResponse>, NotStored),
     /// Something is stored now, but not what this request selects.
     Again,
     /// Nothing: this request must be forwarded without sharing a fetch.
     Alone,
     /// An error: the origin did not respond.
-    Failed(Failure),
+    Failed(FetchError),
 }
 
 /// How a stored response came to answer a request that was forwarded.

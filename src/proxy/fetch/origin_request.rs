@@ -4,9 +4,9 @@ use http::{StatusCode, header};
 
 use crate::{
     behavior::Behavior,
-    cache::store::Failure,
+    cache::store::FetchError,
     http::body::Body,
-    origin::{Answer, Group, OriginRequest, Reply},
+    origin::{Group, OriginRequest, OriginResponse, Reply},
     proxy::context::Edge,
 };
 
@@ -18,7 +18,7 @@ impl Edge {
         behavior: &Behavior,
         request: OriginRequest<'_>,
         body: Option<Body>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<OriginResponse, FetchError> {
         let Reply { answer, by, passed_over } = group.send(request, body).await;
         if let Some((origin, error)) = passed_over {
             self.origin_errors.failure(&origin, &error);

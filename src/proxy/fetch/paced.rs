@@ -9,11 +9,11 @@ use http_body_util::BodyExt;
 
 use crate::{
     access::restrict::Share,
-    cache::store::{Failure, NO_ROOM, Room},
+    cache::store::{FetchError, NO_ROOM, Room},
     http::body::Body,
-    origin::{Answer, failure},
+    origin::{OriginResponse, failure},
     outbound::ErrorClass,
-    proxy::{context::Edge, request::admission::Ask},
+    proxy::{context::Edge, request::admission::AdmittedRequest},
 };
 
 /// Content of this length is read before it is passed on.
@@ -29,10 +29,10 @@ const STREAM_BUFFER: u64 = 256 << 10;
 /// When the origin breaks off a short one, or the client holds its share already, or there is no memory.
 pub(crate) async fn at_viewers_pace(
     edge: &Edge,
-    ask: &Ask<'_>,
-    mut answer: Answer,
+    admitted: &AdmittedRequest<'_>,
+    mut answer: OriginResponse,
     has_share: bool,
-) -> Result<Answer, Failure> {
+) -> Result<OriginResponse, FetchError> {
     let body = std::mem::replace(&mut answer.body, Body::empty());
     if body.is_whole() || http_body::Body::is_end_stream(&body) {
         answer.body = body;
@@ -41,13 +41,13 @@ pub(crate) async fn at_viewers_pace(
     let length = http_body::Body::size_hint(&body).exact();
     if let Some(length) = length.filter(|length| *length <= READ_FIRST) {
         let room = edge.store.room(length).await.ok_or(NO_ROOM)?;
-        let content = body.collect().await.map_err(|_| Failure::CUT)?;
+        let content = body.collect().await.map_err(|_| FetchError::CUT)?;
         answer.body = counted(content.to_bytes(), vec![room]);
         return Ok(answer);
     }
-    let share = match ask.client.filter(|_| !has_share) {
+    let share = match admitted.client.filter(|_| !has_share) {
         Some(client) => {
-            let share = ask.origin().primary().share_for(client);
+            let share = admitted.origin().primary().share_for(client);
             share.ok_or_else(|| failure(ErrorClass::Busy))?
         }
         None => Share::exempt(),

@@ -13,23 +13,23 @@ use crate::{
     base::clock::Timestamp,
     cache::{
         policy::NotStored,
-        store::{Failure, StoredResponse},
+        store::{FetchError, StoredResponse},
     },
     http::{date, entity_tag::EntityTag},
-    origin::{Answer, DENIED, Denial, failure},
+    origin::{DENIED, Denial, OriginResponse, failure},
     outbound::ErrorClass,
     proxy::request::rejection::is_error,
 };
 
 impl Fetch {
     /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.
-    pub(crate) async fn freshen(self, answer: Answer) {
+    pub(crate) async fn freshen(self, answer: OriginResponse) {
         let Some(seen) = self.seen.clone() else {
             return self.fail(failure(ErrorClass::Other));
         };
         if !confirms(&answer, &seen) || tells_of_change(&answer, &seen) {
             drop(answer);
-            // It is about another version than ours: ask for that, without conditions.
+            // It is about another version than ours: fetch that one, without conditions.
             return match self.send(self.range, Conditions::None).await {
                 Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {
                     self.fail(failure(ErrorClass::Other));
@@ -39,15 +39,15 @@ impl Fetch {
             };
         }
         let now = self.edge.clock.now();
-        let born = self.obligation.born();
+        let purge_seq = self.obligation.purge_seq();
         let mut fields = seen.updated_fields(&answer.fields);
         let (freshness, own_fields, stored) = match self.decide(seen.status, &fields, &answer) {
             Ok(storable) => (storable.freshness, withhold(&mut fields, &storable.withheld), Ok(())),
             Err(reason) => (seen.freshness, None, Err(reason)),
         };
         let content = Arc::clone(&seen.content);
-        let mut response = StoredResponse::new(seen.status, &fields, freshness, content, born);
-        response.own_page = seen.own_page;
+        let mut response = StoredResponse::new(seen.status, &fields, freshness, content, purge_seq);
+        response.synthetic_error = seen.synthetic_error;
         // A 304 need not repeat what has not changed.
         response.tags = if answer.tags.is_empty() { seen.tags.clone() } else { answer.tags };
         let response = Arc::new(response);
@@ -64,9 +64,9 @@ impl Fetch {
 
     /// Amazon CloudFront Developer Guide, "Serve stale content": the last copy is served, and the
     /// origin is asked no more often than the error-caching minimum TTL says.
-    pub(crate) fn keep(self, failure: Failure, now: Timestamp) {
+    pub(crate) fn keep(self, failure: FetchError, now: Timestamp) {
         let Some(seen) = &self.seen else { return };
-        let pause = self.behavior.cache_policy.terms.errors.of(failure.status);
+        let pause = self.behavior.cache_policy.caching.errors.of(failure.status);
         let response = Arc::new(seen.waiting(now + pause));
         let place = self.place_of(seen.status, &seen.fields.to_map());
         self.obligation.keep(&place, Arc::clone(&response));
@@ -101,10 +101,14 @@ impl Fetch {
     }
 
     /// Why the stale response stays in use though the origin answered.
-    pub(crate) fn reason_to_keep(&self, answer: &Answer, now: Timestamp) -> Option<&'static str> {
+    pub(crate) fn reason_to_keep(
+        &self,
+        answer: &OriginResponse,
+        now: Timestamp,
+    ) -> Option<&'static str> {
         let status = answer.status;
         let freshness = self.seen.as_ref()?.freshness;
-        let window = self.behavior.cache_policy.terms.stale_if_missing;
+        let window = self.behavior.cache_policy.caching.stale_if_missing;
         let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
             || (status == StatusCode::FORBIDDEN && answer.bucket);
         match () {
@@ -116,7 +120,7 @@ impl Fetch {
 }
 
 /// RFC 9111 §4.3.4: a 304 with an entity tag is about the response that has the same.
-fn confirms(answer: &Answer, seen: &StoredResponse) -> bool {
+fn confirms(answer: &OriginResponse, seen: &StoredResponse) -> bool {
     let stored = seen.fields.get(&header::ETAG);
     match (answer.fields.get(header::ETAG), &stored) {
         (Some(told), Some(stored)) => {
@@ -129,7 +133,7 @@ fn confirms(answer: &Answer, seen: &StoredResponse) -> bool {
 
 /// A change of an object's metadata alone leaves its entity tag, so S3 answers 304 for ever;
 /// but it tells a newer date.
-fn tells_of_change(answer: &Answer, seen: &StoredResponse) -> bool {
+fn tells_of_change(answer: &OriginResponse, seen: &StoredResponse) -> bool {
     let date = |value: Option<&HeaderValue>| value.and_then(|v| date::parse(v.as_bytes()));
     let told = date(answer.fields.get(header::LAST_MODIFIED));
     let stored = date(seen.fields.get(&header::LAST_MODIFIED).as_ref());

@@ -10,12 +10,12 @@ use crate::{
     behavior::Behavior,
     cache::{
         key::{CanonicalPath, Projection},
-        store::{Failure, Source, SourceError, StoredResponse},
+        store::{FetchError, SliceSource, SourceError, StoredResponse},
     },
     http::{body::Body, entity_tag::EntityTag, range::ContentRange},
-    origin::{Answer, DENIED, Group, OriginRequest, failure},
+    origin::{DENIED, Group, OriginRequest, OriginResponse, failure},
     outbound::ErrorClass,
-    proxy::{context::Edge, request::admission::Ask},
+    proxy::{context::Edge, request::admission::AdmittedRequest},
 };
 
 /// Where the slices of one request come from.
@@ -29,14 +29,14 @@ pub(crate) struct OriginSource {
 }
 
 impl OriginSource {
-    pub(crate) fn new(edge: &Arc<Edge>, ask: &Ask<'_>) -> Self {
+    pub(crate) fn new(edge: &Arc<Edge>, admitted: &AdmittedRequest<'_>) -> Self {
         Self {
             edge: Arc::clone(edge),
-            origin: Arc::clone(ask.origin()),
-            behavior: Arc::clone(ask.behavior),
-            path: ask.path.clone().into_owned(),
-            projection: ask.forwarded().into_owned(),
-            id_field: ask.id_field(),
+            origin: Arc::clone(admitted.origin()),
+            behavior: Arc::clone(admitted.behavior),
+            path: admitted.path.clone().into_owned(),
+            projection: admitted.forwarded().into_owned(),
+            id_field: admitted.id_field(),
         }
     }
 
@@ -64,7 +64,7 @@ impl OriginSource {
     }
 }
 
-impl Source for OriginSource {
+impl SliceSource for OriginSource {
     fn open<'a>(
         &'a self,
         response: &'a StoredResponse,
@@ -95,7 +95,7 @@ fn is_strong(etag: &HeaderValue) -> bool {
 
 /// Trusts an answer only when it carries the bytes asked for, of the version we know.
 async fn check(
-    mut answer: Answer,
+    mut answer: OriginResponse,
     response: &StoredResponse,
     bytes: Range<u64>,
 ) -> Result<Body, SourceError> {
@@ -130,11 +130,11 @@ async fn check(
     }
 }
 
-const fn mismatch() -> Failure {
-    Failure { status: StatusCode::BAD_GATEWAY, detail: "origin-range-mismatch" }
+const fn mismatch() -> FetchError {
+    FetchError { status: StatusCode::BAD_GATEWAY, detail: "origin-range-mismatch" }
 }
 
-fn is_same(answer: &Answer, response: &StoredResponse) -> bool {
+fn is_same(answer: &OriginResponse, response: &StoredResponse) -> bool {
     let same = |name: header::HeaderName| match response.fields.get(&name) {
         Some(stored) => answer.fields.get(&name) == Some(&stored),
         None => true,
@@ -149,7 +149,7 @@ async fn skip(body: &mut Body, bytes: u64) -> Result<(), SourceError> {
     let mut left = bytes;
     while left > 0 {
         let frame =
-            body.frame().await.and_then(Result::ok).ok_or(SourceError::Failed(Failure::CUT))?;
+            body.frame().await.and_then(Result::ok).ok_or(SourceError::Failed(FetchError::CUT))?;
         let mut data = frame.into_data().unwrap_or_default();
         let skipped = left.min(data.len() as u64);
         left -= skipped;

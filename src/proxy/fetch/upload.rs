@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use super::paced::{READ_FIRST, counted};
 use crate::{
     base::clock::Stopwatch,
-    cache::store::{Failure, NO_ROOM, Room, Store},
+    cache::store::{FetchError, NO_ROOM, Room, Store},
     http::body::{Body, BodyError},
 };
 
@@ -21,11 +21,11 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(20);
 
 /// The content came too slowly.
-const TOO_SLOW: Failure =
-    Failure { status: StatusCode::REQUEST_TIMEOUT, detail: "viewer-too-slow" };
+const TOO_SLOW: FetchError =
+    FetchError { status: StatusCode::REQUEST_TIMEOUT, detail: "viewer-too-slow" };
 
 /// The content broke off or was malformed.
-const BROKEN: Failure = Failure { status: StatusCode::BAD_REQUEST, detail: "viewer-content" };
+const BROKEN: FetchError = FetchError { status: StatusCode::BAD_REQUEST, detail: "viewer-content" };
 
 /// How fast content must come.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Pace {
 ///
 /// # Errors
 /// When the viewer is too slow or its content is malformed, or there is no memory.
-pub(crate) async fn read_first(store: &Store, body: Body, pace: Pace) -> Result<Body, Failure> {
+pub(crate) async fn read_first(store: &Store, body: Body, pace: Pace) -> Result<Body, FetchError> {
     let length = http_body::Body::size_hint(&body).exact();
     let mut upload = Upload { body, pace, waited: Duration::ZERO, received: 0 };
     let (mut first, mut rooms) = (BytesMut::new(), Vec::<Room>::new());

@@ -6,18 +6,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, requ
 
 use super::{
     headers_policy::is_answered_preflight,
-    incoming::Arrival,
-    rejection::Refusal,
+    incoming::IncomingRequest,
+    rejection::Rejection,
     restrictions::{check_referer, restrict},
     routing::{Distribution, Rules},
     steps::Steps,
 };
 use crate::{
-    access::signed::Claim,
+    access::signed::SignedRequest,
     behavior::{Behavior, ViewerProtocol},
     cache::{
         key::{CacheKey, CanonicalPath, PathError, PathForm, Projection, without_dot_segments},
-        policy::Wish,
+        policy::RequestDirectives,
     },
     http::authority::{authority, host, target_length},
     origin::{FOR_BUCKETS, Group, Origin},
@@ -34,7 +34,7 @@ const MAX_HEAD: usize = 32 << 10;
 const MAX_S3_KEY: usize = 1024;
 
 /// An admitted request: everything the edge may act upon.
-pub(crate) struct Ask<'a> {
+pub(crate) struct AdmittedRequest<'a> {
     pub(crate) distribution: &'a Arc<Distribution>,
     pub(crate) behavior: &'a Arc<Behavior>,
     pub(crate) method: &'a Method,
@@ -51,7 +51,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) id: Option<RequestId>,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> AdmittedRequest<'a> {
     fn new(
         distribution: &'a Arc<Distribution>,
         behavior: &'a Arc<Behavior>,
@@ -111,15 +111,15 @@ impl<'a> Ask<'a> {
     }
 
     /// What the viewer wishes of the cache, where the policy listens.
-    pub(crate) fn wish(&self) -> Wish {
-        let listens = self.behavior.cache_policy.terms.honor_request;
-        if listens { Wish::read(self.fields) } else { Wish::default() }
+    pub(crate) fn directives(&self) -> RequestDirectives {
+        let listens = self.behavior.cache_policy.caching.honor_request;
+        if listens { RequestDirectives::read(self.fields) } else { RequestDirectives::default() }
     }
 
     /// Whether the cache policy stores answers to such requests.
     pub(crate) fn is_cacheable(&self) -> bool {
         matches!(*self.method, Method::GET | Method::HEAD)
-            && !self.behavior.cache_policy.terms.ttl.is_disabled()
+            && !self.behavior.cache_policy.caching.ttl.is_disabled()
     }
 }
 
@@ -132,9 +132,9 @@ pub(crate) struct Route<'a> {
 
 impl<'a> Route<'a> {
     /// By the host asked for, then by the path.
-    pub(crate) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Refusal> {
-        let host = authority(request).and_then(host).ok_or(Refusal::BadHost)?;
-        let distribution = rules.hosts.select(host).ok_or(Refusal::UnknownHost)?;
+    pub(crate) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Rejection> {
+        let host = authority(request).and_then(host).ok_or(Rejection::BadHost)?;
+        let distribution = rules.hosts.select(host).ok_or(Rejection::UnknownHost)?;
         let target = distribution.route(request.uri.path());
         Ok(Self { distribution, host, target })
     }
@@ -148,51 +148,51 @@ impl<'a> Route<'a> {
     pub(crate) fn admit(
         self,
         rules: &Rules,
-        arrival: &'a Arrival,
+        incoming: &'a IncomingRequest,
         has_content: bool,
         steps: &Steps,
-    ) -> Result<Ask<'a>, Refusal> {
+    ) -> Result<AdmittedRequest<'a>, Rejection> {
         steps.admissions.add();
         let Self { distribution, host, target } = self;
-        let request = &arrival.request;
-        restrict(rules, distribution, arrival)?;
+        let request = &incoming.request;
+        restrict(rules, distribution, incoming)?;
         if target_length(request) > MAX_TARGET {
-            return Err(Refusal::UriTooLong);
+            return Err(Rejection::UriTooLong);
         }
-        if arrival.head_length > MAX_HEAD {
-            return Err(Refusal::HeadTooLarge);
+        if incoming.head_length > MAX_HEAD {
+            return Err(Rejection::HeadTooLarge);
         }
-        let (path, behavior) = target.map_err(Refusal::BadPath)?;
-        check_protocol(behavior.viewer_protocol, distribution, arrival)?;
+        let (path, behavior) = target.map_err(Rejection::BadPath)?;
+        check_protocol(behavior.viewer_protocol, distribution, incoming)?;
         if is_answered_preflight(behavior, request) {
-            return Err(Refusal::Preflight);
+            return Err(Rejection::Preflight);
         }
         let methods = behavior.allowed_methods;
         if !methods.allow_method(&request.method) {
-            return Err(Refusal::Method(methods.allow()));
+            return Err(Rejection::Method(methods.allow()));
         }
-        check_referer(behavior, arrival)?;
+        check_referer(behavior, incoming)?;
         if let Some(trusted) = &behavior.trusted {
             steps.signatures.add();
-            let claim = claim(distribution, behavior, arrival);
-            trusted.verify(&claim).map_err(Refusal::Signed)?;
+            let claim = claim(distribution, behavior, incoming);
+            trusted.verify(&claim).map_err(Rejection::Signed)?;
         }
         // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
         if matches!(request.method, Method::GET | Method::HEAD) && has_content {
-            return Err(Refusal::UnexpectedContent);
+            return Err(Rejection::UnexpectedContent);
         }
         for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {
             check_object(&path, origin)?;
         }
-        let client = Some(arrival.viewer.address);
-        let id = Some(arrival.id);
-        Ok(Ask::new(distribution, behavior, path, host, request, client, id))
+        let client = Some(incoming.viewer.address);
+        let id = Some(incoming.id);
+        Ok(AdmittedRequest::new(distribution, behavior, path, host, request, client, id))
     }
 }
 
 /// The scheme that the viewer sees.
-fn scheme<'a>(distribution: &'a Distribution, arrival: &Arrival) -> &'a str {
-    let own = if arrival.viewer.https { "https" } else { "http" };
+fn scheme<'a>(distribution: &'a Distribution, incoming: &IncomingRequest) -> &'a str {
+    let own = if incoming.viewer.https { "https" } else { "http" };
     distribution.settings.public_scheme.as_deref().unwrap_or(own)
 }
 
@@ -200,22 +200,22 @@ fn scheme<'a>(distribution: &'a Distribution, arrival: &Arrival) -> &'a str {
 fn check_protocol(
     policy: ViewerProtocol,
     distribution: &Distribution,
-    arrival: &Arrival,
-) -> Result<(), Refusal> {
-    if policy == ViewerProtocol::AllowAll || scheme(distribution, arrival) == "https" {
+    incoming: &IncomingRequest,
+) -> Result<(), Rejection> {
+    if policy == ViewerProtocol::AllowAll || scheme(distribution, incoming) == "https" {
         return Ok(());
     }
-    let Parts { method, version, .. } = &arrival.request;
+    let Parts { method, version, .. } = &incoming.request;
     Err(match policy {
         ViewerProtocol::RedirectToHttps if *version >= Version::HTTP_11 => {
             let reading = matches!(*method, Method::GET | Method::HEAD);
-            Refusal::RedirectToHttps(if reading {
+            Rejection::RedirectToHttps(if reading {
                 StatusCode::MOVED_PERMANENTLY
             } else {
                 StatusCode::TEMPORARY_REDIRECT
             })
         }
-        _ => Refusal::HttpsOnly,
+        _ => Rejection::HttpsOnly,
     })
 }
 
@@ -223,30 +223,30 @@ fn check_protocol(
 fn claim<'a>(
     distribution: &'a Distribution,
     behavior: &Behavior,
-    arrival: &'a Arrival,
-) -> Claim<'a> {
-    let request = &arrival.request;
-    Claim {
-        scheme: scheme(distribution, arrival),
+    incoming: &'a IncomingRequest,
+) -> SignedRequest<'a> {
+    let request = &incoming.request;
+    SignedRequest {
+        scheme: scheme(distribution, incoming),
         authority: authority(request).unwrap_or_default(),
         path: request.uri.path(),
         resolved: without_dot_segments(request.uri.path(), behavior.path_form),
         query: request.uri.query(),
         fields: &request.headers,
         // Behind a load balancer that nobody trusts, another address is seen than the viewer's.
-        client: (arrival.viewer.is_told(&arrival.connection)
+        client: (incoming.viewer.is_told(&incoming.connection)
             || distribution.settings.public_scheme.is_none())
-        .then_some(arrival.viewer.address),
-        now: arrival.at,
+        .then_some(incoming.viewer.address),
+        now: incoming.at,
     }
 }
 
 /// A request for a bucket must name an object. The root, in any spelling that a store may read as the root,
 /// would list the bucket.
-fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Refusal> {
+fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Rejection> {
     if path.generous() == "/" {
-        return Err(Refusal::NoRootObject);
+        return Err(Rejection::NoRootObject);
     }
     let key = origin.options().origin_path.len() + path.as_bytes().len() - 1;
-    if key > MAX_S3_KEY { Err(Refusal::UriTooLong) } else { Ok(()) }
+    if key > MAX_S3_KEY { Err(Rejection::UriTooLong) } else { Ok(()) }
 }

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// A policy, and what it wants to know of a request.
-pub(crate) struct Dress {
+pub(crate) struct HeadersPolicy {
     policy: Arc<ResponseHeadersPolicy>,
     /// The site whose page asks.
     origin: Option<HeaderValue>,
@@ -25,7 +25,7 @@ pub(crate) struct Dress {
 }
 
 /// What an answer can tell of itself.
-pub(crate) struct Told<'a> {
+pub(crate) struct ResponseInfo<'a> {
     pub(crate) result: ResultType,
     pub(crate) timing: Option<&'a Timing>,
     pub(crate) id: RequestId,
@@ -34,7 +34,7 @@ pub(crate) struct Told<'a> {
     pub(crate) watch: Stopwatch,
 }
 
-impl Dress {
+impl HeadersPolicy {
     pub(crate) fn of(behavior: &Behavior, request: &Parts) -> Option<Self> {
         let policy = Arc::clone(behavior.response_headers.as_ref()?);
         let origin = request.headers.get(header::ORIGIN).cloned();
@@ -44,7 +44,7 @@ impl Dress {
         Some(Self { policy, origin, preflight: is_preflight(request), timed })
     }
 
-    pub(crate) fn put_on(&self, fields: &mut HeaderMap, told: &Told<'_>) {
+    pub(crate) fn apply(&self, fields: &mut HeaderMap, told: &ResponseInfo<'_>) {
         self.policy.apply(fields, self.origin.as_ref(), self.preflight);
         if self.timed
             && let Ok(value) = HeaderValue::try_from(told.server_timing())
@@ -54,13 +54,13 @@ impl Dress {
     }
 
     /// Whether a page of another site asks; `None` where what is put on depends on more than that.
-    pub(crate) fn asking_site(&self) -> Option<bool> {
+    pub(crate) fn is_cross_site(&self) -> Option<bool> {
         let for_all = self.policy.cors.as_ref().is_none_or(Cors::is_for_all);
         (for_all && !self.timed && !self.preflight).then_some(self.origin.is_some())
     }
 }
 
-impl Told<'_> {
+impl ResponseInfo<'_> {
     /// CloudFront's metrics (Amazon CloudFront Developer Guide, "Server-Timing header").
     fn server_timing(&self) -> String {
         let mut text = String::new();

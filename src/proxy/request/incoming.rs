@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A request, whence it came and when.
-pub(crate) struct Arrival {
+pub(crate) struct IncomingRequest {
     pub(crate) id: RequestId,
     pub(crate) connection: Arc<Connection>,
     pub(crate) viewer: Viewer,
@@ -30,7 +30,7 @@ pub(crate) struct Arrival {
     pub(crate) counts: bool,
 }
 
-impl Arrival {
+impl IncomingRequest {
     pub(crate) fn new(
         rules: &Rules,
         connection: &Arc<Connection>,

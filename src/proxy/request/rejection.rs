@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Part
 use crate::{
     access::signed,
     base::metrics::ResultType,
-    cache::{key::PathError, store::Failure},
+    cache::{key::PathError, store::FetchError},
     http::{
         authority::{authority, host},
         body::Body,
@@ -16,12 +16,12 @@ use crate::{
         framing::FramingError,
     },
     outbound::ErrorClass,
-    proxy::response::answer::{Answer, Head},
+    proxy::response::proxy_response::{Head, ProxyResponse},
 };
 
 /// Why a request is refused before any cache or origin is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejection {
     /// No, several, or contradicting hosts.
     BadHost,
     /// No distribution has this host among its aliases.
@@ -57,10 +57,10 @@ pub enum Refusal {
     /// Too many requests came; in so many seconds there may be another.
     TooMany(u64),
     /// The request does not bear a signature that allows it.
-    Signed(signed::Refused),
+    Signed(signed::SignatureError),
 }
 
-impl Refusal {
+impl Rejection {
     /// The answer's status.
     #[must_use]
     pub const fn status(self) -> StatusCode {
@@ -122,7 +122,7 @@ impl Refusal {
     }
 
     /// The answer; `cloudfront` tells whether CloudFront's own status codes are wanted.
-    pub(crate) fn into_answer(self, request: &Parts, cloudfront: bool) -> Answer {
+    pub(crate) fn into_answer(self, request: &Parts, cloudfront: bool) -> ProxyResponse {
         let mut fields = HeaderMap::with_capacity(12);
         let more = match self {
             Self::RedirectToHttps(_) => https_url(request).map(|url| (header::LOCATION, url)),
@@ -136,7 +136,7 @@ impl Refusal {
         };
         fields.extend(more);
         let mut report = Report::new(CacheStatus::Local);
-        (report.detail, report.discreet) = (Some(self.token()), matches!(self, Self::Signed(_)));
+        (report.detail, report.hide_reason) = (Some(self.token()), matches!(self, Self::Signed(_)));
         let (head, content, result) = match self {
             Self::Signed(refused) => {
                 fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
@@ -152,7 +152,7 @@ impl Refusal {
             }
             _ => (Head::Page(self.status(), fields), Bytes::new(), ResultType::Error),
         };
-        Answer::new(head, Body::full(content), result, report)
+        ProxyResponse::new(head, Body::full(content), result, report)
     }
 }
 
@@ -164,7 +164,7 @@ fn https_url(request: &Parts) -> Option<HeaderValue> {
 }
 
 /// What CloudFront answers: a code, and nothing that would help to find a way in.
-fn document(refused: signed::Refused) -> Bytes {
+fn document(refused: signed::SignatureError) -> Bytes {
     let (code, message) = refused.code();
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>").into()
 }
@@ -174,20 +174,20 @@ pub(crate) fn error(
     status: StatusCode,
     report: Report,
     more: Option<(HeaderName, HeaderValue)>,
-) -> Answer {
+) -> ProxyResponse {
     let head = Head::Page(status, HeaderMap::from_iter(more));
-    Answer::new(head, Body::empty(), ResultType::Error, report)
+    ProxyResponse::new(head, Body::empty(), ResultType::Error, report)
 }
 
 /// The answer that tells of a failure.
-pub(crate) fn failed(failure: Failure) -> Answer {
+pub(crate) fn failed(failure: FetchError) -> ProxyResponse {
     let report = Report { detail: Some(failure.detail), ..Report::new(CacheStatus::Local) };
     error(failure.status, report, None)
 }
 
 /// Whether an origin may have failed because of what a viewer's request had beyond the cache key: it refused
 /// the request, or closed the connection on it.
-pub(crate) fn may_be_caused_by_request(failure: Failure) -> bool {
+pub(crate) fn may_be_caused_by_request(failure: FetchError) -> bool {
     [ErrorClass::Rejected, ErrorClass::Connection].map(ErrorClass::token).contains(&failure.detail)
 }
 

@@ -122,7 +122,7 @@ impl Distribution {
     /// Whether answers for a path can be stored.
     #[must_use]
     pub fn stores(&self, path: &str) -> bool {
-        !self.settings.behaviors.select(path).cache_policy.terms.ttl.is_disabled()
+        !self.settings.behaviors.select(path).cache_policy.caching.ttl.is_disabled()
     }
 
     /// Resolves the path of a request and selects its behavior.

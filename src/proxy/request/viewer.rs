@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::{connection::Connection, routing::Rules};
-use crate::access::restrict::{Networks, Place};
+use crate::access::restrict::{NetworkLocation, Networks};
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -93,7 +93,7 @@ pub(crate) fn describe(
             fields.insert(HeaderName::from_static(name), value);
         }
     };
-    let place = rules.geography.as_ref().and_then(|database| database.place(viewer.address));
+    let place = rules.geography.as_ref().and_then(|database| database.locate(viewer.address));
     describe_place(&place.unwrap_or_default(), &mut set);
     set("cloudfront-viewer-address", &with_port(viewer, connection));
     set("cloudfront-viewer-http-version", number(version));
@@ -106,7 +106,7 @@ pub(crate) fn describe(
     append_forwarded_for(fields, connection);
 }
 
-fn describe_place(place: &Place<'_>, set: &mut impl FnMut(&'static str, &str)) {
+fn describe_place(place: &NetworkLocation<'_>, set: &mut impl FnMut(&'static str, &str)) {
     let region = place.subdivisions.first();
     let number = |number: Option<f64>| number.map(|number| format!("{number:.5}"));
     let (latitude, longitude) = (number(place.location.latitude), number(place.location.longitude));

@@ -8,16 +8,16 @@ use http::{Method, Version, header};
 use http_body_util::BodyExt;
 
 use crate::{
-    cache::store::{ContentId, Form, Reader, StoredResponse},
+    cache::store::{ContentId, EncodedVariant, Reader, StoredResponse},
     http::{
         coding::{Coding, Codings},
         compression::encode,
     },
     proxy::{
-        compressor::Making,
+        compressor::PendingEncoding,
         context::Edge,
         fetch::source::OriginSource,
-        request::{admission::Ask, place::key_of},
+        request::{admission::AdmittedRequest, variant_slot::key_of},
     },
 };
 
@@ -30,14 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The coding to answer in, if any.
 ///
 /// Ranges and the strong conditions are about the bytes as they are stored.
-pub(crate) fn coding(ask: &Ask<'_>, compressible: bool) -> Option<Coding> {
-    let codings = ask.behavior.compress;
-    if codings == Codings::NONE || !compressible || ask.version() < Version::HTTP_11 {
+pub(crate) fn coding(admitted: &AdmittedRequest<'_>, compressible: bool) -> Option<Coding> {
+    let codings = admitted.behavior.compress;
+    if codings == Codings::NONE || !compressible || admitted.version() < Version::HTTP_11 {
         return None;
     }
-    let of_bytes = ask.fields.contains_key(header::IF_MATCH)
-        || (*ask.method == Method::GET && ask.fields.contains_key(header::RANGE));
-    if of_bytes { None } else { codings.preferred(ask.fields) }
+    let of_bytes = admitted.fields.contains_key(header::IF_MATCH)
+        || (*admitted.method == Method::GET && admitted.fields.contains_key(header::RANGE));
+    if of_bytes { None } else { codings.preferred(admitted.fields) }
 }
 
 /// A form in a coding; `None` where the response is better sent as it is.
@@ -45,37 +45,37 @@ pub(crate) enum InCoding {
     /// It is there, or known to be none.
     Known(Option<Arc<StoredResponse>>),
     /// It is being made.
-    Making(Making),
+    PendingEncoding(PendingEncoding),
 }
 
 /// The form of `response` in a coding, whose making begins now where that was not done yet.
 pub(crate) fn form(
     edge: &Arc<Edge>,
-    ask: &Ask<'_>,
+    admitted: &AdmittedRequest<'_>,
     response: &Arc<StoredResponse>,
     coding: Coding,
 ) -> InCoding {
     match edge.store.form(response, coding) {
-        Form::Ready(form) => InCoding::Known(Some(form)),
-        Form::Useless => InCoding::Known(None),
-        Form::Unknown => match making(edge, ask, response, coding) {
-            Some(making) => InCoding::Making(making),
+        EncodedVariant::Ready(form) => InCoding::Known(Some(form)),
+        EncodedVariant::Useless => InCoding::Known(None),
+        EncodedVariant::Unknown => match making(edge, admitted, response, coding) {
+            Some(making) => InCoding::PendingEncoding(making),
             None => InCoding::Known(None),
         },
     }
 }
 
 /// What comes of making a form, within reason.
-pub(crate) async fn made(making: Making) -> Option<Arc<StoredResponse>> {
+pub(crate) async fn made(making: PendingEncoding) -> Option<Arc<StoredResponse>> {
     tokio::time::timeout(PATIENCE, making).await.ok().flatten()
 }
 
 fn making(
     edge: &Arc<Edge>,
-    ask: &Ask<'_>,
+    admitted: &AdmittedRequest<'_>,
     response: &Arc<StoredResponse>,
     coding: Coding,
-) -> Option<Making> {
+) -> Option<PendingEncoding> {
     let place = (response.content.id(), coding);
     let mut making = edge.compressor.making.lock();
     if let Some(under_way) = making.get(&place) {
@@ -84,8 +84,8 @@ fn making(
     if making.len() >= MOST_MAKING {
         return None;
     }
-    let source = Arc::new(OriginSource::new(edge, ask));
-    let (store, key) = (Arc::clone(&edge.store), key_of(ask, response));
+    let source = Arc::new(OriginSource::new(edge, admitted));
+    let (store, key) = (Arc::clone(&edge.store), key_of(admitted, response));
     let whole = 0..response.length;
     let reader = Reader::new(store, key, Arc::clone(response), source, whole);
     let (edge, response) = (Arc::clone(edge), Arc::clone(response));

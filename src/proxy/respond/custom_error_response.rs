@@ -13,8 +13,8 @@ use crate::{
     },
     proxy::{
         context::Edge,
-        request::{admission::Ask, custom_error::ErrorPage, routing::Distribution},
-        response::answer::{Answer, Head},
+        request::{admission::AdmittedRequest, custom_error::ErrorPage, routing::Distribution},
+        response::proxy_response::{Head, ProxyResponse},
     },
 };
 
@@ -23,21 +23,23 @@ impl Edge {
     ///
     /// The page comes as any object does, by the behavior that its path has; where it cannot be had,
     /// the viewer is told of that.
-    pub(crate) async fn substitute(
+    pub(crate) async fn custom_error_response(
         self: &Arc<Self>,
         distribution: &Arc<Distribution>,
         request: &Parts,
-        answer: Answer,
-    ) -> Answer {
+        answer: ProxyResponse,
+    ) -> ProxyResponse {
         let status = answer.head.status();
         let pages = &distribution.settings.error_pages;
         let Some(page) = pages.iter().find(|page| page.error == status) else { return answer };
         let Some(host) = authority(request).and_then(host) else { return answer };
         let Some(made) = request_for(page, request) else { return answer };
-        let Some(ask) = Ask::of_page(distribution, &made, host) else { return answer };
+        let Some(admitted) = AdmittedRequest::of_page(distribution, &made, host) else {
+            return answer;
+        };
         let now = self.clock.now();
-        let found = self.look_up(&ask, ask.wish(), now);
-        let mut shown = self.answer(&ask, found, &mut Body::empty(), now).await;
+        let found = self.look_up(&admitted, admitted.directives(), now);
+        let mut shown = self.answer(&admitted, found, &mut Body::empty(), now).await;
         shown.result = ResultType::Error;
         keep_fields(&answer.head, &mut shown.head);
         if shown.head.status() == StatusCode::OK {

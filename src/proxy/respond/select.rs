@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::compress::{self, InCoding};
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
-    cache::store::{Presence, Reader, Source, SourceError, StoredResponse},
+    cache::store::{Presence, Reader, SliceSource, SourceError, StoredResponse},
     http::{
         body::Body,
         cache_status::{CacheStatus, ForwardReason, Report},
@@ -21,14 +21,14 @@ use crate::{
         context::Edge,
         fetch::source::OriginSource,
         request::{
-            admission::Ask,
-            place::key_of,
+            admission::AdmittedRequest,
             rejection::{self, is_error},
+            variant_slot::key_of,
         },
         response::{
-            answer::{Answer, Carried, Head, Part, StoredHead, piece},
             field_value::{number, value},
             multipart::Multipart,
+            proxy_response::{Carried, Head, Part, ProxyResponse, StoredHead, piece},
         },
     },
 };
@@ -44,14 +44,14 @@ pub(crate) enum Unmet {
 #[expect(clippy::large_enum_variant, reason = "a hit is not to be allocated for what waits")]
 pub(crate) enum Served<'a> {
     /// An answer that needs nothing but memory.
-    Now(Answer),
+    Now(ProxyResponse),
     /// The stored response, whose content must be compressed or fetched. Boxed: the futures that hyper keeps
     /// and moves for a hit stay small.
-    Later(Arc<StoredResponse>, BoxFuture<'a, Result<Answer, SourceError>>),
+    Later(Arc<StoredResponse>, BoxFuture<'a, Result<ProxyResponse, SourceError>>),
 }
 
 impl Served<'_> {
-    pub(crate) async fn done(self) -> Result<Answer, SourceError> {
+    pub(crate) async fn done(self) -> Result<ProxyResponse, SourceError> {
         match self {
             Self::Now(answer) => Ok(answer),
             Self::Later(_, answer) => answer.await,
@@ -72,24 +72,24 @@ struct Plan {
 /// and the origin does not deliver them.
 pub(crate) fn from_stored<'a>(
     edge: &'a Arc<Edge>,
-    ask: &'a Ask<'a>,
+    admitted: &'a AdmittedRequest<'a>,
     response: Arc<StoredResponse>,
     result: ResultType,
     mut report: Report,
     now: Timestamp,
 ) -> Served<'a> {
     report.ttl = Some(response.freshness.ttl_seconds(now));
-    if response.own_page {
+    if response.synthetic_error {
         let age = response.freshness.age(now).as_secs();
         let age = (header::AGE, number(age));
         return Served::Now(rejection::error(response.status, report, Some(age)));
     }
-    let part = match select(ask, &response) {
+    let part = match select(admitted, &response) {
         Ok(part) => part,
         Err(unmet) => return Served::Now(refuse(unmet, &response, report)),
     };
-    let coding = compress::coding(ask, response.compressible);
-    let varies_by_coding = ask.behavior.compress != Codings::NONE && response.compressible;
+    let coding = compress::coding(admitted, response.compressible);
+    let varies_by_coding = admitted.behavior.compress != Codings::NONE && response.compressible;
     // A 304 needs the fields of the compressed form, not its content.
     let response = match coding {
         Some(coding) if part == Part::NotModified => Arc::new(response.described(coding)),
@@ -99,24 +99,24 @@ pub(crate) fn from_stored<'a>(
     // A compressed form cannot be read in parts. If viewers hold too much, they get the content as it is.
     let may_hold = |form: &Arc<StoredResponse>| edge.store.hold(form).is_some();
     let plan = Plan { part, varies_by_coding, result, report, now };
-    match coding.map(|coding| compress::form(edge, ask, &response, coding)) {
-        Some(InCoding::Making(making)) => Served::Later(
+    match coding.map(|coding| compress::form(edge, admitted, &response, coding)) {
+        Some(InCoding::PendingEncoding(making)) => Served::Later(
             Arc::clone(&response),
             Box::pin(async move {
                 let form = compress::made(making).await.filter(may_hold);
-                with_content(edge, ask, form.unwrap_or(response), plan).done().await
+                with_content(edge, admitted, form.unwrap_or(response), plan).done().await
             }),
         ),
         Some(InCoding::Known(form)) => {
-            with_content(edge, ask, form.filter(may_hold).unwrap_or(response), plan)
+            with_content(edge, admitted, form.filter(may_hold).unwrap_or(response), plan)
         }
-        None => with_content(edge, ask, response, plan),
+        None => with_content(edge, admitted, response, plan),
     }
 }
 
 fn with_content<'a>(
     edge: &'a Arc<Edge>,
-    ask: &'a Ask<'a>,
+    admitted: &'a AdmittedRequest<'a>,
     response: Arc<StoredResponse>,
     Plan { part, varies_by_coding, result, report, now }: Plan,
 ) -> Served<'a> {
@@ -126,30 +126,30 @@ fn with_content<'a>(
     if let Part::Several(parts) = &head.part {
         let parts = Multipart::clone(parts);
         let response = Arc::clone(&head.response);
-        let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
-        return Served::Later(response, Box::pin(with_parts(edge, ask, parts, answer)));
+        let answer = ProxyResponse::new(Head::Stored(head), Body::empty(), result, report);
+        return Served::Later(response, Box::pin(with_parts(edge, admitted, parts, answer)));
     }
     let bytes = head.bytes();
     // hyper sends none of a HEAD's content; its length is known.
-    let is_empty = *ask.method == Method::HEAD || bytes.is_empty();
+    let is_empty = *admitted.method == Method::HEAD || bytes.is_empty();
     if is_empty {
-        let answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+        let answer = ProxyResponse::new(Head::Stored(head), Body::empty(), result, report);
         return Served::Now(answer);
     }
     let is_whole = head.response.is_whole();
     let Some(hold) = is_whole.then(|| edge.store.hold(&head.response)).flatten() else {
         let response = Arc::clone(&head.response);
-        let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+        let mut answer = ProxyResponse::new(Head::Stored(head), Body::empty(), result, report);
         let stored = Arc::clone(&response);
         let attached = async move {
             let all = bytes.clone();
-            let body = attach_slices(edge, ask, &response, bytes, all, &mut answer).await?;
+            let body = attach_slices(edge, admitted, &response, bytes, all, &mut answer).await?;
             answer.content = Carried::Body(body);
             Ok(answer)
         };
         return Served::Later(stored, Box::pin(attached));
     };
-    let mut answer = Answer::new(Head::Stored(head), Body::empty(), result, report);
+    let mut answer = ProxyResponse::new(Head::Stored(head), Body::empty(), result, report);
     answer.content = Carried::InMemory(hold);
     Served::Now(answer)
 }
@@ -157,10 +157,10 @@ fn with_content<'a>(
 /// Several ranges: the first is there before the answer begins, the others follow.
 async fn with_parts(
     edge: &Arc<Edge>,
-    ask: &Ask<'_>,
+    admitted: &AdmittedRequest<'_>,
     parts: Multipart,
-    mut answer: Answer,
-) -> Result<Answer, SourceError> {
+    mut answer: ProxyResponse,
+) -> Result<ProxyResponse, SourceError> {
     let Head::Stored(StoredHead { response, .. }) = &answer.head else { return Ok(answer) };
     let response = Arc::clone(response);
     if let Some(whole) = response.content.whole()
@@ -174,11 +174,12 @@ async fn with_parts(
     let Some(first) = parts.ranges().next().cloned() else { return Ok(answer) };
     let last = parts.ranges().last().map_or(first.end, |last| last.end);
     let touched = first.start..last;
-    let begun = attach_slices(edge, ask, &response, first.clone(), touched, &mut answer).await?;
+    let begun =
+        attach_slices(edge, admitted, &response, first.clone(), touched, &mut answer).await?;
     let begun = Mutex::new(Some(begun));
     let (response, hold) = edge.store.keep(response);
-    let source: Arc<dyn Source> = Arc::new(OriginSource::new(edge, ask));
-    let (store, key) = (Arc::clone(&edge.store), key_of(ask, &response));
+    let source: Arc<dyn SliceSource> = Arc::new(OriginSource::new(edge, admitted));
+    let (store, key) = (Arc::clone(&edge.store), key_of(admitted, &response));
     answer.content = Carried::Body(parts.body(move |bytes| {
         let _held = &hold;
         let begun = begun.lock().take().filter(|_| bytes == first);
@@ -197,15 +198,15 @@ async fn with_parts(
 /// Attaches `bytes`; whether all of `touched` is stored decides about the report.
 async fn attach_slices(
     edge: &Arc<Edge>,
-    ask: &Ask<'_>,
+    admitted: &AdmittedRequest<'_>,
     response: &Arc<StoredResponse>,
     bytes: Range<u64>,
     touched: Range<u64>,
-    answer: &mut Answer,
+    answer: &mut ProxyResponse,
 ) -> Result<Body, SourceError> {
-    let source = Arc::new(OriginSource::new(edge, ask));
+    let source = Arc::new(OriginSource::new(edge, admitted));
     let store = Arc::clone(&edge.store);
-    let key = key_of(ask, response);
+    let key = key_of(admitted, response);
     let reader = Reader::new(store, key, Arc::clone(response), source, bytes);
     if answer.report.status == CacheStatus::Hit {
         let presence = reader.presence(&touched);
@@ -221,29 +222,32 @@ async fn attach_slices(
 }
 
 /// What of a response answers the request.
-pub(crate) fn select(ask: &Ask<'_>, response: &StoredResponse) -> Result<Part, Unmet> {
-    if response.status != StatusCode::OK || !is_particular(ask.fields) {
+pub(crate) fn select(
+    admitted: &AdmittedRequest<'_>,
+    response: &StoredResponse,
+) -> Result<Part, Unmet> {
+    if response.status != StatusCode::OK || !is_conditional_or_range(admitted.fields) {
         return Ok(Part::Whole);
     }
-    response.with_validators(|current| select_part(ask, current, response))
+    response.with_validators(|current| select_part(admitted, current, response))
 }
 
 /// RFC 9110 §13.2.2: preconditions first, then `Range` with its `If-Range`.
 fn select_part(
-    ask: &Ask<'_>,
+    admitted: &AdmittedRequest<'_>,
     current: &Validators<'_>,
     response: &StoredResponse,
 ) -> Result<Part, Unmet> {
     let length = response.length;
-    match conditional::evaluate(ask.fields, current) {
+    match conditional::evaluate(admitted.fields, current) {
         Precondition::NotModified => return Ok(Part::NotModified),
         Precondition::Failed => return Err(Unmet::Precondition),
         Precondition::Proceed => {}
     }
     // RFC 9110 §14.2: a Range on any other method than GET is ignored.
-    let range = ask.fields.get(header::RANGE).filter(|_| *ask.method == Method::GET);
+    let range = admitted.fields.get(header::RANGE).filter(|_| *admitted.method == Method::GET);
     let range = range.filter(|_| {
-        let condition = ask.fields.get(header::IF_RANGE);
+        let condition = admitted.fields.get(header::IF_RANGE);
         conditional::range_allowed(condition, current)
     });
     match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
@@ -260,7 +264,7 @@ fn select_part(
 }
 
 /// Whether the request has a precondition or a range. Most have none.
-pub(crate) fn is_particular(fields: &HeaderMap) -> bool {
+pub(crate) fn is_conditional_or_range(fields: &HeaderMap) -> bool {
     fields.keys().any(|name| {
         [
             header::RANGE,
@@ -279,7 +283,7 @@ fn age(response: &StoredResponse, result: ResultType, now: Timestamp) -> Option<
     (age > 0 || result != ResultType::Miss).then_some(age)
 }
 
-fn refuse(unmet: Unmet, response: &StoredResponse, report: Report) -> Answer {
+fn refuse(unmet: Unmet, response: &StoredResponse, report: Report) -> ProxyResponse {
     match unmet {
         Unmet::Precondition => rejection::error(StatusCode::PRECONDITION_FAILED, report, None),
         Unmet::Range => {

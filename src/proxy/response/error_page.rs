@@ -12,7 +12,7 @@ enum Language {
     Xml,
 }
 
-/// Media types that a viewer may ask for, and the language that answers.
+/// Media types that a viewer may accept, and the language of the error page.
 const LANGUAGES: [(&str, Language); 6] = [
     ("text/html", Language::Html),
     ("application/xhtml+xml", Language::Html),

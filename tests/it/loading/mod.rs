@@ -5,7 +5,7 @@ mod odd_servers;
 use std::{num::NonZeroUsize, sync::atomic::AtomicBool, time::Duration};
 
 use forebay::load::{
-    self, Http, Line, Mix, Options, Pick, Report, Signer, Targets, Told, Trust, Until,
+    self, Http, Line, LoadEvent, Mix, Options, Pick, Report, Signer, Targets, Trust, Until,
 };
 use http::HeaderMap;
 use rustls::pki_types::ServerName;
@@ -44,7 +44,7 @@ async fn try_run(
 ) -> std::io::Result<(Report, Value, usize)> {
     let running = tokio::task::spawn_blocking(move || {
         let (mut told, never) = (0, AtomicBool::new(false));
-        let tell = |what: Told<'_>| told += usize::from(matches!(what, Told::Second(_)));
+        let tell = |what: LoadEvent<'_>| told += usize::from(matches!(what, LoadEvent::Second(_)));
         load::run(options, line, targets, &never, tell).map(|report| (report, told))
     });
     let (report, told) = running.await.expect("no panic")?;

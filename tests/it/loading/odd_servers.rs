@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use forebay::{
     base::clock::Stopwatch,
-    load::{self, Http, Line, Options, Targets, Told, Trust, Until},
+    load::{self, Http, Line, LoadEvent, Options, Targets, Trust, Until},
 };
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
@@ -478,7 +478,7 @@ async fn who_interrupts_a_run_gets_its_figures_at_once() {
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, line) = (Arc::clone(&stop), Line::clear(vec![address], Http::One));
     let running = tokio::task::spawn_blocking(move || {
-        load::run(open, line, targets, &stopped, |_: Told<'_>| ()).expect("a report").json()
+        load::run(open, line, targets, &stopped, |_: LoadEvent<'_>| ()).expect("a report").json()
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);

@@ -21,7 +21,7 @@ const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 
 /// An answer before it becomes a message.
-pub(crate) struct Answer {
+pub(crate) struct ProxyResponse {
     pub(crate) head: Head,
     pub(crate) content: Carried,
     pub(crate) result: ResultType,
@@ -32,7 +32,7 @@ pub(crate) struct Answer {
     pub(crate) substituted: Option<StatusCode>,
 }
 
-impl Answer {
+impl ProxyResponse {
     pub(crate) const fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
         let content = Carried::Body(body);
         Self { head, content, result, report, timing: None, substituted: None }

@@ -14,13 +14,13 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{
-    Failure, Store,
+    FetchError, Store,
     content::{Content, ContentId},
     ledger::with,
     receive::{NO_ROOM, ROOM, receive, to_usize},
 };
 use crate::{
-    cache::memfd::{PageFile, Pages},
+    cache::memfd::{MemfdArena, Pages},
     http::body::Body,
 };
 
@@ -31,7 +31,7 @@ const FIRST_READER: Duration = Duration::from_secs(1);
 const SLOW_READERS: Duration = Duration::from_secs(30);
 
 /// A fill ended before its content was complete.
-const DROPPED: Failure = Failure { status: StatusCode::BAD_GATEWAY, detail: "fill-dropped" };
+const DROPPED: FetchError = FetchError { status: StatusCode::BAD_GATEWAY, detail: "fill-dropped" };
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +41,12 @@ pub(super) enum End {
     /// The object changed: what is stored of it is of an old version.
     Changed,
     /// The origin failed.
-    Failed(Failure),
+    Failed(FetchError),
 }
 
 /// One origin response on its way into the store.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct Fill {
     /// First slice to be filled, and the one after the last.
     pub(super) slices: Range<u32>,
     state: Mutex<State>,
@@ -92,7 +92,7 @@ pub(super) enum At {
     Ended(End),
 }
 
-impl Run {
+impl Fill {
     pub(super) fn new(slices: Range<u32>) -> Arc<Self> {
         let state = State { cursor: slices.start, ..State::default() };
         Arc::new(Self {
@@ -187,7 +187,7 @@ impl Run {
     }
 
     /// The chunks of the slice under way in one piece.
-    fn join(&self, pages: &PageFile) -> Pages {
+    fn join(&self, pages: &MemfdArena) -> Pages {
         let state = self.state.lock();
         let chunks: Vec<Bytes> = state.chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
         drop(state);
@@ -229,9 +229,9 @@ impl Run {
 
 /// The runs under way, by what they fill.
 #[derive(Debug, Default)]
-pub(super) struct Runs([Mutex<HashMap<ContentId, Vec<Arc<Run>>>>; 16]);
+pub(super) struct Fills([Mutex<HashMap<ContentId, Vec<Arc<Fill>>>>; 16]);
 
-impl Runs {
+impl Fills {
     /// Those that fill `content`. Nobody else begins or ends one of them meanwhile.
     pub(super) fn of(&self, content: ContentId) -> RunsOf<'_> {
         let shard = usize::try_from(content.0 % self.0.len() as u64).unwrap_or(0);
@@ -242,19 +242,19 @@ impl Runs {
 /// The runs that fill one content.
 pub(super) struct RunsOf<'a> {
     content: ContentId,
-    runs: MutexGuard<'a, HashMap<ContentId, Vec<Arc<Run>>>>,
+    runs: MutexGuard<'a, HashMap<ContentId, Vec<Arc<Fill>>>>,
 }
 
 impl RunsOf<'_> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Run>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Fill>> {
         self.runs.get(&self.content).into_iter().flatten()
     }
 
-    pub(super) fn push(&mut self, run: Arc<Run>) {
+    pub(super) fn push(&mut self, run: Arc<Fill>) {
         self.runs.entry(self.content).or_default().push(run);
     }
 
-    pub(super) fn remove(&mut self, gone: &Arc<Run>) {
+    pub(super) fn remove(&mut self, gone: &Arc<Fill>) {
         if let Entry::Occupied(mut runs) = self.runs.entry(self.content) {
             runs.get_mut().retain(|run| !Arc::ptr_eq(run, gone));
             if runs.get().is_empty() {
@@ -266,14 +266,14 @@ impl RunsOf<'_> {
 
 /// The duty to fill a run's slices. However it ends, the run leaves the content's list and its
 /// readers are told, so that none waits for a fill that is no more.
-pub(super) struct Filling {
-    run: Arc<Run>,
+pub(super) struct FillTask {
+    run: Arc<Fill>,
     content: Arc<Content>,
     store: Arc<Store>,
 }
 
-impl Filling {
-    pub(super) const fn new(run: Arc<Run>, content: Arc<Content>, store: Arc<Store>) -> Self {
+impl FillTask {
+    pub(super) const fn new(run: Arc<Fill>, content: Arc<Content>, store: Arc<Store>) -> Self {
         Self { run, content, store }
     }
 
@@ -283,7 +283,7 @@ impl Filling {
     }
 
     /// Fills the slices from `body`. A failure is told to the readers, too.
-    pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), Failure> {
+    pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), FetchError> {
         let end = match body {
             Ok(body) => {
                 let filled = self.run.fill_slices(&self.store, &self.content, body).await;
@@ -299,7 +299,7 @@ impl Filling {
     }
 }
 
-impl Drop for Filling {
+impl Drop for FillTask {
     fn drop(&mut self) {
         self.store.runs.of(self.content.id).remove(&self.run);
         let dropped = End::Failed(DROPPED);
@@ -319,7 +319,7 @@ fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
 /// A reader's place at a run; leaving is dropping it.
 #[derive(Debug)]
 pub(super) struct Attachment {
-    run: Arc<Run>,
+    run: Arc<Fill>,
     reader: u64,
 }
 

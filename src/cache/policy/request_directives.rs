@@ -12,7 +12,7 @@ use crate::{
 
 /// The request directives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct RequestDirectives {
     /// `no-cache`, or `Pragma: no-cache` alone: validate whatever is stored.
     pub no_cache: bool,
     /// `no-store`: keep nothing of this exchange.
@@ -25,31 +25,32 @@ pub struct Wish {
     max_stale: Option<Duration>,
 }
 
-impl Wish {
+impl RequestDirectives {
     /// Reads a request's fields.
     #[must_use]
     pub fn read(fields: &HeaderMap) -> Self {
-        let mut wish = Self::default();
+        let mut directives = Self::default();
         let mut lines = fields.get_all(header::CACHE_CONTROL).iter().peekable();
         if lines.peek().is_none() {
             let pragma = fields.get_all(header::PRAGMA).iter().map(HeaderValue::as_bytes);
-            wish.no_cache = pragma.flat_map(Directives::of).any(|(name, _)| name == b"no-cache");
+            directives.no_cache =
+                pragma.flat_map(Directives::of).any(|(name, _)| name == b"no-cache");
         }
         for (name, argument) in lines.map(HeaderValue::as_bytes).flat_map(Directives::of) {
             let seconds = || Delta::parse(argument).lifetime();
             match name.to_ascii_lowercase().as_slice() {
-                b"no-cache" => wish.no_cache = true,
-                b"no-store" => wish.no_store = true,
-                b"only-if-cached" => wish.only_if_cached = true,
-                b"max-age" => wish.max_age = seconds(),
-                b"min-fresh" => wish.min_fresh = seconds(),
+                b"no-cache" => directives.no_cache = true,
+                b"no-store" => directives.no_store = true,
+                b"only-if-cached" => directives.only_if_cached = true,
+                b"max-age" => directives.max_age = seconds(),
+                b"min-fresh" => directives.min_fresh = seconds(),
                 b"max-stale" => {
-                    wish.max_stale = argument.map_or(Some(Duration::MAX), |_| seconds());
+                    directives.max_stale = argument.map_or(Some(Duration::MAX), |_| seconds());
                 }
                 _ => {}
             }
         }
-        wish
+        directives
     }
 
     /// Decides about a stored response, if there is one, as the viewer wishes.
@@ -85,19 +86,19 @@ mod tests {
     use super::*;
     use crate::cache::policy::Stale;
 
-    fn wish(fields: &[(&'static str, &'static str)]) -> Wish {
+    fn parse(fields: &[(&'static str, &'static str)]) -> RequestDirectives {
         let map = fields.iter().map(|(name, value)| {
             (http::HeaderName::from_static(name), HeaderValue::from_static(value))
         });
-        Wish::read(&map.collect())
+        RequestDirectives::read(&map.collect())
     }
 
     #[test]
     fn pragma_counts_only_without_cache_control() {
-        assert!(wish(&[("pragma", "x, no-cache")]).no_cache);
-        assert!(!wish(&[("pragma", "no-cache"), ("cache-control", "x")]).no_cache);
-        assert!(wish(&[("cache-control", "No-Cache")]).no_cache);
-        assert_eq!(wish(&[]), Wish::default());
+        assert!(parse(&[("pragma", "x, no-cache")]).no_cache);
+        assert!(!parse(&[("pragma", "no-cache"), ("cache-control", "x")]).no_cache);
+        assert!(parse(&[("cache-control", "No-Cache")]).no_cache);
+        assert_eq!(parse(&[]), RequestDirectives::default());
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
             ("max-stale=x", 170, 1000, Validate, Validate),
             ("", 170, 1000, Validate, Validate),
         ] {
-            let granted = wish(&[("cache-control", directives)]).grant(
+            let granted = parse(&[("cache-control", directives)]).grant(
                 reuse,
                 &stored(if_error),
                 Timestamp::from_secs(now),

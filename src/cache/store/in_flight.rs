@@ -10,10 +10,10 @@ use tokio::sync::Notify;
 
 use super::{
     Store,
-    index::{Digest, Note, Pass},
+    index::{Digest, HitForMiss, Note},
     purge::LogPosition,
     response::StoredResponse,
-    variants::Place,
+    variants::VariantSlot,
 };
 use crate::{
     base::clock::Timestamp,
@@ -25,47 +25,47 @@ use crate::{
 
 /// How a forward ended, for those who waited for it.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum FetchOutcome {
     /// This response answers the requests that waited and have this key.
     Stored(Arc<StoredResponse>, CacheKey),
     /// The origin could not be asked or answered badly; the others would fare no better.
-    Failed(Failure),
+    Failed(FetchError),
     /// Nothing that could be shared: each waiter forwards for itself.
     Released,
 }
 
 /// A failure to get something from the origin, as the viewer is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct FetchError {
     /// The status to answer.
     pub status: StatusCode,
     /// A token for logs and metrics.
     pub detail: &'static str,
 }
 
-impl Failure {
+impl FetchError {
     /// The origin broke off within the content.
     pub const CUT: Self = Self { status: StatusCode::BAD_GATEWAY, detail: "origin-read" };
 }
 
 /// A forward under way.
 #[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) born: LogPosition,
-    outcome: OnceLock<Outcome>,
+pub(super) struct InFlight {
+    pub(super) purge_seq: LogPosition,
+    outcome: OnceLock<FetchOutcome>,
     landed: Notify,
 }
 
-impl Flight {
-    pub(super) fn new(born: LogPosition) -> Self {
-        Self { born, outcome: OnceLock::new(), landed: Notify::new() }
+impl InFlight {
+    pub(super) fn new(purge_seq: LogPosition) -> Self {
+        Self { purge_seq, outcome: OnceLock::new(), landed: Notify::new() }
     }
 
     pub(super) fn waiter(self: &Arc<Self>) -> Waiter {
         Waiter(Arc::clone(self))
     }
 
-    async fn outcome(&self) -> Outcome {
+    async fn outcome(&self) -> FetchOutcome {
         loop {
             // Taken first: it tells of a landing from here on.
             let landed = self.landed.notified();
@@ -79,14 +79,14 @@ impl Flight {
 
 /// Waits for somebody else's forward.
 #[derive(Debug)]
-pub struct Waiter(Arc<Flight>);
+pub struct Waiter(Arc<InFlight>);
 
 impl Waiter {
-    /// The outcome; [`Outcome::Released`] when it takes longer than `patience`.
+    /// The outcome; [`FetchOutcome::Released`] when it takes longer than `patience`.
     ///
     /// Cancel-safe: dropping the future leaves the forward alone.
-    pub async fn outcome(self, patience: Duration) -> Outcome {
-        tokio::time::timeout(patience, self.0.outcome()).await.unwrap_or(Outcome::Released)
+    pub async fn outcome(self, patience: Duration) -> FetchOutcome {
+        tokio::time::timeout(patience, self.0.outcome()).await.unwrap_or(FetchOutcome::Released)
     }
 }
 
@@ -98,7 +98,7 @@ pub struct Obligation {
     store: Arc<Store>,
     key: CacheKey,
     digest: Digest,
-    flight: Arc<Flight>,
+    flight: Arc<InFlight>,
 }
 
 impl Obligation {
@@ -106,15 +106,15 @@ impl Obligation {
         store: Arc<Store>,
         key: CacheKey,
         digest: Digest,
-        flight: Arc<Flight>,
+        flight: Arc<InFlight>,
     ) -> Self {
         Self { store, key, digest, flight }
     }
 
     /// Where the purge log stood when this forward started.
     #[must_use]
-    pub fn born(&self) -> LogPosition {
-        self.flight.born
+    pub fn purge_seq(&self) -> LogPosition {
+        self.flight.purge_seq
     }
 
     /// The key this forward is about.
@@ -125,23 +125,23 @@ impl Obligation {
 
     /// Stores `response` in its place and answers the waiters with it. Where it may not be used
     /// again even now, they are released instead: each must ask for itself (RFC 9111 §4).
-    pub fn fulfil(self, place: &Place, response: Arc<StoredResponse>, now: Timestamp) {
+    pub fn fulfil(self, place: &VariantSlot, response: Arc<StoredResponse>, now: Timestamp) {
         let shareable = !matches!(reuse(Some(&response.freshness), now), Reuse::Validate);
         self.put(place, &response);
-        self.land(if shareable {
-            Outcome::Stored(response, place.key.clone())
+        self.complete(if shareable {
+            FetchOutcome::Stored(response, place.key.clone())
         } else {
-            Outcome::Released
+            FetchOutcome::Released
         });
     }
 
     /// The origin failed: `response`, stale as it is, stays in use and answers the waiters too.
-    pub fn keep(self, place: &Place, response: Arc<StoredResponse>) {
+    pub fn keep(self, place: &VariantSlot, response: Arc<StoredResponse>) {
         self.put(place, &response);
-        self.land(Outcome::Stored(response, place.key.clone()));
+        self.complete(FetchOutcome::Stored(response, place.key.clone()));
     }
 
-    fn put(&self, place: &Place, response: &Arc<StoredResponse>) {
+    fn put(&self, place: &VariantSlot, response: &Arc<StoredResponse>) {
         // A forward that a purge has overtaken was replaced in the table: it stores nothing.
         if self.is_current() {
             self.store.put(place, Arc::clone(response));
@@ -149,24 +149,24 @@ impl Obligation {
     }
 
     /// Answers the waiters with a failure; nothing is stored, what was stored stays.
-    pub fn fail(self, failure: Failure) {
-        self.land(Outcome::Failed(failure));
+    pub fn fail(self, failure: FetchError) {
+        self.complete(FetchOutcome::Failed(failure));
     }
 
     /// Releases the waiters and, until `until`, makes no request under this key wait for another.
     pub fn release(self, until: Timestamp) {
         if self.is_current() {
-            let pass = Pass { until, born: self.flight.born };
-            self.store.memory.insert_note(&self.key, Note::Pass(Arc::new(pass)));
+            let pass = HitForMiss { until, purge_seq: self.flight.purge_seq };
+            self.store.memory.insert_note(&self.key, Note::HitForMiss(Arc::new(pass)));
         }
-        self.land(Outcome::Released);
+        self.complete(FetchOutcome::Released);
     }
 
     fn is_current(&self) -> bool {
         self.store.is_current(self.digest, &self.flight)
     }
 
-    fn land(&self, outcome: Outcome) {
+    fn complete(&self, outcome: FetchOutcome) {
         self.store.retire(self.digest, &self.flight);
         if self.flight.outcome.set(outcome).is_ok() {
             self.flight.landed.notify_waiters();
@@ -177,7 +177,7 @@ impl Obligation {
 impl Drop for Obligation {
     fn drop(&mut self) {
         if self.flight.outcome.get().is_none() {
-            self.land(Outcome::Released);
+            self.complete(FetchOutcome::Released);
         }
     }
 }

@@ -21,7 +21,7 @@ const BLOCK: usize = 64 << 10;
 
 /// Collects one content, to be stored in one piece. Others may read what there is so far.
 #[derive(Debug)]
-pub struct Collector {
+pub struct BodyBuffer {
     store: Arc<Store>,
     collected: Mutex<Collected>,
 }
@@ -42,7 +42,7 @@ struct Collected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-impl Collector {
+impl BodyBuffer {
     /// Nothing yet.
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
@@ -153,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_collected_can_be_read_from_anywhere() {
         let store = Arc::new(Store::new(Options { memory: 32 << 20, ..Options::default() }));
-        let collector = Collector::new(Arc::clone(&store));
+        let collector = BodyBuffer::new(Arc::clone(&store));
         let content: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
         let mut rest = &content[..];
         for length in [1, 3, 70_000, 16, 40_000, 40_000, 9_980, 40_000] {
@@ -182,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_chunks_cost_little_more_than_they_hold() {
         let store = Arc::new(Store::new(Options { memory: 32 << 20, ..Options::default() }));
-        let collector = Collector::new(store);
+        let collector = BodyBuffer::new(store);
         for _ in 0..(1 << 20) {
             collector.keep(Bytes::from_static(b"x"));
         }

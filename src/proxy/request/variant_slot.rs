@@ -2,29 +2,35 @@
 
 use http::HeaderMap;
 
-use super::admission::Ask;
+use super::admission::AdmittedRequest;
 use crate::{
     behavior::Behavior,
     cache::{
         key::{CacheKey, Projection, Variation},
-        store::{Place, StoredResponse},
+        store::{StoredResponse, VariantSlot},
     },
 };
 
 /// The key of the variant of `response` that a request selects.
-pub(crate) fn key_of(ask: &Ask<'_>, response: &StoredResponse) -> CacheKey {
-    place(ask.behavior, ask.key(), &ask.forwarded(), &response.fields.to_map()).key
+pub(crate) fn key_of(admitted: &AdmittedRequest<'_>, response: &StoredResponse) -> CacheKey {
+    variant_slot(
+        admitted.behavior,
+        admitted.key(),
+        &admitted.forwarded(),
+        &response.fields.to_map(),
+    )
+    .key
 }
 
 /// Where a response with these fields is stored; `forwarded` is what the origin request carried.
-pub(crate) fn place(
+pub(crate) fn variant_slot(
     behavior: &Behavior,
     resource: CacheKey,
     forwarded: &Projection<'_>,
     response: &HeaderMap,
-) -> Place {
+) -> VariantSlot {
     let policy = &behavior.cache_policy;
-    let variation = if policy.terms.honor_vary {
+    let variation = if policy.caching.honor_vary {
         Variation::read(response, &behavior.forward, &policy.key)
     } else {
         None
@@ -33,5 +39,5 @@ pub(crate) fn place(
         Some(variation) => variation.key(&resource, forwarded),
         None => resource.clone(),
     };
-    Place { resource, variation, key }
+    VariantSlot { resource, variation, key }
 }

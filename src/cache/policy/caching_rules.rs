@@ -1,4 +1,4 @@
-//! The terms on which a policy lets responses be stored.
+//! The caching rules of a cache policy.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use super::Ttl;
 /// All that a policy says about storing, besides the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
-pub struct Terms {
+pub struct CachingRules {
     /// Bounds of freshness.
     pub ttl: Ttl,
     /// Whether `private` and `no-store` hold against a minimum TTL.
@@ -33,14 +33,14 @@ pub struct Terms {
     pub errors: ErrorTtl,
 }
 
-impl Terms {
+impl CachingRules {
     /// The fields that a policy listens to unless it says otherwise.
     #[must_use]
     pub fn default_targets() -> Vec<HeaderName> {
         ["forebay-cache-control", "cdn-cache-control"].map(HeaderName::from_static).into()
     }
 
-    /// Terms with these bounds and the defaults of everything else.
+    /// CachingRules with these bounds and the defaults of everything else.
     #[must_use]
     pub fn new(ttl: Ttl) -> Self {
         Self {
