@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{StatusCode, request::Parts};
 
 use super::{
+    cache_plan::{CachePlan, Staleness},
     context::Edge,
     request::{
         admission::{AdmittedRequest, Route},
@@ -22,9 +23,8 @@ use crate::{
     base::{clock::Stopwatch, metrics::ResultType},
     behavior::Behavior,
     cache::{
-        key::{CacheKey, CanonicalPath, Projection},
-        policy::Reuse,
-        store::{Hold, Lookup},
+        key::{CanonicalPath, Projection},
+        store::Hold,
     },
     http::{authority::head_length, body::Body, cache_status::Report, framing::FramingError},
 };
@@ -121,8 +121,7 @@ pub(super) struct Admitted {
     pub(super) route: AdmittedRoute,
     pub(super) path: CanonicalPath<'static>,
     pub(super) projection: Projection<'static>,
-    /// What the cache has, or `None` if the request bypasses it.
-    pub(super) found: Option<(CacheKey, Lookup)>,
+    pub(super) plan: CachePlan,
 }
 
 /// The part of a request that its `AdmittedRequest` borrows.
@@ -133,7 +132,7 @@ pub(super) struct AdmittedRoute {
 }
 
 impl Admitted {
-    fn new(admitted: &AdmittedRequest<'_>, found: Option<(CacheKey, Lookup)>) -> Self {
+    fn new(admitted: &AdmittedRequest<'_>, plan: CachePlan) -> Self {
         let route = AdmittedRoute {
             distribution: Arc::clone(admitted.distribution),
             behavior: Arc::clone(admitted.behavior),
@@ -143,7 +142,7 @@ impl Admitted {
             route,
             path: admitted.path.clone().into_owned(),
             projection: admitted.projection.clone().into_owned(),
-            found,
+            plan,
         }
     }
 }
@@ -194,13 +193,9 @@ impl Edge {
                 return self.refused(refusal, request, Some(distribution), headers_policy);
             }
         };
-        let directives = admitted.directives();
-        let found = self.look_up(&admitted, directives, incoming.at);
-        let next = match found {
-            Some((key, Lookup::Response(response)))
-                if response.status == StatusCode::OK
-                    && directives.decide(Some(&response.freshness), incoming.at)
-                        == Reuse::Fresh =>
+        let next = match self.plan(&admitted, incoming.at) {
+            CachePlan::Serve { key, response, staleness: Staleness::Fresh }
+                if response.status == StatusCode::OK =>
             {
                 match self.serve_hit(&admitted, response, incoming.at) {
                     Served::Now(ProxyResponse {
@@ -217,14 +212,15 @@ impl Edge {
                     }
                     // An error of our own, which may be given a page.
                     Served::Now(answer) => Next::Respond(answer, Some(Arc::clone(distribution))),
-                    // The content must be compressed or fetched. `Edge::answer` begins that anew.
+                    // The content must be compressed or fetched. `Edge::answer` starts that anew.
                     Served::Later(response, _) => {
-                        let found = Some((key, Lookup::Response(response)));
-                        Next::Answer(Admitted::new(&admitted, found))
+                        let staleness = Staleness::Fresh;
+                        let plan = CachePlan::Serve { key, response, staleness };
+                        Next::Answer(Admitted::new(&admitted, plan))
                     }
                 }
             }
-            found => Next::Answer(Admitted::new(&admitted, found)),
+            plan => Next::Answer(Admitted::new(&admitted, plan)),
         };
         Decision::Pending(Box::new(Pending { headers_policy, next }))
     }

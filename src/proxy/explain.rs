@@ -1,12 +1,11 @@
-//! What would become of a request, and why; nothing is asked, stored or recorded.
+//! The plan for a request, in words. Nothing is fetched, stored or recorded.
 
 use std::sync::Arc;
 
-use http::{HeaderName, Method, header, request::Parts};
-use serde::{Deserialize, Serialize};
-
 use super::{
+    cache_plan::{Bypass, CachePlan, Staleness},
     context::Edge,
+    explanation::{ExplainedRejection, Explanation, Next, StoredSummary, Variants},
     fetch::source::OriginSource,
     request::{
         admission::{AdmittedRequest, Route},
@@ -23,91 +22,11 @@ use crate::{
     base::{clock::Timestamp, metrics::ResultType},
     cache::{
         key::Projection,
-        policy::{CachingRules, Reuse, Ttl},
+        policy::{CachingRules, Ttl},
         store::{Lookup, Presence, PurgeMode, Reader, StoredResponse},
     },
 };
-
-/// All that decides about a request, in the order in which it is decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The distribution that has the host among its aliases.
-    pub distribution: Option<String>,
-    /// The resolved path, with the index document if it is a folder's.
-    pub path: Option<String>,
-    /// The path pattern of the behavior, or `default`.
-    pub behavior: Option<String>,
-    /// The ids of the origin, and of the one that stands in for it.
-    pub origins: Vec<String>,
-    /// Whether a signature was demanded, and found good.
-    pub signature: Option<String>,
-    /// Why the request is refused.
-    pub refused: Option<ExplainedRejection>,
-    /// What is in the cache key besides the path.
-    pub key: Vec<String>,
-    /// The request fields that tell stored variants apart, and how many there are.
-    pub variants: Option<Variants>,
-    /// What is stored.
-    pub stored: Option<StoredSummary>,
-    /// `hard` or `soft`, where a purge came after it was stored.
-    pub purged: Option<String>,
-    /// What the next request does.
-    pub next: Next,
-}
-
-/// A refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExplainedRejection {
-    /// Status code.
-    pub status: u16,
-    /// The token that the access log tells.
-    pub reason: String,
-}
-
-/// Variants of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Variants {
-    /// The names that tell them apart.
-    pub vary: Vec<String>,
-    /// How many are stored.
-    pub count: usize,
-}
-
-/// A stored response, and how its freshness comes about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredSummary {
-    /// Status code.
-    pub status: u16,
-    /// Length of the content in bytes.
-    pub length: u64,
-    /// Whether the bytes that are asked for are in memory: `all`, `arriving` or `missing`.
-    pub in_memory: String,
-    /// The fields that say when it is fresh, and by which it is validated, as they are stored.
-    pub fields: Vec<String>,
-    /// What the policy allows.
-    pub policy: String,
-    /// Freshness lifetime in seconds, by fields and policy.
-    pub lifetime: u64,
-    /// Age in seconds.
-    pub age: u64,
-    /// Seconds of freshness that are left; negative where it is stale.
-    pub fresh_for: i64,
-}
-
-/// What the next request does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Next {
-    /// As `X-Cache` tells it.
-    pub result: String,
-    /// Why.
-    pub why: String,
-}
-
-impl Next {
-    fn new(result: ResultType, why: impl Into<String>) -> Self {
-        Self { result: result.name().to_owned(), why: why.into() }
-    }
-}
+use http::{HeaderName, Method, header, request::Parts};
 
 impl Edge {
     /// Explains what would become of a request.
@@ -121,12 +40,12 @@ impl Edge {
         let request = &incoming.request;
         let route = match Route::of(&rules, request) {
             Ok(route) => route,
-            Err(refusal) => return refused(refusal, None, request),
+            Err(rejection) => return rejected(rejection, None, request),
         };
         let distribution = route.distribution;
         match route.admit(&rules, &incoming, false, &self.steps) {
             Ok(admitted) => self.explain_admitted(&admitted, now),
-            Err(refusal) => refused(refusal, Some(distribution), request),
+            Err(rejection) => rejected(rejection, Some(distribution), request),
         }
     }
 
@@ -136,27 +55,31 @@ impl Edge {
         now: Timestamp,
     ) -> Explanation {
         let resource = admitted.key();
-        let (found, mut purged) = self.store.peek(&resource, now);
-        let (found, variants) = match found {
+        let (found, purged) = self.store.peek(&resource, now);
+        let (key, found, purged, variants) = match found {
             Lookup::Varies(variants) => {
                 let key = variants.variation.key(&resource, &admitted.forwarded());
-                let (found, of_variant) = self.store.peek(&key, now);
-                purged = of_variant;
-                (found, Some(variants))
+                let (found, purged) = self.store.peek(&key, now);
+                (key, found, purged, Some(variants))
             }
-            found => (found, None),
+            found => (resource, found, purged, None),
         };
-        let response = match &found {
-            Lookup::Response(response) => Some(response),
+        let stored = match &found {
+            Lookup::Response(response) => Some(self.summarize(response, admitted, now)),
             _ => None,
+        };
+        let directives = admitted.directives();
+        let plan = match CachePlan::bypass(admitted, directives) {
+            Some(why) => CachePlan::Bypass(why),
+            None => CachePlan::after_lookup(admitted, directives, (key, found), now),
         };
         let signature = if admitted.behavior.trusted.is_some() { "valid" } else { "not needed" };
         let mode = |mode| if mode == PurgeMode::Hard { "hard" } else { "soft" };
         Explanation {
             signature: Some(signature.to_owned()),
-            key: told(&admitted.projection),
-            stored: response.map(|response| self.tell_stored(response, admitted, now)),
-            next: self.next(admitted, &found, variants.is_some(), purged, now),
+            key: parts_of(&admitted.projection),
+            stored,
+            next: self.next(admitted, &plan, variants.is_some(), purged, now),
             variants: variants.map(|variants| Variants {
                 vary: variants.variation.names().iter().map(ToString::to_string).collect(),
                 count: variants.count(),
@@ -166,7 +89,7 @@ impl Edge {
         }
     }
 
-    fn tell_stored(
+    fn summarize(
         self: &Arc<Self>,
         response: &Arc<StoredResponse>,
         admitted: &AdmittedRequest<'_>,
@@ -193,72 +116,67 @@ impl Edge {
         }
     }
 
-    /// The decisions of [`Edge::decide`] and [`Edge::answer`], in words.
+    /// The plan in words.
     fn next(
         self: &Arc<Self>,
         admitted: &AdmittedRequest<'_>,
-        found: &Lookup,
+        plan: &CachePlan,
         varies: bool,
         purged: Option<PurgeMode>,
         now: Timestamp,
     ) -> Next {
-        let directives = admitted.directives();
-        let miss = |why: &str| {
-            if directives.only_if_cached {
-                let why = format!("the request says only-if-cached, and {why}");
-                Next::new(ResultType::Error, why)
-            } else {
-                Next::new(ResultType::Miss, why)
+        let why = match plan {
+            CachePlan::Serve { response, staleness, .. } => {
+                return self.hit(admitted, response, describe(*staleness));
             }
+            CachePlan::Bypass(Bypass::Method) => "caches answer only GET and HEAD",
+            CachePlan::Bypass(Bypass::Disabled) => {
+                "the cache policy stores nothing: its maximum TTL is 0"
+            }
+            CachePlan::Bypass(Bypass::NoStore) => {
+                "the request has no-store, and the cache policy honors it"
+            }
+            CachePlan::Bypass(Bypass::HitForMiss) => {
+                "the last response could not be stored, so for a while each request goes to the origin"
+            }
+            CachePlan::Bypass(Bypass::Head) | CachePlan::Fetch { stored: None, .. } => match purged
+            {
+                Some(_) => "a purge came after it was stored",
+                None if varies => "no stored variant matches the fields of this request",
+                None => "nothing is stored under this key",
+            },
+            CachePlan::Fetch { stored: Some(_), .. } if purged.is_some() => {
+                "a purge marked it as stale"
+            }
+            CachePlan::Fetch { stored: Some(response), .. } if response.freshness.is_fresh(now) => {
+                "it is fresh, but the request demands validation"
+            }
+            CachePlan::Fetch { stored: Some(_), .. } => "it is stale",
         };
-        let response = match found {
-            _ if !matches!(*admitted.method, Method::GET | Method::HEAD) => {
-                return miss("the method is none that a cache answers");
+        if admitted.directives().only_if_cached {
+            let why = format!("the request has only-if-cached, and {why}");
+            return Next::new(ResultType::Error, why);
+        }
+        match plan {
+            CachePlan::Fetch { stored: Some(response), .. } if !response.has_validator() => {
+                Next::new(ResultType::Miss, format!("{why}, and it has no validator"))
             }
-            _ if !admitted.is_cacheable() => {
-                return miss("the cache policy stores nothing: its maximum TTL is 0");
-            }
-            _ if directives.no_store => {
-                return miss("the request says no-store, and the cache policy listens");
-            }
-            Lookup::HitForMiss => {
-                return miss(
-                    "the last answer could not be stored: for a while, each request is passed on for itself",
-                );
-            }
-            Lookup::Response(response) => response,
-            Lookup::Varies(_) | Lookup::Nothing if purged.is_some() => {
-                return miss("a purge came after it was stored");
-            }
-            Lookup::Varies(_) | Lookup::Nothing if varies => {
-                return miss("no stored variant is for the fields of this request");
-            }
-            Lookup::Varies(_) | Lookup::Nothing => return miss("nothing is stored under this key"),
-        };
-        match directives.decide(Some(&response.freshness), now) {
-            Reuse::Fresh => self.hit(admitted, response, "it is fresh"),
-            Reuse::Stale => {
-                self.hit(admitted, response, "it is stale, and may be served so for now")
-            }
-            Reuse::Refresh => {
-                let why = "it is stale, within stale-while-revalidate: it is served, and validated meanwhile";
-                self.hit(admitted, response, why)
-            }
-            _ if directives.only_if_cached => miss("it is stale"),
-            _ if !response.has_validator() => miss("it is stale, and without a validator"),
-            Reuse::Validate | Reuse::Forward(_) => {
-                let why =
-                    if purged.is_some() { "a purge marked it as stale" } else { "it is stale" };
+            CachePlan::Fetch { stored: Some(response), .. } => {
+                let result = if is_error(response.status) {
+                    ResultType::Error
+                } else {
+                    ResultType::RefreshHit
+                };
                 let why = format!(
-                    "{why}: the origin is asked whether it still holds, and if not, it is a Miss"
+                    "{why}: Forebay validates it with the origin; a changed object is a Miss"
                 );
-                let is_error = is_error(response.status);
-                Next::new(if is_error { ResultType::Error } else { ResultType::RefreshHit }, why)
+                Next::new(result, why)
             }
+            _ => Next::new(ResultType::Miss, why),
         }
     }
 
-    /// What a stored response that is served is.
+    /// The outcome if `response` is served.
     fn hit(
         self: &Arc<Self>,
         admitted: &AdmittedRequest<'_>,
@@ -277,7 +195,7 @@ impl Edge {
             }
             Ok(Presence::Missing) => Next::new(
                 ResultType::Miss,
-                format!("{why}, but bytes that are asked for are missing"),
+                format!("{why}, but bytes that the request needs are missing"),
             ),
             Ok(Presence::Stored | Presence::Arriving) => Next::new(ResultType::Hit, why),
         }
@@ -311,7 +229,17 @@ impl Edge {
     }
 }
 
-/// What is known of a request that a distribution is asked.
+const fn describe(staleness: Staleness) -> &'static str {
+    match staleness {
+        Staleness::Fresh => "it is fresh",
+        Staleness::Allowed => "it is stale, but the origin failed a moment ago",
+        Staleness::Revalidate => {
+            "it is stale, within stale-while-revalidate: served, and validated in the background"
+        }
+    }
+}
+
+/// The part of an explanation that depends only on the distribution and the path.
 fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
     let route = distribution.route(request.uri.path()).ok();
     let behaviors = &distribution.settings.behaviors;
@@ -332,14 +260,14 @@ fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
     }
 }
 
-fn refused(
-    refusal: Rejection,
+fn rejected(
+    rejection: Rejection,
     distribution: Option<&Arc<Distribution>>,
     request: &Parts,
 ) -> Explanation {
     let known = distribution.map(|distribution| of(distribution, request)).unwrap_or_default();
-    let (status, reason) = (refusal.status().as_u16(), refusal.token().to_owned());
-    let next = match refusal {
+    let (status, reason) = (rejection.status().as_u16(), rejection.token().to_owned());
+    let next = match rejection {
         Rejection::RedirectToHttps(_) => {
             Next::new(ResultType::Redirect, "the viewer is sent on to HTTPS")
         }
@@ -349,7 +277,7 @@ fn refused(
         ),
         _ => Next::new(ResultType::Error, "it is refused before cache and origin are asked"),
     };
-    let signature = matches!(refusal, Rejection::Signed(_)).then(|| reason.clone());
+    let signature = matches!(rejection, Rejection::Signed(_)).then(|| reason.clone());
     Explanation { refused: Some(ExplainedRejection { status, reason }), signature, next, ..known }
 }
 
@@ -365,8 +293,8 @@ fn policy(response: &StoredResponse, caching: &CachingRules) -> String {
     format!("minimum TTL {min} s, default {default} s, maximum {max} s")
 }
 
-/// What a projection holds, one thing a line.
-fn told(projection: &Projection<'_>) -> Vec<String> {
+/// The parts of a projection, one a line.
+fn parts_of(projection: &Projection<'_>) -> Vec<String> {
     let query = projection.query.iter().map(|query| format!("?{query}"));
     let fields = projection.headers.iter();
     let fields = fields

@@ -1,11 +1,13 @@
 //! The life of a request. `decision` routes, admits and looks up. `service` and `fast_path` answer hits; `service`
 //! answers everything else by way of `fetch` and `respond`. `exchange` logs the exchange.
 
+mod cache_plan;
 mod compressor;
 mod context;
 mod decision;
 mod exchange;
 mod explain;
+mod explanation;
 mod fast_path;
 mod fetch;
 mod logged;
@@ -18,7 +20,7 @@ mod service;
 
 pub use context::Edge;
 pub use decision::Decided;
-pub use explain::{Explanation, StoredSummary};
+pub use explanation::{Explanation, StoredSummary};
 pub use fast_path::FastHit;
 pub use request::{
     connection::{Cipher, Connection},

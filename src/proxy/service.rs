@@ -7,6 +7,7 @@ use http::{Request, Response, StatusCode, request::Parts};
 use http_body::Body as _;
 
 use super::{
+    cache_plan::{CachePlan, Staleness},
     context::Edge,
     decision::{Admitted, Content, Decided, Decision, HandedOver, Next, Pending},
     exchange::Exchange,
@@ -33,7 +34,6 @@ use crate::{
     },
     cache::{
         key::CacheKey,
-        policy::{RequestDirectives, Reuse},
         store::{FetchError, Lookup, SourceError, StoredResponse},
     },
     http::{
@@ -99,9 +99,9 @@ impl Edge {
         let incoming = &exchange.incoming;
         let (answer, distribution) = match next {
             Next::Respond(answer, distribution) => (answer, distribution),
-            Next::Answer(Admitted { route, path, projection, found }) => {
+            Next::Answer(Admitted { route, path, projection, plan }) => {
                 let admitted = route.admitted(incoming, path, projection);
-                let answer = self.answer(&admitted, found, &mut body, incoming.at).await;
+                let answer = self.answer(&admitted, plan, &mut body, incoming.at).await;
                 (answer, Some(route.distribution))
             }
         };
@@ -126,63 +126,45 @@ impl Edge {
         refusal.into_answer(request, cloudfront)
     }
 
-    /// Answers from the cache or by way of the origin; `found` is what the cache has, or `None` if the request
-    /// bypasses it. What waits for an origin is boxed, so that the future of a hit, which is moved about, stays small.
+    /// Answers by the plan. A plan that fails because the object changed is made anew. Waiting for an origin is boxed,
+    /// so that the future of a hit, which is moved about, stays small.
     pub(super) async fn answer(
         self: &Arc<Self>,
         admitted: &AdmittedRequest<'_>,
-        mut found: Option<(CacheKey, Lookup)>,
+        first: CachePlan,
         body: &mut Body,
         mut now: Timestamp,
     ) -> ProxyResponse {
-        let directives = admitted.directives();
-        if found.is_none() {
-            return Box::pin(self.bypass(admitted, body, directives)).await;
-        }
+        let only_if_cached = admitted.directives().only_if_cached;
+        let mut next = Some(first);
         for _ in 0..MAX_ROUNDS {
-            let first = found.take();
-            let found = first.unwrap_or_else(|| {
+            let plan = next.take().unwrap_or_else(|| {
                 now = self.clock.now();
-                self.find(admitted, now)
+                self.plan(admitted, now)
             });
-            let (key, seen) = match found {
-                (key, Lookup::Response(response)) => (key, Some(response)),
-                (key, Lookup::Nothing | Lookup::Varies(_)) => (key, None),
-                (_, Lookup::HitForMiss) => {
-                    return Box::pin(self.bypass(admitted, body, directives)).await;
-                }
-            };
-            let reuse = directives.decide(seen.as_ref().map(|response| &response.freshness), now);
-            if directives.only_if_cached && matches!(reuse, Reuse::Validate | Reuse::Forward(_)) {
+            if only_if_cached && plan.needs_origin() {
                 return rejection::failed(ONLY_IF_CACHED);
             }
-            let answered = match (reuse, seen) {
-                (Reuse::Fresh | Reuse::Stale, Some(response)) => {
-                    self.serve_hit(admitted, response, now).done().await
-                }
-                (Reuse::Refresh, Some(response)) => {
-                    coalesce::refresh(self, admitted, &key, &response, now);
-                    self.serve_hit(admitted, response, now).done().await
-                }
-                // A HEAD alone does not pull the object into the cache.
-                (Reuse::Forward(reason), None) if admitted.method == http::Method::HEAD => {
-                    let report = Report::new(CacheStatus::Forward(reason));
+            let answered = match plan {
+                CachePlan::Bypass(why) => {
+                    let report = Report::new(CacheStatus::Forward(why.reason()));
                     return Box::pin(pass::pass(self, admitted, take(body), report)).await;
                 }
-                (reuse, seen) => {
-                    let reason = match reuse {
-                        Reuse::Forward(_) if key != admitted.key() => ForwardReason::VaryMiss,
-                        Reuse::Forward(reason) => reason,
-                        _ => ForwardReason::Stale,
-                    };
-                    let forwarded = Box::pin(forward(self, admitted, key, seen, now)).await;
+                CachePlan::Serve { key, response, staleness } => {
+                    if staleness == Staleness::Revalidate {
+                        coalesce::refresh(self, admitted, &key, &response, now);
+                    }
+                    self.serve_hit(admitted, response, now).done().await
+                }
+                CachePlan::Fetch { key, stored, reason } => {
+                    let forwarded = Box::pin(forward(self, admitted, key, stored, now)).await;
                     Box::pin(self.respond_to_forwarded(admitted, forwarded, reason)).await
                 }
             };
             match answered {
                 Ok(answer) => return answer,
                 Err(SourceError::Failed(failure)) => return rejection::failed(failure),
-                // The object changed before the first byte went out: begin again.
+                // The object changed before the first byte went out.
                 Err(SourceError::Changed) => {}
             }
         }
@@ -191,29 +173,13 @@ impl Edge {
         Box::pin(pass::pass(self, admitted, take(body), report)).await
     }
 
-    /// Forwards this request without the cache, unless its directives forbid an origin request.
-    async fn bypass(
-        self: &Arc<Self>,
-        admitted: &AdmittedRequest<'_>,
-        body: &mut Body,
-        directives: RequestDirectives,
-    ) -> ProxyResponse {
-        if directives.only_if_cached {
-            return rejection::failed(ONLY_IF_CACHED);
+    /// What the cache does for a request.
+    pub(super) fn plan(&self, admitted: &AdmittedRequest<'_>, now: Timestamp) -> CachePlan {
+        let directives = admitted.directives();
+        match CachePlan::bypass(admitted, directives) {
+            Some(why) => CachePlan::Bypass(why),
+            None => CachePlan::after_lookup(admitted, directives, self.find(admitted, now), now),
         }
-        let method = !matches!(*admitted.method, http::Method::GET | http::Method::HEAD);
-        let reason = if method { ForwardReason::Method } else { ForwardReason::Bypass };
-        pass::pass(self, admitted, take(body), Report::new(CacheStatus::Forward(reason))).await
-    }
-
-    /// What the cache has for a request; `None` if the request bypasses it.
-    pub(super) fn look_up(
-        &self,
-        admitted: &AdmittedRequest<'_>,
-        directives: RequestDirectives,
-        now: Timestamp,
-    ) -> Option<(CacheKey, Lookup)> {
-        (admitted.is_cacheable() && !directives.no_store).then(|| self.find(admitted, now))
     }
 
     /// The stored response for a request and its key: that of the resource, or of the variant that the request
@@ -251,7 +217,7 @@ impl Edge {
         let now = self.clock.now();
         let mut report = Report::new(CacheStatus::Forward(reason));
         match forwarded {
-            Forwarded::Lookup(response) => self.serve_hit(admitted, response, now).done().await,
+            Forwarded::Found(response) => self.serve_hit(admitted, response, now).done().await,
             Forwarded::Stored { response, how, own_fields, timing } => {
                 let result = how.tell(&mut report);
                 let served = select::from_stored(self, admitted, response, result, report, now);

@@ -78,7 +78,14 @@ async fn what_is_told_is_what_the_next_request_sees() {
     script.then(200, for_a_minute, "a").then(304, for_a_minute, "").then(304, for_a_minute, "");
     agree(&edge, "/a", &[], "Miss", "nothing is stored under this key").await;
     agree(&edge, "/a", &[], "Hit", "it is fresh").await;
-    agree(&edge, "/a", &[("cache-control", "no-cache")], "RefreshHit", "the origin is asked").await;
+    agree(
+        &edge,
+        "/a",
+        &[("cache-control", "no-cache")],
+        "RefreshHit",
+        "the request demands validation",
+    )
+    .await;
     wait(61);
     agree(&edge, "/a", &[], "RefreshHit", "it is stale").await;
     edge.purge(&["/a"]).await;
@@ -89,13 +96,13 @@ async fn what_is_told_is_what_the_next_request_sees() {
     script.then(200, &["Cache-Control: max-age=60"], "bare").then(200, for_a_minute, "bare");
     agree(&edge, "/bare", &[], "Miss", "nothing").await;
     wait(61);
-    agree(&edge, "/bare", &[], "Miss", "without a validator").await;
+    agree(&edge, "/bare", &[], "Miss", "no validator").await;
 
     let meanwhile = &["Cache-Control: max-age=60, stale-while-revalidate=60", "ETag: \"a\""][..];
     script.then(200, meanwhile, "a").then(304, for_a_minute, "");
     agree(&edge, "/while", &[], "Miss", "nothing").await;
     wait(61);
-    agree(&edge, "/while", &[], "Hit", "validated meanwhile").await;
+    agree(&edge, "/while", &[], "Hit", "validated in the background").await;
 }
 
 #[tokio::test]
@@ -148,7 +155,7 @@ async fn what_is_asked_of_an_object_counts() {
     let rest =
         ["Cache-Control: max-age=60", "ETag: \"a\"", "Content-Range: bytes 65536-199999/200000"];
     script.then(206, &rest, &whole[65_536..]);
-    agree(&edge, "/a", &[], "Miss", "bytes that are asked for are missing").await;
+    agree(&edge, "/a", &[], "Miss", "bytes that the request needs are missing").await;
 
     script.then(200, &["Cache-Control: no-store"], "a");
     agree(&edge, "/unstored", &[], "Miss", "nothing is stored").await;

@@ -36,7 +36,7 @@ pub(crate) async fn forward(
     let obligation = match edge.store.claim(&key, seen.as_ref(), now) {
         FetchLock::Lookup(Lookup::Response(response)) => {
             return match reuse(Some(&response.freshness), now) {
-                Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Lookup(response),
+                Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Found(response),
                 Reuse::Validate | Reuse::Forward(_) => Forwarded::Alone,
             };
         }

@@ -27,7 +27,7 @@ pub(crate) enum Forwarded {
         timing: Option<Box<Timing>>,
     },
     /// A response that another request stored in the meantime.
-    Lookup(Arc<StoredResponse>),
+    Found(Arc<StoredResponse>),
     /// The origin's answer, which must not be stored.
     Unstorable(Box<OriginResponse>, NotStored),
     /// Something is stored now, but not what this request selects.

@@ -115,12 +115,6 @@ impl<'a> AdmittedRequest<'a> {
         let listens = self.behavior.cache_policy.caching.honor_request;
         if listens { RequestDirectives::read(self.fields) } else { RequestDirectives::default() }
     }
-
-    /// Whether the cache policy stores answers to such requests.
-    pub(crate) fn is_cacheable(&self) -> bool {
-        matches!(*self.method, Method::GET | Method::HEAD)
-            && !self.behavior.cache_policy.caching.ttl.is_disabled()
-    }
 }
 
 /// Where a request goes, before anybody asks whether it may.

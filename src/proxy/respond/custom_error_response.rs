@@ -38,8 +38,8 @@ impl Edge {
             return answer;
         };
         let now = self.clock.now();
-        let found = self.look_up(&admitted, admitted.directives(), now);
-        let mut shown = self.answer(&admitted, found, &mut Body::empty(), now).await;
+        let plan = self.plan(&admitted, now);
+        let mut shown = self.answer(&admitted, plan, &mut Body::empty(), now).await;
         shown.result = ResultType::Error;
         keep_fields(&answer.head, &mut shown.head);
         if shown.head.status() == StatusCode::OK {

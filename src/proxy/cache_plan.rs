@@ -1,0 +1,123 @@
+//! What the cache does for an admitted request, decided from its directives and the lookup. The pipeline acts on the
+//! plan, and `explain` describes it.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use super::request::admission::AdmittedRequest;
+use crate::{
+    base::clock::Timestamp,
+    cache::{
+        key::CacheKey,
+        policy::{RequestDirectives, Reuse},
+        store::{Lookup, StoredResponse},
+    },
+    http::cache_status::ForwardReason,
+};
+
+/// A plan for one request.
+pub(super) enum CachePlan {
+    /// Pass the request to the origin; neither look up nor store.
+    Bypass(Bypass),
+    /// Serve the stored response.
+    Serve { key: CacheKey, response: Arc<StoredResponse>, staleness: Staleness },
+    /// Fetch the response. If one is stored, it is validated or replaced.
+    Fetch { key: CacheKey, stored: Option<Arc<StoredResponse>>, reason: ForwardReason },
+}
+
+/// Why a request bypasses the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bypass {
+    /// Caches answer only GET and HEAD.
+    Method,
+    /// The cache policy has a maximum TTL of 0.
+    Disabled,
+    /// The request has `no-store`, and the cache policy honors it.
+    NoStore,
+    /// The last response could not be stored.
+    HitForMiss,
+    /// Nothing is stored, and a HEAD alone does not pull an object into the cache.
+    Head,
+}
+
+/// How stale a served response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Staleness {
+    Fresh,
+    /// The origin failed a moment ago, so the response is not validated yet.
+    Allowed,
+    /// It is within `stale-while-revalidate`: validate it in the background.
+    Revalidate,
+}
+
+impl CachePlan {
+    /// The reason to bypass the cache before any lookup.
+    pub(super) fn bypass(
+        admitted: &AdmittedRequest<'_>,
+        directives: RequestDirectives,
+    ) -> Option<Bypass> {
+        if !matches!(*admitted.method, Method::GET | Method::HEAD) {
+            Some(Bypass::Method)
+        } else if admitted.behavior.cache_policy.caching.ttl.is_disabled() {
+            Some(Bypass::Disabled)
+        } else if directives.no_store {
+            Some(Bypass::NoStore)
+        } else {
+            None
+        }
+    }
+
+    /// The plan after a lookup: `key` is that of the resource, or of the variant that the request selects.
+    pub(super) fn after_lookup(
+        admitted: &AdmittedRequest<'_>,
+        directives: RequestDirectives,
+        (key, found): (CacheKey, Lookup),
+        now: Timestamp,
+    ) -> Self {
+        let stored = match found {
+            Lookup::Response(response) => Some(response),
+            Lookup::Nothing | Lookup::Varies(_) => None,
+            Lookup::HitForMiss => return Self::Bypass(Bypass::HitForMiss),
+        };
+        let reuse = directives.decide(stored.as_ref().map(|response| &response.freshness), now);
+        match (reuse, stored) {
+            (Reuse::Fresh, Some(response)) => {
+                Self::Serve { key, response, staleness: Staleness::Fresh }
+            }
+            (Reuse::Stale, Some(response)) => {
+                Self::Serve { key, response, staleness: Staleness::Allowed }
+            }
+            (Reuse::Refresh, Some(response)) => {
+                Self::Serve { key, response, staleness: Staleness::Revalidate }
+            }
+            (Reuse::Forward(_), None) if admitted.method == Method::HEAD => {
+                Self::Bypass(Bypass::Head)
+            }
+            (reuse, stored) => {
+                let reason = match reuse {
+                    Reuse::Forward(_) if key != admitted.key() => ForwardReason::VaryMiss,
+                    Reuse::Forward(reason) => reason,
+                    _ => ForwardReason::Stale,
+                };
+                Self::Fetch { key, stored, reason }
+            }
+        }
+    }
+
+    /// Whether the plan needs the origin for its response. `only-if-cached` forbids that (RFC 9111 §5.2.1.7).
+    pub(super) const fn needs_origin(&self) -> bool {
+        !matches!(self, Self::Serve { .. })
+    }
+}
+
+impl Bypass {
+    /// The reason as `Cache-Status` reports it.
+    pub(super) const fn reason(self) -> ForwardReason {
+        match self {
+            Self::Method => ForwardReason::Method,
+            Self::Disabled | Self::NoStore | Self::HitForMiss => ForwardReason::Bypass,
+            Self::Head => ForwardReason::UriMiss,
+        }
+    }
+}

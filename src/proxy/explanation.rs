@@ -1,0 +1,86 @@
+//! The plan for a request as data: what `forebay explain` prints.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::metrics::ResultType;
+
+/// Everything that decides about a request, in the order of the decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The distribution that has the host among its aliases.
+    pub distribution: Option<String>,
+    /// The resolved path, with the index document if it is a folder's.
+    pub path: Option<String>,
+    /// The path pattern of the behavior, or `default`.
+    pub behavior: Option<String>,
+    /// The ids of the origins: the primary, then the secondary of an origin group.
+    pub origins: Vec<String>,
+    /// Whether a signature is required, and valid.
+    pub signature: Option<String>,
+    /// The rejection, if there is one.
+    pub refused: Option<ExplainedRejection>,
+    /// The parts of the cache key besides the path.
+    pub key: Vec<String>,
+    /// The stored variants.
+    pub variants: Option<Variants>,
+    /// The stored response.
+    pub stored: Option<StoredSummary>,
+    /// `hard` or `soft`, if a purge came after it was stored.
+    pub purged: Option<String>,
+    /// The outcome of the next request.
+    pub next: Next,
+}
+
+/// A rejection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedRejection {
+    /// Status code.
+    pub status: u16,
+    /// The token in the access log.
+    pub reason: String,
+}
+
+/// Variants of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variants {
+    /// The names of the fields in which they differ.
+    pub vary: Vec<String>,
+    /// The number that is stored.
+    pub count: usize,
+}
+
+/// A stored response and its freshness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSummary {
+    /// Status code.
+    pub status: u16,
+    /// Length of the content in bytes.
+    pub length: u64,
+    /// Whether the requested bytes are in memory: `all`, `arriving` or `missing`.
+    pub in_memory: String,
+    /// The stored fields that decide its freshness and validation.
+    pub fields: Vec<String>,
+    /// The TTLs of the cache policy.
+    pub policy: String,
+    /// Freshness lifetime in seconds, by fields and policy.
+    pub lifetime: u64,
+    /// Age in seconds.
+    pub age: u64,
+    /// Seconds of freshness left; negative if it is stale.
+    pub fresh_for: i64,
+}
+
+/// The outcome of the next request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// The result, as in `X-Cache`.
+    pub result: String,
+    /// The reason.
+    pub why: String,
+}
+
+impl Next {
+    pub(super) fn new(result: ResultType, why: impl Into<String>) -> Self {
+        Self { result: result.name().to_owned(), why: why.into() }
+    }
+}
