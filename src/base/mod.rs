@@ -5,3 +5,4 @@ pub mod instance;
 pub mod log;
 pub mod metrics;
 pub mod text;
+pub(crate) mod write_layer;

@@ -22,7 +22,13 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{address::Address, error::Error, timing::Timing};
-use crate::{base::clock::Stopwatch, http::body::Body};
+use crate::{
+    base::{
+        clock::Stopwatch,
+        write_layer::{WriteLayer, impl_async_write},
+    },
+    http::body::Body,
+};
 
 /// Why an origin's trusted certificates cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -165,8 +171,8 @@ pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError
 
 /// A TCP stream that acknowledges at once.
 ///
-/// Some S3 servers write head and body in two segments without `TCP_NODELAY`; their second waits
-/// for our acknowledgement, which Linux delays by 40 ms unless told not to, again and again.
+/// Some S3 servers write head and body in two segments without `TCP_NODELAY`. The second waits for our
+/// acknowledgement, which Linux delays by 40 ms unless `TCP_QUICKACK` is set before each read.
 struct PromptAck(TcpStream);
 
 impl AsyncRead for PromptAck {
@@ -182,32 +188,16 @@ impl AsyncRead for PromptAck {
     }
 }
 
-impl AsyncWrite for PromptAck {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+impl WriteLayer for PromptAck {
+    type Stream = TcpStream;
+
+    fn stream(&self) -> &TcpStream {
+        &self.0
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    fn stream_mut(&mut self) -> &mut TcpStream {
+        &mut self.0
     }
 }
+
+impl_async_write!([] PromptAck);

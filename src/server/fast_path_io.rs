@@ -16,7 +16,10 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Closing, Handler, h1_head::Read, hand_over::HandOver};
-use crate::proxy::{Connection, FastHit};
+use crate::{
+    base::write_layer::{WriteLayer, impl_async_write},
+    proxy::{Connection, FastHit},
+};
 
 /// Who takes the next head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,41 +128,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for FastPathIo<S, 
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncWrite for FastPathIo<S, H> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_sent(cx))?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for FastPathIo<S, H> {
+    type Stream = S;
+
+    fn stream(&self) -> &S {
+        &self.stream
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_sent(cx))?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+    fn before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_sent(cx)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_sent(cx))?;
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.has_flushed();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_sent(cx))?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn after_flush(
+        &mut self,
+        _cx: &mut Context<'_>,
+        flushed: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.has_flushed();
+        }
+        flushed
     }
 }
+
+impl_async_write!([S: AsyncRead + AsyncWrite + Unpin, H: Handler] FastPathIo<S, H>);
 
 /// An answer on its way.
 struct Sending {

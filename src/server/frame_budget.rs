@@ -5,7 +5,7 @@
 //! so no client that uses HTTP/2 for anything runs out of it.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -19,6 +19,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
+
+use crate::base::write_layer::{WriteLayer, impl_async_write};
 
 /// Control frames that a connection may send before it has earned any.
 const INITIAL: i64 = 1000;
@@ -143,39 +145,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameBudget<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for FrameBudget<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
+impl<S: AsyncWrite + Unpin> WriteLayer for FrameBudget<S> {
+    type Stream = S;
+
+    fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    fn after_write(
+        &mut self,
+        _cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.wrote(written);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.wrote(written);
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.wrote(bytes);
+        }
+        written
     }
 }
+
+impl_async_write!([S: AsyncWrite + Unpin] FrameBudget<S>);
 
 /// Frames of a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

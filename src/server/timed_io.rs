@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::{ConnectionPressure, Limits, protocol::Http};
-use crate::proxy::Connection;
+use crate::{
+    base::write_layer::{WriteLayer, impl_async_write},
+    proxy::Connection,
+};
 
 /// So many bytes at once are content, in HTTP/2.
 const CONTENT: usize = 1024;
@@ -200,20 +203,8 @@ impl<S> TimedIo<S> {
         !self.connection.exchanges.is_awaiting_body()
     }
 
-    /// HTTP/2 flushes at every turn; only bytes that went out show that the viewer takes some, and only
-    /// when they are more than what answers its PINGs and SETTINGS.
-    fn after_bytes(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if self.http == Http::Two && matches!(written, Poll::Ready(Ok(CONTENT..))) {
-            self.wrote = Instant::now();
-        }
-        self.after_write(cx, written)
-    }
-
-    fn after_write<T>(
+    /// Notes since when a write is pending, and fails if that is too long.
+    fn check_progress<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
@@ -253,36 +244,45 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
+impl<S: AsyncWrite + Unpin> WriteLayer for TimedIo<S> {
+    type Stream = S;
+
+    fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    fn after_write(
+        &mut self,
         cx: &mut Context<'_>,
-        bytes: &[u8],
+        written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.after_bytes(cx, written)
+        // HTTP/2 flushes at every turn. Only bytes sent show that the viewer reads, and only if they are more than
+        // the responses to its PINGs and SETTINGS.
+        if self.http == Http::Two && matches!(written, Poll::Ready(Ok(CONTENT..))) {
+            self.wrote = Instant::now();
+        }
+        self.check_progress(cx, written)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+    fn after_flush(
+        &mut self,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.after_bytes(cx, written)
+        flushed: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        self.check_progress(cx, flushed)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.after_write(cx, flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.after_write(cx, shut)
+    fn after_shutdown(
+        &mut self,
+        cx: &mut Context<'_>,
+        shut: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        self.check_progress(cx, shut)
     }
 }
+
+impl_async_write!([S: AsyncWrite + Unpin] TimedIo<S>);
