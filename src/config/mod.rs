@@ -28,7 +28,6 @@ pub use listen::{Address, Listen};
 pub use origin::GroupOptions;
 pub use origin_request::is_sendable;
 pub use policy::is_keyable;
-pub use response_headers::NOT_CHANGED;
 use section::Section;
 use toml::de::DeTable;
 

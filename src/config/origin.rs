@@ -11,37 +11,10 @@ use super::{
 };
 use crate::{
     cache::key::{CanonicalPath, PathForm},
+    http::field_table::FieldTrait,
     origin::{self, FAILOVER_CODES, Protocol, Signing},
     outbound::{Address, AddressError},
 };
-
-/// Fields that every request has of the edge's own making, or that belong to one request.
-const NOT_CUSTOM: [&str; 24] = [
-    "accept-encoding",
-    "cache-control",
-    "connection",
-    "content-length",
-    "cookie",
-    "expect",
-    "host",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "keep-alive",
-    "max-forwards",
-    "pragma",
-    "range",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "vary",
-    "via",
-    "warning",
-    "x-real-ip",
-];
 
 /// An origin as behaviors refer to it, whether or not the rest of it is good.
 pub(super) struct NamedOrigin {
@@ -248,7 +221,7 @@ fn custom_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
         let name = HeaderName::from_bytes(text.as_bytes()).ok();
         let allowed = |name: &HeaderName| {
             let own = ["x-amz-", "x-edge-", "proxy-"];
-            !NOT_CUSTOM.contains(&name.as_str())
+            !FieldTrait::NeverCustom.applies_to(name.as_str())
                 && !own.iter().any(|start| name.as_str().starts_with(start))
         };
         let Some(name) = name.filter(|name| text.len() <= LONGEST_NAME && allowed(name)) else {

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     behavior::{ABOUT_VIEWERS, MANAGED_ORIGIN_REQUEST_POLICIES},
     cache::key::{ForwardSpec, HeaderSpec},
-    http::field_table::RequestField,
-    origin::{self, FOR_BUCKETS, Protocol},
+    http::field_table::{FieldTrait, RequestField},
+    origin::{self, Protocol},
 };
 
 /// Whether a policy can have a field sent to an origin. `Host` and `Accept-Encoding` are written by the
@@ -60,7 +60,9 @@ pub(super) fn check_origin(
 ) {
     let is_bucket = origin.is_some_and(|origin| origin.protocol != Protocol::Plain);
     let harmless = match &policy.headers {
-        HeaderSpec::Only(names) => names.iter().all(|name| FOR_BUCKETS.contains(name)),
+        HeaderSpec::Only(names) => {
+            names.iter().all(|name| FieldTrait::ToBuckets.applies_to(name.as_str()))
+        }
         HeaderSpec::Except { .. } => false,
     };
     if is_bucket && !harmless {

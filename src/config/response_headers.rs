@@ -9,34 +9,15 @@ use super::{
     restrict::sites,
     section::{Placed, Section},
 };
-use crate::behavior::{
-    AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
+use crate::{
+    behavior::{
+        AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
+    },
+    http::field_table::FieldTrait,
 };
 
-/// Fields that describe the content or the connection; without them, or with others, an answer
-/// would be wrong.
-pub const NOT_CHANGED: [&str; 17] = [
-    "accept-ranges",
-    "age",
-    "cache-status",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "date",
-    "etag",
-    "keep-alive",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "vary",
-    "via",
-    "x-cache",
-];
-
 fn is_changeable(name: &HeaderName) -> bool {
-    !NOT_CHANGED.contains(&name.as_str())
+    !FieldTrait::Fixed.applies_to(name.as_str())
 }
 
 /// Security fields by their keys.

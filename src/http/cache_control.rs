@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, header};
+use http::HeaderName;
+
+use super::field_table::FieldTrait;
 
 /// The largest delta-seconds value kept: 2^31, as RFC 9111 §1.2.2 asks for an overflow.
 const MAX_DELTA: u64 = 1 << 31;
@@ -74,16 +76,6 @@ pub struct CacheControl {
     pub stale_if_error: Delta,
 }
 
-/// Fields that a response is told apart, validated and read by.
-const NOT_WITHHELD: [HeaderName; 6] = [
-    header::CACHE_CONTROL,
-    header::CONTENT_ENCODING,
-    header::CONTENT_TYPE,
-    header::ETAG,
-    header::LAST_MODIFIED,
-    header::VARY,
-];
-
 impl CacheControl {
     /// Reads all field lines; of a directive that stands several times the first counts (§4.2.1).
     #[must_use]
@@ -141,7 +133,11 @@ impl CacheControl {
         let parsed: Result<Vec<_>, _> =
             names.iter().map(|name| HeaderName::from_bytes(name)).collect();
         match parsed {
-            Ok(parsed) if !parsed.iter().any(|name| NOT_WITHHELD.contains(name)) => {
+            Ok(parsed)
+                if !parsed
+                    .iter()
+                    .any(|name| FieldTrait::NeverWithheld.applies_to(name.as_str())) =>
+            {
                 self.withheld.extend(parsed);
             }
             _ => self.private = true,

@@ -1,14 +1,19 @@
-//! Compression of what is stored: what is worth it, and doing it.
+//! Compression of stored content.
 //!
-//! The same content becomes the same bytes each time: a viewer who asks another machine, or after a
-//! restart, finds the representation it knows.
+//! It is deterministic: another machine, or the same one after a restart, makes the same bytes.
 
 use std::io::{self, Write};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{cache_control::Directives, coding::Coding, entity_tag::EntityTag, fields::names};
+use super::{
+    cache_control::Directives,
+    coding::Coding,
+    entity_tag::EntityTag,
+    field_table::FieldTrait,
+    fields::{names, remove_all},
+};
 
 /// Lengths in bytes that are compressed
 /// (Amazon CloudFront Developer Guide, "Serve compressed files").
@@ -103,15 +108,7 @@ fn is_compressible(media_type: &HeaderValue) -> bool {
 
 /// The fields of the compressed form of a representation with these fields.
 pub fn describe(fields: &mut HeaderMap, coding: Coding) {
-    const DIGESTS: [HeaderName; 4] = [
-        HeaderName::from_static("content-digest"),
-        HeaderName::from_static("content-md5"),
-        HeaderName::from_static("digest"),
-        HeaderName::from_static("repr-digest"),
-    ];
-    for name in DIGESTS {
-        fields.remove(name);
-    }
+    remove_all(fields, |name| FieldTrait::Digest.applies_to(name.as_str()));
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     weaken(fields);
     vary(fields);
@@ -184,6 +181,8 @@ fn write_all<W: Write>(mut encoder: W, content: &[Bytes]) -> io::Result<W> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+
+    use http::HeaderName;
 
     use super::*;
 

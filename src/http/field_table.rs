@@ -96,6 +96,93 @@ impl ResponseField {
     }
 }
 
+/// A trait of single fields, beyond the classes of requests and responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldTrait {
+    /// No response headers policy may set or remove it: it describes the content or the connection.
+    Fixed,
+    /// A 304 does not update it: it describes the stored bytes (RFC 9111 §3.2).
+    OfContent,
+    /// `no-cache` or `private` with its name does not withhold it from the store: responses are selected, validated
+    /// and read by it.
+    NeverWithheld,
+    /// It is a digest of the content, which another coding has not.
+    Digest,
+    /// A bucket may set it towards viewers. `Content-Length` and `Content-Range` belong to one response.
+    FromS3,
+    /// It cannot be a custom origin header: the edge writes it, or it belongs to one request (Amazon CloudFront
+    /// Developer Guide, "Custom headers that CloudFront can't add to origin requests").
+    NeverCustom,
+    /// A bucket gets it if a policy names it: its CORS configuration depends on it.
+    ToBuckets,
+}
+
+/// The traits by name, sorted.
+const TRAITS: [(&str, &[FieldTrait]); 50] = {
+    use FieldTrait::{Digest, Fixed, FromS3, NeverCustom, NeverWithheld, OfContent, ToBuckets};
+    [
+        ("accept-encoding", &[NeverCustom]),
+        ("accept-ranges", &[Fixed]),
+        ("access-control-allow-credentials", &[FromS3]),
+        ("access-control-allow-headers", &[FromS3]),
+        ("access-control-allow-methods", &[FromS3]),
+        ("access-control-allow-origin", &[FromS3]),
+        ("access-control-expose-headers", &[FromS3]),
+        ("access-control-max-age", &[FromS3]),
+        ("access-control-request-headers", &[ToBuckets]),
+        ("access-control-request-method", &[ToBuckets]),
+        ("age", &[Fixed]),
+        ("cache-control", &[NeverWithheld, FromS3, NeverCustom]),
+        ("cache-status", &[Fixed]),
+        ("connection", &[Fixed, NeverCustom]),
+        ("content-digest", &[Digest]),
+        ("content-disposition", &[FromS3]),
+        ("content-encoding", &[Fixed, OfContent, NeverWithheld, FromS3]),
+        ("content-language", &[FromS3]),
+        ("content-length", &[Fixed, OfContent, NeverCustom]),
+        ("content-md5", &[OfContent, Digest]),
+        ("content-range", &[Fixed, OfContent]),
+        ("content-type", &[Fixed, NeverWithheld, FromS3]),
+        ("cookie", &[NeverCustom]),
+        ("date", &[Fixed, FromS3]),
+        ("digest", &[Digest]),
+        ("etag", &[Fixed, OfContent, NeverWithheld, FromS3]),
+        ("expect", &[NeverCustom]),
+        ("expires", &[FromS3]),
+        ("host", &[NeverCustom]),
+        ("if-match", &[NeverCustom]),
+        ("if-modified-since", &[NeverCustom]),
+        ("if-none-match", &[NeverCustom]),
+        ("if-range", &[NeverCustom]),
+        ("if-unmodified-since", &[NeverCustom]),
+        ("keep-alive", &[Fixed, NeverCustom]),
+        ("last-modified", &[NeverWithheld, FromS3]),
+        ("max-forwards", &[NeverCustom]),
+        ("origin", &[ToBuckets]),
+        ("pragma", &[NeverCustom]),
+        ("range", &[NeverCustom]),
+        ("repr-digest", &[Digest]),
+        ("te", &[NeverCustom]),
+        ("trailer", &[Fixed, NeverCustom]),
+        ("transfer-encoding", &[Fixed, NeverCustom]),
+        ("upgrade", &[Fixed, NeverCustom]),
+        ("vary", &[Fixed, NeverWithheld, FromS3, NeverCustom]),
+        ("via", &[Fixed, NeverCustom]),
+        ("warning", &[NeverCustom]),
+        ("x-cache", &[Fixed]),
+        ("x-real-ip", &[NeverCustom]),
+    ]
+};
+
+impl FieldTrait {
+    /// Whether the field with this name, in lower case, has the trait.
+    #[must_use]
+    pub fn applies_to(self, name: &str) -> bool {
+        let found = TRAITS.binary_search_by_key(&name, |(known, _)| *known);
+        found.is_ok_and(|at| TRAITS[at].1.contains(&self))
+    }
+}
+
 /// Whether a field is about one connection, in either direction (RFC 9110 §7.6.1).
 fn is_of_connection(name: &str) -> bool {
     matches!(
@@ -128,6 +215,12 @@ mod tests {
 
     fn response(name: &str) -> ResponseField {
         ResponseField::of(&HeaderName::from_bytes(name.as_bytes()).expect(name))
+    }
+
+    #[test]
+    fn traits_are_sorted_by_name() {
+        assert!(TRAITS.is_sorted_by_key(|(name, _)| *name));
+        assert!(FieldTrait::FromS3.applies_to("etag") && !FieldTrait::FromS3.applies_to("server"));
     }
 
     #[test]

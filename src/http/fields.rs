@@ -29,26 +29,3 @@ pub fn names<'a>(
         .filter(|member| !member.is_empty())
         .map(|member| HeaderName::from_bytes(member).ok().filter(|name| name != "*").ok_or(member))
 }
-
-/// The representation's fields that an S3 origin may set towards the viewer.
-///
-/// Everything else it sends (`x-amz-*`, `Server`, request ids) stays inside. `Content-Length`
-/// and `Content-Range` are not among them: they belong to one answer, not to what is stored.
-pub const S3_RESPONSE_FIELDS: [HeaderName; 16] = [
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-    header::CACHE_CONTROL,
-    header::CONTENT_DISPOSITION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_TYPE,
-    header::DATE,
-    header::ETAG,
-    header::EXPIRES,
-    header::LAST_MODIFIED,
-    header::VARY,
-];

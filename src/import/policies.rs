@@ -14,7 +14,7 @@ use crate::{
     behavior::{ABOUT_VIEWERS, CachePolicy},
     cache::key::NameSpec,
     config::{is_keyable, is_sendable},
-    origin::FOR_BUCKETS,
+    http::field_table::FieldTrait,
 };
 
 /// CloudFront's managed policies, by id
@@ -170,8 +170,9 @@ fn is_harmless(id: &str, config: Option<&Value>) -> bool {
     let mut names = items.into_iter().flatten().filter_map(Value::as_str);
     match behavior {
         Some("none") => true,
-        Some("whitelist") => names
-            .all(|name| FOR_BUCKETS.iter().any(|known| name.eq_ignore_ascii_case(known.as_str()))),
+        Some("whitelist") => {
+            names.all(|name| FieldTrait::ToBuckets.applies_to(&name.to_ascii_lowercase()))
+        }
         // What was not given: the missing document is told, and nothing is left out silently.
         None => config.is_none(),
         _ => false,

@@ -5,7 +5,7 @@ use super::{
     report::Node,
     text::{Text, list, quote},
 };
-use crate::config::NOT_CHANGED;
+use crate::http::field_table::FieldTrait;
 
 /// What CloudFront means by the method `ALL`.
 const ALL_METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"];
@@ -36,7 +36,7 @@ pub(super) fn policy(_: &Job<'_>, config: &Node<'_>) -> Text {
 /// Whether a field may be added or removed; what may not is told.
 fn is_changed(name: &Node<'_>) -> bool {
     let field = name.text_or("").to_ascii_lowercase();
-    let fixed = NOT_CHANGED.contains(&field.as_str());
+    let fixed = FieldTrait::Fixed.applies_to(&field);
     if fixed {
         name.is_dropped("describes the content or the connection, and is never changed");
     }

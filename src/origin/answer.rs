@@ -13,8 +13,9 @@ use crate::{
     cache::store::{CacheTags, Tag},
     http::{
         body::{Body, BodyError},
+        field_table::FieldTrait,
         field_table::ResponseField,
-        fields::{S3_RESPONSE_FIELDS, connection_names, remove_all},
+        fields::{connection_names, remove_all},
     },
     outbound::{
         error::{Error, S3Class, S3Error},
@@ -118,7 +119,7 @@ pub(super) fn plain_fields(status: StatusCode, mut fields: HeaderMap) -> HeaderM
 /// The fields of an S3 object: an allow-list, so that nothing about bucket, keys or requests
 /// reaches a viewer.
 pub(super) fn s3_fields(mut fields: HeaderMap) -> HeaderMap {
-    remove_all(&mut fields, |name| !S3_RESPONSE_FIELDS.contains(name));
+    remove_all(&mut fields, |name| !FieldTrait::FromS3.applies_to(name.as_str()));
     drop_aws_chunked(&mut fields);
     fields
 }

@@ -2,9 +2,13 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
-use super::{FOR_BUCKETS, Origin, OriginRequest, Protocol, Signing, USER_AGENT};
+use super::{Origin, OriginRequest, Protocol, Signing, USER_AGENT};
 use crate::{
-    aws::sign_for_s3, base::instance, cache::key::CDN_LOOP, http::body::Body, outbound::Error,
+    aws::sign_for_s3,
+    base::instance,
+    cache::key::CDN_LOOP,
+    http::{body::Body, field_table::FieldTrait},
+    outbound::Error,
 };
 
 impl Origin {
@@ -37,7 +41,8 @@ impl Origin {
                 }
                 // Not signed: S3 answers CORS by them.
                 add_projection(&mut fields, request, |name| {
-                    FOR_BUCKETS.contains(name) || (viewers_own && *name == header::AUTHORIZATION)
+                    FieldTrait::ToBuckets.applies_to(name.as_str())
+                        || (viewers_own && *name == header::AUTHORIZATION)
                 })?;
             }
         }

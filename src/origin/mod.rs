@@ -41,10 +41,6 @@ use crate::{
     outbound::{Error, ErrorClass, Timing, TrustError, USER_AGENT, connect::Connector},
 };
 
-/// What a bucket may be told of the viewer's request.
-pub const FOR_BUCKETS: [HeaderName; 3] =
-    [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_REQUEST_METHOD];
-
 /// A request as the edge describes it.
 #[derive(Debug)]
 pub struct OriginRequest<'a> {

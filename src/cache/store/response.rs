@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::{
     content::Content,
@@ -19,17 +19,11 @@ use super::{
 use crate::{
     base::clock::Timestamp,
     cache::policy::Freshness,
-    http::{coding::Coding, compression, conditional::Validators, date, entity_tag::EntityTag},
+    http::{
+        coding::Coding, compression, conditional::Validators, date, entity_tag::EntityTag,
+        field_table::FieldTrait,
+    },
 };
-
-/// RFC 9111 §3.2: fields that a 304 does not change, for they describe the stored bytes.
-const NOT_UPDATED: [HeaderName; 5] = [
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    HeaderName::from_static("content-md5"),
-    header::CONTENT_RANGE,
-    header::ETAG,
-];
 
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
 #[derive(Debug)]
@@ -104,7 +98,7 @@ impl StoredResponse {
         // The age was that of the message, not of what is stored.
         fields.remove(header::AGE);
         for name in update.keys() {
-            if NOT_UPDATED.contains(name) {
+            if FieldTrait::OfContent.applies_to(name.as_str()) {
                 continue;
             }
             fields.remove(name);

@@ -19,8 +19,11 @@ use crate::{
         key::{CacheKey, CanonicalPath, PathError, PathForm, Projection, without_dot_segments},
         policy::RequestDirectives,
     },
-    http::authority::{authority, host, target_length},
-    origin::{FOR_BUCKETS, Group, Origin},
+    http::{
+        authority::{authority, host, target_length},
+        field_table::FieldTrait,
+    },
+    origin::{Group, Origin},
     proxy::response::identity::RequestId,
 };
 
@@ -90,7 +93,8 @@ impl<'a> AdmittedRequest<'a> {
     pub(crate) fn sends_more_than_key(&self) -> bool {
         let is_bucket = self.behavior.path_form == PathForm::Key;
         let (sent, key) = (self.forwarded(), &self.projection);
-        let is_sent = |name: &HeaderName| !is_bucket || FOR_BUCKETS.contains(name);
+        let is_sent =
+            |name: &HeaderName| !is_bucket || FieldTrait::ToBuckets.applies_to(name.as_str());
         let mut sent_fields = sent.headers.iter().filter(|(name, _)| is_sent(name));
         sent_fields.any(|field| !key.headers.contains(field))
             || (!is_bucket && (sent.query != key.query || sent.cookies != key.cookies))
