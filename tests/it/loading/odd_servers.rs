@@ -248,10 +248,10 @@ async fn a_server_that_is_down_loses_what_is_due_then() {
 
 #[tokio::test]
 async fn connections_that_the_server_closes_lose_no_request() {
-    // Nobody may stay for longer than a moment, and not for more than three requests.
+    // It closes a connection after three requests, or when it is idle for a moment: long before the next request.
     let address = server(|mut stream, _| async move {
-        for _ in 0..3 {
-            let idle = Duration::from_millis(30);
+        for request in 0..3 {
+            let idle = Duration::from_millis(if request == 0 { 10_000 } else { 5 });
             if !tokio::time::timeout(idle, read(&mut stream)).await.unwrap_or(false) {
                 return;
             }
