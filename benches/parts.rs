@@ -13,7 +13,7 @@ use forebay::{
     cache::{
         key::{CacheKey, CanonicalPath, PathForm, Projection},
         policy::{Asked, Freshness, Received, Stale, reuse, storable},
-        store::{Content, FetchLock, LogPosition, Options, Store, StoredResponse, VariantSlot},
+        store::{FetchLock, Options, Store, StoredResponse, VariantSlot},
     },
     http::range::RangeRequest,
 };
@@ -110,9 +110,9 @@ fn lookup(c: &mut Criterion) {
             fresh_until: now + Duration::from_secs(60),
             stale: Stale::default(),
         };
-        let content = Arc::new(Content::complete(Bytes::from(vec![0; 1024])));
-        let purge_seq: LogPosition = obligation.purge_seq();
-        let response = StoredResponse::new(StatusCode::OK, &fields, freshness, content, purge_seq);
+        let content = Arc::new(store.complete_content(Bytes::from(vec![0; 1024])));
+        let mark = obligation.mark();
+        let response = StoredResponse::new(StatusCode::OK, &fields, freshness, content, mark);
         let key = obligation.key().clone();
         let place = VariantSlot { resource: key.clone(), variation: None, key };
         obligation.fulfil(&place, Arc::new(response), now);

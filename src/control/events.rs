@@ -11,11 +11,11 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Refusal, State};
+use super::{Refusal, State, not_purged};
 use crate::{
     cache::{
         key::CanonicalPath,
-        store::{Purge, PurgeMode},
+        store::{Purge, PurgeBatch, PurgeError, PurgeMode},
     },
     proxy::Distribution,
 };
@@ -54,13 +54,14 @@ impl Taken {
 
 /// Purges the objects of which a bucket tells. A thousand uploads are a thousand events, and who is
 /// refused may not tell again: they are not counted as other changes are.
-pub(super) fn take(state: &State, content: &[u8], caller: &str) -> Result<Taken, Refusal> {
+pub(super) async fn take(state: &State, content: &[u8], caller: &str) -> Result<Taken, Refusal> {
     let changes = parse(content).map_err(|message| (StatusCode::BAD_REQUEST, message))?;
-    Ok(Taken { paths: purge(state, &changes, caller) })
+    let paths = purge(state, &changes, caller).await.map_err(|error| not_purged(&error))?;
+    Ok(Taken { paths })
 }
 
 /// Purges objects in the distributions that have an origin on their bucket; how many paths these are.
-fn purge(state: &State, changes: &[Change], caller: &str) -> usize {
+async fn purge(state: &State, changes: &[Change], caller: &str) -> Result<usize, PurgeError> {
     let rules = state.edge.rules();
     let mut count = 0;
     for distribution in rules.hosts.all() {
@@ -73,7 +74,9 @@ fn purge(state: &State, changes: &[Change], caller: &str) -> usize {
             }
             let purges: Vec<Purge> = items.iter().map(Item::purge).collect();
             let paths: Vec<String> = items.into_iter().map(|item| item.path).collect();
-            state.purge(&distribution.settings.id, &purges, mode, caller, &paths);
+            let distribution = distribution.settings.id.to_string();
+            let batch = PurgeBatch { distribution, purges, mode };
+            state.purge(batch, caller, &paths).await?;
             count += paths.len();
         }
     }
@@ -83,7 +86,7 @@ fn purge(state: &State, changes: &[Change], caller: &str) -> usize {
         let (bucket, key) = (&change.bucket, &change.key);
         tracing::info!(caller, bucket, key, "an event is of no object that a distribution serves");
     }
-    count
+    Ok(count)
 }
 
 /// A path of a distribution, or all that begins so.

@@ -53,22 +53,19 @@ impl History {
         Ok(Self(Mutex::new(Inner { entries, journal: Some(journal) })))
     }
 
+    /// The outcome of [`Self::add`] if the reference of the invalidation is known already.
+    pub(super) fn earlier(&self, invalidation: &Invalidation) -> Option<Added> {
+        self.0.lock().earlier(invalidation)
+    }
+
     /// Adds an invalidation unless its reference is known; on disk when this returns.
     ///
     /// # Errors
     /// When it cannot be written. It is not added then.
     pub(super) fn add(&self, invalidation: Invalidation) -> io::Result<Added> {
         let mut inner = self.0.lock();
-        let same = |known: &&Arc<Invalidation>| {
-            known.distribution == invalidation.distribution
-                && known.caller_reference == invalidation.caller_reference
-        };
-        if let Some(known) = inner.entries.iter().rev().find(same) {
-            return Ok(if known.items == invalidation.items {
-                Added::Known(Arc::clone(known))
-            } else {
-                Added::Contradicts
-            });
+        if let Some(earlier) = inner.earlier(&invalidation) {
+            return Ok(earlier);
         }
         inner.write(&invalidation)?;
         let added = Arc::new(invalidation);
@@ -121,6 +118,19 @@ impl History {
 }
 
 impl Inner {
+    fn earlier(&self, invalidation: &Invalidation) -> Option<Added> {
+        let same = |known: &&Arc<Invalidation>| {
+            known.distribution == invalidation.distribution
+                && known.caller_reference == invalidation.caller_reference
+        };
+        let known = self.entries.iter().rev().find(same)?;
+        Some(if known.items == invalidation.items {
+            Added::Known(Arc::clone(known))
+        } else {
+            Added::Contradicts
+        })
+    }
+
     fn write(&mut self, invalidation: &Invalidation) -> io::Result<()> {
         self.journal.as_mut().map_or(Ok(()), |journal| journal.append(invalidation))
     }

@@ -13,7 +13,7 @@ use super::{
     items, xml,
 };
 use crate::{
-    cache::store::{Purge, PurgeMode},
+    cache::store::{Purge, PurgeBatch, PurgeMode},
     http::body::Body,
     proxy::Distribution,
 };
@@ -290,20 +290,26 @@ async fn create(
         items,
         elsewhere: None,
     };
-    let items = invalidation.items.clone();
-    let added = state.with_history(move |history| history.add(invalidation)).await;
-    let added = added.map_err(|error| {
-        // Not recorded, it may not be reported as done; but nothing old needs to be served meanwhile.
-        state.purge(id, &purges, PurgeMode::Hard, caller, &items);
-        tracing::error!(%error, "the invalidation cannot be written to its history");
-        let message = format!("purged, but not recorded: {error}; try again");
+    let unavailable = |message: String| {
         InvalidationError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
-    })?;
-    let invalidation = match added {
-        Added::New(invalidation) => {
-            state.purge(id, &purges, PurgeMode::Hard, caller, &invalidation.items);
-            invalidation
+    };
+    let added = match state.history.earlier(&invalidation) {
+        Some(earlier) => earlier,
+        None => {
+            // The purge first: an invalidation in the history is reported as done.
+            let batch = PurgeBatch { distribution: id.to_owned(), purges, mode: PurgeMode::Hard };
+            let purged = state.purge(batch, caller, &invalidation.items).await;
+            purged
+                .map_err(|error| unavailable(format!("nothing is purged: {error}; try again")))?;
+            let added = state.with_history(move |history| history.add(invalidation)).await;
+            added.map_err(|error| {
+                tracing::error!(%error, "the invalidation cannot be written to its history");
+                unavailable(format!("purged, but not recorded: {error}; try again"))
+            })?
         }
+    };
+    let invalidation = match added {
+        Added::New(invalidation) => invalidation,
         Added::Known(invalidation) => invalidation,
         Added::Contradicts => {
             let message = "this CallerReference was used for other paths";

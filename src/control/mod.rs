@@ -44,7 +44,7 @@ use crate::{
     access::restrict::{Rate, RateLimits, Rates},
     aws::Credentials,
     base::clock::Clock,
-    cache::store::{Purge, PurgeMode},
+    cache::store::{PurgeBatch, PurgeError, PurgeMode},
     http::{body::Body, framing},
     proxy::{Connection, Edge},
     server::{Handler, Heartbeats},
@@ -120,6 +120,10 @@ struct Readiness {
 
 /// Why nothing is done, and the status that says so.
 type Refusal = (StatusCode, String);
+
+fn not_purged(error: &PurgeError) -> Refusal {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("nothing is purged: {error}; try again"))
+}
 
 impl Admin {
     /// The admin's view of an edge.
@@ -200,7 +204,7 @@ impl Admin {
                         Err((status, message)) => refuse(status, &message),
                     }
                 }
-                Some(content) => self.0.answer_json(&parts, &content, client),
+                Some(content) => self.0.answer_json(&parts, &content, client).await,
                 None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 1 MiB"),
             },
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
@@ -275,19 +279,19 @@ impl State {
         self.changes.admit(nobody).map_err(|_| ())
     }
 
-    /// Purges, and tells the audit log of it; in force when this returns.
-    fn purge(
+    /// Purges, and logs it; in force when this resolves.
+    async fn purge(
         &self,
-        distribution: &str,
-        purges: &[Purge],
-        mode: PurgeMode,
+        batch: PurgeBatch,
         caller: &str,
         items: &[String],
-    ) {
-        for purge in purges {
-            self.edge.store().purge(distribution, purge, mode);
-            self.edge.metrics().purged();
-        }
+    ) -> Result<(), PurgeError> {
+        let (distribution, mode) = (batch.distribution.clone(), batch.mode);
+        let count = batch.purges.len();
+        self.edge.store().purge(batch).await.inspect_err(
+            |error| tracing::error!(%error, caller, distribution, "a purge is not in force"),
+        )?;
+        self.edge.metrics().purged(count);
         tracing::info!(
             caller,
             distribution,
@@ -296,19 +300,28 @@ impl State {
             soft = mode == PurgeMode::Soft,
             "purged"
         );
+        Ok(())
     }
 
-    /// Answers what is asked in JSON, by those who may.
-    fn answer_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
-        let answered = self.identify_json(request, content, client).and_then(|caller| {
-            let (caller, ok) = (caller.to_string(), StatusCode::OK);
-            Ok(match request.uri.path() {
-                "/events" => json(ok, &events::take(self, content, &caller)?),
-                "/explain" => json(ok, &explain::explain(self, content)?),
-                _ => json(ok, &self.apply(content, &caller)?),
-            })
-        });
+    /// Answers a JSON request of an authorized caller.
+    async fn answer_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
+        let answered = self.dispatch_json(request, content, client).await;
         answered.unwrap_or_else(|(status, message)| refuse(status, &message))
+    }
+
+    async fn dispatch_json(
+        &self,
+        request: &Parts,
+        content: &[u8],
+        client: IpAddr,
+    ) -> Result<Response<Body>, Refusal> {
+        let caller = self.identify_json(request, content, client)?.to_string();
+        let ok = StatusCode::OK;
+        Ok(match request.uri.path() {
+            "/events" => json(ok, &events::take(self, content, &caller).await?),
+            "/explain" => json(ok, &explain::explain(self, content)?),
+            _ => json(ok, &self.apply(content, &caller).await?),
+        })
     }
 
     /// Who sends JSON.
@@ -329,7 +342,7 @@ impl State {
         caller.map_err(|denied| (StatusCode::FORBIDDEN, denied.to_string()))
     }
 
-    fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, Refusal> {
+    async fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, Refusal> {
         let bad = |message: String| (StatusCode::BAD_REQUEST, message);
         self.admit_change().map_err(|()| {
             (StatusCode::TOO_MANY_REQUESTS, "too many purges at once; try again in a moment".into())
@@ -362,7 +375,8 @@ impl State {
         let purges = items::parse_all(distribution, &request.paths).map_err(bad)?;
         let mode = if request.soft { PurgeMode::Soft } else { PurgeMode::Hard };
         let id = distribution.settings.id.to_string();
-        self.purge(&id, &purges, mode, caller, &request.paths);
+        let batch = PurgeBatch { distribution: id.clone(), purges, mode };
+        self.purge(batch, caller, &request.paths).await.map_err(|error| not_purged(&error))?;
         Ok(Purged { distribution: id, paths: request.paths.len() })
     }
 }

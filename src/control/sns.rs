@@ -72,7 +72,7 @@ pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::T
     }
     state.certificates.keep(&message.signing_cert_url, certificate);
     match message.r#type.as_str() {
-        "Notification" => events::take(state, message.message.as_bytes(), &message.topic_arn),
+        "Notification" => events::take(state, message.message.as_bytes(), &message.topic_arn).await,
         "SubscriptionConfirmation" => confirm(&service, &message).await,
         other => {
             tracing::warn!(

@@ -92,7 +92,7 @@ impl Consumer {
         let mut done = Vec::new();
         for message in &received.messages {
             let body = unwrapped(&message.body);
-            match events::take(&self.state, body.as_bytes(), &self.queue.url) {
+            match events::take(&self.state, body.as_bytes(), &self.queue.url).await {
                 Ok(_) => done.push(message),
                 Err((_, reason)) => tracing::warn!(
                     queue = self.queue.url,

@@ -101,7 +101,7 @@ impl Edge {
             + freshness.age(freshness.received_at);
         StoredSummary {
             status: response.status.as_u16(),
-            length: response.length,
+            length: response.length(),
             in_memory: match self.presence(response, admitted) {
                 Ok(Presence::Arriving) => "arriving",
                 Ok(Presence::Missing) => "missing",
@@ -207,7 +207,7 @@ impl Edge {
         response: &Arc<StoredResponse>,
         admitted: &AdmittedRequest<'_>,
     ) -> Result<Presence, Unmet> {
-        let all = 0..response.length;
+        let all = 0..response.length();
         let bytes = match select(admitted, response)? {
             Part::NotModified => 0..0,
             _ if *admitted.method == Method::HEAD => 0..0,

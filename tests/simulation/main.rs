@@ -24,7 +24,7 @@ use forebay::{
         clock::{Clock, Stopwatch, Timestamp},
         metrics::Metrics,
     },
-    cache::store::{Options, Purge, PurgeMode, Store},
+    cache::store::{Options, Purge, PurgeBatch, PurgeMode, Store},
     config::Config,
     http::body::Body,
     origin::{Group, Origin},
@@ -45,7 +45,7 @@ const STEPS: usize = 40;
 
 /// One GET: what it asks for, and whether the viewer stays to the end.
 #[derive(Clone, Copy, Debug)]
-struct AdmittedRequest {
+struct Attempt {
     path: &'static str,
     /// Language and device.
     variant: &'static str,
@@ -100,8 +100,7 @@ impl History {
                 self.get(ask).await;
             }
             45..62 => {
-                let asks: Vec<AdmittedRequest> =
-                    (0..self.rng.usize(2..6)).map(|_| self.ask()).collect();
+                let asks: Vec<Attempt> = (0..self.rng.usize(2..6)).map(|_| self.ask()).collect();
                 join_all(asks.into_iter().map(|ask| self.get(ask))).await;
             }
             62..68 => self.crowd().await,
@@ -115,7 +114,7 @@ impl History {
                 self.tell(|| format!("{path} changes"));
                 self.world.lock().expect("lock").change(path, &mut self.rng);
             }
-            89..94 => self.purge(),
+            89..94 => self.purge().await,
             94..96 => {
                 self.tell(|| "a reload".into());
                 self.edge.set_rules(rules(&self.edge, &self.origin, &self.clock));
@@ -131,12 +130,12 @@ impl History {
         }
     }
 
-    fn ask(&mut self) -> AdmittedRequest {
+    fn ask(&mut self) -> Attempt {
         let range = self.rng.bool().then(|| {
             let first = self.rng.usize(0..30_000);
             (first, first + self.rng.usize(0..9000))
         });
-        AdmittedRequest {
+        Attempt {
             path: self.rng.choice(&PATHS).expect("one"),
             variant: self.rng.choice(&VARIANTS).expect("one"),
             range,
@@ -144,12 +143,12 @@ impl History {
         }
     }
 
-    fn purge(&mut self) {
+    async fn purge(&mut self) {
         let path = *self.rng.choice(&PATHS).expect("one");
         let all = self.rng.bool();
         self.tell(|| format!("purge {} {path}", if all { "all" } else { "only" }));
         let purge = if all { Purge::Prefix("/".to_owned()) } else { Purge::Exact(path.to_owned()) };
-        self.edge.store().purge("media", &purge, PurgeMode::Hard);
+        self.purge_now(purge).await;
         self.world.lock().expect("lock").purged(if all {
             &PATHS
         } else {
@@ -157,10 +156,19 @@ impl History {
         });
     }
 
+    async fn purge_now(&self, purge: Purge) {
+        let batch = PurgeBatch {
+            distribution: "media".to_owned(),
+            purges: vec![purge],
+            mode: PurgeMode::Hard,
+        };
+        self.edge.store().purge(batch).await.expect("the log is in memory");
+    }
+
     /// After a purge, many ask for the same at once.
     async fn crowd(&mut self) {
-        let ask = AdmittedRequest { range: None, leaves: false, ..self.ask() };
-        self.edge.store().purge("media", &Purge::Exact(ask.path.to_owned()), PurgeMode::Hard);
+        let ask = Attempt { range: None, leaves: false, ..self.ask() };
+        self.purge_now(Purge::Exact(ask.path.to_owned())).await;
         let key = (ask.path.to_owned(), ask.variant.to_owned());
         let (before, shared) = {
             let mut world = self.world.lock().expect("lock");
@@ -173,7 +181,7 @@ impl History {
         assert!(!shared || asked <= 1, "seed {}: {asked} requests for {ask:?}", self.seed);
     }
 
-    async fn get(&self, ask: AdmittedRequest) {
+    async fn get(&self, ask: Attempt) {
         let begun = self.world.lock().expect("lock").moment(ask.path);
         let (language, device) = ask.variant.split_once('-').expect("two");
         let mut request = Request::builder()

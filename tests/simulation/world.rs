@@ -19,7 +19,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::{AdmittedRequest, Ended};
+use super::{Attempt, Ended};
 
 pub(crate) const PATHS: [&str; 4] = ["/empty", "/small", "/middle", "/large"];
 /// Language and device.
@@ -171,7 +171,7 @@ impl World {
     pub(crate) fn check_bytes(
         &self,
         version: Version,
-        ask: AdmittedRequest,
+        ask: Attempt,
         range: Option<(usize, usize)>,
         content: &[u8],
         ended: Ended,

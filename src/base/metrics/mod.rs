@@ -285,9 +285,9 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Counts a purge.
-    pub fn purged(&self) {
-        self.purges.inc();
+    /// Counts purges.
+    pub fn purged(&self, purges: usize) {
+        self.purges.inc_by(purges as u64);
     }
 
     /// All families as text in the OpenMetrics format; the cache's figures are set first.

@@ -127,8 +127,8 @@ impl BodyBuffer {
         };
         let joined = self.store.pages.join(&blocks);
         let content = match charges {
-            Some(charge) => Content::of(charge.hold(joined)),
-            None => Content::complete(Bytes::new()),
+            Some(charge) => Content::of(self.store.contents.next(), charge.hold(joined)),
+            None => Content::complete(self.store.contents.next(), Bytes::new()),
         };
         let content = Arc::new(content);
         self.collected.lock().blocks = vec![(0, content.whole().unwrap_or_default())];

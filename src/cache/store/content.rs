@@ -12,14 +12,21 @@ use bytes::Bytes;
 
 use super::{ledger::Held, prefetch};
 
-/// Tells contents apart; never used twice in one process.
+/// Identifies a content. The upper 16 bits are the epoch of the store, so no id is used twice, even after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentId(pub(super) u64);
 
-impl ContentId {
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+/// Hands out the ids of one epoch.
+#[derive(Debug)]
+pub(super) struct ContentIds(AtomicU64);
+
+impl ContentIds {
+    pub(super) const fn new(epoch: u16) -> Self {
+        Self(AtomicU64::new((epoch as u64) << 48))
+    }
+
+    pub(super) fn next(&self) -> ContentId {
+        ContentId(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -37,9 +44,8 @@ pub struct Content {
 
 impl Content {
     /// A content of `length` bytes, none of which is there yet.
-    #[must_use]
-    pub fn new(length: u64) -> Self {
-        Self { id: ContentId::next(), length, whole: OnceLock::new() }
+    pub(super) const fn new(id: ContentId, length: u64) -> Self {
+        Self { id, length, whole: OnceLock::new() }
     }
 
     /// The same content without its bytes.
@@ -48,14 +54,13 @@ impl Content {
     }
 
     /// A content that is there as a whole.
-    #[must_use]
-    pub fn complete(bytes: Bytes) -> Self {
-        Self::of(Held::Shared(Box::new(bytes)))
+    pub(super) fn complete(id: ContentId, bytes: Bytes) -> Self {
+        Self::of(id, Held::Shared(Box::new(bytes)))
     }
 
     /// The content whose only piece is `held`.
-    pub(super) fn of(held: Held) -> Self {
-        let content = Self::new(held.as_ref().len() as u64);
+    pub(super) fn of(id: ContentId, held: Held) -> Self {
+        let content = Self::new(id, held.as_ref().len() as u64);
         content.fill(held);
         content
     }
@@ -159,7 +164,7 @@ mod tests {
 
     #[test]
     fn slices_cover_the_content_without_gap_or_overlap() {
-        let layout = Content::new(2500).layout(1000);
+        let layout = Content::new(ContentId(0), 2500).layout(1000);
         assert_eq!(layout.slices_of(&(0..2500)), 0..3);
         assert_eq!(layout.slices_of(&(999..1001)), 0..2);
         assert_eq!(layout.slices_of(&(1000..2000)), 1..2);
@@ -167,12 +172,12 @@ mod tests {
         assert_eq!(layout.bytes_of(&(2..3)), 2000..2500);
         assert_eq!(layout.bytes_of(&(0..3)), 0..2500);
         assert!(!layout.is_single());
-        assert!(Content::new(1000).layout(1000).is_single());
+        assert!(Content::new(ContentId(0), 1000).layout(1000).is_single());
     }
 
     #[test]
     fn what_is_there_as_one_piece_is_one_slice_however_long() {
-        let content = Arc::new(Content::complete(Bytes::from(vec![7; 2500])));
+        let content = Arc::new(Content::complete(ContentId(0), Bytes::from(vec![7; 2500])));
         assert!(content.layout(1000).is_single());
         assert_eq!(content.bytes(), Some(&[7; 2500][..]));
         assert_eq!(content.whole().as_deref(), content.bytes());

@@ -58,7 +58,7 @@ impl Store {
     #[must_use]
     pub fn hold(&self, response: &StoredResponse) -> Option<Hold> {
         // A copy of a part would take as much.
-        if response.length <= self.part_length() {
+        if response.length() <= self.part_length() {
             return Some(Hold(None));
         }
         match self.pin(&response.content) {
@@ -86,7 +86,7 @@ impl Store {
     /// Whether the content of `response` can be fetched again in parts. One of more than a slice came from an
     /// origin that may not know ranges: each part could cost the whole.
     pub(super) fn can_read_in_parts(&self, response: &StoredResponse) -> bool {
-        response.can_be_fetched_again() && response.length <= u64::from(self.options.slice)
+        response.can_be_fetched_again() && response.length() <= u64::from(self.options.slice)
     }
 
     /// Pins a slice of `content`.

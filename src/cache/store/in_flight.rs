@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::{
     Store,
     index::{Digest, HitForMiss, Note},
-    purge::LogPosition,
+    purge_mark::PurgeMark,
     response::StoredResponse,
     variants::VariantSlot,
 };
@@ -51,14 +51,14 @@ impl FetchError {
 /// A forward under way.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub(super) purge_seq: LogPosition,
+    pub(super) mark: PurgeMark,
     outcome: OnceLock<FetchOutcome>,
     landed: Notify,
 }
 
 impl InFlight {
-    pub(super) fn new(purge_seq: LogPosition) -> Self {
-        Self { purge_seq, outcome: OnceLock::new(), landed: Notify::new() }
+    pub(super) fn new(mark: PurgeMark) -> Self {
+        Self { mark, outcome: OnceLock::new(), landed: Notify::new() }
     }
 
     pub(super) fn waiter(self: &Arc<Self>) -> Waiter {
@@ -111,10 +111,10 @@ impl Obligation {
         Self { store, key, digest, flight }
     }
 
-    /// Where the purge log stood when this forward started.
+    /// What was purged when this fetch started.
     #[must_use]
-    pub fn purge_seq(&self) -> LogPosition {
-        self.flight.purge_seq
+    pub fn mark(&self) -> PurgeMark {
+        self.flight.mark
     }
 
     /// The key this forward is about.
@@ -156,7 +156,7 @@ impl Obligation {
     /// Releases the waiters and, until `until`, makes no request under this key wait for another.
     pub fn release(self, until: Timestamp) {
         if self.is_current() {
-            let pass = HitForMiss { until, purge_seq: self.flight.purge_seq };
+            let pass = HitForMiss { until, mark: self.flight.mark };
             self.store.memory.insert_note(&self.key, Note::HitForMiss(Arc::new(pass)));
         }
         self.complete(FetchOutcome::Released);

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::RwLock;
 
 use super::{
-    prefetch, purge::LogPosition, response::StoredResponse, table::Table, variants::Variants,
+    prefetch, purge_mark::PurgeMark, response::StoredResponse, table::Table, variants::Variants,
 };
 use crate::base::clock::Timestamp;
 
@@ -61,7 +61,7 @@ impl Hasher for Leading {
 /// Until when requests do not wait for each other.
 pub(super) struct HitForMiss {
     pub(super) until: Timestamp,
-    pub(super) purge_seq: LogPosition,
+    pub(super) mark: PurgeMark,
 }
 
 /// What stands for a key in the place of a response.

@@ -1,7 +1,6 @@
 //! The memory tier: what is stored, bounded in bytes, evicted least recently used first.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -77,7 +76,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(bound: u64, slice: u32) -> Self {
+    pub(super) fn new(bound: u64, slice: u32, [one, other]: [u64; 2]) -> Self {
         let (index, evictions) = (Arc::new(Index::new()), Arc::new(AtomicU64::new(0)));
         let (weighed, indexed) = (Arc::clone(&index), Arc::clone(&index));
         let counter = Arc::clone(&evictions);
@@ -95,7 +94,6 @@ impl Memory {
                 }
             })
             .build_with_hasher(ByDigest::default());
-        let [one, other] = [(); 2].map(|()| RandomState::new().hash_one(()));
         let digests = SipHasher13::new_with_keys(one, other);
         let ledger = Arc::new(Ledger::new(bound));
         Self { cache, index, digests, ledger, bound, slice, taken: AtomicU64::new(0), evictions }
@@ -340,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn pinned_bytes_count_against_the_bound() {
-        let memory = Memory::new(1000, 1 << 20);
+        let memory = Memory::new(1000, 1 << 20, [1, 2]);
         let pinned = slice(&memory, 700).await.expect("room");
         assert!(slice(&memory, 400).await.is_none());
         let part = pinned.slice(..1);
@@ -353,7 +351,7 @@ mod tests {
 
     #[tokio::test]
     async fn stored_bytes_give_way_least_recently_used_first() {
-        let memory = Memory::new(16_000, 1 << 20);
+        let memory = Memory::new(16_000, 1 << 20, [1, 2]);
         for index in 0..30 {
             let bytes = slice(&memory, 1000).await.expect("room is made");
             memory.insert_slice(ContentId(1), index, bytes);

@@ -1,23 +1,30 @@
-//! The store: what was answered before, what is being fetched, and what was purged.
+//! The store: stored responses, fetches in flight, and what was purged.
 //!
-//! A request looks up its key. Where somebody must ask the origin, it *claims* the key: the one
-//! whose claim comes first gets an [`Obligation`], the others a [`Waiter`]. The content arrives
-//! in slices through *runs*, which stream to every reader as the bytes come in.
+//! A request looks up its key. If the response must be fetched, it *claims* the key. The first claim gets an
+//! [`Obligation`], the others a [`Waiter`]. The content arrives in slices through *fills*, which stream to every reader
+//! as the bytes come in.
 
 mod body_buffer;
+mod cache_tags;
 mod content;
 mod encoded;
 mod fields;
 mod fill;
 mod hold;
+mod identity;
 mod in_flight;
 mod index;
 mod invalidated;
 mod ledger;
+mod lookup;
 mod memory;
+mod options;
 mod pins;
 mod prefetch;
 mod purge;
+mod purge_floors;
+mod purge_log;
+mod purge_mark;
 mod reader;
 mod receive;
 mod response;
@@ -34,21 +41,28 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use body_buffer::{BodyBuffer, TooLong};
+pub use cache_tags::{CacheTags, Tag};
+use content::ContentIds;
 pub use content::{Content, ContentId, Layout};
 pub use encoded::EncodedVariant;
 pub use fields::FieldBlock;
 use fill::{Fill, FillTask, Fills};
 pub use hold::Hold;
+pub use identity::StoreIdentity;
 use in_flight::InFlight;
 pub use in_flight::{FetchError, FetchOutcome, Obligation, Waiter};
 use index::{ByDigest, Digest, HitForMiss, Note, Stored};
 use ledger::{Charge, Held, Ledger};
+pub use lookup::{FetchLock, Lookup};
 use memory::Memory;
 pub use memory::MemoryUse;
+pub use options::Options;
 use pins::Pins;
-use purge::PurgeLog;
-use purge::PurgeVerdict;
-pub use purge::{CacheTags, LogPosition, Purge, PurgeMode, Tag};
+pub use purge::{Purge, PurgeMode};
+pub use purge_floors::PurgeFloors;
+use purge_floors::PurgeVerdict;
+pub use purge_log::{MemoryPurgeLog, PurgeBatch, PurgeError, PurgeLog};
+pub use purge_mark::{LogPosition, PurgeMark};
 pub use reader::{Presence, Reader};
 pub use receive::NO_ROOM;
 use receive::ROOM;
@@ -62,47 +76,6 @@ use crate::{
     http::body::Body,
 };
 
-/// The store's measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Bytes that content may take in memory: stored, arriving, and held by readers together.
-    pub memory: u64,
-    /// Length of a slice in bytes, the unit of fetching and of waiting for each other.
-    pub slice: u32,
-    /// How many slices an origin response may be ahead of its fastest reader.
-    pub read_ahead: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { memory: 1 << 30, slice: 1 << 20, read_ahead: 4 }
-    }
-}
-
-/// What the store holds for a key.
-#[derive(Clone, Debug)]
-pub enum Lookup {
-    /// A response, fresh or stale.
-    Response(Arc<StoredResponse>),
-    /// The note that responses vary: the key of a variant must be asked for.
-    Varies(Arc<Variants>),
-    /// The note that the last answer could not be stored.
-    HitForMiss,
-    /// Nothing.
-    Nothing,
-}
-
-/// The answer to a claim.
-#[derive(Debug)]
-pub enum FetchLock {
-    /// The claimant must ask the origin.
-    Lead(Obligation),
-    /// Somebody else is asking.
-    Wait(Waiter),
-    /// Meanwhile there is something new.
-    Lookup(Lookup),
-}
-
 /// Room in the bound of the cache's memory, given back when dropped.
 #[derive(Debug)]
 pub struct Room(#[expect(dead_code, reason = "it is held, not read")] Charge);
@@ -114,7 +87,9 @@ pub struct Store {
     memory: Memory,
     runs: Fills,
     flights: Mutex<HashMap<Digest, Arc<InFlight>, ByDigest>>,
-    purges: PurgeLog,
+    contents: ContentIds,
+    floors: PurgeFloors,
+    purge_log: Arc<dyn PurgeLog>,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
 }
@@ -126,16 +101,25 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// An empty store.
+    /// An empty store that keeps nothing beyond the process.
     #[must_use]
     pub fn new(options: Options) -> Self {
+        let identity = StoreIdentity::ephemeral();
+        Self::open(options, identity, Arc::new(MemoryPurgeLog::new(identity.epoch)))
+    }
+
+    /// Opens a store whose purges are in `purge_log`.
+    #[must_use]
+    pub fn open(options: Options, identity: StoreIdentity, purge_log: Arc<dyn PurgeLog>) -> Self {
         Self {
             options,
             pages: MemfdArena::new(options.memory, options.slice),
-            memory: Memory::new(options.memory, options.slice),
+            memory: Memory::new(options.memory, options.slice, identity.secret),
             runs: Fills::default(),
             flights: Mutex::default(),
-            purges: PurgeLog::default(),
+            contents: ContentIds::new(identity.epoch),
+            floors: PurgeFloors::new(purge_log.newest()),
+            purge_log,
             pins: Pins::new(hold::pinned_share(options.memory)),
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
         }
@@ -174,10 +158,11 @@ impl Store {
     pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Lookup, Option<PurgeMode>) {
         match self.memory.current(key) {
             Some(Stored::Response(response)) => {
-                match self.purges.remains(&key.resource(), &response.tags, response.purge_seq) {
+                let mark = self.floors.mark();
+                match self.floors.remains(&key.resource(), &response.tags, response.mark) {
                     PurgeVerdict::All => (Lookup::Response(response), None),
                     PurgeVerdict::Stale => {
-                        let stale = Arc::new(response.expired(self.purges.position()));
+                        let stale = Arc::new(response.expired(mark));
                         (Lookup::Response(stale), Some(PurgeMode::Soft))
                     }
                     PurgeVerdict::Nothing => (Lookup::Nothing, Some(PurgeMode::Hard)),
@@ -197,8 +182,8 @@ impl Store {
         seen: Option<&Arc<StoredResponse>>,
         now: Timestamp,
     ) -> FetchLock {
-        // Taken first: what is purged from here on is newer than this forward.
-        let purge_seq = self.purges.position();
+        // Taken first: what is purged from here on is newer than this fetch.
+        let mark = self.floors.mark();
         let mut flights = self.flights.lock();
         match (self.lookup(key, now), seen) {
             (Lookup::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
@@ -206,10 +191,10 @@ impl Store {
             // Purged or evicted since the lookup, too: what was seen must not be renewed.
             (found, _) => return FetchLock::Lookup(found),
         }
-        let flight = Arc::new(InFlight::new(purge_seq));
+        let flight = Arc::new(InFlight::new(mark));
         let digest = self.memory.digest_of(key);
         match flights.entry(digest) {
-            Entry::Occupied(under_way) if self.survives(key, under_way.get().purge_seq) => {
+            Entry::Occupied(under_way) if self.survives(key, under_way.get().mark) => {
                 return FetchLock::Wait(under_way.get().waiter());
             }
             // A forward that began before a purge must not answer a request that came after it.
@@ -256,15 +241,31 @@ impl Store {
         async move { filling.fill(Ok(body)).await }
     }
 
-    /// Purges a distribution's stored responses; in force when this returns.
-    pub fn purge(&self, distribution: &str, purge: &Purge, mode: PurgeMode) -> LogPosition {
-        self.purges.append(distribution, purge, mode)
+    /// Purges stored responses. The purges are in force when this resolves, and as durable as the log makes them. All
+    /// purges of operators come this way: API, command line, events.
+    ///
+    /// # Errors
+    /// If the log cannot be written. The purges are not in force then.
+    pub async fn purge(&self, batch: PurgeBatch) -> Result<LogPosition, PurgeError> {
+        self.purge_log.append(batch, &self.floors).await
     }
 
     /// Invalidates what is stored of one path, in its generous reading, because an unsafe request for it succeeded
-    /// (RFC 9111 §4.4); in force when this returns.
-    pub fn invalidate(&self, distribution: &str, path: &str) -> LogPosition {
-        self.purges.invalidate(distribution, path)
+    /// (RFC 9111 §4.4); in force when this returns. Not in the log: a restart may undo it.
+    pub fn invalidate(&self, distribution: &str, path: &str) {
+        self.floors.invalidate(distribution, path);
+    }
+
+    /// A new content of `length` bytes, none of which has arrived.
+    #[must_use]
+    pub fn new_content(&self, length: u64) -> Content {
+        Content::new(self.contents.next(), length)
+    }
+
+    /// A new content with these bytes.
+    #[must_use]
+    pub fn complete_content(&self, bytes: Bytes) -> Content {
+        Content::complete(self.contents.next(), bytes)
     }
 
     /// Reserves memory for in-flight bytes that are not cached. `None` after ten seconds.
@@ -284,19 +285,20 @@ impl Store {
         content.layout(self.options.slice)
     }
 
-    /// What may be used of a response, after the purges since it was looked at last.
+    /// What may be used of a response, after the purges since it was checked last.
     fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Lookup {
-        let position = self.purges.position();
-        if response.checked() == position {
+        let version = self.floors.version();
+        if response.checked() == version {
             return Lookup::Response(response);
         }
-        match self.purges.remains(&key.resource(), &response.tags, response.purge_seq) {
+        let mark = self.floors.mark();
+        match self.floors.remains(&key.resource(), &response.tags, response.mark) {
             PurgeVerdict::All => {
-                response.checked.store(position.0, Ordering::Relaxed);
+                response.checked.store(version, Ordering::Relaxed);
                 Lookup::Response(response)
             }
             PurgeVerdict::Stale => {
-                let stale = Arc::new(response.expired(position));
+                let stale = Arc::new(response.expired(mark));
                 Lookup::Response(self.memory.replace(key, &response, stale))
             }
             PurgeVerdict::Nothing => {
@@ -324,11 +326,11 @@ impl Store {
     }
 
     fn is_in_force(&self, pass: &HitForMiss, key: &CacheKey, now: Timestamp) -> bool {
-        now < pass.until && self.survives(key, pass.purge_seq)
+        now < pass.until && self.survives(key, pass.mark)
     }
 
-    fn survives(&self, key: &CacheKey, purge_seq: LogPosition) -> bool {
-        purge_seq == self.purges.position() || self.purges.untouched(&key.resource(), purge_seq)
+    fn survives(&self, key: &CacheKey, mark: PurgeMark) -> bool {
+        mark == self.floors.mark() || self.floors.untouched(&key.resource(), mark)
     }
 
     fn slice(&self, content: &Arc<Content>, index: u32) -> Option<Bytes> {

@@ -11,10 +11,11 @@ use std::{
 use http::{HeaderMap, StatusCode, header};
 
 use super::{
+    cache_tags::{CacheTags, Tag},
     content::Content,
     fields::FieldBlock,
     prefetch,
-    purge::{CacheTags, LogPosition, Tag},
+    purge_mark::PurgeMark,
 };
 use crate::{
     base::clock::Timestamp,
@@ -46,13 +47,11 @@ pub struct StoredResponse {
     pub synthetic_error: bool,
     /// The representation's bytes.
     pub content: Arc<Content>,
-    /// Their number.
-    pub length: u64,
     /// The cache tags it bears.
     pub tags: CacheTags,
-    /// Where the purge log stood when the request to the origin started.
-    pub(super) purge_seq: LogPosition,
-    /// Up to where the purge log is known not to touch this response.
+    /// What was purged when the request to the origin started.
+    pub(super) mark: PurgeMark,
+    /// The newest version of the purge floors that is known not to touch this response.
     pub(super) checked: AtomicU64,
     /// The turn of the memory tier in which its use was noted last.
     pub(super) noted: AtomicU8,
@@ -63,14 +62,14 @@ pub struct StoredResponse {
 }
 
 impl StoredResponse {
-    /// A response over `content`, from a request to the origin that started at `purge_seq`.
+    /// A response over `content`, from a request to the origin that started at `mark`.
     #[must_use]
     pub fn new(
         status: StatusCode,
         fields: &HeaderMap,
         freshness: Freshness,
         content: Arc<Content>,
-        purge_seq: LogPosition,
+        mark: PurgeMark,
     ) -> Self {
         Self {
             serial: next_serial(),
@@ -81,14 +80,19 @@ impl StoredResponse {
             encoded: false,
             synthetic_error: false,
             tags: CacheTags::default(),
-            length: content.length,
             content,
-            purge_seq,
-            checked: AtomicU64::new(purge_seq.0),
+            mark,
+            checked: AtomicU64::new(0),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
             is_released: false,
         }
+    }
+
+    /// The length of the representation in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.content.length
     }
 
     /// RFC 9111 §4.3.4: the stored fields, with those of a 304 in their place.
@@ -118,19 +122,18 @@ impl StoredResponse {
         Self { freshness, ..self.copy() }
     }
 
-    /// The same response, stale, as a soft purge at `position` leaves it.
-    pub(super) fn expired(&self, position: LogPosition) -> Self {
+    /// The same response, stale, after a soft purge that `mark` covers.
+    pub(super) fn expired(&self, mark: PurgeMark) -> Self {
         let mut freshness = self.freshness;
         freshness.fresh_until = freshness.received_at;
         freshness.stale.while_revalidate = 0;
         freshness.stale.retry_at = Timestamp::default();
-        Self { freshness, purge_seq: position, checked: AtomicU64::new(position.0), ..self.copy() }
+        Self { freshness, mark, checked: AtomicU64::new(0), ..self.copy() }
     }
 
     /// The compressed form of this response, whose bytes are `content`.
     pub(super) fn encoded(&self, coding: Coding, content: Arc<Content>) -> Self {
-        let length = content.length;
-        Self { content, length, compressible: false, encoded: true, ..self.described(coding) }
+        Self { content, compressible: false, encoded: true, ..self.described(coding) }
     }
 
     /// This response with the fields of its compressed form.
@@ -158,8 +161,7 @@ impl StoredResponse {
             synthetic_error: self.synthetic_error,
             tags: self.tags.clone(),
             content: Arc::clone(&self.content),
-            length: self.length,
-            purge_seq: self.purge_seq,
+            mark: self.mark,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
@@ -204,7 +206,7 @@ impl StoredResponse {
 
     /// Whether the content has the same bytes as that of `other`, which can be fetched again.
     pub(super) fn is_same_version(&self, other: &Self) -> bool {
-        self.length == other.length
+        self.length() == other.length()
             && self.encoded == other.encoded
             && self.fields.get(&header::ETAG) == other.fields.get(&header::ETAG)
     }
@@ -230,14 +232,14 @@ impl StoredResponse {
     /// In bytes, with what of its content is no slice of `slice` bytes.
     pub(super) fn size(&self, slice: u32) -> usize {
         let is_single = self.content.layout(slice).is_single();
-        let in_head = if is_single { self.length } else { 0 };
+        let in_head = if is_single { self.length() } else { 0 };
         self.fields.len()
             + self.tags.len() * size_of::<Tag>()
             + usize::try_from(in_head).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn checked(&self) -> LogPosition {
-        LogPosition(self.checked.load(Ordering::Relaxed))
+    pub(super) fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
     }
 }
 

@@ -302,8 +302,8 @@ impl Fetch {
             return self.release(answer, NotStored::Status);
         }
         let content = Arc::new(match length {
-            0 => Content::complete(Bytes::new()),
-            _ => Content::new(length),
+            0 => self.edge.store.complete_content(Bytes::new()),
+            _ => self.edge.store.new_content(length),
         });
         let bytes = partial.map_or(0..length, |partial| partial.bytes);
         let layout = self.edge.store.layout(&content);
@@ -343,9 +343,8 @@ impl Fetch {
         let status = if partial { StatusCode::OK } else { answer.status };
         storable.withheld.extend(self.has_timing().then_some(SERVER_TIMING));
         let own_fields = withhold(&mut answer.fields, &storable.withheld);
-        let (purge_seq, freshness) = (self.obligation.purge_seq(), storable.freshness);
-        let mut response =
-            StoredResponse::new(status, &answer.fields, freshness, content, purge_seq);
+        let (mark, freshness) = (self.obligation.mark(), storable.freshness);
+        let mut response = StoredResponse::new(status, &answer.fields, freshness, content, mark);
         response.synthetic_error = answer.bucket && is_error(status);
         response.tags = std::mem::take(&mut answer.tags);
         let place = self.place_of(status, &answer.fields);

@@ -39,14 +39,14 @@ impl Fetch {
             };
         }
         let now = self.edge.clock.now();
-        let purge_seq = self.obligation.purge_seq();
+        let mark = self.obligation.mark();
         let mut fields = seen.updated_fields(&answer.fields);
         let (freshness, own_fields, stored) = match self.decide(seen.status, &fields, &answer) {
             Ok(storable) => (storable.freshness, withhold(&mut fields, &storable.withheld), Ok(())),
             Err(reason) => (seen.freshness, None, Err(reason)),
         };
         let content = Arc::clone(&seen.content);
-        let mut response = StoredResponse::new(seen.status, &fields, freshness, content, purge_seq);
+        let mut response = StoredResponse::new(seen.status, &fields, freshness, content, mark);
         response.synthetic_error = seen.synthetic_error;
         // A 304 need not repeat what has not changed.
         response.tags = if answer.tags.is_empty() { seen.tags.clone() } else { answer.tags };

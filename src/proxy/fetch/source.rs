@@ -99,7 +99,7 @@ async fn check(
     response: &StoredResponse,
     bytes: Range<u64>,
 ) -> Result<Body, SourceError> {
-    let length = response.length;
+    let length = response.length();
     match answer.status {
         StatusCode::PARTIAL_CONTENT => {
             let range = answer.content_range.as_deref().and_then(ContentRange::parse);

@@ -86,7 +86,7 @@ fn making(
     }
     let source = Arc::new(OriginSource::new(edge, admitted));
     let (store, key) = (Arc::clone(&edge.store), key_of(admitted, response));
-    let whole = 0..response.length;
+    let whole = 0..response.length();
     let reader = Reader::new(store, key, Arc::clone(response), source, whole);
     let (edge, response) = (Arc::clone(edge), Arc::clone(response));
     // The task is not the viewer's: the form is wanted, whoever leaves.

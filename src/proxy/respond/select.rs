@@ -238,7 +238,7 @@ fn select_part(
     current: &Validators<'_>,
     response: &StoredResponse,
 ) -> Result<Part, Unmet> {
-    let length = response.length;
+    let length = response.length();
     match conditional::evaluate(admitted.fields, current) {
         Precondition::NotModified => return Ok(Part::NotModified),
         Precondition::Failed => return Err(Unmet::Precondition),
@@ -287,7 +287,7 @@ fn refuse(unmet: Unmet, response: &StoredResponse, report: Report) -> ProxyRespo
     match unmet {
         Unmet::Precondition => rejection::error(StatusCode::PRECONDITION_FAILED, report, None),
         Unmet::Range => {
-            let range = value(|text| write!(text, "bytes */{}", response.length));
+            let range = value(|text| write!(text, "bytes */{}", response.length()));
             let range = range.map(|range| (header::CONTENT_RANGE, range));
             rejection::error(StatusCode::RANGE_NOT_SATISFIABLE, report, range)
         }

@@ -27,7 +27,7 @@ impl Multipart {
     }
 
     fn new(ranges: Vec<Range<u64>>, response: &StoredResponse, boundary: &str) -> Self {
-        let length = response.length;
+        let length = response.length();
         let media_type = response.fields.get(&header::CONTENT_TYPE);
         let media_type = media_type.as_ref().and_then(|value| value.to_str().ok());
         let media_type =

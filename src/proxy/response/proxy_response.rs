@@ -145,7 +145,7 @@ impl StoredHead {
     /// The bytes of the content that the answer carries, where they are of one piece.
     pub(crate) fn bytes(&self) -> Range<u64> {
         match &self.part {
-            Part::Whole => 0..self.response.length,
+            Part::Whole => 0..self.response.length(),
             Part::Bytes(bytes) => bytes.clone(),
             Part::Several(_) | Part::NotModified => 0..0,
         }
@@ -197,7 +197,7 @@ impl StoredHead {
     }
 
     fn describe_content(&self, sink: &mut impl HeadSink) {
-        let length = self.response.length;
+        let length = self.response.length();
         match &self.part {
             Part::Whole => write_number(sink, header::CONTENT_LENGTH, length),
             Part::Bytes(bytes) => {

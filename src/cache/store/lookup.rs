@@ -1,0 +1,33 @@
+//! The outcome of a lookup.
+
+use std::sync::Arc;
+
+use super::{
+    in_flight::{Obligation, Waiter},
+    response::StoredResponse,
+    variants::Variants,
+};
+
+/// What the store has for a key.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// A response, fresh or stale.
+    Response(Arc<StoredResponse>),
+    /// Responses vary: look up the key of the variant that the request selects.
+    Varies(Arc<Variants>),
+    /// The last response could not be stored, so requests do not wait for each other.
+    HitForMiss,
+    /// Nothing.
+    Nothing,
+}
+
+/// The outcome of a claim: who fetches.
+#[derive(Debug)]
+pub enum FetchLock {
+    /// The claimant fetches.
+    Lead(Obligation),
+    /// Another request fetches.
+    Wait(Waiter),
+    /// The lookup has another outcome now.
+    Lookup(Lookup),
+}

@@ -1,0 +1,436 @@
+//! Purge floors: what was purged, and up to which position of the log.
+//!
+//! A purge deletes nothing. It raises a floor. A stored response remembers what was purged when its request to the
+//! origin *started*, and cannot be selected once a later purge matches it. So a fill that began before a purge is
+//! never served after it.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::RwLock;
+
+use super::{
+    cache_tags::Tag,
+    invalidated::InvalidatedPaths,
+    purge::{Purge, PurgeMode},
+    purge_mark::{LogPosition, PurgeMark},
+};
+use crate::cache::key::Resource;
+
+/// Memory for the entries of one distribution, in bytes. When they take more, the older half becomes one
+/// floor for everything of that age in the distribution: as hard as its entries were, and no harder.
+const MAX_BYTES: usize = 16 << 20;
+
+/// What remains of a response after the purges since its request started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PurgeVerdict {
+    /// Nothing.
+    Nothing,
+    /// A stale response.
+    Stale,
+    /// All of it.
+    All,
+}
+
+/// What was purged: the highest position for each path, prefix and tag.
+#[derive(Debug)]
+pub struct PurgeFloors {
+    /// The position of the newest applied entry.
+    applied: AtomicU64,
+    /// How many times an unsafe request invalidated a path.
+    invalidations: AtomicU64,
+    /// Changes with every purge and invalidation. The hit path compares it.
+    version: AtomicU64,
+    /// By distribution.
+    floors: RwLock<HashMap<Box<[u8]>, Floors>>,
+}
+
+impl PurgeFloors {
+    pub(super) fn new(applied: LogPosition) -> Self {
+        Self {
+            applied: AtomicU64::new(applied.0),
+            invalidations: AtomicU64::new(0),
+            // Zero marks a response that was never checked.
+            version: AtomicU64::new(1),
+            floors: RwLock::default(),
+        }
+    }
+
+    /// The version of the floors. One atomic load: this is on the hit path. A response that was checked at this
+    /// version needs no further check.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// What is purged by now. Read the version first: a later version with an earlier mark would hide a purge.
+    pub(super) fn mark(&self) -> PurgeMark {
+        PurgeMark {
+            position: LogPosition(self.applied.load(Ordering::Acquire)),
+            invalidations: self.invalidations.load(Ordering::Acquire),
+        }
+    }
+
+    /// Applies an entry of the log; in force when this returns. Entries come in the order of their positions, and
+    /// applying one twice changes nothing.
+    pub fn apply(&self, position: LogPosition, distribution: &str, purge: &Purge, mode: PurgeMode) {
+        self.raise(distribution, |floors| {
+            floors.purge(purge, mode, position.0);
+            self.applied.fetch_max(position.0, Ordering::AcqRel);
+        });
+    }
+
+    /// Invalidates one path because a viewer's unsafe request succeeded (RFC 9111 §4.4); in force when this returns.
+    /// It is no entry of the log, so viewers cannot make that grow: these floors have a table of fixed size.
+    pub(super) fn invalidate(&self, distribution: &str, path: &str) {
+        self.raise(distribution, |floors| {
+            let number = self.invalidations.load(Ordering::Acquire) + 1;
+            floors.invalidated.get_or_insert_default().raise(path.as_bytes(), number);
+            self.invalidations.store(number, Ordering::Release);
+        });
+    }
+
+    fn raise(&self, distribution: &str, raise: impl FnOnce(&mut Floors)) {
+        let mut floors = self.floors.write();
+        raise(floors.entry(distribution.as_bytes().into()).or_default());
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What remains of a response for `resource` that has these tags and whose request started at
+    /// `mark`.
+    pub(super) fn remains(
+        &self,
+        resource: &Resource<'_>,
+        tags: &[Tag],
+        mark: PurgeMark,
+    ) -> PurgeVerdict {
+        let floors = self.floors.read();
+        floors.get(resource.distribution).map_or(PurgeVerdict::All, |floors| {
+            floors.remains(resource.generous_path().as_bytes(), tags, mark)
+        })
+    }
+
+    /// Whether no purge since `mark` concerns a request for `resource` that started then. The tags of
+    /// its response are not known yet, so a purge of any tag counts.
+    pub(super) fn untouched(&self, resource: &Resource<'_>, mark: PurgeMark) -> bool {
+        let floors = self.floors.read();
+        floors.get(resource.distribution).is_none_or(|floors| {
+            let path = resource.generous_path();
+            floors.newest_tag <= mark.position.0
+                && floors.remains(path.as_bytes(), &[], mark) == PurgeVerdict::All
+        })
+    }
+}
+
+/// The newest positions at which something was purged; zero if it never was.
+#[derive(Clone, Copy, Debug, Default)]
+struct Floor {
+    hard: u64,
+    soft: u64,
+}
+
+impl Floor {
+    fn raise(&mut self, mode: PurgeMode, position: u64) {
+        match mode {
+            PurgeMode::Hard => self.hard = self.hard.max(position),
+            PurgeMode::Soft => self.soft = self.soft.max(position),
+        }
+    }
+
+    fn remains(self, position: u64) -> PurgeVerdict {
+        if self.hard > position {
+            PurgeVerdict::Nothing
+        } else if self.soft > position {
+            PurgeVerdict::Stale
+        } else {
+            PurgeVerdict::All
+        }
+    }
+
+    const fn newest(self) -> u64 {
+        if self.hard > self.soft { self.hard } else { self.soft }
+    }
+}
+
+/// The floors of one distribution. Paths are in their generous reading, so that a purge of `/a` also
+/// covers what is stored as `//a`.
+#[derive(Debug, Default)]
+struct Floors {
+    exact: HashMap<Box<[u8]>, Floor>,
+    /// By length, so that a lookup tries each length once.
+    prefix: BTreeMap<usize, HashMap<Box<[u8]>, Floor>>,
+    tags: HashMap<Tag, Floor>,
+    /// The newest purge of any tag.
+    newest_tag: u64,
+    invalidated: Option<Box<InvalidatedPaths>>,
+    /// Covers everything: what forgotten entries did to some, this does to all of their age.
+    horizon: Floor,
+    /// Memory that the entries of the three maps take, about.
+    bytes: usize,
+}
+
+impl Floors {
+    fn purge(&mut self, purge: &Purge, mode: PurgeMode, position: u64) {
+        let (floor, length) = match purge {
+            Purge::Exact(path) => {
+                let entry = self.exact.entry(path.as_bytes().into());
+                let is_new = matches!(entry, Entry::Vacant(_));
+                (entry.or_default(), is_new.then_some(path.len()))
+            }
+            Purge::Prefix(path) => {
+                let entry =
+                    self.prefix.entry(path.len()).or_default().entry(path.as_bytes().into());
+                let is_new = matches!(entry, Entry::Vacant(_));
+                (entry.or_default(), is_new.then_some(path.len()))
+            }
+            Purge::Tag(tag) => {
+                self.newest_tag = self.newest_tag.max(position);
+                let entry = self.tags.entry(*tag);
+                let is_new = matches!(entry, Entry::Vacant(_));
+                (entry.or_default(), is_new.then_some(0))
+            }
+        };
+        floor.raise(mode, position);
+        self.bytes += length.map_or(0, entry_size);
+        while self.bytes > MAX_BYTES {
+            self.forget_older_half();
+        }
+    }
+
+    fn remains(&self, path: &[u8], tags: &[Tag], mark: PurgeMark) -> PurgeVerdict {
+        let exact = self.exact.get(path);
+        let lengths = self.prefix.range(..=path.len());
+        let prefixes = lengths.filter_map(|(&length, map)| map.get(&path[..length]));
+        let tagged = tags.iter().filter_map(|tag| self.tags.get(tag));
+        let matching = exact.into_iter().chain(prefixes).chain(tagged);
+        let position = mark.position.0;
+        let purged =
+            matching.map(|floor| floor.remains(position)).min().unwrap_or(PurgeVerdict::All);
+        let invalidated = self.invalidated.as_ref().map_or(0, |paths| paths.newest(path));
+        if invalidated > mark.invalidations {
+            return PurgeVerdict::Nothing;
+        }
+        purged.min(self.horizon.remains(position))
+    }
+
+    /// Forgets the older half of the entries and raises the horizon over them. A flood of soft purges
+    /// leaves everything stale, not gone.
+    fn forget_older_half(&mut self) {
+        let prefixes = self.prefix.values().flat_map(HashMap::values);
+        let all = self.exact.values().chain(prefixes).chain(self.tags.values());
+        let mut positions: Vec<u64> = all.map(|floor| floor.newest()).collect();
+        let middle = positions.len() / 2;
+        let (_, &mut median, _) = positions.select_nth_unstable(middle);
+        let Self { exact, prefix, tags, horizon, bytes, .. } = self;
+        *bytes = 0;
+        let mut keep = |floor: &Floor, length: usize| {
+            if floor.newest() > median {
+                *bytes += entry_size(length);
+                return true;
+            }
+            horizon.hard = horizon.hard.max(floor.hard);
+            horizon.soft = horizon.soft.max(floor.soft);
+            false
+        };
+        exact.retain(|path, floor| keep(floor, path.len()));
+        for map in prefix.values_mut() {
+            map.retain(|path, floor| keep(floor, path.len()));
+        }
+        prefix.retain(|_, map| !map.is_empty());
+        tags.retain(|_, floor| keep(floor, 0));
+    }
+}
+
+/// Memory of an entry whose path has this length, about: the path, its pointer, the floor, and what a
+/// hash table adds.
+const fn entry_size(length: usize) -> usize {
+    length + 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::PathForm;
+
+    /// Floors, and the positions that a log gives.
+    struct Log {
+        floors: PurgeFloors,
+        newest: AtomicU64,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            Self { floors: PurgeFloors::new(LogPosition::default()), newest: AtomicU64::new(0) }
+        }
+
+        fn append(&self, distribution: &str, purge: &Purge, mode: PurgeMode) {
+            let position = LogPosition(self.newest.fetch_add(1, Ordering::Relaxed) + 1);
+            self.floors.apply(position, distribution, purge, mode);
+        }
+
+        fn bytes(&self) -> usize {
+            self.floors.floors.read()[&b"d"[..]].bytes
+        }
+    }
+
+    impl std::ops::Deref for Log {
+        type Target = PurgeFloors;
+
+        fn deref(&self) -> &PurgeFloors {
+            &self.floors
+        }
+    }
+
+    fn of<'a>(distribution: &'a str, path: &'a str) -> Resource<'a> {
+        Resource { distribution: distribution.as_bytes(), path, form: PathForm::Key }
+    }
+
+    fn survives(log: &Log, path: &str, mark: PurgeMark) -> bool {
+        log.remains(&of("d", path), &[], mark) == PurgeVerdict::All
+    }
+
+    fn purge(log: &Log, purge: &Purge) {
+        log.append("d", purge, PurgeMode::Hard);
+    }
+
+    #[test]
+    fn floors_take_what_is_older_and_matches() {
+        let log = Log::new();
+        let before = log.mark();
+        purge(&log, &Purge::Exact("/a/b.png".into()));
+        let between = log.mark();
+        purge(&log, &Purge::Prefix("/dir".into()));
+        let after = log.mark();
+        for (path, mark, expected) in [
+            ("/a/b.png", before, false),
+            ("/a/b.png", between, true),
+            ("/a/b.pn", before, true),
+            ("/a/b.png2", before, true),
+            ("/dir", between, false),
+            ("/dir/x", between, false),
+            ("/directory", before, false),
+            ("/dir/x", after, true),
+            ("/di", before, true),
+        ] {
+            assert_eq!(survives(&log, path, mark), expected, "{path} {mark:?}");
+        }
+        assert_eq!(log.remains(&of("other", "/a/b.png"), &[], before), PurgeVerdict::All);
+        purge(&log, &Purge::Prefix("/".into()));
+        assert!(!survives(&log, "/anything", after));
+    }
+
+    #[test]
+    fn a_purge_covers_every_spelling_that_an_origin_may_read_alike() {
+        for (purged, stored) in [
+            (Purge::Exact("/a".into()), &["/a", "//a", "/\\a", "/%5Ca", "/%2Fa"][..]),
+            (Purge::Prefix("/dir/".into()), &["/dir/x", "//dir//x", "/dir%2Fx"]),
+        ] {
+            let log = Log::new();
+            let mark = log.mark();
+            purge(&log, &purged);
+            for path in stored {
+                assert!(!survives(&log, path, mark), "{purged:?} {path}");
+            }
+            assert!(survives(&log, "/b", mark));
+        }
+        let log = Log::new();
+        let mark = log.mark();
+        purge(&log, &Purge::Prefix("/a/".into()));
+        assert!(!survives(&log, "/a/%2e%2e/b", mark), "a key is not decoded again");
+        let uri = Resource { distribution: b"d", path: "/a%2Fb%20c", form: PathForm::Uri };
+        assert_eq!(log.remains(&uri, &[], mark), PurgeVerdict::Nothing);
+    }
+
+    #[test]
+    fn a_full_log_forgets_entries_but_never_revives_what_they_purged() {
+        let log = Log::new();
+        let mark = log.mark();
+        let many = MAX_BYTES / entry_size(6) + 1;
+        for n in 0..=many {
+            purge(&log, &Purge::Exact(format!("/{n:05}")));
+        }
+        let bytes = log.bytes();
+        assert!(bytes < MAX_BYTES * 2 / 3, "{bytes}");
+        for n in [0, 1, many / 2, many] {
+            assert!(!survives(&log, &format!("/{n:05}"), mark), "{n}");
+        }
+        assert!(survives(&log, "/00000", log.mark()));
+        assert_eq!(log.remains(&of("other", "/00000"), &[], mark), PurgeVerdict::All);
+    }
+
+    #[test]
+    fn long_paths_are_counted_by_their_length() {
+        let log = Log::new();
+        for n in 0..20_000 {
+            purge(&log, &Purge::Exact(format!("/{n}/{}", "a".repeat(4_000))));
+        }
+        assert!(log.bytes() <= MAX_BYTES);
+    }
+
+    #[test]
+    fn a_flood_of_soft_purges_leaves_everything_stale_and_not_gone() {
+        let log = Log::new();
+        let first = log.mark();
+        log.append("d", &Purge::Exact("/gone".into()), PurgeMode::Hard);
+        let mark = log.mark();
+        for n in 0..=MAX_BYTES / entry_size(6) {
+            log.append("d", &Purge::Exact(format!("/{n:05}")), PurgeMode::Soft);
+        }
+        assert_eq!(log.remains(&of("d", "/other"), &[], mark), PurgeVerdict::Stale);
+        assert_eq!(log.remains(&of("d", "/other"), &[], first), PurgeVerdict::Nothing);
+        assert_eq!(log.remains(&of("d", "/other"), &[], log.mark()), PurgeVerdict::All);
+    }
+
+    #[test]
+    fn unsafe_requests_invalidate_their_path_and_fill_no_log() {
+        let log = Log::new();
+        let mark = log.mark();
+        log.invalidate("d", "/a");
+        assert!(!survives(&log, "/a", mark) && !survives(&log, "//a", mark));
+        assert!(survives(&log, "/b", mark) && survives(&log, "/a", log.mark()));
+        assert_eq!(log.remains(&of("other", "/a"), &[], mark), PurgeVerdict::All);
+        let bytes = log.bytes();
+        assert_eq!(bytes, 0);
+    }
+
+    #[test]
+    fn an_entry_applied_twice_changes_nothing() {
+        let log = Log::new();
+        log.append("d", &Purge::Exact("/a".into()), PurgeMode::Hard);
+        let after = log.mark();
+        log.apply(LogPosition(1), "d", &Purge::Exact("/a".into()), PurgeMode::Hard);
+        assert_eq!(log.mark(), after);
+        assert!(survives(&log, "/a", after));
+    }
+
+    #[test]
+    fn tags_are_purged_whatever_the_path() {
+        let log = Log::new();
+        let mark = log.mark();
+        let tags = ["Product-1", "sale"].map(Tag::new);
+        let remains = |tags: &[Tag]| log.remains(&of("d", "/a"), tags, mark);
+        log.append("d", &Purge::Tag(Tag::new("other")), PurgeMode::Hard);
+        assert_eq!(remains(&tags), PurgeVerdict::All);
+        log.append("other", &Purge::Tag(tags[0]), PurgeMode::Hard);
+        assert_eq!(remains(&tags), PurgeVerdict::All);
+        assert!(!log.untouched(&of("d", "/a"), mark), "it may bear any tag");
+        log.append("d", &Purge::Tag(Tag::new("PRODUCT-1")), PurgeMode::Soft);
+        assert_eq!((remains(&tags), remains(&[])), (PurgeVerdict::Stale, PurgeVerdict::All));
+        log.append("d", &Purge::Tag(Tag::new("Sale")), PurgeMode::Hard);
+        assert_eq!(remains(&tags), PurgeVerdict::Nothing);
+        assert_eq!(log.remains(&of("d", "/a"), &tags, log.mark()), PurgeVerdict::All);
+        assert!(log.untouched(&of("d", "/a"), log.mark()));
+    }
+
+    #[test]
+    fn the_harder_of_two_purges_counts() {
+        let log = Log::new();
+        let mark = log.mark();
+        log.append("d", &Purge::Exact("/a".into()), PurgeMode::Soft);
+        assert_eq!(log.remains(&of("d", "/a"), &[], mark), PurgeVerdict::Stale);
+        log.append("d", &Purge::Prefix("/".into()), PurgeMode::Hard);
+        log.append("d", &Purge::Exact("/a".into()), PurgeMode::Soft);
+        assert_eq!(log.remains(&of("d", "/a"), &[], mark), PurgeVerdict::Nothing);
+    }
+}

@@ -1,0 +1,31 @@
+//! Positions in the log of purges.
+
+/// A position in the log of purges. Later entries have higher ones.
+///
+/// The upper 16 bits are an epoch, so that positions of a log that lost its past, or of another log, are never
+/// confused with older ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition(pub(super) u64);
+
+impl LogPosition {
+    /// The position of the entry with this number, counted from 1, in an epoch.
+    #[must_use]
+    pub const fn new(epoch: u16, number: u64) -> Self {
+        Self((epoch as u64) << 48 | number)
+    }
+
+    /// The position after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What was purged at a moment, such as the start of an origin request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PurgeMark {
+    /// The newest entry of the log.
+    pub position: LogPosition,
+    /// The number of invalidations by unsafe requests, which are not in the log.
+    pub(super) invalidations: u64,
+}
