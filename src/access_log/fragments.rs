@@ -2,6 +2,8 @@
 
 use http::HeaderValue;
 
+use crate::http::query::{name_and_value, pairs};
+
 /// Query parameters whose values would let a reader of the log act as the viewer.
 const SECRET: [&str; 6] =
     ["Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"];
@@ -28,12 +30,12 @@ pub(super) fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
 /// A query string without secret values.
 pub(super) fn redact(query: &str) -> String {
     let mut text = String::with_capacity(query.len());
-    for (index, pair) in query.split('&').enumerate() {
+    for (index, pair) in pairs(query).enumerate() {
         if index > 0 {
             text.push('&');
         }
-        match pair.split_once('=') {
-            Some((name, _)) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
+        match name_and_value(pair) {
+            (name, Some(_)) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
                 text.push_str(name);
                 text.push_str("=REDACTED");
             }

@@ -12,4 +12,5 @@ pub mod entity_tag;
 pub mod field_table;
 pub mod fields;
 pub mod framing;
+pub mod query;
 pub mod range;

@@ -27,7 +27,7 @@ use policy::Policy;
 use public_key::Hash;
 pub use public_key::{KeyError, PublicKey};
 use resource::Url;
-use verified::{Digester, SignatureDigest, remember};
+use verified::{Evidence, remember};
 
 use crate::base::clock::Timestamp;
 
@@ -226,15 +226,10 @@ struct Signer<'a> {
 }
 
 impl Signer<'_> {
-    /// The digest of everything that decides whether the text made of `parts` is signed.
-    fn digest<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> SignatureDigest {
-        let signer = Digester::default()
-            .part(&self.keys.to_le_bytes())
-            .part(self.id.as_bytes())
-            .part(&[self.hash as u8])
-            .part(self.signature.as_bytes());
-        let add = |digester: Digester, part: &str| digester.part(part.as_bytes());
-        parts.into_iter().fold(signer, add).digest()
+    /// Everything that the verification of the text made of `parts` depends on.
+    fn evidence<'p>(&'p self, parts: impl IntoIterator<Item = &'p str>) -> Evidence {
+        let parts = [self.id].into_iter().chain(parts);
+        Evidence::new(self.signature, self.keys, self.hash as u8, parts)
     }
 
     fn signature(&self) -> Result<Vec<u8>, SignatureError> {
@@ -254,7 +249,7 @@ impl Signer<'_> {
         let seconds: u64 = expires.parse().map_err(|_| SignatureError::BadTerms)?;
         let Url { scheme, authority, path, query } = *url;
         let parts = ["canned", expires, scheme, authority, path].into_iter().chain(query);
-        remember(self.digest(parts), || {
+        remember(self.evidence(parts), || {
             let signature = self.signature()?;
             let verifies = |resource: &str| {
                 let message = canned(resource, expires);
@@ -276,7 +271,7 @@ impl Signer<'_> {
         place: SignatureSource,
         claim: &SignedRequest<'_>,
     ) -> Result<(), SignatureError> {
-        let policy = remember(self.digest(["custom", policy]), || {
+        let policy = remember(self.evidence(["custom", policy]), || {
             let signature = self.signature()?;
             let json = encoding::decode(policy).ok_or(SignatureError::BadPolicy)?;
             if !self.key.verifies(self.hash, &json, &signature) {

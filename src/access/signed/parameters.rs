@@ -3,6 +3,7 @@
 use http::{HeaderMap, header};
 
 use super::SignatureError;
+use crate::http::query::{name_and_value, pairs};
 
 /// The names of a signed URL's query strings.
 pub const QUERY_NAMES: [&str; 5] =
@@ -42,10 +43,9 @@ impl<'a> Parameters<'a> {
         fields: &'a HeaderMap,
     ) -> Result<Self, SignatureError> {
         let mut values = [None; 5];
-        for pair in query.into_iter().flat_map(|query| query.split('&')) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        for (name, value) in query.into_iter().flat_map(pairs).map(name_and_value) {
             let Some(at) = place_of(&QUERY_NAMES, name) else { continue };
-            if values[at].replace(value).is_some() {
+            if values[at].replace(value.unwrap_or_default()).is_some() {
                 return Err(SignatureError::Repeated);
             }
         }
@@ -77,11 +77,8 @@ impl<'a> Parameters<'a> {
 
 /// A query string without the names of a signed URL; the rest as it was.
 pub(super) fn unsigned_query(query: &str) -> Option<String> {
-    let is_other = |pair: &&str| {
-        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-        place_of(&QUERY_NAMES, name).is_none()
-    };
-    let mut kept = query.split('&').filter(is_other);
+    let mut kept =
+        pairs(query).filter(|pair| place_of(&QUERY_NAMES, name_and_value(pair).0).is_none());
     let mut text = kept.next()?.to_owned();
     for pair in kept {
         text.push('&');

@@ -1,53 +1,84 @@
-//! Signatures that were found valid, so that a repeated one costs a digest and no public-key operation.
+//! Signatures that were found valid, so that a repeated one costs no public-key operation.
 //!
-//! Each thread remembers its own: threads that serve the same viewers do not wait for each other. The digest
-//! covers everything that the verification depends on. What a policy says about time, address and resource is
+//! Each thread remembers its own: threads that serve the same viewers do not wait for each other. What is compared is
+//! everything that the verification depends on, byte by byte. What a policy says about time, address and resource is
 //! judged on every request. An invalid signature is never remembered.
 
 use std::{cell::RefCell, rc::Rc};
-
-use sha2::{Digest as _, Sha256};
 
 use super::policy::Policy;
 
 /// Signatures that a thread remembers. A further one replaces the one in its slot.
 const SLOTS: usize = 4096;
 
-/// The digest of a key, a signature and what is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SignatureDigest([u8; 32]);
+/// Bytes of evidence that a thread remembers. When there is more, it forgets everything.
+const MAX_BYTES: usize = 4 << 20;
 
-impl SignatureDigest {
-    fn slot(&self) -> usize {
-        let [first, second, ..] = self.0;
-        usize::from(u16::from_le_bytes([first, second])) % SLOTS
+/// Everything that the verification of a signature depends on: the key, the signature and what is signed.
+pub(super) struct Evidence {
+    /// The parts, each behind its length.
+    bytes: Vec<u8>,
+    slot: usize,
+}
+
+impl Evidence {
+    pub(super) fn new<'a>(
+        signature: &'a str,
+        keys: u64,
+        hash: u8,
+        parts: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let mut bytes = Vec::with_capacity(signature.len() + 256);
+        bytes.extend_from_slice(&keys.to_le_bytes());
+        bytes.push(hash);
+        for part in [signature].into_iter().chain(parts) {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Self { bytes, slot: slot_of(signature) }
     }
 }
 
-/// Makes a [`SignatureDigest`] of parts, including their boundaries.
-#[derive(Default)]
-pub(super) struct Digester(Sha256);
-
-impl Digester {
-    pub(super) fn part(mut self, part: &[u8]) -> Self {
-        self.0.update((part.len() as u64).to_le_bytes());
-        self.0.update(part);
-        self
-    }
-
-    pub(super) fn digest(self) -> SignatureDigest {
-        SignatureDigest(self.0.finalize().into())
-    }
+/// Valid signatures are as good as random, so their first characters choose the slot.
+fn slot_of(signature: &str) -> usize {
+    let first = signature.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let mixed = first.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    usize::try_from(mixed).unwrap_or(0) % SLOTS
 }
 
 struct Verified {
-    digest: SignatureDigest,
+    evidence: Vec<u8>,
     /// The custom policy, if there is one.
     policy: Option<Rc<Policy>>,
 }
 
+#[derive(Default)]
+struct Memory {
+    slots: Vec<Option<Verified>>,
+    bytes: usize,
+}
+
+impl Memory {
+    fn find(&self, evidence: &Evidence) -> Option<&Verified> {
+        let verified = self.slots.get(evidence.slot)?.as_ref()?;
+        (verified.evidence == evidence.bytes).then_some(verified)
+    }
+
+    fn insert(&mut self, evidence: Evidence, policy: Option<Rc<Policy>>) {
+        if self.bytes + evidence.bytes.len() > MAX_BYTES {
+            *self = Self::default();
+        }
+        self.slots.resize_with(SLOTS, || None);
+        self.bytes += evidence.bytes.len();
+        let verified = Verified { evidence: evidence.bytes, policy };
+        if let Some(replaced) = self.slots[evidence.slot].replace(verified) {
+            self.bytes -= replaced.evidence.len();
+        }
+    }
+}
+
 thread_local! {
-    static VERIFIED: RefCell<Vec<Option<Verified>>> = const { RefCell::new(Vec::new()) };
+    static VERIFIED: RefCell<Memory> = const { RefCell::new(Memory { slots: Vec::new(), bytes: 0 }) };
 }
 
 /// Returns the policy that belongs to a signature; calls `verify` unless it is remembered.
@@ -55,21 +86,15 @@ thread_local! {
 /// # Errors
 /// Those of `verify`.
 pub(super) fn remember<E>(
-    digest: SignatureDigest,
+    evidence: Evidence,
     verify: impl FnOnce() -> Result<Option<Policy>, E>,
 ) -> Result<Option<Rc<Policy>>, E> {
-    let known = VERIFIED.with_borrow(|slots| {
-        let verified = slots.get(digest.slot())?.as_ref()?;
-        (verified.digest == digest).then(|| verified.policy.clone())
-    });
-    if let Some(policy) = known {
+    let policy_of = |verified: &Verified| verified.policy.clone();
+    if let Some(policy) = VERIFIED.with_borrow(|memory| memory.find(&evidence).map(policy_of)) {
         return Ok(policy);
     }
     let policy = verify()?.map(Rc::new);
-    VERIFIED.with_borrow_mut(|slots| {
-        slots.resize_with(SLOTS, || None);
-        slots[digest.slot()] = Some(Verified { digest, policy: policy.clone() });
-    });
+    VERIFIED.with_borrow_mut(|memory| memory.insert(evidence, policy.clone()));
     Ok(policy)
 }
 
@@ -77,23 +102,37 @@ pub(super) fn remember<E>(
 mod tests {
     use super::*;
 
-    fn of(parts: &[&str]) -> SignatureDigest {
-        let add = |digester: Digester, part: &&str| digester.part(part.as_bytes());
-        parts.iter().fold(Digester::default(), add).digest()
+    fn of(signature: &str, parts: &[&str]) -> Evidence {
+        Evidence::new(signature, 1, 0, parts.iter().copied())
     }
 
     #[test]
     fn only_valid_signatures_are_remembered() {
-        assert_eq!(remember(of(&["valid"]), || Err("wrong")), Err("wrong"));
-        assert_eq!(remember(of(&["valid"]), || Ok::<_, &str>(None)), Ok(None));
-        assert_eq!(remember(of(&["valid"]), || Err("not called")), Ok(None));
-        assert_eq!(remember(of(&["other"]), || Err("wrong")), Err("wrong"));
+        assert_eq!(remember(of("signature-1", &["valid"]), || Err("wrong")), Err("wrong"));
+        assert_eq!(remember(of("signature-1", &["valid"]), || Ok::<_, &str>(None)), Ok(None));
+        assert_eq!(remember(of("signature-1", &["valid"]), || Err("not called")), Ok(None));
+        assert_eq!(remember(of("signature-1", &["other"]), || Err("wrong")), Err("wrong"));
+        assert_eq!(remember(of("signature-2", &["valid"]), || Err("wrong")), Err("wrong"));
     }
 
     #[test]
     fn the_boundaries_of_parts_are_covered() {
-        assert_ne!(of(&["a", "bc"]), of(&["ab", "c"]));
-        assert_ne!(of(&["a", ""]), of(&["a"]));
-        assert_eq!(of(&["a", "bc"]), of(&["a", "bc"]));
+        let bytes = |parts: &[&str]| of("s", parts).bytes;
+        assert_ne!(bytes(&["a", "bc"]), bytes(&["ab", "c"]));
+        assert_ne!(bytes(&["a", ""]), bytes(&["a"]));
+        assert_ne!(bytes(&["a"]), Evidence::new("s", 2, 0, ["a"].into_iter()).bytes);
+        assert_ne!(bytes(&["a"]), Evidence::new("s", 1, 1, ["a"].into_iter()).bytes);
+        assert_eq!(bytes(&["a", "bc"]), bytes(&["a", "bc"]));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut memory = Memory::default();
+        for number in 0..3000 {
+            memory.insert(of(&format!("{number:08}"), &[&"a".repeat(4000)]), None);
+            let held = memory.slots.iter().flatten().map(|verified| verified.evidence.len());
+            assert_eq!(held.sum::<usize>(), memory.bytes);
+            assert!(memory.bytes <= MAX_BYTES);
+        }
     }
 }

@@ -176,6 +176,9 @@ pub(super) fn generous(text: &str, form: PathForm) -> Cow<'_, str> {
 /// cover this path too.
 #[must_use]
 pub fn without_dot_segments(raw: &str, form: PathForm) -> Option<String> {
+    if !raw.contains("/.") && !raw.contains('%') {
+        return None;
+    }
     let mut spelled = raw.replace("%2e", ".").replace("%2E", ".");
     if form == PathForm::Key {
         spelled = spelled.replace("%2F", "/").replace("%2f", "/");

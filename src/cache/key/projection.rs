@@ -4,7 +4,12 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
-use crate::http::{coding::Codings, field_table::RequestField, fields::connection_names};
+use crate::http::{
+    coding::Codings,
+    field_table::RequestField,
+    fields::connection_names,
+    query::{name_and_value, pairs},
+};
 
 /// Which names of a kind (query strings, cookies) a policy includes, in CloudFront's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -246,9 +251,9 @@ fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<C
         return Some(query);
     }
     // Sorted by name only: several values of one name keep their order.
-    let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
-    pairs.sort_by_key(|pair| pair.split('=').next());
-    Some(Cow::Owned(pairs.join("&")))
+    let mut sorted: Vec<&str> = pairs(&query).filter(|pair| !pair.is_empty()).collect();
+    sorted.sort_by_key(|pair| name_and_value(pair).0);
+    Some(Cow::Owned(sorted.join("&")))
 }
 
 /// The cookies that `spec` includes, of all `Cookie` lines, as one field value. Cookies are bytes: RFC 6265 §5.4

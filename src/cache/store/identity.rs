@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 /// and never confused with something new.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreIdentity {
-    /// Differs each time the store is opened: contents and log positions of two epochs never have the same number.
+    /// Higher each time the store is opened: contents and log positions of two epochs never have the same number.
     pub epoch: u16,
     /// The key of the function that turns cache keys into digests. It is secret, so that viewers cannot look for
     /// collisions.

@@ -111,6 +111,8 @@ impl Store {
     /// Opens a store whose purges are in `purge_log`.
     #[must_use]
     pub fn open(options: Options, identity: StoreIdentity, purge_log: Arc<dyn PurgeLog>) -> Self {
+        let floors = PurgeFloors::default();
+        purge_log.replay(&floors);
         Self {
             options,
             pages: MemfdArena::new(options.memory, options.slice),
@@ -118,7 +120,7 @@ impl Store {
             runs: Fills::default(),
             flights: Mutex::default(),
             contents: ContentIds::new(identity.epoch),
-            floors: PurgeFloors::new(purge_log.newest()),
+            floors,
             purge_log,
             pins: Pins::new(hold::pinned_share(options.memory)),
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),

@@ -47,17 +47,19 @@ pub struct PurgeFloors {
     floors: RwLock<HashMap<Box<[u8]>, Floors>>,
 }
 
-impl PurgeFloors {
-    pub(super) fn new(applied: LogPosition) -> Self {
+impl Default for PurgeFloors {
+    fn default() -> Self {
         Self {
-            applied: AtomicU64::new(applied.0),
-            invalidations: AtomicU64::new(0),
+            applied: AtomicU64::default(),
+            invalidations: AtomicU64::default(),
             // Zero marks a response that was never checked.
             version: AtomicU64::new(1),
             floors: RwLock::default(),
         }
     }
+}
 
+impl PurgeFloors {
     /// The version of the floors. One atomic load: this is on the hit path. A response that was checked at this
     /// version needs no further check.
     pub(super) fn version(&self) -> u64 {
@@ -261,7 +263,7 @@ mod tests {
 
     impl Log {
         fn new() -> Self {
-            Self { floors: PurgeFloors::new(LogPosition::default()), newest: AtomicU64::new(0) }
+            Self { floors: PurgeFloors::default(), newest: AtomicU64::new(0) }
         }
 
         fn append(&self, distribution: &str, purge: &Purge, mode: PurgeMode) {

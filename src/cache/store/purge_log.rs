@@ -33,8 +33,8 @@ pub struct PurgeError(#[from] io::Error);
 /// [`MemoryPurgeLog`] is enough for a cache that is empty after a restart. A disk tier keeps the log in a file, a
 /// cluster in a stream of NATS JetStream, whose sequence numbers are the positions.
 pub trait PurgeLog: std::fmt::Debug + Send + Sync {
-    /// The position of the newest entry when the log is opened.
-    fn newest(&self) -> LogPosition;
+    /// Applies the entries that outlived the last process. Called once, when the store is opened.
+    fn replay(&self, _floors: &PurgeFloors) {}
 
     /// Appends purges. Resolves when they are durable and in force, with the position of the last one.
     fn append<'a>(
@@ -59,10 +59,6 @@ impl MemoryPurgeLog {
 }
 
 impl PurgeLog for MemoryPurgeLog {
-    fn newest(&self) -> LogPosition {
-        *self.newest.lock()
-    }
-
     fn append<'a>(
         &'a self,
         batch: PurgeBatch,

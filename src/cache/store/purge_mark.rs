@@ -26,6 +26,7 @@ impl LogPosition {
 pub struct PurgeMark {
     /// The newest entry of the log.
     pub position: LogPosition,
-    /// The number of invalidations by unsafe requests, which are not in the log.
+    /// The number of invalidations by unsafe requests in this process, which are not in the log. What outlives the
+    /// process keeps only the position.
     pub(super) invalidations: u64,
 }
