@@ -20,8 +20,8 @@ const SKEW: Duration = Duration::from_secs(15 * 60);
 /// Characters that a secret must have, at least: a shorter one can be guessed.
 const SHORTEST: usize = 16;
 
-/// What CloudFront's clients sign for.
-const REGION: &str = "us-east-1";
+/// The service that CloudFront's clients sign for. Any region is accepted: CloudFront has none, so clients sign for the
+/// one that their environment names.
 const SERVICE: &str = "cloudfront";
 
 const AMZ_DATE: &[BorrowedFormatItem<'_>] =
@@ -101,8 +101,8 @@ pub(super) enum Denied {
     Incomplete,
     #[error("no [[admin.credential]] has this access key id")]
     UnknownKey,
-    #[error("the request is signed for another region or service than us-east-1 and cloudfront")]
-    OtherScope,
+    #[error("the request is signed for another service than cloudfront")]
+    OtherService,
     #[error("the request's time is more than 15 minutes from the edge's")]
     Skewed,
     #[error("the signature is not that of this request by this key")]
@@ -125,7 +125,7 @@ impl Denied {
             Self::Incomplete => "IncompleteSignature",
             Self::UnknownKey => "InvalidClientTokenId",
             Self::Skewed => "RequestExpired",
-            Self::OtherScope | Self::WrongSignature => "SignatureDoesNotMatch",
+            Self::OtherService | Self::WrongSignature => "SignatureDoesNotMatch",
             Self::UnknownToken | Self::Remote | Self::WebPage => "AccessDenied",
         }
     }
@@ -146,6 +146,22 @@ impl Callers {
             callers.tokens.push((name.clone(), read(name, secret)?));
         }
         Ok(callers)
+    }
+
+    /// Whether the head of a request may come from a caller: all that can be judged before its content is read.
+    pub(super) fn may_call(&self, request: &Parts) -> bool {
+        let field =
+            request.headers.get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
+        match field.map(|field| (field, AuthorizationField::parse(field))) {
+            None => self.credentials.is_empty() && self.tokens.is_empty(),
+            Some((_, Some(field))) => {
+                self.credentials.iter().any(|known| known.access_key_id() == field.key)
+            }
+            Some((bearer, None)) => self.tokens.iter().any(|(_, token)| {
+                let given = bearer.strip_prefix("Bearer ").unwrap_or_default();
+                verify_slices_are_equal(token.as_bytes(), given.as_bytes()).is_ok()
+            }),
+        }
     }
 
     /// Who sent a request with this content, if they may change something.
@@ -240,8 +256,8 @@ impl<'a> AuthorizationField<'a> {
         content: &[u8],
         now: Timestamp,
     ) -> Result<(), Denied> {
-        if self.region != REGION || self.service != SERVICE {
-            return Err(Denied::OtherScope);
+        if self.service != SERVICE {
+            return Err(Denied::OtherService);
         }
         let text = one(&request.headers, "x-amz-date").ok_or(Denied::Incomplete)?;
         let at = PrimitiveDateTime::parse(text, AMZ_DATE).map_err(|_| Denied::Incomplete)?;
@@ -269,7 +285,7 @@ impl<'a> AuthorizationField<'a> {
         let identity = credentials.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
-            .region(REGION)
+            .region(self.region)
             .name(SERVICE)
             .time(at)
             .settings(SigningSettings::default())

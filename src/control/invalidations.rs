@@ -143,7 +143,7 @@ async fn act(
         return Err(InvalidationError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "BatchTooLarge",
-            "the batch has more than 1 MiB",
+            "the batch has more than 16 MiB, or its caller is unknown",
         ));
     };
     let caller = state.identify(request, content, client)?;
@@ -293,10 +293,13 @@ async fn create(
     let unavailable = |message: String| {
         InvalidationError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     };
-    let added = match state.history.earlier(&invalidation) {
+    let sought = invalidation.clone();
+    let earlier = state.with_history(move |history| Ok(history.earlier(&sought))).await;
+    let added = match earlier.ok().flatten() {
         Some(earlier) => earlier,
         None => {
-            // The purge first: an invalidation in the history is reported as done.
+            // The purge first: an invalidation in the history is reported as done. Two calls with one reference may
+            // both purge, which only means that less is served from the cache.
             let batch = PurgeBatch { distribution: id.to_owned(), purges, mode: PurgeMode::Hard };
             let purged = state.purge(batch, caller, &invalidation.items).await;
             purged
@@ -312,9 +315,14 @@ async fn create(
         Added::New(invalidation) => invalidation,
         Added::Known(invalidation) => invalidation,
         Added::Contradicts => {
-            let message = "this CallerReference was used for other paths";
-            let code = "InvalidationBatchAlreadyExists";
-            return Err(InvalidationError::new(StatusCode::CONFLICT, code, message));
+            // AWS's words: clients such as Ansible's look for them.
+            let message = "Your request contains a caller reference that was used for a previous \
+                           invalidation batch for the same distribution.";
+            return Err(InvalidationError::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidArgument",
+                message,
+            ));
         }
     };
     let invalidation = copy(state, request, distribution, invalidation).await?;

@@ -9,6 +9,7 @@ mod invalidation;
 mod invalidations;
 mod items;
 mod journal;
+mod purge;
 mod reply;
 mod sns;
 mod sqs;
@@ -33,10 +34,10 @@ pub use auth::{CallerOptions, Callers, Secret, SecretError};
 use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use invalidations::{MAX_ITEMS, Target};
+use invalidations::Target;
 use parking_lot::Mutex;
 use reply::{json, not_allowed, refuse, refuse_framing, text};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 pub use sqs::Queue;
 use tokio::task::JoinHandle;
 
@@ -52,6 +53,10 @@ use crate::{
 
 /// Largest content of a request, in bytes.
 const MAX_BODY: usize = 1 << 20;
+
+/// Longest batch of invalidations in bytes: 3,000 paths of 4,000 characters (Amazon CloudFront Developer Guide, "Quotas")
+/// in XML. Only callers that may be known send so much.
+const MAX_BATCH: usize = 16 << 20;
 
 /// The field by which messages of SNS are known.
 const SNS: &str = "x-amz-sns-message-type";
@@ -94,23 +99,6 @@ struct State {
     draining: AtomicBool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PurgeRequest {
-    /// May be left out where there is but one.
-    distribution: Option<String>,
-    paths: Vec<String>,
-    /// Mark as stale, and validate before the next use.
-    #[serde(default)]
-    soft: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Purged {
-    distribution: String,
-    paths: usize,
-}
-
 #[derive(Debug, Serialize)]
 struct Readiness {
     ready: bool,
@@ -122,7 +110,7 @@ struct Readiness {
 type Refusal = (StatusCode, String);
 
 fn not_purged(error: &PurgeError) -> Refusal {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("nothing is purged: {error}; try again"))
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not everything is purged: {error}; try again"))
 }
 
 impl Admin {
@@ -197,21 +185,25 @@ impl Admin {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/healthz") => self.health(),
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
-            (&Method::POST, "/purge" | "/events" | "/explain") => match content(body).await {
-                Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
-                    match sns::take(&self.0, &content).await {
-                        Ok(taken) => json(StatusCode::OK, &taken),
-                        Err((status, message)) => refuse(status, &message),
+            (&Method::POST, "/purge" | "/events" | "/explain") => {
+                match content(body, MAX_BODY).await {
+                    Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
+                        match sns::take(&self.0, &content).await {
+                            Ok(taken) => json(StatusCode::OK, &taken),
+                            Err((status, message)) => refuse(status, &message),
+                        }
                     }
+                    Some(content) => self.0.answer_json(&parts, &content, client).await,
+                    None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 1 MiB"),
                 }
-                Some(content) => self.0.answer_json(&parts, &content, client).await,
-                None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 1 MiB"),
-            },
+            }
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
             (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
             _ => match Target::parse(path) {
                 Some(target) => {
-                    let content = content(body).await;
+                    let most =
+                        if self.0.callers.load().may_call(&parts) { MAX_BATCH } else { MAX_BODY };
+                    let content = content(body, most).await;
                     invalidations::answer(&self.0, &parts, &target, content.as_deref(), client)
                         .await
                 }
@@ -263,9 +255,9 @@ impl Admin {
     }
 }
 
-/// All of a request's content; `None` where it is too much.
-async fn content(body: Body) -> Option<bytes::Bytes> {
-    Limited::new(body, MAX_BODY).collect().await.ok().map(http_body_util::Collected::to_bytes)
+/// All of a request's content; `None` if it has more than `most` bytes.
+async fn content(body: Body, most: usize) -> Option<bytes::Bytes> {
+    Limited::new(body, most).collect().await.ok().map(http_body_util::Collected::to_bytes)
 }
 
 impl State {
@@ -340,44 +332,6 @@ impl State {
         }
         let caller = self.identify(request, content, client);
         caller.map_err(|denied| (StatusCode::FORBIDDEN, denied.to_string()))
-    }
-
-    async fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, Refusal> {
-        let bad = |message: String| (StatusCode::BAD_REQUEST, message);
-        self.admit_change().map_err(|()| {
-            (StatusCode::TOO_MANY_REQUESTS, "too many purges at once; try again in a moment".into())
-        })?;
-        let request: PurgeRequest = serde_json::from_slice(content).map_err(|error| {
-            bad(format!(
-                "not a purge: {error}; expected {{\"distribution\": \"…\", \"paths\": [\"/a.jpg\", \"/b/*\", \"#tag\"]}}"
-            ))
-        })?;
-        let rules = self.edge.rules();
-        let wanted = request.distribution.as_deref();
-        let found = match (wanted, rules.hosts.all()) {
-            (Some(id), _) => rules.hosts.by_id(id),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let Some(distribution) = found else {
-            let known: Vec<_> =
-                rules.hosts.all().iter().map(|d| d.settings.id.to_string()).collect();
-            let known = known.join(", ");
-            let message = match wanted {
-                Some(id) => format!("there is no distribution `{id}`; there is: {known}"),
-                None => format!("say which distribution; there is: {known}"),
-            };
-            return Err((StatusCode::NOT_FOUND, message));
-        };
-        if request.paths.is_empty() || request.paths.len() > MAX_ITEMS {
-            return Err(bad(format!("`paths` must hold 1 to {MAX_ITEMS} paths")));
-        }
-        let purges = items::parse_all(distribution, &request.paths).map_err(bad)?;
-        let mode = if request.soft { PurgeMode::Soft } else { PurgeMode::Hard };
-        let id = distribution.settings.id.to_string();
-        let batch = PurgeBatch { distribution: id.clone(), purges, mode };
-        self.purge(batch, caller, &request.paths).await.map_err(|error| not_purged(&error))?;
-        Ok(Purged { distribution: id, paths: request.paths.len() })
     }
 }
 

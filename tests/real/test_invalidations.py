@@ -141,7 +141,7 @@ class Boto3(Invalidations):
         again = self.invalidate("/a", reference="release-1")["Invalidation"]
         self.assertEqual((again["Id"], self.seen("/a")), (first["Id"], ["Hit"]))
         code = self.code(self.invalidate, "/b", reference="release-1")
-        self.assertEqual(code, ("InvalidationBatchAlreadyExists", 409))
+        self.assertEqual(code, ("InvalidArgument", 400))
         self.edge.stop()
         self.start()
         self.assertEqual(self.invalidate("/a", reference="release-1")["Invalidation"]["Id"], first["Id"])
@@ -170,6 +170,17 @@ class Boto3(Invalidations):
         marker = self.code(client.list_invalidations, DistributionId="E1MEDIA", Marker="INONE")
         self.assertEqual(marker, ("InvalidArgument", 400))
 
+    def test_a_batch_may_be_as_large_as_at_aws(self):
+        paths = [f"/{n}/" + "a" * 900 for n in range(3000)]
+        self.assertEqual(len(self.invalidate(*paths)["Invalidation"]["InvalidationBatch"]["Paths"]["Items"]), 3000)
+
+    def test_any_region_may_be_signed_for(self):
+        for region in ["eu-central-1", "cn-north-1"]:
+            client = boto3.client(
+                "cloudfront", endpoint_url=self.endpoint, region_name=region, aws_access_key_id=KEY, aws_secret_access_key=SECRET
+            )
+            self.assertEqual(self.invalidate("/a", client=client)["ResponseMetadata"]["HTTPStatusCode"], 201)
+
     def test_nobody_else_may_purge(self):
         target = self.endpoint + "/2020-05-31/distribution/E1MEDIA/invalidation"
         body = b"<InvalidationBatch><Paths><Quantity>1</Quantity><Items><Path>/*</Path></Items></Paths><CallerReference>x</CallerReference></InvalidationBatch>"
@@ -177,7 +188,8 @@ class Boto3(Invalidations):
         self.assertEqual(fetch(target, "POST", {"Origin": "https://evil.test"}, body)[0], 403)
         self.assertEqual(fetch(target, "POST", {"Authorization": "Bearer wrong"}, body)[0], 403)
         self.assertEqual(fetch(target, "POST", {"Authorization": f"Bearer {TOKEN}"}, body)[0], 201)
-        self.assertEqual(fetch(target, "POST", {"Authorization": f"Bearer {TOKEN}"}, b"x" * (2 << 20))[0], 413)
+        self.assertEqual(fetch(target, "POST", {"Authorization": f"Bearer {TOKEN}"}, b"x" * (17 << 20))[0], 413)
+        self.assertEqual(fetch(target, "POST", {"Authorization": "Bearer wrong"}, b"x" * (2 << 20))[0], 413)
         bomb = b'<!DOCTYPE a [<!ENTITY a "aaaaaaaa">]><InvalidationBatch>&a;</InvalidationBatch>'
         self.assertEqual(fetch(target, "POST", {"Authorization": f"Bearer {TOKEN}"}, bomb)[0], 400)
         json = {"Content-Type": "application/json"}
