@@ -8,7 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use super::policy::Policy;
 
-/// Signatures that a thread remembers. A further one replaces the one in its slot.
+/// Signatures that a thread remembers, a power of two. A further one replaces the one in its slot.
 const SLOTS: usize = 4096;
 
 /// Bytes of evidence that a thread remembers. When there is more, it forgets everything.
@@ -28,7 +28,7 @@ impl Evidence {
         hash: u8,
         parts: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let mut bytes = Vec::with_capacity(signature.len() + 256);
+        let mut bytes = Vec::with_capacity(signature.len() + 128);
         bytes.extend_from_slice(&keys.to_le_bytes());
         bytes.push(hash);
         for part in [signature].into_iter().chain(parts) {
@@ -39,15 +39,16 @@ impl Evidence {
     }
 }
 
-/// Valid signatures are as good as random, so their first characters choose the slot.
+/// The last characters of a valid signature are as good as random, so they choose the slot. The first ones are not: ECDSA
+/// signatures begin with a DER header.
 fn slot_of(signature: &str) -> usize {
-    let first = signature.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let mixed = first.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    usize::try_from(mixed).unwrap_or(0) % SLOTS
+    let last = signature.as_bytes().last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let mixed = last.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SLOTS.ilog2());
+    usize::try_from(mixed).unwrap_or(0)
 }
 
 struct Verified {
-    evidence: Vec<u8>,
+    evidence: Box<[u8]>,
     /// The custom policy, if there is one.
     policy: Option<Rc<Policy>>,
 }
@@ -61,7 +62,7 @@ struct Memory {
 impl Memory {
     fn find(&self, evidence: &Evidence) -> Option<&Verified> {
         let verified = self.slots.get(evidence.slot)?.as_ref()?;
-        (verified.evidence == evidence.bytes).then_some(verified)
+        (*verified.evidence == *evidence.bytes).then_some(verified)
     }
 
     fn insert(&mut self, evidence: Evidence, policy: Option<Rc<Policy>>) {
@@ -70,7 +71,7 @@ impl Memory {
         }
         self.slots.resize_with(SLOTS, || None);
         self.bytes += evidence.bytes.len();
-        let verified = Verified { evidence: evidence.bytes, policy };
+        let verified = Verified { evidence: evidence.bytes.into_boxed_slice(), policy };
         if let Some(replaced) = self.slots[evidence.slot].replace(verified) {
             self.bytes -= replaced.evidence.len();
         }
@@ -123,6 +124,22 @@ mod tests {
         assert_ne!(bytes(&["a"]), Evidence::new("s", 2, 0, ["a"].into_iter()).bytes);
         assert_ne!(bytes(&["a"]), Evidence::new("s", 1, 1, ["a"].into_iter()).bytes);
         assert_eq!(bytes(&["a", "bc"]), bytes(&["a", "bc"]));
+    }
+
+    #[test]
+    fn signatures_of_both_kinds_spread_over_the_slots() {
+        use crate::access::signed::encoding::encode;
+
+        let random = |length: usize| -> Vec<u8> { (0..length).map(|_| fastrand::u8(..)).collect() };
+        let rsa = || random(256);
+        // Two integers of 32 bytes, each behind its DER header.
+        let ecdsa = || [&[0x30, 0x44, 2, 32][..], &random(32), &[2, 32], &random(32)].concat();
+        for make in [&rsa as &dyn Fn() -> Vec<u8>, &ecdsa] {
+            let slots: std::collections::HashSet<usize> =
+                (0..2000).map(|_| slot_of(&encode(&make()))).collect();
+            assert!(slots.len() > 1300, "{}", slots.len());
+        }
+        assert_eq!(slot_of("short"), 0);
     }
 
     #[test]
