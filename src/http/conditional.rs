@@ -15,16 +15,17 @@ pub struct Validators<'a> {
     pub etag: Option<EntityTag<'a>>,
     /// `Last-Modified`, when there is a well-formed one.
     pub last_modified: Option<Timestamp>,
+    /// An `ETag` that is not well formed, such as one without quotes. It matches only if a viewer repeats it exactly.
+    pub bare_etag: Option<&'a [u8]>,
 }
 
 impl<'a> Validators<'a> {
     /// Reads both validators from raw field values.
     #[must_use]
     pub fn read(etag: Option<&'a [u8]>, last_modified: Option<&[u8]>) -> Self {
-        Self {
-            etag: etag.and_then(EntityTag::parse),
-            last_modified: last_modified.and_then(date::parse),
-        }
+        let parsed = etag.and_then(EntityTag::parse);
+        let bare = etag.map(<[u8]>::trim_ascii).filter(|etag| parsed.is_none() && !etag.is_empty());
+        Self { etag: parsed, last_modified: last_modified.and_then(date::parse), bare_etag: bare }
     }
 }
 
@@ -50,6 +51,7 @@ pub fn evaluate(request: &HeaderMap, current: &Validators<'_>) -> Precondition {
         let matches = lists(request, &header::IF_NONE_MATCH, |list| {
             list == b"*"
                 || current.etag.is_some_and(|etag| any_in_list(list, |tag| tag.weak_eq(&etag)))
+                || current.bare_etag == Some(list)
         });
         return if matches { Precondition::NotModified } else { Precondition::Proceed };
     }
@@ -148,6 +150,20 @@ mod tests {
             (&[("if-match", "\"v2\""), ("if-none-match", "\"v1\"")], Failed),
         ] {
             assert_eq!(ask(fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_entity_tag_matches_its_exact_echo() {
+        let bare = Validators::read(Some(b"abc123"), None);
+        for (name, value, expected) in [
+            (header::IF_NONE_MATCH, "abc123", Precondition::NotModified),
+            (header::IF_NONE_MATCH, "\"abc123\"", Precondition::Proceed),
+            (header::IF_NONE_MATCH, "abc12", Precondition::Proceed),
+            (header::IF_MATCH, "abc123", Precondition::Failed),
+        ] {
+            let fields = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            assert_eq!(evaluate(&fields, &bare), expected, "{value}");
         }
     }
 

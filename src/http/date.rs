@@ -9,11 +9,87 @@ use crate::base::clock::Timestamp;
 /// Length of an IMF-fixdate.
 pub const LENGTH: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
 
-/// Parses any of the three HTTP date formats; `None` when it is none of them.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+const DAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/// Parses any of the three HTTP date formats; `None` if it is none of them.
+///
+/// RFC 9110 §5.6.7 encourages recipients to be robust: names match without regard to case, and the name of the day does
+/// not have to be right.
 #[must_use]
 pub fn parse(value: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(value).ok()?;
-    httpdate::parse_http_date(text.trim()).ok().map(Timestamp::from)
+    let text = std::str::from_utf8(value).ok()?.trim();
+    let (day_name, rest) = text.split_once([',', ' '])?;
+    let is_day = |name: &str| {
+        name.eq_ignore_ascii_case(day_name) || name[..3].eq_ignore_ascii_case(day_name)
+    };
+    if !DAYS.iter().any(|name| is_day(name)) {
+        return None;
+    }
+    let mut parts = rest.split([' ', '-']).filter(|part| !part.is_empty());
+    let [one, two, three, four] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
+    let zone = parts.next();
+    if parts.next().is_some() {
+        return None;
+    }
+    // `Nov 6 08:49:37 1994` (asctime), `06 Nov 1994 08:49:37 GMT`, or `06-Nov-94 08:49:37 GMT` (RFC 850).
+    let (day, month, year, time) = match (month(one), zone) {
+        (Some(month), None) => (number(two, 1..=2)?, month, number(four, 4..=4)?, three),
+        (None, Some(zone)) if zone.eq_ignore_ascii_case("GMT") => {
+            let year = match number(three, 2..=4)? {
+                // RFC 850 has two digits.
+                year @ 0..70 if three.len() == 2 => 2000 + year,
+                year @ 70..100 if three.len() == 2 => 1900 + year,
+                year if three.len() == 4 => year,
+                _ => return None,
+            };
+            (number(one, 1..=2)?, self::month(two)?, year, four)
+        }
+        _ => return None,
+    };
+    let mut units = time.split(':');
+    let mut unit = |most: u64| number(units.next()?, 2..=2).filter(|value| *value <= most);
+    let (hour, minute, second) = (unit(23)?, unit(59)?, unit(60)?);
+    if units.next().is_some() || year < 1970 || !(1..=days_of(year, month)).contains(&day) {
+        return None;
+    }
+    let days = days_before(year) + (1..month).map(|m| days_of(year, m)).sum::<u64>() + day - 1;
+    Some(Timestamp::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
+}
+
+/// The number of a month, from 1.
+fn month(name: &str) -> Option<u64> {
+    let place = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
+    Some(place as u64 + 1)
+}
+
+fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u64> {
+    let is_number = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+const fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+const fn days_of(year: u64, month: u64) -> u64 {
+    match month {
+        2 if is_leap(year) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// The days from 1970 to the beginning of a year.
+const fn days_before(year: u64) -> u64 {
+    /// Leap days of all years up to 1969.
+    const UNTIL_1969: u64 = 1969 / 4 - 1969 / 100 + 1969 / 400;
+    let last = year - 1;
+    (year - 1970) * 365 + last / 4 - last / 100 + last / 400 - UNTIL_1969
 }
 
 /// Writes `timestamp` as an IMF-fixdate.
@@ -27,15 +103,55 @@ pub fn format(timestamp: Timestamp) -> [u8; LENGTH] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn all_three_formats_name_the_same_moment() {
         let moment = Some(Timestamp::from_secs(784_111_777));
-        assert_eq!(parse(b"Sun, 06 Nov 1994 08:49:37 GMT"), moment);
-        assert_eq!(parse(b"Sunday, 06-Nov-94 08:49:37 GMT"), moment);
-        assert_eq!(parse(b"Sun Nov  6 08:49:37 1994"), moment);
-        assert_eq!(parse(b"0"), None);
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "sun, 06 nov 1994 08:49:37 gmt",
+            "SUNDAY, 06-NOV-94 08:49:37 GMT",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Thu Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse(text.as_bytes()), moment, "{text}");
+        }
         assert_eq!(&format(Timestamp::from_secs(784_111_777)), b"Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn what_is_no_date_is_none() {
+        for text in [
+            "",
+            "0",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, 06 Nov 1994 24:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT GMT",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "Foo, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 194 08:49:37 GMT",
+            "Thu, 01 Jan 1969 00:00:00 GMT",
+            "Sun, +6 Nov 1994 08:49:37 GMT",
+            "Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(seconds in 0_u64..253_402_300_800) {
+            let moment = Timestamp::from_secs(seconds);
+            prop_assert_eq!(parse(&format(moment)), Some(moment));
+        }
     }
 }

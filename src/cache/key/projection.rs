@@ -238,9 +238,9 @@ fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<C
         NameSpec::None => return None,
         NameSpec::All => Cow::Borrowed(query),
         NameSpec::Only(_) | NameSpec::Except(_) => {
-            let pairs = query.split('&').filter(|pair| !pair.is_empty());
-            let kept: Vec<&str> =
-                pairs.filter(|pair| spec.includes_pair(pair.as_bytes())).collect();
+            let kept: Vec<&str> = pairs(query)
+                .filter(|pair| !pair.is_empty() && spec.includes(name_and_value(pair).0.as_bytes()))
+                .collect();
             if kept.is_empty() {
                 return None;
             }

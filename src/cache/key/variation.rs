@@ -1,5 +1,7 @@
 //! Variants of one resource: responses told apart by the fields that `Vary` names.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, header};
 use sha2::{Digest, Sha256};
 
@@ -39,7 +41,8 @@ impl Variation {
     /// The key of the variant that a request selects, `request` being what origin requests carry
     /// of it.
     ///
-    /// RFC 9111 §4.1: values are compared with their lines combined and without white space.
+    /// RFC 9111 §4.1: values are compared with their lines combined and without white space. Languages are compared by
+    /// preference.
     #[must_use]
     pub fn key(&self, resource: &CacheKey, request: &Projection<'_>) -> CacheKey {
         const VARIANT: u8 = 5;
@@ -51,18 +54,60 @@ impl Variation {
             digest.update(name.as_str());
             let lines = request.headers.iter().filter(|(field, _)| field == name);
             let cookies = request.cookies.as_deref().filter(|_| *name == header::COOKIE);
-            let lines = lines.map(|(_, value)| value.as_bytes());
-            for line in lines.chain(cookies) {
-                for member in line.split(|byte| *byte == b',') {
-                    digest.update([VALUE]);
-                    digest.update(member.trim_ascii());
-                }
+            let lines = lines.map(|(_, value)| value.as_bytes()).chain(cookies);
+            let members = lines.flat_map(|line| line.split(|byte| *byte == b','));
+            let mut members: Vec<Cow<'_, [u8]>> =
+                members.map(|member| Cow::Borrowed(member.trim_ascii())).collect();
+            if *name == header::ACCEPT_LANGUAGE {
+                by_preference(&mut members);
+            }
+            for member in members {
+                digest.update([VALUE]);
+                digest.update(member);
             }
         }
         let mut bytes = resource.as_bytes().to_vec();
         bytes.push(VARIANT);
         bytes.extend_from_slice(&digest.finalize());
         CacheKey(bytes.into_boxed_slice())
+    }
+}
+
+/// Sorts the members of `Accept-Language` by their weights, languages of equal weight by name. Language tags have no case
+/// (RFC 4647 §2), and a weight of 1 is the default (RFC 9110 §12.4.2).
+fn by_preference(members: &mut Vec<Cow<'_, [u8]>>) {
+    let mut ranges: Vec<(u32, Vec<u8>)> = Vec::with_capacity(members.len());
+    for member in members.iter().filter(|member| !member.is_empty()) {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let language = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.next().map_or(Some(1000), thousandths);
+        match weight.filter(|_| parts.next().is_none()) {
+            Some(weight) => ranges.push((weight, language)),
+            // Not what the RFC defines: compared as it is.
+            None => return,
+        }
+    }
+    ranges.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
+    let text = |(weight, language): (u32, Vec<u8>)| {
+        Cow::Owned([&language, &b";"[..], weight.to_string().as_bytes()].concat())
+    };
+    *members = ranges.into_iter().map(text).collect();
+}
+
+/// A weight such as `q=0.8` in thousandths.
+fn thousandths(weight: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(weight).ok()?;
+    let (name, value) = text.split_once('=')?;
+    let (whole, fraction) = value.trim().split_once('.').unwrap_or((value.trim(), ""));
+    let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !name.trim().eq_ignore_ascii_case("q") || !digits {
+        return None;
+    }
+    let fraction: u32 = format!("{fraction:0<3}").parse().ok()?;
+    match whole {
+        "0" => Some(fraction),
+        "1" if fraction == 0 => Some(1000),
+        _ => None,
     }
 }
 
@@ -105,6 +150,18 @@ mod tests {
         }
         assert!(variant(&["Foo"], &[]).is_some());
         assert!(variant(&["origin", "hidden, foo"], &[]).is_some());
+    }
+
+    #[test]
+    fn languages_are_compared_by_preference() {
+        let of = |value: &str| variant(&["Accept-Language"], &[("accept-language", value)]);
+        for same in ["en, de", "de,en", "EN,de", "de;q=1,en", "en;q=1.0 , de; Q=1", ",en,,de"] {
+            assert_eq!(of(same), of("en,de"), "{same}");
+        }
+        assert_eq!(of("en;q=0.8, de, fr;q=0.8"), of("de,fr;q=0.80,en;q=0.800"));
+        for other in ["en", "en,de;q=0.9", "en;q=0.9,de", "en,de,fr", "en;x=1,de", "en;q=2,de"] {
+            assert_ne!(of(other), of("en,de"), "{other}");
+        }
     }
 
     #[test]
