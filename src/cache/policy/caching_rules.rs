@@ -40,7 +40,7 @@ impl CachingRules {
         ["forebay-cache-control", "cdn-cache-control"].map(HeaderName::from_static).into()
     }
 
-    /// CachingRules with these bounds and the defaults of everything else.
+    /// Rules with these bounds and the defaults of everything else.
     #[must_use]
     pub fn new(ttl: Ttl) -> Self {
         Self {
@@ -54,6 +54,14 @@ impl CachingRules {
             cache_set_cookie: false,
             errors: ErrorTtl::default(),
         }
+    }
+}
+
+impl CachingRules {
+    /// Whether the minimum TTL overrides `no-cache`, `no-store` and `private`, as CloudFront's does.
+    #[must_use]
+    pub fn min_ttl_overrides(&self) -> bool {
+        self.honor_private == HonorPrivate::CloudFront && !self.ttl.min.is_zero()
     }
 }
 

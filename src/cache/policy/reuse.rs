@@ -10,7 +10,7 @@ use crate::{base::clock::Timestamp, http::cache_status::ForwardReason};
 pub enum Reuse {
     /// Serve it.
     Fresh,
-    /// Serve it though it is stale: the origin failed a moment ago.
+    /// Serve it though it is stale: the origin failed a moment ago, or the request's `max-stale` allows it.
     Stale,
     /// Serve it though it is stale, and validate it meanwhile (RFC 5861 §3).
     Refresh,

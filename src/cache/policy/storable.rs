@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
-    CachingRules, Freshness, HonorPrivate, Stale,
+    CachingRules, Freshness, Stale,
     lifetime::{ResponseDirectives, heuristic},
 };
 use crate::{
@@ -141,8 +141,7 @@ fn may_be_shared(
     if directives.must_understand && !understood {
         return Err(NotStored::Status);
     }
-    let overridden =
-        caching.honor_private == HonorPrivate::CloudFront && !caching.ttl.min.is_zero();
+    let overridden = caching.min_ttl_overrides();
     // "the no-store directive is not present"
     if directives.no_store && !overridden {
         return Err(NotStored::NoStore);
@@ -190,9 +189,10 @@ fn lifetime(
     let guessed = || guess().map(|guess| within(Some(guess))).ok_or(NotStored::Status);
     let asked = received.asked;
     match received.status.as_u16() {
-        200 | 203 | 204 | 206 | 300 | 301 | 302 | 410 => Ok(within(guess())),
-        404 | 414 | 500 | 501 | 502 | 503 | 504 => {
-            let guess = matches!(received.status.as_u16(), 404 | 414 | 501).then(guess).flatten();
+        200 | 203 | 204 | 206 | 300 | 301 | 302 => Ok(within(guess())),
+        404 | 410 | 414 | 500 | 501 | 502 | 503 | 504 => {
+            let guess =
+                matches!(received.status.as_u16(), 404 | 410 | 414 | 501).then(guess).flatten();
             match guess.filter(|_| explicit.is_none()) {
                 Some(guess) => Ok(within(Some(guess)).max(error_ttl)),
                 None => some(remembered()),
@@ -237,7 +237,7 @@ fn freshness(
         received_at: received.received_at,
         initial_age: u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX),
         fresh_until: received.received_at + left,
-        stale: Stale::allowed(directives, lifetime, &caching.ttl),
+        stale: Stale::allowed(directives, lifetime, caching),
     }
 }
 
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn storability_by_status_and_directive() {
-        use HonorPrivate::{CloudFront, Strict};
+        use crate::cache::policy::HonorPrivate::{CloudFront, Strict};
         for (status, fields, min, honor, expected) in [
             (200, &[][..], 1, Strict, Ok((2, 86_398))),
             (200, &[(CC, "max-age=60")], 1, Strict, Ok((2, 58))),
