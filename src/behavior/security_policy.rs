@@ -1,7 +1,7 @@
 //! CloudFront's TLS security policies.
 
-/// The minimum TLS version and ciphers for viewers, by CloudFront's names (Amazon CloudFront Developer Guide, "Supported protocols and ciphers between viewers and
-/// CloudFront"). Later ones are stricter.
+/// The minimum TLS version and ciphers for viewers, by CloudFront's names (Amazon CloudFront Developer Guide, "Supported
+/// protocols and ciphers between viewers and CloudFront"). Later ones are stricter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecurityPolicy {
     /// TLS 1.2 and 1.3.

@@ -87,7 +87,7 @@ impl ResponseField {
     pub fn of(name: &HeaderName) -> Self {
         match name.as_str() {
             name if is_of_connection(name) => Self::Connection,
-            "accept-ranges" | "content-length" | "via" | "x-cache" => Self::Written,
+            "content-length" | "via" | "x-cache" => Self::Written,
             "x-amz-id-2" | "x-amz-request-id" => Self::Removed,
             "set-cookie" => Self::Cookie,
             name if is_of_edge(name) => Self::Removed,
@@ -103,12 +103,12 @@ pub enum FieldTrait {
     Fixed,
     /// A 304 does not update it: it describes the stored bytes (RFC 9111 §3.2).
     OfContent,
-    /// `no-cache` or `private` with its name does not withhold it from the store: responses are selected, validated
-    /// and read by it.
+    /// If `no-cache` or `private` names it, the whole response counts as private: the cache needs it to select, validate
+    /// and read responses.
     NeverWithheld,
-    /// It is a digest of the content, which another coding has not.
+    /// It is a digest of the content, which is wrong for another coding.
     Digest,
-    /// A bucket may set it towards viewers. `Content-Length` and `Content-Range` belong to one response.
+    /// A bucket may set it towards viewers. Everything else, such as `x-amz-*` and `Server`, stays inside. `Content-Length` and `Content-Range` belong to one response.
     FromS3,
     /// It cannot be a custom origin header: the edge writes it, or it belongs to one request (Amazon CloudFront
     /// Developer Guide, "Custom headers that CloudFront can't add to origin requests").
@@ -122,7 +122,7 @@ const TRAITS: [(&str, &[FieldTrait]); 50] = {
     use FieldTrait::{Digest, Fixed, FromS3, NeverCustom, NeverWithheld, OfContent, ToBuckets};
     [
         ("accept-encoding", &[NeverCustom]),
-        ("accept-ranges", &[Fixed]),
+        ("accept-ranges", &[Fixed, FromS3]),
         ("access-control-allow-credentials", &[FromS3]),
         ("access-control-allow-headers", &[FromS3]),
         ("access-control-allow-methods", &[FromS3]),
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn traits_are_sorted_by_name() {
-        assert!(TRAITS.is_sorted_by_key(|(name, _)| *name));
+        assert!(TRAITS.is_sorted_by(|(one, _), (other, _)| one < other));
         assert!(FieldTrait::FromS3.applies_to("etag") && !FieldTrait::FromS3.applies_to("server"));
     }
 

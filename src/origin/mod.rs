@@ -37,7 +37,10 @@ use crate::{
         metrics::OriginMetrics,
     },
     cache::key::{CanonicalPath, Projection},
-    http::body::Body,
+    http::{
+        body::Body,
+        range::{ContentRange, RangeRequest, Selected},
+    },
     outbound::{Error, ErrorClass, Timing, TrustError, USER_AGENT, connect::Connector},
 };
 
@@ -244,6 +247,11 @@ impl Origin {
             let shown = |fields| plain_fields(status, fields);
             return Ok(OriginResponse::new(parts, shown, body, times, facts));
         }
+        if parts.status == StatusCode::PARTIAL_CONTENT
+            && !is_requested_range(request, &parts.headers)
+        {
+            return Err(Error::WrongRange);
+        }
         if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
             return Ok(OriginResponse::new(parts, s3_fields, body, times, facts));
         }
@@ -290,6 +298,25 @@ fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
         StatusCode::SWITCHING_PROTOCOLS => true,
         StatusCode::PARTIAL_CONTENT => request.method != Method::GET || !has(header::RANGE),
         StatusCode::NOT_MODIFIED => !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE),
+        _ => false,
+    }
+}
+
+/// Whether `Content-Range` has exactly the bytes that the request's `Range` selects. S3 always tells the whole length.
+/// Some S3 servers send several ranges as `multipart/byteranges`.
+fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
+    let received = fields.get(header::CONTENT_RANGE);
+    let received = received.and_then(|value| ContentRange::parse(value.as_bytes()));
+    let requested = request.fields.get(header::RANGE).map(HeaderValue::as_bytes);
+    match (RangeRequest::parse(requested), received) {
+        (
+            RangeRequest::Single(range),
+            Some(ContentRange { bytes: Some(bytes), complete: Some(length) }),
+        ) => range.select(length) == Selected::Bytes(bytes),
+        (RangeRequest::Several(_), None) => {
+            let media_type = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            media_type.is_some_and(|value| value.starts_with(b"multipart/byteranges"))
+        }
         _ => false,
     }
 }

@@ -56,6 +56,9 @@ pub enum Error {
     /// A status that the request gave no reason for.
     #[error("the origin answered {0}, for which the request gave no reason")]
     UnexpectedStatus(StatusCode),
+    /// A 206 with another range than the requested one.
+    #[error("the origin answered 206 with another range than the requested one")]
+    WrongRange,
     /// S3 refused for a reason that no viewer can fix.
     #[error("S3 answered {status} {code}")]
     S3 {
@@ -251,7 +254,7 @@ impl Error {
             Self::Busy | Self::ClientBusy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
             Self::ViewerTooSlow => ErrorClass::ViewerTooSlow,
-            Self::UnexpectedStatus(_) => ErrorClass::Other,
+            Self::UnexpectedStatus(_) | Self::WrongRange => ErrorClass::Other,
             Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
                 ErrorClass::Configuration
             }
@@ -302,7 +305,7 @@ impl Error {
                     .into()
             }
             Self::ViewerContent | Self::ViewerTooSlow => "none: the viewer's upload failed".into(),
-            Self::UnexpectedStatus(_) => "check the origin and any proxy in front of it".into(),
+            Self::UnexpectedStatus(_) | Self::WrongRange => "check the origin and any proxy in front of it".into(),
             Self::NoCredentials => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }

@@ -45,18 +45,29 @@ pub(super) enum Bypass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Staleness {
     Fresh,
-    /// The origin failed a moment ago, so the response is not validated yet.
+    /// It is stale, but may be served: the origin failed a moment ago, or the request's `max-stale` allows it.
     Allowed,
     /// It is within `stale-while-revalidate`: validate it in the background.
     Revalidate,
 }
 
 impl CachePlan {
-    /// The reason to bypass the cache before any lookup.
-    pub(super) fn bypass(
+    /// The plan for a request. `find` looks it up: it gives the key of the resource, or of the variant that the request
+    /// selects, and what is stored under it.
+    pub(super) fn of(
         admitted: &AdmittedRequest<'_>,
-        directives: RequestDirectives,
-    ) -> Option<Bypass> {
+        now: Timestamp,
+        find: impl FnOnce() -> (CacheKey, Lookup),
+    ) -> Self {
+        let directives = admitted.directives();
+        match Self::bypass(admitted, directives) {
+            Some(why) => Self::Bypass(why),
+            None => Self::after_lookup(admitted, directives, find(), now),
+        }
+    }
+
+    /// The reason to bypass the cache before any lookup.
+    fn bypass(admitted: &AdmittedRequest<'_>, directives: RequestDirectives) -> Option<Bypass> {
         if !matches!(*admitted.method, Method::GET | Method::HEAD) {
             Some(Bypass::Method)
         } else if admitted.behavior.cache_policy.caching.ttl.is_disabled() {
@@ -68,8 +79,7 @@ impl CachePlan {
         }
     }
 
-    /// The plan after a lookup: `key` is that of the resource, or of the variant that the request selects.
-    pub(super) fn after_lookup(
+    fn after_lookup(
         admitted: &AdmittedRequest<'_>,
         directives: RequestDirectives,
         (key, found): (CacheKey, Lookup),

@@ -68,11 +68,7 @@ impl Edge {
             Lookup::Response(response) => Some(self.summarize(response, admitted, now)),
             _ => None,
         };
-        let directives = admitted.directives();
-        let plan = match CachePlan::bypass(admitted, directives) {
-            Some(why) => CachePlan::Bypass(why),
-            None => CachePlan::after_lookup(admitted, directives, (key, found), now),
-        };
+        let plan = CachePlan::of(admitted, now, || (key, found));
         let signature = if admitted.behavior.trusted.is_some() { "valid" } else { "not needed" };
         let mode = |mode| if mode == PurgeMode::Hard { "hard" } else { "soft" };
         Explanation {
@@ -232,7 +228,9 @@ impl Edge {
 const fn describe(staleness: Staleness) -> &'static str {
     match staleness {
         Staleness::Fresh => "it is fresh",
-        Staleness::Allowed => "it is stale, but the origin failed a moment ago",
+        Staleness::Allowed => {
+            "it is stale, but may be served: the origin failed a moment ago, or the request allows it"
+        }
         Staleness::Revalidate => {
             "it is stale, within stale-while-revalidate: served, and validated in the background"
         }

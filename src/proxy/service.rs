@@ -175,11 +175,7 @@ impl Edge {
 
     /// What the cache does for a request.
     pub(super) fn plan(&self, admitted: &AdmittedRequest<'_>, now: Timestamp) -> CachePlan {
-        let directives = admitted.directives();
-        match CachePlan::bypass(admitted, directives) {
-            Some(why) => CachePlan::Bypass(why),
-            None => CachePlan::after_lookup(admitted, directives, self.find(admitted, now), now),
-        }
+        CachePlan::of(admitted, now, || self.find(admitted, now))
     }
 
     /// The stored response for a request and its key: that of the resource, or of the variant that the request

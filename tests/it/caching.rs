@@ -175,17 +175,17 @@ async fn a_missing_object_may_leave_its_copy_in_use() {
 async fn a_viewers_wishes_count_only_where_the_policy_listens() {
     for (policy, listens) in [("", false), ("honor_request_directives = true", true)] {
         let (edge, script) = edge(policy, "").await;
-        let directives = |directive| edge.viewer().field("cache-control", directive).get("/a");
+        let get_with = |directive| edge.viewer().field("cache-control", directive).get("/a");
         script.then(200, &[FRESH, "ETag: \"1\""], "a");
-        let unknown = directives("only-if-cached").await;
+        let unknown = get_with("only-if-cached").await;
         if listens {
             assert_eq!(unknown.status, 504);
             edge.get("/a").await;
         }
         script.then(304, &[FRESH, "ETag: \"1\""], "").then(200, &[FRESH], "passed");
-        let validated = directives("no-cache").await;
+        let validated = get_with("no-cache").await;
         assert_eq!(validated.x_cache(), if listens { "RefreshHit" } else { "Hit" });
-        let passed = directives("no-store").await;
+        let passed = get_with("no-store").await;
         assert_eq!(text(&passed).1, if listens { "passed" } else { "a" });
         assert_eq!(text(&edge.get("/a").await), (200, "a", "Hit"));
     }

@@ -31,6 +31,7 @@ mod response;
 mod source;
 mod table;
 mod variants;
+mod vary;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -88,8 +89,8 @@ pub struct Store {
     runs: Fills,
     flights: Mutex<HashMap<Digest, Arc<InFlight>, ByDigest>>,
     contents: ContentIds,
-    floors: PurgeFloors,
-    purge_log: Arc<dyn PurgeLog>,
+    floors: Arc<PurgeFloors>,
+    purge_log: Box<dyn PurgeLog>,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
 }
@@ -105,14 +106,19 @@ impl Store {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let identity = StoreIdentity::ephemeral();
-        Self::open(options, identity, Arc::new(MemoryPurgeLog::new(identity.epoch)))
+        let floors = Arc::new(PurgeFloors::default());
+        let log = MemoryPurgeLog::new(identity.epoch, Arc::clone(&floors));
+        Self::open(options, identity, floors, Box::new(log))
     }
 
-    /// Opens a store whose purges are in `purge_log`.
+    /// Opens a store. `purge_log` applies its entries to `floors`, and has applied those that outlived the last process.
     #[must_use]
-    pub fn open(options: Options, identity: StoreIdentity, purge_log: Arc<dyn PurgeLog>) -> Self {
-        let floors = PurgeFloors::default();
-        purge_log.replay(&floors);
+    pub fn open(
+        options: Options,
+        identity: StoreIdentity,
+        floors: Arc<PurgeFloors>,
+        purge_log: Box<dyn PurgeLog>,
+    ) -> Self {
         Self {
             options,
             pages: MemfdArena::new(options.memory, options.slice),
@@ -211,24 +217,6 @@ impl Store {
         FetchLock::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
     }
 
-    /// Stores a response in its place.
-    fn put(&self, place: &VariantSlot, response: Arc<StoredResponse>) {
-        self.memory.insert(&place.key, response);
-        let Some(variation) = &place.variation else { return };
-        match self.variants(&place.resource).filter(|known| known.variation == *variation) {
-            Some(variants) => {
-                // A bounded number of variants is kept of each resource, the newest ones.
-                if let Some(oldest) = variants.add(&place.key) {
-                    self.memory.remove(&oldest);
-                }
-            }
-            None => {
-                let variants = Arc::new(Variants::new(variation.clone(), place.key.clone()));
-                self.memory.insert_note(&place.resource, Note::Varies(variants));
-            }
-        }
-    }
-
     /// Registers the origin response that brings `slices` of `content` and returns the work of
     /// storing them. Readers can attach as soon as this returns.
     pub fn fill(
@@ -249,7 +237,7 @@ impl Store {
     /// # Errors
     /// If the log cannot be written. The purges are not in force then.
     pub async fn purge(&self, batch: PurgeBatch) -> Result<LogPosition, PurgeError> {
-        self.purge_log.append(batch, &self.floors).await
+        self.purge_log.append(batch).await
     }
 
     /// Invalidates what is stored of one path, in its generous reading, because an unsafe request for it succeeded
@@ -301,20 +289,18 @@ impl Store {
             }
             PurgeVerdict::Stale => {
                 let stale = Arc::new(response.expired(mark));
-                Lookup::Response(self.memory.replace(key, &response, stale))
+                let kept = self.memory.replace(key, &response, Arc::clone(&stale));
+                if Arc::ptr_eq(&kept, &stale) {
+                    Lookup::Response(kept)
+                } else {
+                    // A fetch replaced it meanwhile. The purge may be about that one, too.
+                    self.select(key, kept)
+                }
             }
             PurgeVerdict::Nothing => {
                 self.memory.remove(key);
                 Lookup::Nothing
             }
-        }
-    }
-
-    /// The variants known of a resource.
-    fn variants(&self, resource: &CacheKey) -> Option<Arc<Variants>> {
-        match self.memory.current(resource)? {
-            Stored::Note(Note::Varies(variants)) => Some(variants),
-            _ => None,
         }
     }
 

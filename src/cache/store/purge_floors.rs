@@ -66,7 +66,8 @@ impl PurgeFloors {
         self.version.load(Ordering::Acquire)
     }
 
-    /// What is purged by now. Read the version first: a later version with an earlier mark would hide a purge.
+    /// What is purged by now. For a check, read the version first, the mark second, and the verdict last: a later mark
+    /// would cover a purge that the verdict did not see.
     pub(super) fn mark(&self) -> PurgeMark {
         PurgeMark {
             position: LogPosition(self.applied.load(Ordering::Acquire)),

@@ -1,6 +1,6 @@
 //! The log of purges.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -27,49 +27,42 @@ pub struct PurgeBatch {
 #[error("the purge log cannot be written: {0}")]
 pub struct PurgeError(#[from] io::Error);
 
-/// The ordered log of purges. It gives each entry its position, makes it as durable as the log promises, and applies
-/// it to the floors in order.
+/// The ordered log of purges. It gives each entry its position, makes it as durable as the log promises, and applies it
+/// to the [`PurgeFloors`] of its store, in order.
 ///
-/// [`MemoryPurgeLog`] is enough for a cache that is empty after a restart. A disk tier keeps the log in a file, a
-/// cluster in a stream of NATS JetStream, whose sequence numbers are the positions.
+/// [`MemoryPurgeLog`] is enough for a cache that is empty after a restart. A disk tier keeps the log in a file and applies
+/// what is in it when it is opened. A cluster keeps it in a stream of NATS JetStream, whose sequence numbers are the
+/// positions, and applies the entries of all nodes as they arrive.
 pub trait PurgeLog: std::fmt::Debug + Send + Sync {
-    /// Applies the entries that outlived the last process. Called once, when the store is opened.
-    fn replay(&self, _floors: &PurgeFloors) {}
-
     /// Appends purges. Resolves when they are durable and in force, with the position of the last one.
-    fn append<'a>(
-        &'a self,
-        batch: PurgeBatch,
-        floors: &'a PurgeFloors,
-    ) -> BoxFuture<'a, Result<LogPosition, PurgeError>>;
+    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>>;
 }
 
 /// A log that lives as long as the process.
 #[derive(Debug)]
 pub struct MemoryPurgeLog {
     newest: Mutex<LogPosition>,
+    floors: Arc<PurgeFloors>,
 }
 
 impl MemoryPurgeLog {
     /// An empty log of an epoch.
     #[must_use]
-    pub const fn new(epoch: u16) -> Self {
-        Self { newest: Mutex::new(LogPosition::new(epoch, 0)) }
+    pub const fn new(epoch: u16, floors: Arc<PurgeFloors>) -> Self {
+        Self { newest: Mutex::new(LogPosition::new(epoch, 0)), floors }
     }
 }
 
 impl PurgeLog for MemoryPurgeLog {
-    fn append<'a>(
-        &'a self,
-        batch: PurgeBatch,
-        floors: &'a PurgeFloors,
-    ) -> BoxFuture<'a, Result<LogPosition, PurgeError>> {
-        // Held while they are applied: floors take entries in order.
-        let mut newest = self.newest.lock();
-        for purge in &batch.purges {
-            *newest = newest.next();
-            floors.apply(*newest, &batch.distribution, purge, batch.mode);
-        }
-        Box::pin(std::future::ready(Ok(*newest)))
+    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>> {
+        Box::pin(async move {
+            // Held while they are applied: floors take entries in order.
+            let mut newest = self.newest.lock();
+            for purge in &batch.purges {
+                *newest = newest.next();
+                self.floors.apply(*newest, &batch.distribution, purge, batch.mode);
+            }
+            Ok(*newest)
+        })
     }
 }

@@ -1,15 +1,16 @@
-//! Where a response is stored: under the key of its resource, or of one of its variants.
+//! Variants: a response is stored under the key of its resource, or of one of its variants.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+use super::purge_mark::PurgeMark;
 use crate::cache::key::{CacheKey, Variation};
 
 /// Variants kept of one resource.
 const MAX_VARIANTS: usize = 64;
 
-/// The place of a response.
+/// Where a response is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariantSlot {
     /// The key without what varies.
@@ -25,15 +26,17 @@ pub struct VariantSlot {
 pub struct Variants {
     /// The request fields that select a variant, as the newest response names them.
     pub variation: Variation,
+    /// What was purged when the fetch of the first of them started.
+    pub(super) mark: PurgeMark,
     keys: Mutex<VecDeque<CacheKey>>,
     /// Bytes of a key.
     key_length: usize,
 }
 
 impl Variants {
-    pub(super) fn new(variation: Variation, first: CacheKey) -> Self {
+    pub(super) fn new(variation: Variation, first: CacheKey, mark: PurgeMark) -> Self {
         let key_length = first.as_bytes().len();
-        Self { variation, keys: Mutex::new(VecDeque::from([first])), key_length }
+        Self { variation, mark, keys: Mutex::new(VecDeque::from([first])), key_length }
     }
 
     /// Bytes of as many keys as may be kept.
@@ -81,7 +84,7 @@ mod tests {
                 &Projection::default(),
             )
         };
-        let variants = Variants::new(variation, key(0));
+        let variants = Variants::new(variation, key(0), PurgeMark::default());
         for number in 1..MAX_VARIANTS {
             assert_eq!(variants.add(&key(number)), None);
         }

@@ -1,12 +1,15 @@
 //! A fetch: the origin request behind a forward, and what becomes of its answer.
 
-use std::{ops::Range, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
-use super::forwarded::{Forwarded, How};
+use super::{
+    forwarded::{Forwarded, How},
+    received_range::{Received206, UnusableRange, partial},
+};
 use crate::{
     behavior::Behavior,
     cache::{
@@ -16,7 +19,8 @@ use crate::{
     },
     http::{
         body::Body,
-        range::{ByteRange, ContentRange, RangeRequest},
+        fields::names,
+        range::{ByteRange, RangeRequest},
     },
     origin::{DENIED, Denial, Group, OriginRequest, OriginResponse, failure},
     outbound::ErrorClass,
@@ -64,12 +68,6 @@ pub(crate) enum Conditions {
     /// Whether what was seen still holds, if anything was.
     OfSeen,
     None,
-}
-
-/// A body and which bytes of the representation it carries.
-struct Received206 {
-    bytes: Range<u64>,
-    complete: u64,
 }
 
 impl Fetch {
@@ -179,12 +177,25 @@ impl Fetch {
             return self.keep(failure, now);
         }
         // If this viewer's fields may have caused it, dropping the obligation makes each of the others
-        // requested by itself.
+        // send its own request.
         if !(self.beyond_key && rejection::may_be_caused_by_request(failure)) {
             self.obligation.fail(failure);
         }
         // The viewer may have left; then nobody needs to be told.
         let _ = self.told.send(Forwarded::Failed(failure));
+    }
+
+    /// Adds to `Vary` what earlier responses of the resource named and this one does not repeat.
+    pub(crate) fn keep_variation(&self, status: StatusCode, response: &mut HeaderMap) {
+        if is_error(status) || !self.behavior.cache_policy.caching.honor_vary {
+            return;
+        }
+        let Some(known) = self.edge.store.known_variation(&self.resource) else { return };
+        let named: Vec<HeaderName> =
+            names(response, &header::VARY).filter_map(Result::ok).collect();
+        for name in known.names().iter().filter(|name| !named.contains(name)) {
+            response.append(header::VARY, HeaderValue::from(name.clone()));
+        }
     }
 
     fn variant_slot(&self, response: &HeaderMap) -> VariantSlot {
@@ -243,7 +254,9 @@ impl Fetch {
         };
         let partial = match partial(&answer) {
             Ok(partial) => partial,
-            Err(failure) => return self.fail(failure),
+            // Nothing tells how long the whole is, so this part cannot be stored among others.
+            Err(UnusableRange::UnknownLength) => return self.release(answer, NotStored::Status),
+            Err(UnusableRange::Malformed) => return self.fail(failure(ErrorClass::Other)),
         };
         let length = match &partial {
             Some(partial) => Some(partial.complete),
@@ -343,6 +356,9 @@ impl Fetch {
         let status = if partial { StatusCode::OK } else { answer.status };
         storable.withheld.extend(self.has_timing().then_some(SERVER_TIMING));
         let own_fields = withhold(&mut answer.fields, &storable.withheld);
+        self.keep_variation(status, &mut answer.fields);
+        // The edge serves ranges of what it stores, and says so itself.
+        answer.fields.remove(header::ACCEPT_RANGES);
         let (mark, freshness) = (self.obligation.mark(), storable.freshness);
         let mut response = StoredResponse::new(status, &answer.fields, freshness, content, mark);
         response.synthetic_error = answer.bucket && is_error(status);
@@ -369,16 +385,4 @@ pub(crate) fn withhold(fields: &mut HeaderMap, names: &[HeaderName]) -> Option<B
         fields.remove(name);
     }
     (!withheld.is_empty()).then(|| Box::new(withheld))
-}
-
-/// What a 206 carries; an error where it is not a range of a known whole.
-fn partial(answer: &OriginResponse) -> Result<Option<Received206>, FetchError> {
-    if answer.status != StatusCode::PARTIAL_CONTENT {
-        return Ok(None);
-    }
-    let range = answer.content_range.as_deref().and_then(ContentRange::parse);
-    match range.map(|range| (range.bytes, range.complete)) {
-        Some((Some(bytes), Some(complete))) => Ok(Some(Received206 { bytes, complete })),
-        _ => Err(failure(ErrorClass::Other)),
-    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod fetch_task;
 pub(crate) mod forwarded;
 pub(crate) mod origin_request;
 pub(crate) mod paced;
+pub(crate) mod received_range;
 pub(crate) mod revalidate;
 pub(crate) mod source;
 pub(crate) mod upload;

@@ -41,6 +41,7 @@ impl Fetch {
         let now = self.edge.clock.now();
         let mark = self.obligation.mark();
         let mut fields = seen.updated_fields(&answer.fields);
+        self.keep_variation(seen.status, &mut fields);
         let (freshness, own_fields, stored) = match self.decide(seen.status, &fields, &answer) {
             Ok(storable) => (storable.freshness, withhold(&mut fields, &storable.withheld), Ok(())),
             Err(reason) => (seen.freshness, None, Err(reason)),

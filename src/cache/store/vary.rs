@@ -1,0 +1,51 @@
+//! Storing responses that vary.
+
+use std::sync::Arc;
+
+use super::{
+    Store,
+    index::{Note, Stored},
+    purge_floors::PurgeVerdict,
+    response::StoredResponse,
+    variants::{VariantSlot, Variants},
+};
+use crate::cache::key::{CacheKey, Variation};
+
+impl Store {
+    /// The request fields by which responses of a resource are known to vary, unless it was purged since.
+    ///
+    /// Some origins, S3 among them, send `Vary` only if the request has the field.
+    #[must_use]
+    pub fn known_variation(&self, resource: &CacheKey) -> Option<Variation> {
+        let variants = self.variants(resource)?;
+        let verdict = self.floors.remains(&resource.resource(), &[], variants.mark);
+        (verdict == PurgeVerdict::All).then(|| variants.variation.clone())
+    }
+
+    /// Stores a response in its place.
+    pub(super) fn put(&self, place: &VariantSlot, response: Arc<StoredResponse>) {
+        let mark = response.mark;
+        self.memory.insert(&place.key, response);
+        let Some(variation) = &place.variation else { return };
+        match self.variants(&place.resource).filter(|known| known.variation == *variation) {
+            Some(variants) => {
+                // A bounded number of variants is kept of each resource, the newest ones.
+                if let Some(oldest) = variants.add(&place.key) {
+                    self.memory.remove(&oldest);
+                }
+            }
+            None => {
+                let variants = Arc::new(Variants::new(variation.clone(), place.key.clone(), mark));
+                self.memory.insert_note(&place.resource, Note::Varies(variants));
+            }
+        }
+    }
+
+    /// The variants known of a resource.
+    fn variants(&self, resource: &CacheKey) -> Option<Arc<Variants>> {
+        match self.memory.current(resource)? {
+            Stored::Note(Note::Varies(variants)) => Some(variants),
+            _ => None,
+        }
+    }
+}
