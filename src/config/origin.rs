@@ -13,7 +13,7 @@ use crate::{
     cache::key::{CanonicalPath, PathForm},
     http::field_table::FieldTrait,
     origin::{self, FAILOVER_CODES, Protocol, Signing},
-    outbound::{Address, AddressError},
+    outbound::{Address, AddressError, HeadLimits},
 };
 
 /// An origin as behaviors refer to it, whether or not the rest of it is good.
@@ -107,6 +107,7 @@ fn origin(
     let connect_timeout = duration("connect_timeout", Duration::from_secs(10));
     let attempts = number("connect_attempts", 1..11, 3);
     let response_timeout = duration("response_timeout", Duration::from_secs(30));
+    let response_head = response_head(section);
     let max_connections = number("max_connections", 1..65_536, 256);
     let per_client = section.number("max_connections_per_client", 1..65_536);
     let upload_min_rate = section.size("upload_min_rate").map_or(500, |rate| rate.value);
@@ -124,6 +125,7 @@ fn origin(
         connect_timeout,
         connect_attempts: u32::try_from(attempts).unwrap_or(3),
         response_timeout,
+        response_head,
         max_connections: usize::try_from(max_connections).unwrap_or(256),
         max_connections_per_client: per_client.and_then(|n| usize::try_from(n).ok()),
         upload_min_rate,
@@ -134,6 +136,22 @@ fn origin(
         cache_tag_header: tags.cloned(),
     });
     Some(NamedOrigin { id, options })
+}
+
+fn response_head(section: &Section<'_>) -> HeadLimits {
+    let default = HeadLimits::default();
+    let fields = section.number("max_response_fields", 100..10_001);
+    let bytes = section.size("max_response_head");
+    if let Some(bytes) = bytes.as_ref().filter(|bytes| !(8 << 10..=1 << 20).contains(&bytes.value))
+    {
+        let help = "write, for example, \"256KiB\"".to_owned();
+        let message = "`max_response_head` must be from 8KiB to 1MiB";
+        section.fault(bytes.span.clone(), message, "out of range", help);
+    }
+    HeadLimits {
+        bytes: bytes.and_then(|bytes| usize::try_from(bytes.value).ok()).unwrap_or(default.bytes),
+        fields: fields.and_then(|fields| usize::try_from(fields).ok()).unwrap_or(default.fields),
+    }
 }
 
 fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {

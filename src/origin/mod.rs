@@ -93,6 +93,7 @@ impl Origin {
             options.ca_file.as_deref(),
             options.connect_timeout,
             options.connect_attempts,
+            options.response_head,
         )?;
         let pool = Pool::new(connector, options.max_connections);
         // An origin of this name that a reload replaced may have been denying.

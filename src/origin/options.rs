@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
-use crate::outbound::Address;
+use crate::outbound::{Address, HeadLimits};
 
 /// What an origin is and how it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Options {
     pub connect_attempts: u32,
     /// Longest time until the head of an answer, and between two parts of its body.
     pub response_timeout: Duration,
+    /// Bounds of the head of a response.
+    pub response_head: HeadLimits,
     /// Connections open at once.
     pub max_connections: usize,
     /// Connections that carry content at the pace of one client, at once. A quarter of `max_connections` if it

@@ -48,15 +48,28 @@ pub enum TrustError {
     NoNativeRoots,
 }
 
-/// Bytes that a connection reads ahead, and the longest head of a response.
-const READ_BUFFER: usize = 128 << 10;
-
 /// Makes connections to one address.
 pub(crate) struct Connector {
     address: Address,
     tls: Option<TlsConnector>,
     timeout: Duration,
     attempts: u32,
+    head: HeadLimits,
+}
+
+/// Bounds of the head of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Length of the head in bytes. A connection reads as much ahead, too.
+    pub bytes: usize,
+    /// Field lines.
+    pub fields: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { bytes: 128 << 10, fields: 500 }
+    }
 }
 
 impl Connector {
@@ -65,9 +78,10 @@ impl Connector {
         ca_file: Option<&Path>,
         timeout: Duration,
         attempts: u32,
+        head: HeadLimits,
     ) -> Result<Self, TrustError> {
         let tls = if address.tls { Some(tls_connector(ca_file)?) } else { None };
-        Ok(Self { address, tls, timeout, attempts })
+        Ok(Self { address, tls, timeout, attempts, head })
     }
 
     /// Connects, trying again as often as configured; addresses of the host take turns.
@@ -109,23 +123,24 @@ impl Connector {
         stream.set_nodelay(true).map_err(Error::Connect)?;
         let stream = PromptAck(stream);
         match &self.tls {
-            None => speak_http(stream).await,
+            None => speak_http(stream, self.head).await,
             Some(connector) => {
                 let name = ServerName::try_from(self.address.host.clone())
                     .map_err(|error| Error::Tls(io::Error::other(error)))?;
-                speak_http(connector.connect(name, stream).await.map_err(Error::Tls)?).await
+                let stream = connector.connect(name, stream).await.map_err(Error::Tls)?;
+                speak_http(stream, self.head).await
             }
         }
     }
 }
 
-async fn speak_http<S>(stream: S) -> Result<SendRequest<Body>, Error>
+async fn speak_http<S>(stream: S, head: HeadLimits) -> Result<SendRequest<Body>, Error>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
-    // What is read and not yet asked for is in no ledger.
-    builder.max_buf_size(READ_BUFFER);
+    // No ledger counts what is read ahead.
+    builder.max_buf_size(head.bytes).max_headers(head.fields);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         // Its failure reaches whoever waits for an answer on it.

@@ -23,9 +23,15 @@ pub enum Error {
     /// The answer, or its next part, took too long.
     #[error("the origin did not answer in time")]
     ResponseTimeout,
-    /// The connection failed, or what came was not HTTP.
+    /// The connection failed.
     #[error("the connection to the origin failed")]
-    Connection(#[from] hyper::Error),
+    Connection(#[source] hyper::Error),
+    /// The head of the response is longer than the limits allow.
+    #[error("the head of the origin's response has too many fields or bytes")]
+    HeadTooLarge(#[source] hyper::Error),
+    /// The response is not HTTP.
+    #[error("the origin's response is not valid HTTP")]
+    Malformed(#[source] hyper::Error),
     /// The answer's content was cut off, or is longer than any that is meant well.
     #[error("the answer could not be read")]
     Content(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -241,6 +247,18 @@ impl ErrorClass {
     }
 }
 
+impl From<hyper::Error> for Error {
+    fn from(error: hyper::Error) -> Self {
+        if error.is_parse_too_large() {
+            Self::HeadTooLarge(error)
+        } else if error.is_parse() {
+            Self::Malformed(error)
+        } else {
+            Self::Connection(error)
+        }
+    }
+}
+
 impl Error {
     /// The cause, without its details.
     #[must_use]
@@ -254,7 +272,10 @@ impl Error {
             Self::Busy | Self::ClientBusy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
             Self::ViewerTooSlow => ErrorClass::ViewerTooSlow,
-            Self::UnexpectedStatus(_) | Self::WrongRange => ErrorClass::Other,
+            Self::UnexpectedStatus(_)
+            | Self::WrongRange
+            | Self::HeadTooLarge(_)
+            | Self::Malformed(_) => ErrorClass::Other,
             Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
                 ErrorClass::Configuration
             }
@@ -305,7 +326,10 @@ impl Error {
                     .into()
             }
             Self::ViewerContent | Self::ViewerTooSlow => "none: the viewer's upload failed".into(),
-            Self::UnexpectedStatus(_) | Self::WrongRange => "check the origin and any proxy in front of it".into(),
+            Self::HeadTooLarge(_) => {
+                "raise the origin's `max_response_fields` or `max_response_head`".into()
+            }
+            Self::UnexpectedStatus(_) | Self::WrongRange | Self::Malformed(_) => "check the origin and any proxy in front of it".into(),
             Self::NoCredentials => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }

@@ -8,7 +8,7 @@ pub(crate) mod timing;
 pub(crate) mod whole_answer;
 
 pub use address::{Address, AddressError};
-pub use connect::{TrustError, trusted_roots};
+pub use connect::{HeadLimits, TrustError, trusted_roots};
 pub use error::{Error, ErrorClass, S3Class};
 pub use service::{Service, ServiceError};
 pub use timing::Timing;

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::{
-    Address, AddressError, Error, TrustError, connect::Connector, timing::Timing,
+    Address, AddressError, Error, HeadLimits, TrustError, connect::Connector, timing::Timing,
     whole_answer::WholeAnswer,
 };
 use crate::{
@@ -55,7 +55,8 @@ impl Service {
         region: &str,
         ca_file: Option<&Path>,
     ) -> Result<Self, TrustError> {
-        let connector = Connector::new(address.clone(), ca_file, CONNECT_TIMEOUT, 1)?;
+        let connector =
+            Connector::new(address.clone(), ca_file, CONNECT_TIMEOUT, 1, HeadLimits::default())?;
         Ok(Self { address, connector, name, region: region.to_owned() })
     }
 

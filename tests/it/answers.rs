@@ -195,3 +195,52 @@ async fn accept_ranges_is_kept_on_responses_that_are_not_stored() {
         assert_eq!((stored.x_cache(), stored.field("accept-ranges")), (result, "bytes"));
     }
 }
+
+#[tokio::test]
+async fn a_purge_of_a_folder_is_about_its_index_document() {
+    let script = Script::start().await;
+    let distribution = "index_document = \"index.html\"\ndefault_root_object = \"home/start.html\"";
+    let edge = Edge::before_script(&script, &Lines { distribution, ..Lines::default() });
+    script.answer_when(|_| (200, "page"));
+    for (requested, purged) in [
+        ("/docs/", "/docs/"),
+        ("/docs/", "/docs/index.html"),
+        ("/docs/", "/docs/*"),
+        ("/docs/", "/doc*"),
+        ("/docs/index.html", "/docs/"),
+        ("/docs/", "//docs/"),
+        ("/a%20b/", "/a b/"),
+        ("/", "/"),
+        ("/", "/home/start.html"),
+        ("/", "/*"),
+        ("/home/start.html", "/"),
+    ] {
+        edge.get(requested).await;
+        assert_eq!(edge.get(requested).await.x_cache(), "Hit", "{requested}");
+        edge.purge(&[purged]).await;
+        assert_eq!(edge.get(requested).await.x_cache(), "Miss", "{requested} after {purged}");
+    }
+    edge.get("/docs/a").await;
+    edge.purge(&["/docs/"]).await;
+    assert_eq!(edge.get("/docs/a").await.x_cache(), "Hit", "a folder's URL is not its content");
+}
+
+#[tokio::test]
+async fn a_response_may_have_many_fields_within_limits_of_their_own() {
+    let script = Script::start().await;
+    let origin = "max_response_fields = 200";
+    let edge = Edge::before_script(&script, &Lines { origin, ..Lines::default() });
+    for (count, status) in [(110, 200), (190, 200), (210, 502)] {
+        let lines: Vec<String> = (0..count).map(|number| format!("X-{number}: 1")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        script.then(200, &lines, "many");
+        let answer = edge.get(&format!("/{count}")).await;
+        assert_eq!(answer.status, status, "{count}");
+        if status == 200 {
+            assert_eq!(answer.field(&format!("x-{}", count - 1)), "1");
+        }
+    }
+    let log = edge.admin("/metrics").await;
+    let metrics = String::from_utf8_lossy(&log.content).into_owned();
+    assert!(metrics.contains("origin-error"), "{metrics}");
+}

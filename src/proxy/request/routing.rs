@@ -163,8 +163,8 @@ impl Distribution {
         Ok((path, behavior))
     }
 
-    /// The generous readings of a path, by which purges compare: one, or two if buckets and plain origins of
-    /// the distribution read it differently.
+    /// The generous readings of a path, by which purges compare: one for each form in which buckets and plain origins of
+    /// the distribution read it, and that of its index document if it is a folder.
     ///
     /// # Errors
     /// When none of its origins could serve the path.
@@ -173,8 +173,15 @@ impl Distribution {
         let mut refused = None;
         for behavior in self.settings.behaviors.all() {
             match CanonicalPath::resolve(raw, behavior.path_form) {
-                Ok(path) if paths.contains(&path.generous().into_owned()) => {}
-                Ok(path) => paths.push(path.generous().into_owned()),
+                Ok(path) => {
+                    // A folder's URL means its index document, too.
+                    for path in [path.clone(), self.with_index(path)] {
+                        let path = path.generous().into_owned();
+                        if !paths.contains(&path) {
+                            paths.push(path);
+                        }
+                    }
+                }
                 Err(error) => refused = Some(error),
             }
         }

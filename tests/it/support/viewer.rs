@@ -72,7 +72,11 @@ impl Viewer {
         content: impl Into<Bytes>,
     ) -> http::Response<Incoming> {
         let stream = TcpStream::connect(self.server).await.expect("connected");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("h1");
+        let (mut sender, connection) = http1::Builder::new()
+            .max_headers(1000)
+            .handshake(TokioIo::new(stream))
+            .await
+            .expect("h1");
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path);
         if !self.fields.iter().any(|(name, _)| name == "host") {
@@ -106,7 +110,11 @@ impl Viewer {
     pub(crate) async fn connect(&self) -> Sender {
         let stream = TcpStream::connect(self.server).await.expect("connected");
         stream.set_nodelay(true).expect("nodelay");
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("h1");
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(1000)
+            .handshake(TokioIo::new(stream))
+            .await
+            .expect("h1");
         tokio::spawn(connection);
         Sender(sender)
     }
