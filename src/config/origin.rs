@@ -185,7 +185,15 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
             let style = path_style.as_ref().map(|style| style.value);
             let address = Address::bucket(bucket.value, region.value, endpoint_url, style);
             let span = match (&address, endpoint) {
-                (Err(AddressError::NotAUrl | AddressError::HasPath), Some(url)) => url.span,
+                (
+                    Err(
+                        AddressError::NotAUrl
+                        | AddressError::HasPath
+                        | AddressError::EndpointPath
+                        | AddressError::PathNeedsPathStyle,
+                    ),
+                    Some(url),
+                ) => url.span,
                 _ => bucket.span,
             };
             let protocol = Protocol::S3 {

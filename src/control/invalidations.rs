@@ -1,12 +1,12 @@
-//! CloudFront's invalidation API: CreateInvalidation, GetInvalidation, ListInvalidations.
+//! CreateInvalidation, GetInvalidation, ListInvalidations.
 
-use std::{borrow::Cow, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     State,
-    auth::Denied,
+    cloudfront::{ApiError, ApiResponse},
     fan_out::{self, FanOutError},
     history::{Added, History},
     invalidation::Invalidation,
@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     cache::store::{Purge, PurgeBatch, PurgeMode},
-    http::body::Body,
     proxy::Distribution,
 };
 
@@ -32,31 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest caller reference, in characters.
 const MAX_REFERENCE: usize = 256;
-
-/// What one request is about.
-pub(super) struct Target<'a> {
-    distribution: &'a str,
-    /// Of one invalidation, or of none.
-    id: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    /// Reads `/2020-05-31/distribution/{id}/invalidation[/{id}]`, whatever the version.
-    pub(super) fn parse(path: &'a str) -> Option<Self> {
-        let mut parts = path.strip_prefix('/')?.split('/');
-        let is_version =
-            |v: &str| v.len() == 10 && v.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-        parts.next().filter(|version| is_version(version))?;
-        parts.next().filter(|word| *word == "distribution")?;
-        let distribution = parts.next()?;
-        parts.next().filter(|word| *word == "invalidation")?;
-        let id = parts.next().filter(|id| !id.is_empty());
-        parts.next().is_none().then_some(Self { distribution, id })
-    }
-}
-
-/// An error that a caller is told.
-struct InvalidationError(StatusCode, Cow<'static, str>, String);
 
 impl State {
     /// Records what became of an invalidation; if that cannot be written, until the process ends.
@@ -79,96 +53,31 @@ impl State {
     }
 }
 
-impl InvalidationError {
-    fn new(
-        status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self(status, code.into(), message.into())
-    }
-}
-
-impl From<Denied> for InvalidationError {
-    fn from(denied: Denied) -> Self {
-        let status = match denied {
-            Denied::Incomplete | Denied::Skewed => StatusCode::BAD_REQUEST,
-            _ => StatusCode::FORBIDDEN,
-        };
-        Self::new(status, denied.code(), denied.to_string())
-    }
-}
-
-/// Answers a request.
+/// Answers a request about the invalidations of a distribution, or about one of them.
 pub(super) async fn answer(
     state: &State,
     request: &Parts,
-    target: &Target<'_>,
-    content: Option<&[u8]>,
-    client: std::net::IpAddr,
-) -> Response<Body> {
-    let request_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-    let answered = act(state, request, target, content, client).await;
-    let (status, document, location) = match answered {
-        Ok(InvalidationResponse { status, document, location }) => (status, document, location),
-        Err(InvalidationError(status, code, message)) => {
-            (status, xml::error(status, &code, &message, &request_id), None)
-        }
-    };
-    let mut response = Response::new(Body::full(document.into()));
-    *response.status_mut() = status;
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let id = HeaderValue::try_from(request_id).ok();
-    fields.extend(id.map(|id| (HeaderName::from_static("x-amzn-requestid"), id)));
-    fields.extend(location.map(|url| (header::LOCATION, url)));
-    response
-}
-
-struct InvalidationResponse {
-    status: StatusCode,
-    document: String,
-    location: Option<HeaderValue>,
-}
-
-async fn act(
-    state: &State,
-    request: &Parts,
-    target: &Target<'_>,
-    content: Option<&[u8]>,
-    client: std::net::IpAddr,
-) -> Result<InvalidationResponse, InvalidationError> {
-    let Some(content) = content else {
-        return Err(InvalidationError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BatchTooLarge",
-            "the batch has more than 16 MiB, or its caller is unknown",
-        ));
-    };
-    let caller = state.identify(request, content, client)?;
-    let Target { distribution, id } = *target;
+    (distribution, id): (&str, Option<&str>),
+    content: &[u8],
+    caller: &str,
+) -> Result<ApiResponse, ApiError> {
     let rules = state.edge.rules();
-    let Some(known) = rules.hosts.by_id(distribution) else {
-        let message = format!("there is no distribution `{distribution}`");
-        return Err(InvalidationError::new(StatusCode::NOT_FOUND, "NoSuchDistribution", message));
-    };
-    let found =
-        |document| InvalidationResponse { status: StatusCode::OK, document, location: None };
+    let known =
+        rules.hosts.by_id(distribution).ok_or_else(|| ApiError::no_distribution(distribution))?;
     match (&request.method, id) {
-        (&Method::POST, None) => create(state, request, known, content, &caller.to_string()).await,
-        (&Method::GET, None) => list(state, request, distribution).await.map(found),
+        (&Method::POST, None) => create(state, request, known, content, caller).await,
+        (&Method::GET, None) => list(state, request, distribution).await.map(ApiResponse::found),
         (&Method::GET, Some(id)) => match state.history.find(distribution, id) {
             Some(invalidation) => {
                 let known = look(state, invalidation).await;
-                Ok(found(xml::invalidation(&known)))
+                Ok(ApiResponse::found(xml::invalidation(&known)))
             }
             None => {
                 let message = format!("there is no invalidation `{id}`");
-                Err(InvalidationError::new(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
+                Err(ApiError::new(StatusCode::NOT_FOUND, "NoSuchInvalidation", message))
             }
         },
-        _ => Err(InvalidationError::new(
+        _ => Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "InvalidArgument",
             "there are POST and GET of …/invalidation, and GET of …/invalidation/ID",
@@ -184,10 +93,9 @@ struct Wanted {
 }
 
 /// Reads what a caller wants; a batch with one bad item changes nothing.
-fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, InvalidationError> {
-    let bad = |code: &'static str, message: &str| {
-        InvalidationError::new(StatusCode::BAD_REQUEST, code, message)
-    };
+fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, ApiError> {
+    let bad =
+        |code: &'static str, message: &str| ApiError::new(StatusCode::BAD_REQUEST, code, message);
     if content.is_empty() {
         return Err(bad("MissingBody", "there is no InvalidationBatch"));
     }
@@ -198,11 +106,7 @@ fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, Invalidat
     }
     if batch.items.len() > MAX_ITEMS {
         let message = format!("a batch has at most {MAX_ITEMS} items");
-        return Err(InvalidationError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BatchTooLarge",
-            message,
-        ));
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BatchTooLarge", message));
     }
     let fits = |reference: &String| (1..=MAX_REFERENCE).contains(&reference.chars().count());
     let reference = batch.caller_reference.filter(fits);
@@ -241,14 +145,14 @@ async fn copy(
     request: &Parts,
     distribution: &Distribution,
     invalidation: Arc<Invalidation>,
-) -> Result<Arc<Invalidation>, InvalidationError> {
+) -> Result<Arc<Invalidation>, ApiError> {
     let theirs = distribution.settings.fan_out.as_deref();
     let Some(theirs) = theirs.filter(|_| invalidation.elsewhere.is_none()) else {
         return Ok(invalidation);
     };
     if request.headers.contains_key(fan_out::COPY) {
         let message = "this is a copy already, and is not copied again: AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself, or to another with `fan_out`";
-        return Err(InvalidationError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
     }
     match fan_out::create(state, theirs, &invalidation).await {
         Ok(elsewhere) => {
@@ -264,7 +168,7 @@ async fn copy(
         Err(FanOutError { status, code, reason }) => {
             tracing::error!(distribution = theirs, code, reason, "not invalidated at CloudFront");
             let message = format!("invalidated here, but not at CloudFront's {theirs}: {reason}");
-            Err(InvalidationError::new(status, code, message))
+            Err(ApiError::new(status, code, message))
         }
     }
 }
@@ -275,10 +179,10 @@ async fn create(
     distribution: &Distribution,
     content: &[u8],
     caller: &str,
-) -> Result<InvalidationResponse, InvalidationError> {
+) -> Result<ApiResponse, ApiError> {
     state.admit_change().map_err(|()| {
         let message = "too many purges at once; try again in a moment".to_owned();
-        InvalidationError::new(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
+        ApiError::new(StatusCode::BAD_REQUEST, "TooManyInvalidationsInProgress", message)
     })?;
     let Wanted { caller_reference, items, purges } = read(distribution, content)?;
     let id = &*distribution.settings.id;
@@ -291,7 +195,7 @@ async fn create(
         elsewhere: None,
     };
     let unavailable = |message: String| {
-        InvalidationError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     };
     let sought = invalidation.clone();
     let earlier = state.with_history(move |history| Ok(history.earlier(&sought))).await;
@@ -318,11 +222,7 @@ async fn create(
             // AWS's words: clients such as Ansible's look for them.
             let message = "Your request contains a caller reference that was used for a previous \
                            invalidation batch for the same distribution.";
-            return Err(InvalidationError::new(
-                StatusCode::BAD_REQUEST,
-                "InvalidArgument",
-                message,
-            ));
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
         }
     };
     let invalidation = copy(state, request, distribution, invalidation).await?;
@@ -332,20 +232,16 @@ async fn create(
         host.unwrap_or_default(),
         invalidation.id
     );
-    Ok(InvalidationResponse {
+    Ok(ApiResponse {
         status: StatusCode::CREATED,
         document: xml::invalidation(&invalidation),
         location: HeaderValue::try_from(location).ok(),
+        etag: None,
     })
 }
 
-async fn list(
-    state: &State,
-    request: &Parts,
-    distribution: &str,
-) -> Result<String, InvalidationError> {
-    let bad =
-        |message: &str| InvalidationError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
+async fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, ApiError> {
+    let bad = |message: &str| ApiError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
     let (mut marker, mut most) = (String::new(), PAGE);
     let query = request.uri.query().unwrap_or_default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -384,22 +280,6 @@ fn new_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_are_of_any_version() {
-        for (path, expected) in [
-            ("/2020-05-31/distribution/media/invalidation", Some(("media", None))),
-            ("/2019-03-26/distribution/E1/invalidation/I2", Some(("E1", Some("I2")))),
-            ("/2020-05-31/distribution/media/invalidation/", Some(("media", None))),
-            ("/2020-05-31/distribution/media", None),
-            ("/2020-05-31/distribution/media/invalidation/I1/more", None),
-            ("/latest/distribution/media/invalidation", None),
-            ("/purge", None),
-        ] {
-            let target = Target::parse(path);
-            assert_eq!(target.map(|t| (t.distribution, t.id)), expected, "{path}");
-        }
-    }
 
     #[test]
     fn ids_look_like_cloudfronts() {

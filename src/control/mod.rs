@@ -1,6 +1,8 @@
 //! The admin listener: metrics, health, purges. Never for viewers.
 
 mod auth;
+mod cloudfront;
+mod distributions;
 mod events;
 mod explain;
 mod fan_out;
@@ -31,10 +33,10 @@ use std::{
 use arc_swap::ArcSwap;
 use auth::{Caller, Denied};
 pub use auth::{CallerOptions, Callers, Secret, SecretError};
+use cloudfront::Resource;
 use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use invalidations::Target;
 use parking_lot::Mutex;
 use reply::{json, not_allowed, refuse, refuse_framing, text};
 use serde::Serialize;
@@ -95,6 +97,8 @@ struct State {
     certificates: sns::Certificates,
     consumers: Mutex<Vec<(Queue, JoinHandle<()>)>>,
     clock: Clock,
+    /// When the process started, in milliseconds since 1970.
+    started: u64,
     heartbeats: Heartbeats,
     draining: AtomicBool,
 }
@@ -140,6 +144,7 @@ impl Admin {
             topics: ArcSwap::default(),
             certificates: sns::Certificates::default(),
             consumers: Mutex::default(),
+            started: clock.now().as_millis(),
             clock,
             heartbeats,
             draining: AtomicBool::new(false),
@@ -199,17 +204,16 @@ impl Admin {
             }
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
             (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
-            _ => match Target::parse(path) {
-                Some(target) => {
+            _ => match Resource::parse(path) {
+                Some(resource) => {
                     let most =
                         if self.0.callers.load().may_call(&parts) { MAX_BATCH } else { MAX_BODY };
                     let content = content(body, most).await;
-                    invalidations::answer(&self.0, &parts, &target, content.as_deref(), client)
-                        .await
+                    cloudfront::answer(&self.0, &parts, resource, content.as_deref(), client).await
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events, POST /explain and CloudFront's invalidation API",
+                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events, POST /explain and CloudFront's API below /2020-05-31/",
                 ),
             },
         }

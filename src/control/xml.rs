@@ -9,7 +9,7 @@ use super::invalidation::Invalidation;
 use crate::aws::resolve;
 
 /// The namespace of all documents.
-const NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
+pub(super) const NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
 
 /// Elements within elements; no document that is meant well has more.
 const DEEPEST: usize = 8;
@@ -134,12 +134,12 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str, request_id: &
     ))
 }
 
-fn document(content: &str) -> String {
+pub(super) fn document(content: &str) -> String {
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{content}")
 }
 
 /// A moment in ISO 8601, from milliseconds since the epoch.
-fn moment(milliseconds: u64) -> String {
+pub(super) fn moment(milliseconds: u64) -> String {
     let format =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)

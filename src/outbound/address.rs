@@ -13,6 +13,12 @@ pub enum AddressError {
     /// The URL has a query, or a path where none may be.
     #[error("expected only scheme, host and port: a path belongs in `origin_path`")]
     HasPath,
+    /// The path of an endpoint is not plain.
+    #[error("the path of an endpoint has letters, digits and `-._~` between single slashes")]
+    EndpointPath,
+    /// A bucket in the host name leaves no place for the endpoint's path.
+    #[error("an endpoint with a path needs `path_style = true`")]
+    PathNeedsPathStyle,
     /// A bucket with a dot cannot be a host name below a wildcard certificate.
     #[error(
         "the bucket's name holds a dot, so its host name matches no wildcard certificate: set `path_style = true`"
@@ -49,20 +55,35 @@ impl Address {
     /// # Errors
     /// When it is not scheme, host and port.
     pub fn from_url(url: &str) -> Result<Self, AddressError> {
+        let address = Self::with_path(url)?;
+        if address.base_path.is_empty() { Ok(address) } else { Err(AddressError::HasPath) }
+    }
+
+    /// A URL that may have a path, as the endpoints of some S3 services do.
+    fn with_path(url: &str) -> Result<Self, AddressError> {
         let uri: Uri = url.parse().map_err(|_| AddressError::NotAUrl)?;
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => return Err(AddressError::NotAUrl),
         };
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        if uri.query().is_some() {
             return Err(AddressError::HasPath);
+        }
+        let path = uri.path().trim_end_matches('/');
+        // It is signed and sent as it is, so it must have one spelling only.
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+        let has_odd_segment =
+            || path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."));
+        if !path.bytes().all(is_plain) || has_odd_segment() {
+            return Err(AddressError::EndpointPath);
         }
         let authority = uri.authority().ok_or(AddressError::NotAUrl)?;
         if authority.as_str().contains('@') || authority.host().is_empty() {
             return Err(AddressError::NotAUrl);
         }
-        Ok(Self::new(tls, authority.host(), authority.port_u16()))
+        let address = Self::new(tls, authority.host(), authority.port_u16());
+        Ok(Self { base_path: path.to_owned(), ..address })
     }
 
     fn new(tls: bool, host: &str, port: Option<u16>) -> Self {
@@ -75,8 +96,8 @@ impl Address {
 
     /// A bucket: on AWS, or at `endpoint`.
     ///
-    /// `path_style` puts the bucket into the path instead of the host name; when it is not
-    /// given, that is done where a host name is impossible: dotted buckets, IP addresses.
+    /// `path_style` puts the bucket into the path instead of the host name. It is the default if a host name is
+    /// impossible: for dotted buckets, IP addresses, and endpoints with a path.
     ///
     /// # Errors
     /// When the bucket's name or the endpoint cannot be used.
@@ -88,7 +109,7 @@ impl Address {
     ) -> Result<Self, AddressError> {
         check_bucket_name(bucket, endpoint.is_none())?;
         let service = match endpoint {
-            Some(url) => Self::from_url(url)?,
+            Some(url) => Self::with_path(url)?,
             None => Self::new(true, &aws_host(region), None),
         };
         let dotted = bucket.contains('.') && service.tls;
@@ -96,8 +117,12 @@ impl Address {
         if path_style == Some(false) && dotted {
             return Err(AddressError::DottedBucket);
         }
-        if path_style.unwrap_or(dotted || no_subdomains) {
-            return Ok(Self { base_path: format!("/{bucket}"), ..service });
+        let has_path = !service.base_path.is_empty();
+        if path_style == Some(false) && has_path {
+            return Err(AddressError::PathNeedsPathStyle);
+        }
+        if path_style.unwrap_or(dotted || no_subdomains || has_path) {
+            return Ok(Self { base_path: format!("{}/{bucket}", service.base_path), ..service });
         }
         Ok(Self {
             host: format!("{bucket}.{}", service.host),
@@ -172,6 +197,14 @@ mod tests {
             ),
             ("my.media", "x", Some("http://s3.lan"), None, "http my.media.s3.lan 80 -"),
             ("media", "x", Some("http://s3.lan:80"), Some(true), "http s3.lan 80 /media"),
+            (
+                "media",
+                "x",
+                Some("https://x.example.co/storage/v1/s3"),
+                None,
+                "https x.example.co 443 /storage/v1/s3/media",
+            ),
+            ("media", "x", Some("http://s3.lan/s3/"), Some(true), "http s3.lan 80 /s3/media"),
         ] {
             let address = Address::bucket(bucket, region, endpoint, path_style).expect(expected);
             let scheme = if address.tls { "https" } else { "http" };
@@ -187,6 +220,12 @@ mod tests {
             assert_eq!(Address::from_url(url), Err(AddressError::NotAUrl), "{url}");
         }
         assert_eq!(Address::from_url("http://h/p"), Err(AddressError::HasPath));
+        let bucket_at = |url, style| Address::bucket("media", "x", Some(url), style);
+        for url in ["http://h/a//b", "http://h/a/../b", "http://h/a%20b", "http://h/a+b"] {
+            assert_eq!(bucket_at(url, None), Err(AddressError::EndpointPath), "{url}");
+        }
+        assert_eq!(bucket_at("http://h/p?x", None), Err(AddressError::HasPath));
+        assert_eq!(bucket_at("http://h/p", Some(false)), Err(AddressError::PathNeedsPathStyle));
         for name in ["ab", "a/b", "-ab", "a..b", "a?b", "My_Media"] {
             let error = Address::bucket(name, "x", None, None).expect_err(name);
             assert!(matches!(error, AddressError::BucketName(_)), "{name}");

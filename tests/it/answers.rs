@@ -115,6 +115,18 @@ async fn a_bucket_that_sends_another_range_than_the_requested_one_is_not_believe
 }
 
 #[tokio::test]
+async fn the_endpoint_of_a_bucket_may_have_a_path() {
+    let script = Script::start().await;
+    let endpoint = format!("endpoint = \"http://{}/storage/v1/s3/\"", script.address);
+    let plain = format!("endpoint = \"http://{}\"", script.address);
+    let edge = Edge::with(&config_for(script.address, "", "").replace(&plain, &endpoint));
+    script.then(200, &[FRESH], "a");
+    assert_eq!(edge.get("/photos/a b.jpg".replace(' ', "%20").as_str()).await.status, 200);
+    assert_eq!(script.last_target(), "/storage/v1/s3/media/photos/a%20b.jpg");
+    assert!(script.last()["authorization"].to_str().expect("text").starts_with("AWS4-HMAC-SHA256"));
+}
+
+#[tokio::test]
 async fn an_explicit_stale_directive_wins_over_s_maxage() {
     let (edge, script) = edge("").await;
     for (path, directives, expected) in [

@@ -199,6 +199,69 @@ class Boto3(Invalidations):
         self.assertNotIn(TOKEN, self.edge.said())
 
 
+class Distributions(Invalidations):
+    """What clients look up before they invalidate: which distribution has this alias, or this origin."""
+
+    def setUp(self):
+        super().setUp()
+        self.edge.stop()
+        config = (self.folder / "forebay.toml").read_text().replace('aliases = ["*"]', 'aliases = ["media.example.com", "*.cdn.example"]', 1)
+        second = config[config.index("[[distribution]]") :].replace("E1MEDIA", "E2OTHER")
+        second = second.replace('"media.example.com", "*.cdn.example"', '"other.example.com"')
+        second += """
+[[distribution.behavior]]
+path_pattern = "/private/*"
+origin = "origin"
+cache_policy = "CachingDisabled"
+viewer_protocol_policy = "redirect-to-https"
+allowed_methods = "all"
+"""
+        (self.folder / "forebay.toml").write_text(config + second)
+        self.start()
+
+    def test_boto3_lists_and_gets(self):
+        client = self.client()
+        pages = client.get_paginator("list_distributions").paginate(PaginationConfig={"PageSize": 1})
+        listed = [item for page in pages for item in page["DistributionList"]["Items"]]
+        self.assertEqual([item["Id"] for item in listed], ["E1MEDIA", "E2OTHER"])
+        self.assertEqual(listed[0]["Aliases"]["Items"], ["media.example.com", "*.cdn.example"])
+        self.assertEqual(listed[0]["DomainName"], "media.example.com")
+        origin = listed[1]["Origins"]["Items"][0]
+        self.assertEqual((origin["Id"], origin["DomainName"], origin["CustomOriginConfig"]["HTTPPort"]), ("origin", "127.0.0.1", self.origin.port))
+        behavior = listed[1]["CacheBehaviors"]["Items"][0]
+        self.assertEqual((behavior["PathPattern"], behavior["ViewerProtocolPolicy"], behavior["MaxTTL"]), ("/private/*", "redirect-to-https", 0))
+        self.assertEqual((listed[0]["Status"], listed[0]["Enabled"]), ("Deployed", True))
+        got = client.get_distribution(Id="E2OTHER")
+        config = client.get_distribution_config(Id="E2OTHER")
+        self.assertEqual(got["ETag"], config["ETag"])
+        self.assertRegex(got["ETag"], "^E[A-Z0-9]+$")
+        self.assertEqual(got["Distribution"]["DistributionConfig"], config["DistributionConfig"])
+        self.assertEqual(config["DistributionConfig"]["Aliases"]["Items"], ["other.example.com"])
+        self.assertEqual(client.list_streaming_distributions()["StreamingDistributionList"]["Quantity"], 0)
+
+    def test_errors_are_in_the_form_that_clients_read(self):
+        client = self.client()
+        self.assertEqual(self.code(client.get_distribution, Id="E9"), ("NoSuchDistribution", 404))
+        self.assertEqual(self.code(client.list_distributions, Marker="E9"), ("InvalidArgument", 400))
+        self.assertEqual(self.code(client.list_functions), ("NotImplemented", 501))
+        self.assertEqual(self.code(client.delete_distribution, Id="E1MEDIA"), ("NotImplemented", 501))
+        self.assertEqual(self.code(self.client(secret="wrong").list_distributions), ("SignatureDoesNotMatch", 403))
+        self.assertEqual(fetch(self.endpoint + "/2020-05-31/distribution")[0], 403)
+
+    def test_the_aws_cli_finds_a_distribution_by_alias_and_by_origin(self):
+        aws = [pathlib.Path(sys.executable).parent / "aws", "cloudfront", "list-distributions", "--output", "text", "--query"]
+        environment = os.environ | {
+            "AWS_ENDPOINT_URL_CLOUDFRONT": self.endpoint, "AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+        for query, expected in [
+            ("DistributionList.Items[?contains(Aliases.Items, 'other.example.com')].Id", "E2OTHER"),
+            ("DistributionList.Items[?Origins.Items[?DomainName=='127.0.0.1']].Id", "E1MEDIA\tE2OTHER"),
+        ]:
+            run = subprocess.run([*aws, query], env=environment, capture_output=True, text=True, check=False, timeout=60)
+            self.assertEqual((run.returncode, run.stdout.strip()), (0, expected), run.stderr)
+
+
 class OtherClients(Invalidations):
     def environment(self, **more):
         return os.environ | {

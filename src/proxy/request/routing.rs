@@ -208,6 +208,8 @@ pub struct Hosts {
     wildcard: HashMap<String, Arc<Distribution>>,
     any: Option<Arc<Distribution>>,
     all: Vec<Arc<Distribution>>,
+    /// The aliases of each of `all`.
+    aliases: Vec<Vec<String>>,
 }
 
 impl Hosts {
@@ -226,6 +228,12 @@ impl Hosts {
             }
         }
         self.all.push(Arc::clone(distribution));
+        self.aliases.push(aliases.to_vec());
+    }
+
+    /// All distributions with their aliases, in the order of the configuration.
+    pub fn with_aliases(&self) -> impl Iterator<Item = (&Arc<Distribution>, &[String])> {
+        self.all.iter().zip(self.aliases.iter().map(Vec::as_slice))
     }
 
     /// The distribution for a host (without port): an exact alias before a wildcard before `*`.

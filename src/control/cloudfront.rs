@@ -1,0 +1,171 @@
+//! CloudFront's API (2020-05-31), as far as clients of an edge call it: invalidations, and distributions to read.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+
+use super::{State, auth::Denied, distributions, invalidations, xml};
+use crate::http::body::Body;
+
+/// A part of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resource<'a> {
+    Distributions,
+    Distribution(&'a str),
+    DistributionConfig(&'a str),
+    /// The invalidations of a distribution, or one of them.
+    Invalidations(&'a str, Option<&'a str>),
+    StreamingDistributions,
+    /// A part of CloudFront's API that an edge does not have.
+    Other,
+}
+
+impl<'a> Resource<'a> {
+    /// Reads a path that begins with a version of the API, such as `/2020-05-31/distribution`.
+    pub(super) fn parse(path: &'a str) -> Option<Self> {
+        let mut parts = path.strip_prefix('/')?.split('/');
+        let is_version =
+            |v: &str| v.len() == 10 && v.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        parts.next().filter(|version| is_version(version))?;
+        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        Some(match parts[..] {
+            ["distribution"] => Self::Distributions,
+            ["distribution", id] => Self::Distribution(id),
+            ["distribution", id, "config"] => Self::DistributionConfig(id),
+            ["distribution", id, "invalidation"] => Self::Invalidations(id, None),
+            ["distribution", id, "invalidation", invalidation] => {
+                Self::Invalidations(id, Some(invalidation))
+            }
+            ["streaming-distribution"] => Self::StreamingDistributions,
+            _ => Self::Other,
+        })
+    }
+}
+
+/// A successful response.
+pub(super) struct ApiResponse {
+    pub(super) status: StatusCode,
+    pub(super) document: String,
+    pub(super) location: Option<HeaderValue>,
+    pub(super) etag: Option<String>,
+}
+
+impl ApiResponse {
+    pub(super) const fn found(document: String) -> Self {
+        Self { status: StatusCode::OK, document, location: None, etag: None }
+    }
+}
+
+/// An error with a code that AWS's clients know.
+pub(super) struct ApiError(StatusCode, Cow<'static, str>, String);
+
+impl ApiError {
+    pub(super) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self(status, code.into(), message.into())
+    }
+
+    pub(super) fn no_distribution(id: &str) -> Self {
+        let message = format!("there is no distribution `{id}`");
+        Self::new(StatusCode::NOT_FOUND, "NoSuchDistribution", message)
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        let status = match denied {
+            Denied::Incomplete | Denied::Skewed => StatusCode::BAD_REQUEST,
+            _ => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, denied.code(), denied.to_string())
+    }
+}
+
+/// Answers a request with XML, errors too.
+pub(super) async fn answer(
+    state: &State,
+    request: &Parts,
+    resource: Resource<'_>,
+    content: Option<&[u8]>,
+    client: IpAddr,
+) -> Response<Body> {
+    let request_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let answered = act(state, request, resource, content, client).await;
+    let answered = answered.unwrap_or_else(|ApiError(status, code, message)| ApiResponse {
+        status,
+        document: xml::error(status, &code, &message, &request_id),
+        location: None,
+        etag: None,
+    });
+    let mut response = Response::new(Body::full(answered.document.into()));
+    *response.status_mut() = answered.status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let id = HeaderValue::try_from(request_id).ok();
+    fields.extend(id.map(|id| (HeaderName::from_static("x-amzn-requestid"), id)));
+    fields.extend(answered.location.map(|url| (header::LOCATION, url)));
+    let etag = answered.etag.and_then(|etag| HeaderValue::try_from(etag).ok());
+    fields.extend(etag.map(|etag| (header::ETAG, etag)));
+    response
+}
+
+async fn act(
+    state: &State,
+    request: &Parts,
+    resource: Resource<'_>,
+    content: Option<&[u8]>,
+    client: IpAddr,
+) -> Result<ApiResponse, ApiError> {
+    let Some(content) = content else {
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BatchTooLarge",
+            "the batch has more than 16 MiB, or its caller is unknown",
+        ));
+    };
+    let caller = state.identify(request, content, client)?.to_string();
+    let is_read = request.method == Method::GET;
+    match resource {
+        Resource::Invalidations(distribution, id) => {
+            invalidations::answer(state, request, (distribution, id), content, &caller).await
+        }
+        Resource::Distributions if is_read => distributions::list(state, request),
+        Resource::Distribution(id) if is_read => distributions::get(state, id),
+        Resource::DistributionConfig(id) if is_read => distributions::config(state, id),
+        Resource::StreamingDistributions if is_read => Ok(distributions::no_streaming()),
+        _ => Err(ApiError::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "NotImplemented",
+            "Forebay has CloudFront's invalidations, and ListDistributions, GetDistribution and GetDistributionConfig; change the configuration in its file",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_resources() {
+        for (path, expected) in [
+            ("/2020-05-31/distribution", Some(Resource::Distributions)),
+            ("/2020-05-31/distribution/", Some(Resource::Distributions)),
+            ("/2020-05-31/distribution/E1", Some(Resource::Distribution("E1"))),
+            ("/2020-05-31/distribution/E1/config", Some(Resource::DistributionConfig("E1"))),
+            ("/2019-03-26/distribution/E1/invalidation", Some(Resource::Invalidations("E1", None))),
+            (
+                "/2020-05-31/distribution/E1/invalidation/I1",
+                Some(Resource::Invalidations("E1", Some("I1"))),
+            ),
+            ("/2020-05-31/function", Some(Resource::Other)),
+            ("/metrics", None),
+            ("/2020-05-3x/distribution", None),
+        ] {
+            assert_eq!(Resource::parse(path), expected, "{path}");
+        }
+    }
+}
