@@ -1,10 +1,14 @@
 //! CloudFront's API (2020-05-31), as far as clients of an edge call it: invalidations, and distributions to read.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::{State, auth::Denied, distributions, invalidations, xml};
+use super::{
+    State,
+    api::{ApiError, ApiResponse},
+    distributions, invalidations, xml,
+};
 use crate::http::body::Body;
 
 /// A part of the API.
@@ -42,48 +46,6 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// A successful response.
-pub(super) struct ApiResponse {
-    pub(super) status: StatusCode,
-    pub(super) document: String,
-    pub(super) location: Option<HeaderValue>,
-    pub(super) etag: Option<String>,
-}
-
-impl ApiResponse {
-    pub(super) const fn found(document: String) -> Self {
-        Self { status: StatusCode::OK, document, location: None, etag: None }
-    }
-}
-
-/// An error with a code that AWS's clients know.
-pub(super) struct ApiError(StatusCode, Cow<'static, str>, String);
-
-impl ApiError {
-    pub(super) fn new(
-        status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self(status, code.into(), message.into())
-    }
-
-    pub(super) fn no_distribution(id: &str) -> Self {
-        let message = format!("there is no distribution `{id}`");
-        Self::new(StatusCode::NOT_FOUND, "NoSuchDistribution", message)
-    }
-}
-
-impl From<Denied> for ApiError {
-    fn from(denied: Denied) -> Self {
-        let status = match denied {
-            Denied::Incomplete | Denied::Skewed => StatusCode::BAD_REQUEST,
-            _ => StatusCode::FORBIDDEN,
-        };
-        Self::new(status, denied.code(), denied.to_string())
-    }
-}
-
 /// Answers a request with XML, errors too.
 pub(super) async fn answer(
     state: &State,
@@ -94,7 +56,7 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let request_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
     let answered = act(state, request, resource, content, client).await;
-    let answered = answered.unwrap_or_else(|ApiError(status, code, message)| ApiResponse {
+    let answered = answered.unwrap_or_else(|ApiError { status, code, message }| ApiResponse {
         status,
         document: xml::error(status, &code, &message, &request_id),
         location: None,

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     State,
-    cloudfront::{ApiError, ApiResponse},
+    api::{ApiError, ApiResponse},
     xml::{NAMESPACE, document, moment},
 };
 use crate::{

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     State,
-    cloudfront::{ApiError, ApiResponse},
+    api::{ApiError, ApiResponse},
     fan_out::{self, FanOutError},
     history::{Added, History},
     invalidation::Invalidation,

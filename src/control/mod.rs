@@ -1,5 +1,6 @@
 //! The admin listener: metrics, health, purges. Never for viewers.
 
+mod api;
 mod auth;
 mod cloudfront;
 mod distributions;

@@ -15,7 +15,9 @@ pub enum ForwardReason {
     VaryMiss,
     /// A response was stored, but is stale.
     Stale,
-    /// A response was stored, but not all the bytes asked for.
+    /// A fresh response was stored, but the request's directives forbid to use it.
+    Request,
+    /// A response was stored, but not all the bytes that the request needs.
     Partial,
 }
 
@@ -29,6 +31,7 @@ impl ForwardReason {
             Self::UriMiss => "uri-miss",
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
+            Self::Request => "request",
             Self::Partial => "partial",
         }
     }

@@ -50,6 +50,11 @@ impl Origin {
             fields.insert(name, value.clone());
         }
         fields.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        // RFC 9110 §8.6: methods that expect content say so if there is none. Some servers answer 411 otherwise.
+        let expects_content = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
+        if body.is_none() && expects_content {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let mut message = Request::new(body.unwrap_or_else(Body::empty));
         *message.method_mut() = request.method.clone();
         *message.uri_mut() = target.parse().map_err(http::Error::from)?;

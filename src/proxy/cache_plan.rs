@@ -105,7 +105,11 @@ impl CachePlan {
                 Self::Bypass(Bypass::Head)
             }
             (reuse, stored) => {
+                let is_fresh = |stored: &Arc<StoredResponse>| stored.freshness.is_fresh(now);
                 let reason = match reuse {
+                    Reuse::Validate if stored.as_ref().is_some_and(is_fresh) => {
+                        ForwardReason::Request
+                    }
                     Reuse::Forward(_) if key != admitted.key() => ForwardReason::VaryMiss,
                     Reuse::Forward(reason) => reason,
                     _ => ForwardReason::Stale,

@@ -25,8 +25,9 @@ use crate::{
         policy::{CachingRules, Ttl},
         store::{Lookup, Presence, PurgeMode, Reader, StoredResponse},
     },
+    http::framing,
 };
-use http::{HeaderName, Method, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
 impl Edge {
     /// Explains what would become of a request.
@@ -38,12 +39,17 @@ impl Edge {
             ..IncomingRequest::new(&rules, connection, request, now)
         };
         let request = &incoming.request;
-        let route = match Route::of(&rules, request) {
+        let framing = framing::check(&request.headers, request.version);
+        let framing = framing.map_err(Rejection::Framing);
+        let route = match framing.and_then(|()| Route::of(&rules, request)) {
             Ok(route) => route,
             Err(rejection) => return rejected(rejection, None, request),
         };
         let distribution = route.distribution;
-        match route.admit(&rules, &incoming, false, &self.steps) {
+        let length = request.headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
+        let has_content = request.headers.contains_key(header::TRANSFER_ENCODING)
+            || length.is_some_and(|length| length != b"0");
+        match route.admit(&rules, &incoming, has_content, &self.steps) {
             Ok(admitted) => self.explain_admitted(&admitted, now),
             Err(rejection) => rejected(rejection, Some(distribution), request),
         }

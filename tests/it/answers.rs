@@ -115,6 +115,38 @@ async fn a_bucket_that_sends_another_range_than_the_requested_one_is_not_believe
 }
 
 #[tokio::test]
+async fn requests_that_expect_content_say_so_if_there_is_none() {
+    let script = Script::start().await;
+    let behavior = "allowed_methods = \"all\"";
+    let edge = Edge::before_script(&script, &Lines { behavior, ..Lines::default() });
+    for (method, length) in [
+        ("POST", Some("0")),
+        ("PUT", Some("0")),
+        ("PATCH", Some("0")),
+        ("DELETE", None),
+        ("GET", None),
+    ] {
+        script.then(200, &["Cache-Control: no-store"], "");
+        edge.viewer().send(method, "/a", "").await;
+        let fields = script.last();
+        assert_eq!(
+            fields.get("content-length").map(|v| v.to_str().expect("text")),
+            length,
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_response_that_the_request_refuses_is_reported_so() {
+    let (edge, script) = edge("honor_request_directives = true").await;
+    script.then(200, &[FRESH, "ETag: \"1\""], "a").then(304, &[FRESH, "ETag: \"1\""], "");
+    edge.get("/a").await;
+    let validated = edge.viewer().field("cache-control", "no-cache").get("/a").await;
+    assert!(validated.field("cache-status").starts_with("Forebay; fwd=request;"), "{validated:?}");
+}
+
+#[tokio::test]
 async fn the_endpoint_of_a_bucket_may_have_a_path() {
     let script = Script::start().await;
     let endpoint = format!("endpoint = \"http://{}/storage/v1/s3/\"", script.address);

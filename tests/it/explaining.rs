@@ -78,6 +78,10 @@ async fn what_is_told_is_what_the_next_request_sees() {
     script.then(200, for_a_minute, "a").then(304, for_a_minute, "").then(304, for_a_minute, "");
     agree(&edge, "/a", &[], "Miss", "nothing is stored under this key").await;
     agree(&edge, "/a", &[], "Hit", "it is fresh").await;
+    let told = explain(&edge, "/a", &[("expect", "foo")]).await;
+    assert_eq!(told["refused"]["status"], 417);
+    let told = explain(&edge, "/a", &[("content-length", "3")]).await;
+    assert_eq!(told["refused"]["reason"], "unexpected-content");
     agree(
         &edge,
         "/a",
