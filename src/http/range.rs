@@ -43,21 +43,23 @@ impl RangeRequest {
     /// RFC 9110 §14.2: a field that is not understood is ignored.
     #[must_use]
     pub fn parse(value: Option<&[u8]>) -> Self {
-        let ranges = value.and_then(Self::ranges).unwrap_or_default();
-        match ranges.as_slice() {
-            [] => Self::Whole,
-            [single] => Self::Single(*single),
-            _ => Self::Several(ranges),
-        }
+        value.and_then(Self::understood).unwrap_or(Self::Whole)
     }
 
-    fn ranges(value: &[u8]) -> Option<Vec<ByteRange>> {
+    fn understood(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?.trim();
         let (unit, set) = text.split_once('=')?;
-        if !unit.trim().eq_ignore_ascii_case("bytes") || set.split(',').count() > MAX_RANGES {
+        if !unit.trim().eq_ignore_ascii_case("bytes") {
             return None;
         }
-        set.split(',').map(ByteRange::parse).collect()
+        // Most requests have one.
+        if !set.contains(',') {
+            return ByteRange::parse(set).map(Self::Single);
+        }
+        if set.split(',').count() > MAX_RANGES {
+            return None;
+        }
+        set.split(',').map(ByteRange::parse).collect::<Option<_>>().map(Self::Several)
     }
 }
 

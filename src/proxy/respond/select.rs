@@ -3,7 +3,7 @@
 use std::{fmt::Write, ops::Range, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 
 use super::compress::{self, InCoding};
@@ -229,6 +229,10 @@ pub(crate) fn select(
     if response.status != StatusCode::OK || !is_conditional_or_range(admitted.fields) {
         return Ok(Part::Whole);
     }
+    // A range alone needs no validators.
+    if !admitted.fields.keys().any(|name| CONDITIONS.contains(name)) {
+        return select_range(admitted, admitted.fields.get(header::RANGE), response);
+    }
     response.with_validators(|current| select_part(admitted, current, response))
 }
 
@@ -238,18 +242,26 @@ fn select_part(
     current: &Validators<'_>,
     response: &StoredResponse,
 ) -> Result<Part, Unmet> {
-    let length = response.length();
     match conditional::evaluate(admitted.fields, current) {
         Precondition::NotModified => return Ok(Part::NotModified),
         Precondition::Failed => return Err(Unmet::Precondition),
         Precondition::Proceed => {}
     }
-    // RFC 9110 §14.2: a Range on any other method than GET is ignored.
-    let range = admitted.fields.get(header::RANGE).filter(|_| *admitted.method == Method::GET);
-    let range = range.filter(|_| {
+    let range = admitted.fields.get(header::RANGE).filter(|_| {
         let condition = admitted.fields.get(header::IF_RANGE);
         conditional::range_allowed(condition, current)
     });
+    select_range(admitted, range, response)
+}
+
+fn select_range(
+    admitted: &AdmittedRequest<'_>,
+    range: Option<&HeaderValue>,
+    response: &StoredResponse,
+) -> Result<Part, Unmet> {
+    let length = response.length();
+    // RFC 9110 §14.2: a Range on any other method than GET is ignored.
+    let range = range.filter(|_| *admitted.method == Method::GET);
     match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
         RangeRequest::Whole => Ok(Part::Whole),
         RangeRequest::Single(range) => match range.select(length) {
@@ -263,18 +275,18 @@ fn select_part(
     }
 }
 
+/// Fields that depend on the validators of the stored response.
+static CONDITIONS: [HeaderName; 5] = [
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+];
+
 /// Whether the request has a precondition or a range. Most have none.
 pub(crate) fn is_conditional_or_range(fields: &HeaderMap) -> bool {
-    fields.keys().any(|name| {
-        [
-            header::RANGE,
-            header::IF_NONE_MATCH,
-            header::IF_MODIFIED_SINCE,
-            header::IF_MATCH,
-            header::IF_UNMODIFIED_SINCE,
-        ]
-        .contains(name)
-    })
+    fields.keys().any(|name| *name == header::RANGE || CONDITIONS.contains(name))
 }
 
 /// RFC 9111 §5.1: `Age` on whatever was not just fetched for this request.
