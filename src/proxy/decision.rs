@@ -182,15 +182,15 @@ impl Edge {
         let route = content.framing.map_err(Rejection::Framing);
         let route = match route.and_then(|()| Route::of(rules, request)) {
             Ok(route) => route,
-            Err(refusal) => return self.refused(refusal, request, None, None),
+            Err(rejection) => return self.refused(rejection, request, None, None),
         };
         let distribution = route.distribution;
         let headers_policy =
             route.behavior().and_then(|behavior| HeadersPolicy::of(behavior, request));
         let admitted = match route.admit(rules, incoming, !content.is_empty, &self.steps) {
             Ok(admitted) => admitted,
-            Err(refusal) => {
-                return self.refused(refusal, request, Some(distribution), headers_policy);
+            Err(rejection) => {
+                return self.refused(rejection, request, Some(distribution), headers_policy);
             }
         };
         let next = match self.plan(&admitted, incoming.at) {
@@ -227,12 +227,12 @@ impl Edge {
 
     fn refused(
         &self,
-        refusal: Rejection,
+        rejection: Rejection,
         request: &Parts,
         distribution: Option<&Arc<Distribution>>,
         headers_policy: Option<HeadersPolicy>,
     ) -> Decision {
-        let answer = self.refuse(refusal, request, distribution);
+        let answer = self.refuse(rejection, request, distribution);
         let next = Next::Respond(answer, distribution.map(Arc::clone));
         Decision::Pending(Box::new(Pending { headers_policy, next }))
     }

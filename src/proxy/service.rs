@@ -117,13 +117,13 @@ impl Edge {
 
     pub(super) fn refuse(
         &self,
-        refusal: Rejection,
+        rejection: Rejection,
         request: &Parts,
         distribution: Option<&Arc<Distribution>>,
     ) -> ProxyResponse {
-        self.metrics.refused(refusal.token());
+        self.metrics.refused(rejection.token());
         let cloudfront = distribution.is_some_and(|d| d.settings.identity.is_cloudfront());
-        refusal.into_answer(request, cloudfront)
+        rejection.into_answer(request, cloudfront)
     }
 
     /// Answers by the plan. A plan that fails because the object changed is made anew. Waiting for an origin is boxed,

@@ -1,4 +1,4 @@
-//! A run: one origin response that fills consecutive slices of a content. Readers attach to it and stream its
+//! A fill: one origin response that fills consecutive slices of a content. Readers attach to it and stream its
 //! bytes as they arrive. The slice under way is always completed; a later one begins when a reader is near it.
 
 use std::{
@@ -24,16 +24,16 @@ use crate::{
     http::body::Body,
 };
 
-/// How long a new run waits for its first reader.
+/// How long a new fill waits for its first reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
 
-/// How long a run keeps its origin connection while its readers are far behind.
+/// How long a fill keeps its origin connection while its readers are far behind.
 const SLOW_READERS: Duration = Duration::from_secs(30);
 
 /// A fill ended before its content was complete.
 const DROPPED: FetchError = FetchError { status: StatusCode::BAD_GATEWAY, detail: "fill-dropped" };
 
-/// How a run ended.
+/// How a fill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// All of it was filled, or no reader wants the rest.
@@ -86,9 +86,9 @@ pub(super) enum At {
     Bytes(Bytes, usize),
     /// Not there yet.
     NotYet,
-    /// The run has passed the slice; it is in the store, or was.
+    /// The fill has passed the slice; it is in the store, or was.
     Passed,
-    /// The run ended before.
+    /// The fill ended before.
     Ended(End),
 }
 
@@ -103,19 +103,19 @@ impl Fill {
         })
     }
 
-    /// A new run with a reader at its first slice.
+    /// A new fill with a reader at its first slice.
     pub(super) fn with_reader(slices: Range<u32>) -> (Arc<Self>, Attachment) {
-        let run = Self::new(slices);
-        let reader = run.state.lock().admit(run.slices.start);
-        let attachment = run.attachment(reader);
-        (run, attachment)
+        let fill = Self::new(slices);
+        let reader = fill.state.lock().admit(fill.slices.start);
+        let attachment = fill.attachment(reader);
+        (fill, attachment)
     }
 
-    /// Attaches a reader at slice `index`, if this run will come to it soon.
+    /// Attaches a reader at slice `index`, if this fill will come to it soon.
     pub(super) fn attach(self: &Arc<Self>, index: u32, read_ahead: u32) -> Option<Attachment> {
         let mut state = self.state.lock();
         // The first request for a content may be answered with more than was asked for; then
-        // its reader waits further ahead. Any other is better served by a run of its own.
+        // its reader waits further ahead. Any other is better served by a fill of its own.
         let near = state.cursor.saturating_add(read_ahead).max(self.slices.start + read_ahead);
         let comes = state.end.is_none() && state.cursor <= index && index < self.slices.end;
         if !comes || (index > near && state.next_reader > 0) {
@@ -128,7 +128,7 @@ impl Fill {
     }
 
     fn attachment(self: &Arc<Self>, reader: u64) -> Attachment {
-        Attachment { run: Arc::clone(self), reader }
+        Attachment { fill: Arc::clone(self), reader }
     }
 
     fn look(&self, index: u32, offset: u64) -> At {
@@ -161,7 +161,7 @@ impl Fill {
             self.receive(&mut body, length).await?;
             let slice = charge.hold(self.join(&store.pages));
             let completed = store.put_slice(content, index, slice);
-            // Many runs with slow readers would keep as many slices in memory.
+            // Many fills with slow readers would keep as many slices in memory.
             let pin = store.pin_slice(content, &completed);
             self.advance(pin.map(|pin| with(completed, pin)));
         }
@@ -227,71 +227,71 @@ impl Fill {
     }
 }
 
-/// The runs under way, by what they fill.
+/// The fills under way, by what they fill.
 #[derive(Debug, Default)]
 pub(super) struct Fills([Mutex<HashMap<ContentId, Vec<Arc<Fill>>>>; 16]);
 
 impl Fills {
     /// Those that fill `content`. Nobody else begins or ends one of them meanwhile.
-    pub(super) fn of(&self, content: ContentId) -> RunsOf<'_> {
+    pub(super) fn of(&self, content: ContentId) -> FillsOf<'_> {
         let shard = usize::try_from(content.0 % self.0.len() as u64).unwrap_or(0);
-        RunsOf { content, runs: self.0[shard].lock() }
+        FillsOf { content, fills: self.0[shard].lock() }
     }
 }
 
-/// The runs that fill one content.
-pub(super) struct RunsOf<'a> {
+/// The fills that fill one content.
+pub(super) struct FillsOf<'a> {
     content: ContentId,
-    runs: MutexGuard<'a, HashMap<ContentId, Vec<Arc<Fill>>>>,
+    fills: MutexGuard<'a, HashMap<ContentId, Vec<Arc<Fill>>>>,
 }
 
-impl RunsOf<'_> {
+impl FillsOf<'_> {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Fill>> {
-        self.runs.get(&self.content).into_iter().flatten()
+        self.fills.get(&self.content).into_iter().flatten()
     }
 
-    pub(super) fn push(&mut self, run: Arc<Fill>) {
-        self.runs.entry(self.content).or_default().push(run);
+    pub(super) fn push(&mut self, fill: Arc<Fill>) {
+        self.fills.entry(self.content).or_default().push(fill);
     }
 
     pub(super) fn remove(&mut self, gone: &Arc<Fill>) {
-        if let Entry::Occupied(mut runs) = self.runs.entry(self.content) {
-            runs.get_mut().retain(|run| !Arc::ptr_eq(run, gone));
-            if runs.get().is_empty() {
-                runs.remove();
+        if let Entry::Occupied(mut fills) = self.fills.entry(self.content) {
+            fills.get_mut().retain(|fill| !Arc::ptr_eq(fill, gone));
+            if fills.get().is_empty() {
+                fills.remove();
             }
         }
     }
 }
 
-/// The duty to fill a run's slices. However it ends, the run leaves the content's list and its
+/// The duty to fill a fill's slices. However it ends, the fill leaves the content's list and its
 /// readers are told, so that none waits for a fill that is no more.
 pub(super) struct FillTask {
-    run: Arc<Fill>,
+    fill: Arc<Fill>,
     content: Arc<Content>,
     store: Arc<Store>,
 }
 
 impl FillTask {
-    pub(super) const fn new(run: Arc<Fill>, content: Arc<Content>, store: Arc<Store>) -> Self {
-        Self { run, content, store }
+    pub(super) const fn new(fill: Arc<Fill>, content: Arc<Content>, store: Arc<Store>) -> Self {
+        Self { fill, content, store }
     }
 
-    /// The bytes that the run brings.
+    /// The bytes that the fill brings.
     pub(super) fn bytes(&self) -> Range<u64> {
-        self.store.layout(&self.content).bytes_of(&self.run.slices)
+        self.store.layout(&self.content).bytes_of(&self.fill.slices)
     }
 
     /// Fills the slices from `body`. A failure is told to the readers, too.
     pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), FetchError> {
         let end = match body {
             Ok(body) => {
-                let filled = self.run.fill_slices(&self.store, &self.content, body).await;
+                let filled = self.fill.fill_slices(&self.store, &self.content, body).await;
                 filled.unwrap_or_else(|end| end)
             }
             Err(end) => end,
         };
-        self.run.state.lock().end = Some(end);
+        self.fill.state.lock().end = Some(end);
         match end {
             End::Failed(failure) => Err(failure),
             End::Done | End::Changed => Ok(()),
@@ -301,10 +301,10 @@ impl FillTask {
 
 impl Drop for FillTask {
     fn drop(&mut self) {
-        self.store.runs.of(self.content.id).remove(&self.run);
+        self.store.fills.of(self.content.id).remove(&self.fill);
         let dropped = End::Failed(DROPPED);
-        self.run.state.lock().end.get_or_insert(dropped);
-        self.run.progress.notify_waiters();
+        self.fill.state.lock().end.get_or_insert(dropped);
+        self.fill.progress.notify_waiters();
     }
 }
 
@@ -316,32 +316,32 @@ fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
         .unwrap_or_default()
 }
 
-/// A reader's place at a run; leaving is dropping it.
+/// A reader's place at a fill; leaving is dropping it.
 #[derive(Debug)]
 pub(super) struct Attachment {
-    run: Arc<Fill>,
+    fill: Arc<Fill>,
     reader: u64,
 }
 
 impl Attachment {
-    /// Whether the run fills slice `index`. One that has ended does not: its failure is not that
+    /// Whether the fill fills slice `index`. One that has ended does not: its failure is not that
     /// of a reader who comes to the slice later.
     pub(super) fn covers(&self, index: u32) -> bool {
-        self.run.slices.contains(&index) && self.run.state.lock().end.is_none()
+        self.fill.slices.contains(&index) && self.fill.state.lock().end.is_none()
     }
 
-    /// Tells the run that the reader has come to slice `index`.
+    /// Tells the fill that the reader has come to slice `index`.
     pub(super) fn move_to(&self, index: u32) {
-        self.run.state.lock().readers.insert(self.reader, index);
-        self.run.demand.notify_one();
+        self.fill.state.lock().readers.insert(self.reader, index);
+        self.fill.demand.notify_one();
     }
 
     /// Waits for bytes of slice `index` at `offset`; never answers [`At::NotYet`].
     pub(super) async fn wait(&self, index: u32, offset: u64) -> At {
         loop {
             // Taken first: it tells of every change from here on.
-            let changed = self.run.progress.notified();
-            match self.run.look(index, offset) {
+            let changed = self.fill.progress.notified();
+            match self.fill.look(index, offset) {
                 At::NotYet => changed.await,
                 found => return found,
             }
@@ -351,7 +351,7 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.run.state.lock().readers.remove(&self.reader);
-        self.run.demand.notify_one();
+        self.fill.state.lock().readers.remove(&self.reader);
+        self.fill.demand.notify_one();
     }
 }

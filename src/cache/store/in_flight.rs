@@ -23,18 +23,18 @@ use crate::{
     },
 };
 
-/// How a forward ended, for those who waited for it.
+/// The outcome of a fetch, for the requests that waited for it.
 #[derive(Clone, Debug)]
 pub enum FetchOutcome {
     /// This response answers the requests that waited and have this key.
     Stored(Arc<StoredResponse>, CacheKey),
-    /// The origin could not be asked or answered badly; the others would fare no better.
+    /// The origin is unreachable or its response invalid. Other requests would fail, too.
     Failed(FetchError),
-    /// Nothing that could be shared: each waiter forwards for itself.
+    /// Nothing can be shared: each waiter fetches for itself.
     Released,
 }
 
-/// A failure to get something from the origin, as the viewer is told of it.
+/// A failed fetch, as viewers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchError {
     /// The status to answer.
@@ -48,7 +48,7 @@ impl FetchError {
     pub const CUT: Self = Self { status: StatusCode::BAD_GATEWAY, detail: "origin-read" };
 }
 
-/// A forward under way.
+/// A fetch in flight.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) mark: PurgeMark,
@@ -77,21 +77,21 @@ impl InFlight {
     }
 }
 
-/// Waits for somebody else's forward.
+/// Waits for another request's fetch.
 #[derive(Debug)]
 pub struct Waiter(Arc<InFlight>);
 
 impl Waiter {
     /// The outcome; [`FetchOutcome::Released`] when it takes longer than `patience`.
     ///
-    /// Cancel-safe: dropping the future leaves the forward alone.
+    /// Cancel-safe: dropping the future does not affect the fetch.
     pub async fn outcome(self, patience: Duration) -> FetchOutcome {
         tokio::time::timeout(patience, self.0.outcome()).await.unwrap_or(FetchOutcome::Released)
     }
 }
 
-/// The duty to end a forward. Consumed by ending it; when it is dropped instead, because a task
-/// was cancelled or failed, the waiters are released, so nobody is ever stranded.
+/// The duty to end a fetch. Ending consumes it. If it is dropped instead, because a task was canceled or failed, the
+/// waiters are released.
 #[must_use = "dropping it releases the waiters"]
 #[derive(Debug)]
 pub struct Obligation {
@@ -117,7 +117,7 @@ impl Obligation {
         self.flight.mark
     }
 
-    /// The key this forward is about.
+    /// The key of the fetch.
     #[must_use]
     pub const fn key(&self) -> &CacheKey {
         &self.key
@@ -142,7 +142,7 @@ impl Obligation {
     }
 
     fn put(&self, place: &VariantSlot, response: &Arc<StoredResponse>) {
-        // A forward that a purge has overtaken was replaced in the table: it stores nothing.
+        // A purge during the fetch replaced it in the table. It stores nothing then.
         if self.is_current() {
             self.store.put(place, Arc::clone(response));
         }

@@ -81,12 +81,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Room(#[expect(dead_code, reason = "it is held, not read")] Charge);
 
-/// Stored responses, forwards under way, and the purge log.
+/// Stored responses, fetches in flight, and purges.
 pub struct Store {
     options: Options,
     pages: MemfdArena,
     memory: Memory,
-    runs: Fills,
+    fills: Fills,
     flights: Mutex<HashMap<Digest, Arc<InFlight>, ByDigest>>,
     contents: ContentIds,
     floors: Arc<PurgeFloors>,
@@ -123,7 +123,7 @@ impl Store {
             options,
             pages: MemfdArena::new(options.memory, options.slice),
             memory: Memory::new(options.memory, options.slice, identity.secret),
-            runs: Fills::default(),
+            fills: Fills::default(),
             flights: Mutex::default(),
             contents: ContentIds::new(identity.epoch),
             floors,
@@ -181,9 +181,9 @@ impl Store {
         }
     }
 
-    /// Claims the forward of a request under `key`, after it found `seen`.
+    /// Claims the fetch of `key` after a lookup that found `seen`.
     ///
-    /// Rechecks under the lock: a forward that ended since the lookup is found, not repeated.
+    /// Looks up again under the lock: a fetch that ended since is found, not repeated.
     pub fn claim(
         self: &Arc<Self>,
         key: &CacheKey,
@@ -205,7 +205,7 @@ impl Store {
             Entry::Occupied(under_way) if self.survives(key, under_way.get().mark) => {
                 return FetchLock::Wait(under_way.get().waiter());
             }
-            // A forward that began before a purge must not answer a request that came after it.
+            // A fetch that started before a purge must not answer a request that came after it.
             Entry::Occupied(mut overtaken) => {
                 overtaken.insert(Arc::clone(&flight));
             }
@@ -226,7 +226,7 @@ impl Store {
         body: Body,
     ) -> impl Future<Output = Result<(), FetchError>> + Send + use<> {
         let run = Fill::new(slices);
-        self.runs.of(content.id).push(Arc::clone(&run));
+        self.fills.of(content.id).push(Arc::clone(&run));
         let filling = FillTask::new(run, Arc::clone(content), Arc::clone(self));
         async move { filling.fill(Ok(body)).await }
     }

@@ -29,7 +29,7 @@ pub enum Presence {
 
 /// Reads a range of a stored response.
 ///
-/// Cancel-safe: a run it started goes on without it, as far as the slice under way.
+/// Cancel-safe: a fill it started goes on without it, as far as the slice under way.
 pub struct Reader {
     store: Arc<Store>,
     key: CacheKey,
@@ -87,17 +87,17 @@ impl Reader {
             return stored.map_or(Presence::Missing, |_| Presence::Stored);
         }
         // Taken first: a slice that is completed meanwhile is found in the store.
-        let runs: Vec<Arc<Fill>> = self.store.runs.of(content.id).iter().cloned().collect();
+        let fills: Vec<Arc<Fill>> = self.store.fills.of(content.id).iter().cloned().collect();
         let mut slices = near(self.store.layout(content).slices_of(bytes));
         let mut presence = Presence::Stored;
         while let Some(index) = slices.next() {
             if self.store.has_slice(content, index) {
                 continue;
             }
-            match runs.iter().find(|run| run.slices.contains(&index)) {
-                Some(run) => {
+            match fills.iter().find(|fill| fill.slices.contains(&index)) {
+                Some(fill) => {
                     presence = Presence::Arriving;
-                    slices.start = run.slices.end;
+                    slices.start = fill.slices.end;
                 }
                 None => return Presence::Missing,
             }
@@ -227,7 +227,7 @@ impl Reader {
         Ok(with(part, share))
     }
 
-    /// The run that fills slice `index`: the one at hand, another, or a new one.
+    /// The fill that fills slice `index`: the one at hand, another, or a new one.
     fn attached(&mut self, index: u32) -> Option<&mut Attachment> {
         let at_hand = self.attachment.take().filter(|attachment| attachment.covers(index));
         let attachment = match at_hand {
@@ -243,8 +243,8 @@ impl Reader {
     fn join_or_start(&self, index: u32) -> Option<Attachment> {
         let content = &self.response.content;
         let read_ahead = self.store.options.read_ahead;
-        let mut runs = self.store.runs.of(content.id);
-        if let Some(attachment) = runs.iter().find_map(|run| run.attach(index, read_ahead)) {
+        let mut fills = self.store.fills.of(content.id);
+        if let Some(attachment) = fills.iter().find_map(|fill| fill.attach(index, read_ahead)) {
             return Some(attachment);
         }
         if self.store.has_slice(content, index) {
@@ -253,19 +253,19 @@ impl Reader {
         let mut wanted = near(index + 1..self.store.layout(content).slices_of(&self.left).end);
         let last = wanted.end;
         let covered = |at: &u32| {
-            self.store.has_slice(content, *at) || runs.iter().any(|run| run.slices.start == *at)
+            self.store.has_slice(content, *at) || fills.iter().any(|fill| fill.slices.start == *at)
         };
         let end = wanted.find(covered).unwrap_or(last);
-        let (run, attachment) = Fill::with_reader(index..end);
-        runs.push(Arc::clone(&run));
-        drop(runs);
-        self.spawn(run);
+        let (fill, attachment) = Fill::with_reader(index..end);
+        fills.push(Arc::clone(&fill));
+        drop(fills);
+        self.spawn(fill);
         Some(attachment)
     }
 
-    fn spawn(&self, run: Arc<Fill>) {
+    fn spawn(&self, fill: Arc<Fill>) {
         let (response, source) = (Arc::clone(&self.response), Arc::clone(&self.source));
-        let filling = FillTask::new(run, Arc::clone(&response.content), Arc::clone(&self.store));
+        let filling = FillTask::new(fill, Arc::clone(&response.content), Arc::clone(&self.store));
         tokio::spawn(async move {
             let body = source.open(&response, filling.bytes()).await.map_err(|error| match error {
                 SourceError::Changed => End::Changed,

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// How long a request waits for another's forward before it makes its own.
+/// How long a request waits for another's fetch before it starts its own.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the origin, or waits for a request that does already.

@@ -1,4 +1,4 @@
-//! A fetch: the origin request behind a forward, and what becomes of its answer.
+//! A fetch: the origin request of a miss or a validation, and what happens with its response.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
