@@ -149,11 +149,17 @@ impl Callers {
     }
 
     /// Whether the head of a request may come from a caller: all that can be judged before its content is read.
-    pub(super) fn may_call(&self, request: &Parts) -> bool {
+    pub(super) fn may_call(&self, request: &Parts, client: IpAddr) -> bool {
+        if request.headers.contains_key(header::ORIGIN) {
+            return false;
+        }
+        if self.credentials.is_empty() && self.tokens.is_empty() {
+            return client.is_loopback();
+        }
         let field =
             request.headers.get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
         match field.map(|field| (field, AuthorizationField::parse(field))) {
-            None => self.credentials.is_empty() && self.tokens.is_empty(),
+            None => false,
             Some((_, Some(field))) => {
                 self.credentials.iter().any(|known| known.access_key_id() == field.key)
             }

@@ -115,7 +115,7 @@ fn with(
     let (distribution, aliases) = all
         .find(|(distribution, _)| &*distribution.settings.id == id)
         .ok_or_else(|| ApiError::no_distribution(id))?;
-    let digest = Sha256::digest(config_content(distribution, aliases));
+    let digest = Sha256::digest(full_config(distribution, aliases));
     let etag = digest.iter().take(7).fold(String::from("E"), |mut etag, byte| {
         let _ = write!(etag, "{byte:02X}");
         etag

@@ -206,8 +206,9 @@ async fn create(
             // both purge, which only means that less is served from the cache.
             let batch = PurgeBatch { distribution: id.to_owned(), purges, mode: PurgeMode::Hard };
             let purged = state.purge(batch, caller, &invalidation.items).await;
-            purged
-                .map_err(|error| unavailable(format!("nothing is purged: {error}; try again")))?;
+            purged.map_err(|error| {
+                unavailable(format!("not everything is purged: {error}; try again"))
+            })?;
             let added = state.with_history(move |history| history.add(invalidation)).await;
             added.map_err(|error| {
                 tracing::error!(%error, "the invalidation cannot be written to its history");

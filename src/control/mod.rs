@@ -207,8 +207,11 @@ impl Admin {
             (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
             _ => match Resource::parse(path) {
                 Some(resource) => {
-                    let most =
-                        if self.0.callers.load().may_call(&parts) { MAX_BATCH } else { MAX_BODY };
+                    let most = if self.0.callers.load().may_call(&parts, client) {
+                        MAX_BATCH
+                    } else {
+                        MAX_BODY
+                    };
                     let content = content(body, most).await;
                     cloudfront::answer(&self.0, &parts, resource, content.as_deref(), client).await
                 }

@@ -207,7 +207,9 @@ impl Origin {
         let sent = lease.send(message);
         let response = progress.watch(sent, self.options.response_timeout).await;
         let response = response.map_err(|error| {
-            let on_reused = on_reused && matches!(error, Error::Connection(_));
+            // A used connection may be closed, or hold what belongs to an earlier response.
+            let is_stale = matches!(error, Error::Connection(_) | Error::Malformed(_));
+            let on_reused = on_reused && is_stale;
             Failed { error, on_reused }
         })?;
         self.metrics.answered(watch.elapsed());
@@ -316,8 +318,23 @@ fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
         ) => range.select(length) == Selected::Bytes(bytes),
         (RangeRequest::Several(_), None) => {
             let media_type = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-            media_type.is_some_and(|value| value.starts_with(b"multipart/byteranges"))
+            let media_type = media_type.map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
+            media_type.starts_with(b"multipart/byteranges")
         }
+        // RFC 9110 §15.3.7: several ranges may become one, if they adjoin or only one is satisfiable.
+        (
+            RangeRequest::Several(ranges),
+            Some(ContentRange { bytes: Some(bytes), complete: Some(length) }),
+        ) => {
+            let selected = ranges.iter().filter_map(|range| match range.select(length) {
+                Selected::Bytes(bytes) => Some(bytes),
+                Selected::Unsatisfiable => None,
+            });
+            let hull = selected.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+            hull.is_some_and(|hull| hull.start <= bytes.start && bytes.end <= hull.end)
+        }
+        // The server understands a list that the edge does not, such as one of many ranges.
+        (RangeRequest::Whole, _) => request.fields.contains_key(header::RANGE),
         _ => false,
     }
 }

@@ -268,14 +268,15 @@ impl Error {
             Self::Connect(_) => ErrorClass::Connect,
             Self::Tls(_) => ErrorClass::Tls,
             Self::ConnectTimeout | Self::ResponseTimeout => ErrorClass::Timeout,
-            Self::Connection(_) | Self::Request(_) | Self::Content(_) => ErrorClass::Connection,
+            Self::Connection(_)
+            | Self::HeadTooLarge(_)
+            | Self::Malformed(_)
+            | Self::Request(_)
+            | Self::Content(_) => ErrorClass::Connection,
             Self::Busy | Self::ClientBusy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
             Self::ViewerTooSlow => ErrorClass::ViewerTooSlow,
-            Self::UnexpectedStatus(_)
-            | Self::WrongRange
-            | Self::HeadTooLarge(_)
-            | Self::Malformed(_) => ErrorClass::Other,
+            Self::UnexpectedStatus(_) | Self::WrongRange => ErrorClass::Other,
             Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
                 ErrorClass::Configuration
             }

@@ -88,8 +88,9 @@ fn by_preference(members: &mut Vec<Cow<'_, [u8]>>) {
         }
     }
     ranges.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
+    // No field value has the byte between them, so a malformed list never equals a well-formed one.
     let text = |(weight, language): (u32, Vec<u8>)| {
-        Cow::Owned([&language, &b";"[..], weight.to_string().as_bytes()].concat())
+        Cow::Owned([&language, &[0][..], weight.to_string().as_bytes()].concat())
     };
     *members = ranges.into_iter().map(text).collect();
 }
@@ -98,9 +99,9 @@ fn by_preference(members: &mut Vec<Cow<'_, [u8]>>) {
 fn thousandths(weight: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(weight).ok()?;
     let (name, value) = text.split_once('=')?;
-    let (whole, fraction) = value.trim().split_once('.').unwrap_or((value.trim(), ""));
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    if !name.trim().eq_ignore_ascii_case("q") || !digits {
+    if !name.eq_ignore_ascii_case("q") || !digits {
         return None;
     }
     let fraction: u32 = format!("{fraction:0<3}").parse().ok()?;
@@ -159,7 +160,16 @@ mod tests {
             assert_eq!(of(same), of("en,de"), "{same}");
         }
         assert_eq!(of("en;q=0.8, de, fr;q=0.8"), of("de,fr;q=0.80,en;q=0.800"));
-        for other in ["en", "en,de;q=0.9", "en;q=0.9,de", "en,de,fr", "en;x=1,de", "en;q=2,de"] {
+        for other in [
+            "en",
+            "en,de;q=0.9",
+            "en;q=0.9,de",
+            "en,de,fr",
+            "en;x=1,de",
+            "en;q=2,de",
+            "en;1000,de;1000",
+            "en;q = 1,de",
+        ] {
             assert_ne!(of(other), of("en,de"), "{other}");
         }
     }

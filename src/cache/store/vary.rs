@@ -17,9 +17,7 @@ impl Store {
     /// Some origins, S3 among them, send `Vary` only if the request has the field.
     #[must_use]
     pub fn known_variation(&self, resource: &CacheKey) -> Option<Variation> {
-        let variants = self.variants(resource)?;
-        let verdict = self.floors.remains(&resource.resource(), &[], variants.mark);
-        (verdict == PurgeVerdict::All).then(|| variants.variation.clone())
+        Some(self.variants(resource)?.variation.clone())
     }
 
     /// Stores a response in its place.
@@ -41,10 +39,13 @@ impl Store {
         }
     }
 
-    /// The variants known of a resource.
+    /// The variants known of a resource, unless it was purged since.
     fn variants(&self, resource: &CacheKey) -> Option<Arc<Variants>> {
         match self.memory.current(resource)? {
-            Stored::Note(Note::Varies(variants)) => Some(variants),
+            Stored::Note(Note::Varies(variants)) => {
+                let verdict = self.floors.remains(&resource.resource(), &[], variants.mark);
+                (verdict == PurgeVerdict::All).then_some(variants)
+            }
             _ => None,
         }
     }
