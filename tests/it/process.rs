@@ -148,10 +148,10 @@ impl Drop for Process {
     }
 }
 
-/// A pipe that takes 4 KiB and has no reader at work.
-fn stalled_pipe() -> (OwnedFd, Stdio) {
+/// A pipe of so many bytes that is not read.
+fn stalled_pipe(bytes: usize) -> (OwnedFd, Stdio) {
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
-    rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("a small pipe");
+    rustix::pipe::fcntl_setpipe_size(&writer, bytes).expect("a small pipe");
     (reader, writer.into())
 }
 
@@ -159,7 +159,8 @@ fn stalled_pipe() -> (OwnedFd, Stdio) {
 async fn a_log_that_is_not_read_stops_nothing() {
     let script = Script::start().await;
     script.then(200, &["Cache-Control: max-age=3600"], "content");
-    let (reader, stderr) = stalled_pipe();
+    // Two pages: a write of up to a page waits for room for all of it, so more than one is full when one waits.
+    let (reader, stderr) = stalled_pipe(8192);
     let start = Start { stderr, log: "debug", ..Start::default() };
     let mut process = Process::start(script.address, start).await;
     assert_eq!(Viewer::new(process.address).get("/hit").await.status, 200);
@@ -172,7 +173,7 @@ async fn a_log_that_is_not_read_stops_nothing() {
     process.terminate();
     process.ended().await;
     let mut text = String::new();
-    let _ = File::from(reader).take(4096).read_to_string(&mut text);
+    let _ = File::from(reader).take(8192).read_to_string(&mut text);
     assert!(text.len() > 3000, "the pipe was not full: {text}");
 }
 
@@ -180,7 +181,7 @@ async fn a_log_that_is_not_read_stops_nothing() {
 async fn a_stalled_access_log_does_not_keep_the_process() {
     let script = Script::start().await;
     script.then(200, &["Cache-Control: max-age=3600"], "content");
-    let (_reader, stdout) = stalled_pipe();
+    let (_reader, stdout) = stalled_pipe(4096);
     let start = Start {
         // The log does not wait that long.
         listen: "drain = \"1h\"",
