@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, request::Parts};
 
 use super::auth::Denied;
+use crate::http::query;
 
 /// A successful response.
 pub(super) struct ApiResponse {
@@ -17,6 +18,36 @@ pub(super) struct ApiResponse {
 impl ApiResponse {
     pub(super) const fn found(document: String) -> Self {
         Self { status: StatusCode::OK, document, location: None, etag: None }
+    }
+}
+
+/// A page of a list, as a caller wants it.
+pub(super) struct PageRequest {
+    /// The id after which the page begins; empty for the first one.
+    pub(super) marker: String,
+    /// Items on the page.
+    pub(super) most: usize,
+}
+
+impl PageRequest {
+    /// Items on a page unless the caller wants fewer, and at most.
+    const MOST: usize = 100;
+
+    pub(super) fn read(request: &Parts) -> Result<Self, ApiError> {
+        let mut page = Self { marker: String::new(), most: Self::MOST };
+        let query = request.uri.query().unwrap_or_default();
+        for (name, value) in query::pairs(query).map(query::name_and_value) {
+            match (name, value) {
+                ("Marker", Some(value)) => value.clone_into(&mut page.marker),
+                ("MaxItems", Some(value)) => {
+                    let most = value.parse().ok().filter(|most| (1..=Self::MOST).contains(most));
+                    let message = "MaxItems is a number from 1 to 100";
+                    page.most = most.ok_or_else(|| ApiError::invalid_argument(message))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(page)
     }
 }
 
@@ -34,6 +65,10 @@ impl ApiError {
         message: impl Into<String>,
     ) -> Self {
         Self { status, code: code.into(), message: message.into() }
+    }
+
+    pub(super) fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidArgument", message)
     }
 
     pub(super) fn no_distribution(id: &str) -> Self {

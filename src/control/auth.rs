@@ -150,24 +150,7 @@ impl Callers {
 
     /// Whether the head of a request may come from a caller: all that can be judged before its content is read.
     pub(super) fn may_call(&self, request: &Parts, client: IpAddr) -> bool {
-        if request.headers.contains_key(header::ORIGIN) {
-            return false;
-        }
-        if self.credentials.is_empty() && self.tokens.is_empty() {
-            return client.is_loopback();
-        }
-        let field =
-            request.headers.get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
-        match field.map(|field| (field, AuthorizationField::parse(field))) {
-            None => false,
-            Some((_, Some(field))) => {
-                self.credentials.iter().any(|known| known.access_key_id() == field.key)
-            }
-            Some((bearer, None)) => self.tokens.iter().any(|(_, token)| {
-                let given = bearer.strip_prefix("Bearer ").unwrap_or_default();
-                verify_slices_are_equal(token.as_bytes(), given.as_bytes()).is_ok()
-            }),
-        }
+        self.claimed(request, client).is_ok()
     }
 
     /// Who sent a request with this content, if they may change something.
@@ -178,24 +161,44 @@ impl Callers {
         client: IpAddr,
         now: Timestamp,
     ) -> Result<Caller, Denied> {
+        match self.claimed(request, client)? {
+            Claimed::Known(caller) => Ok(caller),
+            Claimed::Signed(field, credentials) => {
+                field.verify(credentials, request, content, now)?;
+                Ok(Caller::Key(field.key.to_owned()))
+            }
+        }
+    }
+
+    /// Who a request is from, by its head alone.
+    fn claimed<'a>(&'a self, request: &'a Parts, client: IpAddr) -> Result<Claimed<'a>, Denied> {
         if request.headers.contains_key(header::ORIGIN) {
             return Err(Denied::WebPage);
         }
         if self.credentials.is_empty() && self.tokens.is_empty() {
-            return if client.is_loopback() { Ok(Caller::Local) } else { Err(Denied::Remote) };
+            let is_local = client.is_loopback();
+            return is_local.then_some(Claimed::Known(Caller::Local)).ok_or(Denied::Remote);
         }
         let field = request.headers.get(header::AUTHORIZATION).ok_or(Denied::Missing)?;
         let field = field.to_str().map_err(|_| Denied::Incomplete)?;
         if let Some(token) = field.strip_prefix("Bearer ") {
             let same = |known: &str| verify_slices_are_equal(known.as_bytes(), token.as_bytes());
             let known = self.tokens.iter().find(|(_, known)| same(known).is_ok());
-            return known.map(|(name, _)| Caller::Token(name.clone())).ok_or(Denied::UnknownToken);
+            let (name, _) = known.ok_or(Denied::UnknownToken)?;
+            return Ok(Claimed::Known(Caller::Token(name.clone())));
         }
-        let claim = AuthorizationField::parse(field).ok_or(Denied::Incomplete)?;
-        let known = self.credentials.iter().find(|known| known.access_key_id() == claim.key);
-        claim.verify(known.ok_or(Denied::UnknownKey)?, request, content, now)?;
-        Ok(Caller::Key(claim.key.to_owned()))
+        let field = AuthorizationField::parse(field).ok_or(Denied::Incomplete)?;
+        let known = self.credentials.iter().find(|known| known.access_key_id() == field.key);
+        Ok(Claimed::Signed(field, known.ok_or(Denied::UnknownKey)?))
     }
+}
+
+/// A caller by the head of a request.
+enum Claimed<'a> {
+    /// Identified by the head.
+    Known(Caller),
+    /// Signed in the name of these credentials; the signature covers the content, too.
+    Signed(AuthorizationField<'a>, &'a Credentials),
 }
 
 fn read(of: &str, secret: &Secret) -> Result<String, SecretError> {

@@ -13,7 +13,7 @@ use crate::http::body::Body;
 
 /// A part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Resource<'a> {
+pub(super) enum ApiResource<'a> {
     Distributions,
     Distribution(&'a str),
     DistributionConfig(&'a str),
@@ -24,7 +24,7 @@ pub(super) enum Resource<'a> {
     Other,
 }
 
-impl<'a> Resource<'a> {
+impl<'a> ApiResource<'a> {
     /// Reads a path that begins with a version of the API, such as `/2020-05-31/distribution`.
     pub(super) fn parse(path: &'a str) -> Option<Self> {
         let mut parts = path.strip_prefix('/')?.split('/');
@@ -50,7 +50,7 @@ impl<'a> Resource<'a> {
 pub(super) async fn answer(
     state: &State,
     request: &Parts,
-    resource: Resource<'_>,
+    resource: ApiResource<'_>,
     content: Option<&[u8]>,
     client: IpAddr,
 ) -> Response<Body> {
@@ -78,7 +78,7 @@ pub(super) async fn answer(
 async fn act(
     state: &State,
     request: &Parts,
-    resource: Resource<'_>,
+    resource: ApiResource<'_>,
     content: Option<&[u8]>,
     client: IpAddr,
 ) -> Result<ApiResponse, ApiError> {
@@ -92,13 +92,13 @@ async fn act(
     let caller = state.identify(request, content, client)?.to_string();
     let is_read = request.method == Method::GET;
     match resource {
-        Resource::Invalidations(distribution, id) => {
+        ApiResource::Invalidations(distribution, id) => {
             invalidations::answer(state, request, (distribution, id), content, &caller).await
         }
-        Resource::Distributions if is_read => distributions::list(state, request),
-        Resource::Distribution(id) if is_read => distributions::get(state, id),
-        Resource::DistributionConfig(id) if is_read => distributions::config(state, id),
-        Resource::StreamingDistributions if is_read => Ok(distributions::no_streaming()),
+        ApiResource::Distributions if is_read => distributions::list(state, request),
+        ApiResource::Distribution(id) if is_read => distributions::get(state, id),
+        ApiResource::DistributionConfig(id) if is_read => distributions::config(state, id),
+        ApiResource::StreamingDistributions if is_read => distributions::no_streaming(request),
         _ => Err(ApiError::new(
             StatusCode::NOT_IMPLEMENTED,
             "NotImplemented",
@@ -114,20 +114,23 @@ mod tests {
     #[test]
     fn paths_name_resources() {
         for (path, expected) in [
-            ("/2020-05-31/distribution", Some(Resource::Distributions)),
-            ("/2020-05-31/distribution/", Some(Resource::Distributions)),
-            ("/2020-05-31/distribution/E1", Some(Resource::Distribution("E1"))),
-            ("/2020-05-31/distribution/E1/config", Some(Resource::DistributionConfig("E1"))),
-            ("/2019-03-26/distribution/E1/invalidation", Some(Resource::Invalidations("E1", None))),
+            ("/2020-05-31/distribution", Some(ApiResource::Distributions)),
+            ("/2020-05-31/distribution/", Some(ApiResource::Distributions)),
+            ("/2020-05-31/distribution/E1", Some(ApiResource::Distribution("E1"))),
+            ("/2020-05-31/distribution/E1/config", Some(ApiResource::DistributionConfig("E1"))),
+            (
+                "/2019-03-26/distribution/E1/invalidation",
+                Some(ApiResource::Invalidations("E1", None)),
+            ),
             (
                 "/2020-05-31/distribution/E1/invalidation/I1",
-                Some(Resource::Invalidations("E1", Some("I1"))),
+                Some(ApiResource::Invalidations("E1", Some("I1"))),
             ),
-            ("/2020-05-31/function", Some(Resource::Other)),
+            ("/2020-05-31/function", Some(ApiResource::Other)),
             ("/metrics", None),
             ("/2020-05-3x/distribution", None),
         ] {
-            assert_eq!(Resource::parse(path), expected, "{path}");
+            assert_eq!(ApiResource::parse(path), expected, "{path}");
         }
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     State,
-    api::{ApiError, ApiResponse},
+    api::{ApiError, ApiResponse, PageRequest},
     fan_out::{self, FanOutError},
     history::{Added, History},
     invalidation::Invalidation,
@@ -19,9 +19,6 @@ use crate::{
 
 /// Most items in one invalidation (Amazon CloudFront Developer Guide, "Quotas").
 pub(super) const MAX_ITEMS: usize = 3_000;
-
-/// Items on a page unless the caller wants fewer, and at most.
-const PAGE: usize = 100;
 
 /// Invalidations of a page that CloudFront is asked about.
 const MOST_LOOKS: usize = 10;
@@ -152,7 +149,7 @@ async fn copy(
     };
     if request.headers.contains_key(fan_out::COPY) {
         let message = "this is a copy already, and is not copied again: AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself, or to another with `fan_out`";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
+        return Err(ApiError::invalid_argument(message));
     }
     match fan_out::create(state, theirs, &invalidation).await {
         Ok(elsewhere) => {
@@ -197,11 +194,13 @@ async fn create(
     let unavailable = |message: String| {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     };
-    let sought = invalidation.clone();
-    let earlier = state.with_history(move |history| Ok(history.earlier(&sought))).await;
-    let added = match earlier.ok().flatten() {
-        Some(earlier) => earlier,
-        None => {
+    let looked_up = state
+        .with_history(move |history| Ok((history.earlier(&invalidation), invalidation)))
+        .await
+        .map_err(|error| unavailable(format!("nothing is purged: {error}; try again")))?;
+    let added = match looked_up {
+        (Some(earlier), _) => earlier,
+        (None, invalidation) => {
             // The purge first: an invalidation in the history is reported as done. Two calls with one reference may
             // both purge, which only means that less is served from the cache.
             let batch = PurgeBatch { distribution: id.to_owned(), purges, mode: PurgeMode::Hard };
@@ -217,13 +216,12 @@ async fn create(
         }
     };
     let invalidation = match added {
-        Added::New(invalidation) => invalidation,
-        Added::Known(invalidation) => invalidation,
+        Added::New(invalidation) | Added::Known(invalidation) => invalidation,
         Added::Contradicts => {
             // AWS's words: clients such as Ansible's look for them.
             let message = "Your request contains a caller reference that was used for a previous \
                            invalidation batch for the same distribution.";
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message));
+            return Err(ApiError::invalid_argument(message));
         }
     };
     let invalidation = copy(state, request, distribution, invalidation).await?;
@@ -242,23 +240,12 @@ async fn create(
 }
 
 async fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, ApiError> {
-    let bad = |message: &str| ApiError::new(StatusCode::BAD_REQUEST, "InvalidArgument", message);
-    let (mut marker, mut most) = (String::new(), PAGE);
-    let query = request.uri.query().unwrap_or_default();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("Marker", value)) => value.clone_into(&mut marker),
-            Some(("MaxItems", value)) => {
-                let wanted = value.parse().ok().filter(|most| (1..=PAGE).contains(most));
-                most = wanted.ok_or_else(|| bad("MaxItems is a number from 1 to 100"))?;
-            }
-            _ => {}
-        }
-    }
-    let after = Some(marker.as_str()).filter(|marker| !marker.is_empty());
-    let page = state.history.list(distribution, after, most);
+    let wanted = PageRequest::read(request)?;
+    let after = Some(wanted.marker.as_str()).filter(|marker| !marker.is_empty());
     let (mut page, more) =
-        page.ok_or_else(|| bad("Marker is no invalidation of this distribution"))?;
+        state.history.list(distribution, after, wanted.most).ok_or_else(|| {
+            ApiError::invalid_argument("Marker is no invalidation of this distribution")
+        })?;
     // Those that wait at CloudFront are few, and the newest.
     let waiting = page.iter_mut().filter(|known| known.status() != "Completed").take(MOST_LOOKS);
     let looks = async {
@@ -268,7 +255,7 @@ async fn list(state: &State, request: &Parts, distribution: &str) -> Result<Stri
     };
     // Who lists is answered in time, with what is known by then.
     let _ = tokio::time::timeout(PATIENCE, looks).await;
-    Ok(xml::list(&page, &marker, most, more))
+    Ok(xml::list(&wanted, &page, more))
 }
 
 /// `I` and 13 capitals and digits, as CloudFront's.

@@ -34,7 +34,7 @@ use std::{
 use arc_swap::ArcSwap;
 use auth::{Caller, Denied};
 pub use auth::{CallerOptions, Callers, Secret, SecretError};
-use cloudfront::Resource;
+use cloudfront::ApiResource;
 use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
@@ -205,7 +205,7 @@ impl Admin {
             }
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
             (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
-            _ => match Resource::parse(path) {
+            _ => match ApiResource::parse(path) {
                 Some(resource) => {
                     let most = if self.0.callers.load().may_call(&parts, client) {
                         MAX_BATCH

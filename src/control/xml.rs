@@ -5,7 +5,7 @@ use http::StatusCode;
 use quick_xml::{Reader, escape::escape, events::Event};
 use time::{OffsetDateTime, macros::format_description};
 
-use super::invalidation::Invalidation;
+use super::{api::PageRequest, invalidation::Invalidation};
 use crate::aws::resolve;
 
 /// The namespace of all documents.
@@ -88,18 +88,42 @@ pub(super) fn batch(items: &[String], caller_reference: &str) -> String {
 fn batch_content(items: &[String], caller_reference: &str) -> String {
     let path = |item: &String| format!("<Path>{}</Path>", escape(item));
     format!(
-        "<Paths><Quantity>{}</Quantity><Items>{}</Items></Paths><CallerReference>{}</CallerReference>",
-        items.len(),
-        items.iter().map(path).collect::<Vec<_>>().concat(),
+        "<Paths>{}</Paths><CallerReference>{}</CallerReference>",
+        quantity_and_items(items.iter().map(path)),
         escape(caller_reference)
     )
 }
 
+/// The members of a list. CloudFront leaves `Items` out if there are none.
+pub(super) fn quantity_and_items(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    let quantity = format!("<Quantity>{}</Quantity>", items.len());
+    if items.is_empty() { quantity } else { format!("{quantity}<Items>{}</Items>", items.concat()) }
+}
+
+/// A page of a list: `next` is the marker of the page after it.
+pub(super) fn page(
+    root: &str,
+    page: &PageRequest,
+    next: Option<&str>,
+    items: impl Iterator<Item = String>,
+) -> String {
+    let marker =
+        next.map_or_else(String::new, |next| format!("<NextMarker>{}</NextMarker>", escape(next)));
+    document(&format!(
+        "<{root} xmlns=\"{NAMESPACE}\"><Marker>{}</Marker>{marker}<MaxItems>{}</MaxItems>\
+         <IsTruncated>{}</IsTruncated>{}</{root}>",
+        escape(&*page.marker),
+        page.most,
+        next.is_some(),
+        quantity_and_items(items),
+    ))
+}
+
 /// An `InvalidationList`.
 pub(super) fn list(
-    page: &[impl AsRef<Invalidation>],
-    marker: &str,
-    most: usize,
+    wanted: &PageRequest,
+    invalidations: &[impl AsRef<Invalidation>],
     more: bool,
 ) -> String {
     let summary = |invalidation: &Invalidation| {
@@ -110,17 +134,9 @@ pub(super) fn list(
             invalidation.status()
         )
     };
-    let items = page.iter().map(|entry| summary(entry.as_ref())).collect::<Vec<_>>().concat();
-    let items = if page.is_empty() { items } else { format!("<Items>{items}</Items>") };
-    let next = page.last().filter(|_| more);
-    let next = next
-        .map_or_else(String::new, |last| format!("<NextMarker>{}</NextMarker>", last.as_ref().id));
-    document(&format!(
-        "<InvalidationList xmlns=\"{NAMESPACE}\"><Marker>{}</Marker>{next}<MaxItems>{most}</MaxItems>\
-         <IsTruncated>{more}</IsTruncated><Quantity>{}</Quantity>{items}</InvalidationList>",
-        escape(marker),
-        page.len(),
-    ))
+    let next = invalidations.last().filter(|_| more).map(|last| &*last.as_ref().id);
+    let items = invalidations.iter().map(|known| summary(known.as_ref()));
+    page("InvalidationList", wanted, next, items)
 }
 
 /// An error in the form that AWS clients read; `Receiver` says that a second try may succeed.
