@@ -5,17 +5,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::io::AsyncWrite;
-
-/// What a stream adds to writes. `impl_async_write` derives [`AsyncWrite`] from it; by default the layer adds nothing.
+/// What a stream adds to writes. `impl_async_write` derives `AsyncWrite` from it; by default the layer adds nothing.
 pub(crate) trait WriteLayer {
-    /// The stream beneath.
-    type Stream: AsyncWrite + Unpin;
-
-    fn stream(&self) -> &Self::Stream;
-
-    fn stream_mut(&mut self) -> &mut Self::Stream;
-
     /// Runs before each write, flush and shutdown, which wait until it is ready.
     fn before(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -47,9 +38,10 @@ pub(crate) trait WriteLayer {
     }
 }
 
-/// Implements `AsyncWrite` for a [`WriteLayer`]: `impl_async_write!([S: AsyncWrite + Unpin] Layer<S>)`.
+/// Implements `AsyncWrite` for a [`WriteLayer`] over the stream in a field:
+/// `impl_async_write!([S: AsyncWrite + Unpin] Layer<S>, stream)`.
 macro_rules! impl_async_write {
-    ([$($parameters:tt)*] $layer:ty) => {
+    ([$($parameters:tt)*] $layer:ty, $stream:tt) => {
         impl<$($parameters)*> tokio::io::AsyncWrite for $layer {
             fn poll_write(
                 mut self: std::pin::Pin<&mut Self>,
@@ -58,7 +50,7 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<usize>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let written = std::pin::Pin::new(self.stream_mut()).poll_write(cx, bytes);
+                let written = std::pin::Pin::new(&mut self.$stream).poll_write(cx, bytes);
                 self.after_write(cx, written)
             }
 
@@ -69,12 +61,12 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<usize>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let written = std::pin::Pin::new(self.stream_mut()).poll_write_vectored(cx, slices);
+                let written = std::pin::Pin::new(&mut self.$stream).poll_write_vectored(cx, slices);
                 self.after_write(cx, written)
             }
 
             fn is_write_vectored(&self) -> bool {
-                $crate::base::write_layer::WriteLayer::stream(self).is_write_vectored()
+                self.$stream.is_write_vectored()
             }
 
             fn poll_flush(
@@ -83,7 +75,7 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<()>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let flushed = std::pin::Pin::new(self.stream_mut()).poll_flush(cx);
+                let flushed = std::pin::Pin::new(&mut self.$stream).poll_flush(cx);
                 self.after_flush(cx, flushed)
             }
 
@@ -93,7 +85,7 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<()>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let shut = std::pin::Pin::new(self.stream_mut()).poll_shutdown(cx);
+                let shut = std::pin::Pin::new(&mut self.$stream).poll_shutdown(cx);
                 self.after_shutdown(cx, shut)
             }
         }

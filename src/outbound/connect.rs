@@ -203,16 +203,6 @@ impl AsyncRead for PromptAck {
     }
 }
 
-impl WriteLayer for PromptAck {
-    type Stream = TcpStream;
+impl WriteLayer for PromptAck {}
 
-    fn stream(&self) -> &TcpStream {
-        &self.0
-    }
-
-    fn stream_mut(&mut self) -> &mut TcpStream {
-        &mut self.0
-    }
-}
-
-impl_async_write!([] PromptAck);
+impl_async_write!([] PromptAck, 0);

@@ -129,16 +129,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for FastPathIo<S, 
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for FastPathIo<S, H> {
-    type Stream = S;
-
-    fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    fn stream_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
     fn before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_sent(cx)
     }
@@ -155,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for FastPathIo<S,
     }
 }
 
-impl_async_write!([S: AsyncRead + AsyncWrite + Unpin, H: Handler] FastPathIo<S, H>);
+impl_async_write!([S: AsyncRead + AsyncWrite + Unpin, H: Handler] FastPathIo<S, H>, stream);
 
 /// An answer on its way.
 struct Sending {

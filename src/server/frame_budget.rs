@@ -146,16 +146,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameBudget<S> {
 }
 
 impl<S: AsyncWrite + Unpin> WriteLayer for FrameBudget<S> {
-    type Stream = S;
-
-    fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    fn stream_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
     fn after_write(
         &mut self,
         _cx: &mut Context<'_>,
@@ -168,7 +158,7 @@ impl<S: AsyncWrite + Unpin> WriteLayer for FrameBudget<S> {
     }
 }
 
-impl_async_write!([S: AsyncWrite + Unpin] FrameBudget<S>);
+impl_async_write!([S: AsyncWrite + Unpin] FrameBudget<S>, stream);
 
 /// Frames of a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

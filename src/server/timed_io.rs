@@ -245,16 +245,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedIo<S> {
 }
 
 impl<S: AsyncWrite + Unpin> WriteLayer for TimedIo<S> {
-    type Stream = S;
-
-    fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    fn stream_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
     fn after_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -285,4 +275,4 @@ impl<S: AsyncWrite + Unpin> WriteLayer for TimedIo<S> {
     }
 }
 
-impl_async_write!([S: AsyncWrite + Unpin] TimedIo<S>);
+impl_async_write!([S: AsyncWrite + Unpin] TimedIo<S>, stream);
