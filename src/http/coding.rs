@@ -107,7 +107,12 @@ fn thousandths(parameters: &str) -> u16 {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("q").then(|| value.trim())
     });
-    let Some(decimals) = weight.and_then(|weight| weight.strip_prefix('0')) else { return 1000 };
+    weight.map_or(1000, in_thousandths)
+}
+
+/// The value of a weight in thousandths; what does not begin with `0` counts as one.
+pub(crate) fn in_thousandths(weight: &str) -> u16 {
+    let Some(decimals) = weight.strip_prefix('0') else { return 1000 };
     let decimals = decimals.strip_prefix('.').unwrap_or(decimals);
     let digit = |place: usize| match decimals.as_bytes().get(place) {
         Some(digit @ b'0'..=b'9') => u16::from(digit - b'0'),

@@ -3,6 +3,7 @@
 use std::{io::Write, time::SystemTime};
 
 use httpdate::HttpDate;
+use time::{Date, Month};
 
 use crate::base::clock::Timestamp;
 
@@ -53,43 +54,24 @@ pub fn parse(value: &[u8]) -> Option<Timestamp> {
     let mut units = time.split(':');
     let mut unit = |most: u64| number(units.next()?, 2..=2).filter(|value| *value <= most);
     let (hour, minute, second) = (unit(23)?, unit(59)?, unit(60)?);
-    if units.next().is_some() || year < 1970 || !(1..=days_of(year, month)).contains(&day) {
+    if units.next().is_some() {
         return None;
     }
-    let days = days_before(year) + (1..month).map(|m| days_of(year, m)).sum::<u64>() + day - 1;
-    Some(Timestamp::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
+    let date = Date::from_calendar_date(i32::try_from(year).ok()?, month, u8::try_from(day).ok()?);
+    // The sixtieth second is a leap second.
+    let minute = date.ok()?.with_hms(u8::try_from(hour).ok()?, u8::try_from(minute).ok()?, 0);
+    let seconds = u64::try_from(minute.ok()?.assume_utc().unix_timestamp()).ok()?;
+    Some(Timestamp::from_secs(seconds + second))
 }
 
-/// The number of a month, from 1.
-fn month(name: &str) -> Option<u64> {
+fn month(name: &str) -> Option<Month> {
     let place = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
-    Some(place as u64 + 1)
+    Month::try_from(u8::try_from(place + 1).ok()?).ok()
 }
 
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u64> {
     let is_number = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
-}
-
-const fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-const fn days_of(year: u64, month: u64) -> u64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// The days from 1970 to the beginning of a year.
-const fn days_before(year: u64) -> u64 {
-    /// Leap days of all years up to 1969.
-    const UNTIL_1969: u64 = 1969 / 4 - 1969 / 100 + 1969 / 400;
-    let last = year - 1;
-    (year - 1970) * 365 + last / 4 - last / 100 + last / 400 - UNTIL_1969
 }
 
 /// Writes `timestamp` as an IMF-fixdate.

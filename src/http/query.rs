@@ -15,6 +15,17 @@ pub fn pairs(query: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The pairs that `is_kept` keeps, in their order and spelling; `None` if there are none.
+pub fn select(query: &str, is_kept: impl Fn(&str) -> bool) -> Option<String> {
+    let mut kept = pairs(query).filter(|pair| is_kept(pair));
+    let mut text = kept.next()?.to_owned();
+    for pair in kept {
+        text.push('&');
+        text.push_str(pair);
+    }
+    Some(text)
+}
+
 /// The name of a pair, and its value unless there is no `=`.
 #[must_use]
 pub fn name_and_value(pair: &str) -> (&str, Option<&str>) {

@@ -2,11 +2,11 @@
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::asked::Asked;
+use super::request_kind::RequestKind;
 
 /// An answer, read to its end.
 pub(super) struct LoadResponse {
-    pub(super) asked: Asked,
+    pub(super) kind: RequestKind,
     pub(super) status: StatusCode,
     /// Of its content, those that are not counted yet.
     pub(super) bytes: u64,

@@ -19,9 +19,9 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     Failure, Phase, Run,
     answer::{Known, LoadResponse, is_hit},
-    asked::Asked,
     line::Sender,
     pace::{Pace, Timer},
+    request_kind::RequestKind,
     requests::Requests,
     tally::Tally,
     targets::Target,
@@ -281,7 +281,7 @@ fn is_unread(error: &hyper::Error) -> bool {
 /// rest.
 pub(super) async fn exchange(
     sender: &mut Sender,
-    (request, asked): (Request<Empty<Bytes>>, Asked),
+    (request, kind): (Request<Empty<Bytes>>, RequestKind),
     target: &Target,
     count: impl Fn(u64),
 ) -> hyper::Result<LoadResponse> {
@@ -299,5 +299,5 @@ pub(super) async fn exchange(
         // Whoever was first has told the same.
         let _ = target.known.set(known);
     }
-    Ok(LoadResponse { asked, status: head.status, bytes, hit: is_hit(&head.headers) })
+    Ok(LoadResponse { kind, status: head.status, bytes, hit: is_hit(&head.headers) })
 }

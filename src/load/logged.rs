@@ -41,13 +41,7 @@ impl Logged {
 
     /// Without the signature, which the log does not tell in full. `None` of what is no GET.
     pub(super) fn target(&self) -> Option<String> {
-        let pairs = self.query.iter().flat_map(|query| query.split('&'));
-        let is_signature = |pair: &&str| {
-            let name = pair.split('=').next().unwrap_or_default();
-            signed::QUERY_NAMES.contains(&name)
-        };
-        let query: Vec<&str> = pairs.filter(|pair| !is_signature(pair)).collect();
-        let query = query.join("&");
+        let query = self.query.as_deref().and_then(signed::unsigned_query).unwrap_or_default();
         let mark = if query.is_empty() { "" } else { "?" };
         let can_be_asked = self.method == "GET" && self.path.starts_with('/');
         can_be_asked.then(|| format!("{}{mark}{query}", self.path))

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{answer::Known, asked::Asked};
+use super::{answer::Known, request_kind::RequestKind};
 
 /// How many requests are particular, of a hundred.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -17,23 +17,25 @@ pub struct Mix {
 
 impl Mix {
     /// Makes a request particular by chance, as far as it is known what it is for.
-    pub(super) fn apply(&self, known: Option<&Known>, fields: &mut HeaderMap) -> Asked {
+    pub(super) fn apply(&self, known: Option<&Known>, fields: &mut HeaderMap) -> RequestKind {
         if self.ranges + self.conditions <= 0.0 {
-            return Asked::All;
+            return RequestKind::All;
         }
-        let (Some(known), chance) = (known, fastrand::f64() * 100.0) else { return Asked::All };
+        let (Some(known), chance) = (known, fastrand::f64() * 100.0) else {
+            return RequestKind::All;
+        };
         if chance < self.ranges {
             if let Some(range) = known.length.and_then(|length| self.range(length)) {
                 fields.insert(header::RANGE, range);
-                return Asked::Range;
+                return RequestKind::Range;
             }
         } else if chance < self.ranges + self.conditions
             && let Some(etag) = &known.etag
         {
             fields.insert(header::IF_NONE_MATCH, etag.clone());
-            return Asked::IfChanged;
+            return RequestKind::IfChanged;
         }
-        Asked::All
+        RequestKind::All
     }
 
     /// Anywhere within the content.
@@ -57,13 +59,13 @@ mod tests {
         for _ in 0..10_000 {
             let mut fields = HeaderMap::new();
             let asked = mix.apply(Some(&known), &mut fields);
-            assert_eq!(fields.is_empty(), asked == Asked::All);
+            assert_eq!(fields.is_empty(), asked == RequestKind::All);
             ranges += u32::from(fields.contains_key(header::RANGE));
             conditions += u32::from(fields.contains_key(header::IF_NONE_MATCH));
         }
         assert!(ranges.abs_diff(2_000) < 200 && conditions.abs_diff(3_000) < 250);
         let mut fields = HeaderMap::new();
-        assert_eq!(mix.apply(None, &mut fields), Asked::All);
+        assert_eq!(mix.apply(None, &mut fields), RequestKind::All);
         assert!(fields.is_empty(), "nothing is known");
     }
 

@@ -7,7 +7,6 @@
 //! thread counts for itself; once a second what it counted is taken from it.
 
 mod answer;
-mod asked;
 mod json;
 mod lane;
 mod line;
@@ -17,6 +16,7 @@ mod pace;
 mod page;
 mod plot;
 mod report;
+mod request_kind;
 mod requests;
 mod server;
 mod sign;

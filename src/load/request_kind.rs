@@ -2,7 +2,7 @@
 
 /// The kind of a request: for a whole object, for a range, or on condition that it has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum RequestKind {
     All,
     Range,
     IfChanged,

@@ -9,8 +9,8 @@ use http_body_util::Empty;
 
 use super::{
     Mix, Options,
-    asked::Asked,
     line::{Http, Line},
+    request_kind::RequestKind,
     targets::{Target, Targets},
 };
 
@@ -45,7 +45,7 @@ impl Requests {
     }
 
     /// A request, and what it asks for.
-    pub(super) fn request(&self, target: &Target) -> (Request<Empty<Bytes>>, Asked) {
+    pub(super) fn request(&self, target: &Target) -> (Request<Empty<Bytes>>, RequestKind) {
         let mut uri = uri::Parts::default();
         uri.path_and_query = Some(target.path().clone());
         if let Some((scheme, authority)) = &self.server {
@@ -58,7 +58,7 @@ impl Requests {
         let fields = request.headers_mut();
         if let Some(range) = &target.range {
             fields.insert(header::RANGE, range.clone());
-            return (request, Asked::Range);
+            return (request, RequestKind::Range);
         }
         let asked = self.mix.apply(target.known.get(), fields);
         (request, asked)

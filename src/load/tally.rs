@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::{answer::LoadResponse, asked::Asked};
+use super::{answer::LoadResponse, request_kind::RequestKind};
 use crate::aws::describe;
 
 /// Why a request has no answer.
@@ -91,8 +91,8 @@ impl Tally {
         self.bytes += answer.bytes;
         self.hits += u64::from(answer.hit == Some(true));
         self.told += u64::from(answer.hit.is_some());
-        self.ranges += u64::from(answer.asked == Asked::Range);
-        self.conditions += u64::from(answer.asked == Asked::IfChanged);
+        self.ranges += u64::from(answer.kind == RequestKind::Range);
+        self.conditions += u64::from(answer.kind == RequestKind::IfChanged);
         *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
     }
 

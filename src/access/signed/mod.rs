@@ -21,8 +21,8 @@ use std::{
 
 pub use encoding::encode;
 use http::HeaderMap;
-pub use parameters::{COOKIE_NAMES, QUERY_NAMES};
-use parameters::{Parameters, SignatureSource, unsigned_query};
+pub use parameters::{COOKIE_NAMES, QUERY_NAMES, unsigned_query};
+use parameters::{Parameters, SignatureSource};
 use policy::Policy;
 use public_key::Hash;
 pub use public_key::{KeyError, PublicKey};

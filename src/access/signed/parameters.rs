@@ -3,7 +3,7 @@
 use http::{HeaderMap, header};
 
 use super::SignatureError;
-use crate::http::query::{name_and_value, pairs};
+use crate::http::query::{self, name_and_value, pairs};
 
 /// The names of a signed URL's query strings.
 pub const QUERY_NAMES: [&str; 5] =
@@ -76,15 +76,9 @@ impl<'a> Parameters<'a> {
 }
 
 /// A query string without the names of a signed URL; the rest as it was.
-pub(super) fn unsigned_query(query: &str) -> Option<String> {
-    let mut kept =
-        pairs(query).filter(|pair| place_of(&QUERY_NAMES, name_and_value(pair).0).is_none());
-    let mut text = kept.next()?.to_owned();
-    for pair in kept {
-        text.push('&');
-        text.push_str(pair);
-    }
-    Some(text)
+#[must_use]
+pub fn unsigned_query(query: &str) -> Option<String> {
+    query::select(query, |pair| place_of(&QUERY_NAMES, name_and_value(pair).0).is_none())
 }
 
 /// The name and the value of a cookie.

@@ -8,7 +8,7 @@ use crate::http::{
     coding::Codings,
     field_table::RequestField,
     fields::connection_names,
-    query::{name_and_value, pairs},
+    query::{self, name_and_value, pairs},
 };
 
 /// Which names of a kind (query strings, cookies) a policy includes, in CloudFront's terms.
@@ -237,15 +237,9 @@ fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<C
     let query = match spec {
         NameSpec::None => return None,
         NameSpec::All => Cow::Borrowed(query),
-        NameSpec::Only(_) | NameSpec::Except(_) => {
-            let kept: Vec<&str> = pairs(query)
-                .filter(|pair| !pair.is_empty() && spec.includes(name_and_value(pair).0.as_bytes()))
-                .collect();
-            if kept.is_empty() {
-                return None;
-            }
-            Cow::Owned(kept.join("&"))
-        }
+        NameSpec::Only(_) | NameSpec::Except(_) => Cow::Owned(query::select(query, |pair| {
+            !pair.is_empty() && spec.includes(name_and_value(pair).0.as_bytes())
+        })?),
     };
     if !sort || !query.contains('&') {
         return Some(query);

@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderName, header};
 use sha2::{Digest, Sha256};
 
 use super::{CacheKey, ForwardSpec, KeySpec, Projection};
-use crate::http::{coding::Codings, fields::names};
+use crate::http::{
+    coding::{Codings, in_thousandths},
+    fields::names,
+};
 
 /// The request fields that tell the variants of a resource apart (RFC 9110 §12.5.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +79,7 @@ impl Variation {
 /// Sorts the members of `Accept-Language` by their weights, languages of equal weight by name. Language tags have no case
 /// (RFC 4647 §2), and a weight of 1 is the default (RFC 9110 §12.4.2).
 fn by_preference(members: &mut Vec<Cow<'_, [u8]>>) {
-    let mut ranges: Vec<(u32, Vec<u8>)> = Vec::with_capacity(members.len());
+    let mut ranges: Vec<(u16, Vec<u8>)> = Vec::with_capacity(members.len());
     for member in members.iter().filter(|member| !member.is_empty()) {
         let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let language = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -89,27 +92,21 @@ fn by_preference(members: &mut Vec<Cow<'_, [u8]>>) {
     }
     ranges.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
     // No field value has the byte between them, so a malformed list never equals a well-formed one.
-    let text = |(weight, language): (u32, Vec<u8>)| {
+    let text = |(weight, language): (u16, Vec<u8>)| {
         Cow::Owned([&language, &[0][..], weight.to_string().as_bytes()].concat())
     };
     *members = ranges.into_iter().map(text).collect();
 }
 
-/// A weight such as `q=0.8` in thousandths.
-fn thousandths(weight: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(weight).ok()?;
-    let (name, value) = text.split_once('=')?;
+/// A weight such as `q=0.8` in thousandths; `None` if it is malformed.
+fn thousandths(weight: &[u8]) -> Option<u16> {
+    let (name, value) = std::str::from_utf8(weight).ok()?.split_once('=')?;
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
-    let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    if !name.eq_ignore_ascii_case("q") || !digits {
-        return None;
-    }
-    let fraction: u32 = format!("{fraction:0<3}").parse().ok()?;
-    match whole {
-        "0" => Some(fraction),
-        "1" if fraction == 0 => Some(1000),
-        _ => None,
-    }
+    let most = if whole == "0" { b'9' } else { b'0' };
+    let is_weight = matches!(whole, "0" | "1")
+        && fraction.len() <= 3
+        && fraction.bytes().all(|digit| (b'0'..=most).contains(&digit));
+    (name.eq_ignore_ascii_case("q") && is_weight).then(|| in_thousandths(value))
 }
 
 #[cfg(test)]
