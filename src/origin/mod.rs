@@ -305,7 +305,7 @@ fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
     }
 }
 
-/// Whether `Content-Range` has exactly the bytes that the request's `Range` selects. S3 always tells the whole length.
+/// Whether `Content-Range` has exactly the bytes that the request's `Range` selects. S3 always includes the whole length.
 /// Some S3 servers send several ranges as `multipart/byteranges`.
 fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
     let received = fields.get(header::CONTENT_RANGE);

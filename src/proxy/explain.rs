@@ -279,7 +279,7 @@ fn rejected(
             ResultType::Hit,
             "the response headers policy answers what other sites may do",
         ),
-        _ => Next::new(ResultType::Error, "it is refused before cache and origin are asked"),
+        _ => Next::new(ResultType::Error, "it is rejected before any lookup"),
     };
     let signature = matches!(rejection, Rejection::Signed(_)).then(|| reason.clone());
     Explanation { refused: Some(ExplainedRejection { status, reason }), signature, next, ..known }

@@ -13,9 +13,9 @@ use crate::{
 pub struct Stale {
     /// While it is being validated.
     pub while_revalidate: u32,
-    /// When the origin cannot be asked or answers with a server error.
+    /// If the origin is unreachable or responds with a server error.
     pub if_error: u32,
-    /// The origin failed just now: until then it is not asked again.
+    /// After an origin error, the next fetch waits until then.
     pub retry_at: Timestamp,
 }
 

@@ -330,7 +330,7 @@ impl Attachment {
         self.fill.slices.contains(&index) && self.fill.state.lock().end.is_none()
     }
 
-    /// Tells the fill that the reader has come to slice `index`.
+    /// Reports that the reader has reached slice `index`.
     pub(super) fn move_to(&self, index: u32) {
         self.fill.state.lock().readers.insert(self.reader, index);
         self.fill.demand.notify_one();

@@ -304,7 +304,7 @@ impl Store {
         }
     }
 
-    /// What a note tells; nothing where it is not in force any more.
+    /// The outcome of a lookup that finds a note. A note that is no longer in force is `Nothing`.
     fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Lookup {
         match note {
             Note::Varies(variants) => Lookup::Varies(Arc::clone(variants)),

@@ -254,7 +254,7 @@ impl Fetch {
         };
         let partial = match partial(&answer) {
             Ok(partial) => partial,
-            // Nothing tells how long the whole is, so this part cannot be stored among others.
+            // Without the length of the whole, this part cannot be stored among others.
             Err(UnusableRange::UnknownLength) => return self.release(answer, NotStored::Status),
             Err(UnusableRange::Malformed) => return self.fail(failure(ErrorClass::Other)),
         };

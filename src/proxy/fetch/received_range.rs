@@ -16,7 +16,7 @@ pub(crate) struct Received206 {
 pub(crate) enum UnusableRange {
     /// `Content-Range` is missing or malformed.
     Malformed,
-    /// It does not tell the length of the whole (RFC 9110 §14.4).
+    /// The length of the whole is unknown (RFC 9110 §14.4).
     UnknownLength,
 }
 
