@@ -107,6 +107,8 @@ fn origin(
     let connect_timeout = duration("connect_timeout", Duration::from_secs(10));
     let attempts = number("connect_attempts", 1..11, 3);
     let response_timeout = duration("response_timeout", Duration::from_secs(30));
+    let response_attempts = number("response_attempts", 1..11, 3);
+    let completion_timeout = completion_timeout(section, response_timeout);
     let response_head = response_head(section);
     let max_connections = number("max_connections", 1..65_536, 256);
     let per_client = section.number("max_connections_per_client", 1..65_536);
@@ -125,6 +127,8 @@ fn origin(
         connect_timeout,
         connect_attempts: u32::try_from(attempts).unwrap_or(3),
         response_timeout,
+        response_attempts: u32::try_from(response_attempts).unwrap_or(3),
+        completion_timeout,
         response_head,
         max_connections: usize::try_from(max_connections).unwrap_or(256),
         max_connections_per_client: per_client.and_then(|n| usize::try_from(n).ok()),
@@ -136,6 +140,17 @@ fn origin(
         cache_tag_header: tags.cloned(),
     });
     Some(NamedOrigin { id, options })
+}
+
+/// Amazon CloudFront Developer Guide, "Response completion timeout": at least the response timeout; none by default.
+fn completion_timeout(section: &Section<'_>, response_timeout: Duration) -> Option<Duration> {
+    let timeout = section.duration("completion_timeout")?;
+    if timeout.value < response_timeout {
+        let message = "`completion_timeout` is shorter than `response_timeout`";
+        let help = "it bounds the whole response: raise it, or lower `response_timeout`".to_owned();
+        section.fault(timeout.span, message, "too short", help);
+    }
+    Some(timeout.value)
 }
 
 fn response_head(section: &Section<'_>) -> HeadLimits {

@@ -205,12 +205,17 @@ fn common(text: &mut Text, node: &Node<'_>) {
             number.is_exact(ours);
             if value != usual {
                 text.line(ours, value);
+                // CloudFront repeats a request that gets no response as often as it tries to connect.
+                if ours == "connect_attempts" {
+                    text.line("response_attempts", value);
+                }
             }
         }
     }
     let completion = node.get("ResponseCompletionTimeout");
-    if completion.number().is_some_and(|seconds| seconds > 0) {
-        completion.is_dropped("only pauses are bounded (`response_timeout`), not the whole");
+    if let Some(seconds) = completion.number().filter(|seconds| *seconds > 0) {
+        completion.is_exact("completion_timeout");
+        text.line("completion_timeout", seconds);
     }
     let shield = node.get("OriginShield");
     if shield.get("Enabled").flag() {

@@ -1,24 +1,23 @@
-//! An origin's answer: its body under a timeout, its fields filtered, its errors read.
+//! An origin's response: its fields filtered, its errors read.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
-use super::pool::Lease;
 use crate::{
     base::clock::Timestamp,
     cache::store::{CacheTags, Tag},
     http::{
-        body::{Body, BodyError},
+        body::Body,
         field_table::FieldTrait,
         field_table::ResponseField,
         fields::{connection_names, remove_all},
     },
     outbound::{
-        error::{Error, S3Class, S3Error},
+        error::Error,
+        s3_error::{S3Class, S3Error},
         timing::Timing,
     },
 };
@@ -141,47 +140,10 @@ fn drop_aws_chunked(fields: &mut HeaderMap) {
     };
 }
 
-/// The body as it arrives. Each part must come within `timeout`; a connection whose answer was
-/// read to the end goes back to its pool.
-pub(super) fn timed_body(incoming: Incoming, lease: Lease, timeout: Duration) -> Body {
-    let length = http_body::Body::size_hint(&incoming).exact();
-    if length == Some(0) {
-        lease.give_back();
-        return Body::empty();
-    }
-    let state = Some((incoming, lease, length));
-    let chunks = futures_util::stream::try_unfold(state, move |state| async move {
-        let Some((mut incoming, lease, mut left)) = state else { return Ok(None) };
-        let Some(data) = next_data(&mut incoming, timeout).await? else {
-            lease.give_back();
-            return Ok(None);
-        };
-        left = left.map(|left| left.saturating_sub(data.len() as u64));
-        if left == Some(0) {
-            lease.give_back();
-            return Ok(Some((data, None)));
-        }
-        Ok(Some((data, Some((incoming, lease, left)))))
-    });
-    Body::stream(length, chunks)
-}
-
-async fn next_data(incoming: &mut Incoming, timeout: Duration) -> Result<Option<Bytes>, BodyError> {
-    loop {
-        let frame = tokio::time::timeout(timeout, incoming.frame())
-            .await
-            .map_err(|_| BodyError::Aborted("the origin stopped sending"))?;
-        match frame {
-            None => return Ok(None),
-            Some(frame) => {
-                if let Ok(data) = frame?.into_data()
-                    && !data.is_empty()
-                {
-                    return Ok(Some(data));
-                }
-            }
-        }
-    }
+/// `Retry-After` in seconds (RFC 9110 §10.2.3); S3 servers send no dates in it.
+fn retry_after(fields: &HeaderMap) -> Option<Duration> {
+    let seconds = fields.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Reads S3's error document and tells whether it is an answer about the object.
@@ -200,6 +162,7 @@ pub(super) async fn read_s3_error(parts: &Parts, body: Body) -> Result<S3Class, 
         status: parts.status,
         code: if error.code.is_empty() { "without a code".into() } else { error.code },
         region: told.map(str::to_owned).or(error.region),
+        retry_after: retry_after(&parts.headers),
     })
 }
 

@@ -1,13 +1,17 @@
-//! The log of origin errors, at a bounded rate for each cause.
+//! The log of one origin's errors, at a bounded rate for each cause.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use http::StatusCode;
 
-use super::Origin;
+use super::{Origin, content::NotContinued};
 use crate::{
-    base::{clock::Clock, log::LogLimiter},
+    base::{clock::Timestamp, log::LogLimiter},
     cache::store::FetchError,
+    http::body::BodyError,
     outbound::{Error, ErrorClass},
 };
 
@@ -23,23 +27,29 @@ pub(crate) const fn failure(class: ErrorClass) -> FetchError {
 pub(crate) const DENIED: FetchError =
     FetchError { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
 
-/// Logs origin errors, at most one line a second for each cause, and turns them into failures.
+/// Limits the log lines of one origin to one a second for each cause.
 #[derive(Debug, Default)]
-pub struct ErrorLog {
-    clock: Clock,
-    causes: [LogLimiter; CAUSES],
-}
+pub(super) struct ErrorLog([LogLimiter; CAUSES]);
 
 impl ErrorLog {
-    /// Logs an origin's error and returns the failure that viewers see.
-    pub(crate) fn failure(&self, origin: &Origin, error: &Error) -> FetchError {
+    /// Returns the number of suppressed lines if another may be logged now.
+    fn admit(&self, cause: impl Hash, now: Timestamp) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        cause.hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % CAUSES as u64).ok()?;
+        self.0.get(index)?.admit(now)
+    }
+}
+
+impl Origin {
+    /// Logs an error and returns the failure that viewers see.
+    pub(crate) fn log_error(&self, error: &Error) -> FetchError {
         if !error.is_viewers()
-            && let Some(suppressed) = self.admit(origin, &error.to_string())
+            && let Some(suppressed) = self.errors.admit(error.to_string(), self.clock.now())
         {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(
-                origin = origin.options().address.authority,
-                cause,
+                origin = self.options.address.authority,
+                cause = std::error::Error::source(error).map(ToString::to_string),
                 advice = error.advice(),
                 similar = suppressed,
                 "{error}"
@@ -49,10 +59,10 @@ impl ErrorLog {
     }
 
     /// Logs that S3 denies an object. The operator may have intended that.
-    pub(crate) fn denied(&self, origin: &Origin) {
-        if let Some(suppressed) = self.admit(origin, "denied") {
+    pub(crate) fn log_denial(&self) {
+        if let Some(suppressed) = self.errors.admit("denied", self.clock.now()) {
             tracing::warn!(
-                origin = origin.options().address.authority,
+                origin = self.options.address.authority,
                 advice = "if the object is there, the credentials lack s3:GetObject on it; \
                           if it is missing, s3:ListBucket on the bucket would make this a 404",
                 similar = suppressed,
@@ -61,32 +71,49 @@ impl ErrorLog {
         }
     }
 
-    /// Returns the number of suppressed lines if another may be logged now.
-    fn admit(&self, origin: &Origin, what: &str) -> Option<u64> {
-        self.admit_cause((&origin.options().address.authority, what))
+    /// Logs that a response broke off, and whether a request for the rest continues it.
+    pub(super) fn log_break(&self, error: &BodyError, continued: Result<(), &NotContinued>) {
+        let what = match continued {
+            Ok(()) => "the origin's response broke off; another request continues it",
+            Err(_) => "the origin's response broke off and cannot be continued",
+        };
+        if let Some(suppressed) = self.errors.admit(what, self.clock.now()) {
+            tracing::warn!(
+                origin = self.options.address.authority,
+                cause = %error,
+                reason = continued.err().map(ToString::to_string),
+                similar = suppressed,
+                "{what}"
+            );
+        }
     }
 
-    fn admit_cause(&self, cause: impl Hash) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        cause.hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % CAUSES as u64).ok()?;
-        self.causes.get(place)?.admit(self.clock.now())
+    /// Logs that a throttling origin gets no requests for a while.
+    pub(super) fn log_pause(&self, pause: Duration, error: &Error) {
+        if let Some(suppressed) = self.errors.admit("pause", self.clock.now()) {
+            tracing::warn!(
+                origin = self.options.address.authority,
+                cause = %error,
+                pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                similar = suppressed,
+                "S3 throttles requests: none is sent during the pause, stale copies are served"
+            );
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{clock::Timestamp, log::QUIET};
+    use crate::base::log::QUIET;
 
     #[test]
     fn one_line_a_second_for_each_cause() {
-        let clock = Clock::manual(Timestamp::from_secs(1000));
-        let log = ErrorLog { clock: clock.clone(), ..ErrorLog::default() };
-        assert_eq!(log.admit_cause("dns"), Some(0));
-        assert_eq!(log.admit_cause("dns"), None);
-        assert_eq!(log.admit_cause("tls"), Some(0));
-        clock.advance(QUIET);
-        assert_eq!(log.admit_cause("dns"), Some(1));
+        let log = ErrorLog::default();
+        let now = Timestamp::from_secs(1000);
+        assert_eq!(log.admit("dns", now), Some(0));
+        assert_eq!(log.admit("dns", now), None);
+        assert_eq!(log.admit("tls", now), Some(0));
+        assert_eq!(log.admit("dns", now + QUIET), Some(1));
     }
 }

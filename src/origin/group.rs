@@ -1,28 +1,22 @@
 //! Origin groups: a primary, and a secondary that stands in for it
 //! (Amazon CloudFront Developer Guide, "Optimize high availability with CloudFront origin failover").
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode, header};
 use prometheus_client::metrics::counter::Counter;
 
-use super::{Origin, OriginRequest, OriginResponse};
+use super::{Origin, OriginRequest, OriginResponse, breaker::Breaker};
 use crate::{
     base::clock::Clock,
     http::body::Body,
     outbound::{Error, ErrorClass},
 };
 
-/// So many failures one after another, and the primary is not asked for a while.
+/// Failures of the primary in a row after which requests go to the secondary at once.
 const FAILURES: u32 = 5;
 
-/// For so long; then one request tries it again.
+/// How long they do; then one request tries the primary again.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Status codes at which CloudFront can turn to the secondary.
@@ -72,7 +66,7 @@ impl Group {
         clock: Clock,
         failovers: Counter,
     ) -> Self {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(FAILURES, |_| PAUSE);
         let secondary = Secondary { origin: secondary, failover, breaker, clock, failovers };
         Self { primary, secondary: Some(secondary) }
     }
@@ -88,7 +82,13 @@ impl Group {
         std::iter::once(&self.primary).chain(self.secondary.iter().map(|second| &second.origin))
     }
 
-    /// Asks the primary or, where it fails, the secondary.
+    /// The longest time until a request is answered or has failed.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        self.members().map(|origin| origin.longest_wait()).sum()
+    }
+
+    /// Sends a request to the primary or, if that fails, to the secondary.
     pub async fn send(&self, request: OriginRequest<'_>, body: Option<Body>) -> Reply {
         let replaceable = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
         match &self.secondary {
@@ -111,15 +111,17 @@ impl Group {
                 Ok(_) => reply,
                 Err(error) => {
                     let passed_over = Some((Arc::clone(&second.origin), error));
+                    let sent_at = second.clock.uptime();
                     let answer = self.primary.send(&request, None).await;
-                    second.breaker.note(second.is_failure(&answer), second.clock.uptime());
+                    second.note(&answer, sent_at);
                     Reply { passed_over, ..Reply::of(&self.primary, answer) }
                 }
             };
         }
+        let sent_at = second.clock.uptime();
         let first = self.primary.send(&request, None).await;
         if telling {
-            second.breaker.note(second.is_failure(&first), second.clock.uptime());
+            second.note(&first, sent_at);
         }
         if !second.takes_over_from(&first) {
             return Reply::of(&self.primary, first);
@@ -161,7 +163,16 @@ impl Secondary {
         }
     }
 
-    /// Whether it tells that the origin fails, and not of the object or of us.
+    /// Notes what the primary answered to a request sent at `sent_at`.
+    fn note(&self, answer: &Result<OriginResponse, Error>, sent_at: Duration) {
+        if self.is_failure(answer) {
+            self.breaker.failed(sent_at, self.clock.uptime(), None);
+        } else {
+            self.breaker.succeeded();
+        }
+    }
+
+    /// Whether the answer means that the origin fails, rather than the object or Forebay itself.
     fn is_failure(&self, answer: &Result<OriginResponse, Error>) -> bool {
         let of_the_origin = match answer {
             Ok(answer) => answer.status.is_server_error(),
@@ -169,67 +180,5 @@ impl Secondary {
             Err(error) => !matches!(error.class(), ErrorClass::Busy | ErrorClass::Configuration),
         };
         of_the_origin && self.takes_over_from(answer)
-    }
-}
-
-/// Keeps requests away from a member that fails again and again.
-#[derive(Debug, Default)]
-struct Breaker {
-    failures: AtomicU32,
-    /// In milliseconds of uptime; zero while requests are let through.
-    left_alone_until: AtomicU64,
-}
-
-impl Breaker {
-    /// Whether the member is to be asked. After each pause one request is let through to find out.
-    fn admits(&self, now: Duration) -> bool {
-        let until = self.left_alone_until.load(Ordering::Acquire);
-        if until == 0 {
-            return true;
-        }
-        let next = milliseconds(now) + milliseconds(PAUSE);
-        milliseconds(now) >= until
-            && self
-                .left_alone_until
-                .compare_exchange(until, next, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-    }
-
-    fn note(&self, failed: bool, now: Duration) {
-        if !failed {
-            self.failures.store(0, Ordering::Release);
-            self.left_alone_until.store(0, Ordering::Release);
-        } else if self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= FAILURES {
-            self.left_alone_until.store(milliseconds(now) + milliseconds(PAUSE), Ordering::Release);
-        }
-    }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_member_that_keeps_failing_is_asked_once_in_a_while() {
-        let (breaker, start) = (Breaker::default(), Duration::from_secs(1000));
-        for _ in 0..FAILURES {
-            assert!(breaker.admits(start));
-            breaker.note(true, start);
-        }
-        assert!(!breaker.admits(start));
-        let later = Duration::from_secs(1010);
-        assert!(breaker.admits(later), "one may try");
-        assert!(!breaker.admits(later), "and no other meanwhile");
-        breaker.note(true, later);
-        assert!(!breaker.admits(Duration::from_secs(1019)));
-        assert!(breaker.admits(Duration::from_secs(1020)));
-        breaker.note(false, Duration::from_secs(1020));
-        assert!(breaker.admits(Duration::from_secs(1020)));
-        breaker.note(true, Duration::from_secs(1020));
-        assert!(breaker.admits(Duration::from_secs(1020)), "one failure is none too many");
     }
 }

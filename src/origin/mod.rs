@@ -4,6 +4,8 @@
 //! and the fields given here. Nothing else of what a viewer sent can reach an origin.
 
 mod answer;
+mod breaker;
+mod content;
 mod denials;
 mod error_log;
 mod group;
@@ -11,38 +13,36 @@ mod message;
 mod options;
 mod pool;
 mod progress;
+mod read;
 mod retry;
+mod send;
+mod timeouts;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 
 pub use answer::OriginResponse;
-use answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields, timed_body};
+use breaker::Breaker;
 pub use denials::Denial;
 use denials::Denials;
-pub use error_log::ErrorLog;
+use error_log::ErrorLog;
 pub(crate) use error_log::{DENIED, failure};
 pub use group::{FAILOVER_CODES, Group, Reply};
 pub use options::{Options, Protocol, Signing};
-use pool::{Pool, QUEUE_PATIENCE, Want};
-use progress::Progress;
+use pool::Pool;
 
 use crate::{
     access::restrict::{Share, Shares},
     aws::Credentials,
-    base::{
-        clock::{Clock, Stopwatch},
-        metrics::OriginMetrics,
-    },
+    base::{clock::Clock, metrics::OriginMetrics},
     cache::key::{CanonicalPath, Projection},
-    http::{
-        body::Body,
-        range::{ContentRange, RangeRequest, Selected},
-    },
-    outbound::{Error, ErrorClass, Timing, TrustError, USER_AGENT, connect::Connector},
+    outbound::{TrustError, USER_AGENT, connect::Connector},
 };
+
+/// Throttled requests in a row after which a bucket gets no requests for a while.
+const THROTTLED: u32 = 3;
 
 /// A request as the edge describes it.
 #[derive(Debug)]
@@ -67,6 +67,9 @@ pub struct Origin {
     denials: Denials,
     credentials: Arc<Credentials>,
     budget: retry::Budget,
+    /// Open while an S3 server throttles requests.
+    throttle: Breaker,
+    errors: ErrorLog,
     clock: Clock,
     metrics: OriginMetrics,
 }
@@ -105,6 +108,8 @@ impl Origin {
             clients,
             credentials,
             budget: retry::Budget::new(),
+            throttle: Breaker::new(THROTTLED, retry::throttle_pause),
+            errors: ErrorLog::default(),
             denials: Denials::default(),
             clock,
             metrics,
@@ -137,223 +142,12 @@ impl Origin {
         self.options.protocol.is_signed()
     }
 
-    /// Asks the origin. Safe methods are tried again on a new connection, within bounds.
-    ///
-    /// # Errors
-    /// When there is no answer, or one of S3 that is not about the object. An S3 answer about
-    /// the object (404, 403, 412, 416) is an [`OriginResponse`] with an empty body.
-    pub async fn send(
-        &self,
-        request: &OriginRequest<'_>,
-        mut body: Option<Body>,
-    ) -> Result<OriginResponse, Error> {
-        let safe = request.method.is_safe() && body.is_none();
-        self.budget.pay_in();
-        // A kept-alive connection may be closed under a request; only a safe one can be repeated.
-        let mut want = if safe { Want::Any } else { Want::New };
-        let mut attempt = 1;
-        loop {
-            let generation = self.credentials.current().map(|keys| keys.generation);
-            let error = match self.send_once(request, body.take(), want).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            if !error.error.is_viewers() {
-                self.metrics.error(error.error.class().token());
-            }
-            let retry = safe
-                && attempt < retry::MAX_ATTEMPTS
-                && (error.on_reused
-                    || self.newer_credentials(&error.error, generation)
-                    || (error.error.may_pass() && self.budget.withdraw()));
-            if !retry {
-                return Err(error.error);
-            }
-            if !error.on_reused {
-                tokio::time::sleep(retry::pause(attempt)).await;
-            }
-            want = Want::New;
-            attempt += 1;
-        }
-    }
-
-    /// A refusal of credentials wakes their renewal; it is worth a second try only when newer
-    /// ones are installed already.
-    fn newer_credentials(&self, error: &Error, used: Option<u64>) -> bool {
-        if error.class() != ErrorClass::Configuration {
-            return false;
-        }
-        self.credentials.wake();
-        self.credentials.current().map(|keys| keys.generation) > used
-    }
-
-    async fn send_once(
-        &self,
-        request: &OriginRequest<'_>,
-        body: Option<Body>,
-        want: Want,
-    ) -> Result<OriginResponse, Failed> {
-        if self.signs() {
-            self.credentials.first().await;
-        }
-        let mut message = self.message(request, body).map_err(Failed::before_sending)?;
-        let requested_at = self.clock.now();
-        let watch = Stopwatch::start();
-        let share = self.share(request.client).await.map_err(Failed::before_sending)?;
-        let mut lease = self.pool.checkout(want).await.map_err(Failed::before_sending)?;
-        lease.share = share;
-        let on_reused = lease.reused;
-        let progress = Progress::of(&mut message);
-        let sent = lease.send(message);
-        let response = progress.watch(sent, self.options.response_timeout).await;
-        let response = response.map_err(|error| {
-            // A used connection may be closed, or hold what belongs to an earlier response.
-            let is_stale = matches!(error, Error::Connection(_) | Error::Malformed(_));
-            let on_reused = on_reused && is_stale;
-            Failed { error, on_reused }
-        })?;
-        self.metrics.answered(watch.elapsed());
-        let timing = Timing { first_byte: watch.elapsed(), ..lease.timing };
-        let times = Times { requested_at, received_at: self.clock.now(), timing };
-        let (parts, incoming) = response.into_parts();
-        let body = timed_body(incoming, lease, self.options.response_timeout);
-        self.read(request, parts, body, times).await.map_err(Failed::before_sending)
-    }
-
     /// A part of the connections for a response that is sent at this client's pace, unless it holds its part
     /// already.
     #[must_use]
     pub fn share_for(&self, client: IpAddr) -> Option<Share> {
         self.clients.take(client)
     }
-
-    /// The client's part of the connections. One that reads or sends slowly keeps nobody else waiting.
-    async fn share(&self, client: Option<IpAddr>) -> Result<Option<Share>, Error> {
-        let Some(client) = client else { return Ok(None) };
-        let share = self.clients.wait(client, QUEUE_PATIENCE).await;
-        share.map(Some).ok_or(Error::ClientBusy)
-    }
-
-    async fn read(
-        &self,
-        request: &OriginRequest<'_>,
-        parts: http::response::Parts,
-        body: Body,
-        times: Times,
-    ) -> Result<OriginResponse, Error> {
-        if is_unexpected(request, parts.status) {
-            return Err(Error::UnexpectedStatus(parts.status));
-        }
-        let facts = self.facts(&parts);
-        if !self.is_s3() {
-            let status = parts.status;
-            let shown = |fields| plain_fields(status, fields);
-            return Ok(OriginResponse::new(parts, shown, body, times, facts));
-        }
-        if parts.status == StatusCode::PARTIAL_CONTENT
-            && !is_requested_range(request, &parts.headers)
-        {
-            return Err(Error::WrongRange);
-        }
-        if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
-            return Ok(OriginResponse::new(parts, s3_fields, body, times, facts));
-        }
-        if request.method == Method::HEAD {
-            // The answer to a HEAD has no document to tell why; a GET of one byte has.
-            let again = OriginRequest {
-                method: Method::GET,
-                path: request.path,
-                projection: request.projection,
-                fields: one_byte(),
-                client: request.client,
-            };
-            let answer = Box::pin(self.send(&again, None)).await?;
-            let told =
-                answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
-            let status = if told { parts.status } else { answer.status };
-            return Ok(OriginResponse {
-                status,
-                body: Body::empty(),
-                announced_length: None,
-                content_range: None,
-                ..answer
-            });
-        }
-        read_s3_error(&parts, body).await?;
-        let nothing = |_| HeaderMap::new();
-        Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts))
-    }
-}
-
-impl Origin {
-    fn facts(&self, parts: &http::response::Parts) -> Facts {
-        let tags = self.options.cache_tag_header.as_ref();
-        let tags = tags.map(|name| cache_tags(&parts.headers, name)).unwrap_or_default();
-        Facts { bucket: self.is_s3(), tags }
-    }
-}
-
-/// Whether a request had nothing that could lead to this status: a protocol to switch to, a range, or a
-/// condition.
-fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
-    let has = |name: HeaderName| request.fields.contains_key(name);
-    match status {
-        StatusCode::SWITCHING_PROTOCOLS => true,
-        StatusCode::PARTIAL_CONTENT => request.method != Method::GET || !has(header::RANGE),
-        StatusCode::NOT_MODIFIED => !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE),
-        _ => false,
-    }
-}
-
-/// Whether `Content-Range` has exactly the bytes that the request's `Range` selects. S3 always includes the whole length.
-/// Some S3 servers send several ranges as `multipart/byteranges`.
-fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
-    let received = fields.get(header::CONTENT_RANGE);
-    let received = received.and_then(|value| ContentRange::parse(value.as_bytes()));
-    let requested = request.fields.get(header::RANGE).map(HeaderValue::as_bytes);
-    match (RangeRequest::parse(requested), received) {
-        (
-            RangeRequest::Single(range),
-            Some(ContentRange { bytes: Some(bytes), complete: Some(length) }),
-        ) => range.select(length) == Selected::Bytes(bytes),
-        (RangeRequest::Several(_), None) => {
-            let media_type = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-            let media_type = media_type.map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
-            media_type.starts_with(b"multipart/byteranges")
-        }
-        // RFC 9110 §15.3.7: several ranges may become one, if they adjoin or only one is satisfiable.
-        (
-            RangeRequest::Several(ranges),
-            Some(ContentRange { bytes: Some(bytes), complete: Some(length) }),
-        ) => {
-            let selected = ranges.iter().filter_map(|range| match range.select(length) {
-                Selected::Bytes(bytes) => Some(bytes),
-                Selected::Unsatisfiable => None,
-            });
-            let hull = selected.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
-            hull.is_some_and(|hull| hull.start <= bytes.start && bytes.end <= hull.end)
-        }
-        // The server understands a list that the edge does not, such as one of many ranges.
-        (RangeRequest::Whole, _) => request.fields.contains_key(header::RANGE),
-        _ => false,
-    }
-}
-
-/// A failed attempt, and whether it failed on a connection that had served before.
-struct Failed {
-    error: Error,
-    on_reused: bool,
-}
-
-impl Failed {
-    const fn before_sending(error: Error) -> Self {
-        Self { error, on_reused: false }
-    }
-}
-
-fn one_byte() -> HeaderMap {
-    let range = HeaderValue::from_static("bytes=0-0");
-    HeaderMap::from_iter([(header::RANGE, range)])
 }
 
 /// The path of a key below `origin_path`, which is percent-encoded as requests carry it.

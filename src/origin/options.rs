@@ -21,8 +21,12 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Attempts to connect.
     pub connect_attempts: u32,
-    /// Longest time until the head of an answer, and between two parts of its body.
+    /// Longest time until the head of a response, and between two parts of its content.
     pub response_timeout: Duration,
+    /// Attempts to get a response to a safe request.
+    pub response_attempts: u32,
+    /// Longest time for a whole response; any, if it is not set.
+    pub completion_timeout: Option<Duration>,
     /// Bounds of the head of a response.
     pub response_head: HeadLimits,
     /// Connections open at once.

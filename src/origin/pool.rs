@@ -12,6 +12,7 @@ use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::retry::Budget;
 use crate::{
     access::restrict::Share,
     base::clock::Stopwatch,
@@ -62,15 +63,19 @@ impl Pool {
         })
     }
 
-    /// A connection to send one request on.
-    pub(super) async fn checkout(self: &Arc<Self>, want: Want) -> Result<Lease, Error> {
+    /// A connection to send one request on. Further attempts to connect are taken from `budget`.
+    pub(super) async fn checkout(
+        self: &Arc<Self>,
+        want: Want,
+        budget: &Budget,
+    ) -> Result<Lease, Error> {
         let permit = self.permit().await?;
         let kept = if want == Want::Any { self.take_idle() } else { None };
         let reused = kept.is_some();
         let (sender, timing) = match kept {
             Some(sender) => (sender, Timing::default()),
             // In a box, as is all that is seldom done: what every miss moves about stays small.
-            None => Box::pin(self.connector.connect()).await?,
+            None => Box::pin(self.connector.connect(|| budget.withdraw())).await?,
         };
         Ok(Lease {
             sender: Some(sender),

@@ -6,7 +6,6 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Poll,
-    time::Duration,
 };
 
 use futures_util::{Stream, stream::poll_fn};
@@ -14,6 +13,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
+use super::timeouts::Timeouts;
 use crate::{
     http::body::{Body, BodyError},
     outbound::error::Error,
@@ -59,19 +59,19 @@ impl Progress {
     pub(super) async fn watch<T>(
         &self,
         answer: impl Future<Output = Result<T, Error>>,
-        timeout: Duration,
+        timeouts: Timeouts,
     ) -> Result<T, Error> {
         let mut answer = std::pin::pin!(answer);
         let sent = || self.0.as_ref().map_or(0, |state| state.parts.load(Ordering::Relaxed));
         loop {
             let before = sent();
-            if let Ok(result) = tokio::time::timeout(timeout, answer.as_mut()).await {
+            if let Ok(result) = tokio::time::timeout(timeouts.next(), answer.as_mut()).await {
                 return result.map_err(|error| self.viewers_failure().unwrap_or(error));
             }
             let awaits_viewer =
                 self.0.as_ref().is_some_and(|s| s.awaits_viewer.load(Ordering::Acquire));
-            if sent() == before && !awaits_viewer {
-                return Err(Error::ResponseTimeout);
+            if timeouts.left().is_zero() || (sent() == before && !awaits_viewer) {
+                return Err(timeouts.error());
             }
         }
     }

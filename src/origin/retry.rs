@@ -5,16 +5,14 @@ use std::{
     time::Duration,
 };
 
-/// Attempts at one request, the first among them.
-pub(super) const MAX_ATTEMPTS: u32 = 3;
-
 /// Retries that may be saved up, in tenths.
-const MAX_SAVED: u32 = 100 * TENTHS;
+const MAX_SAVED: u32 = 10 * TENTHS;
 
 const TENTHS: u32 = 10;
 
-/// A budget of retries: each request pays in a tenth of one, so that an origin in trouble gets
-/// at most ten percent more requests than it would without retries.
+/// The retry budget of one origin. Each request pays in a tenth of a retry; every new attempt to connect, to get a
+/// response or to continue one withdraws a whole one. So an origin in trouble gets at most ten percent more requests
+/// than it would without retries.
 #[derive(Debug)]
 pub(super) struct Budget(AtomicU32);
 
@@ -32,6 +30,16 @@ impl Budget {
         let less = |saved: u32| saved.checked_sub(TENTHS);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
+}
+
+/// The longest pause that a server's `Retry-After` leads to.
+pub(super) const LONGEST_REQUESTED_PAUSE: Duration = Duration::from_secs(60);
+
+/// The pause after `pauses` others while an origin throttles: from 0.5 seconds, doubled each time up to 16 seconds. A
+/// random half of it is left out, so that several edges do not return together.
+pub(super) fn throttle_pause(pauses: u32) -> Duration {
+    let longest = 500_u64 << pauses.min(5);
+    Duration::from_millis(longest - fastrand::u64(0..=longest / 2))
 }
 
 /// The wait before attempt `attempt + 1`: exponential, with full jitter.
@@ -57,5 +65,7 @@ mod tests {
     #[test]
     fn pauses_are_bounded() {
         assert!((0..100).all(|attempt| pause(attempt) <= Duration::from_millis(3200)));
+        let bounds = Duration::from_millis(250)..=Duration::from_secs(16);
+        assert!((0..100).all(|pauses| bounds.contains(&throttle_pause(pauses))));
     }
 }

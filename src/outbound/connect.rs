@@ -84,19 +84,27 @@ impl Connector {
         Ok(Self { address, tls, timeout, attempts, head })
     }
 
-    /// Connects, trying again as often as configured; addresses of the host take turns.
-    pub(crate) async fn connect(&self) -> Result<(SendRequest<Body>, Timing), Error> {
-        let mut last = Error::ConnectTimeout;
-        for attempt in 0..self.attempts {
-            match tokio::time::timeout(self.timeout, self.connect_once(attempt)).await {
+    /// Connects. If that fails, it tries again up to the configured number of attempts, as long as `may_retry` allows;
+    /// the addresses of the host take turns.
+    pub(crate) async fn connect(
+        &self,
+        may_retry: impl Fn() -> bool,
+    ) -> Result<(SendRequest<Body>, Timing), Error> {
+        let mut attempt = 0;
+        loop {
+            let connected = tokio::time::timeout(self.timeout, self.connect_once(attempt)).await;
+            let error = match connected {
                 Ok(Ok(connected)) => return Ok(connected),
-                // A refusal is final for now; asking again at once would only add load.
+                // A refusal is final for now; another attempt would only add load.
                 Ok(Err(error @ Error::Tls(_))) => return Err(error),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = Error::ConnectTimeout,
+                Ok(Err(error)) => error,
+                Err(_) => Error::ConnectTimeout,
+            };
+            attempt += 1;
+            if attempt >= self.attempts || !may_retry() {
+                return Err(error);
             }
         }
-        Err(last)
     }
 
     async fn connect_once(&self, attempt: u32) -> Result<(SendRequest<Body>, Timing), Error> {

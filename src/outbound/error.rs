@@ -1,9 +1,14 @@
 //! What can go wrong on the way to an origin, by cause.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
-use super::whole_answer::WholeAnswer;
-use crate::aws::{SignError, text_of};
+use super::{
+    s3_error::{S3Class, S3Error},
+    whole_answer::WholeAnswer,
+};
+use crate::aws::SignError;
 
 /// A failure to get a usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +28,12 @@ pub enum Error {
     /// The answer, or its next part, took too long.
     #[error("the origin did not answer in time")]
     ResponseTimeout,
+    /// The whole response took too long.
+    #[error("the origin did not complete its response in time")]
+    CompletionTimeout,
+    /// The origin throttles requests, so none is sent for a while.
+    #[error("the origin throttles requests, so none is sent for a while")]
+    Throttled,
     /// The connection failed.
     #[error("the connection to the origin failed")]
     Connection(#[source] hyper::Error),
@@ -74,35 +85,11 @@ pub enum Error {
         status: StatusCode,
         /// S3's `<Code>`.
         code: String,
-        /// Where the bucket is, if S3 told.
+        /// The bucket's region, if S3 named it.
         region: Option<String>,
+        /// The shortest pause that S3 requests before the next request.
+        retry_after: Option<Duration>,
     },
-}
-
-/// S3's errors by what is to be done about them
-/// (Amazon S3 API Reference, "List of error codes").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum S3Class {
-    /// There is no such object.
-    Missing,
-    /// These credentials may not read this object (or not tell that it is missing).
-    Denied,
-    /// The object is archived and cannot be read as it is.
-    Archived,
-    /// A precondition we sent does not hold: the object changed.
-    Precondition,
-    /// The range lies outside the object.
-    Range,
-    /// The request's header fields are too long, or S3 does not say what is wrong with them.
-    Rejected,
-    /// Credentials, clock, region or bucket are not as S3 expects.
-    Configuration,
-    /// The object's encryption key cannot be used.
-    Kms,
-    /// S3 wants less.
-    Throttled,
-    /// Anything else.
-    Other,
 }
 
 impl Error {
@@ -116,45 +103,8 @@ impl Error {
         let S3Error { code, region } = S3Error::parse(&answer.content);
         let told = answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
         let region = region.or_else(|| told.map(str::to_owned));
-        Some(Self::S3 { class: S3Class::of(status, &code), status, code, region })
-    }
-}
-
-impl S3Class {
-    /// Classifies by status and `<Code>`.
-    #[must_use]
-    pub fn of(status: StatusCode, code: &str) -> Self {
-        match (status.as_u16(), code) {
-            (_, "NoSuchBucket") => Self::Configuration,
-            (404 | 405, _) => Self::Missing,
-            (403, "AccessDenied" | "") => Self::Denied,
-            (403, "InvalidObjectState") => Self::Archived,
-            (412, _) => Self::Precondition,
-            (416, _) => Self::Range,
-            (_, code) if code.starts_with("KMS.") => Self::Kms,
-            (
-                _,
-                "SlowDown"
-                | "ServiceUnavailable"
-                | "InternalError"
-                | "RequestTimeout"
-                | "RequestLimitExceeded"
-                | "TooManyRequests",
-            )
-            | (429 | 503, _) => Self::Throttled,
-            (431 | 494, _) | (400, "" | "RequestHeaderSectionTooLarge") => Self::Rejected,
-            (300..=403, _) => Self::Configuration,
-            _ => Self::Other,
-        }
-    }
-
-    /// Whether it is an answer about the object, to be passed on as such.
-    #[must_use]
-    pub const fn is_about_the_object(self) -> bool {
-        matches!(
-            self,
-            Self::Missing | Self::Denied | Self::Archived | Self::Precondition | Self::Range
-        )
+        let class = S3Class::of(status, &code);
+        Some(Self::S3 { class, status, code, region, retry_after: None })
     }
 }
 
@@ -267,7 +217,10 @@ impl Error {
             Self::Dns(_) => ErrorClass::Dns,
             Self::Connect(_) => ErrorClass::Connect,
             Self::Tls(_) => ErrorClass::Tls,
-            Self::ConnectTimeout | Self::ResponseTimeout => ErrorClass::Timeout,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::CompletionTimeout => {
+                ErrorClass::Timeout
+            }
+            Self::Throttled => ErrorClass::Throttled,
             Self::Connection(_)
             | Self::HeadTooLarge(_)
             | Self::Malformed(_)
@@ -296,10 +249,11 @@ impl Error {
         matches!(self, Self::ViewerContent | Self::ViewerTooSlow)
     }
 
-    /// Whether asking again, on another connection, may help.
+    /// Whether another attempt, on another connection, may succeed.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
-        matches!(self.class(), ErrorClass::Connection | ErrorClass::Throttled)
+        matches!(self, Self::ResponseTimeout)
+            || matches!(self.class(), ErrorClass::Connection | ErrorClass::Throttled)
     }
 
     /// What the operator can do about it.
@@ -318,6 +272,10 @@ impl Error {
                 "check the origin's certificate; a private CA is set with `ca_file`".into()
             }
             Self::ResponseTimeout => "the origin is slow; `response_timeout` allows it more".into(),
+            Self::CompletionTimeout => {
+                "the origin is slow; `completion_timeout` allows it more".into()
+            }
+            Self::Throttled => s3_advice("SlowDown").into(),
             Self::Connection(_) | Self::Request(_) | Self::Content(_) => {
                 "the origin cut the connection".into()
             }
@@ -373,79 +331,5 @@ fn s3_advice(code: &str) -> &'static str {
             "S3 throttles: fewer distinct misses, or more prefixes"
         }
         _ => "see S3's list of error codes",
-    }
-}
-
-/// What S3 says in the body of an error.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct S3Error {
-    pub(crate) code: String,
-    pub(crate) region: Option<String>,
-}
-
-impl S3Error {
-    /// Reads `<Error><Code>…</Code><Region>…</Region></Error>`; empty where it is something else.
-    pub(crate) fn parse(xml: &[u8]) -> Self {
-        let plain = |name| {
-            let text = text_of(xml, name)?;
-            let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            Some(text.chars().filter(is_plain).take(64).collect::<String>())
-        };
-        Self { code: plain("Code").unwrap_or_default(), region: plain("Region") }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_are_classified_by_code() {
-        use S3Class::{
-            Archived, Configuration, Denied, Kms, Missing, Other, Precondition, Range, Rejected,
-            Throttled,
-        };
-        for (status, code, class) in [
-            (404, "NoSuchKey", Missing),
-            (404, "", Missing),
-            (404, "NoSuchBucket", Configuration),
-            (405, "MethodNotAllowed", Missing),
-            (403, "AccessDenied", Denied),
-            (403, "InvalidObjectState", Archived),
-            (403, "SignatureDoesNotMatch", Configuration),
-            (403, "InvalidAccessKeyId", Configuration),
-            (403, "RequestTimeTooSkewed", Configuration),
-            (400, "ExpiredToken", Configuration),
-            (400, "AuthorizationHeaderMalformed", Configuration),
-            (301, "PermanentRedirect", Configuration),
-            (307, "TemporaryRedirect", Configuration),
-            (400, "KMS.DisabledException", Kms),
-            (400, "RequestTimeout", Throttled),
-            (412, "PreconditionFailed", Precondition),
-            (416, "InvalidRange", Range),
-            (503, "SlowDown", Throttled),
-            (500, "InternalError", Throttled),
-            (502, "", Other),
-            (431, "", Rejected),
-            (400, "", Rejected),
-            (400, "RequestHeaderSectionTooLarge", Rejected),
-            (400, "InvalidRequest", Configuration),
-        ] {
-            let status = StatusCode::from_u16(status).expect("status");
-            assert_eq!(S3Class::of(status, code), class, "{status} {code}");
-        }
-    }
-
-    #[test]
-    fn error_bodies_are_read_as_far_as_they_go() {
-        let xml = b"<?xml version=\"1.0\"?>\n<Error><Code>AuthorizationHeaderMalformed</Code>\
-                    <Message>a &lt; b</Message><Region>eu-west-1</Region></Error>";
-        let error = S3Error::parse(xml);
-        assert_eq!(error.code, "AuthorizationHeaderMalformed");
-        assert_eq!(error.region.as_deref(), Some("eu-west-1"));
-        assert_eq!(S3Error::parse(b"<Error><Code>SlowDown</Co").code, "SlowDown");
-        for junk in [&b""[..], b"not xml", b"<a><b>", b"<Code>\xff\r\n\x1b[31m</Code>"] {
-            assert!(S3Error::parse(junk).code.len() <= 64);
-        }
     }
 }

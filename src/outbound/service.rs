@@ -113,7 +113,7 @@ impl Service {
         *request.method_mut() = method;
         *request.uri_mut() = target.parse().map_err(http::Error::from)?;
         *request.headers_mut() = fields;
-        let (mut sender, timing) = self.connector.connect().await?;
+        let (mut sender, timing) = self.connector.connect(|| false).await?;
         let watch = Stopwatch::start();
         let answer = async {
             let response = sender.send_request(request).await?;

@@ -12,7 +12,6 @@ use crate::{
     access_log::AccessLog,
     base::{clock::Clock, metrics::Metrics},
     cache::store::Store,
-    origin::ErrorLog,
 };
 
 /// Everything that serving requests shares: the rules in force, the store, metrics and logs. Its methods are
@@ -24,7 +23,6 @@ pub struct Edge {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) access_log: Arc<AccessLog>,
-    pub(super) origin_errors: Arc<ErrorLog>,
     pub(super) compressor: Arc<Compressor>,
     pub(super) steps: Arc<Steps>,
 }
@@ -44,7 +42,6 @@ impl Edge {
             clock,
             metrics,
             access_log,
-            origin_errors: Arc::default(),
             compressor: Arc::default(),
             steps: Arc::default(),
         })

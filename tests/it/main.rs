@@ -23,6 +23,7 @@ mod plain_origin;
 mod process;
 mod purging;
 mod restrictions;
+mod retries;
 mod serving;
 mod sharing;
 mod support;

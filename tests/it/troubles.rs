@@ -84,6 +84,8 @@ async fn errors_of_s3_by_their_code() {
         fails_with(&edge, status, detail).await;
     }
     bucket.fail_with(None);
+    // The pause of a throttled origin ends.
+    edge.clock.advance(Duration::from_secs(20));
     assert_eq!(edge.get("/a.png").await.content, "image");
 }
 

@@ -1,6 +1,6 @@
 //! Forwarding: one request asks the origin, those that come meanwhile wait for it.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::oneshot};
@@ -22,9 +22,6 @@ use crate::{
     },
 };
 
-/// How long a request waits for another's fetch before it starts its own.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Asks the origin, or waits for a request that does already.
 pub(crate) async fn forward(
     edge: &Arc<Edge>,
@@ -43,7 +40,8 @@ pub(crate) async fn forward(
         FetchLock::Lookup(Lookup::Varies(_)) => return Forwarded::Again,
         FetchLock::Lookup(Lookup::HitForMiss | Lookup::Nothing) => return Forwarded::Alone,
         FetchLock::Wait(waiter) => {
-            return match waiter.outcome(PATIENCE).await {
+            let patience = admitted.origin().longest_wait();
+            return match waiter.outcome(patience).await {
                 FetchOutcome::Stored(response, stored)
                     if stored == key || stored == key_of(admitted, &response) =>
                 {

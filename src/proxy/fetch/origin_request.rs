@@ -21,14 +21,14 @@ impl Edge {
     ) -> Result<OriginResponse, FetchError> {
         let Reply { answer, by, passed_over } = group.send(request, body).await;
         if let Some((origin, error)) = passed_over {
-            self.origin_errors.failure(&origin, &error);
+            origin.log_error(&error);
         }
-        let mut answer = answer.map_err(|error| self.origin_errors.failure(&by, &error))?;
+        let mut answer = answer.map_err(|error| by.log_error(&error))?;
         if !behavior.forwards_cookies() {
             answer.fields.remove(header::SET_COOKIE);
         }
         if answer.bucket && answer.status == StatusCode::FORBIDDEN {
-            self.origin_errors.denied(&by);
+            by.log_denial();
         }
         Ok(answer)
     }

@@ -63,6 +63,8 @@ struct State {
     gate: watch::Sender<usize>,
     /// Every body breaks off after so many bytes.
     cut: Mutex<Option<usize>>,
+    /// Only the next body does.
+    cut_once: AtomicBool,
     may_list: AtomicBool,
     error: Mutex<Option<S3ErrorCode>>,
 }
@@ -75,6 +77,7 @@ impl Bucket {
             heads: Mutex::default(),
             gate: watch::Sender::new(usize::MAX),
             cut: Mutex::default(),
+            cut_once: AtomicBool::new(false),
             may_list: AtomicBool::new(true),
             error: Mutex::default(),
         });
@@ -135,6 +138,12 @@ impl Bucket {
         *self.state.cut.lock().expect("lock") = bytes;
     }
 
+    /// Only the next body breaks off, after so many bytes.
+    pub(crate) fn cut_next_body_after(&self, bytes: usize) {
+        self.state.cut_once.store(true, Ordering::Relaxed);
+        self.cut_bodies_after(Some(bytes));
+    }
+
     /// AWS tells nobody without `s3:ListBucket` that an object is missing.
     pub(crate) fn forbid_listing(&self) {
         self.state.may_list.store(false, Ordering::Relaxed);
@@ -174,7 +183,12 @@ impl Server {
 
     fn body(&self, content: Bytes) -> StreamingBlob {
         let mut gate = self.0.gate.subscribe();
-        let cut = *self.0.cut.lock().expect("lock");
+        let mut cuts = self.0.cut.lock().expect("lock");
+        let cut = *cuts;
+        if self.0.cut_once.swap(false, Ordering::Relaxed) {
+            *cuts = None;
+        }
+        drop(cuts);
         gate.mark_changed();
         StreamingBlob::wrap(futures_util::stream::unfold(
             (content, 0_usize, gate),

@@ -1,0 +1,274 @@
+//! The content of an origin's response as it arrives. If it breaks off, one further request fetches the rest.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response::Parts};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{Origin, OriginRequest, pool::Lease, timeouts::Timeouts};
+use crate::{
+    cache::key::{CanonicalPath, Projection},
+    http::{
+        body::{Body, BodyError},
+        entity_tag::EntityTag,
+        range::ContentRange,
+    },
+    outbound::Error,
+};
+
+/// Whether a response that breaks off may be continued by another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Breaks {
+    Continue,
+    Fail,
+}
+
+/// The content of a response, within `timeouts`. A connection whose response was read to the end goes back to its
+/// pool.
+pub(super) fn content(
+    origin: &Arc<Origin>,
+    incoming: Incoming,
+    lease: Lease,
+    timeouts: Timeouts,
+    continuation: Option<Continuation>,
+) -> Body {
+    let length = http_body::Body::size_hint(&incoming).exact();
+    if length == Some(0) {
+        lease.give_back();
+        return Body::empty();
+    }
+    let source = Source::Connection { incoming, lease };
+    let state = Receiving {
+        source,
+        left: length,
+        origin: Arc::clone(origin),
+        continuation: continuation.map(Box::new),
+        timeouts,
+    };
+    let chunks = futures_util::stream::try_unfold(Some(state), |state| async move {
+        let Some(state) = state else { return Ok(None) };
+        state.next().await
+    });
+    Body::stream(length, chunks)
+}
+
+/// A response whose content is being read.
+struct Receiving {
+    source: Source,
+    /// Bytes to come, if the length is known.
+    left: Option<u64>,
+    origin: Arc<Origin>,
+    continuation: Option<Box<Continuation>>,
+    timeouts: Timeouts,
+}
+
+/// Where the bytes come from.
+enum Source {
+    Connection {
+        incoming: Incoming,
+        lease: Lease,
+    },
+    /// The response to the request for the rest.
+    Rest(Body),
+}
+
+impl Receiving {
+    /// The next bytes, and the rest of the response unless they are the last.
+    async fn next(mut self) -> Result<Option<(Bytes, Option<Self>)>, BodyError> {
+        loop {
+            let error = match self.read().await {
+                Ok(None) => {
+                    self.finish();
+                    return Ok(None);
+                }
+                Ok(Some(data)) => {
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    if let Some(continuation) = &mut self.continuation {
+                        continuation.next += data.len() as u64;
+                    }
+                    if self.left == Some(0) {
+                        self.finish();
+                        return Ok(Some((data, None)));
+                    }
+                    return Ok(Some((data, Some(self))));
+                }
+                Err(error) => error,
+            };
+            self = self.resume(error).await?;
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match &mut self.source {
+            Source::Connection { incoming, .. } => next_data(incoming, self.timeouts).await,
+            Source::Rest(body) => match body.frame().await.transpose()? {
+                Some(frame) => Ok(Some(frame.into_data().unwrap_or_default())),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Fetches the rest after `error`, or fails with it.
+    async fn resume(mut self, error: BodyError) -> Result<Self, BodyError> {
+        let Some(continuation) = self.continuation.take() else {
+            // The failure of a continuation was logged where it was read.
+            if matches!(self.source, Source::Connection { .. }) {
+                self.origin.log_break(&error, Err(&NotContinued::Impossible));
+            }
+            return Err(error);
+        };
+        // The broken connection, and the client's share of the connections, are free before the next request.
+        self.source = Source::Rest(Body::empty());
+        let rest = continuation.fetch(&self.origin, self.timeouts).await;
+        self.origin.log_break(&error, rest.as_ref().map(|_| ()));
+        match rest {
+            Ok(body) => Ok(Self { source: Source::Rest(body), ..self }),
+            Err(_) => Err(error),
+        }
+    }
+
+    fn finish(self) {
+        if let Source::Connection { lease, .. } = self.source {
+            lease.give_back();
+        }
+    }
+}
+
+async fn next_data(
+    incoming: &mut Incoming,
+    timeouts: Timeouts,
+) -> Result<Option<Bytes>, BodyError> {
+    loop {
+        let frame = tokio::time::timeout(timeouts.next(), incoming.frame())
+            .await
+            .map_err(|_| BodyError::Aborted("the origin stopped sending"))?;
+        match frame {
+            None => return Ok(None),
+            Some(frame) => {
+                if let Ok(data) = frame?.into_data()
+                    && !data.is_empty()
+                {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Why the rest of a response cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotContinued {
+    #[error(transparent)]
+    Request(#[from] Error),
+    #[error("the origin's retry budget is spent")]
+    NoRetryLeft,
+    #[error("the object changed")]
+    ObjectChanged,
+    #[error("it has no strong entity tag, or the origin serves no ranges")]
+    Impossible,
+}
+
+/// What it takes to request the rest of a response: a range of the same version of the object.
+pub(super) struct Continuation {
+    path: CanonicalPath<'static>,
+    projection: Projection<'static>,
+    /// The request's fields without its range and conditions.
+    fields: HeaderMap,
+    client: Option<std::net::IpAddr>,
+    etag: HeaderValue,
+    /// The first byte that has not arrived.
+    next: u64,
+    end: u64,
+    complete: u64,
+}
+
+impl Continuation {
+    /// The continuation of a response, if it can have one: the content of an object, or one range of it, with a strong
+    /// entity tag, from an origin that serves ranges.
+    pub(super) fn of(
+        origin: &Origin,
+        request: &OriginRequest<'_>,
+        Parts { status, headers, .. }: &Parts,
+        incoming: &Incoming,
+    ) -> Option<Self> {
+        if request.method != Method::GET {
+            return None;
+        }
+        let length = http_body::Body::size_hint(incoming).exact()?;
+        let etag = headers.get(header::ETAG)?;
+        if !EntityTag::parse(etag.as_bytes())?.is_strong() {
+            return None;
+        }
+        let serves_ranges = origin.is_s3()
+            || headers.get(header::ACCEPT_RANGES).is_some_and(|units| units == "bytes");
+        let (bytes, complete) = match *status {
+            StatusCode::OK if serves_ranges => (0..length, length),
+            StatusCode::PARTIAL_CONTENT => {
+                let range = headers.get(header::CONTENT_RANGE)?;
+                let range = ContentRange::parse(range.as_bytes())?;
+                (range.bytes?, range.complete?)
+            }
+            _ => return None,
+        };
+        if bytes.end - bytes.start != length {
+            return None;
+        }
+        let mut fields = request.fields.clone();
+        for name in [
+            header::RANGE,
+            header::IF_RANGE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_UNMODIFIED_SINCE,
+        ] {
+            fields.remove(name);
+        }
+        Some(Self {
+            path: request.path.clone().into_owned(),
+            projection: request.projection.clone().into_owned(),
+            fields,
+            client: request.client,
+            etag: etag.clone(),
+            next: bytes.start,
+            end: bytes.end,
+            complete,
+        })
+    }
+
+    /// The rest of the content.
+    async fn fetch(
+        mut self,
+        origin: &Arc<Origin>,
+        timeouts: Timeouts,
+    ) -> Result<Body, NotContinued> {
+        if timeouts.left().is_zero() {
+            return Err(NotContinued::Request(Error::CompletionTimeout));
+        }
+        if !origin.budget.withdraw() {
+            return Err(NotContinued::NoRetryLeft);
+        }
+        let range = HeaderValue::try_from(format!("bytes={}-{}", self.next, self.end - 1));
+        self.fields.insert(header::RANGE, range.map_err(|error| Error::Request(error.into()))?);
+        self.fields.insert(header::IF_MATCH, self.etag.clone());
+        let request = OriginRequest {
+            method: Method::GET,
+            path: &self.path,
+            projection: &self.projection,
+            fields: self.fields,
+            client: self.client,
+        };
+        let sent = origin.send_within(&request, None, timeouts, Breaks::Fail);
+        // Boxed: a continuation is sent by the code that sends all requests.
+        let answer = Box::pin(sent).await?;
+        let range = answer.content_range.as_deref().and_then(ContentRange::parse);
+        let is_rest = answer.status == StatusCode::PARTIAL_CONTENT
+            && answer.fields.get(header::ETAG) == Some(&self.etag)
+            && range.is_some_and(|range| {
+                range.bytes == Some(self.next..self.end) && range.complete == Some(self.complete)
+            });
+        if is_rest { Ok(answer.body) } else { Err(NotContinued::ObjectChanged) }
+    }
+}

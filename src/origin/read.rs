@@ -1,0 +1,132 @@
+//! A response as it is read: unexpected ones are errors, S3's errors are classified.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use super::{
+    Origin, OriginRequest, OriginResponse,
+    answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields},
+};
+use crate::{
+    http::{
+        body::Body,
+        range::{ContentRange, RangeRequest, Selected},
+    },
+    outbound::Error,
+};
+
+impl Origin {
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        request: &OriginRequest<'_>,
+        parts: http::response::Parts,
+        body: Body,
+        times: Times,
+    ) -> Result<OriginResponse, Error> {
+        if is_unexpected(request, parts.status) {
+            return Err(Error::UnexpectedStatus(parts.status));
+        }
+        let facts = self.facts(&parts);
+        if !self.is_s3() {
+            let status = parts.status;
+            let shown = |fields| plain_fields(status, fields);
+            return Ok(OriginResponse::new(parts, shown, body, times, facts));
+        }
+        if parts.status == StatusCode::PARTIAL_CONTENT
+            && !is_requested_range(request, &parts.headers)
+        {
+            return Err(Error::WrongRange);
+        }
+        if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
+            return Ok(OriginResponse::new(parts, s3_fields, body, times, facts));
+        }
+        if request.method == Method::HEAD && !parts.status.is_server_error() {
+            let answer = Box::pin(self.error_of_head(request, parts.status)).await?;
+            return Ok(answer);
+        }
+        read_s3_error(&parts, body).await?;
+        let nothing = |_| HeaderMap::new();
+        Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts))
+    }
+
+    /// The response to a HEAD that failed with `status`. S3's error to a HEAD has no document that names the cause, so
+    /// one byte is requested by GET.
+    async fn error_of_head(
+        self: &Arc<Self>,
+        request: &OriginRequest<'_>,
+        status: StatusCode,
+    ) -> Result<OriginResponse, Error> {
+        let range = HeaderValue::from_static("bytes=0-0");
+        let get = OriginRequest {
+            method: Method::GET,
+            path: request.path,
+            projection: request.projection,
+            fields: HeaderMap::from_iter([(header::RANGE, range)]),
+            client: request.client,
+        };
+        let answer = self.send(&get, None).await?;
+        let is_readable =
+            answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
+        let status = if is_readable { status } else { answer.status };
+        Ok(OriginResponse {
+            status,
+            body: Body::empty(),
+            announced_length: None,
+            content_range: None,
+            ..answer
+        })
+    }
+
+    fn facts(&self, parts: &http::response::Parts) -> Facts {
+        let tags = self.options.cache_tag_header.as_ref();
+        let tags = tags.map(|name| cache_tags(&parts.headers, name)).unwrap_or_default();
+        Facts { bucket: self.is_s3(), tags }
+    }
+}
+
+/// Whether a request had nothing that could lead to this status: a protocol to switch to, a range, or a
+/// condition.
+fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
+    let has = |name: HeaderName| request.fields.contains_key(name);
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => true,
+        StatusCode::PARTIAL_CONTENT => request.method != Method::GET || !has(header::RANGE),
+        StatusCode::NOT_MODIFIED => !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE),
+        _ => false,
+    }
+}
+
+/// Whether `Content-Range` has exactly the bytes that the request's `Range` selects. S3 always includes the whole length.
+/// Some S3 servers send several ranges as `multipart/byteranges`.
+fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
+    let received = fields.get(header::CONTENT_RANGE);
+    let received = received.and_then(|value| ContentRange::parse(value.as_bytes()));
+    let requested = request.fields.get(header::RANGE).map(HeaderValue::as_bytes);
+    match (RangeRequest::parse(requested), received) {
+        (
+            RangeRequest::Single(range),
+            Some(ContentRange { bytes: Some(bytes), complete: Some(length) }),
+        ) => range.select(length) == Selected::Bytes(bytes),
+        (RangeRequest::Several(_), None) => {
+            let media_type = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            let media_type = media_type.map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
+            media_type.starts_with(b"multipart/byteranges")
+        }
+        // RFC 9110 §15.3.7: several ranges may become one, if they adjoin or only one is satisfiable.
+        (
+            RangeRequest::Several(ranges),
+            Some(ContentRange { bytes: Some(bytes), complete: Some(length) }),
+        ) => {
+            let selected = ranges.iter().filter_map(|range| match range.select(length) {
+                Selected::Bytes(bytes) => Some(bytes),
+                Selected::Unsatisfiable => None,
+            });
+            let hull = selected.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+            hull.is_some_and(|hull| hull.start <= bytes.start && bytes.end <= hull.end)
+        }
+        // The server understands a list that the edge does not, such as one of many ranges.
+        (RangeRequest::Whole, _) => request.fields.contains_key(header::RANGE),
+        _ => false,
+    }
+}

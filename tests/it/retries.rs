@@ -1,0 +1,175 @@
+//! Further attempts at an origin: continuations, retries, pauses, and their budget.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use s3s::S3ErrorCode;
+use tokio::task::JoinSet;
+
+use crate::support::{
+    bucket::{Bucket, Got},
+    edge::{Edge, Lines, config_for},
+    script::Script,
+    viewer::{pattern, read},
+};
+
+const CACHE: &str = "memory = \"64MiB\"\nslice = \"64KiB\"";
+
+#[tokio::test]
+async fn a_response_that_breaks_off_is_continued_for_all_viewers() {
+    let bucket = Bucket::start().await;
+    let content = pattern(2 << 20);
+    bucket.put("a.bin", content.clone());
+    let edge = Edge::with(&config_for(bucket.address, CACHE, ""));
+    bucket.cut_next_body_after(700_000);
+    bucket.gate(500_000);
+    let mut viewers = JoinSet::new();
+    for _ in 0..5 {
+        viewers.spawn(read(edge.viewer().begin("GET", "/a.bin", "").await));
+    }
+    bucket.gate(usize::MAX);
+    while let Some(answer) = viewers.join_next().await {
+        let answer = answer.expect("viewer");
+        assert!(!answer.aborted && answer.content == content);
+    }
+    let [first, rest] = &bucket.gets()[..] else { panic!("{:?}", bucket.gets()) };
+    assert_eq!((&first.range, first.if_match), (&None, false));
+    let Got { range: Some(range), if_match: true, .. } = rest else { panic!("{rest:?}") };
+    let start: usize =
+        range["bytes=".len()..range.find('-').expect("a range")].parse().expect("a number");
+    assert!(
+        (500_000..=700_000 + 16_384).contains(&start) && range.ends_with("-2097151"),
+        "{range}"
+    );
+    assert_eq!(edge.get("/a.bin").await.content, content);
+    assert_eq!(bucket.gets().len(), 2, "all of it is stored");
+}
+
+/// Ranges, and responses that are not stored, are continued as well.
+#[tokio::test]
+async fn parts_and_passed_responses_are_continued() {
+    let bucket = Bucket::start().await;
+    let content = pattern(1 << 20);
+    bucket.put("a.bin", content.clone());
+    bucket.put_with("mine.bin", content.clone(), Some("private"));
+    let edge = Edge::with(&config_for(bucket.address, CACHE, ""));
+    bucket.cut_next_body_after(50_000);
+    let part = edge.viewer().field("range", "bytes=131072-524287").get("/a.bin").await;
+    assert!(!part.aborted && part.content == content[131_072..524_288]);
+    assert_eq!(bucket.gets().len(), 2);
+    bucket.cut_next_body_after(300_000);
+    let mine = edge.get("/mine.bin").await;
+    assert!(!mine.aborted && mine.content == content);
+    assert_eq!(bucket.gets().len(), 4);
+}
+
+#[tokio::test]
+async fn a_continuation_never_joins_two_versions() {
+    let bucket = Bucket::start().await;
+    let old = pattern(1 << 20);
+    let new: bytes::Bytes = old.iter().map(|byte| byte ^ 0xff).collect();
+    bucket.put("a.bin", old.clone());
+    let edge = Edge::with(&config_for(bucket.address, CACHE, ""));
+    bucket.cut_next_body_after(400_000);
+    bucket.gate(300_000);
+    let response = edge.viewer().begin("GET", "/a.bin", "").await;
+    bucket.put("a.bin", new.clone());
+    bucket.gate(usize::MAX);
+    let answer = read(response).await;
+    assert!(answer.aborted && old.starts_with(&answer.content));
+    assert_eq!(edge.get("/a.bin").await.content, new);
+}
+
+#[tokio::test]
+async fn an_origin_that_always_breaks_off_gets_few_further_requests() {
+    let bucket = Bucket::start().await;
+    let edge = Edge::with(&config_for(bucket.address, CACHE, ""));
+    bucket.cut_bodies_after(Some(16_384));
+    for n in 0..50 {
+        bucket.put(&format!("{n}.bin"), pattern(100_000 + n));
+        edge.get(&format!("/{n}.bin")).await;
+    }
+    let requests = bucket.gets().len();
+    assert!((60..=66).contains(&requests), "{requests}: 50, ten saved retries, one in ten more");
+}
+
+/// Three in a row are throttling; then only one request in each pause is sent.
+#[tokio::test]
+async fn a_throttling_bucket_gets_few_requests() {
+    let bucket = Bucket::start().await;
+    bucket.put_with("old.png", "image", Some("max-age=60"));
+    let edge = Edge::with(&config_for(bucket.address, CACHE, ""));
+    assert_eq!(edge.get("/old.png").await.x_cache(), "Miss");
+    edge.clock.advance(Duration::from_secs(100));
+    bucket.fail_with(Some(S3ErrorCode::SlowDown));
+    for n in 0..100 {
+        let answer = edge.get(&format!("/{n}.png")).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.field("cache-status").ends_with("detail=origin-throttled"), "{answer:?}");
+    }
+    let requests = bucket.gets().len();
+    assert!(requests <= 1 + 3, "{requests} requests");
+    let stale = edge.get("/old.png").await;
+    assert_eq!((stale.status, &stale.content[..]), (StatusCode::OK, &b"image"[..]));
+    assert_eq!(bucket.gets().len(), requests, "stale copies are served without the origin");
+    // The pause ends: one request finds that the bucket still throttles, the next pause is longer.
+    edge.clock.advance(Duration::from_millis(500));
+    edge.get("/x.png").await;
+    edge.get("/y.png").await;
+    assert_eq!(bucket.gets().len(), requests + 1);
+    bucket.fail_with(None);
+    edge.clock.advance(Duration::from_secs(16));
+    assert_eq!(edge.get("/x.png").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(edge.get("/old.png").await.status, StatusCode::OK);
+}
+
+/// CloudFront sends a GET without a response as often as it tries to connect: three times.
+#[tokio::test]
+async fn a_get_without_a_response_is_sent_again() {
+    for (attempts, requests, status) in [("", 2, 200), ("response_attempts = 1", 1, 504)] {
+        let script = Script::start().await;
+        let edge = Edge::before_script(&script, &Lines { origin: attempts, ..Lines::default() });
+        script.then(200, &["cache-control: max-age=60"], "late");
+        script.then(200, &["cache-control: max-age=60"], "late");
+        script.hold();
+        let answer = tokio::spawn(edge.viewer().get("/a"));
+        script.asked(requests).await;
+        if requests > 1 {
+            script.release();
+        }
+        assert_eq!(answer.await.expect("viewer").status.as_u16(), status);
+        assert_eq!(script.requests(), requests);
+    }
+}
+
+#[tokio::test]
+async fn a_post_is_sent_once() {
+    let script = Script::start().await;
+    let behavior = "allowed_methods = \"all\"";
+    let edge = Edge::before_script(&script, &Lines { behavior, ..Lines::default() });
+    script.hold();
+    let answer = edge.viewer().send("POST", "/a", "content").await;
+    assert_eq!((answer.status.as_u16(), script.requests()), (504, 1));
+}
+
+/// The origin keeps sending, but slowly: without a completion timeout that would go on for minutes.
+#[tokio::test]
+async fn a_response_must_complete_in_time() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.bin", pattern(60 << 20));
+    let text = config_for(bucket.address, CACHE, "").replace(
+        "response_timeout = \"2s\"",
+        "response_timeout = \"500ms\"\ncompletion_timeout = \"500ms\"",
+    );
+    let edge = Edge::with(&text);
+    bucket.gate(20_000);
+    let response = tokio::spawn(read(edge.viewer().begin("GET", "/a.bin", "").await));
+    let mut open = 20_000;
+    while !response.is_finished() {
+        open += 1000;
+        bucket.gate(open);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let answer = response.await.expect("viewer");
+    assert!(answer.aborted && bucket.gets().len() == 1, "{:?}", bucket.gets());
+}
