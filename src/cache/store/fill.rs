@@ -68,6 +68,8 @@ struct State {
     /// Slice at which each attached reader is.
     readers: HashMap<u64, u32>,
     next_reader: u64,
+    /// The origin has confirmed the version by beginning its response.
+    opened: bool,
     end: Option<End>,
 }
 
@@ -204,6 +206,18 @@ impl Fill {
         self.progress.notify_waiters();
     }
 
+    /// Notes that the origin's response has begun.
+    fn open(&self) {
+        self.state.lock().opened = true;
+        self.progress.notify_waiters();
+    }
+
+    /// Whether the origin's response has begun, and has not failed since.
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.state.lock();
+        state.opened && matches!(state.end, None | Some(End::Done))
+    }
+
     /// Waits until some reader is at most `read_ahead` slices behind `index`; false when all
     /// have left, or stay too far behind for too long.
     async fn wanted(&self, index: u32, read_ahead: u32) -> bool {
@@ -286,6 +300,7 @@ impl FillTask {
     pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), FetchError> {
         let end = match body {
             Ok(body) => {
+                self.fill.open();
                 let filled = self.fill.fill_slices(&self.store, &self.content, body).await;
                 filled.unwrap_or_else(|end| end)
             }
@@ -334,6 +349,21 @@ impl Attachment {
     pub(super) fn move_to(&self, index: u32) {
         self.fill.state.lock().readers.insert(self.reader, index);
         self.fill.demand.notify_one();
+    }
+
+    /// Waits until the origin's response has begun. Returns how the fill ended, if it did before.
+    pub(super) async fn opened(&self) -> Option<End> {
+        loop {
+            // Created first: it reports every change from here on.
+            let changed = self.fill.progress.notified();
+            {
+                let state = self.fill.state.lock();
+                if state.opened || state.end.is_some() {
+                    return state.end;
+                }
+            }
+            changed.await;
+        }
     }
 
     /// Waits for bytes of slice `index` at `offset`; never answers [`At::NotYet`].

@@ -112,6 +112,7 @@ impl Reader {
     /// When the origin fails, or the object is no longer the one described.
     pub async fn into_body(mut self) -> Result<Body, SourceError> {
         self.keep();
+        self.confirm().await?;
         let length = self.left.end - self.left.start;
         let first = self.next().await?;
         if self.left.is_empty() {
@@ -125,6 +126,36 @@ impl Reader {
             Ok(bytes.map(|bytes| (bytes, (None, reader))))
         });
         Ok(Body::stream(Some(length), chunks))
+    }
+
+    /// If the first slices are stored and later ones are missing, waits until the origin confirms that it still has this
+    /// version. Otherwise the transfer would be cut where the stored slices end.
+    async fn confirm(&mut self) -> Result<(), SourceError> {
+        let content = Arc::clone(&self.response.content);
+        if !matches!(self.keeping, Keeping::Slices) {
+            return Ok(());
+        }
+        let mut slices = near(self.store.layout(&content).slices_of(&self.left));
+        let first = slices.start;
+        let Some(missing) = slices.find(|index| !self.store.has_slice(&content, *index)) else {
+            return Ok(());
+        };
+        // The first bytes that are read confirm the version, and so does a fill in progress.
+        if missing == first || self.store.fills.of(content.id).iter().any(|fill| fill.is_open()) {
+            return Ok(());
+        }
+        let Some(attachment) = self.join_or_start(missing) else { return Ok(()) };
+        match attachment.opened().await {
+            None | Some(End::Done) => {
+                self.attachment = Some(attachment);
+                Ok(())
+            }
+            Some(End::Failed(failure)) => Err(SourceError::Failed(failure)),
+            Some(End::Changed) => {
+                self.store.forget(&self.key, &content);
+                Err(SourceError::Changed)
+            }
+        }
     }
 
     /// The next bytes; `None` after the last.
