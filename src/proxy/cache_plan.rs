@@ -37,8 +37,6 @@ pub(super) enum Bypass {
     NoStore,
     /// The last response could not be stored.
     HitForMiss,
-    /// Nothing is stored, and a HEAD alone does not pull an object into the cache.
-    Head,
 }
 
 /// How stale a served response is.
@@ -90,6 +88,10 @@ impl CachePlan {
             Lookup::Nothing | Lookup::Varies(_) => None,
             Lookup::HitForMiss => return Self::Bypass(Bypass::HitForMiss),
         };
+        let has_no_content = |response: &Arc<StoredResponse>| response.content_state.is_head_only();
+        if *admitted.method == Method::GET && stored.as_ref().is_some_and(has_no_content) {
+            return Self::Fetch { key, stored, reason: ForwardReason::UriMiss };
+        }
         let reuse = directives.decide(stored.as_ref().map(|response| &response.freshness), now);
         match (reuse, stored) {
             (Reuse::Fresh, Some(response)) => {
@@ -100,9 +102,6 @@ impl CachePlan {
             }
             (Reuse::Refresh, Some(response)) => {
                 Self::Serve { key, response, staleness: Staleness::Revalidate }
-            }
-            (Reuse::Forward(_), None) if admitted.method == Method::HEAD => {
-                Self::Bypass(Bypass::Head)
             }
             (reuse, stored) => {
                 let is_fresh = |stored: &Arc<StoredResponse>| stored.freshness.is_fresh(now);
@@ -131,7 +130,6 @@ impl Bypass {
         match self {
             Self::Method => ForwardReason::Method,
             Self::Disabled | Self::NoStore | Self::HitForMiss => ForwardReason::Bypass,
-            Self::Head => ForwardReason::UriMiss,
         }
     }
 }

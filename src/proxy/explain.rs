@@ -141,14 +141,18 @@ impl Edge {
             CachePlan::Bypass(Bypass::HitForMiss) => {
                 "the last response could not be stored, so for a while each request goes to the origin"
             }
-            CachePlan::Bypass(Bypass::Head) | CachePlan::Fetch { stored: None, .. } => match purged
-            {
+            CachePlan::Fetch { stored: None, .. } => match purged {
                 Some(_) => "a purge came after it was stored",
                 None if varies => "no stored variant matches the fields of this request",
                 None => "nothing is stored under this key",
             },
             CachePlan::Fetch { stored: Some(_), .. } if purged.is_some() => {
                 "a purge marked it as stale"
+            }
+            CachePlan::Fetch { stored: Some(response), .. }
+                if response.content_state.is_head_only() && *admitted.method == Method::GET =>
+            {
+                "only the response to a HEAD is stored"
             }
             CachePlan::Fetch { stored: Some(response), .. } if response.freshness.is_fresh(now) => {
                 "it is fresh, but the request demands validation"
@@ -160,6 +164,11 @@ impl Edge {
             return Next::new(ResultType::Error, why);
         }
         match plan {
+            CachePlan::Fetch { stored: Some(response), .. }
+                if response.content_state.is_head_only() =>
+            {
+                Next::new(ResultType::Miss, why)
+            }
             CachePlan::Fetch { stored: Some(response), .. } if !response.has_validator() => {
                 Next::new(ResultType::Miss, format!("{why}, and it has no validator"))
             }
@@ -211,7 +220,7 @@ impl Edge {
     ) -> Result<Presence, Unmet> {
         let all = 0..response.length();
         let bytes = match select(admitted, response)? {
-            Part::NotModified => 0..0,
+            Part::Head | Part::NotModified => 0..0,
             _ if *admitted.method == Method::HEAD => 0..0,
             Part::Whole => all,
             Part::Bytes(bytes) => bytes,

@@ -38,7 +38,7 @@ impl Shown {
     pub(super) fn of_stored(head: &StoredHead, length: u64) -> Self {
         let range = match &head.part {
             Part::Bytes(bytes) => Some((bytes.start, bytes.end.saturating_sub(1))),
-            Part::Whole | Part::Several(_) | Part::NotModified => None,
+            Part::Whole | Part::Head | Part::Several(_) | Part::NotModified => None,
         };
         let has_content = head.part != Part::NotModified;
         let content_type = || head.response.fields.get(&header::CONTENT_TYPE);

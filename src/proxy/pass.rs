@@ -22,7 +22,7 @@ use crate::{
     base::metrics::ResultType,
     cache::{
         policy::{Asked, Received, storable},
-        store::FetchError,
+        store::{FetchError, Lookup},
     },
     http::{
         body::Body,
@@ -74,6 +74,9 @@ pub(super) async fn pass(
         Ok(answer) => {
             if !admitted.method.is_safe() && !is_error(answer.status) {
                 invalidate(edge, admitted, &answer.fields);
+            }
+            if *admitted.method == Method::HEAD && answer.status == StatusCode::OK {
+                expire_changed(edge, admitted, &answer);
             }
             match at_viewers_pace(edge, admitted, answer, true).await {
                 Ok(answer) => present(admitted, answer, report),
@@ -127,6 +130,19 @@ fn invalidate(edge: &Edge, admitted: &AdmittedRequest<'_>, fields: &HeaderMap) {
         if !behavior.cache_policy.caching.ttl.is_disabled() {
             edge.store.invalidate(&admitted.distribution.settings.id, &path.generous());
         }
+    }
+}
+
+/// Makes a stored GET response stale if the response to a HEAD differs from it (RFC 9111 §4.3.5).
+fn expire_changed(edge: &Edge, admitted: &AdmittedRequest<'_>, head: &origin::OriginResponse) {
+    if admitted.behavior.cache_policy.caching.ttl.is_disabled() {
+        return;
+    }
+    if let (key, Lookup::Response(stored)) = edge.stored(admitted, edge.clock.now())
+        && stored.status == StatusCode::OK
+        && stored.differs_from(&head.fields, head.announced_length)
+    {
+        edge.store.expire(&key, &stored);
     }
 }
 

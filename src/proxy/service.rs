@@ -182,6 +182,15 @@ impl Edge {
     /// selects.
     fn find(&self, admitted: &AdmittedRequest<'_>, now: Timestamp) -> (CacheKey, Lookup) {
         self.steps.lookups.add();
+        self.stored(admitted, now)
+    }
+
+    /// The same for what is not a decision about the request.
+    pub(super) fn stored(
+        &self,
+        admitted: &AdmittedRequest<'_>,
+        now: Timestamp,
+    ) -> (CacheKey, Lookup) {
         let resource = admitted.key();
         match self.store.lookup(&resource, now) {
             Lookup::Varies(variants) => {

@@ -14,6 +14,7 @@ mod explaining;
 mod fast_path;
 mod front;
 mod groups;
+mod heads;
 mod hostile;
 mod identity;
 mod importing;

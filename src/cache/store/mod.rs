@@ -7,6 +7,7 @@
 mod body_buffer;
 mod cache_tags;
 mod content;
+mod content_state;
 mod encoded;
 mod fields;
 mod fill;
@@ -45,6 +46,7 @@ pub use body_buffer::{BodyBuffer, TooLong};
 pub use cache_tags::{CacheTags, Tag};
 use content::ContentIds;
 pub use content::{Content, ContentId, Layout};
+pub use content_state::ContentState;
 pub use encoded::EncodedVariant;
 pub use fields::FieldBlock;
 use fill::{Fill, FillTask, Fills};

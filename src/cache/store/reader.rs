@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{
     Store,
+    content_state::ContentState,
     fill::{At, Attachment, End, Fill, FillTask},
     hold::Hold,
     ledger::with,
@@ -82,7 +83,7 @@ impl Reader {
     #[must_use]
     pub fn presence(&self, bytes: &Range<u64>) -> Presence {
         let content = &self.response.content;
-        if self.response.is_released {
+        if self.response.content_state == ContentState::Released {
             let stored = self.store.same_version(&self.key, &self.response);
             return stored.map_or(Presence::Missing, |_| Presence::Stored);
         }
@@ -206,16 +207,18 @@ impl Reader {
 
     /// Keeps a content that is one slice, or lets go of it if viewers hold too much.
     fn keep(&mut self) {
-        if !self.response.is_released && self.store.layout(&self.response.content).is_single() {
+        if self.response.content_state != ContentState::Released
+            && self.store.layout(&self.response.content).is_single()
+        {
             let (response, hold) = self.store.keep(Arc::clone(&self.response));
-            if response.is_released {
+            if response.content_state == ContentState::Released {
                 // What is not stored yet is filled for the next readers, too.
                 self.attachment = self.join_or_start(0);
             }
             self.response = response;
             self.keeping = hold.map_or(Keeping::Slices, Keeping::Whole);
         }
-        if self.response.is_released {
+        if self.response.content_state == ContentState::Released {
             self.keeping = Keeping::Nothing;
         }
     }

@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::{
     cache_tags::{CacheTags, Tag},
     content::Content,
+    content_state::ContentState,
     fields::FieldBlock,
     prefetch,
     purge_mark::PurgeMark,
@@ -28,7 +29,6 @@ use crate::{
 
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent properties, not a state")]
 pub struct StoredResponse {
     /// Tells it apart from all others; never used twice in one process.
     pub serial: u64,
@@ -45,6 +45,8 @@ pub struct StoredResponse {
     pub encoded: bool,
     /// Whether a page of our own stands in for its content.
     pub synthetic_error: bool,
+    /// How much of it is stored.
+    pub content_state: ContentState,
     /// The representation's bytes.
     pub content: Arc<Content>,
     /// The cache tags it bears.
@@ -57,8 +59,6 @@ pub struct StoredResponse {
     pub(super) noted: AtomicU8,
     /// Whether its content was seen to be there as one piece: then it is.
     seen_whole: AtomicBool,
-    /// Whether this is a copy without the bytes of its content.
-    pub(super) is_released: bool,
 }
 
 impl StoredResponse {
@@ -79,13 +79,13 @@ impl StoredResponse {
             compressible: compression::is_worth_it(status, fields, content.length),
             encoded: false,
             synthetic_error: false,
+            content_state: ContentState::Full,
             tags: CacheTags::default(),
             content,
             mark,
             checked: AtomicU64::new(0),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
-            is_released: false,
         }
     }
 
@@ -131,6 +131,28 @@ impl StoredResponse {
         Self { freshness, mark, checked: AtomicU64::new(0), ..self.copy() }
     }
 
+    /// The head of the compressed form of a response that has no content.
+    #[must_use]
+    pub fn encoded_head(&self, coding: Coding) -> Self {
+        Self {
+            content_state: ContentState::HeadOnlyOfUnknownLength,
+            ..self.encoded(coding, Arc::clone(&self.content))
+        }
+    }
+
+    /// Whether a response to a later HEAD shows that the object has changed (RFC 9111 §4.3.5): it differs in a validator or
+    /// in length.
+    #[must_use]
+    pub fn differs_from(&self, head: &HeaderMap, length: Option<u64>) -> bool {
+        let differs = |name| {
+            let (stored, new) = (self.fields.get(&name), head.get(&name));
+            new.is_some_and(|new| stored.as_ref() != Some(new))
+        };
+        differs(header::ETAG)
+            || differs(header::LAST_MODIFIED)
+            || length.is_some_and(|length| length != self.length())
+    }
+
     /// The compressed form of this response, whose bytes are `content`.
     pub(super) fn encoded(&self, coding: Coding, content: Arc<Content>) -> Self {
         Self { content, compressible: false, encoded: true, ..self.described(coding) }
@@ -147,7 +169,11 @@ impl StoredResponse {
     /// The same response without the bytes of its content, to be read in parts.
     #[must_use]
     pub fn without_content(&self) -> Self {
-        Self { content: Arc::new(self.content.released()), is_released: true, ..self.copy() }
+        Self {
+            content: Arc::new(self.content.released()),
+            content_state: ContentState::Released,
+            ..self.copy()
+        }
     }
 
     fn copy(&self) -> Self {
@@ -159,13 +185,13 @@ impl StoredResponse {
             compressible: self.compressible,
             encoded: self.encoded,
             synthetic_error: self.synthetic_error,
+            content_state: self.content_state,
             tags: self.tags.clone(),
             content: Arc::clone(&self.content),
             mark: self.mark,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             noted: AtomicU8::new(0),
             seen_whole: AtomicBool::new(false),
-            is_released: false,
         }
     }
 
@@ -231,7 +257,8 @@ impl StoredResponse {
 
     /// In bytes, with what of its content is no slice of `slice` bytes.
     pub(super) fn size(&self, slice: u32) -> usize {
-        let is_single = self.content.layout(slice).is_single();
+        let is_single =
+            self.content.layout(slice).is_single() && !self.content_state.is_head_only();
         let in_head = if is_single { self.length() } else { 0 };
         self.fields.len()
             + self.tags.len() * size_of::<Tag>()

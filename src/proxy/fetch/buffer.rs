@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    fetch_task::{Fetch, StoredBody},
+    fetch_task::Fetch,
     forwarded::{Forwarded, How},
+    storing::StoredBody,
 };
 use crate::{
     cache::{
         policy::{NotStored, Storable},
-        store::{BodyBuffer, Content, FetchError, TooLong},
+        store::{BodyBuffer, Content, ContentState, FetchError, TooLong},
     },
     http::body::{Body, BodyError},
     origin::OriginResponse,
@@ -65,7 +66,7 @@ impl Fetch {
                 let timing = Some(Box::new(answer.timing));
                 let content = finish(&collector).await;
                 let (StoredBody { response, own_fields }, told) =
-                    self.store_response(&mut answer, storable, content);
+                    self.store_response(&mut answer, storable, content, ContentState::Full);
                 let how = How::Fetched;
                 // The viewer may have left; then nobody needs to be told.
                 let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
@@ -107,7 +108,7 @@ impl Fetch {
             Ok(Ok(_)) => {
                 stage.send_replace(Stage::Ended);
                 let content = finish(&collector).await;
-                self.store_response(&mut answer, storable, content);
+                self.store_response(&mut answer, storable, content, ContentState::Full);
             }
             Ok(Err(None)) => {
                 stage.send_replace(Stage::Failed);

@@ -3,6 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use futures_util::future::BoxFuture;
+use http::Method;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
@@ -31,6 +32,9 @@ pub(crate) async fn forward(
     now: Timestamp,
 ) -> Forwarded {
     let obligation = match edge.store.claim(&key, seen.as_ref(), now) {
+        FetchLock::Lookup(Lookup::Response(response)) if !answers(&response, admitted) => {
+            return Forwarded::Again;
+        }
         FetchLock::Lookup(Lookup::Response(response)) => {
             return match reuse(Some(&response.freshness), now) {
                 Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Found(response),
@@ -42,6 +46,9 @@ pub(crate) async fn forward(
         FetchLock::Wait(waiter) => {
             let patience = admitted.origin().longest_wait();
             return match waiter.outcome(patience).await {
+                FetchOutcome::Stored(response, _) if !answers(&response, admitted) => {
+                    Forwarded::Again
+                }
                 FetchOutcome::Stored(response, stored)
                     if stored == key || stored == key_of(admitted, &response) =>
                 {
@@ -63,6 +70,11 @@ pub(crate) async fn forward(
     let fetch = UnderWay::new(Fetch::new(edge, admitted, seen, obligation, told).run());
     // Without a word nothing was told: that viewer asks for itself.
     fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
+}
+
+/// Whether a response can answer the request: a stored HEAD cannot answer a GET.
+fn answers(response: &StoredResponse, admitted: &AdmittedRequest<'_>) -> bool {
+    *admitted.method == Method::HEAD || !response.content_state.is_head_only()
 }
 
 /// A fetch, which belongs to the store. It goes on here for as long as its viewer waits, and by itself from

@@ -1,24 +1,22 @@
 //! A fetch: the origin request of a miss or a validation, and what happens with its response.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::{
-    forwarded::{Forwarded, How},
-    received_range::{Received206, UnusableRange, partial},
+    forwarded::Forwarded,
+    received_range::{UnusableRange, partial},
 };
 use crate::{
     behavior::Behavior,
     cache::{
         key::{CacheKey, CanonicalPath, Projection},
         policy::{Asked, NotStored, Received, Storable, storable},
-        store::{Content, FetchError, Obligation, StoredResponse, VariantSlot},
+        store::{FetchError, Obligation, StoredResponse, VariantSlot},
     },
     http::{
-        body::Body,
         fields::names,
         range::{ByteRange, RangeRequest},
     },
@@ -28,7 +26,6 @@ use crate::{
         context::Edge,
         request::{
             admission::AdmittedRequest,
-            headers_policy::SERVER_TIMING,
             rejection::{self, is_error},
             variant_slot::variant_slot,
         },
@@ -38,17 +35,13 @@ use crate::{
 /// How long it is remembered that a key's answer could not be stored.
 pub(crate) const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
 
-/// The content of so many bytes mostly comes with its head, and then is stored and answered in one piece.
-const SMALL: u64 = 64 << 10;
-
-/// For so long it is waited for; what takes longer streams as it comes.
-const WITH_HEAD: Duration = Duration::from_millis(10);
-
 /// One origin request on behalf of all that wait for it.
 pub(crate) struct Fetch {
     pub(crate) edge: Arc<Edge>,
     pub(crate) origin: Arc<Group>,
     pub(crate) behavior: Arc<Behavior>,
+    /// GET; or HEAD, if the viewer sent a HEAD and no content is stored.
+    method: Method,
     resource: CacheKey,
     path: CanonicalPath<'static>,
     forwarded: Projection<'static>,
@@ -78,6 +71,11 @@ impl Fetch {
         obligation: Obligation,
         told: oneshot::Sender<Forwarded>,
     ) -> Self {
+        let has_content = seen.as_ref().is_some_and(|seen| !seen.content_state.is_head_only());
+        let is_head = *admitted.method == Method::HEAD && !has_content;
+        let method = if is_head { Method::HEAD } else { Method::GET };
+        // A stored HEAD cannot be validated by a GET: the 304 would have no content.
+        let seen = seen.filter(|_| is_head || has_content);
         let range = admitted.fields.get(header::RANGE).filter(|_| *admitted.method == Method::GET);
         let range = match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
             RangeRequest::Whole => None,
@@ -89,6 +87,7 @@ impl Fetch {
             edge: Arc::clone(edge),
             origin: Arc::clone(admitted.origin()),
             behavior: Arc::clone(admitted.behavior),
+            method,
             resource: admitted.key(),
             path: admitted.path.clone().into_owned(),
             forwarded: admitted.forwarded().into_owned(),
@@ -135,7 +134,9 @@ impl Fetch {
         if let Some(value) = range.and_then(|range| self.aligned(range)) {
             fields.insert(header::RANGE, value);
         }
-        if let (Some(seen), Conditions::OfSeen) = (&self.seen, conditions) {
+        if let (Some(seen), Conditions::OfSeen, Method::GET) =
+            (&self.seen, conditions, self.method.clone())
+        {
             // RFC 9111 §4.3.1: both validators, where there are both
             for (validator, condition) in [
                 (header::ETAG, header::IF_NONE_MATCH),
@@ -147,7 +148,7 @@ impl Fetch {
             }
         }
         let request = OriginRequest {
-            method: Method::GET,
+            method: self.method.clone(),
             path: &self.path,
             projection: &self.forwarded,
             fields,
@@ -252,6 +253,9 @@ impl Fetch {
             Ok(storable) => storable,
             Err(reason) => return self.release(answer, reason),
         };
+        if self.method == Method::HEAD {
+            return self.store_head(answer, storable);
+        }
         let partial = match partial(&answer) {
             Ok(partial) => partial,
             // Without the length of the whole, this part cannot be stored among others.
@@ -266,11 +270,6 @@ impl Fetch {
             Some(length) => self.store(answer, storable, partial, length).await,
             None => Box::pin(self.collect(answer, storable)).await,
         }
-    }
-
-    /// The origin's own times are those of one answer.
-    fn has_timing(&self) -> bool {
-        self.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
     }
 
     /// Makes nobody wait for what will not be stored.
@@ -296,93 +295,4 @@ impl Fetch {
         };
         let _ = self.told.send(forwarded);
     }
-
-    async fn store(
-        self,
-        mut answer: OriginResponse,
-        storable: Storable,
-        partial: Option<Received206>,
-        length: u64,
-    ) {
-        let slice = self.edge.store.options().slice;
-        let sliced = length > u64::from(slice);
-        let is_object = matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
-        let countable = length / u64::from(slice) < u64::from(u32::MAX);
-        if sliced && partial.is_none() && !StoredResponse::is_sliceable(&answer.fields) {
-            return Box::pin(self.collect(answer, storable)).await;
-        }
-        if sliced && !(is_object && countable && StoredResponse::is_sliceable(&answer.fields)) {
-            return self.release(answer, NotStored::Status);
-        }
-        let content = Arc::new(match length {
-            0 => self.edge.store.complete_content(Bytes::new()),
-            _ => self.edge.store.new_content(length),
-        });
-        let bytes = partial.map_or(0..length, |partial| partial.bytes);
-        let layout = self.edge.store.layout(&content);
-        let arriving = layout.slices_of(&bytes);
-        if layout.bytes_of(&arriving) != bytes {
-            // Not the range that was asked for: it fits no slices.
-            return self.release(answer, NotStored::Status);
-        }
-        let body = std::mem::replace(&mut answer.body, Body::empty());
-        let mut fill = pin!(self.edge.store.fill(&content, arriving, body));
-        let is_small = layout.is_single() && length <= SMALL;
-        let filled =
-            if is_small { tokio::time::timeout(WITH_HEAD, fill.as_mut()).await.ok() } else { None };
-        if let Some(Err(failure)) = filled {
-            return self.fail(failure);
-        }
-        let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
-        let (StoredBody { response, own_fields }, told) =
-            self.store_response(&mut answer, storable, content);
-        // The viewer may have left; then nobody needs to be told.
-        let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
-        if filled.is_none() {
-            // Whoever reads is told of a failure.
-            let _ = fill.await;
-        }
-    }
-
-    /// Stores an answer over its content and fulfils the obligation with it; gives back what was
-    /// stored, and whom to tell.
-    pub(crate) fn store_response(
-        self,
-        answer: &mut OriginResponse,
-        mut storable: Storable,
-        content: Arc<Content>,
-    ) -> (StoredBody, oneshot::Sender<Forwarded>) {
-        let partial = answer.status == StatusCode::PARTIAL_CONTENT;
-        let status = if partial { StatusCode::OK } else { answer.status };
-        storable.withheld.extend(self.has_timing().then_some(SERVER_TIMING));
-        let own_fields = withhold(&mut answer.fields, &storable.withheld);
-        self.keep_variation(status, &mut answer.fields);
-        // The edge serves ranges of what it stores, and says so itself.
-        answer.fields.remove(header::ACCEPT_RANGES);
-        let (mark, freshness) = (self.obligation.mark(), storable.freshness);
-        let mut response = StoredResponse::new(status, &answer.fields, freshness, content, mark);
-        response.synthetic_error = answer.bucket && is_error(status);
-        response.tags = std::mem::take(&mut answer.tags);
-        let place = self.place_of(status, &answer.fields);
-        let response = Arc::new(response);
-        self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
-        (StoredBody { response, own_fields }, self.told)
-    }
-}
-
-/// What was stored of an answer, and what was not.
-pub(crate) struct StoredBody {
-    pub(crate) response: Arc<StoredResponse>,
-    /// Fields for the viewer who asked alone.
-    pub(crate) own_fields: Option<Box<HeaderMap>>,
-}
-
-/// Takes the fields out that are not for other viewers (RFC 9111 §5.2.2.4, §5.2.2.7).
-pub(crate) fn withhold(fields: &mut HeaderMap, names: &[HeaderName]) -> Option<Box<HeaderMap>> {
-    let mut withheld = HeaderMap::new();
-    for name in names {
-        withheld.extend(fields.get_all(name).iter().map(|value| (name.clone(), value.clone())));
-        fields.remove(name);
-    }
-    (!withheld.is_empty()).then(|| Box::new(withheld))
 }

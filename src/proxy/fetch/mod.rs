@@ -9,4 +9,5 @@ pub(crate) mod paced;
 pub(crate) mod received_range;
 pub(crate) mod revalidate;
 pub(crate) mod source;
+pub(crate) mod storing;
 pub(crate) mod upload;

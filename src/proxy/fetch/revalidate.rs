@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
-    fetch_task::{Conditions, Fetch, REMEMBER_UNSTORABLE, withhold},
+    fetch_task::{Conditions, Fetch, REMEMBER_UNSTORABLE},
     forwarded::{Forwarded, How},
+    storing::withhold,
 };
 use crate::{
     base::clock::Timestamp,

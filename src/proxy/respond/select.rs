@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::compress::{self, InCoding};
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
-    cache::store::{Presence, Reader, SliceSource, SourceError, StoredResponse},
+    cache::store::{ContentState, Presence, Reader, SliceSource, SourceError, StoredResponse},
     http::{
         body::Body,
         cache_status::{CacheStatus, ForwardReason, Report},
@@ -90,12 +90,20 @@ pub(crate) fn from_stored<'a>(
     };
     let coding = compress::coding(admitted, response.compressible);
     let varies_by_coding = admitted.behavior.compress != Codings::NONE && response.compressible;
-    // A 304 needs the fields of the compressed form, not its content.
+    // A 304 needs the fields of the compressed form, not its content. A stored HEAD has no content to compress.
     let response = match coding {
         Some(coding) if part == Part::NotModified => Arc::new(response.described(coding)),
+        Some(coding) if response.content_state.is_head_only() => {
+            Arc::new(response.encoded_head(coding))
+        }
         _ => response,
     };
-    let coding = coding.filter(|_| part == Part::Whole);
+    let part = match (part, response.content_state) {
+        (Part::Whole, ContentState::HeadOnlyOfUnknownLength) => Part::Head,
+        (part, _) => part,
+    };
+    let is_head = response.content_state.is_head_only();
+    let coding = coding.filter(|_| part == Part::Whole && !is_head);
     // A compressed form cannot be read in parts. If viewers hold too much, they get the content as it is.
     let may_hold = |form: &Arc<StoredResponse>| edge.store.hold(form).is_some();
     let plan = Plan { part, varies_by_coding, result, report, now };

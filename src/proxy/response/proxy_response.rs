@@ -119,6 +119,8 @@ pub(crate) struct StoredHead {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
+    /// Nothing: it answers a HEAD, and the length of the content is not known.
+    Head,
     Bytes(Range<u64>),
     Several(Box<Multipart>),
     NotModified,
@@ -136,7 +138,7 @@ impl StoredHead {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self.part {
-            Part::Whole => self.response.status,
+            Part::Whole | Part::Head => self.response.status,
             Part::Bytes(_) | Part::Several(_) => StatusCode::PARTIAL_CONTENT,
             Part::NotModified => StatusCode::NOT_MODIFIED,
         }
@@ -147,7 +149,7 @@ impl StoredHead {
         match &self.part {
             Part::Whole => 0..self.response.length(),
             Part::Bytes(bytes) => bytes.clone(),
-            Part::Several(_) | Part::NotModified => 0..0,
+            Part::Head | Part::Several(_) | Part::NotModified => 0..0,
         }
     }
 
@@ -155,7 +157,7 @@ impl StoredHead {
     pub(crate) fn write(&self, sink: &mut impl HeadSink, identity: &Identity, at: Timestamp) {
         let StoredHead { response, part, own_fields, .. } = self;
         let replaced: &[HeaderName] = match part {
-            Part::Whole => &[],
+            Part::Whole | Part::Head => &[],
             Part::Bytes(_) => &[header::CONTENT_RANGE],
             Part::Several(_) => &[header::CONTENT_RANGE, header::CONTENT_TYPE],
             // RFC 9110 §15.4.5: fields that would describe content are left out.
@@ -211,7 +213,7 @@ impl StoredHead {
                 sink.formatted(header::CONTENT_TYPE, |text| parts.write_media_type(text));
                 write_number(sink, header::CONTENT_LENGTH, parts.length());
             }
-            Part::NotModified => {}
+            Part::Head | Part::NotModified => {}
         }
     }
 }
