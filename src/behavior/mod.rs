@@ -41,6 +41,8 @@ pub struct Behavior {
     pub forward: ForwardSpec,
     /// Methods that viewers may use.
     pub allowed_methods: AllowedMethods,
+    /// Whether the origin's answers to preflights are stored.
+    pub cache_preflights: bool,
     /// Codings that objects are compressed with for those who accept them.
     pub compress: Codings,
     /// What is added to answers and taken from them.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use http::Method;
+
 use super::{
     key_group::{self, KeyGroups},
     origin::{GroupOptions, NamedOrigin},
@@ -23,7 +25,7 @@ use crate::{
         policy::ErrorTtl,
     },
     http::coding::Codings,
-    origin::{self, Protocol},
+    origin::{self, OBJECT_PARAMETERS, Protocol, is_refused_parameter, listed_parameters},
 };
 
 /// The policies of one's own that behaviors name.
@@ -92,6 +94,7 @@ fn behavior(
     let cache_policy = cache_policy(section, policies);
     let options = origin.and_then(|place| strictest(place, origins));
     let allowed_methods = allowed_methods(section, options);
+    let cache_preflights = cache_preflights(section, allowed_methods);
     let forward = origin_request_policy(section, policies, options);
     let response_headers = response_headers_policy(section, policies);
     let viewer_protocol = word(section, "viewer_protocol_policy", ViewerProtocol::NAMES);
@@ -109,9 +112,12 @@ fn behavior(
         // A bucket has one representation of an object: no coding is negotiated.
         cache_policy.key.codings = Codings::NONE;
     }
+    let mut forward = forward.with_key(&cache_policy.key);
+    if is_bucket {
+        limit_to_object_parameters(section, &mut forward, &mut cache_policy);
+    }
     cache_policy.caching.errors.clone_from(errors);
     cache_policy.caching.cache_set_cookie = cache_set_cookie.is_some();
-    let mut forward = forward.with_key(&cache_policy.key);
     if let Some(flag) = cache_set_cookie.filter(|_| forward.cookies == NameSpec::None) {
         section.fault(
             flag.span,
@@ -137,12 +143,38 @@ fn behavior(
         cache_policy,
         forward,
         allowed_methods,
+        cache_preflights,
         compress: compress.unwrap_or_default(),
         response_headers,
         viewer_protocol: viewer_protocol.unwrap_or_default(),
         referers,
         trusted,
     }))
+}
+
+/// A bucket gets the object parameters that a policy lists. They select what S3 sends, so they are in the key, whichever
+/// policy lists them.
+fn limit_to_object_parameters(
+    section: &Section<'_>,
+    forward: &mut ForwardSpec,
+    cache_policy: &mut CachePolicy,
+) {
+    if let NameSpec::Only(names) = &forward.query
+        && let Some(name) = names.iter().find(|name| is_refused_parameter(name))
+    {
+        let help = format!(
+            "remove it from the policy; for a bucket it may list {}, and names that the bucket does not get, such as \"v\"",
+            OBJECT_PARAMETERS.join(", ")
+        );
+        let message = format!(
+            "the query parameter `{name}` makes an S3 request about something else than an object"
+        );
+        let policy = ["cache_policy", "origin_request_policy"];
+        let span = policy.iter().find_map(|key| section.string(key)).map(|policy| policy.span);
+        section.fault(span.unwrap_or_else(|| section.span()), message, "lists it", help);
+    }
+    forward.query = listed_parameters(&forward.query);
+    cache_policy.key.query = cache_policy.key.query.union(&forward.query);
 }
 
 /// Origins, and groups of them, which are counted after them.
@@ -250,13 +282,38 @@ fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> A
         return AllowedMethods::default();
     };
     let is_bucket = origin.is_some_and(|origin| origin.protocol != Protocol::Plain);
-    if is_bucket && methods != AllowedMethods::Read {
+    let is_read_only = matches!(methods, AllowedMethods::Read | AllowedMethods::ReadAndOptions);
+    if is_bucket && !is_read_only {
         section.fault(
             span,
             "a bucket is only read through Forebay",
             "begins here",
-            "allow GET and HEAD, or leave `allowed_methods` out".to_owned(),
+            "allow GET and HEAD, or these and OPTIONS; or leave `allowed_methods` out".to_owned(),
         );
     }
     methods
+}
+
+/// `cached_methods`: CloudFront's two sets. Whether answers to preflights are stored.
+fn cache_preflights(section: &Section<'_>, allowed: AllowedMethods) -> bool {
+    let Some(list) = section.strings("cached_methods") else { return false };
+    let names: Vec<String> = list.iter().map(|name| name.value.to_ascii_uppercase()).collect();
+    let span = list.first().map_or_else(|| section.span(), |first| first.span.clone());
+    match AllowedMethods::from_names(&names) {
+        Some(AllowedMethods::Read) => false,
+        Some(AllowedMethods::ReadAndOptions) => {
+            if !allowed.allow_method(&Method::OPTIONS) {
+                let help = "add \"OPTIONS\" to `allowed_methods`, or leave it out here".to_owned();
+                let message = "OPTIONS is cached but not allowed";
+                section.fault(span, message, "begins here", help);
+            }
+            true
+        }
+        _ => {
+            let help = "GET and HEAD; or GET, HEAD and OPTIONS".to_owned();
+            let message = "these methods are none of CloudFront's two sets of cached methods";
+            section.fault(span, message, "begins here", help);
+            false
+        }
+    }
 }

@@ -221,6 +221,8 @@ fn behavior(distribution: &Distribution, behavior: &Behavior) -> String {
             &["HEAD", "DELETE", "POST", "GET", "OPTIONS", "PUT", "PATCH"]
         }
     };
+    let cached: &[&str] =
+        if behavior.cache_preflights { &["HEAD", "GET", "OPTIONS"] } else { &["HEAD", "GET"] };
     let ttl = behavior.cache_policy.caching.ttl;
     format!(
         "<TargetOriginId>{}</TargetOriginId><TrustedSigners><Enabled>false</Enabled><Quantity>0</Quantity></TrustedSigners>\
@@ -235,7 +237,7 @@ fn behavior(distribution: &Distribution, behavior: &Behavior) -> String {
         behavior.trusted.is_some(),
         name_of(&ViewerProtocol::NAMES, behavior.viewer_protocol),
         methods(allowed),
-        methods(&["HEAD", "GET"]),
+        methods(cached),
         behavior.compress != Codings::NONE,
         ttl.min.as_secs(),
         ttl.default.as_secs(),

@@ -1,7 +1,7 @@
 //! Cache behaviors.
 
 use super::{
-    Job, Tls,
+    Job, Tls, managed,
     origin::Origins,
     policies,
     report::Node,
@@ -46,22 +46,25 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
 }
 
 fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
+    const READ: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
     let methods = node.strings();
-    let reads = methods.iter().all(|method| matches!(*method, "GET" | "HEAD"));
-    let cached = node.get("CachedMethods");
-    if cached.strings().contains(&"OPTIONS") {
-        cached.differs("answers to OPTIONS are not stored; preflights are answered by a response headers policy with CORS");
-    }
-    match (reads, is_bucket) {
-        (true, _) if methods.is_empty() => {}
-        (true, _) => node.is_exact("allowed_methods"),
-        (false, true) => {
-            node.differs("GET and HEAD: a bucket is only read. Preflights are answered by a response headers policy with CORS");
+    let is_only_read = methods.iter().all(|method| READ.contains(method));
+    let with_options = methods.contains(&"OPTIONS");
+    if is_bucket && !is_only_read {
+        node.differs("GET, HEAD and OPTIONS: a bucket is only read");
+        if with_options {
+            text.line("allowed_methods", list(READ));
         }
-        (false, false) => {
+    } else if !methods.is_empty() {
+        node.is_exact("allowed_methods");
+        if !is_only_read || with_options {
             text.line("allowed_methods", list(methods));
-            node.is_exact("allowed_methods");
         }
+    }
+    let cached = node.get("CachedMethods");
+    if cached.strings().contains(&"OPTIONS") && with_options {
+        text.line("cached_methods", list(READ));
+        cached.differs("as `cached_methods`: answers to CORS preflights are stored, those to other OPTIONS requests are not");
     }
 }
 
@@ -73,7 +76,7 @@ fn compress(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
         return;
     }
     let id = node.get("CachePolicyId").text();
-    let is_without = id.and_then(policies::managed).is_some_and(|name| WITHOUT.contains(&name));
+    let is_without = id.and_then(managed::managed).is_some_and(|name| WITHOUT.contains(&name));
     let own = id.and_then(|id| job.parts.cache_policies.get(id));
     let parameters = own.and_then(|own| own.get("ParametersInCacheKeyAndForwardedToOrigin"));
     let enables = |key: &str| parameters.and_then(|own| own.get(key)?.as_bool()).unwrap_or(false);

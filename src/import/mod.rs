@@ -5,8 +5,10 @@
 //! Nothing is lost silently: what is not read by name is found at the end, and told.
 
 mod behavior;
+mod bucket_query;
 mod distribution;
 mod documents;
+mod managed;
 mod origin;
 mod policies;
 mod report;

@@ -6,41 +6,18 @@ use serde_json::Value;
 
 use super::{
     Job, Legacy,
+    bucket_query::{FEW_PARAMETERS, keys_more, lists_names, without_refused},
+    managed::managed,
     report::Node,
     response_headers,
     text::{Text, list, quote},
 };
 use crate::{
     behavior::{ABOUT_VIEWERS, CachePolicy},
-    cache::key::NameSpec,
     config::{is_keyable, is_sendable},
     http::field_table::FieldTrait,
+    origin::is_refused_parameter,
 };
-
-/// CloudFront's managed policies, by id
-/// (Amazon CloudFront Developer Guide, "Use managed … policies").
-const MANAGED: [(&str, &str); 20] = [
-    ("658327ea-f89d-4fab-a63d-7e88639e58f6", "CachingOptimized"),
-    ("b2884449-e4de-46a7-ac36-70bc7f1ddd6d", "CachingOptimizedForUncompressedObjects"),
-    ("4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"),
-    ("83da9c7e-98b4-4e11-a168-04f0df8e2c65", "UseOriginCacheControlHeaders"),
-    ("4cc15a8a-d715-48a4-82b8-cc0b614638fe", "UseOriginCacheControlHeaders-QueryStrings"),
-    ("2e54312d-136d-493c-8eb9-b001f22f67d2", "Amplify"),
-    ("08627262-05a9-4f76-9ded-b50ca2e3a84f", "Elemental-MediaPackage"),
-    ("216adef6-5c7f-47e4-b989-5492eafa07d3", "AllViewer"),
-    ("33f36d7e-f396-46d9-90e0-52428a34d9dc", "AllViewerAndCloudFrontHeaders-2022-06"),
-    ("b689b0a8-53d0-40ab-baf2-68738e2966ac", "AllViewerExceptHostHeader"),
-    ("59781a5b-3903-41f3-afcb-af62929ccde1", "CORS-CustomOrigin"),
-    ("88a5eaf4-2fd4-4709-b370-b4c650ea3fcf", "CORS-S3Origin"),
-    ("775133bc-15f2-49f9-abea-afb2e0bf67d2", "Elemental-MediaTailor-PersonalizedManifests"),
-    ("bf0718e1-ba1e-49d1-88b1-f726733018ae", "HostHeaderOnly"),
-    ("acba4595-bd28-49b8-b9fe-13317c0390fa", "UserAgentRefererHeaders"),
-    ("60669652-455b-4ae9-85a4-c4c02393f86c", "SimpleCORS"),
-    ("5cc3b908-e619-4b99-88e5-2cf7f45965bd", "CORS-With-Preflight"),
-    ("67f7725c-6f97-4210-82d7-5512b31e9d03", "SecurityHeadersPolicy"),
-    ("e61eb60c-9c35-4d20-a928-2b84e02af89c", "CORS-and-SecurityHeadersPolicy"),
-    ("eaab4381-ed33-4a86-88ca-d9558dc6cd63", "CORS-with-preflight-and-SecurityHeadersPolicy"),
-];
 
 /// Managed policies that tell a bucket no more than it may be told.
 const HARMLESS: [&str; 2] = ["CORS-CustomOrigin", "CORS-S3Origin"];
@@ -75,12 +52,16 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
                 node.get(key).read();
             }
             let known = parts.cache_policies.get(id);
-            named(job, text, &CACHE, &cache, known);
+            if is_bucket {
+                named_for_bucket(job, text, &CACHE, &cache, known);
+            } else {
+                named(job, text, &CACHE, &cache, known);
+            }
             if shares_private(id, known) {
                 job.tell_of_private(&cache);
             }
             if is_bucket && keys_more(id, known) {
-                cache.differs(NO_QUERY);
+                cache.differs(FEW_PARAMETERS);
             }
         }
         None => forwarded_values(job, text, node, is_bucket),
@@ -88,8 +69,13 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
     let request = node.get("OriginRequestPolicyId");
     if let Some(id) = request.text() {
         let known = parts.origin_request_policies.get(id);
-        if !is_bucket || is_harmless(id, known) {
+        if !is_bucket {
             named(job, text, &ORIGIN_REQUEST, &request, known);
+        } else if is_harmless(id, known) {
+            named_for_bucket(job, text, &ORIGIN_REQUEST, &request, known);
+            if known.is_some_and(lists_names) {
+                request.differs(FEW_PARAMETERS);
+            }
         } else {
             request
                 .differs("left out: a bucket is told Origin and Access-Control-Request-* at most");
@@ -102,20 +88,24 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
     }
 }
 
-const NO_QUERY: &str = "query strings and cookies are in the key, but a bucket is sent none: no `versionId`, no `response-content-disposition`";
-
-/// Whether a policy has query strings or cookies in the key.
-fn keys_more(id: &str, config: Option<&Value>) -> bool {
-    if let Some(policy) = managed(id).and_then(CachePolicy::managed) {
-        return policy.key.query != NameSpec::None || policy.key.cookies != NameSpec::None;
-    }
-    let key = config.and_then(|config| config.get("ParametersInCacheKeyAndForwardedToOrigin"));
-    let says = |part: &str, word: &str| key.and_then(|key| key.get(part)?.get(word)?.as_str());
-    let all = [
-        says("QueryStringsConfig", "QueryStringBehavior"),
-        says("CookiesConfig", "CookieBehavior"),
-    ];
-    all.into_iter().flatten().any(|behavior| behavior != "none")
+/// A policy of a bucket. Query parameters with which a request would not be about an object are left out; the policy is
+/// then called by another name, because behaviors with other origins may share it.
+fn named_for_bucket(
+    job: &Job<'_>,
+    text: &mut Text,
+    kind: &Kind,
+    node: &Node<'_>,
+    known: Option<&Value>,
+) {
+    let Some((cleaned, refused)) = known.and_then(without_refused) else {
+        return named(job, text, kind, node, known);
+    };
+    let id = format!("{} for a bucket", node.text().unwrap_or_default());
+    named_as(job, text, kind, node, &id, Some(&cleaned));
+    node.differs(format!(
+        "without the query parameters {}: with them an S3 request is not about an object",
+        refused.join(", ")
+    ));
 }
 
 /// Whether CloudFront shares under this policy what origins forbid to share: the minimum TTL is not zero.
@@ -125,13 +115,20 @@ fn shares_private(id: &str, config: Option<&Value>) -> bool {
     min.or_else(|| config?.get("MinTTL")?.as_u64()).is_some_and(|seconds| seconds > 0)
 }
 
-/// The name of a managed policy, of whatever kind.
-pub(super) fn managed(id: &str) -> Option<&'static str> {
-    MANAGED.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
-}
-
 fn named(job: &Job<'_>, text: &mut Text, kind: &Kind, node: &Node<'_>, known: Option<&Value>) {
     let id = node.text().unwrap_or_default();
+    named_as(job, text, kind, node, id, known);
+}
+
+/// Names a policy, which is written once for each `id`.
+fn named_as(
+    job: &Job<'_>,
+    text: &mut Text,
+    kind: &Kind,
+    node: &Node<'_>,
+    id: &str,
+    known: Option<&Value>,
+) {
     if let Some(name) = managed(id) {
         text.line(kind.key, quote(name));
         return node.is_exact(kind.key);
@@ -309,7 +306,14 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
     let forwards_more = query.flag() && !keys.is_empty() && !keys.contains(&"*") && !is_bucket;
     if query.flag() {
         let all = keys.is_empty() || keys.contains(&"*");
-        let some = format!("{{ whitelist = {} }}", list(keys));
+        let is_kept = |name: &&str| !(is_bucket && is_refused_parameter(name));
+        let kept: Vec<&str> = keys.iter().copied().filter(is_kept).collect();
+        if kept.len() < keys.len() {
+            values
+                .get("QueryStringCacheKeys")
+                .differs("without those with which an S3 request is not about an object");
+        }
+        let some = format!("{{ whitelist = {} }}", list(kept));
         policy.line("query_strings", if all { quote("all") } else { some });
         query.is_exact("query_strings");
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
 
+use super::{OriginRequest, object_parameters::signed_query};
 use crate::{
     base::clock::Timestamp,
     cache::store::{CacheTags, Tag},
@@ -147,13 +148,20 @@ fn retry_after(fields: &HeaderMap) -> Option<Duration> {
 }
 
 /// Reads S3's error document and tells whether it is an answer about the object.
-pub(super) async fn read_s3_error(parts: &Parts, body: Body) -> Result<S3Class, Error> {
+pub(super) async fn read_s3_error(
+    request: &OriginRequest<'_>,
+    parts: &Parts,
+    body: Body,
+) -> Result<S3Class, Error> {
     let limited = http_body_util::Limited::new(body, MAX_ERROR_BODY);
     // An unreadable document is an error without a code.
     let xml = limited.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let error = S3Error::parse(&xml);
     let class = S3Class::of(parts.status, &error.code);
-    if class.is_about_the_object() {
+    // Such as a version id that is none: the viewer wrote it.
+    let is_bad_parameter = error.code == "InvalidArgument"
+        && request.projection.query.as_deref().is_some_and(|query| !signed_query(query).is_empty());
+    if class.is_about_the_object() || is_bad_parameter {
         return Ok(class);
     }
     let told = parts.headers.get("x-amz-bucket-region").and_then(|v| v.to_str().ok());

@@ -1,8 +1,12 @@
 //! Origin requests, built from method, canonical path, projection and policy.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
-use super::{Origin, OriginRequest, Protocol, Signing, USER_AGENT};
+use super::{
+    Origin, OriginRequest, Protocol, Signing, USER_AGENT, object_parameters::signed_query,
+};
 use crate::{
     aws::sign_for_s3,
     base::instance,
@@ -36,7 +40,9 @@ impl Origin {
                 }
                 let viewers_own = *signing == Signing::NoOverride
                     && request.projection.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
-                if *signing != Signing::Never && !viewers_own {
+                // S3 answers preflights without a signature.
+                let is_preflight = request.method == Method::OPTIONS;
+                if *signing != Signing::Never && !viewers_own && !is_preflight {
                     self.sign(region, &request.method, &target, &mut fields)?;
                 }
                 // Not signed: S3 answers CORS by them.
@@ -92,11 +98,17 @@ impl Origin {
         } else {
             request.path.encode_for_server(&mut target);
         }
-        if let (Protocol::Plain, Some(query)) = (&self.options.protocol, &request.projection.query)
-        {
-            // S3 gets no query: all of its subresources (?acl, ?uploads, …) hang on one.
+        let query = request.projection.query.as_deref();
+        // All of S3's subresources (?acl, ?uploads, …) are query parameters. A bucket gets those of objects only.
+        let query = match self.options.protocol {
+            Protocol::Plain => query.map(Cow::Borrowed),
+            Protocol::S3 { .. } => {
+                query.map(signed_query).filter(|q| !q.is_empty()).map(Cow::Owned)
+            }
+        };
+        if let Some(query) = query {
             target.push('?');
-            target.push_str(query);
+            target.push_str(&query);
         }
         target
     }

@@ -10,6 +10,7 @@ mod denials;
 mod error_log;
 mod group;
 mod message;
+mod object_parameters;
 mod options;
 mod pool;
 mod progress;
@@ -30,6 +31,7 @@ use denials::Denials;
 use error_log::ErrorLog;
 pub(crate) use error_log::{DENIED, failure};
 pub use group::{FAILOVER_CODES, Group, Reply};
+pub use object_parameters::{OBJECT_PARAMETERS, is_refused_parameter, listed_parameters};
 pub use options::{Options, Protocol, Signing};
 use pool::Pool;
 

@@ -41,12 +41,16 @@ impl Origin {
         if parts.status.is_success() || parts.status == StatusCode::NOT_MODIFIED {
             return Ok(OriginResponse::new(parts, s3_fields, body, times, facts));
         }
+        let nothing = |_| HeaderMap::new();
+        if request.method == Method::OPTIONS && parts.status.is_client_error() {
+            // The bucket's CORS rules do not allow what the preflight is about.
+            return Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts));
+        }
         if request.method == Method::HEAD && !parts.status.is_server_error() {
             let answer = Box::pin(self.error_of_head(request, parts.status)).await?;
             return Ok(answer);
         }
-        read_s3_error(&parts, body).await?;
-        let nothing = |_| HeaderMap::new();
+        read_s3_error(request, &parts, body).await?;
         Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts))
     }
 

@@ -66,7 +66,7 @@ impl CachePlan {
 
     /// The reason to bypass the cache before any lookup.
     fn bypass(admitted: &AdmittedRequest<'_>, directives: RequestDirectives) -> Option<Bypass> {
-        if !matches!(*admitted.method, Method::GET | Method::HEAD) {
+        if !admitted.is_cacheable() {
             Some(Bypass::Method)
         } else if admitted.behavior.cache_policy.caching.ttl.is_disabled() {
             Some(Bypass::Disabled)

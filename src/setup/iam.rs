@@ -6,11 +6,13 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::{
+    cache::key::PathForm,
     config::Config,
     origin::{self, Protocol},
 };
 
-/// The least that lets the configuration's buckets be read: `s3:GetObject` below each origin path, and
+/// The least that lets the configuration's buckets be read: `s3:GetObject` below each origin path (and
+/// `s3:GetObjectVersion`, if viewers may name a version), and
 /// `s3:ListBucket`, by which S3 tells that an object is missing (404, and not 403). `None` where nothing
 /// is signed (Amazon S3 User Guide, "Actions, resources, and condition keys").
 #[must_use]
@@ -23,11 +25,21 @@ pub fn reading_policy(config: &Config) -> Option<Value> {
         objects.insert(format!("{bucket}{prefix}{path}/*"));
         buckets.insert(bucket);
     }
+    let mut behaviors =
+        config.distributions.iter().flat_map(|distribution| distribution.settings.behaviors.all());
+    let reads_versions = behaviors.any(|behavior| {
+        behavior.path_form == PathForm::Key && behavior.forward.query.lists("versionId")
+    });
+    let read = if reads_versions {
+        json!(["s3:GetObject", "s3:GetObjectVersion"])
+    } else {
+        json!("s3:GetObject")
+    };
     (!buckets.is_empty()).then(|| {
         json!({
             "Version": "2012-10-17",
             "Statement": [
-                {"Effect": "Allow", "Action": "s3:GetObject", "Resource": objects},
+                {"Effect": "Allow", "Action": read, "Resource": objects},
                 {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": buckets},
             ],
         })

@@ -39,6 +39,12 @@ impl NameSpec {
         }
     }
 
+    /// Whether this name is listed as one that is included.
+    #[must_use]
+    pub fn lists(&self, name: &str) -> bool {
+        matches!(self, Self::Only(names) if names.contains(name))
+    }
+
     /// What either of two specifications includes.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -208,6 +214,7 @@ impl ForwardSpec {
             query: select_query(&self.query, self.sort_query, request),
             headers,
             cookies: select_cookies(&self.cookies, request),
+            preflight: false,
         }
     }
 }
@@ -278,6 +285,8 @@ pub struct Projection<'a> {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// One `Cookie` field value.
     pub cookies: Option<Vec<u8>>,
+    /// Whether the request is a preflight, whose method is OPTIONS.
+    pub preflight: bool,
 }
 
 impl KeySpec {
@@ -302,6 +311,7 @@ impl KeySpec {
             query: select_query(&self.query, self.sort_query, request),
             headers,
             cookies: select_cookies(&self.cookies, request),
+            preflight: false,
         }
     }
 }
@@ -314,6 +324,7 @@ impl Projection<'_> {
         const FIELD: u8 = 2;
         const VALUE: u8 = 3;
         const COOKIES: u8 = 4;
+        const PREFLIGHT: u8 = 5;
         if let Some(query) = &self.query {
             key.push(QUERY);
             key.extend_from_slice(query.as_bytes());
@@ -328,6 +339,9 @@ impl Projection<'_> {
             key.push(COOKIES);
             key.extend_from_slice(cookies);
         }
+        if self.preflight {
+            key.push(PREFLIGHT);
+        }
     }
 
     /// The same projection, independent of the request it was made from.
@@ -337,6 +351,7 @@ impl Projection<'_> {
             query: self.query.map(|query| Cow::Owned(query.into_owned())),
             headers: self.headers,
             cookies: self.cookies,
+            preflight: self.preflight,
         }
     }
 }

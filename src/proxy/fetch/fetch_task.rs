@@ -40,7 +40,7 @@ pub(crate) struct Fetch {
     pub(crate) edge: Arc<Edge>,
     pub(crate) origin: Arc<Group>,
     pub(crate) behavior: Arc<Behavior>,
-    /// GET; or HEAD, if the viewer sent a HEAD and no content is stored.
+    /// GET; HEAD, if the viewer sent a HEAD and no content is stored; or OPTIONS for a preflight.
     method: Method,
     resource: CacheKey,
     path: CanonicalPath<'static>,
@@ -73,7 +73,11 @@ impl Fetch {
     ) -> Self {
         let has_content = seen.as_ref().is_some_and(|seen| !seen.content_state.is_head_only());
         let is_head = *admitted.method == Method::HEAD && !has_content;
-        let method = if is_head { Method::HEAD } else { Method::GET };
+        let method = match *admitted.method {
+            Method::OPTIONS => Method::OPTIONS,
+            _ if is_head => Method::HEAD,
+            _ => Method::GET,
+        };
         // A stored HEAD cannot be validated by a GET: the 304 would have no content.
         let seen = seen.filter(|_| is_head || has_content);
         let range = admitted.fields.get(header::RANGE).filter(|_| *admitted.method == Method::GET);
@@ -242,7 +246,8 @@ impl Fetch {
         if let Some(detail) = self.reason_to_keep(&answer, now) {
             return self.keep(FetchError { status: answer.status, detail }, now);
         }
-        if answer.bucket && answer.status == StatusCode::FORBIDDEN && self.has_good_copy() {
+        let is_denied = answer.bucket && answer.status == StatusCode::FORBIDDEN;
+        if is_denied && self.method != Method::OPTIONS && self.has_good_copy() {
             match self.judge_denial(now) {
                 Denial::OfObject => {}
                 Denial::Undecided => return self.deny(),

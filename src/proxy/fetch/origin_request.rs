@@ -1,6 +1,6 @@
 //! Requests to origins: the only way from the edge to an origin.
 
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 
 use crate::{
     behavior::Behavior,
@@ -19,6 +19,7 @@ impl Edge {
         request: OriginRequest<'_>,
         body: Option<Body>,
     ) -> Result<OriginResponse, FetchError> {
+        let is_about_object = request.method != Method::OPTIONS;
         let Reply { answer, by, passed_over } = group.send(request, body).await;
         if let Some((origin, error)) = passed_over {
             origin.log_error(&error);
@@ -27,7 +28,7 @@ impl Edge {
         if !behavior.forwards_cookies() {
             answer.fields.remove(header::SET_COOKIE);
         }
-        if answer.bucket && answer.status == StatusCode::FORBIDDEN {
+        if answer.bucket && answer.status == StatusCode::FORBIDDEN && is_about_object {
             by.log_denial();
         }
         Ok(answer)

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request::Parts};
 
 use super::{
-    headers_policy::is_answered_preflight,
     incoming::IncomingRequest,
+    preflight::{self, is_answered_preflight, is_preflight},
     rejection::Rejection,
     restrictions::{check_referer, restrict},
     routing::{Distribution, Rules},
@@ -64,7 +64,11 @@ impl<'a> AdmittedRequest<'a> {
         client: Option<IpAddr>,
         id: Option<RequestId>,
     ) -> Self {
-        let projection = behavior.cache_policy.key.project(request, host);
+        let mut projection = behavior.cache_policy.key.project(request, host);
+        if behavior.cache_preflights && is_preflight(request) {
+            preflight::add_fields(request, &mut projection.headers);
+            projection.preflight = true;
+        }
         let (method, fields) = (&request.method, &request.headers);
         Self { distribution, behavior, method, path, host, projection, fields, request, client, id }
     }
@@ -86,7 +90,16 @@ impl<'a> AdmittedRequest<'a> {
 
     /// What origin requests carry of this one.
     pub(crate) fn forwarded(&self) -> Projection<'a> {
-        self.behavior.forward.project(self.request, self.host)
+        let mut projection = self.behavior.forward.project(self.request, self.host);
+        if is_preflight(self.request) {
+            preflight::add_fields(self.request, &mut projection.headers);
+        }
+        projection
+    }
+
+    /// Whether the cache answers the request: a GET, a HEAD, or a preflight if the behavior caches those.
+    pub(crate) fn is_cacheable(&self) -> bool {
+        matches!(*self.method, Method::GET | Method::HEAD) || self.projection.preflight
     }
 
     /// Whether the origin gets anything of this request that the cache key does not have.

@@ -2,8 +2,9 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
+use super::preflight::is_preflight;
 use crate::{
     base::{clock::Stopwatch, metrics::ResultType},
     behavior::{Behavior, Cors, ResponseHeadersPolicy},
@@ -97,17 +98,4 @@ fn wants_timing(fields: &HeaderMap) -> bool {
     let lines = fields.get_all(header::PRAGMA).iter().filter_map(|line| line.to_str().ok());
     let mut words = lines.flat_map(|line| line.split(','));
     words.any(|word| word.trim().eq_ignore_ascii_case("server-timing"))
-}
-
-/// Whether a browser asks what a page of another site may do (Fetch §3.3.2). That is answered here,
-/// whatever methods a behavior allows: the origin knows less of it than the policy.
-pub(crate) fn is_answered_preflight(behavior: &Behavior, request: &Parts) -> bool {
-    let policy = behavior.response_headers.as_ref();
-    policy.is_some_and(|policy| policy.cors.is_some()) && is_preflight(request)
-}
-
-fn is_preflight(request: &Parts) -> bool {
-    request.method == Method::OPTIONS
-        && request.headers.contains_key(header::ORIGIN)
-        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }

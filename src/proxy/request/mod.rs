@@ -6,6 +6,7 @@ pub(crate) mod custom_error;
 pub(crate) mod exchange_tracker;
 pub(crate) mod headers_policy;
 pub(crate) mod incoming;
+pub(crate) mod preflight;
 pub(crate) mod rejection;
 pub(crate) mod restrictions;
 pub(crate) mod routing;

@@ -237,7 +237,15 @@ impl S3 for Server {
             if_match: input.if_match.is_some(),
             if_none_match: input.if_none_match.is_some(),
         });
-        let object = self.find(&input.key)?;
+        // A version of an object is another object of this bucket, named `key@version`.
+        let key = match &input.version_id {
+            Some(version) if version == "invalid" => {
+                return Err(S3Error::new(S3ErrorCode::InvalidArgument));
+            }
+            Some(version) => format!("{}@{version}", input.key),
+            None => input.key,
+        };
+        let object = self.find(&key)?;
         let tag = ETag::Strong(etag(&object.content));
         if input.if_match.as_ref().is_some_and(|condition| !matches(condition, &tag)) {
             return Err(S3Error::new(S3ErrorCode::PreconditionFailed));
@@ -264,7 +272,8 @@ impl S3 for Server {
             content_length: Some(i64::try_from(content.len()).expect("fits")),
             body: Some(self.body(content)),
             content_range,
-            content_type: Some("image/png".into()),
+            content_type: Some(input.response_content_type.unwrap_or_else(|| "image/png".into())),
+            content_disposition: input.response_content_disposition,
             cache_control: object.cache_control,
             e_tag: Some(tag),
             last_modified: Some(Timestamp::from(object.modified)),
@@ -278,7 +287,14 @@ impl S3 for Server {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         *self.0.heads.lock().expect("lock") += 1;
-        let object = self.find(&request.input.key)?;
+        let key = match &request.input.version_id {
+            Some(version) if version == "invalid" => {
+                return Err(S3Error::new(S3ErrorCode::InvalidArgument));
+            }
+            Some(version) => format!("{}@{version}", request.input.key),
+            None => request.input.key,
+        };
+        let object = self.find(&key)?;
         Ok(S3Response::new(HeadObjectOutput {
             content_length: i64::try_from(object.content.len()).ok(),
             content_type: Some("image/png".into()),
