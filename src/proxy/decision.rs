@@ -85,6 +85,16 @@ pub(super) enum Next {
     Answer(Admitted),
 }
 
+impl Next {
+    /// The distribution of the request, if it is known.
+    pub(super) const fn distribution(&self) -> Option<&Arc<Distribution>> {
+        match self {
+            Self::Respond(_, distribution) => distribution.as_ref(),
+            Self::Answer(admitted) => Some(&admitted.route.distribution),
+        }
+    }
+}
+
 /// A decided request on its way from the fast path to [`Edge::handle`], which gets the same request from hyper.
 pub struct Decided(Box<HandedOver>);
 

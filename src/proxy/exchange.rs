@@ -127,6 +127,18 @@ impl Exchange {
         }
     }
 
+    /// Notes the distribution of a request whose response is still to be made.
+    pub(super) fn enter(&mut self, distribution: &Arc<Distribution>) {
+        self.distribution = Some(self.incoming.connection.hold(distribution));
+    }
+
+    /// Logs a request that was answered without the pipeline.
+    pub(super) fn refused(mut self, status: u16, detail: &'static str) {
+        self.status = status;
+        self.report.detail = Some(detail);
+        self.complete = true;
+    }
+
     /// The answer as a message, with the fields that every answer has. They are written into the
     /// request's map, whose memory goes from request to answer and, within hyper, back.
     pub(super) fn respond(
@@ -368,7 +380,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.incoming.connection.exchanges.end(self.state);
         let duration = self.watch.elapsed();
-        if let Some(distribution) = &self.distribution {
+        if let Some(distribution) = self.distribution.as_ref().filter(|_| self.status != 0) {
             distribution.metrics.answered(self.result, self.status, self.sent, duration);
         }
         if self.edge.access_log.is_on() {
@@ -376,6 +388,9 @@ impl Drop for Exchange {
             self.logged.take(&mut self.incoming.request.headers);
             let identity = identity_of(self.distribution.as_deref());
             let id = identity.id(&self.incoming.id);
+            if self.status == 0 {
+                self.report.detail = Some("viewer-left");
+            }
             self.edge.access_log.push(&self.record(duration, &id));
         }
     }

@@ -18,7 +18,7 @@ use super::{
     },
     pass,
     request::{
-        admission::AdmittedRequest,
+        admission::{AdmittedRequest, Route},
         connection::Connection,
         incoming::IncomingRequest,
         rejection::{self, Rejection},
@@ -92,10 +92,13 @@ impl Edge {
     async fn finish(
         self: Arc<Self>,
         pending: Pending,
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
         mut body: Body,
     ) -> Response<Body> {
         let Pending { headers_policy, next } = pending;
+        if let Some(distribution) = next.distribution() {
+            exchange.enter(distribution);
+        }
         let incoming = &exchange.incoming;
         let (answer, distribution) = match next {
             Next::Respond(answer, distribution) => (answer, distribution),
@@ -113,6 +116,27 @@ impl Edge {
         };
         let distribution = distribution.map(|held| incoming.connection.hold(&held));
         exchange.respond(answer, distribution, headers_policy.as_ref())
+    }
+
+    /// Logs a request that hyper refused with `status`. Its distribution is known if it names a host.
+    pub fn log_refused(
+        self: &Arc<Self>,
+        request: Parts,
+        status: u16,
+        detail: &'static str,
+        connection: &Arc<Connection>,
+    ) {
+        let rules = self.rules.load();
+        self.metrics.refused(detail);
+        let incoming = IncomingRequest::new(&rules, connection, request, self.clock.now());
+        let distribution =
+            Route::of(&rules, &incoming.request).ok().map(|route| route.distribution);
+        let distribution = distribution.cloned();
+        let mut exchange = Exchange::immediate(self, incoming, Stopwatch::start());
+        if let Some(distribution) = &distribution {
+            exchange.enter(distribution);
+        }
+        exchange.refused(status, detail);
     }
 
     pub(super) fn refuse(

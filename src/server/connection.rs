@@ -37,8 +37,10 @@ use super::{
     frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
     h1_head::MAX_FIELDS,
     hand_over::HandOver,
+    last_head::LastHead,
     protocol::Http,
     proxy_header,
+    refused_head::{self, Refused},
     stream_batch::StreamBatch,
     timed_io::TimedIo,
     write_batcher::WriteBatcher,
@@ -177,8 +179,17 @@ impl<H: Handler> Server<H> {
         let closing = self.shared.drain.closing();
         let hand_over = HandOver::default();
         let (fast_path, client) = (self.handler.clone(), Arc::clone(&connection));
-        let io = FastPathIo::new(io, fast_path, client, closing.clone(), hand_over.clone());
+        let last_head = LastHead::default();
+        let io = FastPathIo::new(
+            io,
+            fast_path,
+            client,
+            closing.clone(),
+            hand_over.clone(),
+            last_head.clone(),
+        );
         let handler = self.handler.clone();
+        let own = Arc::clone(&connection);
         let served = builder.serve_connection(
             TokioIo::new(io),
             service_fn(move |request| {
@@ -193,7 +204,14 @@ impl<H: Handler> Server<H> {
                 })
             }),
         );
-        self.until_drained(served, Future::poll).await.map_err(|error| self.judge(error))
+        let ended = self.until_drained(served, Future::poll).await;
+        ended.map_err(|error| {
+            if let Some(refused) = Refused::of(&error) {
+                let head = last_head.take(own.exchanges.begun());
+                self.handler.log_refused(refused_head::read(&head), refused, &own);
+            }
+            self.judge(error)
+        })
     }
 
     async fn speak_http2<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Closing, Handler, h1_head::Read, hand_over::HandOver};
+use super::{Closing, Handler, h1_head::Read, hand_over::HandOver, last_head::LastHead};
 use crate::{
     base::write_layer::{WriteLayer, impl_async_write},
     proxy::{Connection, FastHit},
@@ -40,6 +40,7 @@ pub(super) struct FastPathIo<S, H: Handler> {
     closing: Closing,
     hand_over: HandOver<H::Decided>,
     turn: Turn,
+    last_head: LastHead,
     /// What the viewer has not taken yet. Nothing passes before it has.
     sending: Option<Box<Sending>>,
 }
@@ -51,9 +52,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPathIo<S, H> {
         connection: Arc<Connection>,
         closing: Closing,
         hand_over: HandOver<H::Decided>,
+        last_head: LastHead,
     ) -> Self {
-        let (turn, sending) = (Turn::Here, None);
-        Self { stream, handler, connection, closing, hand_over, turn, sending }
+        let turn = Turn::Here;
+        let sending = None;
+        Self { stream, handler, connection, closing, hand_over, turn, last_head, sending }
+    }
+
+    /// Keeps a read that goes to hyper between two exchanges.
+    fn keep(&self, read: &[u8]) {
+        let exchanges = &self.connection.exchanges;
+        if self.turn == Turn::LibraryForGood && !exchanges.is_busy() {
+            self.last_head.keep(read, exchanges.begun());
+        }
     }
 
     /// Takes a read at its turn: the answer to it, where there is one at once.
@@ -117,9 +128,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for FastPathIo<S, 
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
             let read = &buffer.filled()[before..];
             if read.is_empty() || this.turn == Turn::LibraryForGood {
+                this.keep(read);
                 return Poll::Ready(Ok(()));
             }
-            let Some(mut sending) = this.take(read) else { return Poll::Ready(Ok(())) };
+            let Some(mut sending) = this.take(read) else {
+                this.keep(read);
+                return Poll::Ready(Ok(()));
+            };
             buffer.set_filled(before);
             if sending.poll(&mut this.stream, cx)?.is_pending() {
                 this.sending = Some(Box::new(sending));

@@ -8,8 +8,10 @@ mod fast_path_io;
 mod frame_budget;
 mod h1_head;
 mod hand_over;
+mod last_head;
 mod protocol;
 mod proxy_header;
+mod refused_head;
 mod reserved_fds;
 mod stream_batch;
 mod timed_io;
@@ -38,6 +40,7 @@ use crate::{
 };
 use connection::Server;
 pub use drain::{Closing, Drain, DrainSignal};
+pub use refused_head::Refused;
 use reserved_fds::ReservedFds;
 pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
 pub use workers::{Heartbeats, Workers, spawn_workers};
@@ -75,6 +78,9 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
     ) -> Result<FastHit, Option<Self::Decided>> {
         Err(None)
     }
+
+    /// Logs a request that never reached the handler. Its head is read as far as it can be read.
+    fn log_refused(&self, _request: Parts, _refused: Refused, _connection: &Arc<Connection>) {}
 }
 
 impl Handler for Arc<Edge> {
@@ -100,6 +106,10 @@ impl Handler for Arc<Edge> {
         head: &mut Vec<u8>,
     ) -> Result<FastHit, Option<Decided>> {
         Edge::answer_fast(self, request, connection, head).map_err(Some)
+    }
+
+    fn log_refused(&self, request: Parts, refused: Refused, connection: &Arc<Connection>) {
+        Edge::log_refused(self, request, refused.status, refused.detail, connection);
     }
 }
 

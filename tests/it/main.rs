@@ -19,6 +19,7 @@ mod hostile;
 mod identity;
 mod importing;
 mod loading;
+mod logging;
 mod parameters;
 mod paths;
 mod plain_origin;

@@ -1,0 +1,110 @@
+//! The access log has a line for every request, with a reason and, if it is known, the distribution.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    front::{certificates, connect, tls_config},
+    support::{
+        bucket::Bucket,
+        edge::{Edge, config_for},
+        viewer::{eventually, raw},
+    },
+};
+
+/// Writes the log of a configuration to `path` as JSON.
+fn logged(config: &str, path: &Path) -> String {
+    let log = format!("format = \"json\"\npath = \"{}\"", path.display());
+    config.replace("format = \"off\"", &log)
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Heads that hyper refuses: each has the status that hyper answers.
+#[tokio::test]
+async fn refused_heads_are_logged() {
+    let bucket = Bucket::start().await;
+    bucket.put("hit.png", "image");
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("access.log");
+    let edge = Edge::with(&logged(&config_for(bucket.address, "memory = \"32MiB\"", ""), &path));
+    let malformed = "malformed-head";
+    let too_large = format!("GET /e HTTP/1.1\r\nHost: h\r\nA: {}\r\n\r\n", "b".repeat(70_000));
+    let mut expected = Vec::new();
+    for (head, status, detail, method, path, distribution) in [
+        ("GET /a?q=\"b\" HTTP/1.1\r\nHost: h\r\n\r\n", 400, malformed, "GET", "/a", "media"),
+        ("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400, malformed, "GET", "/a%20b", "media"),
+        ("POST /c HTTP/9.9\r\nHost: h\r\n\r\n", 400, malformed, "POST", "/c", "media"),
+        ("GET /d HTTP/1.1\r\nHost: h\r\nno field\r\n\r\n", 400, malformed, "GET", "/d", "media"),
+        ("nonsense\r\n\r\n", 400, malformed, "nonsense", "/", "none"),
+        (&*too_large, 431, "head-too-large", "GET", "/e", "media"),
+    ] {
+        let answer = raw(edge.address, head.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        expected.push((status, detail, method, path, distribution));
+    }
+    // One that follows a hit on its connection.
+    let mut stream = TcpStream::connect(edge.address).await.expect("connected");
+    stream.write_all(b"GET /hit.png HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
+    let mut answer = vec![0; 4096];
+    while !answer.ends_with(b"image") {
+        let read = stream.read_buf(&mut answer).await.expect("an answer");
+        assert!(read > 0);
+    }
+    stream.write_all(b"GET /f?\" HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
+    stream.read_to_end(&mut answer).await.expect("closed");
+    expected.push((400, malformed, "GET", "/f", "media"));
+    eventually(|| lines(&path).len() == expected.len() + 1).await;
+    let lines = lines(&path);
+    for (status, detail, method, path, distribution) in expected {
+        let is_line = |line: &&Value| {
+            let texts = [("detail", detail), ("method", method), ("path", path)];
+            line["status"] == status
+                && line["distribution"].as_str().unwrap_or("none") == distribution
+                && texts.iter().all(|(key, text)| line[key] == *text)
+        };
+        assert_eq!(lines.iter().filter(is_line).count(), 1, "{detail} {path}: {lines:#?}");
+    }
+    let metrics = edge.admin("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    assert!(text.contains("reason=\"malformed-head\"} 6"), "{text}");
+}
+
+#[tokio::test]
+async fn a_viewer_who_leaves_before_the_response_is_logged() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.bin", crate::support::viewer::pattern(200_000));
+    let (folder, certificates) = (tempfile::tempdir().expect("folder"), certificates());
+    let path = folder.path().join("access.log");
+    let edge = Edge::with(&logged(&tls_config(&bucket, &certificates), &path));
+    let host = "one.example.com";
+    let stream = connect(edge.running().https[0], &certificates, "one", host, "h2").await;
+    let stream = TokioIo::new(stream.expect("handshake"));
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
+    let (mut sender, connection) = handshake.expect("h2");
+    tokio::spawn(connection);
+    bucket.gate(0);
+    let request = Request::get(format!("https://{host}/a.bin")).body(Empty::<Bytes>::new());
+    let response = sender.send_request(request.expect("a request"));
+    let response = tokio::spawn(response);
+    bucket.asked(1).await;
+    response.abort();
+    eventually(|| lines(&path).len() == 1).await;
+    let [line] = &lines(&path)[..] else { panic!("{:?}", lines(&path)) };
+    assert_eq!((&line["status"], &line["detail"]), (&0.into(), &"viewer-left".into()));
+    assert_eq!((&line["distribution"], &line["path"]), (&"media".into(), &"/a.bin".into()));
+    bucket.gate(usize::MAX);
+}
