@@ -20,7 +20,7 @@ pub(super) fn rules(
     credentials: &Arc<Credentials>,
     clock: &Clock,
 ) -> Result<Rules, Error> {
-    let geography = config.geography.as_deref().map(Geography::open).transpose()?;
+    let geography = config.geography.as_ref().map(Geography::open).transpose()?;
     let in_force = edge.rules();
     let mut hosts = Hosts::default();
     for options in &config.distributions {

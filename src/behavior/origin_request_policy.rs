@@ -19,7 +19,7 @@ pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [
 
 /// CloudFront's fields about the viewer
 /// (Amazon CloudFront Developer Guide, "Add CloudFront request headers").
-pub const ABOUT_VIEWERS: [&str; 19] = [
+pub const ABOUT_VIEWERS: [&str; 23] = [
     "cloudfront-forwarded-proto",
     "cloudfront-is-android-viewer",
     "cloudfront-is-desktop-viewer",
@@ -28,18 +28,25 @@ pub const ABOUT_VIEWERS: [&str; 19] = [
     "cloudfront-is-smarttv-viewer",
     "cloudfront-is-tablet-viewer",
     "cloudfront-viewer-address",
+    "cloudfront-viewer-asn",
     "cloudfront-viewer-city",
     "cloudfront-viewer-country",
     "cloudfront-viewer-country-name",
     "cloudfront-viewer-country-region",
     "cloudfront-viewer-country-region-name",
+    "cloudfront-viewer-header-count",
+    "cloudfront-viewer-header-order",
     "cloudfront-viewer-http-version",
     "cloudfront-viewer-latitude",
     "cloudfront-viewer-longitude",
     "cloudfront-viewer-metro-code",
     "cloudfront-viewer-postal-code",
     "cloudfront-viewer-time-zone",
+    "cloudfront-viewer-tls",
 ];
+
+/// Fields that CloudFront added after the managed policy of June 2022.
+const LATER: [&str; 2] = ["cloudfront-viewer-header-count", "cloudfront-viewer-header-order"];
 
 /// The managed policy of this name: what it adds to the key's part of a request.
 #[must_use]
@@ -57,7 +64,8 @@ pub fn managed_origin_request_policy(name: &str) -> Option<ForwardSpec> {
     Some(match name {
         "AllViewer" => all_except(Vec::new(), Vec::new()),
         "AllViewerAndCloudFrontHeaders-2022-06" => {
-            all_except(Vec::new(), ABOUT_VIEWERS.map(HeaderName::from_static).into())
+            let added = ABOUT_VIEWERS.into_iter().filter(|name| !LATER.contains(name));
+            all_except(Vec::new(), added.map(HeaderName::from_static).collect())
         }
         "AllViewerExceptHostHeader" => all_except(vec![header::HOST], Vec::new()),
         "CORS-CustomOrigin" => only(vec![header::ORIGIN]),

@@ -58,9 +58,10 @@ pub struct Cors {
     pub methods: Option<HeaderValue>,
     /// `Access-Control-Allow-Headers`, for preflights.
     pub headers: Option<HeaderValue>,
-    /// `Access-Control-Expose-Headers`; it is told to every page, for it has no effect in the
-    /// answer to a preflight (Fetch §3.3.3), where CloudFront's managed policy puts it.
+    /// `Access-Control-Expose-Headers`, for all CORS requests.
     pub expose: Option<HeaderValue>,
+    /// The same, for preflights only, as CloudFront's managed policies send it.
+    pub expose_in_preflights: Option<HeaderValue>,
     /// Whether requests with cookies are allowed.
     pub credentials: bool,
     /// `Access-Control-Max-Age`, for preflights.
@@ -179,6 +180,7 @@ impl Cors {
             methods: None,
             headers: None,
             expose: None,
+            expose_in_preflights: None,
             credentials: false,
             max_age: None,
             overrides: false,
@@ -189,7 +191,7 @@ impl Cors {
         let methods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
         Self {
             methods: Some(HeaderValue::from_static(methods)),
-            expose: Some(ANY),
+            expose_in_preflights: Some(ANY),
             ..Self::simple()
         }
     }
@@ -221,6 +223,7 @@ impl Cors {
             (header::ACCESS_CONTROL_ALLOW_METHODS, &self.methods),
             (header::ACCESS_CONTROL_ALLOW_HEADERS, &self.headers),
             (header::ACCESS_CONTROL_MAX_AGE, &self.max_age),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, &self.expose_in_preflights),
         ];
         let of_all = [(header::ACCESS_CONTROL_EXPOSE_HEADERS, &self.expose)];
         for (name, value) in of_preflights.into_iter().filter(|_| preflight).chain(of_all) {
@@ -292,6 +295,7 @@ mod tests {
         assert_eq!(applied(&managed("SimpleCORS"), &[], page, false), [any]);
         assert_eq!(applied(&managed("SimpleCORS"), &[], page, true), [any]);
         assert_eq!(applied(&managed("CORS-With-Preflight"), &[], page, true), preflight);
+        assert_eq!(applied(&managed("CORS-With-Preflight"), &[], page, false), [any]);
         assert_eq!(applied(&managed("SecurityHeadersPolicy"), &[], page, false), security);
         let both = managed("CORS-and-SecurityHeadersPolicy");
         assert_eq!(applied(&both, &[], page, false), [&[any], &security[..]].concat());

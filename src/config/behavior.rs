@@ -204,17 +204,11 @@ fn strictest(place: usize, (origins, groups): Origins<'_>) -> Option<&origin::Op
     Some(options.find(bucket).filter(|_| !bucket(&first)).unwrap_or(first))
 }
 
-/// `compress`: the codings that the cache policy enables.
+/// `compress`: the codings that the cache policy enables. As with CloudFront, it has no effect with a policy that enables
+/// none or stores nothing.
 fn compress(section: &Section<'_>, policy: &CachePolicy) -> Codings {
-    let Some(compress) = section.boolean("compress").filter(|compress| compress.value) else {
-        return Codings::NONE;
-    };
-    if policy.key.codings == Codings::NONE || policy.caching.ttl.is_disabled() {
-        let help = "choose a policy that caches and enables a coding, such as \"CachingOptimized\", or leave `compress` out";
-        let message = "with this cache policy nothing is compressed";
-        section.fault(compress.span, message, "has no effect", help.to_owned());
-    }
-    policy.key.codings
+    let wanted = section.boolean("compress").is_some_and(|compress| compress.value);
+    if wanted && !policy.caching.ttl.is_disabled() { policy.key.codings } else { Codings::NONE }
 }
 
 fn response_headers_policy(

@@ -18,7 +18,7 @@ mod restrict;
 mod section;
 mod trust;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use distribution::DistributionOptions;
 use distribution::Surroundings;
@@ -31,7 +31,7 @@ pub use policy::is_keyable;
 use section::Section;
 use toml::de::DeTable;
 
-use crate::{access_log, cache::store, control};
+use crate::{access::restrict::Databases, access_log, cache::store, control};
 
 /// A configuration without faults.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct Config {
     /// The access log.
     pub access_log: access_log::Options,
     /// A database of where viewers are.
-    pub geography: Option<PathBuf>,
+    pub geography: Option<Databases>,
     /// What is served.
     pub distributions: Vec<DistributionOptions>,
 }
@@ -131,12 +131,13 @@ pub fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// `[geo]`: the file that tells where viewers are.
-fn geography(root: &Section<'_>, directory: &Path) -> Option<PathBuf> {
+/// `[geo]`: the databases of viewers' countries and networks.
+fn geography(root: &Section<'_>, directory: &Path) -> Option<Databases> {
     let section = root.table("geo")?;
-    let path = section.required("database", "a file in MaxMind's format (.mmdb)");
+    let places = section.required("database", "a file in MaxMind's format (.mmdb)");
+    let networks = section.string("asn_database").map(|path| directory.join(path.value));
     section.unknown();
-    path.map(|path| directory.join(path.value))
+    places.map(|path| Databases { places: directory.join(path.value), networks })
 }
 
 fn read(root: &Section<'_>, directory: &Path) -> Config {
@@ -243,6 +244,44 @@ cache_policy = "CachingOptimized"
         );
         let off = text.replace("cache_set_cookie = true", "cache_set_cookie = false");
         assert_eq!(faults(&off), Vec::<String>::new());
+    }
+
+    /// CloudFront accepts it, too: nothing is compressed.
+    #[test]
+    fn compress_may_have_no_effect() {
+        for policy in ["CachingDisabled", "CachingOptimizedForUncompressedObjects"] {
+            let text =
+                GOOD.replace("\"CachingOptimized\"", &format!("\"{policy}\"\ncompress = true"));
+            assert_eq!(faults(&text), Vec::<String>::new(), "{policy}");
+        }
+    }
+
+    #[test]
+    fn sampling_rates_and_timeouts_are_checked_as_cloudfront_does() {
+        let policy = |rate: &str| {
+            format!(
+                "[[response_headers_policy]]\nname = \"timed\"\nserver_timing = {{ sampling_rate = {rate} }}\n{GOOD}"
+            )
+        };
+        for rate in ["0.0001", "99.9999", "0.1", "100", "0", "33.3333"] {
+            assert_eq!(faults(&policy(rate)), Vec::<String>::new(), "{rate}");
+        }
+        for rate in ["0.000001", "12.345678", "1e-5"] {
+            let found = faults(&policy(rate));
+            assert_eq!(
+                found,
+                [
+                    "3: `sampling_rate` has more than four decimal places (such as `sampling_rate = 0.0001`)"
+                ],
+                "{rate}"
+            );
+        }
+        let timeouts = |completion: &str| {
+            let region = "region = \"eu-central-1\"";
+            GOOD.replace(region, &format!("{region}\ncompletion_timeout = \"{completion}\""))
+        };
+        assert_eq!(faults(&timeouts("30s")), Vec::<String>::new());
+        assert_eq!(faults(&timeouts("29s")).len(), 1);
     }
 
     #[test]

@@ -71,6 +71,12 @@ pub(super) fn own_policies(root: &Section<'_>) -> ResponseHeadersPolicies {
 fn server_timing(section: &Section<'_>) -> Option<f64> {
     let table = section.table("server_timing")?;
     let percent = table.percent("sampling_rate").unwrap_or(100.0);
+    // Amazon CloudFront Developer Guide, "Server-Timing header": up to four decimal places.
+    if (percent * 10_000.0 - (percent * 10_000.0).round()).abs() > 1e-6 {
+        let help = "such as `sampling_rate = 0.0001`".to_owned();
+        let message = "`sampling_rate` has more than four decimal places";
+        table.fault(table.span(), message, "in this table", help);
+    }
     table.unknown();
     Some(percent)
 }
@@ -88,6 +94,7 @@ fn cors(table: &Section<'_>) -> Cors {
         methods: list("allow_methods"),
         headers: list("allow_headers"),
         expose: list("expose_headers"),
+        expose_in_preflights: None,
         credentials: table.boolean("allow_credentials").is_some_and(|flag| flag.value),
         max_age: table.duration("max_age").map(|age| HeaderValue::from(age.value.as_secs())),
         overrides: overrides(table),

@@ -127,9 +127,9 @@ fn files(config: &Config) -> Chart {
     if let Err(error) = Callers::load(&config.admin_options.callers) {
         chart.bad(error.to_string(), "put the secret there, or take out who has it");
     }
-    if let Some(path) = &config.geography {
-        match Geography::open(path) {
-            Ok(_) => chart.good(format!("{} tells countries", path.display())),
+    if let Some(databases) = &config.geography {
+        match Geography::open(databases) {
+            Ok(_) => chart.good(format!("{} has countries", databases.places.display())),
             Err(error) => chart.bad(error.to_string(), "put a database in MaxMind's format there"),
         }
     }

@@ -1,7 +1,7 @@
 //! Cache behaviors.
 
 use super::{
-    Job, Tls, managed,
+    Job, Tls,
     origin::Origins,
     policies,
     report::Node,
@@ -40,7 +40,7 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
         }
     }
     methods(text, &node.get("AllowedMethods"), is_bucket);
-    compress(job, text, node);
+    compress(text, node);
     trusted(job, text, node);
     not_here(job, node);
 }
@@ -68,30 +68,12 @@ fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
     }
 }
 
-/// With a policy that enables no coding, or stores nothing, `Compress` has no effect.
-fn compress(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
-    const WITHOUT: [&str; 2] = ["CachingDisabled", "CachingOptimizedForUncompressedObjects"];
+fn compress(text: &mut Text, node: &Node<'_>) {
     let flag = node.get("Compress");
-    if !flag.flag() {
-        return;
+    if flag.flag() {
+        text.line("compress", true);
+        flag.is_exact("compress");
     }
-    let id = node.get("CachePolicyId").text();
-    let is_without = id.and_then(managed::managed).is_some_and(|name| WITHOUT.contains(&name));
-    let own = id.and_then(|id| job.parts.cache_policies.get(id));
-    let parameters = own.and_then(|own| own.get("ParametersInCacheKeyAndForwardedToOrigin"));
-    let enables = |key: &str| parameters.and_then(|own| own.get(key)?.as_bool()).unwrap_or(false);
-    let is_disabled = parameters.is_some()
-        && (own.and_then(|own| own.get("MaxTTL")?.as_u64()) == Some(0)
-            || !["EnableAcceptEncodingGzip", "EnableAcceptEncodingBrotli"]
-                .into_iter()
-                .any(enables));
-    let forwards_all = node.get("ForwardedValues").get("Headers").strings().contains(&"*")
-        || (id.is_none() && node.get("MaxTTL").number() == Some(0));
-    if is_without || is_disabled || forwards_all {
-        return flag.is_exact("left out: has no effect with this policy");
-    }
-    text.line("compress", true);
-    flag.is_exact("compress");
 }
 
 /// Who must sign. What is missing is named all the same: such a file is refused, for nothing may be

@@ -187,7 +187,12 @@ fn server_timing(text: &mut Text, node: &Node<'_>) {
         return rate.read();
     }
     text.heading("[response_headers_policy.server_timing]");
-    text.line("sampling_rate", format!("{:?}", rate.fraction().unwrap_or_default()));
+    let percent = rate.fraction().unwrap_or_default();
+    let rounded = (percent * 10_000.0).round() / 10_000.0;
+    if (rounded - percent).abs() > f64::EPSILON {
+        rate.differs("rounded to four decimal places, as CloudFront demands");
+    }
+    text.line("sampling_rate", format!("{rounded:?}"));
     node.is_exact("server_timing");
 }
 

@@ -340,7 +340,7 @@ impl Exchange {
                 .connection
                 .port
                 .filter(|_| self.incoming.viewer.address == self.incoming.connection.client),
-            tls: self.incoming.connection.cipher,
+            tls: self.incoming.connection.cipher.map(|cipher| (cipher.version, cipher.suite)),
             forwarded_for: forwarded_for.as_ref(),
             content_type: shown.and_then(|shown| shown.content_type.as_ref()),
             content_length: shown.and_then(|shown| shown.content_length),

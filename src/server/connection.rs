@@ -305,7 +305,7 @@ async fn handshake(
 
 /// What was agreed on, as OpenSSL and CloudFront name it.
 fn cipher(stream: &TlsStream<TcpStream>) -> Option<Cipher> {
-    use rustls::{CipherSuite as Suite, ProtocolVersion as Version};
+    use rustls::{CipherSuite as Suite, HandshakeKind, ProtocolVersion as Version};
     let session = stream.get_ref().1;
     let version = match session.protocol_version()? {
         Version::TLSv1_3 => "TLSv1.3",
@@ -323,5 +323,6 @@ fn cipher(stream: &TlsStream<TcpStream>) -> Option<Cipher> {
         Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
         _ => return None,
     };
-    Some((version, suite))
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    Some(Cipher { version, suite, resumed })
 }

@@ -107,7 +107,7 @@ async fn a_head_that_is_too_large_is_431_and_counted() {
     // The connection is counted when it has ended, a moment after the viewer has its answer.
     for line in [
         "forebay_oversized_heads_total 1",
-        "forebay_refused_requests_total{reason=\"head-too-large\"} 1",
+        "forebay_refused_requests_total{reason=\"head-too-large\"} 2",
     ] {
         let mut metrics = edge.admin("/metrics").await;
         for _ in 0..200 {

@@ -8,10 +8,13 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{
-    edge::{Edge, Lines, config_for},
-    script::Script,
-    viewer::raw,
+use crate::{
+    front::{certificates, connect},
+    support::{
+        edge::{Edge, Lines, config_for},
+        script::Script,
+        viewer::{eventually, raw},
+    },
 };
 
 const FRESH: &str = "Cache-Control: max-age=60";
@@ -166,6 +169,16 @@ async fn an_origin_is_told_of_viewers_what_they_cannot_invent() {
         );
     }
     assert!(!told.contains_key("cloudfront-viewer-country"), "there is no database");
+    assert!(!told.contains_key("cloudfront-viewer-tls"), "the proxy ends TLS");
+    for (path, client, expected) in [
+        ("/b", "203.0.113.9:4711", "203.0.113.9:4711"),
+        ("/c", "[2001:db8::7]:443", "2001:db8::7:443"),
+        ("/d", "[2001:db8::7]", "2001:db8::7"),
+    ] {
+        script.then(200, &[], "");
+        edge.viewer().field("x-forwarded-for", client).get(path).await;
+        assert_eq!(script.last()["cloudfront-viewer-address"], expected);
+    }
     // With AllViewer it is told what viewers say, and nothing of that kind.
     let behavior = "origin_request_policy = \"AllViewer\"";
     let (edge, script) = before(&Lines { behavior, ..Lines::default() }).await;
@@ -250,6 +263,42 @@ async fn who_bears_an_authorization_of_its_own_has_a_copy_of_its_own() {
         }
     }
     assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test]
+async fn an_origin_gets_the_viewers_connection_and_the_order_of_its_fields() {
+    let certificates = certificates();
+    let path = certificates.path().display();
+    let listen = format!(
+        "https = \"127.0.0.1:0\"\ntls = {{ certificate = \"{path}/one.pem\", key = \"{path}/one.key\" }}"
+    );
+    let top = "[[origin_request_policy]]\nname = \"all\"\ncloudfront_headers = \"all\"";
+    let behavior = "origin_request_policy = \"all\"";
+    let (edge, script) =
+        before(&Lines { listen: &listen, top, behavior, ..Lines::default() }).await;
+    let host = "one.example.com";
+    let stream = connect(edge.running().https[0], &certificates, "one", host, "http/1.1").await;
+    let mut stream = stream.expect("handshake");
+    let port = stream.get_ref().0.local_addr().expect("address").port();
+    for (path, handshake) in [("/a", "fullHandshake"), ("/b", "connectionReused")] {
+        script.then(200, &[], "");
+        let fields = format!("User-Agent: x\r\nHost: {host}\r\nAccept: a\r\nAccept: b\r\nX-Own: 1");
+        let request = format!("GET {path} HTTP/1.1\r\n{fields}\r\n\r\n");
+        let requests = script.requests();
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        eventually(|| script.requests() > requests).await;
+        let told = script.last();
+        let version = "TLSv1.3:TLS_AES_128_GCM_SHA256:TLSv1.3:TLS_AES_256_GCM_SHA384";
+        let tls = told["cloudfront-viewer-tls"].to_str().expect("text");
+        let (session, kind) = tls.rsplit_once(':').expect("three parts");
+        assert!(version.contains(session) && kind == handshake, "{tls}");
+        assert_eq!(told["cloudfront-viewer-address"], format!("127.0.0.1:{port}"));
+        let order = "user-agent:host:accept:accept:x-own";
+        assert_eq!(told["cloudfront-viewer-header-order"], order);
+        assert_eq!(told["cloudfront-viewer-header-count"], "5");
+        let mut answer = [0; 4096];
+        assert!(stream.read(&mut answer).await.expect("an answer") > 0);
+    }
 }
 
 #[tokio::test]

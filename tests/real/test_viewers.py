@@ -113,9 +113,13 @@ class Viewers(unittest.TestCase):
             where = {"country": {"iso_code": code, "names": {"en": name}}}
             database.insert_network(mmdb_writer.IPSet([network]), where)
         database.to_db_file(str(self.folder / "countries.mmdb"))
+        systems = mmdb_writer.MMDBWriter(4, "GeoLite2-ASN")
+        systems.insert_network(mmdb_writer.IPSet(["192.0.2.0/24"]), {"autonomous_system_number": mmdb_writer.MmdbU32(64496)})
+        systems.to_db_file(str(self.folder / "systems.mmdb"))
+        databases = f'database = "{self.folder}/countries.mmdb"\nasn_database = "{self.folder}/systems.mmdb"'
         program = self.serve(
             listen='trusted_proxies = ["127.0.0.1"]',
-            top=f'[geo]\ndatabase = "{self.folder}/countries.mmdb"',
+            top=f"[geo]\n{databases}",
             distribution='geo_restriction = { whitelist = ["DE"] }',
             more='origin_request_policy = "AllViewerAndCloudFrontHeaders-2022-06"',
         )
@@ -123,8 +127,9 @@ class Viewers(unittest.TestCase):
         for client, status in [("192.0.2.1", 200), ("198.51.100.1", 403), ("203.0.113.1", 200)]:
             self.assertEqual(fetch(self.url + "/a", headers={"X-Forwarded-For": client})[0], status, client)
         for told in self.origin.asked:
-            asked.append((told.get("cloudfront-viewer-country"), told.get("cloudfront-viewer-country-name")))
-        self.assertEqual(asked, [("DE", "Germany"), (None, None)], "the country is in the key")
+            names = ("country", "country-name", "asn")
+            asked.append(tuple(told.get(f"cloudfront-viewer-{name}") for name in names))
+        self.assertEqual(asked, [("DE", "Germany", "64496"), (None, None, None)], "the country is in the key")
         lines = program.stop()[1]
         # Threads write their lines each in its time.
         details = {line["client"]: line.get("detail") for line in lines}

@@ -18,10 +18,20 @@ pub struct DatabaseError {
     pub reason: String,
 }
 
-/// Countries by address, and more where the database knows it.
+/// The files of a [`Geography`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Databases {
+    /// Countries, and more if the file has it.
+    pub places: PathBuf,
+    /// Autonomous systems.
+    pub networks: Option<PathBuf>,
+}
+
+/// Countries by address, and more if the databases have it.
 pub struct Geography {
     path: PathBuf,
-    reader: Reader<Vec<u8>>,
+    places: Reader<Vec<u8>>,
+    networks: Option<Reader<Vec<u8>>>,
 }
 
 impl std::fmt::Debug for Geography {
@@ -89,35 +99,49 @@ pub struct Location<'a> {
 }
 
 impl Geography {
-    /// Reads a database into memory.
+    /// Reads the databases into memory.
     ///
     /// # Errors
-    /// When the file cannot be read, or is none.
-    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let refuse = |reason| DatabaseError { path: path.to_owned(), reason };
-        let reader = Reader::open_readfile(path).map_err(|error| refuse(error.to_string()))?;
-        let kind = &reader.metadata().database_type;
-        if !["Country", "City", "Enterprise"].iter().any(|known| kind.contains(known)) {
-            return Err(refuse(format!("it is of the type `{kind}`, which tells no countries")));
-        }
-        if reader.metadata().ip_version != 6 {
-            tracing::warn!(file = %path.display(), "the geography database knows IPv4 addresses only");
-        }
-        Ok(Self { path: path.to_owned(), reader })
+    /// If a file cannot be read, or is not of the expected type.
+    pub fn open(databases: &Databases) -> Result<Self, DatabaseError> {
+        let places = open(&databases.places, &["Country", "City", "Enterprise"], "countries")?;
+        let networks = databases.networks.as_deref();
+        let networks = networks.map(|path| open(path, &["ASN", "ISP"], "autonomous systems"));
+        Ok(Self { path: databases.places.clone(), places, networks: networks.transpose()? })
+    }
+
+    /// The number of the autonomous system that announces an address.
+    #[must_use]
+    pub fn autonomous_system(&self, address: IpAddr) -> Option<u32> {
+        let number = [PathElement::Key("autonomous_system_number")];
+        self.networks.as_ref()?.lookup(address).ok()?.decode_path(&number).ok()?
     }
 
     /// What is known of an address.
     #[must_use]
     pub fn locate(&self, address: IpAddr) -> Option<NetworkLocation<'_>> {
-        self.reader.lookup(address).ok()?.decode().ok()?
+        self.places.lookup(address).ok()?.decode().ok()?
     }
 
     /// The country of an address, by its code of two letters.
     #[must_use]
     pub fn country(&self, address: IpAddr) -> Option<&str> {
         let code = [PathElement::Key("country"), PathElement::Key("iso_code")];
-        self.reader.lookup(address).ok()?.decode_path(&code).ok()?
+        self.places.lookup(address).ok()?.decode_path(&code).ok()?
     }
+}
+
+fn open(path: &Path, types: &[&str], content: &str) -> Result<Reader<Vec<u8>>, DatabaseError> {
+    let refuse = |reason| DatabaseError { path: path.to_owned(), reason };
+    let reader = Reader::open_readfile(path).map_err(|error| refuse(error.to_string()))?;
+    let kind = &reader.metadata().database_type;
+    if !types.iter().any(|known| kind.contains(known)) {
+        return Err(refuse(format!("it is of the type `{kind}`, which has no {content}")));
+    }
+    if reader.metadata().ip_version != 6 {
+        tracing::warn!(file = %path.display(), "the geography database knows IPv4 addresses only");
+    }
+    Ok(reader)
 }
 
 /// Which countries may come (Amazon CloudFront Developer Guide, "Restrict the geographic

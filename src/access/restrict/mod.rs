@@ -6,7 +6,7 @@ mod shares;
 
 use std::net::IpAddr;
 
-pub use geography::{Countries, DatabaseError, Geography, NetworkLocation};
+pub use geography::{Countries, DatabaseError, Databases, Geography, NetworkLocation};
 use ipnet::IpNet;
 pub use rate::{Rate, RateLimits, Rates};
 pub use shares::{ClientNetwork, Share, Shares};

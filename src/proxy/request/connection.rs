@@ -7,8 +7,16 @@ use parking_lot::Mutex;
 use super::{exchange_tracker::ExchangeTracker, routing::Distribution};
 use crate::behavior::SecurityPolicy;
 
-/// Version and cipher suite of TLS, as OpenSSL names them.
-pub type Cipher = (&'static str, &'static str);
+/// The outcome of a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cipher {
+    /// The protocol version, as OpenSSL names it.
+    pub version: &'static str,
+    /// The cipher suite, as OpenSSL names it.
+    pub suite: &'static str,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+}
 
 /// The connection a request came on.
 pub struct Connection {
@@ -22,7 +30,7 @@ pub struct Connection {
     pub(crate) client_text: Box<str>,
     /// The policy by which the connection is encrypted, if it is.
     pub security: Option<SecurityPolicy>,
-    /// Version and cipher suite of TLS, as OpenSSL names them.
+    /// The outcome of the TLS handshake, if there was one.
     pub cipher: Option<Cipher>,
     /// The state of its exchanges.
     pub exchanges: ExchangeTracker,

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
-use super::{connection::Connection, routing::Rules};
+use super::{
+    connection::{Cipher, Connection},
+    routing::Rules,
+};
 use crate::access::restrict::{NetworkLocation, Networks};
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -15,22 +18,29 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 #[derive(Debug)]
 pub(crate) struct Viewer {
     pub(crate) address: IpAddr,
-    /// Where it is another than the connection's.
+    /// Its port, unless a proxy hides it.
+    port: Option<u16>,
+    /// Set if it is another than the connection's.
     text: Option<Box<str>>,
     pub(crate) https: bool,
 }
 
 impl Viewer {
     pub(crate) fn of(proxies: &Networks, connection: &Connection, fields: &HeaderMap) -> Self {
-        let direct =
-            Self { address: connection.client, text: None, https: connection.security.is_some() };
+        let direct = Self {
+            address: connection.client,
+            port: connection.port,
+            text: None,
+            https: connection.security.is_some(),
+        };
         if proxies.is_empty() || !proxies.contain(connection.client) {
             return direct;
         }
-        let address = forwarded_for(proxies, fields).unwrap_or(connection.client);
+        let (address, port) =
+            forwarded_for(proxies, fields).unwrap_or((connection.client, connection.port));
         let https = last(fields, &X_FORWARDED_PROTO)
             .map_or(connection.security.is_some(), |scheme| scheme.eq_ignore_ascii_case("https"));
-        Self { address, text: Some(address.to_string().into()), https }
+        Self { address, port, text: Some(address.to_string().into()), https }
     }
 
     /// The address as text.
@@ -44,15 +54,15 @@ impl Viewer {
     }
 }
 
-/// The nearest address that is not a trusted proxy's: what stands before it, its owner may have
-/// invented.
-fn forwarded_for(proxies: &Networks, fields: &HeaderMap) -> Option<IpAddr> {
+/// The nearest address that is not a trusted proxy's, and its port if the proxies add one. What is before it, its owner
+/// may have invented.
+fn forwarded_for(proxies: &Networks, fields: &HeaderMap) -> Option<(IpAddr, Option<u16>)> {
     let lines: Vec<&HeaderValue> = fields.get_all(X_FORWARDED_FOR).iter().collect();
     let members = lines.iter().rev().filter_map(|line| line.to_str().ok());
     let mut nearest = None;
     for member in members.flat_map(|line| line.rsplit(',')) {
-        let Some(address) = address(member.trim()) else { break };
-        nearest = Some(address);
+        let Some((address, port)) = address(member.trim()) else { break };
+        nearest = Some((address, port));
         if !proxies.contain(address) {
             break;
         }
@@ -61,11 +71,16 @@ fn forwarded_for(proxies: &Networks, fields: &HeaderMap) -> Option<IpAddr> {
 }
 
 /// An address, with a port or without.
-fn address(text: &str) -> Option<IpAddr> {
-    let parsed = text.parse().ok();
-    let parsed = parsed.or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    parsed.or_else(bracketed).map(|address: IpAddr| address.to_canonical())
+fn address(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    let alone = || {
+        let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        bracketed.unwrap_or(text).parse().ok()
+    };
+    let (address, port) = match text.parse::<SocketAddr>() {
+        Ok(both) => (both.ip(), Some(both.port())),
+        Err(_) => (alone()?, None),
+    };
+    Some((IpAddr::to_canonical(&address), port))
 }
 
 fn last<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -83,6 +98,7 @@ pub(crate) fn describe(
     version: Version,
     rules: &Rules,
 ) {
+    let order = field_names(fields);
     let invented: Vec<HeaderName> =
         fields.keys().filter(|name| name.as_str().starts_with("cloudfront-")).cloned().collect();
     for name in invented {
@@ -95,7 +111,17 @@ pub(crate) fn describe(
     };
     let place = rules.geography.as_ref().and_then(|database| database.locate(viewer.address));
     describe_place(&place.unwrap_or_default(), &mut set);
-    set("cloudfront-viewer-address", &with_port(viewer, connection));
+    let number_of_system = rules.geography.as_ref();
+    let number_of_system = number_of_system.and_then(|g| g.autonomous_system(viewer.address));
+    if let Some(number) = number_of_system {
+        set("cloudfront-viewer-asn", &number.to_string());
+    }
+    if let Some(session) = tls_session(viewer, connection) {
+        set("cloudfront-viewer-tls", &session);
+    }
+    set("cloudfront-viewer-header-count", &order.len().to_string());
+    set("cloudfront-viewer-header-order", &joined(&order));
+    set("cloudfront-viewer-address", &with_port(viewer));
     set("cloudfront-viewer-http-version", number(version));
     set("cloudfront-forwarded-proto", if viewer.https { "https" } else { "http" });
     let agent = fields.get(header::USER_AGENT).cloned();
@@ -129,12 +155,42 @@ fn describe_place(place: &NetworkLocation<'_>, set: &mut impl FnMut(&'static str
     }
 }
 
-/// As CloudFront writes it; behind a proxy the viewer's port is not known.
-fn with_port(viewer: &Viewer, connection: &Connection) -> String {
-    match connection.port.filter(|_| viewer.text.is_none()) {
-        Some(port) => SocketAddr::new(viewer.address, port).to_string(),
-        None => viewer.text(connection).to_owned(),
+/// Address and port, as CloudFront writes them; without the port if a proxy hides it.
+fn with_port(viewer: &Viewer) -> String {
+    match viewer.port {
+        Some(port) => format!("{}:{port}", viewer.address),
+        None => viewer.address.to_string(),
     }
+}
+
+/// Version, cipher suite and kind of handshake. Behind a proxy that ends TLS they are not known.
+fn tls_session(viewer: &Viewer, connection: &Connection) -> Option<String> {
+    let Cipher { version, suite, resumed } = connection.cipher.filter(|_| viewer.text.is_none())?;
+    let handshake = match (connection.exchanges.begun(), resumed) {
+        (0, true) => "sessionResumed",
+        (0, false) => "fullHandshake",
+        _ => "connectionReused",
+    };
+    Some(format!("{version}:{suite}:{handshake}"))
+}
+
+/// The names of the viewer's fields in their order, one for each line.
+fn field_names(fields: &HeaderMap) -> Vec<HeaderName> {
+    fields.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// Names separated by colons, up to CloudFront's 7,680 characters.
+fn joined(names: &[HeaderName]) -> String {
+    const LONGEST: usize = 7_680;
+    let mut text = String::new();
+    for name in names {
+        if !text.is_empty() {
+            text.push(':');
+        }
+        text.push_str(name.as_str());
+    }
+    text.truncate(LONGEST);
+    text
 }
 
 const fn number(version: Version) -> &'static str {
