@@ -41,6 +41,8 @@ pub struct Behavior {
     pub forward: ForwardSpec,
     /// Methods that viewers may use.
     pub allowed_methods: AllowedMethods,
+    /// Whether requests are served. Otherwise all get 403.
+    pub enabled: bool,
     /// Whether the origin's answers to preflights are stored.
     pub cache_preflights: bool,
     /// Codings that objects are compressed with for those who accept them.

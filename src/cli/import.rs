@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Mendable, report, say};
 use crate::{
     config::Config,
-    import::{DocumentError, Documents, Import, Note, Tls, import},
+    import::{DocumentError, Documents, Import, Note, Tls, decode, import},
     setup,
 };
 
@@ -104,12 +104,14 @@ fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
         paths.extend(inside);
     }
     let read = |path: PathBuf| {
-        let text = std::fs::read_to_string(&path).map_err(|error| Mendable {
-            message: format!("cannot read `{}`: {error}", path.display()),
+        let unreadable = |reason: &dyn std::fmt::Display| Mendable {
+            message: format!("cannot read `{}`: {reason}", path.display()),
             help:
                 "save a document there: `aws cloudfront get-distribution-config --id ID > ID.json`"
                     .into(),
-        })?;
+        };
+        let bytes = std::fs::read(&path).map_err(|error| unreadable(&error))?;
+        let text = decode(&bytes).ok_or_else(|| unreadable(&"it is neither UTF-8 nor UTF-16"))?;
         Ok((path.display().to_string(), text))
     };
     paths.into_iter().map(read).collect()

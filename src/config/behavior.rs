@@ -91,6 +91,7 @@ fn behavior(
 ) -> Option<Arc<Behavior>> {
     let origin = section.required("origin", "the id of one of the distribution's origins");
     let origin = origin.and_then(|id| place(section, id, origins));
+    let enabled = section.boolean("enabled");
     let cache_policy = cache_policy(section, policies);
     let options = origin.and_then(|place| strictest(place, origins));
     let allowed_methods = allowed_methods(section, options);
@@ -142,6 +143,7 @@ fn behavior(
         path_form: if is_bucket { PathForm::Key } else { PathForm::Uri },
         cache_policy,
         forward,
+        enabled: enabled.is_none_or(|enabled| enabled.value),
         allowed_methods,
         cache_preflights,
         compress: compress.unwrap_or_default(),

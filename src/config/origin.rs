@@ -249,13 +249,13 @@ fn signing(section: &Section<'_>, is_bucket: bool) -> Option<Signing> {
     signing
 }
 
-/// `[distribution.origin.custom_headers]`, within CloudFront's bounds
-/// (Amazon CloudFront Developer Guide, "Add custom headers to origin requests").
+/// `[distribution.origin.custom_headers]`. CloudFront allows ten fields by default and more on request
+/// (Amazon CloudFront Developer Guide, "Quotas on headers").
 fn custom_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
-    const MOST: usize = 10;
+    const MOST: usize = 100;
     const LONGEST_NAME: usize = 256;
     const LONGEST_VALUE: usize = 1_783;
-    const LONGEST_ALL: usize = 10_240;
+    const LONGEST_ALL: usize = 16_384;
     let Some(table) = section.table("custom_headers") else { return Vec::new() };
     let mut headers = Vec::new();
     for (text, value) in table.strings_by_name() {

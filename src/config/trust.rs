@@ -99,7 +99,8 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
             below: CanonicalPath::resolve(&origin.origin_path, PathForm::Key)
                 .map(|path| path.generous().into_owned())
                 .unwrap_or_default(),
-            is_signed: behavior.trusted.is_some(),
+            // A behavior that serves nothing is no way around a signature.
+            is_signed: behavior.trusted.is_some() || !behavior.enabled,
         })
     })
     .collect()

@@ -42,7 +42,7 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
     methods(text, &node.get("AllowedMethods"), is_bucket);
     compress(text, node);
     trusted(job, text, node);
-    not_here(job, node);
+    not_here(job, text, node);
 }
 
 fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
@@ -98,18 +98,27 @@ fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     }
     let is_strange = signers.is_said() && !signers.get("Enabled").is_there();
     if signers.get("Enabled").may_be_true() || is_strange || !signers.items().is_empty() {
-        let accounts = signers.strings().join(", ");
-        job.ledger.to_do(format!(
-            "write a `[[key_group]]` named `trusted-signers` with the public keys of the accounts' ({accounts}) CloudFront key pairs"
-        ));
-        signers.differs(
-            "as key group `trusted-signers`: CloudFront tells nobody the keys of accounts",
-        );
-        names.push("trusted-signers".into());
+        names.push(trusted_signers(job, &signers));
     }
     if !names.is_empty() {
         text.line("trusted_key_groups", list(names.iter().map(String::as_str)));
     }
+}
+
+/// The name of the key group that stands for accounts. Behaviors that trust other accounts have another group.
+fn trusted_signers(job: &Job<'_>, signers: &Node<'_>) -> String {
+    let mut accounts = signers.strings();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let name = format!("trusted-signers-{}", accounts.join("-"));
+    let name = name.trim_end_matches('-').to_owned();
+    job.ledger.to_do(format!(
+        "write a `[[key_group]]` named `{name}` with the public keys of the CloudFront key pairs of these accounts: {}",
+        accounts.join(", ")
+    ));
+    signers
+        .differs(format!("as key group `{name}`: CloudFront shows the keys of accounts to no one"));
+    name
 }
 
 /// The name of a key group, which is written with its keys.
@@ -153,7 +162,8 @@ fn public_key(job: &Job<'_>, group: &mut Text, node: &Node<'_>) {
 }
 
 /// What runs in CloudFront alone.
-fn not_here(job: &Job<'_>, node: &Node<'_>) {
+fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
+    let mut is_closed = false;
     for (list, arn, what) in [
         ("LambdaFunctionAssociations", "LambdaFunctionARN", "Lambda@Edge"),
         ("FunctionAssociations", "FunctionARN", "CloudFront Functions"),
@@ -162,16 +172,20 @@ fn not_here(job: &Job<'_>, node: &Node<'_>) {
             item.get(arn).read();
             item.get("IncludeBody").read();
             let event = item.get("EventType").text_or("some event");
-            if event == "viewer-request" {
+            // CloudFront's own word is in lower case; what is not known may decide, too.
+            if !matches!(event, "viewer-response" | "origin-request" | "origin-response") {
                 job.ledger.to_do(format!(
-                    "see what {} does at viewer requests: if it decides who may come, put `allow` or `trusted_key_groups` in its place",
+                    "see what {} does at viewer requests: if it decides who is served, put `allow` or `trusted_key_groups` in its place; then remove `enabled = false`",
                     item.get(arn).text_or("a function")
                 ));
+                is_closed = true;
             }
-            item.is_dropped(format!(
-                "no code runs at this edge ({what}, {event}); if it decides who may come, nothing here does"
-            ));
+            item.is_dropped(format!("no code runs at this edge ({what}, {event})"));
         }
+    }
+    if is_closed {
+        text.comment("A function decides at CloudFront what becomes of a request. Until you remove this line, all get 403.");
+        text.line("enabled", false);
     }
     node.get("GrpcConfig").get("Enabled").flag();
     node.drop_each([

@@ -77,13 +77,16 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     let certificate = config.get("ViewerCertificate");
     let version = certificate.get("MinimumProtocolVersion");
     if let Some(name) = version.text() {
-        let is_default = certificate.get("CloudFrontDefaultCertificate").flag();
         if SecurityPolicy::NAMES.iter().any(|(known, _)| *known == name) {
             text.line("minimum_protocol_version", quote(name));
             version.is_exact("minimum_protocol_version");
-        } else if !is_default {
+        } else {
             version.differs("TLSv1.2_2021: nothing older is spoken");
         }
+    }
+    let default = certificate.get("CloudFrontDefaultCertificate");
+    if default.flag() {
+        default.differs("a certificate of your own: that of *.cloudfront.net is CloudFront's");
     }
     for key in ["ACMCertificateArn", "IAMCertificateId"] {
         let arn = certificate.get(key);
@@ -96,7 +99,10 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     }
     // What older documents say once more in other words.
     for key in ["Certificate", "CertificateSource"] {
-        certificate.get(key).read();
+        let repeated = certificate.get(key);
+        if repeated.is_said() {
+            repeated.is_exact("says the certificate once more");
+        }
     }
     let method = certificate.get("SSLSupportMethod");
     if method.text().is_some_and(|method| method != "sni-only") {
@@ -137,6 +143,8 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
         job.need(Need::Geography);
     }
     let mtls = config.get("ViewerMtlsConfig");
+    let acl = config.get("WebACLId");
+    let function = config.get("ConnectionFunctionAssociation");
     let is_disabled = !config.get("Enabled").flag();
     for (closed, why) in [
         (is_disabled, "It is disabled at CloudFront: take this out if it shall be served."),
@@ -148,12 +156,20 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
             is_strange,
             "Countries are restricted in a way that is not known: until you take this out, nobody is served.",
         ),
+        (
+            acl.is_said(),
+            "A web ACL decides at CloudFront who is served. Until you remove this line, no request is.",
+        ),
+        (
+            function.is_said(),
+            "A function decides at CloudFront about connections. Until you remove this line, no request is served.",
+        ),
     ] {
         if closed {
             text.comment(why);
         }
     }
-    if is_disabled || mtls.is_said() || is_strange {
+    if is_disabled || mtls.is_said() || is_strange || acl.is_said() || function.is_said() {
         text.line("allow", "[]");
     }
     if mtls.is_said() {
@@ -162,14 +178,18 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
         );
         job.ledger.to_do("decide who may come: `allow = []` stands for the viewers' certificates");
     }
-    let acl = config.get("WebACLId");
     if acl.is_said() {
         job.ledger.to_do(
-            "see what the web ACL keeps out, and put `allow`, `deny`, `rate_limit` or a firewall in its place",
+            "see what the web ACL keeps out, and put `allow`, `deny`, `rate_limit` or a firewall in its place; then remove `allow = []`",
         );
         acl.is_dropped(
-            "there is no web application firewall: all may come whom `allow`, `deny` and `rate_limit` let",
+            "there is no web application firewall; `allow = []` serves no one until you decide",
         );
+    }
+    if function.is_said() {
+        job.ledger.to_do("see what the connection function does; then remove `allow = []`");
+        function
+            .is_dropped("no code runs at this edge; `allow = []` serves no one until you decide");
     }
 }
 
@@ -211,8 +231,10 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
     let cookies = logging.get("IncludeCookies");
     // What stands there while logging is off says nothing.
     let is_on = logging.get("Enabled").flag();
-    prefix.read();
     if is_on {
+        prefix.differs_if_said(
+            "files are named by distribution and hour: choose their folder in [access_log]",
+        );
         job.need(Need::Log);
         bucket.differs("written to a folder, in the same format and files: see [access_log]");
         if cookies.flag() {
@@ -225,10 +247,12 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
 
 /// What has no meaning outside CloudFront.
 fn not_here(config: &Node<'_>) {
-    config.get("CallerReference").read();
+    let reference = config.get("CallerReference");
+    if reference.is_said() {
+        reference.is_exact("of no meaning here");
+    }
     config.drop_each([
         ("AnycastIpListId", "addresses are this machine's"),
-        ("ConnectionFunctionAssociation", "no code runs at this edge"),
         ("ContinuousDeploymentPolicyId", "try another configuration on another machine"),
         ("Staging", "it is a staging distribution"),
         ("TenantConfig", "distributions have no tenants"),

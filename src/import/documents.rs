@@ -40,6 +40,25 @@ pub enum DocumentError {
     NoDistribution,
 }
 
+/// The text of a file: UTF-8, or UTF-16 as Windows PowerShell writes it, with a byte order mark or without. `None` if it is
+/// neither.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<String> {
+    let utf16 = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (pairs, []) = rest.as_chunks::<2>() else { return None };
+        char::decode_utf16(pairs.iter().map(|pair| unit(*pair))).collect::<Result<_, _>>().ok()
+    };
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        // JSON begins with an ASCII character.
+        [first, 0, ..] if *first != 0 => utf16(bytes, u16::from_le_bytes),
+        [0, second, ..] if *second != 0 => utf16(bytes, u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    }
+}
+
 /// A distribution's configuration.
 pub(super) struct Document {
     /// The file's name.
@@ -158,4 +177,31 @@ impl Parts {
 pub(super) fn stem(name: &str) -> &str {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.strip_suffix(".json").unwrap_or(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_decoded_as_shells_write_them() {
+        let text = "{\"Comment\": \"é😀\"}";
+        let utf16 =
+            |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<_>>();
+        let (little, big) = (utf16(u16::to_le_bytes), utf16(u16::to_be_bytes));
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            [b"\xff\xfe", &little[..]].concat(),
+            [b"\xfe\xff", &big[..]].concat(),
+            little.clone(),
+            big,
+        ] {
+            assert_eq!(decode(&bytes).as_deref(), Some(text), "{bytes:x?}");
+        }
+        for bytes in [&b"\xff"[..], b"\xff\xfe{", b"\xff\xfe\x00\xd8", b"{\xff}", &little[..3]] {
+            assert_eq!(decode(bytes), None, "{bytes:x?}");
+        }
+        assert_eq!(decode(b"").as_deref(), Some(""));
+    }
 }

@@ -21,7 +21,7 @@ use std::{
     path::Path,
 };
 
-pub use documents::{DocumentError, Documents};
+pub use documents::{DocumentError, Documents, decode};
 use documents::{Parts, stem};
 use report::{Ledger, Node};
 pub use report::{Note, Report};

@@ -66,6 +66,7 @@ fn target(job: &Job<'_>, text: &mut Text, node: &Node<'_>) -> bool {
     let name = domain.text().unwrap_or_default();
     if node.get("CustomOriginConfig").is_said() {
         custom(text, node, &domain, name);
+        signed_url(job, node, name);
         return false;
     }
     if node.get("VpcOriginConfig").is_said() {
@@ -74,7 +75,7 @@ fn target(job: &Job<'_>, text: &mut Text, node: &Node<'_>) -> bool {
             .differs("reached directly: Forebay must run where this host is reached");
         text.line("url", quote(&format!("https://{name}")));
         response_timeout(text, &vpc.get("OriginReadTimeout"));
-        vpc.get("OriginKeepaliveTimeout").read();
+        connections(&vpc);
         domain.differs("as `url` by https; change it if the host speaks plain HTTP");
         return false;
     }
@@ -119,12 +120,21 @@ fn s3_target(
         BucketHost::Url => {
             text.line("url", quote(&format!("https://{name}")));
             domain.is_exact("url");
-            if node.get("OriginAccessControlId").is_said() {
-                let why = "only requests for a bucket are signed";
-                node.get("OriginAccessControlId").is_dropped(why);
-            }
+            signed_url(job, node, name);
             false
         }
+    }
+}
+
+/// An origin that is no bucket, for which CloudFront signs requests, such as a Lambda function URL. It refuses the
+/// requests that Forebay sends.
+fn signed_url(job: &Job<'_>, node: &Node<'_>, name: &str) {
+    let control = node.get("OriginAccessControlId");
+    if control.is_said() {
+        job.ledger.to_do(format!(
+            "let {name} accept requests that are not signed by AWS, for example by a secret in `custom_headers`: Forebay signs requests for buckets only"
+        ));
+        control.is_dropped("only requests for a bucket are signed; the origin refuses others");
     }
 }
 
@@ -171,13 +181,19 @@ fn custom(text: &mut Text, node: &Node<'_>, domain: &Node<'_>, name: &str) {
     text.line("url", quote(&format!("{scheme}://{name}{port}")));
     domain.is_exact("url");
     let protocols = config.get("OriginSslProtocols");
-    let old = protocols.strings().into_iter().any(|protocol| protocol != "TLSv1.2");
-    if old && scheme == "https" {
-        protocols.differs("TLS 1.2 and 1.3 only");
-    }
+    protocols.differs_if_said("TLS 1.2 and 1.3 only");
     response_timeout(text, &config.get("OriginReadTimeout"));
-    config.get("OriginKeepaliveTimeout").read();
-    config.get("IpAddressType").read();
+    connections(&config);
+}
+
+/// How connections to the origin are made and kept.
+fn connections(config: &Node<'_>) {
+    config
+        .get("OriginKeepaliveTimeout")
+        .differs_if_said("an idle connection is closed after 15 seconds");
+    config
+        .get("IpAddressType")
+        .differs_if_said("all addresses that the name has, IPv4 and IPv6, take turns");
 }
 
 fn response_timeout(text: &mut Text, seconds: &Node<'_>) {
@@ -269,6 +285,9 @@ fn place(domain: &str) -> BucketHost {
         },
     };
     let labels: Vec<&str> = rest.split('.').collect();
+    if labels.iter().any(|label| label.starts_with("s3express-")) {
+        return BucketHost::Unsupported("a directory bucket (S3 Express One Zone)");
+    }
     let service = labels.iter().rposition(|label| *label == "s3" || label.starts_with("s3-"));
     let Some(service) = service.filter(|place| *place > 0) else { return BucketHost::Url };
     let bucket = labels[..service].join(".");
@@ -340,6 +359,11 @@ mod tests {
                 "door-1.s3-object-lambda.eu-west-1.amazonaws.com",
                 BucketHost::Unsupported("an object lambda access point"),
             ),
+            (
+                "media--euw1-az1--x-s3.s3express-euw1-az1.eu-west-1.amazonaws.com",
+                BucketHost::Unsupported("a directory bucket (S3 Express One Zone)"),
+            ),
+            ("x.lambda-url.eu-west-1.on.aws", BucketHost::Url),
             ("lb-1.eu-west-1.elb.amazonaws.com", BucketHost::Url),
             ("www.example.com", BucketHost::Url),
             ("s3.amazonaws.com", BucketHost::Url),

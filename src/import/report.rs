@@ -60,31 +60,46 @@ impl Ledger {
         }
     }
 
-    /// Tells of all that nobody has read below a document's beginning.
+    /// Adds a line for each leaf below a document's root that has none yet: the leaf was read without one, or not at all.
     pub(super) fn tell_unread(&self, root: &Node<'_>) {
-        self.unread(root.value, &root.path);
+        self.unread(root.value, &root.path, false);
     }
 
-    fn unread(&self, value: &Value, path: &str) {
-        if self.read.borrow().contains(path) || says_nothing(value) {
+    fn unread(&self, value: &Value, path: &str, is_read: bool) {
+        if says_nothing(value) || self.has_line(path) {
             return;
         }
+        let is_read = is_read || self.read.borrow().contains(path);
         match value {
             Value::Object(fields) => {
                 for (key, value) in fields.iter().filter(|(key, _)| *key != "Quantity") {
-                    self.unread(value, &join(path, key));
+                    self.unread(value, &join(path, key), is_read);
                 }
             }
             Value::Array(items) => {
-                for (place, value) in items.iter().enumerate() {
-                    self.unread(value, &format!("{path}[{place}]"));
+                for (index, value) in items.iter().enumerate() {
+                    self.unread(value, &format!("{path}[{index}]"), is_read);
                 }
             }
             leaf => {
-                let text = format!("Forebay knows nothing of this ({leaf})");
-                self.report.borrow_mut().dropped.push(Note { path: path.to_owned(), text });
+                let mut report = self.report.borrow_mut();
+                let path = path.to_owned();
+                if is_read {
+                    let text = format!("taken into account ({leaf})");
+                    report.exact.push(Note { path, text });
+                } else {
+                    let text = format!("Forebay does not know this setting ({leaf})");
+                    report.dropped.push(Note { path, text });
+                }
             }
         }
+    }
+
+    /// Whether the report has a line for exactly this part.
+    fn has_line(&self, path: &str) -> bool {
+        let report = self.report.borrow();
+        let mut notes = report.exact.iter().chain(&report.different).chain(&report.dropped);
+        notes.any(|note| note.path == path)
     }
 
     pub(super) fn finish(self) -> Report {
@@ -124,9 +139,10 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The members of a list, which CloudFront writes as `{"Quantity": 1, "Items": […]}`.
+    /// The members of a list. CloudFront writes it as `{"Quantity": 1, "Items": […]}`, CloudFormation and other tools as
+    /// an array.
     pub(super) fn items(&self) -> Vec<Self> {
-        let list = self.get("Items");
+        let list = if self.value.is_array() { self.clone() } else { self.get("Items") };
         let items = list.value.as_array().map(Vec::as_slice).unwrap_or_default();
         let member = |(place, value)| Self {
             value,
@@ -193,6 +209,13 @@ impl<'a> Node<'a> {
     /// Whether it is there, whatever it says.
     pub(super) fn is_there(&self) -> bool {
         self.found
+    }
+
+    /// Reports a difference, if it is there.
+    pub(super) fn differs_if_said(&self, text: &str) {
+        if self.is_said() {
+            self.differs(text);
+        }
     }
 
     /// Marks it as read, with all that is below it.

@@ -18,8 +18,11 @@ impl Text {
     }
 
     /// A comment, broken into lines.
+    ///
+    /// TOML allows no control characters in comments.
     pub(super) fn comment(&mut self, comment: &str) {
         const WIDTH: usize = 100;
+        let comment = comment.replace(char::is_control, " ");
         let mut line = String::from("#");
         for word in comment.split_whitespace() {
             if line.len() + word.len() > WIDTH {

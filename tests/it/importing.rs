@@ -167,3 +167,200 @@ fn pointers(value: &Value, at: &str) -> Vec<String> {
     };
     inner.into_iter().chain([at.to_owned()]).collect()
 }
+
+/// The distribution of the simplest case with changes, imported.
+fn imported(change: impl FnOnce(&mut Value)) -> forebay::import::Import {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/django-media");
+    let text = fs::read_to_string(folder.join("E2EXAMPLE12345.json")).expect("document");
+    let mut document: Value = serde_json::from_str(&text).expect("json");
+    change(&mut document["DistributionConfig"]);
+    let files = [("E2EXAMPLE12345.json".to_owned(), document.to_string())];
+    import(&Documents::read(&files).expect("documents"), &Tls::Before)
+}
+
+fn config(import: &forebay::import::Import) -> &Config {
+    assert!(import.config.is_some(), "{:?}\n{}", import.report.to_do, import.toml);
+    import.config.as_ref().expect("a configuration")
+}
+
+/// PowerShell's `>` writes UTF-16 with a byte order mark.
+#[test]
+fn files_of_windows_are_read() {
+    let folder = tempfile::tempdir().expect("folder");
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/django-media");
+    let text = fs::read_to_string(case.join("E2EXAMPLE12345.json")).expect("document");
+    let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let expected = fs::read_to_string(case.join("forebay.toml")).expect("golden");
+    for bytes in [[b"\xff\xfe", &units[..]].concat(), [b"\xef\xbb\xbf", text.as_bytes()].concat()] {
+        fs::write(folder.path().join("E2EXAMPLE12345.json"), bytes).expect("written");
+        let output = folder.path().join("forebay.toml");
+        let mut program = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        let program = program.args(["import", "cloudfront"]).arg(folder.path()).arg("--output");
+        program.arg(&output).arg("--force").output().expect("run");
+        assert_eq!(fs::read_to_string(&output).expect("file"), expected);
+    }
+}
+
+#[test]
+fn lists_may_be_arrays_and_comments_may_hold_anything() {
+    let import = imported(|config| {
+        config["Aliases"] = serde_json::json!(["a.example.com", "b.example.com"]);
+        config["Comment"] = "bell \u{7} and\r\n[x]\u{1b}[31m\u{7f}".into();
+    });
+    assert_eq!(config(&import).distributions[0].aliases.len(), 2);
+    assert!(import.toml.contains("# bell and [x] [31m"), "{}", import.toml);
+}
+
+#[test]
+fn cookies_may_have_wildcards() {
+    let import = imported(|config| {
+        config["Origins"]["Items"][0] = serde_json::json!({
+            "Id": "app", "DomainName": "app.example.com",
+            "CustomOriginConfig": {"OriginProtocolPolicy": "https-only"},
+        });
+        let behavior = &mut config["DefaultCacheBehavior"];
+        behavior["TargetOriginId"] = "app".into();
+        behavior.as_object_mut().expect("object").remove("CachePolicyId");
+        behavior["ForwardedValues"] = serde_json::json!({
+            "QueryString": false,
+            "Cookies": {"Forward": "whitelist", "WhitelistedNames": {"Items": ["session_*"]}},
+        });
+    });
+    let behavior = &config(&import).distributions[0].settings.behaviors.default;
+    let request = http::Request::get("/a").header("cookie", "session_1=a; other=b; session_2=c");
+    let (request, ()) = request.body(()).expect("request").into_parts();
+    let cookies = behavior.cache_policy.key.project(&request, "h").cookies;
+    assert_eq!(cookies.as_deref(), Some(&b"session_1=a; session_2=c"[..]));
+}
+
+#[test]
+fn behaviors_that_trust_other_accounts_have_other_key_groups() {
+    let import = imported(|config| {
+        let signers = |account: &str| serde_json::json!({"Enabled": true, "Items": [account]});
+        let default = config["DefaultCacheBehavior"].clone();
+        let behavior = |pattern: &str, account| {
+            let mut behavior = default.clone();
+            behavior["PathPattern"] = pattern.into();
+            behavior["TrustedSigners"] = signers(account);
+            behavior
+        };
+        let items = [behavior("/a/*", "111122223333"), behavior("/b/*", "444455556666")];
+        config["CacheBehaviors"] = serde_json::json!({"Items": items});
+    });
+    assert!(import.config.is_none(), "the keys are not known");
+    for group in ["trusted-signers-111122223333", "trusted-signers-444455556666"] {
+        assert!(import.toml.contains(&format!("trusted_key_groups = [\"{group}\"]")), "{group}");
+        assert!(import.report.to_do.iter().any(|line| line.contains(group)), "{group}");
+    }
+}
+
+/// What decides at CloudFront who is served and cannot be carried: until the operator has decided, no one is.
+#[test]
+fn protection_that_cannot_be_carried_closes() {
+    for event in ["viewer-request", "VIEWER_REQUEST", "something-new"] {
+        for (list, arn) in [
+            ("FunctionAssociations", "FunctionARN"),
+            ("LambdaFunctionAssociations", "LambdaFunctionARN"),
+        ] {
+            let import = imported(|config| {
+                let item = serde_json::json!({"EventType": event, arn: "arn:aws:x"});
+                config["DefaultCacheBehavior"][list] = serde_json::json!({"Items": [item]});
+            });
+            let behaviors = &config(&import).distributions[0].settings.behaviors;
+            assert!(!behaviors.default.enabled, "{list} {event}");
+            assert!(import.report.to_do.iter().any(|line| line.contains("enabled = false")));
+        }
+    }
+    let open = imported(|config| {
+        let item = serde_json::json!({"EventType": "viewer-response", "FunctionARN": "arn:aws:x"});
+        config["DefaultCacheBehavior"]["FunctionAssociations"] =
+            serde_json::json!({"Items": [item]});
+    });
+    assert!(config(&open).distributions[0].settings.behaviors.default.enabled);
+    for (key, value) in [
+        ("WebACLId", serde_json::json!("arn:aws:wafv2:x")),
+        ("ConnectionFunctionAssociation", serde_json::json!({"Id": "f"})),
+        ("ViewerMtlsConfig", serde_json::json!({"Mode": "required"})),
+    ] {
+        let import = imported(|config| config[key] = value);
+        assert!(import.toml.contains("allow = []"), "{key}");
+        config(&import);
+    }
+}
+
+#[test]
+fn origins_that_need_other_signatures_are_reported() {
+    let express = "media--euw1-az1--x-s3.s3express-euw1-az1.eu-west-1.amazonaws.com";
+    let import = imported(|config| config["Origins"]["Items"][0]["DomainName"] = express.into());
+    assert!(import.config.is_none());
+    assert!(import.report.to_do.iter().any(|line| line.contains("directory bucket")));
+    let import = imported(|config| {
+        config["Origins"]["Items"][0] = serde_json::json!({
+            "Id": config["Origins"]["Items"][0]["Id"], "OriginAccessControlId": "E1",
+            "DomainName": "x.lambda-url.eu-west-1.on.aws",
+            "CustomOriginConfig": {"OriginProtocolPolicy": "https-only"},
+        });
+    });
+    assert!(
+        import.report.to_do.iter().any(|line| line.contains("not signed")),
+        "{:?}",
+        import.report
+    );
+}
+
+#[test]
+fn an_origin_may_have_more_than_ten_headers() {
+    let import = imported(|config| {
+        let header = |n| serde_json::json!({"HeaderName": format!("X-{n}"), "HeaderValue": "v"});
+        let headers: Vec<Value> = (0..14).map(header).collect();
+        config["Origins"]["Items"][0]["CustomHeaders"] = serde_json::json!({"Items": headers});
+    });
+    let origin = config(&import).distributions[0].origins[0].custom_headers.len();
+    assert_eq!(origin, 14);
+}
+
+/// Every setting of every case has a line in the report, or is within a part that has one.
+#[test]
+fn every_leaf_is_in_the_report() {
+    for case in cases() {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&case).expect("case") {
+            let path = entry.expect("entry").path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                let text = fs::read_to_string(&path).expect("document");
+                files.push((path.display().to_string(), text));
+            }
+        }
+        let report = import(&Documents::read(&files).expect("documents"), &Tls::Before).report;
+        let notes = report.exact.iter().chain(&report.different).chain(&report.dropped);
+        // Several distributions have their ids before the paths.
+        let paths = notes.map(|note| note.path.rsplit(": ").next().unwrap_or_default());
+        let paths: Vec<&str> = paths.collect();
+        for (_, text) in &files {
+            let document: Value = serde_json::from_str(text).expect("json");
+            let Some(config) = document.get("DistributionConfig") else { continue };
+            for leaf in pointers(config, "") {
+                let value = config.pointer(&leaf).expect("leaf");
+                let is_leaf = !value.is_object() && !value.is_array();
+                let says_something =
+                    ![Value::Null, false.into(), 0.into(), "".into()].contains(value);
+                if !is_leaf || !says_something || leaf.ends_with("/Quantity") {
+                    continue;
+                }
+                // `/Origins/Items/0/Id` is `Origins.Items[0].Id` in the report.
+                let parts = leaf.trim_start_matches('/').split('/');
+                let path = parts.fold("DistributionConfig".to_owned(), |path, part| {
+                    match part.parse::<usize>() {
+                        Ok(index) => format!("{path}[{index}]"),
+                        Err(_) => format!("{path}.{part}"),
+                    }
+                });
+                let is_within = |known: &&str| {
+                    let rest = path.strip_prefix(known);
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                };
+                assert!(paths.iter().any(is_within), "{}: {path}", case.display());
+            }
+        }
+    }
+}

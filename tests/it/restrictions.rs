@@ -266,6 +266,17 @@ async fn who_bears_an_authorization_of_its_own_has_a_copy_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_disabled_behavior_answers_403() {
+    let more = "[[distribution.behavior]]\npath_pattern = \"/closed/*\"\norigin = \"app\"\ncache_policy = \"CachingOptimized\"\nenabled = false";
+    let (edge, script) = before(&Lines { more, ..Lines::default() }).await;
+    let closed = edge.get("/closed/a").await;
+    assert_eq!(closed.status, StatusCode::FORBIDDEN);
+    assert_eq!(closed.field("cache-status"), "Forebay; detail=behavior-disabled");
+    assert_eq!(script.requests(), 0);
+    assert_eq!(edge.get("/open").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn an_origin_gets_the_viewers_connection_and_the_order_of_its_fields() {
     let certificates = certificates();
     let path = certificates.path().display();

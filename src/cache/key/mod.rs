@@ -1,6 +1,7 @@
 //! Cache keys: the resolved path and what a policy takes from the request, as bytes.
 
 mod escape;
+mod name_spec;
 mod path;
 mod path_error;
 mod plain_path;
@@ -9,10 +10,11 @@ mod variation;
 
 use std::borrow::Cow;
 
+pub use name_spec::NameSpec;
 pub use path::{CanonicalPath, PathForm, without_dot_segments};
 pub use path_error::PathError;
 pub use plain_path::PlainPath;
-pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, NameSpec, Projection};
+pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, Projection};
 pub use variation::Variation;
 
 /// The identity of a stored response: distribution, resolved path and projection of the request.

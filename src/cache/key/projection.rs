@@ -1,81 +1,16 @@
 //! What a cache policy takes from a request, besides its path.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
+use super::name_spec::NameSpec;
 use crate::http::{
     coding::Codings,
     field_table::RequestField,
     fields::connection_names,
     query::{self, name_and_value, pairs},
 };
-
-/// Which names of a kind (query strings, cookies) a policy includes, in CloudFront's terms.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NameSpec {
-    /// `none`.
-    #[default]
-    None,
-    /// `whitelist`: only these.
-    Only(BTreeSet<String>),
-    /// `allExcept`: all but these.
-    Except(BTreeSet<String>),
-    /// `all`.
-    All,
-}
-
-impl NameSpec {
-    fn includes(&self, name: &[u8]) -> bool {
-        let is_listed = |names: &BTreeSet<String>| {
-            // Listed names are text, so a name that is not is never one of them.
-            std::str::from_utf8(name).is_ok_and(|name| names.contains(name))
-        };
-        match self {
-            Self::None => false,
-            Self::Only(names) => is_listed(names),
-            Self::Except(names) => !is_listed(names),
-            Self::All => true,
-        }
-    }
-
-    /// Whether this name is listed as one that is included.
-    #[must_use]
-    pub fn lists(&self, name: &str) -> bool {
-        matches!(self, Self::Only(names) if names.contains(name))
-    }
-
-    /// What either of two specifications includes.
-    #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        match (self, other) {
-            (Self::All, _) | (_, Self::All) => Self::All,
-            (Self::None, spec) | (spec, Self::None) => spec.clone(),
-            (Self::Only(a), Self::Only(b)) => Self::Only(a | b),
-            (Self::Except(a), Self::Except(b)) => Self::Except(a & b),
-            (Self::Only(only), Self::Except(except)) | (Self::Except(except), Self::Only(only)) => {
-                Self::Except(except - only)
-            }
-        }
-    }
-
-    /// The same, but for `names`, which are not included whatever stands here.
-    #[must_use]
-    pub fn without(self, names: &[&str]) -> Self {
-        let names: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
-        match self {
-            Self::None => Self::None,
-            Self::Only(only) => Self::Only(&only - &names),
-            Self::Except(except) => Self::Except(&except | &names),
-            Self::All => Self::Except(names),
-        }
-    }
-
-    /// Whether the name of `pair`, which may have a value, is included.
-    fn includes_pair(&self, pair: &[u8]) -> bool {
-        self.includes(pair.split(|byte| *byte == b'=').next().unwrap_or_default())
-    }
-}
 
 /// The part of a cache policy that decides what is in the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -244,7 +179,7 @@ fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<C
     let query = match spec {
         NameSpec::None => return None,
         NameSpec::All => Cow::Borrowed(query),
-        NameSpec::Only(_) | NameSpec::Except(_) => Cow::Owned(query::select(query, |pair| {
+        _ => Cow::Owned(query::select(query, |pair| {
             !pair.is_empty() && spec.includes(name_and_value(pair).0.as_bytes())
         })?),
     };
@@ -358,6 +293,8 @@ impl Projection<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use http::Request;
 
     use super::*;

@@ -174,6 +174,9 @@ impl<'a> Route<'a> {
             return Err(Rejection::HeadTooLarge);
         }
         let (path, behavior) = target.map_err(Rejection::BadPath)?;
+        if !behavior.enabled {
+            return Err(Rejection::Disabled);
+        }
         check_protocol(behavior.viewer_protocol, distribution, incoming)?;
         if is_answered_preflight(behavior, request) {
             return Err(Rejection::Preflight);

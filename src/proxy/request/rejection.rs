@@ -22,6 +22,8 @@ use crate::{
 /// Why a request is refused before any cache or origin is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
+    /// The behavior is disabled.
+    Disabled,
     /// No, several, or contradicting hosts.
     BadHost,
     /// No distribution has this host among its aliases.
@@ -72,6 +74,7 @@ impl Rejection {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnexpectedContent
             | Self::NoRootObject
+            | Self::Disabled
             | Self::HttpsOnly
             | Self::Address
             | Self::Country
@@ -89,6 +92,7 @@ impl Rejection {
     #[must_use]
     pub const fn token(self) -> &'static str {
         match self {
+            Self::Disabled => "behavior-disabled",
             Self::BadHost => "bad-host",
             Self::UnknownHost => "unknown-host",
             Self::UriTooLong => "uri-too-long",
