@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// Put the bucket into the path, not into the host name
     #[arg(long)]
     path_style: bool,
+    /// Id of the distribution, which invalidations name; a new one of CloudFront's form if left out
+    #[arg(long, value_name = "ID")]
+    distribution_id: Option<String>,
     /// Host that viewers will use
     #[arg(long, value_name = "HOST")]
     domain: Option<String>,
@@ -154,12 +157,20 @@ fn site(
             questions.ask("Host that viewers will use, if it is known", before.domain.as_deref())?
         }
     };
+    let id = match &args.distribution_id {
+        Some(id) => id.clone(),
+        None => {
+            let usual = if before.id.is_empty() { Site::new_id() } else { before.id.clone() };
+            questions.ask("Distribution id", Some(&usual))?.unwrap_or(usual)
+        }
+    };
     // People paste what their browser shows.
     let host = |domain: String| {
         let host = domain.trim_start_matches("https://").trim_start_matches("http://");
         host.trim_end_matches('/').to_owned()
     };
     Ok(Site {
+        id,
         bucket,
         region,
         endpoint,

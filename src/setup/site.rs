@@ -7,6 +7,8 @@ use crate::config::{Config, Faults, quote};
 /// What is to be served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site {
+    /// The distribution's id.
+    pub id: String,
     /// The bucket's name.
     pub bucket: String,
     /// Its region.
@@ -29,6 +31,16 @@ pub struct Site {
 pub const SYSTEMD_UNIT: &str = include_str!("../../config/forebay.service");
 
 impl Site {
+    /// A new id of CloudFront's form. Some of its clients accept no other.
+    #[must_use]
+    pub fn new_id() -> String {
+        const LENGTH: usize = 13;
+        let letters =
+            std::iter::repeat_with(|| fastrand::choice(*b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"));
+        let letters = letters.take(LENGTH).flatten().map(char::from);
+        std::iter::once('E').chain(letters).collect()
+    }
+
     /// `forebay.toml`, commented for whoever reads it next.
     #[must_use]
     pub fn toml(&self) -> String {
@@ -57,7 +69,7 @@ impl Site {
             String::new(),
             "# What is served, and the hosts it answers for.".into(),
             "[[distribution]]".into(),
-            "id = \"default\"".into(),
+            format!("id = {}", quote(&self.id)),
             format!("aliases = [{}]", quote(self.domain.as_deref().unwrap_or("*"))),
             String::new(),
             "[[distribution.origin]]".into(),

@@ -1,6 +1,7 @@
 """Purges as AWS's own clients ask for them: boto3, the AWS CLI, Wagtail; and as `forebay purge` does."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -260,6 +261,52 @@ allowed_methods = "all"
         ]:
             run = subprocess.run([*aws, query], env=environment, capture_output=True, text=True, check=False, timeout=60)
             self.assertEqual((run.returncode, run.stdout.strip()), (0, expected), run.stderr)
+
+
+    def test_calls_of_deployment_tools(self):
+        """What s3deploy, Terraform's action and W3 Total Cache send, by their sources."""
+        client = self.client()
+        # s3deploy reads the paths of the origins, then invalidates with a time as the reference.
+        got = client.get_distribution(Id="E1MEDIA")["Distribution"]["DistributionConfig"]
+        self.assertEqual([origin["OriginPath"] for origin in got["Origins"]["Items"]], [""])
+        self.invalidate("/a/*", reference="20261128120000", client=client)
+        # `aws_cloudfront_create_invalidation` accepts such ids only, and polls until the invalidation is complete.
+        self.assertRegex("E1MEDIA", "^[A-Z0-9]+$")
+        self.assertEqual(client.get_distribution(Id="E1MEDIA")["Distribution"]["Status"], "Deployed")
+        made = self.invalidate("/b", client=client)["Invalidation"]
+        got = client.get_invalidation(DistributionId="E1MEDIA", Id=made["Id"])["Invalidation"]
+        self.assertEqual(got["Status"], "Completed")
+        # W3 Total Cache looks for the distribution by the domain of its origin.
+        listed = client.list_distributions()["DistributionList"]["Items"]
+        domains = {item["Id"]: [origin["DomainName"] for origin in item["Origins"]["Items"]] for item in listed}
+        self.assertEqual(domains, {"E1MEDIA": ["127.0.0.1"], "E2OTHER": ["127.0.0.1"]})
+
+    def test_ansible_invalidates_by_alias(self):
+        collections = parts.ROOT / "target/ansible"
+        if not (collections / "ansible_collections").is_dir():
+            self.fail("tests/run installs Ansible's collections into target/ansible")
+        environment = os.environ | {
+            "AWS_ENDPOINT_URL_CLOUDFRONT": self.endpoint, "AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true", "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_PYTHON_INTERPRETER": sys.executable, "NO_COLOR": "1",
+        }  # fmt: skip
+
+        def run(**arguments):
+            ansible = [pathlib.Path(sys.executable).parent / "ansible", "localhost", "-m", "community.aws.cloudfront_invalidation"]
+            arguments = json.dumps({"alias": "media.example.com", "caller_reference": "release-7"} | arguments)
+            done = subprocess.run([*ansible, "-a", arguments], env=environment, capture_output=True, text=True, check=False, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            # localhost | CHANGED => {…}
+            return json.loads(done.stdout[done.stdout.index("{") :]) | {"said": done.stdout + done.stderr}
+
+        first = run(target_paths=["/a/*", "/b"])
+        self.assertTrue(first["changed"], first)
+        self.assertEqual(first["invalidation"]["status"], "Completed")
+        again = run(target_paths=["/a/*", "/b"])
+        self.assertEqual(again["invalidation"]["id"], first["invalidation"]["id"], "the same reference, the same paths")
+        other = run(target_paths=["/c"])
+        self.assertFalse(other["changed"])
+        self.assertIn("not modifiable", other["said"])
 
 
 class OtherClients(Invalidations):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -42,11 +43,13 @@ Bucket: My Bucket
 URL of the store, if it is not AWS: {store}
 Region [us-east-1]: 
 Host that viewers will use, if it is known: https://media.example.com/
+Distribution id [E…]: 
 ✖ `My Bucket` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)
 Bucket [My Bucket]: my-media-bucket
 URL of the store, if it is not AWS [{store}]: 
 Region [us-east-1]: 
 Host that viewers will use, if it is known [media.example.com]: 
+Distribution id [E…]: E2QWRUHEXAMPLE
 Write a systemd unit, too? y/n [n]: maybe
 Please answer y or n.
 Write a systemd unit, too? y/n [n]: y
@@ -203,7 +206,7 @@ class Setup(unittest.TestCase):
                 return False
 
         first = ("My Bucket", self.store.url, "", "https://media.example.com/")
-        for answer in (*first, BUCKET, "", "", "", "maybe", "y", "n"):
+        for answer in (*first, "", BUCKET, "", "", "", "E2QWRUHEXAMPLE", "maybe", "y", "n"):
             while not said.endswith(": "):
                 self.assertTrue(listen(), said)
             lines = said.count("\n")
@@ -215,7 +218,9 @@ class Setup(unittest.TestCase):
         os.close(ours)
         self.assertEqual(dialogue.wait(timeout=10), 0, said)
         expected = TRANSCRIPT.format(store=self.store.url, folder=self.folder, port=port)
+        said = re.sub(r"\[E[A-Z0-9]{13}\]", "[E…]", said)
         self.assertEqual(said[: len(expected)], expected)
+        self.assertIn('id = "E2QWRUHEXAMPLE"', (self.folder / "forebay.toml").read_text())
         self.assertIn("forebay.service", {path.name for path in self.folder.iterdir()})
         self.assertNotIn("compose.yaml", {path.name for path in self.folder.iterdir()})
 
