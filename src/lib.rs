@@ -19,7 +19,7 @@ pub mod behavior;
 
 pub mod aws;
 
-pub mod outbound;
+pub(crate) mod outbound;
 
 pub mod origin;
 
@@ -27,7 +27,7 @@ pub mod proxy;
 
 pub mod server;
 
-pub mod control;
+pub(crate) mod control;
 
 pub mod config;
 
@@ -35,13 +35,13 @@ pub mod app;
 
 pub mod import;
 
-pub mod setup;
+pub(crate) mod setup;
 
-pub mod doctor;
+pub(crate) mod doctor;
 
 pub mod load;
 
 #[cfg(feature = "demo")]
-pub mod demo;
+pub(crate) mod demo;
 
 pub mod cli;

@@ -10,10 +10,7 @@ use super::{
     Detail, Record,
     fragments::{push_decimals, redact, redact_url},
 };
-use crate::{
-    base::{clock::Timestamp, metrics::ResultType},
-    http::cache_status::CacheStatus,
-};
+use crate::{base::metrics::ResultType, http::cache_status::CacheStatus};
 
 /// The two lines that every file begins with.
 pub(super) const HEAD: &str = "#Version: 1.0\n#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end\n";
@@ -164,12 +161,12 @@ const fn version(version: Version) -> &'static str {
 
 /// A line, read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine<'a>([&'a str; FIELDS]);
+pub(crate) struct LogLine<'a>([&'a str; FIELDS]);
 
 impl<'a> LogLine<'a> {
     /// Reads a line; `None` for comments, and where it has not the 33 fields.
     #[must_use]
-    pub fn parse(line: &'a str) -> Option<Self> {
+    pub(crate) fn parse(line: &'a str) -> Option<Self> {
         if line.starts_with('#') {
             return None;
         }
@@ -179,19 +176,9 @@ impl<'a> LogLine<'a> {
 
     /// A field by its place, from 1 on, decoded; `None` where it is missing or `-`.
     #[must_use]
-    pub fn field(&self, place: usize) -> Option<Cow<'a, str>> {
+    pub(crate) fn field(&self, place: usize) -> Option<Cow<'a, str>> {
         let text = *self.0.get(place.checked_sub(1)?)?;
         (text != "-").then(|| percent_decode_str(text).decode_utf8_lossy())
-    }
-
-    /// When it ended.
-    #[must_use]
-    pub fn at(&self) -> Option<Timestamp> {
-        let format =
-            time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
-        let text = format!("{} {}", self.0[0], self.0[1]);
-        let at = time::PrimitiveDateTime::parse(&text, format).ok()?.assume_utc();
-        u64::try_from(at.unix_timestamp()).ok().map(Timestamp::from_secs)
     }
 }
 
@@ -202,7 +189,7 @@ mod tests {
     use http::{Method, Uri};
 
     use super::*;
-    use crate::http::cache_status::Report;
+    use crate::{base::clock::Timestamp, http::cache_status::Report};
 
     fn record<'a>(uri: &'a Uri, agent: &'a HeaderValue) -> Record<'a> {
         Record {
@@ -295,7 +282,6 @@ mod tests {
         assert_eq!(line.field(8).as_deref(), Some("/a%20b.jpg"));
         assert_eq!(line.field(11).as_deref(), Some("a b%"));
         assert_eq!((line.field(10), line.field(34), line.field(0)), (None, None, None));
-        assert_eq!(line.at(), Some(Timestamp::from_secs(784_111_777)));
         for text in ["#Version: 1.0", "a\tb", &format!("{text}\tmore")] {
             assert_eq!(LogLine::parse(text), None, "{text}");
         }

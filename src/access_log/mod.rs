@@ -27,7 +27,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
-pub use cloudfront::LogLine;
+pub(crate) use cloudfront::LogLine;
 use format::Text;
 use line_file::LineFile;
 use rotation::Rotation;

@@ -205,7 +205,7 @@ impl Credentials {
 
 /// Credentials that were found, and where.
 #[derive(Debug)]
-pub struct FoundCredentials {
+pub(crate) struct FoundCredentials {
     /// What to sign with.
     pub installed: Installed,
     /// The key's id; its secret is never shown.
@@ -220,7 +220,7 @@ pub struct FoundCredentials {
 ///
 /// # Errors
 /// When there are none; the text tells why.
-pub async fn find(region: &str) -> Result<FoundCredentials, String> {
+pub(crate) async fn find(region: &str) -> Result<FoundCredentials, String> {
     let keys = provide(standard_chain(region.to_owned()).await.as_ref()).await;
     let keys = keys.map_err(|failure| failure.reason)?;
     let keys = validated(&keys).map_err(|error| error.to_string())?;
@@ -359,7 +359,7 @@ fn until_renewal(expiry: SystemTime) -> Duration {
 
 /// An error with its causes in one line.
 #[must_use]
-pub fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

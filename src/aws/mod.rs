@@ -4,6 +4,10 @@ mod credentials;
 mod sign;
 mod xml;
 
-pub use credentials::{Credentials, FoundCredentials, Installed, KeysError, describe, find};
-pub use sign::{Scope, SignError, sign_for_s3, sign_for_service};
-pub use xml::{resolve, text_of};
+pub use credentials::Credentials;
+#[cfg(feature = "demo")]
+pub(crate) use credentials::KeysError;
+pub(crate) use credentials::{FoundCredentials, Installed, describe, find};
+pub use sign::sign_for_s3;
+pub(crate) use sign::{Scope, SignError, sign_for_service};
+pub(crate) use xml::{resolve, text_of};

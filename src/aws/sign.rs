@@ -19,7 +19,7 @@ pub struct SignError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Whom a signature is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
+pub(crate) struct Scope<'a> {
     /// As in `s3` or `cloudfront`.
     pub service: &'a str,
     /// As in `eu-central-1`.
@@ -60,7 +60,7 @@ pub fn sign_for_s3(
 ///
 /// # Errors
 /// When the signer refuses the request.
-pub fn sign_for_service(
+pub(crate) fn sign_for_service(
     identity: &Identity,
     scope: Scope<'_>,
     time: SystemTime,

@@ -7,7 +7,7 @@ const MAX_TEXT: usize = 4 << 10;
 
 /// The text of the first element of this name, as far as the document can be read.
 #[must_use]
-pub fn text_of(xml: &[u8], name: &str) -> Option<String> {
+pub(crate) fn text_of(xml: &[u8], name: &str) -> Option<String> {
     let mut reader = Reader::from_reader(xml);
     let mut found: Option<String> = None;
     loop {
@@ -28,7 +28,7 @@ pub fn text_of(xml: &[u8], name: &str) -> Option<String> {
 
 /// A character by its number, or one of XML's own five.
 #[must_use]
-pub fn resolve(reference: &BytesRef<'_>) -> Option<char> {
+pub(crate) fn resolve(reference: &BytesRef<'_>) -> Option<char> {
     if let Some(character) = reference.resolve_char_ref().ok()? {
         return Some(character);
     }

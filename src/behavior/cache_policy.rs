@@ -18,7 +18,7 @@ const DAY: u64 = 86_400;
 const COMPRESSED: Codings = Codings { gzip: true, brotli: true, zstd: false };
 
 /// The managed policies that Forebay knows by name.
-pub const MANAGED_CACHE_POLICIES: [&str; 7] = [
+pub(crate) const MANAGED_CACHE_POLICIES: [&str; 7] = [
     "Amplify",
     "CachingDisabled",
     "CachingOptimized",

@@ -9,18 +9,19 @@ mod security_policy;
 
 use std::sync::Arc;
 
-pub use cache_policy::{CachePolicy, MANAGED_CACHE_POLICIES};
+pub use cache_policy::CachePolicy;
+pub(crate) use cache_policy::MANAGED_CACHE_POLICIES;
 use http::Method;
-pub use origin_request_policy::{
+pub(crate) use origin_request_policy::{
     ABOUT_VIEWERS, MANAGED_ORIGIN_REQUEST_POLICIES, managed_origin_request_policy,
 };
-pub use pattern::{PathPattern, PatternError};
-pub use referers::Referers;
+pub(crate) use pattern::PathPattern;
+pub(crate) use referers::Referers;
 
-pub use response_headers_policy::{
+pub(crate) use response_headers_policy::{
     AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
 };
-pub use security_policy::SecurityPolicy;
+pub(crate) use security_policy::SecurityPolicy;
 
 use crate::{
     access::signed::TrustedKeys,

@@ -6,7 +6,7 @@ use http::{HeaderName, header};
 use crate::cache::key::{ForwardSpec, HeaderSpec, NameSpec};
 
 /// The managed policies that Forebay knows by name.
-pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [
+pub(crate) const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [
     "AllViewer",
     "AllViewerAndCloudFrontHeaders-2022-06",
     "AllViewerExceptHostHeader",
@@ -19,7 +19,7 @@ pub const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [
 
 /// CloudFront's fields about the viewer
 /// (Amazon CloudFront Developer Guide, "Add CloudFront request headers").
-pub const ABOUT_VIEWERS: [&str; 23] = [
+pub(crate) const ABOUT_VIEWERS: [&str; 23] = [
     "cloudfront-forwarded-proto",
     "cloudfront-is-android-viewer",
     "cloudfront-is-desktop-viewer",
@@ -50,7 +50,7 @@ const LATER: [&str; 2] = ["cloudfront-viewer-header-count", "cloudfront-viewer-h
 
 /// The managed policy of this name: what it adds to the key's part of a request.
 #[must_use]
-pub fn managed_origin_request_policy(name: &str) -> Option<ForwardSpec> {
+pub(crate) fn managed_origin_request_policy(name: &str) -> Option<ForwardSpec> {
     let only = |names: Vec<HeaderName>| ForwardSpec {
         headers: HeaderSpec::Only(names),
         ..ForwardSpec::default()

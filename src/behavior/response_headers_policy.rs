@@ -17,7 +17,7 @@ const CORS_FIELDS: [HeaderName; 6] = [
 ];
 
 /// The managed policies that Forebay knows by name.
-pub const MANAGED_RESPONSE_HEADERS_POLICIES: [&str; 5] = [
+pub(crate) const MANAGED_RESPONSE_HEADERS_POLICIES: [&str; 5] = [
     "SimpleCORS",
     "CORS-With-Preflight",
     "SecurityHeadersPolicy",

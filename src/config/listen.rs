@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// An address to bind.
-pub type Address = SocketAddr;
+pub(crate) type Address = SocketAddr;
 
 /// The memory must hold at least this many slices.
 const MIN_SLICES: u64 = 16;

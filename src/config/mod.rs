@@ -20,14 +20,14 @@ mod trust;
 
 use std::path::Path;
 
-pub use distribution::DistributionOptions;
+pub(crate) use distribution::DistributionOptions;
 use distribution::Surroundings;
 use fault::Collector;
-pub use fault::{Fault, Faults};
-pub use listen::{Address, Listen};
-pub use origin::GroupOptions;
-pub use origin_request::is_sendable;
-pub use policy::is_keyable;
+pub(crate) use fault::Faults;
+pub(crate) use listen::{Address, Listen};
+pub(crate) use origin::GroupOptions;
+pub(crate) use origin_request::is_sendable;
+pub(crate) use policy::is_keyable;
 use section::Section;
 use toml::de::DeTable;
 

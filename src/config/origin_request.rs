@@ -18,7 +18,7 @@ use crate::{
 /// Whether a policy can have a field sent to an origin. `Host` and `Accept-Encoding` are written by the
 /// edge, from what the viewer sent.
 #[must_use]
-pub fn is_sendable(name: &HeaderName) -> bool {
+pub(crate) fn is_sendable(name: &HeaderName) -> bool {
     let from_viewer = [header::HOST, header::ACCEPT_ENCODING].contains(name);
     from_viewer
         || matches!(RequestField::of(name), RequestField::ByPolicy | RequestField::Described)

@@ -21,7 +21,7 @@ const MAX_TTL: Duration = Duration::from_secs(31_536_000);
 /// Whether a field can be in a cache key. `Cache-Control` is a matter of `honor_request_directives`, and
 /// codings have keys of their own.
 #[must_use]
-pub fn is_keyable(name: &HeaderName) -> bool {
+pub(crate) fn is_keyable(name: &HeaderName) -> bool {
     *name == header::HOST
         || (*name != header::CACHE_CONTROL
             && matches!(RequestField::of(name), RequestField::ByPolicy | RequestField::Described))

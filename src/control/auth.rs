@@ -66,7 +66,7 @@ pub struct SecretError {
 
 /// Those who may change something.
 #[derive(Default)]
-pub struct Callers {
+pub(crate) struct Callers {
     credentials: Vec<Credentials>,
     tokens: Vec<(String, String)>,
 }
@@ -136,7 +136,7 @@ impl Callers {
     ///
     /// # Errors
     /// When one cannot be had.
-    pub fn load(options: &CallerOptions) -> Result<Self, SecretError> {
+    pub(crate) fn load(options: &CallerOptions) -> Result<Self, SecretError> {
         let mut callers = Self::default();
         for (id, secret) in &options.credentials {
             let secret = read(id, secret)?;

@@ -33,7 +33,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use auth::{Caller, Denied};
-pub use auth::{CallerOptions, Callers, Secret, SecretError};
+pub(crate) use auth::{CallerOptions, Callers, Secret, SecretError};
 use cloudfront::ApiResource;
 use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
@@ -41,7 +41,7 @@ use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 use reply::{json, not_allowed, refuse, refuse_framing, text};
 use serde::Serialize;
-pub use sqs::Queue;
+pub(crate) use sqs::Queue;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -86,7 +86,7 @@ pub struct Options {
 
 /// What the admin listener shows and does.
 #[derive(Clone)]
-pub struct Admin(Arc<State>);
+pub(crate) struct Admin(Arc<State>);
 
 struct State {
     edge: Arc<Edge>,
@@ -123,7 +123,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the state folder cannot be used.
-    pub fn new(
+    pub(crate) fn new(
         edge: Arc<Edge>,
         credentials: Arc<Credentials>,
         callers: Callers,
@@ -153,7 +153,7 @@ impl Admin {
     }
 
     /// From now on events are taken from these queues and topics. Must be called within a runtime.
-    pub fn listen_to(&self, queues: &[Queue], topics: &[String]) {
+    pub(crate) fn listen_to(&self, queues: &[Queue], topics: &[String]) {
         self.0.topics.store(Arc::new(topics.to_vec()));
         let mut consumers = self.0.consumers.lock();
         consumers.retain(|(queue, task)| {
@@ -172,12 +172,12 @@ impl Admin {
     }
 
     /// From now on these may change something, and nobody else.
-    pub fn set_callers(&self, callers: Callers) {
+    pub(crate) fn set_callers(&self, callers: Callers) {
         self.0.callers.store(Arc::new(callers));
     }
 
     /// From now on `/readyz` says no, so that load balancers look elsewhere.
-    pub fn begin_drain(&self) {
+    pub(crate) fn begin_drain(&self) {
         self.0.draining.store(true, Ordering::Release);
     }
 

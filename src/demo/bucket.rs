@@ -26,7 +26,7 @@ pub(super) const REGION: &str = "us-east-1";
 
 /// Why the bucket cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum BucketError {
+pub(crate) enum BucketError {
     /// The temporary folder or the loopback address.
     #[error("the embedded bucket cannot be started: {0}")]
     System(#[from] io::Error),

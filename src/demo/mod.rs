@@ -7,9 +7,9 @@ mod tour;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-pub use bucket::BucketError;
+pub(crate) use bucket::BucketError;
 use bucket::EmbeddedBucket;
-pub use tour::{Step, Tour};
+pub(crate) use tour::Tour;
 
 use crate::{
     app::{self, CredentialSource, Running},
@@ -20,7 +20,7 @@ use crate::{
 
 /// Why the demo cannot run.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The embedded bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
@@ -36,7 +36,7 @@ pub enum Error {
 }
 
 /// A bucket and a Forebay in front of it. The bucket's folder is removed with it.
-pub struct Demo {
+pub(crate) struct Demo {
     bucket: EmbeddedBucket,
     /// The Forebay in front of the bucket.
     pub forebay: Running,
@@ -47,7 +47,7 @@ impl Demo {
     ///
     /// # Errors
     /// When the folder or an address cannot be had.
-    pub async fn start(listen: &str, admin: &str) -> Result<Self, Error> {
+    pub(crate) async fn start(listen: &str, admin: &str) -> Result<Self, Error> {
         let bucket = EmbeddedBucket::start().await?;
         let command_line = Bucket {
             bucket: bucket::NAME.into(),
@@ -70,7 +70,7 @@ impl Demo {
 
     /// The tour through this demo.
     #[must_use]
-    pub fn tour(&self) -> Tour {
+    pub(crate) fn tour(&self) -> Tour {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         // Where all addresses are listened on, the tour goes to this machine's own.
         let reachable = |address: Option<SocketAddr>| match address.unwrap_or(nowhere) {
@@ -85,7 +85,7 @@ impl Demo {
     }
 
     /// Ends both.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.forebay.stop().await;
     }
 }

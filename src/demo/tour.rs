@@ -15,7 +15,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where the stations of the tour are.
 #[derive(Clone, Copy, Debug)]
-pub struct Tour {
+pub(crate) struct Tour {
     /// The private bucket.
     pub bucket: SocketAddr,
     /// Forebay's viewers' address.
@@ -26,7 +26,7 @@ pub struct Tour {
 
 /// What one station showed.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub(crate) struct Step {
     /// Whether it was as it should be.
     pub passed: bool,
     /// One line.
@@ -36,7 +36,7 @@ pub struct Step {
 impl Tour {
     /// The tour to follow by hand.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { bucket, forebay, admin } = self;
         let mut text = format!(
             "\nA private bucket is at http://{bucket}/{NAME} and Forebay in front of it.\n\
@@ -84,7 +84,7 @@ impl Tour {
     }
 
     /// Walks the tour and tells what each station showed.
-    pub async fn walk(&self) -> Vec<Step> {
+    pub(crate) async fn walk(&self) -> Vec<Step> {
         vec![
             step("the bucket refuses an unsigned request", self.refused().await),
             step("a first request is a miss", self.image("Miss from forebay").await),

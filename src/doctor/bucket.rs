@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SKEW: Duration = Duration::from_secs(60);
 
 /// In which region of AWS a bucket is, which AWS tells anybody.
-pub async fn bucket_region(bucket: &str) -> Option<String> {
+pub(crate) async fn bucket_region(bucket: &str) -> Option<String> {
     let address = Address::bucket(bucket, "us-east-1", None, Some(true)).ok()?;
     let target = address.base_path.clone();
     let service = Service::at(address, "s3", "us-east-1", None).ok()?;

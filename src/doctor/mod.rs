@@ -7,7 +7,7 @@ mod account;
 mod bucket;
 mod machine;
 
-pub use bucket::bucket_region;
+pub(crate) use bucket::bucket_region;
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ use crate::{
 /// How it is with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// As it should be.
     Good,
     /// It works, and could be better; or it cannot be told.
@@ -32,7 +32,7 @@ pub enum Verdict {
 
 /// What was found about one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What it is about.
     pub area: String,
     /// How it is.
@@ -72,7 +72,7 @@ impl Chart {
 }
 
 /// Looks at everything. `sample` is the key of an object that must be readable.
-pub async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
+pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut findings = machine::examine(config, clock);
     let mut charts = Vec::new();
     let mut found = None;

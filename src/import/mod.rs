@@ -21,10 +21,12 @@ use std::{
     path::Path,
 };
 
-pub use documents::{DocumentError, Documents, decode};
+pub(crate) use documents::DocumentError;
+pub use documents::Documents;
+pub use documents::decode;
 use documents::{Parts, stem};
 use report::{Ledger, Node};
-pub use report::{Note, Report};
+pub(crate) use report::{Note, Report};
 use text::{Text, quote};
 
 use crate::{

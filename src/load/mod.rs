@@ -42,11 +42,11 @@ pub use mix::Mix;
 use pace::Pace;
 use parking_lot::Mutex;
 pub use report::Report;
-pub use server::{Server, ServerError};
-pub use sign::{Signer, SignerError};
+pub(crate) use server::{Server, ServerError};
+pub use sign::Signer;
 use tally::Tally;
-pub use tally::{Failure, Second};
-pub use targets::{Pick, Target, Targets, TargetsError};
+pub(crate) use tally::{Failure, Second};
+pub use targets::{Pick, Targets};
 use tokio::{runtime::Builder, sync::watch};
 
 use crate::base::clock::{Clock, Stopwatch};

@@ -5,7 +5,7 @@ use http::{Uri, uri::Authority, uri::PathAndQuery};
 /// Why a URL names no server.
 #[derive(Debug, thiserror::Error)]
 #[error("`{url}` is no URL: {reason}")]
-pub struct ServerError {
+pub(crate) struct ServerError {
     /// What was given.
     pub url: String,
     /// What is wrong with it.
@@ -14,7 +14,7 @@ pub struct ServerError {
 
 /// A server: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub(crate) struct Server {
     /// Whether it is asked with TLS.
     pub tls: bool,
     /// Its name or address, an address of IPv6 without brackets.
@@ -31,7 +31,7 @@ impl Server {
     ///
     /// # Errors
     /// When the URL is not an absolute one of HTTP, names a user, or no port there is.
-    pub fn of(url: &str) -> Result<(Self, PathAndQuery), ServerError> {
+    pub(crate) fn of(url: &str) -> Result<(Self, PathAndQuery), ServerError> {
         let refuse = |reason| ServerError { url: url.to_owned(), reason };
         let uri: Uri = url.parse().map_err(|_| refuse("it cannot be read as one"))?;
         let (scheme, usual) = match uri.scheme_str() {

@@ -10,7 +10,7 @@ use crate::aws::describe;
 
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// No connection came about.
     Connect,
     /// The connection ended in the middle of it.
@@ -28,7 +28,7 @@ pub enum Failure {
 impl Failure {
     /// A word for it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Connect => "not connected",
             Self::Cut => "cut off",

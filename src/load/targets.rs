@@ -54,7 +54,7 @@ pub enum Pick {
 }
 
 /// One thing to ask for.
-pub struct Target {
+pub(crate) struct Target {
     /// As it is asked for: signed, where that is wanted.
     path: PathAndQuery,
     /// The range that a log tells of.

@@ -20,7 +20,7 @@ const FAILURES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Status codes at which CloudFront can turn to the secondary.
-pub const FAILOVER_CODES: [u16; 9] = [400, 403, 404, 416, 429, 500, 502, 503, 504];
+pub(crate) const FAILOVER_CODES: [u16; 9] = [400, 403, 404, 416, 429, 500, 502, 503, 504];
 
 /// What a behavior asks: one origin, or a group of two.
 #[derive(Debug)]

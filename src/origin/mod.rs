@@ -24,15 +24,17 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 
-pub use answer::OriginResponse;
+pub(crate) use answer::OriginResponse;
 use breaker::Breaker;
-pub use denials::Denial;
+pub(crate) use denials::Denial;
 use denials::Denials;
 use error_log::ErrorLog;
 pub(crate) use error_log::{DENIED, failure};
-pub use group::{FAILOVER_CODES, Group, Reply};
-pub use object_parameters::{OBJECT_PARAMETERS, is_refused_parameter, listed_parameters};
-pub use options::{Options, Protocol, Signing};
+pub use group::Group;
+pub(crate) use group::{FAILOVER_CODES, Reply};
+pub(crate) use object_parameters::{OBJECT_PARAMETERS, is_refused_parameter, listed_parameters};
+pub use options::Options;
+pub(crate) use options::{Protocol, Signing};
 use pool::Pool;
 
 use crate::{

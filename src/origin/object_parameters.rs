@@ -11,7 +11,7 @@ use crate::{
 
 /// Parameters that select a version of an object, or set fields of the response. A bucket gets those that a policy
 /// lists by name.
-pub const OBJECT_PARAMETERS: [&str; 7] = [
+pub(crate) const OBJECT_PARAMETERS: [&str; 7] = [
     "response-cache-control",
     "response-content-disposition",
     "response-content-encoding",
@@ -69,14 +69,14 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// Whether a policy of a bucket must not list this parameter: with it, a request is about something else than an object.
 #[must_use]
-pub fn is_refused_parameter(name: &str) -> bool {
+pub(crate) fn is_refused_parameter(name: &str) -> bool {
     OTHER_REQUESTS.contains(&name) || name.to_ascii_lowercase().starts_with("x-amz-")
 }
 
 /// The object parameters that a policy lists by name. `all` and `allExcept` list none: a viewer must not choose versions
 /// and response fields unless the operator says so.
 #[must_use]
-pub fn listed_parameters(policy: &NameSpec) -> NameSpec {
+pub(crate) fn listed_parameters(policy: &NameSpec) -> NameSpec {
     let NameSpec::Only(names) = policy else { return NameSpec::None };
     let known = OBJECT_PARAMETERS.into_iter().map(str::to_owned);
     let listed: BTreeSet<String> = known.filter(|name| names.contains(name)).collect();

@@ -167,7 +167,7 @@ fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
 ///
 /// # Errors
 /// When the file cannot be read, or there are none.
-pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
+pub(crate) fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {

@@ -8,13 +8,13 @@ mod service;
 pub(crate) mod timing;
 pub(crate) mod whole_answer;
 
-pub use address::{Address, AddressError};
-pub use connect::{HeadLimits, TrustError, trusted_roots};
-pub use error::{Error, ErrorClass};
-pub use s3_error::S3Class;
-pub use service::{Service, ServiceError};
-pub use timing::Timing;
-pub use whole_answer::WholeAnswer;
+pub(crate) use address::{Address, AddressError};
+pub use connect::TrustError;
+pub(crate) use connect::{HeadLimits, trusted_roots};
+pub(crate) use error::{Error, ErrorClass};
+pub(crate) use service::Service;
+pub(crate) use timing::Timing;
+pub(crate) use whole_answer::WholeAnswer;
 
 /// The `User-Agent` of requests to origins and services.
 pub(crate) const USER_AGENT: http::HeaderValue =

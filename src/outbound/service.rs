@@ -26,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A service that is asked, by signed requests where it wants to know who asks.
-pub struct Service {
+pub(crate) struct Service {
     address: Address,
     connector: Connector,
     name: &'static str,
@@ -35,7 +35,7 @@ pub struct Service {
 
 /// Why there is no such service.
 #[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
+pub(crate) enum ServiceError {
     /// Its address cannot be used.
     #[error("`{0}` cannot be asked: {1}")]
     Address(String, AddressError),
@@ -49,7 +49,7 @@ impl Service {
     ///
     /// # Errors
     /// When there are no certificates to trust.
-    pub fn at(
+    pub(crate) fn at(
         address: Address,
         name: &'static str,
         region: &str,
@@ -65,7 +65,7 @@ impl Service {
     ///
     /// # Errors
     /// When its address cannot be used.
-    pub fn of_aws(name: &'static str, region: &str) -> Result<Self, ServiceError> {
+    pub(crate) fn of_aws(name: &'static str, region: &str) -> Result<Self, ServiceError> {
         let variable = |name: String| std::env::var(name).ok().filter(|url| !url.is_empty());
         let own = variable(format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase()));
         let url = own.or_else(|| variable("AWS_ENDPOINT_URL".into()));
@@ -79,7 +79,7 @@ impl Service {
 
     /// Where it is, as in `https://sns.eu-central-1.amazonaws.com`.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let scheme = if self.address.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address.authority)
     }
@@ -88,7 +88,7 @@ impl Service {
     ///
     /// # Errors
     /// When there is no answer. An answer of any status is one.
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         credentials: Option<&Installed>,
         (method, target): (Method, &str),

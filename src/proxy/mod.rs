@@ -19,9 +19,9 @@ mod response;
 mod service;
 
 pub use context::Edge;
-pub use decision::Decided;
-pub use explanation::{Explanation, StoredSummary};
-pub use fast_path::FastHit;
+pub(crate) use decision::Decided;
+pub(crate) use explanation::{Explanation, StoredSummary};
+pub(crate) use fast_path::FastHit;
 pub use request::{
     connection::{Cipher, Connection},
     custom_error::{ErrorPage, REPLACEABLE},
@@ -30,4 +30,4 @@ pub use request::{
     routing::{Distribution, Hosts, Rules, Settings},
     steps::{Counter, Steps},
 };
-pub use response::identity::Identity;
+pub(crate) use response::identity::Identity;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 /// Starts the drain and waits for its end.
 #[derive(Debug)]
-pub struct Drain {
+pub(crate) struct Drain {
     begun: watch::Sender<bool>,
     closing: Closing,
 }
@@ -39,7 +39,7 @@ impl Closing {
 impl Drain {
     /// A drain that has not begun, and its signal.
     #[must_use]
-    pub fn new() -> (Self, DrainSignal) {
+    pub(crate) fn new() -> (Self, DrainSignal) {
         let (sender, receiver) = watch::channel(false);
         let closing = Closing::default();
         let signal = DrainSignal { begun: receiver, closing: closing.clone() };
@@ -48,18 +48,18 @@ impl Drain {
 
     /// From now on HTTP/1.1 connections close with their next response, so that viewers connect
     /// elsewhere.
-    pub fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.closing.0.store(true, Ordering::Relaxed);
     }
 
     /// Ends accepting connections; those that are open finish.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.announce();
         self.begun.send_replace(true);
     }
 
     /// Waits until nothing is under way; `false` if that takes longer than `patience`.
-    pub async fn finished(&self, patience: Duration) -> bool {
+    pub(crate) async fn finished(&self, patience: Duration) -> bool {
         tokio::time::timeout(patience, self.begun.closed()).await.is_ok()
     }
 }

@@ -39,11 +39,11 @@ use crate::{
     proxy::{Connection, Decided, Edge, FastHit},
 };
 use connection::Server;
-pub use drain::{Closing, Drain, DrainSignal};
-pub use refused_head::Refused;
+pub(crate) use drain::{Closing, Drain, DrainSignal};
+pub(crate) use refused_head::Refused;
 use reserved_fds::ReservedFds;
-pub use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
-pub use workers::{Heartbeats, Workers, spawn_workers};
+pub(crate) use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
+pub(crate) use workers::{Heartbeats, Workers, spawn_workers};
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + Unpin + 'static {

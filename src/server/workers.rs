@@ -19,13 +19,16 @@ use crate::base::clock::Stopwatch;
 
 /// The threads that serve viewers.
 #[derive(Debug)]
-pub struct Workers(Vec<JoinHandle<()>>);
+pub(crate) struct Workers(Vec<JoinHandle<()>>);
 
 /// Starts a worker for each heartbeat; each runs the future that `work` makes for it.
 ///
 /// # Errors
 /// When a thread or a runtime cannot be started.
-pub fn spawn_workers<W>(heartbeats: &Heartbeats, mut work: impl FnMut() -> W) -> io::Result<Workers>
+pub(crate) fn spawn_workers<W>(
+    heartbeats: &Heartbeats,
+    mut work: impl FnMut() -> W,
+) -> io::Result<Workers>
 where
     W: FnOnce(&Runtime) + Send + 'static,
 {
@@ -43,7 +46,7 @@ where
 
 impl Workers {
     /// Waits until all have ended.
-    pub fn join(self) {
+    pub(crate) fn join(self) {
         for thread in self.0 {
             // A worker that panicked has logged it.
             let _ = thread.join();
@@ -56,7 +59,7 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// When the event loop of each worker ran last.
 #[derive(Clone, Debug)]
-pub struct Heartbeats {
+pub(crate) struct Heartbeats {
     started: Stopwatch,
     /// In milliseconds since the start.
     beats: Arc<[AtomicU64]>,
@@ -65,14 +68,14 @@ pub struct Heartbeats {
 impl Heartbeats {
     /// For so many workers, all of them running just now.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         let beats = (0..workers).map(|_| AtomicU64::new(0)).collect();
         Self { started: Stopwatch::start(), beats }
     }
 
     /// The workers whose event loops have not run for this long.
     #[must_use]
-    pub fn stalled(&self, limit: Duration) -> Vec<usize> {
+    pub(crate) fn stalled(&self, limit: Duration) -> Vec<usize> {
         let now = self.now();
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let is_stalled = |(_, beat): &(usize, &AtomicU64)| {

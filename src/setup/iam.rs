@@ -16,7 +16,7 @@ use crate::{
 /// `s3:ListBucket`, by which S3 tells that an object is missing (404, and not 403). `None` where nothing
 /// is signed (Amazon S3 User Guide, "Actions, resources, and condition keys").
 #[must_use]
-pub fn reading_policy(config: &Config) -> Option<Value> {
+pub(crate) fn reading_policy(config: &Config) -> Option<Value> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
     let (mut objects, mut buckets) = (BTreeSet::new(), BTreeSet::new());
     for signed in origins.filter_map(Signed::of) {

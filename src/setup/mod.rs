@@ -4,5 +4,5 @@
 mod iam;
 mod site;
 
-pub use iam::reading_policy;
-pub use site::{SYSTEMD_UNIT, Site};
+pub(crate) use iam::reading_policy;
+pub(crate) use site::{SYSTEMD_UNIT, Site};

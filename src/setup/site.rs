@@ -6,7 +6,7 @@ use crate::config::{Config, Faults, quote};
 
 /// What is to be served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Site {
+pub(crate) struct Site {
     /// The distribution's id.
     pub id: String,
     /// The bucket's name.
@@ -28,12 +28,12 @@ pub struct Site {
 }
 
 /// The systemd unit.
-pub const SYSTEMD_UNIT: &str = include_str!("../../config/forebay.service");
+pub(crate) const SYSTEMD_UNIT: &str = include_str!("../../config/forebay.service");
 
 impl Site {
     /// A new id of CloudFront's form. Some of its clients accept no other.
     #[must_use]
-    pub fn new_id() -> String {
+    pub(crate) fn new_id() -> String {
         const LENGTH: usize = 13;
         let letters =
             std::iter::repeat_with(|| fastrand::choice(*b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"));
@@ -43,7 +43,7 @@ impl Site {
 
     /// `forebay.toml`, commented for whoever reads it next.
     #[must_use]
-    pub fn toml(&self) -> String {
+    pub(crate) fn toml(&self) -> String {
         let mut lines = vec![
             "# Written by `forebay init`. config/example.toml of the sources documents every key;".into(),
             "# `forebay check` finds faults, `forebay doctor` looks at bucket and credentials, SIGHUP reloads.".into(),
@@ -98,13 +98,13 @@ impl Site {
     ///
     /// # Errors
     /// When something that was answered cannot be used.
-    pub fn config(&self, directory: &Path) -> Result<Config, Faults> {
+    pub(crate) fn config(&self, directory: &Path) -> Result<Config, Faults> {
         Config::compile("forebay.toml", &self.toml(), directory)
     }
 
     /// What goes into Django's settings, for django-storages.
     #[must_use]
-    pub fn django(&self) -> String {
+    pub(crate) fn django(&self) -> String {
         let quote = |text: &str| serde_json::Value::from(text).to_string();
         let port = self.listen.rsplit(':').next().unwrap_or("8080");
         let local = format!("localhost:{port}");
@@ -131,7 +131,7 @@ impl Site {
 
     /// `compose.yaml`, for the container image.
     #[must_use]
-    pub const fn compose() -> &'static str {
+    pub(crate) const fn compose() -> &'static str {
         COMPOSE
     }
 }

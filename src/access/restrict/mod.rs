@@ -6,10 +6,10 @@ mod shares;
 
 use std::net::IpAddr;
 
-pub use geography::{Countries, DatabaseError, Databases, Geography, NetworkLocation};
+pub(crate) use geography::{Countries, DatabaseError, Databases, Geography, NetworkLocation};
 use ipnet::IpNet;
-pub use rate::{Rate, RateLimits, Rates};
-pub use shares::{ClientNetwork, Share, Shares};
+pub(crate) use rate::{Rate, RateLimits, Rates};
+pub(crate) use shares::{ClientNetwork, Share, Shares};
 
 /// Networks, in CIDR notation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

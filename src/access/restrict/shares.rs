@@ -16,7 +16,7 @@ const WAITING: usize = 16;
 /// A client as far as its address shows: an IPv4 address, or an IPv6 network of 64 bits, since a /64 usually
 /// belongs to one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientNetwork {
+pub(crate) struct ClientNetwork {
     is_v4: bool,
     bits: u64,
 }
@@ -24,7 +24,7 @@ pub struct ClientNetwork {
 impl ClientNetwork {
     /// The network of an address.
     #[must_use]
-    pub fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self { is_v4: true, bits: u64::from(address.to_bits()) },
             IpAddr::V6(address) => Self { is_v4: false, bits: (address.to_bits() >> 64) as u64 },
@@ -34,7 +34,7 @@ impl ClientNetwork {
 
 /// Limits how many shares each client holds.
 #[derive(Debug)]
-pub struct Shares {
+pub(crate) struct Shares {
     most: usize,
     clients: Mutex<HashMap<ClientNetwork, Client>>,
 }
@@ -50,19 +50,19 @@ struct Client {
 impl Shares {
     /// At most `most` for each client.
     #[must_use]
-    pub fn new(most: usize) -> Arc<Self> {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, clients: Mutex::default() })
     }
 
     /// At most `limit` for each client, or a quarter of `all` if no limit is set.
     #[must_use]
-    pub fn of(all: usize, limit: Option<usize>) -> Arc<Self> {
+    pub(crate) fn of(all: usize, limit: Option<usize>) -> Arc<Self> {
         Self::new(limit.unwrap_or((all / 4).max(1)))
     }
 
     /// A share for a client, unless it holds as many as it may.
     #[must_use]
-    pub fn take(self: &Arc<Self>, client: IpAddr) -> Option<Share> {
+    pub(crate) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Share> {
         let (user, shares) = self.user(client)?;
         let permit = shares.try_acquire_owned().ok()?;
         Some(Share { _permit: Some(permit), _user: Some(user) })
@@ -70,7 +70,11 @@ impl Shares {
 
     /// A share for a client, as soon as it has one left; `None` if that takes longer than `patience`, or if
     /// too many of its requests wait already. Cancel-safe.
-    pub async fn wait(self: &Arc<Self>, client: IpAddr, patience: Duration) -> Option<Share> {
+    pub(crate) async fn wait(
+        self: &Arc<Self>,
+        client: IpAddr,
+        patience: Duration,
+    ) -> Option<Share> {
         let (user, shares) = self.user(client)?;
         let permit = tokio::time::timeout(patience, shares.acquire_owned()).await.ok()?.ok()?;
         Some(Share { _permit: Some(permit), _user: Some(user) })

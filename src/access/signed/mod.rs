@@ -21,11 +21,11 @@ use std::{
 
 pub use encoding::encode;
 use http::HeaderMap;
-pub use parameters::{COOKIE_NAMES, QUERY_NAMES, unsigned_query};
+pub(crate) use parameters::{COOKIE_NAMES, QUERY_NAMES, unsigned_query};
 use parameters::{Parameters, SignatureSource};
 use policy::Policy;
 use public_key::Hash;
-pub use public_key::{KeyError, PublicKey};
+pub use public_key::PublicKey;
 use resource::Url;
 use verified::{Evidence, remember};
 

@@ -6,11 +6,11 @@ use super::SignatureError;
 use crate::http::query::{self, name_and_value, pairs};
 
 /// The names of a signed URL's query strings.
-pub const QUERY_NAMES: [&str; 5] =
+pub(crate) const QUERY_NAMES: [&str; 5] =
     ["Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm"];
 
 /// The names of signed cookies, in the same order.
-pub const COOKIE_NAMES: [&str; 5] = [
+pub(crate) const COOKIE_NAMES: [&str; 5] = [
     "CloudFront-Expires",
     "CloudFront-Policy",
     "CloudFront-Signature",
@@ -77,7 +77,7 @@ impl<'a> Parameters<'a> {
 
 /// A query string without the names of a signed URL; the rest as it was.
 #[must_use]
-pub fn unsigned_query(query: &str) -> Option<String> {
+pub(crate) fn unsigned_query(query: &str) -> Option<String> {
     query::select(query, |pair| place_of(&QUERY_NAMES, name_and_value(pair).0).is_none())
 }
 

@@ -7,7 +7,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::header;
 
-use super::*;
+use super::{public_key::KeyError, *};
 use crate::cache::key::{PathForm, without_dot_segments};
 
 const NOW: u64 = 1_000;

@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use served::AllServed;
-pub use served::Served;
+pub(crate) use served::Served;
 
 use crate::base::log;
 

@@ -11,11 +11,14 @@ mod variation;
 use std::borrow::Cow;
 
 pub use name_spec::NameSpec;
-pub use path::{CanonicalPath, PathForm, without_dot_segments};
-pub use path_error::PathError;
-pub use plain_path::PlainPath;
-pub use projection::{CDN_LOOP, ForwardSpec, HeaderSpec, KeySpec, Projection};
-pub use variation::Variation;
+pub(crate) use path::without_dot_segments;
+pub use path::{CanonicalPath, PathForm};
+pub(crate) use path_error::PathError;
+pub(crate) use plain_path::PlainPath;
+pub(crate) use projection::CDN_LOOP;
+pub use projection::Projection;
+pub use projection::{ForwardSpec, HeaderSpec, KeySpec};
+pub(crate) use variation::Variation;
 
 /// The identity of a stored response: distribution, resolved path and projection of the request.
 ///

@@ -175,7 +175,7 @@ pub(super) fn generous(text: &str, form: PathForm) -> Cow<'_, str> {
 /// A path as it was sent but without its dot segments, or `None` if it has none. A signer's policy must
 /// cover this path too.
 #[must_use]
-pub fn without_dot_segments(raw: &str, form: PathForm) -> Option<String> {
+pub(crate) fn without_dot_segments(raw: &str, form: PathForm) -> Option<String> {
     if !raw.contains("/.") && !raw.contains('%') {
         return None;
     }

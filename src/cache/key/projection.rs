@@ -90,7 +90,7 @@ impl HeaderSpec {
 const ABOUT_VIEWERS: &str = "cloudfront-";
 
 /// Networks that passed the request on before (RFC 8586).
-pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 impl ForwardSpec {
     /// Adds to this what the key holds: an origin must see all that tells requests apart.

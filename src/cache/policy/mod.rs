@@ -9,12 +9,14 @@ mod reuse;
 mod stale;
 mod storable;
 
-pub use caching_rules::{CachingRules, ErrorTtl, HonorPrivate};
-pub use lifetime::Ttl;
-pub use request_directives::RequestDirectives;
-pub use reuse::{Reuse, reuse};
+pub(crate) use caching_rules::{CachingRules, ErrorTtl, HonorPrivate};
+pub(crate) use lifetime::Ttl;
+pub(crate) use request_directives::RequestDirectives;
+pub(crate) use reuse::Reuse;
+pub use reuse::reuse;
 pub use stale::Stale;
-pub use storable::{Asked, NotStored, Received, Storable, storable};
+pub use storable::{Asked, Received, storable};
+pub(crate) use storable::{NotStored, Storable};
 
 use crate::base::clock::Timestamp;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use crate::{
 
 /// The request directives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestDirectives {
+pub(crate) struct RequestDirectives {
     /// `no-cache`, or `Pragma: no-cache` alone: validate whatever is stored.
     pub no_cache: bool,
     /// `no-store`: keep nothing of this exchange.
@@ -28,7 +28,7 @@ pub struct RequestDirectives {
 impl RequestDirectives {
     /// Reads a request's fields.
     #[must_use]
-    pub fn read(fields: &HeaderMap) -> Self {
+    pub(crate) fn read(fields: &HeaderMap) -> Self {
         let mut directives = Self::default();
         let mut lines = fields.get_all(header::CACHE_CONTROL).iter().peekable();
         if lines.peek().is_none() {
@@ -55,7 +55,7 @@ impl RequestDirectives {
 
     /// Decides about a stored response, if there is one, as the viewer wishes.
     #[must_use]
-    pub fn decide(&self, stored: Option<&Freshness>, now: Timestamp) -> Reuse {
+    pub(crate) fn decide(&self, stored: Option<&Freshness>, now: Timestamp) -> Reuse {
         match (reuse(stored, now), stored) {
             (reuse, Some(stored)) => self.grant(reuse, stored, now),
             (reuse, None) => reuse,

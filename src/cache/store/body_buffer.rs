@@ -21,7 +21,7 @@ const BLOCK: usize = 64 << 10;
 
 /// Collects one content, to be stored in one piece. Others may read what there is so far.
 #[derive(Debug)]
-pub struct BodyBuffer {
+pub(crate) struct BodyBuffer {
     store: Arc<Store>,
     collected: Mutex<Collected>,
 }
@@ -40,23 +40,23 @@ struct Collected {
 
 /// It is too long to be stored, or there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong;
+pub(crate) struct TooLong;
 
 impl BodyBuffer {
     /// Nothing yet.
     #[must_use]
-    pub fn new(store: Arc<Store>) -> Self {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
         Self { store, collected: Mutex::default() }
     }
 
     /// Whether a content of this length can be stored in one piece.
     #[must_use]
-    pub fn fits(store: &Store, length: u64) -> bool {
+    pub(crate) fn fits(store: &Store, length: u64) -> bool {
         length <= LONGEST.min(store.options.memory / PART)
     }
 
     /// Keeps what comes next, whether or not there is room for it: [`Self::charge`] tells.
-    pub fn keep(&self, chunk: Bytes) {
+    pub(crate) fn keep(&self, chunk: Bytes) {
         let mut collected = self.collected.lock();
         let (offset, length) = (collected.length, chunk.len());
         if length >= BLOCK / 4 {
@@ -75,7 +75,7 @@ impl BodyBuffer {
     ///
     /// # Errors
     /// When that is too much.
-    pub async fn charge(&self) -> Result<(), TooLong> {
+    pub(crate) async fn charge(&self) -> Result<(), TooLong> {
         let (length, missing) = {
             let collected = self.collected.lock();
             (collected.length, collected.length - collected.charged)
@@ -95,13 +95,13 @@ impl BodyBuffer {
 
     /// Its length so far, in bytes.
     #[must_use]
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.collected.lock().length
     }
 
     /// What there is from `offset` on, or a part of it; nothing where there is no more.
     #[must_use]
-    pub fn read(&self, offset: u64) -> Option<Bytes> {
+    pub(crate) fn read(&self, offset: u64) -> Option<Bytes> {
         let collected = self.collected.lock();
         let place = collected.blocks.partition_point(|(start, _)| *start <= offset);
         let to_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
@@ -118,7 +118,7 @@ impl BodyBuffer {
     /// The content, which is complete; who reads here reads that from now on. Copies all of it: long
     /// ones are not for threads that serve.
     #[must_use]
-    pub fn finish(&self) -> Arc<Content> {
+    pub(crate) fn finish(&self) -> Arc<Content> {
         let (blocks, charges) = {
             let mut collected = self.collected.lock();
             collected.close_block();

@@ -42,36 +42,38 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use body_buffer::{BodyBuffer, TooLong};
-pub use cache_tags::{CacheTags, Tag};
+pub(crate) use body_buffer::{BodyBuffer, TooLong};
+pub(crate) use cache_tags::{CacheTags, Tag};
 use content::ContentIds;
-pub use content::{Content, ContentId, Layout};
-pub use content_state::ContentState;
-pub use encoded::EncodedVariant;
-pub use fields::FieldBlock;
+pub(crate) use content::{Content, ContentId, Layout};
+pub(crate) use content_state::ContentState;
+pub(crate) use encoded::EncodedVariant;
+pub(crate) use fields::FieldBlock;
 use fill::{Fill, FillTask, Fills};
-pub use hold::Hold;
-pub use identity::StoreIdentity;
+pub(crate) use hold::Hold;
+pub(crate) use identity::StoreIdentity;
 use in_flight::InFlight;
-pub use in_flight::{FetchError, FetchOutcome, Obligation, Waiter};
+pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
 use index::{ByDigest, Digest, HitForMiss, Note, Stored};
 use ledger::{Charge, Held, Ledger};
-pub use lookup::{FetchLock, Lookup};
+pub use lookup::FetchLock;
+pub(crate) use lookup::Lookup;
 use memory::Memory;
-pub use memory::MemoryUse;
+pub(crate) use memory::MemoryUse;
 pub use options::Options;
 use pins::Pins;
 pub use purge::{Purge, PurgeMode};
-pub use purge_floors::PurgeFloors;
+pub(crate) use purge_floors::PurgeFloors;
 use purge_floors::PurgeVerdict;
-pub use purge_log::{MemoryPurgeLog, PurgeBatch, PurgeError, PurgeLog};
-pub use purge_mark::{LogPosition, PurgeMark};
-pub use reader::{Presence, Reader};
-pub use receive::NO_ROOM;
+pub use purge_log::PurgeBatch;
+pub(crate) use purge_log::{MemoryPurgeLog, PurgeError, PurgeLog};
+pub(crate) use purge_mark::{LogPosition, PurgeMark};
+pub(crate) use reader::{Presence, Reader};
+pub(crate) use receive::NO_ROOM;
 use receive::ROOM;
 pub use response::StoredResponse;
-pub use source::{SliceSource, SourceError};
-pub use variants::{VariantSlot, Variants};
+pub(crate) use source::{SliceSource, SourceError};
+pub use variants::VariantSlot;
 
 use crate::{
     base::clock::Timestamp,

@@ -40,7 +40,7 @@ pub trait PurgeLog: std::fmt::Debug + Send + Sync {
 
 /// A log that lives as long as the process.
 #[derive(Debug)]
-pub struct MemoryPurgeLog {
+pub(crate) struct MemoryPurgeLog {
     newest: Mutex<LogPosition>,
     floors: Arc<PurgeFloors>,
 }
@@ -48,7 +48,7 @@ pub struct MemoryPurgeLog {
 impl MemoryPurgeLog {
     /// An empty log of an epoch.
     #[must_use]
-    pub const fn new(epoch: u16, floors: Arc<PurgeFloors>) -> Self {
+    pub(crate) const fn new(epoch: u16, floors: Arc<PurgeFloors>) -> Self {
         Self { newest: Mutex::new(LogPosition::new(epoch, 0)), floors }
     }
 }

@@ -19,7 +19,7 @@ use crate::{cache::key::CacheKey, http::body::Body};
 
 /// Where the bytes of a reader are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Presence {
+pub(crate) enum Presence {
     /// In the store.
     Stored,
     /// Being fetched, for another reader.
@@ -31,7 +31,7 @@ pub enum Presence {
 /// Reads a range of a stored response.
 ///
 /// Cancel-safe: a fill it started goes on without it, as far as the slice under way.
-pub struct Reader {
+pub(crate) struct Reader {
     store: Arc<Store>,
     key: CacheKey,
     response: Arc<StoredResponse>,
@@ -61,7 +61,7 @@ fn near(slices: Range<u32>) -> Range<u32> {
 impl Reader {
     /// A reader of `bytes`, which lie within the content.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         store: Arc<Store>,
         key: CacheKey,
         response: Arc<StoredResponse>,
@@ -81,7 +81,7 @@ impl Reader {
 
     /// Where bytes of the content are at this moment: the worst slice decides.
     #[must_use]
-    pub fn presence(&self, bytes: &Range<u64>) -> Presence {
+    pub(crate) fn presence(&self, bytes: &Range<u64>) -> Presence {
         let content = &self.response.content;
         if self.response.content_state == ContentState::Released {
             let stored = self.store.same_version(&self.key, &self.response);
@@ -111,7 +111,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the origin fails, or the object is no longer the one described.
-    pub async fn into_body(mut self) -> Result<Body, SourceError> {
+    pub(crate) async fn into_body(mut self) -> Result<Body, SourceError> {
         self.keep();
         self.confirm().await?;
         let length = self.left.end - self.left.start;

@@ -13,7 +13,7 @@ use crate::http::body::Body;
 pub(super) const ROOM: Duration = Duration::from_secs(10);
 
 /// There is no room in the cache's memory.
-pub const NO_ROOM: FetchError =
+pub(crate) const NO_ROOM: FetchError =
     FetchError { status: StatusCode::SERVICE_UNAVAILABLE, detail: "memory-full" };
 
 /// The next bytes of an origin response, at most `most`.

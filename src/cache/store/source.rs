@@ -26,7 +26,7 @@ impl From<SourceError> for BodyError {
 }
 
 /// The source of missing slices.
-pub trait SliceSource: Send + Sync {
+pub(crate) trait SliceSource: Send + Sync {
     /// Requests `bytes` from the origin, of exactly the version that `response` describes. The body
     /// delivers these bytes and no others.
     fn open<'a>(
