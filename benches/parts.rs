@@ -101,7 +101,7 @@ fn lookup(c: &mut Criterion) {
         CacheKey::new("media", &path, &Projection::default())
     };
     for number in 0..10_000 {
-        let FetchLock::Lead(obligation) = store.claim(&key(number), None, now) else {
+        let FetchLock::Lead(obligation) = store.claim(&key(number), None, false, now) else {
             continue;
         };
         let freshness = Freshness {

@@ -110,7 +110,8 @@ fn of_stored(stored: &StoredSummary) -> Vec<(&'static str, String)> {
     let there = match in_memory.as_str() {
         "all" => "in memory",
         "arriving" => "of which those asked for are arriving",
-        _ => "of which some that are asked for are missing",
+        "head" => "of which none is stored: it answered a HEAD",
+        _ => "of which some that the request needs are missing",
     };
     let what = format!("{status}, {length} bytes, {there}");
     let left = match fresh_for {

@@ -113,9 +113,12 @@ fn behavior(
         // A bucket has one representation of an object: no coding is negotiated.
         cache_policy.key.codings = Codings::NONE;
     }
+    let listed = forward.query.clone();
     let mut forward = forward.with_key(&cache_policy.key);
     if is_bucket {
-        limit_to_object_parameters(section, &mut forward, &mut cache_policy);
+        let specs = [listed, cache_policy.key.query.clone()];
+        forward.query = object_parameters(section, &specs, options);
+        cache_policy.key.query = cache_policy.key.query.union(&forward.query);
     }
     cache_policy.caching.errors.clone_from(errors);
     cache_policy.caching.cache_set_cookie = cache_set_cookie.is_some();
@@ -128,15 +131,7 @@ fn behavior(
         );
     }
     if trusted.is_some() {
-        // What proves the viewer's right is nobody else's business, and would make every URL a key
-        // of its own.
-        for (query, cookies) in [
-            (&mut cache_policy.key.query, &mut cache_policy.key.cookies),
-            (&mut forward.query, &mut forward.cookies),
-        ] {
-            *query = std::mem::take(query).without(&QUERY_NAMES);
-            *cookies = std::mem::take(cookies).without(&COOKIE_NAMES);
-        }
+        leave_signatures_out(&mut cache_policy, &mut forward);
     }
     Some(Arc::new(Behavior {
         origin,
@@ -154,29 +149,54 @@ fn behavior(
     }))
 }
 
-/// A bucket gets the object parameters that a policy lists. They select what S3 sends, so they are in the key, whichever
-/// policy lists them.
-fn limit_to_object_parameters(
+/// Signatures reach no origin, and are not in keys: each signed URL would have an entry of its own.
+fn leave_signatures_out(cache_policy: &mut CachePolicy, forward: &mut ForwardSpec) {
+    for (query, cookies) in [
+        (&mut cache_policy.key.query, &mut cache_policy.key.cookies),
+        (&mut forward.query, &mut forward.cookies),
+    ] {
+        *query = std::mem::take(query).without(&QUERY_NAMES);
+        *cookies = std::mem::take(cookies).without(&COOKIE_NAMES);
+    }
+}
+
+/// The object parameters that a bucket gets: those that either policy lists by name. They select what S3 sends, so they are
+/// in the key, whichever policy lists them.
+fn object_parameters(
     section: &Section<'_>,
-    forward: &mut ForwardSpec,
-    cache_policy: &mut CachePolicy,
-) {
-    if let NameSpec::Only(names) = &forward.query
-        && let Some(name) = names.iter().find(|name| is_refused_parameter(name))
-    {
+    policies: &[NameSpec; 2],
+    options: Option<&origin::Options>,
+) -> NameSpec {
+    let fault = |message: String, help: String| {
+        let policy = ["cache_policy", "origin_request_policy"];
+        let span = policy.iter().find_map(|key| section.string(key)).map(|policy| policy.span);
+        section.fault(span.unwrap_or_else(|| section.span()), message, "lists it", help);
+    };
+    let names = policies.iter().filter_map(|policy| match policy {
+        NameSpec::Only(names) => Some(names),
+        _ => None,
+    });
+    if let Some(name) = names.flatten().find(|name| is_refused_parameter(name)) {
         let help = format!(
             "remove it from the policy; for a bucket it may list {}, and names that the bucket does not get, such as \"v\"",
             OBJECT_PARAMETERS.join(", ")
         );
-        let message = format!(
-            "the query parameter `{name}` makes an S3 request about something else than an object"
+        fault(
+            format!("with the query parameter `{name}` an S3 request is not about an object"),
+            help,
         );
-        let policy = ["cache_policy", "origin_request_policy"];
-        let span = policy.iter().find_map(|key| section.string(key)).map(|policy| policy.span);
-        section.fault(span.unwrap_or_else(|| section.span()), message, "lists it", help);
     }
-    forward.query = listed_parameters(&forward.query);
-    cache_policy.key.query = cache_policy.key.query.union(&forward.query);
+    let [first, second] = policies;
+    let listed = listed_parameters(first).union(&listed_parameters(second));
+    let is_unsigned = options.is_some_and(|origin| !origin.protocol.is_signed());
+    if let NameSpec::Only(names) = &listed
+        && let Some(name) = names.iter().find(|name| name.starts_with("response-"))
+        && is_unsigned
+    {
+        let help = "remove it from the policy, or let requests for the bucket be signed".to_owned();
+        fault(format!("S3 refuses `{name}` in requests that are not signed"), help);
+    }
+    listed
 }
 
 /// Origins, and groups of them, which are counted after them.

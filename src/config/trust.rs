@@ -88,7 +88,8 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
     let behaviors = &distribution.settings.behaviors;
     let ordered = behaviors.ordered.iter().map(|(pattern, behavior)| (pattern.clone(), behavior));
     let last = PathPattern::parse("*").ok().map(|any| (any, &behaviors.default));
-    let all = ordered.chain(last).enumerate();
+    // A disabled behavior serves nothing.
+    let all = ordered.chain(last).enumerate().filter(|(_, (_, behavior))| behavior.enabled);
     all.flat_map(|(place, (pattern, behavior))| {
         members(distribution, behavior).map(move |origin| Way {
             distribution: &distribution.settings.id,
@@ -99,8 +100,7 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
             below: CanonicalPath::resolve(&origin.origin_path, PathForm::Key)
                 .map(|path| path.generous().into_owned())
                 .unwrap_or_default(),
-            // A behavior that serves nothing is no way around a signature.
-            is_signed: behavior.trusted.is_some() || !behavior.enabled,
+            is_signed: behavior.trusted.is_some(),
         })
     })
     .collect()

@@ -30,6 +30,10 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
     let is_bucket = origin.is_some_and(|origin| origin.is_bucket);
     policies::of_behavior(job, text, node, is_bucket);
     let protocol = node.get("ViewerProtocolPolicy");
+    if protocol.text().is_none() && protocol.is_said() {
+        text.line("viewer_protocol_policy", quote("https-only"));
+        protocol.differs("https-only: it is no text");
+    }
     if let Some(policy) = protocol.text() {
         protocol.is_exact("viewer_protocol_policy");
         if policy != "allow-all" && *job.tls == Tls::Unknown {
@@ -105,12 +109,15 @@ fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     }
 }
 
-/// The name of the key group that stands for accounts. Behaviors that trust other accounts have another group.
+/// The name of the key group that stands for accounts. Behaviors that trust other accounts have another group, and so do
+/// distributions whose own accounts are trusted.
 fn trusted_signers(job: &Job<'_>, signers: &Node<'_>) -> String {
     let mut accounts = signers.strings();
     accounts.sort_unstable();
     accounts.dedup();
-    let name = format!("trusted-signers-{}", accounts.join("-"));
+    let owner = job.distribution();
+    let named = accounts.iter().map(|account| if *account == "self" { &*owner } else { *account });
+    let name = format!("trusted-signers-{}", named.collect::<Vec<_>>().join("-"));
     let name = name.trim_end_matches('-').to_owned();
     job.ledger.to_do(format!(
         "write a `[[key_group]]` named `{name}` with the public keys of the CloudFront key pairs of these accounts: {}",
@@ -168,14 +175,21 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
         ("LambdaFunctionAssociations", "LambdaFunctionARN", "Lambda@Edge"),
         ("FunctionAssociations", "FunctionARN", "CloudFront Functions"),
     ] {
-        for item in node.get(list).items() {
+        let items = node.get(list);
+        if items.is_odd_list() {
+            items.is_dropped(format!("it is no list of functions ({what})"));
+            job.ledger
+                .to_do(format!("see which functions of {what} run; then remove `enabled = false`"));
+            is_closed = true;
+        }
+        for item in items.items() {
             item.get(arn).read();
             item.get("IncludeBody").read();
             let event = item.get("EventType").text_or("some event");
-            // CloudFront's own word is in lower case; what is not known may decide, too.
-            if !matches!(event, "viewer-response" | "origin-request" | "origin-response") {
+            // A function may answer a request itself, also in place of the origin. An unknown event may be such a one.
+            if !matches!(event, "viewer-response" | "origin-response") {
                 job.ledger.to_do(format!(
-                    "see what {} does at viewer requests: if it decides who is served, put `allow` or `trusted_key_groups` in its place; then remove `enabled = false`",
+                    "see what {} does at requests: if it decides who is served, put `allow` or `trusted_key_groups` in its place; then remove `enabled = false`",
                     item.get(arn).text_or("a function")
                 ));
                 is_closed = true;

@@ -58,7 +58,7 @@ fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, a
     if !hosts.is_empty() {
         text.line("aliases", list(hosts));
         aliases.is_exact("aliases");
-    } else if alone {
+    } else if alone && !aliases.is_odd_list() {
         text.line("aliases", list(["*"]));
         aliases.differs("there is none: any host is answered");
     } else {
@@ -125,71 +125,73 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
 }
 
 fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
-    let geo = config.get("Restrictions").get("GeoRestriction");
-    let kind = geo.get("RestrictionType");
-    let is_strange = match kind.text() {
-        Some("whitelist" | "blacklist") => false,
-        Some("none") => !geo.items().is_empty(),
-        _ => geo.is_said(),
-    };
-    if is_strange {
-        job.ledger.to_do(
-            "say which countries are served: the document's restriction is of no known kind",
+    let are_known = countries(job, text, config);
+    let mut reasons = Vec::new();
+    if !config.get("Enabled").flag() {
+        reasons.push("It is disabled at CloudFront: remove this line to serve it.");
+    }
+    if !are_known {
+        job.ledger.to_do("say which countries are served; then remove `allow = []`");
+        reasons.push("The document restricts countries in an unknown way.");
+    }
+    let behaviors = config.get("CacheBehaviors");
+    if behaviors.is_odd_list() {
+        job.ledger.to_do("write the behaviors; then remove `allow = []`");
+        behaviors.is_dropped(
+            "it is no list of behaviors; `allow = []` serves no request until you decide",
         );
+        reasons.push("The behaviors are not known.");
     }
-    if let Some(word @ ("whitelist" | "blacklist")) = kind.text() {
-        text.line("geo_restriction", format!("{{ {word} = {} }}", list(geo.strings())));
-        geo.differs("where viewers are is told by a database of your own: see [geo]");
-        job.need(Need::Geography);
-    }
-    let mtls = config.get("ViewerMtlsConfig");
-    let acl = config.get("WebACLId");
-    let function = config.get("ConnectionFunctionAssociation");
-    let is_disabled = !config.get("Enabled").flag();
-    for (closed, why) in [
-        (is_disabled, "It is disabled at CloudFront: take this out if it shall be served."),
+    for (key, reason, dropped, to_do) in [
         (
-            mtls.is_said(),
-            "CloudFront asks viewers for certificates, which Forebay does not: until you take this out, nobody is served.",
+            "ViewerMtlsConfig",
+            "CloudFront demands certificates of viewers, which Forebay does not.",
+            "viewers need no certificates; `allow = []` serves no request until you decide",
+            "decide who is served: `allow = []` stands for the viewers' certificates",
         ),
         (
-            is_strange,
-            "Countries are restricted in a way that is not known: until you take this out, nobody is served.",
+            "WebACLId",
+            "A web ACL decides at CloudFront who is served.",
+            "there is no web application firewall; `allow = []` serves no request until you decide",
+            "see what the web ACL keeps out, and put `allow`, `deny`, `rate_limit` or a firewall in its place; then remove `allow = []`",
         ),
         (
-            acl.is_said(),
-            "A web ACL decides at CloudFront who is served. Until you remove this line, no request is.",
-        ),
-        (
-            function.is_said(),
-            "A function decides at CloudFront about connections. Until you remove this line, no request is served.",
+            "ConnectionFunctionAssociation",
+            "A function decides at CloudFront about connections.",
+            "no code runs at this edge; `allow = []` serves no request until you decide",
+            "see what the connection function does; then remove `allow = []`",
         ),
     ] {
-        if closed {
-            text.comment(why);
+        let node = config.get(key);
+        if node.is_said() {
+            reasons.push(reason);
+            node.is_dropped(dropped);
+            job.ledger.to_do(to_do);
         }
     }
-    if is_disabled || mtls.is_said() || is_strange || acl.is_said() || function.is_said() {
+    if !reasons.is_empty() {
+        for reason in reasons {
+            text.comment(reason);
+        }
+        text.comment("Until you remove this line, no request is served.");
         text.line("allow", "[]");
     }
-    if mtls.is_said() {
-        mtls.is_dropped(
-            "viewers are not asked for certificates; `allow = []` serves nobody until you decide",
-        );
-        job.ledger.to_do("decide who may come: `allow = []` stands for the viewers' certificates");
-    }
-    if acl.is_said() {
-        job.ledger.to_do(
-            "see what the web ACL keeps out, and put `allow`, `deny`, `rate_limit` or a firewall in its place; then remove `allow = []`",
-        );
-        acl.is_dropped(
-            "there is no web application firewall; `allow = []` serves no one until you decide",
-        );
-    }
-    if function.is_said() {
-        job.ledger.to_do("see what the connection function does; then remove `allow = []`");
-        function
-            .is_dropped("no code runs at this edge; `allow = []` serves no one until you decide");
+}
+
+/// `geo_restriction`; whether what the document says of countries is known.
+fn countries(job: &Job<'_>, text: &mut Text, config: &Node<'_>) -> bool {
+    let geo = config.get("Restrictions").get("GeoRestriction");
+    let is_list = !geo.is_odd_list() && geo.items().len() == geo.strings().len();
+    match geo.get("RestrictionType").text() {
+        Some(word @ ("whitelist" | "blacklist")) if is_list && !geo.items().is_empty() => {
+            text.line("geo_restriction", format!("{{ {word} = {} }}", list(geo.strings())));
+            geo.differs("viewers' countries come from a database of your own: see [geo]");
+            job.need(Need::Geography);
+            true
+        }
+        Some("none") => is_list && geo.items().is_empty(),
+        Some(_) => false,
+        None => !config.get("Restrictions").is_said(),
     }
 }
 

@@ -181,6 +181,11 @@ impl Job<'_> {
         text
     }
 
+    /// The id of the distribution that is being imported.
+    fn distribution(&self) -> String {
+        self.shared.borrow().ids.last().cloned().unwrap_or_default()
+    }
+
     /// Adds a policy or key group of this id, unless it is there.
     fn add_policy(&self, id: &str, write: impl FnOnce() -> Text) {
         if !self.shared.borrow().policies.contains_key(id) {

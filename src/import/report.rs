@@ -89,7 +89,10 @@ impl Ledger {
                     report.exact.push(Note { path, text });
                 } else {
                     let text = format!("Forebay does not know this setting ({leaf})");
+                    let to_do =
+                        format!("see whether {path} protects anything: Forebay does not know it");
                     report.dropped.push(Note { path, text });
+                    report.to_do.push(to_do);
                 }
             }
         }
@@ -151,6 +154,20 @@ impl<'a> Node<'a> {
             found: true,
         };
         items.iter().enumerate().map(member).collect()
+    }
+
+    /// Whether this should be a list and is something else, or has fewer members than it says. What it would demand is not
+    /// known then.
+    pub(super) fn is_odd_list(&self) -> bool {
+        let list = if self.value.is_array() { Some(self.value) } else { self.value.get("Items") };
+        let members = match (self.value, list) {
+            (Value::Null, _) => return false,
+            (Value::Array(_) | Value::Object(_), None | Some(Value::Null)) => 0,
+            (_, Some(Value::Array(items))) => items.len() as u64,
+            _ => return true,
+        };
+        let quantity = self.value.get("Quantity");
+        quantity.is_some_and(|quantity| quantity.as_u64().is_none_or(|number| number > members))
     }
 
     /// The members of a list of strings.

@@ -125,7 +125,7 @@ pub(super) fn s3_fields(mut fields: HeaderMap) -> HeaderMap {
 }
 
 /// Some uploaders store the transfer coding `aws-chunked` as if it were a content coding.
-fn drop_aws_chunked(fields: &mut HeaderMap) {
+pub(super) fn drop_aws_chunked(fields: &mut HeaderMap) {
     let Some(value) = fields.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok())
     else {
         return;

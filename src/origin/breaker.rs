@@ -17,6 +17,8 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
+    /// The object of the last failure.
+    object: Option<u64>,
     pauses: u32,
     paused: Option<Pause>,
 }
@@ -31,7 +33,7 @@ struct Pause {
 
 impl Breaker {
     pub(super) const fn new(limit: u32, pause: fn(u32) -> Duration) -> Self {
-        let state = State { failures: 0, pauses: 0, paused: None };
+        let state = State { failures: 0, object: None, pauses: 0, paused: None };
         Self { limit, pause, state: Mutex::new(state) }
     }
 
@@ -48,21 +50,29 @@ impl Breaker {
         }
     }
 
-    /// Notes that a request failed which was sent at `sent_at`. `least` is the shortest pause that the origin
-    /// requested; it starts a pause at once. Returns the length of the pause, if one starts.
+    /// Whether there is a pause, and so this request is the one that tries the origin.
+    pub(super) fn is_paused(&self) -> bool {
+        self.state.lock().paused.is_some()
+    }
+
+    /// Notes that a request failed which was sent at `sent_at`. Failures of the same `object` in a row count once: it may
+    /// be broken. `least` is the shortest pause that the origin requested. Returns the length of the pause, if one
+    /// starts.
     pub(super) fn failed(
         &self,
-        sent_at: Duration,
-        now: Duration,
+        object: Option<u64>,
+        (sent_at, now): (Duration, Duration),
         least: Option<Duration>,
     ) -> Option<Duration> {
         let mut state = self.state.lock();
-        // A request from before the pause says nothing new.
-        if state.paused.is_some_and(|pause| sent_at < pause.started) {
+        if state.is_old(sent_at) {
             return None;
         }
-        state.failures = state.failures.saturating_add(1);
-        if state.failures < self.limit && least.is_none() {
+        if object.is_none() || state.object != object || state.paused.is_some() {
+            state.failures = state.failures.saturating_add(1);
+        }
+        state.object = object;
+        if state.failures < self.limit {
             return None;
         }
         let length = (self.pause)(state.pauses).max(least.unwrap_or_default());
@@ -71,9 +81,17 @@ impl Breaker {
         Some(length)
     }
 
-    /// Notes that a request succeeded. Returns whether that ends a pause.
-    pub(super) fn succeeded(&self) -> bool {
-        std::mem::take(&mut *self.state.lock()).paused.is_some()
+    /// Notes that a request succeeded which was sent at `sent_at`. Returns whether that ends a pause.
+    pub(super) fn succeeded(&self, sent_at: Duration) -> bool {
+        let mut state = self.state.lock();
+        !state.is_old(sent_at) && std::mem::take(&mut *state).paused.is_some()
+    }
+}
+
+impl State {
+    /// Whether a request was sent before the pause, and so says nothing new.
+    fn is_old(&self, sent_at: Duration) -> bool {
+        self.paused.is_some_and(|pause| sent_at < pause.started)
     }
 }
 
@@ -85,42 +103,61 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    /// A failure of a request that is sent and answered in the same second.
+    fn fail(breaker: &Breaker, at: u64) -> Option<Duration> {
+        breaker.failed(None, (seconds(at), seconds(at)), None)
+    }
+
     #[test]
     fn after_failures_in_a_row_one_request_a_pause_is_sent() {
         let breaker = Breaker::new(5, |_| seconds(10));
-        let start = seconds(1000);
         for _ in 0..4 {
-            assert_eq!(breaker.failed(start, start, None), None);
-            assert!(breaker.admits(start));
+            assert_eq!(fail(&breaker, 1000), None);
+            assert!(breaker.admits(seconds(1000)));
         }
-        assert_eq!(breaker.failed(start, start, None), Some(seconds(10)));
+        assert_eq!(fail(&breaker, 1000), Some(seconds(10)));
         assert!(!breaker.admits(seconds(1009)));
-        let later = seconds(1010);
-        assert!(breaker.admits(later), "one may try");
-        assert!(!breaker.admits(later), "and no other meanwhile");
-        assert_eq!(breaker.failed(later, later, None), Some(seconds(10)));
+        assert!(breaker.admits(seconds(1010)), "one may try");
+        assert!(!breaker.admits(seconds(1010)), "and no other meanwhile");
+        assert_eq!(fail(&breaker, 1010), Some(seconds(10)));
         assert!(!breaker.admits(seconds(1019)));
         assert!(breaker.admits(seconds(1020)));
-        assert!(breaker.succeeded(), "it was paused");
-        assert!(!breaker.succeeded());
-        assert_eq!(breaker.failed(seconds(1021), seconds(1021), None), None, "one is too few");
+        assert!(breaker.succeeded(seconds(1020)), "it was paused");
+        assert!(!breaker.succeeded(seconds(1021)));
+        assert_eq!(fail(&breaker, 1021), None, "one is too few");
         assert!(breaker.admits(seconds(1021)));
     }
 
     #[test]
-    fn pauses_grow_and_late_failures_do_not_count() {
+    fn pauses_grow_and_requests_from_before_do_not_count() {
         let breaker = Breaker::new(1, |pauses| seconds(1 << pauses));
-        assert_eq!(breaker.failed(seconds(10), seconds(10), None), Some(seconds(1)));
-        assert_eq!(breaker.failed(seconds(9), seconds(11), None), None);
-        assert_eq!(breaker.failed(seconds(11), seconds(11), None), Some(seconds(2)));
-        assert_eq!(breaker.failed(seconds(13), seconds(13), None), Some(seconds(4)));
+        assert_eq!(fail(&breaker, 10), Some(seconds(1)));
+        assert_eq!(breaker.failed(None, (seconds(9), seconds(11)), None), None);
+        assert!(!breaker.succeeded(seconds(9)));
+        assert!(!breaker.admits(seconds(10)));
+        assert_eq!(fail(&breaker, 11), Some(seconds(2)));
+        assert_eq!(fail(&breaker, 13), Some(seconds(4)));
     }
 
     #[test]
-    fn an_origin_may_request_a_pause() {
-        let breaker = Breaker::new(3, |_| seconds(1));
-        assert_eq!(breaker.failed(seconds(1), seconds(1), Some(seconds(7))), Some(seconds(7)));
+    fn an_origin_may_request_a_longer_pause() {
+        let breaker = Breaker::new(2, |_| seconds(1));
+        let fail =
+            |at, least| breaker.failed(None, (seconds(at), seconds(at)), Some(seconds(least)));
+        assert_eq!(fail(1, 7), None, "one failure may be about one object");
+        assert_eq!(fail(1, 7), Some(seconds(7)));
         assert!(!breaker.admits(seconds(7)));
         assert!(breaker.admits(seconds(8)));
+    }
+
+    #[test]
+    fn one_broken_object_pauses_nothing() {
+        let breaker = Breaker::new(3, |_| seconds(1));
+        let fail = |object| breaker.failed(Some(object), (seconds(1), seconds(1)), None);
+        for _ in 0..10 {
+            assert_eq!(fail(7), None);
+        }
+        assert_eq!(fail(8), None);
+        assert_eq!(fail(9), Some(seconds(1)));
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{Origin, OriginRequest, pool::Lease, timeouts::Timeouts};
+use super::{Origin, OriginRequest, answer::drop_aws_chunked, pool::Lease, timeouts::Timeouts};
 use crate::{
     cache::key::{CanonicalPath, Projection},
     http::{
@@ -32,7 +32,7 @@ pub(super) fn content(
     incoming: Incoming,
     lease: Lease,
     timeouts: Timeouts,
-    continuation: Option<Continuation>,
+    continuation: Result<Continuation, NotContinued>,
 ) -> Body {
     let length = http_body::Body::size_hint(&incoming).exact();
     if length == Some(0) {
@@ -60,7 +60,7 @@ struct Receiving {
     /// Bytes to come, if the length is known.
     left: Option<u64>,
     origin: Arc<Origin>,
-    continuation: Option<Box<Continuation>>,
+    continuation: Result<Box<Continuation>, NotContinued>,
     timeouts: Timeouts,
 }
 
@@ -85,7 +85,7 @@ impl Receiving {
                 }
                 Ok(Some(data)) => {
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                    if let Some(continuation) = &mut self.continuation {
+                    if let Ok(continuation) = &mut self.continuation {
                         continuation.next += data.len() as u64;
                     }
                     if self.left == Some(0) {
@@ -102,7 +102,7 @@ impl Receiving {
 
     async fn read(&mut self) -> Result<Option<Bytes>, BodyError> {
         match &mut self.source {
-            Source::Connection { incoming, .. } => next_data(incoming, self.timeouts).await,
+            Source::Connection { incoming, .. } => next_data(incoming, &mut self.timeouts).await,
             Source::Rest(body) => match body.frame().await.transpose()? {
                 Some(frame) => Ok(Some(frame.into_data().unwrap_or_default())),
                 None => Ok(None),
@@ -112,16 +112,21 @@ impl Receiving {
 
     /// Fetches the rest after `error`, or fails with it.
     async fn resume(mut self, error: BodyError) -> Result<Self, BodyError> {
-        let Some(continuation) = self.continuation.take() else {
-            // The failure of a continuation was logged where it was read.
-            if matches!(self.source, Source::Connection { .. }) {
-                self.origin.log_break(&error, Err(&NotContinued::Impossible));
+        let continuation =
+            std::mem::replace(&mut self.continuation, Err(NotContinued::AlreadyContinued));
+        let continuation = match continuation {
+            Ok(continuation) => continuation,
+            Err(reason) => {
+                // The failure of a continuation was logged where it was read.
+                if matches!(self.source, Source::Connection { .. }) {
+                    self.origin.log_break(&error, Err(&reason));
+                }
+                return Err(error);
             }
-            return Err(error);
         };
         // The broken connection, and the client's share of the connections, are free before the next request.
         self.source = Source::Rest(Body::empty());
-        let rest = continuation.fetch(&self.origin, self.timeouts).await;
+        let rest = continuation.fetch(&self.origin, &mut self.timeouts).await;
         self.origin.log_break(&error, rest.as_ref().map(|_| ()));
         match rest {
             Ok(body) => Ok(Self { source: Source::Rest(body), ..self }),
@@ -138,12 +143,15 @@ impl Receiving {
 
 async fn next_data(
     incoming: &mut Incoming,
-    timeouts: Timeouts,
+    timeouts: &mut Timeouts,
 ) -> Result<Option<Bytes>, BodyError> {
     loop {
-        let frame = tokio::time::timeout(timeouts.next(), incoming.frame())
-            .await
-            .map_err(|_| BodyError::Aborted("the origin stopped sending"))?;
+        let frame = timeouts.wait(incoming.frame()).await.map_err(|error| {
+            BodyError::Aborted(match error {
+                Error::CompletionTimeout => "the origin did not complete its response in time",
+                _ => "the origin stopped sending",
+            })
+        })?;
         match frame {
             None => return Ok(None),
             Some(frame) => {
@@ -166,8 +174,16 @@ pub(super) enum NotContinued {
     NoRetryLeft,
     #[error("the object changed")]
     ObjectChanged,
-    #[error("it has no strong entity tag, or the origin serves no ranges")]
+    #[error("the origin answered {0} to the request for the rest")]
+    Status(StatusCode),
+    #[error("the origin sent another part or another coding than the rest")]
+    OtherPart,
+    #[error(
+        "the response has no strong entity tag or no known length, or the origin serves no ranges"
+    )]
     Impossible,
+    #[error("it continues another response already")]
+    AlreadyContinued,
 }
 
 /// What it takes to request the rest of a response: a range of the same version of the object.
@@ -178,6 +194,7 @@ pub(super) struct Continuation {
     fields: HeaderMap,
     client: Option<std::net::IpAddr>,
     etag: HeaderValue,
+    coding: Option<HeaderValue>,
     /// The first byte that has not arrived.
     next: u64,
     end: u64,
@@ -185,9 +202,17 @@ pub(super) struct Continuation {
 }
 
 impl Continuation {
-    /// The continuation of a response, if it can have one: the content of an object, or one range of it, with a strong
-    /// entity tag, from an origin that serves ranges.
+    /// The continuation of a response: the content of an object, or one range of it, with a strong entity tag.
     pub(super) fn of(
+        origin: &Origin,
+        request: &OriginRequest<'_>,
+        parts: &Parts,
+        incoming: &Incoming,
+    ) -> Result<Self, NotContinued> {
+        Self::if_possible(origin, request, parts, incoming).ok_or(NotContinued::Impossible)
+    }
+
+    fn if_possible(
         origin: &Origin,
         request: &OriginRequest<'_>,
         Parts { status, headers, .. }: &Parts,
@@ -201,8 +226,9 @@ impl Continuation {
         if !EntityTag::parse(etag.as_bytes())?.is_strong() {
             return None;
         }
+        // RFC 9110 §14.3: without the field, a server may serve ranges all the same.
         let serves_ranges = origin.is_s3()
-            || headers.get(header::ACCEPT_RANGES).is_some_and(|units| units == "bytes");
+            || headers.get(header::ACCEPT_RANGES).is_none_or(|units| units != "none");
         let (bytes, complete) = match *status {
             StatusCode::OK if serves_ranges => (0..length, length),
             StatusCode::PARTIAL_CONTENT => {
@@ -214,6 +240,12 @@ impl Continuation {
         };
         if bytes.end - bytes.start != length {
             return None;
+        }
+        let coding = headers.get(header::CONTENT_ENCODING).cloned();
+        let coding = coding.map(|coding| (header::CONTENT_ENCODING, coding));
+        let mut coding: HeaderMap = coding.into_iter().collect();
+        if origin.is_s3() {
+            drop_aws_chunked(&mut coding);
         }
         let mut fields = request.fields.clone();
         for name in [
@@ -232,6 +264,7 @@ impl Continuation {
             fields,
             client: request.client,
             etag: etag.clone(),
+            coding: coding.remove(header::CONTENT_ENCODING),
             next: bytes.start,
             end: bytes.end,
             complete,
@@ -242,7 +275,7 @@ impl Continuation {
     async fn fetch(
         mut self,
         origin: &Arc<Origin>,
-        timeouts: Timeouts,
+        timeouts: &mut Timeouts,
     ) -> Result<Body, NotContinued> {
         if timeouts.left().is_zero() {
             return Err(NotContinued::Request(Error::CompletionTimeout));
@@ -263,12 +296,23 @@ impl Continuation {
         let sent = origin.send_within(&request, None, timeouts, Breaks::Fail);
         // Boxed: a continuation is sent by the code that sends all requests.
         let answer = Box::pin(sent).await?;
+        match answer.status {
+            StatusCode::PARTIAL_CONTENT => {}
+            StatusCode::PRECONDITION_FAILED => return Err(NotContinued::ObjectChanged),
+            status => return Err(NotContinued::Status(status)),
+        }
+        let fields = &answer.fields;
+        if fields.get(header::ETAG).is_some_and(|etag| *etag != self.etag) {
+            return Err(NotContinued::ObjectChanged);
+        }
         let range = answer.content_range.as_deref().and_then(ContentRange::parse);
-        let is_rest = answer.status == StatusCode::PARTIAL_CONTENT
-            && answer.fields.get(header::ETAG) == Some(&self.etag)
+        let length = http_body::Body::size_hint(&answer.body).exact();
+        let is_rest = fields.contains_key(header::ETAG)
+            && fields.get(header::CONTENT_ENCODING) == self.coding.as_ref()
+            && length == Some(self.end - self.next)
             && range.is_some_and(|range| {
                 range.bytes == Some(self.next..self.end) && range.complete == Some(self.complete)
             });
-        if is_rest { Ok(answer.body) } else { Err(NotContinued::ObjectChanged) }
+        if is_rest { Ok(answer.body) } else { Err(NotContinued::OtherPart) }
     }
 }

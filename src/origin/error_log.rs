@@ -80,7 +80,7 @@ impl Origin {
         if let Some(suppressed) = self.errors.admit(what, self.clock.now()) {
             tracing::warn!(
                 origin = self.options.address.authority,
-                cause = %error,
+                cause = error.to_string(),
                 reason = continued.err().map(ToString::to_string),
                 similar = suppressed,
                 "{what}"
@@ -93,7 +93,7 @@ impl Origin {
         if let Some(suppressed) = self.errors.admit("pause", self.clock.now()) {
             tracing::warn!(
                 origin = self.options.address.authority,
-                cause = %error,
+                cause = error.to_string(),
                 pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 similar = suppressed,
                 "S3 throttles requests: none is sent during the pause, stale copies are served"

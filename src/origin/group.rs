@@ -158,7 +158,9 @@ impl Secondary {
             Err(Error::S3 { status, .. }) => lists(*status),
             // Neither says anything about the origin.
             Err(Error::ClientBusy | Error::ViewerContent | Error::ViewerTooSlow) => false,
-            Err(Error::ResponseTimeout) => lists(StatusCode::GATEWAY_TIMEOUT),
+            Err(Error::ResponseTimeout | Error::CompletionTimeout) => {
+                lists(StatusCode::GATEWAY_TIMEOUT)
+            }
             Err(_) => lists(StatusCode::SERVICE_UNAVAILABLE) || lists(StatusCode::BAD_GATEWAY),
         }
     }
@@ -166,9 +168,9 @@ impl Secondary {
     /// Notes what the primary answered to a request sent at `sent_at`.
     fn note(&self, answer: &Result<OriginResponse, Error>, sent_at: Duration) {
         if self.is_failure(answer) {
-            self.breaker.failed(sent_at, self.clock.uptime(), None);
+            self.breaker.failed(None, (sent_at, self.clock.uptime()), None);
         } else {
-            self.breaker.succeeded();
+            self.breaker.succeeded(sent_at);
         }
     }
 

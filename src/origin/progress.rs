@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::timeouts::Timeouts;
 use crate::{
+    base::clock::Stopwatch,
     http::body::{Body, BodyError},
     outbound::error::Error,
 };
@@ -59,19 +60,25 @@ impl Progress {
     pub(super) async fn watch<T>(
         &self,
         answer: impl Future<Output = Result<T, Error>>,
-        timeouts: Timeouts,
+        timeouts: &mut Timeouts,
     ) -> Result<T, Error> {
         let mut answer = std::pin::pin!(answer);
         let sent = || self.0.as_ref().map_or(0, |state| state.parts.load(Ordering::Relaxed));
         loop {
             let before = sent();
-            if let Ok(result) = tokio::time::timeout(timeouts.next(), answer.as_mut()).await {
-                return result.map_err(|error| self.viewers_failure().unwrap_or(error));
-            }
+            let watch = Stopwatch::start();
+            let error = match timeouts.wait(answer.as_mut()).await {
+                Ok(result) => {
+                    return result.map_err(|error| self.viewers_failure().unwrap_or(error));
+                }
+                Err(error) => error,
+            };
             let awaits_viewer =
                 self.0.as_ref().is_some_and(|s| s.awaits_viewer.load(Ordering::Acquire));
-            if timeouts.left().is_zero() || (sent() == before && !awaits_viewer) {
-                return Err(timeouts.error());
+            if awaits_viewer {
+                timeouts.give_back(watch.elapsed());
+            } else if sent() == before || matches!(error, Error::CompletionTimeout) {
+                return Err(error);
             }
         }
     }

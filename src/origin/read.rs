@@ -46,9 +46,10 @@ impl Origin {
             // The bucket's CORS rules do not allow what the preflight is about.
             return Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts));
         }
-        if request.method == Method::HEAD && !parts.status.is_server_error() {
-            let answer = Box::pin(self.error_of_head(request, parts.status)).await?;
-            return Ok(answer);
+        let is_throttled = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS]
+            .contains(&parts.status);
+        if request.method == Method::HEAD && !is_throttled {
+            return Box::pin(self.error_of_head(request, parts.status)).await;
         }
         read_s3_error(request, &parts, body).await?;
         Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts))
@@ -70,16 +71,24 @@ impl Origin {
             client: request.client,
         };
         let answer = self.send(&get, None).await?;
-        let is_readable =
-            answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
-        let status = if is_readable { status } else { answer.status };
-        Ok(OriginResponse {
-            status,
+        let answer = OriginResponse {
             body: Body::empty(),
             announced_length: None,
             content_range: None,
             ..answer
-        })
+        };
+        let is_readable =
+            answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
+        if is_readable {
+            // The two disagree: the error is about the HEAD alone, and no GET is answered with it.
+            return Ok(OriginResponse {
+                status,
+                fields: HeaderMap::new(),
+                bucket: false,
+                ..answer
+            });
+        }
+        Ok(answer)
     }
 
     fn facts(&self, parts: &http::response::Parts) -> Facts {

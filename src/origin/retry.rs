@@ -1,7 +1,8 @@
 //! Retries: few, spread in time, and never more than a share of all requests.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -10,26 +11,40 @@ const MAX_SAVED: u32 = 10 * TENTHS;
 
 const TENTHS: u32 = 10;
 
-/// The retry budget of one origin. Each request pays in a tenth of a retry; every new attempt to connect, to get a
-/// response or to continue one withdraws a whole one. So an origin in trouble gets at most ten percent more requests
-/// than it would without retries.
+/// The retry budget of one origin. Each request pays in a tenth of a retry, and each second a whole one; every new attempt
+/// to connect, to get a response or to continue one withdraws a whole one. So an origin in trouble gets at most ten percent
+/// more requests than it would without retries, or one a second.
 #[derive(Debug)]
-pub(super) struct Budget(AtomicU32);
+pub(super) struct Budget {
+    tenths: AtomicU32,
+    /// The second of the process' uptime that was paid for last.
+    paid: AtomicU64,
+}
 
 impl Budget {
     pub(super) const fn new() -> Self {
-        Self(AtomicU32::new(MAX_SAVED))
+        Self { tenths: AtomicU32::new(MAX_SAVED), paid: AtomicU64::new(0) }
     }
 
-    pub(super) fn pay_in(&self) {
-        let more = |saved: u32| (saved < MAX_SAVED).then_some(saved + 1);
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    pub(super) fn pay_in(&self, now: Duration) {
+        let seconds =
+            now.as_secs().saturating_sub(self.paid.swap(now.as_secs(), Ordering::Relaxed));
+        let seconds = u32::try_from(seconds).unwrap_or(MAX_SAVED).min(MAX_SAVED);
+        let more = |saved: u32| Some((saved + 1 + seconds * TENTHS).min(MAX_SAVED));
+        let _ = self.tenths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     pub(super) fn withdraw(&self) -> bool {
         let less = |saved: u32| saved.checked_sub(TENTHS);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        self.tenths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
+}
+
+/// A hash of an object's path, which may be long.
+pub(super) fn hash(path: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The longest pause that a server's `Retry-After` leads to.
@@ -53,12 +68,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_allows_one_retry_in_ten_requests() {
+    fn a_budget_allows_one_retry_in_ten_requests_and_one_a_second() {
         let budget = Budget::new();
         while budget.withdraw() {}
-        for _ in 0..100 {
-            budget.pay_in();
+        for _ in 0..90 {
+            budget.pay_in(Duration::ZERO);
         }
+        assert_eq!((0..100).filter(|_| budget.withdraw()).count(), 9);
+        budget.pay_in(Duration::from_secs(3));
+        assert_eq!((0..100).filter(|_| budget.withdraw()).count(), 3);
+        budget.pay_in(Duration::from_secs(1000));
         assert_eq!((0..100).filter(|_| budget.withdraw()).count(), 10);
     }
 

@@ -2,10 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use http::StatusCode;
+
 use super::{
     Options, Origin, OriginRequest, OriginResponse,
     answer::Times,
-    content::{Breaks, Continuation, content},
+    content::{Breaks, Continuation, NotContinued, content},
     pool::{QUEUE_PATIENCE, Want},
     progress::Progress,
     retry,
@@ -15,7 +17,7 @@ use crate::{
     access::restrict::Share,
     base::clock::Stopwatch,
     http::body::Body,
-    outbound::{Error, ErrorClass, Timing},
+    outbound::{Error, ErrorClass, Timing, s3_error::S3Class},
 };
 
 impl Origin {
@@ -29,74 +31,66 @@ impl Origin {
         request: &OriginRequest<'_>,
         body: Option<Body>,
     ) -> Result<OriginResponse, Error> {
-        let timeouts =
-            Timeouts::start(self.options.response_timeout, self.options.completion_timeout);
-        self.budget.pay_in();
-        self.send_within(request, body, timeouts, Breaks::Continue).await
+        let mut timeouts =
+            Timeouts::new(self.options.response_timeout, self.options.completion_timeout);
+        self.budget.pay_in(self.clock.uptime());
+        self.send_within(request, body, &mut timeouts, Breaks::Continue).await
     }
 
-    /// The longest time until a request is answered or has failed.
+    /// About the longest time until a request is answered or has failed, with the second request that some responses need.
     pub(super) fn longest_wait(&self) -> Duration {
+        const PAUSES: Duration = Duration::from_secs(10);
         let Options {
-            connect_timeout,
-            connect_attempts,
-            response_timeout,
-            response_attempts,
-            completion_timeout,
-            ..
+            connect_timeout, connect_attempts, response_timeout, response_attempts, ..
         } = self.options;
         let attempt = QUEUE_PATIENCE + connect_timeout * connect_attempts + response_timeout;
-        (attempt * response_attempts).min(completion_timeout.unwrap_or(Duration::MAX))
+        attempt * response_attempts * 2 + PAUSES
     }
 
     pub(super) async fn send_within(
         self: &Arc<Self>,
         request: &OriginRequest<'_>,
         mut body: Option<Body>,
-        timeouts: Timeouts,
+        timeouts: &mut Timeouts,
         breaks: Breaks,
     ) -> Result<OriginResponse, Error> {
+        let sent_at = self.clock.uptime();
+        if !self.throttle.admits(sent_at) {
+            self.metrics.error(ErrorClass::Throttled.token());
+            return Err(Error::Throttled);
+        }
         let safe = request.method.is_safe() && body.is_none();
+        let most = if breaks == Breaks::Continue { self.options.response_attempts } else { 1 };
         // A kept-alive connection may be closed under a request; only a safe one can be repeated.
         let mut want = if safe { Want::Any } else { Want::New };
         let mut attempt = 1;
-        let mut earlier = None;
+        let mut has_new_credentials = false;
         loop {
-            let sent_at = self.clock.uptime();
-            if !self.throttle.admits(sent_at) {
-                let error = earlier.unwrap_or(Error::Throttled);
-                self.metrics.error(error.class().token());
-                return Err(error);
-            }
             let generation = self.credentials.current().map(|keys| keys.generation);
-            let sent = self.send_once(request, body.take(), want, timeouts, breaks).await;
+            let sent = self.send_once(request, body.take(), want, timeouts, breaks, sent_at).await;
             let Failed { error, on_reused } = match sent {
-                Ok(answer) => {
-                    self.note_success();
-                    return Ok(answer);
-                }
+                Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            self.note_failure(&error, sent_at);
             if !error.is_viewers() {
                 self.metrics.error(error.class().token());
             }
-            // A server may close an idle connection at any time (RFC 9112 §9.3.1): repeating that request is no
-            // load on top.
-            let retry = safe
-                && attempt < self.options.response_attempts
-                && (on_reused
-                    || self.newer_credentials(&error, generation)
-                    || (error.may_pass() && self.budget.withdraw()));
+            // Neither of these is load on top: a server may close an idle connection at any time (RFC 9112 §9.3.1), and it
+            // refuses old credentials at once.
+            let is_free =
+                on_reused || (!has_new_credentials && self.newer_credentials(&error, generation));
+            has_new_credentials |= is_free && !on_reused;
+            let may_help = || attempt < most && error.may_pass() && !self.throttle.is_paused();
+            let retry = safe && (is_free || (may_help() && self.budget.withdraw()));
             if !retry {
+                self.note_failure(request, &error, sent_at);
                 return Err(error);
             }
-            if !on_reused {
+            if !is_free {
                 tokio::time::sleep(retry::pause(attempt)).await;
+                attempt += 1;
             }
-            earlier = Some(error);
             want = Want::New;
-            attempt += 1;
         }
     }
 
@@ -112,23 +106,22 @@ impl Origin {
 
     /// An S3 server that throttles gets no requests for a while. A plain origin is not paused: its 429 or 503 may be
     /// about one viewer.
-    fn note_failure(&self, error: &Error, sent_at: std::time::Duration) {
-        let &Error::S3 { class, retry_after, .. } = error else { return };
-        if !class.is_throttling() {
-            return;
-        }
+    fn note_failure(&self, request: &OriginRequest<'_>, error: &Error, sent_at: Duration) {
+        let &Error::S3 { class: S3Class::Throttled, retry_after, .. } = error else { return };
         let least = retry_after.map(|least| least.min(retry::LONGEST_REQUESTED_PAUSE));
-        if let Some(pause) = self.throttle.failed(sent_at, self.clock.uptime(), least) {
+        let object = Some(retry::hash(request.path.as_bytes()));
+        let times = (sent_at, self.clock.uptime());
+        if let Some(pause) = self.throttle.failed(object, times, least) {
             self.log_pause(pause, error);
         }
     }
 
-    fn note_success(&self) {
-        if self.throttle.succeeded() {
-            tracing::info!(
-                origin = self.options.address.authority,
-                "S3 no longer throttles requests"
-            );
+    /// A response that is no server error shows that S3 does not throttle.
+    fn note_status(&self, status: StatusCode, sent_at: Duration) {
+        let is_fine = !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS;
+        if is_fine && self.throttle.succeeded(sent_at) {
+            let origin = &self.options.address.authority;
+            tracing::info!(origin, "S3 no longer throttles requests");
         }
     }
 
@@ -137,18 +130,19 @@ impl Origin {
         request: &OriginRequest<'_>,
         body: Option<Body>,
         want: Want,
-        timeouts: Timeouts,
+        timeouts: &mut Timeouts,
         breaks: Breaks,
+        sent_at: Duration,
     ) -> Result<OriginResponse, Failed> {
         if self.signs() {
             self.credentials.first().await;
         }
-        let mut message = self.message(request, body).map_err(Failed::before_sending)?;
+        let mut message = self.message(request, body).map_err(Failed::of)?;
         let requested_at = self.clock.now();
         let watch = Stopwatch::start();
-        let share = self.share(request.client).await.map_err(Failed::before_sending)?;
+        let share = self.share(request.client).await.map_err(Failed::of)?;
         let lease = self.pool.checkout(want, &self.budget).await;
-        let mut lease = lease.map_err(Failed::before_sending)?;
+        let mut lease = lease.map_err(Failed::of)?;
         lease.share = share;
         let on_reused = lease.reused;
         let progress = Progress::of(&mut message);
@@ -164,11 +158,13 @@ impl Origin {
         let timing = Timing { first_byte: watch.elapsed(), ..lease.timing };
         let times = Times { requested_at, received_at: self.clock.now(), timing };
         let (parts, incoming) = response.into_parts();
-        let continuation = (breaks == Breaks::Continue)
-            .then(|| Continuation::of(self, request, &parts, &incoming))
-            .flatten();
-        let body = content(self, incoming, lease, timeouts, continuation);
-        self.read(request, parts, body, times).await.map_err(Failed::before_sending)
+        self.note_status(parts.status, sent_at);
+        let continuation = match breaks {
+            Breaks::Continue => Continuation::of(self, request, &parts, &incoming),
+            Breaks::Fail => Err(NotContinued::AlreadyContinued),
+        };
+        let body = content(self, incoming, lease, *timeouts, continuation);
+        self.read(request, parts, body, times).await.map_err(Failed::of)
     }
 
     /// The client's part of the connections. A client that reads or sends slowly keeps no other waiting.
@@ -186,7 +182,7 @@ struct Failed {
 }
 
 impl Failed {
-    const fn before_sending(error: Error) -> Self {
+    const fn of(error: Error) -> Self {
         Self { error, on_reused: false }
     }
 }

@@ -4,33 +4,42 @@ use std::time::Duration;
 
 use crate::{base::clock::Stopwatch, outbound::Error};
 
-/// The timeouts of one request, which started when this was made.
+/// The timeouts of one request. Only the time that is spent waiting for the origin counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     response: Duration,
     completion: Option<Duration>,
-    watch: Stopwatch,
+    spent: Duration,
 }
 
 impl Timeouts {
     /// `response` is the longest wait for the head, and between two parts of the content; `completion` bounds all of it.
-    pub(super) fn start(response: Duration, completion: Option<Duration>) -> Self {
-        Self { response, completion, watch: Stopwatch::start() }
+    pub(super) const fn new(response: Duration, completion: Option<Duration>) -> Self {
+        Self { response, completion, spent: Duration::ZERO }
     }
 
-    /// How long the next part may take.
-    pub(super) fn next(&self) -> Duration {
-        self.response.min(self.left())
+    /// Waits for the origin's next step.
+    ///
+    /// # Errors
+    /// If it takes too long.
+    pub(super) async fn wait<T>(&mut self, step: impl Future<Output = T>) -> Result<T, Error> {
+        let watch = Stopwatch::start();
+        let done = tokio::time::timeout(self.response.min(self.left()), step).await;
+        self.spent += watch.elapsed();
+        done.map_err(|_| self.error())
     }
 
     /// The time until the whole response must have arrived.
     pub(super) fn left(&self) -> Duration {
-        let left = |completion: Duration| completion.saturating_sub(self.watch.elapsed());
-        self.completion.map_or(Duration::MAX, left)
+        self.completion.map_or(Duration::MAX, |completion| completion.saturating_sub(self.spent))
     }
 
-    /// The timeout that passed.
-    pub(super) fn error(&self) -> Error {
+    /// Takes back time that was spent waiting for the viewer.
+    pub(super) fn give_back(&mut self, time: Duration) {
+        self.spent = self.spent.saturating_sub(time);
+    }
+
+    fn error(&self) -> Error {
         if self.left().is_zero() { Error::CompletionTimeout } else { Error::ResponseTimeout }
     }
 }

@@ -4,7 +4,10 @@ use std::{
     io,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -55,6 +58,8 @@ pub(crate) struct Connector {
     timeout: Duration,
     attempts: u32,
     head: HeadLimits,
+    /// The place of the address to begin with, among those of the host: the last one that worked.
+    start: AtomicUsize,
 }
 
 /// Bounds of the head of a response.
@@ -81,7 +86,7 @@ impl Connector {
         head: HeadLimits,
     ) -> Result<Self, TrustError> {
         let tls = if address.tls { Some(tls_connector(ca_file)?) } else { None };
-        Ok(Self { address, tls, timeout, attempts, head })
+        Ok(Self { address, tls, timeout, attempts, head, start: AtomicUsize::new(0) })
     }
 
     /// Connects. If that fails, it tries again up to the configured number of attempts, as long as `may_retry` allows;
@@ -92,7 +97,7 @@ impl Connector {
     ) -> Result<(SendRequest<Body>, Timing), Error> {
         let mut attempt = 0;
         loop {
-            let connected = tokio::time::timeout(self.timeout, self.connect_once(attempt)).await;
+            let connected = tokio::time::timeout(self.timeout, self.connect_once()).await;
             let error = match connected {
                 Ok(Ok(connected)) => return Ok(connected),
                 // A refusal is final for now; another attempt would only add load.
@@ -100,6 +105,8 @@ impl Connector {
                 Ok(Err(error)) => error,
                 Err(_) => Error::ConnectTimeout,
             };
+            // The next attempt, here or for another request, begins with another address.
+            self.start.fetch_add(1, Ordering::Relaxed);
             attempt += 1;
             if attempt >= self.attempts || !may_retry() {
                 return Err(error);
@@ -107,16 +114,19 @@ impl Connector {
         }
     }
 
-    async fn connect_once(&self, attempt: u32) -> Result<(SendRequest<Body>, Timing), Error> {
+    async fn connect_once(&self) -> Result<(SendRequest<Body>, Timing), Error> {
         let watch = Stopwatch::start();
         let host = (self.address.host.as_str(), self.address.port);
         let addresses: Vec<_> = tokio::net::lookup_host(host).await.map_err(Error::Dns)?.collect();
         let dns = watch.elapsed();
-        let turn = usize::try_from(attempt).unwrap_or(0) % addresses.len().max(1);
+        let start = self.start.load(Ordering::Relaxed) % addresses.len().max(1);
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses.iter().cycle().skip(turn).take(addresses.len()) {
+        for (place, address) in
+            addresses.iter().enumerate().cycle().skip(start).take(addresses.len())
+        {
             match TcpStream::connect(address).await {
                 Ok(stream) => {
+                    self.start.store(place, Ordering::Relaxed);
                     let sender = self.handshake(stream).await?;
                     let connect = watch.elapsed().saturating_sub(dns);
                     return Ok((sender, Timing { dns, connect, ..Timing::default() }));

@@ -237,7 +237,7 @@ impl Error {
                 S3Class::Rejected => ErrorClass::Rejected,
                 S3Class::Configuration => ErrorClass::Configuration,
                 S3Class::Kms => ErrorClass::Kms,
-                S3Class::Throttled => ErrorClass::Throttled,
+                S3Class::Throttled | S3Class::Transient => ErrorClass::Throttled,
                 _ => ErrorClass::Other,
             },
         }

@@ -24,7 +24,9 @@ pub enum S3Class {
     Configuration,
     /// The object's encryption key cannot be used.
     Kms,
-    /// S3 wants less.
+    /// S3 failed, and may not at the next attempt.
+    Transient,
+    /// S3 demands fewer requests.
     Throttled,
     /// Anything else.
     Other,
@@ -42,15 +44,8 @@ impl S3Class {
             (412, _) => Self::Precondition,
             (416, _) => Self::Range,
             (_, code) if code.starts_with("KMS.") => Self::Kms,
-            (
-                _,
-                "SlowDown"
-                | "ServiceUnavailable"
-                | "InternalError"
-                | "RequestTimeout"
-                | "RequestLimitExceeded"
-                | "TooManyRequests",
-            )
+            (_, "InternalError" | "RequestTimeout") => Self::Transient,
+            (_, "SlowDown" | "ServiceUnavailable" | "RequestLimitExceeded" | "TooManyRequests")
             | (429 | 503, _) => Self::Throttled,
             (431 | 494, _) | (400, "" | "RequestHeaderSectionTooLarge") => Self::Rejected,
             (300..=403, _) => Self::Configuration,
@@ -58,7 +53,7 @@ impl S3Class {
         }
     }
 
-    /// Whether S3 asks for fewer requests, rather than failing at one.
+    /// Whether S3 demands fewer requests.
     #[must_use]
     pub const fn is_throttling(self) -> bool {
         matches!(self, Self::Throttled)
@@ -101,7 +96,7 @@ mod tests {
     fn errors_are_classified_by_code() {
         use S3Class::{
             Archived, Configuration, Denied, Kms, Missing, Other, Precondition, Range, Rejected,
-            Throttled,
+            Throttled, Transient,
         };
         for (status, code, class) in [
             (404, "NoSuchKey", Missing),
@@ -118,11 +113,12 @@ mod tests {
             (301, "PermanentRedirect", Configuration),
             (307, "TemporaryRedirect", Configuration),
             (400, "KMS.DisabledException", Kms),
-            (400, "RequestTimeout", Throttled),
+            (400, "RequestTimeout", Transient),
             (412, "PreconditionFailed", Precondition),
             (416, "InvalidRange", Range),
             (503, "SlowDown", Throttled),
-            (500, "InternalError", Throttled),
+            (500, "InternalError", Transient),
+            (503, "InternalError", Transient),
             (502, "", Other),
             (431, "", Rejected),
             (400, "", Rejected),

@@ -105,6 +105,7 @@ impl Edge {
             status: response.status.as_u16(),
             length: response.length(),
             in_memory: match self.presence(response, admitted) {
+                _ if response.content_state.is_head_only() => "head",
                 Ok(Presence::Arriving) => "arriving",
                 Ok(Presence::Missing) => "missing",
                 Ok(Presence::Stored) | Err(_) => "all",

@@ -56,7 +56,8 @@ pub struct StoredSummary {
     pub status: u16,
     /// Length of the content in bytes.
     pub length: u64,
-    /// Whether the requested bytes are in memory: `all`, `arriving` or `missing`.
+    /// Whether the requested bytes are in memory: `all`, `arriving` or `missing`; `head` if only the response to a HEAD is
+    /// stored.
     pub in_memory: String,
     /// The stored fields that decide its freshness and validation.
     pub fields: Vec<String>,

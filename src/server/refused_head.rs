@@ -16,6 +16,9 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// Bytes of a target whose end may not have been kept.
+const LONG: usize = 8 << 10;
+
 /// Fields that are logged, or select the distribution.
 const LOGGED: [HeaderName; 4] =
     [header::HOST, header::REFERER, header::USER_AGENT, HeaderName::from_static("x-forwarded-for")];
@@ -48,13 +51,14 @@ impl Refused {
 /// Reads method, target and logged fields. What is missing or unreadable is left out: the method is `-` then, the
 /// target `/`. Characters that no URI has are percent-encoded.
 pub(super) fn read(head: &[u8]) -> Parts {
-    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    // RFC 9112 §2.2: empty lines may come before a request line.
+    let mut lines = head
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .skip_while(|line| line.is_empty());
     let line = lines.next().unwrap_or_default();
-    let (method, rest) = split_at(line, b' ').unwrap_or((line, b""));
-    let target = match rest.windows(6).rposition(|bytes| bytes == b" HTTP/") {
-        Some(end) => &rest[..end],
-        None => rest,
-    };
+    // What is no request line may be anything, such as a secret in content.
+    let (method, target) = request_line(line).unwrap_or_default();
     let target = percent_encode(target.trim_ascii(), ENCODED).to_string();
     let (mut parts, ()) = Request::new(()).into_parts();
     let unknown = || Method::from_bytes(b"-").unwrap_or_default();
@@ -70,6 +74,14 @@ pub(super) fn read(head: &[u8]) -> Parts {
         }
     }
     parts
+}
+
+fn request_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (method, rest) = split_at(line, b' ')?;
+    let end = rest.windows(6).rposition(|bytes| bytes == b" HTTP/");
+    // A target that is too long has no end here.
+    let is_cut = rest.len() > LONG && rest.starts_with(b"/");
+    Some((method, &rest[..end.or(is_cut.then_some(rest.len()))?]))
 }
 
 fn split_at(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
@@ -90,7 +102,9 @@ mod tests {
             (b"G\x01T /a HTTP/1.1\r\n\r\nHost: late", "-", "/a", None),
             (b"\x16\x03\x01\x02", "-", "/", None),
             (b"", "-", "/", None),
-            (b"GET", "GET", "/", None),
+            (b"\r\n\r\nGET /a?b HTTP/1.1\r\nHost: h", "GET", "/a?b", Some("h")),
+            (b"password=secret&user=a b", "-", "/", None),
+            (b"GET", "-", "/", None),
         ] {
             let parts = read(head);
             let found = parts.headers.get(header::HOST).map(|host| host.to_str().expect("text"));

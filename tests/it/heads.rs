@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{
     bucket::Bucket,
-    edge::{Edge, Lines},
+    edge::{Edge, Lines, config_for},
     script::Script,
     viewer::pattern,
 };
@@ -159,4 +159,47 @@ honor_request_directives = true
     passed().await;
     script.then(200, &two, "two!");
     assert_eq!(edge.get("/a").await.content, "two!");
+}
+
+/// A GET that waits for a HEAD is not answered by its failure.
+#[tokio::test]
+async fn a_failing_head_fails_no_get() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &Lines::default());
+    script.hold();
+    let head = tokio::spawn(edge.viewer().head("/a"));
+    script.asked(1).await;
+    let get = tokio::spawn(edge.viewer().get("/a"));
+    script.then(503, &["cache-control: no-store"], "");
+    script.then(200, &["cache-control: max-age=60"], "content");
+    script.release();
+    assert_eq!(head.await.expect("viewer").status, 503);
+    let get = get.await.expect("viewer");
+    assert_eq!((get.status.as_u16(), &get.content[..]), (200, &b"content"[..]));
+}
+
+/// A HEAD that may not be stored says nothing about GETs.
+#[tokio::test]
+async fn a_head_that_is_not_stored_keeps_no_get_from_being_stored() {
+    let script = Script::start().await;
+    let edge = Edge::before_script(&script, &Lines::default());
+    script.then(200, &["cache-control: no-store"], "");
+    edge.viewer().head("/a").await;
+    script.then(200, &["cache-control: max-age=60"], "content");
+    assert_eq!(edge.get("/a").await.x_cache(), "Miss");
+    assert_eq!(edge.get("/a").await.x_cache(), "Hit");
+}
+
+/// The object is uploaded between the HEAD and the GET that finds out why it failed.
+#[tokio::test]
+async fn an_error_that_only_a_head_has_answers_no_get() {
+    let script = Script::start().await;
+    let edge = Edge::with(&config_for(script.address, "memory = \"32MiB\"", ""));
+    script.then(404, &[], "");
+    let fields = ["cache-control: max-age=31536000", "content-range: bytes 0-0/3", "etag: \"1\""];
+    script.then(206, &fields, "n");
+    assert_eq!(edge.viewer().head("/new.js").await.status, 404);
+    script.then(200, &["cache-control: max-age=60", "etag: \"1\""], "new");
+    let get = edge.get("/new.js").await;
+    assert_eq!((get.status.as_u16(), &get.content[..]), (200, &b"new"[..]));
 }

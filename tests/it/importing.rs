@@ -8,7 +8,7 @@ use std::{
 
 use forebay::{
     config::Config,
-    import::{Documents, Tls, import},
+    import::{Documents, Import, Tls, import},
 };
 use serde_json::Value;
 
@@ -169,7 +169,7 @@ fn pointers(value: &Value, at: &str) -> Vec<String> {
 }
 
 /// The distribution of the simplest case with changes, imported.
-fn imported(change: impl FnOnce(&mut Value)) -> forebay::import::Import {
+fn imported(change: impl FnOnce(&mut Value)) -> Import {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/django-media");
     let text = fs::read_to_string(folder.join("E2EXAMPLE12345.json")).expect("document");
     let mut document: Value = serde_json::from_str(&text).expect("json");
@@ -178,7 +178,7 @@ fn imported(change: impl FnOnce(&mut Value)) -> forebay::import::Import {
     import(&Documents::read(&files).expect("documents"), &Tls::Before)
 }
 
-fn config(import: &forebay::import::Import) -> &Config {
+fn config(import: &Import) -> &Config {
     assert!(import.config.is_some(), "{:?}\n{}", import.report.to_do, import.toml);
     import.config.as_ref().expect("a configuration")
 }
@@ -363,4 +363,81 @@ fn every_leaf_is_in_the_report() {
             }
         }
     }
+}
+
+/// What should be a list and is none could demand anything.
+#[test]
+fn settings_of_an_unexpected_shape_close() {
+    type Case = (&'static str, Value, fn(&Import) -> bool);
+    fn closed(import: &Import) -> bool {
+        import.config.is_none() || import.toml.contains("allow = []")
+    }
+    fn disabled(import: &Import) -> bool {
+        import
+            .config
+            .as_ref()
+            .is_none_or(|config| !config.distributions[0].settings.behaviors.default.enabled)
+    }
+    let behavior = serde_json::json!({"PathPattern": "/private/*", "TrustedKeyGroups": {"Enabled": true, "Items": ["x"]}});
+    let function = serde_json::json!({"EventType": "viewer-request", "FunctionARN": "arn:aws:x"});
+    let cases: [Case; 13] = [
+        ("/CacheBehaviors", serde_json::json!({"Quantity": 1, "Items": behavior}), closed),
+        ("/CacheBehaviors", serde_json::json!({"Items": {"CacheBehavior": [behavior]}}), closed),
+        ("/CacheBehaviors", serde_json::json!("x"), closed),
+        ("/CacheBehaviors", serde_json::json!({"Quantity": 2, "Items": []}), closed),
+        (
+            "/Restrictions",
+            serde_json::json!([{"GeoRestriction": {"RestrictionType": "whitelist"}}]),
+            closed,
+        ),
+        ("/Restrictions", serde_json::json!("whitelist"), closed),
+        (
+            "/Restrictions",
+            serde_json::json!({"GeoRestriction": {"RestrictionType": "blacklist", "Items": "CN"}}),
+            closed,
+        ),
+        (
+            "/Restrictions",
+            serde_json::json!({"GeoRestriction": {"RestrictionType": "whitelist", "Quantity": 1}}),
+            closed,
+        ),
+        (
+            "/DefaultCacheBehavior/FunctionAssociations",
+            serde_json::json!({"Quantity": 1}),
+            disabled,
+        ),
+        (
+            "/DefaultCacheBehavior/FunctionAssociations",
+            serde_json::json!({"Items": function}),
+            disabled,
+        ),
+        (
+            "/DefaultCacheBehavior/FunctionAssociations",
+            serde_json::json!("viewer-request"),
+            disabled,
+        ),
+        (
+            "/DefaultCacheBehavior/LambdaFunctionAssociations",
+            serde_json::json!({"Items": [{"EventType": "origin-request"}]}),
+            disabled,
+        ),
+        (
+            "/DefaultCacheBehavior/ViewerProtocolPolicy",
+            serde_json::json!(["https-only"]),
+            |import| import.toml.contains("viewer_protocol_policy = \"https-only\""),
+        ),
+    ];
+    for (pointer, value, is_closed) in cases {
+        let import = imported(|config| {
+            if config.pointer(pointer).is_none() {
+                let key = pointer.rsplit('/').next().expect("a key");
+                let parent = config.pointer_mut(&pointer[..pointer.len() - key.len() - 1]);
+                parent.expect("an object")[key] = Value::Null;
+            }
+            *config.pointer_mut(pointer).expect("a setting") = value.clone();
+        });
+        assert!(is_closed(&import), "{pointer} {value}: {}", import.toml);
+    }
+    let unknown = imported(|config| config["AccessGate"] = serde_json::json!({"Enabled": true}));
+    assert!(unknown.report.to_do.iter().any(|line| line.contains("AccessGate")));
 }

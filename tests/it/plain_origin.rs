@@ -60,7 +60,7 @@ async fn answer(
 }
 
 /// Answers each connection with the next of these bytes, then closes it.
-async fn scripted(answers: Vec<String>) -> SocketAddr {
+pub(crate) async fn scripted(answers: Vec<String>) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
     let address = listener.local_addr().expect("address");
     tokio::spawn(async move {
@@ -74,7 +74,7 @@ async fn scripted(answers: Vec<String>) -> SocketAddr {
     address
 }
 
-fn ok(fields: &str, length: usize, content: &str) -> String {
+pub(crate) fn ok(fields: &str, length: usize, content: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n\r\n{content}"
     )
@@ -140,7 +140,7 @@ async fn a_part_at_the_wrong_place_is_not_stored() {
     assert_eq!(edge.get("/a").await.content, "0123456789");
 }
 
-fn config(origin: SocketAddr) -> String {
+pub(crate) fn config(origin: SocketAddr) -> String {
     format!(
         r#"{LISTEN}
 [[cache_policy]]

@@ -6,11 +6,14 @@ use http::StatusCode;
 use s3s::S3ErrorCode;
 use tokio::task::JoinSet;
 
-use crate::support::{
-    bucket::{Bucket, Got},
-    edge::{Edge, Lines, config_for},
-    script::Script,
-    viewer::{pattern, read},
+use crate::{
+    plain_origin::{config, ok, scripted},
+    support::{
+        bucket::{Bucket, Got},
+        edge::{Edge, Lines, config_for},
+        script::Script,
+        viewer::{pattern, read},
+    },
 };
 
 const CACHE: &str = "memory = \"64MiB\"\nslice = \"64KiB\"";
@@ -93,7 +96,7 @@ async fn an_origin_that_always_breaks_off_gets_few_further_requests() {
     assert!((60..=66).contains(&requests), "{requests}: 50, ten saved retries, one in ten more");
 }
 
-/// Three in a row are throttling; then only one request in each pause is sent.
+/// Three objects in a row are throttling; then only one request in each pause is sent.
 #[tokio::test]
 async fn a_throttling_bucket_gets_few_requests() {
     let bucket = Bucket::start().await;
@@ -108,7 +111,7 @@ async fn a_throttling_bucket_gets_few_requests() {
         assert!(answer.field("cache-status").ends_with("detail=origin-throttled"), "{answer:?}");
     }
     let requests = bucket.gets().len();
-    assert!(requests <= 1 + 3, "{requests} requests");
+    assert!(requests <= 1 + 3 * 3, "{requests} requests: three with two further attempts each");
     let stale = edge.get("/old.png").await;
     assert_eq!((stale.status, &stale.content[..]), (StatusCode::OK, &b"image"[..]));
     assert_eq!(bucket.gets().len(), requests, "stale copies are served without the origin");
@@ -172,4 +175,74 @@ async fn a_response_must_complete_in_time() {
     }
     let answer = response.await.expect("viewer");
     assert!(answer.aborted && bucket.gets().len() == 1, "{:?}", bucket.gets());
+}
+
+/// A bucket that fails at one object serves the others.
+#[tokio::test]
+async fn one_broken_object_stops_no_other() {
+    let script = Script::start().await;
+    script.answer_when(|request| match request.uri().path() {
+        "/media/broken.png" => (503, "<Error><Code>SlowDown</Code></Error>"),
+        _ => (200, "image"),
+    });
+    let edge = Edge::with(&config_for(script.address, CACHE, ""));
+    for _ in 0..5 {
+        assert_eq!(edge.get("/broken.png").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(edge.get("/other.png").await.status, StatusCode::OK);
+}
+
+/// A HEAD for a missing key shows that the bucket answers again.
+#[tokio::test]
+async fn a_head_ends_a_pause_too() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.png", "image");
+    let edge = Edge::with(&config_for(bucket.address, CACHE, ""));
+    bucket.fail_with(Some(S3ErrorCode::SlowDown));
+    for n in 0..3 {
+        edge.get(&format!("/{n}.png")).await;
+    }
+    bucket.fail_with(None);
+    assert_eq!(edge.get("/a.png").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    edge.clock.advance(Duration::from_secs(1));
+    assert_eq!(edge.viewer().head("/missing.png").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(edge.get("/a.png").await.status, StatusCode::OK);
+}
+
+/// What an origin sends instead of the rest is never joined to the beginning.
+#[tokio::test]
+async fn only_the_rest_itself_is_joined() {
+    let part = |fields: &str, length: usize| {
+        let content = "x".repeat(length);
+        format!(
+            "HTTP/1.1 206 Partial Content\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n\r\n{content}"
+        )
+    };
+    let etag = "ETag: \"1\"";
+    for rest in [
+        ok(etag, 100_000, &"x".repeat(100_000)),
+        part(
+            "ETag: \"1\"\r\nContent-Encoding: gzip\r\nContent-Range: bytes 70000-99999/100000",
+            30_000,
+        ),
+        part("ETag: \"1\"\r\nContent-Range: bytes 70001-99999/100000", 29_999),
+        part("ETag: \"1\"\r\nContent-Range: bytes 70000-99999/100001", 30_000),
+        part("ETag: \"1\"\r\nContent-Range: bytes 70000-99999/100000", 29_000),
+        part("ETag: \"2\"\r\nContent-Range: bytes 70000-99999/100000", 30_000),
+        part("Content-Range: bytes 70000-99999/100000", 30_000),
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    ] {
+        let first =
+            ok(&format!("{etag}\r\nCache-Control: max-age=60"), 100_000, &"a".repeat(70_000));
+        let edge = Edge::with(&config(scripted(vec![first, rest.clone()]).await));
+        let answer = edge.get("/a").await;
+        assert!(answer.aborted, "{}", &rest[..60]);
+        assert!(answer.content.iter().all(|byte| *byte == b'a'), "{}", &rest[..60]);
+    }
+    let good = part("ETag: \"1\"\r\nContent-Range: bytes 70000-99999/100000", 30_000);
+    let first = ok(&format!("{etag}\r\nCache-Control: max-age=60"), 100_000, &"a".repeat(70_000));
+    let edge = Edge::with(&config(scripted(vec![first, good]).await));
+    let answer = edge.get("/a").await;
+    assert_eq!((answer.aborted, answer.content.len()), (false, 100_000));
+    assert!(answer.content.ends_with(b"ax") || answer.content.ends_with(b"xx"));
 }

@@ -52,13 +52,15 @@ impl FetchError {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) mark: PurgeMark,
+    /// Whether it fetches a head alone.
+    is_head: bool,
     outcome: OnceLock<FetchOutcome>,
     landed: Notify,
 }
 
 impl InFlight {
-    pub(super) fn new(mark: PurgeMark) -> Self {
-        Self { mark, outcome: OnceLock::new(), landed: Notify::new() }
+    pub(super) fn new(mark: PurgeMark, is_head: bool) -> Self {
+        Self { mark, is_head, outcome: OnceLock::new(), landed: Notify::new() }
     }
 
     pub(super) fn waiter(self: &Arc<Self>) -> Waiter {
@@ -82,6 +84,11 @@ impl InFlight {
 pub struct Waiter(Arc<InFlight>);
 
 impl Waiter {
+    /// Whether the fetch brings a head alone: its failure says little about the content.
+    pub(crate) fn waits_for_head(&self) -> bool {
+        self.0.is_head
+    }
+
     /// The outcome; [`FetchOutcome::Released`] when it takes longer than `patience`.
     ///
     /// Cancel-safe: dropping the future does not affect the fetch.

@@ -187,11 +187,12 @@ impl Store {
 
     /// Claims the fetch of `key` after a lookup that found `seen`.
     ///
-    /// Looks up again under the lock: a fetch that ended since is found, not repeated.
+    /// `is_head` is whether only the head will be fetched. Looks up again under the lock: a fetch that ended since is found, not repeated.
     pub fn claim(
         self: &Arc<Self>,
         key: &CacheKey,
         seen: Option<&Arc<StoredResponse>>,
+        is_head: bool,
         now: Timestamp,
     ) -> FetchLock {
         // Taken first: what is purged from here on is newer than this fetch.
@@ -203,7 +204,7 @@ impl Store {
             // Purged or evicted since the lookup, too: what was seen must not be renewed.
             (found, _) => return FetchLock::Lookup(found),
         }
-        let flight = Arc::new(InFlight::new(mark));
+        let flight = Arc::new(InFlight::new(mark, is_head));
         let digest = self.memory.digest_of(key);
         match flights.entry(digest) {
             Entry::Occupied(under_way) if self.survives(key, under_way.get().mark) => {

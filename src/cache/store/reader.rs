@@ -148,7 +148,9 @@ impl Reader {
         let Some(attachment) = self.join_or_start(missing) else { return Ok(()) };
         match attachment.opened().await {
             None | Some(End::Done) => {
-                self.attachment = Some(attachment);
+                // Far ahead of this reader, the fill ends after its slice instead of waiting with its connection.
+                let is_near = missing - first <= self.store.options.read_ahead;
+                self.attachment = is_near.then_some(attachment);
                 Ok(())
             }
             Some(End::Failed(failure)) => Err(SourceError::Failed(failure)),

@@ -7,7 +7,7 @@ use http::Method;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    fetch_task::Fetch,
+    fetch_task::{Fetch, fetches_head},
     forwarded::{Forwarded, How},
 };
 use crate::{
@@ -31,7 +31,8 @@ pub(crate) async fn forward(
     seen: Option<Arc<StoredResponse>>,
     now: Timestamp,
 ) -> Forwarded {
-    let obligation = match edge.store.claim(&key, seen.as_ref(), now) {
+    let is_head = fetches_head(admitted, seen.as_deref());
+    let obligation = match edge.store.claim(&key, seen.as_ref(), is_head, now) {
         FetchLock::Lookup(Lookup::Response(response)) if !answers(&response, admitted) => {
             return Forwarded::Again;
         }
@@ -45,7 +46,10 @@ pub(crate) async fn forward(
         FetchLock::Lookup(Lookup::HitForMiss | Lookup::Nothing) => return Forwarded::Alone,
         FetchLock::Wait(waiter) => {
             let patience = admitted.origin().longest_wait();
+            // A GET is not answered by the failure of a HEAD: it claims the key itself.
+            let is_other = waiter.waits_for_head() && *admitted.method != Method::HEAD;
             return match waiter.outcome(patience).await {
+                FetchOutcome::Failed(_) | FetchOutcome::Released if is_other => Forwarded::Again,
                 FetchOutcome::Stored(response, _) if !answers(&response, admitted) => {
                     Forwarded::Again
                 }
@@ -115,7 +119,7 @@ pub(crate) fn refresh(
     seen: &Arc<StoredResponse>,
     now: Timestamp,
 ) {
-    if let FetchLock::Lead(obligation) = edge.store.claim(key, Some(seen), now) {
+    if let FetchLock::Lead(obligation) = edge.store.claim(key, Some(seen), false, now) {
         // Nobody waits to be told.
         let (told, _) = oneshot::channel();
         tokio::spawn(Fetch::new(edge, admitted, Some(Arc::clone(seen)), obligation, told).run());

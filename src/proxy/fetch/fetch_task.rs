@@ -63,6 +63,12 @@ pub(crate) enum Conditions {
     None,
 }
 
+/// Whether the fetch is a HEAD: the viewer sent one, and no content is stored.
+pub(crate) fn fetches_head(admitted: &AdmittedRequest<'_>, seen: Option<&StoredResponse>) -> bool {
+    let has_content = seen.is_some_and(|seen| !seen.content_state.is_head_only());
+    *admitted.method == Method::HEAD && !has_content
+}
+
 impl Fetch {
     pub(crate) fn new(
         edge: &Arc<Edge>,
@@ -71,15 +77,14 @@ impl Fetch {
         obligation: Obligation,
         told: oneshot::Sender<Forwarded>,
     ) -> Self {
-        let has_content = seen.as_ref().is_some_and(|seen| !seen.content_state.is_head_only());
-        let is_head = *admitted.method == Method::HEAD && !has_content;
+        let is_head = fetches_head(admitted, seen.as_deref());
         let method = match *admitted.method {
             Method::OPTIONS => Method::OPTIONS,
             _ if is_head => Method::HEAD,
             _ => Method::GET,
         };
         // A stored HEAD cannot be validated by a GET: the 304 would have no content.
-        let seen = seen.filter(|_| is_head || has_content);
+        let seen = seen.filter(|seen| is_head || !seen.content_state.is_head_only());
         let range = admitted.fields.get(header::RANGE).filter(|_| *admitted.method == Method::GET);
         let range = match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
             RangeRequest::Whole => None,
@@ -290,7 +295,8 @@ impl Fetch {
         // Nor is what may be one viewer's own doing: others may be answered from the store.
         let own = reason == NotStored::Authorization
             || (reason == NotStored::Status && answer.status.is_client_error());
-        if !trouble && !own {
+        // A HEAD may lack what makes the response to a GET storable.
+        if !trouble && !own && self.method != Method::HEAD {
             self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
         }
         // We requested a part in slices of ours. The viewer's own range must be requested by itself.

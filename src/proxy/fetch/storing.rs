@@ -70,7 +70,7 @@ impl Fetch {
         let layout = self.edge.store.layout(&content);
         let arriving = layout.slices_of(&bytes);
         if layout.bytes_of(&arriving) != bytes {
-            // Not the range that was asked for: it fits no slices.
+            // Another range than the requested one: it fits no slices.
             return self.release(answer, NotStored::Status);
         }
         let body = std::mem::replace(&mut answer.body, Body::empty());
@@ -84,10 +84,10 @@ impl Fetch {
         let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
         let (StoredBody { response, own_fields }, told) =
             self.store_response(&mut answer, storable, content, ContentState::Full);
-        // The viewer may have left; then nobody needs to be told.
+        // The viewer may have left.
         let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
         if filled.is_none() {
-            // Whoever reads is told of a failure.
+            // A failure reaches the readers by the fill.
             let _ = fill.await;
         }
     }
@@ -97,8 +97,8 @@ impl Fetch {
         self.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
     }
 
-    /// Stores an answer over its content and fulfils the obligation with it; gives back what was
-    /// stored, and whom to tell.
+    /// Stores an answer over its content and fulfils the obligation with it. Returns what was stored, and the channel to
+    /// the viewer's request.
     pub(crate) fn store_response(
         self,
         answer: &mut OriginResponse,
@@ -128,7 +128,7 @@ impl Fetch {
 /// What was stored of an answer, and what was not.
 pub(crate) struct StoredBody {
     pub(crate) response: Arc<StoredResponse>,
-    /// Fields for the viewer who asked alone.
+    /// Fields for this viewer alone.
     pub(crate) own_fields: Option<Box<HeaderMap>>,
 }
 

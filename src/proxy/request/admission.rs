@@ -80,7 +80,8 @@ impl<'a> AdmittedRequest<'a> {
         host: &'a str,
     ) -> Option<Self> {
         let (path, behavior) = distribution.route(request.uri.path()).ok()?;
-        Some(Self::new(distribution, behavior, path, host, request, None, None))
+        let page = || Self::new(distribution, behavior, path, host, request, None, None);
+        behavior.enabled.then(page)
     }
 
     /// The key of the resource, whichever of its variants the request selects.

@@ -1,4 +1,5 @@
-//! CORS preflights: a browser asks what a page of another site may do (Fetch standard, "CORS-preflight request").
+//! CORS preflights: requests by which a browser finds out what a page of another site may do (Fetch standard,
+//! "CORS-preflight request").
 
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
@@ -15,8 +16,7 @@ pub(crate) fn is_preflight(request: &Parts) -> bool {
         && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Whether the behavior's response headers policy answers the request, whatever methods the behavior allows: the origin
-/// knows less of it than the policy.
+/// Whether the behavior's response headers policy answers the request. It does so whatever methods the behavior allows.
 pub(crate) fn is_answered_preflight(behavior: &Behavior, request: &Parts) -> bool {
     let policy = behavior.response_headers.as_ref();
     policy.is_some_and(|policy| policy.cors.is_some()) && is_preflight(request)

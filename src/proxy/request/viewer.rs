@@ -111,9 +111,9 @@ pub(crate) fn describe(
     };
     let place = rules.geography.as_ref().and_then(|database| database.locate(viewer.address));
     describe_place(&place.unwrap_or_default(), &mut set);
-    let number_of_system = rules.geography.as_ref();
-    let number_of_system = number_of_system.and_then(|g| g.autonomous_system(viewer.address));
-    if let Some(number) = number_of_system {
+    if let Some(geography) = &rules.geography
+        && let Some(number) = geography.autonomous_system(viewer.address)
+    {
         set("cloudfront-viewer-asn", &number.to_string());
     }
     if let Some(session) = tls_session(viewer, connection) {
