@@ -214,7 +214,7 @@ impl Running {
 
     /// Stops taking connections, lets those under way finish, then ends; `true` when all did.
     ///
-    /// First `/readyz` says no for `drain_delay`, so that load balancers can look elsewhere, and
+    /// First `/readyz` returns 503 for `drain_delay`, so that load balancers stop sending requests, and
     /// connections close with their next response. All that follows takes `drain` at most, and the access
     /// log one second of it, whatever standard output does.
     pub async fn stop(self) -> bool {

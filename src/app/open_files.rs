@@ -22,7 +22,7 @@ pub(super) fn fitting_connections(wanted: usize) -> usize {
             open_files = limit,
             max_connections = wanted,
             connections = fitting,
-            "fewer connections are accepted than `max_connections` says: raise the limit of open files \
+            "`max_connections` is lowered because few files may be open: raise the limit \
              (LimitNOFILE= in the systemd unit, `ulimits` in a compose file)"
         );
     }

@@ -10,7 +10,7 @@ use crate::{
     doctor::{Finding, Verdict, examine},
 };
 
-/// Look whether all that a configuration needs is there: ports, certificates, credentials, buckets.
+/// Check that everything a configuration needs is available: ports, certificates, credentials, buckets.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Nothing is changed: buckets are listed and read as serving would do it, and once without\n\
@@ -61,9 +61,9 @@ pub(super) fn text(findings: &[Finding]) -> String {
     }
     let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
     lines.push(match bad {
-        0 => "All that is needed is there.".to_owned(),
-        1 => "One thing must be mended.".to_owned(),
-        bad => format!("{bad} things must be mended."),
+        0 => "No problems found.".to_owned(),
+        1 => "One problem found.".to_owned(),
+        bad => format!("{bad} problems found."),
     });
     lines.join("\n")
 }

@@ -17,8 +17,8 @@ use crate::proxy::{Explanation, StoredSummary};
 /// Show what a running Forebay does with a request, and why. Nothing is fetched or changed.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, prove who asks,\n\
-    where the configuration wants to know."
+    after_help = "A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, authenticate the caller\n\
+    if the admin API requires it."
 )]
 pub(super) struct Args {
     /// URL as a viewer asks for it, scheme and host included

@@ -25,12 +25,12 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum ImportSource {
-    /// Write forebay.toml from CloudFront's documents, and tell what was carried how
+    /// Write forebay.toml from CloudFront's documents, and report how each setting was converted
     #[command(after_help = "Documents are what these print, saved in files or in one folder:\n\
         \x20 aws cloudfront get-distribution-config --id E… > E….json\n\
         \x20 aws cloudfront get-cache-policy --id …       (and get-origin-request-policy,\n\
         \x20 get-response-headers-policy, get-key-group, get-public-key, get-origin-access-control)\n\
-        Lists (list-cache-policies and its like) will do for everything but distributions.\n\
+        Lists (such as list-cache-policies) also work, except for distributions.\n\
         The exit code is 1 where something must be done before the file can serve.")]
     Cloudfront(CloudFront),
 }

@@ -22,7 +22,7 @@ use crate::{
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Asks for what no flag says; with --yes, and where nobody is at the keyboard, the rest is as usual."
+    after_help = "Prompts for what no flag sets. With --yes, or without a terminal, defaults are used."
 )]
 pub(super) struct Args {
     /// Bucket to serve

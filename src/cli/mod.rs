@@ -50,7 +50,7 @@ enum Command {
     Explain(explain::Args),
     /// Set up a bucket: writes the configuration, the rights it takes and Django's settings
     Init(init::Args),
-    /// Look whether all that a configuration needs is there: ports, certificates, credentials, buckets
+    /// Check that everything a configuration needs is available: ports, certificates, credentials, buckets
     Doctor(doctor::Args),
     /// Make a configuration of what is served elsewhere
     Import(import::Args),

@@ -23,8 +23,8 @@ const BATCH: usize = 3_000;
 #[command(
     after_help = "Paths may end in `*`: '/photos/*' is everything below /photos/, '/*' is everything (in quotes,\n\
     or the shell takes the `*` for itself). In a file, lines that begin with `# ` are comments.\n\
-    A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, prove who asks,\n\
-    where the configuration wants to know."
+    A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, authenticate the caller\n\
+    if the admin API requires it."
 )]
 pub(super) struct Args {
     /// Paths to purge

@@ -66,7 +66,7 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
         }
     }
     tracing::info!(
-        "stopping: `/readyz` says no for `drain_delay`, then connections are refused and requests under way finish"
+        "stopping: `/readyz` returns 503 for `drain_delay`, then connections are refused and requests in progress finish"
     );
     if !running.stop().await {
         tracing::warn!("some connections did not finish in time and were cut");

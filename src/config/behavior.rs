@@ -181,10 +181,7 @@ fn object_parameters(
             "remove it from the policy; for a bucket it may list {}, and names that the bucket does not get, such as \"v\"",
             OBJECT_PARAMETERS.join(", ")
         );
-        fault(
-            format!("with the query parameter `{name}` an S3 request is not about an object"),
-            help,
-        );
+        fault(format!("`{name}` is an S3 subresource and cannot be passed to a bucket"), help);
     }
     let [first, second] = policies;
     let listed = listed_parameters(first).union(&listed_parameters(second));
@@ -290,7 +287,7 @@ fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> A
     let Some(methods) = known else {
         section.fault(
             span,
-            "these methods are none of CloudFront's three sets",
+            "unsupported set of methods",
             "begins here",
             "GET and HEAD; or with OPTIONS; or with OPTIONS, PUT, PATCH, POST and DELETE; or \"all\""
                 .to_owned(),
@@ -327,7 +324,7 @@ fn cache_preflights(section: &Section<'_>, allowed: AllowedMethods) -> bool {
         }
         _ => {
             let help = "GET and HEAD; or GET, HEAD and OPTIONS".to_owned();
-            let message = "these methods are none of CloudFront's two sets of cached methods";
+            let message = "unsupported set of cached methods";
             section.fault(span, message, "begins here", help);
             false
         }

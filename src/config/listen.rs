@@ -37,7 +37,7 @@ pub struct Listen {
     pub workers: Option<usize>,
     /// What connections may take.
     pub limits: Limits,
-    /// Proxies that are believed what they say of their viewers.
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
     pub trusted_proxies: Networks,
     /// Where this machine is, in a word.
     pub pop: String,

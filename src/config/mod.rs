@@ -214,7 +214,7 @@ cache_policy = "CachingOptimized"
                 "4: `listen.idle_timeout` is no duration (write, for example, \"30s\", \"10m\", \"1day\", or 30)",
                 "13: `my media` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`) (-)",
                 "17: there is no origin `bukket` (did you mean `bucket`?)",
-                "18: there is no key group `k` (there is no key group at all yet)",
+                "18: there is no key group `k` (no key groups are defined)",
                 "19: there is no cache policy `CachingOptimised` (did you mean `CachingOptimized`?)",
             ]
         );

@@ -351,7 +351,7 @@ pub(super) fn check_id(
 pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
     let help = match nearest(name.value, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None if known.is_empty() => format!("there is no {kind} at all yet"),
+        None if known.is_empty() => format!("no {kind}s are defined"),
         None => format!("there is: {}", known.join(", ")),
     };
     section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);

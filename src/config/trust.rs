@@ -19,6 +19,8 @@ struct Way<'a> {
     /// Put before each path.
     below: String,
     is_signed: bool,
+    /// A disabled behavior serves nothing.
+    is_enabled: bool,
 }
 
 impl Config {
@@ -29,7 +31,9 @@ impl Config {
         let ways: Vec<Way<'_>> = self.distributions.iter().flat_map(ways).collect();
         let mut doors = Vec::new();
         for signed in ways.iter().filter(|way| way.is_signed) {
-            for open in ways.iter().filter(|way| !way.is_signed && way.is_around(signed)) {
+            let is_open =
+                |way: &&Way<'_>| !way.is_signed && way.is_enabled && way.is_around(signed);
+            for open in ways.iter().filter(is_open) {
                 doors.push(format!(
                     "objects behind {} (distribution {}), which wants signatures, are served without one by {} (distribution {})",
                     signed.pattern, signed.distribution, open.pattern, open.distribution
@@ -88,8 +92,7 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
     let behaviors = &distribution.settings.behaviors;
     let ordered = behaviors.ordered.iter().map(|(pattern, behavior)| (pattern.clone(), behavior));
     let last = PathPattern::parse("*").ok().map(|any| (any, &behaviors.default));
-    // A disabled behavior serves nothing.
-    let all = ordered.chain(last).enumerate().filter(|(_, (_, behavior))| behavior.enabled);
+    let all = ordered.chain(last).enumerate();
     all.flat_map(|(place, (pattern, behavior))| {
         members(distribution, behavior).map(move |origin| Way {
             distribution: &distribution.settings.id,
@@ -101,6 +104,7 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
                 .map(|path| path.generous().into_owned())
                 .unwrap_or_default(),
             is_signed: behavior.trusted.is_some(),
+            is_enabled: behavior.enabled,
         })
     })
     .collect()

@@ -48,7 +48,7 @@ fn addresses(config: &Config) -> Chart {
             }
             Err(ErrorKind::AddrInUse) if runs => chart.advise(
                 format!("{address} is in use, and a Forebay runs here"),
-                format!("see that it is its own: `ss -ltnp 'sport = :{}'`", address.port()),
+                format!("check that it is this Forebay: `ss -ltnp 'sport = :{}'`", address.port()),
             ),
             Err(ErrorKind::AddrInUse) => chart.bad(
                 format!("{address} is in use by another program"),
@@ -230,6 +230,10 @@ fn leaf(files: &CertificateFiles) -> Option<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(&files.certificate).ok()?.next()?.ok()
 }
 
+fn days_text(days: u64) -> String {
+    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+}
+
 const RENEW: &str = "renew it; SIGHUP makes Forebay read it again";
 
 fn lifetime(chart: &mut Chart, files: &CertificateFiles, leaf: &CertificateDer<'_>, clock: &Clock) {
@@ -241,12 +245,15 @@ fn lifetime(chart: &mut Chart, files: &CertificateFiles, leaf: &CertificateDer<'
     let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
     if begin > now {
         let days = (begin - now).div_ceil(86_400);
-        chart.bad(format!("{name} is not good before {days} days from now"), "take one that is");
+        chart.bad(
+            format!("{name} becomes valid in {}", days_text(days)),
+            "use one that is valid now",
+        );
     } else if end <= now {
-        chart.bad(format!("{name} has ended"), RENEW);
+        chart.bad(format!("{name} has expired"), RENEW);
     } else if end - now < SOON.as_secs() {
-        chart.bad(format!("{name} ends in {days} days"), RENEW);
+        chart.bad(format!("{name} expires in {}", days_text(days)), RENEW);
     } else {
-        chart.good(format!("{name} is good for {days} days"));
+        chart.good(format!("{name} is valid for {}", days_text(days)));
     }
 }

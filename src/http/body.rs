@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The connection it is read from failed.
-    #[error("the sender's connection failed")]
+    #[error("the connection closed early")]
     Connection(#[from] hyper::Error),
     /// What was promised can no longer be delivered; the transfer is cut, never falsified.
     #[error("the transfer was aborted: {0}")]

@@ -198,7 +198,7 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
         }
     }
     if is_closed {
-        text.comment("A function decides at CloudFront what becomes of a request. Until you remove this line, all get 403.");
+        text.comment("A CloudFront function handles requests here. Until you remove this line, all requests get 403.");
         text.line("enabled", false);
     }
     node.get("GrpcConfig").get("Enabled").flag();

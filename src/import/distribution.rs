@@ -60,7 +60,7 @@ fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, a
         aliases.is_exact("aliases");
     } else if alone && !aliases.is_odd_list() {
         text.line("aliases", list(["*"]));
-        aliases.differs("there is none: any host is answered");
+        aliases.differs("no aliases: any host is answered");
     } else {
         let domain = document.domain.clone().unwrap_or_else(|| format!("{id}.cloudfront.net"));
         text.line("aliases", list([domain.to_ascii_lowercase().as_str()]));
@@ -101,7 +101,7 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     for key in ["Certificate", "CertificateSource"] {
         let repeated = certificate.get(key);
         if repeated.is_said() {
-            repeated.is_exact("says the certificate once more");
+            repeated.is_exact("repeats the certificate");
         }
     }
     let method = certificate.get("SSLSupportMethod");
@@ -251,7 +251,7 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
 fn not_here(config: &Node<'_>) {
     let reference = config.get("CallerReference");
     if reference.is_said() {
-        reference.is_exact("of no meaning here");
+        reference.is_exact("not applicable");
     }
     config.drop_each([
         ("AnycastIpListId", "addresses are this machine's"),
@@ -265,6 +265,6 @@ fn not_here(config: &Node<'_>) {
     }
     let class = config.get("PriceClass");
     if class.is_said() {
-        class.is_exact("of no meaning here");
+        class.is_exact("not applicable");
     }
 }

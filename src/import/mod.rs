@@ -117,8 +117,8 @@ pub fn import(documents: &Documents, tls: &Tls) -> Import {
         }
         Err(faults) => {
             let mend = faults.faults.iter().map(|fault| match fault.help() {
-                Some(help) => format!("mend the file: {} ({help})", fault.message()),
-                None => format!("mend the file: {}", fault.message()),
+                Some(help) => format!("fix the file: {} ({help})", fault.message()),
+                None => format!("fix the file: {}", fault.message()),
             });
             report.to_do.extend(mend);
             None

@@ -103,7 +103,7 @@ fn named_for_bucket(
     let id = format!("{} for a bucket", node.text().unwrap_or_default());
     named_as(job, text, kind, node, &id, Some(&cleaned));
     node.differs(format!(
-        "without the query parameters {}: with them an S3 request is not about an object",
+        "without the query parameters {}: they are S3 subresources",
         refused.join(", ")
     ));
 }
@@ -309,9 +309,7 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
         let is_kept = |name: &&str| !(is_bucket && is_refused_parameter(name));
         let kept: Vec<&str> = keys.iter().copied().filter(is_kept).collect();
         if kept.len() < keys.len() {
-            values
-                .get("QueryStringCacheKeys")
-                .differs("without those with which an S3 request is not about an object");
+            values.get("QueryStringCacheKeys").differs("without S3 subresources");
         }
         let some = format!("{{ whitelist = {} }}", list(kept));
         policy.line("query_strings", if all { quote("all") } else { some });

@@ -43,6 +43,9 @@ pub(super) struct Node<'a> {
     found: bool,
 }
 
+/// What CloudFront writes beside `Items`.
+const OF_LISTS: [&str; 3] = ["Quantity", "Enabled", "RestrictionType"];
+
 /// What stands for a part that is not there.
 static NOTHING: Value = Value::Null;
 
@@ -88,9 +91,9 @@ impl Ledger {
                     let text = format!("taken into account ({leaf})");
                     report.exact.push(Note { path, text });
                 } else {
-                    let text = format!("Forebay does not know this setting ({leaf})");
+                    let text = format!("unknown setting, ignored ({leaf})");
                     let to_do =
-                        format!("see whether {path} protects anything: Forebay does not know it");
+                        format!("check whether {path} protects anything: Forebay ignores it");
                     report.dropped.push(Note { path, text });
                     report.to_do.push(to_do);
                 }
@@ -162,6 +165,11 @@ impl<'a> Node<'a> {
         let list = if self.value.is_array() { Some(self.value) } else { self.value.get("Items") };
         let members = match (self.value, list) {
             (Value::Null, _) => return false,
+            (Value::Object(fields), None)
+                if fields.keys().any(|key| !OF_LISTS.contains(&&**key)) =>
+            {
+                return true;
+            }
             (Value::Array(_) | Value::Object(_), None | Some(Value::Null)) => 0,
             (_, Some(Value::Array(items))) => items.len() as u64,
             _ => return true,

@@ -17,8 +17,8 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// The object of the last failure.
-    object: Option<u64>,
+    /// The objects of the failures, no more than count.
+    objects: Vec<u64>,
     pauses: u32,
     paused: Option<Pause>,
 }
@@ -33,7 +33,7 @@ struct Pause {
 
 impl Breaker {
     pub(super) const fn new(limit: u32, pause: fn(u32) -> Duration) -> Self {
-        let state = State { failures: 0, object: None, pauses: 0, paused: None };
+        let state = State { failures: 0, objects: Vec::new(), pauses: 0, paused: None };
         Self { limit, pause, state: Mutex::new(state) }
     }
 
@@ -55,8 +55,7 @@ impl Breaker {
         self.state.lock().paused.is_some()
     }
 
-    /// Notes that a request failed which was sent at `sent_at`. Failures of the same `object` in a row count once: it may
-    /// be broken. `least` is the shortest pause that the origin requested. Returns the length of the pause, if one
+    /// Notes that a request failed which was sent at `sent_at`. Failures of the same `object` count once: it may be broken. `least` is the shortest pause that the origin requested. Returns the length of the pause, if one
     /// starts.
     pub(super) fn failed(
         &self,
@@ -68,10 +67,15 @@ impl Breaker {
         if state.is_old(sent_at) {
             return None;
         }
-        if object.is_none() || state.object != object || state.paused.is_some() {
-            state.failures = state.failures.saturating_add(1);
+        if let Some(object) = object {
+            if state.objects.contains(&object) {
+                return None;
+            }
+            if state.failures < self.limit {
+                state.objects.push(object);
+            }
         }
-        state.object = object;
+        state.failures = state.failures.saturating_add(1);
         if state.failures < self.limit {
             return None;
         }
@@ -156,8 +160,9 @@ mod tests {
         let fail = |object| breaker.failed(Some(object), (seconds(1), seconds(1)), None);
         for _ in 0..10 {
             assert_eq!(fail(7), None);
+            assert_eq!(fail(8), None);
         }
-        assert_eq!(fail(8), None);
         assert_eq!(fail(9), Some(seconds(1)));
+        assert_eq!(fail(7), None, "it says nothing new");
     }
 }

@@ -74,8 +74,8 @@ impl Origin {
     /// Logs that a response broke off, and whether a request for the rest continues it.
     pub(super) fn log_break(&self, error: &BodyError, continued: Result<(), &NotContinued>) {
         let what = match continued {
-            Ok(()) => "the origin's response broke off; another request continues it",
-            Err(_) => "the origin's response broke off and cannot be continued",
+            Ok(()) => "the origin's response was cut off; a range request continues it",
+            Err(_) => "the origin's response was cut off and cannot be continued",
         };
         if let Some(suppressed) = self.errors.admit(what, self.clock.now()) {
             tracing::warn!(
@@ -96,7 +96,7 @@ impl Origin {
                 cause = error.to_string(),
                 pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 similar = suppressed,
-                "S3 throttles requests: none is sent during the pause, stale copies are served"
+                "S3 is throttling: origin requests are paused, stale copies are served"
             );
         }
     }

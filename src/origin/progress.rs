@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use futures_util::{Stream, stream::poll_fn};
@@ -30,6 +31,8 @@ struct State {
     /// The viewer owes the next part: the origin can do nothing meanwhile.
     awaits_viewer: AtomicBool,
     failure: Mutex<Option<Error>>,
+    /// Time spent waiting for the viewer, and since when it goes on.
+    waited: Mutex<(Duration, Option<Stopwatch>)>,
 }
 
 impl Progress {
@@ -66,8 +69,11 @@ impl Progress {
         let sent = || self.0.as_ref().map_or(0, |state| state.parts.load(Ordering::Relaxed));
         loop {
             let before = sent();
-            let watch = Stopwatch::start();
-            let error = match timeouts.wait(answer.as_mut()).await {
+            let waited = timeouts.wait(answer.as_mut()).await;
+            if let Some(state) = &self.0 {
+                timeouts.give_back(state.take_waited());
+            }
+            let error = match waited {
                 Ok(result) => {
                     return result.map_err(|error| self.viewers_failure().unwrap_or(error));
                 }
@@ -75,9 +81,8 @@ impl Progress {
             };
             let awaits_viewer =
                 self.0.as_ref().is_some_and(|s| s.awaits_viewer.load(Ordering::Acquire));
-            if awaits_viewer {
-                timeouts.give_back(watch.elapsed());
-            } else if sent() == before || matches!(error, Error::CompletionTimeout) {
+            let is_complete = matches!(error, Error::CompletionTimeout);
+            if !awaits_viewer && (sent() == before || (is_complete && timeouts.left().is_zero())) {
                 return Err(error);
             }
         }
@@ -89,8 +94,26 @@ impl Progress {
 }
 
 impl State {
+    /// The time spent waiting for the viewer since the last call.
+    fn take_waited(&self) -> Duration {
+        let mut waited = self.waited.lock();
+        let current = waited.1.map(Stopwatch::elapsed).unwrap_or_default();
+        waited.1 = waited.1.map(|_| Stopwatch::start());
+        std::mem::take(&mut waited.0) + current
+    }
+
+    fn note_waiting(&self, waits: bool) {
+        let mut waited = self.waited.lock();
+        match waited.1 {
+            None if waits => waited.1 = Some(Stopwatch::start()),
+            Some(since) if !waits => *waited = (waited.0 + since.elapsed(), None),
+            _ => {}
+        }
+    }
+
     fn note(&self, part: &Poll<Option<Result<bytes::Bytes, BodyError>>>) {
         self.awaits_viewer.store(part.is_pending(), Ordering::Release);
+        self.note_waiting(part.is_pending());
         match part {
             Poll::Ready(Some(Ok(_))) => {
                 self.parts.fetch_add(1, Ordering::Relaxed);

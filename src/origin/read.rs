@@ -7,13 +7,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use super::{
     Origin, OriginRequest, OriginResponse,
     answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields},
+    content::Breaks,
+    pool::Want,
+    timeouts::Timeouts,
 };
 use crate::{
     http::{
         body::Body,
         range::{ContentRange, RangeRequest, Selected},
     },
-    outbound::Error,
+    outbound::{Error, s3_error::S3Class},
 };
 
 impl Origin {
@@ -70,7 +73,13 @@ impl Origin {
             fields: HeaderMap::from_iter([(header::RANGE, range)]),
             client: request.client,
         };
-        let answer = self.send(&get, None).await?;
+        // Part of the same request: one attempt, whatever the throttle and the budget say.
+        let mut timeouts =
+            Timeouts::new(self.options.response_timeout, self.options.completion_timeout);
+        let sent_at = self.clock.uptime();
+        let sent =
+            self.send_once(&get, None, Want::New, &mut timeouts, Breaks::Fail, sent_at).await;
+        let answer = sent.map_err(|failed| failed.error)?;
         let answer = OriginResponse {
             body: Body::empty(),
             announced_length: None,
@@ -79,16 +88,17 @@ impl Origin {
         };
         let is_readable =
             answer.status.is_success() || answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
-        if is_readable {
-            // The two disagree: the error is about the HEAD alone, and no GET is answered with it.
-            return Ok(OriginResponse {
-                status,
-                fields: HeaderMap::new(),
-                bucket: false,
-                ..answer
-            });
+        if !is_readable {
+            return Ok(answer);
         }
-        Ok(answer)
+        if status.is_server_error() {
+            let (class, code) = (S3Class::Transient, "without a code".to_owned());
+            return Err(Error::S3 { class, status, code, region: None, retry_after: None });
+        }
+        // The two disagree: the error is about the HEAD alone, and not stored.
+        let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let fields = HeaderMap::from_iter([no_store]);
+        Ok(OriginResponse { status, fields, bucket: false, ..answer })
     }
 
     fn facts(&self, parts: &http::response::Parts) -> Facts {

@@ -40,10 +40,10 @@ impl Budget {
     }
 }
 
-/// A hash of an object's path, which may be long.
-pub(super) fn hash(path: &[u8]) -> u64 {
+/// A hash of what identifies an object, or a part of it.
+pub(super) fn hash(object: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
+    object.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::{
     Options, Origin, OriginRequest, OriginResponse,
@@ -25,7 +25,7 @@ impl Origin {
     ///
     /// # Errors
     /// When there is no response, or one of S3 that is not about the object. An S3 response about
-    /// the object (404, 403, 412, 416) is an [`OriginResponse`] with an empty body.
+    /// the object (404, 403, 412, 416) is an `OriginResponse` with an empty body.
     pub async fn send(
         self: &Arc<Self>,
         request: &OriginRequest<'_>,
@@ -109,7 +109,8 @@ impl Origin {
     fn note_failure(&self, request: &OriginRequest<'_>, error: &Error, sent_at: Duration) {
         let &Error::S3 { class: S3Class::Throttled, retry_after, .. } = error else { return };
         let least = retry_after.map(|least| least.min(retry::LONGEST_REQUESTED_PAUSE));
-        let object = Some(retry::hash(request.path.as_bytes()));
+        let object =
+            Some(retry::hash((request.path.as_bytes(), request.fields.get(header::RANGE))));
         let times = (sent_at, self.clock.uptime());
         if let Some(pause) = self.throttle.failed(object, times, least) {
             self.log_pause(pause, error);
@@ -125,7 +126,7 @@ impl Origin {
         }
     }
 
-    async fn send_once(
+    pub(super) async fn send_once(
         self: &Arc<Self>,
         request: &OriginRequest<'_>,
         body: Option<Body>,
@@ -176,8 +177,8 @@ impl Origin {
 }
 
 /// A failed attempt, and whether it failed on a connection that had served before.
-struct Failed {
-    error: Error,
+pub(super) struct Failed {
+    pub(super) error: Error,
     on_reused: bool,
 }
 

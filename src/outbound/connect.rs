@@ -56,7 +56,7 @@ pub(crate) struct Connector {
     address: Address,
     tls: Option<TlsConnector>,
     timeout: Duration,
-    attempts: u32,
+    attempts: usize,
     head: HeadLimits,
     /// The place of the address to begin with, among those of the host: the last one that worked.
     start: AtomicUsize,
@@ -86,6 +86,7 @@ impl Connector {
         head: HeadLimits,
     ) -> Result<Self, TrustError> {
         let tls = if address.tls { Some(tls_connector(ca_file)?) } else { None };
+        let attempts = usize::try_from(attempts).unwrap_or(1);
         Ok(Self { address, tls, timeout, attempts, head, start: AtomicUsize::new(0) })
     }
 
@@ -95,39 +96,45 @@ impl Connector {
         &self,
         may_retry: impl Fn() -> bool,
     ) -> Result<(SendRequest<Body>, Timing), Error> {
+        let start = self.start.load(Ordering::Relaxed);
         let mut attempt = 0;
         loop {
-            let connected = tokio::time::timeout(self.timeout, self.connect_once()).await;
-            let error = match connected {
+            let connecting = self.connect_once(start.wrapping_add(attempt));
+            let error = match tokio::time::timeout(self.timeout, connecting).await {
                 Ok(Ok(connected)) => return Ok(connected),
-                // A refusal is final for now; another attempt would only add load.
-                Ok(Err(error @ Error::Tls(_))) => return Err(error),
                 Ok(Err(error)) => error,
                 Err(_) => Error::ConnectTimeout,
             };
-            // The next attempt, here or for another request, begins with another address.
-            self.start.fetch_add(1, Ordering::Relaxed);
+            if attempt == 0 && !matches!(error, Error::Dns(_)) {
+                // Other requests begin with another address. One of those that failed together moves it.
+                let next = start.wrapping_add(1);
+                let _ =
+                    self.start.compare_exchange(start, next, Ordering::Relaxed, Ordering::Relaxed);
+            }
             attempt += 1;
-            if attempt >= self.attempts || !may_retry() {
+            // A TLS refusal is final for now; another attempt would only add load.
+            let is_final = matches!(error, Error::Tls(_));
+            if is_final || attempt >= self.attempts || !may_retry() {
                 return Err(error);
             }
         }
     }
 
-    async fn connect_once(&self) -> Result<(SendRequest<Body>, Timing), Error> {
+    /// Connects to the first of the host's addresses that accepts, in order from `start` on.
+    async fn connect_once(&self, start: usize) -> Result<(SendRequest<Body>, Timing), Error> {
         let watch = Stopwatch::start();
         let host = (self.address.host.as_str(), self.address.port);
         let addresses: Vec<_> = tokio::net::lookup_host(host).await.map_err(Error::Dns)?.collect();
         let dns = watch.elapsed();
-        let start = self.start.load(Ordering::Relaxed) % addresses.len().max(1);
+        let start = start % addresses.len().max(1);
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for (place, address) in
             addresses.iter().enumerate().cycle().skip(start).take(addresses.len())
         {
             match TcpStream::connect(address).await {
                 Ok(stream) => {
-                    self.start.store(place, Ordering::Relaxed);
                     let sender = self.handshake(stream).await?;
+                    self.start.store(place, Ordering::Relaxed);
                     let connect = watch.elapsed().saturating_sub(dns);
                     return Ok((sender, Timing { dns, connect, ..Timing::default() }));
                 }

@@ -32,7 +32,7 @@ pub enum Error {
     #[error("the origin did not complete its response in time")]
     CompletionTimeout,
     /// The origin throttles requests, so none is sent for a while.
-    #[error("the origin throttles requests, so none is sent for a while")]
+    #[error("origin requests are paused because S3 is throttling")]
     Throttled,
     /// The connection failed.
     #[error("the connection to the origin failed")]
@@ -271,9 +271,9 @@ impl Error {
             Self::Tls(_) => {
                 "check the origin's certificate; a private CA is set with `ca_file`".into()
             }
-            Self::ResponseTimeout => "the origin is slow; `response_timeout` allows it more".into(),
+            Self::ResponseTimeout => "the origin is slow; raise `response_timeout` if that is expected".into(),
             Self::CompletionTimeout => {
-                "the origin is slow; `completion_timeout` allows it more".into()
+                "the origin is slow; raise `completion_timeout` if that is expected".into()
             }
             Self::Throttled => s3_advice("SlowDown").into(),
             Self::Connection(_) | Self::Request(_) | Self::Content(_) => {
@@ -326,9 +326,9 @@ fn s3_advice(code: &str) -> &'static str {
         "NoSuchBucket" => "there is no bucket of this name: check `bucket` and `endpoint`",
         code if is_region_error(code) => "`region` is not the bucket's region",
         code if code.starts_with("KMS.") => "check the state of the KMS key and `kms:Decrypt`",
-        "InternalError" => "S3 had a fault of its own; the request was tried again in vain",
+        "InternalError" => "S3 had an internal error, and all retries failed",
         "SlowDown" | "ServiceUnavailable" => {
-            "S3 throttles: fewer distinct misses, or more prefixes"
+            "reduce cache misses, or spread keys over more prefixes"
         }
         _ => "see S3's list of error codes",
     }

@@ -289,7 +289,7 @@ fn rejected(
             ResultType::Hit,
             "the response headers policy answers what other sites may do",
         ),
-        _ => Next::new(ResultType::Error, "it is rejected before any lookup"),
+        _ => Next::new(ResultType::Error, "rejected before the cache lookup"),
     };
     let signature = matches!(rejection, Rejection::Signed(_)).then(|| reason.clone());
     Explanation { refused: Some(ExplainedRejection { status, reason }), signature, next, ..known }

@@ -47,7 +47,7 @@ impl Site {
         let mut lines = vec![
             "# Written by `forebay init`. config/example.toml of the sources documents every key;".into(),
             "# `forebay check` finds faults, `forebay doctor` looks at bucket and credentials, SIGHUP reloads.".into(),
-            "# Credentials never stand here: the environment, ~/.aws or the machine's role has them.".into(),
+            "# Do not put credentials here: they come from the environment, ~/.aws or the machine's role.".into(),
             String::new(),
             "# Where viewers connect.".into(),
             "[listen]".into(),

@@ -47,7 +47,7 @@ async fn all_is_well() {
   ✔ /a b/caf\u{e9} & co.jpg can be asked about
   ✔ nobody can read it without a signature
   ✔ nobody can list it without a signature
-All that is needed is there.
+No problems found.
 "
     );
     assert!(well);
@@ -65,7 +65,7 @@ async fn a_bucket_of_another_region() {
         "  ✔ this clock and the origin's are 0 s apart
   ✖ the bucket is in eu-west-1, not in eu-central-1
       → set `region = \"eu-west-1\"`
-One thing must be mended.
+One problem found.
 "
     );
     assert!(!well);
@@ -86,7 +86,7 @@ async fn rights_that_are_missing() {
   ✖ /a.jpg: S3 answered 403 Forbidden AccessDenied
       → allow kms:Decrypt on the key that encrypts the bucket
   ✔ nobody can list it without a signature
-One thing must be mended.
+One problem found.
 "
     );
     assert!(!well);

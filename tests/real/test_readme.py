@@ -81,7 +81,7 @@ class Readme(unittest.TestCase):
         # The same, before a store that is on this machine, on ports that are free.
         self.port, self.admin = parts.free_port(), parts.free_port()
         line = line.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
-        self.assertIn("All that is needed is there.", self.here(f"{line} --endpoint {self.store.url} --path-style"))
+        self.assertIn("No problems found.", self.here(f"{line} --endpoint {self.store.url} --path-style"))
         file = self.folder / "forebay.toml"
         file.write_text(f'admin = {{ listen = "127.0.0.1:{self.admin}" }}\n{file.read_text()}')
 
@@ -155,7 +155,7 @@ class Readme(unittest.TestCase):
             elif line.startswith("forebay init"):
                 self.init(line)
             elif line.startswith("forebay doctor"):
-                self.assertIn("All that is needed is there.", self.here(line))
+                self.assertIn("No problems found.", self.here(line))
             elif line.startswith("forebay serve"):
                 self.serve(line)
             elif line.startswith("mkdir "):

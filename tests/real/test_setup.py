@@ -122,7 +122,7 @@ class Setup(unittest.TestCase):
 
     def test_what_init_writes_works(self):
         said = self.init()
-        self.assertIn("All that is needed is there.", said)
+        self.assertIn("No problems found.", said)
         self.assertIn("✔ /photos/cat.jpg can be read", said)
         compose = yaml.safe_load((self.folder / "compose.yaml").read_text())["services"]["forebay"]
         self.assertEqual(compose["volumes"], [".:/etc/forebay:ro"])
@@ -263,11 +263,11 @@ class Setup(unittest.TestCase):
 
         code, said = doctor("good")
         self.assertEqual(code, 0, said)
-        self.assertRegex(said, r"✔ .*good.pem is good for \d+ days\n  ✔ there is one for media.example.com")
+        self.assertRegex(said, r"✔ .*good.pem is valid for \d+ days\n  ✔ there is one for media.example.com")
         for name, told in {
-            "ended": r"✖ .*ended.pem has ended\n      → renew it",
-            "ends": r"✖ .*ends.pem ends in [23] days\n      → renew it",
-            "early": r"✖ .*early.pem is not good before 30 days from now",
+            "ended": r"✖ .*ended.pem has expired\n      → renew it",
+            "ends": r"✖ .*ends.pem expires in [23] days\n      → renew it",
+            "early": r"✖ .*early.pem becomes valid in 30 days",
             "other": r"✖ there is none for media.example.com\n      → add one",
             "key": r"✖ certificate .*key.pem.* cannot be used: .*\n      → a certificate comes with its own key",
             "none": r"✖ cannot read .*none.pem.*\n      → name files that",

@@ -233,7 +233,7 @@ impl Metrics {
         r.register("access_log_dropped", "Access log records lost", self.log_dropped.clone());
         r.register(
             "log_lines_dropped",
-            "Lines of the operator's log lost because standard error took nothing",
+            "Log lines dropped because standard error was blocked",
             self.log_lines_dropped.clone(),
         );
         r.register_with_unit(

@@ -53,7 +53,7 @@ impl Hold {
 
 impl Store {
     /// The right to hold the content of `response`, which is one piece or will be. `None` if too much is held
-    /// already and the viewer can be served without it: by a [`Reader`](crate::cache::store::Reader), which reads it in
+    /// already and the viewer can be served without it: by a `Reader`, which reads it in
     /// parts, or without compression.
     #[must_use]
     pub fn hold(&self, response: &StoredResponse) -> Option<Hold> {

@@ -1,7 +1,7 @@
 //! The store: stored responses, fetches in flight, and what was purged.
 //!
 //! A request looks up its key. If the response must be fetched, it *claims* the key. The first claim gets an
-//! [`Obligation`], the others a [`Waiter`]. The content arrives in slices through *fills*, which stream to every reader
+//! `Obligation`, the others a `Waiter`. The content arrives in slices through *fills*, which stream to every reader
 //! as the bytes come in.
 
 mod body_buffer;

@@ -119,7 +119,8 @@ pub(crate) fn refresh(
     seen: &Arc<StoredResponse>,
     now: Timestamp,
 ) {
-    if let FetchLock::Lead(obligation) = edge.store.claim(key, Some(seen), false, now) {
+    let is_head = fetches_head(admitted, Some(seen));
+    if let FetchLock::Lead(obligation) = edge.store.claim(key, Some(seen), is_head, now) {
         // Nobody waits to be told.
         let (told, _) = oneshot::channel();
         tokio::spawn(Fetch::new(edge, admitted, Some(Arc::clone(seen)), obligation, told).run());

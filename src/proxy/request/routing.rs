@@ -26,7 +26,7 @@ use crate::{
 pub struct Rules {
     /// Distributions by the hosts they answer for.
     pub hosts: Hosts,
-    /// Proxies that are believed what they say of their viewers.
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
     pub trusted_proxies: Networks,
     /// Where viewers are.
     pub geography: Option<Arc<Geography>>,
