@@ -389,7 +389,7 @@ impl Drop for Exchange {
             let identity = identity_of(self.distribution.as_deref());
             let id = identity.id(&self.incoming.id);
             if self.status == 0 {
-                self.report.detail = Some("viewer-left");
+                self.report.detail.get_or_insert("viewer-left");
             }
             self.edge.access_log.push(&self.record(duration, &id));
         }

@@ -206,8 +206,10 @@ impl<H: Handler> Server<H> {
         );
         let ended = self.until_drained(served, Future::poll).await;
         ended.map_err(|error| {
-            if let Some(refused) = Refused::of(&error) {
-                let head = last_head.take(own.exchanges.begun());
+            let head = last_head.take(own.exchanges.begun());
+            // An idle connection ends by a timeout, too.
+            let is_silent = |refused: &Refused| refused.status == 0 && head.is_empty();
+            if let Some(refused) = Refused::of(&error).filter(|refused| !is_silent(refused)) {
                 self.handler.log_refused(refused_head::read(&head), refused, &own);
             }
             self.judge(error)

@@ -1,5 +1,7 @@
 //! A request head that hyper refuses, read as far as it can be read, for the log.
 
+use std::io::ErrorKind;
+
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
@@ -26,15 +28,20 @@ const LOGGED: [HeaderName; 4] =
 /// Why hyper refuses a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The status that hyper answers.
+    /// The status that hyper answers; zero if it answers nothing.
     pub status: u16,
     /// The reason, for the log.
     pub detail: &'static str,
 }
 
 impl Refused {
-    /// The reason, if `error` is about a head that was refused.
+    /// The reason, if `error` is about a head that was refused. Of a head that takes too long, hyper says nothing to the
+    /// viewer.
     pub(super) fn of(error: &hyper::Error) -> Option<Self> {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+        if cause.is_some_and(|cause: &std::io::Error| cause.kind() == ErrorKind::TimedOut) {
+            return Some(Self { status: 0, detail: "head-timeout" });
+        }
         let is_about_uri = || error.to_string().contains("URI too long");
         if error.is_parse_too_large() && is_about_uri() {
             Some(Self { status: 414, detail: "uri-too-long" })

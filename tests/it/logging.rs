@@ -84,6 +84,22 @@ async fn refused_heads_are_logged() {
 }
 
 #[tokio::test]
+async fn a_head_that_takes_too_long_is_logged_and_an_idle_connection_is_not() {
+    let bucket = Bucket::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("access.log");
+    let text = config_for(bucket.address, "memory = \"32MiB\"", "");
+    let timeouts = "drain = \"5s\"\nheader_timeout = \"100ms\"\nidle_timeout = \"100ms\"";
+    let edge = Edge::with(&logged(&text.replace("drain = \"5s\"", timeouts), &path));
+    assert_eq!(raw(edge.address, b"").await, "");
+    assert_eq!(raw(edge.address, b"GET /slow HTTP/1.1\r\nHost: h\r\nA:").await, "");
+    eventually(|| !lines(&path).is_empty()).await;
+    let [line] = &lines(&path)[..] else { panic!("{:?}", lines(&path)) };
+    assert_eq!((&line["status"], &line["detail"]), (&0.into(), &"head-timeout".into()));
+    assert_eq!((&line["distribution"], &line["path"]), (&"media".into(), &"/slow".into()));
+}
+
+#[tokio::test]
 async fn a_viewer_who_leaves_before_the_response_is_logged() {
     let bucket = Bucket::start().await;
     bucket.put("a.bin", crate::support::viewer::pattern(200_000));
