@@ -1,7 +1,7 @@
-//! Instructions of a hit, which repeat where times do not.
+//! Instructions per hit, which are reproducible; times are not.
 //!
-//! Runs itself twice under callgrind, with more hits the second time: the difference is what they cost.
-//! Fails where that is more than it was by a twentieth.
+//! Runs itself twice under callgrind, with more hits the second time: the difference is the cost of the extra hits.
+//! Fails if that cost has grown by more than a twentieth.
 
 use std::{
     io::Write,
@@ -12,11 +12,11 @@ use fixture::Stored;
 
 mod fixture;
 
-/// The program's.
+/// The same allocator as the program's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a hit costs, from a parsed head to its record in the log, as it was measured last.
+/// The last measured cost of a hit, from the parsed head to the access-log record.
 const LAST: u64 = 9_197;
 
 const FEWER: u64 = 1_000;
@@ -51,7 +51,7 @@ fn measured(hits: u64) {
     stored.runtime.block_on(stored.running.stop());
 }
 
-/// Of a run with so many hits.
+/// Instructions of a run with this many hits.
 fn instructions(hits: u64) -> Option<u64> {
     let program = std::env::current_exe().ok()?;
     let mut callgrind = Command::new("valgrind");

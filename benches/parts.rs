@@ -1,4 +1,4 @@
-//! The parts of a request, one by one.
+//! Benchmarks of the parts of a request.
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 
 mod fixture;
 
-/// The program's.
+/// The same allocator as the program's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -134,8 +134,8 @@ fn sign(c: &mut Criterion) {
     });
 }
 
-/// The whole way of a hit within Forebay, from the head that was read to the record in the log: by the short
-/// way, and as a message for the library.
+/// A whole hit within Forebay, from the parsed head to the access-log record: on the fast path, and as a message
+/// for the HTTP library.
 fn respond(c: &mut Criterion) {
     let (stored, connection) = (Stored::start(), Stored::connection());
     let mut head = Vec::with_capacity(4096);

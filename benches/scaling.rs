@@ -1,7 +1,6 @@
-//! What a second core adds: hits on one thread, and on two at once.
+//! The gain from a second core: hits on one thread, and on two in parallel.
 //!
-//! Without sockets, so that two cores suffice to see whether threads that serve the same object disturb
-//! each other.
+//! Uses no sockets, so two cores suffice to show contention between threads that serve the same object.
 
 use std::{io::Write, time::Duration};
 
@@ -10,7 +9,7 @@ use forebay::base::clock::Stopwatch;
 
 mod fixture;
 
-/// The program's.
+/// The same allocator as the program's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -25,7 +24,7 @@ fn main() {
     stored.runtime.block_on(stored.running.stop());
 }
 
-/// How many hits so many threads make together in this time.
+/// Counts the hits that this many threads serve together in this time.
 fn hits(stored: &Stored, threads: usize, time: Duration) -> f64 {
     std::thread::scope(|scope| {
         let one = || {

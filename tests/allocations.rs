@@ -1,4 +1,4 @@
-//! How often a hit asks for memory: counted, for times are not to be trusted.
+//! Allocations per hit: counted, because times are unreliable.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -20,12 +20,12 @@ struct Counting;
 static COUNTING: Counting = Counting;
 
 fn count() {
-    // A thread that ends has no counter any more.
+    // A thread that is ending has lost its counter.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe")]
-// SAFETY: everything is the system allocator's; counting touches no memory but the counter.
+// SAFETY: every call goes to the system allocator; counting touches no memory but the counter.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// From a parsed head to the record in the log: the cache key alone is made anew.
+/// From the parsed head to the access-log record, only the cache key is allocated.
 #[test]
 fn a_hit_allocates_once() {
     let (stored, connection) = (Stored::start(), Stored::connection());
@@ -53,10 +53,10 @@ fn a_hit_allocates_once() {
         stored.hit(request, &connection, &mut head);
         ALLOCATIONS.get() - before
     };
-    // The first make what the others find ready.
+    // The first hits initialize state that later hits reuse.
     let counts: Vec<u64> = (0..100).map(|_| hit()).skip(10).collect();
     let once = counts.iter().filter(|count| **count == 1).count();
-    // Now and then the cache looks after its order, and the log's buffer, which its writer took, grows anew. How often
+    // Occasionally the cache maintains its LRU order, or the log buffer grows again after its writer took it. How often
     // depends on the machine's load.
     let most = once * 10 >= counts.len() * 7;
     assert!(most && counts.iter().all(|count| *count >= 1), "{counts:?}");

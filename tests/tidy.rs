@@ -1,4 +1,4 @@
-//! The project's shape: the order of modules, circles among files, lengths, banned words.
+//! The project's structure: module order, import cycles, lengths, banned words.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,8 +11,8 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// The rooms, lowest first. A file uses only its own room and those before it; the longest name that fits is its
-/// room.
+/// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
+/// to the longest name that fits.
 const ORDER: [&str; 30] = [
     "base",
     "http",
@@ -46,7 +46,7 @@ const ORDER: [&str; 30] = [
     "cli",
 ];
 
-/// The place of a path's room in the order.
+/// The position of a path's module in the order.
 fn rank(path: &[String]) -> Option<usize> {
     let is_in = |room: &str| {
         let mut names = path.iter();
@@ -56,7 +56,7 @@ fn rank(path: &[String]) -> Option<usize> {
     rooms.max_by_key(|(_, room)| room.len()).map(|(place, _)| place)
 }
 
-/// Longest file without its tests, and longest function.
+/// Limits for the length of a file without its tests, and of a function.
 const MAX_FILE: usize = 400;
 const MAX_FUNCTION: usize = 70;
 
@@ -100,7 +100,7 @@ impl Source {
         Self { path, module, lines: code.lines().count(), items: file.items }
     }
 
-    /// The paths that it imports, from the root of the crate; no re-exports.
+    /// The imported paths, from the root of the crate; no re-exports.
     fn imports(&self) -> Vec<Vec<String>> {
         let mut found = Vec::new();
         for item in &self.items {
@@ -113,7 +113,7 @@ impl Source {
         found.into_iter().filter_map(|path| self.resolve(&path)).collect()
     }
 
-    /// All paths of this crate that it names, in imports, re-exports and code.
+    /// All paths of this crate that the file names, in imports, re-exports and code.
     fn paths(&self) -> Vec<Vec<String>> {
         let mut paths = Paths::default();
         for item in &self.items {
@@ -122,7 +122,7 @@ impl Source {
         paths.0.into_iter().filter_map(|path| self.resolve(&path)).collect()
     }
 
-    /// The paths that its re-exports stand for, by name.
+    /// The re-exported paths, by name.
     fn re_exports(&self) -> Vec<(String, Vec<String>)> {
         let mut found = Vec::new();
         for item in &self.items {
@@ -161,7 +161,7 @@ impl Source {
     }
 }
 
-/// Paths in a file as they are written.
+/// Paths as written in a file.
 #[derive(Default)]
 struct Paths(Vec<Vec<String>>);
 
@@ -209,7 +209,7 @@ fn rooms_use_only_those_below_them() {
         let own =
             rank(&source.module).unwrap_or_else(|| panic!("`{name}` has no place in the order"));
         for import in source.paths() {
-            // A room's own file lists what is in it, and `pub(super)` names the room.
+            // A module's own file lists its contents, and `pub(super)` names the module.
             if import.starts_with(&source.module) || source.module.starts_with(&import) {
                 continue;
             }
@@ -221,7 +221,7 @@ fn rooms_use_only_those_below_them() {
     assert!(seen > 800, "only {seen} uses were found: the search is broken");
 }
 
-/// What a module's own file (`mod.rs`) defines is left out; what it re-exports is of the file that defines it.
+/// A module's own file (`mod.rs`) is left out; its re-exports count for the files that define them.
 #[test]
 fn files_do_not_import_each_other_in_circles() {
     let sources = sources();
@@ -250,7 +250,7 @@ fn files_do_not_import_each_other_in_circles() {
         .collect();
     let count: usize = uses.iter().map(BTreeSet::len).sum();
     assert!(count > 500, "only {count} uses were found: the search is broken");
-    // Files that use none of those that are left are taken away, until no more can be.
+    // Files that use none of the remaining ones are removed until there are no more.
     let mut left: BTreeSet<usize> = (0..sources.len()).collect();
     while let Some(done) = left.iter().copied().find(|at| uses[*at].is_disjoint(&left)) {
         left.remove(&done);
@@ -316,7 +316,7 @@ fn files_and_functions_stay_short() {
 
 #[test]
 fn no_banned_words() {
-    // Spelled in two halves, or this file would be its own first finding.
+    // Split in two, or this file would be its own first finding.
     let banned = [
         ("TO", "DO"),
         ("FIX", "ME"),

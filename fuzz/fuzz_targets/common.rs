@@ -1,4 +1,4 @@
-//! A signer whose signatures are right, so that what is fuzzed lies behind them.
+//! A signer of valid signatures, so that fuzzing reaches the code behind them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,7 +10,7 @@ use p256::{
     pkcs8::EncodePublicKey,
 };
 
-/// When all requests come, in seconds since the epoch.
+/// Time of all requests, in seconds since the epoch.
 pub const NOW: u64 = 1_800_000_000;
 
 static KEY: LazyLock<SigningKey> =
@@ -28,14 +28,14 @@ pub fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes).replace('+', "-").replace('=', "_").replace('/', "~")
 }
 
-/// The query string of a right signature over these bytes.
+/// A query string with a valid signature over these bytes.
 pub fn signed(policy: &[u8]) -> String {
     let signature: Signature = KEY.sign(policy);
     let (policy, signature) = (encode(policy), encode(signature.to_der().as_bytes()));
     format!("Policy={policy}&Signature={signature}&Key-Pair-Id=K&Hash-Algorithm=SHA256")
 }
 
-/// What becomes of a request for `path`.
+/// The verdict on a request for `path`.
 pub fn judge(path: &str, query: Option<&str>, fields: &HeaderMap) -> Result<(), SignatureError> {
     TRUSTED.verify(&SignedRequest {
         scheme: "https",

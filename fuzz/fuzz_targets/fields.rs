@@ -1,5 +1,5 @@
-//! Request fields on their way to an origin: whatever a viewer sends and a policy names, nothing reaches the
-//! origin that it would believe of the edge.
+//! Request headers sent to an origin: whatever a viewer sends and a policy names, the origin receives no header
+//! that it would trust as the edge's.
 
 #![no_main]
 
@@ -30,7 +30,7 @@ fuzz_target!(|input: (Vec<(String, Vec<u8>)>, Vec<String>, bool)| {
     let (parts, ()) = request.into_parts();
     let projection = spec.project(&parts, "media.example.com");
     for (name, value) in &projection.headers {
-        // What an application behind CGI or WSGI reads.
+        // The name as an application behind CGI or WSGI reads it.
         let name = name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let name = name.as_str();
         assert!(!matches!(

@@ -1,4 +1,4 @@
-//! Request heads through both readers: what is read beneath the HTTP library is what the library reads.
+//! Request heads through both parsers: the fast path parses a head exactly as the HTTP library does.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
 
-/// What the library makes of the same bytes: its first request.
+/// The first request that the library parses from the same bytes.
 fn library(head: &[u8]) -> Option<Parts> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {

@@ -1,5 +1,5 @@
-//! CloudFront's documents with arbitrary changes: the importer does not panic, and what was closed at CloudFront is closed in
-//! the configuration it writes, unless that does not even start.
+//! CloudFront's documents with arbitrary changes: the importer does not panic. Anything closed at CloudFront stays
+//! closed in the generated configuration, unless that configuration does not even start.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use forebay::import::{Documents, Tls, decode, import};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// A distribution with every kind of protection, and what it refers to.
+/// A distribution with every kind of protection, and the documents it refers to.
 static DOCUMENTS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/import/signed-urls");
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -21,7 +21,7 @@ static DOCUMENTS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
     std::fs::read_dir(folder).expect("a folder").filter_map(read).collect()
 });
 
-/// Protections and other values, put in at a place that the input chooses.
+/// Protections and other values, inserted at a location that the input chooses.
 const VALUES: [&str; 14] = [
     "null", "true", "false", "0", "1", "\"\"", "\"true\"", "[]", "{}", "{\"Enabled\": true}",
     "{\"Enabled\": \"yes\", \"Items\": []}", "{\"Items\": [\"x\"], \"Quantity\": 0}",
@@ -75,13 +75,13 @@ fuzz_target!(|input: &[u8]| {
     assert!(!wanted.function || !default.enabled, "{}", import.toml);
 });
 
-/// What CloudFront would demand of viewers, read from the document by itself.
+/// CloudFront's requirements for viewers, read independently from the document.
 struct Wanted {
-    /// The whole distribution is closed, or decides by what Forebay does not have.
+    /// The whole distribution is closed, or depends on a feature that Forebay lacks.
     closed: bool,
-    /// The default behavior demands signatures.
+    /// The default behavior requires signatures.
     signed: bool,
-    /// A function decides at viewer requests of the default behavior.
+    /// A viewer-request function decides for the default behavior.
     function: bool,
 }
 
@@ -123,7 +123,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// Puts `value` at a JSON pointer, whose objects are made if they are missing.
+/// Sets `value` at a JSON pointer and creates missing objects.
 fn put(document: &mut Value, pointer: &str, value: Value) {
     let mut place = document;
     for part in pointer.trim_start_matches('/').split('/') {

@@ -1,5 +1,4 @@
-//! Paths against behaviors: no path is routed to a behavior other than the one that an origin's generous reading
-//! of it belongs to.
+//! Paths against behaviors: each path is routed to the behavior that matches an origin's lenient reading of it.
 
 #![no_main]
 
@@ -44,7 +43,7 @@ static DISTRIBUTION: LazyLock<Distribution> = LazyLock::new(|| {
     Distribution::new(options.settings, Vec::new(), None, Metrics::new().distribution("media"))
 });
 
-/// How an origin may read what it is sent, if it merges slashes and takes all spellings of a slash for one.
+/// A lenient origin's reading of a path: it merges slashes and treats all spellings of a slash as one.
 fn read_generously(sent: &str) -> String {
     let spellings = ["\\", "%5C", "%5c", "%2F", "%2f"];
     let slashes = spellings.iter().fold(sent.to_owned(), |text, slash| text.replace(slash, "/"));

@@ -1,4 +1,4 @@
-//! Query strings and cookies that nobody signed: none panics, and none opens anything.
+//! Query strings and cookies without a valid signature: none panics, and none grants access.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! CloudFront's standard log, version 1: 33 fields between tabs
+//! CloudFront's standard log, version 1: 33 tab-separated fields
 //! (Amazon CloudFront Developer Guide, "Standard log file fields").
 
 use std::borrow::Cow;
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{base::metrics::ResultType, http::cache_status::CacheStatus};
 
-/// The two lines that every file begins with.
+/// The two header lines of every file.
 pub(super) const HEAD: &str = "#Version: 1.0\n#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end\n";
 
-/// How many fields a line has.
+/// Number of fields in a line.
 const FIELDS: usize = 33;
 
-/// Appends the line of an exchange, without its end. `stamp` is its second, as date, tab and time.
+/// Appends a record's line without its line feed. `stamp` is its time in seconds: date, tab, time.
 pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>, detail: &Detail<'_>, stamp: &str) {
     let begun = line.len();
     line.extend_from_slice(stamp.as_bytes());
@@ -30,7 +30,7 @@ pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>, detail: &Detail<'_
     text.encoded(record.host);
     text.encoded(Some(record.uri.path().as_bytes()));
     match record.status {
-        // The viewer left before there was an answer.
+        // The viewer disconnected before a response.
         0 => text.plain(b"000"),
         status => text.number(status.into()),
     }
@@ -65,11 +65,11 @@ pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>, detail: &Detail<'_
     );
 }
 
-/// Fields, each after a tab.
+/// Writes fields, each after a tab.
 struct Fields<'a>(&'a mut Vec<u8>);
 
 impl Fields<'_> {
-    /// What holds nothing to be encoded.
+    /// Writes a value that needs no encoding.
     fn plain(&mut self, value: &[u8]) {
         self.0.push(b'\t');
         self.0.extend_from_slice(value);
@@ -90,13 +90,13 @@ impl Fields<'_> {
         }
     }
 
-    /// Seconds with three decimals.
+    /// Writes seconds with three decimals.
     fn seconds(&mut self, duration: std::time::Duration) {
         self.number(duration.as_secs());
         push_decimals::<3>(self.0, duration.subsec_millis());
     }
 
-    /// What somebody else wrote: control characters, space, what is not ASCII and some others are
+    /// Writes an untrusted value: control characters, space, non-ASCII bytes and some others are
     /// percent-encoded.
     fn encoded(&mut self, value: Option<&[u8]>) {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -113,12 +113,12 @@ impl Fields<'_> {
     }
 }
 
-/// The result after the last byte: whoever leaves before makes it an error.
+/// The final result, which is an error if the viewer disconnected before the last byte.
 fn after(record: &Record<'_>) -> ResultType {
     if record.complete { record.result } else { ResultType::Error }
 }
 
-/// `x-edge-detailed-result-type`: more about errors.
+/// `x-edge-detailed-result-type`, which has more detail for errors.
 fn detailed(record: &Record<'_>) -> &'static str {
     if record.status == 0 {
         return "ClientHungUpRequest";
@@ -159,12 +159,12 @@ const fn version(version: Version) -> &'static str {
     }
 }
 
-/// A line, read again.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogLine<'a>([&'a str; FIELDS]);
 
 impl<'a> LogLine<'a> {
-    /// Reads a line; `None` for comments, and where it has not the 33 fields.
+    /// Parses a line; `None` if it is a comment or does not have 33 fields.
     #[must_use]
     pub(crate) fn parse(line: &'a str) -> Option<Self> {
         if line.starts_with('#') {
@@ -174,7 +174,7 @@ impl<'a> LogLine<'a> {
         fields.try_into().ok().map(Self)
     }
 
-    /// A field by its place, from 1 on, decoded; `None` where it is missing or `-`.
+    /// A decoded field by its position, counted from 1; `None` if it is missing or `-`.
     #[must_use]
     pub(crate) fn field(&self, place: usize) -> Option<Cow<'a, str>> {
         let text = *self.0.get(place.checked_sub(1)?)?;

@@ -1,4 +1,4 @@
-//! Records as text.
+//! Formats records as text.
 
 use std::io::Write as _;
 
@@ -21,7 +21,7 @@ const COMMON_LOG: &[BorrowedFormatItem<'_>] =
 const DATE_TAB_TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]\t[hour]:[minute]:[second]");
 
-/// Lines, and the time of day written last: most records of a thread share its second.
+/// Lines, plus the last formatted second, because most records of a thread share it.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     lines: Vec<u8>,
@@ -34,7 +34,7 @@ impl Text {
         self.lines.len()
     }
 
-    /// Exchanges the lines for an empty buffer, unless there are none.
+    /// Swaps the lines for an empty buffer, unless there are none.
     pub(super) fn swap(&mut self, empty: &mut Vec<u8>) -> bool {
         let any = !self.lines.is_empty();
         if any {
@@ -46,7 +46,7 @@ impl Text {
     /// Appends one line.
     pub(super) fn append(&mut self, record: &Record<'_>, format: Format) {
         let at = match format {
-            // CloudFront tells when an exchange ended; so lines come in the order of their hours.
+            // CloudFront logs the end of an exchange, so lines are in the order of their hours.
             Format::CloudFrontV1 => record.at + record.duration,
             Format::Json | Format::Combined => record.at,
         };
@@ -77,11 +77,11 @@ impl Text {
     }
 }
 
-/// As long as most lines are, so that a line's memory is looked after once.
+/// Size of a typical line, so that a line needs only one allocation.
 const USUAL: usize = 640;
 
-/// One JSON object. Written by hand, in as few pieces as can be: this is on the way of every request.
-/// What is not text of a viewer's holds nothing to be escaped: numbers, tokens, configured names.
+/// Writes one JSON object. Handwritten in as few writes as possible, because every request runs it.
+/// Numbers, tokens and configured names need no escaping; only text from viewers does.
 fn json(line: &mut Vec<u8>, record: &Record<'_>, second: &str) {
     line.reserve(USUAL);
     put(line, b"{\"time\":\"", second.as_bytes());
@@ -126,7 +126,7 @@ fn put(line: &mut Vec<u8>, before: &[u8], value: &[u8]) {
     line.extend_from_slice(value);
 }
 
-/// How long the exchange took, and its first byte: the same where the answer went out in one piece.
+/// Writes the total duration and the time to first byte, which are equal if the response was sent in one piece.
 fn push_durations(line: &mut Vec<u8>, record: &Record<'_>) {
     line.extend_from_slice(b",\"duration\":");
     let start = line.len();
@@ -154,11 +154,11 @@ fn push_optional(line: &mut Vec<u8>, member: &[u8], value: Option<&[u8]>) {
     }
 }
 
-/// A string; what is not plain ASCII is left to the JSON library.
+/// Writes a string. The JSON library handles anything that is not plain ASCII.
 fn push_text(line: &mut Vec<u8>, member: &[u8], value: &[u8]) {
     line.extend_from_slice(member);
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-    // Without an early exit the compiler looks at many bytes at once.
+    // There is no early exit, so the compiler can vectorise the loop.
     if value.iter().fold(true, |all, byte| all & plain(*byte)) {
         line.push(b'"');
         line.extend_from_slice(value);
@@ -174,7 +174,7 @@ fn push_number(line: &mut Vec<u8>, member: &[u8], value: u64) {
     line.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Seconds with six decimals.
+/// Writes seconds with six decimals.
 fn push_seconds(line: &mut Vec<u8>, duration: std::time::Duration) {
     push_number(line, b"", duration.as_secs());
     push_decimals::<6>(line, duration.subsec_micros());
@@ -203,7 +203,7 @@ fn combined(line: &mut Vec<u8>, record: &Record<'_>, time: &str) -> std::io::Res
     )
 }
 
-/// Escaped so that no viewer can end a quoted part or begin a line of its own.
+/// Escapes text so that a viewer can neither end a quoted part nor start a new line.
 fn quoted(text: &str) -> String {
     text.escape_default().to_string()
 }

@@ -1,14 +1,14 @@
-//! Parts of a line that several formats share.
+//! Helpers that several log formats share.
 
 use http::HeaderValue;
 
 use crate::http::query::{name_and_value, pairs};
 
-/// Query parameters whose values would let a reader of the log act as the viewer.
+/// Query parameters whose values would let a log reader act as the viewer.
 const SECRET: [&str; 6] =
     ["Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"];
 
-/// A point and `N` digits.
+/// Writes a decimal point and `N` digits.
 pub(super) fn push_decimals<const N: usize>(line: &mut Vec<u8>, mut value: u32) {
     let mut digits = [b'0'; N];
     for digit in digits.iter_mut().rev() {
@@ -19,7 +19,7 @@ pub(super) fn push_decimals<const N: usize>(line: &mut Vec<u8>, mut value: u32) 
     line.extend_from_slice(&digits);
 }
 
-/// The page that a viewer came from may have had a signed URL.
+/// Redacts a referring URL, because it may be a signed URL.
 pub(super) fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
     match String::from_utf8_lossy(url.as_bytes()).split_once('?') {
         Some((page, query)) => format!("{page}?{}", redact(query)).into_bytes().into(),
@@ -27,7 +27,7 @@ pub(super) fn redact_url(url: &HeaderValue) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
-/// A query string without secret values.
+/// Redacts the secret values of a query string.
 pub(super) fn redact(query: &str) -> String {
     let mut text = String::with_capacity(query.len());
     for (index, pair) in pairs(query).enumerate() {

@@ -1,29 +1,29 @@
-//! A file that gets whole lines only, even if its disk is full now and then.
+//! A file that only ever gets whole lines, even if its disk fills up at times.
 
 use std::{
     fs::File,
     io::{self, Seek, SeekFrom, Write},
 };
 
-/// What lines are written to.
+/// The destination of lines.
 pub(super) trait Sink: Write {
-    /// Takes back the last `bytes` that were written.
+    /// Removes the last `bytes` that were written.
     fn take_back(&mut self, bytes: u64) -> io::Result<()>;
 }
 
 impl Sink for File {
     fn take_back(&mut self, bytes: u64) -> io::Result<()> {
-        // After a write the position is where that write ended, even when appending.
+        // After a write, the position is the end of that write, even in append mode.
         let end = self.stream_position()?.saturating_sub(bytes);
         self.set_len(end)?;
         self.seek(SeekFrom::Start(end)).map(|_| ())
     }
 }
 
-/// Writes lines to a sink that may fail in the middle of one.
+/// Writes lines to a sink that may fail in the middle of a line.
 pub(super) struct LineFile<S> {
     sink: S,
-    /// The sink ends within a line that could not be taken back: a pipe, for example.
+    /// Whether the sink ends in a partial line that could not be removed, such as in a pipe.
     is_torn: bool,
 }
 
@@ -32,7 +32,7 @@ impl<S: Sink> LineFile<S> {
         Self { sink, is_torn: false }
     }
 
-    /// Writes lines, each with its line feed. Returns how many are lost.
+    /// Writes lines, each with its line feed. Returns the number lost.
     pub(super) fn write(&mut self, lines: &[u8]) -> u64 {
         if self.is_torn && self.sink.write_all(b"\n").is_err() {
             return count(lines);
@@ -45,7 +45,7 @@ impl<S: Sink> LineFile<S> {
         count(&lines[whole..])
     }
 
-    /// Writes as much as the sink takes.
+    /// Writes as much as the sink accepts. Returns the number of bytes written.
     fn write_most(&mut self, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
@@ -68,7 +68,7 @@ fn count(lines: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// A disk with room for so many bytes.
+    /// A disk with limited room.
     struct Disk {
         bytes: Vec<u8>,
         room: usize,

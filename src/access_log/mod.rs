@@ -1,8 +1,8 @@
-//! The access log: one record an exchange, written by a thread of its own.
+//! The access log: one record per exchange, written by a dedicated thread.
 //!
-//! Serving never waits for the log. A record is written as text into a bounded buffer of the
-//! thread that served it, which nobody else touches but the writer, for a moment, now and then;
-//! a record that finds the buffer full is counted as dropped. No memory changes threads.
+//! Serving never waits for the log. The serving thread formats a record as text into its own bounded
+//! buffer. Only the writer thread also touches that buffer, briefly and rarely. A record that finds its
+//! buffer full is dropped and counted. No memory changes threads.
 
 mod cloudfront;
 mod format;
@@ -42,35 +42,35 @@ use crate::{
     http::cache_status::Report,
 };
 
-/// Buffers for the threads that serve; more threads share them.
+/// Number of buffers. If there are more serving threads, they share buffers.
 const BUFFERS: usize = 64;
 
-/// Bytes of text that may wait for the writer in one buffer.
+/// Maximum bytes of text in one buffer that wait for the writer.
 const BUFFER_SIZE: usize = 4 << 20;
 
-/// How long the writer sleeps between two looks at the buffers, while there is traffic and without.
+/// The writer's poll interval, with and without traffic.
 const NAP: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
-/// Which text a record becomes.
+/// The text format of records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[default]
     Json,
-    /// Apache's "combined", with the result type added at the end.
+    /// Apache's "combined", with the result type appended.
     Combined,
-    /// CloudFront's standard log, version 1, in files by hour.
+    /// CloudFront's standard log, version 1, in hourly files.
     CloudFrontV1,
 }
 
-/// Whether and where exchanges are recorded.
+/// The access log's format and destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The text of a record; `None` records nothing.
+    /// The text format; `None` disables the log.
     pub format: Option<Format>,
-    /// A file to append to; standard output when there is none. For CloudFront's format, a folder.
+    /// The file to append to; `None` is standard output. For CloudFront's format, a folder.
     pub path: Option<PathBuf>,
-    /// Bytes of text after which a file in CloudFront's format is finished.
+    /// The size in bytes of text at which a file in CloudFront's format is finished.
     pub max_file_size: u64,
 }
 
@@ -80,12 +80,12 @@ impl Default for Options {
     }
 }
 
-/// What is known of one exchange when it has ended.
+/// The record of a finished exchange.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// When its head had arrived.
+    /// The time when the request head had arrived.
     pub at: Timestamp,
-    /// Tells the request from all others, as the answer does.
+    /// The unique request id, which the response also carries.
     pub id: &'a [u8],
     /// The viewer's address.
     pub client: &'a str,
@@ -93,27 +93,27 @@ pub struct Record<'a> {
     pub method: &'a Method,
     /// Request target.
     pub uri: &'a Uri,
-    /// The host asked for.
+    /// The requested host.
     pub host: Option<&'a [u8]>,
     /// Protocol version.
     pub version: Version,
     /// Whether the connection was encrypted.
     pub tls: bool,
-    /// The distribution that answered, if the host had one.
+    /// The distribution that responded, if one matched the host.
     pub distribution: Option<&'a str>,
-    /// Status code; 0 when the viewer left before there was one.
+    /// Status code; 0 if the viewer disconnected before there was one.
     pub status: u16,
     /// Bytes of content handed to the connection.
     pub bytes: u64,
-    /// Whether that was all of the content.
+    /// Whether those bytes are the whole content.
     pub complete: bool,
-    /// From the head of the request to the end of the answer.
+    /// Time from the request head to the end of the response.
     pub duration: Duration,
-    /// From the head of the request to the head of the answer.
+    /// Time from the request head to the response head.
     pub first_byte: Duration,
     /// Hit, Miss, ….
     pub result: ResultType,
-    /// What the cache did, in detail.
+    /// The cache's action, in detail.
     pub report: Report,
     /// `Range`.
     pub range: Option<&'a HeaderValue>,
@@ -121,34 +121,34 @@ pub struct Record<'a> {
     pub referer: Option<&'a HeaderValue>,
     /// `User-Agent`.
     pub user_agent: Option<&'a HeaderValue>,
-    /// What only CloudFront's format tells.
+    /// Details that only CloudFront's format logs.
     pub detail: Option<Detail<'a>>,
 }
 
-/// What only CloudFront's format tells of an exchange.
+/// Details of an exchange that only CloudFront's format logs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Detail<'a> {
-    /// Where this machine is.
+    /// The edge location of this machine.
     pub pop: &'a str,
-    /// Bytes of the answer's head, about.
+    /// Approximate size of the response head in bytes.
     pub head_bytes: u64,
-    /// Bytes of the request, about.
+    /// Approximate size of the request in bytes.
     pub request_bytes: u64,
-    /// The viewer's port, where it is known.
+    /// The viewer's port, if known.
     pub port: Option<u16>,
-    /// Version and cipher suite of TLS.
+    /// TLS version and cipher suite.
     pub tls: Option<(&'static str, &'static str)>,
     /// `X-Forwarded-For`.
     pub forwarded_for: Option<&'a HeaderValue>,
-    /// `Content-Type` of the answer.
+    /// `Content-Type` of the response.
     pub content_type: Option<&'a HeaderValue>,
-    /// Its `Content-Length`.
+    /// `Content-Length` of the response.
     pub content_length: Option<u64>,
-    /// First and last byte of its `Content-Range`.
+    /// First and last byte of the response's `Content-Range`.
     pub range: Option<(u64, u64)>,
 }
 
-/// The way into the log.
+/// A handle to the access log.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Option<Arc<Buffers>>,
@@ -169,7 +169,7 @@ impl AccessLog {
     /// Opens the log and starts its writer.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending.
+    /// If the file cannot be opened for appending.
     pub fn open(options: &Options, dropped: Counter) -> io::Result<Self> {
         let Some(format) = options.format else {
             return Ok(Self { shared: None, writer: Mutex::default(), dropped });
@@ -194,19 +194,19 @@ impl AccessLog {
         Ok(Self { shared: Some(shared), writer: Mutex::new(Some(ended)), dropped })
     }
 
-    /// Whether anything is recorded at all.
+    /// Whether the log is enabled.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.shared.is_some()
     }
 
-    /// Whether records are to have their [`Detail`].
+    /// Whether records need their [`Detail`].
     #[must_use]
     pub fn is_detailed(&self) -> bool {
         self.shared.as_ref().is_some_and(|shared| shared.format == Format::CloudFrontV1)
     }
 
-    /// Records an exchange; never waits for the writer's input or output.
+    /// Records an exchange. Never waits for the writer's I/O.
     pub fn push(&self, record: &Record<'_>) {
         let Some(shared) = &self.shared else { return };
         let mut text = shared.texts[instance::thread_number() % BUFFERS].lock();
@@ -219,15 +219,15 @@ impl AccessLog {
         }
     }
 
-    /// Opens the file again, after it was moved away.
+    /// Reopens the file, after log rotation has moved it.
     pub fn reopen(&self) {
         if let Some(shared) = &self.shared {
             shared.reopen.store(true, Ordering::Release);
         }
     }
 
-    /// Writes what is left and ends the writer; `false` if that takes longer than `patience`, because
-    /// standard output or the disk takes nothing.
+    /// Writes the remaining records and ends the writer. Returns `false` if that takes longer than `patience`,
+    /// because standard output or the disk is blocked.
     pub fn close(&self, patience: Duration) -> bool {
         if let Some(shared) = &self.shared {
             shared.closed.store(true, Ordering::Release);
@@ -245,7 +245,7 @@ enum Sink {
 impl Sink {
     fn open(options: &Options) -> io::Result<Self> {
         let Some(path) = &options.path else {
-            // Not through the library's buffer, which does not say how much of a line is out.
+            // Bypasses std's buffer, which does not report how much of a line was written.
             let stdout = io::stdout().as_fd().try_clone_to_owned()?;
             return Ok(Self::File(LineFile::new(stdout.into())));
         };
@@ -256,7 +256,7 @@ impl Sink {
         })
     }
 
-    /// How many lines are lost: on a full disk, or to a closed pipe.
+    /// Writes lines. Returns the number lost, for example because of a full disk or a closed pipe.
     fn write(&mut self, lines: &[u8]) -> u64 {
         match self {
             Self::File(file) => file.write(lines),
@@ -266,12 +266,12 @@ impl Sink {
 }
 
 struct Writer {
-    /// Dropped when the writer ends, however it ends.
+    /// Dropped when the writer ends, even by a panic.
     _running: SyncSender<()>,
     sink: Sink,
     options: Options,
     shared: Arc<Buffers>,
-    /// Taken from a buffer, which gets it back empty.
+    /// The lines swapped out of a buffer. The buffer gets this one back empty.
     lines: Vec<u8>,
     dropped: Counter,
 }
@@ -295,12 +295,12 @@ impl Writer {
     fn write_all(&mut self) -> bool {
         let mut any = false;
         for text in &self.shared.texts {
-            // An empty buffer keeps its memory, or it would have to grow again.
+            // An empty buffer is not swapped: it keeps its memory and need not grow again.
             if !text.lock().swap(&mut self.lines) {
                 continue;
             }
             any = true;
-            // The exchanges went on; only their records are lost.
+            // The exchanges succeeded; only their records are lost.
             let lost = self.sink.write(&self.lines);
             if lost > 0 {
                 self.dropped.inc_by(lost);
@@ -319,7 +319,7 @@ impl Writer {
         }
     }
 
-    /// Finishes the files of hours that are over.
+    /// Finishes the files of past hours.
     fn turn(&mut self) {
         if let Sink::Files(files) = &mut self.sink {
             report(files.turn());
@@ -333,7 +333,7 @@ impl Writer {
     }
 }
 
-/// Says that records are lost, once a second at most.
+/// Warns that records are lost, at most once a second.
 fn warn_of_lost(now: Timestamp) {
     static LINES: LogLimiter = LogLimiter::new();
     if LINES.admit(now).is_some() {

@@ -1,4 +1,4 @@
-//! Log files by distribution and hour, compressed, named as CloudFront names them:
+//! Compressed log files by distribution and hour, named like CloudFront's:
 //! `ID.YYYY-MM-DD-HH.unique.gz`.
 
 use std::{
@@ -15,27 +15,27 @@ use flate2::{Compression, write::GzEncoder};
 use super::cloudfront::HEAD;
 use crate::base::clock::{Clock, Timestamp};
 
-/// Lines of an hour may come for so long after its end.
+/// How long after the end of an hour its lines may still arrive.
 const LATE: Duration = Duration::from_secs(60);
 
-/// For so long lines may wait within the compressor, where a power cut would find them.
+/// Maximum time that lines stay in the compressor, where a power cut would lose them.
 const UNFLUSHED: Duration = Duration::from_secs(5);
 
-/// What stands between the name of a distribution and its line.
+/// The separator between a distribution's name and its line.
 pub(super) const SEPARATOR: u8 = 0;
 
-/// Name of the files of requests that no distribution answered.
+/// The file name for requests that matched no distribution.
 const NOBODY: &str = "none";
 
-/// Characters of a line by which its hour is told: `YYYY-MM-DD`, a tab, `HH`.
+/// Length of the prefix that gives a line's hour: `YYYY-MM-DD`, a tab, `HH`.
 const HOUR: usize = 13;
 
-/// Files under way.
+/// The log files that are open for writing.
 pub(super) struct Rotation {
     folder: PathBuf,
-    /// Bytes of text after which a file is finished.
+    /// The size in bytes of text at which a file is finished.
     longest: u64,
-    /// By distribution and hour.
+    /// The open files by distribution and hour.
     files: HashMap<(String, String), Growing>,
     clock: Clock,
     flushed: Timestamp,
@@ -45,7 +45,7 @@ struct Growing {
     file: GzEncoder<File>,
     path: PathBuf,
     length: u64,
-    /// The rest of a line whose beginning the compressor took before the disk was full.
+    /// The rest of a line that the compressor accepted only in part before the disk was full.
     rest: Vec<u8>,
 }
 
@@ -59,7 +59,7 @@ impl Rotation {
         Ok(Self { folder, longest, files, clock, flushed: now })
     }
 
-    /// Writes lines, each with the name of its distribution before it; how many are lost.
+    /// Writes lines, each prefixed with its distribution's name. Returns the number lost.
     pub(super) fn write(&mut self, lines: &[u8]) -> u64 {
         let lost = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| {
             let written = self.write_one(line);
@@ -94,7 +94,7 @@ impl Rotation {
         Ok(())
     }
 
-    /// Finishes the files of hours that are over, and lets no line wait long.
+    /// Finishes the files of past hours, and flushes the others regularly.
     pub(super) fn turn(&mut self) -> io::Result<()> {
         let now = self.clock.now();
         if self.files.is_empty() || now.since(self.flushed) < UNFLUSHED {
@@ -115,18 +115,18 @@ impl Rotation {
     }
 }
 
-/// Does all, whatever becomes of each.
+/// Runs all operations, and returns the first error.
 fn first_error(all: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
     all.fold(Ok(()), io::Result::and)
 }
 
-/// Gives the files that a process left unfinished in earlier hours their names: what was flushed can be
-/// read.
+/// Renames the files that an earlier process left unfinished in past hours. Their flushed part is
+/// readable.
 fn take_up(folder: &Path, hour: &str) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        // `ID.hour.unique.gz.part`, and an id may hold dots.
+        // The name is `ID.hour.unique.gz.part`, and an id may contain dots.
         let mut parts = name.rsplit('.');
         let is_unfinished = parts.next() == Some("part") && parts.next() == Some("gz");
         let of = parts.nth(1).unwrap_or_default();
@@ -138,7 +138,7 @@ fn take_up(folder: &Path, hour: &str) -> io::Result<()> {
 }
 
 impl Growing {
-    /// Until it is finished, a file is known by another ending.
+    /// Creates a file. It has a different extension until it is finished.
     fn begin(folder: &Path, (name, hour): &(String, String)) -> io::Result<Self> {
         let path = folder.join(format!("{name}.{hour}.{:08x}.gz", fastrand::u32(..)));
         let file = OpenOptions::new().write(true).create_new(true).open(unfinished(&path))?;
@@ -147,7 +147,7 @@ impl Growing {
         Ok(Self { file, path, length: 0, rest: Vec::new() })
     }
 
-    /// Writes a line, after the rest of one that was begun. An error means that this line is lost.
+    /// Writes a line, after the rest of a partial line. On an error this line is lost.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         self.write_rest()?;
         let mut rest = line;
@@ -156,7 +156,7 @@ impl Growing {
             return written;
         }
         self.length += line.len() as u64;
-        // Begun lines are finished later: they are not lost.
+        // A partial line is completed later, so it is not lost.
         self.rest.extend_from_slice(rest);
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Growing {
     }
 }
 
-/// Writes as much of `rest` as the file takes.
+/// Writes as much of `rest` as the file accepts.
 fn write_some(file: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match file.write(rest) {
@@ -193,7 +193,7 @@ fn unfinished(path: &Path) -> PathBuf {
     path.with_extension("gz.part")
 }
 
-/// The hour of a moment, in seconds since the epoch, as files name it.
+/// The hour of a time in seconds since the epoch, as in file names.
 fn hour_of(seconds: u64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day]-[hour]");
     let moment = i64::try_from(seconds).ok();

@@ -1,4 +1,4 @@
-//! The composition root: builds the parts from a configuration, starts them, reloads, drains.
+//! The composition root: builds the components from a configuration, starts, reloads and drains them.
 
 mod open_files;
 mod rules;
@@ -28,10 +28,10 @@ use crate::{
     },
 };
 
-/// Why Forebay cannot start, or cannot take on a new configuration.
+/// Forebay could not start or apply a new configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An address cannot be listened on.
+    /// An address cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A certificate cannot be used.
@@ -42,7 +42,7 @@ pub enum Error {
     Trust {
         /// The origin's id.
         origin: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: TrustError,
     },
@@ -51,13 +51,13 @@ pub enum Error {
     AccessLog {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error from the system.
         source: io::Error,
     },
-    /// Threads or sockets cannot be had.
+    /// Threads or sockets cannot be created.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// A secret of those who may change something cannot be read.
+    /// A secret of the admin callers cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The state folder cannot be used.
@@ -65,7 +65,7 @@ pub enum Error {
     State {
         /// The folder.
         folder: PathBuf,
-        /// The system's reason.
+        /// The error from the system.
         source: io::Error,
     },
     /// The geography database cannot be used.
@@ -73,32 +73,32 @@ pub enum Error {
     Geography(#[from] DatabaseError),
 }
 
-/// Connections to the admin listener for which file descriptors are reserved.
+/// Number of admin connections for which file descriptors are reserved.
 const ADMIN_CONNECTIONS: usize = 8;
 
-/// Part of the drain timeout reserved for writing the access log's last lines and joining workers.
+/// The part of the drain timeout reserved for writing the last access log lines and joining workers.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Where the credentials come from.
+/// The source of the credentials.
 #[derive(Debug)]
 pub enum CredentialSource {
     /// AWS's standard chain, renewed in the background.
     StandardChain,
-    /// These, which somebody else looks after.
+    /// Credentials that the caller maintains.
     Given(Arc<Credentials>),
 }
 
-/// A running Forebay.
+/// A running instance of Forebay.
 pub struct Running {
-    /// Addresses that speak HTTP.
+    /// Listening addresses for HTTP.
     pub http: Vec<SocketAddr>,
-    /// Addresses that speak HTTP over TLS.
+    /// Listening addresses for HTTPS.
     pub https: Vec<SocketAddr>,
     /// The admin listener's address.
     pub admin_address: Option<SocketAddr>,
-    /// The edge, for those who embed it.
+    /// The edge, for programs that embed Forebay.
     pub edge: Arc<Edge>,
-    /// What was started: what cannot change without a restart is compared with it.
+    /// The configuration at startup. A reload compares settings that need a restart against it.
     started: Config,
     config: Mutex<Config>,
     credentials: Arc<Credentials>,
@@ -114,11 +114,11 @@ pub struct Running {
     workers: Workers,
 }
 
-/// Builds everything, binds everything, then serves. Must be called within a tokio runtime,
+/// Builds and binds everything, then serves. Must be called within a tokio runtime,
 /// which runs the admin listener and renews credentials.
 ///
 /// # Errors
-/// When something the configuration names cannot be had. Nothing is left running then.
+/// If a resource that the configuration names is unavailable. Nothing keeps running in that case.
 pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<Running, Error> {
     let metrics = crate::base::metrics::Metrics::new();
     let store = Arc::new(Store::new(config.cache));
@@ -186,10 +186,10 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
 }
 
 impl Running {
-    /// Takes on a new configuration. Connections and cache are kept; on an error nothing changes.
+    /// Applies a new configuration. Connections and the cache are kept. On an error nothing changes.
     ///
     /// # Errors
-    /// When something the configuration names cannot be had.
+    /// If a resource that the configuration names is unavailable.
     pub fn reload(&self, config: Config) -> Result<(), Error> {
         let rules = rules(&config, &self.edge, &self.credentials, &self.clock)?;
         let callers = Callers::load(&config.admin_options.callers)?;
@@ -207,16 +207,16 @@ impl Running {
         Ok(())
     }
 
-    /// Opens the access log's file again.
+    /// Reopens the access log's file.
     pub fn reopen_log(&self) {
         self.access_log.reopen();
     }
 
-    /// Stops taking connections, lets those under way finish, then ends; `true` when all did.
+    /// Stops accepting connections, drains the open ones, then stops. Returns `true` if all of them finished.
     ///
     /// First `/readyz` returns 503 for `drain_delay`, so that load balancers stop sending requests, and
-    /// connections close with their next response. All that follows takes `drain` at most, and the access
-    /// log one second of it, whatever standard output does.
+    /// connections close with their next response. The rest takes at most `drain`, of which the access log takes
+    /// at most one second, even if standard output is blocked.
     pub async fn stop(self) -> bool {
         let (delay, patience) = {
             let config = self.config.lock();
@@ -237,7 +237,7 @@ impl Running {
             task.abort();
         }
         let left = patience.saturating_sub(watch.elapsed());
-        // Both block; the runtime may have other things to do meanwhile.
+        // Both calls block, and the runtime may have other work.
         let ended = tokio::task::spawn_blocking(move || {
             if !access_log.close(left.min(CLOSING)) {
                 tracing::warn!(
@@ -249,7 +249,7 @@ impl Running {
         matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
     }
 
-    /// Starts the renewal of credentials with the first bucket there is.
+    /// Starts renewing credentials once a component needs them.
     fn renew_credentials(&self) {
         let Some(renewal) = &self.renewal else { return };
         let mut task = renewal.lock();
@@ -290,7 +290,7 @@ fn admin(
     })
 }
 
-/// The region of what wants credentials, if anything does: a bucket, a queue, CloudFront.
+/// The region of the first component that needs credentials, if any: a bucket, a queue, CloudFront.
 fn credentials_region(config: &Config) -> Option<String> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
     let signed = origins.filter(|origin| origin.protocol.is_signed());
@@ -335,7 +335,7 @@ fn bind(
     addresses.iter().map(|address| endpoint(address).bind(workers)).collect()
 }
 
-/// Starts the workers, each with one socket of every endpoint.
+/// Starts the workers, each with one socket per endpoint.
 fn serve(
     mut bound: Vec<Bound>,
     heartbeats: &Heartbeats,

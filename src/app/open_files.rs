@@ -1,12 +1,12 @@
-//! The limit of open files, and how many connections fit in it.
+//! The limit on open files, and how many connections fit within it.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for everything but viewers: logs, certificates, the admin listener.
+/// File descriptors for everything except viewers: logs, certificates, the admin listener.
 const RESERVED: u64 = 64;
 
-/// Raises the limit as far as the system allows, and returns how many of `wanted` connections fit. A quarter
-/// of what is left is for connections to origins.
+/// Raises the limit as far as the system allows. Returns how many of `wanted` connections fit. A quarter
+/// of the remaining descriptors is for connections to origins.
 pub(super) fn fitting_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
@@ -14,7 +14,7 @@ pub(super) fn fitting_connections(wanted: usize) -> usize {
         Ok(()) => raised.current,
         Err(_) => limit.current,
     };
-    // Without a limit everything fits.
+    // Without a limit, every connection fits.
     let Some(limit) = current else { return wanted };
     let fitting = connections_within(limit).min(wanted);
     if fitting < wanted {

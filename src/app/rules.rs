@@ -1,4 +1,4 @@
-//! What a configuration makes of distributions, origins and limits.
+//! Builds distributions, origins and limits from a configuration.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::{
     proxy::{Distribution, Edge, Hosts, Rules},
 };
 
-/// The rules of a configuration. Origins that have not changed are kept with their connections, and
-/// so are limits with what has come.
+/// Builds the rules of a configuration. Unchanged origins keep their connections, and unchanged limits
+/// keep their counts.
 pub(super) fn rules(
     config: &Config,
     edge: &Arc<Edge>,
@@ -32,7 +32,7 @@ pub(super) fn rules(
     Ok(Rules::new(hosts, proxies, geography.map(Arc::new)))
 }
 
-/// Each origin by itself, then the groups.
+/// Creates each origin on its own, then the groups.
 fn groups(
     options: &DistributionOptions,
     old: Option<&Distribution>,

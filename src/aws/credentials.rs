@@ -1,7 +1,7 @@
-//! AWS credentials: found by the standard chain, renewed in the background.
+//! AWS credentials: loaded from the standard chain, renewed in the background.
 //!
-//! A request reads what is installed. Only while the first credentials are still being loaded does it wait
-//! for them, within a bound.
+//! A request reads the installed credentials. It waits only while the first ones are still loading, for a limited
+//! time.
 
 use std::{
     sync::{
@@ -25,36 +25,36 @@ use crate::base::clock::{Clock, Stopwatch, Timestamp};
 /// Credentials are renewed this long before they expire.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 
-/// Credentials that never expire are read again this often, in case a file has changed.
+/// Credentials that never expire are reloaded this often, in case a file has changed.
 const REREAD: Duration = Duration::from_secs(3600);
 
-/// Shortest and longest wait after a failure, and between two renewals that requests asked for.
+/// Shortest and longest backoff after a failure. The shortest also separates renewals that requests trigger.
 const RETRY: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_secs(60);
 
-/// How long one attempt of the chain may take.
+/// Timeout for one attempt of the chain.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a request waits for the first credentials, and how long after the start any request does.
+/// How long a request waits for the first credentials, and how long after startup requests wait at all.
 const FIRST: Duration = Duration::from_secs(10);
 const LOADING: Duration = Duration::from_secs(60);
 
-/// Why credentials are refused. Nothing could be signed with them.
+/// The reason for rejecting credentials. No request could be signed with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// A part that must be there is empty.
+    /// A required part is empty.
     #[error("{0} is empty")]
     Empty(&'static str),
-    /// A part holds a character that a header field cannot hold.
+    /// A part has a character that is invalid in a header field.
     #[error("{0} contains a space, a line break or another character that no AWS key has")]
     Character(&'static str),
 }
 
-/// What a request is signed with.
+/// Installed credentials that sign requests.
 #[derive(Clone, Debug)]
 pub struct Installed {
-    /// The keys, in the form the signer takes them. Their secret is never printed.
+    /// The keys, in the signer's format. The secret is never printed.
     pub identity: Identity,
-    /// Counts up with every change of the keys.
+    /// A counter that increases with every change of the keys.
     pub generation: u64,
 }
 
@@ -64,36 +64,36 @@ pub struct Credentials {
     installed: ArcSwapOption<Installed>,
     generation: AtomicU64,
     wake: Notify,
-    /// The first credentials are being loaded: there may be some in a moment.
+    /// Whether the first credentials are still loading.
     is_loading: AtomicBool,
-    /// Running since the start, if they are loaded here.
+    /// Runs since startup, if the credentials are loaded here.
     started: Option<Stopwatch>,
     loaded: Notify,
 }
 
 impl Credentials {
-    /// None, until some are installed.
+    /// Creates an empty set of credentials.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// No credentials yet; [`Credentials::keep_fresh`] loads them.
+    /// Creates an empty set of credentials, which [`Credentials::keep_fresh`] fills.
     #[must_use]
     pub fn loading() -> Arc<Self> {
         let (is_loading, started) = (AtomicBool::new(true), Some(Stopwatch::start()));
         Arc::new(Self { is_loading, started, ..Self::default() })
     }
 
-    /// Whether the first credentials are still being loaded.
+    /// Whether the first credentials are still loading.
     #[must_use]
     pub fn is_loading(&self) -> bool {
         self.is_loading.load(Ordering::Acquire)
             && self.started.is_some_and(|started| started.elapsed() < LOADING)
     }
 
-    /// What to sign with. While the first credentials are being loaded, waits for them, ten seconds at
-    /// most. Cancel-safe.
+    /// The installed credentials. While the first ones are still loading, waits for them, at most ten
+    /// seconds. Cancel-safe.
     pub async fn first(&self) -> Option<Arc<Installed>> {
         if let Some(installed) = self.current() {
             return Some(installed);
@@ -116,22 +116,22 @@ impl Credentials {
         self.loaded.notify_waiters();
     }
 
-    /// What to sign with, if anything is installed.
+    /// The installed credentials, if any.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Installed>> {
         self.installed.load_full()
     }
 
-    /// Asks for a renewal soon, because S3 refused the ones installed.
+    /// Requests a renewal soon, because S3 refused the installed credentials.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Installs keys; `false` if they are installed already. White space around them is removed: it comes
-    /// from files and variables, and AWS never issues any.
+    /// Installs keys. Returns `false` if they are already installed. Removes surrounding white space: it
+    /// originates in files and variables, and AWS never issues any.
     ///
     /// # Errors
-    /// When no request could be signed with them. What was installed stays.
+    /// If no request could be signed with them. The installed keys are kept.
     pub fn install(&self, keys: &aws_credential_types::Credentials) -> Result<bool, KeysError> {
         let keys = &validated(keys)?;
         let is_new = self.replace(keys);
@@ -159,7 +159,7 @@ impl Credentials {
         true
     }
 
-    /// Finds and renews credentials for as long as the process runs. Never returns.
+    /// Loads and renews credentials for as long as the process runs. Never returns.
     pub async fn keep_fresh(self: Arc<Self>, region: String) {
         let provider = standard_chain(region).await;
         let mut pause = RETRY.start;
@@ -180,7 +180,7 @@ impl Credentials {
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                // However many requests ask: not more often than the shortest pause.
+                // However many requests trigger a renewal, wait the shortest backoff.
                 () = self.wake.notified() => tokio::time::sleep(RETRY.start).await,
             }
         }
@@ -192,7 +192,7 @@ impl Credentials {
     ) -> Result<Option<SystemTime>, NotLoaded> {
         let keys = provide(provider).await?;
         if self.install(&keys)? {
-            // The key's id identifies; its secret is never written anywhere.
+            // The key id is enough to identify the key. The secret is never logged.
             tracing::info!(
                 access_key_id = keys.access_key_id().trim(),
                 temporary = keys.session_token().is_some(),
@@ -203,23 +203,23 @@ impl Credentials {
     }
 }
 
-/// Credentials that were found, and where.
+/// Loaded credentials, and their source.
 #[derive(Debug)]
 pub(crate) struct FoundCredentials {
-    /// What to sign with.
+    /// The installed form of the credentials.
     pub installed: Installed,
-    /// The key's id; its secret is never shown.
+    /// The access key id. The secret is never shown.
     pub access_key_id: String,
-    /// Where the chain found them, as in `environment`.
+    /// The source in the chain, such as `environment`.
     pub source: &'static str,
-    /// When they end, if they do.
+    /// Expiry time, if any.
     pub expiry: Option<Timestamp>,
 }
 
-/// Looks for credentials once, where the standard chain looks.
+/// Loads credentials once from the standard chain.
 ///
 /// # Errors
-/// When there are none; the text tells why.
+/// If there are none. The text gives the reason.
 pub(crate) async fn find(region: &str) -> Result<FoundCredentials, String> {
     let keys = provide(standard_chain(region.to_owned()).await.as_ref()).await;
     let keys = keys.map_err(|failure| failure.reason)?;
@@ -235,7 +235,7 @@ pub(crate) async fn find(region: &str) -> Result<FoundCredentials, String> {
     })
 }
 
-/// Where credentials come from, in words (AWS SDKs and Tools Reference Guide, "Standardized credential
+/// The name of a credential source (AWS SDKs and Tools Reference Guide, "Standardized credential
 /// providers").
 const fn source(feature: &AwsCredentialFeature) -> &'static str {
     match feature {
@@ -256,10 +256,10 @@ const fn source(feature: &AwsCredentialFeature) -> &'static str {
     }
 }
 
-/// Why no credentials were loaded.
+/// The reason for not loading credentials.
 struct NotLoaded {
     reason: String,
-    /// The source has none, or they are invalid. Otherwise it did not answer, and may do so later.
+    /// Whether a retry is pointless: the source has none, or they are invalid. Otherwise it may respond later.
     is_final: bool,
 }
 
@@ -306,12 +306,12 @@ async fn provide(
     })
 }
 
-/// The keys without white space around them.
+/// Validates the keys and removes surrounding white space.
 fn validated(
     keys: &aws_credential_types::Credentials,
 ) -> Result<aws_credential_types::Credentials, KeysError> {
     let id = checked("the access key id", keys.access_key_id())?;
-    // A secret is only hashed: some stores have spaces in theirs.
+    // A secret is only hashed. Some stores have spaces in theirs.
     let secret = present("the secret access key", keys.secret_access_key())?;
     let token =
         keys.session_token().map(|token| checked("the session token", token)).transpose()?;
@@ -328,7 +328,7 @@ fn validated(
     Ok(valid)
 }
 
-/// A part that a header field carries.
+/// Validates a part that is sent in a header field.
 fn checked(what: &'static str, part: &str) -> Result<String, KeysError> {
     let part = present(what, part)?;
     if !part.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -357,7 +357,7 @@ fn until_renewal(expiry: SystemTime) -> Duration {
     Timestamp::from(expiry).since(Clock::system().now()).saturating_sub(RENEW_BEFORE)
 }
 
-/// An error with its causes in one line.
+/// Formats an error and its causes on one line.
 #[must_use]
 pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -12,28 +12,28 @@ use aws_sigv4::{
 use aws_smithy_runtime_api::client::identity::Identity;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Why a request could not be signed.
+/// A request could not be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("the request could not be signed")]
 pub struct SignError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Whom a signature is for.
+/// The service and region that a signature is valid for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope<'a> {
-    /// As in `s3` or `cloudfront`.
+    /// The service, such as `s3` or `cloudfront`.
     pub service: &'a str,
-    /// As in `eu-central-1`.
+    /// The region, such as `eu-central-1`.
     pub region: &'a str,
 }
 
-/// Adds the signature's fields for an S3 request without content to `fields`, of which `Host` and
-/// `x-amz-*` are signed.
+/// Signs an S3 request without content: adds the signature's header fields to `fields`. `Host` and `x-amz-*`
+/// are signed.
 ///
 /// S3 encodes a path once and does not normalise it, so `path` must already be in canonical
-/// spelling; the payload hash is a field of its own (AWS: "Signature Version 4 for S3").
+/// spelling. The payload hash has its own header field (AWS: "Signature Version 4 for S3").
 ///
 /// # Errors
-/// When the signer refuses the request.
+/// If the signer rejects the request.
 pub fn sign_for_s3(
     identity: &Identity,
     region: &str,
@@ -56,10 +56,10 @@ pub fn sign_for_s3(
     )
 }
 
-/// The same for a request to another service of AWS, with its content.
+/// Signs a request to another AWS service, including its content.
 ///
 /// # Errors
-/// When the signer refuses the request.
+/// If the signer rejects the request.
 pub(crate) fn sign_for_service(
     identity: &Identity,
     scope: Scope<'_>,
@@ -118,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    /// The keys of the examples in the Amazon S3 User Guide; the signature was computed by
-    /// botocore's `S3SigV4Auth` for the same request at the same moment.
+    /// The keys are from the examples in the Amazon S3 User Guide. The signature was computed by
+    /// botocore's `S3SigV4Auth` for the same request at the same time.
     #[test]
     fn signature_agrees_with_botocore() {
         let credentials = Credentials::new(

@@ -1,11 +1,11 @@
-//! What services say in XML: the text of single elements.
+//! Reads the text of single elements from AWS's XML responses.
 
 use quick_xml::{Reader, events::BytesRef, events::Event};
 
-/// As much of one element's text is read, in bytes.
+/// Maximum bytes of text read from one element.
 const MAX_TEXT: usize = 4 << 10;
 
-/// The text of the first element of this name, as far as the document can be read.
+/// The text of the first element with this name, as far as the document can be parsed.
 #[must_use]
 pub(crate) fn text_of(xml: &[u8], name: &str) -> Option<String> {
     let mut reader = Reader::from_reader(xml);
@@ -26,7 +26,7 @@ pub(crate) fn text_of(xml: &[u8], name: &str) -> Option<String> {
     }
 }
 
-/// A character by its number, or one of XML's own five.
+/// Resolves a numeric character reference or one of XML's five predefined entities.
 #[must_use]
 pub(crate) fn resolve(reference: &BytesRef<'_>) -> Option<char> {
     if let Some(character) = reference.resolve_char_ref().ok()? {

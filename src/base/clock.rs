@@ -1,6 +1,6 @@
 //! The only reader of time.
 //!
-//! Pure modules get `now` as an argument; everything else asks a [`Clock`].
+//! Pure modules get `now` as an argument; everything else reads it from a [`Clock`].
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A point of wall-clock time, in milliseconds since the Unix epoch.
+/// A point in wall-clock time, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
@@ -40,7 +40,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Time passed since `earlier`; zero when the clock went backwards.
+    /// The time since `earlier`; zero if the clock went backwards.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -74,7 +74,7 @@ impl std::ops::Add<Duration> for Timestamp {
     }
 }
 
-/// Reads wall-clock time: the system's, or one that a test sets by hand.
+/// Reads wall-clock time: the system's, or a manual clock's in tests.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicU64>>);
 
@@ -85,13 +85,13 @@ impl Clock {
         Self(None)
     }
 
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    /// A clock that stays at `start` until [`Clock::advance`] moves it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
         Self(Some(Arc::new(AtomicU64::new(start.0))))
     }
 
-    /// The present moment.
+    /// The current time.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Timestamp {
@@ -101,7 +101,7 @@ impl Clock {
         }
     }
 
-    /// Time that passes evenly, whatever becomes of the wall clock; from no moment in particular.
+    /// Monotonic time since an arbitrary start, unaffected by changes of the wall clock.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         static START: LazyLock<Stopwatch> = LazyLock::new(Stopwatch::start);
@@ -111,7 +111,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the system's clock is left alone.
+    /// Moves a manual clock forward; does not affect the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Some(manual) = &self.0 {
             let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
@@ -132,7 +132,7 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    /// Time passed since the start.
+    /// The time since the start.
     #[must_use]
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()

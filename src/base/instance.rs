@@ -1,18 +1,18 @@
-//! This process among others.
+//! The identity of this process.
 
 use std::sync::{
     LazyLock,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Sixteen hexadecimal digits, others with each start: what this process knows itself by.
+/// The id of this process: sixteen hexadecimal digits, different on each start.
 #[must_use]
 pub fn id() -> &'static str {
     static ID: LazyLock<String> = LazyLock::new(|| format!("{:016x}", fastrand::u64(..)));
     &ID
 }
 
-/// This process in `Via` (RFC 9110 §7.6.3). A request that names it has been here before.
+/// This process in `Via` (RFC 9110 §7.6.3). A request that names it has already passed through here.
 #[must_use]
 pub fn pseudonym() -> &'static str {
     static NAME: LazyLock<String> = LazyLock::new(|| format!("forebay-{}", id()));

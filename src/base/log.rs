@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::clock::Timestamp;
 
-/// Lines that may wait for the writer.
+/// The number of lines that may wait for the writer.
 const QUEUE: usize = 8192;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
@@ -39,7 +39,7 @@ pub fn start(filter: EnvFilter) -> Log {
         .with_writer(writer)
         .with_target(false)
         .init();
-    // The standard hook writes to standard error itself, and would block there.
+    // The standard hook writes to standard error directly and would block there.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let message = panic.payload_as_str().unwrap_or("a panic without a message");
@@ -66,7 +66,7 @@ impl LogLimiter {
         Self { last: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
-    /// How many lines were suppressed since the last one, if it is time for another.
+    /// The number of lines suppressed since the last one, if another is allowed now.
     pub fn admit(&self, now: Timestamp) -> Option<u64> {
         let last = self.last.load(Ordering::Relaxed);
         let is_quiet = now.since(Timestamp::from_millis(last)) < QUIET;

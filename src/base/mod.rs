@@ -1,4 +1,4 @@
-//! What every room uses: time, the operator's log, metrics.
+//! Shared foundations: time, the operator's log, metrics.
 
 pub mod clock;
 pub mod instance;

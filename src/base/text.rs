@@ -1,5 +1,4 @@
-//! Short texts in memory that many of them share: each is made without asking for memory, and gives its
-//! part back when it is dropped.
+//! Short texts that share a block of memory: a text needs no allocation, and returns its part when it is dropped.
 
 use std::{
     cell::RefCell,
@@ -8,14 +7,14 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-/// What texts share, unless one is longer.
+/// The size of a shared block; a longer text gets a block of that length.
 const PAGE: usize = 8192;
 
 thread_local! {
     static TEXT: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(PAGE));
 }
 
-/// The text that `write` writes, about `length` bytes of it.
+/// The text that `write` writes, about `length` bytes long.
 ///
 /// # Errors
 /// Those of `write`.
@@ -27,7 +26,7 @@ pub fn shared(
         if text.capacity() < length {
             *text = BytesMut::with_capacity(PAGE.max(length));
         }
-        // Whatever ended the writing of another one early.
+        // An earlier write may have failed midway.
         text.clear();
         let written = write(text);
         let text = text.split().freeze();

@@ -1,18 +1,19 @@
-//! Streams that add something to the writes of the stream beneath them.
+//! Streams that add behavior to the writes of an inner stream.
 
 use std::{
     io,
     task::{Context, Poll},
 };
 
-/// What a stream adds to writes. `impl_async_write` derives `AsyncWrite` from it; by default the layer adds nothing.
+/// The additions of a stream to writes. `impl_async_write` derives `AsyncWrite` from it; by default the
+/// layer adds nothing.
 pub(crate) trait WriteLayer {
     /// Runs before each write, flush and shutdown, which wait until it is ready.
     fn before(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sees the number of bytes of each write.
+    /// Called with the number of bytes of each write.
     fn after_write(
         &mut self,
         _cx: &mut Context<'_>,

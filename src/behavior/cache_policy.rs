@@ -1,4 +1,4 @@
-//! Cache policies, CloudFront's managed ones among them
+//! Cache policies, including CloudFront's managed ones
 //! (Amazon CloudFront Developer Guide, "Use managed cache policies").
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ const YEAR: u64 = 31_536_000;
 const DAY: u64 = 86_400;
 const COMPRESSED: Codings = Codings { gzip: true, brotli: true, zstd: false };
 
-/// The managed policies that Forebay knows by name.
+/// The names of the managed policies that Forebay supports.
 pub(crate) const MANAGED_CACHE_POLICIES: [&str; 7] = [
     "Amplify",
     "CachingDisabled",
@@ -28,17 +28,17 @@ pub(crate) const MANAGED_CACHE_POLICIES: [&str; 7] = [
     "UseOriginCacheControlHeaders-QueryStrings",
 ];
 
-/// What is in the cache key, and the bounds of freshness.
+/// The contents of the cache key, and the bounds of freshness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachePolicy {
-    /// Query strings, header fields and cookies in the key.
+    /// Query strings, header fields and cookies in the cache key.
     pub key: KeySpec,
-    /// What may be stored, and for how long.
+    /// The rules for storing responses, and for how long.
     pub caching: CachingRules,
 }
 
 impl CachePolicy {
-    /// The managed policy of this name.
+    /// The managed policy with this name.
     #[must_use]
     pub fn managed(name: &str) -> Option<Self> {
         let none = KeySpec::default();

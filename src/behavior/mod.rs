@@ -1,4 +1,4 @@
-//! Behaviors: what applies to a path, in CloudFront's words.
+//! Cache behaviors: the settings for a path pattern, in CloudFront's words.
 
 mod cache_policy;
 mod origin_request_policy;
@@ -29,37 +29,37 @@ use crate::{
     http::coding::Codings,
 };
 
-/// What applies to the requests of one path pattern.
+/// The settings for requests that match one path pattern.
 #[derive(Clone, Debug)]
 pub struct Behavior {
-    /// The origin's place among those of the distribution.
+    /// The index of the origin in the distribution.
     pub origin: usize,
-    /// How the origin identifies what it serves. A group with a bucket counts as a bucket.
+    /// The form in which the origin identifies objects. A group with a bucket counts as a bucket.
     pub path_form: PathForm,
-    /// What is in the cache key, and for how long responses are fresh.
+    /// The contents of the cache key, and for how long responses are fresh.
     pub cache_policy: CachePolicy,
-    /// What origin requests carry of the viewer's: all of the key, and perhaps more.
+    /// The parts of the viewer's request that origin requests carry: the whole cache key, and perhaps more.
     pub forward: ForwardSpec,
-    /// Methods that viewers may use.
+    /// The methods that viewers may use.
     pub allowed_methods: AllowedMethods,
-    /// Whether requests are served. Otherwise all get 403.
+    /// Whether requests are served. Otherwise all of them get 403.
     pub enabled: bool,
-    /// Whether the origin's answers to preflights are stored.
+    /// Whether the origin's responses to preflights are stored.
     pub cache_preflights: bool,
-    /// Codings that objects are compressed with for those who accept them.
+    /// Codings that objects are compressed with for viewers that accept them.
     pub compress: Codings,
-    /// What is added to answers and taken from them.
+    /// The policy that adds and removes response header fields.
     pub response_headers: Option<Arc<ResponseHeadersPolicy>>,
-    /// Whether viewers may come without encryption.
+    /// Whether viewers may use plain HTTP.
     pub viewer_protocol: ViewerProtocol,
-    /// Which sites' pages may show what is served.
+    /// The sites whose pages may embed the objects.
     pub referers: Option<Referers>,
-    /// Whose signature a request must bear, if it must.
+    /// The keys that requests must be signed with, if signatures are required.
     pub trusted: Option<Arc<TrustedKeys>>,
 }
 
 impl Behavior {
-    /// Whether origins see any of the viewers' cookies. Otherwise viewers get none of the origin's
+    /// Whether any viewer cookies are forwarded to origins. Otherwise the origin's cookies are not sent to viewers
     /// (Amazon CloudFront Developer Guide, "Cache content based on cookies").
     #[must_use]
     pub fn forwards_cookies(&self) -> bool {
@@ -67,16 +67,16 @@ impl Behavior {
     }
 }
 
-/// What becomes of requests over plain HTTP
+/// The handling of plain HTTP requests
 /// (Amazon CloudFront Developer Guide, "Viewer protocol policy").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ViewerProtocol {
-    /// They are served.
+    /// Requests are served.
     #[default]
     AllowAll,
-    /// They are refused.
+    /// Requests are refused.
     HttpsOnly,
-    /// They are sent on to HTTPS.
+    /// Requests are redirected to HTTPS.
     RedirectToHttps,
 }
 
@@ -89,8 +89,8 @@ impl ViewerProtocol {
     ];
 }
 
-/// CloudFront's three sets of allowed methods
-/// (Amazon CloudFront Developer Guide, "Allowed HTTP methods"), and any method at all.
+/// CloudFront's three sets of allowed methods, and a fourth for any method
+/// (Amazon CloudFront Developer Guide, "Allowed HTTP methods").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AllowedMethods {
     /// GET and HEAD.
@@ -100,7 +100,7 @@ pub enum AllowedMethods {
     ReadAndOptions,
     /// GET, HEAD, OPTIONS, PUT, PATCH, POST and DELETE.
     All,
-    /// Every method but CONNECT and TRACE, which are not about resources.
+    /// Every method except CONNECT and TRACE, which do not act on resources.
     Any,
 }
 
@@ -155,12 +155,12 @@ impl AllowedMethods {
     }
 }
 
-/// Ordered path patterns; the first that matches decides, the default comes last.
+/// Ordered path patterns. The first match wins, and the default is last.
 #[derive(Clone, Debug)]
 pub struct Behaviors {
-    /// Pattern by pattern, in the order of the configuration.
+    /// Patterns and their behaviors, in configuration order.
     pub ordered: Vec<(PathPattern, Arc<Behavior>)>,
-    /// For every path that no pattern matches.
+    /// The behavior for paths that no pattern matches.
     pub default: Arc<Behavior>,
 }
 
@@ -171,7 +171,7 @@ impl Behaviors {
         self.select_spelled(path, path)
     }
 
-    /// The behavior for a path that reads as `key` for behaviors with a bucket and as `uri` for the
+    /// The behavior for a path that is `key` for behaviors with a bucket, and `uri` for the
     /// others.
     #[must_use]
     pub fn select_spelled(&self, key: &str, uri: &str) -> &Arc<Behavior> {

@@ -5,7 +5,7 @@ use http::{HeaderName, header};
 
 use crate::cache::key::{ForwardSpec, HeaderSpec, NameSpec};
 
-/// The managed policies that Forebay knows by name.
+/// The names of the managed policies that Forebay supports.
 pub(crate) const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [
     "AllViewer",
     "AllViewerAndCloudFrontHeaders-2022-06",
@@ -17,7 +17,7 @@ pub(crate) const MANAGED_ORIGIN_REQUEST_POLICIES: [&str; 8] = [
     "UserAgentRefererHeaders",
 ];
 
-/// CloudFront's fields about the viewer
+/// CloudFront's header fields about the viewer
 /// (Amazon CloudFront Developer Guide, "Add CloudFront request headers").
 pub(crate) const ABOUT_VIEWERS: [&str; 23] = [
     "cloudfront-forwarded-proto",
@@ -45,10 +45,10 @@ pub(crate) const ABOUT_VIEWERS: [&str; 23] = [
     "cloudfront-viewer-tls",
 ];
 
-/// Fields that CloudFront added after the managed policy of June 2022.
+/// Header fields that CloudFront added after the managed policy of June 2022.
 const LATER: [&str; 2] = ["cloudfront-viewer-header-count", "cloudfront-viewer-header-order"];
 
-/// The managed policy of this name: what it adds to the key's part of a request.
+/// The managed policy with this name: the fields that it adds to those of the cache key.
 #[must_use]
 pub(crate) fn managed_origin_request_policy(name: &str) -> Option<ForwardSpec> {
     let only = |names: Vec<HeaderName>| ForwardSpec {

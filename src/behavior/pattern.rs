@@ -3,27 +3,27 @@
 /// Characters that CloudFront allows besides letters and digits.
 const PUNCTUATION: &str = "_-.*?$/~\"'@:+&";
 
-/// Longest pattern, in characters.
+/// Maximum length of a pattern, in characters.
 const MAX_LENGTH: usize = 255;
 
-/// Why a pattern is refused.
+/// The reason for rejecting a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing in it.
+    /// The pattern is empty.
     #[error("a path pattern must not be empty")]
     Empty,
-    /// Too long.
+    /// The pattern is too long.
     #[error("a path pattern has at most {MAX_LENGTH} characters")]
     TooLong,
-    /// A character outside CloudFront's set.
+    /// The pattern has a character outside CloudFront's set.
     #[error(
         "`{0}` cannot stand in a path pattern: letters, digits and {PUNCTUATION} can (write `?` for a character outside the set)"
     )]
     Character(char),
 }
 
-/// A pattern for canonical paths: `*` stands for any number of characters, slashes among them,
-/// `?` for exactly one. Case counts; a leading slash may be left out.
+/// A pattern for canonical paths: `*` matches any number of characters, including slashes;
+/// `?` matches exactly one. Patterns are case-sensitive, and a leading slash is optional.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern(Box<str>);
 
@@ -34,10 +34,10 @@ impl std::fmt::Display for PathPattern {
 }
 
 impl PathPattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// When it is empty, too long, or holds a character outside CloudFront's set.
+    /// If it is empty, too long, or has a character outside CloudFront's set.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let outside = |c: &char| !c.is_ascii_alphanumeric() && !PUNCTUATION.contains(*c);
         if text.is_empty() {
@@ -52,14 +52,14 @@ impl PathPattern {
         Ok(Self(text.strip_prefix('/').unwrap_or(text).into()))
     }
 
-    /// Whether the pattern covers a canonical path, which begins with a slash.
+    /// Whether the pattern matches a canonical path, which begins with a slash.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let pattern = self.0.as_bytes();
         let path = path.strip_prefix('/').unwrap_or(path);
         let text = path.as_bytes();
         let (mut at, mut in_pattern) = (0, 0);
-        // Where to go on when what follows the last star does not fit: one character further.
+        // The position to retry from if the text after the last star does not match: one character further.
         let mut retry: Option<(usize, usize)> = None;
         while at < text.len() {
             match pattern.get(in_pattern) {
@@ -86,25 +86,25 @@ impl PathPattern {
         pattern[in_pattern..].iter().all(|byte| *byte == b'*')
     }
 
-    /// Whether it covers all paths.
+    /// Whether the pattern matches every path.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0.bytes().all(|byte| byte == b'*')
     }
 
-    /// Whether a request for such a path is refused for every spelling: an origin that merges slashes or
+    /// Whether requests for this path are refused in every spelling, because an origin that merges slashes or
     /// resolves dot segments would read it as another path.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         let path = format!("/{}", self.0);
         let last = path.matches('/').count();
-        // The last segment may go on behind a `*`.
+        // The last segment may continue after a `*`.
         let dots = path.split('/').take(last + usize::from(!path.ends_with('*')));
         path.contains("//") || dots.skip(1).any(|segment| matches!(segment, "." | ".."))
     }
 
-    /// Whether there is a path, below the one folder and below the other, that both cover. Runs of slashes
-    /// count as one, because some origins merge them.
+    /// Whether both patterns, each below its own folder, match a common path. Runs of slashes count as one,
+    /// because some origins merge them.
     #[must_use]
     pub fn overlaps(&self, below: &str, other: &Self, others_below: &str) -> bool {
         overlap(&self.tokens(below), &other.tokens(others_below))
@@ -123,7 +123,7 @@ impl PathPattern {
     }
 }
 
-/// A part of a pattern.
+/// A token of a pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Token {
     Any,
@@ -131,7 +131,7 @@ enum Token {
     Literal(char),
 }
 
-/// Whether some text is covered by both: `row[j]` tells it of the beginnings `one[..i]` and `two[..j]`.
+/// Whether both patterns match a common text. `row[j]` is the result for the prefixes `one[..i]` and `two[..j]`.
 fn overlap(one: &[Token], two: &[Token]) -> bool {
     let mut row = vec![false; two.len() + 1];
     for i in 0..=one.len() {

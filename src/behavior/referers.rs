@@ -1,13 +1,13 @@
-//! Which sites' pages may show what a behavior serves.
+//! The sites whose pages may embed a behavior's objects.
 
 use super::OriginPattern;
 
-/// Sites by the `Referer` of their pages' requests (RFC 9110 §10.1.3).
+/// Sites by the `Referer` of requests from their pages (RFC 9110 §10.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Referers {
-    /// Sites that may.
+    /// The allowed sites.
     pub allow: Vec<OriginPattern>,
-    /// Whether requests that name no page may: typed addresses, bookmarks, and viewers who tell nobody.
+    /// Whether requests without a `Referer` are allowed: typed addresses, bookmarks, viewers that never send one.
     pub allow_none: bool,
 }
 
@@ -24,7 +24,7 @@ impl Referers {
             return false;
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        // What stands before an `@` is not the host, though it may look like one.
+        // The part before an `@` is not the host, though it may look like one.
         let host = authority.rsplit('@').next().unwrap_or_default();
         let site = format!("{}://{host}", scheme.to_ascii_lowercase());
         self.allow.iter().any(|pattern| pattern.matches(&site))

@@ -1,4 +1,4 @@
-//! Response headers policies, CloudFront's managed ones among them
+//! Response headers policies, including CloudFront's managed ones
 //! (Amazon CloudFront Developer Guide, "Understand response headers policies" and "Use managed
 //! response headers policies").
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// Fields by which origins allow or refuse other sites' pages.
+/// Header fields by which origins control access from other sites' pages.
 const CORS_FIELDS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -16,7 +16,7 @@ const CORS_FIELDS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_MAX_AGE,
 ];
 
-/// The managed policies that Forebay knows by name.
+/// The names of the managed policies that Forebay supports.
 pub(crate) const MANAGED_RESPONSE_HEADERS_POLICIES: [&str; 5] = [
     "SimpleCORS",
     "CORS-With-Preflight",
@@ -25,16 +25,16 @@ pub(crate) const MANAGED_RESPONSE_HEADERS_POLICIES: [&str; 5] = [
     "CORS-with-preflight-and-SecurityHeadersPolicy",
 ];
 
-/// What is added to answers and taken from them.
+/// The header fields to add to responses and remove from them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseHeadersPolicy {
-    /// What pages of other sites may do.
+    /// The CORS settings.
     pub cors: Option<Cors>,
     /// Fields to add.
     pub fields: Vec<AddedField>,
-    /// Fields of the origin's that viewers do not get.
+    /// Header fields of the origin to remove.
     pub remove: Vec<HeaderName>,
-    /// Which part of all answers tells its times, in percent.
+    /// The share of responses that get a `Server-Timing` field, in percent.
     pub server_timing: Option<f64>,
 }
 
@@ -45,14 +45,14 @@ pub struct AddedField {
     pub name: HeaderName,
     /// Its value.
     pub value: HeaderValue,
-    /// Whether it takes the place of the origin's.
+    /// Whether it replaces the origin's field.
     pub overrides: bool,
 }
 
 /// Cross-origin resource sharing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// Sites whose pages are allowed.
+    /// Sites whose pages have access.
     pub origins: Vec<OriginPattern>,
     /// `Access-Control-Allow-Methods`, for preflights.
     pub methods: Option<HeaderValue>,
@@ -60,35 +60,35 @@ pub struct Cors {
     pub headers: Option<HeaderValue>,
     /// `Access-Control-Expose-Headers`, for all CORS requests.
     pub expose: Option<HeaderValue>,
-    /// The same, for preflights only, as CloudFront's managed policies send it.
+    /// The same, but only for preflights, like CloudFront's managed policies.
     pub expose_in_preflights: Option<HeaderValue>,
     /// Whether requests with cookies are allowed.
     pub credentials: bool,
     /// `Access-Control-Max-Age`, for preflights.
     pub max_age: Option<HeaderValue>,
-    /// Whether this takes the place of what the origin says.
+    /// Whether these settings replace the origin's.
     pub overrides: bool,
 }
 
-/// Sites, as CloudFront writes them: `*`, `https://example.com`, `https://*.example.com`,
+/// A pattern for sites, in CloudFront's syntax: `*`, `https://example.com`, `https://*.example.com`,
 /// `example.com`, `http://example.com:*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginPattern {
-    /// All of them.
+    /// Every site.
     Any,
-    /// Those of a host, or of all hosts below it.
+    /// The sites of one host, or of all hosts below it.
     Host {
-        /// Where it is given.
+        /// The scheme, if given.
         scheme: Option<String>,
-        /// The host; with a leading dot, the hosts below.
+        /// The host; with a leading dot, all hosts below it.
         host: String,
-        /// As in a URL; `*` is any.
+        /// The port as in a URL; `*` matches any.
         port: Option<String>,
     },
 }
 
 impl OriginPattern {
-    /// Reads a pattern; `None` where it is none.
+    /// Parses a pattern; `None` if it is invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text == "*" {
@@ -103,7 +103,7 @@ impl OriginPattern {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         let is_label = |label: &str| !label.is_empty() && label.bytes().all(allowed);
         let valid = port_fits && scheme_fits && labels.split('.').all(is_label);
-        // `*.example.org` is kept as `.example.org`.
+        // `*.example.org` is stored as `.example.org`.
         let host = host.trim_start_matches('*').to_owned();
         valid.then(|| Self::Host { scheme, host, port: port.map(str::to_owned) })
     }
@@ -135,7 +135,7 @@ fn parts(text: &str) -> Option<(Option<&str>, &str, Option<&str>)> {
 }
 
 impl ResponseHeadersPolicy {
-    /// The managed policy of this name.
+    /// The managed policy with this name.
     #[must_use]
     pub fn managed(name: &str) -> Option<Self> {
         let (cors, secure) = match name {
@@ -150,8 +150,8 @@ impl ResponseHeadersPolicy {
         Some(Self { cors, fields, ..Self::default() })
     }
 
-    /// Changes the fields of an answer to a request that came from a page of `origin`, if from
-    /// any; `preflight` tells whether it asks what such a page may do.
+    /// Applies the policy to a response. `origin` is the site of the requesting page, if any;
+    /// `preflight` is whether the request is a CORS preflight.
     pub fn apply(&self, fields: &mut HeaderMap, origin: Option<&HeaderValue>, preflight: bool) {
         for name in &self.remove {
             fields.remove(name);
@@ -168,7 +168,7 @@ impl ResponseHeadersPolicy {
 }
 
 impl Cors {
-    /// Whether pages of all sites are told the same.
+    /// Whether the response is the same for all sites.
     #[must_use]
     pub fn is_for_all(&self) -> bool {
         self.origins.contains(&OriginPattern::Any) && !self.credentials
@@ -199,7 +199,7 @@ impl Cors {
     fn apply(&self, fields: &mut HeaderMap, origin: Option<&HeaderValue>, preflight: bool) {
         let all = self.is_for_all();
         if !all {
-            // The answer to one site is none for another, nor for a page of the same site.
+            // A response for one site is not valid for another, nor for a page of the same site.
             fields.append(header::VARY, HeaderValue::from_static("Origin"));
         }
         if !self.overrides && CORS_FIELDS.iter().any(|name| fields.contains_key(name)) {

@@ -1,13 +1,13 @@
 //! CloudFront's TLS security policies.
 
-/// The minimum TLS version and ciphers for viewers, by CloudFront's names (Amazon CloudFront Developer Guide, "Supported
-/// protocols and ciphers between viewers and CloudFront"). Later ones are stricter.
+/// The minimum TLS version and ciphers for viewers, by CloudFront's names (Amazon CloudFront Developer Guide,
+/// "Supported protocols and ciphers between viewers and CloudFront"). Later policies are stricter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecurityPolicy {
     /// TLS 1.2 and 1.3.
     #[default]
     Tls12Of2021,
-    /// The same without ChaCha20 in TLS 1.2.
+    /// The same policy without ChaCha20 in TLS 1.2.
     Tls12Of2025,
     /// TLS 1.3 with AES.
     Tls13Of2025,

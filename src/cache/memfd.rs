@@ -1,13 +1,12 @@
 //! Content in pages that the kernel can send to a viewer without copying them.
 //!
-//! A memory file, mapped once: code that reads content finds plain bytes, and the listener that
-//! sends it in the clear finds out where in the file they lie and lets the kernel take the pages
-//! themselves (`sendfile(2)`). Such pages may still be on their way when nobody here holds them
-//! any more, so a page is written once and never again: what is dropped is given back to the
-//! system, and the same place of the file gets new pages.
+//! A memory file, mapped once. Readers see plain bytes. A plaintext listener looks up their offset in
+//! the file, and the kernel sends the pages directly (`sendfile(2)`). Such pages may still be in a
+//! socket's queue after the last reference here is dropped, so a page is written only once. Dropped
+//! content is returned to the system, and its extent of the file gets new pages.
 //!
-//! Where there is no such file (a system that has none, an address space that is bounded),
-//! content lives on the heap and is copied when it is sent.
+//! If the system has no memory files or limits the address space, content is kept on the heap and is
+//! copied when it is sent.
 
 use std::{io, sync::Arc};
 
@@ -19,24 +18,24 @@ use rustix::{
     fs::{FallocateFlags, MemfdFlags, SealFlags},
 };
 
-/// Pieces of fewer bytes are kept on the heap: copying them costs no more than a page's book-keeping.
+/// Smaller pieces are kept on the heap: copying them costs no more than a page's book-keeping.
 const LEAST: usize = 64 << 10;
 
-/// Parts of fewer bytes are copied to the socket, wherever they lie.
+/// Smaller parts are copied to the socket, even if they are in the memory file.
 const LEAST_SENT: usize = 16 << 10;
 
-/// Places begin and end where the largest pages do: part of a page cannot be given back.
+/// Extents are aligned to the largest pages: part of a page cannot be freed.
 const ALIGNMENT: usize = 2 << 20;
 
-/// Address space that a file may take. Only what is stored takes memory.
+/// Address space that a file may take. Only stored content takes memory.
 const MAX_MAPPED: usize = 16 << 40;
 
-/// A memory file in places of one size; nothing where the system has none.
+/// A memory file divided into extents of one size; empty if the system does not support it.
 #[derive(Clone, Debug, Default)]
 pub struct MemfdArena(Option<Arc<Mapped>>);
 
 impl MemfdArena {
-    /// A file for `capacity` bytes of content in pieces of at most `piece` bytes.
+    /// Creates a file for `capacity` bytes of content in pieces of at most `piece` bytes.
     #[must_use]
     pub fn new(capacity: u64, piece: u32) -> Self {
         let mapped = Mapped::new(capacity, piece as usize).inspect_err(|error| {
@@ -45,7 +44,7 @@ impl MemfdArena {
         Self(mapped.ok().map(Arc::new))
     }
 
-    /// Joins `chunks` to one piece of content.
+    /// Joins `chunks` into one piece of content.
     #[must_use]
     pub fn join(&self, chunks: &[Bytes]) -> Pages {
         let length = chunks.iter().map(Bytes::len).sum();
@@ -54,17 +53,17 @@ impl MemfdArena {
         Pages(placed.map_or_else(|| Allocation::Heap(chunks.concat().into()), Allocation::Placed))
     }
 
-    /// Whether `bytes` are so many, and lie so, that [`Self::send`] can send them.
+    /// Whether [`Self::send`] can send `bytes`: they are in this file and long enough.
     #[must_use]
     pub fn can_send(&self, bytes: &[u8]) -> bool {
         bytes.len() >= LEAST_SENT
             && self.0.as_ref().is_some_and(|mapped| mapped.offset_of(bytes).is_some())
     }
 
-    /// Sends bytes that lie in this file to `socket` and returns how many it took.
+    /// Sends bytes of this file to `socket` and returns how many the socket accepted.
     ///
     /// # Errors
-    /// Those of `sendfile(2)`; `InvalidInput` when the bytes lie elsewhere.
+    /// Those of `sendfile(2)`; `InvalidInput` if the bytes are not in this file.
     pub fn send(&self, socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
         let found = self.0.as_ref().and_then(|mapped| Some((mapped, mapped.offset_of(bytes)?)));
         let (mapped, mut offset) = found.ok_or(io::ErrorKind::InvalidInput)?;
@@ -77,10 +76,10 @@ impl MemfdArena {
 pub struct Pages(Allocation);
 
 impl Pages {
-    /// The bytes, where they lie on the heap.
+    /// The bytes, if they are on the heap.
     ///
     /// # Errors
-    /// The pages, where they do not.
+    /// The pages, if they are not on the heap.
     pub fn into_heap(self) -> Result<Box<[u8]>, Self> {
         match self.0 {
             Allocation::Heap(bytes) => Ok(bytes),
@@ -108,7 +107,7 @@ impl AsRef<[u8]> for Pages {
 struct Mapped {
     file: OwnedFd,
     map: MmapRaw,
-    /// Length of a place in bytes, whole pages.
+    /// Length of an extent in bytes, whole pages.
     place: usize,
     free: Mutex<FreePlaces>,
 }
@@ -116,7 +115,7 @@ struct Mapped {
 #[derive(Debug, Default)]
 struct FreePlaces {
     returned: Vec<usize>,
-    /// Places from here on were never taken.
+    /// Extents from this offset on were never used.
     fresh: usize,
 }
 
@@ -132,7 +131,7 @@ impl Mapped {
         // Reading past the end of a truncated file raises SIGBUS.
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let map = MmapOptions::new().len(length).map_raw_read_only(&file)?;
-        // Content is of no use in a core dump.
+        // Core dumps do not need content.
         let _ = map.advise(memmap2::Advice::DontDump);
         Ok(Self { file, map, place, free: Mutex::default() })
     }
@@ -143,15 +142,15 @@ impl Mapped {
     }
 }
 
-/// Whether the system gives out small pages, and lets a file be so long.
+/// Checks that the system uses small pages and allows a file of this length.
 fn check_system(length: u64) -> io::Result<()> {
-    // In huge pages every piece would take two megabytes.
+    // With huge pages every piece would take two megabytes.
     let setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
     let setting = std::fs::read_to_string(setting).unwrap_or_default();
     if ["[always]", "[within_size]", "[force]"].iter().any(|word| setting.contains(word)) {
         return Err(io::Error::other("the system puts memory files into huge pages"));
     }
-    // Beyond the limit the process would not get an error but a signal.
+    // Beyond the limit the process would get a signal instead of an error.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < length) {
         return Err(io::Error::other("the length of files is limited (ulimit -f)"));
@@ -159,7 +158,7 @@ fn check_system(length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The right to a place of the file; dropped, its pages go back to the system.
+/// An allocated extent of the file. Dropping it returns its pages to the system.
 #[derive(Debug)]
 struct Extent {
     mapped: Arc<Mapped>,
@@ -185,12 +184,12 @@ impl Extent {
         Some(Self { mapped: Arc::clone(mapped), start, length })
     }
 
-    /// The bytes of a filled place.
+    /// The bytes of a filled extent.
     fn bytes(&self) -> &[u8] {
         #[expect(unsafe_code, reason = "content is read in place, without a copy")]
-        // SAFETY: `start` and `length` lie within the map, which lives as long as `mapped`, and the file is
-        // sealed against truncation. Only `filled` writes to a place, before it gives the place out, and `Drop`
-        // empties it when no reference is left. No other place overlaps this one.
+        // SAFETY: `start` and `length` are within the map, which lives as long as `mapped`, and the file is
+        // sealed against truncation. Only `filled` writes to an extent, before it hands the extent out, and
+        // `Drop` empties it when no reference is left. No other extent overlaps this one.
         unsafe {
             std::slice::from_raw_parts(self.mapped.map.as_ptr().add(self.start), self.length)
         }
@@ -211,12 +210,12 @@ impl Extent {
 }
 
 impl Drop for Extent {
-    /// The pages that a socket still holds live until they are sent.
+    /// Pages that a socket still holds live until they are sent.
     fn drop(&mut self) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let Mapped { file, place, free, .. } = &*self.mapped;
         let emptied = rustix::fs::fallocate(file, flags, self.start as u64, *place as u64);
-        // A place that keeps its pages is not taken again.
+        // An extent that keeps its pages is not reused.
         if emptied.is_ok() {
             free.lock().returned.push(self.start);
         }

@@ -16,31 +16,31 @@ use crate::{
     base::clock::Clock,
 };
 
-/// How long an answer may take.
+/// Timeout for connecting and for each read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An admin address as people write it: an IP address or a name, with a port, or the URL of that.
+/// Parses an admin address: an IP address or a name, with a port, or a URL of it.
 pub(super) fn admin_address(text: &str) -> Result<SocketAddr, String> {
     let address = text.trim_start_matches("http://").trim_end_matches('/');
     let found = address.to_socket_addrs().map_err(|_| "write, for example, 127.0.0.1:9145")?;
-    // A name may stand for both kinds; the usual address is one of IPv4.
+    // A name may resolve to both families; the default admin address is IPv4.
     let found: Vec<SocketAddr> = found.collect();
     let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
     first.copied().ok_or_else(|| "this name has no address".to_owned())
 }
 
-/// How a caller proves who it is.
+/// Authentication of the caller.
 pub(super) enum Proof {
-    /// Not at all: enough on the same machine, where nobody is configured.
+    /// None: enough on the same machine if no credentials or tokens are configured.
     None,
-    /// By a token.
+    /// A bearer token.
     Token(String),
-    /// By a signature, as AWS's clients make it.
+    /// A signature, as AWS clients make it.
     Signature(Credentials),
 }
 
 impl Proof {
-    /// What the environment holds: `FOREBAY_ADMIN_TOKEN`, else `AWS_ACCESS_KEY_ID` and
+    /// Authentication from the environment: `FOREBAY_ADMIN_TOKEN`, else `AWS_ACCESS_KEY_ID` and
     /// `AWS_SECRET_ACCESS_KEY`.
     fn from_environment() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -55,7 +55,7 @@ impl Proof {
         }
     }
 
-    /// The fields that prove it, each with its line end.
+    /// Headers that authenticate the request, each with its line end.
     fn fields(&self, admin: SocketAddr, method: &str, path: &str, content: &str) -> String {
         match self {
             Self::None => String::new(),
@@ -88,7 +88,7 @@ fn signature(
     fields.iter().map(line).collect()
 }
 
-/// The content of a good answer, proven as the environment allows.
+/// Sends a request with authentication from the environment; returns the content of a 200 response.
 pub(super) fn ask(
     admin: SocketAddr,
     target: (&str, &str),
@@ -121,7 +121,7 @@ fn refused(status: u16, answer: &str) -> Mendable {
     Mendable { message, help: help.to_owned() }
 }
 
-/// The answer's status and content.
+/// Sends a request; returns the response's status and content.
 pub(super) fn exchange(
     admin: SocketAddr,
     (method, path): (&str, &str),

@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
 }
 
 async fn demo(args: &Args) -> miette::Result<ExitCode> {
-    // A check is over at once; it takes free ports and disturbs nobody.
+    // A check is short; it uses free ports, so it conflicts with nothing.
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let (listen, admin) = if args.check { (any, any) } else { (args.listen, args.admin) };
     let mut terminate = signal(SignalKind::terminate()).map_err(report)?;

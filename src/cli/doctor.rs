@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Findings by area, each with a mark, and what mends it.
+/// Findings by area, each with a mark and its fix.
 pub(super) fn text(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
     let mut area = "";

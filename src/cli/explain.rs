@@ -71,7 +71,7 @@ fn field(line: &str) -> Result<(&str, &str), Mendable> {
     })
 }
 
-/// What is known, each with its label, in the order in which it is decided.
+/// Labeled lines of the explanation, in the order in which Forebay decides.
 fn lines(told: &Explanation) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());

@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(if import.report.to_do.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Each document with its name.
+/// Reads each document; returns paths and contents.
 fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
     let mut paths = Vec::new();
     for path in given {
@@ -130,12 +130,12 @@ fn mendable(error: &DocumentError) -> Mendable {
     Mendable { message: error.to_string(), help: help.to_owned() }
 }
 
-/// A path that is the same wherever the file that names it lies.
+/// The absolute path, valid from any directory.
 pub(super) fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-/// Writes a file that must not be there yet, unless it may be overwritten.
+/// Writes a new file. Overwrites an existing one only with `force`.
 pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).truncate(true);
@@ -153,7 +153,7 @@ pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<
     std::io::Write::write_all(&mut &file, text.as_bytes()).map_err(report)
 }
 
-/// The report for people.
+/// The human-readable report.
 fn text(import: &Import, output: &Path) -> miette::Result<String> {
     let mut text = format!("{} is written.\n", output.display());
     let told = &import.report;

@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is to be served, by flags and answers; asked again, with the answers as they were, until it can be.
+/// Builds the site from flags and prompts. Prompts again, with the answers as defaults, until it compiles.
 fn settle(
     args: &Args,
     questions: Questions,
@@ -107,7 +107,7 @@ fn settle(
         let site = site(args, questions, runtime, &before)?;
         match site.config(&args.dir) {
             Ok(config) => return Ok((site, config)),
-            // What flags say cannot be answered otherwise.
+            // Prompting again cannot change what flags set.
             Err(faults) if questions.asks && site != before => {
                 for fault in &faults.faults {
                     say(&format!("✖ {}", fault.message()));
@@ -119,7 +119,7 @@ fn settle(
     }
 }
 
-/// What flags say, else what is answered.
+/// The site from flags, or from prompts if a flag is missing.
 fn site(
     args: &Args,
     questions: Questions,
@@ -164,7 +164,7 @@ fn site(
             questions.ask("Distribution id", Some(&usual))?.unwrap_or(usual)
         }
     };
-    // People paste what their browser shows.
+    // Users paste URLs from the browser.
     let host = |domain: String| {
         let host = domain.trim_start_matches("https://").trim_start_matches("http://");
         host.trim_end_matches('/').to_owned()
@@ -186,7 +186,7 @@ fn site(
     })
 }
 
-/// All files or none: what is there already is found before anything is asked.
+/// Fails if a file exists, unless forced. Runs before any prompt: `init` writes all files or none.
 fn untaken(args: &Args, (systemd, compose): (bool, bool)) -> miette::Result<()> {
     let files = ["forebay.toml", "forebay-iam-policy.json", "forebay_django.py"];
     let more = [(systemd, "forebay.service"), (compose, "compose.yaml")];
@@ -201,7 +201,7 @@ fn untaken(args: &Args, (systemd, compose): (bool, bool)) -> miette::Result<()> 
     }
 }
 
-/// Writes the files; their names.
+/// Writes the files and returns their names.
 fn write(
     args: &Args,
     site: &Site,
@@ -276,14 +276,14 @@ fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String 
     format!("Next:\n{}", numbered.collect::<Vec<_>>().join("\n"))
 }
 
-/// Asks whoever is at the keyboard.
+/// Prompts in the terminal.
 #[derive(Clone, Copy)]
 struct Questions {
     asks: bool,
 }
 
 impl Questions {
-    /// An answer, or what is usual; `None` where there is neither.
+    /// The answer, or the default; `None` if there is neither.
     fn ask(self, question: &str, usual: Option<&str>) -> miette::Result<Option<String>> {
         let usual = usual.map(str::to_owned);
         if !self.asks {

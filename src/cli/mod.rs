@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The log goes to standard error; standard output belongs to the access log and to answers.
+/// Starts logging to standard error; standard output is for the access log and command output.
 fn start_log() -> log::Log {
     const USUAL: &str = "warn,forebay=info,aws_config=error,s3s=off";
     let wanted = std::env::var("FOREBAY_LOG").ok().filter(|wanted| !wanted.is_empty());
@@ -103,7 +103,7 @@ fn start_log() -> log::Log {
     log
 }
 
-/// Levels, for all or for a module each; a word that is neither would silence the log.
+/// Parses levels, global or per module. Rejects unknown words, which would silence the log.
 fn filter(wanted: &str) -> Option<EnvFilter> {
     let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok();
     let good =
@@ -121,12 +121,12 @@ fn warn(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Any error as a report. Our errors tell their causes themselves.
+/// Converts any error to a report. Our error messages include their causes.
 fn report(error: impl std::fmt::Display) -> miette::Report {
     miette::miette!("{error}")
 }
 
-/// A report about something a person can mend.
+/// An error that the user can fix.
 #[derive(Debug, Diagnostic, thiserror::Error)]
 #[error("{message}")]
 #[diagnostic(help("{help}"))]

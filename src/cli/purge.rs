@@ -15,7 +15,7 @@ use super::{
     say,
 };
 
-/// As many go into one request.
+/// Most items in one purge request.
 const BATCH: usize = 3_000;
 
 /// Purge a running Forebay: paths, everything below a path, or cache tags.

@@ -46,7 +46,7 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
     served
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal stops it.
 async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup()).map_err(report)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(report)?;
@@ -80,7 +80,7 @@ fn list(addresses: &[SocketAddr]) -> String {
     if texts.is_empty() { "off".to_owned() } else { texts.join(", ") }
 }
 
-/// Each distribution with where its origins are.
+/// Each distribution with its origins' addresses.
 fn names(running: &Running) -> String {
     let rules = running.edge.rules();
     let name = |distribution: &Arc<Distribution>| {
@@ -88,7 +88,7 @@ fn names(running: &Running) -> String {
             let address = &origin.options().address;
             format!("{}{}", address.authority, address.base_path)
         };
-        // Groups are made of origins that stand by themselves too.
+        // Each member of a group is also listed as a single origin.
         let alone = distribution.origins.iter().filter(|group| group.members().count() == 1);
         let origins: Vec<String> = alone.flat_map(|group| group.members()).map(address).collect();
         format!("{} ({})", distribution.settings.id, origins.join(", "))

@@ -1,11 +1,11 @@
-//! What is served: by a configuration file, or by flags.
+//! The configuration: from a file or from flags.
 
 use std::path::{Path, PathBuf};
 
 use super::Mendable;
 use crate::config::{Bucket, Config};
 
-/// The file that `init` writes, which is taken where nothing else is said.
+/// The file that `init` writes, and the default configuration file.
 const USUAL: &str = "forebay.toml";
 
 /// A configuration file.
@@ -20,13 +20,13 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// The file that was named, else the usual one if it is there.
+    /// The named file, or the default one if it exists.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let usual = || Some(PathBuf::from(USUAL)).filter(|path| path.exists());
         self.config.clone().or_else(|| self.file.clone()).or_else(usual)
     }
 
-    /// The same; an error that tells what to do where there is none.
+    /// Same as [`Self::path`], but an error with help if there is none.
     pub(super) fn required(&self) -> Result<PathBuf, Mendable> {
         self.path().ok_or_else(|| Mendable {
             message: format!("there is no ./{USUAL}"),
@@ -64,12 +64,12 @@ pub(super) struct ConfigSource {
 }
 
 impl ConfigSource {
-    /// The configuration file, unless flags say what is served.
+    /// The configuration file, unless flags configure the bucket.
     pub(super) fn path(&self) -> Option<PathBuf> {
         if self.bucket.is_some() { None } else { self.file.path() }
     }
 
-    /// The configuration that it says.
+    /// Loads the configuration from the file or the flags.
     pub(super) fn load(&self) -> miette::Result<Config> {
         match (self.path(), &self.bucket, &self.region) {
             (Some(path), _, _) => load_file(&path),

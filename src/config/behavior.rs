@@ -1,4 +1,4 @@
-//! `[distribution.default_behavior]` and `[[distribution.behavior]]`: what applies to a path.
+//! Cache behaviors: `[distribution.default_behavior]` and `[[distribution.behavior]]`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,7 +28,7 @@ use crate::{
     origin::{self, OBJECT_PARAMETERS, Protocol, is_refused_parameter, listed_parameters},
 };
 
-/// The policies of one's own that behaviors name.
+/// Custom policies and key groups that behaviors refer to.
 pub(super) struct Policies {
     cache: CachePolicies,
     origin_request: OriginRequestPolicies,
@@ -110,7 +110,7 @@ fn behavior(
     let (origin, mut cache_policy) = (origin?, cache_policy?);
     let is_bucket = options.is_some_and(|origin| origin.protocol != Protocol::Plain);
     if is_bucket {
-        // A bucket has one representation of an object: no coding is negotiated.
+        // A bucket has one representation of each object, so no coding is negotiated.
         cache_policy.key.codings = Codings::NONE;
     }
     let listed = forward.query.clone();
@@ -149,7 +149,7 @@ fn behavior(
     }))
 }
 
-/// Signatures reach no origin, and are not in keys: each signed URL would have an entry of its own.
+/// Keeps signatures out of origin requests and cache keys. Otherwise each signed URL would have its own entry.
 fn leave_signatures_out(cache_policy: &mut CachePolicy, forward: &mut ForwardSpec) {
     for (query, cookies) in [
         (&mut cache_policy.key.query, &mut cache_policy.key.cookies),
@@ -160,8 +160,8 @@ fn leave_signatures_out(cache_policy: &mut CachePolicy, forward: &mut ForwardSpe
     }
 }
 
-/// The object parameters that a bucket gets: those that either policy lists by name. They select what S3 sends, so they are
-/// in the key, whichever policy lists them.
+/// The object parameters that a bucket receives: those that either policy lists by name. They change the S3 response,
+/// so they are in the cache key, whichever policy lists them.
 fn object_parameters(
     section: &Section<'_>,
     policies: &[NameSpec; 2],
@@ -196,10 +196,10 @@ fn object_parameters(
     listed
 }
 
-/// Origins, and groups of them, which are counted after them.
+/// Origins and origin groups. Group indices follow those of the origins.
 type Origins<'a> = (&'a [NamedOrigin], &'a [GroupOptions]);
 
-/// The place of an origin, or of a group.
+/// The index of an origin or origin group.
 fn place(section: &Section<'_>, id: Placed<&str>, (origins, groups): Origins<'_>) -> Option<usize> {
     let ids = origins.iter().map(|o| o.id.as_str()).chain(groups.iter().map(|g| g.id.as_str()));
     let ids: Vec<&str> = ids.collect();
@@ -210,7 +210,7 @@ fn place(section: &Section<'_>, id: Placed<&str>, (origins, groups): Origins<'_>
     place
 }
 
-/// The origin whose rules apply: that of a bucket, where a group has one.
+/// The origin whose rules apply. In a group, a bucket takes precedence.
 fn strictest(place: usize, (origins, groups): Origins<'_>) -> Option<&origin::Options> {
     let alone = [place];
     let places = match place.checked_sub(origins.len()) {
@@ -223,8 +223,8 @@ fn strictest(place: usize, (origins, groups): Origins<'_>) -> Option<&origin::Op
     Some(options.find(bucket).filter(|_| !bucket(&first)).unwrap_or(first))
 }
 
-/// `compress`: the codings that the cache policy enables. As with CloudFront, it has no effect with a policy that enables
-/// none or stores nothing.
+/// `compress`: the codings that the cache policy enables. As in CloudFront, it has no effect if the policy enables none
+/// or stores nothing.
 fn compress(section: &Section<'_>, policy: &CachePolicy) -> Codings {
     let wanted = section.boolean("compress").is_some_and(|compress| compress.value);
     if wanted && !policy.caching.ttl.is_disabled() { policy.key.codings } else { Codings::NONE }
@@ -261,7 +261,7 @@ fn cache_policy(section: &Section<'_>, policies: &Policies) -> Option<CachePolic
     named(section, name, "cache policy", managed, &policies.cache)
 }
 
-/// The policy of a name: CloudFront's, or one of one's own.
+/// The managed or custom policy with this name.
 fn named<T: Clone>(
     section: &Section<'_>,
     name: Placed<&str>,
@@ -307,7 +307,7 @@ fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> A
     methods
 }
 
-/// `cached_methods`: CloudFront's two sets. Whether answers to preflights are stored.
+/// `cached_methods`: whether preflight responses are stored. Accepts CloudFront's two sets.
 fn cache_preflights(section: &Section<'_>, allowed: AllowedMethods) -> bool {
     let Some(list) = section.strings("cached_methods") else { return false };
     let names: Vec<String> = list.iter().map(|name| name.value.to_ascii_uppercase()).collect();

@@ -23,27 +23,27 @@ use crate::{
 /// One distribution, compiled.
 #[derive(Clone, Debug)]
 pub struct DistributionOptions {
-    /// What the edge makes of it.
+    /// Settings of the edge.
     pub settings: Settings,
-    /// Hosts it answers for.
+    /// Hosts that it serves.
     pub aliases: Vec<String>,
-    /// Origins, as behaviors count them.
+    /// Origins, in the order that behaviors index them.
     pub origins: Vec<origin::Options>,
-    /// Groups of them, which behaviors count after them.
+    /// Origin groups; behaviors index them after the origins.
     pub groups: Vec<GroupOptions>,
-    /// How often it may be asked.
+    /// Request rate limits.
     pub rates: Option<Rates>,
-    /// Whether viewers may speak HTTP/2.
+    /// Whether viewers can use HTTP/2.
     pub http2: bool,
 }
 
-/// What distributions take from the rest of the file.
+/// Configuration from outside `[[distribution]]` that distributions need.
 pub(super) struct Surroundings<'a> {
     pub(super) policies: Policies,
     pub(super) directory: &'a Path,
-    /// Where this machine is.
+    /// The location of this machine.
     pub(super) pop: String,
-    /// Whether the countries of viewers are known.
+    /// Whether viewers' countries are known.
     pub(super) has_geography: bool,
 }
 
@@ -80,7 +80,7 @@ fn distribution(
     let origins = origins(section, around.directory, tags.as_ref());
     let groups = groups(section, &origins);
     let behaviors = behaviors(section, (&origins, &groups), &around.policies, &errors);
-    // A faulty origin is reported already; behaviors that name it are not at fault.
+    // An invalid origin is already reported, so behaviors that refer to it add no fault.
     let origins = origins.into_iter().filter_map(|origin| origin.options).collect();
     let settings = Settings {
         id: id.unwrap_or_default().into(),
@@ -99,7 +99,7 @@ fn distribution(
     Some(DistributionOptions { settings, aliases, origins, groups, rates, http2 })
 }
 
-/// The distribution at CloudFront that this one stands beside.
+/// The CloudFront distribution that this one runs alongside.
 fn fan_out(section: &Section<'_>) -> Option<String> {
     let id = section.string("fan_out")?;
     let is_id = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
@@ -112,7 +112,7 @@ fn fan_out(section: &Section<'_>) -> Option<String> {
     Some(id.value.to_owned())
 }
 
-/// The field in which origins tell cache tags (CloudFront's `CacheTagConfig`).
+/// The header field that carries an origin's cache tags (CloudFront's `CacheTagConfig`).
 fn cache_tag_header(section: &Section<'_>) -> Option<HeaderName> {
     let text = section.string("cache_tag_header")?;
     let name = HeaderName::from_bytes(text.value.as_bytes()).ok();
@@ -139,7 +139,7 @@ fn identity(section: &Section<'_>, pop: &str) -> Option<Identity> {
     Identity::new(suffix.value, pop, cloudfront).ok()
 }
 
-/// `minimum_protocol_version`, by CloudFront's names.
+/// `minimum_protocol_version`, with CloudFront's names.
 fn security_policy(section: &Section<'_>) -> SecurityPolicy {
     const KEY: &str = "minimum_protocol_version";
     let Some(name) = section.string(KEY) else { return SecurityPolicy::default() };
@@ -186,13 +186,13 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
     aliases
 }
 
-/// Signatures are about URLs as viewers see them; before a load balancer these may begin otherwise.
+/// `public_scheme`. Signatures cover the viewer's URL; behind a load balancer its scheme may differ.
 fn public_scheme(section: &Section<'_>) -> Option<String> {
     let scheme = word(section, "public_scheme", [("http", "http"), ("https", "https")]);
     scheme.map(str::to_owned)
 }
 
-/// The name of an object that stands for a folder.
+/// The name of an object that is served for a folder.
 fn object(section: &Section<'_>, key: &'static str) -> Option<String> {
     let object = section.string(key)?;
     let url = format!("/{}", object.value);

@@ -1,4 +1,4 @@
-//! Errors: how long they are remembered, and what stands in their place.
+//! Errors: how long they are cached, and the pages that replace them.
 
 use http::StatusCode;
 
@@ -11,7 +11,7 @@ use crate::{
     proxy::{ErrorPage, REPLACEABLE},
 };
 
-/// Status codes that are stored as errors; a minimum TTL may be given for each.
+/// Status codes that are cached as errors. Each can have its own minimum TTL.
 const CACHED_ERRORS: [&str; 12] =
     ["400", "403", "404", "405", "412", "414", "415", "500", "501", "502", "503", "504"];
 
@@ -34,7 +34,7 @@ pub(super) fn error_ttl(section: &Section<'_>) -> ErrorTtl {
     errors
 }
 
-/// `[[distribution.custom_error_response]]`; TTLs that stand there go to `errors`.
+/// `[[distribution.custom_error_response]]`. Its TTLs are added to `errors`.
 pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<ErrorPage> {
     let mut pages: Vec<ErrorPage> = Vec::new();
     for table in section.tables("custom_error_response") {
@@ -85,7 +85,7 @@ fn page_path(table: &Section<'_>) -> Option<String> {
     None
 }
 
-/// A status code among `known`.
+/// A status code from `known`.
 pub(super) fn status(
     section: &Section<'_>,
     key: &'static str,
@@ -100,7 +100,7 @@ pub(super) fn status(
     StatusCode::from_u16(code?).ok()
 }
 
-/// A list of status codes among `known`.
+/// A list of status codes from `known`.
 pub(super) fn statuses(section: &Section<'_>, key: &'static str, known: &[u16]) -> Vec<StatusCode> {
     let mut statuses = Vec::new();
     for number in section.numbers(key) {

@@ -1,9 +1,9 @@
-//! `[events]`: where buckets tell of their changes, besides `POST /events`.
+//! `[events]`: sources of bucket change events, besides `POST /events`.
 
 use super::section::{Placed, Section, parse_each};
 use crate::{control::Queue, outbound::Address};
 
-/// Queues of SQS and topics of SNS.
+/// SQS queues and SNS topics.
 pub(super) fn events(root: &Section<'_>) -> (Vec<Queue>, Vec<String>) {
     let Some(section) = root.table("events") else { return (Vec::new(), Vec::new()) };
     let queues = section.tables("queue").into_iter().filter_map(|table| {
@@ -25,7 +25,7 @@ fn queue(table: &Section<'_>) -> Option<Queue> {
     let url = table.required("url", example);
     let region = table.string("region");
     let Placed { value: url, span } = url?;
-    // Account and name of the queue follow the host.
+    // The account and queue name follow the host.
     let end = url.match_indices('/').nth(2).map_or(url.len(), |(end, _)| end);
     let address = Address::from_url(&url[..end]).ok().filter(|_| url.len() > end + 1);
     let Some(address) = address else {

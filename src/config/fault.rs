@@ -1,4 +1,4 @@
-//! Faults of a configuration: where, what, and how to mend it.
+//! Configuration faults: location, problem and fix.
 
 use std::{cell::RefCell, ops::Range};
 
@@ -19,30 +19,30 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// What is wrong.
+    /// The description of the fault.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// How to mend it.
+    /// The fix.
     #[must_use]
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
 
-    /// Where it is, in bytes of the file.
+    /// The location, as a byte range of the file.
     #[must_use]
     pub fn span(&self) -> Range<usize> {
         self.span.offset()..self.span.offset() + self.span.len()
     }
 }
 
-/// All faults of one configuration.
+/// All faults in one configuration.
 #[derive(Debug, Diagnostic, thiserror::Error)]
 #[error("{} in the configuration", count(faults.len()))]
 pub struct Faults {
-    /// Fault by fault, in the order of the file.
+    /// The faults, in file order.
     #[related]
     pub faults: Vec<Fault>,
 }
@@ -51,7 +51,7 @@ fn count(faults: usize) -> String {
     if faults == 1 { "one fault".into() } else { format!("{faults} faults") }
 }
 
-/// Collects faults while a configuration is read.
+/// Collects faults while the configuration is read.
 pub(super) struct Collector {
     source: NamedSource<String>,
     faults: RefCell<Vec<Fault>>,

@@ -1,4 +1,4 @@
-//! `[[key_group]]`: the public keys of those who sign URLs and cookies.
+//! `[[key_group]]`: public keys that verify signed URLs and cookies.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -61,7 +61,7 @@ fn public_keys<'a>(
     keys
 }
 
-/// The keys of all groups that a behavior trusts. An empty list trusts nobody.
+/// The keys of all groups that a behavior trusts. An empty list trusts no key.
 pub(super) fn trusted(section: &Section<'_>, groups: &KeyGroups) -> Option<Arc<TrustedKeys>> {
     const KEY: &str = "trusted_key_groups";
     let names = section.strings(KEY)?;

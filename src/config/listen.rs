@@ -21,7 +21,7 @@ use crate::{
 /// An address to bind.
 pub(crate) type Address = SocketAddr;
 
-/// The memory must hold at least this many slices.
+/// The minimum size of the memory, in slices.
 const MIN_SLICES: u64 = 16;
 
 /// `[listen]`.
@@ -29,26 +29,26 @@ const MIN_SLICES: u64 = 16;
 pub struct Listen {
     /// Addresses for plain HTTP.
     pub http: Vec<Address>,
-    /// Addresses for HTTP over TLS.
+    /// Addresses for HTTPS.
     pub https: Vec<Address>,
     /// Certificates, the default one first.
     pub certificates: Vec<CertificateFiles>,
-    /// Threads that serve; one a core when it is not given.
+    /// Worker threads; one per core by default.
     pub workers: Option<usize>,
-    /// What connections may take.
+    /// Connection limits.
     pub limits: Limits,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
     pub trusted_proxies: Networks,
-    /// Where this machine is, in a word.
+    /// The location of this machine, in one word.
     pub pop: String,
-    /// From `/readyz` saying no to the end of accepting.
+    /// Time from when `/readyz` fails until accepting stops.
     pub drain_delay: Duration,
-    /// From the end of accepting to the end of the process.
+    /// Time from when accepting stops until the process exits.
     pub drain: Duration,
 }
 
 impl Listen {
-    /// What cannot change while it is listened.
+    /// Settings that cannot change while the listeners are open.
     pub(crate) fn fixed(&self) -> impl PartialEq + use<'_> {
         (&self.http, &self.https, self.workers, self.limits)
     }
@@ -169,7 +169,7 @@ fn certificates(section: &Section<'_>, directory: &Path) -> Vec<CertificateFiles
     files
 }
 
-/// `[admin]`: where operators connect, and who may change something.
+/// `[admin]`: the admin address, and the callers that can make changes.
 pub(super) fn admin(
     root: &Section<'_>,
     viewers: &Listen,

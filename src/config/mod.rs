@@ -1,7 +1,7 @@
-//! The configuration file: TOML in CloudFront's words.
+//! The configuration file: TOML with CloudFront's terms.
 //!
-//! Compiling does no I/O and finds every fault at once. Each part of Forebay owns its options;
-//! this module only fills them.
+//! Compilation does no I/O and reports all faults at once. Each part of Forebay owns its options; this module only
+//! fills them in.
 
 mod behavior;
 mod distribution;
@@ -33,49 +33,49 @@ use toml::de::DeTable;
 
 use crate::{access::restrict::Databases, access_log, cache::store, control};
 
-/// A configuration without faults.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where viewers connect.
+    /// The viewer listeners.
     pub listen: Listen,
-    /// Where operators connect; `None` when that is turned off.
+    /// The admin address; `None` if it is turned off.
     pub admin: Option<Address>,
-    /// Who may change something there.
+    /// Options of the admin interface.
     pub admin_options: control::Options,
-    /// Measures of the store.
+    /// Options of the store.
     pub cache: store::Options,
     /// The access log.
     pub access_log: access_log::Options,
-    /// A database of where viewers are.
+    /// Databases of viewers' locations.
     pub geography: Option<Databases>,
-    /// What is served.
+    /// The distributions to serve.
     pub distributions: Vec<DistributionOptions>,
 }
 
-/// What the command line can say in the place of a file.
+/// The configuration that the command line can express without a file.
 #[derive(Clone, Debug, Default)]
 pub struct Bucket {
     /// The bucket's name.
     pub bucket: String,
     /// Its region.
     pub region: String,
-    /// URL of an S3-compatible store, where it is not AWS.
+    /// URL of an S3-compatible store; `None` for AWS.
     pub endpoint: Option<String>,
-    /// Whether the bucket goes into the path.
+    /// Whether the bucket name goes into the path.
     pub path_style: bool,
-    /// What `/` stands for.
+    /// The object served for `/`.
     pub default_root_object: Option<String>,
     /// Address to listen on.
     pub listen: String,
-    /// Address of the admin listener, if it is not the default.
+    /// Address of the admin listener, if not the default.
     pub admin: Option<String>,
 }
 
 impl Config {
-    /// Compiles the text of a file called `name`; paths in it are relative to `directory`.
+    /// Compiles the text of the file `name`. Paths in it are relative to `directory`.
     ///
     /// # Errors
-    /// All faults of the text.
+    /// All faults in the text.
     pub fn compile(name: &str, text: &str, directory: &Path) -> Result<Self, Faults> {
         let faults = Collector::new(name, text);
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -84,7 +84,7 @@ impl Config {
             faults.add(span, format!("not TOML: {}", error.message()), "here", None);
         }
         if !errors.is_empty() {
-            // What else seems wrong may only follow from this.
+            // Any other fault may only be a consequence of this one.
             return faults.finish().and_then(|()| Self::compile(name, "", directory));
         }
         let config = read(&Section::root(&table, &faults), directory);
@@ -92,17 +92,17 @@ impl Config {
         Ok(config)
     }
 
-    /// The configuration of one bucket with CloudFront's defaults.
+    /// A configuration for one bucket with CloudFront's defaults.
     ///
     /// # Errors
-    /// When bucket, region, endpoint or address cannot be used.
+    /// If the bucket, region, endpoint or address is invalid.
     pub fn for_bucket(bucket: &Bucket) -> Result<Self, Faults> {
         Self::compile("the command line, as a file", &bucket.to_toml(), Path::new(""))
     }
 }
 
 impl Bucket {
-    /// The file that says the same.
+    /// The equivalent configuration file.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut lines = vec!["[listen]".to_owned(), format!("http = {}", quote(&self.listen))];
@@ -125,13 +125,13 @@ impl Bucket {
     }
 }
 
-/// A string as TOML has it.
+/// A string as a TOML literal.
 #[must_use]
 pub fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// `[geo]`: the databases of viewers' countries and networks.
+/// `[geo]`: databases of viewers' countries and networks.
 fn geography(root: &Section<'_>, directory: &Path) -> Option<Databases> {
     let section = root.table("geo")?;
     let places = section.required("database", "a file in MaxMind's format (.mmdb)");
@@ -246,7 +246,7 @@ cache_policy = "CachingOptimized"
         assert_eq!(faults(&off), Vec::<String>::new());
     }
 
-    /// CloudFront accepts it, too: nothing is compressed.
+    /// CloudFront also accepts this, and nothing is compressed.
     #[test]
     fn compress_may_have_no_effect() {
         for policy in ["CachingDisabled", "CachingOptimizedForUncompressedObjects"] {

@@ -16,20 +16,20 @@ use crate::{
     outbound::{Address, AddressError, HeadLimits},
 };
 
-/// An origin as behaviors refer to it, whether or not the rest of it is good.
+/// An origin that behaviors can refer to, even if its other settings are invalid.
 pub(super) struct NamedOrigin {
     pub(super) id: String,
     pub(super) options: Option<origin::Options>,
 }
 
-/// Two origins, of which the second stands in for the first.
+/// A primary origin and the secondary that it fails over to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupOptions {
     /// Name within its distribution.
     pub id: String,
-    /// The primary and the secondary, by their places among the origins.
+    /// Indices of the primary and the secondary origin.
     pub members: [usize; 2],
-    /// Status codes at which the secondary is asked.
+    /// Status codes that trigger failover to the secondary.
     pub failover: Vec<http::StatusCode>,
 }
 
@@ -234,7 +234,7 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
     }
 }
 
-/// `signing`: which requests for a bucket are signed; those for a plain origin never are.
+/// `signing`: which bucket requests are signed. Requests to a plain origin never are.
 fn signing(section: &Section<'_>, is_bucket: bool) -> Option<Signing> {
     let signing = word(section, "signing", Signing::NAMES);
     if !section.has("signing") {

@@ -1,4 +1,4 @@
-//! `[[origin_request_policy]]`: what origins see of a viewer's request.
+//! `[[origin_request_policy]]`: the parts of a viewer's request that origins receive.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use crate::{
     origin::{self, Protocol},
 };
 
-/// Whether a policy can have a field sent to an origin. `Host` and `Accept-Encoding` are written by the
-/// edge, from what the viewer sent.
+/// Whether a policy can forward a field to an origin. The edge writes `Host` and `Accept-Encoding` itself, based on the
+/// viewer's fields.
 #[must_use]
 pub(crate) fn is_sendable(name: &HeaderName) -> bool {
     let from_viewer = [header::HOST, header::ACCEPT_ENCODING].contains(name);
@@ -24,7 +24,7 @@ pub(crate) fn is_sendable(name: &HeaderName) -> bool {
         || matches!(RequestField::of(name), RequestField::ByPolicy | RequestField::Described)
 }
 
-/// Policies by name.
+/// Origin request policies by name.
 pub(super) type OriginRequestPolicies = BTreeMap<String, ForwardSpec>;
 
 pub(super) fn own_policies(root: &Section<'_>) -> OriginRequestPolicies {
@@ -51,7 +51,7 @@ pub(super) fn own_policies(root: &Section<'_>) -> OriginRequestPolicies {
     policies
 }
 
-/// A bucket gets signed requests of Forebay's making: little of the viewer's may be in them.
+/// Checks that a bucket gets few viewer fields: Forebay builds and signs those requests itself.
 pub(super) fn check_origin(
     section: &Section<'_>,
     name: &Placed<&str>,
@@ -75,7 +75,7 @@ pub(super) fn check_origin(
     }
 }
 
-/// A list of header names that CloudFront adds, for origin requests.
+/// The listed CloudFront headers to add to origin requests.
 fn fields_about_viewers(section: &Section<'_>) -> Vec<HeaderName> {
     let known = |text: &str| {
         let name = text.to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! `[[cache_policy]]`: policies of one's own.
+//! `[[cache_policy]]`: custom cache policies.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{
     http::{coding::Codings, field_table::RequestField},
 };
 
-/// CloudFront's defaults where a policy leaves a TTL out.
+/// CloudFront's defaults for TTLs that a policy omits.
 const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
 const MAX_TTL: Duration = Duration::from_secs(31_536_000);
 
-/// Whether a field can be in a cache key. `Cache-Control` is a matter of `honor_request_directives`, and
-/// codings have keys of their own.
+/// Whether a field can be in a cache key. `honor_request_directives` controls `Cache-Control`, and codings have their
+/// own keys.
 #[must_use]
 pub(crate) fn is_keyable(name: &HeaderName) -> bool {
     *name == header::HOST
@@ -27,7 +27,7 @@ pub(crate) fn is_keyable(name: &HeaderName) -> bool {
             && matches!(RequestField::of(name), RequestField::ByPolicy | RequestField::Described))
 }
 
-/// Policies by name.
+/// Cache policies by name.
 pub(super) type CachePolicies = BTreeMap<String, CachePolicy>;
 
 pub(super) fn own_policies(root: &Section<'_>) -> CachePolicies {
@@ -71,7 +71,7 @@ fn flag(section: &Section<'_>, key: &'static str) -> bool {
     section.boolean(key).is_some_and(|flag| flag.value)
 }
 
-/// One of a few words.
+/// One of a few known words.
 pub(super) fn word<T: Copy, const N: usize>(
     section: &Section<'_>,
     key: &'static str,
@@ -114,7 +114,7 @@ fn ttl(section: &Section<'_>) -> Ttl {
     ttl
 }
 
-/// What of a kind is selected.
+/// A selection of items of one kind.
 pub(super) enum Selection<T> {
     None,
     All,
@@ -122,7 +122,7 @@ pub(super) enum Selection<T> {
     Except(T),
 }
 
-/// `"none"`, `"all"`, `{ whitelist = […] }` or `{ all_except = […] }`; `read` reads such a list.
+/// `"none"`, `"all"`, `{ whitelist = […] }` or `{ all_except = […] }`; `read` reads the list.
 pub(super) fn selection<T>(
     section: &Section<'_>,
     key: &'static str,
@@ -158,7 +158,7 @@ pub(super) fn selection<T>(
     selection
 }
 
-/// Query strings or cookies.
+/// The selected query strings or cookies.
 pub(super) fn names(section: &Section<'_>, key: &'static str) -> NameSpec {
     let list = |table: &Section<'_>, key| {
         let names = table.strings(key).unwrap_or_default();
@@ -172,7 +172,7 @@ pub(super) fn names(section: &Section<'_>, key: &'static str) -> NameSpec {
     }
 }
 
-/// Takes up a policy under its name.
+/// Adds a policy under its name.
 pub(super) fn take_up<T>(
     section: &Section<'_>,
     policies: &mut BTreeMap<String, T>,
@@ -190,7 +190,7 @@ pub(super) fn take_up<T>(
     section.unknown();
 }
 
-/// A list of field names.
+/// A list of header names.
 pub(super) fn headers(
     section: &Section<'_>,
     key: &'static str,

@@ -1,4 +1,4 @@
-//! `[[response_headers_policy]]`: what is added to answers and taken from them.
+//! `[[response_headers_policy]]`: fields added to and removed from responses.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn is_changeable(name: &HeaderName) -> bool {
     !FieldTrait::Fixed.applies_to(name.as_str())
 }
 
-/// Security fields by their keys.
+/// Security header fields by configuration key.
 const SECURITY: [(&str, HeaderName); 6] = [
     ("content_security_policy", header::CONTENT_SECURITY_POLICY),
     ("content_type_options", header::X_CONTENT_TYPE_OPTIONS),
@@ -30,7 +30,7 @@ const SECURITY: [(&str, HeaderName); 6] = [
     ("xss_protection", header::X_XSS_PROTECTION),
 ];
 
-/// Values of those that browsers know only a few of.
+/// Allowed values of security fields for which browsers know only a few.
 const SECURITY_VALUES: [(&str, &[&str]); 3] = [
     ("content_type_options", &["nosniff"]),
     ("frame_options", &["DENY", "SAMEORIGIN"]),
@@ -49,7 +49,7 @@ const SECURITY_VALUES: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Policies by name.
+/// Response headers policies by name.
 pub(super) type ResponseHeadersPolicies = BTreeMap<String, ResponseHeadersPolicy>;
 
 pub(super) fn own_policies(root: &Section<'_>) -> ResponseHeadersPolicies {
@@ -108,7 +108,7 @@ fn cors(table: &Section<'_>) -> Cors {
     cors
 }
 
-/// Whether it takes the place of the origin's; so it does unless it is told otherwise.
+/// Whether the field replaces the origin's; true by default.
 fn overrides(table: &Section<'_>) -> bool {
     table.boolean("override").is_none_or(|flag| flag.value)
 }
@@ -135,7 +135,7 @@ fn security(section: &Section<'_>) -> Vec<AddedField> {
 fn custom(section: &Section<'_>) -> Vec<AddedField> {
     let mut fields = Vec::new();
     for table in section.tables("custom_header") {
-        // One name, as a string: a list would be read as well.
+        // The name must be a single string; `headers` would also accept a list.
         let name = table
             .string("name")
             .and_then(|_| headers(&table, "name", is_changeable, "changed").pop());

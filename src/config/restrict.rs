@@ -1,4 +1,4 @@
-//! Who may come: `allow`, `deny`, `geo_restriction`, `rate_limit`, `referers`, `trusted_proxies`.
+//! Access control: `allow`, `deny`, `geo_restriction`, `rate_limit`, `referers`, `trusted_proxies`.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     behavior::{OriginPattern, Referers},
 };
 
-/// Networks in a list.
+/// A list of networks.
 pub(super) fn networks(section: &Section<'_>, key: &'static str) -> Networks {
     let parsed = parse_each(section, key, Networks::parse, |text| {
         let help = "such as \"10.0.0.0/8\", \"2001:db8::/32\" or a single address".to_owned();
@@ -103,7 +103,7 @@ pub(super) fn referers(section: &Section<'_>) -> Option<Referers> {
     Some(Referers { allow, allow_none })
 }
 
-/// Sites in a list.
+/// A list of sites.
 pub(super) fn sites(section: &Section<'_>, key: &'static str) -> Vec<OriginPattern> {
     let sites = parse_each(section, key, OriginPattern::parse, |text| {
         let help = "write \"*\", \"https://example.com\", \"https://*.example.com\" or \"http://example.com:*\"";

@@ -1,7 +1,7 @@
-//! Reading a TOML table key by key.
+//! Reads a TOML table key by key.
 //!
-//! A [`Section`] remembers which keys it was asked for: those are the known ones. What else
-//! stands in the table is a fault, reported with the nearest known key.
+//! A [`Section`] records each key that is read: those are the known keys. Any other key in the table is a fault,
+//! reported with the nearest known key.
 
 use std::{cell::RefCell, collections::BTreeSet, ops::Range, time::Duration};
 
@@ -12,7 +12,7 @@ use toml::{
 
 use super::fault::Collector;
 
-/// A value with its place in the file.
+/// A value with its position in the file.
 #[derive(Clone, Debug)]
 pub(super) struct Placed<T> {
     pub(super) value: T,
@@ -27,7 +27,7 @@ impl<T> Placed<T> {
 
 /// One table of the configuration.
 pub(super) struct Section<'a> {
-    /// As in `[listen]` or `[[distribution.origin]]`.
+    /// The name, as in `[listen]` or `[[distribution.origin]]`.
     name: String,
     table: &'a DeTable<'a>,
     span: Range<usize>,
@@ -49,7 +49,7 @@ impl<'a> Section<'a> {
         Self { name, table, span, asked: RefCell::default(), faults }
     }
 
-    /// Where the table begins, for faults about what it lacks.
+    /// The start of the table, for faults about missing keys.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
@@ -64,7 +64,7 @@ impl<'a> Section<'a> {
         self.faults.add(span, message, label, help);
     }
 
-    /// Whether the key is there.
+    /// Whether the key is present.
     pub(super) fn has(&self, key: &'static str) -> bool {
         self.get(key).is_some()
     }
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
         text.map(|text| Placed { value: text, span: value.span() })
     }
 
-    /// A string that must be there.
+    /// A required string.
     pub(super) fn required(&self, key: &'static str, help: &str) -> Option<Placed<&'a str>> {
         if !self.has(key) {
             self.fault(
@@ -186,7 +186,7 @@ impl<'a> Section<'a> {
             DeValue::String(text) => humantime::parse_duration(text).ok(),
             _ => None,
         };
-        // CloudFront's TTLs end at 100 years; nothing here needs more.
+        // CloudFront limits TTLs to 100 years; nothing here needs more.
         let longest = Duration::from_secs(100 * 365 * 86_400);
         let parsed = parsed.filter(|duration| *duration <= longest);
         if parsed.is_none() {
@@ -237,7 +237,7 @@ impl<'a> Section<'a> {
         numbers
     }
 
-    /// All strings of a table whose names are free.
+    /// All strings of a table with arbitrary keys.
     pub(super) fn strings_by_name(&self) -> Vec<(&'a str, Placed<&'a str>)> {
         let mut strings = Vec::new();
         for (key, value) in self.table {
@@ -250,7 +250,7 @@ impl<'a> Section<'a> {
         strings
     }
 
-    /// A table within this one.
+    /// A nested table.
     pub(super) fn table(&self, key: &'static str) -> Option<Section<'a>> {
         let value = self.get(key)?;
         let table = value.get_ref().as_table();
@@ -286,7 +286,7 @@ impl<'a> Section<'a> {
         self.get(key).is_some_and(|value| value.get_ref().is_table())
     }
 
-    /// Reports the keys that nobody has asked for so far.
+    /// Reports the keys that have not been read so far.
     pub(super) fn unknown(&self) {
         let asked = self.asked.borrow();
         for key in self.table.keys() {
@@ -305,8 +305,8 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The members of a list, each as `parse` reads it; `fault` tells of one that it cannot read: what is
-/// wrong, in a word, and what to write.
+/// The items of a list, each parsed by `parse`. For an invalid item, `fault` returns the message, a short label and the
+/// fix.
 pub(super) fn parse_each<T>(
     section: &Section<'_>,
     key: &'static str,
@@ -326,7 +326,7 @@ pub(super) fn parse_each<T>(
     parsed
 }
 
-/// An id that is well formed and not `taken` yet.
+/// An id that is well formed and not yet `taken`.
 pub(super) fn check_id(
     section: &Section<'_>,
     id: Placed<&str>,
@@ -357,7 +357,7 @@ pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, kno
     section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);
 }
 
-/// The known word most like `name`, if any is like it.
+/// The known word most similar to `name`, if any is similar.
 pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let likeness = |candidate: &str| strsim::jaro_winkler(name, candidate);
     let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;

@@ -1,4 +1,4 @@
-//! Objects that want a signature on one way and none on another.
+//! Objects that need a signature through one behavior but not through another.
 
 use super::{Config, DistributionOptions};
 use crate::{
@@ -8,15 +8,15 @@ use crate::{
     outbound::Address,
 };
 
-/// A way to objects of an origin.
+/// A route to the objects of an origin.
 struct Way<'a> {
     distribution: &'a str,
-    /// Its place among the distribution's behaviors.
+    /// The index of its behavior in the distribution.
     place: usize,
     pattern: PathPattern,
-    /// Where the objects are.
+    /// The bucket or server that holds the objects.
     place_of_objects: String,
-    /// Put before each path.
+    /// The prefix of each path.
     below: String,
     is_signed: bool,
     /// A disabled behavior serves nothing.
@@ -24,8 +24,8 @@ struct Way<'a> {
 }
 
 impl Config {
-    /// Ways around signatures: of two behaviors that reach the same objects, one wants no signature.
-    /// Within a distribution the first pattern that matches decides, as in CloudFront.
+    /// Routes around signatures: two behaviors reach the same objects, but one requires no signature. Within a
+    /// distribution the first matching pattern decides, as in CloudFront.
     #[must_use]
     pub fn open_doors(&self) -> Vec<String> {
         let ways: Vec<Way<'_>> = self.distributions.iter().flat_map(ways).collect();
@@ -43,7 +43,7 @@ impl Config {
         doors
     }
 
-    /// Path patterns that no request can select, one line each.
+    /// Path patterns that no request can match, one line each.
     #[must_use]
     pub fn unreachable_patterns(&self) -> Vec<String> {
         let of = |distribution: &DistributionOptions| {
@@ -63,11 +63,11 @@ impl Config {
 }
 
 impl Way<'_> {
-    /// Whether objects that `signed` guards are reached this way.
+    /// Whether this route reaches objects that `signed` protects.
     fn is_around(&self, signed: &Self) -> bool {
         let same_paths = self.distribution == signed.distribution && self.below == signed.below;
-        // What comes later gets only what the signed behavior does not match; and a signed behavior for
-        // all that is left is not meant for what comes before it.
+        // A later behavior gets only requests that the signed behavior does not match. A signed catch-all behavior is
+        // not meant for requests that an earlier one matches.
         let is_reached = !same_paths || (self.place < signed.place && !signed.pattern.is_any());
         self.place_of_objects == signed.place_of_objects
             && is_reached
@@ -75,7 +75,7 @@ impl Way<'_> {
     }
 }
 
-/// One name for one bucket, whichever way it is addressed; AWS's buckets have but one name each.
+/// One name per bucket, however it is addressed. An AWS bucket has only one name.
 fn place_of_objects(origin: &origin::Options) -> String {
     let Address { host, authority, .. } = &origin.address;
     match &origin.protocol {
@@ -99,7 +99,7 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
             place,
             pattern: pattern.clone(),
             place_of_objects: place_of_objects(origin),
-            // A store that merges slashes has the same objects in `/a//b` as in `/a/b`.
+            // A store that merges slashes serves the same objects for `/a//b` and `/a/b`.
             below: CanonicalPath::resolve(&origin.origin_path, PathForm::Key)
                 .map(|path| path.generous().into_owned())
                 .unwrap_or_default(),
@@ -110,7 +110,7 @@ fn ways(distribution: &DistributionOptions) -> Vec<Way<'_>> {
     .collect()
 }
 
-/// The origins that a behavior asks.
+/// The origins that a behavior uses.
 fn members<'a>(
     distribution: &'a DistributionOptions,
     behavior: &Behavior,

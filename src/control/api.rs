@@ -21,16 +21,16 @@ impl ApiResponse {
     }
 }
 
-/// A page of a list, as a caller wants it.
+/// One page of a list, as the caller requested it.
 pub(super) struct PageRequest {
-    /// The id after which the page begins; empty for the first one.
+    /// The page begins after this id; empty for the first page.
     pub(super) marker: String,
-    /// Items on the page.
+    /// Maximum number of items on the page.
     pub(super) most: usize,
 }
 
 impl PageRequest {
-    /// Items on a page unless the caller wants fewer, and at most.
+    /// Default and maximum number of items on a page.
     const MOST: usize = 100;
 
     pub(super) fn read(request: &Parts) -> Result<Self, ApiError> {
@@ -51,7 +51,7 @@ impl PageRequest {
     }
 }
 
-/// An error with a code that AWS's clients know.
+/// An error with a code that AWS clients recognise.
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) code: Cow<'static, str>,

@@ -1,5 +1,5 @@
-//! Who may change something: callers who sign as AWS's clients do, bearers of a token, and, where
-//! neither is configured, whoever is on this machine.
+//! Authentication for admin requests that change something: AWS-signed requests or bearer tokens.
+//! If neither is configured, only callers on this machine are allowed.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -14,67 +14,67 @@ use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::fo
 
 use crate::base::clock::Timestamp;
 
-/// How far the clocks of caller and edge may be apart (AWS: "Troubleshoot Signature Version 4").
+/// Maximum clock skew between caller and edge (AWS: "Troubleshoot Signature Version 4").
 const SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// Characters that a secret must have, at least: a shorter one can be guessed.
+/// Minimum length of a secret in characters. A shorter one can be guessed.
 const SHORTEST: usize = 16;
 
-/// The service that CloudFront's clients sign for. Any region is accepted: CloudFront has none, so clients sign for the
-/// one that their environment names.
+/// The service that CloudFront's clients sign for. Any region is accepted: CloudFront has none, so clients use the
+/// one from their environment.
 const SERVICE: &str = "cloudfront";
 
 const AMZ_DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[year][month][day]T[hour][minute][second]Z");
 
-/// Where secrets are read from: not from the configuration, which is copied about.
+/// The source of a secret. Secrets are never in the configuration itself, because that gets copied around.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
-    /// A file that holds nothing else.
+    /// A file that contains only the secret.
     File(PathBuf),
     /// An environment variable.
     Variable(String),
 }
 
-/// Those who may change something, as they are configured.
+/// The configured callers that may change something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerOptions {
-    /// Access key ids with their secret access keys.
+    /// Access key ids and their secret access keys.
     pub credentials: Vec<(String, Secret)>,
-    /// Names with their tokens.
+    /// Token names and their tokens.
     pub tokens: Vec<(String, Secret)>,
 }
 
 impl CallerOptions {
-    /// Whether nobody is configured.
+    /// Whether no callers are configured.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.credentials.is_empty() && self.tokens.is_empty()
     }
 }
 
-/// Why a secret cannot be had.
+/// A secret could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the secret of `{of}` cannot be read from {from}: {reason}")]
 pub struct SecretError {
-    /// Whose it is.
+    /// The key id or token name that the secret belongs to.
     of: String,
-    /// Where it should be.
+    /// The file or variable that should contain it.
     from: String,
     reason: String,
 }
 
-/// Those who may change something.
+/// The callers that may change something, with their secrets loaded.
 #[derive(Default)]
 pub(crate) struct Callers {
     credentials: Vec<Credentials>,
     tokens: Vec<(String, String)>,
 }
 
-/// Who calls, as the audit log names it.
+/// An authenticated caller, as the audit log names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// Somebody on this machine.
+    /// A caller on this machine.
     Local,
     /// An access key id.
     Key(String),
@@ -92,7 +92,7 @@ impl std::fmt::Display for Caller {
     }
 }
 
-/// Why a caller is refused, in AWS's words.
+/// The reason for refusing a caller, in AWS's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denied {
     #[error("the request is not signed, and bears no token")]
@@ -118,7 +118,7 @@ pub(super) enum Denied {
 }
 
 impl Denied {
-    /// The code that AWS's clients know.
+    /// The error code that AWS clients recognise.
     pub(super) const fn code(self) -> &'static str {
         match self {
             Self::Missing => "MissingAuthenticationToken",
@@ -135,7 +135,7 @@ impl Callers {
     /// Reads the secrets.
     ///
     /// # Errors
-    /// When one cannot be had.
+    /// If a secret cannot be read.
     pub(crate) fn load(options: &CallerOptions) -> Result<Self, SecretError> {
         let mut callers = Self::default();
         for (id, secret) in &options.credentials {
@@ -148,12 +148,12 @@ impl Callers {
         Ok(callers)
     }
 
-    /// Whether the head of a request may come from a caller: all that can be judged before its content is read.
+    /// Whether the request head is acceptable. Only the head can be checked before the content is read.
     pub(super) fn may_call(&self, request: &Parts, client: IpAddr) -> bool {
         self.claimed(request, client).is_ok()
     }
 
-    /// Who sent a request with this content, if they may change something.
+    /// Authenticates a request with this content and returns its caller.
     pub(super) fn identify(
         &self,
         request: &Parts,
@@ -170,7 +170,7 @@ impl Callers {
         }
     }
 
-    /// Who a request is from, by its head alone.
+    /// Reads the caller from the request head alone.
     fn claimed<'a>(&'a self, request: &'a Parts, client: IpAddr) -> Result<Claimed<'a>, Denied> {
         if request.headers.contains_key(header::ORIGIN) {
             return Err(Denied::WebPage);
@@ -193,11 +193,11 @@ impl Callers {
     }
 }
 
-/// A caller by the head of a request.
+/// The caller that a request head claims.
 enum Claimed<'a> {
-    /// Identified by the head.
+    /// Authenticated by the head alone.
     Known(Caller),
-    /// Signed in the name of these credentials; the signature covers the content, too.
+    /// Signed with these credentials. The signature also covers the content.
     Signed(AuthorizationField<'a>, &'a Credentials),
 }
 
@@ -221,7 +221,7 @@ fn read(of: &str, secret: &Secret) -> Result<String, SecretError> {
     }
 }
 
-/// What an `Authorization` field says (AWS: "Create a signed AWS API request").
+/// The parsed `Authorization` header field (AWS: "Create a signed AWS API request").
 struct AuthorizationField<'a> {
     key: &'a str,
     date: &'a str,
@@ -257,7 +257,7 @@ impl<'a> AuthorizationField<'a> {
         })
     }
 
-    /// Signs the request as its caller should have, and compares.
+    /// Computes the expected signature and compares it with the one received.
     fn verify(
         &self,
         credentials: &Credentials,
@@ -275,7 +275,7 @@ impl<'a> AuthorizationField<'a> {
         if stamp.since(now).max(now.since(stamp)) > SKEW || !text.starts_with(self.date) {
             return Err(Denied::Skewed);
         }
-        // Without these a signature would be good for other hosts and times.
+        // Unless these are signed, the signature would also be valid for other hosts and times.
         if !["host", "x-amz-date"].iter().all(|name| self.signed.contains(name)) {
             return Err(Denied::Incomplete);
         }
@@ -316,7 +316,7 @@ impl<'a> AuthorizationField<'a> {
     }
 }
 
-/// The value of a field that stands once.
+/// The value of a header field that occurs exactly once.
 fn one<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = fields.get_all(name).iter();
     let value: &HeaderValue = values.next()?;

@@ -1,4 +1,4 @@
-//! CloudFront's API (2020-05-31), as far as clients of an edge call it: invalidations, and distributions to read.
+//! The part of CloudFront's API (2020-05-31) that an edge supports: invalidations, and read-only distributions.
 
 use std::net::IpAddr;
 
@@ -11,21 +11,21 @@ use super::{
 };
 use crate::http::body::Body;
 
-/// A part of the API.
+/// A resource of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApiResource<'a> {
     Distributions,
     Distribution(&'a str),
     DistributionConfig(&'a str),
-    /// The invalidations of a distribution, or one of them.
+    /// All invalidations of a distribution, or one of them.
     Invalidations(&'a str, Option<&'a str>),
     StreamingDistributions,
-    /// A part of CloudFront's API that an edge does not have.
+    /// A resource of CloudFront's API that an edge does not support.
     Other,
 }
 
 impl<'a> ApiResource<'a> {
-    /// Reads a path that begins with a version of the API, such as `/2020-05-31/distribution`.
+    /// Parses a path that begins with an API version, such as `/2020-05-31/distribution`.
     pub(super) fn parse(path: &'a str) -> Option<Self> {
         let mut parts = path.strip_prefix('/')?.split('/');
         let is_version =
@@ -46,7 +46,7 @@ impl<'a> ApiResource<'a> {
     }
 }
 
-/// Answers a request with XML, errors too.
+/// Answers a request with XML, including errors.
 pub(super) async fn answer(
     state: &State,
     request: &Parts,

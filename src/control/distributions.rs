@@ -1,4 +1,4 @@
-//! ListDistributions, GetDistribution, GetDistributionConfig: the configuration in CloudFront's shapes, to read.
+//! ListDistributions, GetDistribution, GetDistributionConfig: read-only views of the configuration in CloudFront's XML.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     proxy::{Distribution, ErrorPage},
 };
 
-/// A list of distributions, in the order of the configuration.
+/// Lists distributions in configuration order.
 pub(super) fn list(state: &State, request: &Parts) -> Result<ApiResponse, ApiError> {
     let wanted = PageRequest::read(request)?;
     let rules = state.edge.rules();
@@ -41,7 +41,7 @@ pub(super) fn list(state: &State, request: &Parts) -> Result<ApiResponse, ApiErr
     Ok(ApiResponse::found(document))
 }
 
-/// One distribution.
+/// Returns one distribution.
 pub(super) fn get(state: &State, id: &str) -> Result<ApiResponse, ApiError> {
     with(state, id, |distribution, aliases, config| {
         format!(
@@ -52,21 +52,21 @@ pub(super) fn get(state: &State, id: &str) -> Result<ApiResponse, ApiError> {
     })
 }
 
-/// The configuration of one distribution.
+/// Returns the configuration of one distribution.
 pub(super) fn config(state: &State, id: &str) -> Result<ApiResponse, ApiError> {
     with(state, id, |_, _, config| {
         format!("<DistributionConfig xmlns=\"{NAMESPACE}\">{config}</DistributionConfig>")
     })
 }
 
-/// Forebay has no streaming distributions.
+/// Returns an empty list: Forebay has no streaming distributions.
 pub(super) fn no_streaming(request: &Parts) -> Result<ApiResponse, ApiError> {
     let wanted = PageRequest::read(request)?;
     let document = xml::page("StreamingDistributionList", &wanted, None, std::iter::empty());
     Ok(ApiResponse::found(document))
 }
 
-/// A document about one distribution, written from its aliases and its configuration, whose digest is the ETag.
+/// Builds a document about one distribution from its aliases and configuration. The configuration's digest is the ETag.
 fn with(
     state: &State,
     id: &str,
@@ -86,7 +86,7 @@ fn with(
     Ok(ApiResponse { etag: Some(etag), ..ApiResponse::found(document) })
 }
 
-/// The name by which viewers reach it, if it has one of its own.
+/// The first alias without a wildcard, or `localhost`.
 fn domain_name(aliases: &[String]) -> &str {
     aliases.iter().find(|alias| !alias.contains('*')).map_or("localhost", String::as_str)
 }
@@ -101,7 +101,7 @@ fn identity(distribution: &Distribution, aliases: &[String], started: u64) -> St
     )
 }
 
-/// What a summary and a configuration have in common.
+/// The elements that a summary and a configuration share.
 fn common_content(distribution: &Distribution, aliases: &[String]) -> String {
     let settings = &distribution.settings;
     let behaviors = &settings.behaviors;
@@ -152,7 +152,7 @@ fn config_content(distribution: &Distribution, aliases: &[String]) -> String {
     )
 }
 
-/// CloudFront's name of a setting.
+/// CloudFront's name for a setting.
 fn name_of<T: Copy + PartialEq>(names: &[(&'static str, T)], setting: T) -> &'static str {
     names.iter().find(|(_, known)| *known == setting).map_or("", |(name, _)| *name)
 }
@@ -190,7 +190,7 @@ fn origin(origin: &Origin) -> String {
     )
 }
 
-/// A group is named by its members, as `primary+secondary`.
+/// The id of an origin group: its member ids, as `primary+secondary`.
 fn group_id(group: &Group) -> String {
     let ids: Vec<&str> = group.members().map(|origin| origin.options().id.as_str()).collect();
     ids.join("+")

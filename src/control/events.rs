@@ -1,8 +1,8 @@
-//! What buckets tell of their objects, and the purges that follow: event notifications of Amazon S3
-//! and of what speaks like it (MinIO, Ceph), EventBridge, SeaweedFS
+//! Bucket event notifications, and the purges they trigger. Supported sources: Amazon S3
+//! and compatible stores (MinIO, Ceph), EventBridge, SeaweedFS
 //! (Amazon S3 User Guide, "Event message structure" and "EventBridge event message structure").
 //!
-//! Events come twice and in any order. A purge only ever takes away, so neither matters.
+//! Events may be duplicated or out of order. A purge only removes, so neither matters.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -20,10 +20,10 @@ use crate::{
     proxy::Distribution,
 };
 
-/// Where SeaweedFS has its buckets.
+/// The path prefix of SeaweedFS's buckets.
 const SEAWEEDFS_BUCKETS: &str = "/buckets/";
 
-/// An object, or all below a folder, that is other than before.
+/// A changed object, or a change to everything below a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
     bucket: String,
@@ -33,7 +33,7 @@ struct Change {
 }
 
 impl Change {
-    /// What is removed is gone. What is new is validated: the same content is not fetched again.
+    /// Purges removed objects hard and changed ones soft, so unchanged content is validated and not fetched again.
     const fn mode(&self) -> PurgeMode {
         if self.is_removed { PurgeMode::Hard } else { PurgeMode::Soft }
     }
@@ -41,26 +41,26 @@ impl Change {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Taken {
-    /// So many paths were purged, in all distributions together.
+    /// Number of purged paths, over all distributions.
     paths: usize,
 }
 
 impl Taken {
-    /// For messages that are about no object.
+    /// The result for messages that concern no object.
     pub(super) const fn nothing() -> Self {
         Self { paths: 0 }
     }
 }
 
-/// Purges the objects of which a bucket tells. A thousand uploads are a thousand events, and who is
-/// refused may not tell again: they are not counted as other changes are.
+/// Purges the objects that a bucket's event names. A thousand uploads are a thousand events, and a refused sender
+/// may not retry, so events do not count against the limit on changes.
 pub(super) async fn take(state: &State, content: &[u8], caller: &str) -> Result<Taken, Refusal> {
     let changes = parse(content).map_err(|message| (StatusCode::BAD_REQUEST, message))?;
     let paths = purge(state, &changes, caller).await.map_err(|error| not_purged(&error))?;
     Ok(Taken { paths })
 }
 
-/// Purges objects in the distributions that have an origin on their bucket; how many paths these are.
+/// Purges objects in the distributions that have an origin on their bucket. Returns the number of paths.
 async fn purge(state: &State, changes: &[Change], caller: &str) -> Result<usize, PurgeError> {
     let rules = state.edge.rules();
     let mut count = 0;
@@ -89,7 +89,7 @@ async fn purge(state: &State, changes: &[Change], caller: &str) -> Result<usize,
     Ok(count)
 }
 
-/// A path of a distribution, or all that begins so.
+/// A path of a distribution, or a path prefix.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Item {
     path: String,
@@ -104,8 +104,8 @@ impl Item {
     }
 }
 
-/// Where a distribution has an object. What is never stored need not be purged: an entry in the purge
-/// log costs every lookup a look.
+/// The paths of an object in a distribution. Paths that are never stored are skipped, because each purge log entry
+/// adds a check to every lookup.
 fn items(distribution: &Distribution, change: &Change) -> Vec<Item> {
     let origins = distribution.origins.iter().flat_map(|group| group.members());
     let paths = origins.filter_map(|origin| origin.path_of(&change.bucket, &change.key));
@@ -121,7 +121,7 @@ enum Message {
         #[serde(rename = "Records")]
         records: Vec<Record>,
     },
-    /// What S3 sends when somebody asks it to send events.
+    /// The test event that S3 sends when notifications are configured.
     Test {
         #[serde(rename = "Event")]
         event: String,
@@ -160,7 +160,7 @@ struct Object {
     key: String,
 }
 
-/// How an entry of SeaweedFS was and how it is.
+/// The old and new state of a SeaweedFS entry.
 #[derive(Deserialize)]
 struct Filer {
     old_entry: Option<Entry>,
@@ -177,7 +177,7 @@ struct Entry {
     is_directory: bool,
 }
 
-/// Reads a message; one that is about no object, such as a test, tells of no change.
+/// Parses a message. One that concerns no object, such as a test, yields no changes.
 fn parse(content: &[u8]) -> Result<Vec<Change>, String> {
     let json: Value =
         serde_json::from_slice(content).map_err(|error| format!("not JSON: {error}"))?;
@@ -195,8 +195,8 @@ fn parse(content: &[u8]) -> Result<Vec<Change>, String> {
     })
 }
 
-/// MinIO tells of reading, too. Keys are encoded as forms encode them. Not everybody keeps to that, so the key as it stands counts
-/// too: what is not stored is not harmed.
+/// Reads an S3 record. MinIO also reports reads, which are skipped. Keys should be form-encoded, but some senders do
+/// not encode them, so the raw key is purged too. Purging a key that is not stored does no harm.
 fn of_s3(record: Record) -> impl Iterator<Item = Change> {
     let name = record.name.strip_prefix("s3:").unwrap_or(&record.name);
     let is_change = !name.starts_with("ObjectAccessed:");
@@ -210,7 +210,7 @@ fn of_s3(record: Record) -> impl Iterator<Item = Change> {
     decoded.into_iter().chain([object.key]).filter(move |_| is_change).map(change)
 }
 
-/// Keys are as they are.
+/// Reads an EventBridge event. Its keys are not encoded.
 fn of_eventbridge(kind: &str, detail: Detail) -> impl Iterator<Item = Change> {
     let is_removed = kind == "Object Deleted";
     let Detail { bucket, object } = detail;
@@ -218,16 +218,16 @@ fn of_eventbridge(kind: &str, detail: Detail) -> impl Iterator<Item = Change> {
     kind.starts_with("Object ").then_some(change).into_iter()
 }
 
-/// `key` is the path of the entry as it was, or, where it was not, as it is.
+/// Reads a SeaweedFS event. `key` is the entry's old path, or its new path if it has just been created.
 fn of_seaweedfs(key: &str, message: Filer) -> Vec<Change> {
     let change = |path: &str, entry: &Entry, is_removed| {
         let path = path.strip_prefix(SEAWEEDFS_BUCKETS)?;
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let (bucket, is_folder) = (bucket.to_owned(), entry.is_directory);
-        // A bucket is a folder, too; its key is empty.
+        // A bucket is also a folder, with an empty key.
         let end = if is_folder && !key.is_empty() { "/" } else { "" };
         let key = format!("{key}{end}");
-        // A folder that comes to be changes no object.
+        // Creating a folder changes no object.
         (is_removed || !is_folder).then_some(Change { bucket, key, is_folder, is_removed })
     };
     let new = message.new_entry.map(|entry| {
@@ -247,7 +247,7 @@ fn of_seaweedfs(key: &str, message: Filer) -> Vec<Change> {
 mod tests {
     use super::*;
 
-    /// Each change as `bucket key`, with `-` before what is removed.
+    /// Each change as `bucket key`, with `-` before a removal.
     fn told(content: &str) -> Vec<String> {
         let changes = parse(content.as_bytes()).expect("an event");
         let tell = |change: Change| {

@@ -1,4 +1,4 @@
-//! What would become of a request: the question as JSON, the answer from the edge.
+//! Explains how a request would be handled: takes the request as JSON, returns the edge's answer.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,7 +11,7 @@ use crate::{
     proxy::{Connection, Explanation},
 };
 
-/// A request as somebody would send it.
+/// The request to explain.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
@@ -20,12 +20,12 @@ struct Question {
     method: Option<String>,
     #[serde(default)]
     fields: Vec<(String, String)>,
-    /// The viewer's address; this machine's unless it is told.
+    /// The viewer's address; defaults to this machine's.
     #[serde(default)]
     client: Option<IpAddr>,
 }
 
-/// Explains what would become of a request.
+/// Explains how a request would be handled.
 pub(super) fn explain(state: &State, content: &[u8]) -> Result<Explanation, Refusal> {
     ask(state, content).map_err(|message| (StatusCode::BAD_REQUEST, message))
 }
@@ -53,7 +53,7 @@ fn ask(state: &State, content: &[u8]) -> Result<Explanation, String> {
     }
     let asked = asked.body(()).map_err(|error| format!("no request has these fields: {error}"))?;
     let client = question.client.unwrap_or(Ipv4Addr::LOCALHOST.into());
-    // By the strictest policy, as viewers of today agree on with whatever a distribution demands.
+    // The strictest policy: current viewers negotiate a version that satisfies any distribution.
     let tls = tls.then_some((SecurityPolicy::Tls13Of2025, None));
     let connection = Connection::of(client, None, false, tls);
     Ok(state.edge.explain(asked.into_parts().0, &connection))

@@ -1,4 +1,4 @@
-//! Invalidations that are created at CloudFront, too, where a distribution stands beside one there.
+//! Copies invalidations to CloudFront for distributions that have a counterpart there.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -13,18 +13,18 @@ use crate::{
     outbound::{Service, WholeAnswer},
 };
 
-/// Says that a request is a copy already, which is not copied again: somebody's environment may have
-/// Forebay in the place of CloudFront.
+/// Marks a request as a copy, which is not copied again. The environment may point
+/// CloudFront's endpoint at Forebay.
 pub(super) const COPY: &str = "x-forebay-copy";
 
-/// What CloudFront refuses, with its code, or why it cannot be asked.
+/// An error from CloudFront with its code, or the reason for not reaching it.
 pub(super) struct FanOutError {
     pub(super) status: StatusCode,
     pub(super) code: String,
     pub(super) reason: String,
 }
 
-/// Creates an invalidation at CloudFront; what it is there.
+/// Creates an invalidation at CloudFront and returns its id and status there.
 pub(super) async fn create(
     state: &State,
     distribution: &str,
@@ -43,13 +43,13 @@ pub(super) async fn create(
     Ok(Elsewhere { distribution: distribution.to_owned(), id, is_completed })
 }
 
-/// How it is with an invalidation there.
+/// Fetches the status of an invalidation at CloudFront.
 pub(super) async fn look(state: &State, elsewhere: &Elsewhere) -> Result<Elsewhere, FanOutError> {
     let Elsewhere { distribution, id, .. } = elsewhere;
     let target = format!("/2020-05-31/distribution/{distribution}/invalidation/{id}");
     let is_completed = match ask(state, (Method::GET, &target), Bytes::new()).await {
         Ok(answer) => text_of(&answer.content, "Status").as_deref() == Some("Completed"),
-        // What CloudFront has forgotten is over.
+        // An invalidation that CloudFront no longer knows is complete.
         Err(refused) if refused.code == "NoSuchInvalidation" => true,
         Err(refused) => return Err(refused),
     };

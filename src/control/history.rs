@@ -1,4 +1,4 @@
-//! Past invalidations, for callers that look one up or repeat a call.
+//! Past invalidations, for callers that look one up or repeat a request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,20 +11,20 @@ use parking_lot::Mutex;
 
 use super::{invalidation::Invalidation, journal::Journal};
 
-/// Invalidations kept.
+/// Maximum number of invalidations kept.
 const MAX_ENTRIES: usize = 10_000;
 
-/// What became of an invalidation that was to be added.
+/// The outcome of adding an invalidation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Added {
     New(Arc<Invalidation>),
-    /// The same was asked for before.
+    /// The same invalidation was added before.
     Known(Arc<Invalidation>),
-    /// Something else was asked for by the same reference.
+    /// A different invalidation has the same reference.
     Contradicts,
 }
 
-/// The newest invalidations, the oldest first; on disk too if there is a folder for it.
+/// The most recent invalidations, oldest first. They are also on disk if there is a state folder.
 #[derive(Debug, Default)]
 pub(super) struct History(Mutex<Inner>);
 
@@ -35,10 +35,10 @@ struct Inner {
 }
 
 impl History {
-    /// Reads what is in `folder`.
+    /// Loads the history from `folder`.
     ///
     /// # Errors
-    /// When the folder cannot be used at all.
+    /// If the folder cannot be used at all.
     pub(super) fn open(folder: Option<&Path>) -> io::Result<Self> {
         let Some(folder) = folder else { return Ok(Self::default()) };
         let (mut journal, lines) = Journal::open(folder)?;
@@ -53,15 +53,15 @@ impl History {
         Ok(Self(Mutex::new(Inner { entries, journal: Some(journal) })))
     }
 
-    /// The outcome of [`Self::add`] if the reference of the invalidation is known already.
+    /// The outcome of [`Self::add`] if the invalidation's reference is already known.
     pub(super) fn earlier(&self, invalidation: &Invalidation) -> Option<Added> {
         self.0.lock().earlier(invalidation)
     }
 
-    /// Adds an invalidation unless its reference is known; on disk when this returns.
+    /// Adds an invalidation unless its reference is known. It is on disk when this returns.
     ///
     /// # Errors
-    /// When it cannot be written. It is not added then.
+    /// If it cannot be written. It is then not added.
     pub(super) fn add(&self, invalidation: Invalidation) -> io::Result<Added> {
         let mut inner = self.0.lock();
         if let Some(earlier) = inner.earlier(&invalidation) {
@@ -76,10 +76,10 @@ impl History {
         Ok(Added::New(added))
     }
 
-    /// Remembers what became of an invalidation; on disk when this returns.
+    /// Updates an invalidation. The update is on disk when this returns.
     ///
     /// # Errors
-    /// When it cannot be written. It is remembered until the process ends.
+    /// If it cannot be written. The update is then kept in memory only.
     pub(super) fn amend(&self, amended: Invalidation) -> io::Result<Arc<Invalidation>> {
         let amended = Arc::new(amended);
         let mut inner = self.0.lock();
@@ -98,8 +98,8 @@ impl History {
         found.cloned()
     }
 
-    /// Those of a distribution after `marker`, the newest first: at most `most`, and whether there are
-    /// more. `None` where the marker is unknown.
+    /// The invalidations of a distribution after `marker`, newest first: at most `most`, and whether there are
+    /// more. `None` if the marker is unknown.
     pub(super) fn list(
         &self,
         distribution: &str,
@@ -136,7 +136,7 @@ impl Inner {
     }
 }
 
-/// A later line about the same invalidation says what became of it.
+/// Keeps the last line for each invalidation: a later line updates an earlier one.
 fn newest_of_each(lines: Vec<Invalidation>) -> Vec<Invalidation> {
     let (mut entries, mut places) = (Vec::<Invalidation>::new(), HashMap::new());
     for line in lines {
@@ -173,7 +173,7 @@ mod tests {
         page.iter().map(|entry| entry.id.as_str()).collect()
     }
 
-    /// The file, which holds three invalidations.
+    /// The path of a history file with three invalidations.
     fn three(folder: &Path) -> PathBuf {
         let history = History::open(Some(folder)).expect("opened");
         for number in 1..=3 {
@@ -192,7 +192,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = three(folder.path());
         let mut text = std::fs::read(&path).expect("text");
-        // A flipped bit in the second line, a torn line at the end.
+        // A flipped bit in the second line, and a torn line at the end.
         let second = text.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
         text[second] ^= 1;
         text.extend_from_slice(b"{\"id\":\"I4\",\"distri");
@@ -216,7 +216,7 @@ mod tests {
         let mut text = std::fs::read(&path).expect("text");
         text.extend_from_slice(b"{\"id\":\"I4\",\"distri");
         std::fs::write(&path, &text).expect("written");
-        // Nothing can be renamed to a folder that is not empty.
+        // A non-empty folder cannot be replaced by a rename.
         for number in 1..=101 {
             let name = if number == 1 { "damaged".to_owned() } else { format!("damaged-{number}") };
             std::fs::create_dir(path.with_extension(name)).expect("in the way");

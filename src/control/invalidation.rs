@@ -1,8 +1,8 @@
-//! An invalidation, as the history keeps it.
+//! An invalidation, as stored in the history.
 
 use serde::{Deserialize, Serialize};
 
-/// What an invalidation is at CloudFront, where it was created, too.
+/// The copy of an invalidation at CloudFront.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Elsewhere {
     pub(super) distribution: String,
@@ -10,7 +10,7 @@ pub(super) struct Elsewhere {
     pub(super) is_completed: bool,
 }
 
-/// One invalidation. It is complete here from the moment it is answered.
+/// One invalidation. It is complete on this edge before the caller gets a response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Invalidation {
     pub(super) id: String,
@@ -24,7 +24,7 @@ pub(super) struct Invalidation {
 }
 
 impl Invalidation {
-    /// In CloudFront's words; complete once it is so everywhere.
+    /// The status in CloudFront's words: complete once it is complete here and at CloudFront.
     pub(super) fn status(&self) -> &'static str {
         let waits = self.elsewhere.as_ref().is_some_and(|elsewhere| !elsewhere.is_completed);
         if waits { "InProgress" } else { "Completed" }

@@ -17,20 +17,20 @@ use crate::{
     proxy::Distribution,
 };
 
-/// Most items in one invalidation (Amazon CloudFront Developer Guide, "Quotas").
+/// Maximum number of items in one invalidation (Amazon CloudFront Developer Guide, "Quotas").
 pub(super) const MAX_ITEMS: usize = 3_000;
 
-/// Invalidations of a page that CloudFront is asked about.
+/// Maximum number of invalidations per page to look up at CloudFront.
 const MOST_LOOKS: usize = 10;
 
-/// How long all of that may take.
+/// Timeout for all of these lookups together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longest caller reference, in characters.
+/// Maximum length of a caller reference, in characters.
 const MAX_REFERENCE: usize = 256;
 
 impl State {
-    /// Records what became of an invalidation; if that cannot be written, until the process ends.
+    /// Records an updated invalidation. If it cannot be written, it is kept in memory only.
     async fn remember(&self, amended: Invalidation) -> Arc<Invalidation> {
         let recorded = amended.clone();
         self.with_history(move |history| history.amend(recorded)).await.unwrap_or_else(|error| {
@@ -39,7 +39,7 @@ impl State {
         })
     }
 
-    /// Writes to the history, which waits for the disk, on a thread that may.
+    /// Runs a history update on a blocking thread, because it waits for the disk.
     async fn with_history<T: Send + 'static>(
         &self,
         write: impl FnOnce(&History) -> io::Result<T> + Send + 'static,
@@ -50,7 +50,7 @@ impl State {
     }
 }
 
-/// Answers a request about the invalidations of a distribution, or about one of them.
+/// Answers a request about one or all invalidations of a distribution.
 pub(super) async fn answer(
     state: &State,
     request: &Parts,
@@ -82,14 +82,14 @@ pub(super) async fn answer(
     }
 }
 
-/// A batch that can be carried out.
+/// A validated batch.
 struct Wanted {
     caller_reference: String,
     items: Vec<String>,
     purges: Vec<Purge>,
 }
 
-/// Reads what a caller wants; a batch with one bad item changes nothing.
+/// Parses a caller's batch. One bad item rejects the whole batch.
 fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, ApiError> {
     let bad =
         |code: &'static str, message: &str| ApiError::new(StatusCode::BAD_REQUEST, code, message);
@@ -116,7 +116,7 @@ fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, ApiError>
     Ok(Wanted { caller_reference, items: batch.items, purges })
 }
 
-/// As it is, elsewhere too.
+/// Refreshes the status of an invalidation from CloudFront.
 async fn look(state: &State, known: Arc<Invalidation>) -> Arc<Invalidation> {
     let Some(elsewhere) = known.elsewhere.as_ref().filter(|elsewhere| !elsewhere.is_completed)
     else {
@@ -136,7 +136,7 @@ async fn look(state: &State, known: Arc<Invalidation>) -> Arc<Invalidation> {
     }
 }
 
-/// Creates it at CloudFront, too, where the distribution stands beside one there.
+/// Creates the invalidation at CloudFront as well, if the distribution has a counterpart there.
 async fn copy(
     state: &State,
     request: &Parts,
@@ -161,7 +161,7 @@ async fn copy(
             let copied = Invalidation { elsewhere: Some(elsewhere), ..(*invalidation).clone() };
             Ok(state.remember(copied).await)
         }
-        // Whoever asks again by the same reference makes this be tried again.
+        // If the caller repeats the request with the same reference, the copy is retried.
         Err(FanOutError { status, code, reason }) => {
             tracing::error!(distribution = theirs, code, reason, "not invalidated at CloudFront");
             let message = format!("invalidated here, but not at CloudFront's {theirs}: {reason}");
@@ -201,8 +201,8 @@ async fn create(
     let added = match looked_up {
         (Some(earlier), _) => earlier,
         (None, invalidation) => {
-            // The purge first: an invalidation in the history is reported as done. Two calls with one reference may
-            // both purge, which only means that less is served from the cache.
+            // Purge first, because an invalidation in the history is reported as done. Two requests with one
+            // reference may both purge, which only costs some cache hits.
             let batch = PurgeBatch { distribution: id.to_owned(), purges, mode: PurgeMode::Hard };
             let purged = state.purge(batch, caller, &invalidation.items).await;
             purged.map_err(|error| {
@@ -218,7 +218,7 @@ async fn create(
     let invalidation = match added {
         Added::New(invalidation) | Added::Known(invalidation) => invalidation,
         Added::Contradicts => {
-            // AWS's words: clients such as Ansible's look for them.
+            // AWS's words, which clients such as Ansible match.
             let message = "Your request contains a caller reference that was used for a previous \
                            invalidation batch for the same distribution.";
             return Err(ApiError::invalid_argument(message));
@@ -246,19 +246,19 @@ async fn list(state: &State, request: &Parts, distribution: &str) -> Result<Stri
         state.history.list(distribution, after, wanted.most).ok_or_else(|| {
             ApiError::invalid_argument("Marker is no invalidation of this distribution")
         })?;
-    // Those that wait at CloudFront are few, and the newest.
+    // Few invalidations are pending at CloudFront, and they are the newest.
     let waiting = page.iter_mut().filter(|known| known.status() != "Completed").take(MOST_LOOKS);
     let looks = async {
         for known in waiting {
             *known = look(state, Arc::clone(known)).await;
         }
     };
-    // Who lists is answered in time, with what is known by then.
+    // The list is sent in time, with the statuses known by then.
     let _ = tokio::time::timeout(PATIENCE, looks).await;
     Ok(xml::list(&wanted, &page, more))
 }
 
-/// `I` and 13 capitals and digits, as CloudFront's.
+/// A new id: `I` and 13 capitals and digits, like CloudFront's.
 fn new_id() -> String {
     const LETTERS: &[u8; 36] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let letter = |_| char::from(LETTERS[fastrand::usize(..LETTERS.len())]);

@@ -1,4 +1,4 @@
-//! What purges name: paths, beginnings of paths, tags
+//! The items of a purge: paths, path prefixes, tags
 //! (Amazon CloudFront Developer Guide, "Invalidate files: what you need to know").
 
 use crate::{
@@ -9,10 +9,10 @@ use crate::{
     proxy::Distribution,
 };
 
-/// Longest path that CloudFront takes, in characters.
+/// Maximum length of a path in CloudFront, in characters.
 const LONGEST: usize = 4_000;
 
-/// Reads items for a distribution: all of them, or none where one is bad.
+/// Parses the items for a distribution. One bad item rejects all of them.
 pub(super) fn parse_all(
     distribution: &Distribution,
     items: &[String],
@@ -27,8 +27,8 @@ pub(super) fn parse_all(
     Ok(purges)
 }
 
-/// Reads an item: a path, percent-encoded or not, with an optional `*` at its end and a query that is
-/// ignored; or `#` and a tag. `paths` gives the readings by which purges compare.
+/// Parses an item: a path, percent-encoded or not, with an optional trailing `*` and a query that is
+/// ignored; or `#` and a tag. `paths` returns the readings of a path that purges compare.
 fn parse(
     text: &str,
     paths: impl Fn(&str) -> Result<Vec<String>, PathError>,
@@ -46,12 +46,12 @@ fn parse(
         return Err(format!("a path has at most {LONGEST} characters"));
     }
     let path = text.split_once('?').map_or(text, |(path, _)| path);
-    // In a query, too, only the last character is a wildcard; whatever the query, it is the path's.
+    // A `*` is a wildcard only at the end of the path. The query is ignored.
     let (path, is_prefix) = match path.strip_suffix('*') {
         Some(path) => (path, true),
         None => (path, false),
     };
-    // The last segment of a prefix is incomplete: `/a/..*` is not about the parent folder.
+    // The last segment of a prefix is incomplete: `/a/..*` does not refer to the parent folder.
     let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
     let paths = paths(&path).map_err(|error| format!("cannot purge `{text}`: {error}"))?;
     let purge = |mut path: String| {

@@ -1,7 +1,7 @@
-//! The history of invalidations on disk: one invalidation a line, in JSON.
+//! The on-disk history of invalidations: one JSON line per invalidation.
 //!
-//! A line is on disk when [`Journal::append`] returns, or it is not there at all. Damage costs the damaged
-//! lines and nothing else: it neither hides other lines nor keeps Forebay from serving.
+//! A line is either on disk when [`Journal::append`] returns, or absent. Damage loses only the damaged
+//! lines: it neither hides other lines nor prevents Forebay from serving.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,26 +11,26 @@ use std::{
 
 use super::invalidation::Invalidation;
 
-/// The file in the state folder.
+/// The file's name in the state folder.
 const FILE: &str = "invalidations.jsonl";
 
-/// Copies of damaged lines that are kept, at most.
+/// Maximum number of files with damaged lines that are kept.
 const DAMAGED: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    /// Open while it can be.
+    /// The open file handle, if any.
     file: Option<File>,
-    /// The file ends within a line.
+    /// Whether the file ends in a partial line.
     is_torn: bool,
 }
 
 impl Journal {
-    /// Opens the journal in `folder` and reads it, the oldest line first.
+    /// Opens the journal in `folder` and reads it, oldest line first.
     ///
     /// # Errors
-    /// When the folder cannot be used at all. A full disk is no such error.
+    /// If the folder cannot be used at all. A full disk is not such an error.
     pub(super) fn open(folder: &Path) -> io::Result<(Self, Vec<Invalidation>)> {
         let path = folder.join(FILE);
         let text = match std::fs::create_dir_all(folder).and_then(|()| std::fs::read(&path)) {
@@ -57,7 +57,7 @@ impl Journal {
         Ok((journal, lines))
     }
 
-    /// Appends a line; on disk when this returns. On an error the file is as it was before.
+    /// Appends a line, which is on disk when this returns. On an error the file is unchanged.
     pub(super) fn append(&mut self, invalidation: &Invalidation) -> io::Result<()> {
         let line = line(invalidation)?;
         let is_torn = self.is_torn;
@@ -74,13 +74,13 @@ impl Journal {
             Err(_) => file.set_len(end).is_err() || is_torn,
         };
         if written.is_err() {
-            // Whatever happened to this handle, the next append begins anew.
+            // The state of this handle is unknown, so the next append reopens the file.
             self.file = None;
         }
         written
     }
 
-    /// Replaces the file by one with these lines only.
+    /// Replaces the file with one that has only these lines.
     pub(super) fn rewrite(&mut self, lines: &[Invalidation]) -> io::Result<()> {
         let beside = self.path.with_extension("new");
         let mut file = File::create(&beside)?;
@@ -89,7 +89,7 @@ impl Journal {
         }
         file.sync_all()?;
         std::fs::rename(&beside, &self.path)?;
-        // The handle, if there is one, is of the old file.
+        // An open handle still refers to the old file.
         (self.file, self.is_torn) = (None, false);
         if let Some(folder) = self.path.parent() {
             File::open(folder)?.sync_all()?;
@@ -97,7 +97,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps a copy of the damaged lines, then removes them from the file.
+    /// Saves a copy of the damaged lines, then removes them from the file.
     fn repair(&mut self, lines: &[Invalidation], damaged: &[u8]) {
         let repaired = self.keep(damaged).and_then(|kept| self.rewrite(lines).map(|()| kept));
         match repaired {
@@ -114,7 +114,7 @@ impl Journal {
         }
     }
 
-    /// Writes a file that was not there before.
+    /// Writes the damaged lines to a new file.
     fn keep(&self, damaged: &[u8]) -> io::Result<PathBuf> {
         let name = |number: usize| match number {
             1 => self.path.with_extension("damaged"),
@@ -136,7 +136,7 @@ impl Journal {
         Err(io::Error::other("there are too many files of damaged lines already: remove some"))
     }
 
-    /// A journal in another file.
+    /// A journal at another path.
     #[cfg(test)]
     pub(super) fn at(path: &str) -> Self {
         Self { path: path.into(), file: None, is_torn: false }
@@ -158,7 +158,7 @@ fn is_transient(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
-/// The well-formed lines, and the bytes of all others.
+/// Splits the text into well-formed lines and the bytes of all others.
 fn read(text: &[u8]) -> (Vec<Invalidation>, Vec<u8>) {
     let (mut lines, mut damaged) = (Vec::new(), Vec::new());
     for line in text.split_inclusive(|byte| *byte == b'\n') {

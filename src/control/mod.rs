@@ -54,37 +54,37 @@ use crate::{
     server::{Handler, Heartbeats},
 };
 
-/// Largest content of a request, in bytes.
+/// Maximum size of a request's content, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
-/// Longest batch of invalidations in bytes: 3,000 paths of 4,000 characters (Amazon CloudFront Developer Guide, "Quotas")
-/// in XML. Only callers that may be known send so much.
+/// Maximum size of an invalidation batch in bytes: 3,000 paths of 4,000 characters in XML (Amazon CloudFront Developer
+/// Guide, "Quotas"). Accepted only if the request head passes authentication.
 const MAX_BATCH: usize = 16 << 20;
 
-/// The field by which messages of SNS are known.
+/// The header field that marks SNS messages.
 const SNS: &str = "x-amz-sns-message-type";
 
-/// Requests for purges: so many a second, and so many at once.
+/// Rate limit of purge requests: per second, and as a burst.
 const CHANGES: u32 = 50;
 const CHANGES_AT_ONCE: u32 = 500;
 
-/// A worker whose event loop has not run for this long is stalled.
+/// A worker is stalled if its event loop has not run for this long.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// What the admin listener is, as it is configured.
+/// The configuration of the admin listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Who may change something.
+    /// The callers that may change something.
     pub callers: CallerOptions,
-    /// A folder for what survives a restart.
+    /// The folder for state that survives a restart.
     pub state: Option<PathBuf>,
-    /// Queues in which S3 puts its events.
+    /// SQS queues that receive S3's events.
     pub queues: Vec<Queue>,
-    /// Topics of SNS whose messages `POST /events` takes.
+    /// SNS topics whose messages `POST /events` accepts.
     pub topics: Vec<String>,
 }
 
-/// What the admin listener shows and does.
+/// The admin listener's request handler.
 #[derive(Clone)]
 pub(crate) struct Admin(Arc<State>);
 
@@ -111,7 +111,7 @@ struct Readiness {
     credentials: &'static str,
 }
 
-/// Why nothing is done, and the status that says so.
+/// The reason for refusing a request, and its status code.
 type Refusal = (StatusCode, String);
 
 fn not_purged(error: &PurgeError) -> Refusal {
@@ -119,10 +119,10 @@ fn not_purged(error: &PurgeError) -> Refusal {
 }
 
 impl Admin {
-    /// The admin's view of an edge.
+    /// Creates the admin handler of an edge.
     ///
     /// # Errors
-    /// When the state folder cannot be used.
+    /// If the state folder cannot be used.
     pub(crate) fn new(
         edge: Arc<Edge>,
         credentials: Arc<Credentials>,
@@ -152,7 +152,7 @@ impl Admin {
         })))
     }
 
-    /// From now on events are taken from these queues and topics. Must be called within a runtime.
+    /// Replaces the queues and topics that events are accepted from. Must be called within a runtime.
     pub(crate) fn listen_to(&self, queues: &[Queue], topics: &[String]) {
         self.0.topics.store(Arc::new(topics.to_vec()));
         let mut consumers = self.0.consumers.lock();
@@ -171,12 +171,12 @@ impl Admin {
         }
     }
 
-    /// From now on these may change something, and nobody else.
+    /// Replaces the callers that may change something.
     pub(crate) fn set_callers(&self, callers: Callers) {
         self.0.callers.store(Arc::new(callers));
     }
 
-    /// From now on `/readyz` says no, so that load balancers look elsewhere.
+    /// Makes `/readyz` report that this edge is not ready, so that load balancers stop using it.
     pub(crate) fn begin_drain(&self) {
         self.0.draining.store(true, Ordering::Release);
     }
@@ -230,7 +230,7 @@ impl Admin {
         text(StatusCode::OK, format, rendered)
     }
 
-    /// Healthy means: every worker's event loop runs.
+    /// Healthy means that every worker's event loop runs.
     fn health(&self) -> Response<Body> {
         let stalled = self.0.heartbeats.stalled(STALLED);
         let (status, content) = if stalled.is_empty() {
@@ -243,8 +243,8 @@ impl Admin {
         text(status, "text/plain; charset=utf-8", content)
     }
 
-    /// Ready means: credentials are loaded where a bucket needs them, and no drain has begun.
-    /// The state of the origin is not part of it, or an outage of S3 would drain every edge.
+    /// Ready means that no drain has begun, and credentials are loaded if any bucket needs them.
+    /// The origin's state is ignored: otherwise an outage of S3 would drain every edge.
     fn readiness(&self) -> Response<Body> {
         let rules = self.0.edge.rules();
         let mut origins = rules.hosts.all().iter().flat_map(|distribution| &distribution.origins);
@@ -263,7 +263,7 @@ impl Admin {
     }
 }
 
-/// All of a request's content; `None` if it has more than `most` bytes.
+/// The whole content of a request, or `None` if it exceeds `most` bytes.
 async fn content(body: Body, most: usize) -> Option<bytes::Bytes> {
     Limited::new(body, most).collect().await.ok().map(http_body_util::Collected::to_bytes)
 }
@@ -273,13 +273,13 @@ impl State {
         self.callers.load().identify(request, content, client, self.clock.now())
     }
 
-    /// Counts a change; an error where it is one too many.
+    /// Counts a change. Fails if it exceeds the rate limit.
     fn admit_change(&self) -> Result<(), ()> {
         let nobody = IpAddr::from([0, 0, 0, 0]);
         self.changes.admit(nobody).map_err(|_| ())
     }
 
-    /// Purges, and logs it; in force when this resolves.
+    /// Purges and logs the purge, which is in force when this resolves.
     async fn purge(
         &self,
         batch: PurgeBatch,
@@ -303,7 +303,7 @@ impl State {
         Ok(())
     }
 
-    /// Answers a JSON request of an authorized caller.
+    /// Authenticates and answers a JSON request.
     async fn answer_json(&self, request: &Parts, content: &[u8], client: IpAddr) -> Response<Body> {
         let answered = self.dispatch_json(request, content, client).await;
         answered.unwrap_or_else(|(status, message)| refuse(status, &message))
@@ -324,14 +324,14 @@ impl State {
         })
     }
 
-    /// Who sends JSON.
+    /// Authenticates a JSON request and returns its caller.
     fn identify_json(
         &self,
         request: &Parts,
         content: &[u8],
         client: IpAddr,
     ) -> Result<Caller, Refusal> {
-        // A web page can make a browser on this machine send anything but this content type.
+        // A web page can make a browser on this machine send any content type but this one.
         let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_json = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/json");
         if !content_type.is_some_and(is_json) {

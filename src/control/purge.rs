@@ -9,10 +9,10 @@ use crate::cache::store::{PurgeBatch, PurgeMode};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PurgeRequest {
-    /// May be left out where there is but one.
+    /// Optional if there is only one distribution.
     distribution: Option<String>,
     paths: Vec<String>,
-    /// Mark as stale, and validate before the next use.
+    /// Marks responses as stale, so that they are validated before the next use.
     #[serde(default)]
     soft: bool,
 }
@@ -24,7 +24,7 @@ pub(super) struct Purged {
 }
 
 impl State {
-    /// Purges as a request says.
+    /// Applies a purge request.
     pub(super) async fn apply(&self, content: &[u8], caller: &str) -> Result<Purged, Refusal> {
         let bad = |message: String| (StatusCode::BAD_REQUEST, message);
         self.admit_change().map_err(|()| {

@@ -1,4 +1,4 @@
-//! Events that come through a topic of SNS: whether SNS sent them, and subscriptions to confirm
+//! Events from SNS topics: verifies message signatures and confirms subscriptions
 //! (Amazon SNS Developer Guide, "Verifying the signatures of Amazon SNS messages").
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -20,13 +20,13 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use super::{Refusal, State, events};
 use crate::{aws::describe, base::clock::Timestamp, outbound::Service};
 
-/// Certificates that are kept; SNS changes its own once in a long while.
+/// Maximum number of cached certificates. SNS rarely changes its own.
 const MOST_CERTIFICATES: usize = 8;
 
-/// Messages are delivered for at most this long; older ones are somebody's replay.
+/// Maximum age of a message. SNS delivers no later than this, so an older message is a replay.
 const OLDEST: std::time::Duration = std::time::Duration::from_secs(3600);
 
-/// Certificates by their URLs, and the right to fetch one.
+/// Certificates by URL, and a semaphore for fetching one.
 pub(super) struct Certificates(Mutex<BTreeMap<String, Bytes>>, Semaphore);
 
 impl Default for Certificates {
@@ -35,7 +35,7 @@ impl Default for Certificates {
     }
 }
 
-/// A message of SNS, of whatever type.
+/// An SNS message of any type.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Envelope {
@@ -54,8 +54,8 @@ struct Envelope {
     signing_cert_url: String,
 }
 
-/// Takes a message: the events of a notification, or a subscription to be confirmed. Only what SNS
-/// signed for a topic of the configuration is taken.
+/// Handles a message: the events of a notification, or a subscription to confirm. Rejects messages that SNS
+/// did not sign or whose topic is not configured.
 pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::Taken, Refusal> {
     let bad = |message: String| (StatusCode::BAD_REQUEST, message);
     let forbidden = |message: &str| (StatusCode::FORBIDDEN, message.to_owned());
@@ -93,7 +93,7 @@ fn sns(region: &str) -> Result<Service, String> {
     Service::of_aws("sns", region).map_err(|error| error.to_string())
 }
 
-/// The certificate that a message names, which only SNS itself can give.
+/// Fetches the certificate that a message names. The URL must belong to SNS itself.
 async fn certificate(
     state: &State,
     service: &Service,
@@ -112,7 +112,7 @@ async fn certificate(
     if let Some(known) = state.certificates.0.lock().get(url) {
         return Ok(known.clone());
     }
-    // Whoever knows a topic can make up names: one at a time is fetched.
+    // A sender that knows a topic can invent certificate names, so only one fetch runs at a time.
     let Ok(_turn) = state.certificates.1.try_acquire() else {
         let told = "another certificate is being fetched; try again";
         return Err((StatusCode::TOO_MANY_REQUESTS, told.to_owned()));
@@ -127,7 +127,7 @@ async fn certificate(
 }
 
 impl Certificates {
-    /// Keeps one by which a message was found to be SNS's.
+    /// Caches a certificate after it has verified a message.
     fn keep(&self, url: &str, certificate: Bytes) {
         let mut known = self.0.lock();
         if known.len() >= MOST_CERTIFICATES && !known.contains_key(url) {
@@ -137,7 +137,7 @@ impl Certificates {
     }
 }
 
-/// Confirms a subscription at SNS; the URL is made here and not taken from the message.
+/// Confirms a subscription at SNS. The URL is built here and not taken from the message.
 async fn confirm(service: &Service, message: &Envelope) -> Result<events::Taken, Refusal> {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let target = format!(
@@ -159,7 +159,7 @@ async fn confirm(service: &Service, message: &Envelope) -> Result<events::Taken,
 }
 
 impl Envelope {
-    /// Whether the key of a PEM certificate signed it, within the last hour.
+    /// Whether the key of this PEM certificate signed the message, and the message is at most an hour old.
     fn is_signed_by(&self, certificate: &[u8], now: Timestamp) -> bool {
         self.is_recent(now) && self.verify(certificate).is_some()
     }
@@ -184,7 +184,7 @@ impl Envelope {
         key.verify(self.signed_text().as_bytes(), &signature).ok()
     }
 
-    /// What SNS signs: names and values in turn, in the order of the names.
+    /// The text that SNS signs: alternating names and values, sorted by name.
     fn signed_text(&self) -> String {
         let is_notification = self.r#type == "Notification";
         let of = |wanted: bool, value: &Option<String>| value.clone().filter(|_| wanted);

@@ -1,4 +1,4 @@
-//! Events that wait in a queue of SQS: asked for with long polls, deleted once their purges are in force
+//! Events from an SQS queue: received with long polls, and deleted once their purges are in force
 //! (Amazon SQS API Reference, JSON protocol).
 
 use std::{sync::Arc, time::Duration};
@@ -14,23 +14,23 @@ use crate::{
     outbound::{Address, Service},
 };
 
-/// How long SQS waits for a message before it says that there is none: its most.
+/// How long SQS waits for a message before it returns none. This is its maximum.
 const WAIT_SECONDS: u32 = 20;
 
-/// Messages of one answer: SQS's most.
+/// Maximum number of messages per response, as limited by SQS.
 const BATCH: u32 = 10;
 
-/// Shortest and longest pause after a failure.
+/// Shortest and longest backoff after a failure.
 const PAUSE: std::ops::Range<Duration> = Duration::from_secs(1)..Duration::from_secs(60);
 
-/// A queue in which S3 puts its events, by itself or through a topic of SNS.
+/// A queue that receives S3's events, directly or through an SNS topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// As SQS names it, such as `https://sqs.eu-central-1.amazonaws.com/111122223333/changes`.
+    /// The queue's URL in SQS, such as `https://sqs.eu-central-1.amazonaws.com/111122223333/changes`.
     pub url: String,
-    /// Where SQS is.
+    /// The address of SQS.
     pub address: Address,
-    /// Its region.
+    /// The queue's region.
     pub region: String,
 }
 
@@ -48,15 +48,15 @@ struct Waiting {
     body: String,
 }
 
-/// A queue with what it takes to ask it.
+/// A queue and the client that polls it.
 struct Consumer {
     state: Arc<State>,
     queue: Queue,
     service: Service,
 }
 
-/// Takes events from the queue for as long as the process runs. Never returns, but when SQS cannot be
-/// asked at all.
+/// Polls the queue for as long as the process runs. Returns only if no SQS client can be
+/// created.
 pub(super) async fn consume(state: Arc<State>, queue: Queue) {
     let service = match Service::at(queue.address.clone(), "sqs", &queue.region, None) {
         Ok(service) => service,
@@ -79,8 +79,8 @@ pub(super) async fn consume(state: Arc<State>, queue: Queue) {
 }
 
 impl Consumer {
-    /// Waits for messages, acts, and deletes those that were understood. The others come again, until
-    /// the queue's own redrive policy puts them aside.
+    /// Receives messages, applies them, and deletes those it understood. SQS redelivers the others until
+    /// the queue's redrive policy removes them.
     async fn round(&self) -> Result<(), String> {
         let wanted = json!({
             "QueueUrl": self.queue.url,
@@ -112,7 +112,7 @@ impl Consumer {
         let deleted: Value = serde_json::from_slice(&deleted).map_err(|e| e.to_string())?;
         let failed = deleted.get("Failed").and_then(Value::as_array).map_or(0, Vec::len);
         if failed > 0 {
-            // They come again, and purge again.
+            // SQS redelivers these, and they purge again.
             tracing::warn!(queue = self.queue.url, failed, "messages could not be deleted");
         }
         Ok(())
@@ -135,7 +135,7 @@ impl Consumer {
     }
 }
 
-/// What SQS refuses, and what to do about it.
+/// Describes an error from SQS and its fix.
 fn refusal(status: StatusCode, content: &[u8]) -> String {
     let told: Value = serde_json::from_slice(content).unwrap_or_default();
     let kind = told.get("__type").and_then(Value::as_str).unwrap_or_default();
@@ -155,7 +155,7 @@ fn refusal(status: StatusCode, content: &[u8]) -> String {
     format!("SQS answered {status} {kind}: {advice}")
 }
 
-/// What S3 wrote, where a topic of SNS put it into the queue.
+/// S3's event, unwrapped from its SNS notification if it has one.
 fn unwrapped(body: &str) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

@@ -1,4 +1,4 @@
-//! CloudFront's documents: the batch that is asked for, and what is answered
+//! CloudFront's XML documents: the invalidation batch in requests, and the responses
 //! (Amazon CloudFront API Reference 2020-05-31).
 
 use http::StatusCode;
@@ -8,10 +8,10 @@ use time::{OffsetDateTime, macros::format_description};
 use super::{api::PageRequest, invalidation::Invalidation};
 use crate::aws::resolve;
 
-/// The namespace of all documents.
+/// The XML namespace of all documents.
 pub(super) const NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
 
-/// Elements within elements; no document that is meant well has more.
+/// Maximum nesting of elements. No legitimate document exceeds it.
 const DEEPEST: usize = 8;
 
 /// An `InvalidationBatch`.
@@ -23,7 +23,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Reads a batch; `None` where it is none. Documents that declare types or entities are not read.
+    /// Parses a batch; `None` if it is invalid. Rejects documents that declare types or entities.
     pub(super) fn parse(xml: &[u8]) -> Option<Self> {
         let mut reader = Reader::from_reader(xml);
         let (mut batch, mut open, mut text) = (Self::default(), Vec::new(), String::new());
@@ -51,7 +51,7 @@ impl Batch {
         open.is_empty().then_some(batch)
     }
 
-    /// Takes the text of the innermost open element; `None` where it is not what it should be.
+    /// Stores the text of the innermost open element; `None` if the element is unexpected or its text is invalid.
     fn take(&mut self, open: &[String], text: String) -> Option<()> {
         let path: Vec<&str> = open.iter().map(String::as_str).collect();
         match path[..] {
@@ -94,14 +94,14 @@ fn batch_content(items: &[String], caller_reference: &str) -> String {
     )
 }
 
-/// The members of a list. CloudFront leaves `Items` out if there are none.
+/// A list with its quantity. CloudFront leaves out `Items` if the list is empty.
 pub(super) fn quantity_and_items(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.collect();
     let quantity = format!("<Quantity>{}</Quantity>", items.len());
     if items.is_empty() { quantity } else { format!("{quantity}<Items>{}</Items>", items.concat()) }
 }
 
-/// A page of a list: `next` is the marker of the page after it.
+/// One page of a list. `next` is the marker of the next page.
 pub(super) fn page(
     root: &str,
     page: &PageRequest,
@@ -139,7 +139,7 @@ pub(super) fn list(
     page("InvalidationList", wanted, next, items)
 }
 
-/// An error in the form that AWS clients read; `Receiver` says that a second try may succeed.
+/// An error in the format that AWS clients parse. `Receiver` means that a retry may succeed.
 pub(super) fn error(status: StatusCode, code: &str, message: &str, request_id: &str) -> String {
     let at_fault = if status.is_server_error() { "Receiver" } else { "Sender" };
     document(&format!(
@@ -154,7 +154,7 @@ pub(super) fn document(content: &str) -> String {
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{content}")
 }
 
-/// A moment in ISO 8601, from milliseconds since the epoch.
+/// A time in ISO 8601, from milliseconds since the epoch.
 pub(super) fn moment(milliseconds: u64) -> String {
     let format =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");

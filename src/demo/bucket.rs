@@ -1,5 +1,4 @@
-//! An S3 server in this process. It verifies signatures like any other; nothing about it is
-//! special to Forebay.
+//! An S3 server in this process. It verifies signatures like any other; nothing about it is specific to Forebay.
 
 use std::{io, net::SocketAddr};
 
@@ -21,16 +20,16 @@ use super::media::{Sample, samples};
 /// The bucket's name.
 pub(super) const NAME: &str = "demo-media";
 
-/// The region of its signatures.
+/// The region in its signatures.
 pub(super) const REGION: &str = "us-east-1";
 
-/// Why the bucket cannot be had.
+/// Errors of the embedded bucket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BucketError {
-    /// The temporary folder or the loopback address.
+    /// The temporary folder or the loopback address failed.
     #[error("the embedded bucket cannot be started: {0}")]
     System(#[from] io::Error),
-    /// The embedded server.
+    /// The embedded server failed.
     #[error("the embedded bucket cannot be filled: {0}")]
     Fill(String),
 }
@@ -44,7 +43,7 @@ pub(super) struct EmbeddedBucket {
 }
 
 impl EmbeddedBucket {
-    /// Makes keys that nobody knows, fills the bucket, and listens on a free loopback port.
+    /// Generates random keys, fills the bucket, and listens on a free loopback port.
     pub(super) async fn start() -> Result<Self, BucketError> {
         let folder = tempfile::Builder::new().prefix("forebay-demo-").tempdir()?;
         std::fs::create_dir(folder.path().join(NAME))?;

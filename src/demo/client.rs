@@ -1,4 +1,4 @@
-//! Asking as a viewer would.
+//! A client that sends requests as a viewer would.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// An answer, read to its end.
+/// A response with its complete body.
 pub(super) struct DemoResponse {
     pub(super) status: StatusCode,
     pub(super) fields: HeaderMap,
@@ -17,13 +17,13 @@ pub(super) struct DemoResponse {
 }
 
 impl DemoResponse {
-    /// A field's value as text; empty when there is none.
+    /// A field's value as text; empty if there is none.
     pub(super) fn field(&self, name: &str) -> &str {
         self.fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub(super) async fn ask(
     server: SocketAddr,
     request: http::request::Builder,

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-/// Length of the object that ranges are tried on.
+/// Length of the object used for range requests.
 pub(super) const LARGE: usize = 64 << 20;
 
-/// Its key.
+/// Key of that object.
 pub(super) const LARGE_KEY: &str = "video/large.bin";
 
 /// One object of the bucket.
@@ -15,7 +15,7 @@ pub(super) struct Sample {
     pub(super) content: Bytes,
 }
 
-/// Names that proxies like to get wrong.
+/// Names that proxies often get wrong.
 pub(super) const AWKWARD: [&str; 7] = [
     "names/two words.txt",
     "names/a+b.txt",
@@ -26,7 +26,7 @@ pub(super) const AWKWARD: [&str; 7] = [
     "names/it's; a=b&c@d.txt",
 ];
 
-/// Everything in the bucket.
+/// All objects in the bucket.
 pub(super) fn samples() -> Vec<Sample> {
     let embedded = [
         ("index.html", "text/html; charset=utf-8", &include_bytes!("media/index.html")[..]),
@@ -55,7 +55,7 @@ pub(super) fn samples() -> Vec<Sample> {
     embedded.chain(awkward).chain([large]).collect()
 }
 
-/// A part of the large object: every byte can be told from its position.
+/// A part of the large object. Each byte is computed from its position.
 pub(super) fn large(range: std::ops::Range<usize>) -> Vec<u8> {
     range.map(|at| ((at % 251) ^ (at >> 16)).to_le_bytes()[0]).collect()
 }

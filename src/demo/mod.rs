@@ -1,4 +1,4 @@
-//! The demo: an embedded private bucket with sample media, and a guided tour through Forebay.
+//! The demo: an embedded private bucket with sample media, and a guided tour of Forebay.
 
 mod bucket;
 mod client;
@@ -18,24 +18,24 @@ use crate::{
     config::{Bucket, Config, Faults},
 };
 
-/// Why the demo cannot run.
+/// Errors that prevent the demo from running.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The embedded bucket.
+    /// The embedded bucket failed.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// An address of the command line.
+    /// An address on the command line is invalid.
     #[error(transparent)]
     Config(#[from] Faults),
-    /// The bucket's credentials.
+    /// The bucket's credentials are invalid.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// Forebay itself.
+    /// Forebay itself failed.
     #[error(transparent)]
     App(#[from] app::Error),
 }
 
-/// A bucket and a Forebay in front of it. The bucket's folder is removed with it.
+/// A bucket with Forebay in front of it. Dropping it removes the bucket's folder.
 pub(crate) struct Demo {
     bucket: EmbeddedBucket,
     /// The Forebay in front of the bucket.
@@ -46,7 +46,7 @@ impl Demo {
     /// Starts both; ports may be 0. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the folder or an address cannot be had.
+    /// If the folder or an address is unavailable.
     pub(crate) async fn start(listen: &str, admin: &str) -> Result<Self, Error> {
         let bucket = EmbeddedBucket::start().await?;
         let command_line = Bucket {
@@ -58,7 +58,7 @@ impl Demo {
             listen: listen.into(),
             admin: Some(admin.into()),
         };
-        // The tour's own lines are to be seen, not a log of them.
+        // The output shows only the tour's own lines, not a log of them.
         let text = command_line.to_toml() + "\n[access_log]\nformat = \"off\"\n";
         let config = Config::compile("the demo's configuration", &text, Path::new(""))?;
         let credentials = Credentials::new();
@@ -68,11 +68,11 @@ impl Demo {
         Ok(Self { bucket, forebay })
     }
 
-    /// The tour through this demo.
+    /// The tour of this demo.
     #[must_use]
     pub(crate) fn tour(&self) -> Tour {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        // Where all addresses are listened on, the tour goes to this machine's own.
+        // If Forebay listens on all addresses, the tour uses the loopback address.
         let reachable = |address: Option<SocketAddr>| match address.unwrap_or(nowhere) {
             any if any.ip().is_unspecified() => SocketAddr::new(nowhere.ip(), any.port()),
             address => address,
@@ -84,7 +84,7 @@ impl Demo {
         }
     }
 
-    /// Ends both.
+    /// Stops both.
     pub(crate) async fn stop(self) {
         self.forebay.stop().await;
     }

@@ -1,4 +1,4 @@
-//! The guided tour: as text to follow by hand, or walked by the demo itself.
+//! The guided tour: as text to follow by hand, or run by the demo itself.
 
 use std::{fmt::Write, net::SocketAddr};
 
@@ -13,28 +13,28 @@ use crate::cache::key::{CanonicalPath, PathForm};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where the stations of the tour are.
+/// The addresses used in the tour.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tour {
     /// The private bucket.
     pub bucket: SocketAddr,
-    /// Forebay's viewers' address.
+    /// Forebay's viewer address.
     pub forebay: SocketAddr,
     /// Forebay's admin address.
     pub admin: SocketAddr,
 }
 
-/// What one station showed.
+/// The result of one step.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// Whether it was as it should be.
+    /// Whether the result was as expected.
     pub passed: bool,
-    /// One line.
+    /// The result in one line.
     pub line: String,
 }
 
 impl Tour {
-    /// The tour to follow by hand.
+    /// The tour as text to follow by hand.
     #[must_use]
     pub(crate) fn text(&self) -> String {
         let Self { bucket, forebay, admin } = self;
@@ -83,7 +83,7 @@ impl Tour {
         text
     }
 
-    /// Walks the tour and tells what each station showed.
+    /// Runs the tour and returns the result of each step.
     pub(crate) async fn walk(&self) -> Vec<Step> {
         vec![
             step("the bucket refuses an unsigned request", self.refused().await),

@@ -1,4 +1,4 @@
-//! Credentials: where they come from, and who they are.
+//! Credentials: their source and their identity.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -12,7 +12,7 @@ use crate::{
     outbound::Service,
 };
 
-/// Looks for credentials, and asks AWS whose they are where buckets lie there.
+/// Looks for credentials. If any bucket is at AWS, checks their identity there.
 pub(super) async fn examine(
     config: &Config,
     region: &str,
@@ -52,7 +52,7 @@ pub(super) async fn examine(
     (chart, Some(found))
 }
 
-/// What may be meant by the environment where nothing comes of it.
+/// A hint about incomplete credentials in the environment, if none were found.
 fn half_set() -> String {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
@@ -66,8 +66,8 @@ fn half_set() -> String {
     }
 }
 
-/// Asks STS, which answers to any valid keys
-/// (AWS Security Token Service API Reference, "GetCallerIdentity").
+/// Requests the identity from STS, which answers for any valid keys (AWS Security Token Service API Reference,
+/// "GetCallerIdentity").
 async fn identity(chart: &mut Chart, found: &FoundCredentials, region: &str) {
     let service = match Service::of_aws("sts", region) {
         Ok(service) => service,

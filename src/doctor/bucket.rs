@@ -1,5 +1,4 @@
-//! Origins: whether they are reached, and whether what is in buckets can be read by Forebay, and by
-//! nobody else.
+//! Origins: whether they are reachable, and whether Forebay, and only Forebay, can read the buckets.
 
 use std::time::Duration;
 
@@ -17,16 +16,16 @@ use crate::{
     outbound::{Address, Error, Service, WholeAnswer},
 };
 
-/// S3 refuses signatures that are older or newer than this.
+/// S3 rejects signatures that are further in the past or future than this.
 const SKEW_LIMIT: Duration = Duration::from_secs(900);
 
-/// How long the region may take to be told.
+/// Timeout for looking up the region.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A clock that is so far off is worth a word.
+/// Clock skew above this is reported.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// In which region of AWS a bucket is, which AWS tells anybody.
+/// The AWS region of a bucket, which AWS returns even without credentials.
 pub(crate) async fn bucket_region(bucket: &str) -> Option<String> {
     let address = Address::bucket(bucket, "us-east-1", None, Some(true)).ok()?;
     let target = address.base_path.clone();
@@ -36,7 +35,7 @@ pub(crate) async fn bucket_region(bucket: &str) -> Option<String> {
     Some(answer.fields.get("x-amz-bucket-region")?.to_str().ok()?.to_owned())
 }
 
-/// An origin under examination.
+/// An origin being checked.
 struct Patient<'a> {
     options: &'a Options,
     service: Service,
@@ -44,7 +43,7 @@ struct Patient<'a> {
     chart: Chart,
 }
 
-/// Looks at one origin.
+/// Checks one origin.
 pub(super) async fn examine(
     name: &str,
     options: &Options,
@@ -125,7 +124,7 @@ impl Patient<'_> {
         }
     }
 
-    /// Whether an object can be read: its head, and its first byte.
+    /// Checks whether an object can be read: its head, and its first byte.
     async fn object(&mut self, path: &str) {
         let base = &self.options.address.base_path;
         let name = path.strip_prefix(base.as_str()).unwrap_or(path);
@@ -168,7 +167,7 @@ impl Patient<'_> {
         self.chart.bad(format!("{name}: {error}"), mend);
     }
 
-    /// Whether somebody without credentials is refused, as it should be.
+    /// Checks that requests without credentials are refused.
     async fn strangers(&mut self, target: &str, action: &str) {
         let Ok(answer) = self.ask(Method::GET, target, false).await else { return };
         if answer.status.is_success() {
@@ -189,7 +188,7 @@ impl Patient<'_> {
         }
     }
 
-    /// Asks as the edge would, or as nobody in particular.
+    /// Sends a request as the edge would, or without credentials.
     async fn ask(&self, method: Method, target: &str, signed: bool) -> Result<WholeAnswer, Error> {
         let mut fields = HeaderMap::new();
         if let Protocol::S3 { expected_bucket_owner, request_payer, .. } = &self.options.protocol {
@@ -246,7 +245,7 @@ impl Patient<'_> {
         }
     }
 
-    /// Whether the bucket is where the configuration has it.
+    /// Whether the bucket is in the configured region.
     fn region(&mut self, answer: &WholeAnswer) -> bool {
         let Protocol::S3 { region, .. } = &self.options.protocol else { return true };
         let told = answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
@@ -264,7 +263,7 @@ impl Patient<'_> {
         }
     }
 
-    /// One object below the origin path, or none.
+    /// The target that lists one object below the origin path, or none.
     fn list_target(&self) -> String {
         let base = match self.options.address.base_path.as_str() {
             "" => "/",
@@ -279,7 +278,7 @@ impl Patient<'_> {
         text_of(&listed.content, "Key").map(|key| self.path_of_whole(&key))
     }
 
-    /// The path of a key below the origin path.
+    /// The request path for a key below the origin path.
     fn path_of(&self, key: &str) -> String {
         let base = percent_decode_str(&self.options.origin_path).decode_utf8_lossy();
         let base = base.trim_start_matches('/');

@@ -25,7 +25,7 @@ use crate::{
     server::{CertificateFiles, TlsSettings},
 };
 
-/// A certificate that ends within this time is to be renewed now.
+/// A certificate that expires within this time must be renewed now.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
@@ -35,7 +35,7 @@ pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
     charts.into_iter().flat_map(|chart| chart.findings).collect()
 }
 
-/// Whether the addresses can be listened on.
+/// Checks that the addresses can be bound.
 fn addresses(config: &Config) -> Chart {
     let mut chart = Chart::of("addresses");
     let runs = config.admin.is_some_and(is_forebay);
@@ -68,7 +68,7 @@ fn addresses(config: &Config) -> Chart {
     chart
 }
 
-/// Whether one of us answers on the admin address.
+/// Whether a Forebay process answers on the admin address.
 fn is_forebay(admin: SocketAddr) -> bool {
     let patience = Duration::from_secs(2);
     let ask = || -> std::io::Result<String> {
@@ -82,7 +82,7 @@ fn is_forebay(admin: SocketAddr) -> bool {
     ask().is_ok_and(|answer| answer.contains("forebay_requests"))
 }
 
-/// Whether there is enough memory, and enough open files are allowed.
+/// Checks for enough memory and a sufficient open-file limit.
 fn machine(config: &Config) -> Chart {
     let mut chart = Chart::of("machine");
     let wanted = config.cache.memory;
@@ -109,7 +109,7 @@ fn machine(config: &Config) -> Chart {
     chart
 }
 
-/// The memory of this machine, or of this container if that has less.
+/// The memory of this machine, or of this container if that is less.
 fn memory_limit() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.as_deref().and_then(|text| {
@@ -121,7 +121,7 @@ fn memory_limit() -> Option<u64> {
     machine.into_iter().chain(group).min()
 }
 
-/// Whether what the configuration names can be read or written.
+/// Checks that the files in the configuration can be read or written.
 fn files(config: &Config) -> Chart {
     let mut chart = Chart::of("files");
     if let Err(error) = Callers::load(&config.admin_options.callers) {
@@ -137,7 +137,7 @@ fn files(config: &Config) -> Chart {
     if let Some(path) = log.path.as_deref() {
         match log.format {
             Some(Format::CloudFrontV1) => folder(&mut chart, path),
-            // A log that is one file is opened in a folder that is there.
+            // A single log file needs an existing folder.
             _ => writable(&mut chart, path.parent().unwrap_or(path)),
         }
     }
@@ -147,7 +147,7 @@ fn files(config: &Config) -> Chart {
     chart
 }
 
-/// A folder that is made where it is not there.
+/// Checks a folder that is created if it is missing.
 fn folder(chart: &mut Chart, path: &Path) {
     if path.is_file() {
         let text = format!("{} is a file, and not a folder", path.display());
@@ -173,7 +173,7 @@ fn writable(chart: &mut Chart, folder: &Path) {
     }
 }
 
-/// Whether certificates can be used, last, and are for the hosts that are served.
+/// Checks that certificates are usable, do not expire soon, and match the served hosts.
 fn certificates(config: &Config, clock: &Clock) -> Chart {
     let mut chart = Chart::of("certificates");
     let files = &config.listen.certificates;
@@ -196,7 +196,7 @@ fn certificates(config: &Config, clock: &Clock) -> Chart {
     }
     let hosts = config.distributions.iter().flat_map(|distribution| &distribution.aliases);
     for host in hosts.filter(|host| *host != "*") {
-        // A certificate for `*.example.com` is good for any name below.
+        // A certificate for `*.example.com` is valid for any name below it.
         let name = host.replacen("*.", "any.", 1);
         let name = ServerName::try_from(name).ok();
         let is_for = |leaf: &CertificateDer<'_>| {
@@ -217,7 +217,7 @@ fn certificates(config: &Config, clock: &Clock) -> Chart {
     chart
 }
 
-/// The id of a distribution of which plain HTTP gets nothing, and nobody says that TLS ends elsewhere.
+/// The id of a distribution that does not serve plain HTTP, if no setting says that TLS ends elsewhere.
 pub(super) fn wants_tls(distribution: &DistributionOptions) -> Option<&str> {
     let settings = &distribution.settings;
     let is_plain = settings.public_scheme.as_deref() != Some("https");

@@ -1,7 +1,7 @@
-//! Whether what a configuration needs is there: ports, files, certificates, memory, credentials, buckets.
+//! Checks the requirements of a configuration: ports, files, certificates, memory, credentials, buckets.
 //!
-//! Nothing is written and nothing changed; buckets are asked as the edge would ask them, and once as
-//! nobody in particular, who should be refused.
+//! Nothing is written or changed. Buckets receive the requests that the edge would send, and one without credentials,
+//! which they should refuse.
 
 mod account;
 mod bucket;
@@ -18,32 +18,32 @@ use crate::{
     origin::{self, Protocol},
 };
 
-/// How it is with one thing.
+/// The verdict on one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
-    /// As it should be.
+    /// It works as expected.
     Good,
-    /// It works, and could be better; or it cannot be told.
+    /// It works but could be better, or the check was inconclusive.
     Advice,
     /// It does not work.
     Bad,
 }
 
-/// What was found about one thing.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// What it is about.
+    /// The area of the check.
     pub area: String,
-    /// How it is.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What was seen.
+    /// The observation.
     pub text: String,
-    /// What to do about it, unless it is good.
+    /// The fix, unless the verdict is good.
     pub mend: Option<String>,
 }
 
-/// Findings about one area in the making.
+/// Findings about one area, as they are collected.
 struct Chart {
     area: String,
     findings: Vec<Finding>,
@@ -71,7 +71,7 @@ impl Chart {
     }
 }
 
-/// Looks at everything. `sample` is the key of an object that must be readable.
+/// Runs all checks. `sample` is the key of an object that must be readable.
 pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut findings = machine::examine(config, clock);
     let mut charts = Vec::new();
@@ -84,7 +84,7 @@ pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock
     let mut seen: Vec<origin::Options> = Vec::new();
     for distribution in &config.distributions {
         for options in &distribution.origins {
-            // The same origin of several distributions is looked at once.
+            // An origin shared by several distributions is checked once.
             let same = origin::Options { id: String::new(), ..options.clone() };
             if !seen.contains(&same) {
                 seen.push(same);
@@ -97,7 +97,7 @@ pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock
     findings
 }
 
-/// The region of the first bucket that is asked by signed requests.
+/// The region of the first bucket that receives signed requests.
 fn signed_region(config: &Config) -> Option<&str> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
     origins.filter(|options| options.protocol.is_signed()).find_map(|options| {
@@ -108,7 +108,7 @@ fn signed_region(config: &Config) -> Option<&str> {
     })
 }
 
-/// What requests are signed with, if anything.
+/// The keys that sign requests, if any.
 fn keys(found: Option<&FoundCredentials>) -> Option<&Installed> {
     found.map(|found| &found.installed)
 }

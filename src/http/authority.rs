@@ -13,11 +13,10 @@ pub(crate) fn head_length(request: &Parts) -> usize {
     target_length(request) + fields.sum::<usize>()
 }
 
-/// The host and port of a request. RFC 9112 §3.2: there is exactly one `Host`, and an absolute target has the
-/// same.
+/// The host and port of a request. RFC 9112 §3.2: there is exactly one `Host`, and an absolute target must match it.
 pub(crate) fn authority(request: &Parts) -> Option<&str> {
     let fields = &request.headers;
-    // If there are as many names as lines, none is repeated.
+    // If the names are as many as the lines, none is repeated.
     let may_repeat = fields.len() > fields.keys_len();
     if may_repeat && fields.get_all(header::HOST).iter().nth(1).is_some() {
         return None;
@@ -42,7 +41,7 @@ pub(crate) fn host(authority: &str) -> Option<&str> {
     };
     // Without an early exit the compiler vectorizes the loop.
     let all_valid = host.bytes().fold(true, |all, byte| all & valid(byte));
-    // A colon outside of brackets would be a port's.
+    // Outside brackets, a colon would start a port.
     let valid_colons = host.starts_with('[') || !host.contains(':');
     (!host.is_empty() && valid_colons && all_valid).then_some(host)
 }

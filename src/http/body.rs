@@ -1,4 +1,4 @@
-//! The one body type of messages towards viewers and origins.
+//! The body type of all messages to viewers and origins.
 
 use std::{
     convert::Infallible,
@@ -11,13 +11,13 @@ use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-/// Why a body ended early.
+/// The reason why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The connection it is read from failed.
+    /// The connection that it is read from failed.
     #[error("the connection closed early")]
     Connection(#[from] hyper::Error),
-    /// What was promised can no longer be delivered; the transfer is cut, never falsified.
+    /// The promised bytes can no longer be delivered; the transfer is cut, never falsified.
     #[error("the transfer was aborted: {0}")]
     Aborted(&'static str),
 }
@@ -32,10 +32,10 @@ type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 /// Watches a body on its way to a viewer.
 pub trait Observer: Send {
-    /// The body has nothing to give at the moment, or has again.
+    /// Called when the body starts or stops waiting for bytes.
     fn awaits_bytes(&mut self, awaits: bool);
 
-    /// `sent` bytes were handed to the connection; `complete` tells whether that was all.
+    /// Called at the end: `sent` bytes were handed to the connection; `complete` is whether that was all.
     fn ended(self: Box<Self>, sent: u64, complete: bool);
 }
 
@@ -49,12 +49,12 @@ enum Kind {
 /// being received.
 pub struct Body {
     kind: Kind,
-    /// Bytes that were read and put back.
+    /// Bytes that were read and then put back.
     unread: Option<Bytes>,
-    /// Bytes still to come, where the length is known.
+    /// Bytes left to send, if the length is known.
     left: Option<u64>,
     sent: u64,
-    /// Longest frame that is given.
+    /// Length of the longest frame to yield.
     longest: usize,
     awaiting: bool,
     observer: Option<Box<dyn Observer>>,
@@ -86,7 +86,7 @@ impl Body {
         Self::new(Kind::Full(Some(bytes)), left)
     }
 
-    /// Chunks that make up `length` bytes, if that is known.
+    /// Chunks with a total of `length` bytes, if that is known.
     pub fn stream(
         length: Option<u64>,
         chunks: impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
@@ -94,34 +94,34 @@ impl Body {
         Self::new(Kind::Stream(Box::pin(chunks)), length)
     }
 
-    /// Passes on what is being received.
+    /// A body that is being received.
     #[must_use]
     pub fn incoming(incoming: Incoming) -> Self {
         let left = http_body::Body::size_hint(&incoming).exact();
         Self::new(Kind::Incoming(incoming), left)
     }
 
-    /// Gives frames of `longest` bytes at most.
+    /// Yields frames of at most `longest` bytes.
     #[must_use]
     pub const fn in_frames(mut self, longest: usize) -> Self {
         self.longest = longest;
         self
     }
 
-    /// Whether all of it is there, in one piece.
+    /// Whether the whole body is available, in one piece.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         matches!(self.kind, Kind::Full(_))
     }
 
-    /// Has `observer` told when the body ends or is dropped.
+    /// Notifies `observer` when the body ends or is dropped.
     #[must_use]
     pub fn observed(mut self, observer: Box<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Puts back the end of a frame; it comes again before anything else.
+    /// Puts back the end of a frame; the next read returns it first.
     pub fn unread(&mut self, bytes: Bytes) {
         let length = bytes.len() as u64;
         self.sent -= length;

@@ -6,23 +6,23 @@ use http::HeaderName;
 
 use super::field_table::FieldTrait;
 
-/// The largest delta-seconds value kept: 2^31, as RFC 9111 §1.2.2 asks for an overflow.
+/// The largest delta-seconds value kept: 2^31, which RFC 9111 §1.2.2 specifies for overflow.
 const MAX_DELTA: u64 = 1 << 31;
 
 /// A directive with a delta-seconds argument, as it was received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delta {
-    /// The directive is not there.
+    /// The directive is absent.
     #[default]
     Absent,
     /// Valid: this long.
     For(Duration),
-    /// Present, but its argument is no number: RFC 9111 §4.2.1 encourages to treat it as stale.
+    /// Present, but its argument is no number: RFC 9111 §4.2.1 recommends treating it as stale.
     Invalid,
 }
 
 impl Delta {
-    /// Reads an argument (RFC 9111 §1.2.2): digits, perhaps quoted.
+    /// Parses an argument (RFC 9111 §1.2.2): digits, optionally quoted.
     #[must_use]
     pub fn parse(argument: Option<&[u8]>) -> Self {
         let digits = argument.map(unquote).unwrap_or_default();
@@ -35,7 +35,7 @@ impl Delta {
         Self::For(Duration::from_secs(seconds.unwrap_or(MAX_DELTA).min(MAX_DELTA)))
     }
 
-    /// The duration to reckon with: an invalid argument counts as zero.
+    /// The effective duration: an invalid argument counts as zero.
     #[must_use]
     pub const fn lifetime(self) -> Option<Duration> {
         match self {
@@ -60,7 +60,7 @@ pub struct CacheControl {
     pub no_cache: bool,
     /// `private` without field names (§5.2.2.7).
     pub private: bool,
-    /// The fields that `no-cache` and `private` name: only these are not for other viewers.
+    /// The fields that `no-cache` and `private` name: only these are withheld from other viewers.
     pub withheld: Vec<HeaderName>,
     /// `public` (§5.2.2.9).
     pub public: bool,
@@ -77,7 +77,7 @@ pub struct CacheControl {
 }
 
 impl CacheControl {
-    /// Reads all field lines; of a directive that stands several times the first counts (§4.2.1).
+    /// Parses all field lines. If a directive is repeated, the first one counts (§4.2.1).
     #[must_use]
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut parsed = Self::default();
@@ -126,8 +126,8 @@ impl CacheControl {
         })
     }
 
-    /// A list that is none of field names withholds everything, and so does one that names what a
-    /// stored response cannot do without: the careful reading.
+    /// Withholds the named fields. If the list is malformed, or names a field that a stored response
+    /// needs, the whole response is private: the conservative reading.
     fn withhold(&mut self, names: &[u8]) {
         let names: Vec<_> = names.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
         let parsed: Result<Vec<_>, _> =
@@ -144,8 +144,8 @@ impl CacheControl {
         }
     }
 
-    /// RFC 9213 §2.2: reads a targeted field. `None` where it is not a dictionary of RFC 9651, or
-    /// empty: then it is ignored, and the next one counts.
+    /// Parses a targeted field (RFC 9213 §2.2). `None` if it is empty or no RFC 9651 dictionary: it is then ignored,
+    /// and the next one counts.
     #[must_use]
     pub fn parse_targeted<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         let text = lines.into_iter().collect::<Vec<_>>().join(&b", "[..]);
@@ -155,7 +155,7 @@ impl CacheControl {
             let sfv::ListEntry::Item(item) = member else { continue };
             let (name, value) = (name.as_str().as_bytes(), &item.bare_item);
             if let Some(delta) = parsed.delta(name) {
-                // RFC 9213 §2.2: a value of another type than the directive's is ignored.
+                // RFC 9213 §2.2: a value whose type does not fit the directive is ignored.
                 let seconds = value.as_integer().and_then(|n| u64::try_from(i64::from(n)).ok());
                 if let Some(seconds) = seconds {
                     *delta = Delta::For(Duration::from_secs(seconds.min(MAX_DELTA)));
@@ -173,7 +173,7 @@ impl CacheControl {
 pub struct Directives<'a>(&'a [u8]);
 
 impl<'a> Directives<'a> {
-    /// The directives of one line: names as they are written, and arguments.
+    /// The directives of one line: names as written, and arguments.
     #[must_use]
     pub const fn of(line: &'a [u8]) -> Self {
         Self(line)

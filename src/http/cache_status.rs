@@ -1,28 +1,28 @@
-//! The `Cache-Status` field (RFC 9211): what the cache did with a request, and why.
+//! The `Cache-Status` field (RFC 9211): how the cache handled a request, and why.
 
 use std::fmt::{self, Write};
 
-/// Why a request had to go to the origin (RFC 9211 §2.2).
+/// The reason why a request went to the origin (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ForwardReason {
-    /// The cache was told not to handle this request.
+    /// The cache was configured not to handle this request.
     Bypass,
     /// The method's semantics require it.
     Method,
-    /// Nothing was stored under this key.
+    /// No response was stored under this key.
     UriMiss,
-    /// Responses were stored, but none of the variant that the request selects.
+    /// Responses were stored, but not the variant that the request selects.
     VaryMiss,
     /// A response was stored, but is stale.
     Stale,
-    /// A fresh response was stored, but the request's directives forbid to use it.
+    /// A fresh response was stored, but the request's directives forbid its use.
     Request,
-    /// A response was stored, but not all the bytes that the request needs.
+    /// A response was stored, but without some bytes that the request needs.
     Partial,
 }
 
 impl ForwardReason {
-    /// The token of the registry.
+    /// The token in the IANA registry.
     #[must_use]
     pub const fn token(self) -> &'static str {
         match self {
@@ -40,35 +40,35 @@ impl ForwardReason {
 /// How the cache handled a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheStatus {
-    /// Answered from what was stored and fresh.
+    /// Served from a fresh stored response.
     Hit,
     /// Forwarded, for this reason.
     Forward(ForwardReason),
-    /// Answered without cache or origin: refused, or the edge's own answer.
+    /// Answered without cache or origin: refused, or a response of the edge itself.
     Local,
 }
 
-/// All that one `Cache-Status` member says.
+/// The contents of one `Cache-Status` member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Hit, or forwarded and why.
     pub status: CacheStatus,
     /// The freshness lifetime left, in seconds; negative when stale.
     pub ttl: Option<i64>,
-    /// Whether the answer was stored for later requests.
+    /// Whether the response was stored for later requests.
     pub stored: bool,
     /// Whether this request waited on another's forward instead of making one.
     pub collapsed: bool,
-    /// The status code the origin answered, when it differs from what the viewer sees.
+    /// The status code of the origin's response, if it differs from the viewer's.
     pub forward_status: Option<u16>,
-    /// A token that tells more.
+    /// A token with more detail.
     pub detail: Option<&'static str>,
-    /// Whether the detail is for the log alone.
+    /// Whether the detail is only for the log.
     pub hide_reason: bool,
 }
 
 impl Report {
-    /// A report of `status` that says nothing more.
+    /// A report of `status` without further details.
     #[must_use]
     pub const fn new(status: CacheStatus) -> Self {
         Self {

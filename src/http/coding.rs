@@ -14,7 +14,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All of them; where a viewer likes several alike, the first is taken.
+    /// All codings; if a viewer weighs several equally, the first is used.
     pub const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
     /// The name in `Content-Encoding`.
@@ -28,7 +28,7 @@ impl Coding {
     }
 }
 
-/// Codings that a policy tells apart.
+/// A set of codings that a policy distinguishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Codings {
     /// `gzip`.
@@ -51,8 +51,8 @@ impl Codings {
         }
     }
 
-    /// What of these codings the request accepts, as CloudFront writes it: `br,gzip`, `br`,
-    /// `gzip`, or nothing; with `zstd` in between where it is one of these.
+    /// The codings of this set that the request accepts, as CloudFront writes them: `br,gzip`, `br`,
+    /// `gzip`, or none; with `zstd` in between if the set includes it.
     #[must_use]
     pub fn accepted(self, fields: &HeaderMap) -> Option<HeaderValue> {
         const LISTS: [&str; 8] =
@@ -68,19 +68,19 @@ impl Codings {
         (list > 0).then(|| HeaderValue::from_static(LISTS[list]))
     }
 
-    /// The coding to answer in: of these, the one the request likes most, unless it would rather
-    /// have no coding at all.
+    /// The coding of the response: the one in this set that the request prefers, unless it prefers
+    /// no coding at all.
     #[must_use]
     pub fn preferred(self, fields: &HeaderMap) -> Option<Coding> {
         if !fields.contains_key(header::ACCEPT_ENCODING) {
             return None;
         }
-        // RFC 9110 §12.5.3: what is not named needs no coding; `identity` may be named to weigh it.
+        // RFC 9110 §12.5.3: without being named, `identity` is acceptable; naming it gives it a weight.
         let least = weight_of(fields, "identity").unwrap_or(0).max(1);
         let weighed = Coding::ALL.into_iter().filter(|coding| self.has(*coding));
         let weighed = weighed.filter_map(|coding| Some((weight(fields, coding.name())?, coding)));
         let acceptable = weighed.filter(|(weight, _)| *weight >= least);
-        // Of equal ones the last is found, so they are looked at from the last to the first.
+        // `max_by_key` returns the last of equal ones, so reverse the order.
         let acceptable: Vec<_> = acceptable.collect();
         acceptable.into_iter().rev().max_by_key(|(weight, _)| *weight).map(|(_, coding)| coding)
     }
@@ -91,7 +91,7 @@ fn weight(fields: &HeaderMap, coding: &str) -> Option<u16> {
     weight_of(fields, coding).or_else(|| weight_of(fields, "*"))
 }
 
-/// The weight that `Accept-Encoding` gives to exactly this member; the first one counts.
+/// The weight of exactly this member in `Accept-Encoding`; the first one counts.
 fn weight_of(fields: &HeaderMap, name: &str) -> Option<u16> {
     let lines = fields.get_all(header::ACCEPT_ENCODING);
     let members = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
@@ -101,7 +101,7 @@ fn weight_of(fields: &HeaderMap, name: &str) -> Option<u16> {
         .map(|(_, parameters)| thousandths(parameters))
 }
 
-/// RFC 9110 §12.4.2: `q=0` to `q=1` with up to three decimals; what is malformed counts as one.
+/// RFC 9110 §12.4.2: `q=0` to `q=1` with up to three decimals; a malformed weight counts as one.
 fn thousandths(parameters: &str) -> u16 {
     let weight = parameters.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
@@ -110,7 +110,7 @@ fn thousandths(parameters: &str) -> u16 {
     weight.map_or(1000, in_thousandths)
 }
 
-/// The value of a weight in thousandths; what does not begin with `0` counts as one.
+/// The value of a weight in thousandths; one that does not begin with `0` counts as one.
 pub(crate) fn in_thousandths(weight: &str) -> u16 {
     let Some(decimals) = weight.strip_prefix('0') else { return 1000 };
     let decimals = decimals.strip_prefix('.').unwrap_or(decimals);

@@ -1,6 +1,6 @@
 //! Compression of stored content.
 //!
-//! It is deterministic: another machine, or the same one after a restart, makes the same bytes.
+//! It is deterministic: another machine, or the same one after a restart, produces the same bytes.
 
 use std::io::{self, Write};
 
@@ -71,10 +71,10 @@ const MEDIA_TYPES: [&str; 48] = [
     "vnd.apple.mpegurl",
 ];
 
-/// Quality of Brotli, 0 to 11: beyond this, each percent of size costs twice the time.
+/// Quality of Brotli, 0 to 11: above this, each percent of size costs twice the time.
 const BROTLI_QUALITY: u32 = 5;
 
-/// The window of Brotli, as a power of two: the largest that every decoder takes.
+/// The Brotli window, as a power of two: the largest that every decoder accepts.
 const BROTLI_WINDOW: u32 = 22;
 
 /// Level of Zstandard, 1 to 22.
@@ -83,7 +83,7 @@ const ZSTD_LEVEL: i32 = 9;
 /// Level of gzip, 1 to 9.
 const GZIP_LEVEL: u32 = 6;
 
-/// Whether a response is of a kind that is compressed
+/// Whether a response is eligible for compression
 /// (Amazon CloudFront Developer Guide, "Serve compressed files").
 #[must_use]
 pub fn is_worth_it(status: StatusCode, fields: &HeaderMap, length: u64) -> bool {
@@ -91,7 +91,7 @@ pub fn is_worth_it(status: StatusCode, fields: &HeaderMap, length: u64) -> bool 
         && LENGTHS.contains(&length)
         && !fields.contains_key(header::CONTENT_ENCODING)
         && fields.get(header::CONTENT_TYPE).is_some_and(is_compressible)
-        // RFC 9110 §7.7: what must not be transformed is not.
+        // RFC 9110 §7.7: `no-transform` forbids compression.
         && !forbids_to_transform(fields)
 }
 
@@ -106,7 +106,7 @@ fn is_compressible(media_type: &HeaderValue) -> bool {
     MEDIA_TYPES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// The fields of the compressed form of a representation with these fields.
+/// Updates a representation's fields for its compressed form.
 pub fn describe(fields: &mut HeaderMap, coding: Coding) {
     remove_all(fields, |name| FieldTrait::Digest.applies_to(name.as_str()));
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
@@ -126,7 +126,7 @@ fn weaken(fields: &mut HeaderMap) {
     fields.insert(header::ETAG, weak);
 }
 
-/// Tells other caches that `Accept-Encoding` selects the form (RFC 9110 §12.5.5).
+/// Adds `Accept-Encoding` to `Vary` for other caches (RFC 9110 §12.5.5).
 pub fn vary(fields: &mut HeaderMap) {
     let told = names(fields, &header::VARY).any(|name| match name {
         Ok(name) => name == header::ACCEPT_ENCODING,
@@ -137,9 +137,9 @@ pub fn vary(fields: &mut HeaderMap) {
     }
 }
 
-/// `content` in a coding; `None` where it would not be shorter.
+/// Compresses `content`; `None` if the result would not be shorter.
 ///
-/// Takes long: not for threads that serve.
+/// This is slow: do not call it on a thread that serves.
 #[must_use]
 pub fn encode(content: &[Bytes], coding: Coding) -> Option<Bytes> {
     let length: usize = content.iter().map(Bytes::len).sum();

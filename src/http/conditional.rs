@@ -11,11 +11,11 @@ use crate::base::clock::Timestamp;
 /// The validators of the selected representation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Validators<'a> {
-    /// `ETag`, when there is a well-formed one.
+    /// `ETag`, if there is a well-formed one.
     pub etag: Option<EntityTag<'a>>,
-    /// `Last-Modified`, when there is a well-formed one.
+    /// `Last-Modified`, if there is a well-formed one.
     pub last_modified: Option<Timestamp>,
-    /// An `ETag` that is not well formed, such as one without quotes. It matches only if a viewer repeats it exactly.
+    /// An `ETag` that is malformed, such as one without quotes. It matches only if a viewer repeats it exactly.
     pub bare_etag: Option<&'a [u8]>,
 }
 
@@ -29,14 +29,14 @@ impl<'a> Validators<'a> {
     }
 }
 
-/// What a request's preconditions ask for.
+/// The result of a request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Answer as if there were none.
+    /// Respond as if there were none.
     Proceed,
     /// 304: the viewer's copy is current.
     NotModified,
-    /// 412: the state the viewer assumed is gone.
+    /// 412: the state that the viewer expected is gone.
     Failed,
 }
 
@@ -92,7 +92,7 @@ fn lists(request: &HeaderMap, name: &HeaderName, matches: impl Fn(&[u8]) -> bool
     request.get_all(name).iter().any(|value| matches(value.as_bytes().trim_ascii()))
 }
 
-/// A date field that stands exactly once and is well formed.
+/// A well-formed date field that occurs exactly once.
 fn single_date(request: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
     let mut values = request.get_all(name).iter();
     let first = values.next()?;
@@ -133,7 +133,7 @@ mod tests {
             (&[("if-none-match", "\"v0\""), ("if-none-match", "\"v1\"")], NotModified),
             (&[("if-none-match", "*")], NotModified),
             (&[("if-none-match", "\"v2\"")], Proceed),
-            // If-None-Match comes before If-Modified-Since
+            // If-None-Match takes precedence over If-Modified-Since
             (&[("if-none-match", "\"v2\""), ("if-modified-since", NEW)], Proceed),
             (&[("if-modified-since", SAME)], NotModified),
             (&[("if-modified-since", NEW)], NotModified),
@@ -145,7 +145,7 @@ mod tests {
             (&[("if-match", "\"v2\"")], Failed),
             (&[("if-unmodified-since", OLD)], Failed),
             (&[("if-unmodified-since", SAME)], Proceed),
-            // If-Match comes before If-Unmodified-Since
+            // If-Match takes precedence over If-Unmodified-Since
             (&[("if-match", "\"v1\""), ("if-unmodified-since", OLD)], Proceed),
             (&[("if-match", "\"v2\""), ("if-none-match", "\"v1\"")], Failed),
         ] {

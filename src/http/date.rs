@@ -16,10 +16,9 @@ const MONTHS: [&str; 12] =
 const DAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// Parses any of the three HTTP date formats; `None` if it is none of them.
+/// Parses any of the three HTTP date formats; `None` for anything else.
 ///
-/// RFC 9110 §5.6.7 encourages recipients to be robust: names match without regard to case, and the name of the day does
-/// not have to be right.
+/// RFC 9110 §5.6.7 encourages recipients to be robust: names are case-insensitive, and the day's name may be wrong.
 #[must_use]
 pub fn parse(value: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(value).ok()?.trim();
@@ -78,7 +77,7 @@ fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u64> {
 #[must_use]
 pub fn format(timestamp: Timestamp) -> [u8; LENGTH] {
     let mut text = [b' '; LENGTH];
-    // It fits: no year has more than four digits here.
+    // It fits: no year here has more than four digits.
     let _ = write!(&mut text[..], "{}", HttpDate::from(SystemTime::from(timestamp)));
     text
 }

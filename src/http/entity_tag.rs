@@ -1,6 +1,6 @@
 //! Entity tags and their two comparisons (RFC 9110 §8.8.3).
 
-/// An entity tag as it stands in a field: opaque text in quotes, perhaps marked weak.
+/// An entity tag as in a field value: opaque text in quotes, optionally marked weak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntityTag<'a> {
     weak: bool,
@@ -8,7 +8,7 @@ pub struct EntityTag<'a> {
 }
 
 impl<'a> EntityTag<'a> {
-    /// Parses one whole field value; `None` when it is no entity tag.
+    /// Parses one whole field value; `None` if it is no entity tag.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let (tag, rest) = Self::take(value.trim_ascii())?;
@@ -31,7 +31,7 @@ impl<'a> EntityTag<'a> {
             .then_some((Self { weak, opaque }, &inner[end + 1..]))
     }
 
-    /// Whether the tag carries no `W/` mark.
+    /// Whether the tag has no `W/` prefix.
     #[must_use]
     pub const fn is_strong(&self) -> bool {
         !self.weak
@@ -50,7 +50,7 @@ impl<'a> EntityTag<'a> {
     }
 }
 
-/// Whether any tag of a comma-separated list satisfies `matches`; reading stops at a malformed one.
+/// Whether any tag of a comma-separated list satisfies `matches`; parsing stops at a malformed one.
 pub fn any_in_list(list: &[u8], mut matches: impl FnMut(&EntityTag<'_>) -> bool) -> bool {
     let mut rest = list;
     loop {

@@ -1,20 +1,20 @@
-//! What happens to each header field between viewer and origin.
+//! The treatment of each header field between viewer and origin.
 //!
 //! Amazon CloudFront Developer Guide, "HTTP request headers and CloudFront behavior (custom and Amazon S3
 //! origins)" and "HTTP response headers that CloudFront removes or replaces".
 
 use http::HeaderName;
 
-/// What happens to a viewer's request field on its way to an origin.
+/// The treatment of a viewer's request field on its way to an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestField {
     /// It belongs to the viewer's connection (RFC 9110 §7.6.1).
     Connection,
     /// Forebay writes the field itself. The viewer's value is read, never copied.
     Written,
-    /// It is removed: an origin would take the viewer's word for something only the edge can know.
+    /// It is removed: an origin would trust the viewer's value for a fact that only the edge can know.
     Removed,
-    /// The edge describes the viewer in it; the viewer's own value counts for nothing.
+    /// The edge describes the viewer in it and ignores the viewer's own value.
     Described,
     /// It is sent if a policy names it.
     ByPolicy,
@@ -23,8 +23,8 @@ pub enum RequestField {
 impl RequestField {
     /// Classifies a field by its name.
     ///
-    /// To an application behind CGI or WSGI, `X_Real_IP` is `X-Real-IP` (RFC 3875 §4.1.18), so such a
-    /// spelling of a field that no policy may name is removed.
+    /// CGI and WSGI applications read `X_Real_IP` as `X-Real-IP` (RFC 3875 §4.1.18). So such a spelling of a field that
+    /// no policy may name is removed.
     #[must_use]
     pub fn of(name: &HeaderName) -> Self {
         let is_plain = |byte: u8| byte == b'-' || byte.is_ascii_alphanumeric();
@@ -57,7 +57,7 @@ impl RequestField {
             | "via" => Self::Written,
             "request-range" | "x-forwarded-proto" | "x-real-ip" => Self::Removed,
             "x-forwarded-for" => Self::Described,
-            // An application behind CGI takes `Proxy` for a setting of its own (CVE-2016-5385).
+            // A CGI application mistakes `Proxy` for its own setting (CVE-2016-5385).
             name if name == "proxy" || name.starts_with("proxy-") => Self::Removed,
             name if is_of_edge(name) => Self::Removed,
             name if name.starts_with("cloudfront-") => Self::Described,
@@ -66,7 +66,7 @@ impl RequestField {
     }
 }
 
-/// What happens to an origin's response field on its way to a viewer.
+/// The treatment of an origin's response field on its way to a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseField {
     /// It belongs to the origin's connection (RFC 9110 §7.6.1).
@@ -96,24 +96,25 @@ impl ResponseField {
     }
 }
 
-/// A trait of single fields, beyond the classes of requests and responses.
+/// A trait of individual fields, beyond the classes of requests and responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldTrait {
     /// No response headers policy may set or remove it: it describes the content or the connection.
     Fixed,
     /// A 304 does not update it: it describes the stored bytes (RFC 9111 §3.2).
     OfContent,
-    /// If `no-cache` or `private` names it, the whole response counts as private: the cache needs it to select, validate
-    /// and read responses.
+    /// If `no-cache` or `private` names it, the whole response counts as private: the cache needs it to select,
+    /// validate and read responses.
     NeverWithheld,
-    /// It is a digest of the content, which is wrong for another coding.
+    /// It is a digest of the content, and wrong for another coding.
     Digest,
-    /// A bucket may set it towards viewers. Everything else, such as `x-amz-*` and `Server`, stays inside. `Content-Length` and `Content-Range` belong to one response.
+    /// Buckets may set it for viewers. Everything else, such as `x-amz-*` and `Server`, stays inside. `Content-Length`
+    /// and `Content-Range` belong to one response.
     FromS3,
     /// It cannot be a custom origin header: the edge writes it, or it belongs to one request (Amazon CloudFront
     /// Developer Guide, "Custom headers that CloudFront can't add to origin requests").
     NeverCustom,
-    /// A bucket gets it if a policy names it: its CORS configuration depends on it.
+    /// A bucket receives it if a policy names it: its CORS configuration depends on it.
     ToBuckets,
 }
 
@@ -183,7 +184,7 @@ impl FieldTrait {
     }
 }
 
-/// Whether a field is about one connection, in either direction (RFC 9110 §7.6.1).
+/// Whether a field concerns one connection, in either direction (RFC 9110 §7.6.1).
 fn is_of_connection(name: &str) -> bool {
     matches!(
         name,
@@ -200,7 +201,7 @@ fn is_of_connection(name: &str) -> bool {
     )
 }
 
-/// Whether CloudFront keeps a field to itself, in either direction.
+/// Whether CloudFront reserves a field for itself, in either direction.
 fn is_of_edge(name: &str) -> bool {
     name.starts_with("x-edge-") || name.starts_with("x-amz-cf-")
 }

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 
 /// Removes the fields whose names are `unwanted`.
 pub fn remove_all(fields: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    // Most have few of them, or none: to look for each by its name would take longer.
+    // Most messages have few of them or none. Looking up each name would take longer.
     let found: Vec<HeaderName> = fields.keys().filter(|name| unwanted(name)).cloned().collect();
     for name in found {
         fields.remove(name);
@@ -17,7 +17,7 @@ pub fn connection_names(fields: &HeaderMap) -> Vec<HeaderName> {
     names(fields, &header::CONNECTION).filter_map(Result::ok).collect()
 }
 
-/// The members of a field that lists field names; what is none is given back as it is.
+/// The members of a field that lists field names. An invalid member is returned as it is.
 pub fn names<'a>(
     fields: &'a HeaderMap,
     list: &HeaderName,

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode, Version, header};
 
-/// Why a request is refused for its framing or its expectation.
+/// The reason why a request is refused for its framing or its expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FramingError {
     /// `Transfer-Encoding` names a coding besides `chunked` (RFC 9112 §6.1: 501).
@@ -25,7 +25,8 @@ impl FramingError {
     }
 }
 
-/// Checks what the HTTP library accepts and what could still be read in two ways.
+/// Checks for framing and expectations that the HTTP library accepts but the edge refuses: ambiguous framing, other
+/// transfer codings than `chunked`, other expectations than `100-continue`.
 ///
 /// # Errors
 /// When the request must be refused and its connection closed.
@@ -47,7 +48,7 @@ pub fn check(fields: &HeaderMap, version: Version) -> Result<(), FramingError> {
     Ok(())
 }
 
-/// A list with one `chunked` at its end has codings that are not implemented; any other list is an error.
+/// The error for a list: with one `chunked` at its end it names unimplemented codings, otherwise it is malformed.
 fn unknown_coding(list: &[u8]) -> FramingError {
     let members: Vec<&[u8]> = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
     let chunked = members.iter().filter(|member| member.eq_ignore_ascii_case(b"chunked"));

@@ -1,11 +1,11 @@
 //! Query strings.
 
-/// The pairs of a query string, as they are written. Empty ones are kept.
+/// The pairs of a query string, as written. Empty ones are kept.
 pub fn pairs(query: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(query);
     std::iter::from_fn(move || {
         let text = rest?;
-        // Signatures make query strings long, and the standard library's search for a byte is slower.
+        // Signatures make query strings long, and the standard library's byte search is slower.
         let (pair, after) = match memchr::memchr(b'&', text.as_bytes()) {
             Some(end) => (&text[..end], Some(&text[end + 1..])),
             None => (text, None),

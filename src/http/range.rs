@@ -13,14 +13,14 @@ pub enum ByteRange {
     Last(u64),
 }
 
-/// Ranges of one request. More of them are ignored: they are a way to make a server work
+/// The most ranges in one request. With more, the field is ignored: many ranges are a denial-of-service vector
 /// (RFC 9110 §17.15).
 const MAX_RANGES: usize = 10;
 
-/// What a `Range` field asks for.
+/// The ranges that a `Range` field requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// No range, one in another unit, a malformed one, or too many: answer with the whole.
+    /// No range, one in another unit, a malformed one, or too many: send the whole representation.
     Whole,
     /// A single byte range.
     Single(ByteRange),
@@ -33,14 +33,14 @@ pub enum RangeRequest {
 pub enum Selected {
     /// These bytes; never empty.
     Bytes(Range<u64>),
-    /// 416: nothing of the representation lies in the range.
+    /// 416: the range is outside the representation.
     Unsatisfiable,
 }
 
 impl RangeRequest {
     /// Parses the value of a `Range` field.
     ///
-    /// RFC 9110 §14.2: a field that is not understood is ignored.
+    /// RFC 9110 §14.2: an invalid or unknown field is ignored.
     #[must_use]
     pub fn parse(value: Option<&[u8]>) -> Self {
         value.and_then(Self::understood).unwrap_or(Self::Whole)
@@ -52,7 +52,7 @@ impl RangeRequest {
         if !unit.trim().eq_ignore_ascii_case("bytes") {
             return None;
         }
-        // Most requests have one.
+        // Most requests have only one.
         if !set.contains(',') {
             return ByteRange::parse(set).map(Self::Single);
         }
@@ -86,8 +86,8 @@ impl ByteRange {
     }
 }
 
-/// Applies several ranges. `None` where the whole is the better answer: they do not ascend, they
-/// overlap, or one lies outside (Amazon CloudFront Developer Guide, "Range GETs").
+/// Applies several ranges. `None` if they do not ascend, they overlap, or one is outside: then the whole
+/// representation is the better response (Amazon CloudFront Developer Guide, "Range GETs").
 #[must_use]
 pub fn select_all(ranges: &[ByteRange], length: u64) -> Option<Vec<Range<u64>>> {
     let mut selected: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
@@ -101,7 +101,7 @@ pub fn select_all(ranges: &[ByteRange], length: u64) -> Option<Vec<Range<u64>>> 
     Some(selected)
 }
 
-/// Digits only; what does not fit counts as the largest number there is.
+/// Parses digits only; a number that does not fit becomes the largest one.
 fn number(text: &str) -> Option<u64> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| text.parse().unwrap_or(u64::MAX))
@@ -110,14 +110,14 @@ fn number(text: &str) -> Option<u64> {
 /// The `Content-Range` of a 206 or 416 (RFC 9110 §14.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentRange {
-    /// The bytes enclosed; `None` in a 416.
+    /// The range of bytes; `None` in a 416.
     pub bytes: Option<Range<u64>>,
-    /// The length of the whole representation, when it is told.
+    /// The length of the whole representation, if it is known.
     pub complete: Option<u64>,
 }
 
 impl ContentRange {
-    /// Parses a field value; `None` when it is malformed or contradicts itself.
+    /// Parses a field value; `None` if it is malformed or contradictory.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?.trim();

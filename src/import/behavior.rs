@@ -8,7 +8,7 @@ use super::{
     text::{Text, key, list, quote},
 };
 
-/// The default behavior, and the others in their order.
+/// Writes the default behavior, then the others in order.
 pub(super) fn behaviors(job: &Job<'_>, text: &mut Text, config: &Node<'_>, origins: &Origins) {
     text.heading("[distribution.default_behavior]");
     behavior(job, text, &config.get("DefaultCacheBehavior"), origins);
@@ -80,8 +80,8 @@ fn compress(text: &mut Text, node: &Node<'_>) {
     }
 }
 
-/// Who must sign. What is missing is named all the same: such a file is refused, for nothing may be
-/// served to everybody because a document was not given.
+/// Writes the trusted key groups. A missing group is still named, so the file is rejected: a missing document must
+/// never make content public.
 fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     let signers = node.get("TrustedSigners");
     let groups = node.get("TrustedKeyGroups");
@@ -109,8 +109,8 @@ fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     }
 }
 
-/// The name of the key group that stands for accounts. Behaviors that trust other accounts have another group, and so do
-/// distributions whose own accounts are trusted.
+/// The name of the key group for trusted accounts. Behaviors that trust other accounts get another group, and so do
+/// distributions that trust their own accounts.
 fn trusted_signers(job: &Job<'_>, signers: &Node<'_>) -> String {
     let mut accounts = signers.strings();
     accounts.sort_unstable();
@@ -168,7 +168,7 @@ fn public_key(job: &Job<'_>, group: &mut Text, node: &Node<'_>) {
     node.is_exact("public_keys");
 }
 
-/// What runs in CloudFront alone.
+/// Reports features that run only in CloudFront.
 fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     let mut is_closed = false;
     for (list, arn, what) in [
@@ -186,7 +186,7 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             item.get(arn).read();
             item.get("IncludeBody").read();
             let event = item.get("EventType").text_or("some event");
-            // A function may answer a request itself, also in place of the origin. An unknown event may be such a one.
+            // A function can respond to a request itself instead of the origin. An unknown event may do so, too.
             if !matches!(event, "viewer-response" | "origin-response") {
                 job.ledger.to_do(format!(
                     "see what {} does at requests: if it decides who is served, put `allow` or `trusted_key_groups` in its place; then remove `enabled = false`",

@@ -1,4 +1,4 @@
-//! The query strings that a policy lists, for a bucket.
+//! Query strings that a policy lists, for buckets.
 
 use serde_json::Value;
 
@@ -22,8 +22,8 @@ pub(super) fn lists_names(policy: &Value) -> bool {
     policy.get("QueryStringsConfig").is_some_and(|query| query_names(query).next().is_some())
 }
 
-/// The policy without query parameters with which an S3 request is not about an object, and their names; `None` if it
-/// lists none of them.
+/// The policy without query parameters that are S3 subresources, and the names of those removed. `None` if it lists
+/// none.
 pub(super) fn without_refused(policy: &Value) -> Option<(Value, Vec<String>)> {
     const KEY: &str = "ParametersInCacheKeyAndForwardedToOrigin";
     let query = policy.get(KEY).unwrap_or(policy).get("QueryStringsConfig")?;
@@ -49,7 +49,7 @@ fn says(config: &Value, key: &str, word: &str) -> bool {
     config.get(key).and_then(Value::as_str) == Some(word)
 }
 
-/// Whether a policy has more in the key than S3's object parameters.
+/// Whether a policy's cache key has more than S3's object parameters.
 pub(super) fn keys_more(id: &str, config: Option<&Value>) -> bool {
     if let Some(policy) = managed(id).and_then(CachePolicy::managed) {
         return policy.key.query != NameSpec::None || policy.key.cookies != NameSpec::None;

@@ -1,4 +1,4 @@
-//! A distribution: what is not about origins or behaviors.
+//! Settings of a distribution other than origins and behaviors.
 
 use super::{
     Job, Need, Tls,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::behavior::SecurityPolicy;
 
-/// Writes a distribution; `alone` is whether it is the only one.
+/// Writes a distribution; `alone` is true if it is the only one.
 pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> Text {
     let id = job.free_id(document.id.as_deref(), &document.name);
     let name = if alone { String::new() } else { format!("{id}: ") };
@@ -25,7 +25,7 @@ pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> T
     identity(&mut text, document, &config, &id, alone);
     let object = config.get("DefaultRootObject");
     if let Some(name) = object.text() {
-        // CloudFront takes a slash before it, too.
+        // CloudFront also accepts a leading slash.
         text.line("default_root_object", quote(name.trim_start_matches('/')));
         object.is_exact("default_root_object");
     }
@@ -42,7 +42,7 @@ pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> T
     behaviors(job, &mut text, &config, &origins);
     logging(job, &config);
     not_here(&config);
-    // What is around the configuration (ARN, status, ETag) is of no consequence here.
+    // Fields around the configuration (ARN, status, ETag) do not matter here.
     job.ledger.tell_unread(&config);
     text
 }
@@ -72,7 +72,7 @@ fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, a
     }
 }
 
-/// TLS and HTTP.
+/// Writes the TLS and HTTP settings.
 fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     let certificate = config.get("ViewerCertificate");
     let version = certificate.get("MinimumProtocolVersion");
@@ -97,7 +97,7 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     if *job.tls == Tls::Before {
         text.line("public_scheme", quote("https"));
     }
-    // What older documents say once more in other words.
+    // Older documents repeat these settings under other names.
     for key in ["Certificate", "CertificateSource"] {
         let repeated = certificate.get(key);
         if repeated.is_said() {
@@ -178,7 +178,7 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     }
 }
 
-/// `geo_restriction`; whether what the document says of countries is known.
+/// Writes `geo_restriction`. Returns whether the document's country settings are understood.
 fn countries(job: &Job<'_>, text: &mut Text, config: &Node<'_>) -> bool {
     let geo = config.get("Restrictions").get("GeoRestriction");
     let is_list = !geo.is_odd_list() && geo.items().len() == geo.strings().len();
@@ -231,7 +231,7 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
     let logging = config.get("Logging");
     let (bucket, prefix) = (logging.get("Bucket"), logging.get("Prefix"));
     let cookies = logging.get("IncludeCookies");
-    // What stands there while logging is off says nothing.
+    // These settings have no effect while logging is off.
     let is_on = logging.get("Enabled").flag();
     if is_on {
         prefix.differs_if_said(
@@ -247,7 +247,7 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
     }
 }
 
-/// What has no meaning outside CloudFront.
+/// Reports settings that have no meaning outside CloudFront.
 fn not_here(config: &Node<'_>) {
     let reference = config.get("CallerReference");
     if reference.is_said() {

@@ -1,27 +1,27 @@
-//! The documents that CloudFront's API gives of a distribution and of what it refers to.
+//! Documents from CloudFront's API: distributions and the resources they refer to.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Why documents cannot be imported.
+/// Errors that prevent an import.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// Not JSON.
+    /// The file is not JSON.
     #[error("`{name}` is not JSON: {reason}")]
     NotJson {
         /// The file.
         name: String,
-        /// Where, and what is wrong.
+        /// The position and the problem.
         reason: String,
     },
-    /// Nothing: the command that should have written it has failed.
+    /// The file is empty: the command that should have written it failed.
     #[error("`{name}` is empty")]
     Empty {
         /// The file.
         name: String,
     },
-    /// JSON of something else.
+    /// The JSON is not a CloudFront document.
     #[error(
         "`{name}` is none of CloudFront's documents: it has neither `DistributionConfig` nor a policy, key group or public key"
     )]
@@ -29,18 +29,18 @@ pub enum DocumentError {
         /// The file.
         name: String,
     },
-    /// `list-distributions` leaves out what matters.
+    /// The file is a `list-distributions` listing, which omits important settings.
     #[error("`{name}` is a list of distributions, which lacks half of what they are")]
     Summaries {
         /// The file.
         name: String,
     },
-    /// Nothing to import.
+    /// The files contain no distribution.
     #[error("there is no distribution among these documents")]
     NoDistribution,
 }
 
-/// The text of a file: UTF-8, or UTF-16 as Windows PowerShell writes it, with a byte order mark or without. `None` if it is
+/// Decodes a file: UTF-8, or UTF-16 as Windows PowerShell writes it, with or without a byte order mark. `None` if it is
 /// neither.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<String> {
@@ -52,7 +52,7 @@ pub fn decode(bytes: &[u8]) -> Option<String> {
         [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        // JSON begins with an ASCII character.
+        // JSON starts with an ASCII character.
         [first, 0, ..] if *first != 0 => utf16(bytes, u16::from_le_bytes),
         [0, second, ..] if *second != 0 => utf16(bytes, u16::from_be_bytes),
         _ => String::from_utf8(bytes.to_vec()).ok(),
@@ -63,16 +63,16 @@ pub fn decode(bytes: &[u8]) -> Option<String> {
 pub(super) struct Document {
     /// The file's name.
     pub(super) name: String,
-    /// Its id, where the document tells it.
+    /// Its id, if the document has it.
     pub(super) id: Option<String>,
-    /// Where viewers reach it without an alias, likewise.
+    /// Its domain name without an alias, if the document has it.
     pub(super) domain: Option<String>,
     /// The whole document, and the keys that lead to the configuration.
     pub(super) content: Value,
     pub(super) inside: &'static [&'static str],
 }
 
-/// What distributions refer to, by id.
+/// Resources that distributions refer to, by id.
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) cache_policies: BTreeMap<String, Value>,
@@ -83,17 +83,17 @@ pub(super) struct Parts {
     pub(super) access_controls: BTreeMap<String, Value>,
 }
 
-/// All documents, sorted by what they are.
+/// All documents, sorted by kind.
 pub struct Documents {
     pub(super) distributions: Vec<Document>,
     pub(super) parts: Parts,
 }
 
 impl Documents {
-    /// Reads documents, each with its file's name.
+    /// Reads documents, each with its file name.
     ///
     /// # Errors
-    /// When one is not CloudFront's, or none is a distribution's.
+    /// If a file is not a CloudFront document, or none is a distribution.
     pub fn read(files: &[(String, String)]) -> Result<Self, DocumentError> {
         let mut documents = Self { distributions: Vec::new(), parts: Parts::default() };
         for (name, text) in files {
@@ -137,8 +137,7 @@ impl Documents {
 }
 
 impl Parts {
-    /// Takes up what a document tells: one thing, or a list of such. The id of a bare
-    /// configuration is its file's name.
+    /// Adds the resource in a document, or each resource of a list. The id of a bare configuration is its file name.
     fn take(&mut self, file: &str, content: &Value) -> bool {
         let kinds: [(&str, &str, &mut BTreeMap<String, Value>); 6] = [
             ("CachePolicy", "CachePolicyConfig", &mut self.cache_policies),
@@ -159,7 +158,7 @@ impl Parts {
             let listed = items.into_iter().flatten().map(|item| item.get(kind).unwrap_or(item));
             for thing in content.get(kind).into_iter().chain(listed) {
                 let Some(id) = thing.get("Id").and_then(Value::as_str) else { continue };
-                // Lists of public keys and access controls hold the configuration's fields themselves.
+                // Lists of public keys and access controls hold the configuration's fields directly.
                 let config = thing.get(config).unwrap_or(thing);
                 known.insert(id.to_owned(), config.clone());
             }
@@ -173,7 +172,7 @@ impl Parts {
     }
 }
 
-/// A file's name without folder and ending.
+/// A file name without directory and extension.
 pub(super) fn stem(name: &str) -> &str {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.strip_suffix(".json").unwrap_or(file)

@@ -25,7 +25,7 @@ const MANAGED: [(&str, &str); 20] = [
     ("eaab4381-ed33-4a86-88ca-d9558dc6cd63", "CORS-with-preflight-and-SecurityHeadersPolicy"),
 ];
 
-/// The name of a managed policy, of whatever kind.
+/// The name of a managed policy of any kind.
 pub(super) fn managed(id: &str) -> Option<&'static str> {
     MANAGED.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
 }

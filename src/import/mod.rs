@@ -1,8 +1,7 @@
-//! CloudFront's distributions as a configuration: what `aws cloudfront get-distribution-config` and its
-//! like tell, in, `forebay.toml` and an honest report, out
-//! (Amazon CloudFront API Reference, "DistributionConfig").
+//! Imports CloudFront distributions. Reads the output of `aws cloudfront get-distribution-config` and similar commands,
+//! and writes `forebay.toml` and a complete report (Amazon CloudFront API Reference, "DistributionConfig").
 //!
-//! Nothing is lost silently: what is not read by name is found at the end, and told.
+//! Nothing is lost silently: settings that are not read by name are found at the end and reported.
 
 mod behavior;
 mod bucket_query;
@@ -35,30 +34,30 @@ use crate::{
     config::{Config, DistributionOptions},
 };
 
-/// A configuration, and what became of the documents.
+/// A configuration and the import report.
 #[derive(Clone, Debug)]
 pub struct Import {
     /// The text of `forebay.toml`.
     pub toml: String,
-    /// What was carried how.
+    /// How each setting was carried over.
     pub report: Report,
-    /// The configuration, if the file has no fault.
+    /// The configuration, if the file has no faults.
     pub config: Option<Config>,
 }
 
-/// How TLS is ended, which CloudFront's documents cannot tell.
+/// How TLS is terminated, which CloudFront's documents do not show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tls {
-    /// It is not known yet.
+    /// Not known yet.
     #[default]
     Unknown,
-    /// By Forebay, with these files of a certificate and its key.
+    /// Forebay terminates TLS with these certificate and key files.
     Here(String, String),
-    /// By something before Forebay.
+    /// Something in front of Forebay terminates TLS.
     Before,
 }
 
-/// What is at hand while documents are imported.
+/// The state of an import.
 struct Job<'a> {
     parts: &'a Parts,
     ledger: &'a Ledger,
@@ -66,25 +65,25 @@ struct Job<'a> {
     shared: RefCell<Shared>,
 }
 
-/// What distributions share.
+/// State shared by all distributions.
 #[derive(Default)]
 struct Shared {
-    /// Policies and key groups that are written already, by id.
+    /// Policies and key groups already written, by id.
     policies: BTreeMap<String, Text>,
-    /// Policies made of what behaviors say themselves.
+    /// Policies made from settings inside behaviors.
     legacy: Vec<(Legacy, Text)>,
     ids: Vec<String>,
     needs: BTreeSet<Need>,
 }
 
-/// A kind of policy that older distributions have within their behaviors.
+/// A kind of policy that older distributions define inside their behaviors.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Legacy {
     Cache,
     OriginRequest,
 }
 
-/// What the file needs besides distributions and their policies, and what was told already.
+/// Requirements of the file besides distributions and their policies, and notes already reported.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
     Geography,
@@ -92,7 +91,7 @@ enum Need {
     ToldOfPrivate,
 }
 
-/// Makes a configuration of documents.
+/// Builds a configuration from documents.
 #[must_use]
 pub fn import(documents: &Documents, tls: &Tls) -> Import {
     let ledger = Ledger::default();
@@ -127,7 +126,7 @@ pub fn import(documents: &Documents, tls: &Tls) -> Import {
     Import { toml, report, config }
 }
 
-/// Behaviors whose origins may set cookies in responses that are cached.
+/// Notes on behaviors whose origins may set cookies in cached responses.
 fn cookie_notes(distribution: &DistributionOptions) -> Vec<Note> {
     let behaviors = &distribution.settings.behaviors;
     let ordered =
@@ -148,7 +147,7 @@ fn cookie_notes(distribution: &DistributionOptions) -> Vec<Note> {
 }
 
 impl Job<'_> {
-    /// What comes before all distributions.
+    /// The text before all distributions.
     fn preamble(&self) -> Text {
         let shared = self.shared.borrow();
         let mut text = Text::default();
@@ -181,12 +180,12 @@ impl Job<'_> {
         text
     }
 
-    /// The id of the distribution that is being imported.
+    /// The id of the distribution being imported.
     fn distribution(&self) -> String {
         self.shared.borrow().ids.last().cloned().unwrap_or_default()
     }
 
-    /// Adds a policy or key group of this id, unless it is there.
+    /// Adds a policy or key group with this id, unless it exists.
     fn add_policy(&self, id: &str, write: impl FnOnce() -> Text) {
         if !self.shared.borrow().policies.contains_key(id) {
             let text = write();
@@ -194,7 +193,7 @@ impl Job<'_> {
         }
     }
 
-    /// The name of a policy that says what a behavior says itself.
+    /// Adds a policy for a behavior's own settings and returns its name.
     fn add_legacy(&self, kind: Legacy, policy: &Text) -> String {
         let legacy = &mut self.shared.borrow_mut().legacy;
         let same = |known: &(Legacy, Text)| known.0 == kind && known.1 == *policy;
@@ -205,19 +204,19 @@ impl Job<'_> {
         format!("legacy-{}", place + 1)
     }
 
-    /// Notes a need; whether it is a new one.
+    /// Records a need. Returns whether it is new.
     fn need(&self, need: Need) -> bool {
         self.shared.borrow_mut().needs.insert(need)
     }
 
-    /// Tells, once, how a policy that stores everything for a while differs here.
+    /// Reports once how a policy that stores everything for a while differs here.
     fn tell_of_private(&self, policy: &Node<'_>) {
         if self.need(Need::ToldOfPrivate) {
             policy.differs("what is `private` or `no-store` is never shared here; CloudFront shares it for the policy's MinTTL (`honor_private = \"cloudfront\"` in a policy of one's own)");
         }
     }
 
-    /// The id of a distribution: as told, or as the file's name has it.
+    /// A distribution id from the document, or from the file name.
     fn free_id(&self, told: Option<&str>, file: &str) -> String {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let words = stem(file).split(|c: char| !c.is_ascii_alphanumeric());

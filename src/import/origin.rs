@@ -8,17 +8,17 @@ use super::{
     text::{Text, key, list, quote},
 };
 
-/// An origin as behaviors need to know it.
+/// The properties of an origin that behaviors need.
 pub(super) struct Imported {
-    /// Its id here.
+    /// Its id in the configuration.
     pub(super) id: String,
     pub(super) is_bucket: bool,
 }
 
-/// Origins and groups by their ids in CloudFront.
+/// Origins and groups by CloudFront id.
 pub(super) type Origins = BTreeMap<String, Imported>;
 
-/// What a domain name of an S3 origin says.
+/// The parsed domain name of an S3 origin.
 #[derive(Debug, PartialEq, Eq)]
 enum BucketHost {
     Bucket { bucket: String, region: Option<String>, endpoint: Option<String> },
@@ -40,7 +40,7 @@ pub(super) fn origins(job: &Job<'_>, text: &mut Text, config: &Node<'_>) -> Orig
     known
 }
 
-/// An id that may stand here: 1 to 64 letters, digits, `-`, `_` and `.`.
+/// A valid id: 1 to 64 letters, digits, `-`, `_` and `.`.
 fn free_id(theirs: &Node<'_>, known: &Origins) -> String {
     let told = theirs.text().unwrap_or("origin");
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -60,7 +60,7 @@ fn free_id(theirs: &Node<'_>, known: &Origins) -> String {
     id
 }
 
-/// Where it is and how it is asked; whether it is a bucket.
+/// Writes the origin's address and protocol. Returns whether it is a bucket.
 fn target(job: &Job<'_>, text: &mut Text, node: &Node<'_>) -> bool {
     let domain = node.get("DomainName");
     let name = domain.text().unwrap_or_default();
@@ -84,7 +84,7 @@ fn target(job: &Job<'_>, text: &mut Text, node: &Node<'_>) -> bool {
     is_bucket
 }
 
-/// A bucket, or what is left of one; whether it is one.
+/// Writes a bucket, or a placeholder for it. Returns whether the origin is a bucket.
 fn s3_target(
     job: &Job<'_>,
     text: &mut Text,
@@ -126,8 +126,8 @@ fn s3_target(
     }
 }
 
-/// An origin that is no bucket, for which CloudFront signs requests, such as a Lambda function URL. It refuses the
-/// requests that Forebay sends.
+/// Reports an origin other than a bucket for which CloudFront signs requests, such as a Lambda function URL. It rejects
+/// Forebay's requests.
 fn signed_url(job: &Job<'_>, node: &Node<'_>, name: &str) {
     let control = node.get("OriginAccessControlId");
     if control.is_said() {
@@ -138,7 +138,7 @@ fn signed_url(job: &Job<'_>, node: &Node<'_>, name: &str) {
     }
 }
 
-/// CloudFront signs as itself; Forebay with credentials of its operator's.
+/// Writes `signing`. CloudFront signs as itself; Forebay signs with the operator's credentials.
 fn signing(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     const OWN: &str = "signed with credentials of your own: see the IAM policy below";
     let identity = node.get("S3OriginConfig").get("OriginAccessIdentity");
@@ -186,7 +186,7 @@ fn custom(text: &mut Text, node: &Node<'_>, domain: &Node<'_>, name: &str) {
     connections(&config);
 }
 
-/// How connections to the origin are made and kept.
+/// Reports how connections to the origin differ.
 fn connections(config: &Node<'_>) {
     config
         .get("OriginKeepaliveTimeout")
@@ -205,7 +205,7 @@ fn response_timeout(text: &mut Text, seconds: &Node<'_>) {
     }
 }
 
-/// What all kinds of origins have.
+/// Writes the settings that all kinds of origins have.
 fn common(text: &mut Text, node: &Node<'_>) {
     let path = node.get("OriginPath");
     if let Some(origin_path) = path.text() {
@@ -221,7 +221,7 @@ fn common(text: &mut Text, node: &Node<'_>) {
             number.is_exact(ours);
             if value != usual {
                 text.line(ours, value);
-                // CloudFront repeats a request that gets no response as often as it tries to connect.
+                // CloudFront retries a request without a response as often as it tries to connect.
                 if ours == "connect_attempts" {
                     text.line("response_attempts", value);
                 }
@@ -275,7 +275,7 @@ pub(super) fn groups(text: &mut Text, config: &Node<'_>, origins: &mut Origins) 
     }
 }
 
-/// Reads a host name of S3 (Amazon S3 User Guide, "Virtual hosting" and "Endpoints").
+/// Parses an S3 host name (Amazon S3 User Guide, "Virtual hosting" and "Endpoints").
 fn place(domain: &str) -> BucketHost {
     let (suffix, rest) = match domain.strip_suffix(".amazonaws.com.cn") {
         Some(rest) => ("amazonaws.com.cn", rest),

@@ -1,5 +1,5 @@
-//! Policies: CloudFront's managed ones by their ids, a customer's by their documents, and what older
-//! distributions say in their place (`ForwardedValues`).
+//! Policies: CloudFront's managed ones by id, custom ones from their documents, and the settings that older
+//! distributions have instead (`ForwardedValues`).
 
 use http::HeaderName;
 use serde_json::Value;
@@ -19,10 +19,10 @@ use crate::{
     origin::is_refused_parameter,
 };
 
-/// Managed policies that tell a bucket no more than it may be told.
+/// Managed policies that forward only fields a bucket may receive.
 const HARMLESS: [&str; 2] = ["CORS-CustomOrigin", "CORS-S3Origin"];
 
-/// A kind of policy: its key here, and CloudFront's word for it.
+/// A kind of policy: its key here and CloudFront's name for it.
 struct Kind {
     key: &'static str,
     command: &'static str,
@@ -41,13 +41,13 @@ const RESPONSE_HEADERS: Kind = Kind {
     write: response_headers::policy,
 };
 
-/// Writes the policies that a behavior names.
+/// Writes the policies that a behavior refers to.
 pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: bool) {
     let parts = job.parts;
     let cache = node.get("CachePolicyId");
     match cache.text() {
         Some(id) => {
-            // What else stands there has no effect beside a policy.
+            // The other settings have no effect with a cache policy.
             for key in ["ForwardedValues", "MinTTL", "DefaultTTL", "MaxTTL"] {
                 node.get(key).read();
             }
@@ -88,8 +88,8 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
     }
 }
 
-/// A policy of a bucket. Query parameters with which a request would not be about an object are left out; the policy is
-/// then called by another name, because behaviors with other origins may share it.
+/// Names a policy for a bucket, without query parameters that are S3 subresources. A changed policy gets another name,
+/// because behaviors with other origins may share the original.
 fn named_for_bucket(
     job: &Job<'_>,
     text: &mut Text,
@@ -108,7 +108,7 @@ fn named_for_bucket(
     ));
 }
 
-/// Whether CloudFront shares under this policy what origins forbid to share: the minimum TTL is not zero.
+/// Whether CloudFront shares responses that origins forbid sharing: the policy's minimum TTL is not zero.
 fn shares_private(id: &str, config: Option<&Value>) -> bool {
     let managed = managed(id).and_then(CachePolicy::managed);
     let min = managed.map(|policy| policy.caching.ttl.min.as_secs());
@@ -120,7 +120,7 @@ fn named(job: &Job<'_>, text: &mut Text, kind: &Kind, node: &Node<'_>, known: Op
     named_as(job, text, kind, node, id, known);
 }
 
-/// Names a policy, which is written once for each `id`.
+/// Names a policy and writes it once for each `id`.
 fn named_as(
     job: &Job<'_>,
     text: &mut Text,
@@ -156,7 +156,7 @@ fn named_as(
     node.is_exact(kind.key);
 }
 
-/// Whether a policy tells a bucket no more than it may be told.
+/// Whether a policy forwards only fields that a bucket may receive.
 fn is_harmless(id: &str, config: Option<&Value>) -> bool {
     if let Some(name) = managed(id) {
         return HARMLESS.contains(&name);
@@ -170,7 +170,7 @@ fn is_harmless(id: &str, config: Option<&Value>) -> bool {
         Some("whitelist") => {
             names.all(|name| FieldTrait::ToBuckets.applies_to(&name.to_ascii_lowercase()))
         }
-        // What was not given: the missing document is told, and nothing is left out silently.
+        // No document was given: that is reported, and nothing is left out silently.
         None => config.is_none(),
         _ => false,
     }
@@ -188,7 +188,7 @@ fn ttl(text: &mut Text, node: &Node<'_>) {
     }
 }
 
-/// `{"CookieBehavior": "whitelist", "Cookies": {"Items": […]}}` and its like.
+/// `{"CookieBehavior": "whitelist", "Cookies": {"Items": […]}}` and similar.
 fn selection(text: &mut Text, ours: &str, node: &Node<'_>, word: &str, things: &str) {
     let behavior = node.get(word);
     let names = node.get(things).strings();
@@ -202,7 +202,7 @@ fn selection(text: &mut Text, ours: &str, node: &Node<'_>, word: &str, things: &
     behavior.is_exact(ours);
 }
 
-/// The header names of a list that `is_allowed` accepts; the others are reported as not carried.
+/// The listed header names that `is_allowed` accepts. The others are reported as not carried over.
 fn headers<'a>(
     node: &Node<'a>,
     is_allowed: impl Fn(&HeaderName) -> bool,
@@ -285,7 +285,7 @@ fn origin_request_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     text
 }
 
-/// What a behavior says itself where it names no cache policy (legacy cache settings).
+/// Writes the settings of a behavior that has no cache policy (legacy cache settings).
 fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: bool) {
     let values = node.get("ForwardedValues");
     if !values.is_said() && !node.get("DefaultTTL").is_said() {
@@ -329,7 +329,7 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
         policy.line("headers", list(names));
         fields.is_exact("headers");
     }
-    // With these settings CloudFront compresses with gzip alone.
+    // With these settings CloudFront compresses only with gzip.
     if node.get("Compress").flag() {
         policy.line("enable_accept_encoding_gzip", true);
     }
@@ -342,7 +342,7 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
     }
 }
 
-/// All header fields to the origin, and so nothing stored.
+/// Writes a behavior that forwards all header fields, so nothing is stored.
 fn uncached(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: bool) {
     let values = node.get("ForwardedValues");
     text.line("cache_policy", quote("CachingDisabled"));

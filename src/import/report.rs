@@ -1,4 +1,4 @@
-//! What became of each part of a document: carried exactly, with a difference, or not.
+//! The import report: each setting is carried over exactly, with a difference, or not at all.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -8,33 +8,33 @@ use serde_json::Value;
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Note {
-    /// Where in the documents.
+    /// The path within the documents.
     pub path: String,
-    /// The key that carries it, or what is to be known.
+    /// The key that carries the setting, or a remark.
     pub text: String,
 }
 
-/// What became of the documents.
+/// The import report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Means the same here.
+    /// Settings with the same meaning here.
     pub exact: Vec<Note>,
-    /// Is here, but not quite the same.
+    /// Settings carried over with a difference.
     pub different: Vec<Note>,
-    /// Is not here.
+    /// Settings not carried over.
     pub dropped: Vec<Note>,
-    /// What must be done before the file can serve.
+    /// Tasks required before the file can serve.
     pub to_do: Vec<String>,
 }
 
-/// Collects the report while documents are read; what nobody has read is found at the end.
+/// Collects the report while documents are read. Unread parts are found at the end.
 #[derive(Default)]
 pub(super) struct Ledger {
     report: RefCell<Report>,
     read: RefCell<BTreeSet<String>>,
 }
 
-/// A part of a document, which remembers that it was read.
+/// A part of a document. It records whether it was read.
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     value: &'a Value,
@@ -43,14 +43,14 @@ pub(super) struct Node<'a> {
     found: bool,
 }
 
-/// What CloudFront writes beside `Items`.
+/// Keys that CloudFront writes next to `Items`.
 const OF_LISTS: [&str; 3] = ["Quantity", "Enabled", "RestrictionType"];
 
-/// What stands for a part that is not there.
+/// The value of a missing part.
 static NOTHING: Value = Value::Null;
 
 impl Ledger {
-    /// The beginning of a document.
+    /// The root of a document.
     pub(super) fn root<'a>(&'a self, name: &str, value: &'a Value) -> Node<'a> {
         Node { value, path: name.to_owned(), ledger: self, found: true }
     }
@@ -63,7 +63,7 @@ impl Ledger {
         }
     }
 
-    /// Adds a line for each leaf below a document's root that has none yet: the leaf was read without one, or not at all.
+    /// Adds a line for each leaf below a document's root that has none: it was read without one, or not at all.
     pub(super) fn tell_unread(&self, root: &Node<'_>) {
         self.unread(root.value, &root.path, false);
     }
@@ -101,7 +101,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the report has a line for exactly this part.
+    /// Whether the report has a line for exactly this path.
     fn has_line(&self, path: &str) -> bool {
         let report = self.report.borrow();
         let mut notes = report.exact.iter().chain(&report.different).chain(&report.dropped);
@@ -113,7 +113,7 @@ impl Ledger {
     }
 }
 
-/// Whether it is as if it were not there: false, empty, or made of such.
+/// Whether the value is equivalent to none: false, zero, empty, or made only of such values.
 fn says_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -134,7 +134,7 @@ fn join(path: &str, key: &str) -> String {
 }
 
 impl<'a> Node<'a> {
-    /// The part of this name, which may not be there.
+    /// The part with this key, which may be missing.
     pub(super) fn get(&self, key: &str) -> Self {
         let value = self.value.get(key);
         Self {
@@ -145,8 +145,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The members of a list. CloudFront writes it as `{"Quantity": 1, "Items": […]}`, CloudFormation and other tools as
-    /// an array.
+    /// The items of a list. CloudFront writes `{"Quantity": 1, "Items": […]}`, CloudFormation and other tools write an
+    /// array.
     pub(super) fn items(&self) -> Vec<Self> {
         let list = if self.value.is_array() { self.clone() } else { self.get("Items") };
         let items = list.value.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -159,8 +159,8 @@ impl<'a> Node<'a> {
         items.iter().enumerate().map(member).collect()
     }
 
-    /// Whether this should be a list and is something else, or has fewer members than it says. What it would demand is not
-    /// known then.
+    /// Whether an expected list is something else, or has fewer items than it declares. Its requirements are then
+    /// unknown.
     pub(super) fn is_odd_list(&self) -> bool {
         let list = if self.value.is_array() { Some(self.value) } else { self.value.get("Items") };
         let members = match (self.value, list) {
@@ -178,17 +178,17 @@ impl<'a> Node<'a> {
         quantity.is_some_and(|quantity| quantity.as_u64().is_none_or(|number| number > members))
     }
 
-    /// The members of a list of strings.
+    /// The items of a list of strings.
     pub(super) fn strings(&self) -> Vec<&'a str> {
         self.items().iter().filter_map(Self::text).collect()
     }
 
-    /// A string that says something.
+    /// A non-empty string.
     pub(super) fn text(&self) -> Option<&'a str> {
         self.fits(self.value.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// Marks it as read where it is of the kind that was asked for; else it is told in the end.
+    /// Marks the part as read if it has the requested type. Otherwise it is reported at the end.
     fn fits<T>(&self, value: Option<T>) -> Option<T> {
         if value.is_some() {
             self.read();
@@ -196,18 +196,18 @@ impl<'a> Node<'a> {
         value
     }
 
-    /// A string, or nothing: by such names behaviors and groups refer to origins.
+    /// A string, or an empty one: behaviors and groups refer to origins by such names.
     pub(super) fn text_or_default(&self) -> String {
         self.text().unwrap_or_default().to_owned()
     }
 
-    /// A string that should be there; what stands for it where it is not.
+    /// A string that should be present, or `other` if it is missing.
     pub(super) fn text_or(&self, other: &'a str) -> &'a str {
         self.text().unwrap_or(other)
     }
 
     pub(super) fn number(&self) -> Option<u64> {
-        // Some tools write numbers as strings, as CloudFront itself does with response codes.
+        // Some tools write numbers as strings. CloudFront itself does so for response codes.
         self.fits(self.value.as_u64().or_else(|| self.value.as_str()?.parse().ok()))
     }
 
@@ -219,31 +219,31 @@ impl<'a> Node<'a> {
         self.fits(self.value.as_bool()).unwrap_or_default()
     }
 
-    /// Whether it may be true: what is not plainly false is taken for so where much depends on it.
+    /// Whether the flag may be true. Anything but a plain false counts as true if much depends on it.
     pub(super) fn may_be_true(&self) -> bool {
         let plainly_false = self.value.as_bool() == Some(false);
         self.read();
         self.found && !plainly_false
     }
 
-    /// Whether it is there and says something.
+    /// Whether the part is present and not empty.
     pub(super) fn is_said(&self) -> bool {
         self.found && !says_nothing(self.value)
     }
 
-    /// Whether it is there, whatever it says.
+    /// Whether the part is present, with any value.
     pub(super) fn is_there(&self) -> bool {
         self.found
     }
 
-    /// Reports a difference, if it is there.
+    /// Reports a difference, if the part is present and not empty.
     pub(super) fn differs_if_said(&self, text: &str) {
         if self.is_said() {
             self.differs(text);
         }
     }
 
-    /// Marks it as read, with all that is below it.
+    /// Marks the part and everything below it as read.
     pub(super) fn read(&self) {
         self.ledger.read.borrow_mut().insert(self.path.clone());
     }
@@ -260,7 +260,7 @@ impl<'a> Node<'a> {
         self.note(|report| &mut report.dropped, text.into());
     }
 
-    /// Tells of the parts that are there and have no meaning here, each with the reason.
+    /// Reports parts that are present but have no meaning here, each with the reason.
     pub(super) fn drop_each<const N: usize>(&self, reasons: [(&str, &str); N]) {
         for (key, why) in reasons {
             let setting = self.get(key);

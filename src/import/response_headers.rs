@@ -7,10 +7,10 @@ use super::{
 };
 use crate::http::field_table::FieldTrait;
 
-/// What CloudFront means by the method `ALL`.
+/// The methods that CloudFront's `ALL` covers.
 const ALL_METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"];
 
-/// What a response headers policy says.
+/// The text of a response headers policy.
 pub(super) fn policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     let mut text = Text::default();
     remove(&mut text, &config.get("RemoveHeadersConfig"));
@@ -33,7 +33,7 @@ pub(super) fn policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     text
 }
 
-/// Whether a field may be added or removed; what may not is told.
+/// Whether a field can be added or removed. Reports the field if it cannot.
 fn is_changed(name: &Node<'_>) -> bool {
     let field = name.text_or("").to_ascii_lowercase();
     let fixed = FieldTrait::Fixed.applies_to(&field);
@@ -49,7 +49,7 @@ fn remove(text: &mut Text, node: &Node<'_>) {
         let header = item.get("Header");
         let Some(name) = header.text() else { continue };
         if name.to_ascii_lowercase().starts_with("x-amz-") {
-            // No viewer gets these in the first place.
+            // Viewers never receive these anyway.
             header.is_exact("never sent");
         } else if is_changed(&header) {
             names.push(name);
@@ -102,11 +102,11 @@ fn cors(text: &mut Text, node: &Node<'_>) {
     overrides.is_exact("override");
 }
 
-/// CloudFront's name of a security field, the key here, the field's own name, and how its value is read.
+/// CloudFront's name for a security field, the key here, the header name, and the function that reads its value.
 type SecurityField = (&'static str, &'static str, &'static str, fn(&Node<'_>) -> Option<String>);
 
-/// Writes the security fields that take the place of the origin's, and returns those that do not:
-/// one table has one `override`.
+/// Writes the security fields that replace the origin's, and returns those that do not: each table has only one
+/// `override`.
 fn security(text: &mut Text, node: &Node<'_>) -> Vec<(&'static str, String)> {
     let fields: [SecurityField; 6] = [
         ("ContentSecurityPolicy", "content_security_policy", "Content-Security-Policy", |node| {
@@ -151,7 +151,7 @@ fn security(text: &mut Text, node: &Node<'_>) -> Vec<(&'static str, String)> {
     kept
 }
 
-/// `{"Override": false}` says something: that there is such a field.
+/// Whether the field is present; `{"Override": false}` means that it is.
 fn is_there(field: &Node<'_>) -> bool {
     field.get("Override").is_there()
 }

@@ -1,15 +1,15 @@
-//! TOML, as a person would write it.
+//! TOML text, formatted as a person would write it.
 
 use std::fmt::Write;
 
 pub(super) use crate::config::quote;
 
-/// Text of a configuration file in the making.
+/// The text of a configuration file being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text(String);
 
 impl Text {
-    /// A table's heading, with a line free before it.
+    /// Adds a table heading after a blank line.
     pub(super) fn heading(&mut self, heading: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');
@@ -17,7 +17,7 @@ impl Text {
         self.push(heading);
     }
 
-    /// A comment, broken into lines.
+    /// Adds a comment, wrapped into lines.
     ///
     /// TOML allows no control characters in comments.
     pub(super) fn comment(&mut self, comment: &str) {
@@ -34,7 +34,7 @@ impl Text {
         self.push(&line);
     }
 
-    /// A comment that stands by itself, before a heading.
+    /// Adds a standalone comment before a heading.
     pub(super) fn remark(&mut self, comment: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');
@@ -42,7 +42,7 @@ impl Text {
         self.comment(comment);
     }
 
-    /// A key and its value, which is TOML already.
+    /// Adds a key and its value, which is already TOML.
     pub(super) fn line(&mut self, key: &str, value: impl std::fmt::Display) {
         let _ = writeln!(self.0, "{key} = {value}");
     }
@@ -59,7 +59,7 @@ impl Text {
         self.0.push_str(&other.0);
     }
 
-    /// Lines that belong to the table under way.
+    /// Appends lines to the current table.
     pub(super) fn append_lines(&mut self, other: &Self) {
         self.0.push_str(&other.0);
     }
@@ -75,7 +75,7 @@ pub(super) fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// A key that is a name of somebody's: bare where it can be.
+/// A key with an arbitrary name: bare if possible.
 pub(super) fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quote(name) }

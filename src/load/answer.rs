@@ -1,21 +1,21 @@
-//! What an answer tells a load test.
+//! The parts of a response that a load test records.
 
 use http::{HeaderMap, StatusCode, header};
 
 use super::request_kind::RequestKind;
 
-/// An answer, read to its end.
+/// A response, read to its end.
 pub(super) struct LoadResponse {
     pub(super) kind: RequestKind,
     pub(super) status: StatusCode,
-    /// Of its content, those that are not counted yet.
+    /// Content bytes that are not counted yet.
     pub(super) bytes: u64,
-    /// Whether it is a hit, where it tells.
+    /// Whether it is a cache hit, if the response says so.
     pub(super) hit: Option<bool>,
 }
 
-/// Whether the nearest cache had it: by `Cache-Status`, whose last member is the nearest cache's
-/// (RFC 9211 §2), else by the last member of `X-Cache`, as CloudFront, Varnish, Squid and others write it.
+/// Whether the nearest cache had a hit. Reads the last member of `Cache-Status`, which is the nearest cache's
+/// (RFC 9211 §2), else the last member of `X-Cache`, as CloudFront, Varnish, Squid and others write it.
 pub(super) fn is_hit(fields: &HeaderMap) -> Option<bool> {
     if let Some(line) = fields.get_all("cache-status").iter().next_back() {
         let nearest = line.as_bytes().rsplit(|byte| *byte == b',').next()?;
@@ -31,9 +31,9 @@ pub(super) fn is_hit(fields: &HeaderMap) -> Option<bool> {
     (!word.is_empty()).then_some(is_hit)
 }
 
-/// What later requests for the same may be about.
+/// Facts about a target that later requests for it may use.
 pub(super) struct Known {
-    /// Bytes of the whole representation, where it is told.
+    /// Bytes of the whole representation, if known.
     pub(super) length: Option<u64>,
     pub(super) etag: Option<http::HeaderValue>,
 }

@@ -1,4 +1,4 @@
-//! What a run came to, for programs.
+//! The results of a run as JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{
 };
 
 impl Report {
-    /// As JSON; times in milliseconds, where they are not called seconds.
+    /// The report as JSON. Latencies are in milliseconds, other times in seconds.
     #[must_use]
     pub fn json(&self) -> Value {
         let (options, total) = (&self.run.options, &self.total);
@@ -63,7 +63,7 @@ impl Report {
         })
     }
 
-    /// What was wanted, as far as it is not told elsewhere.
+    /// The run's settings that are not reported elsewhere.
     fn settings(&self) -> Value {
         let Run { options, targets, .. } = &*self.run;
         let (duration, requests) = match options.until {

@@ -1,4 +1,4 @@
-//! One request after the other on a connection.
+//! Lanes, which send one request after another on a connection.
 
 use std::{
     error::Error,
@@ -28,35 +28,35 @@ use super::{
 };
 use crate::aws::describe;
 
-/// How long nobody connects anew where there was no connection, or one of no use.
+/// Delay before reconnecting after a connection failed or was useless.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection that ends so soon was of no use, unless it gave an answer.
+/// A connection that ends this soon was useless, unless it gave a response.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// So much content is counted while more comes: of large objects few end within a run.
+/// Content is counted in parts of this size while it arrives: few large objects complete within a run.
 const PART: u64 = 256 << 10;
 
-/// How long nobody asks anew where the server refused a request unread.
+/// Delay before the next request when the server refuses one unread.
 const BREATH: Duration = Duration::from_millis(1);
 
-/// What the lanes of a thread share.
+/// State that the lanes of a thread share.
 struct Work {
     run: Arc<Run>,
     tally: Arc<Mutex<Tally>>,
     requests: Requests,
     /// For a constant rate.
     timer: Option<Timer>,
-    /// Requests that were refused unread since the last answer.
+    /// Requests refused unread since the last response.
     unread: AtomicUsize,
-    /// So many of them are nobody's bad luck.
+    /// Refused requests beyond this number count as failures.
     most_unread: usize,
 }
 
-/// Asks on a thread's connections until the run is over.
+/// Sends requests on a thread's connections until the run is over.
 ///
 /// # Errors
-/// When there is no timer for a constant rate.
+/// When the timer for a constant rate cannot be created.
 pub(super) async fn all(
     run: &Arc<Run>,
     tally: &Arc<Mutex<Tally>>,
@@ -78,33 +78,33 @@ pub(super) async fn all(
     let mut phase = run.phase.clone();
     tokio::select! {
         () = async { while connections.join_next().await.is_some() {} } => {}
-        // What is under way is dropped with the runtime, and says so.
+        // Requests in flight are dropped with the runtime and count as interrupted.
         _ = phase.wait_for(|phase| matches!(phase, Phase::Abandoned(_))) => {}
     }
     Ok(())
 }
 
-/// How a lane ended.
+/// The outcome of a lane.
 struct Ended {
-    /// On which of the connections, counted.
+    /// Number of the connection.
     connection: usize,
-    /// Whether that took no more; else no request was left.
+    /// Whether the connection took no more requests; otherwise none was left.
     gone: bool,
     answered: bool,
 }
 
-/// Changes when the run is over.
+/// A receiver that changes when the run is over.
 type Over = watch::Receiver<Phase>;
 
 impl Work {
-    /// Keeps a connection open while requests are left. One that takes no more is replaced while its last
-    /// answers come.
+    /// Keeps a connection open while requests are left. Replaces one that takes no more requests while its last
+    /// responses arrive.
     async fn connection(self: Arc<Self>) {
         let (mut over, mut lanes) = (self.run.phase.clone(), JoinSet::new());
         let mut number = 0;
         loop {
             if !self.is_left() {
-                // What is under way may be given back.
+                // Requests in flight may be given back.
                 while lanes.join_next().await.is_some() {}
                 if !self.is_left() {
                     return;
@@ -141,7 +141,7 @@ impl Work {
         }
     }
 
-    /// A connection did not come about; a request that was due is lost with it.
+    /// Records a failed connection. A request that was due fails with it.
     fn not_connected(&self, begun: Duration, error: &io::Error) {
         let watch = self.run.watch;
         let due = match &self.run.pace {
@@ -154,7 +154,7 @@ impl Work {
         }
     }
 
-    /// The run is over, and a connection has not come about. At a constant rate what was due is told anyway.
+    /// Records a connection still missing at the end of the run. A constant rate reports due requests anyway.
     fn never_connected(&self, begun: Duration) {
         let waited = self.run.watch.elapsed().saturating_sub(begun);
         if self.run.pace.is_none() && waited > PAUSE {
@@ -163,13 +163,13 @@ impl Work {
         }
     }
 
-    /// Whether there are requests to ask.
+    /// Whether requests are left to send.
     fn is_left(&self) -> bool {
         let now = self.run.watch.elapsed();
         !self.run.is_over(now) && self.run.pace.as_ref().map_or(self.run.is_left(), Pace::is_left)
     }
 
-    /// Asks while requests are left and the connection takes them.
+    /// Sends requests while some are left and the connection takes them.
     async fn ask(self: Arc<Self>, mut sender: Sender, connection: usize) -> Ended {
         let Run { watch, targets, options, .. } = &*self.run;
         let (mut over, mut closed) = (self.run.phase.clone(), sender.closed());
@@ -191,7 +191,7 @@ impl Work {
             let now = watch.elapsed();
             let waited = now.saturating_sub(due);
             match ended {
-                // A thread that is busy may see an answer before it sees that it is late.
+                // A busy thread may see a response before it sees the timeout.
                 Ok(Ok(_)) if now.saturating_sub(sent) > options.timeout => {
                     self.tally.lock().fail(Failure::Timeout, None, waited);
                 }
@@ -216,7 +216,7 @@ impl Work {
         Ended { connection, gone: true, answered }
     }
 
-    /// When the next request is due, as soon as it is; `None` when there is none left.
+    /// Waits until the next request is due and returns its due time; `None` if none is left.
     async fn next(&self, over: &mut Over) -> Option<Duration> {
         let watch = self.run.watch;
         match (&self.run.pace, &self.timer) {
@@ -229,8 +229,8 @@ impl Work {
         }
     }
 
-    /// Leaves a request to whoever is free: the server has not read it. When it reads none at all, that is
-    /// a failure.
+    /// Returns a request that the server has not read, so that a free lane sends it. If the server reads none
+    /// at all, that is a failure.
     fn give_back(&self, due: Duration, error: &hyper::Error) {
         if self.unread.fetch_add(1, Ordering::Relaxed) >= self.most_unread {
             let waited = self.run.watch.elapsed().saturating_sub(due);
@@ -243,11 +243,11 @@ impl Work {
     }
 }
 
-/// Waits until the connection with this number takes no more, or no lane is left; whether it gave answers.
+/// Waits until connection `number` takes no more requests or no lane is left. Returns whether it gave responses.
 async fn until_gone(lanes: &mut JoinSet<Ended>, number: usize) -> bool {
     let mut any = false;
     while let Some(ended) = lanes.join_next().await {
-        // What panicked has said so.
+        // A panic is already printed.
         let Ok(Ended { connection, gone, answered }) = ended else { continue };
         any |= answered;
         if gone && connection == number {
@@ -257,7 +257,7 @@ async fn until_gone(lanes: &mut JoinSet<Ended>, number: usize) -> bool {
     any
 }
 
-/// A request that is under way. Where it is dropped the run was interrupted.
+/// A request in flight. It is dropped only if the run is interrupted.
 struct UnderWay<'a> {
     work: &'a Work,
     due: Duration,
@@ -270,15 +270,15 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Whether the server has not read the request, so that it is asked anew: it had closed the connection,
-/// goes away gracefully, or refused the stream (RFC 9113 §8.7).
+/// Whether the server has not read the request, which is then retried: the server had closed the connection,
+/// is shutting down gracefully, or refused the stream (RFC 9113 §8.7).
 fn is_unread(error: &hyper::Error) -> bool {
     let reason = error.source().and_then(|cause| cause.downcast_ref()).and_then(h2::Error::reason);
     error.is_canceled() || matches!(reason, Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM))
 }
 
-/// Asks, and reads the answer to its end. Of long content `count` is told what has come; the answer has the
-/// rest.
+/// Sends a request and reads the response to its end. For long content, `count` receives the bytes read so
+/// far; the response has the rest.
 pub(super) async fn exchange(
     sender: &mut Sender,
     (request, kind): (Request<Empty<Bytes>>, RequestKind),
@@ -296,7 +296,7 @@ pub(super) async fn exchange(
     if target.known.get().is_none()
         && let Some(known) = Known::of(head.status, &head.headers)
     {
-        // Whoever was first has told the same.
+        // If another response was first, it stored the same facts.
         let _ = target.known.set(known);
     }
     Ok(LoadResponse { kind, status: head.status, bytes, hit: is_hit(&head.headers) })

@@ -1,4 +1,4 @@
-//! Connections to the server that is asked.
+//! Connections to the server under test.
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -26,23 +26,23 @@ use tokio_rustls::TlsConnector;
 pub use crate::outbound::TrustError;
 use crate::outbound::trusted_roots;
 
-/// The version of HTTP that is spoken.
+/// The HTTP version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
     /// HTTP/1.1.
     One,
-    /// HTTP/2; without TLS by prior knowledge.
+    /// HTTP/2; by prior knowledge if there is no TLS.
     Two,
 }
 
-/// Whom a server's certificate must be from.
+/// The authorities that may issue the server's certificate.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust<'a> {
     /// The authorities that this machine trusts.
     Native,
-    /// Those in a PEM file.
+    /// The authorities in a PEM file.
     File(&'a Path),
-    /// Anybody: for certificates that a server signed itself.
+    /// Any issuer, for self-signed certificates.
     Anybody,
 }
 
@@ -52,10 +52,10 @@ fn too_slow(timeout: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("it does not connect within {timeout:?}"))
 }
 
-/// HTTP/2 with TLS, as ALPN calls it (RFC 9113 §3.2).
+/// The ALPN identifier of HTTP/2 over TLS (RFC 9113 §3.2).
 const H2: &[u8] = b"h2";
 
-/// How connections are made.
+/// Opens connections to the server.
 pub struct Line {
     addresses: Vec<SocketAddr>,
     http: Http,
@@ -63,13 +63,13 @@ pub struct Line {
 }
 
 impl Line {
-    /// Connections in the clear.
+    /// Connections without TLS.
     #[must_use]
     pub const fn clear(addresses: Vec<SocketAddr>, http: Http) -> Self {
         Self { addresses, http, tls: None }
     }
 
-    /// Connections with TLS to a server that is called `name`.
+    /// Connections with TLS to a server named `name`.
     ///
     /// # Errors
     /// When the trusted certificates cannot be loaded.
@@ -95,7 +95,7 @@ impl Line {
         Ok(Self { addresses, http, tls: Some((TlsConnector::from(Arc::new(config)), name)) })
     }
 
-    /// How many requests may be under way on a connection, of those that are wanted.
+    /// Maximum concurrent requests on a connection, up to `wanted`.
     pub(super) const fn streams(&self, wanted: usize) -> usize {
         match self.http {
             Http::One => 1,
@@ -111,7 +111,7 @@ impl Line {
         self.tls.is_some()
     }
 
-    /// A connection, within `timeout`.
+    /// Opens a connection within `timeout`.
     pub(super) async fn connect(&self, timeout: Duration) -> io::Result<Sender> {
         tokio::time::timeout(timeout, self.open()).await.unwrap_or_else(|_| Err(too_slow(timeout)))
     }
@@ -128,8 +128,7 @@ impl Line {
         self.speak(stream).await
     }
 
-    /// Connects, and finds out what connections do not tell by themselves: whether HTTP/2 is understood
-    /// in the clear.
+    /// Connects, and checks whether the server supports HTTP/2 without TLS, which connecting does not reveal.
     pub(super) async fn try_out(&self, timeout: Duration) -> io::Result<()> {
         drop(self.connect(timeout).await?);
         if self.http == Http::One || self.tls.is_some() {
@@ -141,7 +140,7 @@ impl Line {
         understood.then_some(()).ok_or_else(|| io::Error::other(told))
     }
 
-    /// What TLS did not like, and what to do about it.
+    /// Explains a TLS error and how to fix it.
     fn in_words(&self, error: io::Error) -> io::Error {
         use rustls::{CertificateError, Error, InvalidMessage};
         let told = error.get_ref().and_then(|cause| cause.downcast_ref());
@@ -168,7 +167,7 @@ impl Line {
         io::Error::other(words)
     }
 
-    /// Whether the server answers HTTP/2's preface with its own: settings (RFC 9113 §3.4).
+    /// Whether the server answers the HTTP/2 preface with its own, a SETTINGS frame (RFC 9113 §3.4).
     async fn greet(&self) -> io::Result<bool> {
         const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         const NO_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -184,7 +183,7 @@ impl Line {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let io = TokioIo::new(stream);
-        // Nothing is sent; it is dropped when the connection ends.
+        // The channel carries no values; `open` is dropped when the connection ends.
         let (open, closed) = watch::channel(());
         Ok(match self.http {
             Http::One => {
@@ -194,7 +193,7 @@ impl Line {
             }
             Http::Two => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
-                // Nothing is to wait for us.
+                // The server must not wait for us.
                 builder
                     .initial_stream_window_size(8 << 20)
                     .initial_connection_window_size(64 << 20);
@@ -206,13 +205,13 @@ impl Line {
     }
 }
 
-/// Lets a connection work until it ends. However it does, its requests tell.
+/// Drives a connection until it ends. Its requests report any error.
 async fn drive<T>(connection: impl Future<Output = hyper::Result<T>>, open: watch::Sender<()>) {
     let _ = connection.await;
     drop(open);
 }
 
-/// The way to ask on one connection.
+/// Sends requests on one connection.
 pub(super) struct Sender {
     asks: Asks,
     closed: watch::Receiver<()>,
@@ -224,14 +223,14 @@ enum Asks {
 }
 
 impl Sender {
-    /// So many ways to ask on the same connection, one of them with HTTP/1.1.
+    /// `count` senders on the same connection; only one with HTTP/1.1.
     pub(super) fn shared(self, count: usize) -> Vec<Self> {
         let Self { asks: Asks::Two(asks), closed } = &self else { return vec![self] };
         let one = |_| Self { asks: Asks::Two(asks.clone()), closed: closed.clone() };
         (0..count).map(one).collect()
     }
 
-    /// Changes when the connection has ended.
+    /// A receiver that changes when the connection ends.
     pub(super) fn closed(&self) -> watch::Receiver<()> {
         self.closed.clone()
     }
@@ -255,7 +254,7 @@ impl Sender {
     }
 }
 
-/// Takes any certificate, as long as the server has its key.
+/// A verifier that accepts any certificate if the server has its key.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -1,11 +1,11 @@
-//! Lines of access logs: what was asked for.
+//! Requests from access log lines.
 
 use http::HeaderValue;
 use serde::Deserialize;
 
 use crate::{access::signed, access_log};
 
-/// What a line of an access log says was asked for.
+/// A request from an access log line.
 #[derive(Deserialize)]
 pub(super) struct Logged {
     method: String,
@@ -33,13 +33,13 @@ impl Logged {
         Some(Self { method: field(METHOD)?, path: field(STEM)?, query: field(QUERY), range })
     }
 
-    /// The range that was asked for.
+    /// The requested range.
     pub(super) fn range(&self) -> Option<HeaderValue> {
         let told = self.range.as_ref().filter(|range| range.starts_with("bytes="))?;
         HeaderValue::try_from(told).ok()
     }
 
-    /// Without the signature, which the log does not tell in full. `None` of what is no GET.
+    /// Path and query without the signature, which the log does not hold in full. `None` if this is no GET.
     pub(super) fn target(&self) -> Option<String> {
         let query = self.query.as_deref().and_then(signed::unsigned_query).unwrap_or_default();
         let mark = if query.is_empty() { "" } else { "?" };

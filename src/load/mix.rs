@@ -4,19 +4,19 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::{answer::Known, request_kind::RequestKind};
 
-/// How many requests are particular, of a hundred.
+/// The percentages of range and conditional requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mix {
-    /// Requests for a range.
+    /// Range requests.
     pub ranges: f64,
-    /// Bytes of a range.
+    /// Length of a range in bytes.
     pub range_length: u64,
-    /// Requests that are answered with content only where it has changed.
+    /// Conditional requests, which return content only if it has changed.
     pub conditions: f64,
 }
 
 impl Mix {
-    /// Makes a request particular by chance, as far as it is known what it is for.
+    /// Randomly makes a request a range or conditional one, if enough is known about its target.
     pub(super) fn apply(&self, known: Option<&Known>, fields: &mut HeaderMap) -> RequestKind {
         if self.ranges + self.conditions <= 0.0 {
             return RequestKind::All;
@@ -38,7 +38,7 @@ impl Mix {
         RequestKind::All
     }
 
-    /// Anywhere within the content.
+    /// A random range within the content.
     fn range(&self, length: u64) -> Option<HeaderValue> {
         let last = length.checked_sub(1)?;
         let first = fastrand::u64(..=length.saturating_sub(self.range_length).min(last));

@@ -1,10 +1,10 @@
-//! Load for caches: many requests for what is stored, and how fast it comes.
+//! A load generator for caches: sends many requests for stored objects and measures the responses.
 //!
-//! A run asks for its [`Targets`] over a number of lanes (connections, and with HTTP/2 streams on
-//! them), either one request after the other on each (a closed loop) or at a constant rate, whatever
-//! becomes of the answers (an open loop, whose latencies count from when a request was due, and in which
-//! what was due and never sent counts, too: nothing is left out because a server stands still). Each
-//! thread counts for itself; once a second what it counted is taken from it.
+//! A run requests its [`Targets`] over a number of lanes: connections, or streams on them with HTTP/2.
+//! In a closed loop, each lane sends one request after another. In an open loop, requests are due at a
+//! constant rate, regardless of the responses. Its latencies count from when a request was due, and requests
+//! that were due but never sent count too, so a stalled server hides nothing. Each thread keeps its own
+//! counts, which are collected once a second.
 
 mod answer;
 mod json;
@@ -51,58 +51,58 @@ use tokio::{runtime::Builder, sync::watch};
 
 use crate::base::clock::{Clock, Stopwatch};
 
-/// How long and how hard to ask.
+/// The duration and intensity of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Threads that ask; connections are spread over them.
+    /// Threads that send requests; connections are spread over them.
     pub threads: NonZeroUsize,
-    /// Connections open at once.
+    /// Concurrent connections.
     pub connections: NonZeroUsize,
-    /// Requests under way at once on each connection, with HTTP/2.
+    /// Concurrent requests per connection with HTTP/2.
     pub streams: NonZeroUsize,
-    /// Requests a second that become due, whatever becomes of the answers; `None` asks anew as soon as
-    /// an answer is there.
+    /// Requests due per second, regardless of the responses; `None` sends the next request as soon as
+    /// a response arrives.
     pub rate: Option<f64>,
     /// When to stop.
     pub until: Until,
-    /// Longest time for an answer.
+    /// Longest wait for a response.
     pub timeout: Duration,
-    /// Fields of every request.
+    /// Header fields of every request.
     pub fields: HeaderMap,
-    /// Ranges and conditions among the requests.
+    /// Range and conditional requests among the others.
     pub mix: Mix,
-    /// Whether everything is asked for once before it counts.
+    /// Whether to request every target once before measuring.
     pub warm: bool,
 }
 
-/// When a run ends.
+/// The end of a run.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
     /// After this time.
     Time(Duration),
-    /// When so many requests were answered; at a constant rate, when so many would have been due.
+    /// After this many responses; at a constant rate, when this many requests would have been due.
     Requests(u64),
 }
 
-/// How far a run is.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Requests are begun.
+    /// Requests are being sent.
     Asking,
-    /// It is over since this moment: only answers are awaited.
+    /// The run ended at this time and only waits for responses.
     Ending(Duration),
-    /// It is over since this moment, and nothing is awaited any more.
+    /// The run ended at this time and waits for nothing.
     Abandoned(Duration),
 }
 
-/// What all threads of a run share.
+/// State that all threads of a run share.
 struct Run {
     options: Options,
     line: Line,
     targets: Targets,
-    /// Since measuring began.
+    /// Time since measuring began.
     watch: Stopwatch,
-    /// Requests that may still be begun, in a closed loop.
+    /// Requests left to send in a closed loop.
     left: AtomicU64,
     /// `None` in a closed loop.
     pace: Option<Pace>,
@@ -110,12 +110,12 @@ struct Run {
 }
 
 impl Run {
-    /// Whether no more is begun at `now`. Threads see the end for themselves: they are told of it a moment later.
+    /// Whether no more requests begin at `now`. Threads check this themselves: the signal arrives a moment later.
     fn is_over(&self, now: Duration) -> bool {
         self.phase.has_changed().unwrap_or(true) || self.end().is_some_and(|end| now >= end)
     }
 
-    /// Takes the right to one more request, in a closed loop; when that was.
+    /// Takes the right to one more request in a closed loop, and returns the time.
     fn take(&self) -> Option<Duration> {
         let now = self.watch.elapsed();
         if self.is_over(now) {
@@ -131,7 +131,7 @@ impl Run {
         is_left.then_some(now)
     }
 
-    /// Whether there may be more, in a closed loop.
+    /// Whether requests may be left in a closed loop.
     fn is_left(&self) -> bool {
         self.left.load(Ordering::Relaxed) > 0
     }
@@ -140,12 +140,12 @@ impl Run {
         self.left.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// When the run is over, where that is known before.
+    /// The end of the run, if known in advance.
     fn end(&self) -> Option<Duration> {
         self.options.end()
     }
 
-    /// When it was over.
+    /// The time when the run ended.
     fn ended(&self) -> Duration {
         match *self.phase.borrow() {
             Phase::Ending(at) | Phase::Abandoned(at) => at,
@@ -157,19 +157,19 @@ impl Run {
         self.options.threads.get().min(self.options.connections.get())
     }
 
-    /// How many requests may be under way on a connection.
+    /// Maximum concurrent requests on a connection.
     fn streams(&self) -> usize {
         self.line.streams(self.options.streams.get())
     }
 
-    /// How many connections a thread has.
+    /// The number of connections of a thread.
     fn share(&self, thread: usize) -> usize {
         (self.options.connections.get() - thread).div_ceil(self.threads())
     }
 }
 
 impl Options {
-    /// When a run is over, where that is known before: at a constant rate it always is.
+    /// The end of a run, if known in advance; at a constant rate it always is.
     fn end(&self) -> Option<Duration> {
         match (self.until, self.rate) {
             (Until::Time(time), _) => Some(time),
@@ -182,23 +182,23 @@ impl Options {
     }
 }
 
-/// How often what was counted is collected, and told.
+/// Interval at which counts are collected and reported.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What is told while a run goes on.
+/// An event that is reported during a run.
 #[derive(Clone, Copy, Debug)]
 pub enum LoadEvent<'a> {
-    /// So many URLs are being signed.
+    /// This many URLs are being signed.
     Signing(usize),
-    /// So many URLs are being asked for once.
+    /// This many URLs are being requested once.
     Warming(usize),
     /// Another second is over.
     Second(&'a Second),
-    /// The last answers are awaited.
+    /// The run waits for the last responses.
     Ending,
 }
 
-/// Asks, and tells how it goes; returns when the run is over, or soon after `stop` is set.
+/// Sends requests and reports progress; returns when the run is over, or soon after `stop` is set.
 ///
 /// # Errors
 /// When threads or timers cannot be started, or the server does not answer before anything is measured.
@@ -240,7 +240,7 @@ pub fn run(
             break;
         }
     }
-    // Nobody hears it where all have ended.
+    // No receiver is left if all have ended.
     let _ = phases.send(Phase::Ending(at));
     tell(LoadEvent::Ending);
     let last = threads.join(|| {
@@ -260,13 +260,13 @@ pub fn run(
 /// The threads of a run.
 struct Threads {
     run: Arc<Run>,
-    /// What each has counted since it was collected.
+    /// Counts of each thread since the last collection.
     tallies: Vec<Arc<Mutex<Tally>>>,
-    /// Each tells when it has ended.
+    /// Handles of the threads; each thread returns the time when it ended.
     working: Vec<JoinHandle<io::Result<Duration>>>,
 }
 
-/// How long nothing is looked after.
+/// Poll interval.
 const NAP: Duration = Duration::from_millis(5);
 
 impl Threads {
@@ -281,7 +281,7 @@ impl Threads {
         Ok(Self { run: Arc::clone(run), tallies, working })
     }
 
-    /// Sleeps until `until`, or until the run is over; whether it is.
+    /// Sleeps until `until` or the end of the run. Returns whether the run is over.
     fn wait(&self, until: Duration, stop: &AtomicBool) -> bool {
         let end = self.run.end();
         loop {
@@ -302,7 +302,7 @@ impl Threads {
         self.working.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until all have ended, and returns when the last has.
+    /// Waits until all threads have ended, and returns when the last one did.
     fn join(&mut self, mut look: impl FnMut()) -> io::Result<Duration> {
         while !self.have_ended() {
             look();
@@ -310,7 +310,7 @@ impl Threads {
         }
         let mut last = Duration::ZERO;
         for thread in self.working.drain(..) {
-            // What panicked has said so on standard error.
+            // A panic is already printed on standard error.
             let ended = thread.join().unwrap_or_else(|_| Ok(self.run.watch.elapsed()))?;
             last = last.max(ended);
         }
@@ -318,19 +318,19 @@ impl Threads {
     }
 }
 
-/// What one thread does: its share of the connections, on a runtime of its own.
+/// Runs one thread's share of the connections on its own runtime.
 fn work(run: &Arc<Run>, tally: &Arc<Mutex<Tally>>, thread: usize) -> io::Result<Duration> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(lane::all(run, tally, thread))?;
     Ok(run.watch.elapsed())
 }
 
-/// That someone does not want to wait.
+/// The error if the user interrupts.
 fn interrupted() -> io::Error {
     io::Error::new(io::ErrorKind::Interrupted, "interrupted before anything was measured")
 }
 
-/// Does what comes before a run, unless `stop` is set.
+/// Runs a preparation step before a run, unless `stop` is set.
 fn prepare<T>(stop: &AtomicBool, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let stopped = async {
         while !stop.load(Ordering::Relaxed) {
@@ -346,7 +346,7 @@ fn prepare<T>(stop: &AtomicBool, work: impl Future<Output = io::Result<T>>) -> i
     })
 }
 
-/// Whether all addresses are this machine's own.
+/// Whether all addresses are loopback addresses.
 #[must_use]
 pub fn is_loopback(addresses: &[SocketAddr]) -> bool {
     !addresses.is_empty()

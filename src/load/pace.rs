@@ -1,4 +1,4 @@
-//! When requests are due, where they come at a constant rate.
+//! Due times of requests at a constant rate.
 
 use std::{
     io,
@@ -15,30 +15,30 @@ use tokio::{io::unix::AsyncFd, sync};
 
 use crate::base::clock::Stopwatch;
 
-/// The moments when requests are due, at even distances. All threads take from the same ones: where a
-/// connection is free, nothing that is due waits for another.
+/// Evenly spaced due times of requests. All threads share them: if a connection is free, no due request
+/// waits for another connection.
 pub(super) struct Pace {
     rate: f64,
     end: Duration,
-    /// Which request is next.
+    /// Number of the next request.
     next: AtomicU64,
-    /// Moments of requests that the server has not read.
+    /// Due times of requests that the server has not read.
     given_back: Mutex<Vec<Duration>>,
 }
 
 impl Pace {
-    /// `rate` moments a second, before `end`.
+    /// `rate` due times a second, before `end`.
     pub(super) const fn new(rate: f64, end: Duration) -> Self {
         Self { rate, end, next: AtomicU64::new(0), given_back: Mutex::new(Vec::new()) }
     }
 
-    /// Waits for the next moment, and takes it; `None` when none is left before the end.
+    /// Waits for the next due time and takes it; `None` if none is left before the end.
     pub(super) async fn take(&self, timer: &Timer, watch: Stopwatch) -> Option<Duration> {
         loop {
             if let Some(moment) = self.take_due(watch) {
                 return Some(moment);
             }
-            // Of those who wait on a thread, the first waits for the moment.
+            // Of the lanes that wait on a thread, the first waits for the due time.
             let timer = timer.0.lock().await;
             let number = self.next.load(Ordering::Relaxed);
             let moment = self.moment(number)?;
@@ -49,7 +49,7 @@ impl Pace {
         }
     }
 
-    /// Takes a moment that is over, if there is one.
+    /// Takes a due time that has passed, if any.
     pub(super) fn take_due(&self, watch: Stopwatch) -> Option<Duration> {
         if let Some(moment) = self.given_back.lock().pop() {
             return Some(moment);
@@ -68,18 +68,18 @@ impl Pace {
         self.next.compare_exchange(number, next, order, order).is_ok()
     }
 
-    /// Leaves a moment to whoever takes one next.
+    /// Returns a due time, for the next caller to take.
     pub(super) fn give_back(&self, moment: Duration) {
         self.given_back.lock().push(moment);
     }
 
-    /// Whether there is any to take.
+    /// Whether any due time is left.
     pub(super) fn is_left(&self) -> bool {
         !self.given_back.lock().is_empty()
             || self.moment(self.next.load(Ordering::Relaxed)).is_some()
     }
 
-    /// Takes all that nobody has taken, and tells how long each has been over at `end`.
+    /// Takes all due times that are left, and returns how long each was overdue at `end`.
     pub(super) fn never_taken(&self, end: Duration) -> impl Iterator<Item = Duration> {
         let given_back = std::mem::take(&mut *self.given_back.lock());
         let left = std::iter::from_fn(move || {
@@ -98,7 +98,7 @@ impl Pace {
     }
 }
 
-/// A thread's timer, on which one waits at a time.
+/// A thread's timer, with one waiter at a time.
 pub(super) struct Timer(sync::Mutex<ExactTimer>);
 
 impl Timer {
@@ -107,7 +107,7 @@ impl Timer {
     }
 }
 
-/// Waits for moments more exactly than the runtime's timer, which counts milliseconds.
+/// A timer more precise than the runtime's, which counts milliseconds.
 struct ExactTimer(AsyncFd<OwnedFd>);
 
 impl ExactTimer {
@@ -115,12 +115,12 @@ impl ExactTimer {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
         #[expect(unsafe_code, reason = "the runtime's way to watch a file descriptor")]
-        // SAFETY: an owned descriptor is the same, and open, until it is dropped.
+        // SAFETY: an owned descriptor stays the same, and open, until it is dropped.
         let watched = unsafe { AsyncFd::register(timer)? };
         Ok(Self(watched))
     }
 
-    /// Waits until `watch` shows `moment`.
+    /// Waits until `watch` reaches `moment`.
     async fn wait(&self, watch: Stopwatch, moment: Duration) {
         loop {
             let left = moment.saturating_sub(watch.elapsed());
@@ -141,7 +141,7 @@ impl ExactTimer {
         let once = Itimerspec { it_interval: spec(Duration::ZERO), it_value: spec(time) };
         rustix::time::timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
         let mut ready = self.0.readable().await?;
-        // What it reads is how often the timer went off.
+        // The read returns how often the timer fired.
         let _ = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut [0_u8; 8])?));
         Ok(())
     }

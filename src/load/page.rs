@@ -1,4 +1,4 @@
-//! A run as a page: self-contained, for browsers, light or dark.
+//! The report as a self-contained HTML page, light or dark.
 
 use std::{fmt::Write, time::Duration};
 
@@ -38,7 +38,7 @@ th { width: 9rem; color: var(--soft); font-weight: 400; }
 ";
 
 impl Report {
-    /// The report as a page for browsers, with plots and without external files.
+    /// The report as an HTML page, with plots and without external files.
     #[must_use]
     pub fn page(&self) -> String {
         render(self)
@@ -85,7 +85,7 @@ fn key_figures(report: &Report) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Latency over percentiles; the axis gives each nine the same room.
+/// Latency by percentile; each nine has the same width on the axis.
 fn distribution(report: &Report) -> String {
     const STEP: f64 = 0.02;
     let histogram = &report.total.latencies;
@@ -169,7 +169,7 @@ fn over_time(
     label: &dyn Fn(f64) -> String,
     least_top: f64,
 ) -> String {
-    // What a second told was so from its beginning.
+    // The first second's values also apply to its start.
     for Curve { points, .. } in &mut curves {
         if let Some((_, first)) = points.first().copied() {
             points.insert(0, (0.0, first));

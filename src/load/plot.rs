@@ -2,21 +2,21 @@
 
 use std::fmt::Write;
 
-/// One curve, named where there are several.
+/// A curve, named if there are several.
 pub(super) struct Curve {
     pub(super) name: &'static str,
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// A plot of curves over one axis each way. Both begin at zero.
+/// A plot of curves on two axes. Both begin at zero.
 pub(super) struct Plot<'a> {
     pub(super) title: &'a str,
     pub(super) curves: Vec<Curve>,
-    /// Where the horizontal axis is marked, and how.
+    /// Positions and labels of the horizontal axis marks.
     pub(super) marks: Vec<(f64, String)>,
-    /// How the vertical axis is marked.
+    /// Label format of the vertical axis.
     pub(super) label: &'a dyn Fn(f64) -> String,
-    /// Where the vertical axis ends, at least.
+    /// Minimum upper end of the vertical axis.
     pub(super) least_top: f64,
 }
 
@@ -27,11 +27,11 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 26.0;
 
-/// The vertical axis has about so many marks.
+/// Approximate number of marks on the vertical axis.
 const MARKS: f64 = 4.0;
 
 impl Plot<'_> {
-    /// A figure with its caption.
+    /// Renders a figure with its caption.
     pub(super) fn render(&self) -> String {
         let all = || self.curves.iter().flat_map(|curve| &curve.points);
         let end = all().map(|(x, _)| *x).fold(f64::MIN_POSITIVE, f64::max);
@@ -87,7 +87,7 @@ impl Plot<'_> {
     }
 }
 
-/// The multiples of `step` from zero to `end`, and how they are written: with as many decimals as the step.
+/// The multiples of `step` from zero to `end`, and their labels with as many decimals as the step.
 pub(super) fn levels(end: f64, step: f64) -> Vec<(f64, String)> {
     let decimals = if step < 1.0 { step.log10().floor().abs() } else { 0.0 };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
@@ -97,7 +97,7 @@ pub(super) fn levels(end: f64, step: f64) -> Vec<(f64, String)> {
     within.map(|level| (level, format!("{level:.decimals$}"))).collect()
 }
 
-/// The next of 1, 2, 5, 10, 20, … from `least` on.
+/// The smallest of 1, 2, 5, 10, 20, … that is at least `least`.
 pub(super) fn step(least: f64) -> f64 {
     if least <= 0.0 {
         return 1.0;

@@ -1,4 +1,4 @@
-//! What a run came to: as a table, and what JSON and page are made of.
+//! The results of a run: the table, and the figures for JSON and page.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,18 +15,18 @@ use super::{
 };
 use crate::base::clock::Timestamp;
 
-/// The figures of a run.
+/// The results of a run.
 pub struct Report {
     pub(super) run: Arc<Run>,
     begun: Timestamp,
     pub(super) warmed: Option<Warmed>,
     pub(super) total: Tally,
     pub(super) seconds: Vec<Second>,
-    /// What was counted in the last of them.
+    /// Counts of the last of these seconds.
     last: Tally,
-    /// What rates are of: what came while requests were asked.
+    /// Responses that arrived while requests were sent; rates use only these.
     in_time: InTime,
-    /// How long after that the last answer came.
+    /// Time from then until the last response.
     pub(super) tail: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Report {
         }
     }
 
-    /// Adds what was counted up to `at`, for `length`; a short rest at the end belongs to the second before.
+    /// Adds the counts up to `at`, over `length`. A short rest at the end is part of the second before.
     pub(super) fn add(&mut self, tally: Tally, at: Duration, mut length: Duration) -> &Second {
         self.total.add(&tally);
         match self.seconds.pop_if(|_| length < TICK / 2) {
@@ -65,10 +65,10 @@ impl Report {
         &self.seconds[self.seconds.len() - 1]
     }
 
-    /// Adds what came after the run was over at `end`, up to `last`.
+    /// Adds responses that arrived after the run ended at `end`, up to `last`.
     pub(super) fn finish(&mut self, tail: &Tally, end: Duration, last: Duration) {
         let (answers, bytes) = (self.total.answers(), self.total.bytes);
-        // A run whose end is not known before is over with its last answer, a moment before that is seen.
+        // If its end is not known in advance, a run ends with its last response, a moment before this is noticed.
         let is_known = self.run.end().is_some() || self.is_interrupted();
         let time = if is_known { end } else { end.min(last) };
         self.in_time = InTime { answers, bytes, time };
@@ -76,18 +76,18 @@ impl Report {
         self.tail = last.saturating_sub(end);
     }
 
-    /// Whether there was any that was no error.
+    /// Whether any response was not an error.
     #[must_use]
     pub fn has_success(&self) -> bool {
         self.total.statuses.keys().any(|status| *status < 400)
     }
 
-    /// Whether someone did not wait for its end.
+    /// Whether the user interrupted the run.
     pub(super) fn is_interrupted(&self) -> bool {
         matches!(*self.run.phase.borrow(), Phase::Abandoned(_))
     }
 
-    /// How long requests were asked.
+    /// How long requests were sent.
     pub(super) const fn time(&self) -> Duration {
         self.in_time.time
     }
@@ -108,7 +108,7 @@ impl Report {
         ratio(self.total.hits, self.total.told)
     }
 
-    /// Name and latency of what is told of the distribution, where there is one.
+    /// Names and values of the reported latencies; `None` if there are none.
     pub(super) fn latencies(&self) -> Vec<(String, Option<Duration>)> {
         let histogram = &self.total.latencies;
         let told = |micros| (!histogram.is_empty()).then_some(Duration::from_micros(micros));
@@ -136,7 +136,7 @@ impl Report {
         begun.ok().and_then(|begun| begun.format(&Rfc3339).ok()).unwrap_or_default()
     }
 
-    /// Everything else that is told, in its order.
+    /// All other rows of the report, in order.
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
         let total = &self.total;
         let mut rows = vec![
@@ -165,7 +165,7 @@ impl Report {
         rows
     }
 
-    /// Answers that came when requests were no longer asked, of which no rate tells.
+    /// Responses that arrived after the run ended; rates exclude them.
     pub(super) fn answered_late(&self) -> u64 {
         self.total.answers() - self.in_time.answers
     }
@@ -179,7 +179,7 @@ impl Report {
         format!("{}, {}/s{after}", grouped_int(all), grouped(self.requests_per_second()))
     }
 
-    /// What failed and what was answered with an error, together.
+    /// Failures and error responses together.
     fn errors(&self) -> String {
         let errors = grouped_int(self.total.errors());
         let nothing_else = self.total.errors() > 0 && !self.has_success();
@@ -261,14 +261,14 @@ impl Report {
         if self.is_interrupted() {
             return format!("{time}; then it was interrupted");
         }
-        // What is under way at the end comes a moment later anyway.
+        // Responses in flight at the end arrive a moment later anyway.
         if self.tail < Duration::from_millis(100) {
             return time;
         }
         format!("{time}; the last answer {:.1} s later", self.tail.as_secs_f64())
     }
 
-    /// As a table of text.
+    /// The report as a text table.
     #[must_use]
     pub fn table(&self) -> String {
         let row = |name: &str, cells: &str| format!("{name:<12}{cells}\n");
@@ -302,18 +302,18 @@ fn listed(all: impl Iterator<Item = String>) -> String {
     if all.is_empty() { "none".into() } else { all.join(", ") }
 }
 
-/// As percent, so exact that a miss in ten thousand is seen.
+/// A percentage, precise enough to show one miss in ten thousand.
 pub(super) fn percent(ratio: f64) -> String {
     format!("{:.2} %", ratio * 100.0)
 }
 
-/// A rounded number, its digits in groups of three.
+/// A rounded number with its digits in groups of three.
 pub(super) fn grouped(number: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative")]
     grouped_int(number.round() as u64)
 }
 
-/// A number as it was given, grouped where it is whole.
+/// A number as given; its digits are grouped if it is whole.
 fn number(number: f64) -> String {
     if number.fract() == 0.0 { grouped(number) } else { number.to_string() }
 }
@@ -338,7 +338,7 @@ pub(super) fn in_milliseconds(duration: Duration) -> f64 {
     float(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)) / 1000.0
 }
 
-/// With three digits that count.
+/// A duration with three significant digits.
 pub(super) fn milliseconds(duration: Duration) -> String {
     match in_milliseconds(duration) {
         value if value >= 100.0 => format!("{value:.0} ms"),
@@ -347,7 +347,7 @@ pub(super) fn milliseconds(duration: Duration) -> String {
     }
 }
 
-/// A latency, or that there is none.
+/// A latency, or a dash if there is none.
 pub(super) fn told(latency: Option<Duration>) -> String {
     latency.map_or("–".into(), milliseconds)
 }

@@ -1,4 +1,4 @@
-//! What requests look like.
+//! The requests that a run sends.
 
 use bytes::Bytes;
 use http::{
@@ -14,16 +14,16 @@ use super::{
     targets::{Target, Targets},
 };
 
-/// What all requests of a run have in common.
+/// The parts that all requests of a run share.
 pub(super) struct Requests {
     mix: Mix,
     fields: HeaderMap,
-    /// With HTTP/2 each request names them.
+    /// The scheme and authority that each HTTP/2 request names.
     server: Option<(Scheme, Authority)>,
 }
 
 impl Requests {
-    /// Requests to the host that is among the run's fields, else to that of its targets.
+    /// Requests to the `Host` among the run's fields, else to the targets' host.
     pub(super) fn new(options: &Options, line: &Line, targets: &Targets) -> Self {
         let mut fields = options.fields.clone();
         let own = fields.remove(header::HOST);
@@ -44,7 +44,7 @@ impl Requests {
         Self { mix: options.mix, fields, server }
     }
 
-    /// A request, and what it asks for.
+    /// A request for `target`, and its kind.
     pub(super) fn request(&self, target: &Target) -> (Request<Empty<Bytes>>, RequestKind) {
         let mut uri = uri::Parts::default();
         uri.path_and_query = Some(target.path().clone());

@@ -1,36 +1,36 @@
-//! The server that is asked, as a URL names it.
+//! The server under test, as a URL names it.
 
 use http::{Uri, uri::Authority, uri::PathAndQuery};
 
-/// Why a URL names no server.
+/// The error for a URL that names no server.
 #[derive(Debug, thiserror::Error)]
 #[error("`{url}` is no URL: {reason}")]
 pub(crate) struct ServerError {
-    /// What was given.
+    /// The URL as given.
     pub url: String,
-    /// What is wrong with it.
+    /// The problem with the URL.
     pub reason: &'static str,
 }
 
 /// A server: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
-    /// Whether it is asked with TLS.
+    /// Whether requests use TLS.
     pub tls: bool,
-    /// Its name or address, an address of IPv6 without brackets.
+    /// The name or address; an IPv6 address has no brackets.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// The URL's beginning, without the slash; without the port where that is the scheme's own, as
-    /// browsers send it.
+    /// The start of the URL without the slash. The scheme's default port is omitted, as browsers
+    /// send it.
     pub base: String,
 }
 
 impl Server {
-    /// The server of a URL, and what the URL asks it for.
+    /// The server and the path of a URL.
     ///
     /// # Errors
-    /// When the URL is not an absolute one of HTTP, names a user, or no port there is.
+    /// When the URL is not an absolute HTTP URL, names a user, or has an invalid port.
     pub(crate) fn of(url: &str) -> Result<(Self, PathAndQuery), ServerError> {
         let refuse = |reason| ServerError { url: url.to_owned(), reason };
         let uri: Uri = url.parse().map_err(|_| refuse("it cannot be read as one"))?;

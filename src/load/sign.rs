@@ -1,4 +1,4 @@
-//! Signed URLs, as CloudFront's customers make them
+//! Signed URLs, as CloudFront's customers create them
 //! (Amazon CloudFront Developer Guide, "Create a signed URL using a canned policy").
 
 use std::{
@@ -18,13 +18,13 @@ use rustls::pki_types::{
 
 use crate::{access::signed, base::clock::Clock};
 
-/// Why a key cannot sign.
+/// The error for a key that cannot sign.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot sign with `{}`: {reason}", path.display())]
 pub struct SignerError {
-    /// The key's file.
+    /// The key file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The problem with the key.
     pub reason: String,
 }
 
@@ -50,7 +50,7 @@ impl Signer {
     /// A signer with the key in a PEM file, known to the server as `key_pair_id`.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds no RSA or P-256 key, or the id is none that a URL can hold.
+    /// When the file cannot be read or holds no RSA or P-256 key, or a URL cannot contain the id.
     pub fn open(path: &Path, key_pair_id: &str, valid: Duration) -> Result<Self, SignerError> {
         let refuse = |reason: String| SignerError { path: path.to_owned(), reason };
         if !is_id(key_pair_id) {
@@ -84,15 +84,15 @@ impl Signer {
         Ok(Self { key, key_pair_id: key_pair_id.to_owned(), expires })
     }
 
-    /// A path of `server` as it is asked for signed.
+    /// The signed form of a path of `server`.
     pub(super) fn sign(&self, server: &str, path: &PathAndQuery) -> PathAndQuery {
         let query = self.query(&format!("{server}{path}"));
         let mark = if path.query().is_some() { '&' } else { '?' };
-        // Both halves are made of letters that a URL may hold.
+        // Both halves contain only characters that a URL allows.
         format!("{path}{mark}{query}").parse().unwrap_or_else(|_| path.clone())
     }
 
-    /// The query string that makes `url` a signed one; it goes behind the URL's own.
+    /// The query string that signs `url`; it follows the URL's own.
     fn query(&self, url: &str) -> String {
         let Self { key_pair_id, expires, .. } = self;
         let policy = signed::canned_policy(url, *expires);
@@ -107,7 +107,7 @@ impl Signer {
         match &self.key {
             Key::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                // It fails on a buffer of another length only.
+                // Signing fails only if the buffer has another length.
                 let _ = key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature);
                 signature
             }

@@ -1,4 +1,4 @@
-//! What was counted: latencies, bytes, hits, failures.
+//! The counts of a run: latencies, bytes, hits, failures.
 
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
@@ -8,25 +8,25 @@ use parking_lot::Mutex;
 use super::{answer::LoadResponse, request_kind::RequestKind};
 use crate::aws::describe;
 
-/// Why a request has no answer.
+/// The reason why a request has no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Failure {
-    /// No connection came about.
+    /// No connection was established.
     Connect,
-    /// The connection ended in the middle of it.
+    /// The connection ended during the request.
     Cut,
-    /// It took too long.
+    /// The request took too long.
     Timeout,
-    /// The server refused it unread, again and again.
+    /// The server kept refusing requests unread.
     Refused,
-    /// It was due, and not sent before the run was over: no connection was free for it.
+    /// The request was due but not sent before the run ended: no connection was free.
     Unsent,
-    /// It was under way when the run was interrupted.
+    /// The request was in flight when the run was interrupted.
     Interrupted,
 }
 
 impl Failure {
-    /// A word for it.
+    /// A short name for the failure.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -40,10 +40,10 @@ impl Failure {
     }
 }
 
-/// Microseconds; three digits count, from one microsecond on.
+/// A histogram in microseconds with three significant digits, from one microsecond.
 pub(super) type Latencies = Histogram<u64>;
 
-/// An empty histogram that grows with what it is given.
+/// An empty histogram that grows with its values.
 pub(super) fn latencies() -> Latencies {
     Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are among those allowed"))
 }
@@ -52,18 +52,18 @@ pub(super) fn latencies() -> Latencies {
 #[derive(Clone, Default)]
 pub(super) struct Failed {
     pub(super) count: u64,
-    /// Why, as the first of them told.
+    /// The reason of the first failure.
     pub(super) reason: Option<String>,
 }
 
-/// What was counted since it was collected last.
+/// Counts since the last collection.
 pub(super) struct Tally {
-    /// Of all requests; of those that failed: how long they waited in vain.
+    /// Latencies of all requests; failed ones count the time they waited.
     pub(super) latencies: Latencies,
     pub(super) bytes: u64,
     pub(super) hits: u64,
     pub(super) told: u64,
-    /// Requests for a range, and conditional ones, among those that were answered.
+    /// Range requests that got a response; `conditions` counts conditional ones.
     pub(super) ranges: u64,
     pub(super) conditions: u64,
     pub(super) statuses: BTreeMap<u16, u64>,
@@ -96,7 +96,7 @@ impl Tally {
         *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
     }
 
-    /// Counts a failure, why it failed, and how long it waited in vain.
+    /// Counts a failure, its reason, and how long the request waited.
     pub(super) fn fail(&mut self, failure: Failure, reason: Option<&dyn Error>, waited: Duration) {
         let failed = self.failures.entry(failure).or_default();
         failed.count += 1;
@@ -108,12 +108,12 @@ impl Tally {
 
     fn wait(&mut self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
-        // It grows with what it is given.
+        // The histogram grows with its values.
         let _ = self.latencies.record(micros);
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        // Both count in the same units, and both grow.
+        // Both histograms have the same units, and both grow.
         let _ = self.latencies.add(&other.latencies);
         self.bytes += other.bytes;
         self.hits += other.hits;
@@ -134,7 +134,7 @@ impl Tally {
         self.statuses.values().sum()
     }
 
-    /// Requests that failed, or were answered with an error. What was interrupted is none.
+    /// Requests that failed or got an error response. Interrupted ones do not count.
     pub(super) fn errors(&self) -> u64 {
         let failures =
             self.failures.iter().filter(|(failure, _)| **failure != Failure::Interrupted);
@@ -144,7 +144,7 @@ impl Tally {
     }
 }
 
-/// Takes what all threads counted.
+/// Takes the counts of all threads.
 pub(super) fn collect(tallies: &[Arc<Mutex<Tally>>]) -> Tally {
     let mut tally = Tally::default();
     for one in tallies {
@@ -154,26 +154,26 @@ pub(super) fn collect(tallies: &[Arc<Mutex<Tally>>]) -> Tally {
     tally
 }
 
-/// One second of a run, as it is told while it goes on.
+/// One second of a run, as reported during the run.
 #[derive(Clone, Debug)]
 pub struct Second {
-    /// When it ended, since the run began.
+    /// The time from the start of the run to the end of this second.
     pub at: Duration,
-    /// How long it was: the last of a run may be shorter.
+    /// The length; the last second of a run may be shorter.
     pub length: Duration,
-    /// Requests that were answered.
+    /// Requests that got a response.
     pub answers: u64,
     /// Bytes of content.
     pub bytes: u64,
-    /// Hits among the answers that tell.
+    /// Hits among the responses that report hit or miss.
     pub hit_ratio: Option<f64>,
-    /// Requests that failed, or were answered with an error.
+    /// Requests that failed or got an error response.
     pub errors: u64,
-    /// The latencies below which 50, 90, 99 and 99.9 percent of the answers came, where any came.
+    /// The 50th, 90th, 99th and 99.9th percentiles of latency, if there were responses.
     pub percentiles: Option<[Duration; 4]>,
 }
 
-/// Which percentiles are told.
+/// The reported percentiles.
 pub(super) const TOLD: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 pub(super) fn percentiles(latencies: &Latencies) -> Option<[Duration; 4]> {
@@ -195,7 +195,7 @@ impl Second {
     }
 }
 
-/// `None` of nothing.
+/// The ratio; `None` if `whole` is zero.
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)

@@ -1,4 +1,4 @@
-//! What is asked for: a list of URLs, and in which order.
+//! The targets of a run: a list of URLs and their order.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +16,7 @@ use http::{HeaderValue, uri::PathAndQuery};
 
 use super::{answer::Known, interrupted, logged::Logged, server::Server, sign::Signer};
 
-/// Why there is nothing to ask for.
+/// The error if there are no targets.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetsError {
     /// A file cannot be read.
@@ -24,42 +24,42 @@ pub enum TargetsError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A line is not what it should be.
+    /// A line is invalid.
     #[error("`{}`, line {line}: {reason}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// Counted from one.
+        /// The line number, from one.
         line: usize,
-        /// What is wrong with it.
+        /// The problem with the line.
         reason: String,
     },
-    /// There is none.
+    /// The file has no targets.
     #[error("there is nothing to ask for in `{}`: it has no line with a URL, or a log's no GET", .0.display())]
     Nothing(PathBuf),
 }
 
-/// Which target is asked for next.
+/// The choice of the next target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pick {
-    /// In their order, from the beginning when the end is reached.
+    /// In order, starting over at the end.
     Order,
-    /// Any of them: of a log, each as often as it was asked for there.
+    /// At random; each target of a log as often as the log requested it.
     Random,
-    /// By Zipf's law with this exponent: the first most often, the one at place `n` `n^s` times less.
+    /// By Zipf's law with exponent `s`: the first target most often, the `n`th `n^s` times less.
     Zipf(f64),
 }
 
-/// One thing to ask for.
+/// A target to request.
 pub(crate) struct Target {
-    /// As it is asked for: signed, where that is wanted.
+    /// The request path, signed if there is a signer.
     path: PathAndQuery,
-    /// The range that a log tells of.
+    /// The range from a log.
     pub(super) range: Option<HeaderValue>,
-    /// What its answers have told.
+    /// Facts from its responses.
     pub(super) known: OnceLock<Known>,
 }
 
@@ -68,38 +68,38 @@ impl Target {
         Self { path, range, known: OnceLock::new() }
     }
 
-    /// What a request for it names.
+    /// The path and query of a request.
     pub(super) const fn path(&self) -> &PathAndQuery {
         &self.path
     }
 }
 
-/// All there is to ask for.
+/// All targets of a run.
 pub struct Targets {
-    /// Scheme and authority, without the slash behind them.
+    /// Scheme and authority, without a trailing slash.
     server: String,
     signer: Option<Signer>,
     all: Vec<Target>,
     urls: usize,
-    /// Places in `all`, in the order of the list or log.
+    /// Indexes into `all`, in the order of the list or log.
     order: Vec<u32>,
     pick: Pick,
-    /// For Zipf's law: the chance of a target or one before it.
+    /// For Zipf's law: cumulative probabilities of the targets.
     chances: Vec<f64>,
     next: AtomicUsize,
     left_out: LeftOut,
 }
 
-/// Lines of a log that nothing is asked for.
+/// Log lines that yield no target.
 #[derive(Clone, Copy, Default)]
 pub(super) struct LeftOut {
-    /// They tell of no GET, or of none that can be made.
+    /// Lines with no GET, or none that can be sent.
     pub(super) no_get: usize,
-    /// They cannot be read.
+    /// Lines that cannot be read.
     pub(super) unreadable: usize,
 }
 
-/// Targets while they are gathered: each one once, however often it stands there.
+/// Targets while they are collected: each one once, however often it is listed.
 #[derive(Default)]
 struct Gathered {
     places: HashMap<(PathAndQuery, Option<HeaderValue>), u32>,
@@ -120,7 +120,7 @@ impl Gathered {
 }
 
 impl Targets {
-    /// The targets with these paths at `server`, which is a URL's scheme and authority.
+    /// The targets with these paths at `server`, a URL's scheme and authority.
     #[must_use]
     pub fn new(server: &str, paths: Vec<PathAndQuery>) -> Self {
         let mut gathered = Gathered::default();
@@ -145,10 +145,10 @@ impl Targets {
         }
     }
 
-    /// Those that a text file lists, one path or URL a line; lines that begin with `#` are comments.
+    /// The targets in a text file, one path or URL per line; lines that begin with `#` are comments.
     ///
     /// # Errors
-    /// When it cannot be read, or a line is no path and no URL of this server.
+    /// When the file cannot be read, or a line is neither a path nor a URL of this server.
     pub fn from_list(server: &str, file: &Path) -> Result<Self, TargetsError> {
         let mut gathered = Gathered::default();
         for_each_line(file, |number, line| {
@@ -175,11 +175,11 @@ impl Targets {
         Self::some(server, file, gathered)
     }
 
-    /// Those that an access log tells of, in JSON or in CloudFront's format, packed or not; its GETs only.
-    /// Lines that cannot be read are left out, as long as others can.
+    /// The GETs in an access log, in JSON or CloudFront's format, compressed or not.
+    /// Lines that cannot be read are skipped if others can be read.
     ///
     /// # Errors
-    /// When it cannot be read, or is no access log.
+    /// When the file cannot be read, or is not an access log.
     pub fn from_log(server: &str, file: &Path) -> Result<Self, TargetsError> {
         let (mut gathered, mut unread) = (Gathered::default(), None);
         for_each_line(file, |number, line| {
@@ -216,13 +216,13 @@ impl Targets {
         Ok(Self::of(server, gathered))
     }
 
-    /// Has all URLs signed before a run.
+    /// Sets the signer, which signs all URLs before a run.
     #[must_use]
     pub fn signed(self, signer: Option<Signer>) -> Self {
         Self { signer, ..self }
     }
 
-    /// Says which is next.
+    /// Sets how the next target is picked.
     #[must_use]
     pub fn picked(mut self, pick: Pick) -> Self {
         self.pick = pick;
@@ -240,25 +240,25 @@ impl Targets {
         self
     }
 
-    /// How many URLs there are; a log may tell of several ranges of one.
+    /// The number of URLs; a log may have several ranges of one.
     #[must_use]
     pub fn urls(&self) -> usize {
         self.urls
     }
 
-    /// How many different ones there are.
+    /// The number of distinct targets.
     #[must_use]
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no targets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// The server that is asked, as the beginning of a URL.
+    /// The server under test, as the start of a URL.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
@@ -287,8 +287,8 @@ impl Targets {
         self.signer.is_some()
     }
 
-    /// Signs all, on all cores: a signature takes longer than an answer. Where requests name another
-    /// `host`, it is that host's URLs.
+    /// Signs all URLs on all cores: a signature takes longer than a response. If requests name another
+    /// `host`, the URLs are that host's.
     ///
     /// # Errors
     /// When `stop` is set.
@@ -311,7 +311,7 @@ impl Targets {
         if stop.load(Ordering::Relaxed) { Err(interrupted()) } else { Ok(()) }
     }
 
-    /// Whether a log told of ranges.
+    /// Whether a log had ranges.
     pub(super) fn has_ranges(&self) -> bool {
         self.all.iter().any(|target| target.range.is_some())
     }
@@ -342,7 +342,7 @@ fn for_each_line(
             break;
         }
         let line = String::from_utf8_lossy(&line);
-        // Some editors put a mark of their own before the first.
+        // Some editors write a byte order mark before the first line.
         let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
         read(number, line)?;
     }

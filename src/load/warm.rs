@@ -1,4 +1,4 @@
-//! Everything once, before it counts.
+//! Warming: one request for every target before measuring.
 
 use std::{
     io,
@@ -19,28 +19,28 @@ use super::{
 };
 use crate::aws::describe;
 
-/// Connections that warm, at most.
+/// Maximum number of connections for warming.
 const CONNECTIONS: usize = 16;
 
-/// Connects once: a server that is not there, or does not speak what is wanted, is told so at once.
+/// Connects once, to report at once a server that is down or does not support the protocol.
 ///
 /// # Errors
-/// When there is no connection.
+/// When the connection fails.
 pub(super) fn connect_once(options: &Options, line: &Line, stop: &AtomicBool) -> io::Result<()> {
     prepare(stop, line.try_out(options.timeout))
 }
 
-/// What became of warming.
+/// The result of warming.
 pub(super) struct Warmed {
     pub(super) failed: usize,
-    /// What became of the last request that failed.
+    /// The error of the last request that failed.
     pub(super) trouble: Option<String>,
 }
 
-/// Asks for every target once.
+/// Requests every target once.
 ///
 /// # Errors
-/// When none of them is answered with content, or `stop` is set.
+/// When no target returns content, or `stop` is set.
 pub(super) fn warm(
     options: &Options,
     line: &Line,
@@ -93,15 +93,15 @@ impl Warming<'_> {
             match trouble {
                 None => drop(self.good.fetch_add(1, Ordering::Relaxed)),
                 Some(trouble) => {
-                    // Without the query: a signature is nobody else's.
+                    // Without the query: a signature is private.
                     *self.trouble.lock() = Some(format!("{}: {trouble}", target.path().path()));
                 }
             }
         }
     }
 
-    /// Asks on the connection that is there, if any, and leaves it for the next where it is of use. One
-    /// that was kept may have been closed meanwhile: then a new one is tried.
+    /// Sends a request on the kept connection, if any, and keeps the connection if it is still usable.
+    /// A kept connection may have closed in the meantime: then a new one is opened.
     async fn ask(&self, kept: &mut Option<Sender>, target: &Target) -> io::Result<StatusCode> {
         if let Some(sender) = kept.take()
             && let Ok(status) = self.ask_on(sender, kept, target).await

@@ -1,4 +1,4 @@
-//! An origin's response: its fields filtered, its errors read.
+//! An origin's response: filtered fields, parsed errors.
 
 use std::time::Duration;
 
@@ -23,35 +23,35 @@ use crate::{
     },
 };
 
-/// As much of an error's body is read.
+/// The most bytes read of an error's body.
 const MAX_ERROR_BODY: usize = 64 << 10;
 
-/// What an origin answered.
+/// The response of an origin.
 #[derive(Debug)]
 pub struct OriginResponse {
     /// Status code.
     pub status: StatusCode,
     /// Fields that may be stored and shown to viewers.
     pub fields: HeaderMap,
-    /// `Content-Range`, which belongs to this answer alone.
+    /// `Content-Range`, which belongs to this response alone.
     pub content_range: Option<Bytes>,
-    /// Length that a HEAD's answer announces; a GET's stands in its body.
+    /// Length that the response to a HEAD announces; for a GET it is in the body.
     pub announced_length: Option<u64>,
-    /// The content; empty where S3 sent an error, whose text stays inside.
+    /// The content; empty if S3 sent an error, whose text is not passed on.
     pub body: Body,
     /// When the request was sent.
     pub requested_at: Timestamp,
     /// When the head arrived.
     pub received_at: Timestamp,
-    /// How long what took.
+    /// The times of the exchange.
     pub timing: Timing,
-    /// Whether a bucket gave it.
+    /// Whether an S3 bucket sent the response.
     pub bucket: bool,
-    /// The cache tags it bears.
+    /// The response's cache tags.
     pub tags: CacheTags,
 }
 
-/// What an origin knows of its answer.
+/// Facts that the origin adds to its response.
 pub(super) struct Facts {
     pub(super) bucket: bool,
     pub(super) tags: CacheTags,
@@ -66,7 +66,7 @@ pub(super) struct Times {
 }
 
 impl OriginResponse {
-    /// The answer with these parts, of whose fields it has what `shown` leaves.
+    /// A response with these parts and the fields that `shown` keeps.
     pub(super) fn new(
         Parts { status, headers, .. }: Parts,
         shown: impl FnOnce(HeaderMap) -> HeaderMap,
@@ -94,7 +94,7 @@ impl OriginResponse {
     }
 }
 
-/// The tags in a field, of which further ones than CloudFront takes are left out
+/// The tags in a field, without those beyond CloudFront's limit
 /// (Amazon CloudFront Developer Guide, "Invalidate by cache tag").
 pub(super) fn cache_tags(fields: &HeaderMap, name: &HeaderName) -> CacheTags {
     const MOST: usize = 50;
@@ -103,10 +103,10 @@ pub(super) fn cache_tags(fields: &HeaderMap, name: &HeaderName) -> CacheTags {
     names.filter(|name| Tag::is_name(name)).take(MOST).map(Tag::new).collect()
 }
 
-/// The fields of a plain origin: all but hop-by-hop ones and those of this message alone.
+/// The fields of a plain origin: all except hop-by-hop ones and those of this message alone.
 pub(super) fn plain_fields(status: StatusCode, mut fields: HeaderMap) -> HeaderMap {
     let named = connection_names(&fields);
-    // RFC 9110 §14.4: with any other status it means nothing, and is a field like others.
+    // RFC 9110 §14.4: `Content-Range` has no meaning with other statuses, so it is kept like any other field.
     let ranged = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE);
     remove_all(&mut fields, |name| {
         let is_kept =
@@ -116,15 +116,15 @@ pub(super) fn plain_fields(status: StatusCode, mut fields: HeaderMap) -> HeaderM
     fields
 }
 
-/// The fields of an S3 object: an allow-list, so that nothing about bucket, keys or requests
-/// reaches a viewer.
+/// The fields of an S3 object: an allow-list, so that no details of bucket, keys or requests
+/// reach a viewer.
 pub(super) fn s3_fields(mut fields: HeaderMap) -> HeaderMap {
     remove_all(&mut fields, |name| !FieldTrait::FromS3.applies_to(name.as_str()));
     drop_aws_chunked(&mut fields);
     fields
 }
 
-/// Some uploaders store the transfer coding `aws-chunked` as if it were a content coding.
+/// Removes `aws-chunked`, a transfer coding that some uploaders store as a content coding.
 pub(super) fn drop_aws_chunked(fields: &mut HeaderMap) {
     let Some(value) = fields.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok())
     else {
@@ -147,7 +147,7 @@ fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Reads S3's error document and tells whether it is an answer about the object.
+/// Parses S3's error document. Returns an error unless it is a response about the object.
 pub(super) async fn read_s3_error(
     request: &OriginRequest<'_>,
     parts: &Parts,
@@ -158,7 +158,7 @@ pub(super) async fn read_s3_error(
     let xml = limited.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let error = S3Error::parse(&xml);
     let class = S3Class::of(parts.status, &error.code);
-    // Such as a version id that is none: the viewer wrote it.
+    // The viewer's request caused this, for example by an invalid version id.
     let is_bad_parameter = error.code == "InvalidArgument"
         && request.projection.query.as_deref().is_some_and(|query| !signed_query(query).is_empty());
     if class.is_about_the_object() || is_bad_parameter {

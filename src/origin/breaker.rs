@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Pauses requests to an origin that fails. After each pause, one request tries it again.
+/// Pauses requests to a failing origin. After each pause, one request tries it again.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// Failures in a row that start a pause.
+    /// Consecutive failures that start a pause.
     limit: u32,
-    /// The length of a pause; the number of pauses before it is the argument.
+    /// The length of a pause, by the number of pauses before it.
     pause: fn(u32) -> Duration,
     state: Mutex<State>,
 }
@@ -17,7 +17,7 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// The objects of the failures, no more than count.
+    /// The objects of the failures, at most as many as count.
     objects: Vec<u64>,
     pauses: u32,
     paused: Option<Pause>,
@@ -37,8 +37,8 @@ impl Breaker {
         Self { limit, pause, state: Mutex::new(state) }
     }
 
-    /// Whether a request may be sent. At the end of a pause, one may; the others wait for another such pause or
-    /// for its success.
+    /// Whether a request may be sent. When a pause ends, one may. The others wait until it succeeds or another such
+    /// pause ends.
     pub(super) fn admits(&self, now: Duration) -> bool {
         match &mut self.state.lock().paused {
             None => true,
@@ -50,13 +50,13 @@ impl Breaker {
         }
     }
 
-    /// Whether there is a pause, and so this request is the one that tries the origin.
+    /// Whether the origin is paused, so that this request is the one that tries it.
     pub(super) fn is_paused(&self) -> bool {
         self.state.lock().paused.is_some()
     }
 
-    /// Notes that a request failed which was sent at `sent_at`. Failures of the same `object` count once: it may be broken. `least` is the shortest pause that the origin requested. Returns the length of the pause, if one
-    /// starts.
+    /// Records the failure of a request sent at `sent_at`. Failures of the same `object` count once: it may be broken.
+    /// `least` is the shortest pause that the origin requested. Returns the length of the pause, if one starts.
     pub(super) fn failed(
         &self,
         object: Option<u64>,
@@ -85,7 +85,7 @@ impl Breaker {
         Some(length)
     }
 
-    /// Notes that a request succeeded which was sent at `sent_at`. Returns whether that ends a pause.
+    /// Records the success of a request sent at `sent_at`. Returns whether that ends a pause.
     pub(super) fn succeeded(&self, sent_at: Duration) -> bool {
         let mut state = self.state.lock();
         !state.is_old(sent_at) && std::mem::take(&mut *state).paused.is_some()
@@ -93,7 +93,7 @@ impl Breaker {
 }
 
 impl State {
-    /// Whether a request was sent before the pause, and so says nothing new.
+    /// Whether a request was sent before the pause, so that its result is not new.
     fn is_old(&self, sent_at: Duration) -> bool {
         self.paused.is_some_and(|pause| sent_at < pause.started)
     }

@@ -1,4 +1,4 @@
-//! The content of an origin's response as it arrives. If it breaks off, one further request fetches the rest.
+//! Streams the content of an origin's response. If it breaks off, one further request fetches the rest.
 
 use std::sync::Arc;
 
@@ -25,8 +25,7 @@ pub(super) enum Breaks {
     Fail,
 }
 
-/// The content of a response, within `timeouts`. A connection whose response was read to the end goes back to its
-/// pool.
+/// The content of a response, within `timeouts`. Once it is fully read, the connection returns to its pool.
 pub(super) fn content(
     origin: &Arc<Origin>,
     incoming: Incoming,
@@ -57,14 +56,14 @@ pub(super) fn content(
 /// A response whose content is being read.
 struct Receiving {
     source: Source,
-    /// Bytes to come, if the length is known.
+    /// Bytes not read yet, if the length is known.
     left: Option<u64>,
     origin: Arc<Origin>,
     continuation: Result<Box<Continuation>, NotContinued>,
     timeouts: Timeouts,
 }
 
-/// Where the bytes come from.
+/// The source of the bytes.
 enum Source {
     Connection {
         incoming: Incoming,
@@ -75,7 +74,7 @@ enum Source {
 }
 
 impl Receiving {
-    /// The next bytes, and the rest of the response unless they are the last.
+    /// The next bytes, and the response to continue with unless they are the last.
     async fn next(mut self) -> Result<Option<(Bytes, Option<Self>)>, BodyError> {
         loop {
             let error = match self.read().await {
@@ -117,14 +116,14 @@ impl Receiving {
         let continuation = match continuation {
             Ok(continuation) => continuation,
             Err(reason) => {
-                // The failure of a continuation was logged where it was read.
+                // A continuation's failure was already logged when it was read.
                 if matches!(self.source, Source::Connection { .. }) {
                     self.origin.log_break(&error, Err(&reason));
                 }
                 return Err(error);
             }
         };
-        // The broken connection, and the client's share of the connections, are free before the next request.
+        // Frees the broken connection and the client's connection share before the next request.
         self.source = Source::Rest(Body::empty());
         let rest = continuation.fetch(&self.origin, &mut self.timeouts).await;
         self.origin.log_break(&error, rest.as_ref().map(|_| ()));
@@ -165,7 +164,7 @@ async fn next_data(
     }
 }
 
-/// Why the rest of a response cannot be had.
+/// The reason why the rest of a response cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotContinued {
     #[error(transparent)]
@@ -186,7 +185,7 @@ pub(super) enum NotContinued {
     AlreadyContinued,
 }
 
-/// What it takes to request the rest of a response: a range of the same version of the object.
+/// The data needed to request the rest of a response: a range of the same version of the object.
 pub(super) struct Continuation {
     path: CanonicalPath<'static>,
     projection: Projection<'static>,
@@ -226,7 +225,7 @@ impl Continuation {
         if !EntityTag::parse(etag.as_bytes())?.is_strong() {
             return None;
         }
-        // RFC 9110 §14.3: without the field, a server may serve ranges all the same.
+        // RFC 9110 §14.3: a server without `Accept-Ranges` may still serve ranges.
         let serves_ranges = origin.is_s3()
             || headers.get(header::ACCEPT_RANGES).is_none_or(|units| units != "none");
         let (bytes, complete) = match *status {
@@ -271,7 +270,7 @@ impl Continuation {
         })
     }
 
-    /// The rest of the content.
+    /// Fetches the rest of the content.
     async fn fetch(
         mut self,
         origin: &Arc<Origin>,
@@ -294,7 +293,7 @@ impl Continuation {
             client: self.client,
         };
         let sent = origin.send_within(&request, None, timeouts, Breaks::Fail);
-        // Boxed: a continuation is sent by the code that sends all requests.
+        // Boxed: a continuation uses the same code as all requests, so the future is recursive.
         let answer = Box::pin(sent).await?;
         match answer.status {
             StatusCode::PARTIAL_CONTENT => {}

@@ -18,18 +18,18 @@ use crate::{base::clock::Timestamp, cache::key::CacheKey};
 const KEYS: usize = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// How often old entries are removed.
+/// The interval at which old entries are removed.
 const PRUNE: Duration = Duration::from_secs(1);
 
-/// Keys remembered. Beyond that, new ones are not counted.
+/// The most keys remembered. Beyond that, new ones are not counted.
 const MAX_KEYS: usize = 1024;
 
-/// What a denial of a known key means.
+/// The verdict on the denial of a known key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// It may be the first of many: the viewer gets it, the copy stays for now.
+    /// It may be the first of many. The viewer receives it, and the copy stays for now.
     Undecided,
-    /// It is about this object: it replaces the copy.
+    /// It concerns this object alone and replaces the copy.
     OfObject,
     /// The bucket has denied most known objects since then.
     Mass(Timestamp),
@@ -59,7 +59,7 @@ struct Revalidation {
 }
 
 impl Origin {
-    /// Notes that the bucket denied an object whose copy is usable.
+    /// Records that the bucket denied an object whose copy is usable.
     pub fn note_denied(&self, key: &CacheKey, now: Timestamp) -> Denial {
         let key = self.denials.hasher.hash_one(key);
         let mut recent = self.denials.recent.lock();
@@ -82,7 +82,7 @@ impl Origin {
         }
     }
 
-    /// Notes that the bucket served or confirmed an object of which there is a copy.
+    /// Records that the bucket served or confirmed a cached object.
     pub fn note_allowed(&self, key: &CacheKey, now: Timestamp) {
         let key = self.denials.hasher.hash_one(key);
         let mut recent = self.denials.recent.lock();
@@ -96,7 +96,7 @@ impl Origin {
 }
 
 impl Recent {
-    /// Notes a denial; returns when the denials of this key began.
+    /// Records a denial and returns the time of the key's first one.
     fn note_denied(&mut self, key: u64, now: Timestamp) -> Timestamp {
         let known = self.keys.get(&key).and_then(|known| known.denied_since);
         let first = known.unwrap_or(now);
@@ -113,8 +113,8 @@ impl Recent {
         }
     }
 
-    /// Removes keys that were not requested lately. A denial is remembered longer, so that the next one of its
-    /// key is known to be the second.
+    /// Removes keys that were not requested recently. Denials are kept longer, so that a key's next denial counts
+    /// as its second.
     fn prune(&mut self, now: Timestamp) {
         self.pruned = now;
         self.keys.retain(|_, key| {

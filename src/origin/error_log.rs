@@ -1,4 +1,4 @@
-//! The log of one origin's errors, at a bounded rate for each cause.
+//! Logs one origin's errors at a limited rate for each cause.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -15,7 +15,7 @@ use crate::{
     outbound::{Error, ErrorClass},
 };
 
-/// Causes that are logged separately; more of them share their lines.
+/// Causes that are rate-limited separately. If there are more, some share a limit.
 const CAUSES: usize = 32;
 
 /// The failure that viewers see for a class of origin errors.
@@ -27,7 +27,7 @@ pub(crate) const fn failure(class: ErrorClass) -> FetchError {
 pub(crate) const DENIED: FetchError =
     FetchError { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
 
-/// Limits the log lines of one origin to one a second for each cause.
+/// Limits the log of one origin to one line a second for each cause.
 #[derive(Debug, Default)]
 pub(super) struct ErrorLog([LogLimiter; CAUSES]);
 

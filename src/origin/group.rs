@@ -1,4 +1,4 @@
-//! Origin groups: a primary, and a secondary that stands in for it
+//! Origin groups: a primary and a failover secondary
 //! (Amazon CloudFront Developer Guide, "Optimize high availability with CloudFront origin failover").
 
 use std::{sync::Arc, time::Duration};
@@ -13,16 +13,16 @@ use crate::{
     outbound::{Error, ErrorClass},
 };
 
-/// Failures of the primary in a row after which requests go to the secondary at once.
+/// Consecutive failures of the primary after which requests go directly to the secondary.
 const FAILURES: u32 = 5;
 
-/// How long they do; then one request tries the primary again.
+/// The time they do so; then one request tries the primary again.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Status codes at which CloudFront can turn to the secondary.
+/// Status codes that can trigger failover in CloudFront.
 pub(crate) const FAILOVER_CODES: [u16; 9] = [400, 403, 404, 416, 429, 500, 502, 503, 504];
 
-/// What a behavior asks: one origin, or a group of two.
+/// The target of a behavior's requests: one origin, or a group of two.
 #[derive(Debug)]
 pub struct Group {
     primary: Arc<Origin>,
@@ -38,25 +38,25 @@ struct Secondary {
     failovers: Counter,
 }
 
-/// What asking a group brought.
+/// The result of a request to a group.
 #[derive(Debug)]
 pub struct Reply {
-    /// The answer that counts, or why there is none.
+    /// The final response, or the error.
     pub answer: Result<OriginResponse, Error>,
-    /// Who gave it.
+    /// The origin that answered.
     pub by: Arc<Origin>,
-    /// A failure that the other member made up for.
+    /// A failed member, if the other one's result is used instead.
     pub passed_over: Option<(Arc<Origin>, Error)>,
 }
 
 impl Group {
-    /// One origin alone.
+    /// A group of one origin.
     #[must_use]
     pub const fn single(origin: Arc<Origin>) -> Self {
         Self { primary: origin, secondary: None }
     }
 
-    /// A primary whose place `secondary` takes where it fails, or answers with a status among
+    /// A primary, and a `secondary` that replaces it if it fails or answers with a status in
     /// `failover`.
     #[must_use]
     pub fn pair(
@@ -71,7 +71,7 @@ impl Group {
         Self { primary, secondary: Some(secondary) }
     }
 
-    /// The one that is asked first.
+    /// The origin that is tried first.
     #[must_use]
     pub const fn primary(&self) -> &Arc<Origin> {
         &self.primary
@@ -100,13 +100,13 @@ impl Group {
     }
 
     async fn send_to_either(&self, request: OriginRequest<'_>, second: &Secondary) -> Reply {
-        // What a viewer's own credentials lead to says nothing about the origin.
+        // The result of a viewer's own credentials is no evidence about the origin.
         let fields = &request.projection.headers;
         let telling = !fields.iter().any(|(name, _)| *name == header::AUTHORIZATION);
         if telling && !second.breaker.admits(second.clock.uptime()) {
             second.failovers.inc();
             let reply = Reply::of(&second.origin, second.origin.send(&request, None).await);
-            // With nobody else left, even a member that failed is worth a try.
+            // With no member left, even one that failed is worth a try.
             return match reply.answer {
                 Ok(_) => reply,
                 Err(error) => {
@@ -133,7 +133,7 @@ impl Group {
                 passed_over: Some((Arc::clone(&self.primary), error)),
                 ..Reply::of(&second.origin, answer)
             },
-            // The secondary has nothing better to say.
+            // The secondary has no better response.
             (Ok(first), Err(error)) => Reply {
                 passed_over: Some((Arc::clone(&second.origin), error)),
                 ..Reply::of(&self.primary, Ok(first))
@@ -156,7 +156,7 @@ impl Secondary {
         match first {
             Ok(answer) => lists(answer.status),
             Err(Error::S3 { status, .. }) => lists(*status),
-            // Neither says anything about the origin.
+            // These errors are no evidence about the origin.
             Err(Error::ClientBusy | Error::ViewerContent | Error::ViewerTooSlow) => false,
             Err(Error::ResponseTimeout | Error::CompletionTimeout) => {
                 lists(StatusCode::GATEWAY_TIMEOUT)
@@ -165,7 +165,7 @@ impl Secondary {
         }
     }
 
-    /// Notes what the primary answered to a request sent at `sent_at`.
+    /// Records the primary's response to a request sent at `sent_at`.
     fn note(&self, answer: &Result<OriginResponse, Error>, sent_at: Duration) {
         if self.is_failure(answer) {
             self.breaker.failed(None, (sent_at, self.clock.uptime()), None);
@@ -174,7 +174,7 @@ impl Secondary {
         }
     }
 
-    /// Whether the answer means that the origin fails, rather than the object or Forebay itself.
+    /// Whether the result shows a failure of the origin, rather than of the object or Forebay itself.
     fn is_failure(&self, answer: &Result<OriginResponse, Error>) -> bool {
         let of_the_origin = match answer {
             Ok(answer) => answer.status.is_server_error(),

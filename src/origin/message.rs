@@ -45,7 +45,7 @@ impl Origin {
                 if *signing != Signing::Never && !viewers_own && !is_preflight {
                     self.sign(region, &request.method, &target, &mut fields)?;
                 }
-                // Not signed: S3 answers CORS by them.
+                // Not signed: S3 uses them for CORS.
                 add_projection(&mut fields, request, |name| {
                     FieldTrait::ToBuckets.applies_to(name.as_str())
                         || (viewers_own && *name == header::AUTHORIZATION)
@@ -56,7 +56,8 @@ impl Origin {
             fields.insert(name, value.clone());
         }
         fields.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        // RFC 9110 §8.6: methods that expect content say so if there is none. Some servers answer 411 otherwise.
+        // RFC 9110 §8.6: a request whose method expects content sends a zero length if it has none. Some servers
+        // answer 411 otherwise.
         let expects_content = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
         if body.is_none() && expects_content {
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -89,7 +90,7 @@ impl Origin {
         Ok(())
     }
 
-    /// Path and query in the spelling that is both sent and signed.
+    /// Path and query as they are both sent and signed.
     fn target(&self, request: &OriginRequest<'_>) -> String {
         let mut target = self.options.address.base_path.clone();
         target.push_str(&self.options.origin_path);
@@ -99,7 +100,7 @@ impl Origin {
             request.path.encode_for_server(&mut target);
         }
         let query = request.projection.query.as_deref();
-        // All of S3's subresources (?acl, ?uploads, …) are query parameters. A bucket gets those of objects only.
+        // All S3 subresources (?acl, ?uploads, …) are query parameters. A bucket receives only those of objects.
         let query = match self.options.protocol {
             Protocol::Plain => query.map(Cow::Borrowed),
             Protocol::S3 { .. } => {
@@ -114,7 +115,7 @@ impl Origin {
     }
 }
 
-/// Adds what the policies let an origin see of the viewer's request, as far as `may_see` allows.
+/// Adds the viewer's fields that the policies forward to the origin, if `may_see` allows them.
 fn add_projection(
     fields: &mut HeaderMap,
     request: &OriginRequest<'_>,
@@ -135,7 +136,7 @@ fn add_projection(
     Ok(())
 }
 
-/// Adds what a gateway must say in each request that it passes on: `Via` (RFC 9110 §7.6.3) and, behind
+/// Adds the fields that a gateway must send with each forwarded request: `Via` (RFC 9110 §7.6.3) and, after
 /// the tokens of other networks, `CDN-Loop` (RFC 8586 §2).
 fn add_path(fields: &mut HeaderMap) -> Result<(), Error> {
     let via = HeaderValue::try_from(format!("1.1 {}", instance::pseudonym()));

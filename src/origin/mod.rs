@@ -1,7 +1,7 @@
-//! Origins: S3 buckets, asked with signed requests, and plain HTTP servers.
+//! Origins: S3 buckets, reached by signed requests, and plain HTTP servers.
 //!
-//! An origin request is built, never copied: from method, canonical path, the policy's projection
-//! and the fields given here. Nothing else of what a viewer sent can reach an origin.
+//! An origin request is built, never copied. It consists of method, canonical path, the policy's projection
+//! and the fields given here. No other viewer data can reach an origin.
 
 mod answer;
 mod breaker;
@@ -45,21 +45,21 @@ use crate::{
     outbound::{TrustError, USER_AGENT, connect::Connector},
 };
 
-/// Throttled requests in a row after which a bucket gets no requests for a while.
+/// Consecutive throttled requests after which a bucket gets no requests for a while.
 const THROTTLED: u32 = 3;
 
-/// A request as the edge describes it.
+/// A request described by the edge.
 #[derive(Debug)]
 pub struct OriginRequest<'a> {
     /// Method.
     pub method: Method,
     /// The canonical path, as in the key.
     pub path: &'a CanonicalPath<'a>,
-    /// What the policy takes from the viewer's request.
+    /// The parts of the viewer's request that the policy forwards.
     pub projection: &'a Projection<'a>,
-    /// Range and conditions, and what describes a body.
+    /// Range and conditions, and fields that describe a body.
     pub fields: HeaderMap,
-    /// The client at whose pace the exchange goes on, if it is one's.
+    /// The client that sets the pace of the exchange, if one does.
     pub client: Option<IpAddr>,
 }
 
@@ -85,7 +85,7 @@ impl std::fmt::Debug for Origin {
 }
 
 impl Origin {
-    /// Prepares an origin; connects to nothing yet.
+    /// Prepares an origin without connecting.
     ///
     /// # Errors
     /// When the certificates to trust cannot be loaded.
@@ -103,7 +103,7 @@ impl Origin {
             options.response_head,
         )?;
         let pool = Pool::new(connector, options.max_connections);
-        // An origin of this name that a reload replaced may have been denying.
+        // A reload may have replaced an origin of this name during a mass denial.
         metrics.mass_denial(false);
         let clients = Shares::of(options.max_connections, options.max_connections_per_client);
         Ok(Self {
@@ -120,41 +120,40 @@ impl Origin {
         })
     }
 
-    /// What it was made from.
+    /// The options that the origin was made from.
     #[must_use]
     pub const fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Whether it is an S3 bucket.
+    /// Whether the origin is an S3 bucket.
     #[must_use]
     pub const fn is_s3(&self) -> bool {
         matches!(self.options.protocol, Protocol::S3 { .. })
     }
 
-    /// At which path it has an object of a bucket: `None` where that is another bucket, or the object
-    /// is not below `origin_path`. A folder that holds `origin_path` is all that it has.
+    /// The path at which this origin serves a bucket's object. `None` if the origin uses another bucket, or the
+    /// object is not below `origin_path`. A folder that contains `origin_path` maps to `/`.
     #[must_use]
     pub fn path_of(&self, bucket: &str, key: &str) -> Option<String> {
         let Protocol::S3 { bucket: own, .. } = &self.options.protocol else { return None };
         path_below(&self.options.origin_path, key).filter(|_| own == bucket)
     }
 
-    /// Whether it wants credentials to sign with.
+    /// Whether the origin needs credentials for signing.
     #[must_use]
     pub const fn signs(&self) -> bool {
         self.options.protocol.is_signed()
     }
 
-    /// A part of the connections for a response that is sent at this client's pace, unless it holds its part
-    /// already.
+    /// A connection share for a response sent at this client's pace; `None` if the client is at its limit.
     #[must_use]
     pub fn share_for(&self, client: IpAddr) -> Option<Share> {
         self.clients.take(client)
     }
 }
 
-/// The path of a key below `origin_path`, which is percent-encoded as requests carry it.
+/// The path of a key below `origin_path`, which is percent-encoded as in requests.
 fn path_below(origin_path: &str, key: &str) -> Option<String> {
     let base = percent_decode_str(origin_path).decode_utf8().ok()?;
     let path = format!("/{key}");

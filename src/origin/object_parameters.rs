@@ -9,8 +9,8 @@ use crate::{
     http::query::{name_and_value, pairs},
 };
 
-/// Parameters that select a version of an object, or set fields of the response. A bucket gets those that a policy
-/// lists by name.
+/// Parameters that select an object's version or set response fields. A bucket receives those that a policy lists by
+/// name.
 pub(crate) const OBJECT_PARAMETERS: [&str; 7] = [
     "response-cache-control",
     "response-content-disposition",
@@ -21,7 +21,7 @@ pub(crate) const OBJECT_PARAMETERS: [&str; 7] = [
     "versionId",
 ];
 
-/// Parameters with which a request is not about an object, or about a part of it that is no range.
+/// Parameters that make a request one about something other than an object or a byte range of it.
 const OTHER_REQUESTS: [&str; 39] = [
     "accelerate",
     "acl",
@@ -67,14 +67,14 @@ const OTHER_REQUESTS: [&str; 39] = [
 /// Unreserved characters, as SigV4 encodes them.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Whether a policy of a bucket must not list this parameter: with it, a request is about something else than an object.
+/// Whether a bucket's policy must not list this parameter, because it makes the request one about a non-object.
 #[must_use]
 pub(crate) fn is_refused_parameter(name: &str) -> bool {
     OTHER_REQUESTS.contains(&name) || name.to_ascii_lowercase().starts_with("x-amz-")
 }
 
-/// The object parameters that a policy lists by name. `all` and `allExcept` list none: a viewer must not choose versions
-/// and response fields unless the operator says so.
+/// The object parameters that a policy lists by name. `all` and `allExcept` list none: a viewer must not choose
+/// versions and response fields unless the operator allows it.
 #[must_use]
 pub(crate) fn listed_parameters(policy: &NameSpec) -> NameSpec {
     let NameSpec::Only(names) = policy else { return NameSpec::None };
@@ -83,7 +83,7 @@ pub(crate) fn listed_parameters(policy: &NameSpec) -> NameSpec {
     if listed.is_empty() { NameSpec::None } else { NameSpec::Only(listed) }
 }
 
-/// The object parameters of a query string, in the spelling that is signed. The first of each name counts.
+/// The object parameters of a query string, as they are signed. The first of each name counts.
 pub(super) fn signed_query(query: &str) -> String {
     let mut sent = String::new();
     let mut seen = BTreeSet::new();
@@ -93,7 +93,7 @@ pub(super) fn signed_query(query: &str) -> String {
         if !is_known || !seen.insert(name) {
             continue;
         }
-        // S3 reads query strings as forms.
+        // S3 parses query strings as forms.
         let value = value.unwrap_or_default().replace('+', " ");
         let value: Cow<'_, str> = percent_decode_str(&value).decode_utf8_lossy();
         if !sent.is_empty() {

@@ -1,4 +1,4 @@
-//! What an origin is, as it is configured.
+//! The configuration of an origin.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,16 +6,16 @@ use http::{HeaderName, HeaderValue};
 
 use crate::outbound::{Address, HeadLimits};
 
-/// What an origin is and how it is asked.
+/// The configuration of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Name within its distribution.
     pub id: String,
-    /// Where it is.
+    /// Host, port and base path.
     pub address: Address,
-    /// Put before every path: begins with a slash, ends without one; or empty.
+    /// Prefix of every path: begins with a slash and ends without one, or is empty.
     pub origin_path: String,
-    /// How it is asked.
+    /// S3 or plain HTTP.
     pub protocol: Protocol,
     /// Longest time for one attempt to connect.
     pub connect_timeout: Duration,
@@ -25,58 +25,58 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Attempts to get a response to a safe request.
     pub response_attempts: u32,
-    /// Longest time for a whole response; any, if it is not set.
+    /// Longest time for a whole response; unlimited if not set.
     pub completion_timeout: Option<Duration>,
-    /// Bounds of the head of a response.
+    /// Limits on the head of a response.
     pub response_head: HeadLimits,
     /// Connections open at once.
     pub max_connections: usize,
-    /// Connections that carry content at the pace of one client, at once. A quarter of `max_connections` if it
-    /// is not set.
+    /// Connections open at once that carry content at the pace of one client. Defaults to a quarter of
+    /// `max_connections`.
     pub max_connections_per_client: Option<usize>,
-    /// Least bytes a second of the content that a viewer sends, on average; zero for any.
+    /// Minimum average rate of the viewer's content in bytes a second; zero for no minimum.
     pub upload_min_rate: u64,
     /// Longest time for all of the content that a viewer sends.
     pub upload_timeout: Duration,
-    /// For how long stale copies are served while a bucket denies most objects that it served before.
+    /// The time for which stale copies are served while a bucket denies most objects that it served before.
     pub stale_if_denied: Duration,
     /// Certificates to trust instead of this machine's.
     pub ca_file: Option<PathBuf>,
-    /// Fields that every request carries, in the place of the viewer's.
+    /// Fields that every request carries instead of the viewer's.
     pub custom_headers: Vec<(HeaderName, HeaderValue)>,
-    /// The field in which answers bear their cache tags.
+    /// The response field that lists cache tags.
     pub cache_tag_header: Option<HeaderName>,
 }
 
-/// How an origin is asked.
+/// The protocol of requests to an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// S3 with SigV4 signatures; GET and HEAD only.
     S3 {
-        /// Its name.
+        /// The bucket's name.
         bucket: String,
-        /// The region that signatures name.
+        /// The region used in signatures.
         region: String,
         /// `x-amz-expected-bucket-owner`: the account that must own the bucket.
         expected_bucket_owner: Option<String>,
-        /// `x-amz-request-payer: requester`: pay for reading from somebody else's bucket.
+        /// `x-amz-request-payer: requester`: pay for reading from another account's bucket.
         request_payer: bool,
-        /// Which requests are signed.
+        /// The requests that are signed.
         signing: Signing,
     },
-    /// HTTP as it is.
+    /// Plain HTTP.
     Plain,
 }
 
 impl Protocol {
-    /// Whether requests are signed, and so want credentials.
+    /// Whether requests are signed, and so need credentials.
     #[must_use]
     pub const fn is_signed(&self) -> bool {
         matches!(self, Self::S3 { signing, .. } if !matches!(signing, Signing::Never))
     }
 }
 
-/// Which requests for a bucket are signed
+/// The requests for a bucket that are signed
 /// (Amazon CloudFront Developer Guide, "Restrict access to an Amazon S3 origin", signing behavior).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signing {

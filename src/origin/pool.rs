@@ -1,4 +1,4 @@
-//! Kept-alive connections to one origin, bounded in number, with a bounded queue before them.
+//! A bounded pool of kept-alive connections to one origin, with a bounded queue.
 
 use std::{
     sync::{
@@ -20,16 +20,16 @@ use crate::{
     outbound::{connect::Connector, error::Error, timing::Timing},
 };
 
-/// An unused connection is closed after this long; S3 closes its side soon after.
+/// The time after which an unused connection is closed; S3 closes its side soon after.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// Requests that may wait for each connection there may be.
+/// Requests that may wait, for each connection allowed.
 const QUEUE_PER_CONNECTION: usize = 16;
 
-/// How long a request waits for a connection to become free.
+/// The longest time that a request waits for a free connection.
 pub(super) const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a connection may take to become ready after its last answer was read.
+/// The longest time in which a connection may become ready after its last response was read.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// The connections of one origin.
@@ -42,12 +42,12 @@ pub(super) struct Pool {
     max_idle: usize,
 }
 
-/// Whether a kept-alive connection will do.
+/// The kind of connection that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Want {
     /// Any connection.
     Any,
-    /// One on which nothing was sent yet.
+    /// One that was never used.
     New,
 }
 
@@ -63,7 +63,7 @@ impl Pool {
         })
     }
 
-    /// A connection to send one request on. Further attempts to connect are taken from `budget`.
+    /// Returns a connection for one request. Retries of connecting are taken from `budget`.
     pub(super) async fn checkout(
         self: &Arc<Self>,
         want: Want,
@@ -74,7 +74,7 @@ impl Pool {
         let reused = kept.is_some();
         let (sender, timing) = match kept {
             Some(sender) => (sender, Timing::default()),
-            // In a box, as is all that is seldom done: what every miss moves about stays small.
+            // Boxed, like all rare steps: the future of every miss stays small.
             None => Box::pin(self.connector.connect(|| budget.withdraw())).await?,
         };
         Ok(Lease {
@@ -99,7 +99,7 @@ impl Pool {
         }
     }
 
-    /// The connection used last, so that spare ones grow old and close.
+    /// Takes the most recently used connection, so that spare ones age and close.
     fn take_idle(&self) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.lock();
         while let Some((sender, since)) = idle.pop() {
@@ -120,7 +120,7 @@ impl Pool {
     }
 }
 
-/// A place in the queue.
+/// A slot in the queue.
 struct QueueSlot<'a>(&'a AtomicUsize);
 
 impl<'a> QueueSlot<'a> {
@@ -138,16 +138,16 @@ impl Drop for QueueSlot<'_> {
 }
 
 /// The right to use one connection for one exchange. Dropping it closes the connection;
-/// [`Lease::give_back`] keeps it for others.
+/// [`Lease::give_back`] keeps it for reuse.
 pub(super) struct Lease {
     sender: Option<SendRequest<Body>>,
-    /// Whether the connection has served before.
+    /// Whether the connection was used before.
     pub(super) reused: bool,
-    /// How long connecting took.
+    /// The time that connecting took.
     pub(super) timing: Timing,
     pool: Arc<Pool>,
     permit: Option<OwnedSemaphorePermit>,
-    /// Of the client at whose pace the exchange goes on.
+    /// The connection share of the client that sets the pace of the exchange.
     pub(super) share: Option<Share>,
 }
 
@@ -162,7 +162,7 @@ impl Lease {
         }
     }
 
-    /// To be called when the whole answer was read.
+    /// Returns the connection to the pool. Call this once the whole response was read.
     pub(super) fn give_back(mut self) {
         let Some(mut sender) = self.sender.take() else { return };
         if sender.is_ready() {

@@ -1,4 +1,4 @@
-//! The content of a request on its way to an origin: whether it goes on, and whether the viewer failed.
+//! Tracks a request's content on its way to an origin: whether it progresses, and whether the viewer failed.
 
 use std::{
     sync::{
@@ -21,22 +21,22 @@ use crate::{
     outbound::error::Error,
 };
 
-/// Follows the content of one request. A request without content has nothing to follow.
+/// Tracks the content of one request. A request without content has nothing to track.
 #[derive(Debug, Default)]
 pub(super) struct Progress(Option<Arc<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     parts: AtomicU64,
-    /// The viewer owes the next part: the origin can do nothing meanwhile.
+    /// The viewer has not sent the next part: the origin can do nothing meanwhile.
     awaits_viewer: AtomicBool,
     failure: Mutex<Option<Error>>,
-    /// Time spent waiting for the viewer, and since when it goes on.
+    /// Time spent waiting for the viewer, and the start of the current wait.
     waited: Mutex<(Duration, Option<Stopwatch>)>,
 }
 
 impl Progress {
-    /// Follows what is taken of the message's content from here on.
+    /// Tracks the parts of the message's content that are read from here on.
     pub(super) fn of(message: &mut Request<Body>) -> Self {
         let body = message.body_mut();
         if http_body::Body::is_end_stream(body) {
@@ -55,11 +55,11 @@ impl Progress {
         Self(Some(state))
     }
 
-    /// Waits for the response. The timeout starts anew whenever more of the content was sent, and does not
-    /// run while the viewer owes some: the viewer has limits of its own.
+    /// Waits for the response. The timeout restarts whenever more content is sent, and does not run while the
+    /// viewer's next part is outstanding: the viewer has its own limits.
     ///
     /// # Errors
-    /// The viewer's failure, if its content failed, whatever became of the exchange.
+    /// The viewer's failure if its content failed, whatever the result of the exchange.
     pub(super) async fn watch<T>(
         &self,
         answer: impl Future<Output = Result<T, Error>>,

@@ -1,4 +1,4 @@
-//! A response as it is read: unexpected ones are errors, S3's errors are classified.
+//! Reads a response: unexpected ones are errors, and S3's errors are classified.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Origin {
         }
         let nothing = |_| HeaderMap::new();
         if request.method == Method::OPTIONS && parts.status.is_client_error() {
-            // The bucket's CORS rules do not allow what the preflight is about.
+            // The bucket's CORS rules do not allow the request that the preflight announces.
             return Ok(OriginResponse::new(parts, nothing, Body::empty(), times, facts));
         }
         let is_throttled = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS]
@@ -59,7 +59,7 @@ impl Origin {
     }
 
     /// The response to a HEAD that failed with `status`. S3's error to a HEAD has no document that names the cause, so
-    /// one byte is requested by GET.
+    /// a GET requests one byte.
     async fn error_of_head(
         self: &Arc<Self>,
         request: &OriginRequest<'_>,
@@ -73,7 +73,7 @@ impl Origin {
             fields: HeaderMap::from_iter([(header::RANGE, range)]),
             client: request.client,
         };
-        // Part of the same request: one attempt, whatever the throttle and the budget say.
+        // Part of the same request: one attempt, regardless of throttle and budget.
         let mut timeouts =
             Timeouts::new(self.options.response_timeout, self.options.completion_timeout);
         let sent_at = self.clock.uptime();
@@ -95,7 +95,7 @@ impl Origin {
             let (class, code) = (S3Class::Transient, "without a code".to_owned());
             return Err(Error::S3 { class, status, code, region: None, retry_after: None });
         }
-        // The two disagree: the error is about the HEAD alone, and not stored.
+        // HEAD and GET disagree: the error concerns the HEAD alone and is not stored.
         let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let fields = HeaderMap::from_iter([no_store]);
         Ok(OriginResponse { status, fields, bucket: false, ..answer })
@@ -108,8 +108,7 @@ impl Origin {
     }
 }
 
-/// Whether a request had nothing that could lead to this status: a protocol to switch to, a range, or a
-/// condition.
+/// Whether nothing in a request could lead to this status: no protocol to switch to, no range, no condition.
 fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
     let has = |name: HeaderName| request.fields.contains_key(name);
     match status {
@@ -120,7 +119,7 @@ fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
     }
 }
 
-/// Whether `Content-Range` has exactly the bytes that the request's `Range` selects. S3 always includes the whole length.
+/// Whether `Content-Range` has exactly the bytes that the request's `Range` selects. S3 always sends the whole length.
 /// Some S3 servers send several ranges as `multipart/byteranges`.
 fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
     let received = fields.get(header::CONTENT_RANGE);
@@ -136,7 +135,7 @@ fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
             let media_type = media_type.map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
             media_type.starts_with(b"multipart/byteranges")
         }
-        // RFC 9110 §15.3.7: several ranges may become one, if they adjoin or only one is satisfiable.
+        // RFC 9110 §15.3.7: several ranges may become one, if they are adjacent or only one is satisfiable.
         (
             RangeRequest::Several(ranges),
             Some(ContentRange { bytes: Some(bytes), complete: Some(length) }),
@@ -148,7 +147,7 @@ fn is_requested_range(request: &OriginRequest<'_>, fields: &HeaderMap) -> bool {
             let hull = selected.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
             hull.is_some_and(|hull| hull.start <= bytes.start && bytes.end <= hull.end)
         }
-        // The server understands a list that the edge does not, such as one of many ranges.
+        // The server accepts a list that the edge ignores, such as one of many ranges.
         (RangeRequest::Whole, _) => request.fields.contains_key(header::RANGE),
         _ => false,
     }

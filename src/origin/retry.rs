@@ -6,18 +6,18 @@ use std::{
     time::Duration,
 };
 
-/// Retries that may be saved up, in tenths.
+/// The most retries that can be saved up, in tenths.
 const MAX_SAVED: u32 = 10 * TENTHS;
 
 const TENTHS: u32 = 10;
 
-/// The retry budget of one origin. Each request pays in a tenth of a retry, and each second a whole one; every new attempt
-/// to connect, to get a response or to continue one withdraws a whole one. So an origin in trouble gets at most ten percent
-/// more requests than it would without retries, or one a second.
+/// The retry budget of one origin. Each request adds a tenth of a retry, and each second a whole one. Every new attempt
+/// to connect, to get a response or to continue one withdraws a whole one. So a failing origin gets at most ten percent
+/// more requests than without retries, or one a second.
 #[derive(Debug)]
 pub(super) struct Budget {
     tenths: AtomicU32,
-    /// The second of the process' uptime that was paid for last.
+    /// The last second of the process' uptime that was credited.
     paid: AtomicU64,
 }
 
@@ -40,18 +40,18 @@ impl Budget {
     }
 }
 
-/// A hash of what identifies an object, or a part of it.
+/// A hash of the values that identify an object, or a part of it.
 pub(super) fn hash(object: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     object.hash(&mut hasher);
     hasher.finish()
 }
 
-/// The longest pause that a server's `Retry-After` leads to.
+/// The longest pause that a server's `Retry-After` can cause.
 pub(super) const LONGEST_REQUESTED_PAUSE: Duration = Duration::from_secs(60);
 
 /// The pause after `pauses` others while an origin throttles: from 0.5 seconds, doubled each time up to 16 seconds. A
-/// random half of it is left out, so that several edges do not return together.
+/// random part, up to half, is subtracted, so that several edges do not return together.
 pub(super) fn throttle_pause(pauses: u32) -> Duration {
     let longest = 500_u64 << pauses.min(5);
     Duration::from_millis(longest - fastrand::u64(0..=longest / 2))

@@ -21,10 +21,10 @@ use crate::{
 };
 
 impl Origin {
-    /// Sends a request. Safe methods are tried again on a new connection, within the origin's retry budget.
+    /// Sends a request. Safe methods are retried on a new connection, within the origin's retry budget.
     ///
     /// # Errors
-    /// When there is no response, or one of S3 that is not about the object. An S3 response about
+    /// When there is no response, or an S3 error that is not about the object. An S3 response about
     /// the object (404, 403, 412, 416) is an `OriginResponse` with an empty body.
     pub async fn send(
         self: &Arc<Self>,
@@ -37,7 +37,7 @@ impl Origin {
         self.send_within(request, body, &mut timeouts, Breaks::Continue).await
     }
 
-    /// About the longest time until a request is answered or has failed, with the second request that some responses need.
+    /// Roughly the longest time until a request is answered or fails, with the second request that some responses need.
     pub(super) fn longest_wait(&self) -> Duration {
         const PAUSES: Duration = Duration::from_secs(10);
         let Options {
@@ -61,7 +61,7 @@ impl Origin {
         }
         let safe = request.method.is_safe() && body.is_none();
         let most = if breaks == Breaks::Continue { self.options.response_attempts } else { 1 };
-        // A kept-alive connection may be closed under a request; only a safe one can be repeated.
+        // A kept-alive connection may close during a request; only a safe request can be repeated.
         let mut want = if safe { Want::Any } else { Want::New };
         let mut attempt = 1;
         let mut has_new_credentials = false;
@@ -75,8 +75,8 @@ impl Origin {
             if !error.is_viewers() {
                 self.metrics.error(error.class().token());
             }
-            // Neither of these is load on top: a server may close an idle connection at any time (RFC 9112 §9.3.1), and it
-            // refuses old credentials at once.
+            // Neither of these adds load: a server may close an idle connection at any time (RFC 9112 §9.3.1), and
+            // it rejects old credentials at once.
             let is_free =
                 on_reused || (!has_new_credentials && self.newer_credentials(&error, generation));
             has_new_credentials |= is_free && !on_reused;
@@ -94,8 +94,8 @@ impl Origin {
         }
     }
 
-    /// A refusal of credentials wakes their renewal; it is worth a second try only when newer
-    /// ones are installed already.
+    /// A refusal of credentials triggers their renewal. A second try is worthwhile only if newer ones are already
+    /// installed.
     fn newer_credentials(&self, error: &Error, used: Option<u64>) -> bool {
         if error.class() != ErrorClass::Configuration {
             return false;
@@ -104,8 +104,8 @@ impl Origin {
         self.credentials.current().map(|keys| keys.generation) > used
     }
 
-    /// An S3 server that throttles gets no requests for a while. A plain origin is not paused: its 429 or 503 may be
-    /// about one viewer.
+    /// Pauses requests to an S3 server that throttles. A plain origin is not paused: its 429 or 503 may concern only
+    /// one viewer.
     fn note_failure(&self, request: &OriginRequest<'_>, error: &Error, sent_at: Duration) {
         let &Error::S3 { class: S3Class::Throttled, retry_after, .. } = error else { return };
         let least = retry_after.map(|least| least.min(retry::LONGEST_REQUESTED_PAUSE));
@@ -117,7 +117,7 @@ impl Origin {
         }
     }
 
-    /// A response that is no server error shows that S3 does not throttle.
+    /// Ends throttling: a response that is no server error shows that S3 does not throttle.
     fn note_status(&self, status: StatusCode, sent_at: Duration) {
         let is_fine = !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS;
         if is_fine && self.throttle.succeeded(sent_at) {
@@ -150,7 +150,7 @@ impl Origin {
         let sent = lease.send(message);
         let response = progress.watch(sent, timeouts).await;
         let response = response.map_err(|error| {
-            // A used connection may be closed, or hold what belongs to an earlier response.
+            // A used connection may be closed, or contain leftovers of an earlier response.
             let is_stale = matches!(error, Error::Connection(_) | Error::Malformed(_));
             let on_reused = on_reused && is_stale;
             Failed { error, on_reused }
@@ -168,7 +168,7 @@ impl Origin {
         self.read(request, parts, body, times).await.map_err(Failed::of)
     }
 
-    /// The client's part of the connections. A client that reads or sends slowly keeps no other waiting.
+    /// The client's connection share. A client that reads or sends slowly delays no others.
     async fn share(&self, client: Option<IpAddr>) -> Result<Option<Share>, Error> {
         let Some(client) = client else { return Ok(None) };
         let share = self.clients.wait(client, QUEUE_PATIENCE).await;
@@ -176,7 +176,7 @@ impl Origin {
     }
 }
 
-/// A failed attempt, and whether it failed on a connection that had served before.
+/// A failed attempt, and whether it failed on a reused connection.
 pub(super) struct Failed {
     pub(super) error: Error,
     on_reused: bool,

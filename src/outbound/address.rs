@@ -1,30 +1,30 @@
-//! Where an origin is: host, port, and the path that comes before the object's.
+//! The address of an origin: host, port, and base path.
 
 use std::net::IpAddr;
 
 use http::{Uri, uri::Scheme};
 
-/// Why an address cannot be made.
+/// The reason why an address is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Neither `http://host` nor `https://host`.
     #[error("expected a URL such as `https://s3.example.com` or `http://127.0.0.1:9000`")]
     NotAUrl,
-    /// The URL has a query, or a path where none may be.
+    /// The URL has a query, or a path that is not allowed here.
     #[error("expected only scheme, host and port: a path belongs in `origin_path`")]
     HasPath,
-    /// The path of an endpoint is not plain.
+    /// The path of an endpoint contains other characters.
     #[error("the path of an endpoint has letters, digits and `-._~` between single slashes")]
     EndpointPath,
-    /// A bucket in the host name leaves no place for the endpoint's path.
+    /// A bucket in the host name conflicts with the endpoint's path.
     #[error("an endpoint with a path needs `path_style = true`")]
     PathNeedsPathStyle,
-    /// A bucket with a dot cannot be a host name below a wildcard certificate.
+    /// A bucket name with a dot does not match a wildcard certificate.
     #[error(
         "the bucket's name holds a dot, so its host name matches no wildcard certificate: set `path_style = true`"
     )]
     DottedBucket,
-    /// Not a bucket's name.
+    /// Not a valid bucket name.
     #[error(
         "`{0}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)"
     )]
@@ -34,7 +34,7 @@ pub enum AddressError {
     UnsupportedBucket(&'static str),
 }
 
-/// Host and port of an origin, and what its paths begin with.
+/// Host, port and base path of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Whether to speak TLS.
@@ -45,12 +45,12 @@ pub struct Address {
     pub port: u16,
     /// The value of `Host`: with the port, unless it is the scheme's default.
     pub authority: String,
-    /// What every request path begins with, in canonical spelling; empty or `/bucket`.
+    /// The prefix of every request path, in canonical spelling; empty or `/bucket`.
     pub base_path: String,
 }
 
 impl Address {
-    /// An origin given by URL.
+    /// Parses the URL of an origin.
     ///
     /// # Errors
     /// When it is not scheme, host and port.
@@ -59,7 +59,7 @@ impl Address {
         if address.base_path.is_empty() { Ok(address) } else { Err(AddressError::HasPath) }
     }
 
-    /// A URL that may have a path, as the endpoints of some S3 services do.
+    /// Parses a URL that may have a path, like the endpoints of some S3 services.
     fn with_path(url: &str) -> Result<Self, AddressError> {
         let uri: Uri = url.parse().map_err(|_| AddressError::NotAUrl)?;
         let tls = match uri.scheme() {
@@ -71,7 +71,7 @@ impl Address {
             return Err(AddressError::HasPath);
         }
         let path = uri.path().trim_end_matches('/');
-        // It is signed and sent as it is, so it must have one spelling only.
+        // The path is signed and sent as it is, so it must have only one spelling.
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
         let has_odd_segment =
             || path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."));
@@ -94,7 +94,7 @@ impl Address {
         Self { tls, host, port, authority, base_path: String::new() }
     }
 
-    /// A bucket: on AWS, or at `endpoint`.
+    /// The address of a bucket: on AWS, or at `endpoint`.
     ///
     /// `path_style` puts the bucket into the path instead of the host name. It is the default if a host name is
     /// impossible: for dotted buckets, IP addresses, and endpoints with a path.

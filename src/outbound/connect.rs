@@ -33,7 +33,7 @@ use crate::{
     http::body::Body,
 };
 
-/// Why an origin's trusted certificates cannot be loaded.
+/// The reason why an origin's trusted certificates cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// `ca_file` cannot be read.
@@ -41,7 +41,7 @@ pub enum TrustError {
     CaFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// This machine has no trusted certificates.
@@ -51,21 +51,21 @@ pub enum TrustError {
     NoNativeRoots,
 }
 
-/// Makes connections to one address.
+/// Opens connections to one address.
 pub(crate) struct Connector {
     address: Address,
     tls: Option<TlsConnector>,
     timeout: Duration,
     attempts: usize,
     head: HeadLimits,
-    /// The place of the address to begin with, among those of the host: the last one that worked.
+    /// The index of the first address to try, among those of the host: the last one that worked.
     start: AtomicUsize,
 }
 
-/// Bounds of the head of a response.
+/// Limits on the head of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Length of the head in bytes. A connection reads as much ahead, too.
+    /// Length of the head in bytes. This also limits how far a connection reads ahead.
     pub bytes: usize,
     /// Field lines.
     pub fields: usize,
@@ -90,8 +90,8 @@ impl Connector {
         Ok(Self { address, tls, timeout, attempts, head, start: AtomicUsize::new(0) })
     }
 
-    /// Connects. If that fails, it tries again up to the configured number of attempts, as long as `may_retry` allows;
-    /// the addresses of the host take turns.
+    /// Connects. On failure it retries up to the configured number of attempts, as long as `may_retry` allows it, each
+    /// time with the next address of the host.
     pub(crate) async fn connect(
         &self,
         may_retry: impl Fn() -> bool,
@@ -106,7 +106,7 @@ impl Connector {
                 Err(_) => Error::ConnectTimeout,
             };
             if attempt == 0 && !matches!(error, Error::Dns(_)) {
-                // Other requests begin with another address. One of those that failed together moves it.
+                // Other requests start with the next address. If several fail together, only one advances it.
                 let next = start.wrapping_add(1);
                 let _ =
                     self.start.compare_exchange(start, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -120,7 +120,7 @@ impl Connector {
         }
     }
 
-    /// Connects to the first of the host's addresses that accepts, in order from `start` on.
+    /// Connects to the first of the host's addresses that accepts, in order from `start`.
     async fn connect_once(&self, start: usize) -> Result<(SendRequest<Body>, Timing), Error> {
         let watch = Stopwatch::start();
         let host = (self.address.host.as_str(), self.address.port);
@@ -164,11 +164,11 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
-    // No ledger counts what is read ahead.
+    // No ledger counts the bytes read ahead.
     builder.max_buf_size(head.bytes).max_headers(head.fields);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
-        // Its failure reaches whoever waits for an answer on it.
+        // A failure also reaches the request that waits for a response.
         let _ = connection.await;
     });
     Ok(sender)
@@ -180,10 +180,10 @@ fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The authorities in a PEM file, or those that this machine trusts.
+/// The certificate authorities in a PEM file, or those that this machine trusts.
 ///
 /// # Errors
-/// When the file cannot be read, or there are none.
+/// When the file cannot be read, or there are no authorities.
 pub(crate) fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
@@ -209,7 +209,7 @@ pub(crate) fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, Tru
     Ok(roots)
 }
 
-/// A TCP stream that acknowledges at once.
+/// A TCP stream that acknowledges immediately.
 ///
 /// Some S3 servers write head and body in two segments without `TCP_NODELAY`. The second waits for our
 /// acknowledgement, which Linux delays by 40 ms unless `TCP_QUICKACK` is set before each read.

@@ -1,4 +1,4 @@
-//! What can go wrong on the way to an origin, by cause.
+//! Errors of requests to an origin, by cause.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub enum Error {
     /// Connecting took too long.
     #[error("the origin did not accept a connection in time")]
     ConnectTimeout,
-    /// The answer, or its next part, took too long.
+    /// The response, or its next part, took too long.
     #[error("the origin did not answer in time")]
     ResponseTimeout,
     /// The whole response took too long.
@@ -43,19 +43,19 @@ pub enum Error {
     /// The response is not HTTP.
     #[error("the origin's response is not valid HTTP")]
     Malformed(#[source] hyper::Error),
-    /// The answer's content was cut off, or is longer than any that is meant well.
+    /// The response's content was cut off, or is too long to be legitimate.
     #[error("the answer could not be read")]
     Content(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// All connections to the origin are busy and enough requests wait already.
+    /// All connections to the origin are busy, and the queue is full.
     #[error("too many requests wait for the origin")]
     Busy,
     /// A client is at its limit of connections to the origin.
     #[error("a client is at its limit of connections to the origin")]
     ClientBusy,
-    /// Nothing to sign with.
+    /// No credentials to sign with.
     #[error("no AWS credentials are loaded")]
     NoCredentials,
-    /// The source of the first credentials has not answered yet.
+    /// The first credentials have not been loaded yet.
     #[error("the AWS credentials are not loaded yet")]
     CredentialsPending,
     /// The signer refused the request.
@@ -67,21 +67,21 @@ pub enum Error {
     /// The content of the viewer's request broke off or was malformed.
     #[error("the viewer's request content could not be read")]
     ViewerContent,
-    /// The content of the viewer's request came too slowly.
+    /// The content of the viewer's request arrived too slowly.
     #[error("the viewer's request content came too slowly")]
     ViewerTooSlow,
-    /// A status that the request gave no reason for.
+    /// A status that nothing in the request explains.
     #[error("the origin answered {0}, for which the request gave no reason")]
     UnexpectedStatus(StatusCode),
-    /// A 206 with another range than the requested one.
+    /// A 206 with a range other than the requested one.
     #[error("the origin answered 206 with another range than the requested one")]
     WrongRange,
-    /// S3 refused for a reason that no viewer can fix.
+    /// S3 refused for a reason that the viewer cannot fix.
     #[error("S3 answered {status} {code}")]
     S3 {
         /// The cause.
         class: S3Class,
-        /// The answer's status.
+        /// The status of the response.
         status: StatusCode,
         /// S3's `<Code>`.
         code: String,
@@ -93,7 +93,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What an answer of S3 refuses, and why.
+    /// The S3 error in a response, if it is one.
     #[must_use]
     pub fn of_answer(answer: &WholeAnswer) -> Option<Self> {
         let status = answer.status;
@@ -108,7 +108,7 @@ impl Error {
     }
 }
 
-/// Causes as metrics and logs name them.
+/// The cause of an error, as named in metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
     /// [`Error::Dns`].
@@ -123,19 +123,19 @@ pub enum ErrorClass {
     Connection,
     /// [`Error::Busy`].
     Busy,
-    /// The viewer's own content; says nothing about the origin.
+    /// The viewer's own content; no evidence about the origin.
     Viewer,
-    /// The same, because it came too slowly.
+    /// The same, because it arrived too slowly.
     ViewerTooSlow,
-    /// The origin refuses the request itself.
+    /// The origin rejects the request itself.
     Rejected,
     /// Credentials missing or refused, clock, region, bucket.
     Configuration,
     /// Encryption keys.
     Kms,
-    /// S3 wants less.
+    /// S3 throttles requests.
     Throttled,
-    /// Other answers of S3.
+    /// Other S3 errors.
     Other,
 }
 
@@ -157,7 +157,7 @@ impl ErrorClass {
         Self::Other,
     ];
 
-    /// The status that a viewer is told.
+    /// The status of the response to the viewer.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -243,7 +243,7 @@ impl Error {
         }
     }
 
-    /// Whether the viewer's own content is to blame.
+    /// Whether the viewer's own content caused the error.
     #[must_use]
     pub const fn is_viewers(&self) -> bool {
         matches!(self, Self::ViewerContent | Self::ViewerTooSlow)
@@ -256,7 +256,7 @@ impl Error {
             || matches!(self.class(), ErrorClass::Connection | ErrorClass::Throttled)
     }
 
-    /// What the operator can do about it.
+    /// Advice to the operator.
     #[must_use]
     pub fn advice(&self) -> String {
         match self {

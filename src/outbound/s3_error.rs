@@ -1,30 +1,30 @@
-//! S3's errors: their document, and their classes.
+//! S3 errors: their document and their classes.
 
 use http::StatusCode;
 
 use crate::aws::text_of;
 
-/// S3's errors by what is to be done about them
+/// Classes of S3 errors, by how to handle them
 /// (Amazon S3 API Reference, "List of error codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum S3Class {
-    /// There is no such object.
+    /// The object does not exist.
     Missing,
-    /// These credentials may not read this object (or not tell that it is missing).
+    /// These credentials may not read this object (or not learn that it is missing).
     Denied,
     /// The object is archived and cannot be read as it is.
     Archived,
-    /// A precondition we sent does not hold: the object changed.
+    /// A precondition that Forebay sent does not hold: the object changed.
     Precondition,
-    /// The range lies outside the object.
+    /// The range is outside the object.
     Range,
-    /// The request's header fields are too long, or S3 does not say what is wrong with them.
+    /// The request's header fields are too long, or S3 rejects them without a reason.
     Rejected,
     /// Credentials, clock, region or bucket are not as S3 expects.
     Configuration,
     /// The object's encryption key cannot be used.
     Kms,
-    /// S3 failed, and may not at the next attempt.
+    /// S3 failed, but the next attempt may succeed.
     Transient,
     /// S3 demands fewer requests.
     Throttled,
@@ -59,7 +59,7 @@ impl S3Class {
         matches!(self, Self::Throttled)
     }
 
-    /// Whether it is an answer about the object, to be passed on as such.
+    /// Whether the error is about the object, and so passed on to the viewer.
     #[must_use]
     pub const fn is_about_the_object(self) -> bool {
         matches!(
@@ -69,7 +69,7 @@ impl S3Class {
     }
 }
 
-/// What S3 says in the body of an error.
+/// The contents of an S3 error document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct S3Error {
     pub(crate) code: String,
@@ -77,7 +77,7 @@ pub(crate) struct S3Error {
 }
 
 impl S3Error {
-    /// Reads `<Error><Code>…</Code><Region>…</Region></Error>`; empty where it is something else.
+    /// Parses `<Error><Code>…</Code><Region>…</Region></Error>`; empty if it is anything else.
     pub(crate) fn parse(xml: &[u8]) -> Self {
         let plain = |name| {
             let text = text_of(xml, name)?;

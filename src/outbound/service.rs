@@ -1,5 +1,4 @@
-//! Single requests, each on a connection of its own: to a bucket that is looked at, and to other
-//! services of AWS.
+//! Single requests, each on a separate connection: to inspect a bucket, and to other AWS services.
 
 use std::{path::Path, time::Duration};
 
@@ -18,14 +17,14 @@ use crate::{
     outbound::USER_AGENT,
 };
 
-/// As much of an answer is read.
+/// The most bytes read of a response.
 const MAX_CONTENT: usize = 4 << 20;
 
-/// Longest time for a connection, and for an answer: a queue is asked to wait for 20 seconds.
+/// Longest time for a connection, and for a response: long polling of a queue takes 20 seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A service that is asked, by signed requests where it wants to know who asks.
+/// A service that receives single requests, signed if it requires that.
 pub(crate) struct Service {
     address: Address,
     connector: Connector,
@@ -33,19 +32,19 @@ pub(crate) struct Service {
     region: String,
 }
 
-/// Why there is no such service.
+/// The reason why a service cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
-    /// Its address cannot be used.
+    /// The service's address is invalid.
     #[error("`{0}` cannot be asked: {1}")]
     Address(String, AddressError),
-    /// There is nothing to trust it by.
+    /// There are no trusted certificates.
     #[error(transparent)]
     Trust(#[from] TrustError),
 }
 
 impl Service {
-    /// A service at an address; `ca_file` holds the certificates to trust in the place of this machine's.
+    /// A service at an address; `ca_file` holds the certificates to trust instead of this machine's.
     ///
     /// # Errors
     /// When there are no certificates to trust.
@@ -60,16 +59,16 @@ impl Service {
         Ok(Self { address, connector, name, region: region.to_owned() })
     }
 
-    /// A service of AWS in a region, or where `AWS_ENDPOINT_URL_…` or `AWS_ENDPOINT_URL` says
+    /// An AWS service in a region, or at the address in `AWS_ENDPOINT_URL_…` or `AWS_ENDPOINT_URL`
     /// (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
     ///
     /// # Errors
-    /// When its address cannot be used.
+    /// When its address is invalid.
     pub(crate) fn of_aws(name: &'static str, region: &str) -> Result<Self, ServiceError> {
         let variable = |name: String| std::env::var(name).ok().filter(|url| !url.is_empty());
         let own = variable(format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase()));
         let url = own.or_else(|| variable("AWS_ENDPOINT_URL".into()));
-        // CloudFront is in no region, though its signatures name one.
+        // CloudFront is a global service, though its signatures name a region.
         let host = if name == "cloudfront" { name.to_owned() } else { format!("{name}.{region}") };
         let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
         let url = url.unwrap_or_else(|| format!("https://{host}.amazonaws.com{suffix}"));
@@ -77,17 +76,17 @@ impl Service {
         Ok(Self::at(address, name, region, None)?)
     }
 
-    /// Where it is, as in `https://sns.eu-central-1.amazonaws.com`.
+    /// The service's URL, such as `https://sns.eu-central-1.amazonaws.com`.
     #[must_use]
     pub(crate) fn url(&self) -> String {
         let scheme = if self.address.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address.authority)
     }
 
-    /// Sends a request, signed where there are credentials, and reads all of the answer.
+    /// Sends a request, signed if there are credentials, and reads the whole response.
     ///
     /// # Errors
-    /// When there is no answer. An answer of any status is one.
+    /// When there is no response. A response of any status is no error.
     pub(crate) async fn call(
         &self,
         credentials: Option<&Installed>,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// How long the parts of an exchange with an origin took.
+/// Durations of the parts of an exchange with an origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Resolving its name; zero on a connection that was open already.
+    /// Name resolution; zero on a reused connection.
     pub dns: Duration,
-    /// Connecting, TLS among it; zero as above.
+    /// Connecting, including TLS; zero as above.
     pub connect: Duration,
-    /// From the request to the first byte of the answer.
+    /// From the request to the first byte of the response.
     pub first_byte: Duration,
 }

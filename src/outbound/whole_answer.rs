@@ -1,11 +1,11 @@
-//! An answer of an AWS service, with all of its content.
+//! A response of an AWS service, with its whole content.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::timing::Timing;
 
-/// An answer whose content was read to its end.
+/// A response whose content was read to the end.
 #[derive(Debug)]
 pub struct WholeAnswer {
     /// Status code.

@@ -1,5 +1,5 @@
-//! What the cache does for an admitted request, decided from its directives and the lookup. The pipeline acts on the
-//! plan, and `explain` describes it.
+//! The cache plan for an admitted request, made from its directives and the lookup. The pipeline executes the plan,
+//! and `explain` describes it.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
 
 /// A plan for one request.
 pub(super) enum CachePlan {
-    /// Pass the request to the origin; neither look up nor store.
+    /// Pass the request to the origin without storing the response.
     Bypass(Bypass),
     /// Serve the stored response.
     Serve { key: CacheKey, response: Arc<StoredResponse>, staleness: Staleness },
@@ -26,7 +26,7 @@ pub(super) enum CachePlan {
     Fetch { key: CacheKey, stored: Option<Arc<StoredResponse>>, reason: ForwardReason },
 }
 
-/// Why a request bypasses the cache.
+/// A reason to bypass the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bypass {
     /// Caches answer only GET and HEAD.
@@ -39,7 +39,7 @@ pub(super) enum Bypass {
     HitForMiss,
 }
 
-/// How stale a served response is.
+/// The staleness of a served response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Staleness {
     Fresh,
@@ -50,8 +50,8 @@ pub(super) enum Staleness {
 }
 
 impl CachePlan {
-    /// The plan for a request. `find` looks it up: it gives the key of the resource, or of the variant that the request
-    /// selects, and what is stored under it.
+    /// The plan for a request. `find` does the lookup: it returns the key of the resource, or of the variant that the
+    /// request selects, and the result for that key.
     pub(super) fn of(
         admitted: &AdmittedRequest<'_>,
         now: Timestamp,

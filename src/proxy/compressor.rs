@@ -1,4 +1,4 @@
-//! The compressed forms that are being made.
+//! Compressions in progress.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,14 +11,14 @@ use crate::{
     http::coding::Coding,
 };
 
-/// The making of a form, which several requests may wait for.
+/// An encoding in progress, which several requests may wait for.
 pub(crate) type PendingEncoding = Shared<BoxFuture<'static, Option<Arc<StoredResponse>>>>;
 
-/// Forms that are being made, each by one task however many requests wait for it.
+/// The encodings in progress. One task makes each, however many requests wait for it.
 #[derive(Debug)]
 pub(crate) struct Compressor {
     pub(crate) making: Mutex<HashMap<(ContentId, Coding), PendingEncoding>>,
-    /// One for every second core: compressing must not starve serving.
+    /// One permit for every two cores, so that compression does not starve serving.
     pub(crate) permits: Semaphore,
 }
 

@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::{
     cache::store::Store,
 };
 
-/// Everything that serving requests shares: the rules in force, the store, metrics and logs. Its methods are
-/// in the files that use them.
+/// The state that all requests share: the active rules, the store, metrics and logs. Its methods are in the
+/// files that use them.
 #[derive(Clone, Debug)]
 pub struct Edge {
     pub(super) rules: Arc<ArcSwap<Rules>>,
@@ -28,7 +28,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge without rules: it answers 421 to everything.
+    /// Creates an edge without rules. It answers 421 to every request.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
@@ -47,19 +47,19 @@ impl Edge {
         })
     }
 
-    /// The same edge for one more thread. Exchanges count references to it, and threads that share a count slow
-    /// each other down.
+    /// Clones the edge for another thread. Exchanges hold references to it, and threads that share a reference
+    /// count slow each other down.
     #[must_use]
     pub fn for_thread(self: &Arc<Self>) -> Arc<Self> {
         Arc::new(Self::clone(self))
     }
 
-    /// Puts new rules in force; requests in progress keep theirs.
+    /// Activates new rules. Requests in progress keep theirs.
     pub fn set_rules(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));
     }
 
-    /// The rules in force.
+    /// The active rules.
     #[must_use]
     pub fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
@@ -71,7 +71,7 @@ impl Edge {
         &self.store
     }
 
-    /// How often each step of a decision was taken, in a debug build.
+    /// Counters of the steps of decisions, in debug builds.
     #[must_use]
     pub fn steps(&self) -> &Steps {
         &self.steps

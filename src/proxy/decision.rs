@@ -1,5 +1,5 @@
-//! The decision about a request: its route, its admission and what the cache has for it. Each is determined
-//! once, whichever protocol brings the request and wherever it is answered.
+//! The decision about a request: its route, its admission and its cache plan. Each is made once per request,
+//! for every protocol and for both the fast path and the service.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::{
     http::{authority::head_length, body::Body, cache_status::Report, framing::FramingError},
 };
 
-/// What a request's head says of its content.
+/// The content of a request, according to its head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
     pub(super) framing: Result<(), FramingError>,
@@ -40,18 +40,18 @@ impl Content {
     pub(super) const NONE: Self = Self { framing: Ok(()), is_empty: true };
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 pub(super) enum Decision {
-    /// A hit that needs nothing but memory.
+    /// A hit served entirely from memory.
     Hit(Hit),
     /// Anything else. Boxed to keep `Decision` small.
     Pending(Box<Pending>),
 }
 
-/// A hit before it becomes a message.
+/// A hit before its response is written.
 pub(super) struct Hit {
     pub(super) head: StoredHead,
-    /// The right to hold the content; `None` if none is sent.
+    /// The hold on the content in memory; `None` if no content is sent.
     pub(super) hold: Option<Hold>,
     pub(super) result: ResultType,
     pub(super) report: Report,
@@ -60,7 +60,7 @@ pub(super) struct Hit {
 }
 
 impl Hit {
-    /// The same as an answer.
+    /// Converts the hit into a response.
     pub(super) fn into_answer(self) -> (ProxyResponse, HeldDistribution, Option<HeadersPolicy>) {
         let head = Head::Stored(self.head);
         let mut answer = ProxyResponse::new(head, Body::empty(), self.result, self.report);
@@ -71,22 +71,22 @@ impl Hit {
     }
 }
 
-/// What is decided about a request that is not answered yet.
+/// A decided request that still needs a response.
 pub(super) struct Pending {
     pub(super) headers_policy: Option<HeadersPolicy>,
     pub(super) next: Next,
 }
 
-/// What a pending request needs next.
+/// The next step for a pending request.
 pub(super) enum Next {
-    /// Nothing: this is the answer, unless an error page of the distribution replaces it.
+    /// Send this response, unless an error page of the distribution replaces it.
     Respond(ProxyResponse, Option<Arc<Distribution>>),
-    /// An answer by way of the cache or the origin.
+    /// Respond from the cache or the origin.
     Answer(Admitted),
 }
 
 impl Next {
-    /// The distribution of the request, if it is known.
+    /// The distribution of the request, if known.
     pub(super) const fn distribution(&self) -> Option<&Arc<Distribution>> {
         match self {
             Self::Respond(_, distribution) => distribution.as_ref(),
@@ -95,11 +95,11 @@ impl Next {
     }
 }
 
-/// A decided request on its way from the fast path to [`Edge::handle`], which gets the same request from hyper.
+/// A decided request that the fast path hands to [`Edge::handle`], which gets the same request from hyper.
 pub struct Decided(Box<HandedOver>);
 
 pub(super) struct HandedOver {
-    /// Exchanges that had begun on the connection.
+    /// The number of exchanges begun on the connection at that time.
     begun: u32,
     pub(super) incoming: IncomingRequest,
     pub(super) watch: Stopwatch,
@@ -112,7 +112,7 @@ impl Decided {
         Self(Box::new(HandedOver { begun, incoming, watch, pending }))
     }
 
-    /// The decision, if hyper read the same request.
+    /// Returns the decision if hyper read the same request.
     pub(super) fn about(self, request: &Parts, content: Content) -> Option<HandedOver> {
         let own = &self.0.incoming;
         let is_same = content.is_empty
@@ -126,7 +126,7 @@ impl Decided {
     }
 }
 
-/// An admitted request without what it borrows from its head.
+/// An admitted request that borrows nothing from the request head.
 pub(super) struct Admitted {
     pub(super) route: AdmittedRoute,
     pub(super) path: CanonicalPath<'static>,
@@ -134,7 +134,7 @@ pub(super) struct Admitted {
     pub(super) plan: CachePlan,
 }
 
-/// The part of a request that its `AdmittedRequest` borrows.
+/// The owned values that an `AdmittedRequest` borrows.
 pub(super) struct AdmittedRoute {
     pub(super) distribution: Arc<Distribution>,
     behavior: Arc<Behavior>,
@@ -158,7 +158,7 @@ impl Admitted {
 }
 
 impl AdmittedRoute {
-    /// The request again.
+    /// Rebuilds the admitted request.
     pub(super) fn admitted<'a>(
         &'a self,
         incoming: &'a IncomingRequest,
@@ -181,7 +181,7 @@ impl AdmittedRoute {
 }
 
 impl Edge {
-    /// Decides about a request.
+    /// Routes and admits a request, and plans its response.
     pub(super) fn decide(
         self: &Arc<Self>,
         rules: &Rules,
@@ -220,9 +220,9 @@ impl Edge {
                         let hit = Hit { head, hold, result, report, distribution, headers_policy };
                         return Decision::Hit(hit);
                     }
-                    // An error of our own, which may be given a page.
+                    // A synthetic error, which a custom error page may replace.
                     Served::Now(answer) => Next::Respond(answer, Some(Arc::clone(distribution))),
-                    // The content must be compressed or fetched. `Edge::answer` starts that anew.
+                    // The content must be compressed or fetched. `Edge::answer` starts over.
                     Served::Later(response, _) => {
                         let staleness = Staleness::Fresh;
                         let plan = CachePlan::Serve { key, response, staleness };

@@ -1,4 +1,4 @@
-//! The end of an exchange: counted and logged when its body ends, however it ends.
+//! An exchange: a request and its response, counted and logged when the body ends, complete or not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,12 +33,12 @@ use crate::{
     outbound::Timing,
 };
 
-/// Longest frame that HTTP/2 is given: it takes all of one when its window is open for the first byte, and
-/// what it has taken counts as sent.
+/// Longest frame passed to HTTP/2. It accepts a whole frame if its window is open for the first byte, and an
+/// accepted frame counts as sent.
 const HTTP2_FRAME: usize = 64 << 10;
 
-/// An exchange under way. It is recorded when it is dropped: as the observer of its answer's
-/// body, or before, when the viewer leaves while the answer is being made.
+/// An exchange in progress. It is recorded on drop: either as the observer of the response body, or earlier
+/// if the viewer disconnects before the response is ready.
 pub(super) struct Exchange {
     edge: Arc<Edge>,
     pub(super) incoming: IncomingRequest,
@@ -46,18 +46,18 @@ pub(super) struct Exchange {
     logged: Logged,
     distribution: Option<HeldDistribution>,
     status: u16,
-    /// `None` where the answer went out in one piece.
+    /// Time to first byte; `None` if the response was sent in one piece.
     first_byte: Option<Duration>,
     result: ResultType,
     report: Report,
     sent: u64,
     complete: bool,
     state: ExchangeState,
-    /// Where the log wants it.
+    /// Set if the access log is detailed.
     shown: Option<Box<Shown>>,
 }
 
-/// The fields that every response has, except its id.
+/// The headers of every response, except the request id.
 struct Marks<'a> {
     headers_policy: Option<&'a HeadersPolicy>,
     told: ResponseInfo<'a>,
@@ -66,7 +66,7 @@ struct Marks<'a> {
 }
 
 impl Marks<'_> {
-    /// Applies the policy, then writes our own fields in place of any others of their names.
+    /// Applies the policy, then replaces the identity headers with our own.
     fn apply(&self, fields: &mut HeaderMap) {
         if let Some(headers_policy) = self.headers_policy {
             headers_policy.apply(fields, &self.told);
@@ -81,7 +81,7 @@ impl Marks<'_> {
         self.told.identity.write(sink, self.told.result, self.report, self.version);
     }
 
-    /// Whether the fields are those of other hits, too.
+    /// The hit, if its headers are the same for other hits.
     fn plain_hit<'b>(
         &self,
         head: &'b StoredHead,
@@ -93,12 +93,12 @@ impl Marks<'_> {
 }
 
 impl Exchange {
-    /// Begins an exchange whose response is still to be made.
+    /// Begins an exchange whose response is not ready.
     pub(super) fn begin(edge: &Arc<Edge>, incoming: IncomingRequest, watch: Stopwatch) -> Self {
         Self::begin_as(ExchangeState::Awaiting, edge, incoming, watch)
     }
 
-    /// Begins an exchange of the fast path.
+    /// Begins an exchange on the fast path.
     pub(super) fn immediate(edge: &Arc<Edge>, incoming: IncomingRequest, watch: Stopwatch) -> Self {
         Self::begin_as(ExchangeState::Immediate, edge, incoming, watch)
     }
@@ -127,20 +127,20 @@ impl Exchange {
         }
     }
 
-    /// Notes the distribution of a request whose response is still to be made.
+    /// Records the distribution of a request whose response is not ready.
     pub(super) fn enter(&mut self, distribution: &Arc<Distribution>) {
         self.distribution = Some(self.incoming.connection.hold(distribution));
     }
 
-    /// Logs a request that was answered without the pipeline.
+    /// Logs a request that was answered outside the pipeline.
     pub(super) fn refused(mut self, status: u16, detail: &'static str) {
         self.status = status;
         self.report.detail = Some(detail);
         self.complete = true;
     }
 
-    /// The answer as a message, with the fields that every answer has. They are written into the
-    /// request's map, whose memory goes from request to answer and, within hyper, back.
+    /// Converts the response into a message with the headers of every response. It reuses the memory of the
+    /// request's header map, which hyper in turn reuses for the next request.
     pub(super) fn respond(
         mut self: Box<Self>,
         answer: ProxyResponse,
@@ -199,7 +199,7 @@ impl Exchange {
         response
     }
 
-    /// Appends the head of an answer from a stored response to `text`, as HTTP/1.1 writes it.
+    /// Appends the HTTP/1.1 head of a stored response to `text`.
     pub(super) fn write_head(
         &mut self,
         head: &StoredHead,
@@ -241,7 +241,7 @@ impl Exchange {
         self.conclude(head.status(), result, report, Some(distribution));
     }
 
-    /// The request's fields without those that are only logged: empty.
+    /// Takes the request's header map, moves the logged headers out, and returns it empty.
     fn take_fields(&mut self) -> HeaderMap {
         let mut fields = std::mem::take(&mut self.incoming.request.headers);
         self.logged.take(&mut fields);
@@ -261,7 +261,7 @@ impl Exchange {
         Marks { headers_policy, told, report, version: self.incoming.request.version }
     }
 
-    /// `sent` bytes of `length` are out.
+    /// Records that `sent` of `length` bytes are sent.
     pub(super) fn has_sent(&mut self, sent: u64, length: u64) {
         (self.sent, self.complete) = (sent, sent == length);
         if !self.complete && self.first_byte.is_none() {
@@ -280,7 +280,7 @@ impl Exchange {
         (self.result, self.report, self.distribution) = (result, report, distribution);
     }
 
-    /// Writes the content of an error of our own.
+    /// Renders the page of a synthetic error.
     fn with_page(&self, answer: ProxyResponse, identity: &Identity) -> ProxyResponse {
         let Head::Page(status, mut fields) = answer.head else { return answer };
         let id = identity.id(&self.incoming.id);
@@ -356,7 +356,7 @@ fn identity_of(distribution: Option<&Arc<Distribution>>) -> &Identity {
     }
 }
 
-/// RFC 9110 §9.3.2: a HEAD is told the length of the content it does not get.
+/// RFC 9110 §9.3.2: the response to a HEAD has the `Content-Length` of the omitted content.
 fn describe(body: &Body, fields: &mut HeaderMap) {
     let length = body.size_hint().exact().filter(|length| *length > 0);
     if let Some(length) = length {
@@ -384,7 +384,7 @@ impl Drop for Exchange {
             distribution.metrics.answered(self.result, self.status, self.sent, duration);
         }
         if self.edge.access_log.is_on() {
-            // Where there was an answer they are taken already.
+            // If a response was sent, the headers are already taken.
             self.logged.take(&mut self.incoming.request.headers);
             let identity = identity_of(self.distribution.as_deref());
             let id = identity.id(&self.incoming.id);

@@ -1,4 +1,4 @@
-//! The plan for a request, in words. Nothing is fetched, stored or recorded.
+//! `explain` describes the plan for a request in words. It fetches, stores and records nothing.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::{
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
 impl Edge {
-    /// Explains what would become of a request.
+    /// Explains how the edge would handle a request.
     #[must_use]
     pub fn explain(self: &Arc<Self>, request: Parts, connection: &Arc<Connection>) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
@@ -119,7 +119,7 @@ impl Edge {
         }
     }
 
-    /// The plan in words.
+    /// Describes the plan in words.
     fn next(
         self: &Arc<Self>,
         admitted: &AdmittedRequest<'_>,
@@ -213,7 +213,7 @@ impl Edge {
         }
     }
 
-    /// Whether the bytes that the request is answered with are there.
+    /// Checks whether the bytes that the response needs are in the store.
     fn presence(
         self: &Arc<Self>,
         response: &Arc<StoredResponse>,
@@ -253,7 +253,7 @@ const fn describe(staleness: Staleness) -> &'static str {
     }
 }
 
-/// The part of an explanation that depends only on the distribution and the path.
+/// The part of an explanation that depends only on distribution and path.
 fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
     let route = distribution.route(request.uri.path()).ok();
     let behaviors = &distribution.settings.behaviors;
@@ -307,7 +307,7 @@ fn policy(response: &StoredResponse, caching: &CachingRules) -> String {
     format!("minimum TTL {min} s, default {default} s, maximum {max} s")
 }
 
-/// The parts of a projection, one a line.
+/// The parts of a projection, one per line.
 fn parts_of(projection: &Projection<'_>) -> Vec<String> {
     let query = projection.query.iter().map(|query| format!("?{query}"));
     let fields = projection.headers.iter();

@@ -1,13 +1,13 @@
-//! The plan for a request as data: what `forebay explain` prints.
+//! The plan for a request as data, printed by `forebay explain`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::metrics::ResultType;
 
-/// Everything that decides about a request, in the order of the decisions.
+/// The decisions about a request, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The distribution that has the host among its aliases.
+    /// The distribution with the host among its aliases.
     pub distribution: Option<String>,
     /// The resolved path, with the index document if it is a folder's.
     pub path: Option<String>,
@@ -15,7 +15,7 @@ pub struct Explanation {
     pub behavior: Option<String>,
     /// The ids of the origins: the primary, then the secondary of an origin group.
     pub origins: Vec<String>,
-    /// Whether a signature is required, and valid.
+    /// Whether a signature is required and valid.
     pub signature: Option<String>,
     /// The rejection, if there is one.
     pub refused: Option<ExplainedRejection>,
@@ -25,9 +25,9 @@ pub struct Explanation {
     pub variants: Option<Variants>,
     /// The stored response.
     pub stored: Option<StoredSummary>,
-    /// `hard` or `soft`, if a purge came after it was stored.
+    /// `hard` or `soft`, if the response was purged after it was stored.
     pub purged: Option<String>,
-    /// The outcome of the next request.
+    /// The result of the next request.
     pub next: Next,
 }
 
@@ -43,9 +43,9 @@ pub struct ExplainedRejection {
 /// Variants of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variants {
-    /// The names of the fields in which they differ.
+    /// The names of the request headers that select a variant.
     pub vary: Vec<String>,
-    /// The number that is stored.
+    /// The number of stored variants.
     pub count: usize,
 }
 
@@ -56,14 +56,14 @@ pub struct StoredSummary {
     pub status: u16,
     /// Length of the content in bytes.
     pub length: u64,
-    /// Whether the requested bytes are in memory: `all`, `arriving` or `missing`; `head` if only the response to a HEAD is
-    /// stored.
+    /// Whether the requested bytes are in memory: `all`, `arriving` or `missing`, or `head` if only the response to
+    /// a HEAD is stored.
     pub in_memory: String,
     /// The stored fields that decide its freshness and validation.
     pub fields: Vec<String>,
     /// The TTLs of the cache policy.
     pub policy: String,
-    /// Freshness lifetime in seconds, by fields and policy.
+    /// Freshness lifetime in seconds, from headers and policy.
     pub lifetime: u64,
     /// Age in seconds.
     pub age: u64,
@@ -71,7 +71,7 @@ pub struct StoredSummary {
     pub fresh_for: i64,
 }
 
-/// The outcome of the next request.
+/// The result of the next request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
     /// The result, as in `X-Cache`.

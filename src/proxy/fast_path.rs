@@ -1,4 +1,4 @@
-//! The fast path: hits that are answered beneath the HTTP library.
+//! The fast path: serves hits below the HTTP library.
 
 use std::{ops::Range, sync::Arc};
 
@@ -16,35 +16,35 @@ use crate::{
     cache::store::{Hold, StoredResponse},
 };
 
-/// The content of a hit, and its exchange, which is recorded when this is dropped.
+/// The content of a hit, and its exchange, which is recorded on drop.
 pub struct FastHit {
     _hold: Option<Hold>,
     response: Arc<StoredResponse>,
-    /// Of the response's content.
+    /// The range of the response's content to send.
     bytes: Range<usize>,
     exchange: Exchange,
 }
 
 impl FastHit {
-    /// What follows the head.
+    /// The content that follows the head.
     #[must_use]
     pub fn content(&self) -> &[u8] {
         let whole = self.response.content.bytes();
         whole.and_then(|whole| whole.get(self.bytes.clone())).unwrap_or_default()
     }
 
-    /// So many bytes of the content were handed to the connection.
+    /// Records that `bytes` bytes of the content were written to the connection.
     pub fn has_sent(&mut self, bytes: usize) {
         self.exchange.has_sent(bytes as u64, self.bytes.len() as u64);
     }
 }
 
 impl Edge {
-    /// Answers a request without content if it is a hit and needs nothing but memory: appends the head of the
-    /// answer, as HTTP/1.1 writes it, to an empty `head`.
+    /// Answers a request without content if it is a hit served entirely from memory. Appends the HTTP/1.1 head of
+    /// the response to an empty `head`.
     ///
     /// # Errors
-    /// The decision for [`Edge::handle`], if the request is no such hit.
+    /// The decision for [`Edge::handle`], if the request is not such a hit.
     pub fn answer_fast(
         self: &Arc<Self>,
         request: Parts,

@@ -1,4 +1,4 @@
-//! The parts of an exchange's two heads that are logged.
+//! The logged parts of an exchange's request and response heads.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::http::range::ContentRange;
 
-/// The parts of a response's head that are logged.
+/// The logged parts of a response head.
 #[derive(Clone, Default)]
 pub(super) struct Shown {
     pub(super) bytes: u64,
@@ -34,7 +34,7 @@ impl Shown {
         }
     }
 
-    /// The same of a stored response's head, except the length of the head.
+    /// The logged parts of a stored response's head, except its length in bytes.
     pub(super) fn of_stored(head: &StoredHead, length: u64) -> Self {
         let range = match &head.part {
             Part::Bytes(bytes) => Some((bytes.start, bytes.end.saturating_sub(1))),
@@ -50,18 +50,18 @@ impl Shown {
         }
     }
 
-    /// The same in memory of its own.
+    /// A copy that shares no memory.
     pub(super) fn own_copy(&self) -> Self {
         Self { content_type: self.content_type.as_ref().map(own_value), ..*self }
     }
 }
 
-/// The same value in memory that nobody else counts references to.
+/// A copy of a value that shares no reference count.
 pub(super) fn own_value(value: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
-/// The request's fields that the log tells.
+/// The logged headers of a request.
 #[derive(Default)]
 pub(super) struct Logged {
     pub(super) host: Option<HeaderValue>,
@@ -72,10 +72,10 @@ pub(super) struct Logged {
 }
 
 impl Logged {
-    /// Takes them out of `fields` and leaves it empty.
+    /// Moves the logged headers out of `fields` and leaves it empty.
     pub(super) fn take(&mut self, fields: &mut HeaderMap) {
         for (name, value) in fields.drain() {
-            // Further lines of a field come without its name; the first one is told.
+            // `drain` yields further lines of a field without its name. Only the first line is logged.
             let Some(name) = name else { continue };
             let place = match name {
                 _ if name == header::HOST => &mut self.host,

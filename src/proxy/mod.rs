@@ -1,5 +1,5 @@
-//! The life of a request. `decision` routes, admits and looks up. `service` and `fast_path` answer hits; `service`
-//! answers everything else by way of `fetch` and `respond`. `exchange` logs the exchange.
+//! The request pipeline. `decision` routes, admits and looks up. `service` and `fast_path` answer hits; `service`
+//! answers all other requests with `fetch` and `respond`. `exchange` logs the exchange.
 
 mod cache_plan;
 mod compressor;

@@ -1,4 +1,4 @@
-//! Passing: requests that the cache has no part in go to the origin one by one.
+//! Pass-through: requests that bypass the cache each go to the origin.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::{
     origin::{self, OriginRequest},
 };
 
-/// Conditions: since nothing is stored, the origin may judge them for this viewer.
+/// Conditions, which the origin evaluates for this viewer because nothing is stored.
 static CONDITIONS: [HeaderName; 4] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
@@ -41,10 +41,10 @@ static CONDITIONS: [HeaderName; 4] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
-/// A GET's range (RFC 9110 §14.2: a range of any other method is ignored).
+/// The range of a GET (RFC 9110 §14.2: other methods ignore it).
 static RANGE: [HeaderName; 2] = [header::RANGE, header::IF_RANGE];
 
-/// What describes the content of a request.
+/// The headers that describe the content of a request.
 static CONTENT: [HeaderName; 4] = [
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
@@ -52,7 +52,7 @@ static CONTENT: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// Forwards a request for itself.
+/// Forwards a request to the origin for one viewer.
 pub(super) async fn pass(
     edge: &Arc<Edge>,
     admitted: &AdmittedRequest<'_>,
@@ -87,7 +87,7 @@ pub(super) async fn pass(
     }
 }
 
-/// The content for the origin, if there is any.
+/// The request content for the origin, if any.
 async fn upload(
     edge: &Edge,
     admitted: &AdmittedRequest<'_>,
@@ -101,8 +101,8 @@ async fn upload(
     read_first(&edge.store, body, pace).await.map(Some)
 }
 
-/// Invalidates what a successful unsafe request makes out of date: its own path, and the paths that
-/// `Location` and `Content-Location` name on the same host (RFC 9111 §4.4).
+/// Invalidates the paths that a successful unsafe request makes stale: its own, and those that `Location` and
+/// `Content-Location` name on the same host (RFC 9111 §4.4).
 fn invalidate(edge: &Edge, admitted: &AdmittedRequest<'_>, fields: &HeaderMap) {
     let own = admitted.request.uri.path();
     let mut paths = vec![own.to_owned()];
@@ -126,7 +126,7 @@ fn invalidate(edge: &Edge, admitted: &AdmittedRequest<'_>, fields: &HeaderMap) {
     }
     for path in paths {
         let Ok((path, behavior)) = admitted.distribution.route(&path) else { continue };
-        // Each floor costs every lookup a comparison, and there is nothing to invalidate here.
+        // Skip behaviors that store nothing: each invalidation costs every lookup a comparison.
         if !behavior.cache_policy.caching.ttl.is_disabled() {
             edge.store.invalidate(&admitted.distribution.settings.id, &path.generous());
         }
@@ -146,7 +146,7 @@ fn expire_changed(edge: &Edge, admitted: &AdmittedRequest<'_>, head: &origin::Or
     }
 }
 
-/// The viewer's answer, made of an origin's answer that is not stored.
+/// Builds the viewer's response from an origin response that is not stored.
 pub(super) fn present(
     admitted: &AdmittedRequest<'_>,
     answer: origin::OriginResponse,
@@ -187,8 +187,8 @@ pub(super) fn present(
     ProxyResponse { timing, ..ProxyResponse::new(Head::Own(status, fields), body, result, report) }
 }
 
-/// RFC 9110 §9.3.2: a HEAD is told of the content's form what a GET would be; how long the
-/// compressed form is, nobody knows yet.
+/// Describes the content coding that a GET would get (RFC 9110 §9.3.2). The length of the compressed content is
+/// not known yet.
 fn describe_as_get(admitted: &AdmittedRequest<'_>, status: StatusCode, fields: &mut HeaderMap) {
     let length = fields.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let worth_it = length.is_some_and(|length| compression::is_worth_it(status, fields, length));
@@ -204,7 +204,7 @@ fn describe_as_get(admitted: &AdmittedRequest<'_>, status: StatusCode, fields: &
     }
 }
 
-/// What of the viewer's fields goes along.
+/// The viewer's headers that are forwarded.
 fn fields(admitted: &AdmittedRequest<'_>) -> HeaderMap {
     let names: &[&[HeaderName]] = match *admitted.method {
         Method::GET => &[&CONDITIONS, &RANGE],

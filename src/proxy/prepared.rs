@@ -1,8 +1,8 @@
-//! The heads of plain hits, kept ready.
+//! A per-thread cache of response heads for plain hits.
 //!
-//! The fields of a hit that sends all of a stored response are the same for every viewer while age
-//! and lifetime, in seconds, are the same. Each thread keeps those of the hits it serves often, in
-//! memory of its own: threads that serve the same object do not slow each other down.
+//! The headers of a hit that sends a whole stored response are the same for every viewer while age and remaining
+//! lifetime, in seconds, are the same. Each thread caches those of its frequent hits in its own memory, so that
+//! threads that serve the same object do not slow each other down.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -19,10 +19,10 @@ use crate::{
     http::cache_status::{CacheStatus, Report},
 };
 
-/// Hits that each thread keeps fields of.
+/// The number of slots per thread.
 const PLACES: usize = 256;
 
-/// All that the fields of a plain hit depend on.
+/// The values that determine the headers of a plain hit.
 #[derive(Clone, Copy)]
 pub(super) struct PlainHit<'a> {
     response: &'a Arc<StoredResponse>,
@@ -30,12 +30,12 @@ pub(super) struct PlainHit<'a> {
     version: Version,
     age: u64,
     ttl: i64,
-    /// Whether a page of another site asks, where a policy answers that.
+    /// Whether the request is cross-origin, if a response headers policy applies.
     site: bool,
 }
 
 impl<'a> PlainHit<'a> {
-    /// `None` where the answer is more particular.
+    /// Returns the plain hit, or `None` if the response depends on more than these values.
     pub(super) fn of(
         head: &'a StoredHead,
         result: ResultType,
@@ -58,16 +58,16 @@ impl<'a> PlainHit<'a> {
     }
 }
 
-/// The hit seen last of those that share a place.
+/// The latest hit in a slot.
 struct Entry<T> {
-    /// Their serials: threads that refer to the same would count references together.
+    /// Serials instead of references, because threads would share the reference counts.
     response: u64,
     distribution: u64,
     version: Version,
     age: u64,
     ttl: i64,
     site: bool,
-    /// There from the second hit on: most objects are not asked for twice in a second.
+    /// Set from the second hit on: most objects are not requested twice within a second.
     ready: Option<T>,
 }
 
@@ -91,7 +91,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// What a thread keeps ready of its hits.
+/// The prepared heads of a thread.
 struct Places<T>(Vec<Option<Entry<T>>>);
 
 impl<T> Default for Places<T> {
@@ -101,9 +101,9 @@ impl<T> Default for Places<T> {
 }
 
 impl<T> Places<T> {
-    /// What is ready for `hit`, or is to be; `None` at the first of its kind.
+    /// The slot for `hit`, which may still be empty; `None` for the first such hit.
     fn find(&mut self, hit: PlainHit<'_>) -> Option<&mut Option<T>> {
-        // Serials of what is served may be even, or far apart.
+        // Serials may follow a pattern, such as all even, so spread them.
         let spread = hit.response.serial.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let place = &mut self.0[(spread % PLACES as u64) as usize];
         if !place.as_ref().is_some_and(|place| place.is_of(hit)) {
@@ -114,7 +114,7 @@ impl<T> Places<T> {
     }
 }
 
-/// A head as HTTP/1.1 writes it, and what the log tells of it.
+/// An HTTP/1.1 head, and its logged parts.
 struct Text {
     bytes: Box<[u8]>,
     shown: Option<Shown>,
@@ -125,7 +125,7 @@ thread_local! {
     static TEXTS: RefCell<Places<Text>> = RefCell::default();
 }
 
-/// Writes the fields of `hit` into a map that is empty; `make` does it where they are not ready.
+/// Writes the headers of `hit` into an empty map; `make` writes them if they are not prepared.
 pub(super) fn write(hit: PlainHit<'_>, fields: &mut HeaderMap, make: impl FnOnce(&mut HeaderMap)) {
     FIELDS.with_borrow_mut(|places| match places.find(hit) {
         Some(Some(ready)) => *fields = ready.clone(),
@@ -137,7 +137,7 @@ pub(super) fn write(hit: PlainHit<'_>, fields: &mut HeaderMap, make: impl FnOnce
     });
 }
 
-/// Appends the head of `hit` to an empty `text`; `make` does it where it is not ready.
+/// Appends the head of `hit` to an empty `text`; `make` writes it if it is not prepared.
 pub(super) fn append(
     hit: PlainHit<'_>,
     text: &mut Vec<u8>,
@@ -158,7 +158,7 @@ pub(super) fn append(
     })
 }
 
-/// The same fields in memory that nobody else counts references to.
+/// A copy of the headers that shares no reference counts.
 fn own_copy(fields: &HeaderMap) -> HeaderMap {
     let mut own = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {

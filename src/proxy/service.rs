@@ -1,4 +1,4 @@
-//! The service: from a request to its response.
+//! The service: turns a request into its response.
 
 use std::sync::Arc;
 
@@ -43,15 +43,15 @@ use crate::{
     },
 };
 
-/// How often a request is decided anew because the object changed under it.
+/// The maximum number of plans for a request, if the object keeps changing.
 const MAX_ROUNDS: usize = 3;
 
-/// RFC 9111 §5.2.1.7: the answer to `only-if-cached` where nothing stored will do.
+/// The response to `only-if-cached` if no stored response is usable (RFC 9111 §5.2.1.7).
 const ONLY_IF_CACHED: FetchError =
     FetchError { status: StatusCode::GATEWAY_TIMEOUT, detail: "only-if-cached" };
 
 impl Edge {
-    /// Answers one request, which the fast path may have `decided`. Cancel-safe: a viewer who leaves cancels
+    /// Answers one request, which the fast path may have `decided`. Cancel-safe: a viewer that disconnects cancels
     /// only its own part.
     pub fn handle(
         self: Arc<Self>,
@@ -81,7 +81,7 @@ impl Edge {
                     exchange.respond(answer, Some(distribution), headers_policy.as_ref());
                 Either::Left(std::future::ready(response))
             }
-            // In a box: futures are moved about, and hits need none.
+            // Boxed to keep the future small: it is moved, and hits do not need this one.
             Decision::Pending(pending) => {
                 Either::Right(Box::pin(self.finish(*pending, exchange, body)))
             }
@@ -118,7 +118,7 @@ impl Edge {
         exchange.respond(answer, distribution, headers_policy.as_ref())
     }
 
-    /// Logs a request that hyper refused with `status`. Its distribution is known if it names a host.
+    /// Logs a request that hyper rejected with `status`. Its distribution is known if the request names a host.
     pub fn log_refused(
         self: &Arc<Self>,
         request: Parts,
@@ -150,8 +150,8 @@ impl Edge {
         rejection.into_answer(request, cloudfront)
     }
 
-    /// Answers by the plan. A plan that fails because the object changed is made anew. Waiting for an origin is boxed,
-    /// so that the future of a hit, which is moved about, stays small.
+    /// Executes the plan. If it fails because the object changed, makes a new plan. Futures that wait for an origin are
+    /// boxed, so that the future of a hit, which is moved, stays small.
     pub(super) async fn answer(
         self: &Arc<Self>,
         admitted: &AdmittedRequest<'_>,
@@ -197,19 +197,19 @@ impl Edge {
         Box::pin(pass::pass(self, admitted, take(body), report)).await
     }
 
-    /// What the cache does for a request.
+    /// The cache plan for a request.
     pub(super) fn plan(&self, admitted: &AdmittedRequest<'_>, now: Timestamp) -> CachePlan {
         CachePlan::of(admitted, now, || self.find(admitted, now))
     }
 
-    /// The stored response for a request and its key: that of the resource, or of the variant that the request
-    /// selects.
+    /// Looks up a request. Returns the key of the resource, or of the variant that the request selects, and the
+    /// result.
     fn find(&self, admitted: &AdmittedRequest<'_>, now: Timestamp) -> (CacheKey, Lookup) {
         self.steps.lookups.add();
         self.stored(admitted, now)
     }
 
-    /// The same for what is not a decision about the request.
+    /// Looks up a request without counting the lookup as a step of a decision.
     pub(super) fn stored(
         &self,
         admitted: &AdmittedRequest<'_>,
@@ -259,7 +259,7 @@ impl Edge {
                 }
                 served
             }
-            // It is another variant than this request selects: look again.
+            // The stored variant is not the one this request selects. Look again.
             Forwarded::Again => Err(SourceError::Changed),
             Forwarded::Unstorable(answer, why) => {
                 report.detail = Some(why.token());

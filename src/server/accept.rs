@@ -1,4 +1,4 @@
-//! Accepting connections, and the end of that.
+//! Accepts connections until the drain begins, then empties the accept queue.
 
 use std::{
     io,
@@ -57,7 +57,7 @@ pub(super) fn refuse_client(shared: &Shared, client: IpAddr) {
     }
 }
 
-/// EMFILE and ENFILE: no descriptor is left for this process, or for any.
+/// EMFILE and ENFILE: the process, or the whole system, has no descriptor left.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE]
@@ -65,18 +65,18 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .contains(&error.raw_os_error())
 }
 
-/// How long to wait for TCP handshakes in progress, and longest time for emptying the accept queue.
+/// The wait for TCP handshakes in progress, and the longest time for emptying the accept queue.
 const HANDSHAKES: Duration = Duration::from_millis(100);
 const ACCEPT_REST: Duration = Duration::from_secs(2);
 
-/// Accepts what the system has already accepted for us: closing the socket would reset these connections.
+/// Accepts connections that the kernel has already accepted: closing the socket would reset them.
 async fn accept_rest<H: Handler>(listener: &TcpListener, server: &Arc<Server<H>>) {
     refuse_handshakes(listener);
     let rest = async {
         while let Ok(accepted) = tokio::time::timeout(HANDSHAKES, listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => spawn(server, stream, peer).await,
-                // Out of descriptors: connections that end give some back.
+                // Out of descriptors: connections that end free some.
                 Err(_) => tokio::time::sleep(HANDSHAKES).await,
             }
         }
@@ -84,8 +84,8 @@ async fn accept_rest<H: Handler>(listener: &TcpListener, server: &Arc<Server<H>>
     let _ = tokio::time::timeout(ACCEPT_REST, rest).await;
 }
 
-/// Ignores connections that begin from now on. Their viewers try again, and find the socket closed.
-/// Without this, one might enter the queue between the last accept and the close.
+/// Drops new handshakes from now on. Those viewers retry and find the socket closed.
+/// Without this, a connection might enter the queue between the last accept and the close.
 #[cfg(target_os = "linux")]
 fn refuse_handshakes(listener: &TcpListener) {
     use socket2::{SockFilter, SockRef};

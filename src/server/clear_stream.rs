@@ -1,4 +1,4 @@
-//! A connection in the clear, on which stored pages are sent without copying them.
+//! A cleartext connection that sends stored pages without copying them.
 
 use std::{
     io::{self, IoSlice},
@@ -14,11 +14,11 @@ use tokio::{
 
 use crate::cache::memfd::MemfdArena;
 
-/// Pages of so many bytes go out together with what stands before them. With more of them the system
-/// sends piece by piece anyway, and what is held back for them costs a multiple (`benches/README.md`).
+/// Pages up to this length are sent together with the bytes before them. The kernel sends more pages in
+/// pieces anyway, and holding back the bytes before them costs several times as much (`benches/README.md`).
 const MOST_JOINED: usize = 64 << 10;
 
-/// `stream`, which knows the pages that may be sent on it.
+/// A stream, and the arena whose pages can be sent on it.
 pub(super) struct ClearStream {
     stream: TcpStream,
     pages: MemfdArena,
@@ -29,7 +29,7 @@ impl ClearStream {
         Self { stream, pages }
     }
 
-    /// Sends what stands before the pages, then the pages.
+    /// Sends the bytes before the pages, then the pages.
     fn send(&self, before: &[IoSlice<'_>], pages: &[u8]) -> io::Result<usize> {
         let mut sent = 0;
         if !before.is_empty() {
@@ -45,7 +45,7 @@ impl ClearStream {
             Ok(more) => Ok(sent + more),
             Err(_) if sent > 0 => Ok(sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // A sandbox may forbid it; what cannot be sent at all cannot be written either.
+            // A sandbox may forbid `sendfile`. If sending fails for another reason, so does writing.
             Err(_) => self.stream.try_write(pages),
         }
     }

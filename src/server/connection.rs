@@ -1,4 +1,4 @@
-//! One connection: before TLS, TLS, then HTTP by what ALPN agreed on.
+//! One connection: PROXY header, TLS, then the HTTP version that ALPN selected.
 
 use std::{
     convert::Infallible,
@@ -53,9 +53,9 @@ use crate::{
     proxy::{Cipher, Connection},
 };
 
-/// Bytes that the system may hold for a viewer who does not take them. Without a bound it is
-/// megabytes, which nobody counts, and a slow viewer looks like one who takes nothing: the
-/// socket is writable again only when a good part of them is gone.
+/// Unsent bytes that the kernel may buffer for a slow viewer. Without a bound it buffers megabytes, which no
+/// counter includes, and a slow viewer looks stalled: the socket is writable again only when a good part of them
+/// is sent.
 const UNSENT: u32 = 512 << 10;
 
 /// Once draining, how long a connection may still send one more request.
@@ -77,7 +77,7 @@ async fn send_goaway<S: AsyncRead + AsyncWrite + Unpin>(mut io: WriteBatcher<S>)
     Ok(())
 }
 
-/// One more of what a gauge counts, however it ends.
+/// Counts one more in a gauge until dropped.
 struct ConnectionGauge<'a>(&'a Gauge);
 
 impl<'a> ConnectionGauge<'a> {
@@ -112,7 +112,7 @@ impl<H: Handler> Server<H> {
 
     async fn serve_stream(&self, mut stream: TcpStream, client: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        // Where the system has no such option, slow viewers only cost more.
+        // If the system lacks this option, slow viewers only cost more.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let told = self.shared.limits.proxy_protocol;
         let client = if told { self.proxied(&mut stream, client).await? } else { client };
@@ -141,7 +141,7 @@ impl<H: Handler> Server<H> {
         self.speak(stream, http, connection(tls)).await
     }
 
-    /// The viewer's address, as a trusted proxy tells it before everything else.
+    /// Reads the viewer's address from the PROXY header of a trusted proxy.
     async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
         if !self.shared.trusted_proxies.load().contain(peer.ip()) {
             return Err(io::Error::other("a PROXY header is taken from trusted proxies only"));
@@ -260,7 +260,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Serves until the viewer leaves or, once draining has begun, what is under way is finished. The next
+    /// Serves until the viewer disconnects or, once draining has begun, until open requests finish. The next
     /// request may already be in flight, so the connection closes only after `DRAIN_GRACE`.
     async fn until_drained<C: GracefulConnection, T>(
         &self,
@@ -291,7 +291,7 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// A request as the handler takes it, whichever protocol it came by.
+/// A request as the handler takes it, for either protocol.
 fn received(request: Request<Incoming>) -> Request<Body> {
     request.map(Body::incoming)
 }
@@ -305,7 +305,7 @@ async fn handshake(
     Ok((hello.into_stream(selected.config).await?, selected.security))
 }
 
-/// What was agreed on, as OpenSSL and CloudFront name it.
+/// The negotiated version and cipher suite, in OpenSSL's and CloudFront's names.
 fn cipher(stream: &TlsStream<TcpStream>) -> Option<Cipher> {
     use rustls::{CipherSuite as Suite, HandshakeKind, ProtocolVersion as Version};
     let session = stream.get_ref().1;

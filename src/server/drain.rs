@@ -10,14 +10,14 @@ use std::{
 
 use tokio::sync::watch;
 
-/// Starts the drain and waits for its end.
+/// Starts the drain and waits until it ends.
 #[derive(Debug)]
 pub(crate) struct Drain {
     begun: watch::Sender<bool>,
     closing: Closing,
 }
 
-/// Reports when the drain begins. Each holder counts as still under way.
+/// Reports when the drain begins. The drain ends when all signals are dropped.
 #[derive(Clone, Debug)]
 pub struct DrainSignal {
     begun: watch::Receiver<bool>,
@@ -46,19 +46,18 @@ impl Drain {
         (Self { begun: sender, closing }, signal)
     }
 
-    /// From now on HTTP/1.1 connections close with their next response, so that viewers connect
-    /// elsewhere.
+    /// Makes HTTP/1.1 connections close with their next response, so that viewers connect elsewhere.
     pub(crate) fn announce(&self) {
         self.closing.0.store(true, Ordering::Relaxed);
     }
 
-    /// Ends accepting connections; those that are open finish.
+    /// Stops accepting connections; open ones finish.
     pub(crate) fn begin(&self) {
         self.announce();
         self.begun.send_replace(true);
     }
 
-    /// Waits until nothing is under way; `false` if that takes longer than `patience`.
+    /// Waits until all work is done; `false` if that takes longer than `patience`.
     pub(crate) async fn finished(&self, patience: Duration) -> bool {
         tokio::time::timeout(patience, self.begun.closed()).await.is_ok()
     }

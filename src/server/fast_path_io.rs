@@ -1,9 +1,8 @@
-//! The fast path of a hit: from the bytes of its head to the bytes of its answer, beneath hyper.
+//! The fast path for hits: reads the request head and writes the response below hyper.
 //!
-//! Only a read that is one whole head and nothing else is looked at, and only while nothing of the
-//! library's is under way: so there is never a question whose bytes are whose. Whatever is no hit in
-//! memory goes on to the library as it came, and once there was anything but such a head, all of the
-//! connection is the library's.
+//! It handles a read only if the read is exactly one whole head and hyper has no exchange in progress. So each
+//! byte clearly belongs to one side. A request that is no memory hit goes to hyper unchanged. After a read that
+//! is anything but one such head, hyper keeps the connection.
 
 use std::{
     cell::Cell,
@@ -21,18 +20,18 @@ use crate::{
     proxy::{Connection, FastHit},
 };
 
-/// Who takes the next head.
+/// The side that handles the next head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// It is looked at here first.
+    /// The fast path looks at it first.
     Here,
-    /// The library, which has a request that came after so many exchanges.
+    /// Hyper, which has a request that followed `begun` exchanges.
     Library { begun: u32 },
-    /// The library, to the end of the connection.
+    /// Hyper, until the connection ends.
     LibraryForGood,
 }
 
-/// Answers hits on `stream` and lets everything else pass.
+/// Answers hits on `stream` and passes everything else on.
 pub(super) struct FastPathIo<S, H: Handler> {
     stream: S,
     handler: H,
@@ -41,7 +40,7 @@ pub(super) struct FastPathIo<S, H: Handler> {
     hand_over: HandOver<H::Decided>,
     turn: Turn,
     last_head: LastHead,
-    /// What the viewer has not taken yet. Nothing passes before it has.
+    /// The response that the viewer has not fully received. Nothing else passes until it is sent.
     sending: Option<Box<Sending>>,
 }
 
@@ -67,11 +66,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPathIo<S, H> {
         }
     }
 
-    /// Takes a read at its turn: the answer to it, where there is one at once.
+    /// Handles a read, and returns the response if the fast path has one.
     fn take(&mut self, read: &[u8]) -> Option<Sending> {
-        // The last answer says `Connection: close`, which is the library's to keep.
+        // The last response carries `Connection: close`, which hyper handles.
         if self.turn != Turn::Here || self.closing.is_set() {
-            // More than the request that the library has: its bytes are not told apart any more.
+            // Hyper gets more than its one request, so bytes can no longer be attributed.
             self.turn = Turn::LibraryForGood;
             return None;
         }
@@ -103,8 +102,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPathIo<S, H> {
         Poll::Ready(Ok(()))
     }
 
-    /// All that the library had written is out. Where that was the answer to the one head it was
-    /// given, nothing of it is left there.
+    /// All that hyper wrote is sent. If that was the response to the one head it was given, it holds nothing
+    /// more.
     fn has_flushed(&mut self) {
         let Turn::Library { begun } = self.turn else { return };
         let exchanges = &self.connection.exchanges;
@@ -162,16 +161,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for FastPathIo<S,
 
 impl_async_write!([S: AsyncRead + AsyncWrite + Unpin, H: Handler] FastPathIo<S, H>, stream);
 
-/// An answer on its way.
+/// A response being sent.
 struct Sending {
     head: Vec<u8>,
     answer: FastHit,
-    /// Of head and content together.
+    /// Bytes sent of head and content together.
     sent: usize,
 }
 
 thread_local! {
-    /// Memory for the next head: most are gone when it comes.
+    /// A reusable buffer for the next head: most heads are sent before the next one arrives.
     static ROOM: Cell<Vec<u8>> = Cell::default();
 }
 
@@ -185,7 +184,7 @@ impl Sending {
         ROOM.set(head);
     }
 
-    /// Writes what is left, and flushes it.
+    /// Writes the rest and flushes it.
     fn poll(
         &mut self,
         mut stream: impl AsyncWrite + Unpin,

@@ -31,16 +31,16 @@ const MAX_BUDGET: i64 = 4000;
 /// Budget credited for each HEADERS frame. Viewers send a few frames with each, such as PRIORITY_UPDATE.
 const PER_REQUEST: i64 = 16;
 
-/// So many bytes of a response earn one frame: viewers open their windows by WINDOW_UPDATE.
+/// Bytes of a response that earn one frame: viewers open their windows with WINDOW_UPDATE.
 const BYTES_PER_FRAME: u64 = 1024;
 
-/// Frames that passing time earns, for the PINGs of idle connections.
+/// Frames earned each second, for the PINGs of idle connections.
 const PER_SECOND: u64 = 10;
 
 /// Control frames read before the connection yields to other tasks.
 const PER_TURN: u32 = 64;
 
-/// RFC 9113 §5.4.1 and §7: GOAWAY on stream 0 with ENHANCE_YOUR_CALM, about no stream in particular.
+/// RFC 9113 §5.4.1 and §7: GOAWAY with ENHANCE_YOUR_CALM, for the whole connection.
 pub(super) const ENHANCE_YOUR_CALM: [u8; 17] =
     [0, 0, 8, 0x7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0xb];
 
@@ -54,7 +54,7 @@ impl Exhausted {
     }
 }
 
-/// Counts the frames that are read from `stream`, and ends reading when there are too many.
+/// Counts the frames read from `stream`, and fails reads when there are too many.
 pub(super) struct FrameBudget<S> {
     stream: S,
     scanner: Scanner,
@@ -84,7 +84,7 @@ impl<S> FrameBudget<S> {
         self.left = self.left.saturating_add(frames).min(MAX_BUDGET);
     }
 
-    /// Counts what was read. Once the budget is exhausted, nothing is counted: what is read is discarded.
+    /// Counts the frames of a read. Once the budget is exhausted it counts nothing, because all reads are discarded.
     fn spend(&mut self, read: &[u8]) -> io::Result<()> {
         if self.exhausted.is_set() {
             return Ok(());
@@ -170,7 +170,7 @@ struct FrameCounts {
 /// Finds frame heads in what a connection reads, however the reads cut them (RFC 9113 §3.4, §4.1).
 #[derive(Debug)]
 struct Scanner {
-    /// Bytes of the preface or of a payload that are still to come.
+    /// Bytes of the preface or of a payload that have not arrived yet.
     skip: usize,
     head: [u8; 9],
     known: usize,
@@ -209,7 +209,7 @@ impl Scanner {
             // HEADERS; its CONTINUATIONs are bounded by the size of a head.
             0x1 => counted.requests += 1,
             0x9 => {}
-            // DATA with content. What may be nothing but padding counts as empty.
+            // DATA with content. A frame that may be padding only counts as empty.
             0x0 if length > 256 || (length > 0 && flags & PADDED == 0) => {}
             _ => counted.controls += 1,
         }

@@ -1,4 +1,4 @@
-//! A request's head, if one read contains all of it.
+//! Parses a request head, if one read contains all of it.
 
 use std::{cell::RefCell, mem::MaybeUninit};
 
@@ -7,25 +7,25 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts,
 };
 
-/// Fields in a request head.
+/// The most fields in a request head.
 pub(super) const MAX_FIELDS: usize = 128;
 
-/// Room for as many fields: the answer's are written into the request's map.
+/// Minimum capacity for fields: the response's fields are written into the request's map.
 const USUAL: usize = 16;
 
-/// What a read brought.
+/// The kind of data in one read.
 #[expect(clippy::large_enum_variant, reason = "it is looked at once, where it is made")]
 pub(super) enum Read {
     /// One whole GET or HEAD and nothing else, after which the connection stays open.
     Request(Parts),
-    /// Another whole head, which no content follows, and nothing else.
+    /// Another whole head without content, and nothing else.
     Whole,
     /// Anything else.
     Other,
 }
 
 impl Read {
-    /// Reads by the rules of the library that reads what is left to it.
+    /// Parses by the same rules as hyper.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut []);
@@ -49,9 +49,9 @@ impl Read {
     }
 }
 
-/// What the fields say of the connection.
+/// The effect of the fields on the connection.
 struct Verdict {
-    /// It goes on as it is.
+    /// The connection stays open and keeps its protocol.
     ours: bool,
     /// The request ends with its head.
     ends: bool,
@@ -93,7 +93,7 @@ fn parts(
     Some(parts)
 }
 
-/// The same bytes in memory that heads share: an allocation for several of them.
+/// Copies the bytes into a buffer that several heads share, to save allocations.
 fn shared(bytes: &[u8]) -> Bytes {
     const PAGE: usize = 8192;
     thread_local! {

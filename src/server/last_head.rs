@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::MAX_HEAD;
 
-/// Bytes that are kept.
+/// The most bytes kept.
 const KEPT: usize = MAX_HEAD as usize;
 
 /// The bytes that arrived since the last exchange of a connection began.
@@ -16,7 +16,7 @@ pub(super) struct LastHead(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     bytes: Vec<u8>,
-    /// Exchanges that had begun by then.
+    /// Exchanges that had begun when the bytes arrived.
     begun: u32,
 }
 

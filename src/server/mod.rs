@@ -47,7 +47,7 @@ pub(crate) use workers::{Heartbeats, Workers, spawn_workers};
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + Unpin + 'static {
-    /// What the fast path decides about a request that it does not answer.
+    /// The decision about a request that the fast path does not answer.
     type Decided: Send + 'static;
 
     /// The same handler for one worker.
@@ -56,8 +56,8 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
         self.clone()
     }
 
-    /// Answers one request that came on `connection`; `decided` comes from [`Self::answer_fast`], if that was
-    /// given the same request.
+    /// Answers one request on `connection`. `decided` is from [`Self::answer_fast`], if that received the same
+    /// request.
     fn handle(
         &self,
         request: Request<Body>,
@@ -65,11 +65,11 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
 
-    /// Answers a GET or HEAD without content if it can do so at once: writes the answer's head, as HTTP/1.1
-    /// has it, into `head`, which is empty.
+    /// Answers a GET or HEAD without content, if it can do so at once. It writes the HTTP/1.1 response head into
+    /// `head`, which is empty.
     ///
     /// # Errors
-    /// What is decided about the request, if it is not answered.
+    /// The decision about the request, if it is not answered.
     fn answer_fast(
         &self,
         _request: Parts,
@@ -79,7 +79,7 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
         Err(None)
     }
 
-    /// Logs a request that never reached the handler. Its head is read as far as it can be read.
+    /// Logs a request that never reached the handler. Its head is parsed as far as possible.
     fn log_refused(&self, _request: Parts, _refused: Refused, _connection: &Arc<Connection>) {}
 }
 
@@ -113,7 +113,7 @@ impl Handler for Arc<Edge> {
     }
 }
 
-/// A head that would be answered beneath the HTTP library, if these bytes are one.
+/// The head in `bytes`, if the fast path would handle it.
 #[cfg(feature = "fuzz")]
 #[must_use]
 pub fn read_head(bytes: &[u8]) -> Option<Parts> {
@@ -123,17 +123,17 @@ pub fn read_head(bytes: &[u8]) -> Option<Parts> {
     }
 }
 
-/// Fields that a head may have.
+/// The most fields in a head.
 #[cfg(feature = "fuzz")]
 pub const MAX_FIELDS: usize = h1_head::MAX_FIELDS;
 
-/// What connections may take.
+/// Limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections open at once; further ones wait in the system's queue.
     pub max_connections: usize,
-    /// Connections open at once from one client, unless it is a trusted proxy; further ones are closed. A
-    /// quarter of `max_connections` if it is not set.
+    /// Connections open at once from one client, unless it is a trusted proxy; further ones are closed. Defaults
+    /// to a quarter of `max_connections`.
     pub max_connections_per_client: Option<usize>,
     /// HTTP/2 streams open at once on a connection.
     pub max_streams: u32,
@@ -143,9 +143,9 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Longest time without a request.
     pub idle_timeout: Duration,
-    /// Longest time in which a viewer takes no byte of its answer.
+    /// Longest time in which a viewer reads no byte of its response.
     pub write_timeout: Duration,
-    /// Whether a PROXY header stands before everything else.
+    /// Whether connections begin with a PROXY header.
     pub proxy_protocol: bool,
 }
 
@@ -185,7 +185,7 @@ pub struct Bound {
     sockets: Vec<std::net::TcpListener>,
 }
 
-/// Why an address cannot be listened on.
+/// The error if an address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}{}", advice(source))]
 pub struct BindError {
@@ -210,14 +210,14 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl Endpoint {
-    /// Binds one socket a worker; the system spreads connections over them.
+    /// Binds one socket per worker; the kernel spreads connections over them.
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
     pub fn bind(&self, workers: usize) -> Result<Bound, BindError> {
         let refuse = |source| BindError { address: self.address, source };
-        // Sockets that share a port do so with other processes too. A socket that does not share
-        // tells whether another program is there already.
+        // SO_REUSEPORT sockets share their port with other processes too. A socket without it shows whether
+        // another program is already listening.
         let probe = listen(self.address, false).map_err(refuse)?;
         let address = probe.local_addr().map_err(refuse)?;
         if workers <= 1 {
@@ -229,7 +229,7 @@ impl Endpoint {
     }
 }
 
-/// Connections that the system may hold ready for us to accept.
+/// Length of the kernel's accept queue.
 const BACKLOG: i32 = 4096;
 
 fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
@@ -238,7 +238,7 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     #[cfg(unix)]
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // [::] stands for all addresses of this machine, IPv4 among them.
+        // [::] means all addresses of this machine, including IPv4.
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
@@ -247,25 +247,25 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     Ok(socket.into())
 }
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Clone)]
 pub struct Shared {
-    /// What connections may take.
+    /// Limits on connections.
     pub limits: Limits,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// The signal to finish.
+    /// The signal to drain.
     pub drain: DrainSignal,
     /// Pages that are sent without copying them.
     pub pages: MemfdArena,
-    /// Who may put a PROXY header before everything else.
+    /// Proxies whose PROXY headers are accepted.
     pub trusted_proxies: Arc<ArcSwap<Networks>>,
     permits: Arc<Semaphore>,
     clients: Arc<Shares>,
     reserved_fds: Arc<ReservedFds>,
 }
 
-/// Whether there are few connections left.
+/// Reports whether few connections are left.
 #[derive(Clone, Debug)]
 struct ConnectionPressure {
     permits: Arc<Semaphore>,

@@ -1,12 +1,12 @@
-//! The PROXY protocol, versions 1 and 2 (HAProxy, "The PROXY protocol"): what a load balancer that
-//! passes bytes on says of the viewer before the first of them.
+//! The PROXY protocol, versions 1 and 2 (HAProxy, "The PROXY protocol"): a TCP load balancer sends the
+//! viewer's address before the first byte.
 
 use std::{io, net::SocketAddr};
 
 use ppp::{HeaderResult, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The first bytes of either version are read at once: no header is shorter.
+/// The first bytes of either version, read at once: no header is shorter.
 const FIRST: usize = 12;
 
 /// Longest header of version 1, with its line end.
@@ -15,13 +15,13 @@ const LONGEST_TEXT: usize = 107;
 /// Bytes of version 2 before its addresses.
 const FIXED: usize = 16;
 
-/// Longest rest of version 2: addresses and a good measure of what else proxies like to tell.
+/// Longest rest of version 2: addresses and ample room for the extra fields that proxies send.
 const LONGEST_REST: usize = 4096;
 
-/// Reads a header, and no byte more. `None` where the proxy speaks for itself.
+/// Reads exactly one header. `None` if the proxy speaks for itself.
 ///
 /// # Errors
-/// When there is none, or none that makes sense.
+/// When there is no valid header.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut header = vec![0; FIRST];
     stream.read_exact(&mut header).await?;

@@ -1,11 +1,11 @@
-//! A request head that hyper refuses, read as far as it can be read, for the log.
+//! Parses a request head that hyper refused as far as possible, for the log.
 
 use std::io::ErrorKind;
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-/// What a URI cannot hold.
+/// Characters that a URI cannot contain.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -18,25 +18,24 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Bytes of a target whose end may not have been kept.
+/// A longer target may have lost its end.
 const LONG: usize = 8 << 10;
 
 /// Fields that are logged, or select the distribution.
 const LOGGED: [HeaderName; 4] =
     [header::HOST, header::REFERER, header::USER_AGENT, HeaderName::from_static("x-forwarded-for")];
 
-/// Why hyper refuses a head.
+/// The reason for which hyper refuses a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The status that hyper answers; zero if it answers nothing.
+    /// The status that hyper sends; zero if it sends nothing.
     pub status: u16,
     /// The reason, for the log.
     pub detail: &'static str,
 }
 
 impl Refused {
-    /// The reason, if `error` is about a head that was refused. Of a head that takes too long, hyper says nothing to the
-    /// viewer.
+    /// The reason, if `error` is about a refused head. If a head takes too long, hyper sends the viewer nothing.
     pub(super) fn of(error: &hyper::Error) -> Option<Self> {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
         if cause.is_some_and(|cause: &std::io::Error| cause.kind() == ErrorKind::TimedOut) {
@@ -55,16 +54,16 @@ impl Refused {
     }
 }
 
-/// Reads method, target and logged fields. What is missing or unreadable is left out: the method is `-` then, the
-/// target `/`. Characters that no URI has are percent-encoded.
+/// Parses method, target and logged fields, without those that are missing or unreadable. The method is then `-`, the
+/// target `/`. Characters that a URI cannot contain are percent-encoded.
 pub(super) fn read(head: &[u8]) -> Parts {
-    // RFC 9112 §2.2: empty lines may come before a request line.
+    // RFC 9112 §2.2: empty lines may precede a request line.
     let mut lines = head
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
         .skip_while(|line| line.is_empty());
     let line = lines.next().unwrap_or_default();
-    // What is no request line may be anything, such as a secret in content.
+    // A line that is no request line may be anything, such as a secret in content.
     let (method, target) = request_line(line).unwrap_or_default();
     let target = percent_encode(target.trim_ascii(), ENCODED).to_string();
     let (mut parts, ()) = Request::new(()).into_parts();

@@ -1,4 +1,4 @@
-//! File descriptors reserved so that a listener can accept when the process has no other left.
+//! File descriptors reserved so that a listener can accept when the process has no others left.
 
 use std::fs::File;
 
@@ -18,7 +18,7 @@ impl ReservedFds {
         reserved
     }
 
-    /// Closes one, so that a connection can have its descriptor; `false` if none is left.
+    /// Closes one file to free its descriptor for a connection; `false` if none is left.
     pub(super) fn release(&self) -> bool {
         self.files.lock().pop().is_some()
     }

@@ -1,7 +1,7 @@
-//! The exchanges of an HTTP/2 connection, begun together.
+//! Starts the exchanges of an HTTP/2 connection in batches.
 //!
-//! Whatever came in one read is begun before anything goes out: hits are answered there and then,
-//! with one write for all of them and without a task for any; the others become tasks.
+//! Exchanges that were read together start before anything is written. Hits are answered at once, in one write
+//! and without a task for each; the others become tasks.
 
 use std::{
     pin::Pin,
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 type Exchange = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// New exchanges that are not started yet. Those left when the connection ends are dropped with it.
+/// New exchanges that have not started. Those left when the connection ends are dropped with it.
 #[derive(Default)]
 pub(super) struct StreamBatch(Arc<Mutex<Vec<Exchange>>>);
 

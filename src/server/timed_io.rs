@@ -1,7 +1,7 @@
-//! A connection's bytes under three timeouts: no request, a slow head, a stalled answer.
+//! Enforces three timeouts on a connection: idle, slow request head, stalled response.
 //!
-//! The timer is set when a wait begins and otherwise left alone: a busy connection costs one look
-//! at the clock a wait, not one timer a request.
+//! The timer is set only when a wait begins: a busy connection reads the clock once per wait, and sets no timer
+//! per request.
 
 use std::{
     io,
@@ -22,31 +22,31 @@ use crate::{
     proxy::Connection,
 };
 
-/// So many bytes at once are content, in HTTP/2.
+/// HTTP/2 writes of at least this many bytes include content.
 const CONTENT: usize = 1024;
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The first byte of a request.
     Idle,
     /// The rest of a head.
     Head,
-    /// An answer is being made or sent.
+    /// The response is being produced or sent.
     Busy,
 }
 
-/// Times the waits of `stream`.
+/// Enforces the timeouts on `stream`.
 pub(super) struct TimedIo<S> {
     stream: S,
     connection: Arc<Connection>,
     http: Http,
     limits: Timeouts,
     pressure: ConnectionPressure,
-    /// How many exchanges had begun when the first bytes of a head came.
+    /// Exchanges that had begun when the first bytes of a head arrived.
     head_after: Option<u32>,
-    /// The wait that `since` belongs to: what for, after how many exchanges, and whether none of them
-    /// waits for us.
+    /// The wait that `since` belongs to: its phase, the exchanges before it, and whether none of them is
+    /// waiting for our bytes.
     waiting: (Phase, u32, bool),
     since: Instant,
     /// When bytes last went out.
@@ -54,7 +54,7 @@ pub(super) struct TimedIo<S> {
     /// When the viewer last stopped taking bytes.
     stalled: Option<Instant>,
     timer: Pin<Box<Sleep>>,
-    /// Whom the timer wakes.
+    /// The waker of the task that the timer wakes.
     waker: Waker,
 }
 
@@ -100,7 +100,7 @@ impl<S> TimedIo<S> {
     }
 
     fn has_read(&mut self, bytes: usize) {
-        // HTTP/2 frames come without a request too; only a request ends idleness there.
+        // HTTP/2 frames arrive without a request too; only a request ends idleness there.
         if self.http == Http::One && bytes > 0 {
             self.head_after = Some(self.begun());
         }
@@ -108,7 +108,7 @@ impl<S> TimedIo<S> {
 
     fn phase(&mut self, begun: u32) -> Phase {
         let busy = self.connection.exchanges.is_busy();
-        // A head that became an exchange is no longer waited for.
+        // Once a head has become an exchange, the wait for it is over.
         self.head_after = self.head_after.filter(|after| !busy && *after == begun);
         match self.head_after {
             _ if busy => Phase::Busy,
@@ -117,8 +117,8 @@ impl<S> TimedIo<S> {
         }
     }
 
-    /// Called whenever the connection has to wait: looks what for, and whether for too long.
-    /// Only here the clock is read.
+    /// Called whenever the connection has to wait: updates the phase and checks its deadline.
+    /// A read that need not wait never reads the clock.
     fn wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let begun = self.begun();
         let waiting = (self.phase(begun), begun, self.has_body());
@@ -149,9 +149,9 @@ impl<S> TimedIo<S> {
         Ok(())
     }
 
-    /// When the timer looks at the connection next. While an answer is being made nothing is due, but when it
-    /// is done hyper may not call here again: it knows already that there is nothing to read. And while a
-    /// connection has had no request, its deadline depends on how many others there are.
+    /// The next time for the timer to check the connection. No deadline applies while a response is being produced, but
+    /// afterwards hyper may not call here again: it already knows that there is nothing to read. Before a connection's
+    /// first request, its deadline depends on the number of other connections.
     fn next_look(&self, from: Instant) -> Instant {
         let later = from + self.limits.header;
         match self.deadline() {
@@ -161,18 +161,18 @@ impl<S> TimedIo<S> {
         }
     }
 
-    /// Whether no request has come yet.
+    /// Whether no request has arrived yet.
     const fn is_unused(&self) -> bool {
         matches!(self.waiting, (Phase::Idle, 0, _))
     }
 
-    /// Where the task has used up what it may do at once, its timer would not be set: so it is polled
-    /// besides.
+    /// Polls the timer outside tokio's cooperative budget: a task that has used up its budget could not set the
+    /// timer.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut tokio::task::unconstrained(self.timer.as_mut())).poll(cx)
     }
 
-    /// Whether the timer is set, not later than needed, and wakes the task that asks.
+    /// Whether the timer is set early enough and wakes the current task.
     fn will_wake(&self, cx: &Context<'_>, deadline: Instant) -> bool {
         self.waker.will_wake(cx.waker())
             && !self.timer.is_elapsed()
@@ -198,12 +198,12 @@ impl<S> TimedIo<S> {
         }
     }
 
-    /// Whether no response in progress waits for bytes of ours.
+    /// Whether no response in progress is waiting for our bytes.
     fn has_body(&self) -> bool {
         !self.connection.exchanges.is_awaiting_body()
     }
 
-    /// Notes since when a write is pending, and fails if that is too long.
+    /// Records when a write became pending, and fails if it has been pending too long.
     fn check_progress<T>(
         &mut self,
         cx: &mut Context<'_>,

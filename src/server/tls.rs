@@ -1,4 +1,4 @@
-//! TLS: certificates chosen by server name, reloaded while serving.
+//! TLS: certificates selected by server name, reloaded while serving.
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
@@ -15,7 +15,7 @@ use rustls::{
 
 use crate::behavior::SecurityPolicy;
 
-/// Where a certificate and its key are.
+/// The files of a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// PEM: the certificate, then its intermediates.
@@ -24,7 +24,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Why certificates cannot be used.
+/// The error if certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or is not PEM.
@@ -32,15 +32,15 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Certificate and key do not fit together, or are of no kind that TLS knows.
+    /// Certificate and key do not match, or their type is not supported.
     #[error("certificate `{}` cannot be used: {source}", path.display())]
     Unusable {
         /// The certificate.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: rustls::Error,
     },
@@ -50,7 +50,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// What the operator can do about it.
+    /// Advice to the operator.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl TlsError {
     }
 }
 
-/// What TLS is spoken for a set of hosts.
+/// TLS settings for a set of hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsProfile {
     /// Host names, `*.` and a host name, or `*`.
@@ -84,21 +84,21 @@ pub struct TlsSettings(ArcSwap<Selection>);
 #[derive(Debug)]
 struct Selection {
     by_host: HashMap<String, Selected>,
-    /// For viewers who name no host, or one that nobody answers for.
+    /// For viewers that send no server name, or an unknown one.
     other: Selected,
 }
 
 /// The settings for one connection.
 #[derive(Clone, Debug)]
 pub struct Selected {
-    /// What rustls is to do.
+    /// The configuration for rustls.
     pub config: Arc<ServerConfig>,
-    /// The policy that this fulfils.
+    /// The policy that the configuration fulfils.
     pub security: SecurityPolicy,
 }
 
 impl TlsSettings {
-    /// Reads the certificates; the first serves viewers who name no host, or an unknown one.
+    /// Loads the certificates; the first serves viewers that send no server name, or an unknown one.
     ///
     /// # Errors
     /// When a file cannot be read, or its certificate cannot be used.
@@ -109,7 +109,7 @@ impl TlsSettings {
         Ok(Arc::new(Self(ArcSwap::from_pointee(Selection::new(files, profiles)?))))
     }
 
-    /// Reads the certificates anew. On an error the old ones stay in force.
+    /// Reloads the certificates. On an error the old ones stay in force.
     ///
     /// # Errors
     /// As [`TlsSettings::load`].

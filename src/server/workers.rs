@@ -1,7 +1,7 @@
-//! How work is spread over the cores.
+//! Worker threads: one runtime and one set of listening sockets for each.
 //!
-//! This is the one place that decides: each worker is a thread with a runtime and listening
-//! sockets of its own, so that a request is served on one core from its first byte to its last.
+//! This is the only module that spreads work over the cores. A request stays on one core from its first byte
+//! to its last.
 
 use std::{
     io,
@@ -45,7 +45,7 @@ where
 }
 
 impl Workers {
-    /// Waits until all have ended.
+    /// Waits until all workers have ended.
     pub(crate) fn join(self) {
         for thread in self.0 {
             // A worker that panicked has logged it.
@@ -54,10 +54,10 @@ impl Workers {
     }
 }
 
-/// How often an event loop shows that it runs.
+/// The interval at which an event loop shows that it is running.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// When the event loop of each worker ran last.
+/// The time when each worker's event loop last ran.
 #[derive(Clone, Debug)]
 pub(crate) struct Heartbeats {
     started: Stopwatch,
@@ -66,7 +66,7 @@ pub(crate) struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// For so many workers, all of them running just now.
+    /// Heartbeats of this many workers, all of them running now.
     #[must_use]
     pub(crate) fn new(workers: usize) -> Self {
         let beats = (0..workers).map(|_| AtomicU64::new(0)).collect();
@@ -113,7 +113,7 @@ mod tests {
                 runtime.block_on(async {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     match blocked {
-                        // What no serving code may do.
+                        // Serving code must never block like this.
                         Some(blocked) => drop(blocked.recv()),
                         None => tokio::time::sleep(BEAT * 4).await,
                     }

@@ -1,6 +1,5 @@
-//! Small writes, gathered: HTTP/2 writes and flushes each frame by itself, and each would be a record of
-//! TLS and a call to the system. What is written here goes out when the connection has nothing more to
-//! do.
+//! Batches small writes. HTTP/2 writes and flushes each frame separately, and each would be a TLS record and a
+//! system call. Batched writes are sent when the connection has nothing more to do.
 
 use std::{
     io::{self, IoSlice},
@@ -13,19 +12,19 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is gathered goes out when it is so long: four records of TLS (RFC 8446 §5.1). That copying it
-/// costs less than as many calls was measured (`benches/README.md`).
+/// A batch is sent at this length: four TLS records (RFC 8446 §5.1). Measurements show that copying it costs less
+/// than that many system calls (`benches/README.md`).
 const FULL: usize = 64 << 10;
 
-/// Writes of this length and more are sent by themselves.
+/// Writes of at least this length are not batched.
 const LARGE: usize = 32 << 10;
 
-/// So much is copied at once, here and into TLS's records. glibc copies more with `rep movsb`, which takes several
-/// times as long on Zen 3 and 4 where the target lies a little behind the source in their pages (glibc bug
-/// 30994): content behind the head of a frame or a record does.
+/// Bytes copied at once, here and into TLS's records. glibc copies more with `rep movsb`, which takes several times
+/// as long on Zen 3 and 4 if the target's page offset is slightly above the source's (glibc bug 30994). That is the
+/// case for content behind the head of a frame or a record.
 const PIECE: usize = 2 << 10;
 
-/// A stream whose small writes go out with [`WriteBatcher::poll_out`].
+/// A stream whose small writes are sent by [`WriteBatcher::poll_out`].
 pub(super) struct WriteBatcher<S>(Arc<Mutex<Batch<S>>>);
 
 impl<S> Clone for WriteBatcher<S> {
@@ -39,7 +38,7 @@ impl<S: AsyncWrite + Unpin> WriteBatcher<S> {
         Self(Arc::new(Mutex::new(Batch { stream, waiting: BytesMut::new(), unflushed: false })))
     }
 
-    /// Sends all that waits.
+    /// Sends and flushes the batch.
     pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = self.0.lock();
         ready!(gathering.poll_empty(cx))?;
@@ -50,7 +49,7 @@ impl<S: AsyncWrite + Unpin> WriteBatcher<S> {
 struct Batch<S> {
     stream: S,
     waiting: BytesMut,
-    /// Whether `stream` may hold what it was given.
+    /// Whether `stream` may buffer unflushed bytes.
     unflushed: bool,
 }
 
@@ -62,7 +61,7 @@ impl<S: AsyncWrite + Unpin> Batch<S> {
             let written = ready!(stream.poll_write_vectored(cx, &pieces))?;
             self.took(written)?;
         }
-        // The memory is the next connection's: those that are idle hold none.
+        // Frees the buffer for other connections: idle ones hold none.
         self.waiting = BytesMut::new();
         Poll::Ready(Ok(()))
     }
@@ -75,7 +74,7 @@ impl<S: AsyncWrite + Unpin> Batch<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// How much of what was written came after what had waited.
+    /// Removes written bytes from the batch. Returns the number written beyond it.
     fn took(&mut self, written: usize) -> io::Result<usize> {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -86,7 +85,7 @@ impl<S: AsyncWrite + Unpin> Batch<S> {
         Ok(written - waited)
     }
 
-    /// Sends what waits and `slices` behind it; some of `slices`, at least.
+    /// Sends the batch, then at least some of `slices`.
     fn poll_through(
         &mut self,
         cx: &mut Context<'_>,
@@ -146,7 +145,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBatcher<S> {
         self.0.lock().stream.is_write_vectored()
     }
 
-    /// What waits may wait on; the rest is flushed.
+    /// Leaves the batch waiting; flushes only if it is empty.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = self.0.lock();
         if gathering.waiting.is_empty() { gathering.poll_flushed(cx) } else { Poll::Ready(Ok(())) }

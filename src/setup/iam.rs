@@ -1,4 +1,4 @@
-//! The rights that reading buckets takes, as an IAM policy.
+//! Permissions to read the buckets, as an IAM policy.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,9 @@ use crate::{
     origin::{self, Protocol},
 };
 
-/// The least that lets the configuration's buckets be read: `s3:GetObject` below each origin path (and
-/// `s3:GetObjectVersion`, if viewers may name a version), and
-/// `s3:ListBucket`, by which S3 tells that an object is missing (404, and not 403). `None` where nothing
-/// is signed (Amazon S3 User Guide, "Actions, resources, and condition keys").
+/// The least privileges for reading the configuration's buckets: `s3:GetObject` below each origin path (and
+/// `s3:GetObjectVersion`, if viewers can name a version), and `s3:ListBucket`, with which S3 returns 404 instead of 403
+/// for a missing object. `None` if nothing is signed (Amazon S3 User Guide, "Actions, resources, and condition keys").
 #[must_use]
 pub(crate) fn reading_policy(config: &Config) -> Option<Value> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
@@ -46,7 +45,7 @@ pub(crate) fn reading_policy(config: &Config) -> Option<Value> {
     })
 }
 
-/// A bucket that is asked by signed requests.
+/// A bucket that receives signed requests.
 struct Signed<'a> {
     bucket: &'a str,
     region: &'a str,
@@ -65,8 +64,7 @@ impl<'a> Signed<'a> {
         }
     }
 
-    /// The bucket's ARN, and what comes between it and the path of an object
-    /// (Amazon S3 User Guide, "Access points").
+    /// The bucket's ARN, and the text between it and an object's path (Amazon S3 User Guide, "Access points").
     fn arn(&self) -> (String, &'static str) {
         let Self { bucket, region, host, .. } = self;
         let partition = match region {

@@ -1,5 +1,5 @@
-//! What must be set up around Forebay, as text: a first configuration, rights to read buckets, Django's
-//! settings, units and containers that run it.
+//! Setup around Forebay, as text: a first configuration, permissions to read buckets, Django settings, units and
+//! containers that run it.
 
 mod iam;
 mod site;

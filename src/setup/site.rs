@@ -1,10 +1,10 @@
-//! A bucket and the host that viewers know it by, in the files that set them up.
+//! A bucket and its viewer-facing host, in the files that set them up.
 
 use std::path::Path;
 
 use crate::config::{Config, Faults, quote};
 
-/// What is to be served.
+/// The site to serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Site {
     /// The distribution's id.
@@ -13,17 +13,17 @@ pub(crate) struct Site {
     pub bucket: String,
     /// Its region.
     pub region: String,
-    /// URL of an S3-compatible store, where it is not AWS.
+    /// URL of an S3-compatible store; `None` for AWS.
     pub endpoint: Option<String>,
-    /// Whether the bucket goes into the path.
+    /// Whether the bucket name goes into the path.
     pub path_style: bool,
-    /// The host that viewers use; any where it is not given.
+    /// The host that viewers use; any host if `None`.
     pub domain: Option<String>,
     /// Files of a TLS certificate and its key.
     pub certificate: Option<(String, String)>,
     /// Address for plain HTTP.
     pub listen: String,
-    /// Address for HTTPS, where there is a certificate.
+    /// Address for HTTPS, used if there is a certificate.
     pub listen_tls: String,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Site {
 pub(crate) const SYSTEMD_UNIT: &str = include_str!("../../config/forebay.service");
 
 impl Site {
-    /// A new id of CloudFront's form. Some of its clients accept no other.
+    /// A new id in CloudFront's format. Some CloudFront clients accept no other.
     #[must_use]
     pub(crate) fn new_id() -> String {
         const LENGTH: usize = 13;
@@ -41,7 +41,7 @@ impl Site {
         std::iter::once('E').chain(letters).collect()
     }
 
-    /// `forebay.toml`, commented for whoever reads it next.
+    /// `forebay.toml`, with comments for its next reader.
     #[must_use]
     pub(crate) fn toml(&self) -> String {
         let mut lines = vec![
@@ -94,15 +94,15 @@ impl Site {
         lines.join("\n") + "\n"
     }
 
-    /// The configuration, compiled.
+    /// The compiled configuration.
     ///
     /// # Errors
-    /// When something that was answered cannot be used.
+    /// If one of the given values is invalid.
     pub(crate) fn config(&self, directory: &Path) -> Result<Config, Faults> {
         Config::compile("forebay.toml", &self.toml(), directory)
     }
 
-    /// What goes into Django's settings, for django-storages.
+    /// The Django settings for django-storages.
     #[must_use]
     pub(crate) fn django(&self) -> String {
         let quote = |text: &str| serde_json::Value::from(text).to_string();
@@ -129,7 +129,7 @@ impl Site {
         )
     }
 
-    /// `compose.yaml`, for the container image.
+    /// `compose.yaml` for the container image.
     #[must_use]
     pub(crate) const fn compose() -> &'static str {
         COMPOSE

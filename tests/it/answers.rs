@@ -1,4 +1,4 @@
-//! Answers that similar caches get wrong or serve stale, seen from outside.
+//! Responses that similar caches get wrong or serve stale, tested from outside.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{
 
 const FRESH: &str = "Cache-Control: max-age=60";
 
-/// In front of a scripted origin, with a cache policy of these lines.
+/// An edge in front of a scripted origin, with these lines in its cache policy.
 async fn edge(policy: &str) -> (Edge, Script) {
     let script = Script::start().await;
     let top = format!(
@@ -49,17 +49,17 @@ async fn a_response_without_vary_does_not_hide_the_variants() {
     assert_eq!(again.field("access-control-allow-origin"), "https://site.example");
     let plain = edge.get("/a").await;
     assert_eq!((seen(&plain), plain.field("vary")), ((200, "plain", "Hit"), "origin"));
-    // A validation whose response has no `Vary` keeps it, too.
+    // A 304 without `Vary` keeps the stored `Vary`, too.
     pass(&edge, 61);
     script.then(304, &[FRESH], "").then(200, &[FRESH], "plain");
     assert_eq!(seen(&site().get("/a").await), (200, "cors", "RefreshHit"));
     assert_eq!(seen(&edge.get("/a").await).2, "Miss");
-    // After a purge, nothing is known of what varied before.
+    // A purge also discards the known `Vary`.
     edge.purge(&["/a"]).await;
     script.then(200, &[FRESH], "new");
     assert_eq!(seen(&edge.get("/a").await), (200, "new", "Miss"));
     assert_eq!(seen(&site().get("/a").await), (200, "new", "Hit"));
-    // What is learned after a purge is kept, too.
+    // A `Vary` learned after a purge is kept, too.
     for _ in 0..2 {
         edge.purge(&["/a"]).await;
         script.then(200, &[FRESH, "Vary: Origin", cors], "cors").then(200, &[FRESH], "plain");

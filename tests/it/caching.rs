@@ -1,4 +1,4 @@
-//! The caching rules, seen from outside: what is stored, told apart, kept and renewed.
+//! Caching rules, tested from outside: storing, varying, freshness and revalidation.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::support::{
     viewer::{Answer, eventually},
 };
 
-/// Before a scripted origin: everything is forwarded, nothing is cached that the origin does not
-/// allow. `policy` and `distribution` are more lines of TOML.
+/// An edge in front of a scripted origin: it forwards everything and caches only what the origin allows.
+/// `policy` and `distribution` are more lines of TOML.
 async fn edge(policy: &str, distribution: &str) -> (Edge, Script) {
     let script = Script::start().await;
     let text = format!(
@@ -67,11 +67,11 @@ async fn variants_are_stored_side_by_side() {
     let other = ask("de", "1").await;
     assert_eq!(text(&other), (200, "de", "Miss"));
     assert!(other.field("cache-status").starts_with("Forebay; fwd=vary-miss"), "{other:?}");
-    // what the origin never saw tells nothing apart
+    // headers that the origin never saw do not vary the response
     assert_eq!(text(&ask("en", "2").await), (200, "en", "Hit"));
     assert_eq!(text(&ask("de", "3").await), (200, "de", "Hit"));
     assert_eq!(script.requests(), 2);
-    // one purge takes all variants
+    // one purge removes all variants
     assert_eq!(edge.purge(&["/a"]).await.status, 200);
     script.then(200, &[FRESH], "new");
     assert_eq!(text(&ask("en", "1").await), (200, "new", "Miss"));
@@ -145,15 +145,15 @@ async fn a_failing_origin_leaves_the_last_copy_in_use() {
     let kept = edge.get("/a").await;
     assert_eq!(text(&kept), (200, "old", "Hit"));
     assert_eq!(kept.field("cache-status"), "Forebay; fwd=stale; ttl=-1; detail=origin-error");
-    // it is not asked again for the error-caching minimum TTL
+    // no new request to the origin for the error-caching minimum TTL
     assert_eq!(text(&edge.get("/a").await), (200, "old", "Hit"));
     assert_eq!(script.requests(), 2);
     pass_seconds(&edge, 10);
-    // a cut connection is a failure like any other
+    // a cut connection counts as any other failure
     assert_eq!(text(&edge.get("/a").await), (200, "old", "Hit"));
     assert!(script.requests() > 2);
     pass_seconds(&edge, 10);
-    // a client error is an answer: it replaces what was stored
+    // a client error is a response: it replaces the stored one
     script.then(404, &[], "gone");
     assert_eq!(text(&edge.get("/a").await), (404, "gone", "Error"));
     assert_eq!(text(&edge.get("/a").await), (404, "gone", "Error"));
@@ -221,7 +221,7 @@ async fn errors_are_remembered_for_the_minimum_ttl_of_their_code() {
     script.then(200, &[FRESH], "recovered");
     assert_eq!(edge.get("/500").await.status, 200);
     assert_eq!(edge.get("/404").await.status, 404);
-    // a purge ends it
+    // a purge removes it
     edge.purge(&["/404"]).await;
     script.then(200, &[FRESH], "there it is");
     assert_eq!(edge.get("/404").await.status, 200);
@@ -370,7 +370,7 @@ async fn an_error_of_one_variant_leaves_the_others_alone() {
     assert_eq!(text(&ask("en").await), (200, "en", "Miss"));
     assert_eq!(ask("junk").await.status, 404);
     assert_eq!(text(&ask("en").await), (200, "en", "Hit"));
-    // it is remembered for those who ask the same
+    // the result is cached for identical requests
     assert_eq!(ask("junk").await.status, 404);
     assert_eq!(script.requests(), 2);
 }

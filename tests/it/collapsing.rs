@@ -1,4 +1,4 @@
-//! Many viewers, one origin request; and what happens when somebody leaves or something breaks.
+//! Request collapsing: many viewers, one origin request; and disconnects and failures during it.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_thousand_viewers_of_a_cold_object_cost_one_fetch() {
             at
         });
     }
-    // The origin is still sending, and bytes are with the viewers already.
+    // The origin is still sending, and the viewers already have some bytes.
     bucket.asked(1).await;
     eventually(|| edge.running().edge.store().usage().bytes >= 2 << 20).await;
     bucket.gate(usize::MAX);
@@ -152,13 +152,14 @@ async fn an_object_that_changes_is_never_spliced() {
     let part = |range: &'static str| edge.viewer().field("range", range).get("/a.bin");
     assert_eq!(part("bytes=0-9").await.content, old[..10]);
     bucket.put("a.bin", new.clone());
-    // The slice at hand is old and fresh; the next is of the new version, so all begin anew.
+    // The stored slice is old and fresh. The next has the new version, so all slices are fetched again.
     assert_eq!(part("bytes=0-9").await.content, old[..10]);
     assert_eq!(part("bytes=100000-100009").await.content, new[100_000..100_010]);
     assert_eq!(edge.get("/a.bin").await.content, new);
 }
 
-/// Only the first slice is stored, and the object has changed: the old beginning would be cut where it ends.
+/// Only the first slice is stored, and the object has changed: a response that began with the old slice would be cut
+/// at its end.
 #[tokio::test]
 async fn an_answer_does_not_begin_with_old_slices_that_cannot_be_continued() {
     let bucket = Bucket::start().await;
@@ -177,7 +178,7 @@ async fn an_object_that_changes_under_a_transfer_cuts_it() {
     let old = pattern(2 << 20);
     bucket.put("a.bin", old.clone());
     let edge = Edge::before(&bucket);
-    // The first slice and the eleventh are stored; the transfer must request those between and those after.
+    // The first slice and the eleventh are stored. The transfer must request the slices between and after them.
     for range in ["bytes=0-9", "bytes=655360-655369"] {
         edge.viewer().field("range", range).get("/a.bin").await;
     }
@@ -194,7 +195,7 @@ async fn an_object_that_changes_under_a_transfer_cuts_it() {
     assert!(!answer.aborted && answer.content == new);
 }
 
-/// The bucket may read the object before or after the change: then all of it arrives, or the transfer is cut.
+/// The bucket may read the object before or after the change: the object arrives whole, or the transfer is cut.
 #[tokio::test]
 async fn an_object_that_changes_while_it_is_fetched_arrives_unmixed() {
     let bucket = Bucket::start().await;
@@ -253,7 +254,7 @@ async fn a_slow_reader_bounds_its_own_read_ahead() {
     let edge = Edge::before(&bucket);
     let mut response = edge.viewer().begin("GET", "/long.bin", "").await;
     response.frame().await.expect("frame").expect("data");
-    // It reads no further: what the sockets hold, and read_ahead slices, are fetched; no more.
+    // The viewer stops reading. Forebay fetches only the bytes that fit the socket buffers, plus read_ahead slices.
     tokio::time::sleep(Duration::from_millis(700)).await;
     let fetched = edge.running().edge.store().usage().bytes;
     tokio::time::sleep(Duration::from_millis(300)).await;

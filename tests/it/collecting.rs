@@ -1,4 +1,4 @@
-//! Answers whose length nobody knows, and long ones that nothing tells apart by.
+//! Responses of unknown length, and long ones without a validator.
 
 use std::{
     net::SocketAddr,
@@ -23,7 +23,7 @@ use crate::support::{
     viewer::{eventually, pattern, read},
 };
 
-/// An origin whose first answer comes in the parts that a test sends, and ends when there are no more.
+/// An origin whose first response is sent in parts by the test, and ends when the test has no more.
 struct Dripping {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -99,7 +99,7 @@ async fn a_long_answer_of_unknown_length_streams_and_is_stored_at_its_end() {
     let mut first = edge.viewer().begin("GET", "/feed", "").await;
     let begun = first.frame().await.expect("frame").expect("data").into_data().expect("data");
     assert!(content.starts_with(&begun), "it has begun before it ends");
-    // Who comes meanwhile waits for it.
+    // A second viewer that arrives meanwhile waits for it.
     let viewer = edge.viewer();
     let second = tokio::spawn(async move { viewer.get("/feed").await });
     origin.send(content.slice(100_000..));
@@ -171,7 +171,7 @@ async fn a_viewer_who_reads_slowly_keeps_nobody_waiting() {
     origin.send(content.slice(..100_000));
     let mut slow = edge.viewer().begin("GET", "/feed", "").await;
     slow.frame().await.expect("frame").expect("data");
-    // It reads no further.
+    // The viewer stops reading.
     for part in content[100_000..].chunks(50_000) {
         origin.send(Bytes::copy_from_slice(part));
     }

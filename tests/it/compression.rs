@@ -1,4 +1,4 @@
-//! Compression: who gets which form of an object, and what stands with it.
+//! Compression: the encoding each viewer gets, and the headers with it.
 
 use std::io::Read;
 
@@ -51,7 +51,7 @@ fn decode(answer: &Answer) -> String {
     text
 }
 
-/// As many as there are viewers who accept other codings: the origin may have forms of its own.
+/// Queues one response per viewer with a different `Accept-Encoding`: the origin may have encodings of its own.
 fn again(script: &Script, content: &str, times: usize) {
     for _ in 0..times {
         script.then(200, &[CSS, ETAG], content);
@@ -124,7 +124,7 @@ async fn either_tag_finds_the_viewers_copy_current() {
         assert_eq!((answer.status, answer.field("etag")), (StatusCode::NOT_MODIFIED, "W/\"tag\""));
         assert_eq!(answer.field("content-encoding"), "");
     }
-    // A strong condition is about the stored bytes.
+    // A strong condition applies to the stored bytes.
     let answer = get(&edge, "gzip", &[("if-match", "\"tag\"")]).await;
     assert_eq!((answer.status, answer.field("content-encoding")), (StatusCode::OK, ""));
 }

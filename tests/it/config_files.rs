@@ -1,4 +1,4 @@
-//! The files under `config/`, and what the program says about faulty ones.
+//! The files under `config/`, and the program's errors about invalid ones.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -27,7 +27,7 @@ fn the_example_documents_every_key() {
     let mut keys = BTreeSet::new();
     for file in ["listen.rs", "policy.rs", "distribution.rs", "origin.rs"] {
         let text = std::fs::read_to_string(source.join(file)).expect(file);
-        // Every key is read by a call of one of the section's readers.
+        // A call of one of the section's readers reads each key.
         let readers = [
             "string",
             "required",

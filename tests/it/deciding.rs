@@ -1,5 +1,5 @@
-//! Each request is decided once: one admission, one signature, one count against a rate limit and one lookup,
-//! over either protocol.
+//! Each request is decided once over either protocol: one admission, one signature check, one count against a rate
+//! limit and one lookup.
 
 use bytes::Bytes;
 use forebay::{
@@ -27,7 +27,7 @@ use crate::{
 
 const HOST: &str = "one.example.com";
 
-/// A connection that stays open.
+/// A persistent connection.
 enum Line {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
@@ -73,7 +73,7 @@ fn counts(steps: &Steps) -> [usize; 3] {
     [&steps.admissions, &steps.signatures, &steps.lookups].map(forebay::proxy::Counter::get)
 }
 
-/// What a request costs in admissions, signatures and lookups.
+/// A request and its expected admissions, signature checks and lookups.
 type Expected =
     (&'static str, Method, &'static str, Option<(&'static str, &'static str)>, u16, [usize; 3]);
 
@@ -96,7 +96,7 @@ const EXPECTED: [Expected; 17] = [
     ("signed hit", Method::GET, SIGNED, None, 200, [1, 1, 1]),
     ("unsigned", Method::GET, "/signed/a.png", None, 403, [1, 1, 0]),
     ("passed", Method::GET, "/passed/a.png", None, 200, [1, 0, 0]),
-    // The page has a lookup of its own.
+    // The error page has its own lookup.
     ("error page", Method::GET, "/missing", None, 404, [1, 0, 2]),
 ];
 
@@ -139,7 +139,7 @@ async fn a_request_counts_once_against_a_rate_limit() {
     }
 }
 
-/// An edge whose `/signed/*` requires signatures.
+/// An edge that requires signatures for `/signed/*`.
 struct Guarded {
     edge: Edge,
     _bucket: Bucket,

@@ -1,4 +1,4 @@
-//! What `forebay doctor` finds, before buckets that answer what AWS would.
+//! `forebay doctor` against buckets that answer as AWS would.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::support::script::Script;
 const LISTED: &str = "<ListBucketResult><Name>media</Name><Contents><Key>a b/caf\u{e9} &amp; co.jpg</Key></Contents></ListBucketResult>";
 const XML: &str = "Content-Type: application/xml";
 
-/// The transcript from the origin on, and whether it exited well.
+/// The transcript, starting at the origin, and whether the command succeeded.
 async fn doctor(script: &Script, more: &[&str]) -> (String, bool) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_forebay"));
     program.args(["doctor", "--bucket", "media", "--region", "eu-central-1", "--endpoint"]);
@@ -18,7 +18,7 @@ async fn doctor(script: &Script, more: &[&str]) -> (String, bool) {
     let run = run.await.expect("joined");
     let text = String::from_utf8(run.stdout).expect("text");
     let (_, origin) = text.split_once("origin bucket of distribution default\n").expect("origin");
-    // How long it took, and which port it was, differ each time.
+    // The duration and the port differ on each run.
     let (_, after) = origin.split_once(")\n").expect("answered");
     (after.to_owned(), run.status.success())
 }

@@ -1,4 +1,4 @@
-//! Errors as viewers see them: pages of the site, pages of our own, documents of folders.
+//! Errors as viewers see them: custom error pages, built-in pages, index documents of folders.
 
 use http::StatusCode;
 
@@ -43,9 +43,9 @@ async fn a_page_of_the_site_takes_the_place_of_an_error() {
         let head = edge.viewer().head("/missing").await;
         assert_eq!((head.status, head.field("content-length")), (StatusCode::OK, "11"));
     }
-    // Both the error and the page are remembered, each for its time.
+    // The error and the page are both cached, each with its own TTL.
     assert_eq!(script.requests(), 2);
-    // A hit of the page itself is one, with its own status.
+    // A request for the page itself is a hit, with its own status.
     let page = edge.get("/errors/404.html").await;
     assert_eq!((page.status, page.x_cache()), (StatusCode::OK, "Hit"));
 }
@@ -72,7 +72,7 @@ async fn a_page_that_cannot_be_had_is_told_of() {
     let (edge, script) = before(PAGES).await;
     script.then(404, &[], "bare").then(503, &["Cache-Control: no-store"], "overloaded");
     assert_eq!(told(&edge.get("/missing").await), (503, "overloaded".into()));
-    // The page is itself not there: no page is looked for in its place.
+    // The page itself is missing: Forebay looks for no error page for it.
     script.then(404, &[], "no page either");
     assert_eq!(told(&edge.get("/missing").await), (404, "no page either".into()));
 }

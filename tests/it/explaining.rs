@@ -1,4 +1,4 @@
-//! Explanations: what is told of the next request is what it sees.
+//! `forebay explain`: its prediction matches the next request.
 
 use std::{process::Command, time::Duration};
 
@@ -47,7 +47,7 @@ async fn explain(edge: &Edge, path: &str, fields: &[(&str, &str)]) -> Value {
     serde_json::from_slice(&answer.content).expect("JSON")
 }
 
-/// Asks what will be, and then does it.
+/// Compares the explanation with the request that follows it.
 async fn agree(edge: &Edge, path: &str, fields: &[(&str, &str)], expected: &str, why: &str) {
     let told = explain(edge, path, fields).await;
     let again = explain(edge, path, fields).await;

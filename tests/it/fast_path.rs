@@ -1,5 +1,4 @@
-//! The fast path of a hit, beneath hyper: its answers are those of hyper, and it never takes what is
-//! not its own.
+//! The fast path of a hit, below hyper: its responses match hyper's, and it takes only requests it can serve.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,7 +17,7 @@ use crate::support::{
     viewer::{PATIENCE, pattern, raw},
 };
 
-/// A viewer's connection that stays open.
+/// A viewer's persistent connection.
 struct Line(TcpStream);
 
 impl Line {
@@ -30,7 +29,7 @@ impl Line {
         self.0.write_all(text.as_bytes()).await.expect("sent");
     }
 
-    /// The next answer: its head and its content.
+    /// Reads the next response: its head and its content.
     async fn hear(&mut self, method: &Method) -> (String, Vec<u8>) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -53,8 +52,7 @@ impl Line {
     }
 }
 
-/// A head's lines by name, without what differs from one answer to the next: its id, and the second it was
-/// sent in.
+/// The header lines of a head by name, without those that differ between responses: the request id and the date.
 fn in_common(head: &str) -> Vec<(&str, &str)> {
     let line = |line| match str::split_once(line, ": ") {
         Some((name @ ("x-request-id" | "x-amz-cf-id" | "date"), _)) => (name, ""),
@@ -70,7 +68,7 @@ fn get(path: &str, fields: &[&str]) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: media.example.com\r\n{fields}\r\n")
 }
 
-/// Whether the edge answers this by itself.
+/// Whether the fast path serves this request.
 fn takes_fast_path(edge: &Edge, path: &str, fields: &[&str]) -> bool {
     let mut request = Request::get(path).header("host", "media.example.com");
     for (name, value) in fields.iter().filter_map(|field| field.split_once(": ")) {
@@ -98,8 +96,8 @@ async fn both_ways_say_the_same() {
     }
 }
 
-/// Fields that an origin sends and the edge sends too: each comes once, except `Cache-Status`, which has a member
-/// for each cache.
+/// Headers that both the origin and the edge send: each appears once, except `Cache-Status`, which has a member for
+/// each cache.
 #[tokio::test]
 async fn an_origins_fields_do_not_come_twice() {
     let script = Script::start().await;
@@ -153,7 +151,7 @@ async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
         script.then(200, &[&fields[..], &[&kind, more]].concat(), &css);
         edge.get(path).await;
     }
-    // Compressed at the edge, where that is wanted: the second time it is known in what form.
+    // Compressed at the edge on request: on the second request the encoding is already known.
     script.then(200, &[&fields[..], &["Content-Type: text/css"]].concat(), &css);
     for _ in 0..2 {
         edge.viewer().field("accept-encoding", "br").get("/a.css").await;
@@ -179,11 +177,11 @@ async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
         let text = get(path, fields);
         let mut line = Line::to(edge.address).await;
         let mut answers = Vec::new();
-        // The second time its fields are kept ready, the third time they are ready.
+        // The second request caches the headers; the third uses the cached ones.
         for _ in 0..3 {
             answers.push(line.ask(&text).await);
         }
-        // What comes in pieces is the library's.
+        // A request that arrives in pieces goes to the HTTP library.
         let mut in_pieces = Line::to(edge.address).await;
         in_pieces.say(&text[..20]).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -191,7 +189,7 @@ async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
         let (head, content) = in_pieces.hear(&Method::GET).await;
         for answer in &answers {
             assert_eq!(in_common(&answer.0), in_common(&head), "{path} {fields:?}");
-            // Pages of our own name the request, too.
+            // Built-in error pages contain the request id, too.
             assert!(!direct || answer.1 == content, "{path} {fields:?}");
             assert_ne!(answer.0, head, "each has an id of its own");
         }
@@ -218,7 +216,7 @@ async fn answers_come_in_order_whoever_gives_them() {
         (&get("/miss", &["Range: bytes=1-1"]), "i"),
         (&hit.replace("GET", "HEAD"), ""),
         (&hit, "hit"),
-        // Two at once, then one more.
+        // Two requests in one write, then one more.
         (&hit.repeat(2), "hit"),
         ("", "hit"),
         (&hit, "hit"),
@@ -230,7 +228,7 @@ async fn answers_come_in_order_whoever_gives_them() {
         let told = String::from_utf8(told).expect("text");
         assert!(told == content || told.contains(content), "{text}: {head}{told}");
     }
-    // A hit asked for while the library is at work waits for its turn.
+    // A hit requested while the library is busy waits for its turn.
     bucket.gate(1_000);
     let mut line = Line::to(edge.address).await;
     line.say(&get("/slow", &[])).await;
@@ -243,7 +241,7 @@ async fn answers_come_in_order_whoever_gives_them() {
     assert_eq!(line.ask(&hit).await.1, b"hit");
 }
 
-/// What one reads as content, the other must not read as a request.
+/// Bytes that one parser reads as content must not be a request to the other.
 #[tokio::test]
 async fn content_is_never_taken_for_a_request() {
     let bucket = Bucket::start().await;
@@ -265,7 +263,7 @@ async fn content_is_never_taken_for_a_request() {
         let mut line = Line::to(edge.address).await;
         assert_eq!(line.ask(&get("/a", &[])).await.1, b"content");
         line.say(&head).await;
-        // The content comes in a read of its own, at a moment when the answer is out already.
+        // The content arrives in a separate read, after the response was sent.
         tokio::time::sleep(Duration::from_millis(30)).await;
         let _ = line.0.write_all(content.as_bytes()).await;
         let mut rest = Vec::new();
@@ -276,7 +274,7 @@ async fn content_is_never_taken_for_a_request() {
     }
 }
 
-/// An edge with these timeouts, and what it holds of `/large`, in one piece.
+/// An edge with these timeouts, and the content of its stored `/large`, in one piece.
 async fn with_large_object(timeouts: &str) -> (Edge, Bytes) {
     let bucket = Bucket::start().await;
     let content = pattern(8 << 20);
@@ -296,7 +294,7 @@ async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
     line.say(&get("/large", &[])).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(line.hear(&Method::GET).await.1 == content);
-    // Not idle before it was answered.
+    // The connection is not idle until the request is answered.
     assert!(line.ask(&get("/large", &["Range: bytes=0-9"])).await.1 == content[..10]);
     let idle = tokio::time::timeout(PATIENCE, line.0.read(&mut [0])).await;
     assert_eq!(idle.expect("closed in time").expect("an end"), 0);
@@ -318,7 +316,7 @@ async fn a_viewer_is_idle_from_when_it_has_all() {
             line.say(&part).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // Reading takes longer than a connection may be idle.
+        // Reading takes longer than the idle timeout.
         let mut taken = vec![0; 1 << 20];
         for _ in 0..7 {
             tokio::time::sleep(Duration::from_millis(700)).await;

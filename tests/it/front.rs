@@ -129,8 +129,8 @@ async fn pages_in_the_place_of_errors_are_shown_over_http2_too() {
     }
 }
 
-/// A viewer of HTTP/2 who takes nothing holds back its window, and no write is pending: it is timed all the
-/// same. One who waits for a slow origin is not.
+/// An HTTP/2 viewer that stops reading keeps its window closed, so no write is pending. The write timeout still
+/// applies, but not to a viewer that waits for a slow origin.
 #[tokio::test]
 async fn http2_viewers_who_open_no_window_are_cut() {
     let bucket = Bucket::start().await;
@@ -148,17 +148,17 @@ async fn http2_viewers_who_open_no_window_are_cut() {
     let request = Request::get("https://one.example.com/a.bin");
     let request = request.body(Empty::<Bytes>::new()).expect("request");
     let answer = sender.send_request(request).await.expect("answer");
-    // Longer than the viewer may take nothing: but it is the origin that gives nothing.
+    // Longer than the write timeout, but here the origin sends nothing.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert!(!connection.is_finished(), "it was cut while it waited for the origin");
     bucket.gate(1_000_000);
-    // Now the viewer takes none of it.
+    // Now the viewer reads none of it.
     let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
     assert!(ended.is_ok(), "it was not cut");
     drop(answer);
 }
 
-/// The same where all of the answer is in memory, and the viewer is not silent besides.
+/// The same if the whole response is in memory and the viewer keeps sending pings.
 #[tokio::test]
 async fn pings_are_no_window() {
     let bucket = Bucket::start().await;
@@ -188,7 +188,7 @@ async fn pings_are_no_window() {
     drop(answer);
 }
 
-/// Requests that come in one read with what ends their connection are recorded, and nothing of them stays.
+/// Requests that arrive in one read with the end of their connection are recorded, and their state is freed.
 #[tokio::test]
 async fn requests_that_come_with_the_end_are_let_go() {
     let bucket = Bucket::start().await;
@@ -203,7 +203,7 @@ async fn requests_that_come_with_the_end_are_let_go() {
         let request = Request::get("https://one.example.com/a.png").body(()).expect("request");
         let _ = sender.send_request(request, true).expect("sent");
     }
-    // The library ends a connection that has one of these.
+    // The HTTP library closes a connection on such a request.
     let mut request = Request::connect("one.example.com:443").body(()).expect("request");
     request.headers_mut().insert("content-length", "5".parse().expect("a number"));
     let (_answer, mut content) = sender.send_request(request, false).expect("sent");
@@ -278,7 +278,7 @@ async fn a_reload_keeps_connections_and_cache_and_renews_certificates() {
     assert_eq!(other.status, StatusCode::MISDIRECTED_REQUEST);
     let address = edge.running().https[0];
     assert!(connect(address, &folder, "one", "renewed.example.com", "h2").await.is_ok());
-    // A certificate that cannot be read changes nothing.
+    // An unreadable certificate changes nothing.
     std::fs::write(folder.path().join("one.pem"), "not PEM").expect("written");
     assert!(edge.running().reload(compile(&text)).is_err());
     let other = edge.viewer().field("host", "other.example.com").get("/a.png").await;
@@ -297,7 +297,7 @@ async fn a_drain_finishes_what_is_under_way() {
     let (address, admin) = (edge.address, edge.running().admin_address.expect("admin"));
     let idle = TcpStream::connect(address).await.expect("idle");
     let stopping = tokio::spawn(edge.running.take().expect("running").stop());
-    // First it says that it will go, while it still serves.
+    // First `/readyz` announces the shutdown while the edge still serves.
     let readyz = raw(admin, b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     assert!(readyz.starts_with("HTTP/1.1 503"), "{readyz}");
     assert!(
@@ -306,7 +306,7 @@ async fn a_drain_finishes_what_is_under_way() {
             .starts_with("HTTP/1.1 404")
     );
     tokio::time::sleep(Duration::from_millis(600)).await;
-    // Then it accepts nobody, and idle connections are closed, but the transfer goes on.
+    // Then it accepts no connections and closes idle ones, but the transfer continues.
     assert!(TcpStream::connect(address).await.is_err());
     eventually(|| matches!(idle.try_read(&mut [0; 1]), Ok(0) | Err(_))).await;
     assert!(!stopping.is_finished());
@@ -331,7 +331,7 @@ async fn an_address_in_use_is_named() {
     assert!(said.contains(&address) && said.contains("another program listens there"), "{said}");
 }
 
-/// Frames that cost their sender nothing: the connection ends, and other viewers notice nothing of it.
+/// Frames that cost their sender nothing: the connection ends, and other viewers notice nothing.
 #[tokio::test]
 async fn floods_of_control_frames_end_their_connection() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

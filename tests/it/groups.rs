@@ -1,4 +1,4 @@
-//! Origin groups: a secondary stands in for a primary that fails.
+//! Origin groups: failover from a failing primary to the secondary.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{
 
 const FRESH: &str = "Cache-Control: max-age=60";
 
-/// `codes` is where the secondary is asked.
+/// `codes` lists the statuses that trigger failover.
 async fn pair(codes: &str) -> (Edge, Script, Script) {
     let (primary, secondary) = (Script::start().await, Script::start().await);
     let more = format!(
@@ -67,11 +67,11 @@ async fn listed_codes_turn_to_the_secondary() {
 
 #[tokio::test]
 async fn a_primary_that_cuts_or_is_silent_is_replaced() {
-    // Without any answer left it cuts the connection.
+    // The primary has no queued response and cuts the connection.
     let (edge, _primary, secondary) = pair("[503, 504]").await;
     secondary.then(200, &[FRESH], "from the second");
     assert_eq!(told(&edge.get("/both/a").await), (200, "from the second"));
-    // Neither code is listed for that.
+    // The list contains no code for this failure.
     let (edge, _primary, secondary) = pair("[404]").await;
     secondary.then(200, &[FRESH], "from the second");
     assert_eq!(edge.get("/both/a").await.status.as_u16(), 502);
@@ -84,7 +84,7 @@ async fn the_better_of_two_bad_answers_counts() {
     primary.then(404, &[], "gone");
     secondary.then(403, &[], "not here");
     assert_eq!(told(&edge.get("/both/a").await), (403, "not here"));
-    // The secondary cannot be had: what the primary said stands.
+    // The secondary is unreachable: the primary's response counts.
     primary.then(404, &[], "gone");
     assert_eq!(told(&edge.get("/both/b").await), (404, "gone"));
 }

@@ -1,4 +1,4 @@
-//! HEAD: stored as a head, and what it means for GETs.
+//! HEAD: how it is stored, and its effect on GETs.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ async fn heads_of_plain_origins() {
     let script = Script::start().await;
     let edge =
         Edge::before_script(&script, &Lines { behavior: "compress = true", ..Lines::default() });
-    // Without a length, and one that a GET would compress.
+    // The response has no length and would be compressed for a GET.
     let css = ["content-type: text/css", "cache-control: max-age=60", "etag: \"a\""];
     script.then(200, &css, &"body { color: red }\n".repeat(100));
     for x_cache in ["Miss", "Hit"] {
@@ -105,14 +105,14 @@ async fn heads_of_plain_origins() {
         let head = edge.viewer().head("/a.css").await;
         assert_eq!((head.x_cache(), head.field("content-length")), (x_cache, "2000"));
     }
-    // An error of a plain origin has a page of its own, which only a GET brings.
+    // A plain origin's error has its own page, which only a GET fetches.
     script.then(404, &[], "the page of the site");
     assert_eq!(edge.viewer().head("/no").await.status, 404);
     assert_eq!(edge.viewer().head("/no").await.x_cache(), "Error");
     assert_eq!(script.requests(), 3);
     script.then(404, &[], "the page of the site");
     assert_eq!(edge.get("/no").await.content, "the page of the site");
-    // What may not be stored is not.
+    // Uncacheable responses are not stored.
     for _ in 0..2 {
         script.then(200, &["cache-control: no-store"], "");
         assert_eq!(edge.viewer().head("/mine").await.x_cache(), "Miss");
@@ -161,7 +161,7 @@ honor_request_directives = true
     assert_eq!(edge.get("/a").await.content, "two!");
 }
 
-/// A GET that waits for a HEAD is not answered by its failure.
+/// A GET that waits for a HEAD does not receive its failure.
 #[tokio::test]
 async fn a_failing_head_fails_no_get() {
     let script = Script::start().await;
@@ -178,7 +178,7 @@ async fn a_failing_head_fails_no_get() {
     assert_eq!((get.status.as_u16(), &get.content[..]), (200, &b"content"[..]));
 }
 
-/// A HEAD that may not be stored says nothing about GETs.
+/// An uncacheable HEAD says nothing about GETs.
 #[tokio::test]
 async fn a_head_that_is_not_stored_keeps_no_get_from_being_stored() {
     let script = Script::start().await;
@@ -190,7 +190,7 @@ async fn a_head_that_is_not_stored_keeps_no_get_from_being_stored() {
     assert_eq!(edge.get("/a").await.x_cache(), "Hit");
 }
 
-/// The object is uploaded between the HEAD and the GET that finds out why it failed.
+/// The object is uploaded between the HEAD and the GET that looks up its error.
 #[tokio::test]
 async fn an_error_that_only_a_head_has_answers_no_get() {
     let script = Script::start().await;

@@ -1,4 +1,4 @@
-//! Viewers who mean no good: one answer, then close; and timeouts that end what does not end.
+//! Malicious viewers get one response, then the connection closes. Timeouts end stalled connections.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ async fn doubtful_hosts_and_targets_are_refused() {
     assert!(bucket.gets().is_empty());
 }
 
-/// An answer that takes longer than a head may: when it is done the connection is idle, and ends as one.
+/// A response that takes longer than the header timeout: afterwards the connection is idle and times out as such.
 #[tokio::test]
 async fn a_connection_is_idle_after_a_slow_answer_too() {
     let bucket = Bucket::start().await;
@@ -98,13 +98,13 @@ async fn a_connection_is_idle_after_a_slow_answer_too() {
 async fn a_head_that_is_too_large_is_431_and_counted() {
     let bucket = Bucket::start().await;
     let edge = hasty(&bucket);
-    // Just over the bound our own check refuses it, far over it hyper stops reading.
+    // Just over the limit, our own check refuses it; far over it, hyper stops reading.
     for size in [33 << 10, 200 << 10] {
         let fill = "a".repeat(size);
         let request = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {fill}\r\n\r\n");
         assert_eq!(statuses(&raw(edge.address, request.as_bytes()).await), ["431"], "{size}");
     }
-    // The connection is counted when it has ended, a moment after the viewer has its answer.
+    // The connection is counted when it ends, shortly after the viewer has its response.
     for line in [
         "forebay_oversized_heads_total 1",
         "forebay_refused_requests_total{reason=\"head-too-large\"} 2",
@@ -154,7 +154,7 @@ async fn slow_heads_and_idle_connections_are_closed_each_in_its_time() {
     slow.read_to_end(&mut rest).await.ok();
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(250) && took < Duration::from_millis(800), "{took:?}");
-    // After an answer a connection may be idle for longer than a head may take.
+    // After a response, a connection may be idle for longer than the header timeout.
     let mut idle = TcpStream::connect(edge.address).await.expect("connected");
     for _ in 0..3 {
         idle.write_all(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("written");

@@ -1,4 +1,4 @@
-//! What answers say of who made them.
+//! Headers that identify the server and the request.
 
 use http::StatusCode;
 
@@ -93,7 +93,7 @@ async fn times_are_told_to_a_sample_and_to_those_who_ask() {
     assert!(asked.field("server-timing").starts_with("cdn-cache-hit"));
 }
 
-/// CloudFront gives an origin the id that the viewer gets.
+/// As with CloudFront, the origin receives the same request id as the viewer.
 #[tokio::test]
 async fn an_origin_gets_the_requests_id_in_cloudfronts_field() {
     for (distribution, is_sent) in [("compatibility = \"cloudfront\"", true), ("", false)] {

@@ -1,4 +1,4 @@
-//! CloudFront's documents become a configuration, and a report of what did not.
+//! The importer: CloudFront's documents become a configuration, and a report of the rest.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// Compares with the file, or, with UPDATE_GOLDEN set, writes it.
+/// Compares with the file, or writes it if UPDATE_GOLDEN is set.
 fn assert_golden(file: &Path, found: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         return fs::write(file, found).expect("written");
@@ -88,8 +88,8 @@ fn what_is_no_document_is_told() {
     assert!(read(&"[".repeat(100_000)).contains("not JSON"));
 }
 
-/// Each leaf of each document in turn is missing, or something else: nothing panics, and nothing that
-/// wants signatures is served without them.
+/// Each leaf of each document is removed or replaced in turn: nothing panics, and no content that requires
+/// signatures is served without them.
 #[test]
 fn whatever_stands_in_a_document_nothing_panics() {
     let others = ["null", "-1", "\"\\\"\\n[x]\\n\"", "[[]]", "{\"Items\": [1]}", "\"é*?\""];
@@ -114,7 +114,7 @@ fn whatever_stands_in_a_document_nothing_panics() {
                     files[place].1 = changed.to_string();
                     let Ok(documents) = Documents::read(&files) else { continue };
                     let config = import(&documents, &Tls::Before).config;
-                    // What stands in the place of the whole list of key groups says that there is none.
+                    // A value that replaces the whole list of key groups means that there is none.
                     let is_about_all =
                         "/DistributionConfig/CacheBehaviors/Items/0/TrustedKeyGroups"
                             .starts_with(leaf.as_str());
@@ -133,7 +133,7 @@ fn whatever_stands_in_a_document_nothing_panics() {
     }
 }
 
-/// However many reasons there are to serve nobody, the file is one that serves nobody.
+/// Any number of reasons to deny all requests gives a configuration that denies all requests.
 #[test]
 fn reasons_to_serve_nobody_are_written_once() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/django-media");
@@ -168,7 +168,7 @@ fn pointers(value: &Value, at: &str) -> Vec<String> {
     inner.into_iter().chain([at.to_owned()]).collect()
 }
 
-/// The distribution of the simplest case with changes, imported.
+/// Imports the simplest case's distribution after `change`.
 fn imported(change: impl FnOnce(&mut Value)) -> Import {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/django-media");
     let text = fs::read_to_string(folder.join("E2EXAMPLE12345.json")).expect("document");
@@ -254,7 +254,7 @@ fn behaviors_that_trust_other_accounts_have_other_key_groups() {
     }
 }
 
-/// What decides at CloudFront who is served and cannot be carried: until the operator has decided, no one is.
+/// Access decisions at CloudFront that cannot be imported: all requests are denied until the operator decides.
 #[test]
 fn protection_that_cannot_be_carried_closes() {
     for event in ["viewer-request", "VIEWER_REQUEST", "something-new"] {
@@ -319,7 +319,7 @@ fn an_origin_may_have_more_than_ten_headers() {
     assert_eq!(origin, 14);
 }
 
-/// Every setting of every case has a line in the report, or is within a part that has one.
+/// Every setting of every case has a line in the report, or belongs to a part that has one.
 #[test]
 fn every_leaf_is_in_the_report() {
     for case in cases() {
@@ -365,7 +365,7 @@ fn every_leaf_is_in_the_report() {
     }
 }
 
-/// What should be a list and is none could demand anything.
+/// A malformed list could require anything.
 #[test]
 fn settings_of_an_unexpected_shape_close() {
     type Case = (&'static str, Value, fn(&Import) -> bool);

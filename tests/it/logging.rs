@@ -1,4 +1,4 @@
-//! The access log has a line for every request, with a reason and, if it is known, the distribution.
+//! The access log: a line for every request, with a reason and, if known, the distribution.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Writes the log of a configuration to `path` as JSON.
+/// Returns the configuration with a JSON access log at `path`.
 fn logged(config: &str, path: &Path) -> String {
     let log = format!("format = \"json\"\npath = \"{}\"", path.display());
     config.replace("format = \"off\"", &log)
@@ -33,7 +33,7 @@ fn lines(path: &Path) -> Vec<Value> {
     whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Heads that hyper refuses: each has the status that hyper answers.
+/// Heads that hyper refuses: each log line has hyper's response status.
 #[tokio::test]
 async fn refused_heads_are_logged() {
     let bucket = Bucket::start().await;
@@ -56,7 +56,7 @@ async fn refused_heads_are_logged() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         expected.push((status, detail, method, path, distribution));
     }
-    // One that follows a hit on its connection.
+    // A refused head after a hit on the same connection.
     let mut stream = TcpStream::connect(edge.address).await.expect("connected");
     stream.write_all(b"GET /hit.png HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
     let mut answer = vec![0; 4096];

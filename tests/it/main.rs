@@ -1,5 +1,5 @@
 //! Integration tests: a scripted bucket that verifies signatures, the edge on free ports with a
-//! clock set by hand, and viewers that speak HTTP over real sockets.
+//! manual clock, and viewers that speak HTTP over real sockets.
 
 mod answers;
 mod caching;

@@ -1,4 +1,4 @@
-//! S3's object parameters: versions and fields of the response, as far as a policy lists them.
+//! S3's object parameters: versions and response headers, as far as a policy lists them.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ async fn listed_parameters_reach_the_bucket_and_the_key() {
         }
     }
     assert_eq!(bucket.gets().len(), 5);
-    // What the policy does not list is neither sent nor in the key.
+    // Unlisted parameters are neither forwarded nor in the key.
     for query in ["?versionID=1", "?response-content-type=text/html", "?acl", "?X-Amz-Signature=1"]
     {
         let answer = edge.get(&format!("/a.png{query}")).await;
@@ -76,7 +76,7 @@ async fn listed_parameters_reach_the_bucket_and_the_key() {
         assert_eq!(answer.field("content-type"), "image/png");
     }
     assert_eq!(bucket.gets().len(), 5);
-    // A purge of the path is about all of them.
+    // A purge of the path covers all of them.
     edge.purge(&["/a.png"]).await;
     assert_eq!(edge.get("/a.png?versionId=1").await.x_cache(), "Miss");
 }
@@ -98,7 +98,7 @@ async fn versions_that_are_missing_or_invalid_are_answers_not_faults() {
     assert!(!text.contains("origin-configuration"), "{text}");
 }
 
-/// A viewer chooses versions and fields of responses only if the operator lists them.
+/// A viewer chooses versions and response headers only if the operator lists them.
 #[tokio::test]
 async fn a_policy_with_all_query_strings_sends_none() {
     let bucket = versions().await;

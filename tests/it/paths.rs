@@ -1,4 +1,4 @@
-//! Every spelling of a path: no spelling reaches an object without the access rights of its behavior.
+//! Every spelling of a path: none reaches an object without the access rights of its behavior.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ JsDudZ1TbHM10XdT13wmmBL0HfxS4jTiAyZe47ONLOCwyU9kr6bBtgzOeg==
 -----END PUBLIC KEY-----
 ";
 
-/// An origin that reads paths generously: it takes `\`, `%5C` and `%2F` for `/`, decodes every other
+/// An origin that reads paths leniently: it treats `\`, `%5C` and `%2F` as `/`, decodes every other
 /// escape, merges slashes and resolves dot segments. It checks no signatures.
 struct GenerousOrigin {
     address: SocketAddr,
@@ -82,7 +82,7 @@ fn read_generously(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// `/private/*` wants signatures and the default behavior is open, on the same origin.
+/// `/private/*` requires signatures and the default behavior is open, on the same origin.
 fn guarded(origin: SocketAddr, is_bucket: bool) -> String {
     let place = if is_bucket {
         format!("bucket = \"media\"\nregion = \"x\"\nendpoint = \"http://{origin}\"")

@@ -1,4 +1,4 @@
-//! A plain HTTP origin: any method, bodies streamed through, and only what the policy names.
+//! A plain HTTP origin: any method, streamed bodies, and only what the policy names.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,7 @@ use crate::support::edge::{Edge, LISTEN};
 
 type Seen = Arc<Mutex<Vec<(String, Bytes)>>>;
 
-/// Echoes; remembers each request as text.
+/// An echo server that records each request as text.
 async fn origin() -> (SocketAddr, Seen) {
     let seen = Seen::default();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
@@ -59,7 +59,7 @@ async fn answer(
     Ok(response.status(status).body(Full::from(content)).expect("response"))
 }
 
-/// Answers each connection with the next of these bytes, then closes it.
+/// Answers each connection with the next response, then closes it.
 pub(crate) async fn scripted(answers: Vec<String>) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
     let address = listener.local_addr().expect("address");

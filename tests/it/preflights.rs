@@ -43,7 +43,7 @@ async fn a_bucket_answers_preflights() {
         (&"https://shop.example.com".parse().expect("value"), &"range".parse().expect("value"))
     );
     assert!(!sent.contains_key("authorization") && !sent.contains_key("cookie"), "{sent:?}");
-    // The bucket's rules do not allow it: that is no failure of the bucket.
+    // The bucket's CORS rules do not allow it: that does not count as a failure of the bucket.
     script.then(403, &[], "<Error><Code>AccessForbidden</Code></Error>");
     let answer = preflight(&edge, "https://other.example.com").await;
     assert_eq!(answer.status, 403);
@@ -63,7 +63,7 @@ async fn preflights_are_stored_by_origin_method_and_fields() {
     }
     script.then(403, &[], "<Error><Code>AccessForbidden</Code></Error>");
     assert_eq!(preflight(&edge, "https://other.example.com").await.status, 403);
-    // A GET with the same fields has an entry of its own.
+    // A GET with the same headers has its own entry.
     script.then(200, &[], "image");
     let viewer = edge.viewer().field("origin", "https://shop.example.com");
     let viewer = viewer.field("access-control-request-method", "GET");

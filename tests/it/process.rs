@@ -31,7 +31,7 @@ struct Process {
     _folder: tempfile::TempDir,
 }
 
-/// How the process is started.
+/// Settings for starting the process.
 struct Start<'a> {
     /// More lines of `[listen]`.
     listen: &'a str,
@@ -41,7 +41,7 @@ struct Start<'a> {
     stderr: Stdio,
     log: &'a str,
     open_files: u32,
-    /// Where the origin is, if not at the script's address.
+    /// The origin's address, if not the script's.
     origin: Option<String>,
     environment: Vec<(&'a str, String)>,
 }
@@ -130,7 +130,7 @@ cache_policy = "CachingOptimized"
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
     }
 
-    /// Waits for the end; fails if there is none.
+    /// Waits for the process to end; panics if it does not.
     async fn ended(&mut self) {
         let end = async {
             while self.child.try_wait().expect("a child").is_none() {
@@ -148,7 +148,7 @@ impl Drop for Process {
     }
 }
 
-/// A pipe of so many bytes that is not read.
+/// A pipe of this many bytes that is not read.
 fn stalled_pipe(bytes: usize) -> (OwnedFd, Stdio) {
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     rustix::pipe::fcntl_setpipe_size(&writer, bytes).expect("a small pipe");
@@ -159,12 +159,12 @@ fn stalled_pipe(bytes: usize) -> (OwnedFd, Stdio) {
 async fn a_log_that_is_not_read_stops_nothing() {
     let script = Script::start().await;
     script.then(200, &["Cache-Control: max-age=3600"], "content");
-    // Two pages: a write of up to a page waits for room for all of it, so more than one is full when one waits.
+    // Two pages: a write of up to a page waits until all of it fits, so a waiting writer means more than one full page.
     let (reader, stderr) = stalled_pipe(8192);
     let start = Start { stderr, log: "debug", ..Start::default() };
     let mut process = Process::start(script.address, start).await;
     assert_eq!(Viewer::new(process.address).get("/hit").await.status, 200);
-    // Each ends its connection, and with that a line of the log.
+    // Each request ends its connection and writes a line to the log.
     for _ in 0..100 {
         assert!(raw(process.address, b"no request\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     }
@@ -183,7 +183,7 @@ async fn a_stalled_access_log_does_not_keep_the_process() {
     script.then(200, &["Cache-Control: max-age=3600"], "content");
     let (_reader, stdout) = stalled_pipe(4096);
     let start = Start {
-        // The log does not wait that long.
+        // The access log does not wait for the whole drain.
         listen: "drain = \"1h\"",
         access_log: "format = \"json\"",
         stdout,
@@ -197,7 +197,7 @@ async fn a_stalled_access_log_does_not_keep_the_process() {
     process.ended().await;
 }
 
-/// Requests on kept and on new connections until the address refuses both.
+/// Sends requests on kept and on new connections until the address refuses both.
 async fn keep_asking(address: SocketAddr, done: &AtomicUsize, stopped: &AtomicBool) -> Vec<String> {
     let mut lost = Vec::new();
     loop {
@@ -228,7 +228,7 @@ async fn keep_asking(address: SocketAddr, done: &AtomicUsize, stopped: &AtomicBo
     }
 }
 
-/// Reads one answer of 7 bytes; whether the connection closes behind it.
+/// Reads one response of 7 bytes and returns whether the connection closes after it.
 async fn read_answer(stream: &mut TcpStream) -> Result<bool, String> {
     let mut answer = Vec::new();
     loop {
@@ -337,7 +337,7 @@ async fn keys_that_cannot_sign_are_reported_and_no_request_is_sent() {
     assert_eq!(bucket.gets(), []);
 }
 
-/// A container's credential service that takes its time.
+/// A slow credential service of a container.
 async fn slow_credentials() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
     let address = listener.local_addr().expect("address");
@@ -375,7 +375,7 @@ async fn requests_wait_for_the_credentials_of_a_container() {
     assert_eq!((answer.status.as_u16(), &answer.content[..]), (200, &b"content"[..]));
 }
 
-/// So many connections from one address that send nothing.
+/// This many connections from one address that send nothing.
 async fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     let mut connections = Vec::new();
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! Purges: in force at once, and against fills under way.
+//! Purges: effective at once, even against fills in flight.
 
 use http::StatusCode;
 

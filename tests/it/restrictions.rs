@@ -1,4 +1,4 @@
-//! Who is served, and as whom they are seen.
+//! Access restrictions, and the viewer address they apply to.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn before(lines: &Lines<'_>) -> (Edge, Script) {
     (Edge::before_script(&script, lines), script)
 }
 
-/// The status of a request that a trusted proxy passes on for `client`.
+/// Status of a request that a trusted proxy forwards for `client`.
 async fn status_for(edge: &Edge, client: &str) -> u16 {
     edge.viewer().field("x-forwarded-for", client).get("/a").await.status.as_u16()
 }
@@ -50,7 +50,7 @@ async fn addresses_are_allowed_and_denied() {
     let metrics = String::from_utf8_lossy(&edge.admin("/metrics").await.content).into_owned();
     let refused = "forebay_refused_requests_total{reason=\"address-denied\"} 4";
     assert!(metrics.contains(refused), "{metrics}");
-    // Nobody is trusted: what a viewer says of itself is nothing.
+    // No proxy is trusted: a viewer's claims about its own address are ignored.
     let (edge, _script) = before(&Lines { distribution, ..Lines::default() }).await;
     assert_eq!(status_for(&edge, "192.0.2.1").await, 403);
 }
@@ -179,7 +179,7 @@ async fn an_origin_is_told_of_viewers_what_they_cannot_invent() {
         edge.viewer().field("x-forwarded-for", client).get(path).await;
         assert_eq!(script.last()["cloudfront-viewer-address"], expected);
     }
-    // With AllViewer it is told what viewers say, and nothing of that kind.
+    // With AllViewer the origin gets the viewer's headers, but none of this kind.
     let behavior = "origin_request_policy = \"AllViewer\"";
     let (edge, script) = before(&Lines { behavior, ..Lines::default() }).await;
     edge.viewer().field("cloudfront-viewer-country", "XX").get("/a").await;
@@ -210,7 +210,7 @@ async fn the_order_of_query_strings_can_be_made_not_to_matter() {
     assert_eq!(edge.get("/a?a=1&b=1&b=2").await.content, "another");
 }
 
-/// A bucket that takes whatever comes and tells what it was sent.
+/// A bucket that accepts any request and records it.
 async fn bucket(signing: &str) -> (Edge, Script) {
     let script = Script::start().await;
     let text = config_for(script.address, "", "");

@@ -1,4 +1,4 @@
-//! Further attempts at an origin: continuations, retries, pauses, and their budget.
+//! Further attempts at an origin: continuations, retries, backoff, and their budget.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn a_response_that_breaks_off_is_continued_for_all_viewers() {
     assert_eq!(bucket.gets().len(), 2, "all of it is stored");
 }
 
-/// Ranges, and responses that are not stored, are continued as well.
+/// Ranges and uncacheable responses are continued as well.
 #[tokio::test]
 async fn parts_and_passed_responses_are_continued() {
     let bucket = Bucket::start().await;
@@ -96,7 +96,7 @@ async fn an_origin_that_always_breaks_off_gets_few_further_requests() {
     assert!((60..=66).contains(&requests), "{requests}: 50, ten saved retries, one in ten more");
 }
 
-/// Three objects in a row are throttling; then only one request in each pause is sent.
+/// Three throttled objects in a row mean a throttling bucket; then only one request per pause is sent.
 #[tokio::test]
 async fn a_throttling_bucket_gets_few_requests() {
     let bucket = Bucket::start().await;
@@ -115,7 +115,7 @@ async fn a_throttling_bucket_gets_few_requests() {
     let stale = edge.get("/old.png").await;
     assert_eq!((stale.status, &stale.content[..]), (StatusCode::OK, &b"image"[..]));
     assert_eq!(bucket.gets().len(), requests, "stale copies are served without the origin");
-    // The pause ends: one request finds that the bucket still throttles, the next pause is longer.
+    // The pause ends: one request finds that the bucket still throttles, so the next pause is longer.
     edge.clock.advance(Duration::from_millis(500));
     edge.get("/x.png").await;
     edge.get("/y.png").await;
@@ -126,7 +126,7 @@ async fn a_throttling_bucket_gets_few_requests() {
     assert_eq!(edge.get("/old.png").await.status, StatusCode::OK);
 }
 
-/// CloudFront sends a GET without a response as often as it tries to connect: three times.
+/// CloudFront sends a GET without a response up to three times, its number of connection attempts.
 #[tokio::test]
 async fn a_get_without_a_response_is_sent_again() {
     for (attempts, requests, status) in [("", 2, 200), ("response_attempts = 1", 1, 504)] {
@@ -155,7 +155,7 @@ async fn a_post_is_sent_once() {
     assert_eq!((answer.status.as_u16(), script.requests()), (504, 1));
 }
 
-/// The origin keeps sending, but slowly: without a completion timeout that would go on for minutes.
+/// The origin keeps sending, but slowly: without a completion timeout this would take minutes.
 #[tokio::test]
 async fn a_response_must_complete_in_time() {
     let bucket = Bucket::start().await;
@@ -177,7 +177,7 @@ async fn a_response_must_complete_in_time() {
     assert!(answer.aborted && bucket.gets().len() == 1, "{:?}", bucket.gets());
 }
 
-/// A bucket that fails at one object serves the others.
+/// A bucket that fails for one object serves the others.
 #[tokio::test]
 async fn one_broken_object_stops_no_other() {
     let script = Script::start().await;
@@ -192,7 +192,7 @@ async fn one_broken_object_stops_no_other() {
     assert_eq!(edge.get("/other.png").await.status, StatusCode::OK);
 }
 
-/// A HEAD for a missing key shows that the bucket answers again.
+/// A HEAD for a missing key shows that the bucket works again.
 #[tokio::test]
 async fn a_head_ends_a_pause_too() {
     let bucket = Bucket::start().await;
@@ -209,7 +209,7 @@ async fn a_head_ends_a_pause_too() {
     assert_eq!(edge.get("/a.png").await.status, StatusCode::OK);
 }
 
-/// What an origin sends instead of the rest is never joined to the beginning.
+/// Only the actual rest of a response is joined to its beginning.
 #[tokio::test]
 async fn only_the_rest_itself_is_joined() {
     let part = |fields: &str, length: usize| {

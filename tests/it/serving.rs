@@ -1,4 +1,4 @@
-//! Miss, hit, range, condition, HEAD: what a viewer gets, and what the bucket is asked for it.
+//! Miss, hit, range, condition, HEAD: the viewer's response, and the requests to the bucket for it.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn a_change_of_metadata_alone_is_noticed() {
     bucket.put_with("a.png", "one", Some("max-age=10"));
     let edge = Edge::before(&bucket);
     let before = edge.get("/a.png").await;
-    // The same content again: the entity tag is the same, the date is newer.
+    // The same content again: the same entity tag, a newer date.
     bucket.put_with("a.png", "one", Some("max-age=20"));
     edge.clock.advance(Duration::from_secs(11));
     let after = edge.get("/a.png").await;
@@ -122,7 +122,7 @@ async fn ranges_fetch_only_the_slices_they_touch() {
     assert_eq!(unsatisfiable.field("content-range"), "bytes */1000000");
 }
 
-/// The bytes that `multipart/byteranges` says it carries, checked against `content`.
+/// The ranges of a `multipart/byteranges` response, checked against `content`.
 fn parts(answer: &Answer, content: &[u8]) -> Vec<(usize, usize)> {
     let media_type = answer.field("content-type").strip_prefix("multipart/byteranges; boundary=");
     let mark = format!("\r\n--{}", media_type.expect("multipart"));
@@ -161,7 +161,7 @@ async fn several_ranges_are_one_answer_of_parts() {
         let expected = [(10, 69_999), (131_072, 131_073), (299_999, 299_999)];
         assert_eq!(parts(&answer, &content), expected, "{round}");
     }
-    // what does not ascend, overlaps or lies outside is answered with the whole
+    // ranges that are not ascending, overlap or are out of bounds get the whole object
     for ranges in ["bytes=5-6,0-1", "bytes=0-5,5-6", "bytes=0-1,1000-"] {
         let answer = ask("/small.txt", ranges).await;
         assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 1000), "{ranges}");
@@ -282,13 +282,13 @@ async fn awkward_keys_come_back_byte_for_byte() {
             "/{}",
             percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC)
         );
-        // `/` may be encoded or not; it is the same key.
+        // `/` may be encoded or not; the key is the same.
         for path in [path.clone(), path.replace("%2F", "/")] {
             let answer = edge.get(&path).await;
             assert_eq!(answer.content, format!("content of {key}"), "{path}");
         }
     }
-    // As Django writes it.
+    // Django's spelling.
     assert_eq!(edge.get("/it's(1)!*~.txt").await.x_cache(), "Hit");
     assert_eq!(bucket.gets().len(), keys.len());
     for path in ["/a/../comma,", "/./comma,", "/%2e%2e/comma,", "/a%2f..%2fcomma,"] {
@@ -331,7 +331,7 @@ async fn what_must_not_be_stored_is_not() {
         assert_eq!((part.status, &part.content[..]), (StatusCode::PARTIAL_CONTENT, &b"in"[..]));
     }
     assert_eq!(bucket.gets().len(), 6);
-    // A range that is asked for first is answered as it was asked.
+    // If the first request is for a range, its response is that range.
     bucket.put_with("other.png", "0123456789", Some("private"));
     let part = edge.viewer().field("range", "bytes=-3").get("/other.png").await;
     assert_eq!((part.field("content-range"), &part.content[..]), ("bytes 7-9/10", &b"789"[..]));
@@ -443,7 +443,7 @@ async fn ranges_far_apart_fetch_the_slices_they_need() {
     }
 }
 
-/// A viewer that requests an object and receives no more than its first bytes.
+/// A viewer that requests an object and reads only its first bytes.
 async fn begin_slowly(edge: &Edge, path: &str, fields: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -454,7 +454,7 @@ async fn begin_slowly(edge: &Edge, path: &str, fields: &str) -> TcpStream {
     stream
 }
 
-/// The rest of an answer.
+/// Reads the rest of a response.
 async fn receive_all(mut stream: TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     stream.shutdown().await.expect("half closed");
@@ -476,28 +476,28 @@ async fn slow_readers_of_a_large_object_displace_nothing() {
         let first = n * (480 << 10);
         readers.push(begin_slowly(&edge, "/large", &format!("Range: bytes={first}-\r\n")).await);
     }
-    // They take what the system buffers for them, then nothing.
+    // The viewers read as much as the system buffers for them, then nothing.
     let mut fetched = usize::MAX;
     while fetched != bucket.gets().len() {
         fetched = bucket.gets().len();
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     edge.get("/hot").await;
-    // New objects come and go; what is hot stays, and nothing is refused.
+    // New objects are stored and evicted; hot ones stay, and no request is refused.
     for n in 0..120 {
         bucket.put(&n.to_string(), pattern(200 << 10));
         let answer = edge.get(&format!("/{n}")).await;
         assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 200 << 10), "{n}");
         assert_eq!(edge.get("/hot").await.x_cache(), "Hit", "{n}");
     }
-    // A reader that begins to take its answer gets all of it.
+    // A reader that starts to read its response gets all of it.
     let answer = receive_all(readers.pop().expect("a reader")).await;
     let content = pattern(10 << 20);
     assert!(answer.ends_with(&content[19 * (480 << 10)..]), "{} bytes", answer.len());
 }
 
-/// An object that fits into one slice is stored as one piece. Viewers who receive it slowly must not keep
-/// all of it in memory after its eviction.
+/// An object that fits into one slice is stored as one piece. Slow viewers must not keep all of it in memory after
+/// its eviction.
 #[tokio::test]
 async fn slow_readers_of_many_objects_displace_nothing() {
     const LENGTH: usize = 7 << 19;

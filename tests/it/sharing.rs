@@ -1,4 +1,4 @@
-//! What one viewer sends or gets does not reach another, and origins believe the edge alone.
+//! Isolation: one viewer's data does not reach another, and origins trust only the edge.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{
 const FRESH: &str = "Cache-Control: public, max-age=60";
 const COOKIE: &str = "Set-Cookie: sessionid=one";
 
-/// A policy with no field in the key, under which origins see all of the viewer's request.
+/// A policy with no header in the key that forwards the viewer's whole request to origins.
 const ALL_VIEWER: Lines<'_> = Lines {
     listen: "",
     top: "",
@@ -51,7 +51,7 @@ async fn a_response_that_sets_a_cookie_is_for_one_viewer() {
             assert_eq!(answer.field("set-cookie"), format!("sessionid={cookie}"));
             assert_eq!(answer.x_cache(), "Miss");
         }
-        // Remembered as hit-for-miss, it is asked for without waiting; later it may be stored.
+        // As hit-for-miss, it is fetched without waiting; later it may be stored.
         edge.clock.advance(Duration::from_secs(11));
         script.then(200, &[FRESH], "page");
         assert_eq!(edge.get("/page").await.x_cache(), "Miss");
@@ -162,7 +162,7 @@ async fn an_origin_that_refuses_one_viewers_fields_answers_the_others() {
             .map(|_| edge.viewer())
             .map(|viewer| tokio::spawn(async move { viewer.get("/a").await }))
             .collect();
-        // They wait for the first: the origin sees no other request.
+        // The other requests wait for the first: the origin sees only that one.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(script.requests(), 1);
         script.release();
@@ -183,7 +183,7 @@ async fn an_error_that_one_viewers_fields_may_have_caused_is_not_stored() {
         let first = edge.viewer().field("x-bad", "1").get("/a").await;
         assert_eq!(first.status.as_u16(), status);
         assert_eq!(edge.get("/a").await.content, "good", "{status}");
-        // Without anything beyond the key it is the same for all.
+        // With nothing beyond the key, all viewers get the same response.
         let script = Script::start().await;
         let edge = Edge::before_script(&script, &Lines::default());
         script.then(status, &[FRESH], "bad");
@@ -276,7 +276,7 @@ async fn posts_neither_empty_the_cache_nor_fill_the_purge_log() {
     assert_eq!(edge.get("/a").await.x_cache(), "Miss");
 }
 
-/// An origin whose responses are long and not to be stored, and one of 7 bytes under `/small`.
+/// An origin with long, uncacheable responses, and one of 7 bytes under `/small`.
 async fn endless_origin() -> (std::net::SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)
 {
     use std::sync::{Arc, atomic::AtomicUsize, atomic::Ordering};
@@ -352,7 +352,7 @@ async fn slow_readers_of_one_client_hold_a_part_of_an_origins_connections() {
             stream.write_all(request.as_bytes()).await.expect("sent");
             readers.push(stream);
         }
-        // They take nothing; an honest viewer's miss is served meanwhile.
+        // These viewers read nothing; meanwhile an honest viewer's miss is served.
         crate::support::viewer::eventually(|| open.load(std::sync::atomic::Ordering::Acquire) >= 4)
             .await;
         let answer = edge.get("/small").await;
@@ -382,7 +382,7 @@ async fn slow_senders_hold_no_connection_to_the_origin() {
         assert_eq!(status_of(&answer), "408", "{answer}");
     }
     assert_eq!(script.requests(), 1, "no upload was begun");
-    // What comes in time is passed on, short or long.
+    // Responses that arrive in time are passed on, short or long.
     for length in [10, 100_000] {
         let content = vec![b'x'; length];
         let answer = edge.viewer().send("POST", "/a", content).await;

@@ -1,5 +1,5 @@
-//! Origins in trouble: the viewer gets a 5xx of our own, nothing is stored, the log says what to
-//! do.
+//! Failing origins: the viewer gets a synthetic 5xx, nothing is stored, and the log names the
+//! fix.
 
 use std::{io::Read, process::Stdio, time::Duration};
 
@@ -84,7 +84,7 @@ async fn errors_of_s3_by_their_code() {
         fails_with(&edge, status, detail).await;
     }
     bucket.fail_with(None);
-    // The pause of a throttled origin ends.
+    // The throttled origin's pause ends.
     edge.clock.advance(Duration::from_secs(20));
     assert_eq!(edge.get("/a.png").await.content, "image");
 }
@@ -143,8 +143,8 @@ async fn a_hundred_viewers_of_a_failing_object_ask_once() {
     assert!(bucket.gets().len() < 50, "{} requests", bucket.gets().len());
 }
 
-/// The program itself: what it logs when its credentials are wrong, and that it says how to mend
-/// it without ever naming the secret.
+/// The real program with wrong credentials: the log names the fix and never
+/// the secret.
 #[tokio::test]
 async fn the_log_says_what_to_do() {
     let bucket = Bucket::start().await;
@@ -166,7 +166,7 @@ async fn the_log_says_what_to_do() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         if std::net::TcpStream::connect(port).is_ok() {
             let got = Viewer::new(port).get("/a.png").await;
-            // Before the credentials are loaded the answer is a 502 too, with another reason.
+            // Before the credentials are loaded the response is also a 502, with another reason.
             tokio::time::sleep(Duration::from_millis(1100)).await;
             answer = Some((got.status, Viewer::new(port).get("/a.png").await.status));
             break;
@@ -182,7 +182,7 @@ async fn the_log_says_what_to_do() {
     assert!(!log.contains("verysecret"), "{log}");
 }
 
-/// A bucket whose policy breaks once its objects are stored and stale.
+/// A bucket whose policy breaks after its objects are stored and stale.
 async fn broken_policy(objects: usize, origin: &str) -> (Bucket, Edge) {
     let bucket = Bucket::start().await;
     let text = config_for(bucket.address, "memory = \"32MiB\"\nslice = \"64KiB\"", "")
@@ -215,18 +215,18 @@ async fn a_broken_bucket_policy_costs_no_copies() {
     let first = statuses(&edge, 0..60).await;
     let denied = first.iter().filter(|status| **status == 403).count();
     assert!(denied < 10, "{first:?}");
-    // Those that were denied before it was clear have their copies, too.
+    // Objects denied before the detection have their stale copies, too.
     assert_eq!(statuses(&edge, 0..60).await, [200; 60]);
     let metrics = edge.admin("/metrics").await;
     let text = String::from_utf8_lossy(&metrics.content).into_owned();
     let gauge = "forebay_origin_mass_denial{distribution=\"media\",origin=\"bucket\"}";
     assert!(text.contains(&format!("{gauge} 1")), "{text}");
-    // A purge still ends a copy.
+    // A purge still removes a copy.
     edge.purge(&["/7"]).await;
     assert_eq!(statuses(&edge, 7..8).await, [403]);
-    // A new object that is denied is denied.
+    // A denial of a new object reaches the viewer.
     assert_eq!(edge.get("/unknown").await.status, 403);
-    // It ends when the bucket serves again.
+    // The mass denial ends when the bucket serves again.
     bucket.fail_with(None);
     edge.clock.advance(Duration::from_secs(11));
     assert_eq!(statuses(&edge, 0..60).await, [200; 60]);
@@ -257,7 +257,7 @@ async fn single_denials_are_believed() {
     for _ in 0..3 {
         assert_eq!(statuses(&edge, 0..5).await, [403; 5]);
     }
-    // From the second time on the denial itself is stored.
+    // From the second time on, the denial itself is stored.
     assert_eq!(bucket.gets().len(), asked + 5);
 }
 

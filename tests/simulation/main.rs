@@ -1,10 +1,10 @@
-//! Random histories against a naive reference: an origin that changes, fails and cuts its answers,
-//! viewers who come together and leave early, purges, time, and a store that is too small.
+//! Random histories against a naive reference: an origin that changes, fails and cuts its responses,
+//! viewers that arrive together and leave early, purges, time, and a store that is too small.
 //!
-//! What must hold, whatever happens: an answer carries exact bytes of one version and of the
-//! language (told apart by `Vary`) and device (told apart by the key) asked for, and no field that
-//! was another viewer's; it is not older than a purge, nor staler than the origin allowed; those who
-//! come together have one of them ask; the store keeps within its bound.
+//! Invariants: a response carries exact bytes of one version and of the requested
+//! language (selected by `Vary`) and device (part of the key), and no header of
+//! another viewer's; it is not older than a purge, nor staler than the origin allowed; viewers that
+//! arrive together share one origin request; the store keeps within its bound.
 //!
 //! `FOREBAY_SEEDS=10000` runs that many histories, `FOREBAY_SECONDS=600` as many as fit in ten minutes, and
 //! `FOREBAY_SEED=42` one of them, with a line for each step.
@@ -36,14 +36,14 @@ use http_body_util::BodyExt;
 use tokio::runtime::Runtime;
 use world::{PATHS, SharedWorld, VARIANTS, World};
 
-/// Bytes of a slice, and of all that may be stored.
+/// Bytes of a slice, and of the whole store.
 const SLICE: u32 = 4096;
 const MEMORY: u64 = 192 << 10;
 
 /// Steps of one history.
 const STEPS: usize = 40;
 
-/// One GET: what it asks for, and whether the viewer stays to the end.
+/// One GET: its request, and whether the viewer stays to the end.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     path: &'static str,
@@ -165,7 +165,7 @@ impl History {
         self.edge.store().purge(batch).await.expect("the log is in memory");
     }
 
-    /// After a purge, many ask for the same at once.
+    /// Sends many requests for the same object at once after a purge.
     async fn crowd(&mut self) {
         let ask = Attempt { range: None, leaves: false, ..self.ask() };
         self.purge_now(Purge::Exact(ask.path.to_owned())).await;
@@ -219,7 +219,7 @@ impl History {
     }
 }
 
-/// How the reading of an answer ended.
+/// The end of reading a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Complete,
@@ -242,7 +242,7 @@ async fn read(response: Response<Body>, leaves: bool) -> (http::response::Parts,
     }
 }
 
-/// Before an origin.
+/// An edge in front of an origin.
 fn edge(origin: &str, store: Options, clock: &Clock) -> Arc<Edge> {
     let metrics = Metrics::new();
     let log = access_log::Options { format: None, ..access_log::Options::default() };
@@ -252,7 +252,7 @@ fn edge(origin: &str, store: Options, clock: &Clock) -> Arc<Edge> {
     edge
 }
 
-/// Every request field that varies is in what the origin sees.
+/// Rules that forward every varying request header to the origin.
 fn rules(edge: &Edge, origin: &str, clock: &Clock) -> Rules {
     let text = format!(
         r#"
@@ -298,7 +298,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// The checker is worth something: it notices a single wrong bit.
+/// The checker works: it detects a single wrong bit.
 #[test]
 #[should_panic(expected = "other bytes than those of version")]
 fn a_wrong_bit_is_noticed() {

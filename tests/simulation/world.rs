@@ -1,4 +1,4 @@
-//! The reference: what the origin has had, and what viewers may be shown of it.
+//! The reference: the origin's history, and the responses that viewers may see.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,26 +40,26 @@ pub(crate) struct Version {
     while_revalidate: u64,
 }
 
-/// All that ever was.
+/// The whole history.
 pub(crate) struct World {
     clock: Clock,
     objects: HashMap<&'static str, Vec<Version>>,
-    /// The oldest version of a path that a purge has left.
+    /// The oldest version of each path that purges still allow.
     floors: HashMap<&'static str, usize>,
     failing: bool,
-    /// When the origin last failed.
+    /// Time of the origin's last failure.
     failed: Option<Timestamp>,
     cut: bool,
     ever_cut: bool,
-    /// Requests for a whole object that are not about a version known already, by path and
+    /// Requests for a whole object whose version is not yet known, by path and
     /// variant.
     pub(crate) new: HashMap<(String, String), usize>,
-    /// How many cookies were made, and those that viewers have got.
+    /// Number of cookies made; `given` holds those that viewers received.
     cookies: usize,
     pub(crate) given: HashSet<String>,
 }
 
-/// The state of the world when a request began.
+/// The state of the world at the start of a request.
 #[derive(Debug)]
 pub(crate) struct Moment {
     at: Timestamp,
@@ -124,8 +124,8 @@ impl World {
         self.ever_cut = true;
     }
 
-    /// Whether one answer serves all who come together: the origin answers, its content comes
-    /// whole, and may be used again.
+    /// Whether one response serves all viewers that arrive together: the origin responds, its content arrives
+    /// whole and is reusable.
     pub(crate) fn is_shared(&self, path: &str) -> bool {
         !self.failing && !self.cut && self.current(path).max_age > 0
     }
@@ -135,7 +135,7 @@ impl World {
         Moment { at: self.clock.now(), floor }
     }
 
-    /// Whether the head of an answer is one that may be given. Tells which version it shows.
+    /// Checks that the head of a response is allowed, and returns the version it shows.
     pub(crate) fn check(
         &self,
         begun: &Moment,
@@ -167,7 +167,7 @@ impl World {
         Ok(Some(shown))
     }
 
-    /// Whether these are the bytes of that version; `range` is what a 206 must carry.
+    /// Checks that these are the bytes of that version; `range` is the range that a 206 must carry.
     pub(crate) fn check_bytes(
         &self,
         version: Version,
@@ -284,7 +284,7 @@ fn entity_tag(path: &str, version: Version, variant: &str) -> String {
     format!("\"{}-{}-{variant}\"", &path[1..], version.number)
 }
 
-/// Bytes that no other version, object or variant has in the same places.
+/// Bytes that differ at each position from every other version, object or variant.
 fn bytes(path: &str, version: Version, variant: &str) -> Vec<u8> {
     let mark =
         path.len() * 31 + version.number * 7 + variant.bytes().map(usize::from).sum::<usize>();

@@ -1,4 +1,4 @@
-//! Where viewers are, by a database in MaxMind's format.
+//! Geolocation of viewers, from databases in MaxMind's format.
 
 use std::{
     net::IpAddr,
@@ -8,22 +8,22 @@ use std::{
 use maxminddb::{PathElement, Reader};
 use serde::Deserialize;
 
-/// Why a database cannot be used.
+/// A database could not be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the geography database `{}` cannot be used: {reason}", path.display())]
 pub struct DatabaseError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// The files of a [`Geography`].
+/// The database files of a [`Geography`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Databases {
-    /// Countries, and more if the file has it.
+    /// The database of countries, and more if the file has it.
     pub places: PathBuf,
-    /// Autonomous systems.
+    /// The database of autonomous systems.
     pub networks: Option<PathBuf>,
 }
 
@@ -53,7 +53,7 @@ pub struct NetworkLocation<'a> {
     pub city: Area<'a>,
     /// Its postal code.
     pub postal: Postal<'a>,
-    /// Where it is on the globe.
+    /// Its coordinates, metro code and time zone.
     pub location: Location<'a>,
 }
 
@@ -84,17 +84,17 @@ pub struct Postal<'a> {
     pub code: Option<&'a str>,
 }
 
-/// A point of the globe.
+/// A point on the globe.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Location<'a> {
-    /// Degrees.
+    /// The latitude in degrees.
     pub latitude: Option<f64>,
-    /// Degrees.
+    /// The longitude in degrees.
     pub longitude: Option<f64>,
-    /// The market area of the USA.
+    /// The market area in the USA.
     pub metro_code: Option<u16>,
-    /// IANA's name.
+    /// The IANA name.
     pub time_zone: Option<&'a str>,
 }
 
@@ -117,13 +117,13 @@ impl Geography {
         self.networks.as_ref()?.lookup(address).ok()?.decode_path(&number).ok()?
     }
 
-    /// What is known of an address.
+    /// Looks up the location of an address.
     #[must_use]
     pub fn locate(&self, address: IpAddr) -> Option<NetworkLocation<'_>> {
         self.places.lookup(address).ok()?.decode().ok()?
     }
 
-    /// The country of an address, by its code of two letters.
+    /// The two-letter country code of an address.
     #[must_use]
     pub fn country(&self, address: IpAddr) -> Option<&str> {
         let code = [PathElement::Key("country"), PathElement::Key("iso_code")];
@@ -144,18 +144,18 @@ fn open(path: &Path, types: &[&str], content: &str) -> Result<Reader<Vec<u8>>, D
     Ok(reader)
 }
 
-/// Which countries may come (Amazon CloudFront Developer Guide, "Restrict the geographic
-/// distribution of your content"). Who is of no known country may.
+/// The countries whose viewers are allowed (Amazon CloudFront Developer Guide, "Restrict the geographic
+/// distribution of your content"). Viewers from an unknown country are allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Countries {
-    /// `whitelist`: only these.
+    /// `whitelist`: only these countries.
     Only(Vec<String>),
-    /// `blacklist`: all but these.
+    /// `blacklist`: all countries but these.
     Except(Vec<String>),
 }
 
 impl Countries {
-    /// Whether viewers of a country may come.
+    /// Whether viewers from a country are allowed.
     #[must_use]
     pub fn admit(&self, country: &str) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Who may come: addresses, countries, rates.
+//! Access control by address, country and rate.
 
 mod geography;
 mod rate;
@@ -16,19 +16,19 @@ pub(crate) use shares::{ClientNetwork, Share, Shares};
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Reads one network, or a single address; `None` where it is neither.
+    /// Parses a network or a single address; `None` if it is neither.
     #[must_use]
     pub fn parse(text: &str) -> Option<IpNet> {
         text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)))
     }
 
-    /// Whether an address is in any of them.
+    /// Whether any of the networks contains an address.
     #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -41,17 +41,17 @@ impl FromIterator<IpNet> for Networks {
     }
 }
 
-/// Which addresses may come.
+/// The client addresses that are allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
-    /// Only these, where they are given.
+    /// If set, only these are allowed.
     pub allow: Option<Networks>,
-    /// Not these, even of those.
+    /// These are denied, even if `allow` has them.
     pub deny: Networks,
 }
 
 impl Addresses {
-    /// Whether an address may come.
+    /// Whether an address is allowed.
     #[must_use]
     pub fn admit(&self, address: IpAddr) -> bool {
         !self.deny.contain(address)

@@ -1,4 +1,4 @@
-//! Limits on the rate of requests: the generic cell rate algorithm, one cell for each client.
+//! Rate limits for requests: the generic cell rate algorithm, with one cell per client.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -17,18 +17,18 @@ use governor::{
 use super::ClientNetwork;
 use crate::base::clock::Clock;
 
-/// Cells for clients, at most: so many that two clients seldom share one, and few enough for anybody
-/// to pay for.
+/// Maximum number of client cells: enough that two clients seldom share one, and few enough to fit in
+/// any machine's memory.
 const CELLS: u64 = 1 << 18;
 
-/// So many requests in a time, and so many at once.
+/// A number of requests per period, and a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests.
+    /// Requests per period.
     pub requests: NonZeroU32,
-    /// In this time.
+    /// The period.
     pub per: Duration,
-    /// At once, after a while without any.
+    /// Requests at once, after an idle time.
     pub burst: NonZeroU32,
 }
 
@@ -39,18 +39,18 @@ impl Rate {
     }
 }
 
-/// The limits of a distribution, as they are configured.
+/// The configured rate limits of a distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// For each client: an IPv4 address, or an IPv6 network of 64 bits.
+    /// The limit for each client: an IPv4 address or an IPv6 /64.
     pub per_client: Option<Rate>,
-    /// For all of them.
+    /// The limit for all clients together.
     pub total: Option<Rate>,
 }
 
 type Limiter<K, S> = RateLimiter<K, S, Cells, NoOpMiddleware<Duration>>;
 
-/// The limits of a distribution, in force.
+/// The active rate limits of a distribution.
 pub struct RateLimits {
     rates: Rates,
     per_client: Option<Limiter<u32, DashMapStateStore<u32>>>,
@@ -65,7 +65,7 @@ impl std::fmt::Debug for RateLimits {
     }
 }
 
-/// Our clock, as the limiter reads it.
+/// Adapts our clock to the limiter.
 #[derive(Clone, Debug)]
 struct Cells(Clock);
 
@@ -78,7 +78,7 @@ impl governor::clock::Clock for Cells {
 }
 
 impl RateLimits {
-    /// Limits under which nothing has come yet.
+    /// Creates rate limits that have counted no requests yet.
     #[must_use]
     pub fn new(rates: Rates, clock: &Clock) -> Self {
         let clock = Cells(clock.clone());
@@ -92,7 +92,7 @@ impl RateLimits {
         Self { rates, per_client, total, hasher: RandomState::new(), clock }
     }
 
-    /// What they are.
+    /// The configured rates.
     #[must_use]
     pub const fn rates(&self) -> Rates {
         self.rates
@@ -101,7 +101,7 @@ impl RateLimits {
     /// Counts a request.
     ///
     /// # Errors
-    /// When it is one too many: the time until it would not be.
+    /// If the request exceeds a limit: the time until it would be admitted.
     pub fn admit(&self, client: IpAddr) -> Result<(), Duration> {
         let now = || self.clock.now();
         if let Some(limiter) = &self.per_client {
@@ -113,7 +113,7 @@ impl RateLimits {
         }
     }
 
-    /// The number of a client's cell. Nobody can choose whom to share it with: the hash is keyed.
+    /// The cell of a client. The hash is keyed, so a client cannot choose whose cell it shares.
     fn cell(&self, client: IpAddr) -> u32 {
         let client = ClientNetwork::of(client);
         u32::try_from(self.hasher.hash_one(client) % CELLS).unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Shares of something scarce, counted for each client.
+//! Shares of a scarce resource, counted per client.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -10,10 +10,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests of one client that may wait for a share, for each share that it may hold.
+/// Maximum number of a client's waiting requests, per share that it may hold.
 const WAITING: usize = 16;
 
-/// A client as far as its address shows: an IPv4 address, or an IPv6 network of 64 bits, since a /64 usually
+/// The identity of a client by address: an IPv4 address or an IPv6 /64, because a /64 usually
 /// belongs to one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientNetwork {
@@ -22,7 +22,7 @@ pub(crate) struct ClientNetwork {
 }
 
 impl ClientNetwork {
-    /// The network of an address.
+    /// The client network of an address.
     #[must_use]
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -48,19 +48,19 @@ struct Client {
 }
 
 impl Shares {
-    /// At most `most` for each client.
+    /// Creates shares with at most `most` per client.
     #[must_use]
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, clients: Mutex::default() })
     }
 
-    /// At most `limit` for each client, or a quarter of `all` if no limit is set.
+    /// Creates shares with at most `limit` per client, or a quarter of `all` if no limit is set.
     #[must_use]
     pub(crate) fn of(all: usize, limit: Option<usize>) -> Arc<Self> {
         Self::new(limit.unwrap_or((all / 4).max(1)))
     }
 
-    /// A share for a client, unless it holds as many as it may.
+    /// Takes a share for a client, unless it holds the maximum.
     #[must_use]
     pub(crate) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Share> {
         let (user, shares) = self.user(client)?;
@@ -68,8 +68,8 @@ impl Shares {
         Some(Share { _permit: Some(permit), _user: Some(user) })
     }
 
-    /// A share for a client, as soon as it has one left; `None` if that takes longer than `patience`, or if
-    /// too many of its requests wait already. Cancel-safe.
+    /// Waits for a share for a client. Returns `None` if that takes longer than `patience`, or if too many of
+    /// the client's requests are already waiting. Cancel-safe.
     pub(crate) async fn wait(
         self: &Arc<Self>,
         client: IpAddr,
@@ -95,16 +95,16 @@ impl Shares {
     }
 }
 
-/// A share, given back when dropped.
+/// A share, returned when dropped.
 #[derive(Debug)]
 pub struct Share {
-    // In this order: the permit is back before the client may be forgotten.
+    // Drop order matters: the permit is returned before the client may be removed.
     _permit: Option<OwnedSemaphorePermit>,
     _user: Option<User>,
 }
 
 impl Share {
-    /// A share that counts for no client.
+    /// A share that counts against no client.
     #[must_use]
     pub const fn exempt() -> Self {
         Self { _permit: None, _user: None }

@@ -1,17 +1,17 @@
-//! CloudFront's spelling of base64, which can stand in a URL: `-` for `+`, `_` for `=`, `~` for `/`.
+//! CloudFront's URL-safe base64: `-` for `+`, `_` for `=`, `~` for `/`.
 
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-/// Some signers leave the padding out.
+/// The base64 engine. Padding is optional because some signers omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The bytes that `text` spells, if it is well formed.
+/// Decodes `text`; `None` if it is malformed.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let standard = text.bytes().map(|byte| match byte {
         b'-' => Some(b'+'),
@@ -23,7 +23,7 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(standard.collect::<Option<Vec<u8>>>()?).ok()
 }
 
-/// `bytes`, spelled so.
+/// Encodes `bytes`.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     BASE64.encode(bytes).replace('+', "-").replace('=', "_").replace('/', "~")

@@ -1,7 +1,7 @@
-//! CloudFront's signed URLs and signed cookies: who may have an object, and until when
+//! CloudFront's signed URLs and signed cookies: which requests may fetch an object, and until when
 //! (Amazon CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies").
 //!
-//! Every verdict is a function of the request, the keys and the time.
+//! Every verdict depends only on the request, the keys and the time.
 
 mod encoding;
 mod parameters;
@@ -31,7 +31,7 @@ use verified::{Evidence, remember};
 
 use crate::base::clock::Timestamp;
 
-/// A request for something that only the bearer of a signature may have.
+/// A request for an object that requires a signature.
 #[derive(Clone, Debug)]
 pub struct SignedRequest<'a> {
     /// `http` or `https`, as the viewer sees it.
@@ -44,53 +44,53 @@ pub struct SignedRequest<'a> {
     pub resolved: Option<String>,
     /// Query string, without `?`.
     pub query: Option<&'a str>,
-    /// Where cookies are.
+    /// Header fields, which include the cookies.
     pub fields: &'a HeaderMap,
-    /// The viewer's address, where it is known.
+    /// The viewer's address, if known.
     pub client: Option<IpAddr>,
-    /// When the request came.
+    /// The request's arrival time.
     pub now: Timestamp,
 }
 
-/// Why a request is refused. The viewer is told no more than a code; the log has the reason.
+/// The reason for refusing a request. The viewer gets only a code; the log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureError {
     /// Neither the query string nor cookies carry any part of a signature.
     Unsigned,
-    /// A query string of a signature stands there twice.
+    /// The query string has a signature parameter twice.
     Repeated,
     /// There is no `Key-Pair-Id`.
     NoKeyPairId,
-    /// No trusted key group has a key of this id.
+    /// No trusted key group has a key with this id.
     UnknownKey,
     /// There is no `Signature`.
     NoSignature,
-    /// There is neither `Expires` nor `Policy`, or both, or `Expires` is no number.
+    /// Both or neither of `Expires` and `Policy` are present, or `Expires` is not a number.
     BadTerms,
     /// `Hash-Algorithm` is neither `SHA1` nor `SHA256`.
     UnknownHash,
-    /// The key group does not take SHA-1.
+    /// The key group does not accept SHA-1.
     Sha1,
-    /// `Signature` is not in CloudFront's base64.
+    /// `Signature` is not valid in CloudFront's base64.
     BadSignature,
-    /// `Policy` is not in CloudFront's base64, or not a policy.
+    /// `Policy` is not valid in CloudFront's base64, or not a policy.
     BadPolicy,
     /// The key did not make this signature for this request.
     WrongSignature,
     /// The policy is for other URLs.
     OtherResource,
-    /// The path has dot segments, and a signature without a policy covers no such path.
+    /// The path has dot segments, and no canned policy covers such a path.
     DotSegments,
-    /// The time is over.
+    /// The policy has expired.
     Expired,
-    /// The time has not come yet.
+    /// The policy is not valid yet.
     TooEarly,
-    /// The policy is for other addresses.
+    /// The policy does not allow the viewer's address.
     OtherAddress,
 }
 
 impl SignatureError {
-    /// A token for logs and metrics.
+    /// The token for logs and metrics.
     #[must_use]
     pub const fn token(self) -> &'static str {
         match self {
@@ -128,56 +128,56 @@ impl SignatureError {
     }
 }
 
-/// The policy that a signed URL stands for by `Expires` alone, as signers of `url` write it.
+/// The canned policy that signers use for `url` if a signed URL has only `Expires`.
 #[must_use]
 pub fn canned_policy(url: &str, expires: u64) -> String {
     canned(&format!("\"{url}\""), &expires.to_string())
 }
 
-/// `resource` is written as JSON.
+/// Builds a canned policy. `resource` is already a JSON string.
 fn canned(resource: &str, expires: &str) -> String {
     format!(
         r#"{{"Statement":[{{"Resource":{resource},"Condition":{{"DateLessThan":{{"AWS:EpochTime":{expires}}}}}}}]}}"#
     )
 }
 
-/// A key group's name for a key, and whether it takes SHA-1.
+/// A trusted key, and whether it accepts SHA-1.
 #[derive(Clone, Debug)]
 struct Trusted {
     key: Arc<PublicKey>,
     sha1: bool,
 }
 
-/// The keys of the key groups that a behavior trusts, by Key-Pair-Id.
+/// The keys from a behavior's trusted key groups, by Key-Pair-Id.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedKeys {
     keys: BTreeMap<String, Trusted>,
-    /// A number of this set of keys, which no other set has.
+    /// The unique number of this set of keys.
     serial: u64,
 }
 
 impl TrustedKeys {
-    /// Trusts one more key; over SHA-1 only if `sha1` says so each time.
+    /// Trusts another key. It accepts SHA-1 only if every call for it sets `sha1`.
     pub fn trust(&mut self, key_pair_id: &str, key: Arc<PublicKey>, sha1: bool) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        // Signatures that the set verified before are not remembered for the new one.
+        // A new serial invalidates the signatures that were remembered for the old set.
         self.serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let trusted = self.keys.entry(key_pair_id.to_owned()).or_insert(Trusted { key, sha1 });
         trusted.sha1 &= sha1;
     }
 
-    /// Trusts all that `other` trusts.
+    /// Trusts every key that `other` trusts.
     pub fn trust_all(&mut self, other: &Self) {
         for (id, Trusted { key, sha1 }) in &other.keys {
             self.trust(id, Arc::clone(key), *sha1);
         }
     }
 
-    /// Judges a request. What may be wrong with a policy is looked at only once its signature is
-    /// known to be right.
+    /// Checks a request's signature and policy. A policy is parsed only after its signature
+    /// verifies.
     ///
     /// # Errors
-    /// The reason, if it may not be served.
+    /// The reason for refusing the request.
     pub fn verify(&self, claim: &SignedRequest<'_>) -> Result<(), SignatureError> {
         let parameters = Parameters::read(claim.query, claim.fields)?;
         let signer = self.signer(&parameters)?;
@@ -214,19 +214,19 @@ impl TrustedKeys {
     }
 }
 
-/// The key that a request names, and the signature that is said to be its.
+/// The key that a request names, and the request's signature.
 struct Signer<'a> {
-    /// The serial of the set of keys.
+    /// The serial of the key set.
     keys: u64,
     id: &'a str,
     key: &'a PublicKey,
     hash: Hash,
-    /// As the request has it, in base64.
+    /// The request's signature, in base64.
     signature: &'a str,
 }
 
 impl Signer<'_> {
-    /// Everything that the verification of the text made of `parts` depends on.
+    /// All inputs to the verification of the text that `parts` form.
     fn evidence<'p>(&'p self, parts: impl IntoIterator<Item = &'p str>) -> Evidence {
         let parts = [self.id].into_iter().chain(parts);
         Evidence::new(self.signature, self.keys, self.hash as u8, parts)
@@ -236,7 +236,7 @@ impl Signer<'_> {
         encoding::decode(self.signature).ok_or(SignatureError::BadSignature)
     }
 
-    /// The policy is not sent: it says this URL and this time, in just these words.
+    /// Verifies a canned policy. It is not sent, so it is rebuilt word for word from the URL and the time.
     fn verify_canned(
         &self,
         expires: &str,
@@ -255,7 +255,7 @@ impl Signer<'_> {
                 let message = canned(resource, expires);
                 self.key.verifies(self.hash, message.as_bytes(), &signature)
             };
-            // Some signers write the URL as it is, some as JSON, some as JSON in ASCII.
+            // Signers differ: some write the URL unescaped, some as JSON, some as ASCII-only JSON.
             let text = url.to_string();
             let (plain, json) = (format!("\"{text}\""), ascii_json(&text));
             let is_signed = verifies(&plain) || (json != plain && verifies(&json));
@@ -301,7 +301,7 @@ impl Signer<'_> {
     }
 }
 
-/// A JSON string in ASCII, as Python writes it.
+/// Encodes a JSON string in ASCII, like Python.
 fn ascii_json(text: &str) -> String {
     use std::fmt::Write as _;
 

@@ -1,15 +1,15 @@
-//! What a request says to prove its right: in the query string, or else in cookies.
+//! The signature parameters of a request: from the query string, or else from cookies.
 
 use http::{HeaderMap, header};
 
 use super::SignatureError;
 use crate::http::query::{self, name_and_value, pairs};
 
-/// The names of a signed URL's query strings.
+/// The query parameters of a signed URL.
 pub(crate) const QUERY_NAMES: [&str; 5] =
     ["Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm"];
 
-/// The names of signed cookies, in the same order.
+/// The cookies of a signed request, in the same order.
 pub(crate) const COOKIE_NAMES: [&str; 5] = [
     "CloudFront-Expires",
     "CloudFront-Policy",
@@ -18,14 +18,14 @@ pub(crate) const COOKIE_NAMES: [&str; 5] = [
     "CloudFront-Hash-Algorithm",
 ];
 
-/// Where the proof stands, which decides how a policy's resource is read.
+/// The source of a signature, which decides how a policy's resource is matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignatureSource {
     Query,
     Cookies,
 }
 
-/// The values, in the order of the names.
+/// The parameter values, in the order of the names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameters<'a> {
     pub(super) place: SignatureSource,
@@ -37,7 +37,7 @@ pub(super) struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// With any of the names in the query string, only that is looked at.
+    /// Reads the parameters. If the query string has any of them, cookies are ignored.
     pub(super) fn read(
         query: Option<&'a str>,
         fields: &'a HeaderMap,
@@ -54,10 +54,10 @@ impl<'a> Parameters<'a> {
         }
         let lines = fields.get_all(header::COOKIE).iter();
         for cookie in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
-            // Other cookies may hold any bytes. One of ours that is not text counts as empty, which is invalid.
+            // Other cookies may contain any bytes. One of ours that is not UTF-8 counts as empty, which is invalid.
             let (name, value) = split_at_equals(cookie);
             let Ok(name) = std::str::from_utf8(name.trim_ascii()) else { continue };
-            // RFC 6265 §5.4: the cookie of the longest path comes first.
+            // RFC 6265 §5.4: the cookie with the longest path is first.
             if let Some(at) = place_of(&COOKIE_NAMES, name) {
                 let value = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
                 values[at].get_or_insert(value);
@@ -75,13 +75,13 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// A query string without the names of a signed URL; the rest as it was.
+/// A query string without the signed URL parameters; the rest is unchanged.
 #[must_use]
 pub(crate) fn unsigned_query(query: &str) -> Option<String> {
     query::select(query, |pair| place_of(&QUERY_NAMES, name_and_value(pair).0).is_none())
 }
 
-/// The name and the value of a cookie.
+/// Splits a cookie into name and value.
 fn split_at_equals(pair: &[u8]) -> (&[u8], &[u8]) {
     match pair.iter().position(|byte| *byte == b'=') {
         Some(equals) => (&pair[..equals], &pair[equals + 1..]),

@@ -7,18 +7,18 @@ use serde::{Deserialize, Deserializer};
 
 use crate::base::clock::Timestamp;
 
-/// What a custom policy allows.
+/// A custom policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Policy {
-    /// What it is for; everything where there is none.
+    /// The URL pattern that the policy covers; `None` covers everything.
     pub(super) resource: Option<String>,
     pub(super) expires: Timestamp,
-    /// Not before this moment has passed.
+    /// The policy is valid only after this time.
     pub(super) after: Option<Timestamp>,
     pub(super) addresses: Option<IpNet>,
 }
 
-// A word that is not known might restrict what is allowed, so it is refused.
+// An unknown key might restrict access, so it is rejected.
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -65,13 +65,13 @@ struct SourceIp {
     network: String,
 }
 
-/// What is there must say something: `null` is not the same as nothing.
+/// Deserializes a value that must not be `null`. A missing value is different from `null`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
 impl Policy {
-    /// Reads a policy; `None` where it is not one that CloudFront knows.
+    /// Parses a policy; `None` if CloudFront would not accept it.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
         let document: Document = serde_json::from_slice(json).ok()?;
         let (Statements::One(statement) | Statements::List([statement])) = document.statement;
@@ -88,8 +88,8 @@ impl Policy {
         })
     }
 
-    /// Whether the viewer's address, if it is known, is one of those allowed. `0.0.0.0/0` is
-    /// everybody's.
+    /// Whether the policy allows the viewer's address, if known. `0.0.0.0/0` allows
+    /// every address.
     pub(super) fn allows(&self, client: Option<IpAddr>) -> bool {
         let contains = |network: IpNet| client.is_some_and(|client| network.contains(&client));
         self.addresses.is_none_or(|network| network.prefix_len() == 0 || contains(network))

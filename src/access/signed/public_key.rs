@@ -1,4 +1,4 @@
-//! Public keys of signers, as they are uploaded to CloudFront: RSA and ECDSA P-256 in PEM.
+//! Public keys of signers, in CloudFront's upload format: RSA and ECDSA P-256 in PEM.
 
 use aws_lc_rs::{
     digest,
@@ -19,41 +19,41 @@ use p256::{
 };
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 
-/// The hash that a signature is made over.
+/// The hash function of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
     Sha1,
     Sha256,
 }
 
-/// A key that signatures are verified with.
+/// A public key that verifies signatures.
 #[derive(Debug)]
 pub struct PublicKey(Algorithm);
 
 #[derive(Debug)]
 enum Algorithm {
-    /// RSASSA-PKCS1-v1_5, by hash.
+    /// RSASSA-PKCS1-v1_5, for each hash.
     Rsa { sha1: Box<ParsedPublicKey>, sha256: Box<ParsedPublicKey> },
-    /// ECDSA with P-256, its signatures in DER, by hash. aws-lc has no ECDSA over SHA-1.
+    /// ECDSA P-256 with DER signatures, for each hash. aws-lc does not support ECDSA over SHA-1.
     Ecdsa { sha1: Box<VerifyingKey>, sha256: Box<ParsedPublicKey> },
 }
 
-/// Why a text is no public key.
+/// The reason for rejecting a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It is not PEM, or of something else.
+    /// The text is not PEM, or not a public key.
     #[error("this is no public key in PEM (`-----BEGIN PUBLIC KEY-----` …)")]
     NotPem,
-    /// It is a key of another kind or size.
+    /// The key has an unsupported type or size.
     #[error("this is neither an RSA key of 2,048 bits or more nor an ECDSA key of the curve P-256")]
     Unsupported,
 }
 
 impl PublicKey {
-    /// Reads a key in PEM.
+    /// Parses a key in PEM.
     ///
     /// # Errors
-    /// When it is not PEM, or not of a kind that CloudFront takes.
+    /// If it is not PEM, or CloudFront does not accept its type.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes());
         let der = der.map_err(|_| KeyError::NotPem)?;
@@ -61,7 +61,7 @@ impl PublicKey {
         if let Some(sha256) = parse(&RSA_PKCS1_2048_8192_SHA256) {
             let sha1 = parse(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY);
             let sha1 = sha1.ok_or(KeyError::Unsupported)?;
-            // Parsing does not look at the size.
+            // Parsing does not check the size.
             let large = modulus_bits(&der).is_some_and(|bits| bits >= 2048);
             return large
                 .then_some(Self(Algorithm::Rsa { sha1, sha256 }))
@@ -74,7 +74,7 @@ impl PublicKey {
         Ok(Self(Algorithm::Ecdsa { sha1, sha256 }))
     }
 
-    /// Whether `signature` is this key's, over `message`.
+    /// Whether `signature` is valid for `message` with this key.
     pub(super) fn verifies(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
         match (&self.0, hash) {
             (Algorithm::Rsa { sha1: key, .. }, Hash::Sha1)
@@ -92,7 +92,7 @@ impl PublicKey {
     }
 }
 
-/// Length of an RSA key's modulus (RFC 8017, appendix A.1.1).
+/// The length of an RSA key's modulus (RFC 8017, appendix A.1.1).
 fn modulus_bits(der: &[u8]) -> Option<usize> {
     let info = SubjectPublicKeyInfoRef::from_der(der).ok()?;
     let mut reader = SliceReader::new(info.subject_public_key.as_bytes()?).ok()?;

@@ -1,15 +1,15 @@
-//! Which URLs the resource of a custom policy covers.
+//! Matches URLs against the resource of a custom policy.
 //!
 //! Amazon CloudFront Developer Guide, "Code examples for creating a signature for a signed URL"
-//! and "Create a signed URL using a custom policy": `*` stands for any characters, `?` for one.
-//! In a signed URL's policy they do so within a part of the URL; in a cookie's, anywhere before the
-//! query and anywhere within it.
+//! and "Create a signed URL using a custom policy": `*` matches any characters, `?` matches one.
+//! In a signed URL's policy, a wildcard stays within one part of the URL. In a cookie's policy, it matches
+//! anywhere before the query and anywhere within it.
 
-/// A URL as the viewer asked for it.
+/// The URL of a viewer's request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Url<'a> {
     pub(super) scheme: &'a str,
-    /// Host, and the port unless it is the scheme's own.
+    /// The host, with the port unless it is the scheme's default.
     pub(super) authority: &'a str,
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
@@ -23,8 +23,8 @@ impl std::fmt::Display for Url<'_> {
 }
 
 impl Url<'_> {
-    /// Whether a cookie's policy for `pattern` covers this URL. No `*` reaches from the path into
-    /// the query, which the viewer may write as it likes and the origin may never look at.
+    /// Whether a cookie's policy for `pattern` covers this URL. A `*` never extends from the path into
+    /// the query: the viewer controls the query, and the origin may ignore it.
     pub(super) fn matches_anywhere(&self, pattern: &str) -> bool {
         let base = Url { query: None, ..*self }.to_string();
         self.matches_from(&base, pattern)
@@ -42,7 +42,7 @@ impl Url<'_> {
         };
         let (authority, rest) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
-            // What ends in the host with `*` covers all that may follow.
+            // A pattern that ends within the host with `*` covers every path and query.
             None if rest.ends_with('*') => (rest, "/*"),
             None => (rest, "/"),
         };
@@ -51,8 +51,8 @@ impl Url<'_> {
             && self.matches_from(self.path, rest)
     }
 
-    /// Whether `pattern` covers `base`, which ends with the path, and the query. `\?` begins the
-    /// query; where there is none, each `?` may stand for itself.
+    /// Whether `pattern` covers the query and `base`, which ends with the path. `\?` begins the
+    /// query. Without a `\?`, each `?` may also be literal.
     fn matches_from(&self, base: &str, pattern: &str) -> bool {
         let covers = |base_pattern: &str, query_pattern: Option<&str>| {
             let covers_query = match (query_pattern, self.query) {
@@ -77,10 +77,10 @@ fn glob_ignoring_case(pattern: &str, text: &str) -> bool {
     glob(pattern.to_ascii_lowercase().as_bytes(), text.to_ascii_lowercase().as_bytes())
 }
 
-/// `*` stands for any bytes, `?` for one.
+/// Matches a glob: `*` matches any bytes, `?` matches one.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut in_text) = (0, 0);
-    // Where the last `*` was, and up to where it has been taken to reach.
+    // The position of the last `*`, and the end of the text it matches so far.
     let mut star: Option<(usize, usize)> = None;
     while in_text < text.len() {
         match (pattern.get(at), star) {

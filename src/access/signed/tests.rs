@@ -186,7 +186,7 @@ fn no_mutation_is_accepted() {
                 _ => mutated.insert(at, rng.choice(b"Aa0-~_=&%?*.").copied().expect("one")),
             }
             let mutated = String::from_utf8(mutated).expect("ASCII");
-            // Padding may be left out; a name of nobody's, with its value, is an ordinary one.
+            // Padding is optional. An unknown name with a value is an ordinary parameter.
             let same = |text: &str| {
                 let pairs = text.split('&').filter(|pair| pair.contains('='));
                 pairs.map(|pair| pair.trim_end_matches('_').to_owned()).collect::<Vec<_>>()

@@ -1,22 +1,22 @@
-//! Signatures that were found valid, so that a repeated one costs no public-key operation.
+//! Remembers valid signatures, so that a repeated one needs no public-key operation.
 //!
-//! Each thread remembers its own: threads that serve the same viewers do not wait for each other. What is compared is
-//! everything that the verification depends on, byte by byte. What a policy says about time, address and resource is
-//! judged on every request. An invalid signature is never remembered.
+//! Each thread has its own memory, so threads that serve the same viewers do not wait for each other. A lookup compares
+//! all inputs to the verification, byte by byte. The policy's time, address and resource are checked on every request.
+//! An invalid signature is never remembered.
 
 use std::{cell::RefCell, rc::Rc};
 
 use super::policy::Policy;
 
-/// Signatures that a thread remembers, a power of two. A further one replaces the one in its slot.
+/// Number of signatures that a thread remembers, a power of two. A new one replaces the one in its slot.
 const SLOTS: usize = 4096;
 
-/// Bytes of evidence that a thread remembers. When there is more, it forgets everything.
+/// Maximum bytes of evidence that a thread remembers. Beyond that, it forgets everything.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Everything that the verification of a signature depends on: the key, the signature and what is signed.
+/// All inputs to a signature's verification: the key, the signature and the signed text.
 pub(super) struct Evidence {
-    /// The parts, each behind its length.
+    /// The parts, each prefixed with its length.
     bytes: Vec<u8>,
     slot: usize,
 }
@@ -39,7 +39,7 @@ impl Evidence {
     }
 }
 
-/// The last characters of a valid signature are as good as random, so they choose the slot. The first ones are not: ECDSA
+/// The slot of a signature. Its last characters are as good as random. The first ones are not, because ECDSA
 /// signatures begin with a DER header.
 fn slot_of(signature: &str) -> usize {
     let last = signature.as_bytes().last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -49,7 +49,7 @@ fn slot_of(signature: &str) -> usize {
 
 struct Verified {
     evidence: Box<[u8]>,
-    /// The custom policy, if there is one.
+    /// The custom policy, if any.
     policy: Option<Rc<Policy>>,
 }
 
@@ -82,10 +82,10 @@ thread_local! {
     static VERIFIED: RefCell<Memory> = const { RefCell::new(Memory { slots: Vec::new(), bytes: 0 }) };
 }
 
-/// Returns the policy that belongs to a signature; calls `verify` unless it is remembered.
+/// Returns the policy of a signature. Calls `verify` unless the signature is remembered.
 ///
 /// # Errors
-/// Those of `verify`.
+/// The errors of `verify`.
 pub(super) fn remember<E>(
     evidence: Evidence,
     verify: impl FnOnce() -> Result<Option<Policy>, E>,
@@ -132,7 +132,7 @@ mod tests {
 
         let random = |length: usize| -> Vec<u8> { (0..length).map(|_| fastrand::u8(..)).collect() };
         let rsa = || random(256);
-        // Two integers of 32 bytes, each behind its DER header.
+        // Two integers of 32 bytes, each after its DER header.
         let ecdsa = || [&[0x30, 0x44, 2, 32][..], &random(32), &[2, 32], &random(32)].concat();
         for make in [&rsa as &dyn Fn() -> Vec<u8>, &ecdsa] {
             let slots: std::collections::HashSet<usize> =

@@ -1,6 +1,6 @@
 //! Every metric family, declared once.
 //!
-//! Labels are enums and configured names, never text that a viewer chose.
+//! Labels are enums and configured names, never text chosen by a viewer.
 
 mod served;
 
@@ -21,23 +21,23 @@ pub(crate) use served::Served;
 
 use crate::base::log;
 
-/// How the cache handled a request, as viewers and operators know it from CloudFront.
+/// How the cache handled a request, in CloudFront's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResultType {
-    /// Served from what was stored.
+    /// Served from the cache.
     Hit,
-    /// Served from what was stored, after the origin confirmed it.
+    /// Served from the cache after the origin validated it.
     RefreshHit,
     /// Fetched from the origin.
     Miss,
-    /// An error, the origin's or our own.
+    /// An error from the origin or from Forebay.
     Error,
-    /// Sent on to HTTPS.
+    /// Redirected to HTTPS.
     Redirect,
 }
 
 impl ResultType {
-    /// CloudFront's word for it.
+    /// CloudFront's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl ResultType {
         }
     }
 
-    /// All of them, in their order.
+    /// All result types, in order.
     pub const ALL: [Self; 5] =
         [Self::Hit, Self::RefreshHit, Self::Miss, Self::Error, Self::Redirect];
 }
@@ -130,7 +130,7 @@ pub struct Metrics {
     mass_denials: Family<OriginLabels, Gauge>,
     compressed: Family<CodingLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
-    /// Connections open now.
+    /// Currently open connections.
     pub connections: Gauge,
     /// Connections that ended in a protocol or transport error, or a timeout.
     pub connection_errors: Counter,
@@ -138,9 +138,9 @@ pub struct Metrics {
     pub oversized_heads: Counter,
     /// HTTP/2 connections closed because they sent too many control frames.
     pub http2_floods: Counter,
-    /// Connections closed because their client had too many already.
+    /// Connections closed because their client already had too many.
     pub client_limit: Counter,
-    /// Access log records dropped because the writer did not keep up.
+    /// Access log records dropped because the writer was too slow.
     pub log_dropped: Counter,
     log_lines_dropped: Counter,
     cache_bytes: Gauge,
@@ -179,7 +179,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A fresh set of families.
+    /// A new set of families.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
@@ -275,12 +275,12 @@ impl Metrics {
         self.failovers.get_or_create_owned(&labels)
     }
 
-    /// Counts a content that was compressed.
+    /// Counts a compressed content.
     pub fn compressed(&self, coding: &'static str) {
         self.compressed.get_or_create(&CodingLabel { coding }).inc();
     }
 
-    /// Counts a request refused before any cache or origin was asked.
+    /// Counts a request refused before any lookup or fetch.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
@@ -290,7 +290,7 @@ impl Metrics {
         self.purges.inc_by(purges as u64);
     }
 
-    /// All families as text in the OpenMetrics format; the cache's figures are set first.
+    /// All families as text in the OpenMetrics format. Updates the cache's metrics first.
     #[must_use]
     pub fn render(&self, bytes: u64, entries: u64, evictions: u64) -> String {
         set(&self.cache_bytes, bytes);
@@ -328,7 +328,7 @@ impl OriginMetrics {
         self.mass_denial.set(i64::from(is_denying));
     }
 
-    /// Counts an answer whose head took this long.
+    /// Counts a response whose head took this long.
     pub fn answered(&self, duration: Duration) {
         self.requests.inc();
         self.seconds.observe(duration.as_secs_f64());

@@ -1,5 +1,5 @@
-//! What distributions have served, counted by each thread for itself: two that serve the same object do
-//! not wait for each other's memory.
+//! Counters of served requests per distribution, sharded by thread: two threads that serve the same
+//! object do not contend for a cache line.
 
 use std::{
     array::from_fn,
@@ -23,16 +23,16 @@ use prometheus_client::{
 use super::{DistributionLabel, LATENCY, RequestLabels, ResultType, StatusClass};
 use crate::base::instance;
 
-/// Threads beyond that share.
+/// The number of shards; further threads share them.
 const SHARDS: usize = 16;
 
-/// What one thread has counted. Nothing else lies in the same lines of the processor's cache.
+/// One thread's counters, alone in their CPU cache lines.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 struct Shard {
     requests: [[AtomicU64; StatusClass::COUNT]; ResultType::ALL.len()],
     bytes: AtomicU64,
-    /// By time taken; the last is longer than all bounds.
+    /// Requests by duration; the last bucket is above all bounds.
     times: [AtomicU64; LATENCY.len() + 1],
     micros: AtomicU64,
 }
@@ -42,7 +42,7 @@ struct Shard {
 pub struct Served([Shard; SHARDS]);
 
 impl Served {
-    /// Counts one answered request.
+    /// Counts one served request.
     pub fn answered(&self, result: ResultType, status: u16, bytes: u64, duration: Duration) {
         let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
         let shard = &self.0[instance::thread_number() % SHARDS];
@@ -65,7 +65,7 @@ impl Served {
 pub(super) struct AllServed(Arc<Mutex<BTreeMap<String, Arc<Served>>>>);
 
 impl AllServed {
-    /// Those of one distribution; the same as before where they were there.
+    /// The counters of one distribution, created if missing.
     pub(super) fn of(&self, id: &str) -> Arc<Served> {
         Arc::clone(self.0.lock().entry(id.to_owned()).or_default())
     }

@@ -42,7 +42,7 @@ pub(super) fn normalize_uri(raw: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(Cow::Owned(out))
 }
 
-/// Decodes the escapes that are well-formed and leaves everything else as it is.
+/// Decodes the well-formed escapes and leaves everything else as it is.
 pub(super) fn decode_lenient(text: &str) -> Cow<'_, str> {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy()
 }
@@ -79,8 +79,8 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
-/// Reads `\`, `%5C` and `%2F` as `/`, and merges runs of slashes, as some stores and servers do.
-/// Dot segments that this reveals are still there.
+/// Reads `\`, `%5C` and `%2F` as `/`, and merges runs of slashes, as some stores and servers do. Does
+/// not remove the dot segments that this reveals.
 pub(super) fn read_as_slashes(path: &str) -> Cow<'_, str> {
     let has_escape = |text: &str| text.contains("%2") || text.contains("%5");
     if !path.contains('\\') && !path.contains("//") && !has_escape(path) {
@@ -105,7 +105,7 @@ pub(super) fn read_as_slashes(path: &str) -> Cow<'_, str> {
     Cow::Owned(read)
 }
 
-/// Calls `take` with each byte that `raw` stands for, and whether it was written as an escape.
+/// Calls `take` with each decoded byte of `raw`, and whether it was escaped.
 fn for_each_byte(raw: &str, mut take: impl FnMut(u8, bool)) -> Result<(), PathError> {
     let mut rest = raw.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

@@ -1,4 +1,4 @@
-//! Cache keys: the resolved path and what a policy takes from the request, as bytes.
+//! Cache keys: the resolved path and the request's projection by a policy, as bytes.
 
 mod escape;
 mod name_spec;
@@ -27,7 +27,7 @@ pub(crate) use variation::Variation;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey(Box<[u8]>);
 
-/// What a stored response is about, whatever else is in its key.
+/// The resource of a stored response: its distribution and path, without the projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resource<'a> {
     /// The id of the distribution.
@@ -39,15 +39,15 @@ pub struct Resource<'a> {
 }
 
 impl Resource<'_> {
-    /// The generous reading of the path, by which purges compare.
+    /// The generous reading of the path, which purges compare.
     #[must_use]
     pub fn generous_path(&self) -> Cow<'_, str> {
         path::generous(self.path, self.form)
     }
 }
 
-/// Separates the distribution from a path that is an object key, or a URI path. A bucket's `/a%20b` is
-/// not a server's.
+/// Separates the distribution from the path, which is an object key or a URI path. A bucket's `/a%20b`
+/// differs from a server's.
 const KEY_PATH: u8 = 0;
 const URI_PATH: u8 = 7;
 
@@ -67,7 +67,7 @@ impl CacheKey {
         Self(bytes.into_boxed_slice())
     }
 
-    /// The distribution and the path, without the projection: what a purge names.
+    /// The distribution and the path, without the projection: the target of a purge.
     #[must_use]
     pub fn resource(&self) -> Resource<'_> {
         let mut parts = self.0.split(|&byte| byte < 0x20);
@@ -77,7 +77,7 @@ impl CacheKey {
             Some(&URI_PATH) => PathForm::Uri,
             _ => PathForm::Key,
         };
-        // Only text was written there.
+        // This part holds only text.
         Resource { distribution, path: std::str::from_utf8(path).unwrap_or_default(), form }
     }
 

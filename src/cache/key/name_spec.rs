@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 
-/// Which names of a kind (query strings, cookies) a policy includes, in CloudFront's terms.
+/// The names of one kind (query strings, cookies) that a policy includes, in CloudFront's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NameSpec {
     /// `none`.
     #[default]
     None,
-    /// `whitelist`: only these. In them, `*` stands for any characters and `?` for one.
+    /// `whitelist`: only these. In them, `*` matches any characters and `?` matches one.
     Only(BTreeSet<String>),
     /// `allExcept`: all but these.
     Except(BTreeSet<String>),
     /// `all`.
     All,
-    /// What any of these includes.
+    /// The names that any of these includes.
     AnyOf(Vec<Self>),
-    /// What the first includes, without these names.
+    /// The names that the first includes, without these.
     Without(Box<Self>, BTreeSet<String>),
 }
 
@@ -40,13 +40,13 @@ impl NameSpec {
         }
     }
 
-    /// Whether this name is listed as one that is included.
+    /// Whether this name is listed as included.
     #[must_use]
     pub fn lists(&self, name: &str) -> bool {
         matches!(self, Self::Only(names) if names.contains(name))
     }
 
-    /// What either of two specifications includes.
+    /// The union of two specifications.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         match (self, other) {
@@ -64,7 +64,7 @@ impl NameSpec {
         }
     }
 
-    /// The same, but for `names`, which are not included whatever stands here.
+    /// The same specification without `names`, which it never includes.
     #[must_use]
     pub fn without(self, names: &[&str]) -> Self {
         let names: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
@@ -87,8 +87,8 @@ fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?'])
 }
 
-/// Whether `names`, some of which may be patterns, list a name. Listed names are text, so a name that is not is matched by
-/// patterns at most.
+/// Whether `names`, some of which may be patterns, list a name. Listed names are text, so only a
+/// pattern can match a name that is not.
 fn lists(names: &BTreeSet<String>, name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| names.contains(name))
         || names.iter().any(|listed| is_pattern(listed) && matches(listed.as_bytes(), name))

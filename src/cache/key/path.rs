@@ -14,7 +14,7 @@ use super::{
     plain_path::{PlainPath, is_plain},
 };
 
-/// How an origin identifies what it serves.
+/// How an origin identifies objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathForm {
     /// By an object key: a bucket. Every escape is decoded, so `%2F` is a slash.
@@ -39,7 +39,7 @@ impl<'a> CanonicalPath<'a> {
     /// [`PathForm::Uri`]: normalizes escapes (§6.2.2.1, §6.2.2.2), then removes dot segments.
     ///
     /// # Errors
-    /// When it names no object, or an origin could read it as a path with dot segments.
+    /// If it names no object, or an origin could read it as a path with dot segments.
     pub fn resolve(raw: &'a str, form: PathForm) -> Result<Self, PathError> {
         if !raw.starts_with('/') {
             return Err(PathError::NotAbsolute);
@@ -55,20 +55,20 @@ impl<'a> CanonicalPath<'a> {
         if path.decoded().bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
             return Err(PathError::Control);
         }
-        // A store that reads backslashes as slashes would climb out of `origin_path`.
+        // A store that reads backslashes as slashes would escape `origin_path`.
         if has_dot_segments(&path.generous()) {
             return Err(PathError::Ambiguous);
         }
         Ok(path)
     }
 
-    /// A plain path, for an origin that identifies what it serves in this form.
+    /// A plain path, for an origin that uses this form.
     #[must_use]
     pub const fn of_plain(plain: PlainPath<'a>, form: PathForm) -> Self {
         Self { text: Cow::Borrowed(plain.text()), form }
     }
 
-    /// The path of the object with this key, whatever characters the key has.
+    /// The path of the object with this key, which may have any characters.
     #[must_use]
     pub fn of_key(key: &str) -> CanonicalPath<'static> {
         CanonicalPath { text: Cow::Owned(format!("/{key}")), form: PathForm::Key }
@@ -109,8 +109,7 @@ impl<'a> CanonicalPath<'a> {
         self.text == "/"
     }
 
-    /// What path patterns are matched against: escapes stand for their characters, except that a
-    /// URI's `%2F` is not a separator.
+    /// The path for matching path patterns. Escapes are decoded, except that a URI's `%2F` is not a separator.
     #[must_use]
     pub fn for_patterns(&self) -> Cow<'_, str> {
         match self.form {
@@ -136,12 +135,12 @@ impl<'a> CanonicalPath<'a> {
         }
     }
 
-    /// Appends the path as requests for a bucket carry it: in the one spelling that S3 signs.
+    /// Appends the path as a bucket request carries it: in the spelling that S3 signs.
     pub fn encode_for_bucket(&self, out: &mut String) {
         encode_key(&self.decoded(), out);
     }
 
-    /// Appends the path as requests for a plain server carry it.
+    /// Appends the path as a request to a plain server carries it.
     pub fn encode_for_server(&self, out: &mut String) {
         match self.form {
             PathForm::Key => encode_key(&self.text, out),
@@ -172,8 +171,7 @@ pub(super) fn generous(text: &str, form: PathForm) -> Cow<'_, str> {
     }
 }
 
-/// A path as it was sent but without its dot segments, or `None` if it has none. A signer's policy must
-/// cover this path too.
+/// The raw path without its dot segments, or `None` if it has none. A signer's policy must cover this path too.
 #[must_use]
 pub(crate) fn without_dot_segments(raw: &str, form: PathForm) -> Option<String> {
     if !raw.contains("/.") && !raw.contains('%') {
@@ -192,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// What a viewer sends, and what is sent to and signed for S3, as botocore writes it.
+    /// Pairs of a viewer's path and the path sent to and signed for S3, as botocore encodes it.
     const TABLE: [(&str, &str); 25] = [
         ("/a%20b.txt", "/a%20b.txt"),
         ("/a+b.txt", "/a%2Bb.txt"),

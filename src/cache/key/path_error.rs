@@ -1,6 +1,6 @@
 //! Why a path is refused.
 
-/// Why a path is refused.
+/// The reason a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// The request target is not in origin form.
@@ -12,7 +12,7 @@ pub enum PathError {
     /// The path has NUL or another control character, escaped or not.
     #[error("the path has a control character")]
     Control,
-    /// Read generously, the path has dot segments, or belongs to another behavior.
+    /// In its generous reading, the path has dot segments or belongs to another behavior.
     #[error("an origin could read the path as another one")]
     Ambiguous,
     /// The decoded path is not UTF-8, so it names no S3 object.

@@ -1,7 +1,7 @@
-//! Paths that every origin reads as they are written.
+//! Paths that every origin reads as written.
 
-/// A path without escapes, backslashes, dot segments and runs of slashes. Most are like this, and need no
-/// closer look: the text is the same whether it is a key or a URI path.
+/// A path without escapes, backslashes, dot segments and runs of slashes. Most paths are plain and need
+/// no further checks: the text is the same as a key and as a URI path.
 #[derive(Clone, Copy, Debug)]
 pub struct PlainPath<'a>(&'a str);
 
@@ -17,7 +17,7 @@ impl<'a> PlainPath<'a> {
     }
 }
 
-/// Whether every origin reads the path as it is written.
+/// Whether every origin reads the path as written.
 pub(super) fn is_plain(path: &str) -> bool {
     let mut before = 0;
     path.bytes().fold(true, |plain, byte| {

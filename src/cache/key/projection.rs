@@ -1,4 +1,4 @@
-//! What a cache policy takes from a request, besides its path.
+//! The projection of a request by a cache policy: query strings, header fields and cookies.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::http::{
     query::{self, name_and_value, pairs},
 };
 
-/// The part of a cache policy that decides what is in the key.
+/// The part of a cache policy that defines the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySpec {
     /// Query strings.
@@ -21,14 +21,14 @@ pub struct KeySpec {
     pub headers: Vec<HeaderName>,
     /// Cookies.
     pub cookies: NameSpec,
-    /// Codings that `Accept-Encoding` is reduced to.
+    /// Codings that `Accept-Encoding` is normalized to.
     pub codings: Codings,
-    /// Whether query strings are put in order, so that their order makes no other key.
+    /// Whether query strings are sorted, so that their order does not change the key.
     pub sort_query: bool,
 }
 
-/// What an origin request carries of the viewer's: all that is in the key, and what an origin
-/// request policy adds.
+/// The parts of the viewer's request that an origin request carries: the whole key, and the additions
+/// of an origin request policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardSpec {
     /// Query strings.
@@ -37,22 +37,22 @@ pub struct ForwardSpec {
     pub headers: HeaderSpec,
     /// Cookies.
     pub cookies: NameSpec,
-    /// Codings that `Accept-Encoding` is reduced to.
+    /// Codings that `Accept-Encoding` is normalized to.
     pub codings: Codings,
-    /// Whether query strings are put in order, as in the key.
+    /// Whether query strings are sorted, as in the key.
     pub sort_query: bool,
 }
 
-/// Which header fields an origin request carries.
+/// The header fields that an origin request carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderSpec {
     /// `whitelist`: only these.
     Only(Vec<HeaderName>),
-    /// `allExcept`: all but these that the viewer sends; `allViewer` where there are none.
+    /// `allExcept`: all fields that the viewer sends but these; `allViewer` if there are none.
     Except {
-        /// Those that are not carried.
+        /// Fields that are not carried.
         names: Vec<HeaderName>,
-        /// Those that the edge adds: CloudFront's fields about the viewer.
+        /// CloudFront's fields about the viewer, which the edge adds.
         added: Vec<HeaderName>,
     },
 }
@@ -76,7 +76,7 @@ impl HeaderSpec {
         }
     }
 
-    /// Whether origins are told of viewers what they do not say themselves.
+    /// Whether origins receive the edge's fields about the viewer.
     #[must_use]
     pub fn describe_viewers(&self) -> bool {
         match self {
@@ -86,14 +86,14 @@ impl HeaderSpec {
     }
 }
 
-/// How the names of fields begin that the edge adds.
+/// The prefix of fields that the edge adds.
 const ABOUT_VIEWERS: &str = "cloudfront-";
 
-/// Networks that passed the request on before (RFC 8586).
+/// Networks that already forwarded the request (RFC 8586).
 pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 impl ForwardSpec {
-    /// Adds to this what the key holds: an origin must see all that tells requests apart.
+    /// Adds the key's names: an origin must see everything that distinguishes requests.
     #[must_use]
     pub fn with_key(self, key: &KeySpec) -> Self {
         let headers = match self.headers {
@@ -119,7 +119,7 @@ impl ForwardSpec {
         }
     }
 
-    /// Takes from the request what this specification names.
+    /// Selects the parts of the request that this specification names.
     #[must_use]
     pub fn project<'a>(&self, request: &'a Parts, host: &str) -> Projection<'a> {
         let mut headers = Vec::new();
@@ -154,8 +154,7 @@ impl ForwardSpec {
     }
 }
 
-/// The fields that the viewer's `Connection` names. What the edge says of the viewer is not the viewer's
-/// to take away.
+/// The fields that the viewer's `Connection` names. A viewer cannot remove the edge's fields about the viewer.
 fn named_by_connection(request: &Parts) -> Vec<HeaderName> {
     let mut names = connection_names(&request.headers);
     names.retain(|name| !is_about_viewers(name));
@@ -173,7 +172,7 @@ fn accept_encoding(codings: Codings, request: &Parts) -> Option<(HeaderName, Hea
     codings.accepted(&request.headers).map(|value| (header::ACCEPT_ENCODING, value))
 }
 
-/// The query strings that `spec` includes, in their spelling and, unless they are sorted, in their order.
+/// The query strings that `spec` includes, as the viewer spelled them, in their order unless they are sorted.
 fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<Cow<'a, str>> {
     let query = request.uri.query()?;
     let query = match spec {
@@ -186,14 +185,14 @@ fn select_query<'a>(spec: &NameSpec, sort: bool, request: &'a Parts) -> Option<C
     if !sort || !query.contains('&') {
         return Some(query);
     }
-    // Sorted by name only: several values of one name keep their order.
+    // Sorted by name only: values of the same name keep their order.
     let mut sorted: Vec<&str> = pairs(&query).filter(|pair| !pair.is_empty()).collect();
     sorted.sort_by_key(|pair| name_and_value(pair).0);
     Some(Cow::Owned(sorted.join("&")))
 }
 
-/// The cookies that `spec` includes, of all `Cookie` lines, as one field value. Cookies are bytes: RFC 6265 §5.4
-/// lets user agents send values that are not text.
+/// The cookies that `spec` includes, from all `Cookie` lines, as one field value. Cookies are bytes:
+/// RFC 6265 §5.4 lets user agents send values that are not text.
 fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<Vec<u8>> {
     if *spec == NameSpec::None {
         return None;
@@ -210,8 +209,8 @@ fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<Vec<u8>> {
     (!kept.is_empty()).then(|| kept.join(&b"; "[..]))
 }
 
-/// A request seen through a specification: all that its key, or its origin request, may depend
-/// on, besides method and path.
+/// The projection of a request by a specification: besides method and path, its key or its origin
+/// request depends on nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Projection<'a> {
     /// The query string, without `?`.
@@ -225,12 +224,12 @@ pub struct Projection<'a> {
 }
 
 impl KeySpec {
-    /// Takes from the request what this specification names. `host` is the authority the viewer
-    /// asked for, wherever the protocol version carries it.
+    /// Selects the parts of the request that this specification names. `host` is the requested authority,
+    /// from `Host` or `:authority`.
     #[must_use]
     pub fn project<'a>(&self, request: &'a Parts, host: &str) -> Projection<'a> {
         let mut headers = Vec::new();
-        // What origins do not see is not in the key either. Most keys have no fields.
+        // Fields that origins do not see are not in the key either. Most keys have no fields.
         let read = !self.headers.is_empty();
         let connection = if read { named_by_connection(request) } else { Vec::new() };
         for name in self.headers.iter().filter(|name| !connection.contains(name)) {
@@ -252,8 +251,8 @@ impl KeySpec {
 }
 
 impl Projection<'_> {
-    /// Appends the projection to a key. Each part begins with a control character of its own,
-    /// so that no two projections are written alike.
+    /// Appends the projection to a key. Each part begins with a different control character, so that no two
+    /// projections have the same bytes.
     pub(super) fn append_to_key(&self, key: &mut Vec<u8>) {
         const QUERY: u8 = 1;
         const FIELD: u8 = 2;

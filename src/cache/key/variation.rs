@@ -1,4 +1,4 @@
-//! Variants of one resource: responses told apart by the fields that `Vary` names.
+//! Variants of one resource: responses that differ by the fields that `Vary` names.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use crate::http::{
     fields::names,
 };
 
-/// The request fields that tell the variants of a resource apart (RFC 9110 §12.5.5).
+/// The request fields that select a variant of a resource (RFC 9110 §12.5.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variation(Box<[HeaderName]>);
 
 impl Variation {
-    /// Reads a response's `Vary`. A field that origin requests do not carry varies nothing; one
-    /// that is in the key tells requests apart already.
+    /// Reads a response's `Vary`. Fields that origin requests do not carry are ignored, and so are fields
+    /// that are in the key already.
     #[must_use]
     pub fn read(response: &HeaderMap, forward: &ForwardSpec, key: &KeySpec) -> Option<Self> {
         if !response.contains_key(header::VARY) {
@@ -41,11 +41,10 @@ impl Variation {
         &self.0
     }
 
-    /// The key of the variant that a request selects, `request` being what origin requests carry
-    /// of it.
+    /// The key of the variant that a request selects. `request` is the projection that origin requests carry.
     ///
-    /// RFC 9111 §4.1: values are compared with their lines combined and without white space. Languages are compared by
-    /// preference.
+    /// RFC 9111 §4.1: values are compared with their lines combined and without white space. Languages are
+    /// compared by preference.
     #[must_use]
     pub fn key(&self, resource: &CacheKey, request: &Projection<'_>) -> CacheKey {
         const VARIANT: u8 = 5;
@@ -76,7 +75,7 @@ impl Variation {
     }
 }
 
-/// Sorts the members of `Accept-Language` by their weights, languages of equal weight by name. Language tags have no case
+/// Sorts the members of `Accept-Language` by weight, then by name. Language tags are case-insensitive
 /// (RFC 4647 §2), and a weight of 1 is the default (RFC 9110 §12.4.2).
 fn by_preference(members: &mut Vec<Cow<'_, [u8]>>) {
     let mut ranges: Vec<(u16, Vec<u8>)> = Vec::with_capacity(members.len());
@@ -86,12 +85,12 @@ fn by_preference(members: &mut Vec<Cow<'_, [u8]>>) {
         let weight = parts.next().map_or(Some(1000), thousandths);
         match weight.filter(|_| parts.next().is_none()) {
             Some(weight) => ranges.push((weight, language)),
-            // Not what the RFC defines: compared as it is.
+            // Not valid by the RFC: compared as is.
             None => return,
         }
     }
     ranges.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
-    // No field value has the byte between them, so a malformed list never equals a well-formed one.
+    // No field value contains the separator byte, so a malformed list never equals a well-formed one.
     let text = |(weight, language): (u16, Vec<u8>)| {
         Cow::Owned([&language, &[0][..], weight.to_string().as_bytes()].concat())
     };

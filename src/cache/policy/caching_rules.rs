@@ -6,41 +6,39 @@ use http::{HeaderName, StatusCode};
 
 use super::Ttl;
 
-/// All that a policy says about storing, besides the key.
+/// The caching rules of a policy: everything but the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct CachingRules {
     /// Bounds of freshness.
     pub ttl: Ttl,
-    /// Whether `private` and `no-store` hold against a minimum TTL.
+    /// Whether `private` and `no-store` override a minimum TTL.
     pub honor_private: HonorPrivate,
-    /// Whether a lifetime is guessed from `Last-Modified` where the origin says nothing
-    /// (RFC 9111 §4.2.2).
+    /// Whether a heuristic lifetime is derived from `Last-Modified` if the origin gives none (RFC 9111 §4.2.2).
     pub heuristic: bool,
-    /// Fields that stand for `Cache-Control` at this cache, the first one first (RFC 9213).
+    /// Targeted fields that replace `Cache-Control` at this cache, in order of precedence (RFC 9213).
     pub targets: Vec<HeaderName>,
-    /// Whether `Vary` tells responses apart by fields that are not in the key.
+    /// Whether `Vary` selects among responses by fields that are not in the key.
     pub honor_vary: bool,
-    /// Whether the viewer's own `Cache-Control` counts. CloudFront ignores it: a viewer should
-    /// not be able to send every request on to the origin.
+    /// Whether the viewer's `Cache-Control` counts. CloudFront ignores it: a viewer should not be able to
+    /// force every request through to the origin.
     pub honor_request: bool,
-    /// For how long past its freshness a response is served where the origin says that the
-    /// object is gone.
+    /// How long past its freshness a response is served if the origin reports that the object is gone.
     pub stale_if_missing: Duration,
     /// Whether a response with `Set-Cookie` is stored and served to every viewer, as CloudFront does.
     pub cache_set_cookie: bool,
-    /// How long errors are remembered.
+    /// How long errors are cached.
     pub errors: ErrorTtl,
 }
 
 impl CachingRules {
-    /// The fields that a policy listens to unless it says otherwise.
+    /// The default targeted fields.
     #[must_use]
     pub fn default_targets() -> Vec<HeaderName> {
         ["forebay-cache-control", "cdn-cache-control"].map(HeaderName::from_static).into()
     }
 
-    /// Rules with these bounds and the defaults of everything else.
+    /// Rules with these bounds and defaults for everything else.
     #[must_use]
     pub fn new(ttl: Ttl) -> Self {
         Self {
@@ -65,7 +63,7 @@ impl CachingRules {
     }
 }
 
-/// Whether `private` and `no-store` hold even against a minimum TTL.
+/// Whether `private` and `no-store` override even a minimum TTL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HonorPrivate {
     /// A response marked `private` or `no-store` is never shared. The default.
@@ -79,9 +77,9 @@ pub enum HonorPrivate {
 /// (Amazon CloudFront Developer Guide, "How CloudFront caches HTTP 4xx and 5xx status codes").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorTtl {
-    /// For all codes that are not among `by_status`.
+    /// For all codes that are not in `by_status`.
     pub default: Duration,
-    /// For single codes.
+    /// For individual codes.
     pub by_status: BTreeMap<u16, Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! The freshness lifetime: what the origin says, within the policy's bounds.
+//! The freshness lifetime: the origin's directives, within the policy's bounds.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::{
 /// (Amazon CloudFront Developer Guide, "Manage how long content stays in the cache").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ttl {
-    /// Stored at least this long, whatever the origin says.
+    /// Stored at least this long, regardless of the origin.
     pub min: Duration,
-    /// Used when the origin says nothing.
+    /// Used when the origin gives no lifetime.
     pub default: Duration,
-    /// Stored at most this long, whatever the origin says.
+    /// Stored at most this long, regardless of the origin.
     pub max: Duration,
 }
 
@@ -28,8 +28,8 @@ impl Ttl {
         self.max.is_zero()
     }
 
-    /// How long a response stays fresh at the edge, before its initial age is subtracted;
-    /// `heuristic` is what may be guessed where the origin says nothing.
+    /// How long a response stays fresh at the edge, before its initial age is subtracted. `heuristic` is
+    /// the lifetime to use if the origin gives none.
     #[must_use]
     pub fn lifetime(
         &self,
@@ -37,7 +37,7 @@ impl Ttl {
         explicit: Option<Duration>,
         heuristic: Option<Duration>,
     ) -> Duration {
-        // no-cache, no-store or private: the minimum TTL, zero among them.
+        // no-cache, no-store or private: the minimum TTL, which may be zero.
         if cache_control.no_cache || cache_control.no_store || cache_control.private {
             return self.min;
         }
@@ -48,7 +48,7 @@ impl Ttl {
     }
 }
 
-/// What a response says about caching: its targeted field, or `Cache-Control` and `Expires`.
+/// The caching directives of a response: its targeted field, or `Cache-Control` and `Expires`.
 pub(super) struct ResponseDirectives {
     pub(super) directives: CacheControl,
     /// RFC 9213 §2.1: next to a targeted field, `Expires` is ignored.
@@ -56,7 +56,7 @@ pub(super) struct ResponseDirectives {
 }
 
 impl ResponseDirectives {
-    /// Reads the first valid field of `targets` (RFC 9213 §2.2), else the usual ones.
+    /// Reads the first valid field of `targets` (RFC 9213 §2.2), else `Cache-Control` and `Expires`.
     pub(super) fn read(fields: &HeaderMap, targets: &[HeaderName]) -> Self {
         let lines = |name: &HeaderName| {
             let lines = fields.get_all(name).into_iter();
@@ -161,7 +161,7 @@ mod tests {
                 20,
             ),
             (ttl(0, 300, 900), &[("expires", "0")], 0),
-            // a targeted field stands for all the others, an invalid one for nothing
+            // a targeted field replaces all the others, an invalid one is ignored
             (origin, &[(cc, "max-age=9"), ("cdn-cache-control", "max-age=7")], 7),
             (origin, &[(cc, "max-age=9"), ("cdn-cache-control", "max-age=\"7")], 9),
             (
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// What must hold for all bounds, besides the examples above.
+    /// An invariant for all bounds, besides the examples above.
     #[test]
     fn lifetimes_stay_within_their_bounds() {
         let values = [0, 1, 60, 600, 86_400, YEAR];

@@ -21,7 +21,7 @@ pub(crate) use storable::{NotStored, Storable};
 use crate::base::clock::Timestamp;
 use std::time::Duration;
 
-/// When a stored response was received, how old it was then, and until when it is fresh.
+/// The times of a stored response: when it was received, how old it was then, and until when it is fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// When the response (or the 304 that renewed it) arrived.
@@ -30,7 +30,7 @@ pub struct Freshness {
     pub initial_age: u64,
     /// The first moment at which it is stale.
     pub fresh_until: Timestamp,
-    /// How it may be served then.
+    /// How it may be served after that.
     pub stale: Stale,
 }
 
@@ -41,10 +41,10 @@ impl Freshness {
         Duration::from_millis(self.initial_age).saturating_add(now.since(self.received_at))
     }
 
-    /// Whether the response may be reused without asking the origin.
+    /// Whether the response may be reused without contacting the origin.
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        // A clock set back must not make a response fresh for longer than it was granted.
+        // A clock set back must not extend a response's freshness.
         self.received_at <= now && now < self.fresh_until
     }
 

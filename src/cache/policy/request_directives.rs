@@ -1,4 +1,4 @@
-//! What a viewer's `Cache-Control` wishes (RFC 9111 §5.2.1), where a policy grants it.
+//! The directives of a viewer's `Cache-Control` (RFC 9111 §5.2.1), if the policy honors it.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::{
 /// The request directives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestDirectives {
-    /// `no-cache`, or `Pragma: no-cache` alone: validate whatever is stored.
+    /// `no-cache`, or `Pragma: no-cache` alone: validate any stored response.
     pub no_cache: bool,
-    /// `no-store`: keep nothing of this exchange.
+    /// `no-store`: store nothing of this exchange.
     pub no_store: bool,
-    /// `only-if-cached`: do not ask the origin.
+    /// `only-if-cached`: do not contact the origin.
     pub only_if_cached: bool,
     max_age: Option<Duration>,
     min_fresh: Option<Duration>,
-    /// How stale the answer may be; `max-stale` alone means as stale as it is.
+    /// How stale the response may be; `max-stale` alone accepts any staleness.
     max_stale: Option<Duration>,
 }
 
@@ -53,7 +53,7 @@ impl RequestDirectives {
         directives
     }
 
-    /// Decides about a stored response, if there is one, as the viewer wishes.
+    /// Decides how to use a stored response, if there is one, according to these directives.
     #[must_use]
     pub(crate) fn decide(&self, stored: Option<&Freshness>, now: Timestamp) -> Reuse {
         match (reuse(stored, now), stored) {
@@ -67,7 +67,7 @@ impl RequestDirectives {
         let over = now.since(stored.fresh_until);
         let too_old = self.max_age.is_some_and(|longest| stored.age(now) > longest);
         let not_fresh_enough = self.min_fresh.is_some_and(|least| left < least);
-        // §5.2.1.2: never against a response that forbids stale answers
+        // §5.2.1.2: never for a response that forbids stale use
         let stale_is_welcome =
             stored.serves_errors(now) && self.max_stale.is_some_and(|most| over <= most);
         match reuse {

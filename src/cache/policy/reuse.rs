@@ -1,11 +1,11 @@
-//! Whether a stored response may answer a request (RFC 9111 §4).
+//! Whether a stored response may satisfy a request (RFC 9111 §4).
 
 use std::time::Duration;
 
 use super::Freshness;
 use crate::{base::clock::Timestamp, http::cache_status::ForwardReason};
 
-/// What to do with what the store found.
+/// The use of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
     /// Serve it.
@@ -20,10 +20,10 @@ pub enum Reuse {
     Forward(ForwardReason),
 }
 
-/// Decides about a stored response, if there is one.
+/// Decides how to use a stored response, if there is one.
 ///
-/// The viewer's own `Cache-Control` and `Pragma` do not count, as with CloudFront: a viewer must
-/// not be able to send every request on to the bucket.
+/// The viewer's `Cache-Control` and `Pragma` do not count, as with CloudFront: a viewer must not be
+/// able to force every request through to the bucket.
 #[must_use]
 pub fn reuse(stored: Option<&Freshness>, now: Timestamp) -> Reuse {
     let Some(freshness) = stored else { return Reuse::Forward(ForwardReason::UriMiss) };
@@ -31,7 +31,7 @@ pub fn reuse(stored: Option<&Freshness>, now: Timestamp) -> Reuse {
     if freshness.is_fresh(now) {
         return Reuse::Fresh;
     }
-    // A clock set back says nothing about how stale it is.
+    // If the clock was set back, the staleness is unknown.
     let reliable = freshness.received_at <= now;
     let (stale, fresh_until) = (freshness.stale, freshness.fresh_until);
     match () {
@@ -42,14 +42,14 @@ pub fn reuse(stored: Option<&Freshness>, now: Timestamp) -> Reuse {
 }
 
 impl Freshness {
-    /// Whether the response may be served, for `window` past its freshness, where the origin says
-    /// that the object is gone. Never where stale answers are forbidden.
+    /// Whether the response may be served, for `window` past its freshness, if the origin reports that the
+    /// object is gone. Never if stale responses are forbidden.
     #[must_use]
     pub fn serves_missing(&self, window: Duration, now: Timestamp) -> bool {
         !window.is_zero() && self.stale.if_error > 0 && now < self.fresh_until + window
     }
 
-    /// Whether the response may be served where the origin fails (RFC 5861 §4).
+    /// Whether the response may be served if the origin fails (RFC 5861 §4).
     #[must_use]
     pub fn serves_errors(&self, now: Timestamp) -> bool {
         self.stale.if_error(self.fresh_until, now)
@@ -75,7 +75,7 @@ mod tests {
             (109_999, Reuse::Fresh, 0, 12),
             (110_000, Reuse::Validate, 0, 13),
             (112_500, Reuse::Validate, -3, 15),
-            // the clock was set back: what it says about the future cannot be trusted
+            // the clock was set back: times in the future cannot be trusted
             (90_000, Reuse::Validate, 20, 3),
         ] {
             let now = Timestamp::from_millis(now);

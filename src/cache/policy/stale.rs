@@ -8,7 +8,7 @@ use crate::{
     http::cache_control::{CacheControl, Delta},
 };
 
-/// For how long past its freshness a response may be served, in seconds.
+/// How long past its freshness a response may be served, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
     /// While it is being validated.
@@ -20,7 +20,7 @@ pub struct Stale {
 }
 
 impl Stale {
-    /// For ever, as far as 32 bits reach.
+    /// Unlimited, as far as 32 bits reach.
     const UNLIMITED: u32 = u32::MAX;
 
     /// The stale use that a response with these directives and this lifetime allows.

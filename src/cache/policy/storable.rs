@@ -1,4 +1,4 @@
-//! Whether a response may be stored (RFC 9111 §3), and for how long it is then fresh.
+//! Whether a response may be stored (RFC 9111 §3), and how long it is then fresh.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     http::cache_control::{CacheControl, Delta},
 };
 
-/// A response to a GET or HEAD, as it came from the origin.
+/// A response to a GET or HEAD, as received from the origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
     /// Its status code.
@@ -24,31 +24,31 @@ pub struct Received<'a> {
     pub requested_at: Timestamp,
     /// When the head arrived.
     pub received_at: Timestamp,
-    /// What of the request matters.
+    /// The properties of the request that matter.
     pub asked: Asked,
 }
 
-/// What a request held that decides about its response.
+/// Properties of a request that decide whether its response is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// `Authorization`, the viewer's own.
+    /// The viewer sent `Authorization`.
     pub authorization: bool,
     /// The origin is a bucket, whose errors about an object do not depend on the viewer.
     pub bucket: bool,
-    /// The origin saw something of the viewer's request that is not in the cache key.
+    /// The origin saw parts of the viewer's request that are not in the cache key.
     pub beyond_key: bool,
 }
 
-/// That a response may be stored, and how.
+/// The decision to store a response, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storable {
-    /// How long it may be used.
+    /// How long the response may be used.
     pub freshness: Freshness,
-    /// Fields of it that are for this viewer only.
+    /// Fields that are for this viewer only.
     pub withheld: Vec<HeaderName>,
 }
 
-/// Why a response is not stored.
+/// The reason a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotStored {
     /// The policy turns caching off.
@@ -65,11 +65,11 @@ pub enum NotStored {
     Status,
     /// `Set-Cookie`, which is for one viewer.
     SetCookie,
-    /// Neither fresh for any time nor possible to validate.
+    /// Never fresh, and not possible to validate.
     Useless,
-    /// Too long to be stored in one piece, which it would have to be.
+    /// Too long to be stored in one piece, which would be required.
     TooLong,
-    /// Not yet: it is still being collected.
+    /// Not yet: it is still being buffered.
     Unfinished,
 }
 
@@ -92,13 +92,13 @@ impl NotStored {
     }
 }
 
-/// Decides about a response to GET or HEAD.
+/// Decides whether to store a response to GET or HEAD.
 ///
 /// # Errors
 /// The reason why it must not, or need not, be stored.
 pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Storable, NotStored> {
     let mut told = ResponseDirectives::read(received.fields, &caching.targets);
-    // RFC 9111 §5.2.2.3: must-understand takes the place of no-store, where it is met.
+    // RFC 9111 §5.2.2.3: must-understand overrides no-store if it is satisfied.
     told.directives.no_store &= !told.directives.must_understand;
     let directives = &told.directives;
     if caching.ttl.is_disabled() {
@@ -114,7 +114,7 @@ pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Stora
     {
         return Err(NotStored::SetCookie);
     }
-    // Another viewer's request may not have caused it.
+    // Another viewer's request might not have caused it.
     if received.asked.beyond_key && depends_on_request(received.status) {
         return Err(NotStored::Status);
     }
@@ -130,7 +130,7 @@ pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Stora
     Ok(Storable { freshness, withheld: told.directives.withheld })
 }
 
-/// The conditions of RFC 9111 §3 that are about other viewers.
+/// The conditions of RFC 9111 §3 that concern other viewers.
 fn may_be_shared(
     received: &Received<'_>,
     directives: &CacheControl,
@@ -150,7 +150,7 @@ fn may_be_shared(
     if directives.private && !overridden {
         return Err(NotStored::Private);
     }
-    // §3.5: a response to a request with Authorization, only where one of these allows it
+    // §3.5: a response to a request with Authorization, only if one of these allows it
     let allowed =
         directives.public || directives.must_revalidate || directives.s_maxage != Delta::Absent;
     if received.asked.authorization && !allowed {
@@ -181,7 +181,7 @@ fn lifetime(
         if caching.heuristic { heuristic(received.fields, received.received_at) } else { None }
     };
     let within = |heuristic| ttl.lifetime(directives, explicit, heuristic);
-    // RFC 9110 §15.1 and CloudFront: errors are remembered, the origin may say for how long.
+    // RFC 9110 §15.1 and CloudFront: errors are cached, and the origin may set how long.
     let error_ttl = caching.errors.of(received.status);
     let told =
         explicit.filter(|_| !(directives.no_cache || directives.no_store || directives.private));
@@ -198,7 +198,7 @@ fn lifetime(
                 None => some(remembered()),
             }
         }
-        // S3 says 403 where it does not want to say 404.
+        // S3 sends 403 when it does not disclose a 404.
         403 if asked.bucket => some(remembered()),
         // CloudFront Developer Guide: "stored only if the origin returns max-age or s-maxage";
         // this viewer's own fields may have caused them.
@@ -213,7 +213,7 @@ fn lifetime(
     }
 }
 
-/// An error that is remembered for no time is not stored: nothing would ever validate it.
+/// An error with a zero lifetime is not stored: nothing would ever validate it.
 fn some(lifetime: Duration) -> Result<Duration, NotStored> {
     if lifetime.is_zero() { Err(NotStored::Status) } else { Ok(lifetime) }
 }
@@ -231,7 +231,7 @@ fn freshness(
     // RFC 9111 §4.2.3: corrected_age_value = age_value + response_delay
     let delay = received.received_at.since(received.requested_at);
     let initial_age = age_value(received.fields) + delay;
-    // The minimum TTL is time at the edge, so an age the response brings does not shorten it.
+    // The minimum TTL is time at the edge, so the response's age does not shorten it.
     let left = lifetime.saturating_sub(initial_age).max(caching.ttl.min);
     Freshness {
         received_at: received.received_at,

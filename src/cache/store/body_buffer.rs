@@ -1,4 +1,4 @@
-//! Content that is collected before its length, or a way to tell its slices apart, is known.
+//! Buffered content whose length, or a way to distinguish its slices, is not known yet.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,16 +10,16 @@ use super::{Store, content::Content, ledger::Charge};
 /// How long a part waits for room in memory.
 const ROOM: Duration = Duration::from_secs(2);
 
-/// The part of the bound that one content may take which is stored in one piece.
+/// The fraction of the bound that one content stored in one piece may take.
 const PART: u64 = 16;
 
-/// And its longest length in bytes.
+/// Its maximum length in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Smaller chunks are copied together, so that they cost no more than they hold.
+/// Smaller chunks are copied together, so that their overhead does not exceed their bytes.
 const BLOCK: usize = 64 << 10;
 
-/// Collects one content, to be stored in one piece. Others may read what there is so far.
+/// Buffers one content, to be stored in one piece. Other requests may read the bytes that have arrived.
 #[derive(Debug)]
 pub(crate) struct BodyBuffer {
     store: Arc<Store>,
@@ -28,22 +28,22 @@ pub(crate) struct BodyBuffer {
 
 #[derive(Debug, Default)]
 struct Collected {
-    /// In their order, each with the offset of its first byte.
+    /// Blocks in order, each with the offset of its first byte.
     blocks: Vec<(u64, Bytes)>,
-    /// What came after them.
+    /// Small chunks that follow the blocks.
     small: BytesMut,
     length: u64,
-    /// For what is collected.
+    /// Charges for the buffered bytes.
     charges: Option<Charge>,
     charged: u64,
 }
 
-/// It is too long to be stored, or there is no room.
+/// The content is too long to be stored, or there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
 impl BodyBuffer {
-    /// Nothing yet.
+    /// An empty buffer.
     #[must_use]
     pub(crate) fn new(store: Arc<Store>) -> Self {
         Self { store, collected: Mutex::default() }
@@ -55,7 +55,7 @@ impl BodyBuffer {
         length <= LONGEST.min(store.options.memory / PART)
     }
 
-    /// Keeps what comes next, whether or not there is room for it: [`Self::charge`] tells.
+    /// Appends a chunk without checking for room: [`Self::charge`] does that.
     pub(crate) fn keep(&self, chunk: Bytes) {
         let mut collected = self.collected.lock();
         let (offset, length) = (collected.length, chunk.len());
@@ -71,10 +71,10 @@ impl BodyBuffer {
         }
     }
 
-    /// Counts what was kept. Cancel-safe: what was not counted is counted next time.
+    /// Charges the appended bytes. Cancel-safe: bytes not charged now are charged next time.
     ///
     /// # Errors
-    /// When that is too much.
+    /// If the content is too long or memory has no room.
     pub(crate) async fn charge(&self) -> Result<(), TooLong> {
         let (length, missing) = {
             let collected = self.collected.lock();
@@ -93,13 +93,13 @@ impl BodyBuffer {
         Ok(())
     }
 
-    /// Its length so far, in bytes.
+    /// The length so far, in bytes.
     #[must_use]
     pub(crate) fn length(&self) -> u64 {
         self.collected.lock().length
     }
 
-    /// What there is from `offset` on, or a part of it; nothing where there is no more.
+    /// The bytes from `offset` on, or a part of them; `None` if there are no more.
     #[must_use]
     pub(crate) fn read(&self, offset: u64) -> Option<Bytes> {
         let collected = self.collected.lock();
@@ -115,8 +115,8 @@ impl BodyBuffer {
         (!rest.is_empty()).then(|| Bytes::copy_from_slice(rest))
     }
 
-    /// The content, which is complete; who reads here reads that from now on. Copies all of it: long
-    /// ones are not for threads that serve.
+    /// The complete content. Readers of this buffer use it from now on. Copies all bytes: long contents
+    /// must not be finished on serving threads.
     #[must_use]
     pub(crate) fn finish(&self) -> Arc<Content> {
         let (blocks, charges) = {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{ledger::Held, prefetch};
 
-/// Identifies a content. The upper 16 bits are the epoch of the store, so no id is used twice, even after a restart.
+/// Identifies a content. The upper 16 bits are the store's epoch, so no id is used twice, even after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentId(pub(super) u64);
 
@@ -38,12 +38,12 @@ pub struct Content {
     pub(super) id: ContentId,
     /// Length of the whole, in bytes.
     pub length: u64,
-    /// What is there as one piece lives here, so that one lookup serves it.
+    /// The bytes, if they are stored as one piece. Kept here so that one lookup serves them.
     whole: OnceLock<Held>,
 }
 
 impl Content {
-    /// A content of `length` bytes, none of which is there yet.
+    /// A content of `length` bytes, none of which has arrived.
     pub(super) const fn new(id: ContentId, length: u64) -> Self {
         Self { id, length, whole: OnceLock::new() }
     }
@@ -53,7 +53,7 @@ impl Content {
         Self { id: self.id, length: self.length, whole: OnceLock::new() }
     }
 
-    /// A content that is there as a whole.
+    /// A content whose bytes are complete.
     pub(super) fn complete(id: ContentId, bytes: Bytes) -> Self {
         Self::of(id, Held::Shared(Box::new(bytes)))
     }
@@ -65,31 +65,31 @@ impl Content {
         content
     }
 
-    /// Its only piece has come.
+    /// Sets the content's only piece.
     pub(super) fn fill(&self, held: Held) {
         let _ = self.whole.set(held);
     }
 
-    /// Its identity.
+    /// The content's identity.
     #[must_use]
     pub const fn id(&self) -> ContentId {
         self.id
     }
 
-    /// The bytes, where all of them are there as one piece.
+    /// The bytes, if all of them are present as one piece.
     #[must_use]
     pub fn bytes(&self) -> Option<&[u8]> {
         self.whole.get().map(Held::as_ref)
     }
 
-    /// Has their beginning loaded, for they will be sent.
+    /// Prefetches the beginning of the bytes, because they will be sent.
     pub fn load_ahead(&self) {
         if let Some(bytes) = self.bytes() {
             prefetch::load(bytes);
         }
     }
 
-    /// The same, to be kept.
+    /// The same bytes, as an owned reference.
     #[must_use]
     pub fn whole(self: &Arc<Self>) -> Option<Bytes> {
         Some(match self.whole.get()? {
@@ -98,7 +98,7 @@ impl Content {
         })
     }
 
-    /// How it is cut, where slices are `slice` bytes long.
+    /// The content's layout, if slices are `slice` bytes long.
     pub(super) fn layout(&self, slice: u32) -> Layout {
         let slice = if self.whole.get().is_some() { u32::MAX } else { slice };
         Layout { length: self.length, slice }
@@ -114,7 +114,7 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// How a content is cut into slices.
+/// The division of a content into slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     length: u64,

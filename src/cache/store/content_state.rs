@@ -3,19 +3,19 @@
 /// How much of a response is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContentState {
-    /// Its head, and content that is stored, arriving, or fetched in slices when it is needed.
+    /// The head, with content that is stored, arriving, or fetched in slices on demand.
     #[default]
     Full,
-    /// Its head; this copy is without the bytes of its content, which are read in parts.
+    /// The head; this copy has no content bytes, which are read in parts.
     Released,
-    /// Its head alone: it answered a HEAD.
+    /// The head alone, from a response to a HEAD.
     HeadOnly,
-    /// The same, and the origin did not say how long the content is.
+    /// The head alone, and the origin did not send the content's length.
     HeadOnlyOfUnknownLength,
 }
 
 impl ContentState {
-    /// Whether only a HEAD was answered.
+    /// Whether only the head is stored.
     #[must_use]
     pub const fn is_head_only(self) -> bool {
         matches!(self, Self::HeadOnly | Self::HeadOnlyOfUnknownLength)

@@ -1,7 +1,7 @@
 //! Compressed forms of stored responses.
 //!
-//! A form belongs to a content, as slices do: it is found only by way of the response that has this
-//! content, so whatever takes that away (a purge, a change, staleness) takes the form away too.
+//! A form belongs to a content, as slices do: it is found only through the response that has this
+//! content. Anything that removes the response (a purge, a change, staleness) removes the form too.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use bytes::Bytes;
 use super::{Store, body_buffer::BodyBuffer, content::Content, response::StoredResponse};
 use crate::http::coding::Coding;
 
-/// What is known of the compressed form of a response.
+/// The state of a response's compressed form.
 #[derive(Clone, Debug)]
 pub enum EncodedVariant {
-    /// It is there.
+    /// The form is stored.
     Ready(Arc<StoredResponse>),
-    /// It would not be shorter.
+    /// The form would not be shorter.
     Useless,
-    /// It was not made yet.
+    /// The form has not been made yet.
     Unknown,
 }
 
-/// The compressed form of one content, with the head that answers are made from.
+/// The compressed form of one content, with the head of its responses.
 pub(super) struct Encoded {
-    /// Serial of the response that the head was made of.
+    /// Serial of the response that the head was made from.
     of: u64,
-    /// `None` where it would not be shorter.
+    /// `None` if it would not be shorter.
     form: Option<Arc<StoredResponse>>,
 }
 
@@ -45,13 +45,13 @@ impl Store {
         match &encoded.form {
             None => EncodedVariant::Useless,
             Some(form) if encoded.of == response.serial => EncodedVariant::Ready(Arc::clone(form)),
-            // A 304 has renewed the fields; the content is the same.
+            // A 304 renewed the fields; the content is the same.
             Some(form) => EncodedVariant::Ready(self.put_form(response, coding, &form.content)),
         }
     }
 
-    /// Stores what compressing `response` brought: bytes, or nothing shorter than it is. The form is
-    /// given back where there is one and room for it.
+    /// Stores the result of compressing `response`: bytes, or `None` if they would not be shorter. Returns
+    /// the form if there is one and it fits.
     pub async fn keep_form(
         self: &Arc<Self>,
         response: &Arc<StoredResponse>,
@@ -62,7 +62,7 @@ impl Store {
         let collector = BodyBuffer::new(Arc::clone(self));
         collector.keep(bytes);
         if collector.charge().await.is_err() {
-            // No room: made again for every request it would only cost more.
+            // No room: compressing again for every request would only cost more.
             return self.keep_no_form(response, coding);
         }
         Some(self.put_form(response, coding, &collector.finish()))

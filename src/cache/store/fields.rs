@@ -9,7 +9,7 @@ use crate::{
     http::date,
 };
 
-/// Names that are stored as one byte: their place in this table.
+/// Names that are stored as one byte: their index in this table.
 const KNOWN: [HeaderName; 20] = [
     header::ACCEPT_RANGES,
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -33,7 +33,7 @@ const KNOWN: [HeaderName; 20] = [
     header::X_CONTENT_TYPE_OPTIONS,
 ];
 
-/// Marks a name that is written out.
+/// Marks a name that is stored as text.
 const SPELLED: u8 = u8::MAX;
 
 /// Marks a known name whose value is an IMF-fixdate, stored as four bytes: seconds since 1970.
@@ -42,14 +42,14 @@ const DATED: u8 = 0x40;
 /// Marks a length of four bytes.
 const LONG: u8 = 0x80;
 
-/// All fields of a response in one piece of memory, in the order they are sent.
+/// All fields of a response in one allocation, in the order they are sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldBlock(Box<[u8]>);
 
-/// A field as it is stored.
+/// A stored field.
 #[derive(Clone, Copy, Debug)]
 pub struct Packed<'a> {
-    /// Its place in the table of known names, unless it is spelled.
+    /// The name's index in the table of known names, unless it is stored as text.
     known: Option<u8>,
     name: &'a [u8],
     value: PackedValue<'a>,
@@ -58,16 +58,16 @@ pub struct Packed<'a> {
 #[derive(Clone, Copy, Debug)]
 enum PackedValue<'a> {
     Text(&'a [u8]),
-    /// In seconds since 1970.
+    /// A date in seconds since 1970.
     Date(u32),
 }
 
 /// The value of a stored field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// As it is stored.
+    /// The bytes as stored.
     Text(&'a [u8]),
-    /// A date, which is stored as a number.
+    /// A date, stored as a number.
     Date([u8; date::LENGTH]),
 }
 
@@ -85,13 +85,13 @@ impl<'a> Packed<'a> {
         KNOWN.get(usize::from(self.known?))
     }
 
-    /// Its name, in lower case.
+    /// The field's name, in lower case.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.known_name().map_or(self.name, |known| known.as_str().as_bytes())
     }
 
-    /// Its value.
+    /// The field's value.
     #[must_use]
     pub fn value(&self) -> Value<'a> {
         match self.value {
@@ -108,7 +108,7 @@ impl FieldBlock {
     #[must_use]
     pub fn pack(fields: &HeaderMap) -> Self {
         let mut block = BytesMut::with_capacity(256);
-        // `Age` is of a message, and reckoned anew for each answer.
+        // `Age` belongs to one message and is computed for each response.
         for (name, value) in fields.iter().filter(|(name, _)| *name != header::AGE) {
             let value = value.as_bytes();
             match (place(name), seconds(value)) {
@@ -127,11 +127,11 @@ impl FieldBlock {
                 }
             }
         }
-        // A copy of the exact size: what is stored for long holds no spare capacity.
+        // A copy of the exact size, so that long-lived fields have no spare capacity.
         Self(block[..].into())
     }
 
-    /// All fields in order, as they are stored.
+    /// All fields in order, as stored.
     #[must_use]
     pub const fn packed(&self) -> PackedFields<'_> {
         PackedFields { rest: &self.0 }
@@ -146,14 +146,14 @@ impl FieldBlock {
         found.map(|field| field.value())
     }
 
-    /// The same, as a value of a message.
+    /// The first value of `name`, as a header value.
     #[must_use]
     pub fn get(&self, name: &HeaderName) -> Option<HeaderValue> {
         HeaderValue::from_bytes(self.value(name)?.as_ref()).ok()
     }
 
-    /// Appends the fields to a map, except those that `skips` names. Values share one copy of the block, and dates
-    /// a buffer of the thread, so threads do not count references together.
+    /// Appends the fields to a map, except those that `skips` names. Values share one copy of the block,
+    /// and dates share a buffer of the thread, so threads do not contend for reference counts.
     pub fn append_to(&self, map: &mut HeaderMap, skips: impl Fn(&[u8]) -> bool) {
         let shared = |value: &[u8]| {
             let copy = |text: &mut BytesMut| {
@@ -186,7 +186,7 @@ impl FieldBlock {
         map
     }
 
-    /// Has the fields loaded, which will be read.
+    /// Prefetches the fields, which will be read.
     pub(super) fn load_ahead(&self) {
         prefetch::load(&self.0);
     }
@@ -204,20 +204,20 @@ impl FieldBlock {
     }
 }
 
-/// What stands for a known name.
+/// The code of a known name.
 fn place(name: &HeaderName) -> Option<u8> {
     u8::try_from(KNOWN.iter().position(|known| known == name)?).ok()
 }
 
-/// What stands for a value that is an IMF-fixdate.
+/// The encoding of a value that is an IMF-fixdate.
 fn seconds(value: &[u8]) -> Option<u32> {
     let told = (value.len() == date::LENGTH).then(|| date::parse(value))??;
     let seconds = u32::try_from(told.as_secs()).ok()?;
-    // Nothing of it may be lost: a wrong day of the week, say.
+    // The encoding must be lossless, even for a wrong day of the week.
     (date::format(told) == value).then_some(seconds)
 }
 
-/// A text behind its length, which takes one byte where it is below 128, else four.
+/// A text prefixed with its length, which takes one byte if it is below 128, else four.
 fn put_text(block: &mut BytesMut, text: &[u8]) {
     match u8::try_from(text.len()) {
         Ok(short) if short & LONG == 0 => block.put_u8(short),

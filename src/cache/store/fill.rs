@@ -1,5 +1,6 @@
-//! A fill: one origin response that fills consecutive slices of a content. Readers attach to it and stream its
-//! bytes as they arrive. The slice under way is always completed; a later one begins when a reader is near it.
+//! A fill: one origin response that fills consecutive slices of a content. Readers attach to it and
+//! stream its bytes as they arrive. A fill always completes its current slice; it begins a later one
+//! when a reader is near it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -36,23 +37,23 @@ const DROPPED: FetchError = FetchError { status: StatusCode::BAD_GATEWAY, detail
 /// How a fill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// All of it was filled, or no reader wants the rest.
+    /// The fill is complete, or no reader wants the rest.
     Done,
-    /// The object changed: what is stored of it is of an old version.
+    /// The object changed: the stored slices belong to an old version.
     Changed,
     /// The origin failed.
     Failed(FetchError),
 }
 
-/// One origin response on its way into the store.
+/// One origin response that is being stored.
 #[derive(Debug)]
 pub(super) struct Fill {
-    /// First slice to be filled, and the one after the last.
+    /// The first slice to be filled, and the one after the last.
     pub(super) slices: Range<u32>,
     state: Mutex<State>,
-    /// Told of every change that readers wait for.
+    /// Notified of every change that readers wait for.
     progress: Notify,
-    /// Told when a reader moves or leaves.
+    /// Notified when a reader moves or detaches.
     demand: Notify,
 }
 
@@ -60,15 +61,15 @@ pub(super) struct Fill {
 struct State {
     /// The slice being filled.
     cursor: u32,
-    /// What has arrived of it, each chunk with its offset.
+    /// The chunks of the current slice that have arrived, each with its offset.
     chunks: Vec<(u64, Bytes)>,
     arrived: u64,
-    /// The slice completed last, for readers a step behind when it is evicted at once.
+    /// The last completed slice, for readers one step behind if it is evicted at once.
     previous: Option<Bytes>,
-    /// Slice at which each attached reader is.
+    /// The current slice of each attached reader.
     readers: HashMap<u64, u32>,
     next_reader: u64,
-    /// The origin has confirmed the version by beginning its response.
+    /// Whether the origin has confirmed the version by beginning its response.
     opened: bool,
     end: Option<End>,
 }
@@ -82,15 +83,15 @@ impl State {
     }
 }
 
-/// What a reader finds at its position.
+/// The outcome of a read at a reader's position.
 pub(super) enum At {
-    /// A slice or a chunk of one, and where in it the position is.
+    /// A slice or a chunk of one, and the position's offset in it.
     Bytes(Bytes, usize),
-    /// Not there yet.
+    /// The bytes have not arrived yet.
     NotYet,
-    /// The fill has passed the slice; it is in the store, or was.
+    /// The fill has passed the slice, which is in the store or was evicted.
     Passed,
-    /// The fill ended before.
+    /// The fill ended before the position.
     Ended(End),
 }
 
@@ -113,11 +114,11 @@ impl Fill {
         (fill, attachment)
     }
 
-    /// Attaches a reader at slice `index`, if this fill will come to it soon.
+    /// Attaches a reader at slice `index`, if this fill will reach it soon.
     pub(super) fn attach(self: &Arc<Self>, index: u32, read_ahead: u32) -> Option<Attachment> {
         let mut state = self.state.lock();
-        // The first request for a content may be answered with more than was asked for; then
-        // its reader waits further ahead. Any other is better served by a fill of its own.
+        // The first response for a content may hold more than was requested; its reader then waits further
+        // ahead. Any other reader is better served by a separate fill.
         let near = state.cursor.saturating_add(read_ahead).max(self.slices.start + read_ahead);
         let comes = state.end.is_none() && state.cursor <= index && index < self.slices.end;
         if !comes || (index > near && state.next_reader > 0) {
@@ -188,7 +189,7 @@ impl Fill {
         Ok(())
     }
 
-    /// The chunks of the slice under way in one piece.
+    /// The chunks of the current slice as one piece.
     fn join(&self, pages: &MemfdArena) -> Pages {
         let state = self.state.lock();
         let chunks: Vec<Bytes> = state.chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
@@ -206,7 +207,7 @@ impl Fill {
         self.progress.notify_waiters();
     }
 
-    /// Notes that the origin's response has begun.
+    /// Records that the origin's response has begun.
     fn open(&self) {
         self.state.lock().opened = true;
         self.progress.notify_waiters();
@@ -218,8 +219,8 @@ impl Fill {
         state.opened && matches!(state.end, None | Some(End::Done))
     }
 
-    /// Waits until some reader is at most `read_ahead` slices behind `index`; false when all
-    /// have left, or stay too far behind for too long.
+    /// Waits until a reader is at most `read_ahead` slices behind `index`. False if all readers have
+    /// detached or stay too far behind for too long.
     async fn wanted(&self, index: u32, read_ahead: u32) -> bool {
         let wait = async {
             loop {
@@ -241,19 +242,19 @@ impl Fill {
     }
 }
 
-/// The fills under way, by what they fill.
+/// The fills in progress, by content.
 #[derive(Debug, Default)]
 pub(super) struct Fills([Mutex<HashMap<ContentId, Vec<Arc<Fill>>>>; 16]);
 
 impl Fills {
-    /// Those that fill `content`. Nobody else begins or ends one of them meanwhile.
+    /// The fills of `content`. The lock keeps others from starting or ending one meanwhile.
     pub(super) fn of(&self, content: ContentId) -> FillsOf<'_> {
         let shard = usize::try_from(content.0 % self.0.len() as u64).unwrap_or(0);
         FillsOf { content, fills: self.0[shard].lock() }
     }
 }
 
-/// The fills that fill one content.
+/// The fills of one content.
 pub(super) struct FillsOf<'a> {
     content: ContentId,
     fills: MutexGuard<'a, HashMap<ContentId, Vec<Arc<Fill>>>>,
@@ -278,8 +279,8 @@ impl FillsOf<'_> {
     }
 }
 
-/// The duty to fill a fill's slices. However it ends, the fill leaves the content's list and its
-/// readers are told, so that none waits for a fill that is no more.
+/// The obligation to fill a fill's slices. However it ends, the fill is removed from the content's list
+/// and its readers are notified, so that none waits for a fill that has ended.
 pub(super) struct FillTask {
     fill: Arc<Fill>,
     content: Arc<Content>,
@@ -291,12 +292,12 @@ impl FillTask {
         Self { fill, content, store }
     }
 
-    /// The bytes that the fill brings.
+    /// The bytes that the fill fetches.
     pub(super) fn bytes(&self) -> Range<u64> {
         self.store.layout(&self.content).bytes_of(&self.fill.slices)
     }
 
-    /// Fills the slices from `body`. A failure is told to the readers, too.
+    /// Fills the slices from `body`. Readers also see a failure.
     pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), FetchError> {
         let end = match body {
             Ok(body) => {
@@ -331,7 +332,7 @@ fn chunk_at(chunks: &[(u64, Bytes)], offset: u64) -> Bytes {
         .unwrap_or_default()
 }
 
-/// A reader's place at a fill; leaving is dropping it.
+/// A reader's position at a fill. Dropping it detaches the reader.
 #[derive(Debug)]
 pub(super) struct Attachment {
     fill: Arc<Fill>,
@@ -339,8 +340,8 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    /// Whether the fill fills slice `index`. One that has ended does not: its failure is not that
-    /// of a reader who comes to the slice later.
+    /// Whether the fill fills slice `index`. False for a fill that has ended: its failure does not concern
+    /// a reader that reaches the slice later.
     pub(super) fn covers(&self, index: u32) -> bool {
         self.fill.slices.contains(&index) && self.fill.state.lock().end.is_none()
     }
@@ -351,7 +352,7 @@ impl Attachment {
         self.fill.demand.notify_one();
     }
 
-    /// Waits until the origin's response has begun. Returns how the fill ended, if it did before.
+    /// Waits until the origin's response has begun. Returns how the fill ended, if it ended before that.
     pub(super) async fn opened(&self) -> Option<End> {
         loop {
             // Created first: it reports every change from here on.
@@ -366,10 +367,10 @@ impl Attachment {
         }
     }
 
-    /// Waits for bytes of slice `index` at `offset`; never answers [`At::NotYet`].
+    /// Waits for bytes of slice `index` at `offset`; never returns [`At::NotYet`].
     pub(super) async fn wait(&self, index: u32, offset: u64) -> At {
         loop {
-            // Taken first: it tells of every change from here on.
+            // Created first: it reports every change from here on.
             let changed = self.fill.progress.notified();
             match self.fill.look(index, offset) {
                 At::NotYet => changed.await,

@@ -1,4 +1,4 @@
-//! The memory that viewers may keep occupied by receiving slowly.
+//! The memory that slow viewers may occupy.
 //!
 //! Stored bytes that a response still needs stay in memory after their eviction. Up to a share of the memory
 //! they are *pinned*. Beyond it, readers copy a small part at a time and let go of the rest.
@@ -16,14 +16,14 @@ use super::{
     response::StoredResponse,
 };
 
-/// Pinned bytes may take this fraction of the memory: half of what is kept free of stored bytes.
+/// The fraction of the memory that pinned bytes may take: half of the headroom.
 const PINNED_FRACTION: u64 = 16;
 
-/// A reader copies this fraction of the memory at a time, within these bounds in bytes.
+/// The fraction of the memory that a reader copies at a time, within these bounds in bytes.
 const PART_FRACTION: u64 = 1024;
 const PART_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 10;
 
-/// Copies of more than the least length may take this fraction of the memory.
+/// The fraction of the memory that copies above the minimum length may take.
 const COPIED_FRACTION: u64 = 32;
 
 /// Bytes of `memory` that may be pinned.
@@ -68,8 +68,8 @@ impl Store {
         }
     }
 
-    /// A response for readers to come: with the right to hold its content, if that is one piece, or without
-    /// its content, if viewers hold too much.
+    /// A response for later readers. It has the right to hold its content if that is one piece, or no
+    /// content if viewers hold too much.
     #[must_use]
     pub fn keep(&self, response: Arc<StoredResponse>) -> (Arc<StoredResponse>, Option<Hold>) {
         if !self.layout(&response.content).is_single() {
@@ -83,8 +83,8 @@ impl Store {
         }
     }
 
-    /// Whether the content of `response` can be fetched again in parts. One of more than a slice came from an
-    /// origin that may not know ranges: each part could cost the whole.
+    /// Whether the content of `response` can be fetched again in parts. Content above the size of a slice
+    /// was fetched from an origin that may not support ranges: each part could cost a full fetch.
     pub(super) fn can_read_in_parts(&self, response: &StoredResponse) -> bool {
         response.can_be_fetched_again() && response.length() <= u64::from(self.options.slice)
     }
@@ -115,7 +115,8 @@ impl Store {
         }
     }
 
-    /// The length of the next part, and its place in the share of copies. Without a place it is short.
+    /// The length of the next part, and its reservation in the share of copies. Without a reservation the
+    /// part is short.
     pub(super) fn next_part(&self) -> (u64, Option<Charge>) {
         let length = self.part_length();
         match self.copies.charge(length) {

@@ -2,15 +2,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-/// What a store is opened with. A store on disk keeps it there, so that what it stored in an earlier process is found
-/// and never confused with something new.
+/// The identity that a store is opened with. A store on disk persists it, so that responses of an
+/// earlier process are found and never confused with new ones.
 #[derive(Clone, Copy)]
 pub struct StoreIdentity {
-    /// Higher each time the store is opened: contents and log positions of two epochs never have the same number. A store
-    /// that has used the last epoch must be emptied.
+    /// Higher each time the store is opened: contents and log positions of two epochs never have the same
+    /// number. A store that has used the last epoch must be emptied.
     pub epoch: u16,
-    /// The key of the function that turns cache keys into digests. It is secret, so that viewers cannot look for
-    /// collisions.
+    /// The key of the function that hashes cache keys into digests. It is secret, so viewers cannot search
+    /// for collisions.
     pub secret: [u64; 2],
 }
 

@@ -1,4 +1,4 @@
-//! One request to the origin that others may wait for, and the duty to finish it.
+//! One request to the origin that others may wait for, and the obligation to finish it.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -26,7 +26,7 @@ use crate::{
 /// The outcome of a fetch, for the requests that waited for it.
 #[derive(Clone, Debug)]
 pub enum FetchOutcome {
-    /// This response answers the requests that waited and have this key.
+    /// This response is served to the waiting requests that have this key.
     Stored(Arc<StoredResponse>, CacheKey),
     /// The origin is unreachable or its response invalid. Other requests would fail, too.
     Failed(FetchError),
@@ -34,25 +34,25 @@ pub enum FetchOutcome {
     Released,
 }
 
-/// A failed fetch, as viewers see it.
+/// A failed fetch, as reported to viewers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchError {
-    /// The status to answer.
+    /// The status of the response.
     pub status: StatusCode,
     /// A token for logs and metrics.
     pub detail: &'static str,
 }
 
 impl FetchError {
-    /// The origin broke off within the content.
+    /// The origin closed the connection within the content.
     pub const CUT: Self = Self { status: StatusCode::BAD_GATEWAY, detail: "origin-read" };
 }
 
-/// A fetch in flight.
+/// A fetch in progress.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) mark: PurgeMark,
-    /// Whether it fetches a head alone.
+    /// Whether the fetch is for the head alone.
     is_head: bool,
     outcome: OnceLock<FetchOutcome>,
     landed: Notify,
@@ -69,7 +69,7 @@ impl InFlight {
 
     async fn outcome(&self) -> FetchOutcome {
         loop {
-            // Taken first: it tells of a landing from here on.
+            // Created first: it reports a completion from here on.
             let landed = self.landed.notified();
             if let Some(outcome) = self.outcome.get() {
                 return outcome.clone();
@@ -84,12 +84,12 @@ impl InFlight {
 pub struct Waiter(Arc<InFlight>);
 
 impl Waiter {
-    /// Whether the fetch brings a head alone: its failure says little about the content.
+    /// Whether the fetch is for a head alone: its failure says little about the content.
     pub(crate) fn waits_for_head(&self) -> bool {
         self.0.is_head
     }
 
-    /// The outcome; [`FetchOutcome::Released`] when it takes longer than `patience`.
+    /// The outcome; [`FetchOutcome::Released`] if it takes longer than `patience`.
     ///
     /// Cancel-safe: dropping the future does not affect the fetch.
     pub async fn outcome(self, patience: Duration) -> FetchOutcome {
@@ -97,8 +97,8 @@ impl Waiter {
     }
 }
 
-/// The duty to end a fetch. Ending consumes it. If it is dropped instead, because a task was canceled or failed, the
-/// waiters are released.
+/// The obligation to end a fetch. Ending consumes it. If it is dropped instead because a task was
+/// canceled or failed, the waiters are released.
 #[must_use = "dropping it releases the waiters"]
 #[derive(Debug)]
 pub struct Obligation {
@@ -118,7 +118,7 @@ impl Obligation {
         Self { store, key, digest, flight }
     }
 
-    /// What was purged when this fetch started.
+    /// The purge position when this fetch started.
     #[must_use]
     pub fn mark(&self) -> PurgeMark {
         self.flight.mark
@@ -130,8 +130,8 @@ impl Obligation {
         &self.key
     }
 
-    /// Stores `response` in its place and answers the waiters with it. Where it may not be used
-    /// again even now, they are released instead: each must ask for itself (RFC 9111 §4).
+    /// Stores `response` under its key and serves it to the waiters. If it may not be reused even now, the
+    /// waiters are released instead: each must fetch for itself (RFC 9111 §4).
     pub fn fulfil(self, place: &VariantSlot, response: Arc<StoredResponse>, now: Timestamp) {
         let shareable = !matches!(reuse(Some(&response.freshness), now), Reuse::Validate);
         self.put(place, &response);
@@ -142,25 +142,25 @@ impl Obligation {
         });
     }
 
-    /// The origin failed: `response`, stale as it is, stays in use and answers the waiters too.
+    /// The origin failed: the stale `response` stays in use and is served to the waiters too.
     pub fn keep(self, place: &VariantSlot, response: Arc<StoredResponse>) {
         self.put(place, &response);
         self.complete(FetchOutcome::Stored(response, place.key.clone()));
     }
 
     fn put(&self, place: &VariantSlot, response: &Arc<StoredResponse>) {
-        // A purge during the fetch replaced it in the table. It stores nothing then.
+        // A purge during the fetch replaced it in the table. Nothing is stored then.
         if self.is_current() {
             self.store.put(place, Arc::clone(response));
         }
     }
 
-    /// Answers the waiters with a failure; nothing is stored, what was stored stays.
+    /// Fails the waiters. Nothing is stored, and stored responses stay.
     pub fn fail(self, failure: FetchError) {
         self.complete(FetchOutcome::Failed(failure));
     }
 
-    /// Releases the waiters and, until `until`, makes no request under this key wait for another.
+    /// Releases the waiters. Until `until`, requests for this key do not wait for each other.
     pub fn release(self, until: Timestamp) {
         if self.is_current() {
             let pass = HitForMiss { until, mark: self.flight.mark };

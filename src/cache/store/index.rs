@@ -1,10 +1,10 @@
-//! Where stored responses are found, and the notes that stand in their place: one look, which nobody is told of.
+//! The index of stored responses and notes. Lookups do not touch the LRU.
 //!
-//! The memory tier decides what stays, and keeps its order for that. To ask it at each hit is to touch its
-//! entry and its neighbours in that order, which with many stored responses are in no cache of the
-//! processor's. What is found here was put in before the tier was told of it, and is taken out when the
-//! tier lets it go: so nothing stays here that the tier does not know. What is put in while an older one of
-//! the same key is evicted may be lost; it is fetched again.
+//! The memory tier decides what to evict and keeps the LRU order for that. Recording each hit in the
+//! tier would touch the entry and its neighbours in that order, and with many stored responses none of
+//! them is in a CPU cache. An insert reaches the index before the tier, and an eviction from the tier
+//! removes the key here, so no key stays in the index that the tier does not track. An insert during the
+//! eviction of an older value of the same key may be lost; it is fetched again.
 
 use std::{
     hash::{BuildHasherDefault, Hash, Hasher},
@@ -18,17 +18,17 @@ use super::{
 };
 use crate::base::clock::Timestamp;
 
-/// A power of two. With as many, threads rarely meet, and one that grows keeps others waiting for a
-/// fraction of a millisecond.
+/// A power of two. With this many shards, threads rarely contend, and a shard that grows blocks others
+/// for a fraction of a millisecond.
 const SHARDS: usize = 128;
 
-/// What stands for a key: 128 bits by a secret function of it, of which 71 are compared here. Nobody can
-/// look for two keys that are alike in them; that any two of ten million are by chance is less likely than
-/// 1 : 10^7.
+/// The digest of a key: a keyed 128-bit hash, of which 71 bits are compared here. The hash key is
+/// secret, so viewers cannot search for collisions. The chance that any two of ten million keys collide
+/// is below 1 : 10^7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digest(pub(super) u64, pub(super) u64);
 
-/// Tables of digests.
+/// The hasher of tables that are keyed by digests.
 pub(super) type ByDigest = BuildHasherDefault<Leading>;
 
 impl Hash for Digest {
@@ -37,7 +37,7 @@ impl Hash for Digest {
     }
 }
 
-/// A digest is a hash already.
+/// A hasher for digests, which are hashes already.
 #[derive(Default)]
 pub(super) struct Leading(u64);
 
@@ -49,7 +49,7 @@ impl Hasher for Leading {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // What is hashed may be a digest and more.
+        // The hashed value may be a digest and more.
         self.0 = self.0.rotate_left(32) ^ number;
     }
 
@@ -58,13 +58,13 @@ impl Hasher for Leading {
     }
 }
 
-/// Until when requests do not wait for each other.
+/// The time until which requests do not wait for each other.
 pub(super) struct HitForMiss {
     pub(super) until: Timestamp,
     pub(super) mark: PurgeMark,
 }
 
-/// What stands for a key in the place of a response.
+/// A note that is stored under a key instead of a response.
 #[derive(Clone)]
 pub(super) enum Note {
     /// The last answer could not be stored.
@@ -73,25 +73,25 @@ pub(super) enum Note {
     Varies(Arc<Variants>),
 }
 
-/// What stands for a key.
+/// The value stored under a key.
 pub(super) enum Stored {
     Response(Arc<StoredResponse>),
     Note(Note),
 }
 
-/// A key stands in one of them at most.
+/// A shard's two tables. At most one of them holds a given key.
 #[derive(Default)]
 struct Tables {
     responses: Table<Arc<StoredResponse>>,
     notes: Table<Note>,
 }
 
-/// On a line of the processor's of its own.
+/// A shard, aligned to its own CPU cache line.
 #[derive(Default)]
 #[repr(align(64))]
 struct Shard(RwLock<Tables>);
 
-/// What is stored, by digests.
+/// The stored responses and notes, by digest.
 pub(super) struct Index(Box<[Shard]>);
 
 impl Index {
@@ -124,7 +124,7 @@ impl Index {
         drop((shard, displaced));
     }
 
-    /// Puts `new` in the place of `old`; gives back what stands there then.
+    /// Replaces `old` with `new`; returns the value that is current afterwards.
     pub(super) fn replace(
         &self,
         digest: Digest,

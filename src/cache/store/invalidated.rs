@@ -2,15 +2,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Sets of the table, and paths in each: 262,144 paths in 4 MiB.
+/// The number of sets, and of paths in each: 262,144 paths in 4 MiB.
 const SETS: usize = 1 << 14;
 const WAYS: usize = 16;
 
 /// The newest invalidation of each path (RFC 9111 §4.4).
 ///
 /// Viewers choose the paths, so only digests are kept. The hash is keyed: viewers cannot choose which
-/// paths share a set. When a set is full, its oldest entry becomes a floor for the whole set: some other
-/// paths are then fetched again, but no invalidated response comes back.
+/// paths share a set. When a set is full, its oldest entry becomes a floor for the whole set: some
+/// other paths are then fetched again, but no invalidated response is served.
 pub(super) struct InvalidatedPaths {
     sets: Vec<Set>,
     hasher: RandomState,
@@ -19,7 +19,7 @@ pub(super) struct InvalidatedPaths {
 #[derive(Clone, Default)]
 struct Set {
     entries: Vec<Invalidated>,
-    /// The newest position among forgotten entries.
+    /// The newest position among evicted entries.
     forgotten: u64,
 }
 
@@ -42,7 +42,7 @@ impl std::fmt::Debug for InvalidatedPaths {
 }
 
 impl InvalidatedPaths {
-    /// Notes that `path` was invalidated at `position`, which is the highest so far.
+    /// Records that `path` was invalidated at `position`, which is the highest so far.
     pub(super) fn raise(&mut self, path: &[u8], position: u64) {
         let digest = self.hasher.hash_one(path);
         let set = &mut self.sets[set_of(digest)];
@@ -67,7 +67,7 @@ impl InvalidatedPaths {
     }
 }
 
-/// The low bits choose the set; all bits tell paths apart within it.
+/// The low bits select the set; all bits identify a path within it.
 fn set_of(digest: u64) -> usize {
     usize::try_from(digest % SETS as u64).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The count of content's bytes, and the bytes that are counted.
+//! Accounting of content bytes in memory.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::cache::memfd::Pages;
 
-/// Counts the bytes of content that are alive, whoever holds them.
+/// Counts the live bytes of content, regardless of their holder.
 #[derive(Debug)]
 pub(super) struct Ledger {
     bound: u64,
@@ -23,17 +23,17 @@ impl Ledger {
         Self { bound, live: AtomicU64::new(0), freed: Notify::new() }
     }
 
-    /// Bytes alive.
+    /// Live bytes.
     pub(super) fn live(&self) -> u64 {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Ends when bytes are given back after this was called.
+    /// Resolves when bytes are freed after this call.
     pub(super) fn freed(&self) -> impl Future<Output = ()> {
         self.freed.notified()
     }
 
-    /// The right to hold `bytes` more; `None` where they do not fit.
+    /// Charges `bytes` more; `None` if they do not fit.
     pub(super) fn charge(self: &Arc<Self>, bytes: u64) -> Option<Charge> {
         let fits = |live: u64| live.checked_add(bytes).filter(|&sum| sum <= self.bound);
         self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
@@ -41,7 +41,7 @@ impl Ledger {
     }
 
     fn give_back(&self, bytes: u64) {
-        // Waiters are told of what is freed, and of nothing else.
+        // Waiters are notified only if bytes were freed.
         if bytes > 0 {
             self.live.fetch_sub(bytes, Ordering::AcqRel);
             self.freed.notify_waiters();
@@ -49,7 +49,7 @@ impl Ledger {
     }
 }
 
-/// A right to hold this many bytes of content, given back when dropped.
+/// A charge for this many bytes of content, released when dropped.
 #[derive(Debug)]
 pub(super) struct Charge {
     ledger: Arc<Ledger>,
@@ -57,16 +57,16 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    /// Takes the right of another over.
+    /// Adds another charge to this one.
     pub(super) fn take_over(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Bytes that are counted for as long as anybody holds any part of them.
+    /// Bytes that stay charged while any part of them is in use.
     pub(super) fn hold(mut self, content: Pages) -> Held {
         match content.into_heap() {
             Ok(bytes) => {
-                // They count themselves from here on.
+                // From here on, `Counted` releases these bytes itself.
                 let (length, ledger) = (bytes.len() as u64, Arc::clone(&self.ledger));
                 match self.bytes.checked_sub(length) {
                     Some(beyond) => self.bytes = beyond,
@@ -91,12 +91,12 @@ impl Drop for Charge {
     }
 }
 
-/// One piece of content in memory. There are millions of them: it takes three words.
+/// One piece of content in memory. There are millions of them, so it takes three words.
 #[derive(Debug)]
 pub(super) enum Held {
-    /// Small ones: nothing but their bytes is allocated for them.
+    /// Small pieces, without an allocation beyond their bytes.
     Counted(Counted),
-    /// All others.
+    /// All other pieces.
     Shared(Box<Bytes>),
 }
 
@@ -118,7 +118,7 @@ impl From<Held> for Bytes {
     }
 }
 
-/// Bytes that are counted by their length.
+/// Bytes that release their length from the ledger when dropped.
 #[derive(Debug)]
 pub(super) struct Counted {
     bytes: Box<[u8]>,
@@ -137,7 +137,7 @@ impl Drop for Counted {
     }
 }
 
-/// `bytes` that keep `held` for as long as any part of them is in use.
+/// `bytes` that keep `held` alive while any part of them is in use.
 pub(super) fn with<B, H>(bytes: B, held: H) -> Bytes
 where
     B: AsRef<[u8]> + Send + 'static,
@@ -146,7 +146,7 @@ where
     Bytes::from_owner(Holding { _held: held, bytes })
 }
 
-/// Bytes and what they keep, which is dropped before them.
+/// Bytes and the value they keep alive, which is dropped before them.
 struct Holding<B, H> {
     _held: H,
     bytes: B,

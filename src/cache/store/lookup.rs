@@ -8,7 +8,7 @@ use super::{
     variants::Variants,
 };
 
-/// What the store has for a key.
+/// The outcome of a lookup.
 #[derive(Clone, Debug)]
 pub enum Lookup {
     /// A response, fresh or stale.
@@ -21,7 +21,7 @@ pub enum Lookup {
     Nothing,
 }
 
-/// The outcome of a claim: who fetches.
+/// The outcome of a claim: which request fetches.
 #[derive(Debug)]
 pub enum FetchLock {
     /// The claimant fetches.

@@ -1,4 +1,4 @@
-//! The memory tier: what is stored, bounded in bytes, evicted least recently used first.
+//! The memory tier: stored responses and slices, bounded in bytes, evicted least recently used first.
 
 use std::{
     sync::{
@@ -21,34 +21,33 @@ use super::{
 };
 use crate::{base::clock::Timestamp, cache::key::CacheKey, http::coding::Coding};
 
-/// What a stored response costs beyond its fields and bytes: its own structures and the cache's
-/// bookkeeping. With a million stored responses it was 550, as the process's memory tells.
+/// The cost of a stored response beyond its fields and bytes: its own structures and the cache's
+/// bookkeeping. With a million stored responses, 550 were measured from the process's memory.
 const RESPONSE_OVERHEAD: usize = 650;
 
-/// What a slice costs beyond its bytes.
+/// The cost of a slice beyond its bytes.
 const SLICE_OVERHEAD: usize = 450;
 
-/// The part of the bound that is kept free of stored bytes: for slices being filled, and for
-/// evicted ones that a reader still holds. One eighth.
+/// The fraction of the bound (one eighth) that is kept free of stored bytes: for slices being filled,
+/// and for evicted ones that a reader still holds.
 const HEADROOM: u64 = 8;
 
-/// An entry's use is noted once in each turn: while so much of the bound comes in, one sixteenth.
+/// An entry's use is recorded once per turn. A turn ends when one sixteenth of the bound has been inserted.
 const TURNS: u64 = 16;
 
-/// And once in so many milliseconds, so that what is used is known when nothing comes in for long.
+/// A turn also ends after this many milliseconds, so that use is recorded even without inserts.
 const TURN: u64 = 600_000;
 
-/// How often a fill that finds no room looks again.
+/// How often a fill that finds no room retries.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What belongs to a content.
+/// A slice or compressed form of a content.
 enum Piece {
     Slice(Bytes),
     Encoded(Arc<Encoded>),
 }
 
-/// An entry of the cache, of which there are millions: a piece, or nothing where what is stored lies in the
-/// index.
+/// An entry of the LRU cache, of which there are millions: a piece, or `None` if the value is in the index.
 type Entry = Option<Arc<Piece>>;
 
 /// Counters of the memory tier.
@@ -58,7 +57,7 @@ pub struct MemoryUse {
     pub bytes: u64,
     /// Stored responses and slices.
     pub entries: u64,
-    /// Evictions for want of room since the start.
+    /// Evictions for lack of room since the start.
     pub evictions: u64,
 }
 
@@ -70,7 +69,7 @@ pub(super) struct Memory {
     ledger: Arc<Ledger>,
     bound: u64,
     slice: u32,
-    /// Bytes that ever came in.
+    /// Bytes inserted since the start.
     taken: AtomicU64,
     evictions: Arc<AtomicU64>,
 }
@@ -85,7 +84,7 @@ impl Memory {
             .weigher(move |digest, entry| weight(&weighed, *digest, entry, slice))
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(move |digest: Arc<Digest>, entry: Entry, cause| {
-                // What replaces it is in the index already.
+                // The index already has the new value.
                 if entry.is_none() && cause != RemovalCause::Replaced {
                     indexed.remove(*digest);
                 }
@@ -108,7 +107,7 @@ impl Memory {
         self.digest(key.as_bytes())
     }
 
-    /// What stands under `key`, for one that uses it.
+    /// The value stored under `key`; records its use.
     pub(super) fn get(&self, key: &CacheKey, now: Timestamp) -> Option<Stored> {
         let digest = self.digest_of(key);
         let stored = self.index.get(digest)?;
@@ -116,7 +115,7 @@ impl Memory {
         let known = match &stored {
             Stored::Response(response) => {
                 response.load_ahead();
-                // Looked at first: threads that use one response share this line.
+                // Read first: threads that use one response share this cache line.
                 let known = response.noted.load(Ordering::Relaxed) == turn;
                 if !known {
                     response.noted.store(turn, Ordering::Relaxed);
@@ -131,19 +130,19 @@ impl Memory {
         Some(stored)
     }
 
-    /// What stands under `key`.
+    /// The value stored under `key`, without recording its use.
     pub(super) fn current(&self, key: &CacheKey) -> Option<Stored> {
         self.index.get(self.digest_of(key))
     }
 
-    /// Notes the use of what stands under `key`.
+    /// Records the use of the value stored under `key`.
     pub(super) fn touch(&self, key: &CacheKey) {
         let _ = self.cache.get(&self.digest_of(key));
     }
 
-    /// The turn that it is for what has this digest: they begin at different times, so that notes do not
-    /// come all at once. Their number is small: by the time that one comes again, what was not used since is
-    /// gone or has been noted anew.
+    /// The current turn of a digest. Turns of different digests start at different times, to spread the
+    /// updates of the LRU. The counter wraps: before a number repeats, an unused entry is evicted or has
+    /// been recorded again.
     #[expect(clippy::cast_possible_truncation, reason = "turns are told apart by their last bits")]
     fn turn(&self, digest: Digest, now: Timestamp) -> u8 {
         let part = (self.bound / TURNS).max(1);
@@ -182,8 +181,8 @@ impl Memory {
         self.settle();
     }
 
-    /// Puts `new`, which weighs the same, in the place of `old`; gives back what stands there then, which
-    /// may be newer still.
+    /// Replaces `old` with `new`, which weighs the same; returns the value that is current afterwards,
+    /// which may be newer still.
     pub(super) fn replace(
         &self,
         key: &CacheKey,
@@ -224,7 +223,7 @@ impl Memory {
         self.insert_piece(self.digest(&encoded_key(content, coding)), piece);
     }
 
-    /// Waits until `bytes` more fit under the bound; `None` when that takes too long.
+    /// Waits until `bytes` more fit under the bound; `None` if that takes too long.
     pub(super) async fn reserve(&self, bytes: u64, patience: Duration) -> Option<Charge> {
         let wait = async {
             loop {
@@ -232,7 +231,7 @@ impl Memory {
                 if let Some(charge) = self.ledger.charge(bytes) {
                     return charge;
                 }
-                // moka evicts behind our back; make it do so now.
+                // moka evicts in the background; force it now.
                 self.cache.run_pending_tasks();
                 if let Some(charge) = self.ledger.charge(bytes) {
                     return charge;
@@ -245,13 +244,13 @@ impl Memory {
         tokio::time::timeout(patience, wait).await.ok()
     }
 
-    /// The right to hold `bytes` more; `None` if they do not fit at once.
+    /// Charges `bytes` more; `None` if they do not fit at once.
     pub(super) fn charge(&self, bytes: u64) -> Option<Charge> {
         self.ledger.charge(bytes)
     }
 
-    /// Arriving bytes come before stored ones: takes out about as many as are wanted, whichever
-    /// come first. Only where slow readers and fills hold all of the headroom.
+    /// Evicts about `bytes` of stored entries in no particular order, because arriving bytes have priority.
+    /// Needed only if slow readers and fills hold all of the headroom.
     fn displace(&self, bytes: u64) {
         let mut displaced = 0;
         for (digest, entry) in &self.cache {
@@ -264,7 +263,7 @@ impl Memory {
     }
 
     pub(super) fn usage(&self) -> MemoryUse {
-        // The count is brought up to date by this.
+        // This updates the count.
         self.cache.run_pending_tasks();
         MemoryUse {
             bytes: self.ledger.live(),
@@ -273,7 +272,7 @@ impl Memory {
         }
     }
 
-    /// Evicts at once when what is alive outgrows what may be stored.
+    /// Evicts at once if the live bytes exceed the limit for stored ones.
     fn settle(&self) {
         if self.ledger.live() > self.bound - self.bound / HEADROOM {
             self.cache.run_pending_tasks();
@@ -281,7 +280,7 @@ impl Memory {
     }
 }
 
-/// In bytes, where slices are `slice` bytes long.
+/// The weight of an entry in bytes, if slices are `slice` bytes long.
 fn weight(index: &Index, digest: Digest, entry: &Entry, slice: u32) -> u32 {
     let size = match entry {
         Some(piece) => piece_weight(piece, slice),
@@ -308,7 +307,7 @@ fn piece_weight(piece: &Piece, slice: u32) -> usize {
     }
 }
 
-/// A slice's key begins with a byte that no distribution's id can begin with.
+/// The key of a slice. It begins with a byte that no distribution's id begins with.
 fn slice_key(content: ContentId, index: u32) -> [u8; 13] {
     let mut key = [u8::MAX; 13];
     key[1..9].copy_from_slice(&content.0.to_be_bytes());
@@ -316,7 +315,7 @@ fn slice_key(content: ContentId, index: u32) -> [u8; 13] {
     key
 }
 
-/// As that of a slice, with a length of its own.
+/// The key of a compressed form: like a slice's key, but of a different length.
 fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
     let mut key = [u8::MAX; 10];
     key[1..9].copy_from_slice(&content.0.to_be_bytes());

@@ -1,8 +1,8 @@
-//! The store: stored responses, fetches in flight, and what was purged.
+//! The store: stored responses, fetches in flight, and purges.
 //!
-//! A request looks up its key. If the response must be fetched, it *claims* the key. The first claim gets an
-//! `Obligation`, the others a `Waiter`. The content arrives in slices through *fills*, which stream to every reader
-//! as the bytes come in.
+//! A request looks up its key. If the response must be fetched, it *claims* the key. The first claim
+//! gets an `Obligation`, the others a `Waiter`. The content arrives in slices through *fills*, which
+//! stream the bytes to every reader as they arrive.
 
 mod body_buffer;
 mod cache_tags;
@@ -81,7 +81,7 @@ use crate::{
     http::body::Body,
 };
 
-/// Room in the bound of the cache's memory, given back when dropped.
+/// A reservation of the cache's memory, released when dropped.
 #[derive(Debug)]
 pub struct Room(#[expect(dead_code, reason = "it is held, not read")] Charge);
 
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// An empty store that keeps nothing beyond the process.
+    /// An empty store that does not outlive the process.
     #[must_use]
     pub fn new(options: Options) -> Self {
         let identity = StoreIdentity::ephemeral();
@@ -115,7 +115,8 @@ impl Store {
         Self::open(options, identity, floors, Box::new(log))
     }
 
-    /// Opens a store. `purge_log` applies its entries to `floors`, and has applied those that outlived the last process.
+    /// Opens a store. `purge_log` applies its entries to `floors`, and has applied those that outlived the
+    /// last process.
     #[must_use]
     pub fn open(
         options: Options,
@@ -137,19 +138,19 @@ impl Store {
         }
     }
 
-    /// The store's measures.
+    /// The store's options.
     #[must_use]
     pub const fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Where the bytes of large slices lie.
+    /// The arena that holds the bytes of large slices.
     #[must_use]
     pub const fn pages(&self) -> &MemfdArena {
         &self.pages
     }
 
-    /// What is stored under `key` and not purged.
+    /// Looks up the response stored under `key`, unless it was purged.
     #[must_use]
     pub fn lookup(&self, key: &CacheKey, now: Timestamp) -> Lookup {
         match self.memory.get(key, now) {
@@ -165,7 +166,7 @@ impl Store {
         }
     }
 
-    /// What a lookup would find, and what a purge did to that; nothing is changed.
+    /// The outcome of a lookup, and the effect of a purge on it, without changing anything.
     #[must_use]
     pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Lookup, Option<PurgeMode>) {
         match self.memory.current(key) {
@@ -187,7 +188,8 @@ impl Store {
 
     /// Claims the fetch of `key` after a lookup that found `seen`.
     ///
-    /// `is_head` is whether only the head will be fetched. Looks up again under the lock: a fetch that ended since is found, not repeated.
+    /// `is_head` is whether only the head will be fetched. Looks up again under the lock: a fetch that has
+    /// ended since is found, not repeated.
     pub fn claim(
         self: &Arc<Self>,
         key: &CacheKey,
@@ -195,13 +197,13 @@ impl Store {
         is_head: bool,
         now: Timestamp,
     ) -> FetchLock {
-        // Taken first: what is purged from here on is newer than this fetch.
+        // Read first: purges from here on are newer than this fetch.
         let mark = self.floors.mark();
         let mut flights = self.flights.lock();
         match (self.lookup(key, now), seen) {
             (Lookup::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
             (Lookup::Nothing, None) => {}
-            // Purged or evicted since the lookup, too: what was seen must not be renewed.
+            // It was purged or evicted since the lookup, or replaced: `seen` must not be renewed.
             (found, _) => return FetchLock::Lookup(found),
         }
         let flight = Arc::new(InFlight::new(mark, is_head));
@@ -210,7 +212,7 @@ impl Store {
             Entry::Occupied(under_way) if self.survives(key, under_way.get().mark) => {
                 return FetchLock::Wait(under_way.get().waiter());
             }
-            // A fetch that started before a purge must not answer a request that came after it.
+            // A fetch that started before a purge must not serve a request that arrived after it.
             Entry::Occupied(mut overtaken) => {
                 overtaken.insert(Arc::clone(&flight));
             }
@@ -222,8 +224,8 @@ impl Store {
         FetchLock::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
     }
 
-    /// Registers the origin response that brings `slices` of `content` and returns the work of
-    /// storing them. Readers can attach as soon as this returns.
+    /// Registers the origin response that contains `slices` of `content`, and returns the task that stores
+    /// them. Readers can attach as soon as this returns.
     pub fn fill(
         self: &Arc<Self>,
         content: &Arc<Content>,
@@ -236,8 +238,8 @@ impl Store {
         async move { filling.fill(Ok(body)).await }
     }
 
-    /// Purges stored responses. The purges are in force when this resolves, and as durable as the log makes them. All
-    /// purges of operators come this way: API, command line, events.
+    /// Purges stored responses. When this resolves, the purges are in force, and as durable as the log
+    /// makes them. All operator purges use this function: API, command line, events.
     ///
     /// # Errors
     /// If the log cannot be written. The purges are not in force then.
@@ -245,8 +247,8 @@ impl Store {
         self.purge_log.append(batch).await
     }
 
-    /// Invalidates what is stored of one path, in its generous reading, because an unsafe request for it succeeded
-    /// (RFC 9111 §4.4); in force when this returns. Not in the log: a restart may undo it.
+    /// Invalidates the stored responses of one path, in its generous reading, because an unsafe request for
+    /// it succeeded (RFC 9111 §4.4). In force when this returns. Not in the log: a restart may undo it.
     pub fn invalidate(&self, distribution: &str, path: &str) {
         self.floors.invalidate(distribution, path);
     }
@@ -280,7 +282,7 @@ impl Store {
         content.layout(self.options.slice)
     }
 
-    /// What may be used of a response, after the purges since it was checked last.
+    /// The part of a response that may be used, after purges since its last check.
     fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Lookup {
         let version = self.floors.version();
         if response.checked() == version {
@@ -298,7 +300,7 @@ impl Store {
                 if Arc::ptr_eq(&kept, &stale) {
                     Lookup::Response(kept)
                 } else {
-                    // A fetch replaced it meanwhile. The purge may be about that one, too.
+                    // A fetch replaced it meanwhile. The purge may affect the new one, too.
                     self.select(key, kept)
                 }
             }
@@ -309,7 +311,7 @@ impl Store {
         }
     }
 
-    /// The outcome of a lookup that finds a note. A note that is no longer in force is `Nothing`.
+    /// The outcome of a lookup that finds a note. An expired or purged note is `Nothing`.
     fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Lookup {
         match note {
             Note::Varies(variants) => Lookup::Varies(Arc::clone(variants)),
@@ -350,7 +352,7 @@ impl Store {
         self.memory.has_slice(content.id, index)
     }
 
-    /// Stores a slice, and gives its bytes back.
+    /// Stores a slice and returns its bytes.
     fn put_slice(&self, content: &Arc<Content>, index: u32, held: Held) -> Bytes {
         if self.layout(content).is_single() {
             content.fill(held);
@@ -361,14 +363,14 @@ impl Store {
         bytes
     }
 
-    /// Keeps the head in use as recently as its slices, so that they are evicted before it.
+    /// Keeps the head as recently used as its slices, so that they are evicted before it.
     fn touch(&self, key: &CacheKey, content: &Content) {
         if !self.layout(content).is_single() {
             self.memory.touch(key);
         }
     }
 
-    /// Removes what is stored under `key` if it still is of this content.
+    /// Removes the response stored under `key` if it still has this content.
     fn forget(&self, key: &CacheKey, content: &Content) {
         if let Some(Stored::Response(response)) = self.memory.current(key)
             && response.content.id == content.id

@@ -3,9 +3,9 @@
 /// The sizes of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of content in memory: stored, arriving, and held by readers together.
+    /// Bytes of content in memory, including stored bytes, arriving bytes and those held by readers.
     pub memory: u64,
-    /// Length of a slice in bytes, the unit of fetching.
+    /// Length of a slice, the unit of fetching, in bytes.
     pub slice: u32,
     /// How many slices an origin response may be ahead of its fastest reader.
     pub read_ahead: u32,

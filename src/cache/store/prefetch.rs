@@ -1,20 +1,20 @@
-//! What will be read soon: with many stored responses none of it is in a cache of the processor's, and
-//! there is other work to do until it is.
+//! Prefetching of data that will be read soon. With many stored responses, none of it is in a CPU
+//! cache, and other work can overlap the load.
 
-/// Length in bytes of what processors load in one go.
+/// Length of a CPU cache line in bytes.
 const LINE: usize = 64;
 
-/// So much is asked for; where more is read, in order, the processor sees that itself.
+/// The most bytes to prefetch; the CPU detects longer sequential reads itself.
 const MOST: usize = 8 * LINE;
 
-/// Has the beginning of `bytes` loaded.
+/// Prefetches the beginning of `bytes`.
 pub(super) fn load(bytes: &[u8]) {
     for line in bytes.chunks(LINE).take(MOST / LINE) {
         load_line(line.as_ptr());
     }
 }
 
-/// Has `value` loaded.
+/// Prefetches `value`.
 pub(super) fn load_value<T>(value: &T) {
     let start = std::ptr::from_ref(value).cast::<u8>();
     for offset in (0..size_of::<T>()).step_by(LINE) {
@@ -27,7 +27,7 @@ fn load_line(address: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
     #[expect(unsafe_code, reason = "there is no other way to name this instruction")]
-    // SAFETY: a hint. It reads nothing that the program sees, and faults at no address.
+    // SAFETY: a hint. It reads nothing into the program and faults at no address.
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }

@@ -10,9 +10,9 @@ use super::cache_tags::Tag;
 /// The stored responses of a distribution that a purge selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purge {
-    /// Those of one path, in its generous reading, whatever else is in their keys.
+    /// Those of one path, in its generous reading, regardless of the rest of their keys.
     Exact(String),
-    /// Those whose path, in its generous reading, begins so.
+    /// Those whose path, in its generous reading, has this prefix.
     Prefix(String),
     /// Those with a tag.
     Tag(Tag),
@@ -21,10 +21,10 @@ pub enum Purge {
 /// The effect of a purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PurgeMode {
-    /// They are gone.
+    /// The responses are removed.
     #[default]
     Hard,
-    /// They are stale: each is validated before it is used again.
+    /// The responses are stale: each is validated before it is used again.
     Soft,
 }
 

@@ -1,8 +1,8 @@
-//! Purge floors: what was purged, and up to which position of the log.
+//! Purge floors: the purged paths, prefixes and tags, each with the log position of its newest purge.
 //!
-//! A purge deletes nothing. It raises a floor. A stored response remembers what was purged when its request to the
-//! origin *started*, and cannot be selected once a later purge matches it. So a fill that began before a purge is
-//! never served after it.
+//! A purge deletes nothing. It raises a floor. A stored response records the purge position when its
+//! request to the origin *started*, and cannot be selected once a later purge matches it. So a fill
+//! that began before a purge is never served after it.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -19,31 +19,32 @@ use super::{
 };
 use crate::cache::key::Resource;
 
-/// Memory for the entries of one distribution, in bytes. When they take more, the older half becomes one
-/// floor for everything of that age in the distribution: as hard as its entries were, and no harder.
+/// Memory for the entries of one distribution, in bytes. When they take more, the older half becomes
+/// one floor for everything of that age in the distribution: as hard as its entries were, and no
+/// harder.
 const MAX_BYTES: usize = 16 << 20;
 
-/// What remains of a response after the purges since its request started.
+/// The verdict on a response after the purges since its request started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PurgeVerdict {
-    /// Nothing.
+    /// The response is gone.
     Nothing,
-    /// A stale response.
+    /// The response is stale.
     Stale,
-    /// All of it.
+    /// The response is unaffected.
     All,
 }
 
-/// What was purged: the highest position for each path, prefix and tag.
+/// The purges in force: the highest position for each path, prefix and tag.
 #[derive(Debug)]
 pub struct PurgeFloors {
     /// The position of the newest applied entry.
     applied: AtomicU64,
-    /// How many times an unsafe request invalidated a path.
+    /// The number of invalidations by unsafe requests.
     invalidations: AtomicU64,
     /// Changes with every purge and invalidation. The hit path compares it.
     version: AtomicU64,
-    /// By distribution.
+    /// Floors by distribution.
     floors: RwLock<HashMap<Box<[u8]>, Floors>>,
 }
 
@@ -66,8 +67,8 @@ impl PurgeFloors {
         self.version.load(Ordering::Acquire)
     }
 
-    /// What is purged by now. For a check, read the version first, the mark second, and the verdict last: a later mark
-    /// would cover a purge that the verdict did not see.
+    /// The current purge position. For a check, read the version first, the mark second, and the verdict
+    /// last: a later mark would cover a purge that the verdict did not see.
     pub(super) fn mark(&self) -> PurgeMark {
         PurgeMark {
             position: LogPosition(self.applied.load(Ordering::Acquire)),
@@ -75,8 +76,8 @@ impl PurgeFloors {
         }
     }
 
-    /// Applies an entry of the log; in force when this returns. Entries come in the order of their positions, and
-    /// applying one twice changes nothing.
+    /// Applies an entry of the log; in force when this returns. Entries must arrive in order of their
+    /// positions. Applying one twice changes nothing.
     pub fn apply(&self, position: LogPosition, distribution: &str, purge: &Purge, mode: PurgeMode) {
         self.raise(distribution, |floors| {
             floors.purge(purge, mode, position.0);
@@ -84,8 +85,9 @@ impl PurgeFloors {
         });
     }
 
-    /// Invalidates one path because a viewer's unsafe request succeeded (RFC 9111 §4.4); in force when this returns.
-    /// It is no entry of the log, so viewers cannot make that grow: these floors have a table of fixed size.
+    /// Invalidates one path because a viewer's unsafe request succeeded (RFC 9111 §4.4); in force when this
+    /// returns. This writes nothing to the log, so viewers cannot make the log grow. These floors have a
+    /// table of fixed size.
     pub(super) fn invalidate(&self, distribution: &str, path: &str) {
         self.raise(distribution, |floors| {
             let number = self.invalidations.load(Ordering::Acquire) + 1;
@@ -100,8 +102,7 @@ impl PurgeFloors {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// What remains of a response for `resource` that has these tags and whose request started at
-    /// `mark`.
+    /// The verdict on a response for `resource` that has these tags and whose request started at `mark`.
     pub(super) fn remains(
         &self,
         resource: &Resource<'_>,
@@ -114,8 +115,8 @@ impl PurgeFloors {
         })
     }
 
-    /// Whether no purge since `mark` concerns a request for `resource` that started then. The tags of
-    /// its response are not known yet, so a purge of any tag counts.
+    /// Whether no purge since `mark` affects a request for `resource` that started then. The tags of its
+    /// response are not known yet, so a purge of any tag counts.
     pub(super) fn untouched(&self, resource: &Resource<'_>, mark: PurgeMark) -> bool {
         let floors = self.floors.read();
         floors.get(resource.distribution).is_none_or(|floors| {
@@ -126,7 +127,7 @@ impl PurgeFloors {
     }
 }
 
-/// The newest positions at which something was purged; zero if it never was.
+/// The newest positions of purges; zero if there was none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Floor {
     hard: u64,
@@ -157,19 +158,19 @@ impl Floor {
 }
 
 /// The floors of one distribution. Paths are in their generous reading, so that a purge of `/a` also
-/// covers what is stored as `//a`.
+/// covers responses stored as `//a`.
 #[derive(Debug, Default)]
 struct Floors {
     exact: HashMap<Box<[u8]>, Floor>,
-    /// By length, so that a lookup tries each length once.
+    /// Prefixes by length, so that a lookup tries each length once.
     prefix: BTreeMap<usize, HashMap<Box<[u8]>, Floor>>,
     tags: HashMap<Tag, Floor>,
     /// The newest purge of any tag.
     newest_tag: u64,
     invalidated: Option<Box<InvalidatedPaths>>,
-    /// Covers everything: what forgotten entries did to some, this does to all of their age.
+    /// The horizon: the effect of dropped entries, applied to every response of their age.
     horizon: Floor,
-    /// Memory that the entries of the three maps take, about.
+    /// Approximate memory of the entries of the three maps.
     bytes: usize,
 }
 
@@ -217,8 +218,8 @@ impl Floors {
         purged.min(self.horizon.remains(position))
     }
 
-    /// Forgets the older half of the entries and raises the horizon over them. A flood of soft purges
-    /// leaves everything stale, not gone.
+    /// Drops the older half of the entries and raises the horizon over them. A flood of soft purges makes
+    /// everything stale, not gone.
     fn forget_older_half(&mut self) {
         let prefixes = self.prefix.values().flat_map(HashMap::values);
         let all = self.exact.values().chain(prefixes).chain(self.tags.values());
@@ -245,8 +246,8 @@ impl Floors {
     }
 }
 
-/// Memory of an entry whose path has this length, about: the path, its pointer, the floor, and what a
-/// hash table adds.
+/// Approximate memory of an entry whose path has this length: the path, its pointer, the floor, and the
+/// overhead of a hash table.
 const fn entry_size(length: usize) -> usize {
     length + 64
 }
@@ -256,7 +257,7 @@ mod tests {
     use super::*;
     use crate::cache::key::PathForm;
 
-    /// Floors, and the positions that a log gives.
+    /// Floors, and the positions that a log assigns.
     struct Log {
         floors: PurgeFloors,
         newest: AtomicU64,

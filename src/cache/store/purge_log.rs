@@ -22,23 +22,23 @@ pub struct PurgeBatch {
     pub mode: PurgeMode,
 }
 
-/// Why a purge is not in force.
+/// The reason a purge is not in force.
 #[derive(Debug, thiserror::Error)]
 #[error("the purge log cannot be written: {0}")]
 pub struct PurgeError(#[from] io::Error);
 
-/// The ordered log of purges. It gives each entry its position, makes it as durable as the log promises, and applies it
-/// to the [`PurgeFloors`] of its store, in order.
+/// The ordered log of purges. It assigns each entry its position, makes it as durable as the log
+/// promises, and applies it to the [`PurgeFloors`] of its store, in order.
 ///
-/// [`MemoryPurgeLog`] is enough for a cache that is empty after a restart. A disk tier keeps the log in a file and applies
-/// what is in it when it is opened. A cluster keeps it in a stream of NATS JetStream, whose sequence numbers are the
-/// positions, and applies the entries of all nodes as they arrive.
+/// [`MemoryPurgeLog`] is enough for a cache that is empty after a restart. A disk tier keeps the log in
+/// a file and applies its entries when it is opened. A cluster keeps it in a stream of NATS JetStream,
+/// whose sequence numbers are the positions, and applies the entries of all nodes as they arrive.
 pub trait PurgeLog: std::fmt::Debug + Send + Sync {
     /// Appends purges. Resolves when they are durable and in force, with the position of the last one.
     fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>>;
 }
 
-/// A log that lives as long as the process.
+/// A log that does not outlive the process.
 #[derive(Debug)]
 pub(crate) struct MemoryPurgeLog {
     newest: Mutex<LogPosition>,
@@ -56,7 +56,7 @@ impl MemoryPurgeLog {
 impl PurgeLog for MemoryPurgeLog {
     fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>> {
         Box::pin(async move {
-            // Held while they are applied: floors take entries in order.
+            // Held while they are applied: floors require entries in order.
             let mut newest = self.newest.lock();
             for purge in &batch.purges {
                 *newest = newest.next();

@@ -21,12 +21,12 @@ impl LogPosition {
     }
 }
 
-/// What was purged at a moment, such as the start of an origin request.
+/// The purge position at a moment, such as the start of an origin request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PurgeMark {
     /// The newest entry of the log.
     pub position: LogPosition,
-    /// The number of invalidations by unsafe requests in this process, which are not in the log. What outlives the
-    /// process keeps only the position.
+    /// The number of invalidations by unsafe requests in this process, which are not in the log. A
+    /// persisted mark has only the position.
     pub(super) invalidations: u64,
 }

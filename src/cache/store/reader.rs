@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{cache::key::CacheKey, http::body::Body};
 
-/// Where the bytes of a reader are.
+/// The source of a reader's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Presence {
     /// In the store.
@@ -30,7 +30,7 @@ pub(crate) enum Presence {
 
 /// Reads a range of a stored response.
 ///
-/// Cancel-safe: a fill it started goes on without it, as far as the slice under way.
+/// Cancel-safe: a fill that it started continues without it until the current slice is complete.
 pub(crate) struct Reader {
     store: Arc<Store>,
     key: CacheKey,
@@ -45,13 +45,13 @@ pub(crate) struct Reader {
 enum Keeping {
     /// Slice by slice.
     Slices,
-    /// All of a content that is one slice.
+    /// The whole content, which is one slice.
     Whole(Hold),
     /// Not at all, because viewers hold too much: it reads in parts, and its response has no content.
     Nothing,
 }
 
-/// As many slices are looked at in one go; an object may have four billion.
+/// The number of slices that one step checks; an object may have four billion.
 const NEAR: u32 = 1024;
 
 fn near(slices: Range<u32>) -> Range<u32> {
@@ -59,7 +59,7 @@ fn near(slices: Range<u32>) -> Range<u32> {
 }
 
 impl Reader {
-    /// A reader of `bytes`, which lie within the content.
+    /// A reader of `bytes`, which are within the content.
     #[must_use]
     pub(crate) fn new(
         store: Arc<Store>,
@@ -79,7 +79,7 @@ impl Reader {
         }
     }
 
-    /// Where bytes of the content are at this moment: the worst slice decides.
+    /// The current source of the given bytes: the slowest slice decides.
     #[must_use]
     pub(crate) fn presence(&self, bytes: &Range<u64>) -> Presence {
         let content = &self.response.content;
@@ -87,7 +87,7 @@ impl Reader {
             let stored = self.store.same_version(&self.key, &self.response);
             return stored.map_or(Presence::Missing, |_| Presence::Stored);
         }
-        // Taken first: a slice that is completed meanwhile is found in the store.
+        // Read first: a slice that is completed meanwhile is found in the store.
         let fills: Vec<Arc<Fill>> = self.store.fills.of(content.id).iter().cloned().collect();
         let mut slices = near(self.store.layout(content).slices_of(bytes));
         let mut presence = Presence::Stored;
@@ -106,11 +106,11 @@ impl Reader {
         presence
     }
 
-    /// The body of an answer. Waits for its first bytes, so that an origin's failure becomes an error
-    /// response and not a broken transfer.
+    /// The body of a response. Waits for its first bytes, so that an origin's failure becomes an error
+    /// response and not a truncated transfer.
     ///
     /// # Errors
-    /// When the origin fails, or the object is no longer the one described.
+    /// If the origin fails or the object has changed.
     pub(crate) async fn into_body(mut self) -> Result<Body, SourceError> {
         self.keep();
         self.confirm().await?;
@@ -129,8 +129,8 @@ impl Reader {
         Ok(Body::stream(Some(length), chunks))
     }
 
-    /// If the first slices are stored and later ones are missing, waits until the origin confirms that it still has this
-    /// version. Otherwise the transfer would be cut where the stored slices end.
+    /// If the first slices are stored and later ones are missing, waits until the origin confirms that it
+    /// still has this version. Otherwise the transfer would be truncated after the stored slices.
     async fn confirm(&mut self) -> Result<(), SourceError> {
         let content = Arc::clone(&self.response.content);
         if !matches!(self.keeping, Keeping::Slices) {
@@ -141,7 +141,7 @@ impl Reader {
         let Some(missing) = slices.find(|index| !self.store.has_slice(&content, *index)) else {
             return Ok(());
         };
-        // The first bytes that are read confirm the version, and so does a fill in progress.
+        // The first bytes read confirm the version, and so does a fill in progress.
         if missing == first || self.store.fills.of(content.id).iter().any(|fill| fill.is_open()) {
             return Ok(());
         }
@@ -181,7 +181,7 @@ impl Reader {
                 }
                 return Ok(Some(self.take(&slice, to_usize(offset))));
             }
-            // Where the slice was completed since the lookup, it is looked up again.
+            // If the slice was completed since the lookup, look it up again.
             let Some(attachment) = self.attached(index) else { continue };
             match attachment.wait(index, offset).await {
                 At::Bytes(bytes, from) => return Ok(Some(self.take(&bytes, from))),
@@ -207,14 +207,14 @@ impl Reader {
         bytes
     }
 
-    /// Keeps a content that is one slice, or lets go of it if viewers hold too much.
+    /// Keeps a content that is one slice, or releases it if viewers hold too much.
     fn keep(&mut self) {
         if self.response.content_state != ContentState::Released
             && self.store.layout(&self.response.content).is_single()
         {
             let (response, hold) = self.store.keep(Arc::clone(&self.response));
             if response.content_state == ContentState::Released {
-                // What is not stored yet is filled for the next readers, too.
+                // Bytes that are not stored yet are stored for the next readers, too.
                 self.attachment = self.join_or_start(0);
             }
             self.response = response;
@@ -238,7 +238,7 @@ impl Reader {
         Ok(part)
     }
 
-    /// A part as it arrives, or a copy of what is stored of the same version, or from the origin.
+    /// A part as it arrives, a copy from a stored response of the same version, or bytes from the origin.
     async fn part(&mut self) -> Result<Bytes, SourceError> {
         let start = self.left.start;
         if let Some(attachment) = &self.attachment {
@@ -263,7 +263,7 @@ impl Reader {
         Ok(with(part, share))
     }
 
-    /// The fill that fills slice `index`: the one at hand, another, or a new one.
+    /// The fill that fills slice `index`: the attached one, another, or a new one.
     fn attached(&mut self, index: u32) -> Option<&mut Attachment> {
         let at_hand = self.attachment.take().filter(|attachment| attachment.covers(index));
         let attachment = match at_hand {
@@ -307,7 +307,7 @@ impl Reader {
                 SourceError::Changed => End::Changed,
                 SourceError::Failed(failure) => End::Failed(failure),
             });
-            // Readers are told.
+            // This notifies the readers.
             let _ = filling.fill(body).await;
         });
     }

@@ -28,7 +28,7 @@ pub(super) async fn receive(body: &mut Body, most: u64) -> Result<Bytes, FetchEr
     Ok(data)
 }
 
-/// `length` bytes of an origin response in one piece. Room for them is reserved before the origin is asked.
+/// `length` bytes of an origin response in one piece. Reserves memory before requesting them.
 pub(super) async fn receive_exactly(
     store: &Store,
     opened: impl Future<Output = Result<Body, SourceError>>,

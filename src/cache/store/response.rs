@@ -1,4 +1,4 @@
-//! A stored response: the head that answers are made from, and the content it describes.
+//! A stored response: the head of served responses, and the content it describes.
 
 use std::{
     sync::{
@@ -30,34 +30,34 @@ use crate::{
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
 #[derive(Debug)]
 pub struct StoredResponse {
-    /// Tells it apart from all others; never used twice in one process.
+    /// A serial number, never used twice in one process.
     pub serial: u64,
-    /// Its status code; 200 where the origin answered 206.
+    /// The status code; 200 if the origin sent 206.
     pub status: StatusCode,
-    /// Its fields, without those that belong to one answer (`Content-Length`, `Content-Range`,
-    /// `Age`) or one connection.
+    /// The fields, without those that belong to one message (`Content-Length`, `Content-Range`, `Age`) or
+    /// one connection.
     pub fields: FieldBlock,
-    /// When it arrived and until when it is fresh.
+    /// When the response arrived and until when it is fresh.
     pub freshness: Freshness,
-    /// Whether its compressed form may be worth having.
+    /// Whether compressing the response may be worthwhile.
     pub compressible: bool,
-    /// Whether this is the compressed form of another.
+    /// Whether this is the compressed form of another response.
     pub encoded: bool,
-    /// Whether a page of our own stands in for its content.
+    /// Whether the content is an error page that Forebay generated.
     pub synthetic_error: bool,
-    /// How much of it is stored.
+    /// How much of the response is stored.
     pub content_state: ContentState,
     /// The representation's bytes.
     pub content: Arc<Content>,
-    /// The cache tags it bears.
+    /// The cache tags of the response.
     pub tags: CacheTags,
-    /// What was purged when the request to the origin started.
+    /// The purge position when the request to the origin started.
     pub(super) mark: PurgeMark,
-    /// The newest version of the purge floors that is known not to touch this response.
+    /// The newest version of the purge floors that is known not to affect this response.
     pub(super) checked: AtomicU64,
-    /// The turn of the memory tier in which its use was noted last.
+    /// The turn of the memory tier in which the response's use was last recorded.
     pub(super) noted: AtomicU8,
-    /// Whether its content was seen to be there as one piece: then it is.
+    /// Whether the content was seen complete as one piece. It stays so.
     seen_whole: AtomicBool,
 }
 
@@ -95,11 +95,11 @@ impl StoredResponse {
         self.content.length
     }
 
-    /// RFC 9111 §4.3.4: the stored fields, with those of a 304 in their place.
+    /// The stored fields, updated with those of a 304 (RFC 9111 §4.3.4).
     #[must_use]
     pub fn updated_fields(&self, update: &HeaderMap) -> HeaderMap {
         let mut fields = self.fields.to_map();
-        // The age was that of the message, not of what is stored.
+        // The age belonged to the message, not to the stored response.
         fields.remove(header::AGE);
         for name in update.keys() {
             if FieldTrait::OfContent.applies_to(name.as_str()) {
@@ -113,8 +113,7 @@ impl StoredResponse {
         fields
     }
 
-    /// The same response, stale, for whose validation the origin is not asked again before
-    /// `retry_at`.
+    /// The same response, stale. It is not validated with the origin again before `retry_at`.
     #[must_use]
     pub fn waiting(&self, retry_at: Timestamp) -> Self {
         let mut freshness = self.freshness;
@@ -140,8 +139,8 @@ impl StoredResponse {
         }
     }
 
-    /// Whether a response to a later HEAD shows that the object has changed (RFC 9111 §4.3.5): it differs in a validator or
-    /// in length.
+    /// Whether a response to a later HEAD shows that the object has changed (RFC 9111 §4.3.5): it differs in a
+    /// validator or in length.
     #[must_use]
     pub fn differs_from(&self, head: &HeaderMap, length: Option<u64>) -> bool {
         let differs = |name| {
@@ -195,7 +194,7 @@ impl StoredResponse {
         }
     }
 
-    /// Gives the stored validators to `read`.
+    /// Calls `read` with the stored validators.
     pub fn with_validators<T>(&self, read: impl FnOnce(&Validators<'_>) -> T) -> T {
         let [etag, modified] =
             [header::ETAG, header::LAST_MODIFIED].map(|name| self.fields.value(&name));
@@ -203,8 +202,8 @@ impl StoredResponse {
         read(&Validators::read(etag, modified))
     }
 
-    /// Whether slices of different origin responses can be told to be of one version: by a
-    /// strong entity tag, or by a modification date that is strong (RFC 9110 §8.8.2.2).
+    /// Whether slices of different origin responses can be verified to be of one version: by a strong
+    /// entity tag, or by a modification date that is strong (RFC 9110 §8.8.2.2).
     #[must_use]
     pub fn is_sliceable(fields: &HeaderMap) -> bool {
         let etag = fields.get(header::ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
@@ -216,14 +215,14 @@ impl StoredResponse {
         etag.is_some_and(|tag| tag.is_strong()) || modified_before
     }
 
-    /// Whether there is anything to tell versions apart by.
+    /// Whether the response has a validator that distinguishes versions.
     #[must_use]
     pub fn has_validator(&self) -> bool {
         [header::ETAG, header::LAST_MODIFIED].iter().any(|name| self.fields.value(name).is_some())
     }
 
-    /// Whether a part of its content can be fetched again without mixing two versions. Only a strong entity
-    /// tag is proof of that: a 304 does not change it, but makes a weak date look strong.
+    /// Whether a part of the content can be fetched again without mixing two versions. Only a strong entity
+    /// tag proves that: a 304 does not change it, but makes a weak date look strong.
     pub(super) fn can_be_fetched_again(&self) -> bool {
         let etag = self.fields.value(&header::ETAG);
         let tag = etag.as_ref().and_then(|value| EntityTag::parse(value.as_ref()));
@@ -237,10 +236,10 @@ impl StoredResponse {
             && self.fields.get(&header::ETAG) == other.fields.get(&header::ETAG)
     }
 
-    /// Whether all of its content is there as one piece.
+    /// Whether all of the content is present as one piece.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        // Who sees that it was seen sees the content, too.
+        // A thread that sees this flag also sees the content.
         if self.seen_whole.load(Ordering::Acquire) {
             return true;
         }
@@ -249,13 +248,13 @@ impl StoredResponse {
         is_whole
     }
 
-    /// Has loaded what an answer needs besides.
+    /// Prefetches the `Content` and the fields.
     pub(super) fn load_ahead(&self) {
         prefetch::load_value(&*self.content);
         self.fields.load_ahead();
     }
 
-    /// In bytes, with what of its content is no slice of `slice` bytes.
+    /// The size in bytes, including content that is not stored in slices of `slice` bytes.
     pub(super) fn size(&self, slice: u32) -> usize {
         let is_single =
             self.content.layout(slice).is_single() && !self.content_state.is_head_only();
@@ -279,7 +278,7 @@ fn next_serial() -> u64 {
 mod tests {
     use super::*;
 
-    /// There are millions of them: together with its two counters it fits into 128 bytes.
+    /// There are millions of stored responses: with its two counters, one fits into 128 bytes.
     #[test]
     fn a_stored_response_is_small() {
         let counters = 2 * size_of::<usize>();

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::{FetchError, response::StoredResponse};
 use crate::http::body::{Body, BodyError};
 
-/// Why a [`SliceSource`] cannot deliver.
+/// The reason a [`SliceSource`] cannot deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceError {
     /// The object is no longer the one that the stored response describes.
@@ -28,7 +28,7 @@ impl From<SourceError> for BodyError {
 /// The source of missing slices.
 pub(crate) trait SliceSource: Send + Sync {
     /// Requests `bytes` from the origin, of exactly the version that `response` describes. The body
-    /// delivers these bytes and no others.
+    /// delivers exactly these bytes.
     fn open<'a>(
         &'a self,
         response: &'a StoredResponse,

@@ -1,13 +1,13 @@
-//! A hash table whose entries lie in lines of the processor's: to find one among millions is to wait for
-//! one line, where values are pointers.
+//! A hash table whose entries are grouped by CPU cache line. If the values are pointers, finding one
+//! among millions waits for one cache line.
 //!
-//! An entry lies in the line that its hash names or, where that is full, in one of those behind it, all of
-//! which are full up to there. Within a line there are no gaps.
+//! An entry is in its hash's home line. If that line is full, the entry is in one of the next lines,
+//! and every line up to there is full. A line has no gaps.
 
-/// Entries of a line; with a pointer for a value each takes 16 bytes.
+/// Slots of a line; an entry with a pointer as its value takes 16 bytes.
 const SLOTS: usize = 4;
 
-/// Where more than seven eighths of all slots would be taken, there are half as many lines more.
+/// The maximum load: beyond seven eighths of all slots, the number of lines grows by half.
 const FULL: (usize, usize) = (7, 8);
 
 type Slot<T> = Option<(u64, T)>;
@@ -28,14 +28,14 @@ impl<T> CacheLine<T> {
         self.0.iter().position(|slot| slot.as_ref().is_some_and(|(other, _)| *other == hash))
     }
 
-    /// Takes an entry out and closes its gap.
+    /// Removes an entry and closes its gap.
     fn take(&mut self, position: usize) -> Slot<T> {
         let last = self.0.iter().rposition(Option::is_some)?;
         self.0.swap(position, last);
         self.0[last].take()
     }
 
-    /// Puts an entry behind the others, where there is room.
+    /// Appends an entry if the line has room.
     fn put(&mut self, entry: (u64, T)) -> Result<(), (u64, T)> {
         match self.0.iter_mut().find(|slot| slot.is_none()) {
             Some(slot) => {
@@ -47,7 +47,7 @@ impl<T> CacheLine<T> {
     }
 }
 
-/// Values by hashes, which stand for their keys: of two keys with the same hash there is one value.
+/// Values by hash. Hashes identify keys: two keys with the same hash share one value.
 pub(super) struct Table<T> {
     lines: Box<[CacheLine<T>]>,
     length: usize,
@@ -74,7 +74,7 @@ impl<T> Table<T> {
         self.lines[line].0[position].as_mut().map(|(_, value)| value)
     }
 
-    /// Puts a value in; gives back the one that it displaced.
+    /// Inserts a value; returns the one that it displaced.
     pub(super) fn insert(&mut self, hash: u64, value: T) -> Option<T> {
         if let Some(standing) = self.get_mut(hash) {
             return Some(std::mem::replace(standing, value));
@@ -98,7 +98,7 @@ impl<T> Table<T> {
         Some(value)
     }
 
-    /// The line that a hash names. Its leading bits tell.
+    /// The home line of a hash, selected by its leading bits.
     #[expect(clippy::cast_possible_truncation, reason = "below the number of lines")]
     fn home(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
@@ -108,7 +108,7 @@ impl<T> Table<T> {
         if line + 1 == self.lines.len() { 0 } else { line + 1 }
     }
 
-    /// How many lines `to` is behind `from`.
+    /// The number of lines from `from` forward to `to`.
     const fn distance(&self, from: usize, to: usize) -> usize {
         if to >= from { to - from } else { to + self.lines.len() - from }
     }
@@ -135,8 +135,8 @@ impl<T> Table<T> {
         self.length += 1;
     }
 
-    /// A line was full and is not any more: fetches back an entry that had to go further for it, and goes
-    /// on with the line that it came from.
+    /// Closes the gap in a line that was full: moves back an entry that overflowed past it, then continues
+    /// with the line that the entry left.
     fn close(&mut self, mut open: usize) {
         let mut at = self.next(open);
         while at != open {
@@ -147,7 +147,7 @@ impl<T> Table<T> {
             let found = self.lines[at].0.iter().position(passed);
             let was_full = self.lines[at].is_full();
             if let Some(entry) = found.and_then(|position| self.lines[at].take(position)) {
-                // There is room: that is why it comes.
+                // This cannot fail: `open` has a free slot.
                 let _ = self.lines[open].put(entry);
                 open = at;
             }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// Few leading bits: nearly all hashes name the same few lines, and go far.
+        /// Few leading bits differ: nearly all hashes share the same few home lines and overflow far.
         #[test]
         fn it_holds_what_a_map_holds(
             steps in proptest::collection::vec((0_u64..8, 0_u64..32, 0..3), 1..400),

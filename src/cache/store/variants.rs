@@ -7,29 +7,29 @@ use parking_lot::Mutex;
 use super::purge_mark::PurgeMark;
 use crate::cache::key::{CacheKey, Variation};
 
-/// Variants kept of one resource.
+/// The number of variants kept for each resource.
 const MAX_VARIANTS: usize = 64;
 
-/// Where a response is stored.
+/// The keys under which a response is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariantSlot {
-    /// The key without what varies.
+    /// The key of the resource, without the varying fields.
     pub resource: CacheKey,
-    /// What tells the variants apart, if there are any.
+    /// The fields that select the variant, if the response varies.
     pub variation: Option<Variation>,
     /// The key of this response.
     pub key: CacheKey,
 }
 
-/// What stands under the key of a resource whose responses vary.
+/// The note stored under the key of a resource whose responses vary.
 #[derive(Debug)]
 pub struct Variants {
-    /// The request fields that select a variant, as the newest response names them.
+    /// The request fields that select a variant, according to the newest response.
     pub variation: Variation,
-    /// What was purged when the fetch of the first of them started.
+    /// The purge position when the first variant's fetch started.
     pub(super) mark: PurgeMark,
     keys: Mutex<VecDeque<CacheKey>>,
-    /// Bytes of a key.
+    /// Length of a variant's key in bytes.
     key_length: usize,
 }
 
@@ -39,18 +39,18 @@ impl Variants {
         Self { variation, mark, keys: Mutex::new(VecDeque::from([first])), key_length }
     }
 
-    /// Bytes of as many keys as may be kept.
+    /// Bytes of the maximum number of keys.
     pub(super) const fn size(&self) -> usize {
         MAX_VARIANTS * (self.key_length + size_of::<CacheKey>())
     }
 
-    /// How many there are.
+    /// The number of variants.
     #[must_use]
     pub fn count(&self) -> usize {
         self.keys.lock().len()
     }
 
-    /// Notes a variant; gives back the oldest where there are too many.
+    /// Records a variant; returns the oldest if there are too many.
     pub(super) fn add(&self, key: &CacheKey) -> Option<CacheKey> {
         let mut keys = self.keys.lock();
         keys.retain(|known| known != key);
@@ -88,7 +88,7 @@ mod tests {
         for number in 1..MAX_VARIANTS {
             assert_eq!(variants.add(&key(number)), None);
         }
-        // the one renewed last is not the oldest any more
+        // The variant renewed last is no longer the oldest.
         assert_eq!(variants.add(&key(0)), None);
         assert_eq!(variants.add(&key(MAX_VARIANTS)), Some(key(1)));
     }

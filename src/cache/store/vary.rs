@@ -20,14 +20,14 @@ impl Store {
         Some(self.variants(resource)?.variation.clone())
     }
 
-    /// Stores a response in its place.
+    /// Stores a response under its key.
     pub(super) fn put(&self, place: &VariantSlot, response: Arc<StoredResponse>) {
         let mark = response.mark;
         self.memory.insert(&place.key, response);
         let Some(variation) = &place.variation else { return };
         match self.variants(&place.resource).filter(|known| known.variation == *variation) {
             Some(variants) => {
-                // A bounded number of variants is kept of each resource, the newest ones.
+                // Only a bounded number of variants is kept for each resource, the newest ones.
                 if let Some(oldest) = variants.add(&place.key) {
                     self.memory.remove(&oldest);
                 }
@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// The variants known of a resource, unless it was purged since.
+    /// The known variants of a resource, unless it was purged since.
     fn variants(&self, resource: &CacheKey) -> Option<Arc<Variants>> {
         match self.memory.current(resource)? {
             Stored::Note(Note::Varies(variants)) => {

@@ -1,4 +1,4 @@
-//! What the command line says.
+//! Command-line arguments.
 
 use std::{
     num::{NonZeroU64, NonZeroUsize},

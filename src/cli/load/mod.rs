@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// As shells tell of what SIGINT ended.
+/// Exit code that shells report after SIGINT.
 const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
@@ -74,8 +74,8 @@ fn no_url(error: &ServerError) -> Mendable {
     }
 }
 
-/// Becomes true when the run is interrupted (Ctrl-C, SIGTERM): then its figures are told. The second time it is
-/// not waited for them.
+/// Flag that is set when the run is interrupted (Ctrl-C, SIGTERM): the run then prints its figures. A second
+/// interrupt exits at once.
 fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let shared = Arc::clone(&stop);
@@ -98,11 +98,11 @@ fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Lets this process open as many files as it needs, as far as it may.
+/// Raises the open-file limit to the required number, as far as allowed.
 fn allow_connections(options: &Options) -> Result<(), Mendable> {
-    /// Standard streams, the page, and what waits for signals.
+    /// Standard streams, the report file and the signal handler.
     const OTHERS: usize = 64;
-    /// Its timer, and what its runtime waits on.
+    /// Descriptors per thread: its timer and its runtime's poller.
     const THREAD: usize = 8;
     let connections = options.connections.get();
     let threads = options.threads.get().min(connections);
@@ -152,7 +152,7 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     Ok(targets.signed(signer(args)?).picked(pick(args)?))
 }
 
-/// What of the URLs is of no use, where a file lists what is asked for.
+/// A URL argument that would be ignored because a file lists the URLs, and the file's flag.
 fn superfluous(args: &Args) -> Option<(&'static str, &String)> {
     let flag = match (&args.urls_from, &args.access_log) {
         (Some(_), _) => "--urls",
@@ -240,7 +240,7 @@ fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Res
 }
 
 fn options(args: &Args) -> Result<Options, Mendable> {
-    /// More of them than that a server's machine seldom leaves.
+    /// Limit of the default: the server's machine seldom has more to spare.
     const MOST_THREADS: usize = 4;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let usual = NonZeroUsize::new(cores.min(MOST_THREADS)).unwrap_or(NonZeroUsize::MIN);
@@ -264,7 +264,7 @@ fn options(args: &Args) -> Result<Options, Mendable> {
 }
 
 fn check_numbers(args: &Args) -> Result<(), Mendable> {
-    /// Requests under way at once, each of which takes some memory.
+    /// Limit of concurrent requests, each of which takes some memory.
     const MOST_LANES: usize = 1_000_000;
     if let Some(rate) = args.rate.filter(|rate| !(0.001..=1e7).contains(rate)) {
         let expected = "a number of requests a second, from 0.001 to 10000000";
@@ -298,7 +298,7 @@ fn check_numbers(args: &Args) -> Result<(), Mendable> {
     Ok(())
 }
 
-/// The fields of every request: those that are given, and who asks, where they do not tell.
+/// Headers of every request: the given ones, and `User-Agent` unless given.
 fn fields(args: &Args) -> Result<HeaderMap, Mendable> {
     let mut fields = HeaderMap::new();
     for line in &args.header {

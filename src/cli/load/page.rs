@@ -1,4 +1,4 @@
-//! The file that gets the page.
+//! The HTML report file.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,8 +8,8 @@ use std::{
 
 use crate::{cli::Mendable, load::Report};
 
-/// Opened before the run, so that none is in vain. What is in it stays until there is better; a new one that
-/// gets nothing is not left behind.
+/// The HTML report file, opened before the run so that no run is wasted. Old content stays until there is a
+/// report; a new file without one is removed.
 pub(super) struct Page<'a> {
     path: &'a Path,
     file: File,
@@ -43,7 +43,7 @@ impl<'a> Page<'a> {
 impl Drop for Page<'_> {
     fn drop(&mut self) {
         if self.is_empty {
-            // There is nothing in it to lose, and nobody to tell.
+            // The file is empty, and `drop` cannot report an error.
             let _ = std::fs::remove_file(self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! How a run goes, while it does.
+//! Progress of a run.
 
 use std::{cell::Cell, time::Duration};
 
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::{LoadEvent, Options, Second, Until};
 
-/// One line in the terminal, anew each second; nothing where there is no terminal.
+/// One line in the terminal, updated every second; nothing without a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
     until: Until,
@@ -39,7 +39,7 @@ impl Progress {
         }
     }
 
-    /// How much of the run is over, of a thousand parts.
+    /// Elapsed part of the run, in thousandths.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1000")]
     fn part(&self, second: &Second) -> u64 {
         match self.until {

@@ -1,5 +1,5 @@
-//! Answers that cannot be stored as they arrive: their length is not known, or nothing would tell
-//! their slices apart. They are collected, and stored in one piece.
+//! Buffered responses. Without a known length, or a validator for their slices, they cannot be stored as they
+//! arrive. They are buffered, then stored in one piece.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,26 +23,26 @@ use crate::{
     origin::OriginResponse,
 };
 
-/// For so long the viewer who asked waits for the end: then it gets the content as what is stored.
+/// How long the requesting viewer waits for the end. If it arrives in time, the viewer gets the stored response.
 const SOON: Duration = Duration::from_secs(1);
 
-/// For so long an answer is collected. What takes longer is no object but a stream.
+/// How long a response is buffered. A longer one is a stream, not an object.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How far collecting has come.
+/// The progress of buffering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// There is more to come.
+    /// More content is expected.
     Collecting,
-    /// All of it is there.
+    /// The content is complete.
     Ended,
     /// The origin failed.
     Failed,
-    /// It is no longer collected: the rest is the viewer's.
+    /// Buffering stopped. The viewer reads the rest itself.
     HandedOver,
 }
 
-/// What the viewer who asked has yet to read.
+/// The content that the requesting viewer has not read yet.
 struct Unread {
     collector: Arc<BodyBuffer>,
     /// The rest of the body, once it is handed over.
@@ -51,8 +51,8 @@ struct Unread {
 }
 
 impl Fetch {
-    /// What ends soon is stored before anybody gets it. What takes longer streams to the viewer who
-    /// asked, and is stored at its end; others wait for that, but not for long.
+    /// Buffers the response. One that ends soon is stored before it is sent. A slower one streams to the requesting
+    /// viewer and is stored at its end; other requests wait for that, but not for long.
     pub(crate) async fn collect(self, mut answer: OriginResponse, storable: Storable) {
         let known = http_body::Body::size_hint(&answer.body).exact();
         if known.is_some_and(|length| !BodyBuffer::fits(&self.edge.store, length)) {
@@ -68,7 +68,7 @@ impl Fetch {
                 let (StoredBody { response, own_fields }, told) =
                     self.store_response(&mut answer, storable, content, ContentState::Full);
                 let how = How::Fetched;
-                // The viewer may have left; then nobody needs to be told.
+                // The send fails if the viewer has disconnected.
                 let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
             }
             Ok(Ok(false) | Err(Some(TooLong))) | Err(_) => {
@@ -114,7 +114,7 @@ impl Fetch {
                 stage.send_replace(Stage::Failed);
             }
             Ok(Err(Some(TooLong))) | Err(_) => {
-                // Nobody is to wait for what will not be stored.
+                // Release the requests that wait: the response will not be stored.
                 self.give_up();
                 *rest.lock() = Some(body);
                 stage.send_replace(Stage::HandedOver);
@@ -123,13 +123,12 @@ impl Fetch {
     }
 }
 
-/// Collects up to the end (`true`), or until there is more than `most`; `more` is called whenever there is
-/// more.
+/// Buffers up to the end (`true`), or until there are more than `most` bytes. Calls `more` after each part.
 ///
-/// Cancel-safe: what was read is kept.
+/// Cancel-safe: the buffer keeps everything read so far.
 ///
 /// # Errors
-/// When it is too much; `None` when the origin fails.
+/// If the content is too long; `None` if the origin fails.
 async fn collect(
     body: &mut Body,
     collector: &BodyBuffer,
@@ -146,7 +145,7 @@ async fn collect(
     Ok(false)
 }
 
-/// Joins what was collected; a long content off the threads that serve.
+/// Joins the buffered content. Long content is joined on a blocking thread.
 async fn finish(collector: &Arc<BodyBuffer>) -> Arc<Content> {
     const LONG: u64 = 1 << 20;
     if collector.length() < LONG {
@@ -157,8 +156,8 @@ async fn finish(collector: &Arc<BodyBuffer>) -> Arc<Content> {
     joined.unwrap_or_else(|_| collector.finish())
 }
 
-/// The next part for the viewer who asked: of what is collected, then of what is handed over. It reads
-/// as fast as it likes; nobody waits for it.
+/// The next part for the requesting viewer: from the buffer, then from the rest of the body. The viewer reads at
+/// its own pace and delays no other request.
 async fn next(
     (mut unread, mut stage): (Unread, watch::Receiver<Stage>),
 ) -> Result<Option<(Bytes, (Unread, watch::Receiver<Stage>))>, BodyError> {

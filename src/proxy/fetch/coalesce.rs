@@ -1,4 +1,4 @@
-//! Forwarding: one request asks the origin, those that come meanwhile wait for it.
+//! Request coalescing: one request fetches from the origin, and concurrent ones wait for it.
 
 use std::{pin::pin, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Asks the origin, or waits for a request that does already.
+/// Fetches from the origin, or waits for a fetch in progress.
 pub(crate) async fn forward(
     edge: &Arc<Edge>,
     admitted: &AdmittedRequest<'_>,
@@ -46,7 +46,7 @@ pub(crate) async fn forward(
         FetchLock::Lookup(Lookup::HitForMiss | Lookup::Nothing) => return Forwarded::Alone,
         FetchLock::Wait(waiter) => {
             let patience = admitted.origin().longest_wait();
-            // A GET is not answered by the failure of a HEAD: it claims the key itself.
+            // The failure of a HEAD does not answer a GET, which must claim the key itself.
             let is_other = waiter.waits_for_head() && *admitted.method != Method::HEAD;
             return match waiter.outcome(patience).await {
                 FetchOutcome::Failed(_) | FetchOutcome::Released if is_other => Forwarded::Again,
@@ -72,17 +72,17 @@ pub(crate) async fn forward(
     };
     let (told, outcome) = oneshot::channel();
     let fetch = UnderWay::new(Fetch::new(edge, admitted, seen, obligation, told).run());
-    // Without a word nothing was told: that viewer asks for itself.
+    // If the fetch ends without an outcome, this request goes to the origin alone.
     fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
 }
 
-/// Whether a response can answer the request: a stored HEAD cannot answer a GET.
+/// Whether a response can answer the request. A stored HEAD cannot answer a GET.
 fn answers(response: &StoredResponse, admitted: &AdmittedRequest<'_>) -> bool {
     *admitted.method == Method::HEAD || !response.content_state.is_head_only()
 }
 
-/// A fetch, which belongs to the store. It goes on here for as long as its viewer waits, and by itself from
-/// then on: most are done by then, and need no task.
+/// A fetch on behalf of the store. The viewer's future polls it while the viewer waits. If it is unfinished on
+/// drop, it continues in its own task; most need none.
 struct UnderWay(Option<BoxFuture<'static, ()>>);
 
 impl UnderWay {
@@ -93,7 +93,7 @@ impl UnderWay {
     async fn until<T>(mut self, outcome: impl Future<Output = T>) -> T {
         let mut outcome = pin!(outcome);
         std::future::poll_fn(|cx| {
-            // Taken out and put back: one that panics is gone.
+            // Take it out and put it back, so that a fetch that panics is not polled again.
             let under_way = self.0.take();
             self.0 = under_way
                 .and_then(|mut fetch| fetch.as_mut().poll(cx).is_pending().then_some(fetch));
@@ -111,7 +111,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// Validates a stale response while it is served (RFC 5861 §3), unless somebody does already.
+/// Validates a stale response while it is served (RFC 5861 §3), unless a validation is in progress.
 pub(crate) fn refresh(
     edge: &Arc<Edge>,
     admitted: &AdmittedRequest<'_>,
@@ -121,7 +121,7 @@ pub(crate) fn refresh(
 ) {
     let is_head = fetches_head(admitted, Some(seen));
     if let FetchLock::Lead(obligation) = edge.store.claim(key, Some(seen), is_head, now) {
-        // Nobody waits to be told.
+        // No viewer waits for the outcome.
         let (told, _) = oneshot::channel();
         tokio::spawn(Fetch::new(edge, admitted, Some(Arc::clone(seen)), obligation, told).run());
     }

@@ -1,4 +1,4 @@
-//! A fetch: the origin request of a miss or a validation, and what happens with its response.
+//! A fetch: the origin request of a miss or a validation, and the handling of its response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,10 +32,10 @@ use crate::{
     },
 };
 
-/// How long it is remembered that a key's answer could not be stored.
+/// How long a hit-for-miss entry lasts after a response could not be stored.
 pub(crate) const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
 
-/// One origin request on behalf of all that wait for it.
+/// One origin request on behalf of all requests that wait for it.
 pub(crate) struct Fetch {
     pub(crate) edge: Arc<Edge>,
     pub(crate) origin: Arc<Group>,
@@ -45,9 +45,9 @@ pub(crate) struct Fetch {
     resource: CacheKey,
     path: CanonicalPath<'static>,
     forwarded: Projection<'static>,
-    /// The id of the request that led to this fetch.
+    /// The header with the id of the request that caused this fetch.
     id_field: Option<(HeaderName, HeaderValue)>,
-    /// Whether the origin sees more of the viewer's request than the cache key has.
+    /// Whether the origin sees more of the viewer's request than the cache key contains.
     beyond_key: bool,
     pub(crate) range: Option<ByteRange>,
     pub(crate) seen: Option<Arc<StoredResponse>>,
@@ -58,7 +58,7 @@ pub(crate) struct Fetch {
 /// The conditions of an origin request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conditions {
-    /// Whether what was seen still holds, if anything was.
+    /// The validators of `seen`, if there is a stored response.
     OfSeen,
     None,
 }
@@ -89,7 +89,7 @@ impl Fetch {
         let range = match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
             RangeRequest::Whole => None,
             RangeRequest::Single(range) => Some(range),
-            // The others are fetched once the answer is under way, each with the slices it needs.
+            // The others are fetched while the response streams, each with the slices it needs.
             RangeRequest::Several(ranges) => ranges.first().copied(),
         };
         Self {
@@ -109,10 +109,10 @@ impl Fetch {
         }
     }
 
-    /// Asks, then settles the obligation one way or another.
+    /// Sends the origin request, then settles the obligation.
     pub(crate) async fn run(self) {
         let sent = match self.send(self.range, Conditions::OfSeen).await {
-            // The range lies outside the object: the whole tells its length.
+            // The range is outside the object. Fetch the whole object to learn its length.
             Ok(answer) if answer.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 Box::pin(self.send(None, Conditions::OfSeen)).await
             }
@@ -146,7 +146,7 @@ impl Fetch {
         if let (Some(seen), Conditions::OfSeen, Method::GET) =
             (&self.seen, conditions, self.method.clone())
         {
-            // RFC 9111 §4.3.1: both validators, where there are both
+            // RFC 9111 §4.3.1: send both validators if both exist.
             for (validator, condition) in [
                 (header::ETAG, header::IF_NONE_MATCH),
                 (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),
@@ -174,28 +174,28 @@ impl Fetch {
         let text = match range {
             ByteRange::FromTo(first, last) => format!("bytes={}-{}", start_of(first), end_of(last)),
             ByteRange::From(first) => format!("bytes={}-", start_of(first)),
-            // Where the end is, is not known yet; the first slice tells.
+            // The length is not known yet. The first slice reveals it.
             ByteRange::Last(_) => format!("bytes=0-{}", slice - 1),
         };
         HeaderValue::try_from(text).ok()
     }
 
-    /// The origin failed: what is stale stays in use, if that is allowed.
+    /// Handles a failed origin request: keeps the stale response if allowed, or fails the obligation.
     pub(crate) fn fail(self, failure: FetchError) {
         let now = self.edge.clock.now();
         if self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now)) {
             return self.keep(failure, now);
         }
-        // If this viewer's fields may have caused it, dropping the obligation makes each of the others
-        // send its own request.
+        // If this viewer's headers may have caused the failure, drop the obligation, so that each of the others
+        // sends its own request.
         if !(self.beyond_key && rejection::may_be_caused_by_request(failure)) {
             self.obligation.fail(failure);
         }
-        // The viewer may have left; then nobody needs to be told.
+        // The send fails if the viewer has disconnected.
         let _ = self.told.send(Forwarded::Failed(failure));
     }
 
-    /// Adds to `Vary` what earlier responses of the resource named and this one does not repeat.
+    /// Adds the names to `Vary` that earlier responses of the resource had and this one lacks.
     pub(crate) fn keep_variation(&self, status: StatusCode, response: &mut HeaderMap) {
         if is_error(status) || !self.behavior.cache_policy.caching.honor_vary {
             return;
@@ -212,7 +212,7 @@ impl Fetch {
         variant_slot(&self.behavior, self.resource.clone(), &self.forwarded, response)
     }
 
-    /// An error is about the request that led to it: it does not stand in the way of variants.
+    /// The slot of a response. An error concerns its own request, so it must not hide variants.
     pub(crate) fn place_of(&self, status: StatusCode, response: &HeaderMap) -> VariantSlot {
         let place = self.variant_slot(response);
         if place.variation.is_none() && is_error(status) {
@@ -228,7 +228,7 @@ impl Fetch {
         answer: &OriginResponse,
     ) -> Result<Storable, NotStored> {
         let policy = &self.behavior.cache_policy;
-        // Where it is in the key, each bearer has a copy of its own.
+        // If it is in the key, each value has a separate copy.
         let keyed = policy.key.headers.contains(&header::AUTHORIZATION);
         let authorized = self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
         let asked = Asked {
@@ -268,7 +268,7 @@ impl Fetch {
         }
         let partial = match partial(&answer) {
             Ok(partial) => partial,
-            // Without the length of the whole, this part cannot be stored among others.
+            // Without the complete length, this part cannot be stored as slices.
             Err(UnusableRange::UnknownLength) => return self.release(answer, NotStored::Status),
             Err(UnusableRange::Malformed) => return self.fail(failure(ErrorClass::Other)),
         };
@@ -282,24 +282,24 @@ impl Fetch {
         }
     }
 
-    /// Makes nobody wait for what will not be stored.
+    /// Releases the requests that wait for a response that will not be stored.
     pub(crate) fn give_up(self) {
         self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
     }
 
-    /// The response is for one viewer only. Every other request must fetch its own.
+    /// Forwards the response to one viewer only. Every other request must fetch its own.
     pub(crate) fn release(self, answer: OriginResponse, reason: NotStored) {
-        // An origin in trouble is no news about the object: what is stored of it stays.
+        // A failing origin does not change the object: the stored response stays.
         let trouble =
             answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
-        // Nor is what may be one viewer's own doing: others may be answered from the store.
+        // One viewer's request may be the cause: others may still get stored responses.
         let own = reason == NotStored::Authorization
             || (reason == NotStored::Status && answer.status.is_client_error());
-        // A HEAD may lack what makes the response to a GET storable.
+        // The response to a HEAD may lack the headers that make the response to a GET storable.
         if !trouble && !own && self.method != Method::HEAD {
             self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
         }
-        // We requested a part in slices of ours. The viewer's own range must be requested by itself.
+        // The request was aligned to our slices. The viewer's own range needs a separate request.
         let forwarded = match answer.status {
             StatusCode::PARTIAL_CONTENT => Forwarded::Alone,
             _ => Forwarded::Unstorable(Box::new(answer), reason),

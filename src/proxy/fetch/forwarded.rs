@@ -1,4 +1,4 @@
-//! What forwarding a request leads to.
+//! Outcomes of forwarding a request.
 
 use std::sync::Arc;
 
@@ -21,29 +21,29 @@ pub(crate) enum Forwarded {
     Stored {
         response: Arc<StoredResponse>,
         how: How,
-        /// Fields of the origin's answer that are not stored, for this viewer alone.
+        /// Headers of the origin's response that are not stored, for this viewer alone.
         own_fields: Option<Box<HeaderMap>>,
-        /// How long the origin took.
+        /// The origin's timing.
         timing: Option<Box<Timing>>,
     },
     /// A response that another request stored in the meantime.
     Found(Arc<StoredResponse>),
-    /// The origin's answer, which must not be stored.
+    /// The origin's response, which must not be stored.
     Unstorable(Box<OriginResponse>, NotStored),
-    /// Something is stored now, but not what this request selects.
+    /// Another response is stored now, but not the one this request selects.
     Again,
-    /// Nothing: this request must be forwarded without sharing a fetch.
+    /// No response: this request must be forwarded without sharing a fetch.
     Alone,
     /// An error: the origin did not respond.
     Failed(FetchError),
 }
 
-/// How a stored response came to answer a request that was forwarded.
+/// The way in which a forwarded request got its stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     /// The origin sent it.
     Fetched,
-    /// The origin confirmed it with a 304, whose fields may forbid to store it again.
+    /// The origin confirmed it with a 304, whose headers may forbid storing it again.
     Validated(Result<(), NotStored>),
     /// The origin failed for the reason in the token, so the stale response stays in use.
     Kept(&'static str),
@@ -52,7 +52,7 @@ pub(crate) enum How {
 }
 
 impl How {
-    /// Notes it for `Cache-Status`, and returns CloudFront's result type.
+    /// Records the outcome for `Cache-Status` and returns CloudFront's result type.
     pub(crate) const fn tell(self, report: &mut Report) -> ResultType {
         match self {
             Self::Fetched => {

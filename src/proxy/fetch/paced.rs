@@ -1,7 +1,7 @@
-//! Responses that are sent at a viewer's pace, because they are not stored.
+//! Responses that are not stored, and so are sent at the viewer's pace.
 //!
-//! A short one is read first, so that its origin's connection is free again. A long one holds the connection;
-//! it takes a share of those that its client may hold. Both take room in the cache's memory.
+//! A short one is read first to free its origin connection. A long one holds the connection and counts against
+//! its client's share of connections. Both take room in the cache's memory.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -16,17 +16,17 @@ use crate::{
     proxy::{context::Edge, request::admission::AdmittedRequest},
 };
 
-/// Content of this length is read before it is passed on.
+/// Content up to this length is read completely before it is sent on.
 pub(crate) const READ_FIRST: u64 = 64 << 10;
 
-/// Memory that one streamed response may buffer: what its connection has read ahead, and what waits to be sent.
+/// Memory that one streamed response may buffer, both received and waiting to be sent.
 const STREAM_BUFFER: u64 = 256 << 10;
 
-/// Prepares a response for being sent at the viewer's pace. `has_share` says that its connection counts among
-/// its client's already.
+/// Prepares a response to be sent at the viewer's pace. `has_share` means that its connection already counts
+/// against its client's share.
 ///
 /// # Errors
-/// When the origin breaks off a short one, or the client holds its share already, or there is no memory.
+/// If the origin breaks off a short response, the client's share is used up, or memory is exhausted.
 pub(crate) async fn at_viewers_pace(
     edge: &Edge,
     admitted: &AdmittedRequest<'_>,
@@ -61,7 +61,7 @@ pub(crate) async fn at_viewers_pace(
     Ok(answer)
 }
 
-/// Content in one piece, whose room is given back with the body.
+/// A body of content in one piece. Dropping the body frees its room.
 pub(crate) fn counted(content: Bytes, rooms: Vec<Room>) -> Body {
     if content.is_empty() {
         return Body::empty();

@@ -6,17 +6,17 @@ use http::StatusCode;
 
 use crate::{http::range::ContentRange, origin::OriginResponse};
 
-/// A body and which bytes of the representation it carries.
+/// The byte range of a 206, and the complete length of the representation.
 pub(crate) struct Received206 {
     pub(crate) bytes: Range<u64>,
     pub(crate) complete: u64,
 }
 
-/// Why the range of a 206 cannot be stored.
+/// A reason not to store the range of a 206.
 pub(crate) enum UnusableRange {
     /// `Content-Range` is missing or malformed.
     Malformed,
-    /// The length of the whole is unknown (RFC 9110 §14.4).
+    /// The complete length is unknown (RFC 9110 §14.4).
     UnknownLength,
 }
 

@@ -1,5 +1,4 @@
-//! What becomes of a stale response once the origin was asked about it: it is renewed, or stays in
-//! use because the origin fails.
+//! Revalidation of a stale response: a 304 renews it, or it stays in use because the origin fails.
 
 use std::sync::Arc;
 
@@ -23,14 +22,14 @@ use crate::{
 };
 
 impl Fetch {
-    /// RFC 9111 §4.3.4: a 304 renews the stored response it was asked about.
+    /// Renews the stored response after a 304 (RFC 9111 §4.3.4).
     pub(crate) async fn freshen(self, answer: OriginResponse) {
         let Some(seen) = self.seen.clone() else {
             return self.fail(failure(ErrorClass::Other));
         };
         if !confirms(&answer, &seen) || tells_of_change(&answer, &seen) {
             drop(answer);
-            // It is about another version than ours: fetch that one, without conditions.
+            // The 304 is about another version. Fetch that one without conditions.
             return match self.send(self.range, Conditions::None).await {
                 Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {
                     self.fail(failure(ErrorClass::Other));
@@ -50,22 +49,22 @@ impl Fetch {
         let content = Arc::clone(&seen.content);
         let mut response = StoredResponse::new(seen.status, &fields, freshness, content, mark);
         response.synthetic_error = seen.synthetic_error;
-        // A 304 need not repeat what has not changed.
+        // A 304 may omit unchanged headers.
         response.tags = if answer.tags.is_empty() { seen.tags.clone() } else { answer.tags };
         let response = Arc::new(response);
         if stored.is_ok() {
             let place = self.place_of(seen.status, &fields);
             self.obligation.fulfil(&place, Arc::clone(&response), now);
         } else if stored != Err(NotStored::Authorization) {
-            // What it says now may not be stored: it answers this request and no other.
+            // The updated response must not be stored. It answers this request only.
             self.obligation.release(now + REMEMBER_UNSTORABLE);
         }
         let (how, timing) = (How::Validated(stored), Some(Box::new(answer.timing)));
         let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
     }
 
-    /// Amazon CloudFront Developer Guide, "Serve stale content": the last copy is served, and the
-    /// origin is asked no more often than the error-caching minimum TTL says.
+    /// Serves the stale copy. The origin gets at most one request per error-caching minimum TTL
+    /// (Amazon CloudFront Developer Guide, "Serve stale content").
     pub(crate) fn keep(self, failure: FetchError, now: Timestamp) {
         let Some(seen) = &self.seen else { return };
         let pause = self.behavior.cache_policy.caching.errors.of(failure.status);
@@ -95,14 +94,14 @@ impl Fetch {
         }
     }
 
-    /// Denies this request and those that wait for it; the copy stays for the next.
+    /// Denies this request and those that wait for it. The stored copy stays.
     pub(crate) fn deny(self) {
         self.obligation.fail(DENIED);
-        // The viewer may have left.
+        // The viewer may have disconnected.
         let _ = self.told.send(Forwarded::Failed(DENIED));
     }
 
-    /// Why the stale response stays in use though the origin answered.
+    /// The reason to keep the stale response although the origin answered.
     pub(crate) fn reason_to_keep(
         &self,
         answer: &OriginResponse,
@@ -121,7 +120,7 @@ impl Fetch {
     }
 }
 
-/// RFC 9111 §4.3.4: a 304 with an entity tag is about the response that has the same.
+/// Whether a 304 applies to the stored response: their entity tags match, if both exist (RFC 9111 §4.3.4).
 fn confirms(answer: &OriginResponse, seen: &StoredResponse) -> bool {
     let stored = seen.fields.get(&header::ETAG);
     match (answer.fields.get(header::ETAG), &stored) {
@@ -133,8 +132,8 @@ fn confirms(answer: &OriginResponse, seen: &StoredResponse) -> bool {
     }
 }
 
-/// A change of an object's metadata alone leaves its entity tag, so S3 answers 304 for ever;
-/// but it tells a newer date.
+/// Whether a 304 from S3 has a newer `Last-Modified`. A change of metadata alone keeps the entity tag, so S3
+/// would answer 304 forever.
 fn tells_of_change(answer: &OriginResponse, seen: &StoredResponse) -> bool {
     let date = |value: Option<&HeaderValue>| value.and_then(|v| date::parse(v.as_bytes()));
     let told = date(answer.fields.get(header::LAST_MODIFIED));

@@ -18,7 +18,7 @@ use crate::{
     proxy::{context::Edge, request::admission::AdmittedRequest},
 };
 
-/// Where the slices of one request come from.
+/// The origin as the source of slices for one request.
 pub(crate) struct OriginSource {
     edge: Arc<Edge>,
     origin: Arc<Group>,
@@ -46,7 +46,7 @@ impl OriginSource {
         bytes: Range<u64>,
     ) -> Result<Body, SourceError> {
         if !response.has_validator() {
-            // Nothing could tell whether these bytes belong to the ones we have.
+            // Without a validator, these bytes cannot be matched to the stored ones.
             return Err(SourceError::Changed);
         }
         let mut fields = same_version(response, &bytes);
@@ -74,7 +74,7 @@ impl SliceSource for OriginSource {
     }
 }
 
-/// `Range`, and the condition that the object still is the one we have the rest of.
+/// `Range`, and the condition that the object is still the stored version.
 fn same_version(response: &StoredResponse, bytes: &Range<u64>) -> HeaderMap {
     let mut fields = HeaderMap::new();
     if let Ok(range) = HeaderValue::try_from(format!("bytes={}-{}", bytes.start, bytes.end - 1)) {
@@ -93,7 +93,7 @@ fn is_strong(etag: &HeaderValue) -> bool {
     EntityTag::parse(etag.as_bytes()).is_some_and(|tag| tag.is_strong())
 }
 
-/// Trusts an answer only when it carries the bytes asked for, of the version we know.
+/// Accepts a response only if it has the requested bytes of the stored version.
 async fn check(
     mut answer: OriginResponse,
     response: &StoredResponse,
@@ -121,7 +121,7 @@ async fn check(
             skip(&mut answer.body, bytes.start).await?;
             Ok(answer.body)
         }
-        // Whatever is denied now, the object may still be the one we have the rest of.
+        // Access is denied, but the object may still be the stored version.
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(SourceError::Failed(DENIED)),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             Err(SourceError::Failed(failure(ErrorClass::Other)))

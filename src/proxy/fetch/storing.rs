@@ -1,4 +1,4 @@
-//! Storing what an origin sent.
+//! Storage of origin responses.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::{
     proxy::request::{headers_policy::SERVER_TIMING, rejection::is_error},
 };
 
-/// Content of at most so many bytes mostly arrives with its head. It is stored and answered in one piece.
+/// Content up to this length mostly arrives with its head. It is stored and sent in one piece.
 const SMALL: u64 = 64 << 10;
 
-/// How long a fetch waits for such content. What takes longer streams as it arrives.
+/// How long a fetch waits for such content. Slower content streams as it arrives.
 const WITH_HEAD: Duration = Duration::from_millis(10);
 
 impl Fetch {
-    /// Stores the response to a HEAD. A bucket's error is stored as that of a GET: its content is a page of our own.
+    /// Stores the response to a HEAD. A bucket's error is stored like that of a GET, because its page is synthetic.
     pub(super) fn store_head(self, mut answer: OriginResponse, storable: Storable) {
         let store = &self.edge.store;
         let (content, content_state) = match answer.announced_length {
@@ -41,7 +41,7 @@ impl Fetch {
         let timing = Some(Box::new(answer.timing));
         let (StoredBody { response, own_fields }, told) =
             self.store_response(&mut answer, storable, Arc::new(content), content_state);
-        // The viewer may have left.
+        // The viewer may have disconnected.
         let _ = told.send(Forwarded::Stored { response, how: How::Fetched, own_fields, timing });
     }
 
@@ -70,7 +70,7 @@ impl Fetch {
         let layout = self.edge.store.layout(&content);
         let arriving = layout.slices_of(&bytes);
         if layout.bytes_of(&arriving) != bytes {
-            // Another range than the requested one: it fits no slices.
+            // The range differs from the requested one and does not fit the slices.
             return self.release(answer, NotStored::Status);
         }
         let body = std::mem::replace(&mut answer.body, Body::empty());
@@ -84,20 +84,20 @@ impl Fetch {
         let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
         let (StoredBody { response, own_fields }, told) =
             self.store_response(&mut answer, storable, content, ContentState::Full);
-        // The viewer may have left.
+        // The viewer may have disconnected.
         let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
         if filled.is_none() {
-            // A failure reaches the readers by the fill.
+            // The fill reports a failure to its readers.
             let _ = fill.await;
         }
     }
 
-    /// The origin's own times are those of one answer.
+    /// Whether the policy adds `Server-Timing`. The origin's own timing applies to one response only.
     fn has_timing(&self) -> bool {
         self.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
     }
 
-    /// Stores an answer over its content and fulfils the obligation with it. Returns what was stored, and the channel to
+    /// Stores a response with its content and fulfils the obligation. Returns the stored response and the channel to
     /// the viewer's request.
     pub(crate) fn store_response(
         self,
@@ -111,7 +111,7 @@ impl Fetch {
         storable.withheld.extend(self.has_timing().then_some(SERVER_TIMING));
         let own_fields = withhold(&mut answer.fields, &storable.withheld);
         self.keep_variation(status, &mut answer.fields);
-        // The edge serves ranges of what it stores, and says so itself.
+        // The edge serves ranges of stored responses and sets `Accept-Ranges` itself.
         answer.fields.remove(header::ACCEPT_RANGES);
         let (mark, freshness) = (self.obligation.mark(), storable.freshness);
         let mut response = StoredResponse::new(status, &answer.fields, freshness, content, mark);
@@ -125,14 +125,14 @@ impl Fetch {
     }
 }
 
-/// What was stored of an answer, and what was not.
+/// A stored response, and the headers that were not stored.
 pub(crate) struct StoredBody {
     pub(crate) response: Arc<StoredResponse>,
-    /// Fields for this viewer alone.
+    /// Headers for this viewer alone.
     pub(crate) own_fields: Option<Box<HeaderMap>>,
 }
 
-/// Takes the fields out that are not for other viewers (RFC 9111 §5.2.2.4, §5.2.2.7).
+/// Removes and returns the headers that other viewers must not get (RFC 9111 §5.2.2.4, §5.2.2.7).
 pub(crate) fn withhold(fields: &mut HeaderMap, names: &[HeaderName]) -> Option<Box<HeaderMap>> {
     let mut withheld = HeaderMap::new();
     for name in names {

@@ -1,7 +1,7 @@
-//! The content of a request on its way to an origin.
+//! Uploads: request content sent to an origin.
 //!
-//! An origin's connection is not held at a viewer's pace: short content is read first, and long content has a
-//! minimum rate and a time by which it must be complete.
+//! A slow viewer must not hold an origin connection. Short content is read first, and long content has a
+//! minimum rate and a timeout.
 
 use std::time::Duration;
 
@@ -20,26 +20,26 @@ use crate::{
 /// Grace period before the minimum rate applies.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The content came too slowly.
+/// The viewer sent the content too slowly.
 const TOO_SLOW: FetchError =
     FetchError { status: StatusCode::REQUEST_TIMEOUT, detail: "viewer-too-slow" };
 
 /// The content broke off or was malformed.
 const BROKEN: FetchError = FetchError { status: StatusCode::BAD_REQUEST, detail: "viewer-content" };
 
-/// How fast content must come.
+/// The required speed of an upload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Bytes a second, on average since the beginning; zero for no minimum.
+    /// Minimum average bytes per second since the start; zero for no minimum.
     pub(crate) min_rate: u64,
-    /// Longest time for all of it.
+    /// Timeout for the whole content.
     pub(crate) timeout: Duration,
 }
 
 /// Buffers the start of the content, then returns a body that replays it and streams the rest.
 ///
 /// # Errors
-/// When the viewer is too slow or its content is malformed, or there is no memory.
+/// If the viewer is too slow, its content is malformed, or memory is exhausted.
 pub(crate) async fn read_first(store: &Store, body: Body, pace: Pace) -> Result<Body, FetchError> {
     let length = http_body::Body::size_hint(&body).exact();
     let mut upload = Upload { body, pace, waited: Duration::ZERO, received: 0 };
@@ -69,7 +69,7 @@ pub(crate) async fn read_first(store: &Store, body: Body, pace: Pace) -> Result<
 struct Upload {
     body: Body,
     pace: Pace,
-    /// Time spent waiting for the viewer. What the origin takes is not the viewer's fault.
+    /// Time spent waiting for the viewer. Time spent in the origin does not count.
     waited: Duration,
     received: u64,
 }
@@ -89,7 +89,7 @@ impl Upload {
         Ok(Some(part))
     }
 
-    /// How long the next part may take: until the average rate, or the whole, would be too slow.
+    /// The timeout for the next part, so that neither the average rate nor the whole upload is too slow.
     fn patience(&self) -> Duration {
         let whole = self.pace.timeout.saturating_sub(self.waited);
         let Some(seconds) = self.received.checked_div(self.pace.min_rate) else { return whole };

@@ -1,4 +1,4 @@
-//! Admission: from bytes that anybody may send to a request that makes sense.
+//! Admission: checks an untrusted request and turns it into an `AdmittedRequest`.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -36,21 +36,21 @@ const MAX_HEAD: usize = 32 << 10;
 /// Longest S3 key in bytes (Amazon S3 User Guide, "Naming Amazon S3 objects").
 const MAX_S3_KEY: usize = 1024;
 
-/// An admitted request: everything the edge may act upon.
+/// An admitted request: all that the edge may act on.
 pub(crate) struct AdmittedRequest<'a> {
     pub(crate) distribution: &'a Arc<Distribution>,
     pub(crate) behavior: &'a Arc<Behavior>,
     pub(crate) method: &'a Method,
     pub(crate) path: CanonicalPath<'a>,
-    /// Without port.
+    /// The host without its port.
     pub(crate) host: &'a str,
     pub(crate) projection: Projection<'a>,
-    /// The viewer's fields: conditions and ranges are read from here, nothing is copied.
+    /// The viewer's headers. Conditions and ranges are read from here without a copy.
     pub(crate) fields: &'a HeaderMap,
     pub(crate) request: &'a Parts,
-    /// The viewer's address; none for a request of our own.
+    /// The viewer's address; `None` for an internal request.
     pub(crate) client: Option<IpAddr>,
-    /// The id of the viewer's request; none for one of our own.
+    /// The id of the viewer's request; `None` for an internal request.
     pub(crate) id: Option<RequestId>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> AdmittedRequest<'a> {
         Self { distribution, behavior, method, path, host, projection, fields, request, client, id }
     }
 
-    /// Our own request for a page of the distribution. It needs no access rights.
+    /// An internal request for a custom error page. It bypasses access control.
     pub(crate) fn of_page(
         distribution: &'a Arc<Distribution>,
         request: &'a Parts,
@@ -84,12 +84,12 @@ impl<'a> AdmittedRequest<'a> {
         behavior.enabled.then(page)
     }
 
-    /// The key of the resource, whichever of its variants the request selects.
+    /// The cache key of the resource, shared by all its variants.
     pub(crate) fn key(&self) -> CacheKey {
         CacheKey::new(&self.distribution.settings.id, &self.path, &self.projection)
     }
 
-    /// What origin requests carry of this one.
+    /// The part of this request that is forwarded to the origin.
     pub(crate) fn forwarded(&self) -> Projection<'a> {
         let mut projection = self.behavior.forward.project(self.request, self.host);
         if is_preflight(self.request) {
@@ -98,12 +98,12 @@ impl<'a> AdmittedRequest<'a> {
         projection
     }
 
-    /// Whether the cache answers the request: a GET, a HEAD, or a preflight if the behavior caches those.
+    /// Whether the request is cacheable: a GET, a HEAD, or a preflight if the behavior caches preflights.
     pub(crate) fn is_cacheable(&self) -> bool {
         matches!(*self.method, Method::GET | Method::HEAD) || self.projection.preflight
     }
 
-    /// Whether the origin gets anything of this request that the cache key does not have.
+    /// Whether the origin gets any part of this request that the cache key lacks.
     pub(crate) fn sends_more_than_key(&self) -> bool {
         let is_bucket = self.behavior.path_form == PathForm::Key;
         let (sent, key) = (self.forwarded(), &self.projection);
@@ -114,7 +114,7 @@ impl<'a> AdmittedRequest<'a> {
             || (!is_bucket && (sent.query != key.query || sent.cookies != key.cookies))
     }
 
-    /// The field that gives the request's id to a plain origin.
+    /// The header that sends the request's id to a plain origin.
     pub(crate) fn id_field(&self) -> Option<(HeaderName, HeaderValue)> {
         let id = self.id.filter(|_| self.behavior.path_form == PathForm::Uri)?;
         self.distribution.settings.identity.for_origin(&id)
@@ -128,14 +128,14 @@ impl<'a> AdmittedRequest<'a> {
         self.request.version
     }
 
-    /// What the viewer wishes of the cache, where the policy listens.
+    /// The request's cache directives, if the cache policy honors them.
     pub(crate) fn directives(&self) -> RequestDirectives {
         let listens = self.behavior.cache_policy.caching.honor_request;
         if listens { RequestDirectives::read(self.fields) } else { RequestDirectives::default() }
     }
 }
 
-/// Where a request goes, before anybody asks whether it may.
+/// The route of a request, before admission.
 pub(crate) struct Route<'a> {
     pub(crate) distribution: &'a Arc<Distribution>,
     host: &'a str,
@@ -143,7 +143,7 @@ pub(crate) struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// By the host asked for, then by the path.
+    /// Routes a request by its host, then by its path.
     pub(crate) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Rejection> {
         let host = authority(request).and_then(host).ok_or(Rejection::BadHost)?;
         let distribution = rules.hosts.select(host).ok_or(Rejection::UnknownHost)?;
@@ -151,12 +151,12 @@ impl<'a> Route<'a> {
         Ok(Self { distribution, host, target })
     }
 
-    /// The behavior, where the path is one.
+    /// The behavior, if the path is valid.
     pub(crate) fn behavior(&self) -> Option<&'a Arc<Behavior>> {
         self.target.as_ref().ok().map(|(_, behavior)| *behavior)
     }
 
-    /// Admits the request or says why not.
+    /// Admits the request, or returns the reason to reject it.
     pub(crate) fn admit(
         self,
         rules: &Rules,
@@ -192,7 +192,7 @@ impl<'a> Route<'a> {
             let claim = claim(distribution, behavior, incoming);
             trusted.verify(&claim).map_err(Rejection::Signed)?;
         }
-        // CloudFront answers 403 to a GET with content; a cached answer would leave it unread.
+        // CloudFront answers 403 to a GET with content. A cached response would leave the content unread.
         if matches!(request.method, Method::GET | Method::HEAD) && has_content {
             return Err(Rejection::UnexpectedContent);
         }
@@ -211,7 +211,8 @@ fn scheme<'a>(distribution: &'a Distribution, incoming: &IncomingRequest) -> &'a
     distribution.settings.public_scheme.as_deref().unwrap_or(own)
 }
 
-/// CloudFront redirects with 301 where that keeps the method, else with 307, and not before HTTP/1.1.
+/// Checks the viewer protocol. Like CloudFront, redirects GET and HEAD with 301, other methods with 307, and
+/// never before HTTP/1.1.
 fn check_protocol(
     policy: ViewerProtocol,
     distribution: &Distribution,
@@ -234,7 +235,7 @@ fn check_protocol(
     })
 }
 
-/// What a viewer's signature must be about.
+/// The request data that a viewer's signature must cover.
 fn claim<'a>(
     distribution: &'a Distribution,
     behavior: &Behavior,
@@ -248,7 +249,7 @@ fn claim<'a>(
         resolved: without_dot_segments(request.uri.path(), behavior.path_form),
         query: request.uri.query(),
         fields: &request.headers,
-        // Behind a load balancer that nobody trusts, another address is seen than the viewer's.
+        // Behind a load balancer that is not trusted, the visible address is not the viewer's.
         client: (incoming.viewer.is_told(&incoming.connection)
             || distribution.settings.public_scheme.is_none())
         .then_some(incoming.viewer.address),
@@ -256,8 +257,8 @@ fn claim<'a>(
     }
 }
 
-/// A request for a bucket must name an object. The root, in any spelling that a store may read as the root,
-/// would list the bucket.
+/// Checks that a request for a bucket names an object. The root would list the bucket, in any spelling that a
+/// store may read as the root.
 fn check_object(path: &CanonicalPath<'_>, origin: &Origin) -> Result<(), Rejection> {
     if path.generous() == "/" {
         return Err(Rejection::NoRootObject);

@@ -1,4 +1,4 @@
-//! Connections, as requests that came on them know them.
+//! Viewer connections, shared by the requests on them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,25 +10,25 @@ use crate::behavior::SecurityPolicy;
 /// The outcome of a TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cipher {
-    /// The protocol version, as OpenSSL names it.
+    /// The protocol version, by its OpenSSL name.
     pub version: &'static str,
-    /// The cipher suite, as OpenSSL names it.
+    /// The cipher suite, by its OpenSSL name.
     pub suite: &'static str,
-    /// Whether an earlier session was resumed.
+    /// Whether the handshake resumed an earlier session.
     pub resumed: bool,
 }
 
-/// The connection a request came on.
+/// The connection of a request.
 pub struct Connection {
-    /// The address that the connection comes from.
+    /// The client's address.
     pub client: IpAddr,
-    /// And its port, where it is known.
+    /// The client's port, if known.
     pub port: Option<u16>,
-    /// Whether a trusted proxy has told them, before everything else.
+    /// Whether a trusted proxy sent address and port at the start of the connection.
     pub told: bool,
-    /// The same as text, for the log.
+    /// The client's address as text, for the log.
     pub(crate) client_text: Box<str>,
-    /// The policy by which the connection is encrypted, if it is.
+    /// The TLS security policy, if the connection is encrypted.
     pub security: Option<SecurityPolicy>,
     /// The outcome of the TLS handshake, if there was one.
     pub cipher: Option<Cipher>,
@@ -38,8 +38,8 @@ pub struct Connection {
     distribution: Mutex<Option<HeldDistribution>>,
 }
 
-/// A distribution as the exchanges of one connection hold it. They count their references with each
-/// other, not with all that are served: threads that count together slow each other down.
+/// A distribution held by the exchanges of one connection. Each connection has its own reference count,
+/// because threads that share a count slow each other down.
 #[derive(Clone, Debug)]
 #[expect(clippy::redundant_allocation, reason = "it is for the count of its own")]
 pub(crate) struct HeldDistribution(Arc<Arc<Distribution>>);
@@ -53,13 +53,13 @@ impl std::ops::Deref for HeldDistribution {
 }
 
 impl Connection {
-    /// A connection in the clear, or one by the default security policy, on which nothing was asked yet.
+    /// A new connection: plain HTTP, or TLS with the default security policy.
     #[must_use]
     pub fn new(client: IpAddr, tls: bool) -> Arc<Self> {
         Self::of(client, None, false, tls.then(|| (SecurityPolicy::default(), None)))
     }
 
-    /// The same, from a port that is known, by a policy of TLS.
+    /// A new connection with its port and its TLS policy.
     #[must_use]
     pub fn of(
         client: IpAddr,

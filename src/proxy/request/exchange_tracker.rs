@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// ```
 ///
 /// While any exchange is *awaiting*, the viewer waits for us and only the request's own timeouts apply. While all
-/// are *sending*, we wait for the viewer, which must take bytes. Without any, the connection is idle. An
-/// *immediate* exchange has its whole response when it begins; the write timeout of its connection covers it.
+/// are *sending*, we wait for the viewer to read bytes. Without any exchange, the connection is idle. An
+/// *immediate* exchange has its whole response when it begins. The connection's write timeout covers it.
 #[derive(Debug, Default)]
 pub struct ExchangeTracker {
     begun: AtomicU32,
@@ -25,14 +25,14 @@ pub struct ExchangeTracker {
 pub(crate) enum ExchangeState {
     /// The whole response exists.
     Immediate,
-    /// The response is being made, or its body has no bytes yet.
+    /// The response is not ready, or its body has no bytes yet.
     Awaiting,
     /// The body has bytes for the viewer.
     Sending,
 }
 
 impl ExchangeTracker {
-    /// Exchanges that have begun; the count wraps around.
+    /// The number of exchanges begun. The count wraps around.
     #[must_use]
     pub fn begun(&self) -> u32 {
         self.begun.load(Ordering::Acquire)
@@ -44,7 +44,7 @@ impl ExchangeTracker {
         self.open.load(Ordering::Acquire) > 0
     }
 
-    /// Whether the viewer waits for bytes of ours.
+    /// Whether the viewer is waiting for bytes from us.
     #[must_use]
     pub fn is_awaiting_body(&self) -> bool {
         self.awaiting.load(Ordering::Acquire) > 0

@@ -1,4 +1,4 @@
-//! What a response headers policy makes of the fields of an answer.
+//! Response headers policies, applied to the headers of a response.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -12,26 +12,26 @@ use crate::{
     proxy::response::identity::{Identity, RequestId},
 };
 
-/// Where an answer's times are told (Server Timing, W3C).
+/// The `Server-Timing` header (Server Timing, W3C).
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// A policy, and what it wants to know of a request.
+/// A policy, and the properties of the request that it depends on.
 pub(crate) struct HeadersPolicy {
     policy: Arc<ResponseHeadersPolicy>,
-    /// The site whose page asks.
+    /// The request's `Origin`.
     origin: Option<HeaderValue>,
     preflight: bool,
-    /// Whether this answer is among those that tell their times.
+    /// Whether this response gets a `Server-Timing` header.
     timed: bool,
 }
 
-/// What an answer can tell of itself.
+/// The properties of a response that its headers report.
 pub(crate) struct ResponseInfo<'a> {
     pub(crate) result: ResultType,
     pub(crate) timing: Option<&'a Timing>,
     pub(crate) id: RequestId,
     pub(crate) identity: &'a Identity,
-    /// Running since the request came.
+    /// Runs since the request arrived.
     pub(crate) watch: Stopwatch,
 }
 
@@ -54,7 +54,7 @@ impl HeadersPolicy {
         }
     }
 
-    /// Whether a page of another site asks; `None` where what is put on depends on more than that.
+    /// Whether the request is cross-origin; `None` if the policy's headers depend on more than that.
     pub(crate) fn is_cross_site(&self) -> Option<bool> {
         let for_all = self.policy.cors.as_ref().is_none_or(Cors::is_for_all);
         (for_all && !self.timed && !self.preflight).then_some(self.origin.is_some())
@@ -93,7 +93,7 @@ fn milliseconds(duration: Duration) -> u128 {
     duration.as_millis()
 }
 
-/// `Pragma: server-timing`, by which a viewer asks for what is else told to a sample.
+/// Whether the request has `Pragma: server-timing`, which requests timing that is otherwise only sampled.
 fn wants_timing(fields: &HeaderMap) -> bool {
     let lines = fields.get_all(header::PRAGMA).iter().filter_map(|line| line.to_str().ok());
     let mut words = lines.flat_map(|line| line.split(','));

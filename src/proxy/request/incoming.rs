@@ -1,4 +1,4 @@
-//! A request as it arrived: all that admission looks at.
+//! An incoming request: the input of admission.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use crate::{
     base::clock::Timestamp, http::authority::head_length, proxy::response::identity::RequestId,
 };
 
-/// A request, whence it came and when.
+/// A request with its connection, its viewer and its time of arrival.
 pub(crate) struct IncomingRequest {
     pub(crate) id: RequestId,
     pub(crate) connection: Arc<Connection>,
     pub(crate) viewer: Viewer,
-    /// In bytes, as the viewer sent it.
+    /// Length of the head in bytes, as the viewer sent it.
     pub(crate) head_length: usize,
     pub(crate) at: Timestamp,
     pub(crate) request: Parts,
-    /// Whether the edge has added fields about the viewer.
+    /// Whether the edge added headers that describe the viewer.
     pub(crate) is_described: bool,
-    /// `X-Forwarded-For` as it was before.
+    /// The viewer's `X-Forwarded-For`, before the edge changed it.
     pub(crate) forwarded_for: Option<HeaderValue>,
-    /// Whether it counts where requests are limited.
+    /// Whether the request counts against rate limits.
     pub(crate) counts: bool,
 }
 
@@ -38,7 +38,7 @@ impl IncomingRequest {
         at: Timestamp,
     ) -> Self {
         let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
-        // As the viewer sent it, before anything is added.
+        // Measure the head before adding headers.
         let head_length = head_length(&request);
         let is_described = rules.describe_viewers(&request);
         let forwarded_for =

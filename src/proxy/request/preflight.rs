@@ -1,11 +1,11 @@
-//! CORS preflights: requests by which a browser finds out what a page of another site may do (Fetch standard,
+//! CORS preflights: a browser sends one to find out which cross-origin requests are allowed (Fetch standard,
 //! "CORS-preflight request").
 
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
 use crate::behavior::Behavior;
 
-/// The fields that a preflight is about.
+/// The request headers of a preflight.
 static FIELDS: [HeaderName; 3] =
     [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_REQUEST_HEADERS];
 
@@ -16,13 +16,14 @@ pub(crate) fn is_preflight(request: &Parts) -> bool {
         && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Whether the behavior's response headers policy answers the request. It does so whatever methods the behavior allows.
+/// Whether the request is a preflight that the behavior's response headers policy answers. The methods that the
+/// behavior allows do not matter.
 pub(crate) fn is_answered_preflight(behavior: &Behavior, request: &Parts) -> bool {
     let policy = behavior.response_headers.as_ref();
     policy.is_some_and(|policy| policy.cors.is_some()) && is_preflight(request)
 }
 
-/// Adds the fields that a preflight is about, unless a policy added them.
+/// Adds the headers of a preflight, unless a policy already added them.
 pub(crate) fn add_fields(request: &Parts, fields: &mut Vec<(HeaderName, HeaderValue)>) {
     for name in &FIELDS {
         if !fields.iter().any(|(added, _)| added == name) {

@@ -1,4 +1,4 @@
-//! Refusals and failures as answers: a status, a fixed text, and a token for the log.
+//! Rejections and failures as responses: a status, a fixed text, and a token for the log.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::{
     proxy::response::proxy_response::{Head, ProxyResponse},
 };
 
-/// Why a request is refused before any cache or origin is asked.
+/// A reason to reject a request before the cache lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The behavior is disabled.
     Disabled,
-    /// No, several, or contradicting hosts.
+    /// The host is missing, repeated or contradictory.
     BadHost,
     /// No distribution has this host among its aliases.
     UnknownHost,
@@ -32,9 +32,9 @@ pub enum Rejection {
     UriTooLong,
     /// Request line and fields together are longer than 32,768 bytes.
     HeadTooLarge,
-    /// The path names no object, or could name another than it seems to.
+    /// The path names no object, or is ambiguous.
     BadPath(PathError),
-    /// The behavior does not allow the method; these are allowed.
+    /// The behavior does not allow the method. The value lists the allowed ones.
     Method(&'static str),
     /// A GET or HEAD with content.
     UnexpectedContent,
@@ -42,28 +42,28 @@ pub enum Rejection {
     NoRootObject,
     /// The behavior serves over HTTPS only.
     HttpsOnly,
-    /// The behavior sends viewers on to HTTPS, with this status.
+    /// The behavior redirects viewers to HTTPS with this status.
     RedirectToHttps(StatusCode),
-    /// A browser asks what pages of other sites may do; it is told.
+    /// A CORS preflight that the response headers policy answers.
     Preflight,
-    /// The request has passed this server before, or too many others.
+    /// The request has passed this server before, or too many networks.
     Loop,
-    /// The request's framing is in doubt, or it expects something of this server.
+    /// The request's framing is ambiguous, or it has an unsupported expectation.
     Framing(FramingError),
     /// The distribution does not serve the viewer's address.
     Address,
-    /// Nor its country.
+    /// The distribution does not serve the viewer's country.
     Country,
-    /// The page that asks is of a site that may not.
+    /// The `Referer` is not allowed.
     Referer,
-    /// Too many requests came; in so many seconds there may be another.
+    /// The request exceeds a rate limit. The value is `Retry-After` in seconds.
     TooMany(u64),
-    /// The request does not bear a signature that allows it.
+    /// The request has no valid signature.
     Signed(signed::SignatureError),
 }
 
 impl Rejection {
-    /// The answer's status.
+    /// The status of the response.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -120,19 +120,19 @@ impl Rejection {
         }
     }
 
-    /// One request too many, and how long there must be none.
+    /// A rejection by a rate limit that admits the next request after `wait`.
     pub(crate) fn too_many(wait: Duration) -> Self {
         Self::TooMany(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
     }
 
-    /// The answer; `cloudfront` tells whether CloudFront's own status codes are wanted.
+    /// Converts the rejection into a response, with CloudFront's own status codes if `cloudfront` is set.
     pub(crate) fn into_answer(self, request: &Parts, cloudfront: bool) -> ProxyResponse {
         let mut fields = HeaderMap::with_capacity(12);
         let more = match self {
             Self::RedirectToHttps(_) => https_url(request).map(|url| (header::LOCATION, url)),
             Self::Method(allow) => Some((header::ALLOW, HeaderValue::from_static(allow))),
             Self::TooMany(seconds) => Some((header::RETRY_AFTER, seconds.into())),
-            // What follows on the connection cannot be trusted to be a request of its own.
+            // The next bytes on the connection may not be a separate request.
             Self::UnexpectedContent | Self::HeadTooLarge | Self::Framing(_) => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
@@ -167,13 +167,13 @@ fn https_url(request: &Parts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("https://{host}{target}")).ok()
 }
 
-/// What CloudFront answers: a code, and nothing that would help to find a way in.
+/// CloudFront's XML error document: a code, and nothing that helps an attacker.
 fn document(refused: signed::SignatureError) -> Bytes {
     let (code, message) = refused.code();
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>").into()
 }
 
-/// An error of our own in the place of what was asked for; it keeps the report.
+/// A synthetic error response with the given report.
 pub(crate) fn error(
     status: StatusCode,
     report: Report,
@@ -183,19 +183,19 @@ pub(crate) fn error(
     ProxyResponse::new(head, Body::empty(), ResultType::Error, report)
 }
 
-/// The answer that tells of a failure.
+/// The error response for a failed fetch.
 pub(crate) fn failed(failure: FetchError) -> ProxyResponse {
     let report = Report { detail: Some(failure.detail), ..Report::new(CacheStatus::Local) };
     error(failure.status, report, None)
 }
 
-/// Whether an origin may have failed because of what a viewer's request had beyond the cache key: it refused
-/// the request, or closed the connection on it.
+/// Whether a part of the viewer's request beyond the cache key may have caused the failure: the origin
+/// rejected the request or closed the connection.
 pub(crate) fn may_be_caused_by_request(failure: FetchError) -> bool {
     [ErrorClass::Rejected, ErrorClass::Connection].map(ErrorClass::token).contains(&failure.detail)
 }
 
-/// Whether a status is an error, of the viewer or of the origin.
+/// Whether a status is a client or server error.
 pub(crate) fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }

@@ -1,4 +1,4 @@
-//! Restrictions: whom a distribution does not serve, whatever is asked for.
+//! Restrictions: access rules of a distribution and a behavior that apply to every object.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{behavior::Behavior, proxy::response::identity::is_looping};
 
-/// Refuses whom the distribution does not serve.
+/// Rejects requests that the distribution does not serve.
 pub(crate) fn restrict(
     rules: &Rules,
     distribution: &Arc<Distribution>,
@@ -21,7 +21,7 @@ pub(crate) fn restrict(
     if is_looping(&incoming.request.headers) {
         return Err(Rejection::Loop);
     }
-    // Who asked for another host in the handshake may have got weaker TLS than this one allows.
+    // A handshake for another host may have negotiated weaker TLS than this one allows.
     let security = incoming.connection.security;
     if security.is_some_and(|security| security < distribution.settings.security) {
         return Err(Rejection::UnknownHost);
@@ -41,7 +41,7 @@ pub(crate) fn restrict(
     }
 }
 
-/// Refuses requests from pages of sites that may not show what the behavior serves.
+/// Rejects requests whose `Referer` the behavior does not allow.
 pub(crate) fn check_referer(
     behavior: &Behavior,
     incoming: &IncomingRequest,

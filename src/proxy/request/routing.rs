@@ -1,4 +1,4 @@
-//! The rules in force: which distribution answers for a host, and how.
+//! The active rules: the distributions, their hosts and their settings.
 
 use std::{
     collections::HashMap,
@@ -21,16 +21,16 @@ use crate::{
     proxy::response::identity::Identity,
 };
 
-/// One immutable set of rules; a request holds on to the set it began with.
+/// An immutable set of rules. A request keeps the set it started with.
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// Distributions by the hosts they answer for.
+    /// Distributions by host.
     pub hosts: Hosts,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
     pub trusted_proxies: Networks,
-    /// Where viewers are.
+    /// The geolocation database.
     pub geography: Option<Arc<Geography>>,
-    /// Whether any origin is told of viewers what they do not say themselves.
+    /// Whether any distribution sends its origins the edge's headers that describe the viewer.
     describes_viewers: bool,
 }
 
@@ -42,7 +42,7 @@ impl Rules {
         Self { hosts, trusted_proxies, geography, describes_viewers }
     }
 
-    /// Whether an origin may be told of who sent a request what they do not say themselves.
+    /// Whether the request's distribution sends its origins the edge's headers that describe the viewer.
     pub(crate) fn describe_viewers(&self, request: &Parts) -> bool {
         self.describes_viewers
             && authority(request)
@@ -52,50 +52,50 @@ impl Rules {
     }
 }
 
-/// What a distribution is, as it is configured.
+/// The configuration of a distribution.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The beginning of its cache keys, and its name in logs and metrics.
+    /// The prefix of its cache keys, and its name in logs and metrics.
     pub id: Arc<str>,
-    /// The distribution at CloudFront in which invalidations are created, too.
+    /// The CloudFront distribution in which invalidations are also created.
     pub fan_out: Option<String>,
-    /// What `/` stands for, without a leading slash.
+    /// The object served for `/`, without a leading slash.
     pub default_root_object: Option<String>,
-    /// What every path with a trailing slash stands for, likewise.
+    /// The object appended to every path with a trailing slash, without a leading slash.
     pub index_document: Option<String>,
-    /// `http` or `https`, where viewers see another scheme than their connections to here tell.
+    /// `http` or `https`, if the scheme that viewers see differs from that of their connections to Forebay.
     pub public_scheme: Option<String>,
-    /// How its answers tell where they come from.
+    /// The headers that identify the server in its responses.
     pub identity: Identity,
-    /// Pages in the place of errors.
+    /// Custom error pages.
     pub error_pages: Vec<ErrorPage>,
-    /// Addresses that it serves.
+    /// The client addresses that it serves.
     pub addresses: Addresses,
-    /// Countries that it serves.
+    /// The countries that it serves.
     pub countries: Option<Countries>,
-    /// What TLS viewers must speak with it.
+    /// The TLS security policy for viewers.
     pub security: SecurityPolicy,
-    /// What applies to which path.
+    /// The cache behaviors by path pattern.
     pub behaviors: Behaviors,
 }
 
 /// One distribution, ready to serve.
 #[derive(Debug)]
 pub struct Distribution {
-    /// What it is.
+    /// Its configuration.
     pub settings: Settings,
-    /// Origins and groups of them, in the order that behaviors count them.
+    /// Origins and origin groups, indexed by the behaviors.
     pub origins: Vec<Arc<Group>>,
-    /// How often it may be asked.
+    /// Rate limits.
     pub limits: Option<Arc<RateLimits>>,
     /// Counters.
     pub metrics: Arc<Served>,
-    /// Tells it apart from all others, before and after a reload.
+    /// A number unique among all distributions, across reloads.
     pub(crate) serial: u64,
 }
 
 impl Distribution {
-    /// A distribution that serves.
+    /// Creates a distribution.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -112,14 +112,14 @@ impl Distribution {
         self.settings.behaviors.all().any(|behavior| behavior.forward.headers.describe_viewers())
     }
 
-    /// Whether stored answers bear cache tags.
+    /// Whether stored responses have cache tags.
     #[must_use]
     pub fn reads_tags(&self) -> bool {
         let mut origins = self.origins.iter().flat_map(|group| group.members());
         origins.any(|origin| origin.options().cache_tag_header.is_some())
     }
 
-    /// Whether answers for a path can be stored.
+    /// Whether responses for a path can be stored.
     #[must_use]
     pub fn stores(&self, path: &str) -> bool {
         !self.settings.behaviors.select(path).cache_policy.caching.ttl.is_disabled()
@@ -128,7 +128,7 @@ impl Distribution {
     /// Resolves the path of a request and selects its behavior.
     ///
     /// # Errors
-    /// When the path is not one, or some origin could read it as a path of another behavior.
+    /// If the path is invalid, or an origin could read it as a path of another behavior.
     pub fn route<'a>(
         &self,
         raw: &'a str,
@@ -136,7 +136,7 @@ impl Distribution {
         let behaviors = &self.settings.behaviors;
         if let Some(plain) = PlainPath::of(raw) {
             let in_form = |form| self.with_index(CanonicalPath::of_plain(plain, form));
-            // Patterns are matched against decoded text, which a key is.
+            // Patterns match decoded text, and a key is decoded.
             let key = in_form(PathForm::Key);
             let behavior = behaviors.select(key.as_str());
             return match behavior.path_form {
@@ -163,18 +163,18 @@ impl Distribution {
         Ok((path, behavior))
     }
 
-    /// The generous readings of a path, by which purges compare: one for each form in which buckets and plain origins of
-    /// the distribution read it, and that of its index document if it is a folder.
+    /// The generous readings of a path, which purges compare: one for each path form that the distribution's
+    /// behaviors use, and that of the index document if the path is a folder.
     ///
     /// # Errors
-    /// When none of its origins could serve the path.
+    /// If none of its origins could serve the path.
     pub fn purge_paths(&self, raw: &str) -> Result<Vec<String>, PathError> {
         let mut paths: Vec<String> = Vec::new();
         let mut refused = None;
         for behavior in self.settings.behaviors.all() {
             match CanonicalPath::resolve(raw, behavior.path_form) {
                 Ok(path) => {
-                    // A folder's URL means its index document, too.
+                    // A folder's URL also means its index document.
                     for path in [path.clone(), self.with_index(path)] {
                         let path = path.generous().into_owned();
                         if !paths.contains(&path) {
@@ -188,7 +188,7 @@ impl Distribution {
         refused.filter(|_| paths.is_empty()).map_or(Ok(paths), Err)
     }
 
-    /// The path of the index document if `path` is a folder's and there is one.
+    /// The path of the index document, if `path` is a folder and an index document is configured.
     fn with_index<'a>(&self, path: CanonicalPath<'a>) -> CanonicalPath<'a> {
         let Settings { default_root_object, index_document, .. } = &self.settings;
         let root = default_root_object.as_ref().filter(|_| path.is_root());
@@ -204,11 +204,11 @@ impl Distribution {
 #[derive(Debug, Default)]
 pub struct Hosts {
     exact: HashMap<String, Arc<Distribution>>,
-    /// `*.example.com`, by `example.com`.
+    /// Wildcard aliases: `*.example.com` is under `example.com`.
     wildcard: HashMap<String, Arc<Distribution>>,
     any: Option<Arc<Distribution>>,
     all: Vec<Arc<Distribution>>,
-    /// The aliases of each of `all`.
+    /// The aliases of each distribution in `all`.
     aliases: Vec<Vec<String>>,
 }
 
@@ -256,7 +256,7 @@ impl Hosts {
         self.exact.get(host).or_else(wildcard).or(self.any.as_ref())
     }
 
-    /// The distribution of this id.
+    /// The distribution with this id.
     #[must_use]
     pub fn by_id(&self, id: &str) -> Option<&Arc<Distribution>> {
         self.all.iter().find(|distribution| &*distribution.settings.id == id)

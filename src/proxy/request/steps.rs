@@ -1,17 +1,17 @@
-//! How often the steps of a decision are taken. Counted in debug builds only, for tests.
+//! Counters of the steps of a decision, for tests. Only debug builds count.
 
 /// Counters of an edge.
 #[derive(Debug, Default)]
 pub struct Steps {
-    /// Requests that were judged by the rules.
+    /// Requests that went through admission.
     pub admissions: Counter,
-    /// Lookups in the cache for a request, without the recheck before a fetch.
+    /// Cache lookups for requests, not counting the recheck before a fetch.
     pub lookups: Counter,
-    /// Signatures that were compared with the keys of a behavior.
+    /// Signatures verified against the keys of a behavior.
     pub signatures: Counter,
 }
 
-/// Counts in debug builds, and is nothing in others.
+/// A counter in debug builds; a no-op in release builds.
 #[derive(Debug, Default)]
 pub struct Counter(#[cfg(debug_assertions)] std::sync::atomic::AtomicUsize);
 

@@ -1,4 +1,4 @@
-//! Where responses are stored.
+//! The cache slot of a response: its resource, variation and key.
 
 use http::HeaderMap;
 
@@ -22,7 +22,7 @@ pub(crate) fn key_of(admitted: &AdmittedRequest<'_>, response: &StoredResponse) 
     .key
 }
 
-/// Where a response with these fields is stored; `forwarded` is what the origin request carried.
+/// The slot for a response with these headers. `forwarded` is the part of the request sent to the origin.
 pub(crate) fn variant_slot(
     behavior: &Behavior,
     resource: CacheKey,

@@ -1,5 +1,5 @@
-//! Who asks: the viewer's address and scheme, seen through trusted proxies, and what origins may be
-//! told of both.
+//! The viewer of a request: its address and scheme, seen through trusted proxies, and the headers that describe
+//! it to origins.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +20,7 @@ pub(crate) struct Viewer {
     pub(crate) address: IpAddr,
     /// Its port, unless a proxy hides it.
     port: Option<u16>,
-    /// Set if it is another than the connection's.
+    /// The address as text, if the connection is from a trusted proxy.
     text: Option<Box<str>>,
     pub(crate) https: bool,
 }
@@ -48,14 +48,14 @@ impl Viewer {
         self.text.as_deref().unwrap_or(&connection.client_text)
     }
 
-    /// Whether proxies that are trusted have told the address.
+    /// Whether a trusted proxy supplied the address.
     pub(crate) const fn is_told(&self, connection: &Connection) -> bool {
         self.text.is_some() || connection.told
     }
 }
 
-/// The nearest address that is not a trusted proxy's, and its port if the proxies add one. What is before it, its owner
-/// may have invented.
+/// The nearest address that is not a trusted proxy's, and its port if the proxies add one. The client can forge
+/// anything before it.
 fn forwarded_for(proxies: &Networks, fields: &HeaderMap) -> Option<(IpAddr, Option<u16>)> {
     let lines: Vec<&HeaderValue> = fields.get_all(X_FORWARDED_FOR).iter().collect();
     let members = lines.iter().rev().filter_map(|line| line.to_str().ok());
@@ -70,7 +70,7 @@ fn forwarded_for(proxies: &Networks, fields: &HeaderMap) -> Option<(IpAddr, Opti
     nearest
 }
 
-/// An address, with a port or without.
+/// Parses an address with or without a port.
 fn address(text: &str) -> Option<(IpAddr, Option<u16>)> {
     let alone = || {
         let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -88,8 +88,7 @@ fn last<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     line.rsplit(',').next().map(str::trim)
 }
 
-/// Puts what an origin may be told of the viewer into the request's fields, and nothing that the
-/// viewer says of itself in their place
+/// Adds the headers that describe the viewer to origins, and removes any that the viewer forged
 /// (Amazon CloudFront Developer Guide, "Add CloudFront request headers").
 pub(crate) fn describe(
     fields: &mut HeaderMap,
@@ -155,7 +154,7 @@ fn describe_place(place: &NetworkLocation<'_>, set: &mut impl FnMut(&'static str
     }
 }
 
-/// Address and port, as CloudFront writes them; without the port if a proxy hides it.
+/// Address and port in CloudFront's format, without the port if a proxy hides it.
 fn with_port(viewer: &Viewer) -> String {
     match viewer.port {
         Some(port) => format!("{}:{port}", viewer.address),
@@ -163,7 +162,7 @@ fn with_port(viewer: &Viewer) -> String {
     }
 }
 
-/// Version, cipher suite and kind of handshake. Behind a proxy that ends TLS they are not known.
+/// Version, cipher suite and kind of handshake. They are unknown behind a proxy that terminates TLS.
 fn tls_session(viewer: &Viewer, connection: &Connection) -> Option<String> {
     let Cipher { version, suite, resumed } = connection.cipher.filter(|_| viewer.text.is_none())?;
     let handshake = match (connection.exchanges.begun(), resumed) {
@@ -174,12 +173,12 @@ fn tls_session(viewer: &Viewer, connection: &Connection) -> Option<String> {
     Some(format!("{version}:{suite}:{handshake}"))
 }
 
-/// The names of the viewer's fields in their order, one for each line.
+/// The names of the viewer's headers in order, one per line.
 fn field_names(fields: &HeaderMap) -> Vec<HeaderName> {
     fields.iter().map(|(name, _)| name.clone()).collect()
 }
 
-/// Names separated by colons, up to CloudFront's 7,680 characters.
+/// Names joined by colons, up to CloudFront's limit of 7,680 characters.
 fn joined(names: &[HeaderName]) -> String {
     const LONGEST: usize = 7_680;
     let mut text = String::new();
@@ -202,7 +201,7 @@ const fn number(version: Version) -> &'static str {
     }
 }
 
-/// What kind of device a viewer says it is.
+/// The device headers for a `User-Agent`.
 fn devices(agent: &str) -> [(HeaderName, bool); 6] {
     let says = |words: &[&str]| words.iter().any(|word| agent.contains(word));
     let (ios, android) = (says(&["iPhone", "iPad", "iPod"]), says(&["Android"]));
@@ -221,7 +220,7 @@ fn devices(agent: &str) -> [(HeaderName, bool); 6] {
     .map(|(name, is_so)| (HeaderName::from_static(name), is_so))
 }
 
-/// Whoever connects here is appended to those it says it asks for.
+/// Appends the connection's address to `X-Forwarded-For`.
 fn append_forwarded_for(fields: &mut HeaderMap, connection: &Connection) {
     let lines = fields.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok());
     let all: Vec<&str> = lines.chain([&*connection.client_text]).collect();
@@ -252,7 +251,7 @@ mod tests {
             ("192.0.2.1", &[(name, "203.0.113.9"), (proto, "https")][..], ("192.0.2.1", false)),
             ("10.0.0.1", &[(name, "203.0.113.9"), (proto, "https")], ("203.0.113.9", true)),
             ("10.0.0.1", &[], ("10.0.0.1", false)),
-            // What the viewer invents stands before what the proxies add.
+            // Forged addresses precede those that the proxies add.
             ("10.0.0.1", &[(name, "1.2.3.4, 203.0.113.9, 10.0.0.7")], ("203.0.113.9", false)),
             ("10.0.0.1", &[(name, "1.2.3.4"), (name, "203.0.113.9")], ("203.0.113.9", false)),
             ("10.0.0.1", &[(name, "nonsense, 10.0.0.7")], ("10.0.0.7", false)),

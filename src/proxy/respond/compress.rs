@@ -1,4 +1,4 @@
-//! Content coding: the form of a stored response that a request is answered with.
+//! Content coding: selects and makes the compressed variant of a stored response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,15 +21,15 @@ use crate::{
     },
 };
 
-/// Forms that may be made, or wait to be made, at once; requests for further ones are answered without.
+/// Limit of encodings in progress or queued. Requests for more get the content uncompressed.
 const MOST_MAKING: usize = 256;
 
-/// How long a request waits for a compressed form before it is answered without.
+/// How long a request waits for an encoding before it gets the content uncompressed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The coding to answer in, if any.
+/// The coding of the response, if any.
 ///
-/// Ranges and the strong conditions are about the bytes as they are stored.
+/// Ranges and `If-Match` refer to the stored bytes.
 pub(crate) fn coding(admitted: &AdmittedRequest<'_>, compressible: bool) -> Option<Coding> {
     let codings = admitted.behavior.compress;
     if codings == Codings::NONE || !compressible || admitted.version() < Version::HTTP_11 {
@@ -40,15 +40,15 @@ pub(crate) fn coding(admitted: &AdmittedRequest<'_>, compressible: bool) -> Opti
     if of_bytes { None } else { codings.preferred(admitted.fields) }
 }
 
-/// A form in a coding; `None` where the response is better sent as it is.
+/// An encoded variant; `None` if the response is better sent as it is.
 pub(crate) enum InCoding {
-    /// It is there, or known to be none.
+    /// The variant, or `None` if there is none to send.
     Known(Option<Arc<StoredResponse>>),
-    /// It is being made.
+    /// The variant is being made.
     PendingEncoding(PendingEncoding),
 }
 
-/// The form of `response` in a coding, whose making begins now where that was not done yet.
+/// The variant of `response` in a coding. Starts the encoding if necessary.
 pub(crate) fn form(
     edge: &Arc<Edge>,
     admitted: &AdmittedRequest<'_>,
@@ -65,7 +65,7 @@ pub(crate) fn form(
     }
 }
 
-/// What comes of making a form, within reason.
+/// Waits for an encoding, up to `PATIENCE`.
 pub(crate) async fn made(making: PendingEncoding) -> Option<Arc<StoredResponse>> {
     tokio::time::timeout(PATIENCE, making).await.ok().flatten()
 }
@@ -89,7 +89,7 @@ fn making(
     let whole = 0..response.length();
     let reader = Reader::new(store, key, Arc::clone(response), source, whole);
     let (edge, response) = (Arc::clone(edge), Arc::clone(response));
-    // The task is not the viewer's: the form is wanted, whoever leaves.
+    // The encoding runs in its own task and continues if the viewer disconnects.
     let task = tokio::spawn(async move {
         let _done = Done { edge: &edge, place };
         make(&edge, &response, reader, coding).await
@@ -99,7 +99,7 @@ fn making(
     Some(made)
 }
 
-/// Takes a form off the list of those being made, however its making ends.
+/// Removes an encoding from the list on drop, whether it succeeded or not.
 struct Done<'a> {
     edge: &'a Edge,
     place: (ContentId, Coding),
@@ -117,19 +117,19 @@ async fn make(
     reader: Reader,
     coding: Coding,
 ) -> Option<Arc<StoredResponse>> {
-    // First of all: what waits holds no content.
+    // Acquire the permit first, so that queued encodings hold no content.
     let _permit = edge.compressor.permits.acquire().await.ok()?;
     let content = match response.content.whole() {
         Some(whole) => vec![whole],
         None => read(reader).await?,
     };
-    // Off the threads that serve.
+    // Encode on a blocking thread.
     let encoded = tokio::task::spawn_blocking(move || encode(&content, coding)).await.ok()?;
     edge.metrics.compressed(coding.name());
     edge.store.keep_form(response, coding, encoded).await
 }
 
-/// All of the content; `None` where the origin fails.
+/// Reads the whole content; `None` if the origin fails.
 async fn read(reader: Reader) -> Option<Vec<Bytes>> {
     let mut body = reader.into_body().await.ok()?;
     let mut content = Vec::new();

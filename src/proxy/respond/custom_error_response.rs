@@ -1,4 +1,4 @@
-//! Custom error responses: a page of the site in the place of an error
+//! Custom error responses: a page of the site replaces an error
 //! (Amazon CloudFront Developer Guide, "Generate custom error responses").
 
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::{
 };
 
 impl Edge {
-    /// The page that the distribution wants in the place of `answer`, or `answer` itself.
+    /// Returns the custom error page for `answer`, or `answer` itself if there is none.
     ///
-    /// The page comes as any object does, by the behavior that its path has; where it cannot be had,
-    /// the viewer is told of that.
+    /// The page is served like any object, by the behavior of its path. If it is not available, the viewer gets that
+    /// error instead.
     pub(crate) async fn custom_error_response(
         self: &Arc<Self>,
         distribution: &Arc<Distribution>,
@@ -50,7 +50,7 @@ impl Edge {
     }
 }
 
-/// Keeps what the error says beyond its page.
+/// Copies the headers of the error that also apply to its page.
 fn keep_fields(error: &Head, page: &mut Head) {
     let (Head::Own(_, told) | Head::Page(_, told)) = error else { return };
     let kept = [header::ALLOW, header::CONNECTION, header::CONTENT_RANGE, header::RETRY_AFTER];
@@ -61,7 +61,7 @@ fn keep_fields(error: &Head, page: &mut Head) {
     }
 }
 
-/// A request for the page, in which nothing is left of what the viewer wanted of the object.
+/// A request for the page, without the viewer's conditions and ranges for the object.
 fn request_for(page: &ErrorPage, request: &Parts) -> Option<Parts> {
     let method = if request.method == Method::HEAD { Method::HEAD } else { Method::GET };
     let made = Request::builder().method(method).uri(&page.path).version(request.version);

@@ -1,4 +1,4 @@
-//! Answers made from a stored response: preconditions, range, content, fields.
+//! Responses from a stored response: preconditions, range, content, headers.
 
 use std::{fmt::Write, ops::Range, sync::Arc};
 
@@ -33,20 +33,20 @@ use crate::{
     },
 };
 
-/// Why a stored response does not answer the request.
+/// A reason why a stored response does not answer the request.
 #[derive(Clone, Copy)]
 pub(crate) enum Unmet {
     Precondition,
     Range,
 }
 
-/// An answer, or what it still takes.
+/// A response that is ready, or a future that completes it.
 #[expect(clippy::large_enum_variant, reason = "a hit is not to be allocated for what waits")]
 pub(crate) enum Served<'a> {
-    /// An answer that needs nothing but memory.
+    /// A response served entirely from memory.
     Now(ProxyResponse),
-    /// The stored response, whose content must be compressed or fetched. Boxed: the futures that hyper keeps
-    /// and moves for a hit stay small.
+    /// The stored response, whose content must be compressed or fetched. Boxed to keep the futures small that
+    /// hyper stores and moves for a hit.
     Later(Arc<StoredResponse>, BoxFuture<'a, Result<ProxyResponse, SourceError>>),
 }
 
@@ -59,7 +59,7 @@ impl Served<'_> {
     }
 }
 
-/// What an answer from a stored response carries, before its content is there.
+/// The plan for a response from a stored response, before its content is available.
 struct Plan {
     part: Part,
     varies_by_coding: bool,
@@ -68,8 +68,8 @@ struct Plan {
     now: Timestamp,
 }
 
-/// Answers from `response`, which the store found or a forward brought. An error where bytes are missing
-/// and the origin does not deliver them.
+/// Responds from `response`, found in the store or fetched. Fails if bytes are missing and the origin does not
+/// deliver them.
 pub(crate) fn from_stored<'a>(
     edge: &'a Arc<Edge>,
     admitted: &'a AdmittedRequest<'a>,
@@ -90,7 +90,7 @@ pub(crate) fn from_stored<'a>(
     };
     let coding = compress::coding(admitted, response.compressible);
     let varies_by_coding = admitted.behavior.compress != Codings::NONE && response.compressible;
-    // A 304 needs the fields of the compressed form, not its content. A stored HEAD has no content to compress.
+    // A 304 needs only the headers of the compressed variant. A stored HEAD has no content to compress.
     let response = match coding {
         Some(coding) if part == Part::NotModified => Arc::new(response.described(coding)),
         Some(coding) if response.content_state.is_head_only() => {
@@ -104,7 +104,7 @@ pub(crate) fn from_stored<'a>(
     };
     let is_head = response.content_state.is_head_only();
     let coding = coding.filter(|_| part == Part::Whole && !is_head);
-    // A compressed form cannot be read in parts. If viewers hold too much, they get the content as it is.
+    // A compressed variant cannot be read in parts. If viewers hold too much memory, send the content as it is.
     let may_hold = |form: &Arc<StoredResponse>| edge.store.hold(form).is_some();
     let plan = Plan { part, varies_by_coding, result, report, now };
     match coding.map(|coding| compress::form(edge, admitted, &response, coding)) {
@@ -138,7 +138,7 @@ fn with_content<'a>(
         return Served::Later(response, Box::pin(with_parts(edge, admitted, parts, answer)));
     }
     let bytes = head.bytes();
-    // hyper sends none of a HEAD's content; its length is known.
+    // The response to a HEAD has no content, and its length is known.
     let is_empty = *admitted.method == Method::HEAD || bytes.is_empty();
     if is_empty {
         let answer = ProxyResponse::new(Head::Stored(head), Body::empty(), result, report);
@@ -162,7 +162,7 @@ fn with_content<'a>(
     Served::Now(answer)
 }
 
-/// Several ranges: the first is there before the answer begins, the others follow.
+/// Attaches several ranges. The first is available before the response begins; the others follow.
 async fn with_parts(
     edge: &Arc<Edge>,
     admitted: &AdmittedRequest<'_>,
@@ -203,7 +203,7 @@ async fn with_parts(
     Ok(answer)
 }
 
-/// Attaches `bytes`; whether all of `touched` is stored decides about the report.
+/// Attaches `bytes`. The report depends on whether all of `touched` is stored.
 async fn attach_slices(
     edge: &Arc<Edge>,
     admitted: &AdmittedRequest<'_>,
@@ -229,7 +229,7 @@ async fn attach_slices(
     reader.into_body().await
 }
 
-/// What of a response answers the request.
+/// Selects the part of a response that answers the request.
 pub(crate) fn select(
     admitted: &AdmittedRequest<'_>,
     response: &StoredResponse,
@@ -237,14 +237,14 @@ pub(crate) fn select(
     if response.status != StatusCode::OK || !is_conditional_or_range(admitted.fields) {
         return Ok(Part::Whole);
     }
-    // A range alone needs no validators.
+    // A range without conditions needs no validators.
     if !admitted.fields.keys().any(|name| CONDITIONS.contains(name)) {
         return select_range(admitted, admitted.fields.get(header::RANGE), response);
     }
     response.with_validators(|current| select_part(admitted, current, response))
 }
 
-/// RFC 9110 §13.2.2: preconditions first, then `Range` with its `If-Range`.
+/// Evaluates preconditions first, then `Range` with its `If-Range` (RFC 9110 §13.2.2).
 fn select_part(
     admitted: &AdmittedRequest<'_>,
     current: &Validators<'_>,
@@ -268,7 +268,7 @@ fn select_range(
     response: &StoredResponse,
 ) -> Result<Part, Unmet> {
     let length = response.length();
-    // RFC 9110 §14.2: a Range on any other method than GET is ignored.
+    // RFC 9110 §14.2: methods other than GET ignore `Range`.
     let range = range.filter(|_| *admitted.method == Method::GET);
     match RangeRequest::parse(range.map(HeaderValue::as_bytes)) {
         RangeRequest::Whole => Ok(Part::Whole),
@@ -297,7 +297,7 @@ pub(crate) fn is_conditional_or_range(fields: &HeaderMap) -> bool {
     fields.keys().any(|name| *name == header::RANGE || CONDITIONS.contains(name))
 }
 
-/// RFC 9111 §5.1: `Age` on whatever was not just fetched for this request.
+/// `Age` for a response that was not just fetched for this request (RFC 9111 §5.1).
 fn age(response: &StoredResponse, result: ResultType, now: Timestamp) -> Option<u64> {
     let age = response.freshness.age(now).as_secs();
     (age > 0 || result != ResultType::Miss).then_some(age)

@@ -1,9 +1,9 @@
-//! Errors of our own, in the language that the viewer reads.
+//! Synthetic error pages, in the format that the viewer accepts.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-/// A language of error pages.
+/// A format of error pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Language {
     Text,
@@ -12,7 +12,7 @@ enum Language {
     Xml,
 }
 
-/// Media types that a viewer may accept, and the language of the error page.
+/// Media types that a viewer may accept, and the format of the error page.
 const LANGUAGES: [(&str, Language); 6] = [
     ("text/html", Language::Html),
     ("application/xhtml+xml", Language::Html),
@@ -22,11 +22,11 @@ const LANGUAGES: [(&str, Language); 6] = [
     ("text/plain", Language::Text),
 ];
 
-/// The content of an error with this status, and its media type.
+/// Renders an error page. Returns its media type and its content.
 pub(crate) fn render(status: StatusCode, request: &HeaderMap, id: &str) -> (HeaderValue, Bytes) {
     let (code, reason) = (status.as_str(), status.canonical_reason().unwrap_or("Error"));
     let why = explanation(status);
-    // None of these texts holds a character that any of the languages would have to escape.
+    // None of these texts contains a character that needs escaping in any format.
     let (media_type, page) = match language(request) {
         Language::Text => {
             ("text/plain; charset=utf-8", format!("{code} {reason}\n{why}\nRequest id: {id}\n"))
@@ -62,7 +62,7 @@ fn html(code: &str, reason: &str, why: &str, id: &str) -> String {
     )
 }
 
-/// The language that `Accept` likes best (RFC 9110 §12.5.1); plain text where it names none.
+/// The format that `Accept` prefers (RFC 9110 §12.5.1); plain text if it names none.
 fn language(request: &HeaderMap) -> Language {
     let lines = request.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let mut best = (0.0, Language::Text);

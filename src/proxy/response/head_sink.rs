@@ -1,4 +1,4 @@
-//! The two forms in which the head of a response is written: a map of fields for hyper, or the text of HTTP/1.1.
+//! The two output formats of a response head: a header map for hyper, or HTTP/1.1 text.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::field_value::value;
 use crate::{base::text::VecWriter, cache::store::FieldBlock};
 
-/// A destination for the fields of a response. Callers leave out the names that the edge writes itself, so a sink
-/// only appends.
+/// A destination for the headers of a response. Callers skip the names that the edge writes itself, so a sink only
+/// appends.
 pub(crate) trait HeadSink {
-    /// Writes stored fields, except those that `skips` names.
+    /// Writes stored fields, except those that `skips` matches.
     fn stored(&mut self, fields: &FieldBlock, skips: impl Fn(&[u8]) -> bool);
 
     /// Writes a field.
@@ -23,7 +23,7 @@ pub(crate) trait HeadSink {
         write: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result,
     );
 
-    /// Writes a field whose value differs from response to response.
+    /// Writes a field whose value differs in every response.
     fn unique(&mut self, name: HeaderName, value: &[u8]);
 }
 
@@ -48,14 +48,14 @@ impl HeadSink for HeaderMap {
 
     fn unique(&mut self, name: HeaderName, value: &[u8]) {
         if let Ok(mut value) = HeaderValue::from_bytes(value) {
-            // HTTP/2 does not put it into its table of repeated fields.
+            // HPACK does not index sensitive values.
             value.set_sensitive(true);
             self.append(name, value);
         }
     }
 }
 
-/// Field lines of HTTP/1.1.
+/// Writes HTTP/1.1 field lines.
 impl HeadSink for Vec<u8> {
     fn stored(&mut self, fields: &FieldBlock, skips: impl Fn(&[u8]) -> bool) {
         for field in fields.packed() {
@@ -94,7 +94,7 @@ fn append_line(name: &[u8], value: &[u8], text: &mut Vec<u8>) {
     }
 }
 
-/// Appends a status line of HTTP/1.1.
+/// Appends an HTTP/1.1 status line.
 pub(crate) fn append_status_line(status: StatusCode, text: &mut Vec<u8>) {
     for part in [b"HTTP/1.1 ", status.as_str().as_bytes(), b" "] {
         text.extend_from_slice(part);
@@ -110,12 +110,12 @@ pub(crate) fn append_map(fields: &HeaderMap, text: &mut Vec<u8>) {
     }
 }
 
-/// Whether a name is that of the field.
+/// Whether `name` is the name of `field`.
 pub(crate) fn is(name: &[u8], field: &HeaderName) -> bool {
     name == field.as_str().as_bytes()
 }
 
-/// Whether fields say that `Accept-Encoding` selects among representations (RFC 9110 §12.5.5).
+/// Whether `Vary` lists `Accept-Encoding` or `*` (RFC 9110 §12.5.5).
 pub(crate) fn varies_by_coding(fields: &FieldBlock) -> bool {
     let lines = fields.packed().filter(|field| is(field.name(), &header::VARY));
     let mut lines = lines.map(|field| field.value());

@@ -1,4 +1,4 @@
-//! What an answer says of who made it: `Via`, `X-Cache`, request ids.
+//! Response headers that identify the server: `Via`, `X-Cache`, request ids.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -23,7 +23,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_AMZ_CF_ID: HeaderName = HeaderName::from_static("x-amz-cf-id");
 const X_AMZ_CF_POP: HeaderName = HeaderName::from_static("x-amz-cf-pop");
 
-/// The fields by which a distribution's answers tell where they come from.
+/// The headers that identify the server in a distribution's responses.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// By result type.
@@ -32,16 +32,16 @@ pub struct Identity {
     via: [HeaderValue; 4],
     /// Whether the fields are CloudFront's.
     cloudfront: bool,
-    /// Where this machine is, as `X-Amz-Cf-Pop` and `Server-Timing` tell it.
+    /// The location of this machine in `X-Amz-Cf-Pop` and `Server-Timing`.
     pub(crate) pop: HeaderValue,
 }
 
 impl Identity {
-    /// An identity whose `X-Cache` says `Hit from {suffix}`, at the place `pop`; with the names of
-    /// CloudFront's fields or with plain ones.
+    /// Creates an identity whose `X-Cache` is `Hit from {suffix}`, at the location `pop`, with CloudFront's header
+    /// names or with plain ones.
     ///
     /// # Errors
-    /// When suffix or place cannot stand in a field.
+    /// If suffix or location is not a valid header value.
     pub fn new(suffix: &str, pop: &str, cloudfront: bool) -> Result<Self, InvalidHeaderValue> {
         let mut x_cache = ResultType::ALL.map(|_| HeaderValue::from_static(""));
         for (value, result) in x_cache.iter_mut().zip(ResultType::ALL) {
@@ -61,7 +61,7 @@ impl Identity {
         Ok(Self { x_cache, via, cloudfront, pop })
     }
 
-    /// That of answers before a distribution was found.
+    /// The identity of responses without a distribution.
     pub(crate) fn of_none() -> &'static Self {
         static NONE: LazyLock<Identity> = LazyLock::new(|| {
             Identity::new("forebay", "", false).unwrap_or_else(|_| Identity {
@@ -74,12 +74,12 @@ impl Identity {
         &NONE
     }
 
-    /// Whether answers look like CloudFront's.
+    /// Whether responses have CloudFront's headers.
     pub(crate) const fn is_cloudfront(&self) -> bool {
         self.cloudfront
     }
 
-    /// Writes the fields of every response except the request's id.
+    /// Writes the headers of every response except the request id.
     pub(crate) fn write(
         &self,
         sink: &mut impl HeadSink,
@@ -96,8 +96,8 @@ impl Identity {
         }
     }
 
-    /// The names of the fields that this identity writes instead of an origin's. `Cache-Status` is not among
-    /// them: it has a member for each cache (RFC 9211 §2).
+    /// The names of the headers that this identity replaces. `Cache-Status` is not among them, because each cache
+    /// appends a member (RFC 9211 §2).
     pub(crate) fn names(&self) -> &'static [HeaderName] {
         static CLOUDFRONT: [HeaderName; 4] = [X_CACHE, header::VIA, X_AMZ_CF_POP, X_AMZ_CF_ID];
         static OWN: [HeaderName; 3] = [X_CACHE, header::VIA, X_REQUEST_ID];
@@ -113,12 +113,12 @@ impl Identity {
         }]
     }
 
-    /// The request's id, as answers and the log tell it.
+    /// The request's id, as written to responses and the log.
     pub(crate) fn id<'a>(&self, id: &'a RequestId) -> Cow<'a, [u8]> {
         if self.cloudfront { Cow::Owned(id.long()) } else { Cow::Borrowed(&id.0) }
     }
 
-    /// The field that gives the request's id to an origin, if CloudFront's fields are wanted
+    /// The header that sends the request's id to an origin, if the identity has CloudFront's headers
     /// (Amazon CloudFront Developer Guide, "HTTP request headers and CloudFront behavior").
     pub(crate) fn for_origin(&self, id: &RequestId) -> Option<(HeaderName, HeaderValue)> {
         let value = self.cloudfront.then(|| HeaderValue::from_bytes(&self.id(id)))?;
@@ -132,12 +132,12 @@ impl Identity {
     }
 }
 
-/// Networks that a request may have passed before this one, and the bytes that their tokens may take.
+/// Limits for `CDN-Loop`: the number of networks, and the length in bytes.
 const MAX_NETWORKS: usize = 16;
 const MAX_CDN_LOOP: usize = 1024;
 
-/// Whether a request loops: `Via` or `CDN-Loop` names this process, or `CDN-Loop` repeats a network or
-/// names too many (RFC 8586 §2).
+/// Whether a request loops: `Via` or `CDN-Loop` names this process, or `CDN-Loop` repeats a network or has
+/// too many (RFC 8586 §2).
 pub(crate) fn is_looping(fields: &HeaderMap) -> bool {
     let id = instance::id().as_bytes();
     let names_us = |line: &HeaderValue| line.as_bytes().windows(id.len()).any(|part| part == id);
@@ -165,15 +165,15 @@ pub(crate) fn is_looping(fields: &HeaderMap) -> bool {
     length > MAX_CDN_LOOP || count > MAX_NETWORKS || tokens.len() < count
 }
 
-/// Tells a request from all others: 22 letters, digits, `-` and `_`.
+/// A unique request id: 22 letters, digits, `-` and `_`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestId([u8; 22]);
 
-/// Letters of ids; CloudFront's has the same.
+/// The alphabet of ids, the same as CloudFront's.
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl RequestId {
-    /// An id that nobody else has, but for chance; nobody should take it for a secret.
+    /// Generates a random id. It is unique with high probability, but not a secret.
     pub(crate) fn random() -> Self {
         let mut id = Self([0; 22]);
         for part in id.0.chunks_mut(10) {
@@ -182,7 +182,7 @@ impl RequestId {
         id
     }
 
-    /// The same with as many letters as CloudFront's ids have, 56.
+    /// The id extended to 56 characters, the length of CloudFront's ids.
     fn long(self) -> Vec<u8> {
         let mut random =
             fastrand::Rng::with_seed(self.0.iter().fold(0, |seed: u64, letter| {
@@ -196,7 +196,7 @@ impl RequestId {
     }
 }
 
-/// Spells as much of a number as there is room for.
+/// Encodes as many low bits of a number as fit into `room`.
 fn spell(room: &mut [u8], mut number: u64) {
     for letter in room {
         *letter = LETTERS[(number & 63) as usize];

@@ -1,4 +1,4 @@
-//! Several ranges as one answer: `multipart/byteranges` (RFC 9110 §14.6).
+//! Several ranges in one response: `multipart/byteranges` (RFC 9110 §14.6).
 
 use std::{fmt, ops::Range};
 
@@ -12,11 +12,11 @@ use crate::{
     http::body::{Body, BodyError},
 };
 
-/// The parts of an answer.
+/// The parts of a multipart response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Multipart {
     boundary: String,
-    /// What stands before each part, and the part's bytes.
+    /// The header of each part, and the part's range.
     parts: Vec<(Bytes, Range<u64>)>,
     end: Bytes,
 }
@@ -44,24 +44,24 @@ impl Multipart {
         }
     }
 
-    /// Writes the media type of the whole.
+    /// Writes the media type of the response.
     pub(crate) fn write_media_type(&self, text: &mut dyn fmt::Write) -> fmt::Result {
         write!(text, "multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// The length of the whole in bytes.
+    /// The length of the whole body in bytes.
     pub(crate) fn length(&self) -> u64 {
         let part =
             |(head, bytes): &(Bytes, Range<u64>)| head.len() as u64 + (bytes.end - bytes.start);
         self.parts.iter().map(part).sum::<u64>() + self.end.len() as u64
     }
 
-    /// The ranges, in their order.
+    /// The ranges in order.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = &Range<u64>> {
         self.parts.iter().map(|(_, bytes)| bytes)
     }
 
-    /// The content, of bodies that carry the ranges; each is begun when its turn comes.
+    /// Builds the body. `open` is called for each range when its turn arrives.
     pub(crate) fn body<F>(self, open: impl Fn(Range<u64>) -> F + Send + 'static) -> Body
     where
         F: Future<Output = Result<Body, BodyError>> + Send + 'static,

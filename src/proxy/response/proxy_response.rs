@@ -1,4 +1,4 @@
-//! An answer before it becomes a message.
+//! A response before it is converted into a message.
 
 use std::{ops::Range, sync::Arc};
 
@@ -20,13 +20,13 @@ use crate::{
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 
-/// An answer before it becomes a message.
+/// A response before it is converted into a message.
 pub(crate) struct ProxyResponse {
     pub(crate) head: Head,
     pub(crate) content: Carried,
     pub(crate) result: ResultType,
     pub(crate) report: Report,
-    /// How long the origin took, where it was asked for this answer.
+    /// The origin's timing, if this response was fetched.
     pub(crate) timing: Option<Box<Timing>>,
     /// The status that a custom error response is sent with.
     pub(crate) substituted: Option<StatusCode>,
@@ -39,7 +39,7 @@ impl ProxyResponse {
     }
 }
 
-/// The content of an answer.
+/// The content of a response.
 pub(crate) enum Carried {
     /// The bytes of the stored response that the head describes.
     InMemory(Hold),
@@ -48,7 +48,7 @@ pub(crate) enum Carried {
 }
 
 impl Carried {
-    /// The right to hold content in memory, if there is any. An answer that is complete in memory has no other.
+    /// The hold on content in memory, if any. A response that is complete in memory has no other content.
     pub(crate) fn into_hold(self) -> Option<Hold> {
         match self {
             Self::InMemory(hold) => Some(hold),
@@ -69,28 +69,28 @@ impl Carried {
     }
 }
 
-/// A part of the whole, as a body.
+/// A range of the whole content as a body.
 pub(crate) fn piece(whole: Bytes, bytes: &Range<u64>) -> Body {
-    // Threads that serve the same object count the references to it together: no more than needed.
+    // Threads that serve the same object share its reference count, so avoid a needless slice.
     if *bytes == (0..whole.len() as u64) {
         return Body::full(whole);
     }
     Body::full(whole.slice(in_memory(bytes)))
 }
 
-/// Places in memory of bytes that lie there.
+/// Converts a range of content into a range of memory.
 pub(crate) fn in_memory(bytes: &Range<u64>) -> Range<usize> {
     let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
     at(bytes.start)..at(bytes.end)
 }
 
-/// Status and fields of an answer.
+/// Status and headers of a response.
 pub(crate) enum Head {
-    /// Made for this request alone.
+    /// Built for this request alone.
     Own(StatusCode, HeaderMap),
-    /// An error of our own with further fields; its content is written for the viewer at the end.
+    /// A synthetic error with additional headers. Its page is rendered for the viewer last.
     Page(StatusCode, HeaderMap),
-    /// Those of a stored response.
+    /// Taken from a stored response.
     Stored(StoredHead),
 }
 
@@ -103,23 +103,23 @@ impl Head {
     }
 }
 
-/// The head of an answer from a stored response.
+/// The response head for a stored response.
 pub(crate) struct StoredHead {
     pub(crate) response: Arc<StoredResponse>,
     pub(crate) part: Part,
-    /// In seconds, where it is told.
+    /// `Age` in seconds, if sent.
     pub(crate) age: Option<u64>,
     /// Whether `Accept-Encoding` selects the encoding of the content.
     pub(crate) varies_by_coding: bool,
-    /// Fields that the origin sent for this viewer alone.
+    /// Headers that the origin sent for this viewer alone.
     pub(crate) own_fields: Option<Box<HeaderMap>>,
 }
 
-/// What of the stored representation an answer carries.
+/// The part of the stored representation that a response carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
-    /// Nothing: it answers a HEAD, and the length of the content is not known.
+    /// No content: the response to a HEAD whose content length is unknown.
     Head,
     Bytes(Range<u64>),
     Several(Box<Multipart>),
@@ -144,7 +144,7 @@ impl StoredHead {
         }
     }
 
-    /// The bytes of the content that the answer carries, where they are of one piece.
+    /// The range of content that the response carries; empty if it is not a single range.
     pub(crate) fn bytes(&self) -> Range<u64> {
         match &self.part {
             Part::Whole => 0..self.response.length(),
@@ -153,14 +153,14 @@ impl StoredHead {
         }
     }
 
-    /// Writes the fields, except those of `identity`, which the caller writes.
+    /// Writes the headers, except those of `identity`, which the caller writes.
     pub(crate) fn write(&self, sink: &mut impl HeadSink, identity: &Identity, at: Timestamp) {
         let StoredHead { response, part, own_fields, .. } = self;
         let replaced: &[HeaderName] = match part {
             Part::Whole | Part::Head => &[],
             Part::Bytes(_) => &[header::CONTENT_RANGE],
             Part::Several(_) => &[header::CONTENT_RANGE, header::CONTENT_TYPE],
-            // RFC 9110 §15.4.5: fields that would describe content are left out.
+            // RFC 9110 §15.4.5: a 304 omits headers that describe content.
             Part::NotModified => &[
                 header::CONTENT_ENCODING,
                 header::CONTENT_LANGUAGE,

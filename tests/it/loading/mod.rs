@@ -1,4 +1,4 @@
-//! The load generator: it asks for what it is told, and counts what comes.
+//! The load generator: it sends the configured requests and counts the responses.
 
 mod odd_servers;
 
@@ -36,7 +36,7 @@ fn paths(paths: &[&str]) -> Vec<http::uri::PathAndQuery> {
     paths.iter().map(|path| path.parse().expect("a path")).collect()
 }
 
-/// Runs off the threads that serve.
+/// Runs outside the server's threads.
 async fn try_run(
     options: Options,
     line: Line,
@@ -56,7 +56,7 @@ async fn run(options: Options, line: Line, targets: Targets) -> (Report, Value, 
     try_run(options, line, targets).await.expect("a report")
 }
 
-/// Why it does not run.
+/// The error that prevents the run.
 async fn refusal(options: Options, line: Line, targets: Targets) -> String {
     try_run(options, line, targets).await.err().expect("refused").to_string()
 }
@@ -102,7 +102,7 @@ async fn so_many_requests_are_made_and_told() {
     let page = report.page();
     assert_eq!(page.matches("<svg").count(), 4);
     assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
-    // Nothing but warming reached the bucket.
+    // Only the warm-up reached the bucket.
     assert_eq!(bucket.gets().len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! The load generator before servers that are slow, stand still, cut connections or refuse.
+//! The load generator against servers that are slow, stall, cut connections or refuse.
 
 use std::{
     net::SocketAddr,
@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{options, paths, refusal, run};
 
-/// A server that gives each connection, and its number, to `serve`.
+/// A server that passes each connection and its number to `serve`.
 async fn server<F>(serve: impl Fn(TcpStream, usize) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
@@ -45,7 +45,7 @@ where
     address
 }
 
-/// Reads a request; whether there is one.
+/// Reads a request and returns whether there is one.
 async fn read(stream: &mut TcpStream) -> bool {
     stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0)
 }
@@ -55,7 +55,7 @@ async fn answer(stream: &mut TcpStream) {
     let _ = stream.write_all(text).await;
 }
 
-/// A server that takes so long for everything, and counts its connections.
+/// A server that delays each response this long and counts its connections.
 async fn slow_server(delay: Duration) -> (SocketAddr, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&connections);
@@ -75,7 +75,7 @@ fn number(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).expect("a number")
 }
 
-/// On so many connections of one thread.
+/// Options for this many connections on one thread.
 fn on(connections: usize, until: Until) -> Options {
     Options {
         threads: NonZeroUsize::MIN,
@@ -105,7 +105,7 @@ fn count(json: &Value, path: &str) -> u64 {
     json.pointer(path).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// All that was due is told, and nearly all was sent: a machine that is busy may miss the last moments.
+/// Every due request is reported, and nearly all were sent: a busy machine may miss the last moments.
 fn assert_kept(json: &Value, due: u64) {
     let (answers, unsent) = (count(json, "/requests"), count(json, "/failures/due, not sent"));
     assert!(answers + unsent == due && unsent <= due / 5, "{json}");
@@ -119,19 +119,19 @@ async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
     let closed = on(1, Until::Requests(12));
     let json = load(closed.clone(), address, Http::One).await;
     assert!(float(&json, "/latency/least") >= 99.0, "{json}");
-    // Forty a second are due, ten are answered: the fifth was due after 100 ms and is sent after 400.
+    // Forty requests a second are due, ten are answered: the fifth is due after 100 ms and sent after 400.
     let open = Options { rate: Some(40.0), ..on(1, seconds(0.5)) };
     let json = load(open.clone(), address, Http::One).await;
     assert_eq!(count(&json, "/requests") + count(&json, "/failures/due, not sent"), 20, "{json}");
     assert!((1..=6).contains(&count(&json, "/requests")), "{json}");
     assert!(float(&json, "/latency/most") >= 375.0, "{json}");
     assert_eq!(json["rate"], 40.0);
-    // So many requests take as long as they are due.
+    // The run lasts as long as the schedule of its requests.
     let open = Options { until: Until::Requests(20), ..open };
     let json = load(open, address, Http::One).await;
     assert_eq!(count(&json, "/requests") + count(&json, "/failures/due, not sent"), 20, "{json}");
     assert!((0.5..0.9).contains(&float(&json, "/seconds")), "{json}");
-    // With connections enough the server keeps up: what is due comes, all of it, and no more.
+    // With enough connections the server keeps up: exactly the due requests arrive.
     let wide = Options { rate: Some(40.0), threads: number(3), ..on(10, seconds(1.0)) };
     let json = load(wide, address, Http::One).await;
     assert_kept(&json, 40);
@@ -146,13 +146,13 @@ async fn a_low_rate_keeps_its_connections_and_its_end() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_kept(&json, 11);
     assert!((1.05..1.5).contains(&float(&json, "/seconds")), "{json}");
-    // One is made before the run begins.
+    // One connection is made before the run begins.
     assert_eq!(connections.load(Ordering::Relaxed), 1 + 8);
 }
 
 #[tokio::test]
 async fn what_was_due_and_not_sent_is_told_and_counts() {
-    // It answers for half a second, and then no more.
+    // The server answers for half a second, then stops.
     let begun = Stopwatch::start();
     let address = server(move |mut stream, _| async move {
         while read(&mut stream).await && begun.elapsed() < Duration::from_millis(500) {
@@ -166,10 +166,10 @@ async fn what_was_due_and_not_sent_is_told_and_counts() {
     let (answers, unsent) = (count(&json, "/requests"), count(&json, "/failures/due, not sent"));
     assert_eq!(answers + unsent + count(&json, "/failures/timed out"), 200, "{json}");
     assert!((10..=50).contains(&answers) && unsent >= 140, "{json}");
-    // Half of all that were due waited for longer than half a second.
+    // Half of all due requests waited for more than half a second.
     assert!(float(&json, "/latency/p50") > 500.0, "{json}");
     assert!(float(&json, "/latency/most") >= 1_400.0, "{json}");
-    // Seconds without answers are seconds, too.
+    // Seconds without responses count, too.
     let intervals = json["intervals"].as_array().expect("a list");
     let length: f64 = intervals.iter().map(|interval| float(interval, "/length")).sum();
     assert!((length - float(&json, "/seconds")).abs() < 0.01, "{json}");
@@ -179,7 +179,7 @@ async fn what_was_due_and_not_sent_is_told_and_counts() {
 
 #[tokio::test]
 async fn stragglers_are_waited_for_and_slow_no_rate() {
-    // The first connection is the one that tries whether there is a server.
+    // The first connection is the probe for a server.
     let address = server(|mut stream, number| async move {
         while read(&mut stream).await {
             let delay = if number == 1 { 1_500 } else { 10 };
@@ -212,7 +212,7 @@ async fn content_counts_while_it_comes() {
     assert!(count(&json, "/intervals/0/bytes") > 0, "{json}");
 }
 
-/// Down for a moment: what is due meanwhile is lost, and nothing else.
+/// The server is down for a moment: only the requests due meanwhile are lost.
 #[tokio::test]
 async fn a_server_that_is_down_loses_what_is_due_then() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
@@ -248,7 +248,7 @@ async fn a_server_that_is_down_loses_what_is_due_then() {
 
 #[tokio::test]
 async fn connections_that_the_server_closes_lose_no_request() {
-    // It closes a connection after three requests, or when it is idle for a moment: long before the next request.
+    // The server closes a connection after three requests, or after a short idle time, long before the next request.
     let address = server(|mut stream, _| async move {
         for request in 0..3 {
             let idle = Duration::from_millis(if request == 0 { 10_000 } else { 5 });
@@ -269,8 +269,8 @@ async fn connections_that_the_server_closes_lose_no_request() {
 
 type Heads = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
-/// A server of HTTP/2 that resets one stream of four, and goes away after so many requests.
-/// The first request on each connection takes so much longer.
+/// An HTTP/2 server that resets one stream of four and sends GOAWAY after this many requests.
+/// The first request on each connection takes this much longer.
 async fn http2_server(resets: bool, goes_away: usize, first: Duration) -> (SocketAddr, Heads) {
     let heads = Heads::default();
     let seen = Arc::clone(&heads);
@@ -399,10 +399,10 @@ async fn failures_have_names_and_reasons() {
     assert_eq!(json["failures"], json!({"cut off": 2, "timed out": 2}));
     assert!(json["reasons"]["cut off"].as_str().is_some_and(|reason| reason.contains("body")));
     assert_eq!(json["requests"], 0);
-    // What timed out waited for so long, at least.
+    // Requests that timed out waited at least this long.
     assert!(float(&json, "/latency/p90") >= 200.0, "{json}");
 
-    // As who speaks TLS says that it understands nothing (RFC 8446 §6).
+    // A TLS server's alert for a message that it cannot parse (RFC 8446 §6).
     let address = server(|mut stream, _| async move {
         read(&mut stream).await;
         let _ = stream.write_all(b"\x15\x03\x01\x00\x02\x02\x46").await;
@@ -411,7 +411,7 @@ async fn failures_have_names_and_reasons() {
     let reason = json["reasons"]["cut off"].as_str().expect("a reason");
     assert!(reason.contains("https://"), "{reason}");
 
-    // It is there when it is tried, and then no more.
+    // The server is up for the probe, and then down.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address");
     let once = tokio::spawn(async move {
@@ -419,13 +419,13 @@ async fn failures_have_names_and_reasons() {
     });
     let json = load(options.clone(), address, Http::One).await;
     once.await.expect("no panic");
-    // Whoever still finds it listening is cut off.
+    // A connection that still reaches the listener is cut off.
     let missed = count(&json, "/failures/not connected");
     assert_eq!(missed + count(&json, "/failures/cut off"), 4, "{json}");
     assert!(missed > 0, "{json}");
     let reason = json["reasons"]["not connected"].as_str().expect("a reason");
     assert!(reason.contains("refused"), "{reason}");
-    // Who is not there at the beginning is not waited for.
+    // A server that is down at the start fails the run at once.
     let open = Options { rate: Some(100.0), ..options };
     let targets = || Targets::new(&format!("http://{address}"), paths(&["/"]));
     let error = refusal(open, Line::clear(vec![address], Http::One), targets()).await;
@@ -463,7 +463,7 @@ async fn a_server_without_http2_is_told_before_anything_is_measured() {
 
 #[tokio::test]
 async fn who_interrupts_a_run_gets_its_figures_at_once() {
-    // Answers for a moment; then requests are under way that nobody answers.
+    // The server answers for a moment; then requests in flight get no response.
     let address = server(|mut stream, _| async move {
         for _ in 0..10 {
             read(&mut stream).await;

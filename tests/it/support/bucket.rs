@@ -1,5 +1,5 @@
-//! A bucket in this process: it verifies SigV4, counts what it is asked, and sends only as many
-//! bytes as the test lets through.
+//! An in-process bucket: it verifies SigV4, counts requests, and sends only as many
+//! bytes as the test allows.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ pub(crate) const NAME: &str = "media";
 pub(crate) const ACCESS_KEY: &str = "AKIDTEST";
 pub(crate) const SECRET_KEY: &str = "secret";
 
-/// Bytes a body sends between two looks at the gate.
+/// Bytes that a body sends between two checks of the gate.
 const CHUNK: usize = 16 << 10;
 
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub(crate) struct Object {
     pub modified: SystemTime,
 }
 
-/// One GET as the bucket saw it.
+/// One GET as received by the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Got {
     pub key: String,
@@ -59,11 +59,11 @@ struct State {
     objects: Mutex<HashMap<String, Object>>,
     gets: Mutex<Vec<Got>>,
     heads: Mutex<usize>,
-    /// Bytes that each body may send.
+    /// The byte limit of each body.
     gate: watch::Sender<usize>,
-    /// Every body breaks off after so many bytes.
+    /// The byte count after which every body breaks off.
     cut: Mutex<Option<usize>>,
-    /// Only the next body does.
+    /// Whether only the next body breaks off.
     cut_once: AtomicBool,
     may_list: AtomicBool,
     error: Mutex<Option<S3ErrorCode>>,
@@ -112,7 +112,7 @@ impl Bucket {
         cache_control: Option<&str>,
     ) {
         let mut objects = self.state.objects.lock().expect("lock");
-        // Versions a second apart, so that Last-Modified tells them apart too.
+        // Versions are a second apart, so that Last-Modified differs too.
         let version = u64::try_from(objects.len()).expect("few") + 1;
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + version);
         let modified =
@@ -129,7 +129,7 @@ impl Bucket {
         *self.state.heads.lock().expect("lock")
     }
 
-    /// Bodies stop after so many bytes until the gate is opened further.
+    /// Stops bodies after this many bytes until the gate opens further.
     pub(crate) fn gate(&self, bytes: usize) {
         self.state.gate.send_replace(bytes);
     }
@@ -138,13 +138,13 @@ impl Bucket {
         *self.state.cut.lock().expect("lock") = bytes;
     }
 
-    /// Only the next body breaks off, after so many bytes.
+    /// Cuts only the next body, after this many bytes.
     pub(crate) fn cut_next_body_after(&self, bytes: usize) {
         self.state.cut_once.store(true, Ordering::Relaxed);
         self.cut_bodies_after(Some(bytes));
     }
 
-    /// AWS tells nobody without `s3:ListBucket` that an object is missing.
+    /// Without `s3:ListBucket`, AWS does not reveal that an object is missing.
     pub(crate) fn forbid_listing(&self) {
         self.state.may_list.store(false, Ordering::Relaxed);
     }
@@ -153,7 +153,7 @@ impl Bucket {
         *self.state.error.lock().expect("lock") = code;
     }
 
-    /// Waits until so many GETs have come.
+    /// Waits until the bucket has received this many GETs.
     pub(crate) async fn asked(&self, times: usize) {
         super::viewer::eventually(|| self.gets().len() >= times).await;
     }
@@ -237,7 +237,7 @@ impl S3 for Server {
             if_match: input.if_match.is_some(),
             if_none_match: input.if_none_match.is_some(),
         });
-        // A version of an object is another object of this bucket, named `key@version`.
+        // Each version of an object is a separate object of this bucket, named `key@version`.
         let key = match &input.version_id {
             Some(version) if version == "invalid" => {
                 return Err(S3Error::new(S3ErrorCode::InvalidArgument));

@@ -1,4 +1,4 @@
-//! The edge under test, on free ports, with a clock that a test moves.
+//! The edge under test, on free ports, with a clock that tests control.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -22,7 +22,7 @@ pub(crate) struct Edge {
     pub address: SocketAddr,
 }
 
-/// Free ports, one worker and no access log: the beginning of a configuration.
+/// The start of a configuration: free ports, one worker and no access log.
 pub(crate) const LISTEN: &str = r#"
 [listen]
 http = "127.0.0.1:0"
@@ -80,15 +80,15 @@ pub(crate) struct Lines<'a> {
     pub top: &'a str,
     pub distribution: &'a str,
     pub origin: &'a str,
-    /// In place of `cache_policy = "CachingOptimized"`.
+    /// Replaces `cache_policy = "CachingOptimized"`.
     pub policy: Option<&'a str>,
     pub behavior: &'a str,
-    /// Further tables of the distribution.
+    /// More tables of the distribution.
     pub more: &'a str,
 }
 
 impl Edge {
-    /// In front of a plain origin, with CloudFront's usual policy.
+    /// An edge in front of a plain origin, with CloudFront's usual policy.
     pub(crate) fn before_script(script: &Script, lines: &Lines<'_>) -> Self {
         let Lines { listen, top, distribution, origin, policy, behavior, more } = lines;
         let policy = policy.unwrap_or("CachingOptimized");
@@ -120,7 +120,7 @@ cache_policy = "{policy}"
         ))
     }
 
-    /// In front of `bucket`, with small slices so that few bytes show all there is to see.
+    /// An edge in front of `bucket`, with small slices so that few bytes exercise everything.
     pub(crate) fn before(bucket: &Bucket) -> Self {
         Self::with(&config_for(bucket.address, "memory = \"32MiB\"\nslice = \"64KiB\"", ""))
     }

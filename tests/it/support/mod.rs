@@ -1,4 +1,4 @@
-//! The three actors.
+//! The bucket or plain origin, the edge and viewers.
 
 pub(crate) mod bucket;
 pub(crate) mod edge;

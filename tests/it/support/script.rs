@@ -1,4 +1,4 @@
-//! A plain origin that gives scripted answers and nothing else.
+//! A plain origin that sends only scripted responses.
 
 use std::{
     collections::VecDeque,
@@ -19,11 +19,11 @@ type Rule = Box<dyn Fn(&Request<()>) -> (u16, &'static str) + Send>;
 #[derive(Default)]
 struct Answers {
     queued: VecDeque<Response<Full<Bytes>>>,
-    /// Answers once nothing is queued.
+    /// The rule for responses when the queue is empty.
     rule: Option<Rule>,
 }
 
-/// Gives the queued answers in their order, then those of a rule; without either it cuts the connection.
+/// Sends the queued responses in order, then those of a rule; without either it cuts the connection.
 pub(crate) struct Script {
     pub address: SocketAddr,
     answers: Arc<Mutex<Answers>>,
@@ -56,7 +56,7 @@ impl Script {
         script
     }
 
-    /// Adds an answer; fields are written as `Name: value`.
+    /// Queues a response; fields are written as `Name: value`.
     pub(crate) fn then(&self, status: u16, fields: &[&str], content: &str) -> &Self {
         let mut response = Response::builder().status(status);
         for field in fields {
@@ -68,7 +68,7 @@ impl Script {
         self
     }
 
-    /// Answers by status and content once nothing is queued, cacheable for an hour.
+    /// Computes status and content once the queue is empty, cacheable for an hour.
     pub(crate) fn answer_when(
         &self,
         rule: impl Fn(&Request<()>) -> (u16, &'static str) + Send + 'static,
@@ -76,7 +76,7 @@ impl Script {
         self.answers.lock().expect("lock").rule = Some(Box::new(rule));
     }
 
-    /// Lets requests wait for their answers until [`Script::release`].
+    /// Holds back responses until [`Script::release`].
     pub(crate) fn hold(&self) {
         self.held.send_replace(true);
     }
@@ -85,17 +85,17 @@ impl Script {
         self.held.send_replace(false);
     }
 
-    /// Takes back the answer that would come next.
+    /// Removes the next response from the queue.
     pub(crate) fn pop(&self) {
         self.answers.lock().expect("lock").queued.pop_front();
     }
 
-    /// How many requests came.
+    /// Number of requests received.
     pub(crate) fn requests(&self) -> usize {
         self.seen.lock().expect("lock").len()
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have arrived.
     pub(crate) async fn asked(&self, times: usize) {
         super::viewer::eventually(|| self.requests() >= times).await;
     }

@@ -12,10 +12,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// No wait in these tests is longer, unless something is broken.
+/// The longest wait in these tests, unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An answer read to its end.
+/// A response read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: StatusCode,
@@ -64,7 +64,7 @@ impl Viewer {
         tokio::time::timeout(PATIENCE, read(response)).await.expect("an answer in time")
     }
 
-    /// Sends a request and returns with the head of the answer.
+    /// Sends a request and returns the response after its head.
     pub(crate) async fn begin(
         self,
         method: &str,
@@ -135,7 +135,7 @@ pub(crate) async fn read(response: http::Response<Incoming>) -> Answer {
     Answer { status: parts.status, fields: parts.headers, content: content.into(), aborted }
 }
 
-/// Sends raw bytes and returns all that comes back until the server closes.
+/// Sends raw bytes and returns the server's data until it closes.
 pub(crate) async fn raw(server: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server).await.expect("connected");
     // The server may answer and close before it has read everything.
@@ -145,7 +145,7 @@ pub(crate) async fn raw(server: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) async fn eventually(mut is_so: impl FnMut() -> bool) {
     let wait = async {
         while !is_so() {
@@ -155,7 +155,7 @@ pub(crate) async fn eventually(mut is_so: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.expect("it never came to be");
 }
 
-/// Bytes that tell their position.
+/// Bytes that encode their position.
 pub(crate) fn pattern(length: usize) -> Bytes {
     (0..length).map(|at| ((at % 251) ^ (at >> 12)).to_le_bytes()[0]).collect()
 }
