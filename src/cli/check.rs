@@ -7,7 +7,7 @@ use super::{
     source::{ConfigFile, load_file},
 };
 
-/// Check a configuration file: all faults at once, nothing is started.
+/// Check a configuration file and report all its errors, without starting anything.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

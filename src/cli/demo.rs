@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Mendable, report, say};
 use crate::demo::Demo;
 
-/// Try it: a private bucket with sample media in this process, and Forebay in front of it.
+/// Try it: runs a private bucket with sample media, and Forebay in front of it, in one process.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Address for viewers
@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// Admin address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
     admin: SocketAddr,
-    /// Walk the tour on free ports, print what was seen, and exit 0 if all was well
+    /// Walk the tour on free ports, print the results, and exit 0 if everything works
     #[arg(long, conflicts_with_all = ["listen", "admin"])]
     check: bool,
 }

@@ -13,13 +13,13 @@ use crate::{
 /// Check that everything a configuration needs is available: ports, certificates, credentials, buckets.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Nothing is changed: buckets are listed and read as serving would do it, and once without\n\
-    credentials. The exit code is 1 where something does not work."
+    after_help = "Changes nothing: it lists and reads buckets as `serve` does, and once without credentials.\n\
+    The exit code is 1 if a check fails."
 )]
 pub(super) struct Args {
     #[command(flatten)]
     source: ConfigSource,
-    /// Key of an object that must be readable, below the origin path; else the first that is found
+    /// Key of an object to read, relative to the origin path; by default the first one found
     #[arg(long, value_name = "KEY")]
     sample: Option<String>,
     /// Print JSON

@@ -21,9 +21,9 @@ use crate::proxy::{Explanation, StoredSummary};
     if the admin API requires it."
 )]
 pub(super) struct Args {
-    /// URL as a viewer asks for it, scheme and host included
+    /// URL that a viewer requests, with scheme and host
     url: String,
-    /// Header field of the request (may be given several times)
+    /// Header field of the request (may be repeated)
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     header: Vec<String>,
     /// Method of the request
@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Admin address of the Forebay to ask
+    /// Admin address of the running Forebay
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
     admin: SocketAddr,
 }

@@ -10,7 +10,7 @@ use super::{
 /// Check that a running Forebay is alive (for container health checks).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Admin address of the Forebay to ask
+    /// Admin address of the running Forebay
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
     admin: SocketAddr,
     /// Check that it is ready for viewers, not only alive

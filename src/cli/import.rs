@@ -16,7 +16,7 @@ use crate::{
     setup,
 };
 
-/// Make a configuration of what is served elsewhere.
+/// Convert another CDN's configuration.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -26,18 +26,18 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum ImportSource {
     /// Write forebay.toml from CloudFront's documents, and report how each setting was converted
-    #[command(after_help = "Documents are what these print, saved in files or in one folder:\n\
+    #[command(after_help = "Documents are what these print, saved in files or in one directory:\n\
         \x20 aws cloudfront get-distribution-config --id E… > E….json\n\
         \x20 aws cloudfront get-cache-policy --id …       (and get-origin-request-policy,\n\
         \x20 get-response-headers-policy, get-key-group, get-public-key, get-origin-access-control)\n\
         Lists (such as list-cache-policies) also work, except for distributions.\n\
-        The exit code is 1 where something must be done before the file can serve.")]
+        The exit code is 1 if something must be done before the file can serve.")]
     Cloudfront(CloudFront),
 }
 
 #[derive(Debug, clap::Args)]
 struct CloudFront {
-    /// Folders of documents, or single ones
+    /// Documents, or directories of documents
     #[arg(required = true, value_name = "DIR|FILE")]
     documents: Vec<PathBuf>,
     /// File to write
@@ -49,10 +49,10 @@ struct CloudFront {
     /// Its private key, as PEM
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
-    /// A load balancer ends TLS
+    /// A load balancer terminates TLS
     #[arg(long, conflicts_with = "certificate")]
     tls_ends_before: bool,
-    /// Overwrite it
+    /// Overwrite the file
     #[arg(long)]
     force: bool,
     /// Print the report as JSON

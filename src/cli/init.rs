@@ -18,11 +18,11 @@ use crate::{
     setup::{SYSTEMD_UNIT, Site, reading_policy},
 };
 
-/// Set up a bucket: writes the configuration, the rights it takes and Django's settings.
+/// Set up a bucket: writes the configuration, its IAM policy and Django's settings.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prompts for what no flag sets. With --yes, or without a terminal, defaults are used."
+    after_help = "Prompts for values that no flag sets. With --yes, or without a terminal, uses defaults."
 )]
 pub(super) struct Args {
     /// Bucket to serve
@@ -31,13 +31,13 @@ pub(super) struct Args {
     /// The bucket's region
     #[arg(long)]
     region: Option<String>,
-    /// S3-compatible store in the place of AWS
+    /// S3-compatible store to use instead of AWS
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// Put the bucket into the path, not into the host name
+    /// Put the bucket's name in the path instead of the host name
     #[arg(long)]
     path_style: bool,
-    /// Id of the distribution, which invalidations name; a new one of CloudFront's form if left out
+    /// Distribution ID, for invalidations; by default a new one in CloudFront's format
     #[arg(long, value_name = "ID")]
     distribution_id: Option<String>,
     /// Host that viewers will use
@@ -55,22 +55,22 @@ pub(super) struct Args {
     /// Address for HTTPS, with a certificate
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     listen_tls: String,
-    /// Write a systemd unit, too
+    /// Also write a systemd unit
     #[arg(long)]
     systemd: bool,
-    /// Write a compose file, too
+    /// Also write a Compose file
     #[arg(long)]
     compose: bool,
-    /// Folder to write to
+    /// Directory to write to
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Overwrite what is there
+    /// Overwrite existing files
     #[arg(long)]
     force: bool,
-    /// Prompt for nothing
+    /// Do not prompt
     #[arg(long)]
     yes: bool,
-    /// Do not look at the bucket
+    /// Do not connect to the bucket
     #[arg(long)]
     offline: bool,
 }
@@ -81,8 +81,8 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     untaken(args, (args.systemd, args.compose))?;
     let questions = Questions { asks: !args.yes && std::io::stdin().is_terminal() };
     let (site, config) = settle(args, questions, &runtime)?;
-    let systemd = args.systemd || questions.confirm("Write a systemd unit, too?")?;
-    let compose = args.compose || questions.confirm("Write a compose file, too?")?;
+    let systemd = args.systemd || questions.confirm("Also write a systemd unit?")?;
+    let compose = args.compose || questions.confirm("Also write a Compose file?")?;
     untaken(args, (systemd, compose))?;
     let written = write(args, &site, &config, (systemd, compose))?;
     say(&format!("Written: {}", written.join(", ")));

@@ -28,7 +28,7 @@ use crate::base::log;
     version,
     about,
     max_term_width = 100,
-    after_help = "FOREBAY_LOG sets what is logged to standard error: error, warn, info or debug."
+    after_help = "FOREBAY_LOG sets the level of the log on standard error: error, warn, info or debug."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -37,24 +37,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve buckets, by a configuration file or by flags
+    /// Serve buckets, from a configuration file or from flags
     Serve(source::ConfigSource),
-    /// Check a configuration file: all faults at once, nothing is started
+    /// Check a configuration file and report all its errors, without starting anything
     Check(check::Args),
-    /// Try it: a private bucket with sample media in this process, and Forebay in front of it
+    /// Try it: runs a private bucket with sample media, and Forebay in front of it, in one process
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     /// Purge a running Forebay: paths, everything below a path, or cache tags
     Purge(purge::Args),
     /// Show what a running Forebay does with a request, and why
     Explain(explain::Args),
-    /// Set up a bucket: writes the configuration, the rights it takes and Django's settings
+    /// Set up a bucket: writes the configuration, its IAM policy and Django's settings
     Init(init::Args),
     /// Check that everything a configuration needs is available: ports, certificates, credentials, buckets
     Doctor(doctor::Args),
-    /// Make a configuration of what is served elsewhere
+    /// Convert another CDN's configuration
     Import(import::Args),
-    /// Load-test a cache: many requests for what is stored, and how fast it comes
+    /// Load-test a cache: sends many requests and reports throughput and latency
     Load(load::Args),
     /// Check that a running Forebay is alive (for container health checks)
     Health(health::Args),

@@ -22,7 +22,7 @@ const BATCH: usize = 3_000;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Paths may end in `*`: '/photos/*' is everything below /photos/, '/*' is everything (in quotes,\n\
-    or the shell takes the `*` for itself). In a file, lines that begin with `# ` are comments.\n\
+    or the shell expands the `*`). In a file, lines that begin with `# ` are comments.\n\
     A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, authenticate the caller\n\
     if the admin API requires it."
 )]
@@ -30,22 +30,22 @@ pub(super) struct Args {
     /// Paths to purge
     #[arg(value_name = "PATH", required_unless_present_any = ["tag", "all", "from"])]
     paths: Vec<String>,
-    /// Purge what bears this cache tag (may be given several times)
+    /// Purge objects with this cache tag (may be repeated)
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
     /// Purge everything
     #[arg(long, conflicts_with_all = ["paths", "tag", "from"])]
     all: bool,
-    /// Read paths from a file, one a line (`-` for standard input)
+    /// Read paths from a file, one per line (`-` for standard input)
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// Mark as stale instead: each object is validated before it is served again
+    /// Mark as stale instead: each object is revalidated before it is served again
     #[arg(long)]
     soft: bool,
-    /// Distribution to purge; may be left out where there is but one
+    /// Distribution to purge; optional if there is only one
     #[arg(long, value_name = "ID")]
     distribution: Option<String>,
-    /// Admin address of the Forebay to ask
+    /// Admin address of the running Forebay
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
     admin: SocketAddr,
 }

@@ -11,7 +11,7 @@ const USUAL: &str = "forebay.toml";
 /// A configuration file.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigFile {
-    /// Configuration file; ./forebay.toml when it is left out
+    /// Configuration file; ./forebay.toml by default
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The same
@@ -46,13 +46,13 @@ pub(super) struct ConfigSource {
     /// The bucket's region
     #[arg(long, requires = "bucket")]
     region: Option<String>,
-    /// S3-compatible store in the place of AWS
+    /// S3-compatible store to use instead of AWS
     #[arg(long, value_name = "URL", requires = "bucket")]
     endpoint: Option<String>,
-    /// Put the bucket into the path, not into the host name
+    /// Put the bucket's name in the path instead of the host name
     #[arg(long, requires = "bucket")]
     path_style: bool,
-    /// Object that `/` stands for; without it `/` is 403
+    /// Object to return for `/`; without it, `/` gets 403
     #[arg(long, value_name = "OBJECT", requires = "bucket")]
     default_root_object: Option<String>,
     /// Address to listen on

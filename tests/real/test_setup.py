@@ -50,10 +50,10 @@ URL of the store, if it is not AWS [{store}]:
 Region [us-east-1]: 
 Host that viewers will use, if it is known [media.example.com]: 
 Distribution id [E…]: E2QWRUHEXAMPLE
-Write a systemd unit, too? y/n [n]: maybe
+Also write a systemd unit? y/n [n]: maybe
 Please answer y or n.
-Write a systemd unit, too? y/n [n]: y
-Write a compose file, too? y/n [n]: n
+Also write a systemd unit? y/n [n]: y
+Also write a Compose file? y/n [n]: n
 Written: {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
 
 addresses
