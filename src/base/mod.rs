@@ -1,6 +1,7 @@
 //! Shared foundations: time, the operator's log, metrics.
 
 pub mod clock;
+pub mod glob;
 pub mod instance;
 pub mod log;
 pub mod metrics;

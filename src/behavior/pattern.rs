@@ -1,5 +1,7 @@
 //! Path patterns (Amazon CloudFront Developer Guide, "Path pattern").
 
+use crate::base::glob::matches_characters;
+
 /// Characters that CloudFront allows besides letters and digits.
 const PUNCTUATION: &str = "_-.*?$/~\"'@:+&";
 
@@ -55,35 +57,7 @@ impl PathPattern {
     /// Whether the pattern matches a canonical path, which begins with a slash.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        let pattern = self.0.as_bytes();
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let text = path.as_bytes();
-        let (mut at, mut in_pattern) = (0, 0);
-        // The position to retry from if the text after the last star does not match: one character further.
-        let mut retry: Option<(usize, usize)> = None;
-        while at < text.len() {
-            match pattern.get(in_pattern) {
-                Some(b'*') => {
-                    retry = Some((in_pattern + 1, at));
-                    in_pattern += 1;
-                }
-                Some(b'?') => {
-                    at += character_length(path, at);
-                    in_pattern += 1;
-                }
-                Some(literal) if *literal == text[at] => {
-                    at += 1;
-                    in_pattern += 1;
-                }
-                _ => {
-                    let Some((after_star, from)) = retry else { return false };
-                    at = from + character_length(path, from);
-                    retry = Some((after_star, at));
-                    in_pattern = after_star;
-                }
-            }
-        }
-        pattern[in_pattern..].iter().all(|byte| *byte == b'*')
+        matches_characters(&self.0, path.strip_prefix('/').unwrap_or(path))
     }
 
     /// Whether the pattern matches every path.
@@ -149,10 +123,6 @@ fn overlap(one: &[Token], two: &[Token]) -> bool {
         }
     }
     row[two.len()]
-}
-
-fn character_length(text: &str, at: usize) -> usize {
-    text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! In a signed URL's policy, a wildcard stays within one part of the URL. In a cookie's policy, it matches
 //! anywhere before the query and anywhere within it.
 
+use crate::base::glob::matches_bytes;
+
 /// The URL of a viewer's request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Url<'a> {
@@ -57,12 +59,12 @@ impl Url<'_> {
         let covers = |base_pattern: &str, query_pattern: Option<&str>| {
             let covers_query = match (query_pattern, self.query) {
                 (Some(pattern), query) => {
-                    query.is_some_and(|query| glob(pattern.as_bytes(), query.as_bytes()))
+                    query.is_some_and(|query| matches_bytes(pattern.as_bytes(), query.as_bytes()))
                 }
                 (None, Some(_)) => base_pattern.ends_with('*'),
                 (None, None) => true,
             };
-            covers_query && glob(base_pattern.as_bytes(), base.as_bytes())
+            covers_query && matches_bytes(base_pattern.as_bytes(), base.as_bytes())
         };
         if let Some((path, query)) = pattern.split_once("\\?") {
             return covers(path, Some(query));
@@ -74,33 +76,7 @@ impl Url<'_> {
 }
 
 fn glob_ignoring_case(pattern: &str, text: &str) -> bool {
-    glob(pattern.to_ascii_lowercase().as_bytes(), text.to_ascii_lowercase().as_bytes())
-}
-
-/// Matches a glob: `*` matches any bytes, `?` matches one.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut in_text) = (0, 0);
-    // The position of the last `*`, and the end of the text it matches so far.
-    let mut star: Option<(usize, usize)> = None;
-    while in_text < text.len() {
-        match (pattern.get(at), star) {
-            (Some(b'*'), _) => {
-                star = Some((at, in_text));
-                at += 1;
-            }
-            (Some(&byte), _) if byte == b'?' || byte == text[in_text] => {
-                at += 1;
-                in_text += 1;
-            }
-            (_, Some((star_at, reached))) => {
-                star = Some((star_at, reached + 1));
-                at = star_at + 1;
-                in_text = reached + 1;
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[at..].iter().all(|&byte| byte == b'*')
+    matches_bytes(pattern.to_ascii_lowercase().as_bytes(), text.to_ascii_lowercase().as_bytes())
 }
 
 #[cfg(test)]
@@ -177,6 +153,6 @@ mod tests {
     fn many_stars_are_no_burden() {
         let pattern = "*a".repeat(2000) + "b";
         let path = "/".to_owned() + &"a".repeat(8000);
-        assert!(!glob(pattern.as_bytes(), path.as_bytes()));
+        assert!(!matches_bytes(pattern.as_bytes(), path.as_bytes()));
     }
 }

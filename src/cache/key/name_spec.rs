@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::glob::matches_bytes;
+
 /// The names of one kind (query strings, cookies) that a policy includes, in CloudFront's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NameSpec {
@@ -91,33 +93,7 @@ fn is_pattern(name: &str) -> bool {
 /// pattern can match a name that is not.
 fn lists(names: &BTreeSet<String>, name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| names.contains(name))
-        || names.iter().any(|listed| is_pattern(listed) && matches(listed.as_bytes(), name))
-}
-
-/// Whether `pattern` matches `name`, in time proportional to the product of their lengths.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut next) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while next < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, next));
-                at += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[next] => {
-                at += 1;
-                next += 1;
-            }
-            _ => match star {
-                Some((place, from)) => {
-                    star = Some((place, from + 1));
-                    (at, next) = (place + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+        || names.iter().any(|listed| is_pattern(listed) && matches_bytes(listed.as_bytes(), name))
 }
 
 #[cfg(test)]
@@ -142,7 +118,11 @@ mod tests {
             ("**?", "", false),
             ("**?", "x", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                matches_bytes(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
         let only = |list: &[&str]| NameSpec::Only(names(list));
         let signed = only(&["CloudFront-*", "session_*"]).without(&["CloudFront-Policy"]);
