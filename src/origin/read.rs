@@ -9,7 +9,6 @@ use super::{
     answer::{Facts, Times, cache_tags, plain_fields, read_s3_error, s3_fields},
     content::Breaks,
     pool::Want,
-    timeouts::Timeouts,
 };
 use crate::{
     http::{
@@ -74,8 +73,7 @@ impl Origin {
             client: request.client,
         };
         // Part of the same request: one attempt, regardless of throttle and budget.
-        let mut timeouts =
-            Timeouts::new(self.options.response_timeout, self.options.completion_timeout);
+        let mut timeouts = self.timeouts();
         let sent_at = self.clock.uptime();
         let sent =
             self.send_once(&get, None, Want::New, &mut timeouts, Breaks::Fail, sent_at).await;

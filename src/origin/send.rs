@@ -31,10 +31,14 @@ impl Origin {
         request: &OriginRequest<'_>,
         body: Option<Body>,
     ) -> Result<OriginResponse, Error> {
-        let mut timeouts =
-            Timeouts::new(self.options.response_timeout, self.options.completion_timeout);
+        let mut timeouts = self.timeouts();
         self.budget.pay_in(self.clock.uptime());
         self.send_within(request, body, &mut timeouts, Breaks::Continue).await
+    }
+
+    /// The timeouts of a new request.
+    pub(super) const fn timeouts(&self) -> Timeouts {
+        Timeouts::new(self.options.response_timeout, self.options.completion_timeout)
     }
 
     /// Roughly the longest time until a request is answered or fails, with the second request that some responses need.
