@@ -12,7 +12,7 @@ use forebay::{
     behavior::CachePolicy,
     cache::{
         key::{CacheKey, CanonicalPath, PathForm, Projection},
-        policy::{Asked, Freshness, Received, Stale, reuse, storable},
+        policy::{Freshness, Received, RequestProperties, Stale, reuse, storable},
         store::{FetchLock, Options, Store, StoredResponse, VariantSlot},
     },
     http::range::RangeRequest,
@@ -71,7 +71,7 @@ fn policy(c: &mut Criterion) {
                 fields: black_box(&fields),
                 requested_at: now,
                 received_at: now,
-                asked: Asked::default(),
+                request: RequestProperties::default(),
             };
             storable(&received, &policy.caching)
         });

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     base::metrics::ResultType,
     cache::{
-        policy::{Asked, Received, storable},
+        policy::{Received, RequestProperties, storable},
         store::{FetchError, Lookup},
     },
     http::{
@@ -176,7 +176,7 @@ pub(super) fn present(
             fields: &fields,
             requested_at,
             received_at,
-            asked: Asked { bucket, ..Asked::default() },
+            request: RequestProperties { bucket, ..RequestProperties::default() },
         };
         if storable(&received, &admitted.behavior.cache_policy.caching).is_ok() {
             describe_as_get(admitted, status, &mut fields);

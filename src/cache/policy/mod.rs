@@ -15,8 +15,8 @@ pub(crate) use request_directives::RequestDirectives;
 pub(crate) use reuse::Reuse;
 pub use reuse::reuse;
 pub use stale::Stale;
-pub use storable::{Asked, Received, storable};
 pub(crate) use storable::{NotStored, Storable};
+pub use storable::{Received, RequestProperties, storable};
 
 use crate::base::clock::Timestamp;
 use std::time::Duration;

@@ -25,12 +25,12 @@ pub struct Received<'a> {
     /// When the head arrived.
     pub received_at: Timestamp,
     /// The properties of the request that matter.
-    pub asked: Asked,
+    pub request: RequestProperties,
 }
 
 /// Properties of a request that decide whether its response is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestProperties {
     /// The viewer sent `Authorization`.
     pub authorization: bool,
     /// The origin is a bucket, whose errors about an object do not depend on the viewer.
@@ -115,7 +115,7 @@ pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Stora
         return Err(NotStored::SetCookie);
     }
     // Another viewer's request might not have caused it.
-    if received.asked.beyond_key && depends_on_request(received.status) {
+    if received.request.beyond_key && depends_on_request(received.status) {
         return Err(NotStored::Status);
     }
     let explicit = told.lifetime(received.fields, received.received_at);
@@ -153,7 +153,7 @@ fn may_be_shared(
     // §3.5: a response to a request with Authorization, only if one of these allows it
     let allowed =
         directives.public || directives.must_revalidate || directives.s_maxage != Delta::Absent;
-    if received.asked.authorization && !allowed {
+    if received.request.authorization && !allowed {
         return Err(NotStored::Authorization);
     }
     Ok(())
@@ -187,7 +187,7 @@ fn lifetime(
         explicit.filter(|_| !(directives.no_cache || directives.no_store || directives.private));
     let remembered = || told.map_or(error_ttl, |told| told.min(ttl.max).max(error_ttl));
     let guessed = || guess().map(|guess| within(Some(guess))).ok_or(NotStored::Status);
-    let asked = received.asked;
+    let request = received.request;
     match received.status.as_u16() {
         200 | 203 | 204 | 206 | 300 | 301 | 302 => Ok(within(guess())),
         404 | 410 | 414 | 500 | 501 | 502 | 503 | 504 => {
@@ -199,7 +199,7 @@ fn lifetime(
             }
         }
         // S3 sends 403 when it does not disclose a 404.
-        403 if asked.bucket => some(remembered()),
+        403 if request.bucket => some(remembered()),
         // CloudFront Developer Guide: "stored only if the origin returns max-age or s-maxage";
         // this viewer's own fields may have caused them.
         400 | 403 | 405 | 412 | 415 if has_delta(directives) => some(remembered()),
@@ -276,7 +276,7 @@ mod tests {
     fn decide(
         status: u16,
         fields: Fields<'_>,
-        asked: Asked,
+        request: RequestProperties,
         caching: &CachingRules,
     ) -> Result<(u64, u64), NotStored> {
         let fields: HeaderMap = fields
@@ -288,7 +288,7 @@ mod tests {
             fields: &fields,
             requested_at: SENT,
             received_at: SENT + Duration::from_secs(2),
-            asked,
+            request,
         };
         storable(&received, caching).map(|Storable { freshness, .. }| {
             let left = freshness.fresh_until.since(freshness.received_at);
@@ -348,24 +348,24 @@ mod tests {
             (599, &[(CC, "max-age=100, must-understand")], 1, Strict, Err(NotStored::Status)),
         ] {
             let caching = CachingRules { honor_private: honor, ..caching(min) };
-            let decided = decide(status, fields, Asked::default(), &caching);
+            let decided = decide(status, fields, RequestProperties::default(), &caching);
             assert_eq!(decided, expected, "{status} {fields:?}");
         }
     }
 
     #[test]
     fn the_request_decides_too() {
-        let authorized = Asked { authorization: true, ..Asked::default() };
-        let bucket = Asked { bucket: true, ..Asked::default() };
-        let beyond = Asked { beyond_key: true, ..Asked::default() };
-        for (status, fields, asked, expected) in [
+        let authorized = RequestProperties { authorization: true, ..RequestProperties::default() };
+        let bucket = RequestProperties { bucket: true, ..RequestProperties::default() };
+        let beyond = RequestProperties { beyond_key: true, ..RequestProperties::default() };
+        for (status, fields, request, expected) in [
             (200, &[][..], authorized, Err(NotStored::Authorization)),
             (200, &[(CC, "max-age=9")], authorized, Err(NotStored::Authorization)),
             (200, &[(CC, "max-age=9, public")], authorized, Ok((2, 7))),
             (200, &[(CC, "max-age=9, must-revalidate")], authorized, Ok((2, 7))),
             (200, &[(CC, "s-maxage=9")], authorized, Ok((2, 7))),
             (404, &[], bucket, Ok((2, 8))),
-            (400, &[(CC, "max-age=9")], Asked::default(), Ok((2, 8))),
+            (400, &[(CC, "max-age=9")], RequestProperties::default(), Ok((2, 8))),
             (400, &[(CC, "max-age=9")], beyond, Err(NotStored::Status)),
             (412, &[(CC, "max-age=9")], beyond, Err(NotStored::Status)),
             (431, &[(CC, "max-age=9")], beyond, Err(NotStored::Status)),
@@ -376,7 +376,11 @@ mod tests {
             (404, &[(CC, "max-age=3600, no-cache")], bucket, Ok((2, 8))),
             (403, &[], bucket, Ok((2, 8))),
         ] {
-            assert_eq!(decide(status, fields, asked, &caching(0)), expected, "{status} {fields:?}");
+            assert_eq!(
+                decide(status, fields, request, &caching(0)),
+                expected,
+                "{status} {fields:?}"
+            );
         }
     }
 
@@ -387,7 +391,7 @@ mod tests {
         let age = (CC, "max-age=9, public");
         let withheld = (CC, "max-age=9, no-cache=\"set-cookie\"");
         let decide = |fields: Fields<'_>, caching: &CachingRules| {
-            decide(200, fields, Asked::default(), caching)
+            decide(200, fields, RequestProperties::default(), caching)
         };
         assert_eq!(decide(&[age, cookie], &caching(0)), Err(NotStored::SetCookie));
         assert_eq!(decide(&[cookie], &caching(1)), Err(NotStored::SetCookie));
@@ -414,7 +418,7 @@ mod tests {
             (599, &[modified, (CC, "public")], &bounded, Ok((2, 58))),
             (405, &[modified], &bounded, Ok((2, 58))),
         ] {
-            let decided = decide(status, fields, Asked::default(), caching);
+            let decided = decide(status, fields, RequestProperties::default(), caching);
             assert_eq!(decided, expected, "{status} {fields:?}");
         }
     }
@@ -422,7 +426,7 @@ mod tests {
     #[test]
     fn a_disabled_policy_stores_nothing() {
         let zero = Ttl { min: Duration::ZERO, default: Duration::ZERO, max: Duration::ZERO };
-        let decided = decide(200, &[], Asked::default(), &CachingRules::new(zero));
+        let decided = decide(200, &[], RequestProperties::default(), &CachingRules::new(zero));
         assert_eq!(decided, Err(NotStored::CachingDisabled));
     }
 
@@ -449,7 +453,7 @@ mod tests {
             fields,
             requested_at: SENT,
             received_at: SENT,
-            asked: Asked::default(),
+            request: RequestProperties::default(),
         };
         storable(&received, caching)
     }

@@ -13,7 +13,7 @@ use crate::{
     behavior::Behavior,
     cache::{
         key::{CacheKey, CanonicalPath, Projection},
-        policy::{Asked, NotStored, Received, Storable, storable},
+        policy::{NotStored, Received, RequestProperties, Storable, storable},
         store::{FetchError, Obligation, StoredResponse, VariantSlot},
     },
     http::{
@@ -231,7 +231,7 @@ impl Fetch {
         // If it is in the key, each value has a separate copy.
         let keyed = policy.key.headers.contains(&header::AUTHORIZATION);
         let authorized = self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
-        let asked = Asked {
+        let request = RequestProperties {
             authorization: authorized && !keyed,
             bucket: answer.bucket,
             beyond_key: self.beyond_key,
@@ -241,7 +241,7 @@ impl Fetch {
             fields,
             requested_at: answer.requested_at,
             received_at: answer.received_at,
-            asked,
+            request,
         };
         storable(&received, &policy.caching)
     }
