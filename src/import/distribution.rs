@@ -145,19 +145,19 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     for (key, reason, dropped, to_do) in [
         (
             "ViewerMtlsConfig",
-            "CloudFront demands certificates of viewers, which Forebay does not.",
+            "CloudFront requires viewer certificates. Forebay does not.",
             "viewers need no certificates; `allow = []` serves no request until you decide",
-            "decide who is served: `allow = []` stands for the viewers' certificates",
+            "decide which viewers to serve without certificates; then remove `allow = []`",
         ),
         (
             "WebACLId",
-            "A web ACL decides at CloudFront who is served.",
+            "At CloudFront, a web ACL decides which requests are served.",
             "there is no web application firewall; `allow = []` serves no request until you decide",
-            "see what the web ACL keeps out, and put `allow`, `deny`, `rate_limit` or a firewall in its place; then remove `allow = []`",
+            "replace the web ACL with `allow`, `deny`, `rate_limit` or a firewall; then remove `allow = []`",
         ),
         (
             "ConnectionFunctionAssociation",
-            "A function decides at CloudFront about connections.",
+            "At CloudFront, a function accepts or refuses connections.",
             "no code runs at this edge; `allow = []` serves no request until you decide",
             "see what the connection function does; then remove `allow = []`",
         ),
