@@ -292,7 +292,6 @@ async fn a_response_may_have_many_fields_within_limits_of_their_own() {
             assert_eq!(answer.field(&format!("x-{}", count - 1)), "1");
         }
     }
-    let log = edge.admin("/metrics").await;
-    let metrics = String::from_utf8_lossy(&log.content).into_owned();
+    let metrics = edge.metrics().await;
     assert!(metrics.contains("origin-connection"), "{metrics}");
 }

@@ -158,8 +158,7 @@ async fn an_object_of_many_slices_is_compressed_as_a_whole() {
     }
     assert_eq!(script.requests(), 1);
     assert_eq!(get(&edge, "br", &[]).await.x_cache(), "Hit");
-    let metrics = edge.admin("/metrics").await;
-    let metrics = String::from_utf8_lossy(&metrics.content).into_owned();
+    let metrics = edge.metrics().await;
     let once = "forebay_compressed_total{coding=\"br\"} 1";
     assert!(metrics.contains(once), "eight viewers, one compression: {metrics}");
 }
@@ -208,6 +207,6 @@ async fn nothing_is_compressed_for_those_who_get_no_content() {
     let current = get(&edge, "br", &[("if-none-match", "W/\"tag\"")]).await;
     assert_eq!((current.status, current.field("etag")), (StatusCode::NOT_MODIFIED, "W/\"tag\""));
     assert_eq!((current.field("vary"), current.field("content-encoding")), ("Accept-Encoding", ""));
-    let metrics = String::from_utf8_lossy(&edge.admin("/metrics").await.content).into_owned();
+    let metrics = edge.metrics().await;
     assert!(!metrics.contains("forebay_compressed_total{"), "{metrics}");
 }

@@ -360,8 +360,7 @@ async fn what_counts_is_counted_once() {
         assert_eq!(line.ask(&get("/a", &[])).await.1, b"content");
     }
     assert!(line.ask(&get("/a", &[])).await.0.starts_with("HTTP/1.1 429"));
-    let metrics = edge.admin("/metrics").await;
-    let metrics = String::from_utf8(metrics.content.to_vec()).expect("text");
+    let metrics = edge.metrics().await;
     let hits = "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 2";
     assert!(metrics.contains(hits), "{metrics}");
 }

@@ -210,17 +210,7 @@ async fn requests_that_come_with_the_end_are_let_go() {
     let _ = tokio::time::timeout(Duration::from_secs(5), connection).await.expect("ended");
     let _ = content.send_data(Bytes::new(), true);
     let hits = "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 20\n";
-    let told = || async {
-        let metrics = edge.admin("/metrics").await.content;
-        String::from_utf8_lossy(&metrics).contains(hits)
-    };
-    for _ in 0..50 {
-        if told().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(told().await, "they are still there");
+    edge.metrics_have(hits).await;
 }
 
 #[tokio::test]
@@ -366,7 +356,6 @@ async fn floods_of_control_frames_end_their_connection() {
         assert_eq!(edge.get("/a").await.status, 200);
         drop(flood);
     }
-    let metrics = edge.admin("/metrics").await;
-    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    let text = edge.metrics().await;
     assert!(text.contains("forebay_http2_floods_total 5"), "{text}");
 }

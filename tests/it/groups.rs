@@ -59,8 +59,7 @@ async fn listed_codes_turn_to_the_secondary() {
     primary.then(500, &["Cache-Control: no-store"], "not listed");
     assert_eq!(told(&edge.get("/both/500").await), (500, "not listed"));
     assert_eq!((primary.requests(), secondary.requests()), (4, 2));
-    let metrics = edge.admin("/metrics").await;
-    let metrics = String::from_utf8_lossy(&metrics.content).into_owned();
+    let metrics = edge.metrics().await;
     let failovers = "forebay_origin_failovers_total{distribution=\"media\",origin=\"both\"} 2";
     assert!(metrics.contains(failovers), "{metrics}");
 }

@@ -109,16 +109,7 @@ async fn a_head_that_is_too_large_is_431_and_counted() {
         "forebay_oversized_heads_total 1",
         "forebay_refused_requests_total{reason=\"head-too-large\"} 2",
     ] {
-        let mut metrics = edge.admin("/metrics").await;
-        for _ in 0..200 {
-            if String::from_utf8_lossy(&metrics.content).contains(line) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            metrics = edge.admin("/metrics").await;
-        }
-        let text = String::from_utf8_lossy(&metrics.content).into_owned();
-        assert!(text.contains(line), "{text}");
+        edge.metrics_have(line).await;
     }
 }
 

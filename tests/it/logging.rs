@@ -78,8 +78,7 @@ async fn refused_heads_are_logged() {
         };
         assert_eq!(lines.iter().filter(is_line).count(), 1, "{detail} {path}: {lines:#?}");
     }
-    let metrics = edge.admin("/metrics").await;
-    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    let text = edge.metrics().await;
     assert!(text.contains("reason=\"malformed-head\"} 6"), "{text}");
 }
 

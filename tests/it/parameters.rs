@@ -93,8 +93,7 @@ async fn versions_that_are_missing_or_invalid_are_answers_not_faults() {
             assert_eq!(answer.status.as_u16(), status, "{answer:?}");
         }
     }
-    let metrics = edge.admin("/metrics").await;
-    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    let text = edge.metrics().await;
     assert!(!text.contains("origin-configuration"), "{text}");
 }
 

@@ -47,7 +47,7 @@ async fn addresses_are_allowed_and_denied() {
     ] {
         assert_eq!(status_for(&edge, client).await, status, "{client}");
     }
-    let metrics = String::from_utf8_lossy(&edge.admin("/metrics").await.content).into_owned();
+    let metrics = edge.metrics().await;
     let refused = "forebay_refused_requests_total{reason=\"address-denied\"} 4";
     assert!(metrics.contains(refused), "{metrics}");
     // No proxy is trusted: a viewer's claims about its own address are ignored.

@@ -252,8 +252,7 @@ async fn content_that_the_viewer_breaks_is_the_viewers_fault() {
     let head = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answer = raw(edge.address, format!("{head}5\r\nabcde\r\nzz\r\n").as_bytes()).await;
     assert_eq!(status_of(&answer), "400", "{answer}");
-    let metrics = edge.admin("/metrics").await;
-    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    let text = edge.metrics().await;
     assert!(!text.contains("forebay_origin_errors_total{"), "{text}");
 }
 

@@ -217,8 +217,7 @@ async fn a_broken_bucket_policy_costs_no_copies() {
     assert!(denied < 10, "{first:?}");
     // Objects denied before the detection have their stale copies, too.
     assert_eq!(statuses(&edge, 0..60).await, [200; 60]);
-    let metrics = edge.admin("/metrics").await;
-    let text = String::from_utf8_lossy(&metrics.content).into_owned();
+    let text = edge.metrics().await;
     let gauge = "forebay_origin_mass_denial{distribution=\"media\",origin=\"bucket\"}";
     assert!(text.contains(&format!("{gauge} 1")), "{text}");
     // A purge still removes a copy.
@@ -230,8 +229,7 @@ async fn a_broken_bucket_policy_costs_no_copies() {
     bucket.fail_with(None);
     edge.clock.advance(Duration::from_secs(11));
     assert_eq!(statuses(&edge, 0..60).await, [200; 60]);
-    let metrics = edge.admin("/metrics").await;
-    assert!(String::from_utf8_lossy(&metrics.content).contains(&format!("{gauge} 0")));
+    assert!(edge.metrics().await.contains(&format!("{gauge} 0")));
 }
 
 #[tokio::test]

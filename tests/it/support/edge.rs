@@ -1,6 +1,6 @@
 //! The edge under test, on free ports, with a clock that tests control.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use forebay::{
     app::{self, CredentialSource, Running},
@@ -12,7 +12,7 @@ use forebay::{
 use super::{
     bucket::{Bucket, NAME},
     script::Script,
-    viewer::{Answer, Viewer},
+    viewer::{Answer, PATIENCE, Viewer},
 };
 
 pub(crate) struct Edge {
@@ -164,5 +164,20 @@ cache_policy = "{policy}"
 
     pub(crate) async fn admin(&self, path: &str) -> Answer {
         Viewer::new(self.running().admin_address.expect("admin")).get(path).await
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        String::from_utf8_lossy(&self.admin("/metrics").await.content).into_owned()
+    }
+
+    /// Waits until the metrics contain `line`. Some are counted after the viewer has its response.
+    pub(crate) async fn metrics_have(&self, line: &str) {
+        let wait = async {
+            while !self.metrics().await.contains(line) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(waited.is_ok(), "no {line} in {}", self.metrics().await);
     }
 }
