@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 /// A point in wall-clock time, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
@@ -38,6 +40,14 @@ impl Timestamp {
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
+    }
+
+    /// The date and time in UTC, to the second (RFC 3339).
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        let seconds = i64::try_from(self.as_secs()).ok();
+        let at = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+        at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| self.as_secs().to_string())
     }
 
     /// The time since `earlier`; zero if the clock went backwards.

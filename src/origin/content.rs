@@ -7,7 +7,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{Origin, OriginRequest, answer::drop_aws_chunked, pool::Lease, timeouts::Timeouts};
+use super::{
+    Origin, OriginRequest, answer::drop_aws_chunked, pool::Lease, subject::Subject,
+    timeouts::Timeouts,
+};
 use crate::{
     cache::key::{CanonicalPath, Projection},
     http::{
@@ -32,6 +35,7 @@ pub(super) fn content(
     lease: Lease,
     timeouts: Timeouts,
     continuation: Result<Continuation, NotContinued>,
+    subject: Subject,
 ) -> Body {
     let length = http_body::Body::size_hint(&incoming).exact();
     if length == Some(0) {
@@ -45,6 +49,7 @@ pub(super) fn content(
         origin: Arc::clone(origin),
         continuation: continuation.map(Box::new),
         timeouts,
+        subject,
     };
     let chunks = futures_util::stream::try_unfold(Some(state), |state| async move {
         let Some(state) = state else { return Ok(None) };
@@ -61,6 +66,8 @@ struct Receiving {
     origin: Arc<Origin>,
     continuation: Result<Box<Continuation>, NotContinued>,
     timeouts: Timeouts,
+    /// The request, for the log.
+    subject: Subject,
 }
 
 /// The source of the bytes.
@@ -118,7 +125,7 @@ impl Receiving {
             Err(reason) => {
                 // A continuation's failure was already logged when it was read.
                 if matches!(self.source, Source::Connection { .. }) {
-                    self.origin.log_break(&error, Err(&reason));
+                    self.origin.log_break(&self.subject, &error, Err(&reason));
                 }
                 return Err(error);
             }
@@ -126,7 +133,7 @@ impl Receiving {
         // Frees the broken connection and the client's connection share before the next request.
         self.source = Source::Rest(Body::empty());
         let rest = continuation.fetch(&self.origin, &mut self.timeouts).await;
-        self.origin.log_break(&error, rest.as_ref().map(|_| ()));
+        self.origin.log_break(&self.subject, &error, rest.as_ref().map(|_| ()));
         match rest {
             Ok(body) => Ok(Self { source: Source::Rest(body), ..self }),
             Err(_) => Err(error),
@@ -192,6 +199,7 @@ pub(super) struct Continuation {
     /// The request's fields without its range and conditions.
     fields: HeaderMap,
     client: Option<std::net::IpAddr>,
+    id: Option<Box<str>>,
     etag: HeaderValue,
     coding: Option<HeaderValue>,
     /// The first byte that has not arrived.
@@ -262,6 +270,7 @@ impl Continuation {
             projection: request.projection.clone().into_owned(),
             fields,
             client: request.client,
+            id: request.id.clone(),
             etag: etag.clone(),
             coding: coding.remove(header::CONTENT_ENCODING),
             next: bytes.start,
@@ -291,6 +300,7 @@ impl Continuation {
             projection: &self.projection,
             fields: self.fields,
             client: self.client,
+            id: self.id,
         };
         let sent = origin.send_within(&request, None, timeouts, Breaks::Fail);
         // Boxed: a continuation uses the same code as all requests, so the future is recursive.

@@ -68,7 +68,9 @@ impl Origin {
             recent.denying_since = Some(now);
             self.metrics.mass_denial(true);
             tracing::error!(
+                distribution = self.metrics.distribution(),
                 origin = self.options.address.authority,
+                bucket = self.options.protocol.bucket(),
                 stale_if_denied = self.options.stale_if_denied.as_secs(),
                 advice = "check the bucket's policy and the rights of Forebay's credentials: \
                           they need s3:GetObject; stale copies are served meanwhile",
@@ -90,7 +92,12 @@ impl Origin {
         if recent.denying_since.is_some() && !recent.denies_half(now) {
             recent.denying_since = None;
             self.metrics.mass_denial(false);
-            tracing::info!(origin = self.options.address.authority, "S3 serves its objects again");
+            tracing::info!(
+                distribution = self.metrics.distribution(),
+                origin = self.options.address.authority,
+                bucket = self.options.protocol.bucket(),
+                "S3 serves its objects again"
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use http::StatusCode;
 
-use super::{Origin, content::NotContinued};
+use super::{Origin, content::NotContinued, subject::Subject};
 use crate::{
     base::{clock::Timestamp, log::LogLimiter},
     cache::store::FetchError,
@@ -41,14 +41,30 @@ impl ErrorLog {
     }
 }
 
+/// Logs an event with the fields that every line about an origin has.
+macro_rules! log_origin {
+    ($level:ident, $origin:expr, $subject:expr, $($fields:tt)+) => {
+        tracing::$level!(
+            distribution = $origin.metrics.distribution(),
+            origin = $origin.options.address.authority,
+            bucket = $origin.options.protocol.bucket(),
+            path = &*$subject.path,
+            request_id = $subject.id.as_deref(),
+            $($fields)+
+        )
+    };
+}
+
 impl Origin {
     /// Logs an error and returns the failure that viewers see.
-    pub(crate) fn log_error(&self, error: &Error) -> FetchError {
+    pub(crate) fn log_error(&self, subject: &Subject, error: &Error) -> FetchError {
         if !error.is_viewers()
             && let Some(suppressed) = self.errors.admit(error.to_string(), self.clock.now())
         {
-            tracing::error!(
-                origin = self.options.address.authority,
+            log_origin!(
+                error,
+                self,
+                subject,
                 cause = std::error::Error::source(error).map(ToString::to_string),
                 advice = error.advice(),
                 similar = suppressed,
@@ -59,12 +75,14 @@ impl Origin {
     }
 
     /// Logs that S3 denies an object. The operator may have intended that.
-    pub(crate) fn log_denial(&self) {
+    pub(crate) fn log_denial(&self, subject: &Subject) {
         if let Some(suppressed) = self.errors.admit("denied", self.clock.now()) {
-            tracing::warn!(
-                origin = self.options.address.authority,
-                advice = "if the object is there, the credentials lack s3:GetObject on it; \
-                          if it is missing, s3:ListBucket on the bucket would make this a 404",
+            log_origin!(
+                warn,
+                self,
+                subject,
+                advice = "if the object exists, allow s3:GetObject on it; \
+                          if it does not, s3:ListBucket on the bucket makes this a 404",
                 similar = suppressed,
                 "S3 answered 403 for an object"
             );
@@ -72,27 +90,36 @@ impl Origin {
     }
 
     /// Logs that a response broke off, and whether a request for the rest continues it.
-    pub(super) fn log_break(&self, error: &BodyError, continued: Result<(), &NotContinued>) {
-        let what = match continued {
+    pub(super) fn log_break(
+        &self,
+        subject: &Subject,
+        error: &BodyError,
+        continued: Result<(), &NotContinued>,
+    ) {
+        let message = match continued {
             Ok(()) => "the origin's response was cut off; a range request continues it",
             Err(_) => "the origin's response was cut off and cannot be continued",
         };
-        if let Some(suppressed) = self.errors.admit(what, self.clock.now()) {
-            tracing::warn!(
-                origin = self.options.address.authority,
+        if let Some(suppressed) = self.errors.admit(message, self.clock.now()) {
+            log_origin!(
+                warn,
+                self,
+                subject,
                 cause = error.to_string(),
                 reason = continued.err().map(ToString::to_string),
                 similar = suppressed,
-                "{what}"
+                "{message}"
             );
         }
     }
 
     /// Logs that a throttling origin gets no requests for a while.
-    pub(super) fn log_pause(&self, pause: Duration, error: &Error) {
+    pub(super) fn log_pause(&self, subject: &Subject, pause: Duration, error: &Error) {
         if let Some(suppressed) = self.errors.admit("pause", self.clock.now()) {
-            tracing::warn!(
-                origin = self.options.address.authority,
+            log_origin!(
+                warn,
+                self,
+                subject,
                 cause = error.to_string(),
                 pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 similar = suppressed,

@@ -89,37 +89,37 @@ impl Group {
     }
 
     /// Sends a request to the primary or, if that fails, to the secondary.
-    pub async fn send(&self, request: OriginRequest<'_>, body: Option<Body>) -> Reply {
+    pub async fn send(&self, request: &OriginRequest<'_>, body: Option<Body>) -> Reply {
         let replaceable = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
         match &self.secondary {
             Some(secondary) if replaceable && body.is_none() => {
                 Box::pin(self.send_to_either(request, secondary)).await
             }
-            _ => Reply::of(&self.primary, self.primary.send(&request, body).await),
+            _ => Reply::of(&self.primary, self.primary.send(request, body).await),
         }
     }
 
-    async fn send_to_either(&self, request: OriginRequest<'_>, second: &Secondary) -> Reply {
+    async fn send_to_either(&self, request: &OriginRequest<'_>, second: &Secondary) -> Reply {
         // The result of a viewer's own credentials is no evidence about the origin.
         let fields = &request.projection.headers;
         let telling = !fields.iter().any(|(name, _)| *name == header::AUTHORIZATION);
         if telling && !second.breaker.admits(second.clock.uptime()) {
             second.failovers.inc();
-            let reply = Reply::of(&second.origin, second.origin.send(&request, None).await);
+            let reply = Reply::of(&second.origin, second.origin.send(request, None).await);
             // With no member left, even one that failed is worth a try.
             return match reply.answer {
                 Ok(_) => reply,
                 Err(error) => {
                     let passed_over = Some((Arc::clone(&second.origin), error));
                     let sent_at = second.clock.uptime();
-                    let answer = self.primary.send(&request, None).await;
+                    let answer = self.primary.send(request, None).await;
                     second.note(&answer, sent_at);
                     Reply { passed_over, ..Reply::of(&self.primary, answer) }
                 }
             };
         }
         let sent_at = second.clock.uptime();
-        let first = self.primary.send(&request, None).await;
+        let first = self.primary.send(request, None).await;
         if telling {
             second.note(&first, sent_at);
         }
@@ -127,7 +127,7 @@ impl Group {
             return Reply::of(&self.primary, first);
         }
         second.failovers.inc();
-        let answer = second.origin.send(&request, None).await;
+        let answer = second.origin.send(request, None).await;
         match (first, answer) {
             (Err(error), answer) => Reply {
                 passed_over: Some((Arc::clone(&self.primary), error)),

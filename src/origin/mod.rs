@@ -17,6 +17,7 @@ mod progress;
 mod read;
 mod retry;
 mod send;
+mod subject;
 mod timeouts;
 
 use std::{net::IpAddr, sync::Arc};
@@ -36,6 +37,7 @@ pub(crate) use object_parameters::{OBJECT_PARAMETERS, is_refused_parameter, list
 pub use options::Options;
 pub(crate) use options::{Protocol, Signing};
 use pool::Pool;
+pub(crate) use subject::Subject;
 
 use crate::{
     access::restrict::{Share, Shares},
@@ -61,6 +63,8 @@ pub struct OriginRequest<'a> {
     pub fields: HeaderMap,
     /// The client that sets the pace of the exchange, if one does.
     pub client: Option<IpAddr>,
+    /// The id of the viewer's request, for the log.
+    pub id: Option<Box<str>>,
 }
 
 /// An origin with its connections.

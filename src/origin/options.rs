@@ -74,6 +74,15 @@ impl Protocol {
     pub const fn is_signed(&self) -> bool {
         matches!(self, Self::S3 { signing, .. } if !matches!(signing, Signing::Never))
     }
+
+    /// The bucket's name.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&str> {
+        match self {
+            Self::S3 { bucket, .. } => Some(bucket),
+            Self::Plain => None,
+        }
+    }
 }
 
 /// The requests for a bucket that are signed

@@ -71,6 +71,7 @@ impl Origin {
             projection: request.projection,
             fields: HeaderMap::from_iter([(header::RANGE, range)]),
             client: request.client,
+            id: request.id.clone(),
         };
         // Part of the same request: one attempt, regardless of throttle and budget.
         let mut timeouts = self.timeouts();

@@ -11,6 +11,7 @@ use super::{
     pool::{QUEUE_PATIENCE, Want},
     progress::Progress,
     retry,
+    subject::Subject,
     timeouts::Timeouts,
 };
 use crate::{
@@ -117,16 +118,20 @@ impl Origin {
             Some(retry::hash((request.path.as_bytes(), request.fields.get(header::RANGE))));
         let times = (sent_at, self.clock.uptime());
         if let Some(pause) = self.throttle.failed(object, times, least) {
-            self.log_pause(pause, error);
+            self.log_pause(&Subject::of(request), pause, error);
         }
     }
 
-    /// Ends throttling: a response that is no server error shows that S3 does not throttle.
+    /// Ends throttling: a response that is not a server error shows that S3 does not throttle.
     fn note_status(&self, status: StatusCode, sent_at: Duration) {
         let is_fine = !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS;
         if is_fine && self.throttle.succeeded(sent_at) {
-            let origin = &self.options.address.authority;
-            tracing::info!(origin, "S3 no longer throttles requests");
+            tracing::info!(
+                distribution = self.metrics.distribution(),
+                origin = self.options.address.authority,
+                bucket = self.options.protocol.bucket(),
+                "S3 no longer throttles requests"
+            );
         }
     }
 
@@ -168,7 +173,7 @@ impl Origin {
             Breaks::Continue => Continuation::of(self, request, &parts, &incoming),
             Breaks::Fail => Err(NotContinued::AlreadyContinued),
         };
-        let body = content(self, incoming, lease, *timeouts, continuation);
+        let body = content(self, incoming, lease, *timeouts, continuation, Subject::of(request));
         self.read(request, parts, body, times).await.map_err(Failed::of)
     }
 

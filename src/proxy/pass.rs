@@ -65,6 +65,7 @@ pub(super) async fn pass(
         projection: &admitted.forwarded(),
         fields: fields(admitted),
         client: admitted.client,
+        id: admitted.id_text(),
     };
     let body = match upload(edge, admitted, body).await {
         Ok(body) => body,

@@ -323,6 +323,12 @@ pub struct OriginMetrics {
 }
 
 impl OriginMetrics {
+    /// The id of the origin's distribution.
+    #[must_use]
+    pub fn distribution(&self) -> &str {
+        &self.labels.distribution
+    }
+
     /// Sets whether the origin denies most objects that it served before.
     pub fn mass_denial(&self, is_denying: bool) {
         self.mass_denial.set(i64::from(is_denying));

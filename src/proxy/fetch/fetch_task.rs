@@ -47,6 +47,8 @@ pub(crate) struct Fetch {
     forwarded: Projection<'static>,
     /// The header with the id of the request that caused this fetch.
     id_field: Option<(HeaderName, HeaderValue)>,
+    /// The id of the viewer's request, for the log.
+    id: Option<Box<str>>,
     /// Whether the origin sees more of the viewer's request than the cache key contains.
     beyond_key: bool,
     pub(crate) range: Option<ByteRange>,
@@ -101,6 +103,7 @@ impl Fetch {
             path: admitted.path.clone().into_owned(),
             forwarded: admitted.forwarded().into_owned(),
             id_field: admitted.id_field(),
+            id: admitted.id_text(),
             beyond_key: admitted.sends_more_than_key(),
             range,
             seen,
@@ -162,6 +165,7 @@ impl Fetch {
             projection: &self.forwarded,
             fields,
             client: None,
+            id: self.id.clone(),
         };
         self.edge.ask_origin(&self.origin, &self.behavior, request, None).await
     }

@@ -26,6 +26,7 @@ pub(crate) struct OriginSource {
     path: CanonicalPath<'static>,
     projection: Projection<'static>,
     id_field: Option<(HeaderName, HeaderValue)>,
+    id: Option<Box<str>>,
 }
 
 impl OriginSource {
@@ -37,6 +38,7 @@ impl OriginSource {
             path: admitted.path.clone().into_owned(),
             projection: admitted.forwarded().into_owned(),
             id_field: admitted.id_field(),
+            id: admitted.id_text(),
         }
     }
 
@@ -57,6 +59,7 @@ impl OriginSource {
             projection: &self.projection,
             fields,
             client: None,
+            id: self.id.clone(),
         };
         let asked = self.edge.ask_origin(&self.origin, &self.behavior, request, None).await;
         let answer = asked.map_err(SourceError::Failed)?;
