@@ -184,6 +184,14 @@ impl Behaviors {
         self.ordered.iter().find(matches).map_or(&self.default, |(_, behavior)| behavior)
     }
 
+    /// The path pattern of a behavior, or `default`.
+    #[must_use]
+    pub fn name(&self, behavior: &Arc<Behavior>) -> String {
+        let mut ordered = self.ordered.iter();
+        let own = ordered.find(|(_, known)| Arc::ptr_eq(known, behavior));
+        own.map_or_else(|| "default".to_owned(), |(pattern, _)| pattern.to_string())
+    }
+
     /// Every behavior, in order.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Behavior>> {
         self.ordered.iter().map(|(_, behavior)| behavior).chain([&self.default])

@@ -87,7 +87,7 @@ fn with(
 }
 
 /// The first alias without a wildcard, or `localhost`.
-fn domain_name(aliases: &[String]) -> &str {
+pub(super) fn domain_name(aliases: &[String]) -> &str {
     aliases.iter().find(|alias| !alias.contains('*')).map_or("localhost", String::as_str)
 }
 

@@ -2,19 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{Method, Request, StatusCode, Uri, header, uri::Scheme};
+use http::{Method, Request, StatusCode, header};
 use serde::Deserialize;
 
-use super::{Refusal, State};
+use super::{Refusal, State, distributions::domain_name};
 use crate::{
-    behavior::SecurityPolicy,
-    proxy::{Connection, Explanation},
+    behavior::{SecurityPolicy, ViewerProtocol},
+    http::pasted_url::PastedUrl,
+    proxy::{Connection, Explanation, Rules},
 };
 
 /// The request to explain.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct ExplainRequest {
+    /// A URL, or a path if there is only one distribution.
     url: String,
     #[serde(default)]
     method: Option<String>,
@@ -27,40 +29,58 @@ struct Question {
 
 /// Explains how a request would be handled.
 pub(super) fn explain(state: &State, content: &[u8]) -> Result<Explanation, Refusal> {
-    ask(state, content).map_err(|message| (StatusCode::BAD_REQUEST, message))
+    explain_json(state, content).map_err(|message| (StatusCode::BAD_REQUEST, message))
 }
 
-fn ask(state: &State, content: &[u8]) -> Result<Explanation, String> {
-    let question: Question = serde_json::from_slice(content).map_err(|error| {
-        format!("not a question: {error}; expected {{\"url\": \"https://…\", \"fields\": [[\"Name\", \"value\"]]}}")
+fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
+    let request: ExplainRequest = serde_json::from_slice(content).map_err(|error| {
+        format!("not a request: {error}; expected {{\"url\": \"https://…\", \"fields\": [[\"Name\", \"value\"]]}}")
     })?;
-    let url: Uri = question.url.parse().map_err(|_| no_url(&question.url))?;
-    let tls = match url.scheme() {
-        Some(scheme) if *scheme == Scheme::HTTPS => true,
-        Some(scheme) if *scheme == Scheme::HTTP => false,
-        _ => return Err(no_url(&question.url)),
+    let PastedUrl { site, target } = PastedUrl::parse(&request.url).ok_or_else(|| {
+        format!(
+            "`{}` is not a URL: write https://host/path, or a path that begins with `/`",
+            request.url
+        )
+    })?;
+    let (scheme, host) = match site {
+        Some(site) => site,
+        None => site_of(&state.edge.rules(), &request.url)?,
     };
-    let host = url.authority().ok_or_else(|| no_url(&question.url))?.as_str();
-    let target = url.path_and_query().map_or("/", |target| target.as_str());
-    let method = question.method.as_deref().unwrap_or("GET");
-    let method: Method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
-    let mut asked = Request::builder().method(method).uri(target);
-    if !question.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        asked = asked.header(header::HOST, host);
+    let method = request.method.as_deref().unwrap_or("GET");
+    let method: Method = method.parse().map_err(|_| format!("`{method}` is not a method"))?;
+    let mut explained = Request::builder().method(method).uri(target);
+    if !request.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        explained = explained.header(header::HOST, host);
     }
-    for (name, value) in &question.fields {
-        asked = asked.header(name, value);
+    for (name, value) in &request.fields {
+        explained = explained.header(name, value);
     }
-    let asked = asked.body(()).map_err(|error| format!("no request has these fields: {error}"))?;
-    let client = question.client.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let explained =
+        explained.body(()).map_err(|error| format!("no request has these fields: {error}"))?;
+    let client = request.client.unwrap_or(Ipv4Addr::LOCALHOST.into());
     // The strictest policy: current viewers negotiate a version that satisfies any distribution.
-    let tls = tls.then_some((SecurityPolicy::Tls13Of2025, None));
+    let tls = (scheme == "https").then_some((SecurityPolicy::Tls13Of2025, None));
     let connection = Connection::of(client, None, false, tls);
-    Ok(state.edge.explain(asked.into_parts().0, &connection))
+    Ok(state.edge.explain(explained.into_parts().0, &connection))
 }
 
-fn no_url(text: &str) -> String {
-    format!(
-        "`{text}` is no URL: write https://host/path, with what is no URL character percent-encoded"
-    )
+/// The scheme and host for a bare path: those of the only distribution.
+fn site_of(rules: &Rules, path: &str) -> Result<(&'static str, String), String> {
+    let mut all = rules.hosts.with_aliases();
+    let (Some((distribution, aliases)), None) = (all.next(), all.next()) else {
+        let names: Vec<&str> =
+            rules.hosts.with_aliases().map(|(_, aliases)| domain_name(aliases)).collect();
+        return Err(format!(
+            "`{path}` may belong to several distributions: write it with its host, such as https://{}{path}",
+            names.first().copied().unwrap_or("localhost")
+        ));
+    };
+    let settings = &distribution.settings;
+    let is_secure = settings.public_scheme.as_deref() == Some("https")
+        || settings.behaviors.default.viewer_protocol != ViewerProtocol::AllowAll;
+    let host = match aliases.iter().find(|alias| !alias.starts_with("*.")) {
+        Some(_) => domain_name(aliases).to_owned(),
+        None => aliases.first().map_or_else(String::new, |alias| alias.replacen('*', "www", 1)),
+    };
+    Ok((if is_secure { "https" } else { "http" }, host))
 }

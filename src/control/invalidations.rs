@@ -97,7 +97,7 @@ fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, ApiError>
         return Err(bad("MissingBody", "there is no InvalidationBatch"));
     }
     let batch = xml::Batch::parse(content)
-        .ok_or_else(|| bad("MalformedXML", "the content is no InvalidationBatch"))?;
+        .ok_or_else(|| bad("MalformedXML", "the content is not an InvalidationBatch"))?;
     if batch.quantity.is_some_and(|quantity| quantity != batch.items.len()) {
         return Err(bad("InconsistentQuantities", "Quantity is not the number of Items"));
     }
@@ -244,7 +244,7 @@ async fn list(state: &State, request: &Parts, distribution: &str) -> Result<Stri
     let after = Some(wanted.marker.as_str()).filter(|marker| !marker.is_empty());
     let (mut page, more) =
         state.history.list(distribution, after, wanted.most).ok_or_else(|| {
-            ApiError::invalid_argument("Marker is no invalidation of this distribution")
+            ApiError::invalid_argument("Marker is not an invalidation of this distribution")
         })?;
     // Few invalidations are pending at CloudFront, and they are the newest.
     let waiting = page.iter_mut().filter(|known| known.status() != "Completed").take(MOST_LOOKS);

@@ -1,16 +1,23 @@
 //! `POST /purge`: purges as JSON.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, State, invalidations::MAX_ITEMS, items, not_purged};
-use crate::cache::store::{PurgeBatch, PurgeMode};
+use crate::{
+    cache::store::{PurgeBatch, PurgeMode},
+    http::pasted_url::{PastedUrl, encode_percent_signs},
+    proxy::{Distribution, Hosts},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PurgeRequest {
-    /// Optional if there is only one distribution.
+    /// Optional if there is only one distribution, or if the hosts of URLs select one.
     distribution: Option<String>,
+    /// Paths, URLs, or `#` and a tag.
     paths: Vec<String>,
     /// Marks responses as stale, so that they are validated before the next use.
     #[serde(default)]
@@ -36,30 +43,60 @@ impl State {
             ))
         })?;
         let rules = self.edge.rules();
-        let wanted = request.distribution.as_deref();
-        let found = match (wanted, rules.hosts.all()) {
-            (Some(id), _) => rules.hosts.by_id(id),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let Some(distribution) = found else {
-            let known: Vec<_> =
-                rules.hosts.all().iter().map(|d| d.settings.id.to_string()).collect();
-            let known = known.join(", ");
-            let message = match wanted {
-                Some(id) => format!("there is no distribution `{id}`; there is: {known}"),
-                None => format!("say which distribution; there is: {known}"),
-            };
-            return Err((StatusCode::NOT_FOUND, message));
-        };
+        let distribution = select(&rules.hosts, &request)?;
         if request.paths.is_empty() || request.paths.len() > MAX_ITEMS {
             return Err(bad(format!("`paths` must hold 1 to {MAX_ITEMS} paths")));
         }
-        let purges = items::parse_all(distribution, &request.paths).map_err(bad)?;
+        let paths: Vec<String> = request.paths.iter().map(|item| path_of(item)).collect();
+        let purges = items::parse_all(distribution, &paths).map_err(bad)?;
         let mode = if request.soft { PurgeMode::Soft } else { PurgeMode::Hard };
         let id = distribution.settings.id.to_string();
         let batch = PurgeBatch { distribution: id.clone(), purges, mode };
-        self.purge(batch, caller, &request.paths).await.map_err(|error| not_purged(&error))?;
+        self.purge(batch, caller, &paths).await.map_err(|error| not_purged(&error))?;
         Ok(Purged { distribution: id, paths: request.paths.len() })
     }
+}
+
+/// The distribution of a purge: the named one, that of the URLs' hosts, or the only one.
+fn select<'a>(hosts: &'a Hosts, request: &PurgeRequest) -> Result<&'a Arc<Distribution>, Refusal> {
+    let known = || {
+        let known = hosts.all().iter().map(|d| d.settings.id.to_string());
+        known.collect::<Vec<_>>().join(", ")
+    };
+    let unknown = |message: String| (StatusCode::NOT_FOUND, message);
+    let mut selected = match request.distribution.as_deref() {
+        Some(id) => Some(hosts.by_id(id).ok_or_else(|| {
+            unknown(format!("there is no distribution `{id}`, only these: {}", known()))
+        })?),
+        None => None,
+    };
+    for url in &request.paths {
+        let Some(host) = PastedUrl::parse(url).and_then(|url| url.host().map(str::to_owned)) else {
+            continue;
+        };
+        let of_host = hosts.select(&host).ok_or_else(|| {
+            unknown(format!(
+                "no distribution has `{host}` among its aliases; these exist: {}",
+                known()
+            ))
+        })?;
+        match selected {
+            Some(other) if !Arc::ptr_eq(other, of_host) => {
+                let (id, other) = (&of_host.settings.id, &other.settings.id);
+                let message = format!("`{url}` belongs to distribution `{id}`, not to `{other}`");
+                return Err((StatusCode::BAD_REQUEST, message));
+            }
+            _ => selected = Some(of_host),
+        }
+    }
+    match (selected, hosts.all()) {
+        (Some(selected), _) | (None, [selected]) => Ok(selected),
+        (None, _) => Err(unknown(format!("name a distribution: {}", known()))),
+    }
+}
+
+/// The path of a URL, percent-encoded. Paths may be encoded or not. Anything else stays as it is.
+fn path_of(item: &str) -> String {
+    let path = PastedUrl::parse(item).map(|pasted| encode_percent_signs(&pasted.target));
+    path.unwrap_or_else(|| item.to_owned())
 }

@@ -88,7 +88,7 @@ pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::T
 fn sns(region: &str) -> Result<Service, String> {
     let is_region = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if region.is_empty() || !region.bytes().all(is_region) {
-        return Err(format!("`{region}` is no region"));
+        return Err(format!("`{region}` is not a region"));
     }
     Service::of_aws("sns", region).map_err(|error| error.to_string())
 }

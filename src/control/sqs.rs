@@ -98,7 +98,7 @@ impl Consumer {
                     queue = self.queue.url,
                     message = message.message_id,
                     reason,
-                    "a message is no event, and stays in the queue"
+                    "a message is not an event, and stays in the queue"
                 ),
             }
         }

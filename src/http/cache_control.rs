@@ -17,7 +17,7 @@ pub enum Delta {
     Absent,
     /// Valid: this long.
     For(Duration),
-    /// Present, but its argument is no number: RFC 9111 §4.2.1 recommends treating it as stale.
+    /// Present, but its argument is not a number: RFC 9111 §4.2.1 recommends treating it as stale.
     Invalid,
 }
 

@@ -8,7 +8,7 @@ pub struct EntityTag<'a> {
 }
 
 impl<'a> EntityTag<'a> {
-    /// Parses one whole field value; `None` if it is no entity tag.
+    /// Parses one whole field value; `None` if it is not an entity tag.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let (tag, rest) = Self::take(value.trim_ascii())?;

@@ -12,5 +12,6 @@ pub mod entity_tag;
 pub mod field_table;
 pub mod fields;
 pub mod framing;
+pub(crate) mod pasted_url;
 pub mod query;
 pub mod range;

@@ -12,6 +12,7 @@ use super::{
         admission::{AdmittedRequest, Route},
         connection::HeldDistribution,
         headers_policy::HeadersPolicy,
+        hint_log::log_hint,
         incoming::IncomingRequest,
         rejection::Rejection,
         routing::{Distribution, Rules},
@@ -200,6 +201,7 @@ impl Edge {
         let admitted = match route.admit(rules, incoming, !content.is_empty, &self.steps) {
             Ok(admitted) => admitted,
             Err(rejection) => {
+                log_hint(rejection, rules, distribution, incoming);
                 return self.refused(rejection, request, Some(distribution), headers_policy);
             }
         };

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use super::{
     cache_plan::{Bypass, CachePlan, Staleness},
     context::Edge,
-    explanation::{ExplainedRejection, Explanation, Next, StoredSummary, Variants},
+    explain_rejection::RejectedRequest,
+    explanation::{Explanation, Next, StoredSummary, Variants},
     fetch::source::OriginSource,
     request::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
         incoming::IncomingRequest,
         rejection::{Rejection, is_error},
-        routing::Distribution,
+        routing::{Distribution, Rules},
         variant_slot::key_of,
     },
     respond::select::{Unmet, select},
@@ -43,7 +44,7 @@ impl Edge {
         let framing = framing.map_err(Rejection::Framing);
         let route = match framing.and_then(|()| Route::of(&rules, request)) {
             Ok(route) => route,
-            Err(rejection) => return rejected(rejection, None, request),
+            Err(rejection) => return rejected(&rules, rejection, None, &incoming),
         };
         let distribution = route.distribution;
         let length = request.headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
@@ -51,7 +52,7 @@ impl Edge {
             || length.is_some_and(|length| length != b"0");
         match route.admit(&rules, &incoming, has_content, &self.steps) {
             Ok(admitted) => self.explain_admitted(&admitted, now),
-            Err(rejection) => rejected(rejection, Some(distribution), request),
+            Err(rejection) => rejected(&rules, rejection, Some(distribution), &incoming),
         }
     }
 
@@ -258,11 +259,7 @@ fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
     let route = distribution.route(request.uri.path()).ok();
     let behaviors = &distribution.settings.behaviors;
     let (path, behavior) = route.unzip();
-    let pattern = behavior.map(|selected| {
-        let mut ordered = behaviors.ordered.iter();
-        let own = ordered.find(|(_, behavior)| Arc::ptr_eq(behavior, selected));
-        own.map_or_else(|| "default".to_owned(), |(pattern, _)| pattern.to_string())
-    });
+    let pattern = behavior.map(|selected| behaviors.name(selected));
     let group = behavior.map(|behavior| &distribution.origins[behavior.origin]);
     let origins = group.into_iter().flat_map(|group| group.members());
     Explanation {
@@ -275,24 +272,25 @@ fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
 }
 
 fn rejected(
+    rules: &Rules,
     rejection: Rejection,
     distribution: Option<&Arc<Distribution>>,
-    request: &Parts,
+    incoming: &IncomingRequest,
 ) -> Explanation {
+    let request = &incoming.request;
     let known = distribution.map(|distribution| of(distribution, request)).unwrap_or_default();
-    let (status, reason) = (rejection.status().as_u16(), rejection.token().to_owned());
     let next = match rejection {
         Rejection::RedirectToHttps(_) => {
-            Next::new(ResultType::Redirect, "the viewer is sent on to HTTPS")
+            Next::new(ResultType::Redirect, "the viewer is redirected to HTTPS")
         }
-        Rejection::Preflight => Next::new(
-            ResultType::Hit,
-            "the response headers policy answers what other sites may do",
-        ),
+        Rejection::Preflight => {
+            Next::new(ResultType::Hit, "the response headers policy answers preflights")
+        }
         _ => Next::new(ResultType::Error, "rejected before the cache lookup"),
     };
-    let signature = matches!(rejection, Rejection::Signed(_)).then(|| reason.clone());
-    Explanation { refused: Some(ExplainedRejection { status, reason }), signature, next, ..known }
+    let refused = RejectedRequest { rules, distribution, incoming }.explain(rejection);
+    let signature = matches!(rejection, Rejection::Signed(_)).then(|| refused.why.clone());
+    Explanation { refused: Some(refused), signature, next, ..known }
 }
 
 fn policy(response: &StoredResponse, caching: &CachingRules) -> String {

@@ -15,7 +15,7 @@ pub struct Explanation {
     pub behavior: Option<String>,
     /// The ids of the origins: the primary, then the secondary of an origin group.
     pub origins: Vec<String>,
-    /// Whether a signature is required and valid.
+    /// Whether a signature is required and valid: `not needed`, `valid`, or the reason why it is not.
     pub signature: Option<String>,
     /// The rejection, if there is one.
     pub refused: Option<ExplainedRejection>,
@@ -38,6 +38,10 @@ pub struct ExplainedRejection {
     pub status: u16,
     /// The token in the access log.
     pub reason: String,
+    /// The reason in words, with the values that decided.
+    pub why: String,
+    /// The setting or request that would be served, if there is one.
+    pub fix: Option<String>,
 }
 
 /// Variants of a resource.

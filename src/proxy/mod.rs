@@ -7,6 +7,7 @@ mod context;
 mod decision;
 mod exchange;
 mod explain;
+mod explain_rejection;
 mod explanation;
 mod fast_path;
 mod fetch;

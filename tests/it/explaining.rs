@@ -188,16 +188,17 @@ async fn refusals_are_told_with_their_reason() {
     let script = Script::start().await;
     let edge = before(&script);
     let told = explain(&edge, "/a%zz", &[]).await;
-    assert_eq!(told["refused"], json!({"status": 400, "reason": "path-bad-escape"}));
+    let refused = &told["refused"];
+    assert_eq!((&refused["status"], &refused["reason"]), (&json!(400), &json!("path-bad-escape")));
+    assert_eq!(refused["fix"], "write `%25` for a percent sign");
     let told = explain(&edge, "/safe/a", &[]).await;
     assert_eq!(told["next"]["result"], "Redirect");
     assert_eq!((&told["behavior"], &told["distribution"]), (&json!("/safe/*"), &json!("media")));
     for (asked, word) in [
-        (json!({"url": "media.example.com/a"}), "is no URL"),
-        (json!({"url": "http://a/b c"}), "percent-encoded"),
-        (json!({"url": "http://a/b", "method": "G E T"}), "is no method"),
+        (json!({"url": "media.example.com/a"}), "is not a URL"),
+        (json!({"url": "http://a/b", "method": "G E T"}), "is not a method"),
         (json!({"url": "http://a/b", "fields": [["a b", "c"]]}), "fields"),
-        (json!({"url": "http://a/b", "field": []}), "not a question"),
+        (json!({"url": "http://a/b", "field": []}), "not a request"),
     ] {
         let answer = question(&edge, &asked).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{asked}");

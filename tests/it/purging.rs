@@ -81,7 +81,7 @@ async fn purges_that_make_no_sense_are_refused_with_a_reason() {
         ("{\"distribution\": \"media\", \"paths\": [\"a\"]}", 400, "`a`"),
         ("{\"distribution\": \"media\", \"path\": \"/a\"}", 400, "unknown field"),
         ("{\"distribution\": \"media\", \"paths\": [\"#a\"]}", 400, "cache_tag_header"),
-        ("{\"distribution\": \"other\", \"paths\": [\"/a\"]}", 404, "there is: media"),
+        ("{\"distribution\": \"other\", \"paths\": [\"/a\"]}", 404, "only these: media"),
     ] {
         let answer = post(body).await;
         assert_eq!(answer.status.as_u16(), status, "{body}");

@@ -3,11 +3,14 @@
 //!
 //! Every verdict depends only on the request, the keys and the time.
 
+mod diagnosis;
 mod encoding;
+mod new_key_pair;
 mod parameters;
 mod policy;
 mod public_key;
 mod resource;
+mod signer;
 mod verified;
 
 use std::{
@@ -19,14 +22,17 @@ use std::{
     },
 };
 
+pub(crate) use diagnosis::Diagnosis;
 pub use encoding::encode;
 use http::HeaderMap;
+pub(crate) use new_key_pair::{KeyKind, NewKeyPair};
 pub(crate) use parameters::{COOKIE_NAMES, QUERY_NAMES, unsigned_query};
 use parameters::{Parameters, SignatureSource};
 use policy::Policy;
 use public_key::Hash;
 pub use public_key::PublicKey;
 use resource::Url;
+pub(crate) use signer::{Signer, custom_policy};
 use verified::{Evidence, remember};
 
 use crate::base::clock::Timestamp;
@@ -181,26 +187,15 @@ impl TrustedKeys {
     pub fn verify(&self, claim: &SignedRequest<'_>) -> Result<(), SignatureError> {
         let parameters = Parameters::read(claim.query, claim.fields)?;
         let signer = self.signer(&parameters)?;
-        let query = match parameters.place {
-            SignatureSource::Query => claim.query.and_then(unsigned_query),
-            SignatureSource::Cookies => claim.query.map(str::to_owned),
-        };
-        let default_port = if claim.scheme == "https" { ":443" } else { ":80" };
-        let url = Url {
-            scheme: claim.scheme,
-            authority: claim.authority.strip_suffix(default_port).unwrap_or(claim.authority),
-            path: claim.path,
-            query: query.as_deref(),
-        };
-        match (parameters.expires, parameters.policy) {
+        signed_url(claim, parameters.place, |url| match (parameters.expires, parameters.policy) {
             (Some(_), None) if claim.resolved.is_some() => Err(SignatureError::DotSegments),
-            (Some(expires), None) => signer.verify_canned(expires, &url, claim.now),
-            (None, Some(policy)) => signer.verify_custom(policy, &url, parameters.place, claim),
+            (Some(expires), None) => signer.verify_canned(expires, url, claim.now),
+            (None, Some(policy)) => signer.verify_custom(policy, url, parameters.place, claim),
             _ => Err(SignatureError::BadTerms),
-        }
+        })
     }
 
-    fn signer<'a>(&'a self, parameters: &Parameters<'a>) -> Result<Signer<'a>, SignatureError> {
+    fn signer<'a>(&'a self, parameters: &Parameters<'a>) -> Result<ClaimedKey<'a>, SignatureError> {
         let id = parameters.key_pair_id.ok_or(SignatureError::NoKeyPairId)?;
         let Trusted { key, sha1 } = self.keys.get(id).ok_or(SignatureError::UnknownKey)?;
         let hash = match parameters.hash_algorithm {
@@ -210,12 +205,29 @@ impl TrustedKeys {
             Some(_) => return Err(SignatureError::UnknownHash),
         };
         let signature = parameters.signature.ok_or(SignatureError::NoSignature)?;
-        Ok(Signer { keys: self.serial, id, key, hash, signature })
+        Ok(ClaimedKey { keys: self.serial, id, key, hash, signature })
     }
 }
 
+/// Calls `f` with the URL that a request's signature must cover: without the default port, and without the signature
+/// itself if that is in the query string.
+fn signed_url<T>(
+    request: &SignedRequest<'_>,
+    source: SignatureSource,
+    f: impl FnOnce(&Url<'_>) -> T,
+) -> T {
+    let query = match source {
+        SignatureSource::Query => request.query.and_then(unsigned_query),
+        SignatureSource::Cookies => request.query.map(str::to_owned),
+    };
+    let SignedRequest { scheme, authority, path, .. } = *request;
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+    f(&Url { scheme, authority, path, query: query.as_deref() })
+}
+
 /// The key that a request names, and the request's signature.
-struct Signer<'a> {
+struct ClaimedKey<'a> {
     /// The serial of the key set.
     keys: u64,
     id: &'a str,
@@ -225,7 +237,7 @@ struct Signer<'a> {
     signature: &'a str,
 }
 
-impl Signer<'_> {
+impl ClaimedKey<'_> {
     /// All inputs to the verification of the text that `parts` form.
     fn evidence<'p>(&'p self, parts: impl IntoIterator<Item = &'p str>) -> Evidence {
         let parts = [self.id].into_iter().chain(parts);

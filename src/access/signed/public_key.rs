@@ -42,7 +42,7 @@ enum Algorithm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The text is not PEM, or not a public key.
-    #[error("this is no public key in PEM (`-----BEGIN PUBLIC KEY-----` …)")]
+    #[error("this is not a public key in PEM (`-----BEGIN PUBLIC KEY-----` …)")]
     NotPem,
     /// The key has an unsupported type or size.
     #[error("this is neither an RSA key of 2,048 bits or more nor an ECDSA key of the curve P-256")]

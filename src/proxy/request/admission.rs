@@ -120,6 +120,13 @@ impl<'a> AdmittedRequest<'a> {
         self.distribution.settings.identity.for_origin(&id)
     }
 
+    /// The id of the viewer's request as the access log writes it.
+    pub(crate) fn id_text(&self) -> Option<Box<str>> {
+        let id = self.id.as_ref()?;
+        let id = self.distribution.settings.identity.id(id);
+        Some(String::from_utf8_lossy(&id).into())
+    }
+
     pub(crate) fn origin(&self) -> &Arc<Group> {
         &self.distribution.origins[self.behavior.origin]
     }
@@ -189,8 +196,8 @@ impl<'a> Route<'a> {
         check_referer(behavior, incoming)?;
         if let Some(trusted) = &behavior.trusted {
             steps.signatures.add();
-            let claim = claim(distribution, behavior, incoming);
-            trusted.verify(&claim).map_err(Rejection::Signed)?;
+            let request = signed_request(distribution, behavior, incoming);
+            trusted.verify(&request).map_err(Rejection::Signed)?;
         }
         // CloudFront answers 403 to a GET with content. A cached response would leave the content unread.
         if matches!(request.method, Method::GET | Method::HEAD) && has_content {
@@ -206,7 +213,7 @@ impl<'a> Route<'a> {
 }
 
 /// The scheme that the viewer sees.
-fn scheme<'a>(distribution: &'a Distribution, incoming: &IncomingRequest) -> &'a str {
+pub(crate) fn scheme<'a>(distribution: &'a Distribution, incoming: &IncomingRequest) -> &'a str {
     let own = if incoming.viewer.https { "https" } else { "http" };
     distribution.settings.public_scheme.as_deref().unwrap_or(own)
 }
@@ -236,7 +243,7 @@ fn check_protocol(
 }
 
 /// The request data that a viewer's signature must cover.
-fn claim<'a>(
+pub(crate) fn signed_request<'a>(
     distribution: &'a Distribution,
     behavior: &Behavior,
     incoming: &'a IncomingRequest,

@@ -5,6 +5,8 @@ pub(crate) mod connection;
 pub(crate) mod custom_error;
 pub(crate) mod exchange_tracker;
 pub(crate) mod headers_policy;
+pub(crate) mod hint_log;
+pub(crate) mod hints;
 pub(crate) mod incoming;
 pub(crate) mod preflight;
 pub(crate) mod rejection;

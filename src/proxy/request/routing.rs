@@ -10,7 +10,7 @@ use std::{
 
 use http::request::Parts;
 
-use super::custom_error::ErrorPage;
+use super::{custom_error::ErrorPage, hints::Hints};
 use crate::{
     access::restrict::{Addresses, Countries, Geography, Networks, RateLimits},
     base::metrics::Served,
@@ -40,6 +40,21 @@ impl Rules {
     pub fn new(hosts: Hosts, trusted_proxies: Networks, geography: Option<Arc<Geography>>) -> Self {
         let describes_viewers = hosts.all().iter().any(|d| d.describes_viewers());
         Self { hosts, trusted_proxies, geography, describes_viewers }
+    }
+
+    /// Schemes and authorities that viewers of a distribution may have used: both schemes, with the request's own
+    /// authority and with each alias.
+    pub(crate) fn sites(
+        &self,
+        distribution: &Arc<Distribution>,
+        authority: &str,
+    ) -> Vec<(&'static str, String)> {
+        let aliases = self.hosts.with_aliases();
+        let own = aliases.filter(|(known, _)| Arc::ptr_eq(known, distribution));
+        let names = own.flat_map(|(_, aliases)| aliases).filter(|alias| !alias.contains('*'));
+        let without_port = host(authority).filter(|host| *host != authority);
+        let hosts = [authority].into_iter().chain(without_port).chain(names.map(String::as_str));
+        hosts.flat_map(|host| ["https", "http"].map(|scheme| (scheme, host.to_owned()))).collect()
     }
 
     /// Whether the request's distribution sends its origins the edge's headers that describe the viewer.
@@ -90,6 +105,8 @@ pub struct Distribution {
     pub limits: Option<Arc<RateLimits>>,
     /// Counters.
     pub metrics: Arc<Served>,
+    /// Hints to the operator.
+    pub(crate) hints: Hints,
     /// A number unique among all distributions, across reloads.
     pub(crate) serial: u64,
 }
@@ -105,7 +122,7 @@ impl Distribution {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { settings, origins, limits, metrics, serial }
+        Self { settings, origins, limits, metrics, hints: Hints::default(), serial }
     }
 
     fn describes_viewers(&self) -> bool {
