@@ -24,7 +24,7 @@ use crate::{
     proxy::Edge,
     server::{
         BindError, Bound, Drain, Endpoint, Heartbeats, Limits, Shared, TlsError, TlsProfile,
-        TlsSettings, Workers, spawn_workers,
+        TlsSettings, Workers, bindable, spawn_workers,
     },
 };
 
@@ -331,7 +331,8 @@ fn bind(
     tls: Option<&Arc<TlsSettings>>,
     workers: usize,
 ) -> Result<Vec<Bound>, BindError> {
-    let endpoint = |address: &SocketAddr| Endpoint { address: *address, tls: tls.cloned() };
+    let endpoint =
+        |address: &SocketAddr| Endpoint { address: bindable(*address), tls: tls.cloned() };
     addresses.iter().map(|address| endpoint(address).bind(workers)).collect()
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use super::{Chart, keys};
+use super::{Checks, keys};
 use crate::{
     aws::{FoundCredentials, describe, find, text_of},
     base::clock::Clock,
@@ -17,28 +17,28 @@ pub(super) async fn examine(
     config: &Config,
     region: &str,
     clock: &Clock,
-) -> (Chart, Option<FoundCredentials>) {
-    let mut chart = Chart::of("credentials");
+) -> (Checks, Option<FoundCredentials>) {
+    let mut checks = Checks::of("credentials");
     let found = match find(region).await {
         Ok(found) => found,
         Err(reason) => {
-            chart.bad(format!("none were found: {reason}"), half_set());
-            return (chart, None);
+            checks.bad(format!("no credentials found: {reason}"), half_set());
+            return (checks, None);
         }
     };
-    chart.good(format!("{} from {}", found.access_key_id, found.source));
+    checks.good(format!("{} from {}", found.access_key_id, found.source));
     if let Some(expiry) = found.expiry {
         let left = expiry.since(clock.now());
-        let text = format!("end in {} minutes", left.as_secs() / 60);
+        let text = format!("they expire in {} minutes", left.as_secs() / 60);
         if left.is_zero() {
-            chart.bad("they have ended", "renew them");
+            checks.bad("they have expired", "renew them");
         } else if matches!(found.source, "environment" | "a profile in ~/.aws") {
-            chart.advise(
+            checks.advise(
                 text,
-                "nobody renews these: give this machine a role, or use keys that last",
+                "Forebay cannot renew these: give this machine a role, or use long-term keys",
             );
         } else {
-            chart.good(format!("{text}, and are renewed before"));
+            checks.good(format!("{text}; Forebay renews them before"));
         }
     }
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
@@ -47,9 +47,9 @@ pub(super) async fn examine(
         origin.address.host.contains(".amazonaws.com").then_some(region)
     });
     if let Some(region) = at_aws {
-        identity(&mut chart, &found, region).await;
+        identity(&mut checks, &found, region).await;
     }
-    (chart, Some(found))
+    (checks, Some(found))
 }
 
 /// A hint about incomplete credentials in the environment, if none were found.
@@ -57,44 +57,45 @@ fn half_set() -> String {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
     match (pair.map(|name| variable(name).is_some()), variable("AWS_PROFILE")) {
-        ([true, false], _) => format!("{} is set, {} is not", pair[0], pair[1]),
-        ([false, true], _) => format!("{} is set, {} is not", pair[1], pair[0]),
+        ([true, false], _) => format!("set {} too: {} is set", pair[1], pair[0]),
+        ([false, true], _) => format!("set {} too: {} is set", pair[0], pair[1]),
         (_, Some(profile)) => {
-            format!("see that ~/.aws has credentials in the profile `{profile}`, which AWS_PROFILE names")
+            format!("add credentials to the profile `{profile}` in ~/.aws: AWS_PROFILE selects it")
         }
-        _ => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role".into(),
+        _ => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, add a profile to ~/.aws, or give this machine a role".into(),
     }
 }
 
 /// Requests the identity from STS, which answers for any valid keys (AWS Security Token Service API Reference,
 /// "GetCallerIdentity").
-async fn identity(chart: &mut Chart, found: &FoundCredentials, region: &str) {
+async fn identity(checks: &mut Checks, found: &FoundCredentials, region: &str) {
     let service = match Service::of_aws("sts", region) {
         Ok(service) => service,
-        Err(error) => return chart.bad(error.to_string(), "mend AWS_ENDPOINT_URL_STS"),
+        Err(error) => return checks.bad(error.to_string(), "correct AWS_ENDPOINT_URL_STS"),
     };
     let form = HeaderValue::from_static("application/x-www-form-urlencoded");
     let fields = HeaderMap::from_iter([(header::CONTENT_TYPE, form)]);
-    let question = Bytes::from_static(b"Action=GetCallerIdentity&Version=2011-06-15");
-    match service.call(keys(Some(found)), (Method::POST, "/"), fields, question).await {
+    let form_content = Bytes::from_static(b"Action=GetCallerIdentity&Version=2011-06-15");
+    match service.call(keys(Some(found)), (Method::POST, "/"), fields, form_content).await {
         Ok(answer) if answer.status.is_success() => {
             let arn = text_of(&answer.content, "Arn").unwrap_or_default();
-            chart.good(format!("they are {arn}"));
+            checks.good(format!("they belong to {arn}"));
         }
         Ok(answer) => {
             let code = text_of(&answer.content, "Code").unwrap_or_default();
-            let mend = match code.as_str() {
-                "SignatureDoesNotMatch" => {
-                    "the secret does not belong to the key's id, or this machine's clock is wrong"
-                }
+            let fix = match code.as_str() {
+                "SignatureDoesNotMatch" => "check the secret access key, and this machine's clock",
                 "ExpiredToken" => "renew the session token",
                 _ => "use keys of a user or role that exists",
             };
-            chart.bad(format!("AWS does not know them: {code}"), mend);
+            checks.bad(format!("AWS rejects them: {code}"), fix);
         }
         Err(error) => {
-            let text = format!("whose they are cannot be told: {}", describe(&error));
-            chart.advise(text, "let this machine reach the STS endpoint, if that matters to you");
+            let text = format!("their owner is unknown: {}", describe(&error));
+            checks.advise(
+                text,
+                "allow this machine to reach the STS endpoint, if you want this check",
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
-use super::{Chart, keys};
+use super::{Checks, keys};
 use crate::{
     aws::{FoundCredentials, describe, text_of},
     base::clock::Clock,
@@ -30,17 +30,17 @@ pub(crate) async fn bucket_region(bucket: &str) -> Option<String> {
     let address = Address::bucket(bucket, "us-east-1", None, Some(true)).ok()?;
     let target = address.base_path.clone();
     let service = Service::at(address, "s3", "us-east-1", None).ok()?;
-    let asked = service.call(None, (Method::HEAD, &target), HeaderMap::new(), Bytes::new());
-    let answer = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+    let call = service.call(None, (Method::HEAD, &target), HeaderMap::new(), Bytes::new());
+    let answer = tokio::time::timeout(PATIENCE, call).await.ok()?.ok()?;
     Some(answer.fields.get("x-amz-bucket-region")?.to_str().ok()?.to_owned())
 }
 
 /// An origin being checked.
-struct Patient<'a> {
+struct OriginCheck<'a> {
     options: &'a Options,
     service: Service,
     found: Option<&'a FoundCredentials>,
-    chart: Chart,
+    checks: Checks,
 }
 
 /// Checks one origin.
@@ -50,8 +50,8 @@ pub(super) async fn examine(
     found: Option<&FoundCredentials>,
     sample: Option<&str>,
     clock: &Clock,
-) -> Chart {
-    let mut chart = Chart::of(format!("origin {name}"));
+) -> Checks {
+    let mut checks = Checks::of(format!("origin {name}"));
     let (service, region) = match &options.protocol {
         Protocol::S3 { region, .. } => ("s3", region.as_str()),
         Protocol::Plain => ("http", ""),
@@ -60,26 +60,26 @@ pub(super) async fn examine(
     let service = match Service::at(address, service, region, options.ca_file.as_deref()) {
         Ok(service) => service,
         Err(error) => {
-            chart.bad(error.to_string(), "mend `ca_file`");
-            return chart;
+            checks.bad(error.to_string(), "correct `ca_file`");
+            return checks;
         }
     };
     let found = found.filter(|_| options.protocol.is_signed());
-    let mut patient = Patient { options, service, found, chart };
+    let mut check = OriginCheck { options, service, found, checks };
     match &options.protocol {
-        Protocol::Plain => patient.plain(clock).await,
+        Protocol::Plain => check.plain(clock).await,
         Protocol::S3 { .. } if options.protocol.is_signed() && found.is_none() => {
-            let text = "not looked at: there are no credentials";
-            patient.chart.advise(text, "mend the credentials first");
+            let text = "not checked, because there are no credentials";
+            check.checks.advise(text, "provide credentials first");
         }
-        Protocol::S3 { .. } => patient.bucket(sample, clock).await,
+        Protocol::S3 { .. } => check.bucket(sample, clock).await,
     }
-    patient.chart
+    check.checks
 }
 
-impl Patient<'_> {
+impl OriginCheck<'_> {
     async fn plain(&mut self, clock: &Clock) {
-        let answer = self.ask(Method::HEAD, "/", false).await;
+        let answer = self.request(Method::HEAD, "/", false).await;
         if let Some(answer) = self.reached(answer) {
             self.clock(&answer, clock);
         }
@@ -87,36 +87,43 @@ impl Patient<'_> {
 
     async fn bucket(&mut self, sample: Option<&str>, clock: &Clock) {
         let list = self.list_target();
-        let answer = self.ask(Method::GET, &list, true).await;
+        let answer = self.request(Method::GET, &list, true).await;
         let Some(listed) = self.reached(answer) else { return };
         self.clock(&listed, clock);
         if !self.region(&listed) {
             return;
         }
+        let is_denied = matches!(
+            Error::of_answer(&listed),
+            Some(Error::S3 { ref code, .. }) if code == "AccessDenied"
+        );
         let found = match Error::of_answer(&listed) {
             None => {
-                self.chart.good("may be listed (s3:ListBucket), so a missing object is a 404");
+                self.checks
+                    .good("the bucket can be listed (s3:ListBucket), so a missing object is a 404");
                 self.first_path(&listed)
             }
-            Some(Error::S3 { code, .. })
-                if code == "AccessDenied" && !self.options.protocol.is_signed() =>
-            {
+            Some(_) if is_denied => {
+                if self.options.protocol.is_signed() {
+                    self.checks.advise(
+                        "the bucket cannot be listed (s3:ListBucket): a missing object is a 403, like a forbidden one",
+                        "allow s3:ListBucket on the bucket if missing objects should be 404",
+                    );
+                }
                 None
             }
-            Some(Error::S3 { code, .. }) if code == "AccessDenied" => {
-                self.chart.advise(
-                    "may not be listed (s3:ListBucket): a missing object is a 403, as of one that is forbidden",
-                    "allow s3:ListBucket on the bucket, if missing objects shall be 404",
-                );
-                None
-            }
-            Some(error) => return self.chart.bad(error.to_string(), error.advice()),
+            Some(error) => return self.checks.bad(error.to_string(), error.advice()),
         };
         match sample.map(|key| self.path_of(key)).or(found) {
             Some(path) => self.object(&path).await,
-            None => self.chart.advise(
-                "whether objects may be read (s3:GetObject) cannot be told without one",
-                "name one with --sample KEY",
+            // Nothing that S3 answered shows that this is the right bucket.
+            None if is_denied => self.checks.bad(
+                "nothing in this bucket could be read, so it may be the wrong one",
+                "check the name of the bucket, allow s3:ListBucket, or name an object with --sample KEY",
+            ),
+            None => self.checks.advise(
+                "the bucket has no object here, so it is unknown whether objects can be read (s3:GetObject)",
+                "upload an object, or name one with --sample KEY",
             ),
         }
         if self.options.protocol.is_signed() {
@@ -129,16 +136,16 @@ impl Patient<'_> {
         let base = &self.options.address.base_path;
         let name = path.strip_prefix(base.as_str()).unwrap_or(path);
         let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
-        for (method, action) in [(Method::GET, "read"), (Method::HEAD, "asked about")] {
-            let answer = match self.ask(method, path, true).await {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = match self.request(method.clone(), path, true).await {
                 Ok(answer) => answer,
-                Err(error) => return self.chart.bad(describe(&error), error.advice()),
+                Err(error) => return self.checks.bad(describe(&error), error.advice()),
             };
             match Error::of_answer(&answer) {
-                None => self.chart.good(format!("{name} can be {action}")),
+                None => self.checks.good(format!("{name} can be read with {method}")),
                 // An empty object has no first byte.
                 Some(_) if answer.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                    self.chart.good(format!("{name} can be {action}; it is empty"));
+                    self.checks.good(format!("{name} can be read with {method}; it is empty"));
                 }
                 Some(error) => return self.refused(&name, &answer, &error),
             }
@@ -149,47 +156,52 @@ impl Patient<'_> {
     }
 
     fn refused(&mut self, name: &str, answer: &WholeAnswer, error: &Error) {
-        let told = text_of(&answer.content, "Message").unwrap_or_default();
-        let mend = match answer.status {
-            _ if told.contains("kms:") => {
+        let message = text_of(&answer.content, "Message").unwrap_or_default();
+        let fix = match answer.status {
+            _ if message.contains("kms:") => {
                 "allow kms:Decrypt on the key that encrypts the bucket".to_owned()
             }
-            StatusCode::NOT_FOUND => "name an object that exists with --sample KEY".to_owned(),
+            StatusCode::NOT_FOUND => "name an existing object with --sample KEY".to_owned(),
             StatusCode::FORBIDDEN => {
                 "allow s3:GetObject on the bucket's objects; with SSE-KMS also kms:Decrypt on its key"
                     .to_owned()
             }
             StatusCode::BAD_REQUEST => {
-                "is it encrypted with a customer's key (SSE-C)? Such objects cannot be served".to_owned()
+                "check whether it is encrypted with a customer-provided key (SSE-C); Forebay cannot serve such objects".to_owned()
             }
             _ => error.advice(),
         };
-        self.chart.bad(format!("{name}: {error}"), mend);
+        self.checks.bad(format!("{name}: {error}"), fix);
     }
 
     /// Checks that requests without credentials are refused.
     async fn strangers(&mut self, target: &str, action: &str) {
-        let Ok(answer) = self.ask(Method::GET, target, false).await else { return };
+        let Ok(answer) = self.request(Method::GET, target, false).await else { return };
         if answer.status.is_success() {
-            self.chart.bad(
-                format!("anybody can {action} it without a signature"),
-                "block public access, and take out what the bucket's policy or ACL allows to everybody",
+            self.checks.bad(
+                format!("anyone can {action} it without a signature"),
+                "block public access, and remove public grants from the bucket's policy and ACLs",
             );
         } else if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            self.chart.good(format!("nobody can {action} it without a signature"));
+            self.checks.good(format!("no one can {action} it without a signature"));
         } else {
-            self.chart.advise(
+            self.checks.advise(
                 format!(
-                    "whether anybody can {action} it without a signature cannot be told: {}",
+                    "it is unknown whether anyone can {action} it without a signature: {}",
                     answer.status
                 ),
-                "try it with curl",
+                "request it with curl",
             );
         }
     }
 
     /// Sends a request as the edge would, or without credentials.
-    async fn ask(&self, method: Method, target: &str, signed: bool) -> Result<WholeAnswer, Error> {
+    async fn request(
+        &self,
+        method: Method,
+        target: &str,
+        signed: bool,
+    ) -> Result<WholeAnswer, Error> {
         let mut fields = HeaderMap::new();
         if let Protocol::S3 { expected_bucket_owner, request_payer, .. } = &self.options.protocol {
             let owner = expected_bucket_owner.as_ref();
@@ -214,49 +226,50 @@ impl Patient<'_> {
             Ok(answer) => {
                 let timing = answer.timing;
                 let text = format!(
-                    "{authority} answers (name {} ms, connection {} ms, first byte {} ms)",
+                    "{authority} responds (name {} ms, connection {} ms, first byte {} ms)",
                     timing.dns.as_millis(),
                     timing.connect.as_millis(),
                     timing.first_byte.as_millis()
                 );
-                self.chart.good(text);
+                self.checks.good(text);
                 Some(answer)
             }
             Err(error) => {
-                self.chart.bad(format!("{authority}: {}", describe(&error)), error.advice());
+                self.checks.bad(format!("{authority}: {}", describe(&error)), error.advice());
                 None
             }
         }
     }
 
     fn clock(&mut self, answer: &WholeAnswer, clock: &Clock) {
-        let told = answer.fields.get(header::DATE).map(HeaderValue::as_bytes);
-        let Some(theirs) = told.and_then(date::parse) else { return };
+        let sent = answer.fields.get(header::DATE).map(HeaderValue::as_bytes);
+        let Some(theirs) = sent.and_then(date::parse) else { return };
         let ours = clock.now();
         let off = ours.since(theirs).max(theirs.since(ours));
-        let text = format!("this clock and the origin's are {} s apart", off.as_secs());
-        let mend = "run a time service (chrony, ntpd) on this machine";
+        let text = format!("this machine's clock and the origin's differ by {} s", off.as_secs());
+        let fix = "synchronize this machine's clock (chrony, systemd-timesyncd)";
         match off {
             off if off > SKEW_LIMIT && self.options.protocol.is_signed() => {
-                self.chart.bad(text, mend);
+                self.checks.bad(text, fix);
             }
-            off if off > SKEW => self.chart.advise(text, mend),
-            _ => self.chart.good(text),
+            off if off > SKEW => self.checks.advise(text, fix),
+            _ => self.checks.good(text),
         }
     }
 
     /// Whether the bucket is in the configured region.
     fn region(&mut self, answer: &WholeAnswer) -> bool {
         let Protocol::S3 { region, .. } = &self.options.protocol else { return true };
-        let told = answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
-        match told {
+        let named =
+            answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+        match named {
             Some(theirs) if theirs != region => {
-                let mend = format!("set `region = \"{theirs}\"`");
-                self.chart.bad(format!("the bucket is in {theirs}, not in {region}"), mend);
+                let fix = format!("set `region = \"{theirs}\"`");
+                self.checks.bad(format!("the bucket is in {theirs}, not in {region}"), fix);
                 false
             }
             Some(_) => {
-                self.chart.good(format!("the bucket is in {region}"));
+                self.checks.good(format!("the bucket is in {region}"));
                 true
             }
             None => true,

@@ -14,7 +14,7 @@ use rustls::{client::verify_server_name, server::ParsedCertificate};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::{Chart, Finding};
+use super::{Checks, Finding};
 use crate::{
     access::restrict::Geography,
     access_log::Format,
@@ -22,56 +22,58 @@ use crate::{
     behavior::ViewerProtocol,
     config::{Config, DistributionOptions},
     control::Callers,
-    server::{CertificateFiles, TlsSettings},
+    server::{CertificateFiles, TlsSettings, bindable},
 };
 
-/// A certificate that expires within this time must be renewed now.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
+/// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
+/// `LATE` is. Let's Encrypt renews at a third ("Integration Guide").
+const DUE: u64 = 3;
+const LATE: u64 = 10;
 
 pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
-    let mut charts = vec![addresses(config), machine(config)];
-    charts.push(files(config));
-    charts.push(certificates(config, clock));
-    charts.into_iter().flat_map(|chart| chart.findings).collect()
+    let mut all = vec![addresses(config), machine(config)];
+    all.push(files(config));
+    all.push(certificates(config, clock));
+    all.into_iter().flat_map(|checks| checks.findings).collect()
 }
 
 /// Checks that the addresses can be bound.
-fn addresses(config: &Config) -> Chart {
-    let mut chart = Chart::of("addresses");
+fn addresses(config: &Config) -> Checks {
+    let mut checks = Checks::of("addresses");
     let runs = config.admin.is_some_and(is_forebay);
     let all = config.listen.http.iter().chain(&config.listen.https).chain(config.admin.as_slice());
-    for address in all {
+    for address in all.copied().map(bindable) {
         match TcpListener::bind(address).map_err(|error| error.kind()) {
-            Ok(_) => chart.good(format!("{address} can be listened on")),
-            Err(ErrorKind::AddrInUse) if runs && Some(*address) == config.admin => {
-                chart.good(format!("{address} is a Forebay's that runs here"));
+            Ok(_) => checks.good(format!("{address} is free")),
+            Err(ErrorKind::AddrInUse) if runs && Some(address) == config.admin => {
+                checks.good(format!("{address} belongs to a running Forebay"));
             }
-            Err(ErrorKind::AddrInUse) if runs => chart.advise(
-                format!("{address} is in use, and a Forebay runs here"),
-                format!("check that it is this Forebay: `ss -ltnp 'sport = :{}'`", address.port()),
+            Err(ErrorKind::AddrInUse) if runs => checks.advise(
+                format!("{address} is in use while a Forebay is running"),
+                format!("check that this Forebay uses it: `ss -ltnp 'sport = :{}'`", address.port()),
             ),
-            Err(ErrorKind::AddrInUse) => chart.bad(
+            Err(ErrorKind::AddrInUse) => checks.bad(
                 format!("{address} is in use by another program"),
-                format!("stop that (`ss -ltnp 'sport = :{}'` names it), or choose another address", address.port()),
+                format!("stop that program (`ss -ltnp 'sport = :{}'` shows it), or choose another address", address.port()),
             ),
-            Err(ErrorKind::PermissionDenied) => chart.bad(
-                format!("{address} may not be listened on by this user"),
+            Err(ErrorKind::PermissionDenied) => checks.bad(
+                format!("this user may not listen on {address}"),
                 "choose a port above 1023, or allow it: `setcap cap_net_bind_service=+ep` on the program; the systemd unit does",
             ),
-            Err(ErrorKind::AddrNotAvailable) => chart.bad(
-                format!("{address} is no address of this machine"),
+            Err(ErrorKind::AddrNotAvailable) => checks.bad(
+                format!("{address} is not an address of this machine"),
                 "choose one that `ip address` shows, or 0.0.0.0",
             ),
-            Err(kind) => chart.bad(format!("{address} cannot be listened on: {kind}"), "choose another"),
+            Err(kind) => checks.bad(format!("cannot listen on {address}: {kind}"), "choose another address"),
         }
     }
-    chart
+    checks
 }
 
 /// Whether a Forebay process answers on the admin address.
 fn is_forebay(admin: SocketAddr) -> bool {
     let patience = Duration::from_secs(2);
-    let ask = || -> std::io::Result<String> {
+    let metrics = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&admin, patience)?;
         stream.set_read_timeout(Some(patience))?;
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
@@ -79,34 +81,34 @@ fn is_forebay(admin: SocketAddr) -> bool {
         stream.take(1 << 20).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    ask().is_ok_and(|answer| answer.contains("forebay_requests"))
+    metrics().is_ok_and(|answer| answer.contains("forebay_requests"))
 }
 
 /// Checks for enough memory and a sufficient open-file limit.
-fn machine(config: &Config) -> Chart {
-    let mut chart = Chart::of("machine");
+fn machine(config: &Config) -> Checks {
+    let mut checks = Checks::of("machine");
     let wanted = config.cache.memory;
     let text = |limit| format!("{} for the cache, of {}", ByteSize::b(wanted), ByteSize::b(limit));
     match memory_limit() {
         None => {}
-        Some(limit) if wanted > limit / 10 * 9 => chart.bad(
+        Some(limit) if wanted > limit / 10 * 9 => checks.bad(
             text(limit),
-            "set `cache.memory` to three quarters of it, or less: connections need some, too",
+            "set `cache.memory` to three quarters of it or less; connections need memory too",
         ),
-        Some(limit) => chart.good(text(limit)),
+        Some(limit) => checks.good(text(limit)),
     }
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
     let to_origins: usize = origins.map(|origin| origin.max_connections).sum();
     let connections = config.listen.limits.max_connections + to_origins;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     match limit {
-        Some(limit) if limit < u64::try_from(connections).unwrap_or(u64::MAX) => chart.advise(
-            format!("{limit} open files are allowed; connections may be {connections}"),
-            "raise it: `ulimit -n`, or LimitNOFILE in the systemd unit; or lower `listen.max_connections`",
+        Some(limit) if limit < u64::try_from(connections).unwrap_or(u64::MAX) => checks.advise(
+            format!("{limit} open files are allowed, but up to {connections} connections"),
+            "raise the limit (`ulimit -n`, or LimitNOFILE in the systemd unit), or lower `listen.max_connections`",
         ),
-        _ => chart.good(format!("enough open files are allowed for {connections} connections")),
+        _ => checks.good(format!("enough open files are allowed for {connections} connections")),
     }
-    chart
+    checks
 }
 
 /// The memory of this machine, or of this container if that is less.
@@ -122,77 +124,80 @@ fn memory_limit() -> Option<u64> {
 }
 
 /// Checks that the files in the configuration can be read or written.
-fn files(config: &Config) -> Chart {
-    let mut chart = Chart::of("files");
+fn files(config: &Config) -> Checks {
+    let mut checks = Checks::of("files");
     if let Err(error) = Callers::load(&config.admin_options.callers) {
-        chart.bad(error.to_string(), "put the secret there, or take out who has it");
+        checks.bad(
+            error.to_string(),
+            "put the secret there, or remove the `[[admin.credential]]` or `[[admin.token]]`",
+        );
     }
     if let Some(databases) = &config.geography {
         match Geography::open(databases) {
-            Ok(_) => chart.good(format!("{} has countries", databases.places.display())),
-            Err(error) => chart.bad(error.to_string(), "put a database in MaxMind's format there"),
+            Ok(_) => checks.good(format!("{} can be read", databases.places.display())),
+            Err(error) => checks.bad(error.to_string(), "put a database in MaxMind's format there"),
         }
     }
     let log = &config.access_log;
     if let Some(path) = log.path.as_deref() {
         match log.format {
-            Some(Format::CloudFrontV1) => folder(&mut chart, path),
+            Some(Format::CloudFrontV1) => folder(&mut checks, path),
             // A single log file needs an existing folder.
-            _ => writable(&mut chart, path.parent().unwrap_or(path)),
+            _ => writable(&mut checks, path.parent().unwrap_or(path)),
         }
     }
     if let Some(state) = config.admin_options.state.as_deref() {
-        folder(&mut chart, state);
+        folder(&mut checks, state);
     }
-    chart
+    checks
 }
 
 /// Checks a folder that is created if it is missing.
-fn folder(chart: &mut Chart, path: &Path) {
+fn folder(checks: &mut Checks, path: &Path) {
     if path.is_file() {
-        let text = format!("{} is a file, and not a folder", path.display());
-        return chart.bad(text, "name a folder");
+        let text = format!("{} is a file, not a folder", path.display());
+        return checks.bad(text, "name a folder");
     }
     let there = path.ancestors().find(|folder| folder.exists());
-    writable(chart, there.unwrap_or(path));
+    writable(checks, there.unwrap_or(path));
 }
 
-fn writable(chart: &mut Chart, folder: &Path) {
+fn writable(checks: &mut Checks, folder: &Path) {
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
     let name = folder.display();
     match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
-        Ok(()) => chart.good(format!("{name} can be written to")),
-        Err(rustix::io::Errno::NOENT) => chart.bad(
-            format!("there is no folder {name}"),
-            format!("`mkdir -p {name}`, for the user that Forebay runs as"),
+        Ok(()) => checks.good(format!("{name} is writable")),
+        Err(rustix::io::Errno::NOENT) => checks.bad(
+            format!("the folder {name} does not exist"),
+            format!("create it (`mkdir -p {name}`), writable for the user that runs Forebay"),
         ),
-        Err(error) => chart.bad(
-            format!("{name} cannot be written to: {error}"),
-            "give it to the user that Forebay runs as",
+        Err(error) => checks.bad(
+            format!("{name} is not writable: {error}"),
+            "make it writable for the user that runs Forebay",
         ),
     }
 }
 
 /// Checks that certificates are usable, do not expire soon, and match the served hosts.
-fn certificates(config: &Config, clock: &Clock) -> Chart {
-    let mut chart = Chart::of("certificates");
+fn certificates(config: &Config, clock: &Clock) -> Checks {
+    let mut checks = Checks::of("certificates");
     let files = &config.listen.certificates;
     if files.is_empty() {
         if let Some(id) = config.distributions.iter().find_map(wants_tls) {
-            chart.advise(
-                format!("distribution {id} sends viewers to HTTPS, and there is no `listen.https`"),
-                "give it a certificate (`listen.tls`), or set `public_scheme = \"https\"` where a load balancer ends TLS",
+            checks.advise(
+                format!("distribution {id} redirects viewers to HTTPS, but there is no `listen.https`"),
+                "set `listen.https` and `listen.tls`, or `public_scheme = \"https\"` if a load balancer terminates TLS",
             );
         }
-        return chart;
+        return checks;
     }
     if let Err(error) = TlsSettings::load(files, &[]) {
-        chart.bad(crate::aws::describe(&error), error.advice());
-        return chart;
+        checks.bad(crate::aws::describe(&error), error.advice());
+        return checks;
     }
     let leaves: Vec<_> = files.iter().filter_map(leaf).collect();
     for (file, leaf) in files.iter().zip(&leaves) {
-        lifetime(&mut chart, file, leaf, clock);
+        lifetime(&mut checks, file, leaf, clock);
     }
     let hosts = config.distributions.iter().flat_map(|distribution| &distribution.aliases);
     for host in hosts.filter(|host| *host != "*") {
@@ -206,15 +211,15 @@ fn certificates(config: &Config, clock: &Clock) -> Chart {
                 .is_some_and(|(parsed, name)| verify_server_name(&parsed, name).is_ok())
         };
         if leaves.iter().any(is_for) {
-            chart.good(format!("there is one for {host}"));
+            checks.good(format!("one of them is for {host}"));
         } else {
-            chart.bad(
-                format!("there is none for {host}"),
-                "add one that names it to `listen.tls`; browsers refuse the others",
+            checks.bad(
+                format!("none of them is for {host}"),
+                "add a certificate for this host to `listen.tls`; browsers reject the others",
             );
         }
     }
-    chart
+    checks
 }
 
 /// The id of a distribution that does not serve plain HTTP, if no setting says that TLS ends elsewhere.
@@ -234,9 +239,14 @@ fn days_text(days: u64) -> String {
     if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
 }
 
-const RENEW: &str = "renew it; SIGHUP makes Forebay read it again";
+const RENEW: &str = "renew it; Forebay reads it again on SIGHUP";
 
-fn lifetime(chart: &mut Chart, files: &CertificateFiles, leaf: &CertificateDer<'_>, clock: &Clock) {
+fn lifetime(
+    checks: &mut Checks,
+    files: &CertificateFiles,
+    leaf: &CertificateDer<'_>,
+    clock: &Clock,
+) {
     let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return };
     let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
     let name = files.certificate.display();
@@ -245,15 +255,17 @@ fn lifetime(chart: &mut Chart, files: &CertificateFiles, leaf: &CertificateDer<'
     let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
     if begin > now {
         let days = (begin - now).div_ceil(86_400);
-        chart.bad(
+        checks.bad(
             format!("{name} becomes valid in {}", days_text(days)),
             "use one that is valid now",
         );
     } else if end <= now {
-        chart.bad(format!("{name} has expired"), RENEW);
-    } else if end - now < SOON.as_secs() {
-        chart.bad(format!("{name} expires in {}", days_text(days)), RENEW);
+        checks.bad(format!("{name} has expired"), RENEW);
+    } else if end - now < (end - begin) / LATE {
+        checks.bad(format!("{name} expires in {}", days_text(days)), RENEW);
+    } else if end - now < (end - begin) / DUE {
+        checks.advise(format!("{name} expires in {}", days_text(days)), RENEW);
     } else {
-        chart.good(format!("{name} is valid for {}", days_text(days)));
+        checks.good(format!("{name} is valid for {}", days_text(days)));
     }
 }

@@ -40,16 +40,17 @@ pub(crate) struct Finding {
     /// The observation.
     pub text: String,
     /// The fix, unless the verdict is good.
-    pub mend: Option<String>,
+    #[serde(rename = "mend")]
+    pub fix: Option<String>,
 }
 
 /// Findings about one area, as they are collected.
-struct Chart {
+struct Checks {
     area: String,
     findings: Vec<Finding>,
 }
 
-impl Chart {
+impl Checks {
     fn of(area: impl Into<String>) -> Self {
         Self { area: area.into(), findings: Vec::new() }
     }
@@ -58,27 +59,27 @@ impl Chart {
         self.note(Verdict::Good, text, None);
     }
 
-    fn advise(&mut self, text: impl Into<String>, mend: impl Into<String>) {
-        self.note(Verdict::Advice, text, Some(mend.into()));
+    fn advise(&mut self, text: impl Into<String>, fix: impl Into<String>) {
+        self.note(Verdict::Advice, text, Some(fix.into()));
     }
 
-    fn bad(&mut self, text: impl Into<String>, mend: impl Into<String>) {
-        self.note(Verdict::Bad, text, Some(mend.into()));
+    fn bad(&mut self, text: impl Into<String>, fix: impl Into<String>) {
+        self.note(Verdict::Bad, text, Some(fix.into()));
     }
 
-    fn note(&mut self, verdict: Verdict, text: impl Into<String>, mend: Option<String>) {
-        self.findings.push(Finding { area: self.area.clone(), verdict, text: text.into(), mend });
+    fn note(&mut self, verdict: Verdict, text: impl Into<String>, fix: Option<String>) {
+        self.findings.push(Finding { area: self.area.clone(), verdict, text: text.into(), fix });
     }
 }
 
 /// Runs all checks. `sample` is the key of an object that must be readable.
 pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut findings = machine::examine(config, clock);
-    let mut charts = Vec::new();
+    let mut all = Vec::new();
     let mut found = None;
     if let Some(region) = signed_region(config) {
-        let (chart, credentials) = account::examine(config, region, clock).await;
-        charts.push(chart);
+        let (checks, credentials) = account::examine(config, region, clock).await;
+        all.push(checks);
         found = credentials;
     }
     let mut seen: Vec<origin::Options> = Vec::new();
@@ -89,11 +90,11 @@ pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock
             if !seen.contains(&same) {
                 seen.push(same);
                 let name = format!("{} of distribution {}", options.id, distribution.settings.id);
-                charts.push(bucket::examine(&name, options, found.as_ref(), sample, clock).await);
+                all.push(bucket::examine(&name, options, found.as_ref(), sample, clock).await);
             }
         }
     }
-    findings.extend(charts.into_iter().flat_map(|chart| chart.findings));
+    findings.extend(all.into_iter().flat_map(|checks| checks.findings));
     findings
 }
 

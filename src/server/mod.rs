@@ -21,7 +21,7 @@ mod write_batcher;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -226,6 +226,18 @@ impl Endpoint {
         drop(probe);
         let sockets: Result<_, _> = (0..workers).map(|_| listen(address, true)).collect();
         Ok(Bound { address, tls: self.tls.clone(), sockets: sockets.map_err(refuse)? })
+    }
+}
+
+/// The address to bind: `0.0.0.0` instead of `[::]` on a machine without IPv6.
+pub(crate) fn bindable(address: SocketAddr) -> SocketAddr {
+    if !address.is_ipv6() || !address.ip().is_unspecified() {
+        return address;
+    }
+    let any_port = SocketAddr::new(address.ip(), 0);
+    match std::net::TcpListener::bind(any_port) {
+        Ok(_) => address,
+        Err(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()),
     }
 }
 

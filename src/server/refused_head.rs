@@ -63,7 +63,7 @@ pub(super) fn read(head: &[u8]) -> Parts {
         .map(<[u8]>::trim_ascii)
         .skip_while(|line| line.is_empty());
     let line = lines.next().unwrap_or_default();
-    // A line that is no request line may be anything, such as a secret in content.
+    // A line that is not a request line may be anything, such as a secret in content.
     let (method, target) = request_line(line).unwrap_or_default();
     let target = percent_encode(target.trim_ascii(), ENCODED).to_string();
     let (mut parts, ()) = Request::new(()).into_parts();

@@ -7,7 +7,10 @@ use rustls::{
     ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
     client::verify_server_name,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, ServerName,
+        pem::{self, PemObject},
+    },
     server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
@@ -35,14 +38,23 @@ pub enum TlsError {
         /// The reason.
         reason: String,
     },
-    /// Certificate and key do not match, or their type is not supported.
-    #[error("certificate `{}` cannot be used: {source}", path.display())]
+    /// The key belongs to another certificate.
+    #[error("the key `{}` does not belong to the certificate `{}`", key.display(), certificate.display())]
+    OtherKey {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// The type of the certificate or the key is not supported.
+    #[error("certificate `{}` with key `{}` cannot be used: {reason}", certificate.display(), key.display())]
     Unusable {
         /// The certificate.
-        path: PathBuf,
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
         /// The reason.
-        #[source]
-        source: rustls::Error,
+        reason: String,
     },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
@@ -55,12 +67,15 @@ impl TlsError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::File { .. } => {
-                "name files that the user Forebay runs as can read: PEM, the key not encrypted (`openssl pkey` takes a passphrase off)"
+                "name complete PEM files that the user who runs Forebay can read; the key must not be encrypted (`openssl pkey -in KEY -out NEW` removes a passphrase)"
+            }
+            Self::OtherKey { .. } => {
+                "name the key that the certificate was made for; `openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same for a pair"
             }
             Self::Unusable { .. } => {
-                "a certificate comes with its own key, RSA of 2,048 bits or more, or ECDSA"
+                "use a certificate with an RSA key of 2,048 bits or more, or an ECDSA or Ed25519 key"
             }
-            Self::Setup(_) => "report this: it is no fault of the configuration",
+            Self::Setup(_) => "report this as a bug: the configuration is not at fault",
         }
     }
 }
@@ -201,15 +216,41 @@ fn read(
     let refuse = |path: &PathBuf, reason: String| TlsError::File { path: path.clone(), reason };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| refuse(&files.certificate, error.to_string()))?;
+        .map_err(|error| refuse(&files.certificate, pem_words(&error, "certificate")))?;
     if chain.is_empty() {
-        return Err(refuse(&files.certificate, "it holds no PEM certificate".into()));
+        return Err(refuse(
+            &files.certificate,
+            pem_words(&pem::Error::NoItemsFound, "certificate"),
+        ));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| refuse(&files.key, error.to_string()))?;
-    let unusable = |source| TlsError::Unusable { path: files.certificate.clone(), source };
+        .map_err(|error| refuse(&files.key, pem_words(&error, "private key")))?;
+    let unusable = |error| {
+        let (certificate, key) = (files.certificate.clone(), files.key.clone());
+        match error {
+            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey { certificate, key },
+            error => TlsError::Unusable { certificate, key, reason: error.to_string() },
+        }
+    };
     let key = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
     Ok(Arc::new(key))
+}
+
+/// Puts an error of the PEM parser into words. The parser's own text lists bytes as numbers.
+fn pem_words(error: &pem::Error, item: &str) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => format!("the file has no PEM {item}"),
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("the PEM text is cut off: `-----END {}-----` is missing", text(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("`{}` does not begin a PEM section", text(line))
+        }
+        pem::Error::Base64Decode(_) => format!("the text of the PEM {item} is not base64"),
+        error => error.to_string(),
+    }
 }
 
 #[derive(Debug)]

@@ -38,18 +38,19 @@ async fn all_is_well() {
         .then(403, &[XML], &denied)
         .then(403, &[XML], &denied);
     let (text, well) = doctor(&script, &[]).await;
+    let (findings, last) = text.split_at(text.trim_end().rfind('\n').expect("lines") + 1);
     assert_eq!(
-        text,
-        "  ✔ this clock and the origin's are 0 s apart
+        findings,
+        "  ✔ this machine's clock and the origin's differ by 0 s
   ✔ the bucket is in eu-central-1
-  ✔ may be listed (s3:ListBucket), so a missing object is a 404
-  ✔ /a b/caf\u{e9} & co.jpg can be read
-  ✔ /a b/caf\u{e9} & co.jpg can be asked about
-  ✔ nobody can read it without a signature
-  ✔ nobody can list it without a signature
-No problems found.
+  ✔ the bucket can be listed (s3:ListBucket), so a missing object is a 404
+  ✔ /a b/caf\u{e9} & co.jpg can be read with GET
+  ✔ /a b/caf\u{e9} & co.jpg can be read with HEAD
+  ✔ no one can read it without a signature
+  ✔ no one can list it without a signature
 "
     );
+    assert!(last.starts_with("No problems found."), "{last}");
     assert!(well);
     assert!(!script.last().contains_key("authorization"));
 }
@@ -62,7 +63,7 @@ async fn a_bucket_of_another_region() {
     let (text, well) = doctor(&script, &[]).await;
     assert_eq!(
         text,
-        "  ✔ this clock and the origin's are 0 s apart
+        "  ✔ this machine's clock and the origin's differ by 0 s
   ✖ the bucket is in eu-west-1, not in eu-central-1
       → set `region = \"eu-west-1\"`
 One problem found.
@@ -80,12 +81,12 @@ async fn rights_that_are_missing() {
     let (text, well) = doctor(&script, &["--sample", "a.jpg"]).await;
     assert_eq!(
         text,
-        "  ✔ this clock and the origin's are 0 s apart
-  ! may not be listed (s3:ListBucket): a missing object is a 403, as of one that is forbidden
-      → allow s3:ListBucket on the bucket, if missing objects shall be 404
+        "  ✔ this machine's clock and the origin's differ by 0 s
+  ! the bucket cannot be listed (s3:ListBucket): a missing object is a 403, like a forbidden one
+      → allow s3:ListBucket on the bucket if missing objects should be 404
   ✖ /a.jpg: S3 answered 403 Forbidden AccessDenied
       → allow kms:Decrypt on the key that encrypts the bucket
-  ✔ nobody can list it without a signature
+  ✔ no one can list it without a signature
 One problem found.
 "
     );
@@ -98,8 +99,8 @@ async fn a_bucket_that_is_public() {
     script.then(200, &[XML], LISTED).then(206, &[], "x").then(200, &[], "");
     script.then(206, &[], "x").then(200, &[XML], LISTED);
     let (text, well) = doctor(&script, &[]).await;
-    assert!(text.contains("✖ anybody can read it without a signature"), "{text}");
-    assert!(text.contains("✖ anybody can list it without a signature"), "{text}");
+    assert!(text.contains("✖ anyone can read it without a signature"), "{text}");
+    assert!(text.contains("✖ anyone can list it without a signature"), "{text}");
     assert!(!well);
 }
 
@@ -109,7 +110,7 @@ async fn a_clock_that_is_wrong() {
     let long_ago = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
     script.then(403, &[long_ago, XML], &error("RequestTimeTooSkewed", "too far"));
     let (text, well) = doctor(&script, &[]).await;
-    assert!(text.contains("s apart\n      → run a time service"), "{text}");
+    assert!(text.contains(" s\n      → synchronize this machine's clock"), "{text}");
     assert!(text.contains("✖ S3 answered 403 Forbidden RequestTimeTooSkewed"), "{text}");
     assert!(!well);
 }
@@ -120,6 +121,24 @@ async fn nothing_to_read() {
     script.then(200, &[XML], "<ListBucketResult></ListBucketResult>");
     script.then(403, &[], "");
     let (text, well) = doctor(&script, &[]).await;
-    assert!(text.contains("! whether objects may be read (s3:GetObject) cannot be told"), "{text}");
+    assert!(text.contains("! the bucket has no object here"), "{text}");
+    assert!(well);
+}
+
+/// S3 answers 403 for a bucket of somebody else, and for every object without s3:ListBucket.
+#[tokio::test]
+async fn a_bucket_that_denies_everything_is_not_green() {
+    let script = Script::start().await;
+    let denied = error("AccessDenied", "Access Denied");
+    script.then(403, &[XML], &denied).then(403, &[XML], &denied);
+    let (text, well) = doctor(&script, &[]).await;
+    assert!(text.contains("✖ nothing in this bucket could be read"), "{text}");
+    assert!(text.contains("→ check the name of the bucket"), "{text}");
+    assert!(text.ends_with("One problem found.\n"), "{text}");
+    assert!(!well);
+    script.then(403, &[XML], &denied).then(206, &[], "x").then(200, &[], "");
+    script.then(403, &[XML], &denied).then(403, &[XML], &denied);
+    let (text, well) = doctor(&script, &["--sample", "a.jpg"]).await;
+    assert!(text.contains("No problems found.") && text.ends_with("a look (!).\n"), "{text}");
     assert!(well);
 }
