@@ -17,6 +17,8 @@ RUN [ -e /etc/ssl/certs/ca-certificates.crt ] || { apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*; }
 COPY --from=builder /src/target/release/forebay /usr/local/bin/forebay
+# Commands find ./forebay.toml here.
+WORKDIR /etc/forebay
 USER 65532:65532
 EXPOSE 8080 8443 9145
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/local/bin/forebay", "health"]

@@ -1,8 +1,9 @@
 //! Requests to a running Forebay's admin address.
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use aws_credential_types::Credentials;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
-use super::Mendable;
+use super::{UserError, source::USUAL};
 use crate::{
     aws::{Scope, sign_for_service},
     base::clock::Clock,
@@ -19,8 +20,68 @@ use crate::{
 /// Timeout for connecting and for each read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The admin address if neither a flag, the environment nor the configuration file has one.
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9145);
+
+/// The admin address of the running Forebay.
+#[derive(Debug, clap::Args)]
+pub(super) struct AdminAddress {
+    /// Admin address of the running Forebay [default: `admin.listen` in the configuration file]
+    #[arg(long, value_name = "ADDRESS", env = "FOREBAY_ADMIN", hide_env_values = true, value_parser = parse)]
+    admin: Option<SocketAddr>,
+    /// Configuration file of the running Forebay [default: ./forebay.toml]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl AdminAddress {
+    /// The address from the flag, the environment or the configuration file, in this order.
+    pub(super) fn resolve(&self) -> Result<SocketAddr, UserError> {
+        if let Some(address) = self.admin {
+            return Ok(address);
+        }
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from(USUAL));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound && self.config.is_none() => {
+                return Ok(DEFAULT);
+            }
+            Err(error) => {
+                return Err(UserError {
+                    message: format!("cannot read `{}`: {error}", path.display()),
+                    help: "give the admin address itself: --admin 127.0.0.1:9145".into(),
+                });
+            }
+        };
+        // Faults elsewhere in the file do not matter here.
+        let table = text.parse::<toml::Table>().unwrap_or_default();
+        let listen = table.get("admin").and_then(|admin| admin.get("listen")?.as_str());
+        match listen {
+            None => Ok(DEFAULT),
+            Some("off") => Err(UserError {
+                message: format!("`{}` turns the admin address off", path.display()),
+                help: "remove `listen = \"off\"` below [admin], and restart Forebay".into(),
+            }),
+            Some(address) => parse(address).map(reachable).map_err(|expected| UserError {
+                message: format!("`{}`: `admin.listen` is `{address}`", path.display()),
+                help: expected,
+            }),
+        }
+    }
+}
+
+/// An address to connect to, for one to listen on: loopback instead of all addresses.
+const fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
 /// Parses an admin address: an IP address or a name, with a port, or a URL of it.
-pub(super) fn admin_address(text: &str) -> Result<SocketAddr, String> {
+fn parse(text: &str) -> Result<SocketAddr, String> {
     let address = text.trim_start_matches("http://").trim_end_matches('/');
     let found = address.to_socket_addrs().map_err(|_| "write, for example, 127.0.0.1:9145")?;
     // A name may resolve to both families; the default admin address is IPv4.
@@ -30,7 +91,7 @@ pub(super) fn admin_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Authentication of the caller.
-pub(super) enum Proof {
+pub(super) enum Authentication {
     /// None: enough on the same machine if no credentials or tokens are configured.
     None,
     /// A bearer token.
@@ -39,7 +100,7 @@ pub(super) enum Proof {
     Signature(Credentials),
 }
 
-impl Proof {
+impl Authentication {
     /// Authentication from the environment: `FOREBAY_ADMIN_TOKEN`, else `AWS_ACCESS_KEY_ID` and
     /// `AWS_SECRET_ACCESS_KEY`.
     fn from_environment() -> Self {
@@ -89,36 +150,41 @@ fn signature(
 }
 
 /// Sends a request with authentication from the environment; returns the content of a 200 response.
-pub(super) fn ask(
+pub(super) fn call(
     admin: SocketAddr,
     target: (&str, &str),
     content: &str,
-) -> Result<String, Mendable> {
-    let answer = exchange(admin, target, content, &Proof::from_environment());
-    let (status, answer) = answer.map_err(|error| Mendable {
-        message: format!("{admin} does not answer: {error}"),
-        help: "is `forebay serve` running, and is this its admin address (--admin)?".into(),
-    })?;
-    if status == 200 { Ok(answer) } else { Err(refused(status, &answer)) }
+) -> Result<String, UserError> {
+    let response = exchange(admin, target, content, &Authentication::from_environment());
+    let (status, content) = response.map_err(|error| no_answer(admin, &error))?;
+    if status == 200 { Ok(content) } else { Err(refused(status, &content)) }
 }
 
-fn refused(status: u16, answer: &str) -> Mendable {
-    let told = serde_json::from_str::<Value>(answer).ok();
-    let told = told.and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
-    let help = match (status, &told) {
+/// The error if no Forebay answers at the admin address.
+pub(super) fn no_answer(admin: SocketAddr, error: &std::io::Error) -> UserError {
+    UserError {
+        message: format!("no Forebay answers at {admin}: {error}"),
+        help: "start it with `forebay serve`, or give its admin address: --admin, FOREBAY_ADMIN, or --config with its file".into(),
+    }
+}
+
+fn refused(status: u16, content: &str) -> UserError {
+    let error = serde_json::from_str::<Value>(content).ok();
+    let error = error.and_then(|error| Some(error.get("error")?.as_str()?.to_owned()));
+    let help = match (status, &error) {
         (403, _) => {
-            "prove who you are: set FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to what `[[admin.token]]` or `[[admin.credential]]` says"
+            "set FOREBAY_ADMIN_TOKEN to the token of an `[[admin.token]]`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of an `[[admin.credential]]`"
         }
         (404, Some(error)) if error.contains("distribution") => {
             "name one of them with --distribution"
         }
         (404 | 405, _) | (_, None) => {
-            "is this the admin address (--admin) of a Forebay of the same version?"
+            "check that this is the admin address of a Forebay of the same version"
         }
-        _ => "nothing was done: mend what it names, and ask again",
+        _ => "nothing was changed; correct the request and repeat it",
     };
-    let message = told.unwrap_or_else(|| format!("the answer was {status}: {answer}"));
-    Mendable { message, help: help.to_owned() }
+    let message = error.unwrap_or_else(|| format!("the response was {status}: {content}"));
+    UserError { message, help: help.to_owned() }
 }
 
 /// Sends a request; returns the response's status and content.
@@ -126,21 +192,46 @@ pub(super) fn exchange(
     admin: SocketAddr,
     (method, path): (&str, &str),
     content: &str,
-    proof: &Proof,
+    authentication: &Authentication,
 ) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let fields = proof.fields(admin, method, path, content);
+    let fields = authentication.fields(admin, method, path, content);
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n{fields}\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{content}",
         content.len()
     )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, content) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    let (head, content) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| std::io::Error::other("the answer is not HTTP"))?;
+    let status = status.ok_or_else(|| std::io::Error::other("the response is not HTTP"))?;
     Ok((status, content.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_names_the_admin_address() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("forebay.toml");
+        let resolve = |text: &str| {
+            std::fs::write(&path, text).expect("a file");
+            let address = AdminAddress { admin: None, config: Some(path.clone()) };
+            address.resolve().map_err(|error| error.message)
+        };
+        let of = |text: &str| Ok(text.parse().expect("an address"));
+        assert_eq!(resolve("[admin]\nlisten = \"127.0.0.1:7000\"\n"), of("127.0.0.1:7000"));
+        assert_eq!(resolve("[admin]\nlisten = \"0.0.0.0:7000\"\n"), of("127.0.0.1:7000"));
+        assert_eq!(resolve("[admin]\nlisten = \"[::]:7000\"\n"), of("[::1]:7000"));
+        assert_eq!(resolve("[listen]\nhttp = 5\n"), of("127.0.0.1:9145"));
+        assert!(resolve("[admin]\nlisten = \"off\"\n").is_err_and(|error| error.contains("off")));
+        assert!(resolve("[admin]\nlisten = \"here\"\n").is_err_and(|error| error.contains("here")));
+        let missing = AdminAddress { admin: None, config: Some("missing.toml".into()) };
+        assert!(missing.resolve().is_err());
+    }
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Mendable, report, say};
+use super::{UserError, report, say};
 use crate::demo::Demo;
 
 /// Try it: runs a private bucket with sample media, and Forebay in front of it, in one process.
@@ -36,7 +36,7 @@ async fn demo(args: &Args) -> miette::Result<ExitCode> {
     let (listen, admin) = if args.check { (any, any) } else { (args.listen, args.admin) };
     let mut terminate = signal(SignalKind::terminate()).map_err(report)?;
     let demo =
-        Demo::start(&listen.to_string(), &admin.to_string()).await.map_err(|error| Mendable {
+        Demo::start(&listen.to_string(), &admin.to_string()).await.map_err(|error| UserError {
             message: error.to_string(),
             help: "--listen and --admin take other addresses, such as 127.0.0.1:8081".into(),
         })?;

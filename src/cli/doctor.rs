@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{report, say, source::ConfigSource};
+use super::{
+    report, say,
+    source::ConfigSource,
+    style::{Style, fix, paint},
+};
 use crate::{
     base::clock::Clock,
     doctor::{Finding, Verdict, examine},
@@ -49,21 +53,23 @@ pub(super) fn text(findings: &[Finding]) -> String {
     for finding in findings {
         if finding.area != area {
             area = &finding.area;
-            lines.push(area.to_owned());
+            lines.push(paint(Style::Heading, area));
         }
         let mark = match finding.verdict {
-            Verdict::Good => "✔",
-            Verdict::Advice => "!",
-            Verdict::Bad => "✖",
+            Verdict::Good => paint(Style::Good, "✔"),
+            Verdict::Advice => paint(Style::Advice, "!"),
+            Verdict::Bad => paint(Style::Bad, "✖"),
         };
         lines.push(format!("  {mark} {}", finding.text.replace('\n', "\n    ")));
-        lines.extend(finding.mend.iter().map(|mend| format!("      → {mend}")));
+        lines.extend(finding.fix.iter().map(|text| format!("      {}", fix(text))));
     }
-    let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
-    lines.push(match bad {
-        0 => "No problems found.".to_owned(),
-        1 => "One problem found.".to_owned(),
-        bad => format!("{bad} problems found."),
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    lines.push(match (count(Verdict::Bad), count(Verdict::Advice)) {
+        (0, 0) => paint(Style::Good, "No problems found."),
+        (0, 1) => "No problems found. One point deserves a look (!).".to_owned(),
+        (0, advice) => format!("No problems found. {advice} points deserve a look (!)."),
+        (1, _) => paint(Style::Bad, "One problem found."),
+        (bad, _) => paint(Style::Bad, &format!("{bad} problems found.")),
     });
     lines.join("\n")
 }

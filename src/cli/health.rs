@@ -1,18 +1,20 @@
 //! `forebay health`.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use super::{
-    ask::{Proof, admin_address, exchange},
+    admin_client::{AdminAddress, Authentication, exchange, no_answer},
     say,
 };
 
 /// Check that a running Forebay is alive (for container health checks).
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The exit code is 0 if it is alive, or ready with --ready, and 1 otherwise."
+)]
 pub(super) struct Args {
-    /// Admin address of the running Forebay
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: AdminAddress,
     /// Check that it is ready for viewers, not only alive
     #[arg(long)]
     ready: bool,
@@ -20,8 +22,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let (status, content) = exchange(args.admin, ("GET", path), "", &Proof::None)
-        .map_err(|error| miette::miette!("{} does not answer: {error}", args.admin))?;
+    let admin = args.admin.resolve()?;
+    let (status, content) = exchange(admin, ("GET", path), "", &Authentication::None)
+        .map_err(|error| no_answer(admin, &error))?;
     say(&content);
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Mendable, report, say};
+use super::{UserError, report, say};
 use crate::{
     config::Config,
     import::{DocumentError, Documents, Import, Note, Tls, decode, import},
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
 fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
     let mut paths = Vec::new();
     for path in given {
-        let unreadable = |error| Mendable {
+        let unreadable = |error| UserError {
             message: format!("cannot read `{}`: {error}", path.display()),
             help: "give the folder or the files that hold CloudFront's documents".into(),
         };
@@ -104,7 +104,7 @@ fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
         paths.extend(inside);
     }
     let read = |path: PathBuf| {
-        let unreadable = |reason: &dyn std::fmt::Display| Mendable {
+        let unreadable = |reason: &dyn std::fmt::Display| UserError {
             message: format!("cannot read `{}`: {reason}", path.display()),
             help:
                 "save a document there: `aws cloudfront get-distribution-config --id ID > ID.json`"
@@ -117,7 +117,7 @@ fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
     paths.into_iter().map(read).collect()
 }
 
-fn mendable(error: &DocumentError) -> Mendable {
+fn mendable(error: &DocumentError) -> UserError {
     let help = match error {
         DocumentError::NotJson { .. } => "save it as the AWS CLI prints it with `--output json`",
         DocumentError::Empty { .. } => {
@@ -127,7 +127,7 @@ fn mendable(error: &DocumentError) -> Mendable {
             "save distributions as `aws cloudfront get-distribution-config --id ID > ID.json` prints them"
         }
     };
-    Mendable { message: error.to_string(), help: help.to_owned() }
+    UserError { message: error.to_string(), help: help.to_owned() }
 }
 
 /// The absolute path, valid from any directory.
@@ -141,11 +141,11 @@ pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<
     options.write(true).truncate(true);
     let options = if force { options.create(true) } else { options.create_new(true) };
     let file = options.open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Mendable {
-            message: format!("`{}` is there already", path.display()),
+        std::io::ErrorKind::AlreadyExists => UserError {
+            message: format!("`{}` exists already", path.display()),
             help: "choose another place, or overwrite it with --force".into(),
         },
-        _ => Mendable {
+        _ => UserError {
             message: format!("cannot write `{}`: {error}", path.display()),
             help: "choose another place".into(),
         },

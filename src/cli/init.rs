@@ -1,15 +1,17 @@
 //! `forebay init`.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use super::{
-    Mendable, doctor,
+    UserError, doctor,
+    flag_faults::{by_flag, flag_of},
     import::{absolute, write_new},
+    prompt::Prompt,
     report, say,
+    style::{Style, paint},
 };
 use crate::{
     base::clock::Clock,
@@ -28,7 +30,7 @@ pub(super) struct Args {
     /// Bucket to serve
     #[arg(long)]
     bucket: Option<String>,
-    /// The bucket's region
+    /// The bucket's region [default: AWS reports it]
     #[arg(long)]
     region: Option<String>,
     /// S3-compatible store to use instead of AWS
@@ -37,24 +39,30 @@ pub(super) struct Args {
     /// Put the bucket's name in the path instead of the host name
     #[arg(long)]
     path_style: bool,
-    /// Distribution ID, for invalidations; by default a new one in CloudFront's format
+    /// Distribution ID, for invalidations [default: a new one in CloudFront's format]
     #[arg(long, value_name = "ID")]
     distribution_id: Option<String>,
-    /// Host that viewers will use
+    /// Host that viewers will use [default: any]
     #[arg(long, value_name = "HOST")]
     domain: Option<String>,
+    /// Object to return for `/`; without it, `/` gets 403
+    #[arg(long, value_name = "OBJECT")]
+    default_root_object: Option<String>,
     /// TLS certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     certificate: Option<PathBuf>,
     /// Its private key, as PEM
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
-    /// Address for plain HTTP
+    /// Address for plain HTTP; `[::]` means all addresses of this machine
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
     listen: String,
     /// Address for HTTPS, with a certificate
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     listen_tls: String,
+    /// Admin address, or "off"
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
+    admin: String,
     /// Also write a systemd unit
     #[arg(long)]
     systemd: bool,
@@ -78,12 +86,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(report)?;
-    untaken(args, (args.systemd, args.compose))?;
-    let questions = Questions { asks: !args.yes && std::io::stdin().is_terminal() };
-    let (site, config) = settle(args, questions, &runtime)?;
-    let systemd = args.systemd || questions.confirm("Also write a systemd unit?")?;
-    let compose = args.compose || questions.confirm("Also write a Compose file?")?;
-    untaken(args, (systemd, compose))?;
+    require_no_files(args, (args.systemd, args.compose))?;
+    let setup = Setup { args, prompt: Prompt::new(args.yes), runtime: &runtime };
+    let (site, config) = setup.settle()?;
+    let systemd = args.systemd || setup.prompt.confirm("Also write a systemd unit?")?;
+    let compose = args.compose || setup.prompt.confirm("Also write a Compose file?")?;
+    require_no_files(args, (systemd, compose))?;
     let written = write(args, &site, &config, (systemd, compose))?;
     say(&format!("Written: {}", written.join(", ")));
     let mut works = true;
@@ -96,107 +104,173 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Builds the site from flags and prompts. Prompts again, with the answers as defaults, until it compiles.
-fn settle(
-    args: &Args,
-    questions: Questions,
-    runtime: &tokio::runtime::Runtime,
-) -> miette::Result<(Site, Config)> {
-    let mut before = Site::default();
-    loop {
-        let site = site(args, questions, runtime, &before)?;
-        match site.config(&args.dir) {
-            Ok(config) => return Ok((site, config)),
-            // Prompting again cannot change what flags set.
-            Err(faults) if questions.asks && site != before => {
-                for fault in &faults.faults {
-                    say(&format!("✖ {}", fault.message()));
+/// Determines the site from flags and prompts.
+struct Setup<'a> {
+    args: &'a Args,
+    prompt: Prompt,
+    runtime: &'a tokio::runtime::Runtime,
+}
+
+impl Setup<'_> {
+    /// The site and its configuration. Prompts again, with the answers as defaults, until all values fit together.
+    fn settle(&self) -> miette::Result<(Site, Config)> {
+        let mut before = Site { id: Site::new_id('E'), ..Site::default() };
+        loop {
+            let site = self.site(&before)?;
+            match site.config(&self.args.dir) {
+                Ok(config) => return Ok((site, config)),
+                // Prompting again cannot change what flags set.
+                Err(faults) if self.prompt.is_interactive && site != before => {
+                    for fault in &faults.faults {
+                        complain(fault.message());
+                    }
+                    before = site;
                 }
-                before = site;
+                Err(faults) => return Err(by_flag(&site.toml(), &faults).into()),
             }
-            Err(faults) => return Err(faults.into()),
+        }
+    }
+
+    fn site(&self, before: &Site) -> miette::Result<Site> {
+        let args = self.args;
+        let mut site = Site {
+            path_style: args.path_style,
+            certificate: args
+                .certificate
+                .as_deref()
+                .map(absolute)
+                .zip(args.key.as_deref().map(absolute)),
+            listen: args.listen.clone(),
+            listen_tls: args.listen_tls.clone(),
+            admin: args.admin.clone(),
+            ..Site::sample()
+        };
+        if args.bucket.is_none() && !self.prompt.is_interactive {
+            let message = "there is no bucket to set up".into();
+            return Err(UserError { message, help: "name it with --bucket".into() }.into());
+        }
+        let known = Some(before.bucket.as_str()).filter(|bucket| !bucket.is_empty());
+        self.set(
+            &mut site,
+            "--bucket",
+            args.bucket.as_deref(),
+            ("Bucket", known),
+            |site, value| {
+                site.bucket = value.unwrap_or_default();
+            },
+        )?;
+        if args.region.is_none() || args.endpoint.is_some() {
+            let label = "URL of the store, if it is not AWS";
+            let known = before.endpoint.as_deref();
+            self.set(
+                &mut site,
+                "--endpoint",
+                args.endpoint.as_deref(),
+                (label, known),
+                |site, value| {
+                    site.endpoint = value;
+                },
+            )?;
+        }
+        self.set_region(&mut site, before)?;
+        let label = "Host that viewers will use, if it is known";
+        let known = before.domain.as_deref();
+        self.set(&mut site, "--domain", args.domain.as_deref(), (label, known), |site, value| {
+            site.domain = value.as_deref().map(host);
+        })?;
+        let label = "Object to return for `/`, such as index.html, if there is one";
+        let (flag, known) =
+            (args.default_root_object.as_deref(), before.default_root_object.as_deref());
+        self.set(&mut site, "--default-root-object", flag, (label, known), |site, value| {
+            site.default_root_object = value;
+        })?;
+        let (flag, known) = (args.distribution_id.as_deref(), Some(before.id.as_str()));
+        self.set(
+            &mut site,
+            "--distribution-id",
+            flag,
+            ("Distribution ID", known),
+            |site, value| {
+                site.id = value.unwrap_or_default();
+            },
+        )?;
+        Ok(site)
+    }
+
+    /// Sets the region, by default the one that AWS reports.
+    fn set_region(&self, site: &mut Site, before: &Site) -> miette::Result<()> {
+        let looked_up = match (&self.args.region, &site.endpoint) {
+            (None, None) if !self.args.offline => {
+                self.runtime.block_on(bucket_region(&site.bucket))
+            }
+            (None, Some(_)) => Some("us-east-1".to_owned()),
+            _ => None,
+        };
+        let known = Some(before.region.clone()).filter(|region| !region.is_empty()).or(looked_up);
+        let known = known.or_else(|| self.prompt.is_interactive.then(|| "us-east-1".to_owned()));
+        if known.is_none() && self.args.region.is_none() {
+            return Err(UserError {
+                message: "the bucket's region is unknown".into(),
+                help: "name it, such as --region eu-central-1".into(),
+            }
+            .into());
+        }
+        let flag = self.args.region.as_deref();
+        self.set(site, "--region", flag, ("Region", known.as_deref()), |site, value| {
+            site.region = value.unwrap_or_default();
+        })
+    }
+
+    /// Sets a value of the site from its flag or a prompt. A flag's bad value is an error; a prompt is repeated.
+    fn set(
+        &self,
+        site: &mut Site,
+        flag: &str,
+        given: Option<&str>,
+        (label, known): (&str, Option<&str>),
+        set: impl Fn(&mut Site, Option<String>),
+    ) -> miette::Result<()> {
+        loop {
+            let value = match given {
+                Some(given) => Some(given.to_owned()),
+                None => self.prompt.text(label, known)?,
+            };
+            set(site, value);
+            let Err(faults) = site.config(&self.args.dir) else { return Ok(()) };
+            let text = site.toml();
+            let own = faults.faults.iter().find(|fault| flag_of(&text, fault) == Some(flag));
+            let Some(own) = own else { return Ok(()) };
+            if given.is_some() || !self.prompt.is_interactive {
+                let help = own.help().unwrap_or("correct the value of the flag").to_owned();
+                let message = format!("{flag}: {}", own.message());
+                return Err(UserError { message, help }.into());
+            }
+            complain(own.message());
         }
     }
 }
 
-/// The site from flags, or from prompts if a flag is missing.
-fn site(
-    args: &Args,
-    questions: Questions,
-    runtime: &tokio::runtime::Runtime,
-    before: &Site,
-) -> miette::Result<Site> {
-    let before_bucket = Some(before.bucket.as_str()).filter(|bucket| !bucket.is_empty());
-    let bucket = match &args.bucket {
-        Some(bucket) => bucket.clone(),
-        None => questions.ask("Bucket", before_bucket)?.ok_or_else(|| Mendable {
-            message: "there is no bucket to set up".into(),
-            help: "name it with --bucket".into(),
-        })?,
-    };
-    let endpoint = match &args.endpoint {
-        Some(url) => Some(url.clone()),
-        None if args.region.is_some() => None,
-        None => questions.ask("URL of the store, if it is not AWS", before.endpoint.as_deref())?,
-    };
-    let region = match &args.region {
-        Some(region) => region.clone(),
-        None => {
-            let told = match &endpoint {
-                None if !args.offline => runtime.block_on(bucket_region(&bucket)),
-                _ => None,
-            };
-            let before = Some(before.region.clone()).filter(|region| !region.is_empty());
-            let usual = told.or(before).unwrap_or_else(|| "us-east-1".to_owned());
-            questions.ask("Region", Some(&usual))?.unwrap_or(usual)
-        }
-    };
-    let domain = match &args.domain {
-        Some(domain) => Some(domain.clone()),
-        None => {
-            questions.ask("Host that viewers will use, if it is known", before.domain.as_deref())?
-        }
-    };
-    let id = match &args.distribution_id {
-        Some(id) => id.clone(),
-        None => {
-            let usual = if before.id.is_empty() { Site::new_id() } else { before.id.clone() };
-            questions.ask("Distribution id", Some(&usual))?.unwrap_or(usual)
-        }
-    };
-    // Users paste URLs from the browser.
-    let host = |domain: String| {
-        let host = domain.trim_start_matches("https://").trim_start_matches("http://");
-        host.trim_end_matches('/').to_owned()
-    };
-    Ok(Site {
-        id,
-        bucket,
-        region,
-        endpoint,
-        path_style: args.path_style,
-        domain: domain.map(host),
-        certificate: args
-            .certificate
-            .as_deref()
-            .map(absolute)
-            .zip(args.key.as_deref().map(absolute)),
-        listen: args.listen.clone(),
-        listen_tls: args.listen_tls.clone(),
-    })
+fn complain(message: &str) {
+    say(&format!("{} {message}", paint(Style::Bad, "✖")));
+}
+
+/// The host in a URL that was pasted from a browser.
+fn host(domain: &str) -> String {
+    let host = domain.trim_start_matches("https://").trim_start_matches("http://");
+    host.trim_end_matches('/').to_owned()
 }
 
 /// Fails if a file exists, unless forced. Runs before any prompt: `init` writes all files or none.
-fn untaken(args: &Args, (systemd, compose): (bool, bool)) -> miette::Result<()> {
+fn require_no_files(args: &Args, (systemd, compose): (bool, bool)) -> miette::Result<()> {
     let files = ["forebay.toml", "forebay-iam-policy.json", "forebay_django.py"];
     let more = [(systemd, "forebay.service"), (compose, "compose.yaml")];
     let more = more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name);
     let mut paths = files.into_iter().chain(more).map(|name| args.dir.join(name));
     match paths.find(|path| path.exists()).filter(|_| !args.force) {
         None => Ok(()),
-        Some(path) => Err(Mendable {
-            message: format!("`{}` is there already", path.display()),
-            help: "choose another folder with --dir, or overwrite it with --force".into(),
+        Some(path) => Err(UserError {
+            message: format!("`{}` exists already", path.display()),
+            help: "choose another directory with --dir, or overwrite it with --force".into(),
         })?,
     }
 }
@@ -216,9 +290,9 @@ fn write(
         ("forebay_django.py", site.django()),
     ];
     files.extend(systemd.then(|| ("forebay.service", SYSTEMD_UNIT.to_owned())));
-    files.extend(compose.then(|| ("compose.yaml", Site::compose().to_owned())));
-    std::fs::create_dir_all(&args.dir).map_err(|error| Mendable {
-        message: format!("the folder `{}` cannot be made: {error}", args.dir.display()),
+    files.extend(compose.then(|| ("compose.yaml", site.compose())));
+    std::fs::create_dir_all(&args.dir).map_err(|error| UserError {
+        message: format!("cannot create the directory `{}`: {error}", args.dir.display()),
         help: "choose another with --dir".into(),
     })?;
     let mut written = Vec::new();
@@ -240,74 +314,43 @@ fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String 
     let policy = file("forebay-iam-policy.json");
     steps.push(if site.endpoint.is_none() {
         format!(
-            "Let a user or role of AWS read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
+            "Allow a user or role of AWS to read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
              aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{policy}"
         )
     } else {
-        format!("Give Forebay credentials of the store (environment or ~/.aws) with the rights in {policy}.")
+        format!("Give Forebay credentials of the store (environment or ~/.aws) that allow what {policy} lists.")
     });
-    steps.push(format!(
-        "Look whether all is well:\n     forebay doctor --config {}",
-        file("forebay.toml")
-    ));
+    steps.push(format!("Check the setup:\n     forebay doctor --config {}", file("forebay.toml")));
     let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
-    steps.push(if systemd {
-        format!(
-            "Serve (credentials, if the machine has no role, go into /etc/forebay/environment; certificates must be readable there):\n     \
+    if systemd {
+        steps.push(format!(
+            "Serve. Put credentials, if the machine has no role, into /etc/forebay/environment:\n     \
              install {} /usr/local/bin/forebay\n     install -D -m 644 {} /etc/forebay/forebay.toml\n     \
              install -m 644 {} /etc/systemd/system/\n     systemctl enable --now forebay",
             program.display(),
             file("forebay.toml"),
             file("forebay.service")
-        )
-    } else if compose {
-        format!("Serve:\n     docker compose -f {} up -d", file("compose.yaml"))
-    } else {
-        format!("Serve:\n     forebay serve --config {}", file("forebay.toml"))
-    });
+        ));
+    }
+    if compose {
+        steps.push("Build the image, in the directory of Forebay's sources:\n     docker build -t forebay .".into());
+        if let Some((_, key)) = &site.certificate {
+            steps.push(format!(
+                "Let the container's user read the key:\n     sudo chgrp 65532 {key} && sudo chmod g+r {key}"
+            ));
+        }
+        steps.push(format!("Serve:\n     docker compose -f {} up -d", file("compose.yaml")));
+    }
+    if !systemd && !compose {
+        steps.push(format!("Serve:\n     forebay serve --config {}", file("forebay.toml")));
+    }
     if let (Some(domain), None) = (&site.domain, &site.certificate) {
         steps.push(format!(
-            "Let {domain} lead here by HTTPS: with a load balancer before {}, or with --certificate and --key",
+            "Route https://{domain} to {} through a load balancer that terminates TLS and passes the Host on. Without one, run `forebay init` again with --certificate and --key.",
             site.listen
         ));
     }
-    steps.push(format!("Put {} into Django's settings.", file("forebay_django.py")));
+    steps.push(format!("Copy {} into Django's settings.", file("forebay_django.py")));
     let numbered = steps.iter().enumerate().map(|(place, step)| format!("  {}. {step}", place + 1));
     format!("Next:\n{}", numbered.collect::<Vec<_>>().join("\n"))
-}
-
-/// Prompts in the terminal.
-#[derive(Clone, Copy)]
-struct Questions {
-    asks: bool,
-}
-
-impl Questions {
-    /// The answer, or the default; `None` if there is neither.
-    fn ask(self, question: &str, usual: Option<&str>) -> miette::Result<Option<String>> {
-        let usual = usual.map(str::to_owned);
-        if !self.asks {
-            return Ok(usual);
-        }
-        let hint = usual.as_ref().map(|usual| format!(" [{usual}]")).unwrap_or_default();
-        let mut out = std::io::stdout();
-        write!(out, "{question}{hint}: ").and_then(|()| out.flush()).map_err(report)?;
-        let mut line = String::new();
-        if std::io::stdin().lock().read_line(&mut line).map_err(report)? == 0 {
-            let message = "there is nobody to answer any more".to_owned();
-            return Err(Mendable { message, help: "nothing was written".into() }.into());
-        }
-        Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()).or(usual))
-    }
-
-    fn confirm(self, question: &str) -> miette::Result<bool> {
-        loop {
-            let answer = self.ask(&format!("{question} y/n"), Some("n"))?.unwrap_or_default();
-            match answer.to_ascii_lowercase().as_str() {
-                "y" | "yes" => return Ok(true),
-                "n" | "no" => return Ok(false),
-                _ => say("Please answer y or n."),
-            }
-        }
-    }
 }

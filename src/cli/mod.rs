@@ -1,18 +1,25 @@
 //! The command line.
 
-mod ask;
+mod admin_client;
 mod check;
+mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
 mod explain;
+mod flag_faults;
 mod health;
 mod import;
 mod init;
+mod keys;
 mod load;
+mod man;
+mod prompt;
 mod purge;
 mod serve;
+mod sign;
 mod source;
+mod style;
 
 use std::{io::Write, process::ExitCode};
 
@@ -56,8 +63,16 @@ enum Command {
     Import(import::Args),
     /// Load-test a cache: sends many requests and reports throughput and latency
     Load(load::Args),
+    /// Sign a URL like a CloudFront signed URL, or print signed cookies
+    Sign(sign::Args),
+    /// Make keys for signed URLs and signed cookies
+    Keys(keys::Args),
     /// Check that a running Forebay is alive (for container health checks)
     Health(health::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// Write the man pages
+    Man(man::Args),
 }
 
 /// Runs the program.
@@ -76,7 +91,11 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Man(args) => man::run(&args),
     };
     match result {
         Ok(code) => code,
@@ -97,7 +116,7 @@ fn start_log() -> log::Log {
     if is_unknown {
         let wanted = wanted.unwrap_or_default();
         tracing::warn!(
-            "FOREBAY_LOG is `{wanted}`, which is no log level: write error, warn, info or debug, or \"warn,forebay=debug\""
+            "FOREBAY_LOG is `{wanted}`, which is not a log level: set it to error, warn, info or debug, or to \"warn,forebay=debug\""
         );
     }
     log
@@ -111,14 +130,14 @@ fn filter(wanted: &str) -> Option<EnvFilter> {
     EnvFilter::try_new(wanted).ok().filter(|_| good)
 }
 
-/// Writes a line to standard output. A closed pipe is no reason to fail.
+/// Writes a line to standard output, with colours if that is a terminal. A closed pipe is not an error.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(anstream::stdout(), "{line}");
 }
 
 /// Writes a line to standard error.
 fn warn(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(anstream::stderr(), "{line}");
 }
 
 /// Converts any error to a report. Our error messages include their causes.
@@ -130,7 +149,7 @@ fn report(error: impl std::fmt::Display) -> miette::Report {
 #[derive(Debug, Diagnostic, thiserror::Error)]
 #[error("{message}")]
 #[diagnostic(help("{help}"))]
-struct Mendable {
+struct UserError {
     message: String,
     help: String,
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };
@@ -10,8 +9,8 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Mendable,
-    ask::{admin_address, ask},
+    UserError,
+    admin_client::{AdminAddress, call},
     say,
 };
 
@@ -21,13 +20,19 @@ const BATCH: usize = 3_000;
 /// Purge a running Forebay: paths, everything below a path, or cache tags.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Paths may end in `*`: '/photos/*' is everything below /photos/, '/*' is everything (in quotes,\n\
-    or the shell expands the `*`). In a file, lines that begin with `# ` are comments.\n\
+    arg_required_else_help = true,
+    after_help = "A path may be percent-encoded or not, and may end in `*`: '/photos/*' is everything below /photos/.\n\
+    Quote it, or the shell expands the `*`. In a file, lines that begin with `# ` are comments.\n\n\
+    Examples:\n  \
+    forebay purge /photos/cat.jpg '/thumbnails/*'\n  \
+    forebay purge 'https://media.example.com/photos/été (1).jpg'\n  \
+    forebay purge --tag product-42 --soft\n  \
+    forebay purge --all\n\n\
     A token in FOREBAY_ADMIN_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, authenticate the caller\n\
     if the admin API requires it."
 )]
 pub(super) struct Args {
-    /// Paths to purge
+    /// Paths or URLs to purge
     #[arg(value_name = "PATH", required_unless_present_any = ["tag", "all", "from"])]
     paths: Vec<String>,
     /// Purge objects with this cache tag (may be repeated)
@@ -45,13 +50,12 @@ pub(super) struct Args {
     /// Distribution to purge; optional if there is only one
     #[arg(long, value_name = "ID")]
     distribution: Option<String>,
-    /// Admin address of the running Forebay
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", value_parser = admin_address)]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: AdminAddress,
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let items = items(args)?;
+    let (items, admin) = (items(args)?, args.admin.resolve()?);
     let (mut done, mut distribution) = (0, String::new());
     for batch in items.chunks(BATCH) {
         let content = json!({
@@ -59,16 +63,17 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             "paths": batch,
             "soft": args.soft,
         });
-        let answer = ask(args.admin, ("POST", "/purge"), &content.to_string());
+        let answer = call(admin, ("POST", "/purge"), &content.to_string());
         let answer = answer.map_err(|mut error| {
             if done > 0 {
-                error.help =
-                    format!("the first {done} items were purged; mend this, and purge the rest");
+                error.help = format!(
+                    "the first {done} items were purged; correct this one and purge the rest"
+                );
             }
             error
         })?;
-        let told = serde_json::from_str::<serde_json::Value>(&answer).unwrap_or_default();
-        let name = told.get("distribution").and_then(serde_json::Value::as_str);
+        let purged = serde_json::from_str::<serde_json::Value>(&answer).unwrap_or_default();
+        let name = purged.get("distribution").and_then(serde_json::Value::as_str);
         name.unwrap_or_default().clone_into(&mut distribution);
         done += batch.len();
         if items.len() > BATCH {
@@ -76,7 +81,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         }
     }
     if items.iter().any(|item| item.trim_end_matches('*').contains('*')) {
-        say("note: only a `*` at the end of a path stands for more");
+        say("note: only a `*` at the end of a path is a wildcard");
     }
     let how = if args.soft { "marked as stale" } else { "purged" };
     let what = if done == 1 { items[0].clone() } else { format!("{done} items") };
@@ -89,9 +94,9 @@ fn items(args: &Args) -> miette::Result<Vec<String>> {
     items.extend(args.tag.iter().map(|tag| format!("#{tag}")));
     items.extend(args.all.then(|| "/*".to_owned()));
     if let Some(path) = &args.from {
-        let unreadable = |error| Mendable {
+        let unreadable = |error| UserError {
             message: format!("cannot read `{}`: {error}", path.display()),
-            help: "give a text file with one path a line, or `-`".into(),
+            help: "name a text file with one path on each line, or `-` for standard input".into(),
         };
         let reader: Box<dyn BufRead> = if path.as_os_str() == "-" {
             Box::new(std::io::stdin().lock())
@@ -106,8 +111,9 @@ fn items(args: &Args) -> miette::Result<Vec<String>> {
         }
     }
     if items.is_empty() {
-        let message = "there is nothing to purge".to_owned();
-        return Err(Mendable { message, help: "the file names no path".into() }.into());
+        let message = "the file has no paths".to_owned();
+        let help = "write one path on each line".to_owned();
+        return Err(UserError { message, help }.into());
     }
     Ok(items)
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Mendable, report, source::ConfigSource};
+use super::{UserError, report, source::ConfigSource};
 use crate::{
     app::{self, CredentialSource, Running},
     aws::describe,
@@ -23,16 +23,16 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
     let served = runtime.block_on(async {
         let running = app::start(config, Clock::system(), CredentialSource::StandardChain);
         let running = running.map_err(|error| match error {
-            app::Error::Bind(error) => Mendable {
+            app::Error::Bind(error) => UserError {
                 message: error.to_string(),
                 help: "choose other addresses: `listen` and `admin` in the file, or --listen and --admin"
                     .into(),
             }
             .into(),
             app::Error::Tls(error) => {
-                Mendable { message: describe(&error), help: error.advice().into() }.into()
+                UserError { message: describe(&error), help: error.advice().into() }.into()
             }
-            app::Error::AccessLog { .. } => Mendable {
+            app::Error::AccessLog { .. } => UserError {
                 message: error.to_string(),
                 help: "make the folder, and let the user that Forebay runs as write to it".into(),
             }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Mendable;
+use super::{UserError, flag_faults::by_flag};
 use crate::config::{Bucket, Config};
 
 /// The file that `init` writes, and the default configuration file.
-const USUAL: &str = "forebay.toml";
+pub(super) const USUAL: &str = "forebay.toml";
 
 /// A configuration file.
 #[derive(Debug, clap::Args)]
@@ -27,15 +27,15 @@ impl ConfigFile {
     }
 
     /// Same as [`Self::path`], but an error with help if there is none.
-    pub(super) fn required(&self) -> Result<PathBuf, Mendable> {
-        self.path().ok_or_else(|| Mendable {
+    pub(super) fn required(&self) -> Result<PathBuf, UserError> {
+        self.path().ok_or_else(|| UserError {
             message: format!("there is no ./{USUAL}"),
-            help: "name a file with --config, or let `forebay init` write one".into(),
+            help: "name a file with --config FILE, or write one with `forebay init`".into(),
         })
     }
 }
 
-/// A configuration file, or flags in the place of one.
+/// A configuration file, or flags instead of one.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigSource {
     #[command(flatten)]
@@ -55,8 +55,8 @@ pub(super) struct ConfigSource {
     /// Object to return for `/`; without it, `/` gets 403
     #[arg(long, value_name = "OBJECT", requires = "bucket")]
     default_root_object: Option<String>,
-    /// Address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", requires = "bucket")]
+    /// Address to listen on; `[::]` means all addresses of this machine
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", requires = "bucket")]
     listen: String,
     /// Admin address, or "off"
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", requires = "bucket")]
@@ -73,18 +73,21 @@ impl ConfigSource {
     pub(super) fn load(&self) -> miette::Result<Config> {
         match (self.path(), &self.bucket, &self.region) {
             (Some(path), _, _) => load_file(&path),
-            (None, Some(bucket), Some(region)) => Ok(Config::for_bucket(&Bucket {
-                bucket: bucket.clone(),
-                region: region.clone(),
-                endpoint: self.endpoint.clone(),
-                path_style: self.path_style,
-                default_root_object: self.default_root_object.clone(),
-                listen: self.listen.clone(),
-                admin: Some(self.admin.clone()),
-            })?),
-            _ => Err(Mendable {
-                message: "there is nothing to serve".into(),
-                help: "give --config FILE (`forebay init` writes one), or --bucket NAME and --region REGION".into(),
+            (None, Some(bucket), Some(region)) => {
+                let bucket = Bucket {
+                    bucket: bucket.clone(),
+                    region: region.clone(),
+                    endpoint: self.endpoint.clone(),
+                    path_style: self.path_style,
+                    default_root_object: self.default_root_object.clone(),
+                    listen: self.listen.clone(),
+                    admin: Some(self.admin.clone()),
+                };
+                Ok(Config::for_bucket(&bucket).map_err(|faults| by_flag(&bucket.to_toml(), &faults))?)
+            }
+            _ => Err(UserError {
+                message: "there is no ./forebay.toml and no --bucket".into(),
+                help: "name a file with --config FILE (`forebay init` writes one), or give --bucket NAME and --region REGION".into(),
             })?,
         }
     }
@@ -92,7 +95,7 @@ impl ConfigSource {
 
 /// Reads and compiles a configuration file.
 pub(super) fn load_file(path: &Path) -> miette::Result<Config> {
-    let text = std::fs::read_to_string(path).map_err(|error| Mendable {
+    let text = std::fs::read_to_string(path).map_err(|error| UserError {
         message: format!("cannot read `{}`: {error}", path.display()),
         help: "`forebay init` writes one; with --bucket and --region none is needed".into(),
     })?;

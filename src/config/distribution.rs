@@ -104,7 +104,7 @@ fn fan_out(section: &Section<'_>) -> Option<String> {
     let id = section.string("fan_out")?;
     let is_id = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
     if !(1..=32).contains(&id.value.len()) || !id.value.bytes().all(is_id) {
-        let message = format!("`{}` is no distribution of CloudFront", id.value);
+        let message = format!("`{}` is not a distribution of CloudFront", id.value);
         let help = "such as \"E2QWRUHEXAMPLE\", as `aws cloudfront list-distributions` tells it";
         section.fault(id.span, message, "not an id", help.to_owned());
         return None;
@@ -117,7 +117,7 @@ fn cache_tag_header(section: &Section<'_>) -> Option<HeaderName> {
     let text = section.string("cache_tag_header")?;
     let name = HeaderName::from_bytes(text.value.as_bytes()).ok();
     if name.is_none() {
-        let message = format!("`{}` is no field name", text.value);
+        let message = format!("`{}` is not a field name", text.value);
         section.fault(text.span, message, "such as \"x-amz-meta-cache-tag\"", None);
     }
     name
@@ -173,7 +173,7 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
         let allowed =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
         if alias != "*" && (host.is_empty() || !host.chars().all(allowed)) {
-            let message = format!("`{}` is no alias", text.value);
+            let message = format!("`{}` is not an alias", text.value);
             let help = "a host name, `*.` and a host name, or `*`; no scheme, no port".to_owned();
             section.fault(text.span, message, "not a host name", help);
         } else if taken.insert(alias.clone()) {

@@ -79,7 +79,7 @@ fn page_path(table: &Section<'_>) -> Option<String> {
     {
         return Some(path.value.to_owned());
     }
-    let message = format!("`{}` is no page's path", path.value);
+    let message = format!("`{}` is not a page's path", path.value);
     let help = "such as \"/errors/404.html\", percent-encoded where it must be".to_owned();
     table.fault(path.span, message, "not a path", help);
     None

@@ -14,7 +14,7 @@ pub(super) fn events(root: &Section<'_>) -> (Vec<Queue>, Vec<String>) {
     let queues = queues.collect();
     let topics = parse_each(&section, "topics", topic, |text| {
         let help = "such as \"arn:aws:sns:eu-central-1:111122223333:changes\"".to_owned();
-        (format!("`{text}` is no topic"), "expected its ARN", help)
+        (format!("`{text}` is not a topic"), "expected its ARN", help)
     });
     section.unknown();
     (queues, topics)
@@ -29,7 +29,7 @@ fn queue(table: &Section<'_>) -> Option<Queue> {
     let end = url.match_indices('/').nth(2).map_or(url.len(), |(end, _)| end);
     let address = Address::from_url(&url[..end]).ok().filter(|_| url.len() > end + 1);
     let Some(address) = address else {
-        let message = format!("`{url}` is no queue's URL");
+        let message = format!("`{url}` is not a queue's URL");
         table.fault(span, message, "not a queue", example.to_owned());
         return None;
     };

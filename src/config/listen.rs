@@ -67,7 +67,7 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         drain: Duration::from_secs(30),
     };
     let Some(section) = root.table("listen") else {
-        let help = "add:\n\n[listen]\nhttp = \"0.0.0.0:8080\"".to_owned();
+        let help = "add:\n\n[listen]\nhttp = \"[::]:8080\"".to_owned();
         root.fault(0..0, "`[listen]` is missing", "in this file", help);
         return listen;
     };
@@ -81,7 +81,7 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         if pop.value.is_empty()
             || !pop.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         {
-            let message = format!("`{}` is no name of a place", pop.value);
+            let message = format!("`{}` is not the name of a place", pop.value);
             section.fault(pop.span.clone(), message, "letters, digits and `-`", None);
         }
         pop.value.clone_into(&mut listen.pop);
@@ -89,7 +89,7 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
     set(&mut listen.drain_delay, section.duration("drain_delay"));
     set(&mut listen.drain, section.duration("drain"));
     if !section.has("http") && !section.has("https") {
-        let help = "add `http = \"0.0.0.0:8080\"`".to_owned();
+        let help = "add `http = \"[::]:8080\"`".to_owned();
         section.fault(section.span(), "nothing to listen on", "neither http nor https", help);
     }
     if !listen.https.is_empty() && listen.certificates.is_empty() && !section.has("tls") {
@@ -123,8 +123,8 @@ fn proxies(section: &Section<'_>, listen: &mut Listen) {
         listen.limits.proxy_protocol = flag.value;
         if flag.value && listen.trusted_proxies.is_empty() {
             let help = "add `trusted_proxies` with the addresses of your load balancers".to_owned();
-            let message = "`proxy_protocol` would believe anybody";
-            section.fault(flag.span, message, "nobody is trusted", help);
+            let message = "`proxy_protocol` would trust any client";
+            section.fault(flag.span, message, "there are no trusted proxies", help);
         }
     }
 }
@@ -145,9 +145,9 @@ fn address(section: &Section<'_>, text: Placed<&str>) -> Option<Address> {
     if parsed.is_none() {
         section.fault(
             text.span,
-            format!("`{}` is no address to listen on", text.value),
+            format!("`{}` is not an address to listen on", text.value),
             "expected IP address and port",
-            "such as \"127.0.0.1:8080\", \"0.0.0.0:8080\" for all IPv4 addresses, \"[::]:8080\" for all"
+            "such as \"127.0.0.1:8080\", or \"[::]:8080\" for all addresses of this machine"
                 .to_owned(),
         );
     }

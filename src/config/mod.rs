@@ -23,7 +23,7 @@ use std::path::Path;
 pub(crate) use distribution::DistributionOptions;
 use distribution::Surroundings;
 use fault::Collector;
-pub(crate) use fault::Faults;
+pub(crate) use fault::{Fault, Faults};
 pub(crate) use listen::{Address, Listen};
 pub(crate) use origin::GroupOptions;
 pub(crate) use origin_request::is_sendable;
@@ -211,8 +211,8 @@ cache_policy = "CachingOptimized"
             faults(&text),
             [
                 "3: unknown key `listen.htpp` (did you mean `http`?)",
-                "4: `listen.idle_timeout` is no duration (write, for example, \"30s\", \"10m\", \"1day\", or 30)",
-                "13: `my media` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`) (-)",
+                "4: `listen.idle_timeout` is not a duration (write, for example, \"30s\", \"10m\", \"1day\", or 30)",
+                "13: `my media` is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`) (-)",
                 "17: there is no origin `bukket` (did you mean `bucket`?)",
                 "18: there is no key group `k` (no key groups are defined)",
                 "19: there is no cache policy `CachingOptimised` (did you mean `CachingOptimized`?)",

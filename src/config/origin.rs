@@ -186,14 +186,18 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
             };
             let is_region = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             if region.value.is_empty() || !region.value.bytes().all(is_region) {
-                let message = format!("`{}` is no region", region.value);
+                let message = format!("`{}` is not a region", region.value);
                 let help = "such as \"eu-central-1\"".to_owned();
                 section.fault(region.span.clone(), message, "not a region", help);
+            } else if !section.has("endpoint") && !is_aws_region(region.value) {
+                let message = format!("`{}` is not a region of AWS", region.value);
+                let help = "such as \"eu-central-1\"; a bucket outside AWS also needs `endpoint`";
+                section.fault(region.span.clone(), message, "not a region of AWS", help.to_owned());
             }
             if let Some(owner) = &owner
                 && !(owner.value.len() == 12 && owner.value.bytes().all(|b| b.is_ascii_digit()))
             {
-                let message = "`expected_bucket_owner` is no AWS account";
+                let message = "`expected_bucket_owner` is not an AWS account";
                 section.fault(owner.span.clone(), message, "expected 12 digits", None);
             }
             let endpoint_url = endpoint.as_ref().map(|endpoint| endpoint.value);
@@ -313,4 +317,13 @@ fn origin_path(section: &Section<'_>) -> String {
             String::new()
         }
     }
+}
+/// Whether a text has the form of AWS's region codes: words, then a number (AWS General Reference, "AWS service
+/// endpoints").
+fn is_aws_region(text: &str) -> bool {
+    let is_word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    text.rsplit_once('-').is_some_and(|(words, number)| {
+        is_number(number) && words.contains('-') && words.split('-').all(is_word)
+    })
 }

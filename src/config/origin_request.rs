@@ -85,7 +85,7 @@ fn fields_about_viewers(section: &Section<'_>) -> Vec<HeaderName> {
     match selection(section, "cloudfront_headers", |table, key| {
         parse_each(table, key, known, |text| {
             let help = format!("there is: {}", ABOUT_VIEWERS.join(", "));
-            (format!("`{text}` is no field about viewers"), "not known", help)
+            (format!("`{text}` is not a field about viewers"), "not known", help)
         })
     }) {
         Selection::None => Vec::new(),

@@ -80,7 +80,7 @@ pub(super) fn word<T: Copy, const N: usize>(
     let word = section.string(key)?;
     let meaning = words.iter().find(|(known, _)| *known == word.value);
     if meaning.is_none() {
-        let message = format!("`{}` is no value of `{key}`", word.value);
+        let message = format!("`{}` is not a value of `{key}`", word.value);
         let expected = format!("expected {}", words.map(|(word, _)| word).join(" or "));
         section.fault(word.span, message, expected, None);
     }
@@ -214,7 +214,7 @@ pub(super) fn headers(
                 }
             }
             Err(_) => {
-                let message = format!("`{}` is no field name", text.value);
+                let message = format!("`{}` is not a field name", text.value);
                 section.fault(text.span, message, "not a field name", None);
             }
         }

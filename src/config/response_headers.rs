@@ -120,7 +120,7 @@ fn security(section: &Section<'_>) -> Vec<AddedField> {
         let text = table.string(key)?;
         let known = SECURITY_VALUES.iter().find(|(of, _)| of == key);
         if let Some((_, values)) = known.filter(|(_, values)| !values.contains(&text.value)) {
-            let message = format!("`{}` is no value of `{key}`", text.value);
+            let message = format!("`{}` is not a value of `{key}`", text.value);
             let expected = format!("expected {}", values.join(" or "));
             table.fault(text.span.clone(), message, expected, None);
         }

@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn networks(section: &Section<'_>, key: &'static str) -> Networks {
     let parsed = parse_each(section, key, Networks::parse, |text| {
         let help = "such as \"10.0.0.0/8\", \"2001:db8::/32\" or a single address".to_owned();
-        (format!("`{text}` is no network"), "expected an address, or one in CIDR notation", help)
+        (format!("`{text}` is not a network"), "expected an address, or one in CIDR notation", help)
     });
     parsed.into_iter().collect()
 }
@@ -38,7 +38,7 @@ pub(super) fn countries(section: &Section<'_>, has_database: bool) -> Option<Cou
     let codes = |key| {
         parse_each(&table, key, country, |text| {
             let help = "such as \"DE\" (ISO 3166-1, two capitals)".to_owned();
-            (format!("`{text}` is no country's code"), "not a code", help)
+            (format!("`{text}` is not a country's code"), "not a code", help)
         })
     };
     let lists = (table.has("whitelist"), table.has("blacklist"));
@@ -107,7 +107,7 @@ pub(super) fn referers(section: &Section<'_>) -> Option<Referers> {
 pub(super) fn sites(section: &Section<'_>, key: &'static str) -> Vec<OriginPattern> {
     let sites = parse_each(section, key, OriginPattern::parse, |text| {
         let help = "write \"*\", \"https://example.com\", \"https://*.example.com\" or \"http://example.com:*\"";
-        (format!("`{text}` is no origin"), "not an origin", help.to_owned())
+        (format!("`{text}` is not an origin"), "not an origin", help.to_owned())
     });
     if sites.is_empty() {
         let help = format!("add `{key} = [\"https://example.com\"]`, or `[\"*\"]`");

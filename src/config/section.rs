@@ -153,7 +153,7 @@ impl<'a> Section<'a> {
         };
         let percent = number.filter(|percent| (0.0..=100.0).contains(percent));
         if percent.is_none() {
-            let message = format!("`{}` is no percentage", self.path(key));
+            let message = format!("`{}` is not a percentage", self.path(key));
             self.fault(value.span(), message, "expected 0 to 100", None);
         }
         percent
@@ -167,7 +167,7 @@ impl<'a> Section<'a> {
             Err(_) => {
                 self.fault(
                     text.span,
-                    format!("`{}` is no size", self.path(key)),
+                    format!("`{}` is not a size", self.path(key)),
                     "expected a number with a unit",
                     "write, for example, \"512MiB\" or \"4GiB\"".to_owned(),
                 );
@@ -192,7 +192,7 @@ impl<'a> Section<'a> {
         if parsed.is_none() {
             self.fault(
                 value.span(),
-                format!("`{}` is no duration", self.path(key)),
+                format!("`{}` is not a duration", self.path(key)),
                 "expected a number with a unit, or seconds",
                 "write, for example, \"30s\", \"10m\", \"1day\", or 30".to_owned(),
             );

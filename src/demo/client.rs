@@ -24,7 +24,7 @@ impl DemoResponse {
 }
 
 /// Sends one request on a new connection.
-pub(super) async fn ask(
+pub(super) async fn send(
     server: SocketAddr,
     request: http::request::Builder,
     content: &'static str,

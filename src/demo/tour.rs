@@ -6,7 +6,7 @@ use http::Request;
 
 use super::{
     bucket::NAME,
-    client::{DemoResponse, ask},
+    client::{DemoResponse, send},
     media::{AWKWARD, LARGE, LARGE_KEY, large, samples},
 };
 use crate::cache::key::{CanonicalPath, PathForm};
@@ -24,6 +24,22 @@ pub(crate) struct Tour {
     pub admin: SocketAddr,
 }
 
+/// One step of the tour by hand.
+struct Stop {
+    title: &'static str,
+    command: String,
+    /// A text in the command's output.
+    shows: &'static str,
+}
+
+/// This program, as the user can start it: relative to the working directory if it is below.
+fn program() -> String {
+    let Ok(program) = std::env::current_exe() else { return "forebay".into() };
+    let here = std::env::current_dir().unwrap_or_default();
+    let program = program.strip_prefix(here).unwrap_or(&program);
+    program.display().to_string()
+}
+
 /// The result of one step.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
@@ -34,53 +50,77 @@ pub(crate) struct Step {
 }
 
 impl Tour {
-    /// The tour as text to follow by hand.
+    /// The tour as text to follow by hand. Each step works on its own, in any order.
     #[must_use]
     pub(crate) fn text(&self) -> String {
-        let Self { bucket, forebay, admin } = self;
+        let Self { bucket, forebay, .. } = self;
         let mut text = format!(
-            "\nA private bucket is at http://{bucket}/{NAME} and Forebay in front of it.\n\
-             Open http://{forebay}/ in a browser, or follow with curl:\n"
+            "\nA private bucket is at http://{bucket}/{NAME}, and Forebay in front of it at http://{forebay}/.\n\
+             Open that in a browser, or try these commands in another terminal, in any order:\n"
         );
-        let image = format!("http://{forebay}/images/harbour.jpg");
-        let stations = [
-            (
-                "The bucket answers nobody else: 403",
-                format!("curl -i http://{bucket}/{NAME}/images/harbour.jpg"),
-            ),
-            (
-                "A miss: Forebay signs a request and fetches it",
-                format!("curl -sD- -o /dev/null {image}"),
-            ),
-            ("A hit: the same again, from memory", format!("curl -sD- -o /dev/null {image}")),
-            (
-                "A range of a 64 MiB object: 206",
-                format!("curl -sD- -o /dev/null -r 1000000-1000999 http://{forebay}/{LARGE_KEY}"),
-            ),
-            (
-                "A conditional request: 304",
-                format!(
-                    "curl -sD- -o /dev/null {image} -H \"If-None-Match: $(curl -sI {image} | tr -d '\\r' | sed -n 's/^etag: //p')\""
-                ),
-            ),
-            (
-                "A name with spaces and brackets",
-                format!("curl -i 'http://{forebay}/names/photo%20(1).txt'"),
-            ),
-            (
-                "A purge: the next request is a miss",
-                format!(
-                    "curl -i http://{admin}/purge -H 'Content-Type: application/json' -d '{{\"distribution\": \"default\", \"paths\": [\"/images/*\"]}}'"
-                ),
-            ),
-            ("What Forebay counts", format!("curl -s http://{admin}/metrics")),
-        ];
-        for (number, (what, command)) in stations.iter().enumerate() {
+        for (number, Stop { title, command, shows }) in self.stops().iter().enumerate() {
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n{}. {what}\n   {command}\n", number + 1);
+            let _ = write!(text, "\n{}. {title}\n   {command}\n   shows: {shows}\n", number + 1);
         }
         text.push_str("\nPress Ctrl-C to end the demo.\n");
         text
+    }
+
+    fn stops(&self) -> [Stop; 9] {
+        let Self { bucket, forebay, admin } = self;
+        let program = program();
+        let image = format!("http://{forebay}/images/harbour.jpg");
+        let purge = format!("{program} purge --admin {admin} /images/harbour.jpg");
+        let stop = |title, command, shows| Stop { title, command, shows };
+        [
+            stop(
+                "The bucket refuses requests without a signature",
+                format!("curl -si http://{bucket}/{NAME}/images/harbour.jpg"),
+                "403 Forbidden",
+            ),
+            stop(
+                "After a purge, a request is a miss: Forebay fetches the object with a signed request",
+                format!("{purge} && curl -sD- -o /dev/null {image}"),
+                "x-cache: Miss from forebay",
+            ),
+            stop(
+                "A second request is a hit, from memory",
+                format!("curl -so /dev/null {image} && curl -sD- -o /dev/null {image}"),
+                "x-cache: Hit from forebay",
+            ),
+            stop(
+                "A range of a 64 MiB object fetches only the slices it needs",
+                format!("curl -sD- -o /dev/null -r 1000000-1000999 http://{forebay}/{LARGE_KEY}"),
+                "206 Partial Content",
+            ),
+            stop(
+                "A conditional request gets no content if the object is unchanged",
+                format!(
+                    "curl -sD- -o /dev/null {image} -H \"If-None-Match: $(curl -sI {image} | tr -d '\\r' | sed -n 's/^etag: //p')\""
+                ),
+                "304 Not Modified",
+            ),
+            stop(
+                "Names with spaces and brackets work in every spelling",
+                format!("curl -si 'http://{forebay}/names/photo%20(1).txt'"),
+                "200 OK",
+            ),
+            stop(
+                "Why is it a hit or a miss?",
+                format!("{program} explain --admin {admin} {image}"),
+                "next",
+            ),
+            stop(
+                "How fast is a hit?",
+                format!("{program} load {image} --warm --duration 3s"),
+                "requests",
+            ),
+            stop(
+                "What does Forebay count?",
+                format!("curl -s http://{admin}/metrics"),
+                "forebay_requests_total",
+            ),
+        ]
     }
 
     /// Runs the tour and returns the result of each step.
@@ -101,12 +141,12 @@ impl Tour {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        ask(self.forebay, request, "").await
+        send(self.forebay, request, "").await
     }
 
     async fn refused(&self) -> Result<String, Failure> {
         let request = Request::get(format!("/{NAME}/images/harbour.jpg"));
-        let answer = ask(self.bucket, request, "").await?;
+        let answer = send(self.bucket, request, "").await?;
         expect(answer.status == 403, || format!("the bucket answered {}", answer.status))?;
         Ok("403 from the bucket itself".into())
     }
@@ -153,7 +193,7 @@ impl Tour {
     async fn purge(&self) -> Result<String, Failure> {
         let request = Request::post("/purge").header("content-type", "application/json");
         let purge = "{\"distribution\": \"default\", \"paths\": [\"/images/*\"]}";
-        let answer = ask(self.admin, request, purge).await?;
+        let answer = send(self.admin, request, purge).await?;
         expect(answer.status == 200, || format!("the purge answered {}", answer.status))?;
         self.image("Miss from forebay").await
     }

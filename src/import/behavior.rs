@@ -32,7 +32,7 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
     let protocol = node.get("ViewerProtocolPolicy");
     if protocol.text().is_none() && protocol.is_said() {
         text.line("viewer_protocol_policy", quote("https-only"));
-        protocol.differs("https-only: it is no text");
+        protocol.differs("https-only: it is not a text");
     }
     if let Some(policy) = protocol.text() {
         protocol.is_exact("viewer_protocol_policy");
@@ -177,7 +177,7 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     ] {
         let items = node.get(list);
         if items.is_odd_list() {
-            items.is_dropped(format!("it is no list of functions ({what})"));
+            items.is_dropped(format!("it is not a list of functions ({what})"));
             job.ledger
                 .to_do(format!("see which functions of {what} run; then remove `enabled = false`"));
             is_closed = true;

@@ -138,7 +138,7 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     if behaviors.is_odd_list() {
         job.ledger.to_do("write the behaviors; then remove `allow = []`");
         behaviors.is_dropped(
-            "it is no list of behaviors; `allow = []` serves no request until you decide",
+            "it is not a list of behaviors; `allow = []` serves no request until you decide",
         );
         reasons.push("The behaviors are not known.");
     }

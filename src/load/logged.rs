@@ -39,7 +39,7 @@ impl Logged {
         HeaderValue::try_from(told).ok()
     }
 
-    /// Path and query without the signature, which the log does not hold in full. `None` if this is no GET.
+    /// Path and query without the signature, which the log does not hold in full. `None` if this is not a GET.
     pub(super) fn target(&self) -> Option<String> {
         let query = self.query.as_deref().and_then(signed::unsigned_query).unwrap_or_default();
         let mark = if query.is_empty() { "" } else { "?" };

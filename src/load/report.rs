@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use humantime::format_duration;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Mix, Phase, Pick, Run, Second, TICK, Until,
@@ -131,9 +130,7 @@ impl Report {
     }
 
     pub(super) fn begun(&self) -> String {
-        let begun = i64::try_from(self.begun.as_secs()).unwrap_or_default();
-        let begun = OffsetDateTime::from_unix_timestamp(begun);
-        begun.ok().and_then(|begun| begun.format(&Rfc3339).ok()).unwrap_or_default()
+        self.begun.rfc3339()
     }
 
     /// All other rows of the report, in order.

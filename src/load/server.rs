@@ -4,7 +4,7 @@ use http::{Uri, uri::Authority, uri::PathAndQuery};
 
 /// The error for a URL that names no server.
 #[derive(Debug, thiserror::Error)]
-#[error("`{url}` is no URL: {reason}")]
+#[error("`{url}` is not a URL: {reason}")]
 pub(crate) struct ServerError {
     /// The URL as given.
     pub url: String,
@@ -93,7 +93,7 @@ mod tests {
             "nonsense",
         ] {
             let error = Server::of(url).expect_err("refused").to_string();
-            assert!(error.starts_with(&format!("`{url}` is no URL: ")), "{error}");
+            assert!(error.starts_with(&format!("`{url}` is not a URL: ")), "{error}");
         }
     }
 }

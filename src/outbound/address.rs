@@ -26,7 +26,7 @@ pub enum AddressError {
     DottedBucket,
     /// Not a valid bucket name.
     #[error(
-        "`{0}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)"
+        "`{0}` is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)"
     )]
     BucketName(String),
     /// Kinds of buckets that need another protocol.

@@ -1,6 +1,9 @@
 //! A bucket and its viewer-facing host, in the files that set them up.
 
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use crate::config::{Config, Faults, quote};
 
@@ -19,37 +22,47 @@ pub(crate) struct Site {
     pub path_style: bool,
     /// The host that viewers use; any host if `None`.
     pub domain: Option<String>,
-    /// Files of a TLS certificate and its key.
+    /// The object returned for `/`.
+    pub default_root_object: Option<String>,
+    /// Absolute paths of a TLS certificate and its key.
     pub certificate: Option<(String, String)>,
     /// Address for plain HTTP.
     pub listen: String,
     /// Address for HTTPS, used if there is a certificate.
     pub listen_tls: String,
+    /// Admin address, or `off`.
+    pub admin: String,
 }
 
 /// The systemd unit.
 pub(crate) const SYSTEMD_UNIT: &str = include_str!("../../config/forebay.service");
 
 impl Site {
-    /// A new id in CloudFront's format. Some CloudFront clients accept no other.
+    /// A site with valid values, to check others one at a time.
+    pub(crate) fn sample() -> Self {
+        let region = "us-east-1".into();
+        Self { id: "media".into(), bucket: "media".into(), region, ..Self::default() }
+    }
+
+    /// A new ID in CloudFront's format, which some of its clients require: `E` for a distribution, `K` for a key.
     #[must_use]
-    pub(crate) fn new_id() -> String {
+    pub(crate) fn new_id(first: char) -> String {
         const LENGTH: usize = 13;
         let letters =
             std::iter::repeat_with(|| fastrand::choice(*b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"));
         let letters = letters.take(LENGTH).flatten().map(char::from);
-        std::iter::once('E').chain(letters).collect()
+        std::iter::once(first).chain(letters).collect()
     }
 
     /// `forebay.toml`, with comments for its next reader.
     #[must_use]
     pub(crate) fn toml(&self) -> String {
         let mut lines = vec![
-            "# Written by `forebay init`. config/example.toml of the sources documents every key;".into(),
-            "# `forebay check` finds faults, `forebay doctor` looks at bucket and credentials, SIGHUP reloads.".into(),
-            "# Do not put credentials here: they come from the environment, ~/.aws or the machine's role.".into(),
+            "# Written by `forebay init`. docs/configuration.md documents every key. `forebay check` checks this file,".into(),
+            "# `forebay doctor` also checks bucket and credentials. SIGHUP reloads it.".into(),
+            "# Credentials never go here: they come from the environment, ~/.aws or the machine's role.".into(),
             String::new(),
-            "# Where viewers connect.".into(),
+            "# Addresses for viewers. [::] means all addresses of this machine, IPv6 and IPv4.".into(),
             "[listen]".into(),
             format!("http = {}", quote(&self.listen)),
         ];
@@ -63,14 +76,26 @@ impl Site {
         }
         lines.extend([
             String::new(),
-            "# Memory for objects; those that were not asked for longest go first.".into(),
+            "# Purges, metrics and health checks.".into(),
+            "[admin]".into(),
+            format!("listen = {}", quote(&self.admin)),
+            String::new(),
+            "# Memory for objects. The least recently used ones are evicted.".into(),
             "[cache]".into(),
             "memory = \"1GiB\"".into(),
             String::new(),
-            "# What is served, and the hosts it answers for.".into(),
+            "# What is served, and for which hosts.".into(),
             "[[distribution]]".into(),
             format!("id = {}", quote(&self.id)),
             format!("aliases = [{}]", quote(self.domain.as_deref().unwrap_or("*"))),
+        ]);
+        let root = self.default_root_object.as_ref();
+        lines.extend(root.map(|object| format!("default_root_object = {}", quote(object))));
+        if self.domain.is_some() && self.certificate.is_none() {
+            lines.push("# A load balancer in front terminates TLS. Signatures cover the URL as viewers see it.".into());
+            lines.push("public_scheme = \"https\"".into());
+        }
+        lines.extend([
             String::new(),
             "[[distribution.origin]]".into(),
             "id = \"bucket\"".into(),
@@ -83,7 +108,7 @@ impl Site {
             String::new(),
             "[distribution.default_behavior]".into(),
             "origin = \"bucket\"".into(),
-            "# As long as objects say themselves, a day where they do not (CloudFront's default)."
+            "# CloudFront's default: objects are fresh for as long as their Cache-Control says, or for a day."
                 .into(),
             "cache_policy = \"CachingOptimized\"".into(),
             "compress = true".into(),
@@ -122,7 +147,7 @@ impl Site {
             options.iter().map(|(name, value)| format!("            \"{name}\": {value},\n"));
         let options = lines.collect::<Vec<_>>().concat();
         format!(
-            "# For Django's settings, with django-storages[s3]. Uploads go to the bucket; URLs lead to Forebay.\n\
+            "# For Django's settings, with django-storages[s3]. Uploads go to the bucket; URLs point to Forebay.\n\
              STORAGES = {{\n    \"default\": {{\n        \"BACKEND\": \"storages.backends.s3.S3Storage\",\n        \
              \"OPTIONS\": {{\n{options}        }},\n    }},\n    \"staticfiles\": {{\n        \
              \"BACKEND\": \"django.contrib.staticfiles.storage.StaticFilesStorage\",\n    }},\n}}\n"
@@ -131,26 +156,46 @@ impl Site {
 
     /// `compose.yaml` for the container image.
     #[must_use]
-    pub(crate) const fn compose() -> &'static str {
-        COMPOSE
+    pub(crate) fn compose(&self) -> String {
+        let mount = |folder: &String| {
+            format!(
+                "      - {}
+",
+                quote(&format!("{folder}:{folder}:ro"))
+            )
+        };
+        let mounts = self.folders().iter().map(mount).collect::<Vec<_>>().concat();
+        COMPOSE.replace("{mounts}", &mounts)
+    }
+
+    /// The directories of certificate and key, and of the files that they link to.
+    fn folders(&self) -> BTreeSet<String> {
+        let files = self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let paths = files.map(PathBuf::from).flat_map(|path| {
+            let target = path.canonicalize().unwrap_or_else(|_| path.clone());
+            [path, target]
+        });
+        let folders = paths.filter_map(|path| Some(path.parent()?.display().to_string()));
+        folders.collect()
     }
 }
 
 const COMPOSE: &str = "\
 services:
   forebay:
-    # `docker build -t forebay .` in the sources makes it.
+    # Build it in Forebay's sources: docker build -t forebay .
     image: forebay
+    pull_policy: never
     command: serve --config /etc/forebay/forebay.toml
-    # The ports of forebay.toml are this machine's; purges and metrics stay on its 127.0.0.1:9145.
+    # Forebay uses this machine's ports. Purges and metrics stay on its admin address.
     network_mode: host
     read_only: true
     restart: unless-stopped
-    # Requests under way may take `listen.drain`.
+    # Requests in progress may take `listen.drain`.
     stop_grace_period: 60s
     volumes:
       - .:/etc/forebay:ro
-    # Without these, the machine's role is used.
+{mounts}    # Without these, Forebay uses the machine's role.
     environment:
       - AWS_ACCESS_KEY_ID
       - AWS_SECRET_ACCESS_KEY

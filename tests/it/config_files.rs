@@ -96,7 +96,7 @@ fn check_reports_all_faults_with_place_and_mend() {
         "faulty.toml:9:1",
         "unknown key `distribution.alias`",
         "did you mean `aliases`?",
-        "`My Bucket` is no bucket name",
+        "`My Bucket` is not a bucket name",
         "did you mean `CachingOptimized`?",
     ] {
         assert!(said.contains(part), "{part} is not in:\n{said}");

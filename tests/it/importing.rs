@@ -66,7 +66,7 @@ fn a_file_that_is_there_is_kept() {
     let refused = run(&[]);
     assert!(!refused.status.success());
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("is there already") && told.contains("--force"), "{told}");
+    assert!(told.contains("exists already") && told.contains("--force"), "{told}");
     assert_eq!(fs::read_to_string(&output).expect("file"), "mine");
     run(&["--force"]);
     assert!(fs::read_to_string(&output).expect("file").contains("[[distribution]]"));

@@ -30,5 +30,6 @@ mod restrictions;
 mod retries;
 mod serving;
 mod sharing;
+mod signing;
 mod support;
 mod troubles;

@@ -148,7 +148,7 @@ class Load(unittest.TestCase):
 
     def test_mistakes_are_told(self):
         for arguments, said in [
-            (["nonsense"], "`nonsense` is no URL"),
+            (["nonsense"], "`nonsense` is not a URL"),
             (["http://127.0.0.1:8080/a", "http://127.0.0.1:8081/a"], "ask one server at a time"),
             (["http://127.0.0.1:1/a", "--zipf=-1"], "--zipf cannot be -1"),
             (["http://127.0.0.1:1/a", "--rate", "0"], "--rate cannot be 0"),

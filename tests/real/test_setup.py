@@ -40,16 +40,15 @@ print(default_storage.url(default_storage.save("photos/a b.txt", ContentFile(b"b
 
 TRANSCRIPT = """\
 Bucket: My Bucket
+✖ `My Bucket` is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)
+Bucket: my-media-bucket
 URL of the store, if it is not AWS: {store}
 Region [us-east-1]: 
+Host that viewers will use, if it is known: a b
+✖ `a b` is not an alias
 Host that viewers will use, if it is known: https://media.example.com/
-Distribution id [E…]: 
-✖ `My Bucket` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)
-Bucket [My Bucket]: my-media-bucket
-URL of the store, if it is not AWS [{store}]: 
-Region [us-east-1]: 
-Host that viewers will use, if it is known [media.example.com]: 
-Distribution id [E…]: E2QWRUHEXAMPLE
+Object to return for `/`, such as index.html, if there is one: index.html
+Distribution ID [E…]: E2QWRUHEXAMPLE
 Also write a systemd unit? y/n [n]: maybe
 Please answer y or n.
 Also write a systemd unit? y/n [n]: y
@@ -57,7 +56,7 @@ Also write a Compose file? y/n [n]: n
 Written: {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
 
 addresses
-  ✔ 127.0.0.1:{port} can be listened on
+  ✔ 127.0.0.1:{port} is free
 """
 
 
@@ -123,7 +122,7 @@ class Setup(unittest.TestCase):
     def test_what_init_writes_works(self):
         said = self.init()
         self.assertIn("No problems found.", said)
-        self.assertIn("✔ /photos/cat.jpg can be read", said)
+        self.assertIn("✔ /photos/cat.jpg can be read with GET", said)
         compose = yaml.safe_load((self.folder / "compose.yaml").read_text())["services"]["forebay"]
         self.assertEqual(compose["volumes"], [".:/etc/forebay:ro"])
         edge = self.serve(compose["command"], self.folder)
@@ -138,8 +137,8 @@ class Setup(unittest.TestCase):
         # A second one beside it sees that it runs.
         code, said = self.run_program("doctor", "--config", str(self.folder / "forebay.toml"))
         self.assertEqual(code, 0, said)
-        self.assertIn("✔ 127.0.0.1:9145 is a Forebay's that runs here", said)
-        self.assertIn(f"! 127.0.0.1:{self.port} is in use, and a Forebay runs here", said)
+        self.assertIn("✔ 127.0.0.1:9145 belongs to a running Forebay", said)
+        self.assertIn(f"! 127.0.0.1:{self.port} is in use while a Forebay is running", said)
 
     def test_the_policy_is_one_of_iam(self):
         self.init("--offline")
@@ -169,19 +168,23 @@ class Setup(unittest.TestCase):
         before = (self.folder / "forebay.toml").read_text()
         for file in ("forebay.toml", "forebay_django.py"):
             (self.folder / file).unlink()
-        code, said = self.run_program("init", "--bucket", "other", "--region", "x", "--dir", str(self.folder), "--offline")
+        code, said = self.run_program("init", "--bucket", "other", "--region", "eu-west-1", "--dir", str(self.folder), "--offline")
         self.assertEqual(code, 1)
-        self.assertIn("is there already", said)
+        self.assertIn("exists already", said)
         self.assertFalse((self.folder / "forebay.toml").exists())
         self.init("--offline", "--force")
         self.assertNotEqual(before, "")
 
     def test_init_refuses_what_cannot_be(self):
         for flags, told in (
-            (["--bucket", "a/b", "--region", "x"], "is no bucket name"),
-            (["--bucket", BUCKET, "--region", "a b"], "is no region"),
-            (["--bucket", BUCKET, "--region", "x", "--domain", "a b"], "is no alias"),
+            (["--bucket", "a/b", "--region", "x"], "is not a bucket name"),
+            (["--bucket", BUCKET, "--region", "a b"], "is not a region"),
+            (["--bucket", BUCKET, "--region", "eu-west-1", "--domain", "a b"], "is not an alias"),
             ([], "there is no bucket to set up"),
+            (["--bucket", BUCKET, "--region", "mars"], "--region: `mars` is not a region of AWS"),
+            (["--bucket", BUCKET, "--region", "eu-west-1", "--listen", "here"], "--listen: `here` is not an address"),
+            (["--bucket", BUCKET, "--region", "eu-west-1", "--admin", "there"], "--admin: `there` is not an address"),
+            (["--bucket", BUCKET], "the bucket's region is unknown"),
         ):
             code, said = self.run_program("init", "--yes", "--offline", "--dir", str(self.folder / "new"), *flags)
             self.assertEqual(code, 1, said)
@@ -205,8 +208,8 @@ class Setup(unittest.TestCase):
             except OSError:  # it has ended
                 return False
 
-        first = ("My Bucket", self.store.url, "", "https://media.example.com/")
-        for answer in (*first, "", BUCKET, "", "", "", "E2QWRUHEXAMPLE", "maybe", "y", "n"):
+        answers = ("My Bucket", BUCKET, self.store.url, "", "a b", "https://media.example.com/", "index.html", "E2QWRUHEXAMPLE")
+        for answer in (*answers, "maybe", "y", "n"):
             while not said.endswith(": "):
                 self.assertTrue(listen(), said)
             lines = said.count("\n")
@@ -218,6 +221,8 @@ class Setup(unittest.TestCase):
         os.close(ours)
         self.assertEqual(dialogue.wait(timeout=10), 0, said)
         expected = TRANSCRIPT.format(store=self.store.url, folder=self.folder, port=port)
+        self.assertIn("\x1b[", said)  # a terminal gets colours
+        said = re.sub(r"\x1b\[[0-9]*m", "", said)
         said = re.sub(r"\[E[A-Z0-9]{13}\]", "[E…]", said)
         self.assertEqual(said[: len(expected)], expected)
         self.assertIn('id = "E2QWRUHEXAMPLE"', (self.folder / "forebay.toml").read_text())
@@ -233,7 +238,7 @@ class Setup(unittest.TestCase):
             "doctor", "--bucket", "forebay-has-no-such-bucket", "--region", "eu-central-1", "--listen", "127.0.0.1:0",
             "--admin", "off", AWS_ENDPOINT_URL_STS=address,
         )  # fmt: skip
-        self.assertIn("✔ they are arn:aws:sts::123456789012:user/moto", said)
+        self.assertIn("✔ they belong to arn:aws:sts::123456789012:user/moto", said)
         self.assertEqual(code, 1)  # AWS itself is not reached from a test
 
     def test_the_doctor_looks_at_certificates_and_folders(self):
@@ -245,13 +250,18 @@ class Setup(unittest.TestCase):
             issued.private_key_pem.write_to_path(self.folder / f"{name}.key")
             issued.cert_chain_pems[0].write_to_path(self.folder / f"{name}.pem")
 
-        certificate("good")
+        year = {"not_before": now - datetime.timedelta(days=10), "not_after": now + datetime.timedelta(days=355)}
+        certificate("good", **year)
+        month = {"not_before": now - datetime.timedelta(days=24), "not_after": now + datetime.timedelta(days=6)}
+        certificate("due", **month)
         certificate("ended", not_after=now - datetime.timedelta(days=1))
         certificate("ends", not_after=now + datetime.timedelta(days=3))
         certificate("early", not_before=now + datetime.timedelta(days=30))
         certificate("other", host="other.example.com")
         certificate("key")
         (self.folder / "key.pem").write_bytes((self.folder / "good.pem").read_bytes())
+        (self.folder / "cut.pem").write_text((self.folder / "good.pem").read_text()[:500])
+        (self.folder / "cut.key").write_bytes((self.folder / "good.key").read_bytes())
         (self.folder / "a-file").write_text("")
         config = self.folder / "forebay.toml"
 
@@ -263,26 +273,31 @@ class Setup(unittest.TestCase):
 
         code, said = doctor("good")
         self.assertEqual(code, 0, said)
-        self.assertRegex(said, r"✔ .*good.pem is valid for \d+ days\n  ✔ there is one for media.example.com")
+        self.assertRegex(said, r"✔ .*good.pem is valid for \d+ days\n  ✔ one of them is for media.example.com")
+        # A certificate is due in the last third of its lifetime, be that a year or a week.
+        code, said = doctor("due")
+        self.assertEqual(code, 0, said)
+        self.assertRegex(said, r"! .*due.pem expires in [56] days\n      → renew it")
         for name, told in {
             "ended": r"✖ .*ended.pem has expired\n      → renew it",
             "ends": r"✖ .*ends.pem expires in [23] days\n      → renew it",
             "early": r"✖ .*early.pem becomes valid in 30 days",
-            "other": r"✖ there is none for media.example.com\n      → add one",
-            "key": r"✖ certificate .*key.pem.* cannot be used: .*\n      → a certificate comes with its own key",
-            "none": r"✖ cannot read .*none.pem.*\n      → name files that",
+            "other": r"✖ none of them is for media.example.com\n      → add a certificate for this host",
+            "key": r"✖ the key .*key.key. does not belong to the certificate .*key.pem.\n      → name the key",
+            "cut": r"✖ cannot read .*cut.pem.: the PEM text is cut off: `-----END CERTIFICATE-----` is missing\n",
+            "none": r"✖ cannot read .*none.pem.*\n      → name complete PEM files",
         }.items():
             code, said = doctor(name)
             self.assertEqual(code, 1, said)
             self.assertRegex(said, told)
         code, said = doctor("good", log="a-file")
-        self.assertRegex(said, r"✖ .*a-file is a file, and not a folder")
+        self.assertRegex(said, r"✖ .*a-file is a file, not a folder")
         self.assertEqual(code, 1)
         # `serve` tells of the same, and how to mend it.
         doctor("none")
         code, said = self.run_program("serve", "--config", str(config))
         self.assertEqual(code, 1)
-        self.assertRegex(said, r"cannot read .*none.pem[\s\S]*help: name files that")
+        self.assertRegex(said, r"cannot read .*none.pem[\s\S]*help: name complete PEM")
 
     def test_the_doctor_tells_what_is_wrong(self):
         def doctor(*more, **environment):
@@ -294,14 +309,14 @@ class Setup(unittest.TestCase):
         code, said = doctor("--sample", "photos/cat.jpg", "--json")
         self.assertEqual((code, json.loads(said)["works"]), (0, True))
         code, said = doctor("--sample", "photos/dog.jpg")
-        self.assertIn("✖ /photos/dog.jpg: S3 answered 404 Not Found NoSuchKey\n      → name an object that exists", said)
+        self.assertIn("✖ /photos/dog.jpg: S3 answered 404 Not Found NoSuchKey\n      → name an existing object", said)
         self.assertEqual(code, 1)
         code, said = doctor(AWS_SECRET_ACCESS_KEY="guessed")
         self.assertIn("SignatureDoesNotMatch\n      → the secret access key does not belong", said)
         self.assertEqual(code, 1)
         code, said = doctor(AWS_ACCESS_KEY_ID="")
-        self.assertRegex(said, r"✖ none were found: [\s\S]*→ AWS_SECRET_ACCESS_KEY is set, AWS_ACCESS_KEY_ID is not")
-        self.assertIn("! not looked at: there are no credentials", said)
+        self.assertRegex(said, r"✖ no credentials found: [\s\S]*→ set AWS_ACCESS_KEY_ID too: AWS_SECRET_ACCESS_KEY is set")
+        self.assertIn("! not checked, because there are no credentials", said)
         self.assertEqual(code, 1)
 
 

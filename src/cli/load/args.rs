@@ -148,7 +148,7 @@ pub(in crate::cli) struct Args {
     pub(super) i_own_this_host: bool,
 }
 
-fn time(text: &str) -> Result<Duration, &'static str> {
+pub(in crate::cli) fn time(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "write a time, such as 10s, 1m30s or 500ms")
 }
 

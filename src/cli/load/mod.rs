@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-pub(super) use args::Args;
+pub(super) use args::{Args, time};
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 use page::Page;
 use progress::Progress;
@@ -24,7 +24,7 @@ use rustls::pki_types::ServerName;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::{Mendable, report, say, warn},
+    cli::{UserError, report, say, warn},
     load::{
         self, Http, Line, Mix, Options, Pick, Server, ServerError, Signer, Targets, Trust, Until,
     },
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         warn("interrupted before anything was measured");
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    let report = report.map_err(|error| Mendable {
+    let report = report.map_err(|error| UserError {
         message: format!("{} cannot be loaded: {error}", server.base),
         help: match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::TimedOut => "does it listen there?".into(),
@@ -67,8 +67,8 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(if report.has_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn no_url(error: &ServerError) -> Mendable {
-    Mendable {
+fn no_url(error: &ServerError) -> UserError {
+    UserError {
         message: error.to_string(),
         help: "write, for example, http://127.0.0.1:8080/images/harbour.jpg".into(),
     }
@@ -99,7 +99,7 @@ fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
 }
 
 /// Raises the open-file limit to the required number, as far as allowed.
-fn allow_connections(options: &Options) -> Result<(), Mendable> {
+fn allow_connections(options: &Options) -> Result<(), UserError> {
     /// Standard streams, the report file and the signal handler.
     const OTHERS: usize = 64;
     /// Descriptors per thread: its timer and its runtime's poller.
@@ -113,7 +113,7 @@ fn allow_connections(options: &Options) -> Result<(), Mendable> {
     }
     let raised = rustix::process::Rlimit { current: Some(needed), maximum: limit.maximum };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).map_err(|error| {
-        Mendable {
+        UserError {
             message: format!(
                 "{connections} connections are more than this process may open: {error}"
             ),
@@ -126,7 +126,7 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     let base = server.base.as_str();
     let (from, file) = (&args.urls_from, &args.access_log);
     if let Some((flag, url)) = superfluous(args) {
-        return Err(Mendable {
+        return Err(UserError {
             message: format!("`{url}` would not be asked for: {flag} says what is"),
             help: format!("give it the server alone ({base}), or leave out {flag}"),
         }
@@ -140,9 +140,9 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
             for url in &args.urls {
                 let (named, path) = Server::of(url).map_err(|error| no_url(&error))?;
                 if named != *server {
-                    let message = format!("`{url}` is no URL of {base}");
+                    let message = format!("`{url}` is not a URL of {base}");
                     let help = "ask one server at a time".into();
-                    return Err(Mendable { message, help }.into());
+                    return Err(UserError { message, help }.into());
                 }
                 paths.push(path);
             }
@@ -167,7 +167,7 @@ fn superfluous(args: &Args) -> Option<(&'static str, &String)> {
 fn signer(args: &Args) -> miette::Result<Option<Signer>> {
     let (Some(key), Some(id)) = (&args.sign_with, &args.key_pair_id) else { return Ok(None) };
     if args.requests.is_none() && args.valid <= args.duration {
-        return Err(Mendable {
+        return Err(UserError {
             message: format!(
                 "URLs that are valid for {} end before a run of {}",
                 humantime::format_duration(args.valid),
@@ -191,9 +191,9 @@ fn pick(args: &Args) -> miette::Result<Pick> {
     }
 }
 
-fn wrong(flag: &str, value: impl std::fmt::Display, expected: &str) -> Mendable {
+fn wrong(flag: &str, value: impl std::fmt::Display, expected: &str) -> UserError {
     let message = format!("{flag} cannot be {value}");
-    Mendable { message, help: format!("give it {expected}") }
+    UserError { message, help: format!("give it {expected}") }
 }
 
 fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
@@ -201,13 +201,13 @@ fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
     let named =
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let place = args.connect.clone().unwrap_or(named);
-    let found = place.to_socket_addrs().map_err(|error| Mendable {
+    let found = place.to_socket_addrs().map_err(|error| UserError {
         message: format!("`{place}` has no address: {error}"),
         help: "write a host and a port; --connect HOST:PORT goes where names do not lead".into(),
     })?;
     let found: Vec<SocketAddr> = found.collect();
     if !args.i_own_this_host && !load::is_loopback(&found) {
-        return Err(Mendable {
+        return Err(UserError {
             message: format!("{place} is no loopback address"),
             help: "a load test is an attack on whoever did not ask for it; where the host is yours, say so: \
                    --i-own-this-host"
@@ -225,7 +225,7 @@ fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Res
         if let Some(flag) = flag {
             let message = format!("{flag} is about certificates, and {} has none", server.base);
             return Err(
-                Mendable { message, help: "ask with https://, or leave it out".into() }.into()
+                UserError { message, help: "ask with https://, or leave it out".into() }.into()
             );
         }
         return Ok(Line::clear(addresses, http));
@@ -239,7 +239,7 @@ fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Res
     Line::encrypted(addresses, http, name, trust).map_err(report)
 }
 
-fn options(args: &Args) -> Result<Options, Mendable> {
+fn options(args: &Args) -> Result<Options, UserError> {
     /// Limit of the default: the server's machine seldom has more to spare.
     const MOST_THREADS: usize = 4;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -263,7 +263,7 @@ fn options(args: &Args) -> Result<Options, Mendable> {
     })
 }
 
-fn check_numbers(args: &Args) -> Result<(), Mendable> {
+fn check_numbers(args: &Args) -> Result<(), UserError> {
     /// Limit of concurrent requests, each of which takes some memory.
     const MOST_LANES: usize = 1_000_000;
     if let Some(rate) = args.rate.filter(|rate| !(0.001..=1e7).contains(rate)) {
@@ -299,7 +299,7 @@ fn check_numbers(args: &Args) -> Result<(), Mendable> {
 }
 
 /// Headers of every request: the given ones, and `User-Agent` unless given.
-fn fields(args: &Args) -> Result<HeaderMap, Mendable> {
+fn fields(args: &Args) -> Result<HeaderMap, UserError> {
     let mut fields = HeaderMap::new();
     for line in &args.header {
         let (name, value) = field(line)?;
@@ -308,11 +308,11 @@ fn fields(args: &Args) -> Result<HeaderMap, Mendable> {
         {
             let message = format!("`{line}` names no host, or a second one");
             let help = "write it once, as -H 'Host: media.example.com'".into();
-            return Err(Mendable { message, help });
+            return Err(UserError { message, help });
         }
         if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
             let message = format!("`{line}` is about content, and requests have none");
-            return Err(Mendable { message, help: "leave it out".into() });
+            return Err(UserError { message, help: "leave it out".into() });
         }
         fields.append(name, value);
     }
@@ -321,12 +321,12 @@ fn fields(args: &Args) -> Result<HeaderMap, Mendable> {
     Ok(fields)
 }
 
-fn field(line: &str) -> Result<(HeaderName, HeaderValue), Mendable> {
+fn field(line: &str) -> Result<(HeaderName, HeaderValue), UserError> {
     let parsed = line
         .split_once(':')
         .and_then(|(name, value)| Some((name.trim().parse().ok()?, value.trim().parse().ok()?)));
-    parsed.ok_or_else(|| Mendable {
-        message: format!("`{line}` is no header field"),
+    parsed.ok_or_else(|| UserError {
+        message: format!("`{line}` is not a header field"),
         help: "write it as -H 'Accept: image/webp'".into(),
     })
 }

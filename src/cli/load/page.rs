@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::{cli::Mendable, load::Report};
+use crate::{cli::UserError, load::Report};
 
 /// The HTML report file, opened before the run so that no run is wasted. Old content stays until there is a
 /// report; a new file without one is removed.
@@ -17,7 +17,7 @@ pub(super) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    pub(super) fn open(path: &'a Path) -> Result<Self, Mendable> {
+    pub(super) fn open(path: &'a Path) -> Result<Self, UserError> {
         let mut options = OpenOptions::new();
         options.write(true);
         let (opened, is_empty) = match options.clone().create_new(true).open(path) {
@@ -28,7 +28,7 @@ impl<'a> Page<'a> {
         Ok(Self { path, file, is_empty })
     }
 
-    pub(super) fn write(mut self, report: &Report) -> Result<(), Mendable> {
+    pub(super) fn write(mut self, report: &Report) -> Result<(), UserError> {
         self.is_empty = false;
         self.replace(&report.page()).map_err(|error| cannot_write(self.path, &error))
     }
@@ -49,8 +49,8 @@ impl Drop for Page<'_> {
     }
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Mendable {
-    Mendable {
+fn cannot_write(path: &Path, error: &io::Error) -> UserError {
+    UserError {
         message: format!("cannot write `{}`: {error}", path.display()),
         help: "give --html a file in a folder that is there".into(),
     }

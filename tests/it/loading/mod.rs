@@ -200,7 +200,7 @@ async fn urls_are_signed_as_the_edge_wants_them() {
     for id in ["", "K 1", "K1&x"] {
         let error = Signer::open(&folder.path().join("key.pem"), id, Duration::from_secs(1));
         let error = error.err().expect("refused").to_string();
-        assert!(error.contains(&format!("`{id}` is no key pair id")), "{error}");
+        assert!(error.contains(&format!("`{id}` is not a key pair id")), "{error}");
     }
     let no_key = folder.path().join("public.pem");
     let error = Signer::open(&no_key, "K1", Duration::from_secs(1)).err().expect("refused");

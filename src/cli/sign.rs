@@ -1,0 +1,80 @@
+//! `forebay sign`.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{UserError, load::time, say};
+use crate::{
+    access::signed::{Signer, custom_policy},
+    base::clock::Clock,
+    http::pasted_url::PastedUrl,
+};
+
+/// Sign a URL like a CloudFront signed URL, or print signed cookies.
+#[derive(Debug, clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "The URL is the one that viewers use, percent-encoded or not. Without --resource and --client it is signed\n\
+    with a canned policy. `forebay keys new` makes a key pair.\n\n\
+    Examples:\n  \
+    forebay sign https://media.example.com/photos/cat.jpg --key private_key.pem --key-pair-id K2JCJMDEHXQW5F\n  \
+    forebay sign https://media.example.com/ --resource 'https://media.example.com/photos/*' --cookies \\\n      \
+    --key private_key.pem --key-pair-id K2JCJMDEHXQW5F"
+)]
+pub(super) struct Args {
+    /// URL to sign
+    url: String,
+    /// Private key, as PEM: RSA, or ECDSA P-256
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// ID of the key in the key group
+    #[arg(long, value_name = "ID")]
+    key_pair_id: String,
+    /// How long the signature is valid
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
+    valid: Duration,
+    /// URLs that the signature covers; `*` matches any characters, `?` matches one
+    #[arg(long, value_name = "PATTERN")]
+    resource: Option<String>,
+    /// Address or network of the viewers who may use it
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    client: Option<IpNet>,
+    /// Print the value of a `Cookie` header instead of a URL
+    #[arg(long)]
+    cookies: bool,
+}
+
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address).ok_or("write an address or a network, such as 192.0.2.0/24")
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let url = PastedUrl::parse(&args.url).and_then(|url| url.url()).ok_or_else(|| UserError {
+        message: format!("`{}` is not a URL", args.url),
+        help: "write it with scheme and host, such as https://media.example.com/photos/cat.jpg"
+            .into(),
+    })?;
+    let cannot = |reason: String| UserError {
+        message: format!("cannot sign with `{}`: {reason}", args.key.display()),
+        help: "name a private key in PEM without a passphrase; `forebay keys new` makes one".into(),
+    };
+    let key = std::fs::read(&args.key).map_err(|error| cannot(error.to_string()))?;
+    let signer = Signer::from_pem(&key, &args.key_pair_id);
+    let signer = signer.map_err(|error| cannot(error.to_string()))?;
+    let expires = (Clock::system().now() + args.valid).as_secs();
+    let parameters = if args.resource.is_none() && args.client.is_none() {
+        signer.canned(&url, expires)
+    } else {
+        let resource = args.resource.as_deref().unwrap_or(&url);
+        signer.custom(&custom_policy(resource, expires, args.client))
+    };
+    say(&if args.cookies {
+        parameters.cookies()
+    } else {
+        let mark = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{mark}{}", parameters.query())
+    });
+    Ok(ExitCode::SUCCESS)
+}
