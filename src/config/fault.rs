@@ -55,12 +55,21 @@ fn count(faults: usize) -> String {
 pub(super) struct Collector {
     source: NamedSource<String>,
     faults: RefCell<Vec<Fault>>,
+    /// The types of the keys that were read.
+    #[cfg(test)]
+    pub(super) kinds:
+        RefCell<std::collections::BTreeMap<String, std::collections::BTreeSet<&'static str>>>,
 }
 
 impl Collector {
     pub(super) fn new(name: &str, text: &str) -> Self {
         let source = NamedSource::new(name, text.to_owned()).with_language("TOML");
-        Self { source, faults: RefCell::default() }
+        Self {
+            source,
+            faults: RefCell::default(),
+            #[cfg(test)]
+            kinds: RefCell::default(),
+        }
     }
 
     pub(super) fn add(

@@ -10,9 +10,12 @@ mod events;
 mod fault;
 mod key_group;
 mod listen;
+mod misplaced;
 mod origin;
 mod origin_request;
 mod policy;
+#[cfg(test)]
+mod reference;
 mod response_headers;
 mod restrict;
 mod section;

@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::fault::Collector;
+use super::{fault::Collector, misplaced};
 
 /// A value with its position in the file.
 #[derive(Clone, Debug)]
@@ -31,7 +31,8 @@ pub(super) struct Section<'a> {
     name: String,
     table: &'a DeTable<'a>,
     span: Range<usize>,
-    asked: RefCell<Vec<&'static str>>,
+    /// The keys that were read, which are the known ones.
+    known: RefCell<Vec<&'static str>>,
     faults: &'a Collector,
 }
 
@@ -46,7 +47,7 @@ impl<'a> Section<'a> {
         span: Range<usize>,
         faults: &'a Collector,
     ) -> Self {
-        Self { name, table, span, asked: RefCell::default(), faults }
+        Self { name, table, span, known: RefCell::default(), faults }
     }
 
     /// The start of the table, for faults about missing keys.
@@ -70,12 +71,22 @@ impl<'a> Section<'a> {
     }
 
     fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
-        let mut asked = self.asked.borrow_mut();
-        if !asked.contains(&key) {
-            asked.push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
         }
         self.table.get(key)
     }
+
+    /// Records the type of a key, from which the reference is generated.
+    #[cfg(test)]
+    fn note(&self, key: &str, kind: &'static str) {
+        self.faults.kinds.borrow_mut().entry(self.path(key)).or_default().insert(kind);
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "as with tests")]
+    const fn note(&self, _key: &str, _kind: &'static str) {}
 
     fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
         let found = value.get_ref().type_str();
@@ -92,6 +103,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn string(&self, key: &'static str) -> Option<Placed<&'a str>> {
+        self.note(key, "text");
         let value = self.get(key)?;
         let text = value.get_ref().as_str();
         if text.is_none() {
@@ -114,6 +126,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn boolean(&self, key: &'static str) -> Option<Placed<bool>> {
+        self.note(key, "true or false");
         let value = self.get(key)?;
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
@@ -124,6 +137,7 @@ impl<'a> Section<'a> {
 
     /// A whole number within `range`.
     pub(super) fn number(&self, key: &'static str, range: Range<u64>) -> Option<u64> {
+        self.note(key, "whole number");
         let value = self.get(key)?;
         let Some(number) = value.get_ref().as_integer() else {
             self.wrong_type(key, value, "a whole number");
@@ -145,6 +159,7 @@ impl<'a> Section<'a> {
 
     /// A number from 0 to 100.
     pub(super) fn percent(&self, key: &'static str) -> Option<f64> {
+        self.note(key, "number from 0 to 100");
         let value = self.get(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(number) => number.as_str().parse().ok(),
@@ -161,6 +176,7 @@ impl<'a> Section<'a> {
 
     /// A size such as `"512MiB"`, in bytes.
     pub(super) fn size(&self, key: &'static str) -> Option<Placed<u64>> {
+        self.note(key, "size");
         let text = self.string(key)?;
         match text.value.parse::<bytesize::ByteSize>() {
             Ok(size) => Some(text.map(|_| size.as_u64())),
@@ -178,6 +194,7 @@ impl<'a> Section<'a> {
 
     /// A duration such as `"30s"`, or a number of seconds.
     pub(super) fn duration(&self, key: &'static str) -> Option<Placed<Duration>> {
+        self.note(key, "duration");
         let value = self.get(key)?;
         let parsed = match value.get_ref() {
             DeValue::Integer(seconds) => {
@@ -202,6 +219,7 @@ impl<'a> Section<'a> {
 
     /// A list of strings; a single string is a list of one.
     pub(super) fn strings(&self, key: &'static str) -> Option<Vec<Placed<&'a str>>> {
+        self.note(key, "text or list of texts");
         let value = self.get(key)?;
         let list = match value.get_ref() {
             DeValue::String(text) => {
@@ -225,6 +243,7 @@ impl<'a> Section<'a> {
 
     /// A list of whole numbers.
     pub(super) fn numbers(&self, key: &'static str) -> Vec<Placed<u64>> {
+        self.note(key, "list of whole numbers");
         let list = self.get(key).and_then(|value| value.get_ref().as_array());
         let mut numbers = Vec::new();
         for item in list.into_iter().flatten() {
@@ -252,6 +271,7 @@ impl<'a> Section<'a> {
 
     /// A nested table.
     pub(super) fn table(&self, key: &'static str) -> Option<Section<'a>> {
+        self.note(key, "table");
         let value = self.get(key)?;
         let table = value.get_ref().as_table();
         if table.is_none() {
@@ -262,6 +282,7 @@ impl<'a> Section<'a> {
 
     /// A list of tables; a single table is a list of one.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Section<'a>> {
+        self.note(key, "table");
         let Some(value) = self.get(key) else { return Vec::new() };
         let section = |value: &'a Spanned<DeValue<'a>>| {
             let table = value.get_ref().as_table();
@@ -288,17 +309,13 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that have not been read so far.
     pub(super) fn unknown(&self) {
-        let asked = self.asked.borrow();
+        let known = self.known.borrow();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if asked.contains(&name) {
+            if known.contains(&name) {
                 continue;
             }
-            let nearest = nearest(name, &asked);
-            let help = match nearest {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("known here: {}", asked.join(", ")),
-            };
+            let help = misplaced::advice(name, &known);
             let message = format!("unknown key `{}`", self.path(name));
             self.fault(key.span(), message, "not a known key", help);
         }

@@ -1,0 +1,68 @@
+//! Advice about a key that is unknown in its table.
+
+use super::section::nearest;
+
+/// Shows in which table each key belongs.
+const EXAMPLE: &str = include_str!("../../config/example.toml");
+
+/// Parts of names of secrets.
+const SECRETS: [&str; 7] =
+    ["access_key", "secret", "session_token", "password", "credential", "aws_", "profile"];
+
+/// The fix for an unknown key in a table with the `known` keys.
+pub(super) fn advice(key: &str, known: &[&str]) -> String {
+    let lower = key.to_ascii_lowercase();
+    if SECRETS.iter().any(|secret| lower.contains(secret)) {
+        return "credentials never go in this file: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, add a profile to ~/.aws, or give this machine a role".into();
+    }
+    let is_ttl = lower == "ttl" || lower.ends_with("_ttl") || lower == "max_age";
+    if is_ttl && !known.iter().any(|known| known.ends_with("_ttl")) {
+        return "TTLs belong to a `[[cache_policy]]`, as min_ttl, default_ttl and max_ttl; a behavior selects it with `cache_policy`".into();
+    }
+    if let Some(table) = table_of(key).filter(|_| !known.is_empty()) {
+        return format!("`{key}` belongs to `{table}`");
+    }
+    match nearest(key, known) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("known here: {}", known.join(", ")),
+    }
+}
+
+/// The first table of the example that has this key, or is called by it.
+fn table_of(key: &str) -> Option<&'static str> {
+    let mut table = "";
+    for line in EXAMPLE.lines() {
+        if line.starts_with('[') {
+            table = line;
+            if table.trim_matches(['[', ']']).rsplit('.').next() == Some(key) {
+                return Some(table);
+            }
+        } else if line.split_once(" = ").is_some_and(|(name, _)| name == key) && !table.is_empty() {
+            return Some(table);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_in_the_wrong_place_are_sent_to_the_right_one() {
+        let known = ["id", "aliases", "origin"];
+        for (key, expected) in [
+            ("access_key_id", "credentials never go in this file"),
+            ("AWS_SECRET_ACCESS_KEY", "credentials never go in this file"),
+            ("ttl", "TTLs belong to a `[[cache_policy]]`"),
+            ("default_ttl", "TTLs belong to a `[[cache_policy]]`"),
+            ("bucket", "`bucket` belongs to `[[distribution.origin]]`"),
+            ("workers", "`workers` belongs to `[listen]`"),
+            ("default_behavior", "`default_behavior` belongs to `[distribution.default_behavior]`"),
+            ("alias", "did you mean `aliases`?"),
+            ("zzz", "known here: id, aliases, origin"),
+        ] {
+            assert!(advice(key, &known).starts_with(expected), "{key}: {}", advice(key, &known));
+        }
+    }
+}
