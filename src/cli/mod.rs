@@ -79,6 +79,10 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // A wrapped line cannot be pasted. Only the first call can fail, and this is it.
+    let _ = miette::set_hook(Box::new(|_| {
+        Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
+    }));
     let _log = start_log();
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),

@@ -3,6 +3,7 @@
 //! Compilation does no I/O and reports all faults at once. Each part of Forebay owns its options; this module only
 //! fills them in.
 
+mod advice;
 mod behavior;
 mod distribution;
 mod errors;
@@ -10,7 +11,6 @@ mod events;
 mod fault;
 mod key_group;
 mod listen;
-mod misplaced;
 mod origin;
 mod origin_request;
 mod policy;

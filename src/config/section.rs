@@ -10,7 +10,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{fault::Collector, misplaced};
+use super::{
+    advice::{advice, nearest},
+    fault::Collector,
+};
 
 /// A value with its position in the file.
 #[derive(Clone, Debug)]
@@ -315,7 +318,7 @@ impl<'a> Section<'a> {
             if known.contains(&name) {
                 continue;
             }
-            let help = misplaced::advice(name, &known);
+            let help = advice(name, &known);
             let message = format!("unknown key `{}`", self.path(name));
             self.fault(key.span(), message, "not a known key", help);
         }
@@ -372,13 +375,6 @@ pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, kno
         None => format!("there is: {}", known.join(", ")),
     };
     section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);
-}
-
-/// The known word most similar to `name`, if any is similar.
-pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let likeness = |candidate: &str| strsim::jaro_winkler(name, candidate);
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.75).then_some(*best)
 }
 
 fn article(kind: &str) -> String {

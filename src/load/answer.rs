@@ -10,17 +10,33 @@ pub(super) struct LoadResponse {
     pub(super) status: StatusCode,
     /// Content bytes that are not counted yet.
     pub(super) bytes: u64,
-    /// Whether it is a cache hit, if the response says so.
-    pub(super) hit: Option<bool>,
+    /// The cache's result, if the response reports one.
+    pub(super) cache: Option<CacheResult>,
 }
 
-/// Whether the nearest cache had a hit. Reads the last member of `Cache-Status`, which is the nearest cache's
-/// (RFC 9211 §2), else the last member of `X-Cache`, as CloudFront, Varnish, Squid and others write it.
-pub(super) fn is_hit(fields: &HeaderMap) -> Option<bool> {
+/// The result that the nearest cache reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheResult {
+    /// From the cache.
+    Hit,
+    /// From a fetch that another request began (RFC 9211, section 2.5).
+    Collapsed,
+    /// From the origin.
+    Miss,
+}
+
+/// Reads the last member of `Cache-Status`, which is the nearest cache's (RFC 9211 §2), else the last member of
+/// `X-Cache`, as CloudFront, Varnish, Squid and others write it.
+pub(super) fn cache_result(fields: &HeaderMap) -> Option<CacheResult> {
     if let Some(line) = fields.get_all("cache-status").iter().next_back() {
         let nearest = line.as_bytes().rsplit(|byte| *byte == b',').next()?;
-        let mut parameters = nearest.split(|byte| *byte == b';').skip(1);
-        return Some(parameters.any(|parameter| parameter.trim_ascii() == b"hit"));
+        let mut parameters = nearest.split(|byte| *byte == b';').skip(1).map(<[u8]>::trim_ascii);
+        let has = |name: &[u8]| parameters.clone().any(|parameter| parameter == name);
+        return Some(match (has(b"collapsed"), parameters.any(|parameter| parameter == b"hit")) {
+            (true, _) => CacheResult::Collapsed,
+            (false, true) => CacheResult::Hit,
+            (false, false) => CacheResult::Miss,
+        });
     }
     let lines = |name| fields.get_all(name).iter().next_back();
     let line = lines("x-cache").or_else(|| lines("x-cache-status"))?.as_bytes();
@@ -28,7 +44,8 @@ pub(super) fn is_hit(fields: &HeaderMap) -> Option<bool> {
     let word = nearest.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').next()?;
     let hits = ["hit", "TCP_HIT", "TCP_MEM_HIT", "TCP_IMS_HIT"];
     let is_hit = hits.iter().any(|hit| word.eq_ignore_ascii_case(hit.as_bytes()));
-    (!word.is_empty()).then_some(is_hit)
+    let result = if is_hit { CacheResult::Hit } else { CacheResult::Miss };
+    (!word.is_empty()).then_some(result)
 }
 
 /// Facts about a target that later requests for it may use.
@@ -53,20 +70,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_cache_is_asked() {
+    fn the_nearest_cache_counts() {
         for (fields, expected) in [
-            (&[("cache-status", "Forebay; hit; ttl=5")][..], Some(true)),
-            (&[("cache-status", "Forebay; fwd=uri-miss; stored")], Some(false)),
-            (&[("cache-status", "Origin; fwd=miss, Forebay;hit")], Some(true)),
-            (&[("cache-status", "Far; hit"), ("cache-status", "Near; fwd=stale")], Some(false)),
-            (&[("cache-status", "Near; fwd=miss"), ("x-cache", "HIT")], Some(false)),
-            (&[("x-cache", "Hit from cloudfront")], Some(true)),
-            (&[("x-cache", "RefreshHit from cloudfront")], Some(false)),
-            (&[("x-cache-status", "MISS")], Some(false)),
-            (&[("x-cache", "MISS, HIT")], Some(true)),
-            (&[("x-cache", "HIT"), ("x-cache", "MISS")], Some(false)),
-            (&[("x-cache", "TCP_MEM_HIT from a.example")], Some(true)),
-            (&[("x-cache", "TCP_MISS from a.example")], Some(false)),
+            (&[("cache-status", "Forebay; hit; ttl=5")][..], Some(CacheResult::Hit)),
+            (&[("cache-status", "Forebay; fwd=uri-miss; stored")], Some(CacheResult::Miss)),
+            (&[("cache-status", "Forebay; fwd=uri-miss; collapsed")], Some(CacheResult::Collapsed)),
+            (&[("cache-status", "Origin; fwd=miss, Forebay;hit")], Some(CacheResult::Hit)),
+            (
+                &[("cache-status", "Far; hit"), ("cache-status", "Near; fwd=stale")],
+                Some(CacheResult::Miss),
+            ),
+            (&[("cache-status", "Near; fwd=miss"), ("x-cache", "HIT")], Some(CacheResult::Miss)),
+            (&[("x-cache", "Hit from cloudfront")], Some(CacheResult::Hit)),
+            (&[("x-cache", "RefreshHit from cloudfront")], Some(CacheResult::Miss)),
+            (&[("x-cache-status", "MISS")], Some(CacheResult::Miss)),
+            (&[("x-cache", "MISS, HIT")], Some(CacheResult::Hit)),
+            (&[("x-cache", "HIT"), ("x-cache", "MISS")], Some(CacheResult::Miss)),
+            (&[("x-cache", "TCP_MEM_HIT from a.example")], Some(CacheResult::Hit)),
+            (&[("x-cache", "TCP_MISS from a.example")], Some(CacheResult::Miss)),
             (&[("x-cache", "")], None),
             (&[], None),
         ] {
@@ -74,7 +95,7 @@ mod tests {
             for (name, value) in fields {
                 map.append(*name, value.parse().expect("value"));
             }
-            assert_eq!(is_hit(&map), expected, "{fields:?}");
+            assert_eq!(cache_result(&map), expected, "{fields:?}");
         }
     }
 }

@@ -30,7 +30,10 @@ impl Report {
         json!({
             "begun": self.begun(),
             "server": self.server(),
+            "command": options.command,
+            "machine": self.machine,
             "urls": self.run.targets.urls(),
+            "first_urls": self.run.targets.first_urls(),
             "lines_left_out": left_out.no_get + left_out.unreadable,
             "lines_unreadable": left_out.unreadable,
             "settings": self.settings(),
@@ -53,6 +56,7 @@ impl Report {
             "ranges": total.ranges,
             "conditions": total.conditions,
             "hit_ratio": self.hit_ratio(),
+            "collapsed": total.collapsed,
             "statuses": total.statuses,
             "errors": total.errors(),
             "failures": counts,

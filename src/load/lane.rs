@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Failure, Phase, Run,
-    answer::{Known, LoadResponse, is_hit},
+    answer::{Known, LoadResponse, cache_result},
     line::Sender,
     pace::{Pace, Timer},
     request_kind::RequestKind,
@@ -206,7 +206,7 @@ impl Work {
                 }
                 Ok(Err(error)) if error.is_parse() && !self.run.line.is_encrypted() => {
                     let reason =
-                        format!("{}; where it speaks TLS, ask with https://", describe(&error));
+                        format!("{}; if the server expects TLS, use https://", describe(&error));
                     self.tally.lock().fail(Failure::Cut, Some(&io::Error::other(reason)), waited);
                 }
                 Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), waited),
@@ -299,5 +299,5 @@ pub(super) async fn exchange(
         // If another response was first, it stored the same facts.
         let _ = target.known.set(known);
     }
-    Ok(LoadResponse { kind, status: head.status, bytes, hit: is_hit(&head.headers) })
+    Ok(LoadResponse { kind, status: head.status, bytes, cache: cache_result(&head.headers) })
 }

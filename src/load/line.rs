@@ -43,7 +43,7 @@ pub enum Trust<'a> {
     /// The authorities in a PEM file.
     File(&'a Path),
     /// Any issuer, for self-signed certificates.
-    Anybody,
+    Any,
 }
 
 const NO_HTTP2: &str = "it speaks no HTTP/2 (by ALPN, RFC 7301)";
@@ -82,13 +82,13 @@ impl Line {
         let roots = match trust {
             Trust::Native => trusted_roots(None)?,
             Trust::File(path) => trusted_roots(Some(path))?,
-            Trust::Anybody => RootCertStore::empty(),
+            Trust::Any => RootCertStore::empty(),
         };
         let mut config =
             ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        if matches!(trust, Trust::Anybody) {
+        if matches!(trust, Trust::Any) {
             let provider = Arc::new(aws_lc_rs::default_provider());
-            config.dangerous().set_certificate_verifier(Arc::new(Anybody(provider)));
+            config.dangerous().set_certificate_verifier(Arc::new(Any(provider)));
         }
         let protocol = if http == Http::Two { H2 } else { b"http/1.1" };
         config.alpn_protocols = vec![protocol.to_vec()];
@@ -256,9 +256,9 @@ impl Sender {
 
 /// A verifier that accepts any certificate if the server has its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct Any(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for Any {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -11,6 +11,7 @@ mod json;
 mod lane;
 mod line;
 mod logged;
+mod machine;
 mod mix;
 mod pace;
 mod page;
@@ -73,6 +74,8 @@ pub struct Options {
     pub mix: Mix,
     /// Whether to request every target once before measuring.
     pub warm: bool,
+    /// The command line, for the report.
+    pub command: String,
 }
 
 /// The end of a run.
@@ -249,7 +252,7 @@ pub fn run(
         }
     })?;
     let mut tail = tally::collect(&threads.tallies);
-    let reason = io::Error::other("no connection was free; give it more, or a lower rate");
+    let reason = io::Error::other("no connection was free; use more connections or a lower rate");
     for waited in run.pace.iter().flat_map(|pace| pace.never_taken(run.ended())) {
         tail.fail(Failure::Unsent, Some(&reason), waited);
     }
@@ -327,7 +330,7 @@ fn work(run: &Arc<Run>, tally: &Arc<Mutex<Tally>>, thread: usize) -> io::Result<
 
 /// The error if the user interrupts.
 fn interrupted() -> io::Error {
-    io::Error::new(io::ErrorKind::Interrupted, "interrupted before anything was measured")
+    io::Error::new(io::ErrorKind::Interrupted, "interrupted before the measurement")
 }
 
 /// Runs a preparation step before a run, unless `stop` is set.

@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use super::{
     Second,
     plot::{self, Curve, Plot, step},
-    report::{Report, float, grouped, in_milliseconds, milliseconds, percent, told},
+    report::{Report, float, grouped, in_milliseconds, latency_text, milliseconds, percent},
 };
 
 const STYLE: &str = "
@@ -35,6 +35,12 @@ svg text { fill: var(--soft); font-size: 11px; }
 table { width: 100%; border-collapse: collapse; }
 th, td { padding: .4rem .6rem .4rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 th { width: 9rem; color: var(--soft); font-weight: 400; }
+details { margin-top: 1.25rem; } details li { overflow-wrap: anywhere; }
+@media (max-width: 34rem) {
+  body { padding: 1.5rem .75rem; } figure { padding: .75rem .5rem; }
+  svg text { font-size: 20px; } .legend { margin-left: 0; flex-wrap: wrap; }
+  th, td { display: block; width: auto; } td { padding-top: 0; border-top: 0; }
+}
 ";
 
 impl Report {
@@ -59,7 +65,7 @@ fn render(report: &Report) -> String {
         let _ = write!(page, "<li><b>{value}</b><span>{name}</span></li>");
     }
     page += "</ul>\n";
-    for plot in [distribution(report), throughput(report), hits(report), latency(report)] {
+    for plot in [distribution(report), throughput(report), misses(report), latency(report)] {
         page += &plot;
         page.push('\n');
     }
@@ -68,19 +74,23 @@ fn render(report: &Report) -> String {
         let _ = write!(page, "<tr><th>{name}</th><td>{}</td></tr>", escape(&value));
     }
     for (name, value) in report.latencies() {
-        let _ = write!(page, "<tr><th>latency {name}</th><td>{}</td></tr>", told(value));
+        let _ = write!(page, "<tr><th>latency {name}</th><td>{}</td></tr>", latency_text(value));
     }
-    page + "</table></body></html>\n"
+    page += "</table>\n<details><summary>URLs</summary><ol>";
+    for url in report.run.targets.first_urls() {
+        let _ = write!(page, "<li>{}</li>", escape(&url));
+    }
+    page + "</ol></details></body></html>\n"
 }
 
 fn key_figures(report: &Report) -> Vec<(&'static str, String)> {
     let percentiles = crate::load::tally::percentiles(&report.total.latencies);
-    let percentile = |place: usize| told(percentiles.map(|values| values[place]));
+    let percentile = |place: usize| latency_text(percentiles.map(|values| values[place]));
     vec![
-        ("requests a second", grouped(report.requests_per_second())),
+        ("requests/s", grouped(report.requests_per_second())),
         ("hits", report.hit_ratio().map_or("–".into(), percent)),
-        ("half within", percentile(0)),
-        ("99 % within", percentile(2)),
+        ("latency p50", percentile(0)),
+        ("latency p99", percentile(2)),
         ("errors", grouped(float(report.total.errors()))),
     ]
 }
@@ -98,12 +108,12 @@ fn distribution(report: &Report) -> String {
         place += STEP;
     }
     let marks = [
-        (std::f64::consts::LOG10_2, "50 %"),
-        (1.0, "90 %"),
-        (2.0, "99 %"),
-        (3.0, "99.9 %"),
-        (4.0, "99.99 %"),
-        (5.0, "99.999 %"),
+        (std::f64::consts::LOG10_2, "p50"),
+        (1.0, "p90"),
+        (2.0, "p99"),
+        (3.0, "p99.9"),
+        (4.0, "p99.99"),
+        (5.0, "p99.999"),
     ];
     Plot {
         title: "Latency by percentile",
@@ -115,32 +125,37 @@ fn distribution(report: &Report) -> String {
     .render()
 }
 
+/// The middle of a second, to which its averages belong.
+fn middle(second: &Second) -> f64 {
+    second.at.as_secs_f64() - second.length.as_secs_f64() / 2.0
+}
+
 fn throughput(report: &Report) -> String {
     let points = report.seconds.iter().map(|second| {
         let length = second.length.as_secs_f64().max(f64::MIN_POSITIVE);
-        (second.at.as_secs_f64(), float(second.answers) / length)
+        (middle(second), float(second.answers) / length)
     });
     over_time(
         report,
-        "Requests a second",
+        "Requests/s",
         vec![Curve { name: "requests/s", points: points.collect() }],
         &grouped,
         1.0,
     )
 }
 
-fn hits(report: &Report) -> String {
-    let points = report
-        .seconds
-        .iter()
-        .filter_map(|second| Some((second.at.as_secs_f64(), second.hit_ratio? * 100.0)));
-    let label = |value: f64| format!("{value:.0} %");
+/// Everything but hits: on an axis up to 100 %, one miss in a thousand would look like none.
+fn misses(report: &Report) -> String {
+    let seconds = report.seconds.iter();
+    let points =
+        seconds.filter_map(|second| Some((middle(second), (1.0 - second.hit_ratio?) * 100.0)));
+    let label = |value: f64| format!("{} %", (value * 1000.0).round() / 1000.0);
     over_time(
         report,
-        "Hit ratio",
-        vec![Curve { name: "hits", points: points.collect() }],
+        "Misses",
+        vec![Curve { name: "misses", points: points.collect() }],
         &label,
-        100.0,
+        0.01,
     )
 }
 
@@ -148,11 +163,11 @@ fn latency(report: &Report) -> String {
     let curve = |name, place: usize| {
         let point = |second: &Second| {
             let value = second.percentiles?[place];
-            Some((second.at.as_secs_f64(), in_milliseconds(value)))
+            Some((middle(second), in_milliseconds(value)))
         };
         Curve { name, points: report.seconds.iter().filter_map(point).collect() }
     };
-    let curves = vec![curve("50 %", 0), curve("90 %", 1), curve("99 %", 2), curve("99.9 %", 3)];
+    let curves = vec![curve("p50", 0), curve("p90", 1), curve("p99", 2), curve("p99.9", 3)];
     over_time(
         report,
         "Latency over time",
@@ -165,16 +180,10 @@ fn latency(report: &Report) -> String {
 fn over_time(
     report: &Report,
     title: &str,
-    mut curves: Vec<Curve>,
+    curves: Vec<Curve>,
     label: &dyn Fn(f64) -> String,
     least_top: f64,
 ) -> String {
-    // The first second's values also apply to its start.
-    for Curve { points, .. } in &mut curves {
-        if let Some((_, first)) = points.first().copied() {
-            points.insert(0, (0.0, first));
-        }
-    }
     let end = report.time().as_secs_f64();
     let marks = plot::levels(end, step(end / 8.0));
     let marks = marks.into_iter().map(|(at, label)| (at, format!("{label} s"))).collect();

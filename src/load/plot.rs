@@ -69,6 +69,10 @@ impl Plot<'_> {
                 let letter = if place == 0 { 'M' } else { 'L' };
                 let _ = write!(path, "{letter}{:.1} {:.1}", x(*across), y(*up));
             }
+            if curve.points.len() == 1 {
+                // A line of no length has round ends: a dot.
+                path += "h0";
+            }
             let _ = write!(
                 svg,
                 "<path class=\"curve c{number}\" d=\"{path}\"><title>{}</title></path>",

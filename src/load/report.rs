@@ -8,7 +8,8 @@ use humantime::format_duration;
 use super::{
     Mix, Phase, Pick, Run, Second, TICK, Until,
     line::Http,
-    tally::{Failed, TOLD, Tally, ratio},
+    machine,
+    tally::{Failed, PERCENTILES, Tally, percentiles, ratio},
     targets::LeftOut,
     warm::Warmed,
 };
@@ -17,6 +18,7 @@ use crate::base::clock::Timestamp;
 /// The results of a run.
 pub struct Report {
     pub(super) run: Arc<Run>,
+    pub(super) machine: String,
     begun: Timestamp,
     pub(super) warmed: Option<Warmed>,
     pub(super) total: Tally,
@@ -40,6 +42,7 @@ impl Report {
     pub(super) fn new(run: Arc<Run>, begun: Timestamp, warmed: Option<Warmed>) -> Self {
         Self {
             run,
+            machine: machine::describe(),
             begun,
             warmed,
             total: Tally::default(),
@@ -81,8 +84,28 @@ impl Report {
         self.total.statuses.keys().any(|status| *status < 400)
     }
 
+    /// The number of failed requests and error responses.
+    #[must_use]
+    pub fn errors_count(&self) -> u64 {
+        self.total.errors()
+    }
+
+    /// The part of all requests that failed or got an error response.
+    #[must_use]
+    pub fn error_ratio(&self) -> f64 {
+        let failed: u64 = self.total.failures.values().map(|failed| failed.count).sum();
+        ratio(self.total.errors(), self.total.answers() + failed).unwrap_or(0.0)
+    }
+
+    /// The 99th percentile of latency.
+    #[must_use]
+    pub fn p99(&self) -> Option<Duration> {
+        percentiles(&self.total.latencies).map(|[_, _, p99, _]| p99)
+    }
+
     /// Whether the user interrupted the run.
-    pub(super) fn is_interrupted(&self) -> bool {
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
         matches!(*self.run.phase.borrow(), Phase::Abandoned(_))
     }
 
@@ -104,19 +127,19 @@ impl Report {
     }
 
     pub(super) fn hit_ratio(&self) -> Option<f64> {
-        ratio(self.total.hits, self.total.told)
+        ratio(self.total.hits, self.total.reported)
     }
 
     /// Names and values of the reported latencies; `None` if there are none.
     pub(super) fn latencies(&self) -> Vec<(String, Option<Duration>)> {
         let histogram = &self.total.latencies;
-        let told = |micros| (!histogram.is_empty()).then_some(Duration::from_micros(micros));
-        let percentiles = TOLD
+        let value = |micros| (!histogram.is_empty()).then_some(Duration::from_micros(micros));
+        let percentiles = PERCENTILES
             .iter()
-            .map(|part| (format!("p{}", part * 100.0), told(histogram.value_at_quantile(*part))));
-        let mut all = vec![("least".into(), told(histogram.min()))];
+            .map(|part| (format!("p{}", part * 100.0), value(histogram.value_at_quantile(*part))));
+        let mut all = vec![("least".into(), value(histogram.min()))];
         all.extend(percentiles);
-        all.push(("most".into(), told(histogram.max())));
+        all.push(("most".into(), value(histogram.max())));
         all
     }
 
@@ -138,16 +161,22 @@ impl Report {
         let total = &self.total;
         let mut rows = vec![
             ("server", self.server().to_owned()),
-            ("begun", self.begun()),
-            ("asked for", self.asked_for()),
+            ("started", self.begun()),
+            ("command", self.run.options.command.clone()),
+            ("machine", self.machine.clone()),
+            ("targets", self.targets()),
             ("protocol", self.connections()),
         ];
-        rows.push(("loop", self.wanted()));
+        rows.push(("load", self.wanted()));
         rows.push(("time", self.times()));
         rows.push(("requests", self.answered()));
         let per_second = bytes(self.bytes_per_second());
         rows.push(("content", format!("{}, {per_second}/s", ByteSize(total.bytes))));
-        rows.push(("hits", self.hit_ratio().map_or("not told".into(), percent)));
+        rows.push(("hits", self.hit_ratio().map_or("not reported".into(), percent)));
+        if total.collapsed > 0 {
+            let part = ratio(total.collapsed, total.reported).map_or_else(String::new, percent);
+            rows.push(("collapsed", format!("{part}: they waited for another request's fetch")));
+        }
         let statuses = total.statuses.iter();
         rows.push((
             "statuses",
@@ -171,7 +200,7 @@ impl Report {
         let all = self.total.answers();
         let after = match self.answered_late() {
             0 => String::new(),
-            after => format!(", {} of them after its end", grouped_int(after)),
+            after => format!(", {} of them after the end", grouped_int(after)),
         };
         format!("{}, {}/s{after}", grouped_int(all), grouped(self.requests_per_second()))
     }
@@ -180,10 +209,10 @@ impl Report {
     fn errors(&self) -> String {
         let errors = grouped_int(self.total.errors());
         let nothing_else = self.total.errors() > 0 && !self.has_success();
-        if nothing_else { format!("{errors}: there was nothing else") } else { errors }
+        if nothing_else { format!("{errors}: every request failed") } else { errors }
     }
 
-    fn asked_for(&self) -> String {
+    fn targets(&self) -> String {
         let Run { options, targets, .. } = &*self.run;
         let mut parts = vec![plural(targets.urls(), "URL")];
         if targets.len() > targets.urls() {
@@ -212,17 +241,20 @@ impl Report {
         let LeftOut { no_get, unreadable } = targets.left_out();
         if no_get > 0 {
             parts.push(format!(
-                "{} of the log left out, of which no GET can be made",
+                "{} of the log skipped, because they are no complete GET",
                 plural(no_get, "line")
             ));
         }
         if unreadable > 0 {
-            parts.push(format!("{} of the log that cannot be read", plural(unreadable, "line")));
+            parts.push(format!("{} of the log skipped as unreadable", plural(unreadable, "line")));
         }
         if let Some(Warmed { failed, trouble }) = &self.warmed {
             parts.push("warmed".into());
             if let (1.., Some(trouble)) = (*failed, trouble) {
-                parts.push(format!("which failed for {} ({trouble})", grouped_int(*failed as u64)));
+                parts.push(format!(
+                    "warming failed for {} ({trouble})",
+                    grouped_int(*failed as u64)
+                ));
             }
         }
         parts.join(", ")
@@ -240,8 +272,8 @@ impl Report {
     fn wanted(&self) -> String {
         let options = &self.run.options;
         let rate = match options.rate {
-            Some(rate) => format!("open, {} requests/s due", number(rate)),
-            None => "closed".into(),
+            Some(rate) => format!("constant rate of {} requests/s", number(rate)),
+            None => "as fast as responses arrive".into(),
         };
         let until = match options.until {
             Until::Time(time) => format!("for {}", format_duration(time)),
@@ -256,13 +288,13 @@ impl Report {
             long => format!("{:.1} s", long.as_secs_f64()),
         };
         if self.is_interrupted() {
-            return format!("{time}; then it was interrupted");
+            return format!("{time}, then interrupted");
         }
         // Responses in flight at the end arrive a moment later anyway.
         if self.tail < Duration::from_millis(100) {
             return time;
         }
-        format!("{time}; the last answer {:.1} s later", self.tail.as_secs_f64())
+        format!("{time}; the last response arrived {:.1} s later", self.tail.as_secs_f64())
     }
 
     /// The report as a text table.
@@ -274,7 +306,7 @@ impl Report {
         };
         let rows: Vec<String> = self.rows().iter().map(|(name, value)| row(name, value)).collect();
         let (names, values) = self.latencies().into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
-        let values = values.into_iter().map(told).collect();
+        let values = values.into_iter().map(latency_text).collect();
         rows.concat() + &row("latency", &cells(names)) + &row("", &cells(values))
     }
 }
@@ -299,9 +331,13 @@ fn listed(all: impl Iterator<Item = String>) -> String {
     if all.is_empty() { "none".into() } else { all.join(", ") }
 }
 
-/// A percentage, precise enough to show one miss in ten thousand.
+/// A percentage, precise enough to show one miss in ten thousand. Only all is 100 %, and only none is 0 %.
 pub(super) fn percent(ratio: f64) -> String {
-    format!("{:.2} %", ratio * 100.0)
+    match ratio * 100.0 {
+        part if (99.995..100.0).contains(&part) => "> 99.99 %".into(),
+        part if part > 0.0 && part < 0.005 => "< 0.01 %".into(),
+        part => format!("{part:.2} %"),
+    }
 }
 
 /// A rounded number with its digits in groups of three.
@@ -345,6 +381,6 @@ pub(super) fn milliseconds(duration: Duration) -> String {
 }
 
 /// A latency, or a dash if there is none.
-pub(super) fn told(latency: Option<Duration>) -> String {
+pub(super) fn latency_text(latency: Option<Duration>) -> String {
     latency.map_or("–".into(), milliseconds)
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::{answer::LoadResponse, request_kind::RequestKind};
+use super::{
+    answer::{CacheResult, LoadResponse},
+    request_kind::RequestKind,
+};
 use crate::aws::describe;
 
 /// The reason why a request has no response.
@@ -62,7 +65,10 @@ pub(super) struct Tally {
     pub(super) latencies: Latencies,
     pub(super) bytes: u64,
     pub(super) hits: u64,
-    pub(super) told: u64,
+    /// Responses that waited for the fetch of another request.
+    pub(super) collapsed: u64,
+    /// Responses that report hit, miss or collapsed.
+    pub(super) reported: u64,
     /// Range requests that got a response; `conditions` counts conditional ones.
     pub(super) ranges: u64,
     pub(super) conditions: u64,
@@ -76,7 +82,8 @@ impl Default for Tally {
             latencies: latencies(),
             bytes: 0,
             hits: 0,
-            told: 0,
+            collapsed: 0,
+            reported: 0,
             ranges: 0,
             conditions: 0,
             statuses: BTreeMap::new(),
@@ -89,8 +96,9 @@ impl Tally {
     pub(super) fn answer(&mut self, answer: &LoadResponse, latency: Duration) {
         self.wait(latency);
         self.bytes += answer.bytes;
-        self.hits += u64::from(answer.hit == Some(true));
-        self.told += u64::from(answer.hit.is_some());
+        self.hits += u64::from(answer.cache == Some(CacheResult::Hit));
+        self.collapsed += u64::from(answer.cache == Some(CacheResult::Collapsed));
+        self.reported += u64::from(answer.cache.is_some());
         self.ranges += u64::from(answer.kind == RequestKind::Range);
         self.conditions += u64::from(answer.kind == RequestKind::IfChanged);
         *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
@@ -117,7 +125,8 @@ impl Tally {
         let _ = self.latencies.add(&other.latencies);
         self.bytes += other.bytes;
         self.hits += other.hits;
-        self.told += other.told;
+        self.collapsed += other.collapsed;
+        self.reported += other.reported;
         self.ranges += other.ranges;
         self.conditions += other.conditions;
         for (status, count) in &other.statuses {
@@ -174,11 +183,12 @@ pub struct Second {
 }
 
 /// The reported percentiles.
-pub(super) const TOLD: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+pub(super) const PERCENTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 pub(super) fn percentiles(latencies: &Latencies) -> Option<[Duration; 4]> {
-    let told = || TOLD.map(|part| Duration::from_micros(latencies.value_at_quantile(part)));
-    (!latencies.is_empty()).then(told)
+    let values =
+        || PERCENTILES.map(|part| Duration::from_micros(latencies.value_at_quantile(part)));
+    (!latencies.is_empty()).then(values)
 }
 
 impl Second {
@@ -188,7 +198,7 @@ impl Second {
             length,
             answers: tally.answers(),
             bytes: tally.bytes,
-            hit_ratio: ratio(tally.hits, tally.told),
+            hit_ratio: ratio(tally.hits, tally.reported),
             errors: tally.errors(),
             percentiles: percentiles(&tally.latencies),
         }

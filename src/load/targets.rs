@@ -15,6 +15,7 @@ use flate2::read::MultiGzDecoder;
 use http::{HeaderValue, uri::PathAndQuery};
 
 use super::{answer::Known, interrupted, logged::Logged, server::Server, sign::Signer};
+use crate::access::signed::unsigned_query;
 
 /// The error if there are no targets.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub enum TargetsError {
         reason: String,
     },
     /// The file has no targets.
-    #[error("there is nothing to ask for in `{}`: it has no line with a URL, or a log's no GET", .0.display())]
+    #[error("`{}` has no URL to request: no line with a URL, or in a log, no GET", .0.display())]
     Nothing(PathBuf),
 }
 
@@ -309,6 +310,16 @@ impl Targets {
             }
         });
         if stop.load(Ordering::Relaxed) { Err(interrupted()) } else { Ok(()) }
+    }
+
+    /// The first URLs, without signatures, for the report.
+    pub(super) fn first_urls(&self) -> Vec<String> {
+        const MOST: usize = 100;
+        let url = |target: &Target| match target.path.query().and_then(unsigned_query) {
+            Some(query) => format!("{}{}?{query}", self.server, target.path.path()),
+            None => format!("{}{}", self.server, target.path.path()),
+        };
+        self.all.iter().take(MOST).map(url).collect()
     }
 
     /// Whether a log had ranges.

@@ -109,22 +109,22 @@ class Load(unittest.TestCase):
             plots,
             {
                 "Latency by percentile": ["latency"],
-                "Requests a second": ["requests/s"],
-                "Hit ratio": ["hits"],
-                "Latency over time": ["50 %", "90 %", "99 %", "99.9 %"],
+                "Requests/s": ["requests/s"],
+                "Misses": ["misses"],
+                "Latency over time": ["p50", "p90", "p99", "p99.9"],
             },
         )
 
     def test_others_are_left_alone(self):
         refused = self.load("http://192.0.2.1/", code=1)
-        self.assertIn("192.0.2.1:80 is no loopback address", refused)
+        self.assertIn("192.0.2.1:80 is not on this machine", refused)
         self.assertIn("--i-own-this-host", refused)
         # Where one says so, it is tried: nobody is there.
         said = self.load("http://192.0.2.1/", "--i-own-this-host", "-n", "2", "--timeout", "200ms", code=1)
         self.assertRegex(" ".join(said.split()), "does not connect within 200ms|nreachable|refused")
 
     def test_more_connections_than_files_are_usually_open(self):
-        told = self.load(f"{self.edge.url}/photos/1.jpg", "-c", "300", "-r", "1000", "-d", "1s", "--json", files=128)
+        told = self.load(f"{self.edge.url}/photos/1.jpg", "-c", "300", "-r", "1000", "-d", "1s", "--fail-over-errors", "100%", "--json", files=128)
         told = json.loads(told)
         self.assertEqual(told["requests"] + told["failures"].get("due, not sent", 0), 1000)
         self.assertNotIn("not connected", told["failures"])
@@ -141,22 +141,46 @@ class Load(unittest.TestCase):
         self.assertEqual(page.read_text(), "what was there")
         process.send_signal(signal.SIGINT)
         table, _ = process.communicate(timeout=10)
-        self.assertEqual(process.returncode, 0)
-        self.assertRegex(table, r"time        [12]\.\d s; then it was interrupted\n")
+        self.assertEqual(process.returncode, 130)
+        self.assertRegex(table, r"time        [12]\.\d s, then interrupted\n")
         self.assertRegex(table, r"statuses    200: [\d,]+\n")
         self.assertIn("<svg", page.read_text())
+
+    def test_limits_decide_the_exit_code(self):
+        url = f"{self.edge.url}/photos/1.jpg"
+        self.load(url, "-n", "100", "--max-p99", "20s")
+        said = self.load(url, "-n", "100", "--max-p99", "1us", code=1)
+        self.assertRegex(said, r"the p99 is .*, longer than --max-p99 1us")
+        both = [url, f"{self.edge.url}/photos/none.jpg", "-n", "100", "-c", "1"]
+        self.assertIn("50 errors, more than --fail-over-errors 0", self.load(*both, code=1))
+        self.assertIn("more than --fail-over-errors 49.5%", self.load(*both, "--fail-over-errors", "49.5%", code=1))
+        self.load(*both, "--fail-over-errors", "50")
+        self.load(*both, "--fail-over-errors", "50%")
+
+    def test_the_report_says_how_it_was_made(self):
+        page = self.folder / "made.html"
+        url = f"{self.edge.url}/photos/1.jpg"
+        table = self.load(url, "-n", "50", "-H", "Authorization: Bearer secret", "-H", "X-Kind: a b", "--html", page)
+        self.assertIn(f"command     forebay load {url} -n 50 -H 'Authorization: …' -H 'X-Kind: a b' --html", table)
+        self.assertRegex(table, r"machine     \d+ cores?, .*Linux")
+        text = page.read_text()
+        self.assertIn(f"<li>{url}</li>", text)
+        self.assertNotIn("secret", text)
+        # The same words above and below.
+        for name in ("requests/s", "hits", "latency p50", "latency p99", "errors"):
+            self.assertIn(name, text)
 
     def test_mistakes_are_told(self):
         for arguments, said in [
             (["nonsense"], "`nonsense` is not a URL"),
-            (["http://127.0.0.1:8080/a", "http://127.0.0.1:8081/a"], "ask one server at a time"),
+            (["http://127.0.0.1:8080/a", "http://127.0.0.1:8081/a"], "test one server at a time"),
             (["http://127.0.0.1:1/a", "--zipf=-1"], "--zipf cannot be -1"),
             (["http://127.0.0.1:1/a", "--rate", "0"], "--rate cannot be 0"),
             (["http://127.0.0.1:1/a", "--ranges", "70", "--conditions", "40"], "together cannot be 110"),
-            (["http://127.0.0.1:1/a", "--warm", "-n", "1"], "does it listen there"),
+            (["http://127.0.0.1:1/a", "--warm", "-n", "1"], "check that a server listens there"),
             (["http://127.0.0.1:1/", "--urls", "missing.txt"], "cannot read `missing.txt`"),
-            (["http://127.0.0.1:1/a", "--urls", "urls.txt"], "`http://127.0.0.1:1/a` would not be asked for"),
-            (["http://127.0.0.1:1", "http://127.0.0.1:1/b", "--access-log", "a"], "`http://127.0.0.1:1/b` would not be"),
+            (["http://127.0.0.1:1/a", "--urls", "urls.txt"], "`http://127.0.0.1:1/a` would be ignored"),
+            (["http://127.0.0.1:1", "http://127.0.0.1:1/b", "--access-log", "a"], "`http://127.0.0.1:1/b` would be ignored"),
             (["http://127.0.0.1:99999/a"], "there is no such port"),
             (["http://127.0.0.1:1/a", "-d", "0s"], "--duration cannot be 0"),
             (["http://127.0.0.1:1/a", "-c", "2000", "--http2", "-m", "1000"], "cannot be 2000000"),
@@ -166,7 +190,7 @@ class Load(unittest.TestCase):
             (["http://127.0.0.1:1/a", "--html", "missing/load.html"], "cannot write `missing/load.html`"),
             (
                 ["http://127.0.0.1:1/a", "--sign-with", "key.pem", "--key-pair-id", "K", "--valid", "10s"],
-                "URLs that are valid for 10s end before a run of 10s",
+                "URLs that are valid for 10s expire during a run of 10s",
             ),
         ]:
             self.assertIn(said, " ".join(self.load(*arguments, code=1).split()), arguments)

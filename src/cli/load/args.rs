@@ -20,8 +20,8 @@ use bytesize::ByteSize;
     after_help = "TIME is for example 10s, 1m30s or 500ms; SIZE is 64KiB or 1MB. Rates count responses until the \
     duration ends; requests in flight then are awaited and reported. Ranges and conditional requests need lengths \
     and validators from earlier responses: --warm gets them first. Latencies are in milliseconds.\n\n\
-    Exit status: 0 on success, 1 if it could not start or got only errors, 2 if the command line is invalid, 130 if \
-    it was interrupted before it started.\n\n\
+    Exit status: 0 on success, 1 if it could not start or failed --fail-over-errors or --max-p99, 2 if the command \
+    line is invalid, 130 if it was interrupted.\n\n\
     Examples, with `forebay demo` in another terminal:\n  \
     forebay load http://127.0.0.1:8080/images/harbour.jpg\n  \
     forebay load http://127.0.0.1:8080/logo.png http://127.0.0.1:8080/site.css --rate 2000 --html load.html\n\
@@ -137,6 +137,12 @@ pub(in crate::cli) struct Args {
     /// Trust any certificate
     #[arg(long, help_heading = "Connection")]
     pub(super) insecure: bool,
+    /// Exit with 1 if more requests than this fail or get an error response: a number, or a percentage such as 0.1%
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = tolerance, help_heading = "Output")]
+    pub(super) fail_over_errors: Tolerance,
+    /// Exit with 1 if the 99th percentile of latency is longer
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Output")]
+    pub(super) max_p99: Option<Duration>,
     /// Print the results as JSON
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
@@ -154,6 +160,26 @@ pub(in crate::cli) fn time(text: &str) -> Result<Duration, &'static str> {
 
 fn size(text: &str) -> Result<ByteSize, &'static str> {
     text.parse().map_err(|_| "write a size, such as 64KiB or 1MB")
+}
+
+/// How many requests may fail.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::cli) enum Tolerance {
+    /// This many.
+    Number(u64),
+    /// This percentage of all requests.
+    Percent(f64),
+}
+
+fn tolerance(text: &str) -> Result<Tolerance, &'static str> {
+    let parsed = match text.strip_suffix('%') {
+        Some(part) => {
+            let part = part.trim().parse().ok().filter(|part| (0.0..=100.0).contains(part));
+            part.map(Tolerance::Percent)
+        }
+        None => text.parse().ok().map(Tolerance::Number),
+    };
+    parsed.ok_or("write a number, or a percentage such as 0.1%")
 }
 
 fn number(text: &str) -> Result<f64, &'static str> {

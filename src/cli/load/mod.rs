@@ -16,6 +16,7 @@ use std::{
     },
 };
 
+use args::Tolerance;
 pub(super) use args::{Args, time};
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 use page::Page;
@@ -26,7 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     cli::{UserError, report, say, warn},
     load::{
-        self, Http, Line, Mix, Options, Pick, Server, ServerError, Signer, Targets, Trust, Until,
+        self, Http, Line, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Trust,
+        Until,
     },
 };
 
@@ -43,17 +45,19 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     allow_connections(&options)?;
     let stop = stop_when_interrupted()?;
     let progress = Progress::new(&options);
-    let report = load::run(options, line, targets, &stop, |told| progress.tell(told));
+    let report = load::run(options, line, targets, &stop, |event| progress.show(event));
     progress.finish();
     if report.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
-        warn("interrupted before anything was measured");
+        warn("interrupted before the measurement");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     let report = report.map_err(|error| UserError {
-        message: format!("{} cannot be loaded: {error}", server.base),
+        message: format!("cannot load-test {}: {error}", server.base),
         help: match error.kind() {
-            ErrorKind::ConnectionRefused | ErrorKind::TimedOut => "does it listen there?".into(),
-            _ => "does it serve there what is asked for? try the URL with curl".into(),
+            ErrorKind::ConnectionRefused | ErrorKind::TimedOut => {
+                "check that a server listens there".into()
+            }
+            _ => "check that the server serves this URL; try it with curl".into(),
         },
     })?;
     if args.json {
@@ -64,7 +68,54 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     if let Some(page) = page {
         page.write(&report)?;
     }
-    Ok(if report.has_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(args, &report))
+}
+
+/// The exit code of a finished run. Prints the limits that it exceeded.
+fn exit_code(args: &Args, report: &Report) -> ExitCode {
+    if report.is_interrupted() {
+        return ExitCode::from(INTERRUPTED);
+    }
+    let errors = report.errors_count();
+    let (exceeded, limit) = match args.fail_over_errors {
+        Tolerance::Number(most) => (errors > most, most.to_string()),
+        Tolerance::Percent(most) => (report.error_ratio() * 100.0 > most, format!("{most}%")),
+    };
+    let mut failed = !report.has_success();
+    if exceeded {
+        warn(&format!("failed: {errors} errors, more than --fail-over-errors {limit}"));
+        failed = true;
+    }
+    if let (Some(most), Some(p99)) = (args.max_p99, report.p99())
+        && p99 > most
+    {
+        let [p99, most] = [p99, most].map(humantime::format_duration);
+        warn(&format!("failed: the p99 is {p99}, longer than --max-p99 {most}"));
+        failed = true;
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The command line for the report, without credentials.
+fn command() -> String {
+    let mut words = vec!["forebay".to_owned()];
+    let mut is_header = false;
+    for word in std::env::args().skip(1) {
+        let secret = ["authorization", "cookie", "proxy-authorization"];
+        let shown = match word.split_once(':') {
+            Some((name, _))
+                if is_header && secret.contains(&name.trim().to_ascii_lowercase().as_str()) =>
+            {
+                format!("{name}: …")
+            }
+            _ => word.clone(),
+        };
+        is_header = word == "-H" || word == "--header";
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=%,@+".contains(c);
+        let quoted = !shown.is_empty() && shown.chars().all(is_plain);
+        words.push(if quoted { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) });
+    }
+    words.join(" ")
 }
 
 fn no_url(error: &ServerError) -> UserError {
@@ -117,7 +168,9 @@ fn allow_connections(options: &Options) -> Result<(), UserError> {
             message: format!(
                 "{connections} connections are more than this process may open: {error}"
             ),
-            help: format!("raise the limit (ulimit -n {needed}), or ask on fewer: --connections"),
+            help: format!(
+                "raise the limit (ulimit -n {needed}), or use fewer connections: --connections"
+            ),
         }
     })
 }
@@ -127,8 +180,8 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     let (from, file) = (&args.urls_from, &args.access_log);
     if let Some((flag, url)) = superfluous(args) {
         return Err(UserError {
-            message: format!("`{url}` would not be asked for: {flag} says what is"),
-            help: format!("give it the server alone ({base}), or leave out {flag}"),
+            message: format!("`{url}` would be ignored, because {flag} names the URLs"),
+            help: format!("give only the server ({base}), or leave out {flag}"),
         }
         .into());
     }
@@ -141,7 +194,7 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
                 let (named, path) = Server::of(url).map_err(|error| no_url(&error))?;
                 if named != *server {
                     let message = format!("`{url}` is not a URL of {base}");
-                    let help = "ask one server at a time".into();
+                    let help = "test one server at a time".into();
                     return Err(UserError { message, help }.into());
                 }
                 paths.push(path);
@@ -169,11 +222,11 @@ fn signer(args: &Args) -> miette::Result<Option<Signer>> {
     if args.requests.is_none() && args.valid <= args.duration {
         return Err(UserError {
             message: format!(
-                "URLs that are valid for {} end before a run of {}",
+                "URLs that are valid for {} expire during a run of {}",
                 humantime::format_duration(args.valid),
                 humantime::format_duration(args.duration)
             ),
-            help: "give --valid a longer time; signing and warming take some of it, too".into(),
+            help: "give --valid a longer time; signing and warming take some of it".into(),
         }
         .into());
     }
@@ -203,14 +256,13 @@ fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
     let place = args.connect.clone().unwrap_or(named);
     let found = place.to_socket_addrs().map_err(|error| UserError {
         message: format!("`{place}` has no address: {error}"),
-        help: "write a host and a port; --connect HOST:PORT goes where names do not lead".into(),
+        help: "write a host and a port; --connect HOST:PORT connects elsewhere".into(),
     })?;
     let found: Vec<SocketAddr> = found.collect();
     if !args.i_own_this_host && !load::is_loopback(&found) {
         return Err(UserError {
-            message: format!("{place} is no loopback address"),
-            help: "a load test is an attack on whoever did not ask for it; where the host is yours, say so: \
-                   --i-own-this-host"
+            message: format!("{place} is not on this machine"),
+            help: "load-test only servers that you operate; if this is one, add --i-own-this-host"
                 .into(),
         }
         .into());
@@ -223,16 +275,18 @@ fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Res
     if !server.tls {
         let flag = args.ca.as_ref().map(|_| "--ca").or(args.insecure.then_some("--insecure"));
         if let Some(flag) = flag {
-            let message = format!("{flag} is about certificates, and {} has none", server.base);
-            return Err(
-                UserError { message, help: "ask with https://, or leave it out".into() }.into()
-            );
+            let message = format!("{flag} needs TLS, and {} has none", server.base);
+            return Err(UserError {
+                message,
+                help: "use an https:// URL, or leave the flag out".into(),
+            }
+            .into());
         }
         return Ok(Line::clear(addresses, http));
     }
     let name = ServerName::try_from(server.host.clone()).map_err(report)?;
     let trust = match &args.ca {
-        _ if args.insecure => Trust::Anybody,
+        _ if args.insecure => Trust::Any,
         Some(path) => Trust::File(Path::new(path)),
         None => Trust::Native,
     };
@@ -260,6 +314,7 @@ fn options(args: &Args) -> Result<Options, UserError> {
             conditions: args.conditions,
         },
         warm: args.warm,
+        command: command(),
     })
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(options: &Options) -> Self {
         let bar = ProgressBar::new(1000);
-        let style = ProgressStyle::with_template("{spinner} {percent:>3} %  {msg}");
+        let style = ProgressStyle::with_template("{spinner} {percent:>3} %  {wide_msg}");
         if let Ok(style) = style {
             bar.set_style(style);
         }
@@ -26,8 +26,8 @@ impl Progress {
         Self { bar, until: options.until, answers: Cell::new(0) }
     }
 
-    pub(super) fn tell(&self, told: LoadEvent<'_>) {
-        match told {
+    pub(super) fn show(&self, event: LoadEvent<'_>) {
+        match event {
             LoadEvent::Signing(urls) => self.bar.set_message(format!("signing {urls} URLs")),
             LoadEvent::Warming(urls) => self.bar.set_message(format!("warming {urls} URLs")),
             LoadEvent::Second(second) => {
@@ -35,7 +35,7 @@ impl Progress {
                 self.bar.set_position(self.part(second));
                 self.bar.set_message(line(second));
             }
-            LoadEvent::Ending => self.bar.set_message("waiting for the last answers"),
+            LoadEvent::Ending => self.bar.set_message("waiting for the last responses"),
         }
     }
 
@@ -61,10 +61,11 @@ fn line(second: &Second) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative")]
     let bytes = ByteSize(a_second(*bytes) as u64);
     let hits = second.hit_ratio.map_or("–".into(), |ratio| format!("{:.1} %", ratio * 100.0));
-    let latency = second.percentiles.map_or("no answers".into(), |percentiles| {
-        let [p50, p90, p99, p999] =
-            percentiles.map(|value| format!("{:.2}", value.as_secs_f64() * 1000.0));
-        format!("p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999} ms")
+    let latency = second.percentiles.map_or("no responses".into(), |percentiles| {
+        let [p50, p99] = [percentiles[0], percentiles[2]]
+            .map(|value| format!("{:.2}", value.as_secs_f64() * 1000.0));
+        format!("p50 {p50} p99 {p99} ms")
     });
-    format!("{} requests/s  hits {hits}  {bytes}/s  {latency}  errors {errors}", a_second(*answers))
+    // Fits into 80 columns with the percentage before it.
+    format!("{}/s  {bytes}/s  hits {hits}  {latency}  errors {errors}", a_second(*answers))
 }

@@ -29,6 +29,7 @@ fn options(until: Until) -> Options {
         fields: HeaderMap::new(),
         mix: Mix::default(),
         warm: true,
+        command: "forebay load".into(),
     }
 }
 
@@ -144,7 +145,7 @@ async fn http2_with_tls_is_spoken_and_strangers_are_not_trusted() {
         Line::encrypted(vec![address], Http::Two, name, trust).expect("a line")
     };
     let targets = || Targets::new("https://media.example.com", paths(&["/a.jpg"]));
-    for trust in [Trust::File(&certificate), Trust::Anybody] {
+    for trust in [Trust::File(&certificate), Trust::Any] {
         let (_, json, _) = run(options(Until::Requests(500)), line(trust), targets()).await;
         assert_eq!(
             (&json["statuses"]["200"], &json["protocol"]),
@@ -165,8 +166,7 @@ async fn what_the_server_does_not_speak_is_told_at_once() {
     let error = refusal(options(Until::Requests(5)), line, targets()).await;
     assert!(error.contains("no HTTP/2 in the clear"), "{error}");
     let name = "one.example.com".try_into().expect("a name");
-    let line =
-        Line::encrypted(vec![edge.address], Http::One, name, Trust::Anybody).expect("a line");
+    let line = Line::encrypted(vec![edge.address], Http::One, name, Trust::Any).expect("a line");
     let error = refusal(options(Until::Requests(5)), line, targets()).await;
     assert!(error.contains("ask with http://"), "{error}");
 }

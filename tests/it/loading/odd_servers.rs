@@ -454,7 +454,7 @@ async fn a_server_without_http2_is_told_before_anything_is_measured() {
         });
         let address = address.await;
         let name = ServerName::try_from("a.example").expect("a name");
-        let line = Line::encrypted(vec![address], Http::Two, name, Trust::Anybody);
+        let line = Line::encrypted(vec![address], Http::Two, name, Trust::Any);
         let targets = Targets::new("https://a.example", paths(&["/"]));
         let error = refusal(on(1, Until::Requests(1)), line.expect("a line"), targets).await;
         assert!(error.contains("it speaks no HTTP/2"), "{error}");

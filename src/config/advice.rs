@@ -1,6 +1,4 @@
-//! Advice about a key that is unknown in its table.
-
-use super::section::nearest;
+//! Advice about names that are not known.
 
 /// Shows in which table each key belongs.
 const EXAMPLE: &str = include_str!("../../config/example.toml");
@@ -26,6 +24,13 @@ pub(super) fn advice(key: &str, known: &[&str]) -> String {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => format!("known here: {}", known.join(", ")),
     }
+}
+
+/// The known word most similar to `name`, if any is similar.
+pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let likeness = |candidate: &str| strsim::jaro_winkler(name, candidate);
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.75).then_some(*best)
 }
 
 /// The first table of the example that has this key, or is called by it.
