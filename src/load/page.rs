@@ -29,7 +29,7 @@ svg text { fill: var(--soft); font-size: 11px; }
 .grid { stroke: var(--line); fill: none; }
 .curve { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .curve.c0 { stroke: var(--c0); } .curve.c1 { stroke: var(--c1); } .curve.c2 { stroke: var(--c2); } .curve.c3 { stroke: var(--c3); }
-.legend { display: flex; gap: 1.25rem; margin: .5rem 0 0 4.9rem; color: var(--soft); font-size: .85rem; }
+.legend { display: flex; gap: 1.25rem; margin: .5rem 0 0 6rem; color: var(--soft); font-size: .85rem; }
 .legend span::before { content: ''; display: inline-block; width: .8em; height: .25em; margin-right: .45em; vertical-align: middle; border-radius: 1em; background: currentColor; }
 .legend .c0::before { color: var(--c0); } .legend .c1::before { color: var(--c1); } .legend .c2::before { color: var(--c2); } .legend .c3::before { color: var(--c3); }
 table { width: 100%; border-collapse: collapse; }
@@ -38,7 +38,7 @@ th { width: 9rem; color: var(--soft); font-weight: 400; }
 details { margin-top: 1.25rem; } details li { overflow-wrap: anywhere; }
 @media (max-width: 34rem) {
   body { padding: 1.5rem .75rem; } figure { padding: .75rem .5rem; }
-  svg text { font-size: 20px; } .legend { margin-left: 0; flex-wrap: wrap; }
+  svg text { font-size: 18px; } .legend { margin-left: 0; flex-wrap: wrap; }
   th, td { display: block; width: auto; } td { padding-top: 0; border-top: 0; }
 }
 ";

@@ -22,10 +22,10 @@ pub(super) struct Plot<'a> {
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 78.0;
+const LEFT: f64 = 96.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 10.0;
-const BOTTOM: f64 = 26.0;
+const TOP: f64 = 16.0;
+const BOTTOM: f64 = 32.0;
 
 /// Approximate number of marks on the vertical axis.
 const MARKS: f64 = 4.0;
@@ -165,7 +165,7 @@ mod tests {
             least_top: 1.0,
         }
         .render();
-        assert!(svg.contains("d=\"M78.0 214.0L352.0 25.3L626.0 152.8\""), "{svg}");
+        assert!(svg.contains("d=\"M96.0 208.0L361.0 30.4L626.0 150.4\""), "{svg}");
         assert!(svg.contains(">one<") && !svg.contains("nine") && svg.contains(">40<"), "{svg}");
     }
 }
