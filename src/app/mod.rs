@@ -61,7 +61,7 @@ pub enum Error {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The state folder cannot be used.
-    #[error("the state folder `{}` cannot be used: {source}", folder.display())]
+    #[error("the state directory `{}` cannot be used: {source}", folder.display())]
     State {
         /// The folder.
         folder: PathBuf,

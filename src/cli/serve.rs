@@ -1,6 +1,6 @@
 //! `forebay serve`.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,28 +22,44 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
         .map_err(report)?;
     let served = runtime.block_on(async {
         let running = app::start(config, Clock::system(), CredentialSource::StandardChain);
-        let running = running.map_err(|error| match error {
-            app::Error::Bind(error) => UserError {
-                message: error.to_string(),
-                help: "choose other addresses: `listen` and `admin` in the file, or --listen and --admin"
-                    .into(),
-            }
-            .into(),
-            app::Error::Tls(error) => {
-                UserError { message: describe(&error), help: error.advice().into() }.into()
-            }
-            app::Error::AccessLog { .. } => UserError {
-                message: error.to_string(),
-                help: "make the folder, and let the user that Forebay runs as write to it".into(),
-            }
-            .into(),
-            error => report(error),
-        })?;
-        serve(running, source).await
+        serve(running.map_err(with_help)?, source).await
     });
     // Do not wait for blocked threads.
     runtime.shutdown_background();
     served
+}
+
+/// An error at the start, with its fix.
+fn with_help(error: app::Error) -> UserError {
+    let help: Cow<'static, str> = match &error {
+        app::Error::Bind(_) => {
+            "choose other addresses: `listen.http`, `listen.https` and `admin.listen` in the file, or --listen and --admin".into()
+        }
+        app::Error::Tls(error) => error.advice().into(),
+        app::Error::Trust { .. } => "name a PEM file with CA certificates in `ca_file`".into(),
+        app::Error::AccessLog { path, .. } => format!(
+            "create the directory of `{}`, writable for the user that runs Forebay, or change `access_log.path`",
+            path.display()
+        )
+        .into(),
+        app::Error::State { folder, .. } => format!(
+            "create the directory `{}`, writable for the user that runs Forebay, or change `admin.state`",
+            folder.display()
+        )
+        .into(),
+        app::Error::Secret(_) => {
+            "set the variable or create the file, or remove the `[[admin.credential]]` or `[[admin.token]]`".into()
+        }
+        app::Error::Geography(_) => {
+            "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
+        }
+        app::Error::System(_) => "check the limits of open files and threads (`ulimit -a`)".into(),
+    };
+    let message = match &error {
+        app::Error::Tls(error) => describe(error),
+        error => error.to_string(),
+    };
+    UserError { message, help: help.into_owned() }
 }
 
 /// Serves until a signal stops it.
@@ -71,7 +87,7 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
     if !running.stop().await {
         tracing::warn!("some connections did not finish in time and were cut");
     }
-    tracing::info!("ended");
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,7 +115,7 @@ fn names(running: &Running) -> String {
 fn reload(running: &Running, source: &ConfigSource) {
     if source.path().is_none() {
         running.reopen_log();
-        return tracing::info!("there is no configuration file to read again");
+        return tracing::info!("nothing to reload: Forebay runs without a configuration file");
     }
     let reloaded = source
         .load()
@@ -107,6 +123,8 @@ fn reload(running: &Running, source: &ConfigSource) {
         .and_then(|config| running.reload(config).map_err(|error| error.to_string()));
     match reloaded {
         Ok(()) => tracing::info!("configuration and certificates reloaded"),
-        Err(reason) => tracing::error!("nothing was changed, because of:\n{reason}"),
+        Err(reason) => {
+            tracing::error!("the configuration was not reloaded and nothing changed:\n{reason}")
+        }
     }
 }

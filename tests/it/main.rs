@@ -5,6 +5,7 @@ mod answers;
 mod caching;
 mod collapsing;
 mod collecting;
+mod commands;
 mod compression;
 mod config_files;
 mod deciding;

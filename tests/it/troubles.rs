@@ -169,6 +169,9 @@ async fn the_log_says_what_to_do() {
             // Before the credentials are loaded the response is also a 502, with another reason.
             tokio::time::sleep(Duration::from_millis(1100)).await;
             answer = Some((got.status, Viewer::new(port).get("/a.png").await.status));
+            for _ in 0..2 {
+                assert_eq!(Viewer::new(port).get("/").await.status, StatusCode::FORBIDDEN);
+            }
             break;
         }
     }
@@ -180,6 +183,13 @@ async fn the_log_says_what_to_do() {
     assert!(log.contains("the secret access key does not belong to the access key id"), "{log}");
     assert!(log.contains("SignatureDoesNotMatch"), "{log}");
     assert!(!log.contains("verysecret"), "{log}");
+    let line = log.lines().find(|line| line.contains("SignatureDoesNotMatch")).expect("a line");
+    for field in ["distribution=\"default\"", "bucket=\"media\"", "path=\"/a.png\"", "request_id=\""] {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+    // A hint is logged once.
+    assert_eq!(log.matches("which names no object").count(), 1, "{log}");
+    assert!(log.contains("default_root_object"), "{log}");
 }
 
 /// A bucket whose policy breaks after its objects are stored and stale.

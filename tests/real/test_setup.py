@@ -105,7 +105,7 @@ class Setup(unittest.TestCase):
         self.port = free_port()
         code, said = self.run_program(
             "init", "--bucket", BUCKET, "--region", "us-east-1", "--endpoint", self.store.url, "--path-style",
-            "--dir", str(self.folder), "--listen", f"127.0.0.1:{self.port}", "--systemd", "--compose", *more,
+            "--dir", str(self.folder), "--listen", f"127.0.0.1:{self.port}", "--systemd", "--compose", *map(str, more),
             **environment,
         )  # fmt: skip
         self.assertEqual(code, 0, said)
@@ -139,6 +139,30 @@ class Setup(unittest.TestCase):
         self.assertEqual(code, 0, said)
         self.assertIn("✔ 127.0.0.1:9145 belongs to a running Forebay", said)
         self.assertIn(f"! 127.0.0.1:{self.port} is in use while a Forebay is running", said)
+
+    def test_the_compose_file_mounts_certificate_and_key(self):
+        elsewhere = pathlib.Path(tempfile.mkdtemp(prefix="forebay-tls-"))
+        self.addCleanup(shutil.rmtree, elsewhere)
+        issued = trustme.CA().issue_cert("media.example.com")
+        (elsewhere / "live").mkdir()
+        issued.cert_chain_pems[0].write_to_path(elsewhere / "a.crt")
+        issued.private_key_pem.write_to_path(elsewhere / "a-1.key")
+        # As certbot has it: the key is a link to its version.
+        (elsewhere / "live/a.key").symlink_to("../a-1.key")
+        (elsewhere / "a-1.key").chmod(0o600)
+        elsewhere.chmod(0o755)
+        said = self.init("--offline", "--domain", "media.example.com", "--certificate", elsewhere / "a.crt", "--key", elsewhere / "live/a.key")
+        compose = yaml.safe_load((self.folder / "compose.yaml").read_text())["services"]["forebay"]
+        mounts = [str(path) for path in (elsewhere, elsewhere / "live")]
+        self.assertEqual(compose["volumes"], [".:/etc/forebay:ro", *(f"{path}:{path}:ro" for path in mounts)])
+        self.assertEqual(compose["pull_policy"], "never")
+        self.assertIn("docker build -t forebay .", said)
+        (line,) = re.findall(r"sudo chgrp 65532 .*", said)
+        if os.getuid() == 0:
+            as_container = ["setpriv", "--reuid", "65532", "--regid", "65532", "--clear-groups", "cat", elsewhere / "live/a.key"]
+            self.assertNotEqual(subprocess.run(as_container, capture_output=True, check=False).returncode, 0)
+            subprocess.run(line.replace("sudo ", ""), shell=True, check=True)
+            self.assertIn(b"PRIVATE KEY", subprocess.run(as_container, capture_output=True, check=True).stdout)
 
     def test_the_policy_is_one_of_iam(self):
         self.init("--offline")

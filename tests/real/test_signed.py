@@ -238,6 +238,33 @@ class Signed(unittest.TestCase):
             self.ask(url)
             self.ask(url.replace(".jpg", ".png"), "signed-wrong-signature")
 
+    def test_tls_that_ends_in_front_is_named_once(self):
+        """django-storages signs https://, and a load balancer passes plain HTTP on: the log and `explain` name the fix."""
+        signer = CloudFrontSigner("KRSA", sign(self.rsa, "SHA1"))
+        until = datetime.datetime.now() + datetime.timedelta(hours=1)
+        url = signer.generate_presigned_url(f"https://{HOST}/behind.jpg", date_less_than=until)
+        plain = url.replace("https:", "http:")
+        # Unsigned URLs before it do not use up the hint.
+        self.ask(f"http://{HOST}/behind.jpg", "signed-unsigned", code="MissingKey")
+
+        def hints():
+            # The same is tried at most once a second.
+            self.ask(plain, "signed-wrong-signature")
+            return self.edge.said().count("for another scheme or host")
+
+        parts.wait_for("the hint", hints, self.edge.said)
+        for _ in range(3):
+            self.ask(plain, "signed-wrong-signature")
+        said = self.edge.said()
+        self.assertEqual(said.count("for another scheme or host"), 1)
+        self.assertIn(f'signed_for="https://{HOST}" received_for="http://{HOST}"', said)
+        self.assertIn('set `public_scheme = \\"https\\"`', said.replace('\\\\', '\\'))
+        explained = subprocess.run(
+            [parts.PROGRAM, "explain", plain, "--admin", self.edge.admin], capture_output=True, text=True, check=True
+        ).stdout
+        self.assertIn(f"the signature is for https://{HOST}, but the request's URL is http://{HOST}/behind.jpg", explained)
+        self.assertIn('→ set `public_scheme = "https"` in distribution media', explained)
+
 
 if __name__ == "__main__":
     unittest.main()
