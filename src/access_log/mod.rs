@@ -315,7 +315,7 @@ impl Writer {
         self.finish();
         match Sink::open(&self.options) {
             Ok(sink) => self.sink = sink,
-            Err(error) => tracing::error!(%error, "the access log cannot be opened again"),
+            Err(error) => tracing::error!(%error, "cannot reopen the access log"),
         }
     }
 
@@ -338,7 +338,7 @@ fn warn_of_lost(now: Timestamp) {
     static LINES: LogLimiter = LogLimiter::new();
     if LINES.admit(now).is_some() {
         tracing::warn!(
-            "records of the access log are lost, because its file or standard output takes none; \
+            "access log records are lost, because the file or standard output cannot be written; \
              `forebay_access_log_dropped_total` counts them"
         );
     }
@@ -346,6 +346,6 @@ fn warn_of_lost(now: Timestamp) {
 
 fn report(finished: io::Result<()>) {
     if let Err(error) = finished {
-        tracing::error!(%error, "a file of the access log cannot be finished");
+        tracing::error!(%error, "cannot finish an access log file");
     }
 }

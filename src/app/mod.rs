@@ -241,7 +241,7 @@ impl Running {
         let ended = tokio::task::spawn_blocking(move || {
             if !access_log.close(left.min(CLOSING)) {
                 tracing::warn!(
-                    "the last lines of the access log are lost: its file or standard output takes none"
+                    "the last lines of the access log are lost: its file or standard output cannot be written"
                 );
             }
             workers.join();
@@ -269,7 +269,7 @@ impl Running {
             ("access_log", old.access_log != new.access_log),
         ];
         for (section, _) in changed.iter().filter(|(_, changed)| *changed) {
-            tracing::warn!("[{section}] changed, which takes effect only after a restart");
+            tracing::warn!("[{section}] changed; restart Forebay to apply the change");
         }
     }
 }

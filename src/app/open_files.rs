@@ -22,7 +22,7 @@ pub(super) fn fitting_connections(wanted: usize) -> usize {
             open_files = limit,
             max_connections = wanted,
             connections = fitting,
-            "`max_connections` is lowered because few files may be open: raise the limit \
+            "`max_connections` is reduced to fit the limit on open files: raise that limit \
              (LimitNOFILE= in the systemd unit, `ulimits` in a compose file)"
         );
     }

@@ -277,7 +277,7 @@ impl NotLoaded {
             tracing::error!(
                 reason,
                 have_old_ones,
-                "the source of AWS credentials does not answer yet; trying again"
+                "the AWS credential provider is not responding yet; retrying"
             );
         }
     }
@@ -293,10 +293,10 @@ async fn provide(
     provider: Option<&SharedCredentialsProvider>,
 ) -> Result<aws_credential_types::Credentials, NotLoaded> {
     let failed = |reason: String, is_final| NotLoaded { reason, is_final };
-    let none = || failed("the standard chain holds no provider".into(), true);
+    let none = || failed("the standard credential chain has no provider".into(), true);
     let provider = provider.ok_or_else(none)?;
     let answer = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
-    let silent = |_| failed("the credential provider does not answer".into(), false);
+    let silent = |_| failed("the credential provider did not respond in time".into(), false);
     answer.map_err(silent)?.map_err(|error| {
         let is_final = matches!(
             error,

@@ -15,11 +15,11 @@ pub enum PatternError {
     #[error("a path pattern must not be empty")]
     Empty,
     /// The pattern is too long.
-    #[error("a path pattern has at most {MAX_LENGTH} characters")]
+    #[error("a path pattern can have at most {MAX_LENGTH} characters")]
     TooLong,
     /// The pattern has a character outside CloudFront's set.
     #[error(
-        "`{0}` cannot stand in a path pattern: letters, digits and {PUNCTUATION} can (write `?` for a character outside the set)"
+        "`{0}` is not allowed in a path pattern, only letters, digits and {PUNCTUATION} (write `?` for any other character)"
     )]
     Character(char),
 }

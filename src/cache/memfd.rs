@@ -39,7 +39,7 @@ impl MemfdArena {
     #[must_use]
     pub fn new(capacity: u64, piece: u32) -> Self {
         let mapped = Mapped::new(capacity, piece as usize).inspect_err(|error| {
-            tracing::warn!(%error, "no memory file; large objects are copied when they are sent");
+            tracing::warn!(%error, "cannot use a memory file; large objects are copied when they are sent");
         });
         Self(mapped.ok().map(Arc::new))
     }
@@ -148,12 +148,14 @@ fn check_system(length: u64) -> io::Result<()> {
     let setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
     let setting = std::fs::read_to_string(setting).unwrap_or_default();
     if ["[always]", "[within_size]", "[force]"].iter().any(|word| setting.contains(word)) {
-        return Err(io::Error::other("the system puts memory files into huge pages"));
+        return Err(io::Error::other(
+            "the system backs memory files with huge pages (shmem_enabled)",
+        ));
     }
     // Beyond the limit the process would get a signal instead of an error.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < length) {
-        return Err(io::Error::other("the length of files is limited (ulimit -f)"));
+        return Err(io::Error::other("the file size limit is too low (ulimit -f)"));
     }
     Ok(())
 }

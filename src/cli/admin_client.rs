@@ -49,7 +49,7 @@ impl AdminAddress {
             Err(error) => {
                 return Err(UserError {
                     message: format!("cannot read `{}`: {error}", path.display()),
-                    help: "give the admin address itself: --admin 127.0.0.1:9145".into(),
+                    help: "pass the admin address instead: --admin 127.0.0.1:9145".into(),
                 });
             }
         };
@@ -60,7 +60,7 @@ impl AdminAddress {
             None => Ok(DEFAULT),
             Some("off") => Err(UserError {
                 message: format!("`{}` turns the admin address off", path.display()),
-                help: "remove `listen = \"off\"` below [admin], and restart Forebay".into(),
+                help: "remove `listen = \"off\"` under [admin], and restart Forebay".into(),
             }),
             Some(address) => parse(address).map(reachable).map_err(|expected| UserError {
                 message: format!("`{}`: `admin.listen` is `{address}`", path.display()),
@@ -87,7 +87,7 @@ fn parse(text: &str) -> Result<SocketAddr, String> {
     // A name may resolve to both families; the default admin address is IPv4.
     let found: Vec<SocketAddr> = found.collect();
     let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
-    first.copied().ok_or_else(|| "this name has no address".to_owned())
+    first.copied().ok_or_else(|| "this name does not resolve to an address".to_owned())
 }
 
 /// Authentication of the caller.
@@ -163,8 +163,8 @@ pub(super) fn call(
 /// The error if no Forebay answers at the admin address.
 pub(super) fn no_answer(admin: SocketAddr, error: &std::io::Error) -> UserError {
     UserError {
-        message: format!("no Forebay answers at {admin}: {error}"),
-        help: "start it with `forebay serve`, or give its admin address: --admin, FOREBAY_ADMIN, or --config with its file".into(),
+        message: format!("cannot reach Forebay at {admin}: {error}"),
+        help: "start it with `forebay serve`, or pass its admin address with --admin ADDRESS, FOREBAY_ADMIN or --config FILE".into(),
     }
 }
 
@@ -176,14 +176,14 @@ fn refused(status: u16, content: &str) -> UserError {
             "set FOREBAY_ADMIN_TOKEN to the token of an `[[admin.token]]`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of an `[[admin.credential]]`"
         }
         (404, Some(error)) if error.contains("distribution") => {
-            "name one of them with --distribution"
+            "choose a distribution with --distribution ID"
         }
         (404 | 405, _) | (_, None) => {
             "check that this is the admin address of a Forebay of the same version"
         }
-        _ => "nothing was changed; correct the request and repeat it",
+        _ => "nothing was changed; correct the request and try again",
     };
-    let message = error.unwrap_or_else(|| format!("the response was {status}: {content}"));
+    let message = error.unwrap_or_else(|| format!("the admin API returned {status}: {content}"));
     UserError { message, help: help.to_owned() }
 }
 

@@ -31,7 +31,10 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     for door in config.open_doors().into_iter().chain(config.unreachable_patterns()) {
         say(&format!("warning: {door}"));
     }
-    say(&format!("{}: no faults (certificates and databases are not checked)", path.display()));
+    say(&format!(
+        "{}: no errors (`forebay doctor` also checks certificates and databases)",
+        path.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

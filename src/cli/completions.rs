@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::Cli;
 
-/// Print completions for a shell.
+/// Print shell completions.
 #[derive(Debug, clap::Args)]
 #[command(
     arg_required_else_help = true,
@@ -17,7 +17,7 @@ use super::Cli;
     forebay completions fish > ~/.config/fish/completions/forebay.fish"
 )]
 pub(super) struct Args {
-    /// Shell to complete for
+    /// Shell to print completions for
     shell: Shell,
 }
 

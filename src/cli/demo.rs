@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{UserError, report, say};
 use crate::demo::Demo;
 
-/// Try it: runs a private bucket with sample media, and Forebay in front of it, in one process.
+/// Try Forebay: run it in front of a private bucket with sample media, in one process.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Address for viewers
@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// Admin address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
     admin: SocketAddr,
-    /// Walk the tour on free ports, print the results, and exit 0 if everything works
+    /// Run the tour on free ports, print the results, and exit with 0 if everything works
     #[arg(long, conflicts_with_all = ["listen", "admin"])]
     check: bool,
 }
@@ -38,7 +38,7 @@ async fn demo(args: &Args) -> miette::Result<ExitCode> {
     let demo =
         Demo::start(&listen.to_string(), &admin.to_string()).await.map_err(|error| UserError {
             message: error.to_string(),
-            help: "--listen and --admin take other addresses, such as 127.0.0.1:8081".into(),
+            help: "choose free addresses: --listen 127.0.0.1:8081 --admin 127.0.0.1:9146".into(),
         })?;
     let tour = demo.tour();
     if !args.check {

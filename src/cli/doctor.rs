@@ -17,13 +17,13 @@ use crate::{
 /// Check that everything a configuration needs is available: ports, certificates, credentials, buckets.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Changes nothing: it lists and reads buckets as `serve` does, and once without credentials.\n\
+    after_help = "Changes nothing: it lists and reads buckets as `serve` does, and tries both without credentials.\n\
     The exit code is 1 if a check fails."
 )]
 pub(super) struct Args {
     #[command(flatten)]
     source: ConfigSource,
-    /// Key of an object to read, relative to the origin path; by default the first one found
+    /// Key of an object to read, relative to the origin path [default: the first one found]
     #[arg(long, value_name = "KEY")]
     sample: Option<String>,
     /// Print JSON
@@ -66,8 +66,8 @@ pub(super) fn text(findings: &[Finding]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     lines.push(match (count(Verdict::Bad), count(Verdict::Advice)) {
         (0, 0) => paint(Style::Good, "No problems found."),
-        (0, 1) => "No problems found. One point deserves a look (!).".to_owned(),
-        (0, advice) => format!("No problems found. {advice} points deserve a look (!)."),
+        (0, 1) => "No problems found. One warning (!).".to_owned(),
+        (0, advice) => format!("No problems found. {advice} warnings (!)."),
         (1, _) => paint(Style::Bad, "One problem found."),
         (bad, _) => paint(Style::Bad, &format!("{bad} problems found.")),
     });

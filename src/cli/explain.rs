@@ -92,7 +92,7 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
         lines.push(("key", or_none(&explained.path) + &more.collect::<String>()));
         if let Some(variants) = &explained.variants {
             let vary = variants.vary.join(", ");
-            lines.push(("variants", format!("{} by {vary}", variants.count)));
+            lines.push(("variants", format!("{}, selected by {vary}", variants.count)));
         }
         let purged = explained.purged.iter();
         lines.extend(purged.map(|how| ("purged", format!("{how}, after it was stored"))));
@@ -110,13 +110,13 @@ fn of_stored(stored: &StoredSummary) -> Vec<(&'static str, String)> {
     let StoredSummary { status, length, in_memory, lifetime, age, fresh_for, .. } = stored;
     let presence = match in_memory.as_str() {
         "all" => "in memory",
-        "arriving" => "the requested ones are arriving",
-        "head" => "none stored: only the response to a HEAD is",
-        _ => "some of the requested ones are not in memory",
+        "arriving" => "the requested bytes are arriving",
+        "head" => "only the response to a HEAD is stored",
+        _ => "some requested bytes are not in memory",
     };
     let summary = format!("{status}, {length} bytes, {presence}");
     let left = match fresh_for {
-        0.. => format!("fresh for {fresh_for} s more"),
+        0.. => format!("fresh for another {fresh_for} s"),
         _ => format!("stale for {} s", fresh_for.unsigned_abs()),
     };
     let mut lines = vec![("stored", summary)];

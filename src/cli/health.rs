@@ -10,7 +10,7 @@ use super::{
 /// Check that a running Forebay is alive (for container health checks).
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The exit code is 0 if it is alive, or ready with --ready, and 1 otherwise."
+    after_help = "The exit code is 0 if Forebay is alive (with --ready, if it is ready), and 1 otherwise."
 )]
 pub(super) struct Args {
     #[command(flatten)]

@@ -26,12 +26,14 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum ImportSource {
     /// Write forebay.toml from CloudFront's documents, and report how each setting was converted
-    #[command(after_help = "Documents are what these print, saved in files or in one directory:\n\
+    #[command(
+        after_help = "Documents are the output of these commands, saved as files or in one directory:\n\
         \x20 aws cloudfront get-distribution-config --id E… > E….json\n\
         \x20 aws cloudfront get-cache-policy --id …       (and get-origin-request-policy,\n\
         \x20 get-response-headers-policy, get-key-group, get-public-key, get-origin-access-control)\n\
         Lists (such as list-cache-policies) also work, except for distributions.\n\
-        The exit code is 1 if something must be done before the file can serve.")]
+        The exit code is 1 if the file needs more work before Forebay can serve with it."
+    )]
     Cloudfront(CloudFront),
 }
 
@@ -46,10 +48,10 @@ struct CloudFront {
     /// TLS certificate to serve with, as PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     certificate: Option<PathBuf>,
-    /// Its private key, as PEM
+    /// The certificate's private key, as PEM
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
-    /// A load balancer terminates TLS
+    /// TLS is terminated by a load balancer in front of Forebay
     #[arg(long, conflicts_with = "certificate")]
     tls_ends_before: bool,
     /// Overwrite the file
@@ -89,7 +91,7 @@ fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
     for path in given {
         let unreadable = |error| UserError {
             message: format!("cannot read `{}`: {error}", path.display()),
-            help: "give the folder or the files that hold CloudFront's documents".into(),
+            help: "pass the directory or the files that contain CloudFront's documents".into(),
         };
         if !path.is_dir() {
             paths.push(path.clone());
@@ -121,7 +123,7 @@ fn mendable(error: &DocumentError) -> UserError {
     let help = match error {
         DocumentError::NotJson { .. } => "save it as the AWS CLI prints it with `--output json`",
         DocumentError::Empty { .. } => {
-            "the command that should have written it has failed: run it again, or take the file out"
+            "the command that should have written it failed: run it again, or delete the file"
         }
         _ => {
             "save distributions as `aws cloudfront get-distribution-config --id ID > ID.json` prints them"
@@ -142,12 +144,12 @@ pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<
     let options = if force { options.create(true) } else { options.create_new(true) };
     let file = options.open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => UserError {
-            message: format!("`{}` exists already", path.display()),
-            help: "choose another place, or overwrite it with --force".into(),
+            message: format!("`{}` already exists", path.display()),
+            help: "choose another file, or overwrite it with --force".into(),
         },
         _ => UserError {
             message: format!("cannot write `{}`: {error}", path.display()),
-            help: "choose another place".into(),
+            help: "choose another file".into(),
         },
     })?;
     std::io::Write::write_all(&mut &file, text.as_bytes()).map_err(report)
@@ -155,18 +157,18 @@ pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<
 
 /// The human-readable report.
 fn text(import: &Import, output: &Path) -> miette::Result<String> {
-    let mut text = format!("{} is written.\n", output.display());
+    let mut text = format!("Wrote {}.\n", output.display());
     let told = &import.report;
-    section(&mut text, "Carried exactly", &told.exact, " → ");
-    section(&mut text, "Carried with a difference", &told.different, "\n    ");
-    section(&mut text, "Not carried", &told.dropped, "\n    ");
+    section(&mut text, "Carried over exactly", &told.exact, " → ");
+    section(&mut text, "Carried over with differences", &told.different, "\n    ");
+    section(&mut text, "Not carried over", &told.dropped, "\n    ");
     let config = import.config.as_ref();
     let doors = config.map(Config::open_doors).unwrap_or_default();
     let unreachable = config.map(Config::unreachable_patterns).unwrap_or_default();
     for (title, lines) in [
-        ("Ways around signatures", &doors),
-        ("Path patterns that serve nothing", &unreachable),
-        ("Before it can serve", &told.to_do),
+        ("Ways to bypass signatures", &doors),
+        ("Path patterns that match no request", &unreachable),
+        ("To do before serving", &told.to_do),
     ] {
         if !lines.is_empty() {
             let _ = writeln!(text, "\n{title}");
@@ -179,8 +181,8 @@ fn text(import: &Import, output: &Path) -> miette::Result<String> {
         let policy = serde_json::to_string_pretty(&policy).map_err(report)?;
         let _ = write!(
             text,
-            "\nCloudFront reads buckets as a service of AWS, which nobody else can be. Give a user or role of\n\
-             yours these rights, and Forebay its credentials (add kms:Decrypt for buckets under SSE-KMS):\n{policy}\n"
+            "\nCloudFront reads buckets as an AWS service, which only AWS can do. Give an AWS user or role\n\
+             these permissions, and give Forebay its credentials (add kms:Decrypt for buckets with SSE-KMS):\n{policy}\n"
         );
     }
     Ok(text.trim_end().to_owned())

@@ -20,17 +20,17 @@ use crate::{
     setup::{SYSTEMD_UNIT, Site, reading_policy},
 };
 
-/// Set up a bucket: writes the configuration, its IAM policy and Django's settings.
+/// Set up a bucket: writes the configuration, an IAM policy and Django settings.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prompts for values that no flag sets. With --yes, or without a terminal, uses defaults."
+    after_help = "Prompts for values that you don't pass as flags. With --yes or without a terminal, it uses the defaults."
 )]
 pub(super) struct Args {
     /// Bucket to serve
     #[arg(long)]
     bucket: Option<String>,
-    /// The bucket's region [default: AWS reports it]
+    /// The bucket's region [default: looked up from AWS]
     #[arg(long)]
     region: Option<String>,
     /// S3-compatible store to use instead of AWS
@@ -51,13 +51,13 @@ pub(super) struct Args {
     /// TLS certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     certificate: Option<PathBuf>,
-    /// Its private key, as PEM
+    /// The certificate's private key, as PEM
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
     /// Address for plain HTTP; `[::]` means all addresses of this machine
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
     listen: String,
-    /// Address for HTTPS, with a certificate
+    /// Address for HTTPS, used with --certificate
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     listen_tls: String,
     /// Admin address, or "off"
@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let compose = args.compose || setup.prompt.confirm("Also write a Compose file?")?;
     require_no_files(args, (systemd, compose))?;
     let written = write(args, &site, &config, (systemd, compose))?;
-    say(&format!("Written: {}", written.join(", ")));
+    say(&format!("Wrote {}", written.join(", ")));
     let mut works = true;
     if !args.offline {
         let findings = runtime.block_on(examine(&config, None, &Clock::system()));
@@ -146,8 +146,10 @@ impl Setup<'_> {
             ..Site::sample()
         };
         if args.bucket.is_none() && !self.prompt.is_interactive {
-            let message = "there is no bucket to set up".into();
-            return Err(UserError { message, help: "name it with --bucket".into() }.into());
+            let message = "no bucket given".into();
+            return Err(
+                UserError { message, help: "pass its name with --bucket NAME".into() }.into()
+            );
         }
         let known = Some(before.bucket.as_str()).filter(|bucket| !bucket.is_empty());
         self.set(
@@ -173,12 +175,12 @@ impl Setup<'_> {
             )?;
         }
         self.set_region(&mut site, before)?;
-        let label = "Host that viewers will use, if it is known";
+        let label = "Host that viewers will use, if known";
         let known = before.domain.as_deref();
         self.set(&mut site, "--domain", args.domain.as_deref(), (label, known), |site, value| {
             site.domain = value.as_deref().map(host);
         })?;
-        let label = "Object to return for `/`, such as index.html, if there is one";
+        let label = "Object to return for `/`, such as index.html, if any";
         let (flag, known) =
             (args.default_root_object.as_deref(), before.default_root_object.as_deref());
         self.set(&mut site, "--default-root-object", flag, (label, known), |site, value| {
@@ -211,7 +213,7 @@ impl Setup<'_> {
         if known.is_none() && self.args.region.is_none() {
             return Err(UserError {
                 message: "the bucket's region is unknown".into(),
-                help: "name it, such as --region eu-central-1".into(),
+                help: "pass it, for example --region eu-central-1".into(),
             }
             .into());
         }
@@ -269,7 +271,7 @@ fn require_no_files(args: &Args, (systemd, compose): (bool, bool)) -> miette::Re
     match paths.find(|path| path.exists()).filter(|_| !args.force) {
         None => Ok(()),
         Some(path) => Err(UserError {
-            message: format!("`{}` exists already", path.display()),
+            message: format!("`{}` already exists", path.display()),
             help: "choose another directory with --dir, or overwrite it with --force".into(),
         })?,
     }
@@ -314,17 +316,17 @@ fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String 
     let policy = file("forebay-iam-policy.json");
     steps.push(if site.endpoint.is_none() {
         format!(
-            "Allow a user or role of AWS to read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
+            "Allow an AWS user or role to read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
              aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{policy}"
         )
     } else {
-        format!("Give Forebay credentials of the store (environment or ~/.aws) that allow what {policy} lists.")
+        format!("Give Forebay credentials for the store (environment or ~/.aws) with the permissions that {policy} lists.")
     });
     steps.push(format!("Check the setup:\n     forebay doctor --config {}", file("forebay.toml")));
     let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
     if systemd {
         steps.push(format!(
-            "Serve. Put credentials, if the machine has no role, into /etc/forebay/environment:\n     \
+            "Serve. If the machine has no role, put credentials into /etc/forebay/environment first:\n     \
              install {} /usr/local/bin/forebay\n     install -D -m 644 {} /etc/forebay/forebay.toml\n     \
              install -m 644 {} /etc/systemd/system/\n     systemctl enable --now forebay",
             program.display(),
@@ -333,7 +335,9 @@ fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String 
         ));
     }
     if compose {
-        steps.push("Build the image, in the directory of Forebay's sources:\n     docker build -t forebay .".into());
+        steps.push(
+            "Build the image in Forebay's source directory:\n     docker build -t forebay .".into(),
+        );
         if let Some((_, key)) = &site.certificate {
             steps.push(format!(
                 "Let the container's user read the key:\n     sudo chgrp 65532 {key} && sudo chmod g+r {key}"
@@ -346,7 +350,7 @@ fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String 
     }
     if let (Some(domain), None) = (&site.domain, &site.certificate) {
         steps.push(format!(
-            "Route https://{domain} to {} through a load balancer that terminates TLS and passes the Host on. Without one, run `forebay init` again with --certificate and --key.",
+            "Route https://{domain} to {} through a load balancer that terminates TLS and passes the Host header on. Without one, run `forebay init` again with --certificate and --key.",
             site.listen
         ));
     }

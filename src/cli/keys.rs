@@ -15,7 +15,7 @@ use crate::{
     setup::Site,
 };
 
-/// Make keys for signed URLs and signed cookies.
+/// Generate keys for signed URLs and signed cookies.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a key pair, and print the lines for forebay.toml and for Django
+    /// Generate a key pair, and print the lines for forebay.toml and for Django
     New(New),
 }
 
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     {
         return Err(UserError {
-            message: format!("--id: `{id}` is not a key's ID"),
+            message: format!("--id: `{id}` is not a valid key ID"),
             help: "use letters, digits, `-` and `_`, such as K2JCJMDEHXQW5F".into(),
         }
         .into());
@@ -66,8 +66,8 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         Kind::Ecdsa => KeyKind::Ecdsa,
     };
     let pair = NewKeyPair::generate(kind).ok_or_else(|| UserError {
-        message: "no key could be made: this machine has no randomness".into(),
-        help: "make one with `openssl genrsa -out private_key.pem 2048`".into(),
+        message: "cannot generate a key: this machine's random number generator failed".into(),
+        help: "generate one with `openssl genrsa -out private_key.pem 2048`".into(),
     })?;
     std::fs::create_dir_all(&args.dir).map_err(|error| cannot_write(&args.dir, &error))?;
     let (private, public) = (args.dir.join("private_key.pem"), args.dir.join("public_key.pem"));
@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     write_new(&public, &pair.public, 0o644)?;
     let shown = |path: &Path| path.strip_prefix(".").unwrap_or(path).display().to_string();
     say(&format!(
-        "Written: {private}, which the application signs with and nobody else may read, and {public}\n\n\
+        "Wrote the private key {private}, which only the signing application may read, and the public key {public}\n\n\
          In forebay.toml, add the public key to a key group …\n\n\
          [[key_group]]\nname = \"signers\"\n[key_group.public_keys]\n{id} = \"\"\"\n{pem}\"\"\"\n\n\
          … and to each behavior whose objects require a signature:\n\n\

@@ -12,7 +12,7 @@ use super::{Cli, UserError, say};
     after_help = "Example:\n  forebay man --dir /usr/local/share/man/man1 && man forebay-load"
 )]
 pub(super) struct Args {
-    /// Directory to write a page for each command to; without it, prints forebay(1)
+    /// Directory to write one page per command to [default: print forebay(1) instead]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         let name = command.get_display_name().unwrap_or("forebay").to_owned();
         std::fs::write(dir.join(format!("{name}.1")), page(command)?).map_err(cannot)?;
     }
-    say(&format!("Written to {}.", dir.display()));
+    say(&format!("Wrote the man pages to {}.", dir.display()));
     Ok(ExitCode::SUCCESS)
 }
 

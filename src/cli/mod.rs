@@ -35,7 +35,7 @@ use crate::base::log;
     version,
     about,
     max_term_width = 100,
-    after_help = "FOREBAY_LOG sets the level of the log on standard error: error, warn, info or debug."
+    after_help = "FOREBAY_LOG sets the log level on standard error: error, warn, info or debug."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -48,14 +48,14 @@ enum Command {
     Serve(source::ConfigSource),
     /// Check a configuration file and report all its errors, without starting anything
     Check(check::Args),
-    /// Try it: runs a private bucket with sample media, and Forebay in front of it, in one process
+    /// Try Forebay: run it in front of a private bucket with sample media, in one process
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     /// Purge a running Forebay: paths, everything below a path, or cache tags
     Purge(purge::Args),
     /// Show what a running Forebay does with a request, and why
     Explain(explain::Args),
-    /// Set up a bucket: writes the configuration, its IAM policy and Django's settings
+    /// Set up a bucket: writes the configuration, an IAM policy and Django settings
     Init(init::Args),
     /// Check that everything a configuration needs is available: ports, certificates, credentials, buckets
     Doctor(doctor::Args),
@@ -65,11 +65,11 @@ enum Command {
     Load(load::Args),
     /// Sign a URL like a CloudFront signed URL, or print signed cookies
     Sign(sign::Args),
-    /// Make keys for signed URLs and signed cookies
+    /// Generate keys for signed URLs and signed cookies
     Keys(keys::Args),
     /// Check that a running Forebay is alive (for container health checks)
     Health(health::Args),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions(completions::Args),
     /// Write the man pages
     Man(man::Args),
@@ -120,7 +120,7 @@ fn start_log() -> log::Log {
     if is_unknown {
         let wanted = wanted.unwrap_or_default();
         tracing::warn!(
-            "FOREBAY_LOG is `{wanted}`, which is not a log level: set it to error, warn, info or debug, or to \"warn,forebay=debug\""
+            "FOREBAY_LOG is `{wanted}`, which is not a log level: set it to error, warn, info or debug, or to levels per module such as \"warn,forebay=debug\""
         );
     }
     log

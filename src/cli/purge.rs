@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         let answer = answer.map_err(|mut error| {
             if done > 0 {
                 error.help = format!(
-                    "the first {done} items were purged; correct this one and purge the rest"
+                    "the first {done} items were purged; correct the error and purge the rest"
                 );
             }
             error
@@ -96,7 +96,7 @@ fn items(args: &Args) -> miette::Result<Vec<String>> {
     if let Some(path) = &args.from {
         let unreadable = |error| UserError {
             message: format!("cannot read `{}`: {error}", path.display()),
-            help: "name a text file with one path on each line, or `-` for standard input".into(),
+            help: "pass a text file with one path per line, or `-` for standard input".into(),
         };
         let reader: Box<dyn BufRead> = if path.as_os_str() == "-" {
             Box::new(std::io::stdin().lock())
@@ -112,7 +112,7 @@ fn items(args: &Args) -> miette::Result<Vec<String>> {
     }
     if items.is_empty() {
         let message = "the file has no paths".to_owned();
-        let help = "write one path on each line".to_owned();
+        let help = "write one path per line".to_owned();
         return Err(UserError { message, help }.into());
     }
     Ok(items)

@@ -22,7 +22,7 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
         .map_err(report)?;
     let served = runtime.block_on(async {
         let running = app::start(config, Clock::system(), CredentialSource::StandardChain);
-        serve(running.map_err(with_help)?, source).await
+        serve(running.map_err(|error| with_help(&error))?, source).await
     });
     // Do not wait for blocked threads.
     runtime.shutdown_background();
@@ -30,20 +30,20 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
 }
 
 /// An error at the start, with its fix.
-fn with_help(error: app::Error) -> UserError {
-    let help: Cow<'static, str> = match &error {
+fn with_help(error: &app::Error) -> UserError {
+    let help: Cow<'static, str> = match error {
         app::Error::Bind(_) => {
             "choose other addresses: `listen.http`, `listen.https` and `admin.listen` in the file, or --listen and --admin".into()
         }
         app::Error::Tls(error) => error.advice().into(),
         app::Error::Trust { .. } => "name a PEM file with CA certificates in `ca_file`".into(),
         app::Error::AccessLog { path, .. } => format!(
-            "create the directory of `{}`, writable for the user that runs Forebay, or change `access_log.path`",
+            "create the directory of `{}` and make it writable by the user that runs Forebay, or change `access_log.path`",
             path.display()
         )
         .into(),
         app::Error::State { folder, .. } => format!(
-            "create the directory `{}`, writable for the user that runs Forebay, or change `admin.state`",
+            "create the directory `{}` and make it writable by the user that runs Forebay, or change `admin.state`",
             folder.display()
         )
         .into(),
@@ -53,9 +53,9 @@ fn with_help(error: app::Error) -> UserError {
         app::Error::Geography(_) => {
             "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
         }
-        app::Error::System(_) => "check the limits of open files and threads (`ulimit -a`)".into(),
+        app::Error::System(_) => "check the limits on open files and threads (`ulimit -a`)".into(),
     };
-    let message = match &error {
+    let message = match error {
         app::Error::Tls(error) => describe(error),
         error => error.to_string(),
     };
@@ -71,7 +71,7 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
         https = list(&running.https),
         admin = list(running.admin_address.as_slice()),
         distributions = names(&running),
-        "forebay {} serves",
+        "forebay {} is serving",
         env!("CARGO_PKG_VERSION")
     );
     loop {
@@ -85,7 +85,7 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
         "stopping: `/readyz` returns 503 for `drain_delay`, then connections are refused and requests in progress finish"
     );
     if !running.stop().await {
-        tracing::warn!("some connections did not finish in time and were cut");
+        tracing::warn!("some connections did not finish within `drain` and were closed");
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -124,7 +124,9 @@ fn reload(running: &Running, source: &ConfigSource) {
     match reloaded {
         Ok(()) => tracing::info!("configuration and certificates reloaded"),
         Err(reason) => {
-            tracing::error!("the configuration was not reloaded and nothing changed:\n{reason}")
+            tracing::error!(
+                "the configuration was not reloaded; the previous one stays in effect:\n{reason}"
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 #[command(
     arg_required_else_help = true,
     after_help = "The URL is the one that viewers use, percent-encoded or not. Without --resource and --client it is signed\n\
-    with a canned policy. `forebay keys new` makes a key pair.\n\n\
+    with a canned policy. `forebay keys new` generates a key pair.\n\n\
     Examples:\n  \
     forebay sign https://media.example.com/photos/cat.jpg --key private_key.pem --key-pair-id K2JCJMDEHXQW5F\n  \
     forebay sign https://media.example.com/ --resource 'https://media.example.com/photos/*' --cookies \\\n      \
@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// URLs that the signature covers; `*` matches any characters, `?` matches one
     #[arg(long, value_name = "PATTERN")]
     resource: Option<String>,
-    /// Address or network of the viewers who may use it
+    /// Viewer address or network that may use the signature
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     client: Option<IpNet>,
     /// Print the value of a `Cookie` header instead of a URL
@@ -56,9 +56,11 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         help: "write it with scheme and host, such as https://media.example.com/photos/cat.jpg"
             .into(),
     })?;
-    let cannot = |reason: String| UserError {
+    let cannot = |reason: String| {
+        UserError {
         message: format!("cannot sign with `{}`: {reason}", args.key.display()),
-        help: "name a private key in PEM without a passphrase; `forebay keys new` makes one".into(),
+        help: "pass a PEM file with a private key that has no passphrase; `forebay keys new` generates one".into(),
+    }
     };
     let key = std::fs::read(&args.key).map_err(|error| cannot(error.to_string()))?;
     let signer = Signer::from_pem(&key, &args.key_pair_id);

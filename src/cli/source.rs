@@ -11,7 +11,7 @@ pub(super) const USUAL: &str = "forebay.toml";
 /// A configuration file.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigFile {
-    /// Configuration file; ./forebay.toml by default
+    /// Configuration file [default: ./forebay.toml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The same
@@ -29,7 +29,7 @@ impl ConfigFile {
     /// Same as [`Self::path`], but an error with help if there is none.
     pub(super) fn required(&self) -> Result<PathBuf, UserError> {
         self.path().ok_or_else(|| UserError {
-            message: format!("there is no ./{USUAL}"),
+            message: format!("no configuration: ./{USUAL} does not exist"),
             help: "name a file with --config FILE, or write one with `forebay init`".into(),
         })
     }
@@ -86,8 +86,8 @@ impl ConfigSource {
                 Ok(Config::for_bucket(&bucket).map_err(|faults| by_flag(&bucket.to_toml(), &faults))?)
             }
             _ => Err(UserError {
-                message: "there is no ./forebay.toml and no --bucket".into(),
-                help: "name a file with --config FILE (`forebay init` writes one), or give --bucket NAME and --region REGION".into(),
+                message: "no configuration: ./forebay.toml does not exist, and --bucket is not set".into(),
+                help: "name a file with --config FILE (`forebay init` writes one), or pass --bucket NAME and --region REGION".into(),
             })?,
         }
     }
@@ -97,7 +97,8 @@ impl ConfigSource {
 pub(super) fn load_file(path: &Path) -> miette::Result<Config> {
     let text = std::fs::read_to_string(path).map_err(|error| UserError {
         message: format!("cannot read `{}`: {error}", path.display()),
-        help: "`forebay init` writes one; with --bucket and --region none is needed".into(),
+        help: "`forebay init` writes one; `forebay serve --bucket NAME --region REGION` needs none"
+            .into(),
     })?;
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
     Ok(Config::compile(&path.display().to_string(), &text, directory)?)

@@ -22,7 +22,7 @@ pub(super) fn advice(key: &str, known: &[&str]) -> String {
     }
     match nearest(key, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("known here: {}", known.join(", ")),
+        None => format!("known keys: {}", known.join(", ")),
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
             ("workers", "`workers` belongs to `[listen]`"),
             ("default_behavior", "`default_behavior` belongs to `[distribution.default_behavior]`"),
             ("alias", "did you mean `aliases`?"),
-            ("zzz", "known here: id, aliases, origin"),
+            ("zzz", "known keys: id, aliases, origin"),
         ] {
             assert!(advice(key, &known).starts_with(expected), "{key}: {}", advice(key, &known));
         }

@@ -68,7 +68,8 @@ pub(super) fn behaviors(
     };
     let mut ordered = Vec::new();
     for table in section.tables("behavior") {
-        let pattern = table.required("path_pattern", "such as \"/private/*\"");
+        let pattern =
+            table.required("path_pattern", "for example: `path_pattern = \"/private/*\"`");
         let pattern = pattern.and_then(|text| match PathPattern::parse(text.value) {
             Ok(pattern) => Some(pattern),
             Err(error) => {
@@ -89,7 +90,8 @@ fn behavior(
     policies: &Policies,
     errors: &ErrorTtl,
 ) -> Option<Arc<Behavior>> {
-    let origin = section.required("origin", "the id of one of the distribution's origins");
+    let origin =
+        section.required("origin", "add `origin` with the id of one of the distribution's origins");
     let origin = origin.and_then(|id| place(section, id, origins));
     let enabled = section.boolean("enabled");
     let cache_policy = cache_policy(section, policies);
@@ -126,7 +128,7 @@ fn behavior(
         section.fault(
             flag.span,
             "`cache_set_cookie` has no effect: the behavior forwards no cookies, so `Set-Cookie` is removed",
-            "without effect",
+            "has no effect",
             "remove it, or use a policy that forwards cookies".to_owned(),
         );
     }
@@ -170,7 +172,12 @@ fn object_parameters(
     let fault = |message: String, help: String| {
         let policy = ["cache_policy", "origin_request_policy"];
         let span = policy.iter().find_map(|key| section.string(key)).map(|policy| policy.span);
-        section.fault(span.unwrap_or_else(|| section.span()), message, "lists it", help);
+        section.fault(
+            span.unwrap_or_else(|| section.span()),
+            message,
+            "this policy lists it",
+            help,
+        );
     };
     let names = policies.iter().filter_map(|policy| match policy {
         NameSpec::Only(names) => Some(names),
@@ -178,7 +185,7 @@ fn object_parameters(
     });
     if let Some(name) = names.flatten().find(|name| is_refused_parameter(name)) {
         let help = format!(
-            "remove it from the policy; for a bucket it may list {}, and names that the bucket does not get, such as \"v\"",
+            "remove it from the policy; a policy for a bucket may list {}, and parameters that the bucket does not receive, such as \"v\"",
             OBJECT_PARAMETERS.join(", ")
         );
         fault(format!("`{name}` is an S3 subresource and cannot be passed to a bucket"), help);
@@ -190,8 +197,9 @@ fn object_parameters(
         && let Some(name) = names.iter().find(|name| name.starts_with("response-"))
         && is_unsigned
     {
-        let help = "remove it from the policy, or let requests for the bucket be signed".to_owned();
-        fault(format!("S3 refuses `{name}` in requests that are not signed"), help);
+        let help =
+            "remove it from the policy, or remove `signing = \"never\"` from the origin".to_owned();
+        fault(format!("S3 rejects `{name}` in unsigned requests"), help);
     }
     listed
 }
@@ -256,7 +264,8 @@ fn origin_request_policy(
 }
 
 fn cache_policy(section: &Section<'_>, policies: &Policies) -> Option<CachePolicy> {
-    let name = section.required("cache_policy", "such as \"CachingOptimized\"")?;
+    let name =
+        section.required("cache_policy", "for example: `cache_policy = \"CachingOptimized\"`")?;
     let managed = (CachePolicy::managed, &MANAGED_CACHE_POLICIES[..]);
     named(section, name, "cache policy", managed, &policies.cache)
 }
@@ -288,8 +297,8 @@ fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> A
         section.fault(
             span,
             "unsupported set of methods",
-            "begins here",
-            "GET and HEAD; or with OPTIONS; or with OPTIONS, PUT, PATCH, POST and DELETE; or \"all\""
+            "this list",
+            "use GET and HEAD; or GET, HEAD and OPTIONS; or these and PUT, PATCH, POST and DELETE; or \"all\""
                 .to_owned(),
         );
         return AllowedMethods::default();
@@ -299,9 +308,9 @@ fn allowed_methods(section: &Section<'_>, origin: Option<&origin::Options>) -> A
     if is_bucket && !is_read_only {
         section.fault(
             span,
-            "a bucket is only read through Forebay",
-            "begins here",
-            "allow GET and HEAD, or these and OPTIONS; or leave `allowed_methods` out".to_owned(),
+            "Forebay only reads from buckets",
+            "this list",
+            "use GET and HEAD, or GET, HEAD and OPTIONS; or remove `allowed_methods`".to_owned(),
         );
     }
     methods
@@ -318,14 +327,14 @@ fn cache_preflights(section: &Section<'_>, allowed: AllowedMethods) -> bool {
             if !allowed.allow_method(&Method::OPTIONS) {
                 let help = "add \"OPTIONS\" to `allowed_methods`, or leave it out here".to_owned();
                 let message = "OPTIONS is cached but not allowed";
-                section.fault(span, message, "begins here", help);
+                section.fault(span, message, "this list", help);
             }
             true
         }
         _ => {
-            let help = "GET and HEAD; or GET, HEAD and OPTIONS".to_owned();
+            let help = "use GET and HEAD, or GET, HEAD and OPTIONS".to_owned();
             let message = "unsupported set of cached methods";
-            section.fault(span, message, "begins here", help);
+            section.fault(span, message, "this list", help);
             false
         }
     }

@@ -54,7 +54,8 @@ pub(super) fn distributions(
     let (mut ids, mut hosts) = (BTreeSet::new(), BTreeSet::new());
     let sections = root.tables("distribution");
     if sections.is_empty() {
-        let help = "`forebay init` writes one; config/minimal.toml has one, too".to_owned();
+        let help =
+            "run `forebay init` to write one, or copy the one in config/minimal.toml".to_owned();
         root.fault(0..0, "there is no `[[distribution]]`", "nothing to serve", help);
     }
     let read = |section: Section<'_>| {
@@ -71,7 +72,8 @@ fn distribution(
     ids: &mut BTreeSet<String>,
     hosts: &mut BTreeSet<String>,
 ) -> Option<DistributionOptions> {
-    let id = section.required("id", "an id names the distribution in purges, logs and metrics");
+    let id = section
+        .required("id", "add an `id`; it names the distribution in purges, logs and metrics");
     let id = id.and_then(|id| check_id(section, id, ids));
     let aliases = aliases(section, hosts);
     let mut errors = error_ttl(section);
@@ -104,8 +106,9 @@ fn fan_out(section: &Section<'_>) -> Option<String> {
     let id = section.string("fan_out")?;
     let is_id = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
     if !(1..=32).contains(&id.value.len()) || !id.value.bytes().all(is_id) {
-        let message = format!("`{}` is not a distribution of CloudFront", id.value);
-        let help = "such as \"E2QWRUHEXAMPLE\", as `aws cloudfront list-distributions` tells it";
+        let message = format!("`{}` is not the id of a CloudFront distribution", id.value);
+        let help =
+            "use an id such as \"E2QWRUHEXAMPLE\"; `aws cloudfront list-distributions` shows yours";
         section.fault(id.span, message, "not an id", help.to_owned());
         return None;
     }
@@ -117,8 +120,8 @@ fn cache_tag_header(section: &Section<'_>) -> Option<HeaderName> {
     let text = section.string("cache_tag_header")?;
     let name = HeaderName::from_bytes(text.value.as_bytes()).ok();
     if name.is_none() {
-        let message = format!("`{}` is not a field name", text.value);
-        section.fault(text.span, message, "such as \"x-amz-meta-cache-tag\"", None);
+        let message = format!("`{}` is not a valid header field name", text.value);
+        section.fault(text.span, message, "expected a name such as \"x-amz-meta-cache-tag\"", None);
     }
     name
 }
@@ -133,7 +136,7 @@ fn identity(section: &Section<'_>, pop: &str) -> Option<Identity> {
     };
     if !suffix.value.chars().all(|c| c.is_ascii_graphic() || c == ' ') || suffix.value.is_empty() {
         let message = "`x_cache_suffix` must be printable ASCII";
-        section.fault(suffix.span, message, "cannot stand in a field", None);
+        section.fault(suffix.span, message, "not valid in a header field", None);
         return None;
     }
     Identity::new(suffix.value, pop, cloudfront).ok()
@@ -146,8 +149,8 @@ fn security_policy(section: &Section<'_>) -> SecurityPolicy {
     let known = SecurityPolicy::NAMES.iter().find(|(known, _)| *known == name.value);
     if known.is_none() {
         let names = SecurityPolicy::NAMES.map(|(name, _)| name).join(", ");
-        let message = format!("there is no security policy `{}` here", name.value);
-        let help = "older ones allow what nobody should speak any more; use \"TLSv1.2_2021\"";
+        let message = format!("the security policy `{}` is not supported", name.value);
+        let help = "older policies allow insecure TLS versions and ciphers; use \"TLSv1.2_2021\"";
         section.fault(name.span, message, format!("expected {names}"), help.to_owned());
     }
     known.map(|(_, policy)| *policy).unwrap_or_default()
@@ -173,14 +176,15 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
         let allowed =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
         if alias != "*" && (host.is_empty() || !host.chars().all(allowed)) {
-            let message = format!("`{}` is not an alias", text.value);
-            let help = "a host name, `*.` and a host name, or `*`; no scheme, no port".to_owned();
+            let message = format!("`{}` is not a valid alias", text.value);
+            let help =
+                "use a host name, `*.` and a host name, or `*`, without scheme and port".to_owned();
             section.fault(text.span, message, "not a host name", help);
         } else if taken.insert(alias.clone()) {
             aliases.push(alias);
         } else {
-            let message = format!("`{}` is an alias already", text.value);
-            section.fault(text.span, message, "a host has one distribution", None);
+            let message = format!("the alias `{}` is already in use", text.value);
+            section.fault(text.span, message, "a host belongs to one distribution only", None);
         }
     }
     aliases
@@ -200,9 +204,9 @@ fn object(section: &Section<'_>, key: &'static str) -> Option<String> {
         || object.value.starts_with('/')
         || CanonicalPath::resolve(&url, PathForm::Key).is_err()
     {
-        let message = format!("`{}` cannot be what `{key}` names", object.value);
+        let message = format!("`{}` is not valid for `{key}`", object.value);
         let help = "write the name of an object without a leading slash, such as \"index.html\"";
-        section.fault(object.span, message, "not an object's name", help.to_owned());
+        section.fault(object.span, message, "not an object name", help.to_owned());
         return None;
     }
     Some(object.value.to_owned())

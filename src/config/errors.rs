@@ -40,7 +40,7 @@ pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<E
     for table in section.tables("custom_error_response") {
         let error = status(&table, "error_code", &REPLACEABLE);
         if !table.has("error_code") {
-            let help = "such as `error_code = 404`".to_owned();
+            let help = "for example: `error_code = 404`".to_owned();
             table.fault(table.span(), "`error_code` is missing", "in this table", help);
         }
         let response_code = status(&table, "response_code", &[&[200], &REPLACEABLE[..]].concat());
@@ -48,23 +48,28 @@ pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<E
         let ttl = table.duration("error_caching_min_ttl");
         if path.is_none() && ttl.is_none() {
             let help = "add `response_page_path = \"/errors/404.html\"`".to_owned();
-            table.fault(table.span(), "this changes nothing", "neither page nor TTL", help);
+            table.fault(
+                table.span(),
+                "this custom error response has no effect",
+                "neither `response_page_path` nor `error_caching_min_ttl`",
+                help,
+            );
         }
         if path.is_none() && response_code.is_some() {
-            let message = "`response_code` is that of a page, and there is none";
+            let message = "`response_code` needs a `response_page_path`";
             let help = "add `response_page_path`, or leave `response_code` out".to_owned();
             table.fault(table.span(), message, "in this table", help);
         }
         table.unknown();
         let Some(error) = error else { continue };
         if ttl.is_some() && !CACHED_ERRORS.contains(&error.as_str()) {
-            let message = format!("a {} is never remembered", error.as_str());
-            table.fault(table.span(), message, "it has a TTL here", None);
+            let message = format!("a {} is never cached", error.as_str());
+            table.fault(table.span(), message, "remove `error_caching_min_ttl` here", None);
         }
         errors.by_status.extend(ttl.map(|ttl| (error.as_u16(), ttl.value)));
         if pages.iter().any(|page| page.error == error) {
-            let message = format!("{} has a page already", error.as_u16());
-            table.fault(table.span(), message, "a code has one page", None);
+            let message = format!("{} already has a page", error.as_u16());
+            table.fault(table.span(), message, "each code can have one page", None);
         }
         let response_code = response_code.unwrap_or(error);
         pages.extend(path.map(|path| ErrorPage { error, path, response_code }));
@@ -79,8 +84,9 @@ fn page_path(table: &Section<'_>) -> Option<String> {
     {
         return Some(path.value.to_owned());
     }
-    let message = format!("`{}` is not a page's path", path.value);
-    let help = "such as \"/errors/404.html\", percent-encoded where it must be".to_owned();
+    let message = format!("`{}` is not a valid page path", path.value);
+    let help =
+        "use a path such as \"/errors/404.html\"; percent-encode special characters".to_owned();
     table.fault(path.span, message, "not a path", help);
     None
 }
@@ -94,7 +100,7 @@ pub(super) fn status(
     let code = section.number(key, 100..600)?;
     let code = u16::try_from(code).ok().filter(|code| known.contains(code));
     if code.is_none() {
-        let message = format!("`{key}` must be one of CloudFront's");
+        let message = format!("`{key}` must be a status code that CloudFront accepts here");
         section.fault(section.span(), message, "in this table", expected(known));
     }
     StatusCode::from_u16(code?).ok()
@@ -108,8 +114,8 @@ pub(super) fn statuses(section: &Section<'_>, key: &'static str, known: &[u16]) 
         match code.and_then(|code| StatusCode::from_u16(code).ok()) {
             Some(status) => statuses.push(status),
             None => {
-                let message = format!("{} is no code to act at", number.value);
-                section.fault(number.span, message, "not one of CloudFront's", expected(known));
+                let message = format!("{} cannot trigger failover", number.value);
+                section.fault(number.span, message, "not supported by CloudFront", expected(known));
             }
         }
     }
@@ -118,5 +124,5 @@ pub(super) fn statuses(section: &Section<'_>, key: &'static str, known: &[u16]) 
 
 fn expected(known: &[u16]) -> String {
     let codes: Vec<String> = known.iter().map(ToString::to_string).collect();
-    format!("there is: {}", codes.join(", "))
+    format!("use one of: {}", codes.join(", "))
 }

@@ -13,15 +13,17 @@ pub(super) fn events(root: &Section<'_>) -> (Vec<Queue>, Vec<String>) {
     });
     let queues = queues.collect();
     let topics = parse_each(&section, "topics", topic, |text| {
-        let help = "such as \"arn:aws:sns:eu-central-1:111122223333:changes\"".to_owned();
-        (format!("`{text}` is not a topic"), "expected its ARN", help)
+        let help =
+            "use the ARN of a topic, such as \"arn:aws:sns:eu-central-1:111122223333:changes\""
+                .to_owned();
+        (format!("`{text}` is not the ARN of an SNS topic"), "not a topic ARN", help)
     });
     section.unknown();
     (queues, topics)
 }
 
 fn queue(table: &Section<'_>) -> Option<Queue> {
-    let example = "such as \"https://sqs.eu-central-1.amazonaws.com/111122223333/changes\"";
+    let example = "use the URL of a queue, such as \"https://sqs.eu-central-1.amazonaws.com/111122223333/changes\"";
     let url = table.required("url", example);
     let region = table.string("region");
     let Placed { value: url, span } = url?;
@@ -29,16 +31,21 @@ fn queue(table: &Section<'_>) -> Option<Queue> {
     let end = url.match_indices('/').nth(2).map_or(url.len(), |(end, _)| end);
     let address = Address::from_url(&url[..end]).ok().filter(|_| url.len() > end + 1);
     let Some(address) = address else {
-        let message = format!("`{url}` is not a queue's URL");
-        table.fault(span, message, "not a queue", example.to_owned());
+        let message = format!("`{url}` is not the URL of an SQS queue");
+        table.fault(span, message, "not a queue URL", example.to_owned());
         return None;
     };
     let is_at_aws = address.host.contains(".amazonaws.com");
     let told = address.host.strip_prefix("sqs.").filter(|_| is_at_aws);
     let told = told.and_then(|rest| rest.split('.').next());
     let Some(region) = region.map(|region| region.value).or(told) else {
-        let message = "nothing tells the queue's region";
-        table.fault(span, message, "not a host of AWS", "add `region`".to_owned());
+        let message = "the queue's region is unknown";
+        table.fault(
+            span,
+            message,
+            "not an AWS host name",
+            "add the region, such as `region = \"eu-central-1\"`".to_owned(),
+        );
         return None;
     };
     Some(Queue { url: url.to_owned(), region: region.to_owned(), address })

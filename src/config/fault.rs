@@ -48,7 +48,7 @@ pub struct Faults {
 }
 
 fn count(faults: usize) -> String {
-    if faults == 1 { "one fault".into() } else { format!("{faults} faults") }
+    if faults == 1 { "one error".into() } else { format!("{faults} errors") }
 }
 
 /// Collects faults while the configuration is read.

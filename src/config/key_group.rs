@@ -12,13 +12,14 @@ pub(super) fn key_groups(root: &Section<'_>) -> KeyGroups {
     let mut groups = KeyGroups::new();
     let mut seen = BTreeMap::new();
     for section in root.tables("key_group") {
-        let name = section.required("name", "behaviors refer to a key group by its name");
+        let name =
+            section.required("name", "add a `name`, by which behaviors select this key group");
         let sha1 = section.boolean("sha1").is_none_or(|sha1| sha1.value);
         let keys = public_keys(&section, sha1, &mut seen);
         section.unknown();
         let Some(name) = name else { continue };
         if groups.insert(name.value.to_owned(), keys).is_some() {
-            let message = format!("there is a key group `{}` already", name.value);
+            let message = format!("there is already a key group `{}`", name.value);
             section.fault(name.span, message, "choose another name", None);
         }
     }
@@ -41,12 +42,12 @@ fn public_keys<'a>(
     };
     let entries = table.strings_by_name();
     if entries.is_empty() {
-        table.fault(table.span(), "a key group needs a key", "none here", None);
+        table.fault(table.span(), "this key group has no keys", "add a public key here", None);
     }
     for (id, pem) in entries {
         if seen.insert(id, pem.value).is_some_and(|other| other.trim() != pem.value.trim()) {
-            let message = format!("another key has the id `{id}` already");
-            table.fault(pem.span, message, "an id is one key's", None);
+            let message = format!("the id `{id}` already belongs to another key");
+            table.fault(pem.span, message, "each key needs its own id", None);
             continue;
         }
         match PublicKey::from_pem(pem.value) {
@@ -67,8 +68,13 @@ pub(super) fn trusted(section: &Section<'_>, groups: &KeyGroups) -> Option<Arc<T
     let names = section.strings(KEY)?;
     let mut trusted = TrustedKeys::default();
     if names.is_empty() {
-        let help = "name a `[[key_group]]`, or leave it out to serve everybody".to_owned();
-        section.fault(section.span(), format!("`{KEY}` names nobody"), "in this behavior", help);
+        let help = "list a `[[key_group]]`, or remove `trusted_key_groups` to serve requests without signatures".to_owned();
+        section.fault(
+            section.span(),
+            format!("`{KEY}` is empty, so no signature would be valid"),
+            "in this behavior",
+            help,
+        );
     }
     for name in names {
         match groups.get(name.value) {

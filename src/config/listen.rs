@@ -81,8 +81,8 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         if pop.value.is_empty()
             || !pop.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         {
-            let message = format!("`{}` is not the name of a place", pop.value);
-            section.fault(pop.span.clone(), message, "letters, digits and `-`", None);
+            let message = format!("`{}` is not a valid `pop`", pop.value);
+            section.fault(pop.span.clone(), message, "use only letters, digits and `-`", None);
         }
         pop.value.clone_into(&mut listen.pop);
     }
@@ -157,7 +157,7 @@ fn address(section: &Section<'_>, text: Placed<&str>) -> Option<Address> {
 fn certificates(section: &Section<'_>, directory: &Path) -> Vec<CertificateFiles> {
     let mut files = Vec::new();
     for tls in section.tables("tls") {
-        let help = "`tls` is { certificate = \"cert.pem\", key = \"key.pem\" }";
+        let help = "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }";
         let certificate = tls.required("certificate", help);
         let key = tls.required("key", help);
         if let (Some(certificate), Some(key)) = (certificate, key) {
@@ -190,13 +190,13 @@ pub(super) fn admin(
             let taken =
                 |admin: &Address| viewers.http.contains(admin) || viewers.https.contains(admin);
             if listen.as_ref().is_some_and(|admin| admin.port() != 0 && taken(admin)) {
-                let help = "viewers and operators need addresses of their own".to_owned();
-                section.fault(span.clone(), "viewers connect at this address", "taken", help);
+                let help = "set `admin.listen` to another address or port".to_owned();
+                section.fault(span.clone(), "`[listen]` already uses this address", "taken", help);
             }
             if listen.is_some_and(|admin| !admin.ip().is_loopback()) && options.callers.is_empty() {
                 let help =
                     "add an `[[admin.token]]` or `[[admin.credential]]`, or listen on 127.0.0.1";
-                let message = "operators would connect from anywhere, and nobody says who they are";
+                let message = "anyone who can reach this address could purge the cache";
                 section.fault(span, message, "not a loopback address", help.to_owned());
             }
             listen
@@ -210,13 +210,14 @@ pub(super) fn admin(
 fn callers(section: &Section<'_>, directory: &Path) -> CallerOptions {
     let mut options = CallerOptions::default();
     for table in section.tables("credential") {
-        let id = table.required("access_key_id", "as callers have it in AWS_ACCESS_KEY_ID");
+        let id =
+            table.required("access_key_id", "add the id that callers set as AWS_ACCESS_KEY_ID");
         let secret = secret(&table, directory);
         table.unknown();
         options.credentials.extend(id.map(|id| id.value.to_owned()).zip(secret));
     }
     for table in section.tables("token") {
-        let name = table.required("name", "names the bearer in the log");
+        let name = table.required("name", "add a `name`; it identifies the caller in the log");
         let secret = secret(&table, directory);
         table.unknown();
         options.tokens.extend(name.map(|name| name.value.to_owned()).zip(secret));
@@ -232,7 +233,7 @@ fn secret(table: &Section<'_>, directory: &Path) -> Option<Secret> {
         _ => {
             let help =
                 "add `secret_file = \"/run/secrets/admin\"` or `secret_env = \"ADMIN_SECRET\"`";
-            let message = "expected one of `secret_file` and `secret_env`";
+            let message = "expected either `secret_file` or `secret_env`";
             table.fault(table.span(), message, "in this table", help.to_owned());
             None
         }
@@ -287,7 +288,7 @@ pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Op
             "off" => options.format = None,
             other => section.fault(
                 format.span,
-                format!("there is no log format `{other}`"),
+                format!("the log format `{other}` is not supported"),
                 "expected json, combined, cloudfront-v1 or off",
                 None,
             ),
@@ -303,8 +304,13 @@ pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Op
         }
     }
     if options.format == Some(access_log::Format::CloudFrontV1) && options.path.is_none() {
-        let help = "add `path = \"/var/log/forebay\"`: the folder for its files".to_owned();
-        section.fault(section.span(), "the log needs a folder", "no `path` here", help);
+        let help = "add `path = \"/var/log/forebay\"`, the directory for the log files".to_owned();
+        section.fault(
+            section.span(),
+            "the `cloudfront-v1` log needs a directory",
+            "no `path` here",
+            help,
+        );
     }
     section.unknown();
     options

@@ -84,7 +84,7 @@ impl Config {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let span = error.span().unwrap_or(0..0);
-            faults.add(span, format!("not TOML: {}", error.message()), "here", None);
+            faults.add(span, format!("invalid TOML: {}", error.message()), "here", None);
         }
         if !errors.is_empty() {
             // Any other fault may only be a consequence of this one.
@@ -100,7 +100,7 @@ impl Config {
     /// # Errors
     /// If the bucket, region, endpoint or address is invalid.
     pub fn for_bucket(bucket: &Bucket) -> Result<Self, Faults> {
-        Self::compile("the command line, as a file", &bucket.to_toml(), Path::new(""))
+        Self::compile("configuration from the command line", &bucket.to_toml(), Path::new(""))
     }
 }
 
@@ -137,7 +137,10 @@ pub fn quote(text: &str) -> String {
 /// `[geo]`: databases of viewers' countries and networks.
 fn geography(root: &Section<'_>, directory: &Path) -> Option<Databases> {
     let section = root.table("geo")?;
-    let places = section.required("database", "a file in MaxMind's format (.mmdb)");
+    let places = section.required(
+        "database",
+        "add a file in MaxMind's format, such as `database = \"GeoLite2-Country.mmdb\"`",
+    );
     let networks = section.string("asn_database").map(|path| directory.join(path.value));
     section.unknown();
     places.map(|path| Databases { places: directory.join(path.value), networks })
@@ -215,7 +218,7 @@ cache_policy = "CachingOptimized"
             [
                 "3: unknown key `listen.htpp` (did you mean `http`?)",
                 "4: `listen.idle_timeout` is not a duration (write, for example, \"30s\", \"10m\", \"1day\", or 30)",
-                "13: `my media` is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`) (-)",
+                "13: `my media` is not a valid bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also allow capitals and `_`) (-)",
                 "17: there is no origin `bukket` (did you mean `bucket`?)",
                 "18: there is no key group `k` (no key groups are defined)",
                 "19: there is no cache policy `CachingOptimised` (did you mean `CachingOptimized`?)",
@@ -230,7 +233,7 @@ cache_policy = "CachingOptimized"
         assert_eq!(
             faults(&format!("{log}{GOOD}")),
             [
-                "1: the log needs a folder (add `path = \"/var/log/forebay\"`: the folder for its files)"
+                "1: the `cloudfront-v1` log needs a directory (add `path = \"/var/log/forebay\"`, the directory for the log files)"
             ]
         );
     }
@@ -274,7 +277,7 @@ cache_policy = "CachingOptimized"
             assert_eq!(
                 found,
                 [
-                    "3: `sampling_rate` has more than four decimal places (such as `sampling_rate = 0.0001`)"
+                    "3: `sampling_rate` has more than four decimal places (use at most four, such as `sampling_rate = 0.0001`)"
                 ],
                 "{rate}"
             );
@@ -302,7 +305,9 @@ cache_policy = "CachingOptimized"
 
     #[test]
     fn text_that_is_not_toml_is_located() {
-        assert!(faults("[listen\nhttp = 1").iter().any(|fault| fault.starts_with("1: not TOML")));
+        assert!(
+            faults("[listen\nhttp = 1").iter().any(|fault| fault.starts_with("1: invalid TOML"))
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(super) fn groups(section: &Section<'_>, origins: &[NamedOrigin]) -> Vec<Grou
     let mut ids: BTreeSet<String> = origins.iter().map(|origin| origin.id.clone()).collect();
     let mut groups = Vec::new();
     for table in section.tables("origin_group") {
-        let id = table.required("id", "behaviors refer to a group by its id");
+        let id = table.required("id", "add an `id`, by which behaviors select this group");
         let id = id.and_then(|id| check_id(&table, id, &mut ids));
         let members = members(&table, origins);
         let failover = if table.has("failover_status_codes") {
@@ -66,8 +66,9 @@ fn members(table: &Section<'_>, origins: &[NamedOrigin]) -> Option<[usize; 2]> {
         }
         _ => {
             let known: Vec<&str> = origins.iter().map(|origin| origin.id.as_str()).collect();
-            let help = format!("name the primary and the secondary, of: {}", known.join(", "));
-            let message = "an origin group has two members, which are origins of the distribution";
+            let help =
+                format!("list the primary and the secondary; choose from: {}", known.join(", "));
+            let message = "`members` must list two different origins of this distribution";
             table.fault(table.span(), message, "in this group", help);
             None
         }
@@ -99,7 +100,7 @@ fn origin(
     tags: Option<&HeaderName>,
     ids: &mut BTreeSet<String>,
 ) -> Option<NamedOrigin> {
-    let id = section.required("id", "behaviors refer to an origin by its id");
+    let id = section.required("id", "add an `id`, by which behaviors select this origin");
     let id = id.and_then(|id| check_id(section, id, ids));
     let target = target(section);
     let duration = |key, default| section.duration(key).map_or(default, |d| d.value);
@@ -147,7 +148,7 @@ fn completion_timeout(section: &Section<'_>, response_timeout: Duration) -> Opti
     let timeout = section.duration("completion_timeout")?;
     if timeout.value < response_timeout {
         let message = "`completion_timeout` is shorter than `response_timeout`";
-        let help = "it bounds the whole response: raise it, or lower `response_timeout`".to_owned();
+        let help = "it limits the whole response: raise it, or lower `response_timeout`".to_owned();
         section.fault(timeout.span, message, "too short", help);
     }
     Some(timeout.value)
@@ -179,25 +180,24 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
     let signing = signing(section, bucket.is_some());
     match (bucket, url) {
         (Some(bucket), None) => {
-            let help =
-                "for stores without regions, what their manual says: us-east-1, auto, garage";
+            let help = "add `region`; if the store has no regions, use the value from its manual, such as us-east-1, auto or garage";
             let Some(region) = region else {
                 return section.required("region", help).and(None);
             };
             let is_region = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             if region.value.is_empty() || !region.value.bytes().all(is_region) {
-                let message = format!("`{}` is not a region", region.value);
-                let help = "such as \"eu-central-1\"".to_owned();
+                let message = format!("`{}` is not a valid region", region.value);
+                let help = "use a name such as \"eu-central-1\"".to_owned();
                 section.fault(region.span.clone(), message, "not a region", help);
             } else if !section.has("endpoint") && !is_aws_region(region.value) {
-                let message = format!("`{}` is not a region of AWS", region.value);
-                let help = "such as \"eu-central-1\"; a bucket outside AWS also needs `endpoint`";
-                section.fault(region.span.clone(), message, "not a region of AWS", help.to_owned());
+                let message = format!("`{}` is not an AWS region", region.value);
+                let help = "use a region such as \"eu-central-1\"; a bucket outside AWS also needs `endpoint`";
+                section.fault(region.span.clone(), message, "not an AWS region", help.to_owned());
             }
             if let Some(owner) = &owner
                 && !(owner.value.len() == 12 && owner.value.bytes().all(|b| b.is_ascii_digit()))
             {
-                let message = "`expected_bucket_owner` is not an AWS account";
+                let message = "`expected_bucket_owner` is not an AWS account id";
                 section.fault(owner.span.clone(), message, "expected 12 digits", None);
             }
             let endpoint_url = endpoint.as_ref().map(|endpoint| endpoint.value);
@@ -245,9 +245,9 @@ fn signing(section: &Section<'_>, is_bucket: bool) -> Option<Signing> {
         return Some(Signing::default());
     }
     if !is_bucket && signing != Some(Signing::Never) {
-        let help = "only requests for a `bucket` are signed; leave `signing` out here".to_owned();
-        let message = "requests for a `url` are never signed";
-        section.fault(section.string("signing")?.span, message, "expected never", help);
+        let help = "Forebay signs only requests to a `bucket`; remove `signing` here".to_owned();
+        let message = "requests to a `url` are never signed";
+        section.fault(section.string("signing")?.span, message, "expected \"never\"", help);
         return None;
     }
     signing
@@ -270,7 +270,7 @@ fn custom_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
                 && !own.iter().any(|start| name.as_str().starts_with(start))
         };
         let Some(name) = name.filter(|name| text.len() <= LONGEST_NAME && allowed(name)) else {
-            let message = format!("`{text}` cannot be sent as a field of one's own");
+            let message = format!("`{text}` cannot be a custom header");
             table.fault(value.span, message, "not allowed here", None);
             continue;
         };
@@ -278,14 +278,15 @@ fn custom_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
             Ok(content) if content.len() <= LONGEST_VALUE => headers.push((name, content)),
             _ => {
                 let label = format!("expected at most {LONGEST_VALUE} printable characters");
-                table.fault(value.span, format!("`{text}` has no value to send"), label, None);
+                table.fault(value.span, format!("the value of `{text}` is not valid"), label, None);
             }
         }
     }
     let all = |(name, value): &(HeaderName, HeaderValue)| name.as_str().len() + value.len();
     if headers.len() > MOST || headers.iter().map(all).sum::<usize>() > LONGEST_ALL {
-        let label = format!("expected at most {MOST} fields of {LONGEST_ALL} characters in all");
-        table.fault(table.span(), "these are too many fields", label, None);
+        let label =
+            format!("expected at most {MOST} headers, with {LONGEST_ALL} characters in total");
+        table.fault(table.span(), "too many custom headers", label, None);
     }
     headers
 }
@@ -311,8 +312,8 @@ fn origin_path(section: &Section<'_>) -> String {
             encoded
         }
         _ => {
-            let message = format!("`{}` cannot be an origin path", path.value);
-            let help = "begin it with a slash and end it without one, such as \"/media/2026\"";
+            let message = format!("`{}` is not a valid origin path", path.value);
+            let help = "start it with a slash, but do not end it with one, such as \"/media/2026\"";
             section.fault(path.span, message, "not an origin path", help.to_owned());
             String::new()
         }

@@ -68,9 +68,9 @@ pub(super) fn check_origin(
     if is_bucket && !harmless {
         section.fault(
             name.span.clone(),
-            format!("`{}` sends a bucket more than it may be told", name.value),
-            "not for a bucket",
-            "a bucket may be told Origin and Access-Control-Request-*: use \"CORS-S3Origin\", or leave the policy out".to_owned(),
+            format!("`{}` forwards header fields that a bucket must not receive", name.value),
+            "not allowed for a bucket",
+            "a bucket receives only Origin and Access-Control-Request-*: use \"CORS-S3Origin\", or remove the policy".to_owned(),
         );
     }
 }
@@ -84,8 +84,8 @@ fn fields_about_viewers(section: &Section<'_>) -> Vec<HeaderName> {
     };
     match selection(section, "cloudfront_headers", |table, key| {
         parse_each(table, key, known, |text| {
-            let help = format!("there is: {}", ABOUT_VIEWERS.join(", "));
-            (format!("`{text}` is not a field about viewers"), "not known", help)
+            let help = format!("use one of: {}", ABOUT_VIEWERS.join(", "));
+            (format!("`{text}` is not a supported CloudFront header"), "not supported", help)
         })
     }) {
         Selection::None => Vec::new(),

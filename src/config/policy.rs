@@ -80,7 +80,7 @@ pub(super) fn word<T: Copy, const N: usize>(
     let word = section.string(key)?;
     let meaning = words.iter().find(|(known, _)| *known == word.value);
     if meaning.is_none() {
-        let message = format!("`{}` is not a value of `{key}`", word.value);
+        let message = format!("`{}` is not a valid value for `{key}`", word.value);
         let expected = format!("expected {}", words.map(|(word, _)| word).join(" or "));
         section.fault(word.span, message, expected, None);
     }
@@ -108,7 +108,7 @@ fn ttl(section: &Section<'_>) -> Ttl {
             span.map_or_else(|| section.span(), |placed| placed.span.clone()),
             "the TTLs contradict each other",
             "in this policy",
-            "it must hold that min_ttl ≤ default_ttl ≤ max_ttl".to_owned(),
+            "choose values with min_ttl ≤ default_ttl ≤ max_ttl".to_owned(),
         );
     }
     ttl
@@ -135,8 +135,8 @@ pub(super) fn selection<T>(
             Some(("all", _)) => Selection::All,
             Some(("none", _)) | None => Selection::None,
             Some((other, span)) => {
-                let message = format!("`{other}` selects nothing");
-                section.fault(span, message, "not a known word", HELP.to_owned());
+                let message = format!("`{other}` is not a valid selection");
+                section.fault(span, message, "unknown value", HELP.to_owned());
                 Selection::None
             }
         };
@@ -149,7 +149,7 @@ pub(super) fn selection<T>(
         (Some(list), None) => Selection::Only(list),
         (None, Some(list)) => Selection::Except(list),
         _ => {
-            let message = "expected one of `whitelist` and `all_except`";
+            let message = "expected either `whitelist` or `all_except`";
             section.fault(table.span(), message, "in this table", HELP.to_owned());
             Selection::None
         }
@@ -179,11 +179,11 @@ pub(super) fn take_up<T>(
     (kind, managed): (&str, &[&str]),
     policy: T,
 ) {
-    let name = section.required("name", "behaviors refer to a policy by its name");
+    let name = section.required("name", "add a `name`, by which behaviors select this policy");
     if let Some(name) = name {
         let taken = managed.contains(&name.value);
         if taken || policies.insert(name.value.to_owned(), policy).is_some() {
-            let message = format!("there is a policy `{}` for {kind} already", name.value);
+            let message = format!("there is already a policy `{}` for {kind}", name.value);
             section.fault(name.span, message, "choose another name", None);
         }
     }
@@ -205,7 +205,7 @@ pub(super) fn headers(
                     text.span,
                     format!("`{name}` cannot be {place}"),
                     "not allowed here",
-                    "leave it out: cookies have a key of their own, the cache handles codings, conditions and ranges, and fields such as X-Real-IP never reach an origin".to_owned(),
+                    "remove it: cookies have a separate key, Forebay handles encodings, conditions and ranges itself, and fields such as X-Real-IP never reach an origin".to_owned(),
                 );
             }
             Ok(name) => {
@@ -214,8 +214,8 @@ pub(super) fn headers(
                 }
             }
             Err(_) => {
-                let message = format!("`{}` is not a field name", text.value);
-                section.fault(text.span, message, "not a field name", None);
+                let message = format!("`{}` is not a valid header field name", text.value);
+                section.fault(text.span, message, "not a valid name", None);
             }
         }
     }

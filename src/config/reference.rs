@@ -123,7 +123,7 @@ fn kinds() -> std::collections::BTreeMap<String, BTreeSet<&'static str>> {
     for kinds in kinds.values_mut() {
         // A size is read as text.
         if kinds.len() > 1 && kinds.contains("size") {
-            kinds.remove("text");
+            kinds.remove("string");
         }
     }
     kinds
@@ -134,15 +134,15 @@ const INTRODUCTION: &str = "# Configuration reference
 <!-- Generated from config/example.toml and the types in src/config by
      `FOREBAY_WRITE=1 cargo nextest run reference`. Do not edit. -->
 
-The configuration is one TOML file, by default `./forebay.toml`. `forebay init` writes a first one,
+The configuration is one TOML file, by default `./forebay.toml`. `forebay init` writes one to start from,
 [`config/example.toml`](../config/example.toml) shows every key, and `forebay check` reports all errors at once.
 An unknown key is an error.
 
 * **Credentials** never go in this file. Forebay looks for them where AWS's tools do: the environment, `~/.aws`, a
   container's or the machine's role.
-* **Sizes** are text with a unit, such as `\"512MiB\"`.
-* **Durations** are text with a unit, such as `\"30s\"`, `\"10m\"` or `\"1day\"`, or a number of seconds.
-* **Lists of texts** may be a single text.
+* **Sizes** are strings with a unit, such as `\"512MiB\"`.
+* **Durations** are strings with a unit, such as `\"30s\"`, `\"10m\"` or `\"1day\"`, or a number of seconds.
+* **Lists of strings** may be written as a single string.
 * **Paths** of files are relative to the configuration file.
 * SIGHUP reloads the file. Keys marked *restart* need a restart; Forebay logs a warning if they changed.
 ";
@@ -161,7 +161,7 @@ fn reference() -> String {
             let none = BTreeSet::new();
             let kinds = kinds.get(&path).unwrap_or(&none);
             let kind = kinds.iter().copied().collect::<Vec<_>>().join(" or ");
-            let kind = if kind.is_empty() { "text".to_owned() } else { kind };
+            let kind = if kind.is_empty() { "string".to_owned() } else { kind };
             let without = compile(&replaced(key, ""));
             let is_required = without
                 .as_ref()

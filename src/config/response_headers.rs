@@ -73,7 +73,7 @@ fn server_timing(section: &Section<'_>) -> Option<f64> {
     let percent = table.percent("sampling_rate").unwrap_or(100.0);
     // Amazon CloudFront Developer Guide, "Server-Timing header": up to four decimal places.
     if (percent * 10_000.0 - (percent * 10_000.0).round()).abs() > 1e-6 {
-        let help = "such as `sampling_rate = 0.0001`".to_owned();
+        let help = "use at most four, such as `sampling_rate = 0.0001`".to_owned();
         let message = "`sampling_rate` has more than four decimal places";
         table.fault(table.span(), message, "in this table", help);
     }
@@ -100,8 +100,8 @@ fn cors(table: &Section<'_>) -> Cors {
         overrides: overrides(table),
     };
     if cors.credentials && cors.origins.contains(&OriginPattern::Any) {
-        let help = "name the origins, or leave `allow_credentials` out".to_owned();
-        let message = "any page could read what only the bearers of cookies may have";
+        let help = "list the allowed origins, or remove `allow_credentials`".to_owned();
+        let message = "any website could read responses meant for logged-in users";
         table.fault(table.span(), message, "`*` with credentials", help);
     }
     table.unknown();
@@ -120,7 +120,7 @@ fn security(section: &Section<'_>) -> Vec<AddedField> {
         let text = table.string(key)?;
         let known = SECURITY_VALUES.iter().find(|(of, _)| of == key);
         if let Some((_, values)) = known.filter(|(_, values)| !values.contains(&text.value)) {
-            let message = format!("`{}` is not a value of `{key}`", text.value);
+            let message = format!("`{}` is not a valid value for `{key}`", text.value);
             let expected = format!("expected {}", values.join(" or "));
             table.fault(text.span.clone(), message, expected, None);
         }
@@ -139,10 +139,10 @@ fn custom(section: &Section<'_>) -> Vec<AddedField> {
         let name = table
             .string("name")
             .and_then(|_| headers(&table, "name", is_changeable, "changed").pop());
-        let value = table.required("value", "the field's value");
+        let value = table.required("value", "add the value of the header field");
         let value = value.and_then(|value| field_value(&table, &value));
         if !table.has("name") {
-            table.required("name", "the field's name");
+            table.required("name", "add the name of the header field");
         }
         let overrides = overrides(&table);
         table.unknown();
@@ -154,7 +154,7 @@ fn custom(section: &Section<'_>) -> Vec<AddedField> {
 fn field_value(section: &Section<'_>, text: &Placed<&str>) -> Option<HeaderValue> {
     let value = HeaderValue::from_str(text.value).ok();
     if value.is_none() {
-        let message = "this text cannot stand in a field";
+        let message = "this value is not valid in a header field";
         section.fault(text.span.clone(), message, "printable ASCII only", None);
     }
     value

@@ -11,8 +11,8 @@ use crate::{
 /// A list of networks.
 pub(super) fn networks(section: &Section<'_>, key: &'static str) -> Networks {
     let parsed = parse_each(section, key, Networks::parse, |text| {
-        let help = "such as \"10.0.0.0/8\", \"2001:db8::/32\" or a single address".to_owned();
-        (format!("`{text}` is not a network"), "expected an address, or one in CIDR notation", help)
+        let help = "for example: \"10.0.0.0/8\", \"2001:db8::/32\" or a single address".to_owned();
+        (format!("`{text}` is not an IP network"), "expected an IP address or a CIDR block", help)
     });
     parsed.into_iter().collect()
 }
@@ -32,13 +32,13 @@ pub(super) fn countries(section: &Section<'_>, has_database: bool) -> Option<Cou
     if !has_database {
         let help =
             "add at the top level:\n\n[geo]\ndatabase = \"GeoLite2-Country.mmdb\"".to_owned();
-        let message = "nothing tells the countries of viewers";
-        section.fault(table.span(), message, "needs a database", help);
+        let message = "`geo_restriction` needs a geography database";
+        section.fault(table.span(), message, "`[geo]` is missing", help);
     }
     let codes = |key| {
         parse_each(&table, key, country, |text| {
-            let help = "such as \"DE\" (ISO 3166-1, two capitals)".to_owned();
-            (format!("`{text}` is not a country's code"), "not a code", help)
+            let help = "use two capital letters (ISO 3166-1), such as \"DE\"".to_owned();
+            (format!("`{text}` is not a country code"), "not a country code", help)
         })
     };
     let lists = (table.has("whitelist"), table.has("blacklist"));
@@ -46,7 +46,7 @@ pub(super) fn countries(section: &Section<'_>, has_database: bool) -> Option<Cou
         (true, false) => Some(Countries::Only(codes("whitelist"))),
         (false, true) => Some(Countries::Except(codes("blacklist"))),
         _ => {
-            let message = "expected one of `whitelist` and `blacklist`";
+            let message = "expected either `whitelist` or `blacklist`";
             table.fault(table.span(), message, "in this table", None);
             None
         }
@@ -66,7 +66,12 @@ pub(super) fn rates(section: &Section<'_>) -> Option<Rates> {
     let rates = Rates { per_client: rate(&table, "per_client"), total: rate(&table, "total") };
     if !table.has("per_client") && !table.has("total") {
         let help = "add `per_client = { requests = 100, per = \"1s\", burst = 200 }`".to_owned();
-        table.fault(table.span(), "this limits nothing", "neither per_client nor total", help);
+        table.fault(
+            table.span(),
+            "this rate limit has no effect",
+            "neither per_client nor total",
+            help,
+        );
     }
     table.unknown();
     Some(rates)
@@ -80,7 +85,7 @@ fn rate(section: &Section<'_>, key: &'static str) -> Option<Rate> {
     };
     let requests = number("requests");
     if !table.has("requests") {
-        let help = "such as { requests = 100, per = \"1s\" }".to_owned();
+        let help = "for example: { requests = 100, per = \"1s\" }".to_owned();
         table.fault(table.span(), "`requests` is missing", "in this table", help);
     }
     let per = table.duration("per").map_or(Duration::from_secs(1), |per| per.value);
@@ -88,7 +93,12 @@ fn rate(section: &Section<'_>, key: &'static str) -> Option<Rate> {
     if let Some(requests) = requests
         && (per / requests.get()).is_zero()
     {
-        table.fault(table.span(), "this rate is beyond measure", "in this table", None);
+        table.fault(
+            table.span(),
+            "this rate is too high",
+            "allow fewer requests, or set a longer `per`",
+            None,
+        );
     }
     table.unknown();
     Some(Rate { requests: requests?, per, burst: burst.or(requests)? })
@@ -107,11 +117,11 @@ pub(super) fn referers(section: &Section<'_>) -> Option<Referers> {
 pub(super) fn sites(section: &Section<'_>, key: &'static str) -> Vec<OriginPattern> {
     let sites = parse_each(section, key, OriginPattern::parse, |text| {
         let help = "write \"*\", \"https://example.com\", \"https://*.example.com\" or \"http://example.com:*\"";
-        (format!("`{text}` is not an origin"), "not an origin", help.to_owned())
+        (format!("`{text}` is not a valid web origin"), "not a web origin", help.to_owned())
     });
     if sites.is_empty() {
         let help = format!("add `{key} = [\"https://example.com\"]`, or `[\"*\"]`");
-        let message = format!("`{key}` names no origin");
+        let message = format!("`{key}` is empty");
         section.fault(section.span(), message, "in this table", help);
     }
     sites

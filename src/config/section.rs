@@ -106,7 +106,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn string(&self, key: &'static str) -> Option<Placed<&'a str>> {
-        self.note(key, "text");
+        self.note(key, "string");
         let value = self.get(key)?;
         let text = value.get_ref().as_str();
         if text.is_none() {
@@ -222,7 +222,7 @@ impl<'a> Section<'a> {
 
     /// A list of strings; a single string is a list of one.
     pub(super) fn strings(&self, key: &'static str) -> Option<Vec<Placed<&'a str>>> {
-        self.note(key, "text or list of texts");
+        self.note(key, "string or list of strings");
         let value = self.get(key)?;
         let list = match value.get_ref() {
             DeValue::String(text) => {
@@ -230,7 +230,7 @@ impl<'a> Section<'a> {
             }
             DeValue::Array(list) => list,
             _ => {
-                self.wrong_type(key, value, "a string, or a list of strings");
+                self.wrong_type(key, value, "a string or a list of strings");
                 return None;
             }
         };
@@ -354,13 +354,13 @@ pub(super) fn check_id(
 ) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if id.value.is_empty() || id.value.len() > 64 || !id.value.chars().all(allowed) {
-        let message = format!("`{}` cannot be an id", id.value);
-        let help = "1 to 64 letters, digits, `-`, `_` and `.`".to_owned();
+        let message = format!("`{}` is not a valid id", id.value);
+        let help = "use 1 to 64 letters, digits, `-`, `_` or `.`".to_owned();
         section.fault(id.span, message, "not an id", help);
         return None;
     }
     if !taken.insert(id.value.to_owned()) {
-        let message = format!("there is a `{}` already", id.value);
+        let message = format!("the id `{}` is already in use", id.value);
         section.fault(id.span, message, "choose another id", None);
         return None;
     }
@@ -372,9 +372,9 @@ pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, kno
     let help = match nearest(name.value, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => format!("no {kind}s are defined"),
-        None => format!("there is: {}", known.join(", ")),
+        None => format!("use one of: {}", known.join(", ")),
     };
-    section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not known", help);
+    section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not defined", help);
 }
 
 fn article(kind: &str) -> String {

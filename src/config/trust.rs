@@ -35,7 +35,7 @@ impl Config {
                 |way: &&Way<'_>| !way.is_signed && way.is_enabled && way.is_around(signed);
             for open in ways.iter().filter(is_open) {
                 doors.push(format!(
-                    "objects behind {} (distribution {}), which wants signatures, are served without one by {} (distribution {})",
+                    "objects that {} (distribution {}) protects with signatures are also served without one, through {} (distribution {})",
                     signed.pattern, signed.distribution, open.pattern, open.distribution
                 ));
             }

@@ -41,7 +41,7 @@ impl PageRequest {
                 ("Marker", Some(value)) => value.clone_into(&mut page.marker),
                 ("MaxItems", Some(value)) => {
                     let most = value.parse().ok().filter(|most| (1..=Self::MOST).contains(most));
-                    let message = "MaxItems is a number from 1 to 100";
+                    let message = "MaxItems must be a number from 1 to 100";
                     page.most = most.ok_or_else(|| ApiError::invalid_argument(message))?;
                 }
                 _ => {}

@@ -95,25 +95,29 @@ impl std::fmt::Display for Caller {
 /// The reason for refusing a caller, in AWS's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denied {
-    #[error("the request is not signed, and bears no token")]
+    #[error(
+        "the request has no signature and no token: sign it with an [[admin.credential]], or send an [[admin.token]] as `Authorization: Bearer …`"
+    )]
     Missing,
-    #[error("the Authorization field is not of AWS Signature Version 4")]
+    #[error("the Authorization header is not a complete AWS Signature Version 4")]
     Incomplete,
     #[error("no [[admin.credential]] has this access key id")]
     UnknownKey,
-    #[error("the request is signed for another service than cloudfront")]
+    #[error("the request must be signed for the service cloudfront")]
     OtherService,
-    #[error("the request's time is more than 15 minutes from the edge's")]
+    #[error(
+        "the request's time differs from Forebay's clock by more than 15 minutes: check both clocks"
+    )]
     Skewed,
-    #[error("the signature is not that of this request by this key")]
+    #[error("the signature does not match the request: check the secret access key")]
     WrongSignature,
-    #[error("no [[admin.token]] is this token")]
+    #[error("no [[admin.token]] matches this token")]
     UnknownToken,
     #[error(
-        "changes are taken over loopback only, until the configuration has an [[admin.credential]] or [[admin.token]]"
+        "changes are accepted only from this machine, until the configuration has an [[admin.credential]] or [[admin.token]]"
     )]
     Remote,
-    #[error("changes are not taken from web pages")]
+    #[error("changes are not accepted from web pages")]
     WebPage,
 }
 

@@ -86,7 +86,7 @@ async fn act(
         return Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "BatchTooLarge",
-            "the batch has more than 16 MiB, or its caller is unknown",
+            "the batch is larger than 16 MiB, or larger than 1 MiB and from an unknown caller",
         ));
     };
     let caller = state.identify(request, content, client)?.to_string();
@@ -102,7 +102,7 @@ async fn act(
         _ => Err(ApiError::new(
             StatusCode::NOT_IMPLEMENTED,
             "NotImplemented",
-            "Forebay has CloudFront's invalidations, and ListDistributions, GetDistribution and GetDistributionConfig; change the configuration in its file",
+            "Forebay supports invalidations, ListDistributions, GetDistribution and GetDistributionConfig only; to change the configuration, edit its file",
         )),
     }
 }

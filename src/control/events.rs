@@ -84,7 +84,7 @@ async fn purge(state: &State, changes: &[Change], caller: &str) -> Result<usize,
         && let Some(change) = changes.first()
     {
         let (bucket, key) = (&change.bucket, &change.key);
-        tracing::info!(caller, bucket, key, "an event is of no object that a distribution serves");
+        tracing::info!(caller, bucket, key, "no distribution serves the object of this event");
     }
     Ok(count)
 }
@@ -182,13 +182,13 @@ fn parse(content: &[u8]) -> Result<Vec<Change>, String> {
     let json: Value =
         serde_json::from_slice(content).map_err(|error| format!("not JSON: {error}"))?;
     let message = Message::deserialize(json).map_err(|_| {
-        "neither an event of EventBridge or SeaweedFS nor {\"Records\": [{\"eventName\": \"…\", \"s3\": {\"bucket\": {\"name\": \"…\"}, \"object\": {\"key\": \"…\"}}}]}".to_owned()
+        "not an event: expected one from EventBridge or SeaweedFS, or {\"Records\": [{\"eventName\": \"…\", \"s3\": {\"bucket\": {\"name\": \"…\"}, \"object\": {\"key\": \"…\"}}}]}".to_owned()
     })?;
     Ok(match message {
         Message::S3 { records } => records.into_iter().flat_map(of_s3).collect(),
         Message::Test { event } if event == "s3:TestEvent" => Vec::new(),
         Message::Test { event } => {
-            return Err(format!("there is no event `{event}` without records"));
+            return Err(format!("the event `{event}` has no records"));
         }
         Message::EventBridge { kind, detail } => of_eventbridge(&kind, detail).collect(),
         Message::SeaweedFs { key, message } => of_seaweedfs(&key, message),

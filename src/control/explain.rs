@@ -34,7 +34,7 @@ pub(super) fn explain(state: &State, content: &[u8]) -> Result<Explanation, Refu
 
 fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
     let request: ExplainRequest = serde_json::from_slice(content).map_err(|error| {
-        format!("not a request: {error}; expected {{\"url\": \"https://…\", \"fields\": [[\"Name\", \"value\"]]}}")
+        format!("invalid request: {error}; expected {{\"url\": \"https://…\", \"fields\": [[\"Name\", \"value\"]]}}")
     })?;
     let PastedUrl { site, target } = PastedUrl::parse(&request.url).ok_or_else(|| {
         format!(
@@ -47,7 +47,7 @@ fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
         None => site_of(&state.edge.rules(), &request.url)?,
     };
     let method = request.method.as_deref().unwrap_or("GET");
-    let method: Method = method.parse().map_err(|_| format!("`{method}` is not a method"))?;
+    let method: Method = method.parse().map_err(|_| format!("`{method}` is not an HTTP method"))?;
     let mut explained = Request::builder().method(method).uri(target);
     if !request.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         explained = explained.header(header::HOST, host);
@@ -56,7 +56,7 @@ fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
         explained = explained.header(name, value);
     }
     let explained =
-        explained.body(()).map_err(|error| format!("no request has these fields: {error}"))?;
+        explained.body(()).map_err(|error| format!("invalid header fields: {error}"))?;
     let client = request.client.unwrap_or(Ipv4Addr::LOCALHOST.into());
     // The strictest policy: current viewers negotiate a version that satisfies any distribution.
     let tls = (scheme == "https").then_some((SecurityPolicy::Tls13Of2025, None));
@@ -71,7 +71,7 @@ fn site_of(rules: &Rules, path: &str) -> Result<(&'static str, String), String> 
         let names: Vec<&str> =
             rules.hosts.with_aliases().map(|(_, aliases)| domain_name(aliases)).collect();
         return Err(format!(
-            "`{path}` may belong to several distributions: write it with its host, such as https://{}{path}",
+            "`{path}` could belong to several distributions: use a full URL, such as https://{}{path}",
             names.first().copied().unwrap_or("localhost")
         ));
     };

@@ -37,7 +37,7 @@ pub(super) async fn create(
         text_of(&answer.content, "Id").filter(|id| !id.is_empty()).ok_or_else(|| FanOutError {
             status: StatusCode::BAD_GATEWAY,
             code: "ServiceUnavailable".to_owned(),
-            reason: "the response describes no invalidation".to_owned(),
+            reason: "CloudFront's response contains no invalidation".to_owned(),
         })?;
     let is_completed = text_of(&answer.content, "Status").as_deref() == Some("Completed");
     Ok(Elsewhere { distribution: distribution.to_owned(), id, is_completed })
@@ -83,6 +83,6 @@ async fn ask(
     Err(FanOutError {
         status: answer.status,
         code: told("Code").unwrap_or_else(|| "ServiceUnavailable".to_owned()),
-        reason: told("Message").unwrap_or_else(|| format!("the answer was {}", answer.status)),
+        reason: told("Message").unwrap_or_else(|| format!("CloudFront answered {}", answer.status)),
     })
 }

@@ -77,7 +77,7 @@ pub(super) async fn answer(
         _ => Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "InvalidArgument",
-            "there are POST and GET of …/invalidation, and GET of …/invalidation/ID",
+            "use POST or GET with …/invalidation, or GET with …/invalidation/ID",
         )),
     }
 }
@@ -94,21 +94,21 @@ fn read(distribution: &Distribution, content: &[u8]) -> Result<Wanted, ApiError>
     let bad =
         |code: &'static str, message: &str| ApiError::new(StatusCode::BAD_REQUEST, code, message);
     if content.is_empty() {
-        return Err(bad("MissingBody", "there is no InvalidationBatch"));
+        return Err(bad("MissingBody", "the request contains no InvalidationBatch"));
     }
     let batch = xml::Batch::parse(content)
         .ok_or_else(|| bad("MalformedXML", "the content is not an InvalidationBatch"))?;
     if batch.quantity.is_some_and(|quantity| quantity != batch.items.len()) {
-        return Err(bad("InconsistentQuantities", "Quantity is not the number of Items"));
+        return Err(bad("InconsistentQuantities", "Quantity does not match the number of Items"));
     }
     if batch.items.len() > MAX_ITEMS {
-        let message = format!("a batch has at most {MAX_ITEMS} items");
+        let message = format!("a batch can have at most {MAX_ITEMS} items");
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BatchTooLarge", message));
     }
     let fits = |reference: &String| (1..=MAX_REFERENCE).contains(&reference.chars().count());
     let reference = batch.caller_reference.filter(fits);
     let (Some(caller_reference), false) = (reference, batch.items.is_empty()) else {
-        let message = "a batch has a CallerReference, and Paths with at least one item";
+        let message = "a batch needs a CallerReference of 1 to 256 characters, and Paths with at least one item";
         return Err(bad("InvalidArgument", message));
     };
     let purges = items::parse_all(distribution, &batch.items)
@@ -130,7 +130,7 @@ async fn look(state: &State, known: Arc<Invalidation>) -> Arc<Invalidation> {
         Ok(_) => known,
         Err(refused) => {
             let (id, reason) = (&elsewhere.id, refused.reason);
-            tracing::warn!(id, reason, "CloudFront does not tell of the invalidation");
+            tracing::warn!(id, reason, "cannot get the invalidation's status from CloudFront");
             known
         }
     }
@@ -148,7 +148,7 @@ async fn copy(
         return Ok(invalidation);
     };
     if request.headers.contains_key(fan_out::COPY) {
-        let message = "this is a copy already, and is not copied again: AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself, or to another with `fan_out`";
+        let message = "this invalidation is already a copy and is not copied again: AWS_ENDPOINT_URL_CLOUDFRONT points a Forebay at itself, or at another one with `fan_out`";
         return Err(ApiError::invalid_argument(message));
     }
     match fan_out::create(state, theirs, &invalidation).await {
@@ -156,7 +156,7 @@ async fn copy(
             tracing::info!(
                 distribution = theirs,
                 id = elsewhere.id,
-                "invalidated at CloudFront, too"
+                "also invalidated at CloudFront"
             );
             let copied = Invalidation { elsewhere: Some(elsewhere), ..(*invalidation).clone() };
             Ok(state.remember(copied).await)
@@ -197,7 +197,7 @@ async fn create(
     let looked_up = state
         .with_history(move |history| Ok((history.earlier(&invalidation), invalidation)))
         .await
-        .map_err(|error| unavailable(format!("nothing is purged: {error}; try again")))?;
+        .map_err(|error| unavailable(format!("nothing was purged: {error}; try again")))?;
     let added = match looked_up {
         (Some(earlier), _) => earlier,
         (None, invalidation) => {
@@ -206,12 +206,12 @@ async fn create(
             let batch = PurgeBatch { distribution: id.to_owned(), purges, mode: PurgeMode::Hard };
             let purged = state.purge(batch, caller, &invalidation.items).await;
             purged.map_err(|error| {
-                unavailable(format!("not everything is purged: {error}; try again"))
+                unavailable(format!("not everything was purged: {error}; try again"))
             })?;
             let added = state.with_history(move |history| history.add(invalidation)).await;
             added.map_err(|error| {
                 tracing::error!(%error, "the invalidation cannot be written to its history");
-                unavailable(format!("purged, but not recorded: {error}; try again"))
+                unavailable(format!("purged, but not recorded in the history: {error}; try again"))
             })?
         }
     };

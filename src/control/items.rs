@@ -22,7 +22,9 @@ pub(super) fn parse_all(
     let purges = purges.concat();
     if purges.iter().any(|purge| matches!(purge, Purge::Tag(_))) && !distribution.reads_tags() {
         let id = &distribution.settings.id;
-        return Err(format!("distribution `{id}` reads no cache tags: set its `cache_tag_header`"));
+        return Err(format!(
+            "distribution `{id}` does not read cache tags: set its `cache_tag_header`"
+        ));
     }
     Ok(purges)
 }
@@ -38,12 +40,12 @@ fn parse(
             Ok(vec![Purge::Tag(Tag::new(name))])
         } else {
             Err(format!(
-                "`{text}` is no `#` and a tag: 1 to 256 visible characters without a comma"
+                "`{text}` is not a valid tag: write `#` and 1 to 256 ASCII characters without spaces and commas"
             ))
         };
     }
     if text.chars().count() > LONGEST {
-        return Err(format!("a path has at most {LONGEST} characters"));
+        return Err(format!("a path can have at most {LONGEST} characters"));
     }
     let path = text.split_once('?').map_or(text, |(path, _)| path);
     // A `*` is a wildcard only at the end of the path. The query is ignored.

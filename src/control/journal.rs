@@ -133,7 +133,7 @@ impl Journal {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other("there are too many files of damaged lines already: remove some"))
+        Err(io::Error::other("there are already too many files with damaged lines: delete some"))
     }
 
     /// A journal at another path.

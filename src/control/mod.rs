@@ -115,7 +115,7 @@ struct Readiness {
 type Refusal = (StatusCode, String);
 
 fn not_purged(error: &PurgeError) -> Refusal {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not everything is purged: {error}; try again"))
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not everything was purged: {error}; try again"))
 }
 
 impl Admin {
@@ -200,7 +200,9 @@ impl Admin {
                         }
                     }
                     Some(content) => self.0.answer_json(&parts, &content, client).await,
-                    None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 1 MiB"),
+                    None => {
+                        refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than 1 MiB")
+                    }
                 }
             }
             (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
@@ -217,7 +219,7 @@ impl Admin {
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "there are GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events, POST /explain and CloudFront's API below /2020-05-31/",
+                    "not found: use GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events, POST /explain or CloudFront's API below /2020-05-31/",
                 ),
             },
         }
@@ -289,7 +291,7 @@ impl State {
         let (distribution, mode) = (batch.distribution.clone(), batch.mode);
         let count = batch.purges.len();
         self.edge.store().purge(batch).await.inspect_err(
-            |error| tracing::error!(%error, caller, distribution, "a purge is not in force"),
+            |error| tracing::error!(%error, caller, distribution, "the purge failed"),
         )?;
         self.edge.metrics().purged(count);
         tracing::info!(
@@ -335,7 +337,7 @@ impl State {
         let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_json = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/json");
         if !content_type.is_some_and(is_json) {
-            let message = "send it as `Content-Type: application/json`".to_owned();
+            let message = "send the request with `Content-Type: application/json`".to_owned();
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         let caller = self.identify(request, content, client);

@@ -39,13 +39,13 @@ impl State {
         })?;
         let request: PurgeRequest = serde_json::from_slice(content).map_err(|error| {
             bad(format!(
-                "not a purge: {error}; expected {{\"distribution\": \"…\", \"paths\": [\"/a.jpg\", \"/b/*\", \"#tag\"]}}"
+                "invalid purge request: {error}; expected {{\"distribution\": \"…\", \"paths\": [\"/a.jpg\", \"/b/*\", \"#tag\"]}}"
             ))
         })?;
         let rules = self.edge.rules();
         let distribution = select(&rules.hosts, &request)?;
         if request.paths.is_empty() || request.paths.len() > MAX_ITEMS {
-            return Err(bad(format!("`paths` must hold 1 to {MAX_ITEMS} paths")));
+            return Err(bad(format!("`paths` must contain 1 to {MAX_ITEMS} paths")));
         }
         let paths: Vec<String> = request.paths.iter().map(|item| path_of(item)).collect();
         let purges = items::parse_all(distribution, &paths).map_err(bad)?;
@@ -66,7 +66,7 @@ fn select<'a>(hosts: &'a Hosts, request: &PurgeRequest) -> Result<&'a Arc<Distri
     let unknown = |message: String| (StatusCode::NOT_FOUND, message);
     let mut selected = match request.distribution.as_deref() {
         Some(id) => Some(hosts.by_id(id).ok_or_else(|| {
-            unknown(format!("there is no distribution `{id}`, only these: {}", known()))
+            unknown(format!("there is no distribution `{id}`; use one of: {}", known()))
         })?),
         None => None,
     };
@@ -76,7 +76,7 @@ fn select<'a>(hosts: &'a Hosts, request: &PurgeRequest) -> Result<&'a Arc<Distri
         };
         let of_host = hosts.select(&host).ok_or_else(|| {
             unknown(format!(
-                "no distribution has `{host}` among its aliases; these exist: {}",
+                "no distribution has the alias `{host}`; the distributions are: {}",
                 known()
             ))
         })?;
@@ -91,7 +91,10 @@ fn select<'a>(hosts: &'a Hosts, request: &PurgeRequest) -> Result<&'a Arc<Distri
     }
     match (selected, hosts.all()) {
         (Some(selected), _) | (None, [selected]) => Ok(selected),
-        (None, _) => Err(unknown(format!("name a distribution: {}", known()))),
+        (None, _) => Err(unknown(format!(
+            "there are several distributions; set `distribution` to one of: {}",
+            known()
+        ))),
     }
 }
 

@@ -60,15 +60,15 @@ pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::T
     let bad = |message: String| (StatusCode::BAD_REQUEST, message);
     let forbidden = |message: &str| (StatusCode::FORBIDDEN, message.to_owned());
     let message: Envelope = serde_json::from_slice(content)
-        .map_err(|error| bad(format!("not a message of SNS: {error}")))?;
+        .map_err(|error| bad(format!("not an SNS message: {error}")))?;
     if !state.topics.load().contains(&message.topic_arn) {
-        return Err(forbidden("`events.topics` does not name this topic"));
+        return Err(forbidden("this topic is not listed in `events.topics`"));
     }
     let region = message.topic_arn.split(':').nth(3).unwrap_or_default();
     let service = sns(region).map_err(|error| (StatusCode::BAD_GATEWAY, error))?;
     let certificate = certificate(state, &service, &message).await?;
     if !message.is_signed_by(&certificate, state.clock.now()) {
-        return Err(forbidden("SNS did not sign this message, or more than an hour ago"));
+        return Err(forbidden("the message is not signed by SNS, or is more than an hour old"));
     }
     state.certificates.keep(&message.signing_cert_url, certificate);
     match message.r#type.as_str() {
@@ -78,7 +78,7 @@ pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::T
             tracing::warn!(
                 topic = message.topic_arn,
                 r#type = other,
-                "a message of SNS was ignored"
+                "ignored an SNS message of an unsupported type"
             );
             Ok(events::Taken::nothing())
         }
@@ -88,7 +88,7 @@ pub(super) async fn take(state: &Arc<State>, content: &[u8]) -> Result<events::T
 fn sns(region: &str) -> Result<Service, String> {
     let is_region = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if region.is_empty() || !region.bytes().all(is_region) {
-        return Err(format!("`{region}` is not a region"));
+        return Err(format!("`{region}` is not an AWS region"));
     }
     Service::of_aws("sns", region).map_err(|error| error.to_string())
 }
@@ -106,7 +106,7 @@ async fn certificate(
         name.is_some_and(|name| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric()))
     });
     let Some(target) = target else {
-        let told = "the certificate that it names is not one of SNS in the topic's region";
+        let told = "the message's SigningCertURL does not belong to SNS in the topic's region";
         return Err((StatusCode::FORBIDDEN, told.to_owned()));
     };
     if let Some(known) = state.certificates.0.lock().get(url) {
@@ -118,10 +118,11 @@ async fn certificate(
         return Err((StatusCode::TOO_MANY_REQUESTS, told.to_owned()));
     };
     let fetched = service.call(None, (Method::GET, target), HeaderMap::new(), Bytes::new()).await;
-    let bad = |told: String| (StatusCode::BAD_GATEWAY, format!("SNS's certificate: {told}"));
+    let bad =
+        |told: String| (StatusCode::BAD_GATEWAY, format!("cannot fetch SNS's certificate: {told}"));
     let answer = fetched.map_err(|error| bad(describe(&error)))?;
     if answer.status != StatusCode::OK {
-        return Err(bad(format!("the answer was {}", answer.status)));
+        return Err(bad(format!("SNS answered {}", answer.status)));
     }
     Ok(answer.content)
 }
@@ -151,7 +152,7 @@ async fn confirm(service: &Service, message: &Envelope) -> Result<events::Taken,
             tracing::info!(topic = message.topic_arn, "the subscription is confirmed");
             return Ok(events::Taken::nothing());
         }
-        Ok(answer) => format!("the answer was {}", answer.status),
+        Ok(answer) => format!("SNS answered {}", answer.status),
         Err(error) => describe(&error),
     };
     tracing::error!(topic = message.topic_arn, told, "the subscription cannot be confirmed");

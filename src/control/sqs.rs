@@ -61,7 +61,7 @@ pub(super) async fn consume(state: Arc<State>, queue: Queue) {
     let service = match Service::at(queue.address.clone(), "sqs", &queue.region, None) {
         Ok(service) => service,
         Err(error) => {
-            return tracing::error!(%error, queue = queue.url, "the queue cannot be asked");
+            return tracing::error!(%error, queue = queue.url, "cannot poll the queue");
         }
     };
     let consumer = Consumer { state, queue, service };
@@ -70,7 +70,11 @@ pub(super) async fn consume(state: Arc<State>, queue: Queue) {
         match consumer.round().await {
             Ok(()) => pause = PAUSE.start,
             Err(reason) => {
-                tracing::error!(queue = consumer.queue.url, reason, "no events from the queue");
+                tracing::error!(
+                    queue = consumer.queue.url,
+                    reason,
+                    "cannot receive events from the queue"
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE.end);
             }
@@ -98,7 +102,7 @@ impl Consumer {
                     queue = self.queue.url,
                     message = message.message_id,
                     reason,
-                    "a message is not an event, and stays in the queue"
+                    "a message is not an event and stays in the queue"
                 ),
             }
         }
@@ -113,7 +117,11 @@ impl Consumer {
         let failed = deleted.get("Failed").and_then(Value::as_array).map_or(0, Vec::len);
         if failed > 0 {
             // SQS redelivers these, and they purge again.
-            tracing::warn!(queue = self.queue.url, failed, "messages could not be deleted");
+            tracing::warn!(
+                queue = self.queue.url,
+                failed,
+                "SQS did not delete some messages and will deliver them again"
+            );
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ impl Tour {
                 "304 Not Modified",
             ),
             stop(
-                "Names with spaces and brackets work in every spelling",
+                "Names with spaces and parentheses work",
                 format!("curl -si 'http://{forebay}/names/photo%20(1).txt'"),
                 "200 OK",
             ),
@@ -116,7 +116,7 @@ impl Tour {
                 "requests",
             ),
             stop(
-                "What does Forebay count?",
+                "Which metrics does Forebay export?",
                 format!("curl -s http://{admin}/metrics"),
                 "forebay_requests_total",
             ),

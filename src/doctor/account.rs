@@ -29,16 +29,16 @@ pub(super) async fn examine(
     checks.good(format!("{} from {}", found.access_key_id, found.source));
     if let Some(expiry) = found.expiry {
         let left = expiry.since(clock.now());
-        let text = format!("they expire in {} minutes", left.as_secs() / 60);
+        let text = format!("the credentials expire in {} minutes", left.as_secs() / 60);
         if left.is_zero() {
-            checks.bad("they have expired", "renew them");
+            checks.bad("the credentials have expired", "renew them");
         } else if matches!(found.source, "environment" | "a profile in ~/.aws") {
             checks.advise(
                 text,
                 "Forebay cannot renew these: give this machine a role, or use long-term keys",
             );
         } else {
-            checks.good(format!("{text}; Forebay renews them before"));
+            checks.good(format!("{text}; Forebay renews them before that"));
         }
     }
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
@@ -57,8 +57,8 @@ fn half_set() -> String {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
     match (pair.map(|name| variable(name).is_some()), variable("AWS_PROFILE")) {
-        ([true, false], _) => format!("set {} too: {} is set", pair[1], pair[0]),
-        ([false, true], _) => format!("set {} too: {} is set", pair[0], pair[1]),
+        ([true, false], _) => format!("set {}, too: only {} is set", pair[1], pair[0]),
+        ([false, true], _) => format!("set {}, too: only {} is set", pair[0], pair[1]),
         (_, Some(profile)) => {
             format!("add credentials to the profile `{profile}` in ~/.aws: AWS_PROFILE selects it")
         }
@@ -79,7 +79,7 @@ async fn identity(checks: &mut Checks, found: &FoundCredentials, region: &str) {
     match service.call(keys(Some(found)), (Method::POST, "/"), fields, form_content).await {
         Ok(answer) if answer.status.is_success() => {
             let arn = text_of(&answer.content, "Arn").unwrap_or_default();
-            checks.good(format!("they belong to {arn}"));
+            checks.good(format!("the credentials belong to {arn}"));
         }
         Ok(answer) => {
             let code = text_of(&answer.content, "Code").unwrap_or_default();
@@ -88,10 +88,11 @@ async fn identity(checks: &mut Checks, found: &FoundCredentials, region: &str) {
                 "ExpiredToken" => "renew the session token",
                 _ => "use keys of a user or role that exists",
             };
-            checks.bad(format!("AWS rejects them: {code}"), fix);
+            checks.bad(format!("AWS rejects the credentials: {code}"), fix);
         }
         Err(error) => {
-            let text = format!("their owner is unknown: {}", describe(&error));
+            let text =
+                format!("cannot determine the owner of the credentials: {}", describe(&error));
             checks.advise(
                 text,
                 "allow this machine to reach the STS endpoint, if you want this check",

@@ -58,7 +58,7 @@ fn addresses(config: &Config) -> Checks {
             ),
             Err(ErrorKind::PermissionDenied) => checks.bad(
                 format!("this user may not listen on {address}"),
-                "choose a port above 1023, or allow it: `setcap cap_net_bind_service=+ep` on the program; the systemd unit does",
+                "choose a port above 1023, or allow it with `setcap cap_net_bind_service=+ep` on the program; the systemd unit allows it",
             ),
             Err(ErrorKind::AddrNotAvailable) => checks.bad(
                 format!("{address} is not an address of this machine"),
@@ -88,12 +88,14 @@ fn is_forebay(admin: SocketAddr) -> bool {
 fn machine(config: &Config) -> Checks {
     let mut checks = Checks::of("machine");
     let wanted = config.cache.memory;
-    let text = |limit| format!("{} for the cache, of {}", ByteSize::b(wanted), ByteSize::b(limit));
+    let text = |limit| {
+        format!("the cache uses up to {} of {} memory", ByteSize::b(wanted), ByteSize::b(limit))
+    };
     match memory_limit() {
         None => {}
         Some(limit) if wanted > limit / 10 * 9 => checks.bad(
             text(limit),
-            "set `cache.memory` to three quarters of it or less; connections need memory too",
+            "set `cache.memory` to three quarters of the memory or less; connections need memory, too",
         ),
         Some(limit) => checks.good(text(limit)),
     }
@@ -103,7 +105,7 @@ fn machine(config: &Config) -> Checks {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     match limit {
         Some(limit) if limit < u64::try_from(connections).unwrap_or(u64::MAX) => checks.advise(
-            format!("{limit} open files are allowed, but up to {connections} connections"),
+            format!("at most {limit} open files are allowed, but the configuration allows {connections} connections"),
             "raise the limit (`ulimit -n`, or LimitNOFILE in the systemd unit), or lower `listen.max_connections`",
         ),
         _ => checks.good(format!("enough open files are allowed for {connections} connections")),
@@ -169,11 +171,13 @@ fn writable(checks: &mut Checks, folder: &Path) {
         Ok(()) => checks.good(format!("{name} is writable")),
         Err(rustix::io::Errno::NOENT) => checks.bad(
             format!("the folder {name} does not exist"),
-            format!("create it (`mkdir -p {name}`), writable for the user that runs Forebay"),
+            format!(
+                "create it (`mkdir -p {name}`) and make it writable by the user that runs Forebay"
+            ),
         ),
         Err(error) => checks.bad(
             format!("{name} is not writable: {error}"),
-            "make it writable for the user that runs Forebay",
+            "make it writable by the user that runs Forebay",
         ),
     }
 }
@@ -211,10 +215,10 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
                 .is_some_and(|(parsed, name)| verify_server_name(&parsed, name).is_ok())
         };
         if leaves.iter().any(is_for) {
-            checks.good(format!("one of them is for {host}"));
+            checks.good(format!("a certificate covers {host}"));
         } else {
             checks.bad(
-                format!("none of them is for {host}"),
+                format!("no certificate covers {host}"),
                 "add a certificate for this host to `listen.tls`; browsers reject the others",
             );
         }
@@ -239,7 +243,7 @@ fn days_text(days: u64) -> String {
     if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
 }
 
-const RENEW: &str = "renew it; Forebay reads it again on SIGHUP";
+const RENEW: &str = "renew it, then reload Forebay with SIGHUP";
 
 fn lifetime(
     checks: &mut Checks,

@@ -32,12 +32,12 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
     let protocol = node.get("ViewerProtocolPolicy");
     if protocol.text().is_none() && protocol.is_said() {
         text.line("viewer_protocol_policy", quote("https-only"));
-        protocol.differs("https-only: it is not a text");
+        protocol.differs("https-only: the value in the document is not a string");
     }
     if let Some(policy) = protocol.text() {
         protocol.is_exact("viewer_protocol_policy");
         if policy != "allow-all" && *job.tls == Tls::Unknown {
-            job.ledger.to_do("say how TLS ends, for plain HTTP gets nothing but redirects: import with --certificate and --key, or with --tls-ends-before where a load balancer does it");
+            job.ledger.to_do("set up TLS, because plain HTTP requests are redirected or rejected: import with --certificate and --key, or with --tls-ends-before if a load balancer terminates TLS");
         }
         if policy != "allow-all" {
             text.line("viewer_protocol_policy", quote(policy));
@@ -55,7 +55,7 @@ fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
     let is_only_read = methods.iter().all(|method| READ.contains(method));
     let with_options = methods.contains(&"OPTIONS");
     if is_bucket && !is_only_read {
-        node.differs("GET, HEAD and OPTIONS: a bucket is only read");
+        node.differs("GET, HEAD and OPTIONS: Forebay only reads from buckets");
         if with_options {
             text.line("allowed_methods", list(READ));
         }
@@ -68,7 +68,7 @@ fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
     let cached = node.get("CachedMethods");
     if cached.strings().contains(&"OPTIONS") && with_options {
         text.line("cached_methods", list(READ));
-        cached.differs("as `cached_methods`: answers to CORS preflights are stored, those to other OPTIONS requests are not");
+        cached.differs("`cached_methods`: responses to CORS preflights are cached, responses to other OPTIONS requests are not");
     }
 }
 
@@ -95,8 +95,10 @@ fn trusted(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
         }
         if names.is_empty() {
             job.ledger
-                .to_do("name the key groups of a behavior that wants signatures and names none");
-            groups.is_dropped("it names no key group; the behavior serves nobody without one");
+                .to_do("add key groups to the behavior that requires signatures but lists none");
+            groups.is_dropped(
+                "no key group is listed; without one, the behavior rejects all requests",
+            );
             names.push("nobody".into());
         }
     }
@@ -120,11 +122,12 @@ fn trusted_signers(job: &Job<'_>, signers: &Node<'_>) -> String {
     let name = format!("trusted-signers-{}", named.collect::<Vec<_>>().join("-"));
     let name = name.trim_end_matches('-').to_owned();
     job.ledger.to_do(format!(
-        "write a `[[key_group]]` named `{name}` with the public keys of the CloudFront key pairs of these accounts: {}",
+        "add a `[[key_group]]` named `{name}` with the public keys of the CloudFront key pairs of these accounts: {}",
         accounts.join(", ")
     ));
-    signers
-        .differs(format!("as key group `{name}`: CloudFront shows the keys of accounts to no one"));
+    signers.differs(format!(
+        "key group `{name}`: CloudFront's API does not return the keys of accounts"
+    ));
     name
 }
 
@@ -132,9 +135,9 @@ fn trusted_signers(job: &Job<'_>, signers: &Node<'_>) -> String {
 fn key_group(job: &Job<'_>, node: &Node<'_>, id: &str) -> String {
     let Some(config) = job.parts.key_groups.get(id) else {
         job.ledger.to_do(format!(
-            "aws cloudfront get-key-group --id {id} > key-group-{id}.json, and import it too"
+            "run `aws cloudfront get-key-group --id {id} > key-group-{id}.json` and import that file too"
         ));
-        node.is_dropped("its document was not given; the behavior serves nobody without it");
+        node.is_dropped("its document is missing; without it, the behavior rejects all requests");
         return id.to_owned();
     };
     node.is_exact("trusted_key_groups");
@@ -159,9 +162,10 @@ fn public_key(job: &Job<'_>, group: &mut Text, node: &Node<'_>) {
     let id = node.text().unwrap_or_default();
     let Some(config) = job.parts.public_keys.get(id) else {
         job.ledger.to_do(format!(
-            "aws cloudfront get-public-key --id {id} > public-key-{id}.json, and import it too"
+            "run `aws cloudfront get-public-key --id {id} > public-key-{id}.json` and import that file too"
         ));
-        return node.is_dropped("its document was not given; what it signs is refused");
+        return node
+            .is_dropped("its document is missing; requests signed with this key are rejected");
     };
     let pem = config.get("EncodedKey").and_then(serde_json::Value::as_str).unwrap_or_default();
     group.line(&key(id), format!("\"\"\"\n{}\n\"\"\"", pem.trim().replace(['\\', '"'], "")));
@@ -177,9 +181,10 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     ] {
         let items = node.get(list);
         if items.is_odd_list() {
-            items.is_dropped(format!("it is not a list of functions ({what})"));
-            job.ledger
-                .to_do(format!("see which functions of {what} run; then remove `enabled = false`"));
+            items.is_dropped(format!("not a list of functions ({what})"));
+            job.ledger.to_do(format!(
+                "check what {what} does in this behavior; then remove `enabled = false`"
+            ));
             is_closed = true;
         }
         for item in items.items() {
@@ -189,12 +194,12 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             // A function can respond to a request itself instead of the origin. An unknown event may do so, too.
             if !matches!(event, "viewer-response" | "origin-response") {
                 job.ledger.to_do(format!(
-                    "see what {} does at requests: if it decides who is served, put `allow` or `trusted_key_groups` in its place; then remove `enabled = false`",
+                    "check what {} does with requests: if it restricts access, replace it with `allow` or `trusted_key_groups`; then remove `enabled = false`",
                     item.get(arn).text_or("a function")
                 ));
                 is_closed = true;
             }
-            item.is_dropped(format!("no code runs at this edge ({what}, {event})"));
+            item.is_dropped(format!("Forebay runs no edge functions ({what}, {event})"));
         }
     }
     if is_closed {
@@ -204,8 +209,8 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
     node.get("GrpcConfig").get("Enabled").flag();
     node.drop_each([
         ("SmoothStreaming", "Microsoft Smooth Streaming is not supported"),
-        ("FieldLevelEncryptionId", "fields of requests are not encrypted"),
-        ("RealtimeLogConfigArn", "there is one access log; see [access_log]"),
+        ("FieldLevelEncryptionId", "field-level encryption is not supported"),
+        ("RealtimeLogConfigArn", "real-time logs are not supported; see [access_log]"),
         ("GrpcConfig", "gRPC is not supported"),
     ]);
 }

@@ -9,7 +9,7 @@ use crate::{
     origin::{OBJECT_PARAMETERS, is_refused_parameter},
 };
 
-pub(super) const FEW_PARAMETERS: &str = "a bucket gets `versionId` and `response-*` if the policy lists them by name (they are in the key then), and no other query string or cookie";
+pub(super) const FEW_PARAMETERS: &str = "a bucket receives no cookies and no query parameters except `versionId` and `response-*`, if the policy lists them by name (they are then in the cache key)";
 
 /// The names in `QueryStringsConfig`.
 fn query_names(config: &Value) -> impl Iterator<Item = &str> {

@@ -50,7 +50,7 @@ pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> T
 fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, alone: bool) {
     if document.id.is_none() {
         config.get("Id").differs(format!(
-            "the document does not tell the distribution's id: it is `{id}` here, after the file; invalidations name it"
+            "the document has no distribution id, so the id is `{id}`, after the file name; use it in invalidations"
         ));
     }
     let aliases = config.get("Aliases");
@@ -60,15 +60,15 @@ fn identity(text: &mut Text, document: &Document, config: &Node<'_>, id: &str, a
         aliases.is_exact("aliases");
     } else if alone && !aliases.is_odd_list() {
         text.line("aliases", list(["*"]));
-        aliases.differs("no aliases: any host is answered");
+        aliases.differs("no aliases: Forebay serves any host");
     } else {
         let domain = document.domain.clone().unwrap_or_else(|| format!("{id}.cloudfront.net"));
         text.line("aliases", list([domain.to_ascii_lowercase().as_str()]));
-        aliases.differs("there is none: put the host in that viewers will use");
+        aliases.differs("no aliases: add the host names that viewers will use");
     }
     let enabled = config.get("Enabled");
     if !enabled.flag() {
-        enabled.differs("it is disabled: `allow = []` serves nobody");
+        enabled.differs("the distribution is disabled: `allow = []` rejects all requests");
     }
 }
 
@@ -81,17 +81,19 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
             text.line("minimum_protocol_version", quote(name));
             version.is_exact("minimum_protocol_version");
         } else {
-            version.differs("TLSv1.2_2021: nothing older is spoken");
+            version.differs("TLSv1.2_2021: older policies are not supported");
         }
     }
     let default = certificate.get("CloudFrontDefaultCertificate");
     if default.flag() {
-        default.differs("a certificate of your own: that of *.cloudfront.net is CloudFront's");
+        default.differs(
+            "use your own certificate: the one for *.cloudfront.net belongs to CloudFront",
+        );
     }
     for key in ["ACMCertificateArn", "IAMCertificateId"] {
         let arn = certificate.get(key);
         if arn.is_said() {
-            arn.differs("a certificate of your own: its key does not leave AWS");
+            arn.differs("use your own certificate: the private key of this one cannot leave AWS");
         }
     }
     if *job.tls == Tls::Before {
@@ -106,7 +108,7 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
     }
     let method = certificate.get("SSLSupportMethod");
     if method.text().is_some_and(|method| method != "sni-only") {
-        method.differs("the certificate is chosen by SNI");
+        method.differs("the certificate is selected by SNI");
     }
     let version = config.get("HttpVersion");
     match version.text() {
@@ -131,35 +133,35 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
         reasons.push("It is disabled at CloudFront: remove this line to serve it.");
     }
     if !are_known {
-        job.ledger.to_do("say which countries are served; then remove `allow = []`");
-        reasons.push("The document restricts countries in an unknown way.");
+        job.ledger.to_do("set `geo_restriction`; then remove `allow = []`");
+        reasons.push("The document restricts countries in a way that Forebay does not understand.");
     }
     let behaviors = config.get("CacheBehaviors");
     if behaviors.is_odd_list() {
-        job.ledger.to_do("write the behaviors; then remove `allow = []`");
+        job.ledger.to_do("add the behaviors; then remove `allow = []`");
         behaviors.is_dropped(
-            "it is not a list of behaviors; `allow = []` serves no request until you decide",
+            "not a list of behaviors; `allow = []` rejects all requests until you remove it",
         );
-        reasons.push("The behaviors are not known.");
+        reasons.push("The behaviors could not be imported.");
     }
     for (key, reason, dropped, to_do) in [
         (
             "ViewerMtlsConfig",
             "CloudFront requires viewer certificates. Forebay does not.",
-            "viewers need no certificates; `allow = []` serves no request until you decide",
+            "viewer certificates are not supported; `allow = []` rejects all requests until you remove it",
             "decide which viewers to serve without certificates; then remove `allow = []`",
         ),
         (
             "WebACLId",
             "At CloudFront, a web ACL decides which requests are served.",
-            "there is no web application firewall; `allow = []` serves no request until you decide",
+            "Forebay has no web application firewall; `allow = []` rejects all requests until you remove it",
             "replace the web ACL with `allow`, `deny`, `rate_limit` or a firewall; then remove `allow = []`",
         ),
         (
             "ConnectionFunctionAssociation",
             "At CloudFront, a function accepts or refuses connections.",
-            "no code runs at this edge; `allow = []` serves no request until you decide",
-            "see what the connection function does; then remove `allow = []`",
+            "Forebay runs no edge functions; `allow = []` rejects all requests until you remove it",
+            "check what the connection function does; then remove `allow = []`",
         ),
     ] {
         let node = config.get(key);
@@ -173,7 +175,7 @@ fn restrictions(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
         for reason in reasons {
             text.comment(reason);
         }
-        text.comment("Until you remove this line, no request is served.");
+        text.comment("Until you remove this line, all requests get 403.");
         text.line("allow", "[]");
     }
 }
@@ -185,7 +187,7 @@ fn countries(job: &Job<'_>, text: &mut Text, config: &Node<'_>) -> bool {
     match geo.get("RestrictionType").text() {
         Some(word @ ("whitelist" | "blacklist")) if is_list && !geo.items().is_empty() => {
             text.line("geo_restriction", format!("{{ {word} = {} }}", list(geo.strings())));
-            geo.differs("viewers' countries come from a database of your own: see [geo]");
+            geo.differs("add your own database of viewers' countries: see [geo]");
             job.need(Need::Geography);
             true
         }
@@ -204,7 +206,7 @@ fn error_responses(text: &mut Text, config: &Node<'_>) {
         let response = node.get("ResponseCode");
         let seconds = ttl.number();
         if number == 416 && seconds.is_some() {
-            ttl.differs("a 416 is never remembered");
+            ttl.differs("a 416 is never cached");
         }
         let seconds = seconds.filter(|_| number != 416);
         if page.text().is_none() && seconds.is_none() {
@@ -235,10 +237,10 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
     let is_on = logging.get("Enabled").flag();
     if is_on {
         prefix.differs_if_said(
-            "files are named by distribution and hour: choose their folder in [access_log]",
+            "files are named after the distribution and the hour: set their directory in [access_log]",
         );
         job.need(Need::Log);
-        bucket.differs("written to a folder, in the same format and files: see [access_log]");
+        bucket.differs("written to a local directory, in the same format: see [access_log]");
         if cookies.flag() {
             cookies.is_dropped("cookies are not logged");
         }
@@ -254,14 +256,14 @@ fn not_here(config: &Node<'_>) {
         reference.is_exact("not applicable");
     }
     config.drop_each([
-        ("AnycastIpListId", "addresses are this machine's"),
-        ("ContinuousDeploymentPolicyId", "try another configuration on another machine"),
-        ("Staging", "it is a staging distribution"),
-        ("TenantConfig", "distributions have no tenants"),
+        ("AnycastIpListId", "viewers connect to this machine's addresses"),
+        ("ContinuousDeploymentPolicyId", "try a new configuration on another machine"),
+        ("Staging", "staging distributions are not supported"),
+        ("TenantConfig", "tenants are not supported"),
     ]);
     let mode = config.get("ConnectionMode");
     if mode.text().is_some_and(|mode| mode != "direct") {
-        mode.is_dropped("distributions have no tenants");
+        mode.is_dropped("tenants are not supported");
     }
     let class = config.get("PriceClass");
     if class.is_said() {

@@ -23,20 +23,20 @@ pub enum DocumentError {
     },
     /// The JSON is not a CloudFront document.
     #[error(
-        "`{name}` is none of CloudFront's documents: it has neither `DistributionConfig` nor a policy, key group or public key"
+        "`{name}` is not a CloudFront document: it has neither `DistributionConfig` nor a policy, key group or public key"
     )]
     Unknown {
         /// The file.
         name: String,
     },
     /// The file is a `list-distributions` listing, which omits important settings.
-    #[error("`{name}` is a list of distributions, which lacks half of what they are")]
+    #[error("`{name}` is a list of distributions, which omits most of their settings")]
     Summaries {
         /// The file.
         name: String,
     },
     /// The files contain no distribution.
-    #[error("there is no distribution among these documents")]
+    #[error("these documents contain no distribution")]
     NoDistribution,
 }
 

@@ -151,7 +151,7 @@ impl Job<'_> {
     fn preamble(&self) -> Text {
         let shared = self.shared.borrow();
         let mut text = Text::default();
-        text.comment("Imported from CloudFront. `forebay check --config` finds faults; `forebay doctor --config` looks at buckets, credentials and certificates.");
+        text.comment("Imported from CloudFront. `forebay check --config` reports errors; `forebay doctor --config` checks buckets, credentials and certificates.");
         text.heading("[listen]");
         text.line("http", quote("[::]:8080"));
         match self.tls {
@@ -160,9 +160,11 @@ impl Job<'_> {
                 let (certificate, key) = (quote(certificate), quote(key));
                 text.line("tls", format!("[{{ certificate = {certificate}, key = {key} }}]"));
             }
-            Tls::Before => text.comment("TLS ends before Forebay: see `public_scheme`."),
+            Tls::Before => {
+                text.comment("TLS is terminated in front of Forebay: see `public_scheme`.");
+            }
             Tls::Unknown => {
-                text.comment("For HTTPS, with files of your own:");
+                text.comment("For HTTPS, uncomment these lines and set your own files:");
                 text.comment("https = \"[::]:8443\"");
                 text.comment("tls = [{ certificate = \"certificate.pem\", key = \"key.pem\" }]");
             }
@@ -173,7 +175,7 @@ impl Job<'_> {
             text.line("path", quote("/var/log/forebay"));
         }
         if shared.needs.contains(&Need::Geography) {
-            text.remark("Where viewers are, in MaxMind's format: free with an account of theirs.");
+            text.remark("Countries of viewers, in MaxMind's format. GeoLite2 is free with a MaxMind account.");
             text.push("[geo]");
             text.line("database", quote("GeoLite2-Country.mmdb"));
         }
@@ -212,7 +214,7 @@ impl Job<'_> {
     /// Reports once how a policy that stores everything for a while differs here.
     fn tell_of_private(&self, policy: &Node<'_>) {
         if self.need(Need::ToldOfPrivate) {
-            policy.differs("what is `private` or `no-store` is never shared here; CloudFront shares it for the policy's MinTTL (`honor_private = \"cloudfront\"` in a policy of one's own)");
+            policy.differs("`private` and `no-store` responses are never shared; CloudFront shares them for the policy's MinTTL (a custom policy with `honor_private = \"cloudfront\"` does the same)");
         }
     }
 

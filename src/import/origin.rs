@@ -55,7 +55,7 @@ fn free_id(theirs: &Node<'_>, known: &Origins) -> String {
     if id == told {
         theirs.is_exact("id");
     } else {
-        theirs.differs(format!("called `{id}` here"));
+        theirs.differs(format!("renamed to `{id}`"));
     }
     id
 }
@@ -72,11 +72,11 @@ fn target(job: &Job<'_>, text: &mut Text, node: &Node<'_>) -> bool {
     if node.get("VpcOriginConfig").is_said() {
         let vpc = node.get("VpcOriginConfig");
         vpc.get("VpcOriginId")
-            .differs("reached directly: Forebay must run where this host is reached");
+            .differs("contacted directly: Forebay must run where it can reach this host");
         text.line("url", quote(&format!("https://{name}")));
         response_timeout(text, &vpc.get("OriginReadTimeout"));
         connections(&vpc);
-        domain.differs("as `url` by https; change it if the host speaks plain HTTP");
+        domain.differs("`url` uses https; change it if the host speaks plain HTTP");
         return false;
     }
     let is_bucket = s3_target(job, text, node, &domain, name);
@@ -99,7 +99,7 @@ fn s3_target(
                 domain.is_exact("bucket, region");
             } else {
                 domain.differs(
-                    "a host without a region: `region` is a guess; `forebay doctor` tells the right one",
+                    "the host name has no region, so `region` is a guess; `forebay doctor` reports the right one",
                 );
             }
             text.line("region", quote(region.as_deref().unwrap_or("us-east-1")));
@@ -112,9 +112,8 @@ fn s3_target(
         }
         BucketHost::Unsupported(what) => {
             domain.is_dropped(format!("{what} is not supported"));
-            text.comment(&format!("{name}: {what} is not supported. Name a bucket in its place."));
-            job.ledger
-                .to_do(format!("put a bucket into the place of {name}: {what} is not supported"));
+            text.comment(&format!("{name}: {what} is not supported. Use a bucket instead."));
+            job.ledger.to_do(format!("replace {name} with a bucket: {what} is not supported"));
             true
         }
         BucketHost::Url => {
@@ -132,15 +131,17 @@ fn signed_url(job: &Job<'_>, node: &Node<'_>, name: &str) {
     let control = node.get("OriginAccessControlId");
     if control.is_said() {
         job.ledger.to_do(format!(
-            "let {name} accept requests that are not signed by AWS, for example by a secret in `custom_headers`: Forebay signs requests for buckets only"
+            "let {name} accept requests without an AWS signature, for example with a secret in `custom_headers`: Forebay signs only requests to buckets"
         ));
-        control.is_dropped("only requests for a bucket are signed; the origin refuses others");
+        control.is_dropped(
+            "Forebay signs only requests to buckets; this origin rejects unsigned ones",
+        );
     }
 }
 
 /// Writes `signing`. CloudFront signs as itself; Forebay signs with the operator's credentials.
 fn signing(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
-    const OWN: &str = "signed with credentials of your own: see the IAM policy below";
+    const OWN: &str = "signed with your own credentials: see the IAM policy below";
     let identity = node.get("S3OriginConfig").get("OriginAccessIdentity");
     let control = node.get("OriginAccessControlId");
     let access = control.text().and_then(|id| job.parts.access_controls.get(id));
@@ -156,7 +157,7 @@ fn signing(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             control.differs(OWN);
         }
         (Some(_), _, None) => {
-            control.differs(format!("{OWN}; its document was not given: taken to sign always"));
+            control.differs(format!("{OWN}; its document is missing, so all requests are signed"));
         }
         (Some(_), ..) => control.differs(OWN),
         (None, Some(_), _) => identity.differs(OWN),
@@ -193,7 +194,7 @@ fn connections(config: &Node<'_>) {
         .differs_if_said("an idle connection is closed after 15 seconds");
     config
         .get("IpAddressType")
-        .differs_if_said("all addresses that the name has, IPv4 and IPv6, take turns");
+        .differs_if_said("all IPv4 and IPv6 addresses of the host are used in turn");
 }
 
 fn response_timeout(text: &mut Text, seconds: &Node<'_>) {
@@ -236,7 +237,7 @@ fn common(text: &mut Text, node: &Node<'_>) {
     let shield = node.get("OriginShield");
     if shield.get("Enabled").flag() {
         shield.get("OriginShieldRegion").read();
-        shield.get("Enabled").is_dropped("there is no cache before this one");
+        shield.get("Enabled").is_dropped("Origin Shield is not supported");
     }
     let headers = node.get("CustomHeaders").items();
     if !headers.is_empty() {
@@ -269,7 +270,7 @@ pub(super) fn groups(text: &mut Text, config: &Node<'_>, origins: &mut Origins) 
         node.get("Members").is_exact("members");
         let selection = node.get("SelectionCriteria");
         if selection.text().is_some_and(|selection| selection != "default") {
-            selection.is_dropped("the secondary is asked only when the primary fails");
+            selection.is_dropped("requests go to the secondary only if the primary fails");
         }
         origins.insert(theirs.text_or_default(), Imported { id, is_bucket });
     }

@@ -77,8 +77,7 @@ pub(super) fn of_behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bu
                 request.differs(FEW_PARAMETERS);
             }
         } else {
-            request
-                .differs("left out: a bucket is told Origin and Access-Control-Request-* at most");
+            request.differs("left out: a bucket receives only Origin and Access-Control-Request-*");
         }
     }
     let response = node.get("ResponseHeadersPolicyId");
@@ -135,11 +134,11 @@ fn named_as(
     }
     let Some(config) = known else {
         job.ledger.to_do(format!(
-            "aws cloudfront get-{0} --id {id} > {0}-{id}.json, and import it too: `{1}` refers to it",
+            "run `aws cloudfront get-{0} --id {id} > {0}-{id}.json` and import that file too: `{1}` refers to it",
             kind.command, kind.key
         ));
         text.line(kind.key, quote(id));
-        return node.is_dropped("its document was not given");
+        return node.is_dropped("its document is missing");
     };
     let root = job.ledger.root(&format!("{} {id}: ", kind.command), config);
     let name = root.get("Name").text_or(id).to_owned();
@@ -221,7 +220,7 @@ fn headers<'a>(
     node.items().iter().filter_map(allowed).collect()
 }
 
-const NO_KEY: &str = "cannot be in a cache key: the cache looks after it itself";
+const NO_KEY: &str = "cannot be in a cache key: Forebay handles it itself";
 
 fn cache_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     let mut text = Text::default();
@@ -250,7 +249,7 @@ fn cache_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
 }
 
 fn origin_request_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
-    const OURS: &str = "never sent to an origin as the viewer sent it";
+    const OURS: &str = "never forwarded to an origin unchanged";
     let mut text = Text::default();
     let query = config.get("QueryStringsConfig");
     selection(&mut text, "query_strings", &query, "QueryStringBehavior", "QueryStrings");
@@ -263,7 +262,7 @@ fn origin_request_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     let is_known = |name: &&str| ABOUT_VIEWERS.contains(&&*name.to_ascii_lowercase());
     let (about_viewers, unknown): (Vec<_>, Vec<_>) = about_viewers.into_iter().partition(is_known);
     if !unknown.is_empty() {
-        let told = format!("nothing is told of viewers in {}", unknown.join(", "));
+        let told = format!("these CloudFront headers are not supported: {}", unknown.join(", "));
         fields.get("Headers").is_dropped(told);
     }
     let value = match behavior.text() {
@@ -290,7 +289,7 @@ fn forwarded_values(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: 
     let values = node.get("ForwardedValues");
     if !values.is_said() && !node.get("DefaultTTL").is_said() {
         text.line("cache_policy", quote("CachingOptimized"));
-        return node.get("CachePolicyId").differs("none is named: CachingOptimized");
+        return node.get("CachePolicyId").differs("no cache policy is set: CachingOptimized");
     }
     let fields = values.get("Headers");
     let cookies = values.get("Cookies").get("Forward");
@@ -353,7 +352,7 @@ fn uncached(job: &Job<'_>, text: &mut Text, node: &Node<'_>, is_bucket: bool) {
     let (query, cookies) = (values.get("QueryString"), values.get("Cookies").get("Forward"));
     let names = values.get("Cookies").get("WhitelistedNames").strings();
     if is_bucket {
-        return values.is_exact("left out: a bucket is told nothing of these");
+        return values.is_exact("left out: a bucket receives none of these");
     }
     let mut policy = Text::default();
     policy.line("headers", quote("all"));

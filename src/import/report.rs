@@ -93,7 +93,7 @@ impl Ledger {
                 } else {
                     let text = format!("unknown setting, ignored ({leaf})");
                     let to_do =
-                        format!("check whether {path} protects anything: Forebay ignores it");
+                        format!("check whether {path} restricts access: Forebay ignores it");
                     report.dropped.push(Note { path, text });
                     report.to_do.push(to_do);
                 }

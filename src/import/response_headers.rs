@@ -38,7 +38,7 @@ fn is_changed(name: &Node<'_>) -> bool {
     let field = name.text_or("").to_ascii_lowercase();
     let fixed = FieldTrait::Fixed.applies_to(&field);
     if fixed {
-        name.is_dropped("describes the content or the connection, and is never changed");
+        name.is_dropped("describes the content or the connection, so Forebay never changes it");
     }
     !fixed
 }
@@ -87,7 +87,8 @@ fn cors(text: &mut Text, node: &Node<'_>) {
     }
     let credentials = node.get("AccessControlAllowCredentials");
     if credentials.flag() && origins.contains(&"*") {
-        credentials.is_dropped("with `*` any page could read what only the bearers of cookies may");
+        credentials
+            .is_dropped("with `*`, any website could read responses meant for logged-in users");
     } else if credentials.flag() {
         text.line("allow_credentials", true);
         credentials.is_exact("allow_credentials");
@@ -190,7 +191,7 @@ fn server_timing(text: &mut Text, node: &Node<'_>) {
     let percent = rate.fraction().unwrap_or_default();
     let rounded = (percent * 10_000.0).round() / 10_000.0;
     if (rounded - percent).abs() > f64::EPSILON {
-        rate.differs("rounded to four decimal places, as CloudFront demands");
+        rate.differs("rounded to four decimal places, as CloudFront requires");
     }
     text.line("sampling_rate", format!("{rounded:?}"));
     node.is_exact("server_timing");

@@ -158,7 +158,7 @@ impl Work {
     fn never_connected(&self, begun: Duration) {
         let waited = self.run.watch.elapsed().saturating_sub(begun);
         if self.run.pace.is_none() && waited > PAUSE {
-            let told = io::Error::other("no connection before the run was over");
+            let told = io::Error::other("not connected before the run ended");
             self.tally.lock().fail(Failure::Connect, Some(&told), waited);
         }
     }

@@ -46,10 +46,10 @@ pub enum Trust<'a> {
     Any,
 }
 
-const NO_HTTP2: &str = "it speaks no HTTP/2 (by ALPN, RFC 7301)";
+const NO_HTTP2: &str = "the server does not support HTTP/2 (by ALPN, RFC 7301); remove --http2";
 
 fn too_slow(timeout: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("it does not connect within {timeout:?}"))
+    io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {timeout:?}"))
 }
 
 /// The ALPN identifier of HTTP/2 over TLS (RFC 9113 §3.2).
@@ -136,7 +136,7 @@ impl Line {
         }
         let greeted = tokio::time::timeout(timeout, self.greet()).await;
         let understood = greeted.unwrap_or_else(|_| Err(too_slow(timeout)))?;
-        let told = "it speaks no HTTP/2 in the clear; leave out --http2, or ask with https://";
+        let told = "the server does not support HTTP/2 without TLS; remove --http2, or use an https:// URL";
         understood.then_some(()).ok_or_else(|| io::Error::other(told))
     }
 
@@ -147,20 +147,20 @@ impl Line {
         let words = match told {
             Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
                 match self.http {
-                    Http::One => "it speaks HTTP/2 only (by ALPN, RFC 7301); ask with --http2",
+                    Http::One => "the server supports only HTTP/2 (by ALPN, RFC 7301); add --http2",
                     Http::Two => NO_HTTP2,
                 }
             }
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-                "it does not speak TLS on this port; ask with http://"
+                "the server does not use TLS on this port; use an http:// URL"
             }
             Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                "nobody who is trusted has signed its certificate; name its authority with --ca, or trust any \
+                "the server's certificate is not from a trusted authority; name the authority with --ca FILE, or trust any \
                  certificate with --insecure"
             }
             Some(Error::InvalidCertificate(CertificateError::Other(_))) => {
-                "its certificate is not one for servers (`openssl req -x509` makes authorities, unless told \
-                 -addext basicConstraints=CA:FALSE); trust any with --insecure"
+                "the server's certificate is not a server certificate (`openssl req -x509` makes a CA certificate, unless you add \
+                 -addext basicConstraints=CA:FALSE); trust any certificate with --insecure"
             }
             _ => return error,
         };

@@ -330,7 +330,7 @@ fn work(run: &Arc<Run>, tally: &Arc<Mutex<Tally>>, thread: usize) -> io::Result<
 
 /// The error if the user interrupts.
 fn interrupted() -> io::Error {
-    io::Error::new(io::ErrorKind::Interrupted, "interrupted before the measurement")
+    io::Error::new(io::ErrorKind::Interrupted, "interrupted before measuring started")
 }
 
 /// Runs a preparation step before a run, unless `stop` is set.

@@ -55,8 +55,8 @@ fn render(report: &Report) -> String {
     let server = escape(report.server());
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Load of {server}</title><style>{STYLE}</style></head><body>\n\
-         <h1>Load of {server}</h1><p>forebay load {}, {:.1} s</p>\n<ul class=\"key\">",
+         <title>Load test of {server}</title><style>{STYLE}</style></head><body>\n\
+         <h1>Load test of {server}</h1><p>forebay load {}, {:.1} s</p>\n<ul class=\"key\">",
         env!("CARGO_PKG_VERSION"),
         report.time().as_secs_f64()
     );

@@ -175,7 +175,7 @@ impl Report {
         rows.push(("hits", self.hit_ratio().map_or("not reported".into(), percent)));
         if total.collapsed > 0 {
             let part = ratio(total.collapsed, total.reported).map_or_else(String::new, percent);
-            rows.push(("collapsed", format!("{part}: they waited for another request's fetch")));
+            rows.push(("collapsed", format!("{part} (waited for another request's fetch)")));
         }
         let statuses = total.statuses.iter();
         rows.push((
@@ -226,14 +226,14 @@ impl Report {
         let Mix { ranges, range_length, conditions } = options.mix;
         if ranges > 0.0 {
             let (made, size) = (grouped_int(self.total.ranges), ByteSize(range_length));
-            let of_log = if targets.has_ranges() { ", those of the log among them" } else { "" };
-            parts.push(format!("{ranges} % for ranges of {size} ({made} made{of_log})"));
+            let of_log = if targets.has_ranges() { ", including those from the log" } else { "" };
+            parts.push(format!("{ranges} % for ranges of {size} ({made} sent{of_log})"));
         } else if self.total.ranges > 0 {
-            parts.push(format!("{} for ranges of the log", grouped_int(self.total.ranges)));
+            parts.push(format!("{} for ranges from the log", grouped_int(self.total.ranges)));
         }
         if conditions > 0.0 {
             let made = grouped_int(self.total.conditions);
-            parts.push(format!("{conditions} % conditional ({made} made)"));
+            parts.push(format!("{conditions} % conditional ({made} sent)"));
         }
         if targets.is_signed() {
             parts.push("signed".into());
@@ -241,12 +241,12 @@ impl Report {
         let LeftOut { no_get, unreadable } = targets.left_out();
         if no_get > 0 {
             parts.push(format!(
-                "{} of the log skipped, because they are no complete GET",
+                "{} of the log skipped (not a complete GET)",
                 plural(no_get, "line")
             ));
         }
         if unreadable > 0 {
-            parts.push(format!("{} of the log skipped as unreadable", plural(unreadable, "line")));
+            parts.push(format!("{} of the log skipped (unreadable)", plural(unreadable, "line")));
         }
         if let Some(Warmed { failed, trouble }) = &self.warmed {
             parts.push("warmed".into());

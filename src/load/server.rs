@@ -33,17 +33,18 @@ impl Server {
     /// When the URL is not an absolute HTTP URL, names a user, or has an invalid port.
     pub(crate) fn of(url: &str) -> Result<(Self, PathAndQuery), ServerError> {
         let refuse = |reason| ServerError { url: url.to_owned(), reason };
-        let uri: Uri = url.parse().map_err(|_| refuse("it cannot be read as one"))?;
+        let uri: Uri = url.parse().map_err(|_| refuse("it cannot be parsed"))?;
         let (scheme, usual) = match uri.scheme_str() {
             Some("http") => ("http", 80),
             Some("https") => ("https", 443),
-            _ => return Err(refuse("it begins neither with http:// nor with https://")),
+            _ => return Err(refuse("it must begin with http:// or https://")),
         };
-        let authority = uri.authority().ok_or_else(|| refuse("it names no host"))?;
+        let authority = uri.authority().ok_or_else(|| refuse("it has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(refuse("it names a user; a header field can: -H 'Authorization: …'"));
+            return Err(refuse("it contains a user name; use -H 'Authorization: …' instead"));
         }
-        let port = port(authority, usual).ok_or_else(|| refuse("there is no such port"))?;
+        let port =
+            port(authority, usual).ok_or_else(|| refuse("its port is not between 1 and 65535"))?;
         let host = authority.host().to_ascii_lowercase();
         let base = match port {
             port if port == usual => format!("{scheme}://{host}"),

@@ -39,7 +39,7 @@ pub enum TargetsError {
         reason: String,
     },
     /// The file has no targets.
-    #[error("`{}` has no URL to request: no line with a URL, or in a log, no GET", .0.display())]
+    #[error("`{}` has nothing to request: a list needs at least one URL, a log at least one GET", .0.display())]
     Nothing(PathBuf),
 }
 
@@ -167,7 +167,7 @@ impl Targets {
                 path: file.to_owned(),
                 line: number,
                 reason: format!(
-                    "`{line}` is neither a path, which begins with / and holds no spaces (%20), nor a URL of {server}"
+                    "`{line}` is neither a path (it must begin with /, with spaces written as %20) nor a URL of {server}"
                 ),
             })?;
             gathered.add(parsed, None);
@@ -199,13 +199,16 @@ impl Targets {
             Ok(())
         })?;
         match unread {
-            Some(line) if gathered.all.is_empty() && gathered.left_out.no_get == 0 => Err(TargetsError::Line {
-                path: file.to_owned(),
-                line,
-                reason: "it is neither JSON as Forebay logs it nor CloudFront's standard log (compressed \
-                         ones are read where their names end in .gz)"
-                    .into(),
-            }),
+            Some(line) if gathered.all.is_empty() && gathered.left_out.no_get == 0 => {
+                Err(TargetsError::Line {
+                    path: file.to_owned(),
+                    line,
+                    reason:
+                        "it is neither Forebay's JSON nor CloudFront's standard log (compressed \
+                         logs need a name that ends in .gz)"
+                            .into(),
+                })
+            }
             _ => Self::some(server, file, gathered),
         }
     }

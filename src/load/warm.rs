@@ -64,7 +64,7 @@ pub(super) fn warm(
     })?;
     let (good, trouble) = (warming.good.into_inner(), warming.trouble.into_inner());
     if good == 0 {
-        return Err(io::Error::other(trouble.unwrap_or_else(|| "nothing was asked for".into())));
+        return Err(io::Error::other(trouble.unwrap_or_else(|| "nothing was requested".into())));
     }
     Ok(Warmed { failed: targets.len() - good, trouble })
 }
@@ -86,9 +86,9 @@ impl Warming<'_> {
             let asked = tokio::time::timeout(self.timeout, self.ask(&mut sender, target)).await;
             let trouble = match asked {
                 Ok(Ok(status)) if status.is_success() => None,
-                Ok(Ok(status)) => Some(format!("the server answers {status}")),
+                Ok(Ok(status)) => Some(format!("the server answered {status}")),
                 Ok(Err(error)) => Some(describe(&error)),
-                Err(_) => Some("the server does not answer in time".into()),
+                Err(_) => Some("the server did not answer in time".into()),
             };
             match trouble {
                 None => drop(self.good.fetch_add(1, Ordering::Relaxed)),

@@ -176,19 +176,19 @@ async fn next_data(
 pub(super) enum NotContinued {
     #[error(transparent)]
     Request(#[from] Error),
-    #[error("the origin's retry budget is spent")]
+    #[error("the origin's retry budget is exhausted")]
     NoRetryLeft,
     #[error("the object changed")]
     ObjectChanged,
     #[error("the origin answered {0} to the request for the rest")]
     Status(StatusCode),
-    #[error("the origin sent another part or another coding than the rest")]
+    #[error("the origin did not send the requested part, or sent it in another coding")]
     OtherPart,
     #[error(
         "the response has no strong entity tag or no known length, or the origin serves no ranges"
     )]
     Impossible,
-    #[error("it continues another response already")]
+    #[error("the response is itself a continuation of another one")]
     AlreadyContinued,
 }
 

@@ -72,7 +72,7 @@ impl Origin {
                 origin = self.options.address.authority,
                 bucket = self.options.protocol.bucket(),
                 stale_if_denied = self.options.stale_if_denied.as_secs(),
-                advice = "check the bucket's policy and the rights of Forebay's credentials: \
+                advice = "check the bucket policy and the permissions of Forebay's credentials: \
                           they need s3:GetObject; stale copies are served meanwhile",
                 "S3 denies most of the objects that it served before"
             );

@@ -82,7 +82,7 @@ impl Origin {
                 self,
                 subject,
                 advice = "if the object exists, allow s3:GetObject on it; \
-                          if it does not, s3:ListBucket on the bucket makes this a 404",
+                          if it does not, allow s3:ListBucket on the bucket to get a 404",
                 similar = suppressed,
                 "S3 answered 403 for an object"
             );

@@ -14,19 +14,21 @@ pub enum AddressError {
     #[error("expected only scheme, host and port: a path belongs in `origin_path`")]
     HasPath,
     /// The path of an endpoint contains other characters.
-    #[error("the path of an endpoint has letters, digits and `-._~` between single slashes")]
+    #[error(
+        "the path of an endpoint may contain only letters, digits and `-._~` between single slashes"
+    )]
     EndpointPath,
     /// A bucket in the host name conflicts with the endpoint's path.
     #[error("an endpoint with a path needs `path_style = true`")]
     PathNeedsPathStyle,
     /// A bucket name with a dot does not match a wildcard certificate.
     #[error(
-        "the bucket's name holds a dot, so its host name matches no wildcard certificate: set `path_style = true`"
+        "the bucket's name contains a dot, so its host name matches no wildcard certificate: set `path_style = true`"
     )]
     DottedBucket,
     /// Not a valid bucket name.
     #[error(
-        "`{0}` is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)"
+        "`{0}` is not a valid bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also allow capitals and `_`)"
     )]
     BucketName(String),
     /// Kinds of buckets that need another protocol.

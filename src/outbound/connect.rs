@@ -196,7 +196,7 @@ pub(crate) fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, Tru
                 roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
             }
             if roots.is_empty() {
-                return Err(refuse("it holds no PEM certificate".into()));
+                return Err(refuse("the file has no PEM certificate".into()));
             }
         }
         None => {

@@ -20,7 +20,7 @@ pub enum Error {
     #[error("the origin cannot be reached")]
     Connect(#[source] std::io::Error),
     /// No TLS session.
-    #[error("no TLS session with the origin")]
+    #[error("the TLS handshake with the origin failed")]
     Tls(#[source] std::io::Error),
     /// Connecting took too long.
     #[error("the origin did not accept a connection in time")]
@@ -44,13 +44,13 @@ pub enum Error {
     #[error("the origin's response is not valid HTTP")]
     Malformed(#[source] hyper::Error),
     /// The response's content was cut off, or is too long to be legitimate.
-    #[error("the answer could not be read")]
+    #[error("the origin's response could not be read")]
     Content(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// All connections to the origin are busy, and the queue is full.
-    #[error("too many requests wait for the origin")]
+    #[error("too many requests are waiting for the origin")]
     Busy,
     /// A client is at its limit of connections to the origin.
-    #[error("a client is at its limit of connections to the origin")]
+    #[error("a client has reached its limit of connections to the origin")]
     ClientBusy,
     /// No credentials to sign with.
     #[error("no AWS credentials are loaded")]
@@ -68,13 +68,13 @@ pub enum Error {
     #[error("the viewer's request content could not be read")]
     ViewerContent,
     /// The content of the viewer's request arrived too slowly.
-    #[error("the viewer's request content came too slowly")]
+    #[error("the viewer's request content arrived too slowly")]
     ViewerTooSlow,
     /// A status that nothing in the request explains.
-    #[error("the origin answered {0}, for which the request gave no reason")]
+    #[error("the origin answered with an unexpected status: {0}")]
     UnexpectedStatus(StatusCode),
     /// A 206 with a range other than the requested one.
-    #[error("the origin answered 206 with another range than the requested one")]
+    #[error("the origin answered 206 with a range other than the requested one")]
     WrongRange,
     /// S3 refused for a reason that the viewer cannot fix.
     #[error("S3 answered {status} {code}")]
@@ -262,11 +262,11 @@ impl Error {
         match self {
             Self::Dns(_) => "check the origin's host name and this machine's resolver".into(),
             Self::Connect(_) | Self::ConnectTimeout => {
-                "check that the origin runs and that no firewall is in between".into()
+                "check that the origin is running and that no firewall blocks the connection".into()
             }
             // A plain HTTP server answers a handshake with text.
             Self::Tls(error) if error.to_string().contains("corrupt message") => {
-                "it does not speak TLS: write http:// into its address".into()
+                "the origin does not speak TLS: use http:// in its URL".into()
             }
             Self::Tls(_) => {
                 "check the origin's certificate; a private CA is set with `ca_file`".into()
@@ -277,7 +277,7 @@ impl Error {
             }
             Self::Throttled => s3_advice("SlowDown").into(),
             Self::Connection(_) | Self::Request(_) | Self::Content(_) => {
-                "the origin cut the connection".into()
+                "the origin closed the connection: check the origin's logs".into()
             }
             Self::Busy => "raise the origin's `max_connections`".into(),
             Self::ClientBusy => {
@@ -300,7 +300,7 @@ impl Error {
                 format!("the bucket is in `{region}`: set `region = \"{region}\"`")
             }
             Self::S3 { code, .. } if code.is_empty() => {
-                "this is not how S3 answers: check `endpoint`".into()
+                "the response does not come from S3: check `endpoint`".into()
             }
             Self::S3 { code, .. } => s3_advice(code).into(),
         }
@@ -314,17 +314,19 @@ fn is_region_error(code: &str) -> bool {
 fn s3_advice(code: &str) -> &'static str {
     match code {
         "InvalidAccessKeyId" | "NotSignedUp" => {
-            "the access key is unknown there: check which credentials are in use"
+            "the store does not know this access key: check which credentials are in use"
         }
-        "SignatureDoesNotMatch" => "the secret access key does not belong to the access key id",
+        "SignatureDoesNotMatch" => {
+            "the secret access key does not match the access key id: check both"
+        }
         "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
             "the session token has expired: renew it, or give this machine a role"
         }
         "RequestTimeTooSkewed" => {
             "this machine's clock is wrong: run a time service (chrony, ntpd)"
         }
-        "NoSuchBucket" => "there is no bucket of this name: check `bucket` and `endpoint`",
-        code if is_region_error(code) => "`region` is not the bucket's region",
+        "NoSuchBucket" => "there is no bucket with this name: check `bucket` and `endpoint`",
+        code if is_region_error(code) => "set `region` to the bucket's region",
         code if code.starts_with("KMS.") => "check the state of the KMS key and `kms:Decrypt`",
         "InternalError" => "S3 had an internal error, and all retries failed",
         "SlowDown" | "ServiceUnavailable" => {

@@ -36,7 +36,7 @@ pub(crate) struct Service {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
     /// The service's address is invalid.
-    #[error("`{0}` cannot be asked: {1}")]
+    #[error("`{0}` is not a valid endpoint: {1}")]
     Address(String, AddressError),
     /// There are no trusted certificates.
     #[error(transparent)]

@@ -133,7 +133,7 @@ impl Edge {
             CachePlan::Serve { response, staleness, .. } => {
                 return self.hit(admitted, response, describe(*staleness));
             }
-            CachePlan::Bypass(Bypass::Method) => "caches answer only GET and HEAD",
+            CachePlan::Bypass(Bypass::Method) => "responses to this method are not cached",
             CachePlan::Bypass(Bypass::Disabled) => {
                 "the cache policy stores nothing: its maximum TTL is 0"
             }
@@ -144,7 +144,7 @@ impl Edge {
                 "the last response could not be stored, so for a while each request goes to the origin"
             }
             CachePlan::Fetch { stored: None, .. } => match purged {
-                Some(_) => "a purge came after it was stored",
+                Some(_) => "it was purged after it was stored",
                 None if varies => "no stored variant matches the fields of this request",
                 None => "nothing is stored under this key",
             },
@@ -198,13 +198,13 @@ impl Edge {
     ) -> Next {
         match self.presence(response, admitted) {
             Err(Unmet::Precondition) => {
-                Next::new(ResultType::Error, "412: a precondition of the request does not hold")
+                Next::new(ResultType::Error, "412: a precondition of the request failed")
             }
             Err(Unmet::Range) => {
                 Next::new(ResultType::Error, "416: the range is outside the object")
             }
             _ if is_error(response.status) => {
-                Next::new(ResultType::Error, format!("the origin's error is remembered: {why}"))
+                Next::new(ResultType::Error, format!("the origin's error is cached: {why}"))
             }
             Ok(Presence::Missing) => Next::new(
                 ResultType::Miss,
@@ -296,7 +296,7 @@ fn rejected(
 fn policy(response: &StoredResponse, caching: &CachingRules) -> String {
     if response.status.as_u16() >= 400 {
         return format!(
-            "errors of this status are remembered for {} s",
+            "errors with this status are cached for {} s",
             caching.errors.of(response.status).as_secs()
         );
     }

@@ -68,10 +68,10 @@ impl RejectedRequest<'_> {
                 "add the method to the behavior's `allowed_methods`; buckets accept only GET, HEAD and OPTIONS",
             ),
             Rejection::UnexpectedContent => {
-                words("a GET or HEAD may have no content", "send the request without content")
+                words("a GET or HEAD must not have content", "send the request without content")
             }
             Rejection::NoRootObject => words(
-                "`/` names no object: in S3 it lists the bucket",
+                "`/` is not an object: in S3 it lists the bucket",
                 format!("set `default_root_object = \"index.html\"` in distribution {}", self.id()),
             ),
             Rejection::HttpsOnly | Rejection::RedirectToHttps(_) => self.insecure(),
@@ -99,8 +99,10 @@ impl RejectedRequest<'_> {
                 "add the site to `referers.allow`; `allow_none = true` admits requests without Referer",
             ),
             Rejection::TooMany(seconds) => words(
-                format!("the distribution's `rate_limit` is used up for {seconds} s"),
-                "raise `rate_limit`",
+                format!(
+                    "the distribution's `rate_limit` is exceeded; it accepts the next request in {seconds} s"
+                ),
+                "wait, or raise `rate_limit`",
             ),
             Rejection::Signed(error) => self.signature(error),
         }
@@ -147,7 +149,10 @@ impl RejectedRequest<'_> {
         if let Some(distribution) = self.distribution {
             // The host is known, but the connection's TLS is too weak for it.
             return words(
-                format!("distribution {} demands a newer TLS policy", distribution.settings.id),
+                format!(
+                    "distribution {} requires a newer TLS version or cipher than this connection uses",
+                    distribution.settings.id
+                ),
                 "connect with TLS 1.3, or lower `minimum_protocol_version`",
             );
         }
@@ -157,7 +162,7 @@ impl RejectedRequest<'_> {
             aliases.flat_map(|(_, aliases)| aliases).map(String::as_str).collect();
         words(
             format!(
-                "no distribution has `{host}` among its aliases, which are {}",
+                "no distribution has the alias `{host}`; the configured aliases are {}",
                 known.join(", ")
             ),
             format!(
@@ -190,7 +195,7 @@ impl RejectedRequest<'_> {
         let country = self.rules.geography.as_ref().and_then(|all| all.country(address));
         let country = country.unwrap_or("an unknown country");
         words(
-            format!("`geo_restriction` does not serve {country}, where {address} is"),
+            format!("`geo_restriction` does not allow {country}, where {address} is located"),
             "change `geo_restriction`, or explain another viewer with --client ADDRESS",
         )
     }
@@ -223,11 +228,11 @@ fn wrong_site(found: &Diagnosis, (scheme, host): (&str, &str), judged: &str, id:
         format!("the signature is for {scheme}://{host}, but the request's URL is {}", found.url);
     let fix = if scheme == judged {
         format!(
-            "let the proxy in front of Forebay pass the viewer's `Host: {host}` on (nginx: `proxy_set_header Host $host;`)"
+            "make the proxy in front of Forebay pass the viewer's `Host: {host}` on (nginx: `proxy_set_header Host $host;`)"
         )
     } else {
         format!(
-            "set `public_scheme = \"{scheme}\"` in distribution {id}, or add the proxy in front to `listen.trusted_proxies` and let it send X-Forwarded-Proto"
+            "set `public_scheme = \"{scheme}\"` in distribution {id}, or add the proxy in front to `listen.trusted_proxies` and have it send X-Forwarded-Proto"
         )
     };
     (why, Some(fix))
@@ -247,15 +252,15 @@ fn signature_words(
         SignatureError::Unsigned => unsigned(fields),
         SignatureError::UnknownKey => words(
             format!(
-                "no trusted key group has a key with the ID `{key}`, only these: {}",
+                "no trusted key group has a key with the ID `{key}`; the trusted IDs are {}",
                 found.trusted.join(", ")
             ),
             "add the public key to a `[[key_group]]` that the behavior trusts, or sign with a known key",
         ),
         SignatureError::WrongSignature => words(
-            format!("key `{key}` did not make this signature for {}", found.url),
+            format!("the signature does not match key `{key}` and the URL {}", found.url),
             format!(
-                "check that the private key belongs to the public key `{key}`, and that exactly this URL was signed, with its query"
+                "check that the private key belongs to the public key `{key}`, and that exactly this URL was signed, including its query"
             ),
         ),
         SignatureError::OtherResource => {
@@ -274,14 +279,14 @@ fn signature_words(
             let since = humantime::format_duration(since.unwrap_or_default());
             words(
                 format!(
-                    "the signature expired at {}, {since} ago; it is {now_text}",
+                    "the signature expired at {}, {since} ago; it is now {now_text}",
                     at(found.expires)
                 ),
                 "get a new URL from the application; if it is new, compare the clocks of both machines",
             )
         }
         SignatureError::TooEarly => words(
-            format!("the policy is valid from {}; it is {now_text}", at(found.after)),
+            format!("the policy is valid from {}; it is now {now_text}", at(found.after)),
             "wait until then, or compare the clocks of both machines",
         ),
         SignatureError::OtherAddress => words(
@@ -300,10 +305,10 @@ fn signature_words(
 
 fn unsigned(fields: &HeaderMap) -> Words {
     let has_cookies = fields.contains_key(header::COOKIE);
-    let cookies = if has_cookies { "; the cookies of the request are others" } else { "" };
+    let cookies = if has_cookies { "; the request's cookies are not signed cookies" } else { "" };
     words(
         format!(
-            "the behavior has `trusted_key_groups`, and neither the URL nor cookies carry a signature{cookies}"
+            "the behavior has `trusted_key_groups`, but neither the URL nor the cookies contain a signature{cookies}"
         ),
         "sign the URL: `forebay sign URL --key FILE --key-pair-id ID`, or with `cloudfront_key` in django-storages",
     )
@@ -361,7 +366,9 @@ const fn path_fix(error: PathError) -> &'static str {
 const fn framing(error: FramingError) -> &'static str {
     match error {
         FramingError::TransferCoding => "Transfer-Encoding has a coding other than `chunked`",
-        FramingError::Malformed => "Transfer-Encoding is malformed, or comes with Content-Length",
+        FramingError::Malformed => {
+            "Transfer-Encoding is malformed, or is combined with Content-Length"
+        }
         FramingError::Expectation => "Expect has a value other than `100-continue`",
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server
                     continue;
                 }
                 // Back off until a connection closes.
-                tracing::error!(%error, "cannot accept connections; raise the limit of open files");
+                tracing::error!(%error, "cannot accept connections; raise the limit on open files");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -52,7 +52,7 @@ pub(super) fn refuse_client(shared: &Shared, client: IpAddr) {
     if let Some(suppressed) = LINES.admit(Clock::system().now()) {
         tracing::warn!(
             %client, suppressed,
-            "connection refused: the client is at `max_connections_per_client`"
+            "closed a connection: the client has reached `max_connections_per_client`"
         );
     }
 }

@@ -119,7 +119,7 @@ impl<H: Handler> Server<H> {
         // A proxy's connections count for its clients.
         let _share = if told {
             let share = self.shared.clients_share(client.ip());
-            share.ok_or_else(|| io::Error::other("the client is at its limit of connections"))?
+            share.ok_or_else(|| io::Error::other("the client has reached its connection limit"))?
         } else {
             Share::exempt()
         };
@@ -130,9 +130,9 @@ impl<H: Handler> Server<H> {
         };
         let handshake = handshake(stream, settings);
         let (stream, security) =
-            tokio::time::timeout(self.shared.limits.handshake_timeout, handshake)
-                .await
-                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
+            tokio::time::timeout(self.shared.limits.handshake_timeout, handshake).await.map_err(
+                |_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out"),
+            )??;
         let http = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Http::Two,
             _ => Http::One,
@@ -144,12 +144,12 @@ impl<H: Handler> Server<H> {
     /// Reads the viewer's address from the PROXY header of a trusted proxy.
     async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
         if !self.shared.trusted_proxies.load().contain(peer.ip()) {
-            return Err(io::Error::other("a PROXY header is taken from trusted proxies only"));
+            return Err(io::Error::other("PROXY headers are accepted only from `trusted_proxies`"));
         }
         let header = proxy_header::read(stream);
         let header = tokio::time::timeout(self.shared.limits.handshake_timeout, header).await;
-        let told =
-            header.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "PROXY header"))??;
+        let told = header
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "PROXY header timed out"))??;
         Ok(told.map_or(peer, canonical))
     }
 

@@ -199,10 +199,10 @@ pub struct BindError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            " (another program listens there: stop it, or choose another port)"
+            " (another program is using this port: stop it, or choose another port)"
         }
         io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE, as the systemd unit grants it)"
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit grants)"
         }
         io::ErrorKind::AddrNotAvailable => " (this machine does not have this address)",
         _ => "",

@@ -56,7 +56,10 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "no PROXY header where one must be")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the connection does not begin with a valid PROXY header",
+    )
 }
 
 #[cfg(test)]

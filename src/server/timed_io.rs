@@ -181,19 +181,22 @@ impl<S> TimedIo<S> {
 
     fn deadline(&self) -> Option<(Instant, &'static str)> {
         if let Some(stalled) = self.stalled {
-            return Some((stalled + self.limits.write, "the viewer takes no bytes"));
+            return Some((stalled + self.limits.write, "the viewer reads no data"));
         }
         match self.waiting.0 {
             // HTTP/2 holds bytes back until the viewer opens its window; no write is pending then.
-            Phase::Busy if self.http == Http::Two && self.has_body() => {
-                Some((self.since.max(self.wrote) + self.limits.write, "the viewer opens no window"))
-            }
+            Phase::Busy if self.http == Http::Two && self.has_body() => Some((
+                self.since.max(self.wrote) + self.limits.write,
+                "the viewer keeps its HTTP/2 flow-control window closed",
+            )),
             Phase::Busy => None,
-            Phase::Head => Some((self.since + self.limits.header, "the head came too slowly")),
+            Phase::Head => {
+                Some((self.since + self.limits.header, "the request head arrived too slowly"))
+            }
             Phase::Idle => {
                 let is_short = self.is_unused() && self.pressure.is_high();
                 let limit = if is_short { self.limits.header } else { self.limits.idle };
-                Some((self.since.max(self.wrote) + limit, "no request came"))
+                Some((self.since.max(self.wrote) + limit, "no request arrived"))
             }
         }
     }

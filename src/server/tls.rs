@@ -39,7 +39,7 @@ pub enum TlsError {
         reason: String,
     },
     /// The key belongs to another certificate.
-    #[error("the key `{}` does not belong to the certificate `{}`", key.display(), certificate.display())]
+    #[error("the key `{}` does not match the certificate `{}`", key.display(), certificate.display())]
     OtherKey {
         /// The certificate.
         certificate: PathBuf,
@@ -67,10 +67,10 @@ impl TlsError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::File { .. } => {
-                "name complete PEM files that the user who runs Forebay can read; the key must not be encrypted (`openssl pkey -in KEY -out NEW` removes a passphrase)"
+                "use complete PEM files that the user who runs Forebay can read; the key must not be encrypted (`openssl pkey -in KEY -out NEW` removes a passphrase)"
             }
             Self::OtherKey { .. } => {
-                "name the key that the certificate was made for; `openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same for a pair"
+                "use the key that belongs to the certificate; for a matching pair, `openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same public key"
             }
             Self::Unusable { .. } => {
                 "use a certificate with an RSA key of 2,048 bits or more, or an ECDSA or Ed25519 key"
@@ -248,7 +248,7 @@ fn pem_words(error: &pem::Error, item: &str) -> String {
         pem::Error::IllegalSectionStart { line } => {
             format!("`{}` does not begin a PEM section", text(line))
         }
-        pem::Error::Base64Decode(_) => format!("the text of the PEM {item} is not base64"),
+        pem::Error::Base64Decode(_) => format!("the PEM {item} is not valid base64"),
         error => error.to_string(),
     }
 }

@@ -84,7 +84,7 @@ impl Site {
             "[cache]".into(),
             "memory = \"1GiB\"".into(),
             String::new(),
-            "# What is served, and for which hosts.".into(),
+            "# A distribution: its hosts, origins and behaviors.".into(),
             "[[distribution]]".into(),
             format!("id = {}", quote(&self.id)),
             format!("aliases = [{}]", quote(self.domain.as_deref().unwrap_or("*"))),
@@ -183,7 +183,7 @@ impl Site {
 const COMPOSE: &str = "\
 services:
   forebay:
-    # Build it in Forebay's sources: docker build -t forebay .
+    # Build it in Forebay's source directory: docker build -t forebay .
     image: forebay
     pull_policy: never
     command: serve --config /etc/forebay/forebay.toml
@@ -191,7 +191,7 @@ services:
     network_mode: host
     read_only: true
     restart: unless-stopped
-    # Requests in progress may take `listen.drain`.
+    # Requests in progress may take up to `listen.drain`.
     stop_grace_period: 60s
     volumes:
       - .:/etc/forebay:ro

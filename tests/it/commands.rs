@@ -75,9 +75,9 @@ fn the_admin_address_comes_from_flag_environment_or_file() {
     std::fs::write(folder.path().join("forebay.toml"), "[admin]\nlisten = \"127.0.0.1:1\"\n")
         .expect("written");
     for command in [&["purge", "/a"][..], &["explain", "/a"], &["health"]] {
-        assert!(run(command, None).contains("no Forebay answers at 127.0.0.1:1"), "{command:?}");
+        assert!(run(command, None).contains("cannot reach Forebay at 127.0.0.1:1"), "{command:?}");
         let from_environment = run(command, Some("127.0.0.1:2"));
-        assert!(from_environment.contains("no Forebay answers at 127.0.0.1:2"), "{command:?}");
+        assert!(from_environment.contains("cannot reach Forebay at 127.0.0.1:2"), "{command:?}");
         let flag = [command, &["--admin", "127.0.0.1:3"]].concat();
         assert!(run(&flag, Some("127.0.0.1:2")).contains("127.0.0.1:3"), "{command:?}");
     }

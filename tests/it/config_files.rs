@@ -36,11 +36,11 @@ fn check_reports_all_faults_with_place_and_mend() {
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(!run.status.success());
     for part in [
-        "4 faults in the configuration",
+        "4 errors in the configuration",
         "faulty.toml:9:1",
         "unknown key `distribution.alias`",
         "did you mean `aliases`?",
-        "`My Bucket` is not a bucket name",
+        "`My Bucket` is not a valid bucket name",
         "did you mean `CachingOptimized`?",
     ] {
         assert!(said.contains(part), "{part} is not in:\n{said}");

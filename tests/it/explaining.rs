@@ -94,7 +94,7 @@ async fn what_is_told_is_what_the_next_request_sees() {
     agree(&edge, "/a", &[], "RefreshHit", "it is stale").await;
     edge.purge(&["/a"]).await;
     script.then(200, for_a_minute, "b");
-    agree(&edge, "/a", &[], "Miss", "a purge came after it was stored").await;
+    agree(&edge, "/a", &[], "Miss", "it was purged after it was stored").await;
     script.then(200, for_a_minute, "c");
     agree(&edge, "/a", &[("x-key", "other")], "Miss", "nothing is stored under this key").await;
     script.then(200, &["Cache-Control: max-age=60"], "bare").then(200, for_a_minute, "bare");
@@ -119,7 +119,7 @@ async fn variants_errors_and_what_is_not_stored() {
 
     script.then(404, &["Cache-Control: max-age=60"], "gone");
     viewer().get("/gone").await;
-    agree(&edge, "/gone", &[], "Error", "the origin's error is remembered").await;
+    agree(&edge, "/gone", &[], "Error", "the origin's error is cached").await;
 
     script.then(200, &["Cache-Control: no-store"], "a").then(
         200,
@@ -196,9 +196,9 @@ async fn refusals_are_told_with_their_reason() {
     assert_eq!((&told["behavior"], &told["distribution"]), (&json!("/safe/*"), &json!("media")));
     for (asked, word) in [
         (json!({"url": "media.example.com/a"}), "is not a URL"),
-        (json!({"url": "http://a/b", "method": "G E T"}), "is not a method"),
+        (json!({"url": "http://a/b", "method": "G E T"}), "is not an HTTP method"),
         (json!({"url": "http://a/b", "fields": [["a b", "c"]]}), "fields"),
-        (json!({"url": "http://a/b", "field": []}), "not a request"),
+        (json!({"url": "http://a/b", "field": []}), "invalid request"),
     ] {
         let answer = question(&edge, &asked).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{asked}");
@@ -239,7 +239,7 @@ async fn the_program_tells_it_line_by_line() {
             "              cache-control: max-age=60",
             "              etag: \"a\"",
             "policy        minimum TTL 0 s, default 86400 s, maximum 31536000 s",
-            "freshness     lifetime 60 s, age 10 s: fresh for 50 s more",
+            "freshness     lifetime 60 s, age 10 s: fresh for another 50 s",
             "next          Hit: it is fresh",
         ]
     );

@@ -318,7 +318,10 @@ async fn an_address_in_use_is_named() {
         .err()
         .expect("refused");
     let said = error.to_string();
-    assert!(said.contains(&address) && said.contains("another program listens there"), "{said}");
+    assert!(
+        said.contains(&address) && said.contains("another program is using this port"),
+        "{said}"
+    );
 }
 
 /// Frames that cost their sender nothing: the connection ends, and other viewers notice nothing.

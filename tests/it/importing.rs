@@ -46,7 +46,7 @@ fn distributions_become_configurations() {
         assert_golden(&case.join("forebay.toml"), &toml);
         assert_golden(&case.join("report.txt"), &report);
         let serves = Config::compile("forebay.toml", &toml, Path::new("")).is_ok();
-        let is_complete = !report.contains("Before it can serve");
+        let is_complete = !report.contains("To do before serving");
         assert_eq!(run.status.success(), is_complete, "{name}");
         assert!(serves || !is_complete, "{name}");
     }
@@ -66,7 +66,7 @@ fn a_file_that_is_there_is_kept() {
     let refused = run(&[]);
     assert!(!refused.status.success());
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("exists already") && told.contains("--force"), "{told}");
+    assert!(told.contains("already exists") && told.contains("--force"), "{told}");
     assert_eq!(fs::read_to_string(&output).expect("file"), "mine");
     run(&["--force"]);
     assert!(fs::read_to_string(&output).expect("file").contains("[[distribution]]"));
@@ -79,11 +79,11 @@ fn what_is_no_document_is_told() {
         Documents::read(&files).map(|_| ()).expect_err("refused").to_string()
     };
     assert!(read("{").contains("`a.json` is not JSON"));
-    assert!(read("[]").contains("none of CloudFront's documents"));
+    assert!(read("[]").contains("is not a CloudFront document"));
     assert!(read(r#"{"DistributionList": {}}"#).contains("list of distributions"));
     assert!(
         read(r#"{"CachePolicy": {"Id": "x", "CachePolicyConfig": {}}}"#)
-            .contains("no distribution")
+            .contains("contain no distribution")
     );
     assert!(read(&"[".repeat(100_000)).contains("not JSON"));
 }
@@ -302,7 +302,7 @@ fn origins_that_need_other_signatures_are_reported() {
         });
     });
     assert!(
-        import.report.to_do.iter().any(|line| line.contains("not signed")),
+        import.report.to_do.iter().any(|line| line.contains("without an AWS signature")),
         "{:?}",
         import.report
     );

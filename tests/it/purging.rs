@@ -76,12 +76,12 @@ async fn purges_that_make_no_sense_are_refused_with_a_reason() {
         Viewer::new(admin).field("content-type", "application/json").send("POST", "/purge", body)
     };
     for (body, status, word) in [
-        ("{", 400, "not a purge"),
+        ("{", 400, "invalid purge request"),
         ("{\"distribution\": \"media\", \"paths\": []}", 400, "1 to 3000"),
         ("{\"distribution\": \"media\", \"paths\": [\"a\"]}", 400, "`a`"),
         ("{\"distribution\": \"media\", \"path\": \"/a\"}", 400, "unknown field"),
         ("{\"distribution\": \"media\", \"paths\": [\"#a\"]}", 400, "cache_tag_header"),
-        ("{\"distribution\": \"other\", \"paths\": [\"/a\"]}", 404, "only these: media"),
+        ("{\"distribution\": \"other\", \"paths\": [\"/a\"]}", 404, "use one of: media"),
     ] {
         let answer = post(body).await;
         assert_eq!(answer.status.as_u16(), status, "{body}");

@@ -90,10 +90,10 @@ async fn refused_signatures_are_explained_with_values_and_fix() {
         forebay(folder.path(), &["sign", url, "--key", "private_key.pem", "--key-pair-id", id])
     };
     let (why, fix) = refused(&edge, "http://media.example.com/a").await;
-    assert!(why.contains("neither the URL nor cookies carry a signature"), "{why}");
+    assert!(why.contains("neither the URL nor the cookies contain a signature"), "{why}");
     assert!(fix.contains("forebay sign"), "{fix}");
     let (why, _) = refused(&edge, &sign("http://media.example.com/a", "K2")).await;
-    assert_eq!(why, "no trusted key group has a key with the ID `K2`, only these: K1");
+    assert_eq!(why, "no trusted key group has a key with the ID `K2`; the trusted IDs are K1");
     // TLS ends in front of Forebay, so that it receives what was signed for https over http.
     let url = sign("https://media.example.com/a", "K1").replace("https:", "http:");
     let (why, fix) = refused(&edge, &url).await;
@@ -104,13 +104,13 @@ async fn refused_signatures_are_explained_with_values_and_fix() {
     assert!(fix.starts_with("set `public_scheme = \"https\"` in distribution media"), "{fix}");
     let url = url.replace("/a?", "/b?");
     let (why, fix) = refused(&edge, &url).await;
-    assert_eq!(why, "key `K1` did not make this signature for http://media.example.com/b");
+    assert_eq!(why, "the signature does not match key `K1` and the URL http://media.example.com/b");
     assert!(fix.contains("exactly this URL"), "{fix}");
     let url = sign("http://media.example.com/a", "K1");
     edge.clock.advance(Duration::from_secs(2 * 3600));
     let (why, _) = refused(&edge, &url).await;
     assert!(
-        why.starts_with("the signature expired at 2") && why.contains(" ago; it is 2"),
+        why.starts_with("the signature expired at 2") && why.contains(" ago; it is now 2"),
         "{why}"
     );
     assert_eq!(script.requests(), 0);
@@ -132,9 +132,9 @@ fn nothing_is_overwritten_and_bad_input_is_named() {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert!(refuse(&["keys", "new"]).contains("existing keys are never overwritten"));
-    assert!(refuse(&["keys", "new", "--id", "a b"]).contains("`a b` is not a key's ID"));
+    assert!(refuse(&["keys", "new", "--id", "a b"]).contains("`a b` is not a valid key ID"));
     let key = ["--key", "private_key.pem", "--key-pair-id", "K1"];
     assert!(refuse(&[&["sign", "/a.jpg"], &key[..]].concat()).contains("`/a.jpg` is not a URL"));
     let public = ["sign", "https://a/b", "--key", "public_key.pem", "--key-pair-id", "K1"];
-    assert!(refuse(&public).contains("it has no private key in PEM"));
+    assert!(refuse(&public).contains("it contains no PEM private key"));
 }

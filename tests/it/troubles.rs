@@ -180,11 +180,16 @@ async fn the_log_says_what_to_do() {
     program.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
     program.wait().expect("ended");
     assert_eq!(answer, Some((StatusCode::BAD_GATEWAY, StatusCode::BAD_GATEWAY)), "{log}");
-    assert!(log.contains("the secret access key does not belong to the access key id"), "{log}");
+    assert!(
+        log.contains("the secret access key does not match the access key id: check both"),
+        "{log}"
+    );
     assert!(log.contains("SignatureDoesNotMatch"), "{log}");
     assert!(!log.contains("verysecret"), "{log}");
     let line = log.lines().find(|line| line.contains("SignatureDoesNotMatch")).expect("a line");
-    for field in ["distribution=\"default\"", "bucket=\"media\"", "path=\"/a.png\"", "request_id=\""] {
+    for field in
+        ["distribution=\"default\"", "bucket=\"media\"", "path=\"/a.png\"", "request_id=\""]
+    {
         assert!(line.contains(field), "{field}: {line}");
     }
     // A hint is logged once.

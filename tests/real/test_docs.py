@@ -142,9 +142,9 @@ class Docs(unittest.TestCase):
     def run_command(self, line):
         expected = {
             "forebay doctor": "No problems found.",
-            "forebay check": "no faults",
+            "forebay check": "no errors",
             "forebay health": "ready",
-            "forebay import": "imported.toml is written.",
+            "forebay import": "Wrote imported.toml.",
             "curl -s http://127.0.0.1:9145/metrics": "forebay_requests_total",
             "curl -s http://127.0.0.1:9145/healthz": "ok",
             "forebay load": "hits        100.00 %",
@@ -176,7 +176,7 @@ class Docs(unittest.TestCase):
             said = self.shell(line)
             self.assertRegex(said, "CloudFront-Policy=" if "--cookies" in line else "Signature=")
         elif line.startswith("forebay explain"):
-            why = "expired|did not make this signature" if "Signature" in line else "Hit: it is fresh|Miss: nothing is stored"
+            why = "expired|does not match" if "Signature" in line else "Hit: it is fresh|Miss: nothing is stored"
             self.assertRegex(self.shell(line), why)
         elif line.startswith("curl -s -o /dev/null -D -"):
             self.heads.append(re.search(r"x-cache: (\w+)", self.shell(line), re.IGNORECASE)[1])

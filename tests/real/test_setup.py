@@ -40,20 +40,20 @@ print(default_storage.url(default_storage.save("photos/a b.txt", ContentFile(b"b
 
 TRANSCRIPT = """\
 Bucket: My Bucket
-✖ `My Bucket` is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also take capitals and `_`)
+✖ `My Bucket` is not a valid bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also allow capitals and `_`)
 Bucket: my-media-bucket
 URL of the store, if it is not AWS: {store}
 Region [us-east-1]: 
-Host that viewers will use, if it is known: a b
-✖ `a b` is not an alias
-Host that viewers will use, if it is known: https://media.example.com/
-Object to return for `/`, such as index.html, if there is one: index.html
+Host that viewers will use, if known: a b
+✖ `a b` is not a valid alias
+Host that viewers will use, if known: https://media.example.com/
+Object to return for `/`, such as index.html, if any: index.html
 Distribution ID [E…]: E2QWRUHEXAMPLE
 Also write a systemd unit? y/n [n]: maybe
 Please answer y or n.
 Also write a systemd unit? y/n [n]: y
 Also write a Compose file? y/n [n]: n
-Written: {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
+Wrote {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
 
 addresses
   ✔ 127.0.0.1:{port} is free
@@ -194,18 +194,18 @@ class Setup(unittest.TestCase):
             (self.folder / file).unlink()
         code, said = self.run_program("init", "--bucket", "other", "--region", "eu-west-1", "--dir", str(self.folder), "--offline")
         self.assertEqual(code, 1)
-        self.assertIn("exists already", said)
+        self.assertIn("already exists", said)
         self.assertFalse((self.folder / "forebay.toml").exists())
         self.init("--offline", "--force")
         self.assertNotEqual(before, "")
 
     def test_init_refuses_what_cannot_be(self):
         for flags, told in (
-            (["--bucket", "a/b", "--region", "x"], "is not a bucket name"),
-            (["--bucket", BUCKET, "--region", "a b"], "is not a region"),
-            (["--bucket", BUCKET, "--region", "eu-west-1", "--domain", "a b"], "is not an alias"),
-            ([], "there is no bucket to set up"),
-            (["--bucket", BUCKET, "--region", "mars"], "--region: `mars` is not a region of AWS"),
+            (["--bucket", "a/b", "--region", "x"], "is not a valid bucket name"),
+            (["--bucket", BUCKET, "--region", "a b"], "is not a valid region"),
+            (["--bucket", BUCKET, "--region", "eu-west-1", "--domain", "a b"], "is not a valid alias"),
+            ([], "no bucket given"),
+            (["--bucket", BUCKET, "--region", "mars"], "--region: `mars` is not an AWS region"),
             (["--bucket", BUCKET, "--region", "eu-west-1", "--listen", "here"], "--listen: `here` is not an address"),
             (["--bucket", BUCKET, "--region", "eu-west-1", "--admin", "there"], "--admin: `there` is not an address"),
             (["--bucket", BUCKET], "the bucket's region is unknown"),
@@ -262,7 +262,7 @@ class Setup(unittest.TestCase):
             "doctor", "--bucket", "forebay-has-no-such-bucket", "--region", "eu-central-1", "--listen", "127.0.0.1:0",
             "--admin", "off", AWS_ENDPOINT_URL_STS=address,
         )  # fmt: skip
-        self.assertIn("✔ they belong to arn:aws:sts::123456789012:user/moto", said)
+        self.assertIn("✔ the credentials belong to arn:aws:sts::123456789012:user/moto", said)
         self.assertEqual(code, 1)  # AWS itself is not reached from a test
 
     def test_the_doctor_looks_at_certificates_and_folders(self):
@@ -297,7 +297,7 @@ class Setup(unittest.TestCase):
 
         code, said = doctor("good")
         self.assertEqual(code, 0, said)
-        self.assertRegex(said, r"✔ .*good.pem is valid for \d+ days\n  ✔ one of them is for media.example.com")
+        self.assertRegex(said, r"✔ .*good.pem is valid for \d+ days\n  ✔ a certificate covers media.example.com")
         # A certificate is due in the last third of its lifetime, be that a year or a week.
         code, said = doctor("due")
         self.assertEqual(code, 0, said)
@@ -306,10 +306,10 @@ class Setup(unittest.TestCase):
             "ended": r"✖ .*ended.pem has expired\n      → renew it",
             "ends": r"✖ .*ends.pem expires in [23] days\n      → renew it",
             "early": r"✖ .*early.pem becomes valid in 30 days",
-            "other": r"✖ none of them is for media.example.com\n      → add a certificate for this host",
-            "key": r"✖ the key .*key.key. does not belong to the certificate .*key.pem.\n      → name the key",
+            "other": r"✖ no certificate covers media.example.com\n      → add a certificate for this host",
+            "key": r"✖ the key .*key.key. does not match the certificate .*key.pem.\n      → use the key",
             "cut": r"✖ cannot read .*cut.pem.: the PEM text is cut off: `-----END CERTIFICATE-----` is missing\n",
-            "none": r"✖ cannot read .*none.pem.*\n      → name complete PEM files",
+            "none": r"✖ cannot read .*none.pem.*\n      → use complete PEM files",
         }.items():
             code, said = doctor(name)
             self.assertEqual(code, 1, said)
@@ -321,7 +321,7 @@ class Setup(unittest.TestCase):
         doctor("none")
         code, said = self.run_program("serve", "--config", str(config))
         self.assertEqual(code, 1)
-        self.assertRegex(said, r"cannot read .*none.pem[\s\S]*help: name complete PEM")
+        self.assertRegex(said, r"cannot read .*none.pem[\s\S]*help: use complete PEM")
 
     def test_the_doctor_tells_what_is_wrong(self):
         def doctor(*more, **environment):
@@ -336,10 +336,10 @@ class Setup(unittest.TestCase):
         self.assertIn("✖ /photos/dog.jpg: S3 answered 404 Not Found NoSuchKey\n      → name an existing object", said)
         self.assertEqual(code, 1)
         code, said = doctor(AWS_SECRET_ACCESS_KEY="guessed")
-        self.assertIn("SignatureDoesNotMatch\n      → the secret access key does not belong", said)
+        self.assertIn("SignatureDoesNotMatch\n      → the secret access key does not match", said)
         self.assertEqual(code, 1)
         code, said = doctor(AWS_ACCESS_KEY_ID="")
-        self.assertRegex(said, r"✖ no credentials found: [\s\S]*→ set AWS_ACCESS_KEY_ID too: AWS_SECRET_ACCESS_KEY is set")
+        self.assertRegex(said, r"✖ no credentials found: [\s\S]*→ set AWS_ACCESS_KEY_ID, too: only AWS_SECRET_ACCESS_KEY is set")
         self.assertIn("! not checked, because there are no credentials", said)
         self.assertEqual(code, 1)
 

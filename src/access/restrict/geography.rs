@@ -136,10 +136,10 @@ fn open(path: &Path, types: &[&str], content: &str) -> Result<Reader<Vec<u8>>, D
     let reader = Reader::open_readfile(path).map_err(|error| refuse(error.to_string()))?;
     let kind = &reader.metadata().database_type;
     if !types.iter().any(|known| kind.contains(known)) {
-        return Err(refuse(format!("it is of the type `{kind}`, which has no {content}")));
+        return Err(refuse(format!("its type is `{kind}`, which contains no {content}")));
     }
     if reader.metadata().ip_version != 6 {
-        tracing::warn!(file = %path.display(), "the geography database knows IPv4 addresses only");
+        tracing::warn!(file = %path.display(), "the geography database contains only IPv4 addresses");
     }
     Ok(reader)
 }

@@ -45,7 +45,7 @@ pub enum KeyError {
     #[error("this is not a public key in PEM (`-----BEGIN PUBLIC KEY-----` …)")]
     NotPem,
     /// The key has an unsupported type or size.
-    #[error("this is neither an RSA key of 2,048 bits or more nor an ECDSA key of the curve P-256")]
+    #[error("this is neither an RSA key of 2,048 bits or more nor an ECDSA P-256 key")]
     Unsupported,
 }
 

@@ -20,10 +20,10 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignerError {
     /// A URL cannot contain the ID.
-    #[error("`{0}` is not a key pair id: letters, digits, `-`, `_` and `.`")]
+    #[error("`{0}` is not a valid key pair id: use letters, digits, `-`, `_` and `.`")]
     KeyPairId(String),
     /// The text has no private key.
-    #[error("it has no private key in PEM, or one with a passphrase")]
+    #[error("it contains no PEM private key, or the key has a passphrase")]
     NoKey,
     /// The PEM text is malformed.
     #[error("it is not PEM: {0}")]

@@ -189,17 +189,17 @@ impl Metrics {
         let mut registry = self.registry.lock();
         let r = &mut *registry;
         r.register_collector(Box::new(self.served.clone()));
-        r.register("origin_requests", "Answers from origins", self.origin_requests.clone());
-        r.register("origin_errors", "Failures of origins by cause", self.origin_errors.clone());
+        r.register("origin_requests", "Responses from origins", self.origin_requests.clone());
+        r.register("origin_errors", "Origin errors by cause", self.origin_errors.clone());
         r.register_with_unit(
             "origin_duration",
-            "Time from an origin request to the head of its answer",
+            "Time from an origin request to the head of its response",
             Unit::Seconds,
             self.origin_seconds.clone(),
         );
         r.register(
             "origin_failovers",
-            "Requests that the secondary of an origin group was asked",
+            "Requests that failed over to the secondary of an origin group",
             self.failovers.clone(),
         );
         r.register(
@@ -207,9 +207,9 @@ impl Metrics {
             "Whether a bucket denies most objects that it served before",
             self.mass_denials.clone(),
         );
-        r.register("compressed", "Contents compressed, by coding", self.compressed.clone());
+        r.register("compressed", "Responses compressed, by coding", self.compressed.clone());
         r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
-        r.register("connections", "Connections open now", self.connections.clone());
+        r.register("connections", "Open connections", self.connections.clone());
         r.register(
             "connection_errors",
             "Connections that ended in an error or a timeout",
@@ -227,7 +227,7 @@ impl Metrics {
         );
         r.register(
             "client_limit_connections",
-            "Connections closed because their client had too many already",
+            "Connections closed because their client already had too many",
             self.client_limit.clone(),
         );
         r.register("access_log_dropped", "Access log records lost", self.log_dropped.clone());
@@ -243,7 +243,11 @@ impl Metrics {
             self.cache_bytes.clone(),
         );
         r.register("cache_entries", "Stored responses and slices", self.cache_entries.clone());
-        r.register("cache_evictions", "Evictions for want of room", self.cache_evictions.clone());
+        r.register(
+            "cache_evictions",
+            "Evictions because the cache was full",
+            self.cache_evictions.clone(),
+        );
         r.register("purges", "Purges applied", self.purges.clone());
     }
 

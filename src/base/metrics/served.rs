@@ -105,7 +105,7 @@ impl AllServed {
 
     #[expect(clippy::cast_precision_loss, reason = "the format knows numbers of this kind only")]
     fn seconds(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time from the head of a request to the last byte of its answer.";
+        let help = "Time from the head of a request to the last byte of its response.";
         let (name, unit) = ("request_duration", Some(&Unit::Seconds));
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for (id, served) in &*self.0.lock() {

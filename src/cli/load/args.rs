@@ -11,17 +11,17 @@ use bytesize::ByteSize;
 
 /// Load-test a cache: sends many requests and reports throughput and latency.
 ///
-/// Each connection sends one request after the other. With --rate, requests are sent at a constant rate, and a
-/// latency counts from the time at which its request was due. Latencies include failed requests, with the time
+/// Each connection sends one request after the other. With --rate, requests are sent at a constant rate, and each
+/// latency is measured from the time its request was due. Latencies include failed requests, with the time
 /// until they failed.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(
-    after_help = "TIME is for example 10s, 1m30s or 500ms; SIZE is 64KiB or 1MB. Rates count responses until the \
-    duration ends; requests in flight then are awaited and reported. Ranges and conditional requests need lengths \
+    after_help = "TIME is a value such as 10s, 1m30s or 500ms; SIZE is one such as 64KiB or 1MB. Rates count responses until the \
+    duration ends; requests still in flight are then awaited and reported. Ranges and conditional requests need lengths \
     and validators from earlier responses: --warm gets them first. Latencies are in milliseconds.\n\n\
-    Exit status: 0 on success, 1 if it could not start or failed --fail-over-errors or --max-p99, 2 if the command \
-    line is invalid, 130 if it was interrupted.\n\n\
+    Exit status: 0 on success, 1 if the run could not start or exceeded --fail-over-errors or --max-p99, 2 if the command \
+    line is invalid, 130 if the run was interrupted.\n\n\
     Examples, with `forebay demo` in another terminal:\n  \
     forebay load http://127.0.0.1:8080/images/harbour.jpg\n  \
     forebay load http://127.0.0.1:8080/logo.png http://127.0.0.1:8080/site.css --rate 2000 --html load.html\n\
@@ -45,10 +45,10 @@ pub(in crate::cli) struct Args {
     /// errors included. All requests go to this server, whatever host the log names. Signatures are removed
     #[arg(long, value_name = "FILE", help_heading = "Requests")]
     pub(super) access_log: Option<PathBuf>,
-    /// Request URLs in random order; a URL that is in a log several times is requested that often
+    /// Request URLs in random order; URLs that occur more often in a log are requested more often
     #[arg(long, conflicts_with = "zipf", help_heading = "Requests")]
     pub(super) random: bool,
-    /// Request by Zipf's law with this exponent; the first URLs of the list are the most popular
+    /// Pick URLs by Zipf's law with this exponent; the first URLs of the list are the most popular
     #[arg(long, value_name = "EXPONENT", allow_negative_numbers = true, value_parser = number, help_heading = "Requests")]
     pub(super) zipf: Option<f64>,
     /// Number of connections
@@ -61,7 +61,7 @@ pub(in crate::cli) struct Args {
         help_heading = "Load"
     )]
     pub(super) connections: NonZeroUsize,
-    /// Use HTTP/2; without TLS by prior knowledge, which not every server supports
+    /// Use HTTP/2; without TLS, by prior knowledge (h2c), which not every server supports
     #[arg(long, help_heading = "Connection")]
     pub(super) http2: bool,
     /// Concurrent requests on each connection, with --http2
@@ -75,7 +75,7 @@ pub(in crate::cli) struct Args {
         help_heading = "Load"
     )]
     pub(super) streams: NonZeroUsize,
-    /// Number of threads [default: one for every core, four at most]
+    /// Number of threads [default: one per core, at most four]
     #[arg(short = 't', long, value_name = "NUMBER", value_parser = whole::<NonZeroUsize>, help_heading = "Load")]
     pub(super) threads: Option<NonZeroUsize>,
     /// Send this many requests per second, however slow the responses are
@@ -140,7 +140,7 @@ pub(in crate::cli) struct Args {
     /// Exit with 1 if more requests than this fail or get an error response: a number, or a percentage such as 0.1%
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = tolerance, help_heading = "Output")]
     pub(super) fail_over_errors: Tolerance,
-    /// Exit with 1 if the 99th percentile of latency is longer
+    /// Exit with 1 if the 99th percentile of latency exceeds this
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Output")]
     pub(super) max_p99: Option<Duration>,
     /// Print the results as JSON
@@ -183,10 +183,10 @@ fn tolerance(text: &str) -> Result<Tolerance, &'static str> {
 }
 
 fn number(text: &str) -> Result<f64, &'static str> {
-    text.parse().map_err(|_| "write a number alone, such as 5000 or 0.9")
+    text.parse().map_err(|_| "write a plain number, such as 5000 or 0.9")
 }
 
 /// A whole number that is not zero.
 fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse().map_err(|_| "write a whole number from 1 on, such as 100")
+    text.parse().map_err(|_| "write a whole number of at least 1, such as 100")
 }

@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let report = load::run(options, line, targets, &stop, |event| progress.show(event));
     progress.finish();
     if report.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
-        warn("interrupted before the measurement");
+        warn("interrupted before measuring started");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     let report = report.map_err(|error| UserError {
@@ -168,9 +168,7 @@ fn allow_connections(options: &Options) -> Result<(), UserError> {
             message: format!(
                 "{connections} connections are more than this process may open: {error}"
             ),
-            help: format!(
-                "raise the limit (ulimit -n {needed}), or use fewer connections: --connections"
-            ),
+            help: format!("raise the limit (ulimit -n {needed}), or lower --connections"),
         }
     })
 }
@@ -226,7 +224,7 @@ fn signer(args: &Args) -> miette::Result<Option<Signer>> {
                 humantime::format_duration(args.valid),
                 humantime::format_duration(args.duration)
             ),
-            help: "give --valid a longer time; signing and warming take some of it".into(),
+            help: "raise --valid; signing and warming take some of that time".into(),
         }
         .into());
     }
@@ -246,7 +244,7 @@ fn pick(args: &Args) -> miette::Result<Pick> {
 
 fn wrong(flag: &str, value: impl std::fmt::Display, expected: &str) -> UserError {
     let message = format!("{flag} cannot be {value}");
-    UserError { message, help: format!("give it {expected}") }
+    UserError { message, help: format!("use {expected}") }
 }
 
 fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
@@ -255,8 +253,8 @@ fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let place = args.connect.clone().unwrap_or(named);
     let found = place.to_socket_addrs().map_err(|error| UserError {
-        message: format!("`{place}` has no address: {error}"),
-        help: "write a host and a port; --connect HOST:PORT connects elsewhere".into(),
+        message: format!("cannot resolve `{place}`: {error}"),
+        help: "check the host and the port, or connect elsewhere with --connect HOST:PORT".into(),
     })?;
     let found: Vec<SocketAddr> = found.collect();
     if !args.i_own_this_host && !load::is_loopback(&found) {
@@ -275,10 +273,10 @@ fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Res
     if !server.tls {
         let flag = args.ca.as_ref().map(|_| "--ca").or(args.insecure.then_some("--insecure"));
         if let Some(flag) = flag {
-            let message = format!("{flag} needs TLS, and {} has none", server.base);
+            let message = format!("{flag} needs TLS, but {} does not use it", server.base);
             return Err(UserError {
                 message,
-                help: "use an https:// URL, or leave the flag out".into(),
+                help: "use an https:// URL, or remove the flag".into(),
             }
             .into());
         }
@@ -322,7 +320,7 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
     /// Limit of concurrent requests, each of which takes some memory.
     const MOST_LANES: usize = 1_000_000;
     if let Some(rate) = args.rate.filter(|rate| !(0.001..=1e7).contains(rate)) {
-        let expected = "a number of requests a second, from 0.001 to 10000000";
+        let expected = "a number of requests per second, from 0.001 to 10000000";
         return Err(wrong("--rate", rate, expected));
     }
     let times = [args.duration, args.timeout, args.valid];
@@ -335,7 +333,7 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
     let lanes = args.connections.saturating_mul(streams);
     if lanes.get() > MOST_LANES {
         let flags = if args.http2 { "--connections times --streams" } else { "--connections" };
-        return Err(wrong(flags, lanes, "a million at most"));
+        return Err(wrong(flags, lanes, "at most 1000000"));
     }
     if args.range_length.as_u64() == 0 {
         return Err(wrong("--range-length", "0", "a length, such as 64KiB"));
@@ -343,12 +341,12 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
     let (ranges, conditions) = (args.ranges, args.conditions);
     for (flag, part) in [("--ranges", ranges), ("--conditions", conditions)] {
         if !(0.0..=100.0).contains(&part) {
-            return Err(wrong(flag, part, "a part of a hundred"));
+            return Err(wrong(flag, part, "a percentage from 0 to 100"));
         }
     }
     if ranges + conditions > 100.0 {
         let flags = "--ranges and --conditions together";
-        return Err(wrong(flags, ranges + conditions, "100 at most"));
+        return Err(wrong(flags, ranges + conditions, "at most 100"));
     }
     Ok(())
 }
@@ -361,13 +359,13 @@ fn fields(args: &Args) -> Result<HeaderMap, UserError> {
         if name == header::HOST
             && (fields.contains_key(&name) || Authority::try_from(value.as_bytes()).is_err())
         {
-            let message = format!("`{line}` names no host, or a second one");
+            let message = format!("`{line}` has an invalid host, or is a second Host field");
             let help = "write it once, as -H 'Host: media.example.com'".into();
             return Err(UserError { message, help });
         }
         if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
-            let message = format!("`{line}` is about content, and requests have none");
-            return Err(UserError { message, help: "leave it out".into() });
+            let message = format!("`{line}` describes content, but load-test requests have none");
+            return Err(UserError { message, help: "remove this header field".into() });
         }
         fields.append(name, value);
     }

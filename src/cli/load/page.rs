@@ -52,6 +52,6 @@ impl Drop for Page<'_> {
 fn cannot_write(path: &Path, error: &io::Error) -> UserError {
     UserError {
         message: format!("cannot write `{}`: {error}", path.display()),
-        help: "give --html a file in a folder that is there".into(),
+        help: "pass --html a file in an existing, writable directory".into(),
     }
 }

@@ -81,7 +81,7 @@ impl Upload {
         let frame = tokio::time::timeout(self.patience(), self.body.frame()).await;
         self.waited += watch.elapsed();
         let Ok(frame) = frame else {
-            return Err(BodyError::Aborted("the viewer's content came too slowly"));
+            return Err(BodyError::Aborted("the viewer's upload was too slow"));
         };
         let Some(frame) = frame else { return Ok(None) };
         let part = frame?.into_data().unwrap_or_default();

@@ -51,7 +51,7 @@ fn try_sites(rules: &Rules, distribution: &Arc<Distribution>, incoming: &Incomin
         return;
     }
     let advice = if scheme == request.scheme {
-        "let the proxy in front of Forebay pass the viewer's Host on".to_owned()
+        "make the proxy in front of Forebay pass the viewer's Host header on".to_owned()
     } else {
         format!("set `public_scheme = \"{scheme}\"` in the distribution")
     };

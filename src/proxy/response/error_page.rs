@@ -29,7 +29,7 @@ pub(crate) fn render(status: StatusCode, request: &HeaderMap, id: &str) -> (Head
     // None of these texts contains a character that needs escaping in any format.
     let (media_type, page) = match language(request) {
         Language::Text => {
-            ("text/plain; charset=utf-8", format!("{code} {reason}\n{why}\nRequest id: {id}\n"))
+            ("text/plain; charset=utf-8", format!("{code} {reason}\n{why}\nRequest ID: {id}\n"))
         }
         Language::Html => ("text/html; charset=utf-8", html(code, reason, why, id)),
         Language::Json => (
@@ -58,7 +58,7 @@ fn html(code: &str, reason: &str, why: &str, id: &str) -> String {
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {reason}</title>\
          <style>{STYLE}</style>\n<h1>{code} {reason}</h1>\n<p>{why}</p>\n\
-         <p><small>Request id: <code>{id}</code></small></p>\n</html>\n"
+         <p><small>Request ID: <code>{id}</code></small></p>\n</html>\n"
     )
 }
 
@@ -82,20 +82,20 @@ fn language(request: &HeaderMap) -> Language {
 const fn explanation(status: StatusCode) -> &'static str {
     match status.as_u16() {
         301 | 307 => "This object is served over HTTPS.",
-        400 => "The request is not well formed.",
+        400 => "The request is malformed.",
         403 => "Access to this object is not allowed.",
         404 => "There is no such object.",
         405 => "This method is not allowed here.",
-        412 => "The object is not in the state that the request asks for.",
-        414 => "The address is too long.",
-        416 => "The object has no bytes in the range asked for.",
-        421 => "This server does not answer for this host name.",
+        412 => "A precondition of the request failed.",
+        414 => "The URL is too long.",
+        416 => "The requested range is outside the object.",
+        421 => "This server does not serve this host name.",
         429 => "Too many requests. Please try again later.",
-        431 | 494 => "The fields of the request are too long.",
-        502 => "The origin cannot be reached, or its answer is of no use.",
-        503 => "The origin is overloaded or in trouble. Please try again later.",
-        504 => "The origin did not answer in time.",
-        508 => "The request came back to a server that it has passed already.",
+        431 | 494 => "The header fields of the request are too large.",
+        502 => "The origin cannot be reached, or it sent an invalid response.",
+        503 => "The origin is overloaded or unavailable. Please try again later.",
+        504 => "The origin did not respond in time.",
+        508 => "The request is in a loop: it has already passed through this server.",
         _ => "The request could not be served.",
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn each_viewer_is_told_in_its_language() {
         for (accept, media_type, holds) in [
-            ("", "text/plain", "404 Not Found\nThere is no such object.\nRequest id: id-1\n"),
+            ("", "text/plain", "404 Not Found\nThere is no such object.\nRequest ID: id-1\n"),
             ("*/*", "text/plain", "404 Not Found"),
             ("image/avif,image/webp,*/*;q=0.8", "text/plain", "404"),
             (

@@ -457,7 +457,7 @@ async fn a_server_without_http2_is_told_before_anything_is_measured() {
         let line = Line::encrypted(vec![address], Http::Two, name, Trust::Any);
         let targets = Targets::new("https://a.example", paths(&["/"]));
         let error = refusal(on(1, Until::Requests(1)), line.expect("a line"), targets).await;
-        assert!(error.contains("it speaks no HTTP/2"), "{error}");
+        assert!(error.contains("the server does not support HTTP/2"), "{error}");
     }
 }
 
