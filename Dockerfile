@@ -9,14 +9,15 @@ COPY config ./config
 COPY src ./src
 COPY benches ./benches
 COPY tests ./tests
-RUN cargo build --release --locked --bin forebay
+ARG PROFILE=release
+RUN cargo build --profile "$PROFILE" --locked --bin forebay && mv target/*/forebay /forebay
 
 # The image
 FROM docker.io/library/debian:bookworm-slim
 RUN [ -e /etc/ssl/certs/ca-certificates.crt ] || { apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*; }
-COPY --from=builder /src/target/release/forebay /usr/local/bin/forebay
+COPY --from=builder /forebay /usr/local/bin/forebay
 # Commands find ./forebay.toml here.
 WORKDIR /etc/forebay
 USER 65532:65532
