@@ -181,9 +181,11 @@ fn refused(status: u16, content: &str) -> UserError {
         (404 | 405, _) | (_, None) => {
             "check that this is the admin address of a Forebay of the same version"
         }
-        _ => "nothing was changed; correct the request and try again",
+        _ => "correct the request and try again",
     };
-    let message = error.unwrap_or_else(|| format!("the admin API returned {status}: {content}"));
+    let message = error.unwrap_or_else(|| {
+        format!("the admin API returned {status}: {}", content.lines().next().unwrap_or_default())
+    });
     UserError { message, help: help.to_owned() }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         say(&format!("warning: {door}"));
     }
     say(&format!(
-        "{}: no errors (`forebay doctor` also checks certificates and databases)",
+        "{}: no errors (`forebay doctor` also checks certificates, geo databases and buckets)",
         path.display()
     ));
     Ok(ExitCode::SUCCESS)

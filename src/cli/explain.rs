@@ -116,8 +116,8 @@ fn of_stored(stored: &StoredSummary) -> Vec<(&'static str, String)> {
     };
     let summary = format!("{status}, {length} bytes, {presence}");
     let left = match fresh_for {
-        0.. => format!("fresh for another {fresh_for} s"),
-        _ => format!("stale for {} s", fresh_for.unsigned_abs()),
+        0.. => format!("fresh for another {} s", lifetime.saturating_sub(*age)),
+        _ => format!("stale for {} s", age.saturating_sub(*lifetime)),
     };
     let mut lines = vec![("stored", summary)];
     lines.extend(stored.fields.iter().map(|field| ("", field.clone())));

@@ -94,14 +94,14 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     require_no_files(args, (systemd, compose))?;
     let written = write(args, &site, &config, (systemd, compose))?;
     say(&format!("Wrote {}", written.join(", ")));
-    let mut works = true;
+    let mut works = None;
     if !args.offline {
         let findings = runtime.block_on(examine(&config, None, &Clock::system()));
-        works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
+        works = Some(findings.iter().all(|finding| finding.verdict != Verdict::Bad));
         say(&format!("\n{}", doctor::text(&findings)));
     }
-    say(&format!("\n{}", next_steps(args, &site, systemd, compose)));
-    Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    say(&format!("\n{}", next_steps(args, &site, works, (systemd, compose))));
+    Ok(if works == Some(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Determines the site from flags and prompts.
@@ -310,19 +310,40 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
-fn next_steps(args: &Args, site: &Site, systemd: bool, compose: bool) -> String {
-    let file = |name: &str| shown(&args.dir.join(name));
-    let mut steps = Vec::new();
-    let policy = file("forebay-iam-policy.json");
-    steps.push(if site.endpoint.is_none() {
+/// Steps that the checks did not confirm: access to the bucket, and the checks themselves.
+fn access_steps(args: &Args, site: &Site, works: Option<bool>, policy: &str) -> [String; 2] {
+    let grant = if site.endpoint.is_none() {
         format!(
             "Allow an AWS user or role to read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
              aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{policy}"
         )
     } else {
-        format!("Give Forebay credentials for the store (environment or ~/.aws) with the permissions that {policy} lists.")
-    });
-    steps.push(format!("Check the setup:\n     forebay doctor --config {}", file("forebay.toml")));
+        format!(
+            "Give Forebay credentials for the store (environment or ~/.aws) with the permissions that {policy} lists."
+        )
+    };
+    let check = if works == Some(false) {
+        "Fix the problems above, then check again"
+    } else {
+        "Check the setup"
+    };
+    let file = shown(&args.dir.join("forebay.toml"));
+    [grant, format!("{check}:\n     forebay doctor --config {file}")]
+}
+
+/// What remains to do. `works` is the result of the checks, if they ran.
+fn next_steps(
+    args: &Args,
+    site: &Site,
+    works: Option<bool>,
+    (systemd, compose): (bool, bool),
+) -> String {
+    let file = |name: &str| shown(&args.dir.join(name));
+    let mut steps = Vec::new();
+    let policy = file("forebay-iam-policy.json");
+    if works != Some(true) {
+        steps.extend(access_steps(args, site, works, &policy));
+    }
     let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
     if systemd {
         steps.push(format!(

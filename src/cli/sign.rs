@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{UserError, load::time, say};
+use super::{UserError, load::time, say, warn};
 use crate::{
     access::signed::{Signer, custom_policy},
     base::clock::Clock,
@@ -50,12 +50,26 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
     text.parse().ok().or_else(address).ok_or("write an address or a network, such as 192.0.2.0/24")
 }
 
+/// Whether a pattern has neither a scheme nor a wildcard that covers one.
+fn is_unusable(resource: &str) -> bool {
+    !resource.starts_with('*') && !resource.contains("://")
+}
+
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let url = PastedUrl::parse(&args.url).and_then(|url| url.url()).ok_or_else(|| UserError {
         message: format!("`{}` is not a URL", args.url),
         help: "write it with scheme and host, such as https://media.example.com/photos/cat.jpg"
             .into(),
     })?;
+    if let Some(resource) = args.resource.as_deref().filter(|resource| is_unusable(resource)) {
+        let message = format!("--resource `{resource}` covers no URL");
+        let help =
+            format!("write it with scheme and host, such as https://media.example.com{resource}");
+        return Err(UserError { message, help }.into());
+    }
+    if args.resource.is_none() && url.contains('*') {
+        warn("note: `*` in the URL stands for itself; --resource signs a pattern");
+    }
     let cannot = |reason: String| {
         UserError {
         message: format!("cannot sign with `{}`: {reason}", args.key.display()),

@@ -202,6 +202,7 @@ fn object(section: &Section<'_>, key: &'static str) -> Option<String> {
     let url = format!("/{}", object.value);
     if object.value.is_empty()
         || object.value.starts_with('/')
+        || object.value.contains("://")
         || CanonicalPath::resolve(&url, PathForm::Key).is_err()
     {
         let message = format!("`{}` is not valid for `{key}`", object.value);

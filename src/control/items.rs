@@ -55,7 +55,12 @@ fn parse(
     };
     // The last segment of a prefix is incomplete: `/a/..*` does not refer to the parent folder.
     let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
-    let paths = paths(&path).map_err(|error| format!("cannot purge `{text}`: {error}"))?;
+    let paths = paths(&path).map_err(|error| match error {
+        PathError::NotAbsolute => {
+            format!("cannot purge `{text}`: write `/{text}`, or a URL with http:// or https://")
+        }
+        error => format!("cannot purge `{text}`: {error}"),
+    })?;
     let purge = |mut path: String| {
         if !is_prefix {
             return Purge::Exact(path);

@@ -1,14 +1,16 @@
 //! An S3 server in this process. It verifies signatures like any other; nothing about it is specific to Forebay.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use aws_credential_types::Credentials;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use s3s::{
-    Body, S3, S3Request,
+    Body, S3, S3Request, S3Result,
+    access::{S3Access, S3AccessContext},
     auth::SimpleAuth,
     dto::{PutObjectInput, StreamingBlob},
+    s3_error,
     service::{S3Service, S3ServiceBuilder},
 };
 use s3s_fs::FileSystem;
@@ -56,10 +58,27 @@ impl EmbeddedBucket {
         let keys = Credentials::new(random(20), random(40), None, None, "demo");
         let mut builder = S3ServiceBuilder::new(server);
         builder.set_auth(SimpleAuth::from_single(keys.access_key_id(), keys.secret_access_key()));
+        builder.set_access(SignedObjects(folder.path().to_owned()));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(accept(listener, builder.build()));
         Ok(Self { address, keys, accepting, _folder: folder })
+    }
+}
+
+/// Admits signed requests for objects. The file system behind the bucket would answer 500 for a directory.
+struct SignedObjects(PathBuf);
+
+#[async_trait::async_trait]
+impl S3Access for SignedObjects {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if context.credentials().is_none() {
+            return Err(s3_error!(AccessDenied));
+        }
+        match context.s3_path().get_object_key() {
+            Some(key) if self.0.join(NAME).join(key).is_dir() => Err(s3_error!(NoSuchKey)),
+            _ => Ok(()),
+        }
     }
 }
 

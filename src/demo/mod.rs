@@ -59,7 +59,9 @@ impl Demo {
             admin: Some(admin.into()),
         };
         // The output shows only the tour's own lines, not a log of them.
-        let text = command_line.to_toml() + "\n[access_log]\nformat = \"off\"\n";
+        let text =
+            command_line.to_toml().replacen("[listen]", "[listen]\nmax_connections = 256", 1)
+                + "\n[access_log]\nformat = \"off\"\n";
         let config = Config::compile("the demo's configuration", &text, Path::new(""))?;
         let credentials = Credentials::new();
         credentials.install(&bucket.keys)?;

@@ -200,7 +200,7 @@ impl Report {
         let all = self.total.answers();
         let after = match self.answered_late() {
             0 => String::new(),
-            after => format!(", {} of them after the end", grouped_int(after)),
+            after => format!(", of which {} arrived after the end of the run", grouped_int(after)),
         };
         format!("{}, {}/s{after}", grouped_int(all), grouped(self.requests_per_second()))
     }
@@ -209,7 +209,7 @@ impl Report {
     fn errors(&self) -> String {
         let errors = grouped_int(self.total.errors());
         let nothing_else = self.total.errors() > 0 && !self.has_success();
-        if nothing_else { format!("{errors}: every request failed") } else { errors }
+        if nothing_else { format!("{errors}: there was no other response") } else { errors }
     }
 
     fn targets(&self) -> String {

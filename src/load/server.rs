@@ -33,6 +33,12 @@ impl Server {
     /// When the URL is not an absolute HTTP URL, names a user, or has an invalid port.
     pub(crate) fn of(url: &str) -> Result<(Self, PathAndQuery), ServerError> {
         let refuse = |reason| ServerError { url: url.to_owned(), reason };
+        let has_scheme = ["http://", "https://"].into_iter().any(|scheme| {
+            url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+        if !has_scheme {
+            return Err(refuse("it must begin with http:// or https://"));
+        }
         let uri: Uri = url.parse().map_err(|_| refuse("it cannot be parsed"))?;
         let (scheme, usual) = match uri.scheme_str() {
             Some("http") => ("http", 80),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
 use super::{
     explanation::ExplainedRejection,
@@ -17,7 +17,7 @@ use crate::{
     access::signed::{Diagnosis, SignatureError},
     base::clock::Timestamp,
     behavior::Behavior,
-    cache::key::PathError,
+    cache::key::{PathError, PathForm},
     http::{
         authority::{authority, host, target_length},
         framing::FramingError,
@@ -59,14 +59,7 @@ impl RejectedRequest<'_> {
             Rejection::UnknownHost => self.unknown_host(),
             Rejection::UriTooLong | Rejection::HeadTooLarge => self.too_long(rejection),
             Rejection::BadPath(error) => words(error.to_string(), path_fix(error)),
-            Rejection::Method(allow) => words(
-                format!(
-                    "the behavior {} does not allow {}, only {allow}",
-                    self.behavior_name(),
-                    self.incoming.request.method
-                ),
-                "add the method to the behavior's `allowed_methods`; buckets accept only GET, HEAD and OPTIONS",
-            ),
+            Rejection::Method(allow) => self.method(allow),
             Rejection::UnexpectedContent => {
                 words("a GET or HEAD must not have content", "send the request without content")
             }
@@ -106,6 +99,19 @@ impl RejectedRequest<'_> {
             ),
             Rejection::Signed(error) => self.signature(error),
         }
+    }
+
+    fn method(&self, allow: &str) -> Words {
+        let method = &self.incoming.request.method;
+        let why =
+            format!("the behavior {} does not allow {method}, only {allow}", self.behavior_name());
+        let is_bucket = self.behavior().is_some_and(|b| b.path_form == PathForm::Key);
+        let fix = if is_bucket && *method != Method::OPTIONS {
+            "use GET or HEAD: Forebay only reads from buckets"
+        } else {
+            "add the method to the behavior's `allowed_methods`"
+        };
+        words(why, fix)
     }
 
     fn too_long(&self, rejection: Rejection) -> Words {

@@ -24,7 +24,7 @@ use bytesize::ByteSize;
     line is invalid, 130 if the run was interrupted.\n\n\
     Examples, with `forebay demo` in another terminal:\n  \
     forebay load http://127.0.0.1:8080/images/harbour.jpg\n  \
-    forebay load http://127.0.0.1:8080/logo.png http://127.0.0.1:8080/site.css --rate 2000 --html load.html\n\
+    forebay load http://127.0.0.1:8080/images/logo.png http://127.0.0.1:8080/site.css --rate 2000 --html load.html\n\
     and with your own list or log:\n  \
     forebay load http://127.0.0.1:8080 --urls manifest.txt --zipf 0.9 --warm --ranges 10\n  \
     forebay load https://127.0.0.1:8443 --access-log access.log --random --http2 --insecure"
