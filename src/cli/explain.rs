@@ -97,7 +97,7 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
         let purged = explained.purged.iter();
         lines.extend(purged.map(|how| ("purged", format!("{how}, after it was stored"))));
         match &explained.stored {
-            Some(stored) => lines.extend(of_stored(stored)),
+            Some(stored) => lines.extend(of_stored(stored, explained.purged.is_some())),
             None => lines.push(("stored", "nothing".into())),
         }
     }
@@ -106,7 +106,7 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn of_stored(stored: &StoredSummary) -> Vec<(&'static str, String)> {
+fn of_stored(stored: &StoredSummary, is_purged: bool) -> Vec<(&'static str, String)> {
     let StoredSummary { status, length, in_memory, lifetime, age, fresh_for, .. } = stored;
     let presence = match in_memory.as_str() {
         "all" => "in memory",
@@ -116,6 +116,7 @@ fn of_stored(stored: &StoredSummary) -> Vec<(&'static str, String)> {
     };
     let summary = format!("{status}, {length} bytes, {presence}");
     let left = match fresh_for {
+        _ if is_purged => "marked as stale by a purge".to_owned(),
         0.. => format!("fresh for another {} s", lifetime.saturating_sub(*age)),
         _ => format!("stale for {} s", age.saturating_sub(*lifetime)),
     };

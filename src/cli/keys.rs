@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     write_new(&public, &pair.public, 0o644)?;
     let shown = |path: &Path| path.strip_prefix(".").unwrap_or(path).display().to_string();
     say(&format!(
-        "Wrote the private key {private}, which only the signing application may read, and the public key {public}\n\n\
+        "Wrote the private key {private}, to be readable only by the signing application, and the public key {public}\n\n\
          In forebay.toml, add the public key to a key group …\n\n\
          [[key_group]]\nname = \"signers\"\n[key_group.public_keys]\n{id} = \"\"\"\n{pem}\"\"\"\n\n\
          … and to each behavior whose objects require a signature:\n\n\

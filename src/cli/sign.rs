@@ -70,6 +70,10 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     if args.resource.is_none() && url.contains('*') {
         warn("note: `*` in the URL stands for itself; --resource signs a pattern");
     }
+    if args.valid.is_zero() {
+        let message = "--valid cannot be 0".into();
+        return Err(UserError { message, help: "use a time, such as 1h".into() }.into());
+    }
     let cannot = |reason: String| {
         UserError {
         message: format!("cannot sign with `{}`: {reason}", args.key.display()),

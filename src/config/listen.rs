@@ -177,7 +177,8 @@ pub(super) fn admin(
 ) -> (Option<Address>, control::Options) {
     const DEFAULT: Address =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9145);
-    let mut options = control::Options::default();
+    let has_https = !viewers.https.is_empty();
+    let mut options = control::Options { has_https, ..control::Options::default() };
     let Some(section) = root.table("admin") else { return (Some(DEFAULT), options) };
     options.callers = callers(&section, directory);
     options.state = section.string("state").map(|folder| directory.join(folder.value));

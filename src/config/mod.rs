@@ -84,7 +84,12 @@ impl Config {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let span = error.span().unwrap_or(0..0);
-            faults.add(span, format!("invalid TOML: {}", error.message()), "here", None);
+            let is_duplicate = error.message().contains("duplicate key");
+            let help = is_duplicate.then(|| {
+                "this table or key is already in the file: add your lines to the existing one"
+                    .to_owned()
+            });
+            faults.add(span, format!("invalid TOML: {}", error.message()), "here", help);
         }
         if !errors.is_empty() {
             // Any other fault may only be a consequence of this one.

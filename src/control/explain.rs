@@ -59,9 +59,15 @@ fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
         explained.body(()).map_err(|error| format!("invalid header fields: {error}"))?;
     let client = request.client.unwrap_or(Ipv4Addr::LOCALHOST.into());
     // The strictest policy: current viewers negotiate a version that satisfies any distribution.
-    let tls = (scheme == "https").then_some((SecurityPolicy::Tls13Of2025, None));
+    let tls = receives_tls(state, scheme).then_some((SecurityPolicy::Tls13Of2025, None));
     let connection = Connection::of(client, None, false, tls);
     Ok(state.edge.explain(explained.into_parts().0, &connection))
+}
+
+/// Whether a request for an `https` URL reaches Forebay as one. If Forebay has no HTTPS listener and trusts no proxy,
+/// TLS ends in front of it, and it receives plain HTTP.
+fn receives_tls(state: &State, scheme: &str) -> bool {
+    scheme == "https" && (state.has_https || !state.edge.rules().trusted_proxies.is_empty())
 }
 
 /// The scheme and host for a bare path: those of the only distribution.

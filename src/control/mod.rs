@@ -82,6 +82,8 @@ pub struct Options {
     pub queues: Vec<Queue>,
     /// SNS topics whose messages `POST /events` accepts.
     pub topics: Vec<String>,
+    /// Whether viewers can connect with TLS.
+    pub has_https: bool,
 }
 
 /// The admin listener's request handler.
@@ -95,6 +97,7 @@ struct State {
     history: Arc<History>,
     changes: RateLimits,
     topics: ArcSwap<Vec<String>>,
+    has_https: bool,
     certificates: sns::Certificates,
     consumers: Mutex<Vec<(Queue, JoinHandle<()>)>>,
     clock: Clock,
@@ -143,6 +146,7 @@ impl Admin {
             history: Arc::new(history),
             changes,
             topics: ArcSwap::default(),
+            has_https: options.has_https,
             certificates: sns::Certificates::default(),
             consumers: Mutex::default(),
             started: clock.now().as_millis(),

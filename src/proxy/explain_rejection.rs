@@ -78,7 +78,7 @@ impl RejectedRequest<'_> {
             Rejection::Framing(error) => (framing(error).into(), None),
             Rejection::Address => words(
                 format!("the distribution's `allow` and `deny` do not admit {address}"),
-                "change `allow` or `deny`, or explain another viewer with --client ADDRESS",
+                "change `allow` or `deny`, or pass the address of another viewer with --client",
             ),
             Rejection::Country => self.country(),
             Rejection::Referer => words(
@@ -202,7 +202,7 @@ impl RejectedRequest<'_> {
         let country = country.unwrap_or("an unknown country");
         words(
             format!("`geo_restriction` does not allow {country}, where {address} is located"),
-            "change `geo_restriction`, or explain another viewer with --client ADDRESS",
+            "change `geo_restriction`, or pass the address of another viewer with --client",
         )
     }
 
@@ -238,7 +238,7 @@ fn wrong_site(found: &Diagnosis, (scheme, host): (&str, &str), judged: &str, id:
         )
     } else {
         format!(
-            "set `public_scheme = \"{scheme}\"` in distribution {id}, or add the proxy in front to `listen.trusted_proxies` and have it send X-Forwarded-Proto"
+            "set `public_scheme = \"{scheme}\"` in distribution {id}, or add the proxy in front to `listen.trusted_proxies` and have it send X-Forwarded-Proto; if the application signs the wrong scheme, correct it there"
         )
     };
     (why, Some(fix))
@@ -300,7 +300,7 @@ fn signature_words(
                 "the policy allows only {}",
                 found.network.as_deref().unwrap_or("other addresses")
             ),
-            "explain the viewer with --client ADDRESS; add a load balancer in front to `listen.trusted_proxies`",
+            "pass the viewer's address with --client; add a load balancer in front to `listen.trusted_proxies`",
         ),
         other => {
             let (why, fix) = malformed_signature(other);

@@ -95,8 +95,11 @@ async fn refused_signatures_are_explained_with_values_and_fix() {
     let (why, _) = refused(&edge, &sign("http://media.example.com/a", "K2")).await;
     assert_eq!(why, "no trusted key group has a key with the ID `K2`; the trusted IDs are K1");
     // TLS ends in front of Forebay, so that it receives what was signed for https over http.
-    let url = sign("https://media.example.com/a", "K1").replace("https:", "http:");
+    let pasted = sign("https://media.example.com/a", "K1");
+    let url = pasted.replace("https:", "http:");
     let (why, fix) = refused(&edge, &url).await;
+    // Without an HTTPS listener, the URL as the application printed it arrives over http, too.
+    assert_eq!(refused(&edge, &pasted).await, (why.clone(), fix.clone()));
     assert_eq!(
         why,
         "the signature is for https://media.example.com, but the request's URL is http://media.example.com/a"

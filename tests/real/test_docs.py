@@ -217,7 +217,12 @@ class Docs(unittest.TestCase):
         }  # fmt: skip
         found = [(page, block) for page in PAGES for block in blocks(page, "python")]
         self.assertEqual(len(found), 4)
+        storages = ""
         for page, block in found:
+            if "STORAGES = " in block:
+                storages = block
+            elif "STORAGES[" in block:
+                block = storages + block
             script = block.replace("127.0.0.1:9145", f"127.0.0.1:{self.admin}")
             if "STORAGES = " in block:
                 script += STORAGES
