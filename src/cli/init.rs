@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
     listen: String,
     /// Address for HTTPS, used with --certificate
-    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443", requires = "certificate")]
     listen_tls: String,
     /// Admin address, or "off"
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
@@ -353,6 +353,11 @@ fn next_steps(
             program.display(),
             file("forebay.toml"),
             file("forebay.service")
+        ));
+    }
+    if let (true, Some((certificate, key))) = (systemd, &site.certificate) {
+        steps.push(format!(
+            "The unit runs as its own user and sees neither /home nor /tmp. Keep {certificate} and {key} elsewhere, readable for that user."
         ));
     }
     if compose {

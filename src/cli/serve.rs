@@ -113,7 +113,7 @@ fn names(running: &Running) -> String {
 }
 
 fn reload(running: &Running, source: &ConfigSource) {
-    if source.path().is_none() {
+    if !source.is_file() {
         running.reopen_log();
         return tracing::info!("nothing to reload: Forebay runs without a configuration file");
     }

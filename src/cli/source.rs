@@ -69,6 +69,11 @@ impl ConfigSource {
         if self.bucket.is_some() { None } else { self.file.path() }
     }
 
+    /// Whether the configuration comes from a file, even if that is missing now.
+    pub(super) const fn is_file(&self) -> bool {
+        self.bucket.is_none()
+    }
+
     /// Loads the configuration from the file or the flags.
     pub(super) fn load(&self) -> miette::Result<Config> {
         match (self.path(), &self.bucket, &self.region) {

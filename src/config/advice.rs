@@ -17,6 +17,9 @@ pub(super) fn advice(key: &str, known: &[&str]) -> String {
     if is_ttl && !known.iter().any(|known| known.ends_with("_ttl")) {
         return "TTLs belong to a `[[cache_policy]]`, as min_ttl, default_ttl and max_ttl; a behavior selects it with `cache_policy`".into();
     }
+    if let Some((_, advice)) = ELSEWHERE.iter().find(|(name, _)| *name == lower) {
+        return (*advice).to_owned();
+    }
     if let Some(table) = table_of(key).filter(|_| !known.is_empty()) {
         return format!("`{key}` belongs to `{table}`");
     }
@@ -33,21 +36,46 @@ pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     (likeness(best) > 0.75).then_some(*best)
 }
 
-/// The first table of the example that has this key, or is called by it.
+/// The table of the example that has this key, or is called by it. Tables of distributions come first: that is where keys
+/// are most often misplaced.
 fn table_of(key: &str) -> Option<&'static str> {
+    let (mut of_distribution, mut other, mut header) = (None, None, None);
     let mut table = "";
     for line in EXAMPLE.lines() {
         if line.starts_with('[') {
             table = line;
             if table.trim_matches(['[', ']']).rsplit('.').next() == Some(key) {
-                return Some(table);
+                header = header.or(Some(table));
             }
-        } else if line.split_once(" = ").is_some_and(|(name, _)| name == key) && !table.is_empty() {
-            return Some(table);
+        } else if line.split_once(" = ").is_some_and(|(name, _)| name == key) {
+            let found =
+                if table.contains("distribution.") { &mut of_distribution } else { &mut other };
+            *found = found.or(Some(table));
         }
     }
-    None
+    of_distribution.or(other).or(header)
 }
+
+/// Names that nginx and others use, and what to write instead.
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("port", "write `http = \"[::]:8080\"` below `[listen]`"),
+    (
+        "certificate",
+        "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`",
+    ),
+    ("key", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`"),
+    (
+        "ssl_certificate",
+        "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`",
+    ),
+    (
+        "ssl_certificate_key",
+        "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`",
+    ),
+    ("server_name", "write `aliases = [\"media.example.com\"]` in the `[[distribution]]`"),
+    ("hosts", "write `aliases = [\"media.example.com\"]` in the `[[distribution]]`"),
+    ("gzip", "write `compress = true` in the behavior"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -64,6 +92,9 @@ mod tests {
             ("bucket", "`bucket` belongs to `[[distribution.origin]]`"),
             ("workers", "`workers` belongs to `[listen]`"),
             ("default_behavior", "`default_behavior` belongs to `[distribution.default_behavior]`"),
+            ("region", "`region` belongs to `[[distribution.origin]]`"),
+            ("cache_policy", "`cache_policy` belongs to `[distribution.default_behavior]`"),
+            ("server_name", "write `aliases ="),
             ("alias", "did you mean `aliases`?"),
             ("zzz", "known keys: id, aliases, origin"),
         ] {

@@ -131,7 +131,8 @@ impl Site {
     #[must_use]
     pub(crate) fn django(&self) -> String {
         let quote = |text: &str| serde_json::Value::from(text).to_string();
-        let port = self.listen.rsplit(':').next().unwrap_or("8080");
+        let listen = if self.certificate.is_some() { &self.listen_tls } else { &self.listen };
+        let port = listen.rsplit(':').next().unwrap_or("8080");
         let local = format!("localhost:{port}");
         let mut options = vec![
             ("bucket_name", quote(&self.bucket)),
@@ -140,7 +141,7 @@ impl Site {
             ("custom_domain", quote(self.domain.as_deref().unwrap_or(&local))),
         ];
         options.extend(self.endpoint.as_ref().map(|url| ("endpoint_url", quote(url))));
-        if self.domain.is_none() {
+        if self.domain.is_none() && self.certificate.is_none() {
             options.push(("url_protocol", quote("http:")));
         }
         let lines =

@@ -167,7 +167,7 @@ class AwsEvents(unittest.TestCase):
         self.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(wrapped))
         wait_for("the purge", lambda: "RefreshHit" in fetch(edge.url + "/b.jpg")[1]["X-Cache"], edge.said, seconds=5)
         self.sqs.send_message(QueueUrl=url, MessageBody="no event")
-        wait_for("a word about it", lambda: "is no event, and stays in the queue" in edge.said(), edge.said)
+        wait_for("a word about it", lambda: "is not an event and stays in the queue" in edge.said(), edge.said)
         self.assertEqual(self.left(url), 1)
 
     def test_a_queue_that_is_not_there_is_told(self):
@@ -309,7 +309,7 @@ class AwsEvents(unittest.TestCase):
         batch = b"<InvalidationBatch><Paths><Quantity>1</Quantity><Items><Path>/*</Path></Items></Paths><CallerReference>9</CallerReference></InvalidationBatch>"
         status, _, told = fetch(edge.admin + "/2020-05-31/distribution/media/invalidation", "POST", headers, batch)
         self.assertEqual(status, 400)
-        self.assertIn(b"AWS_ENDPOINT_URL_CLOUDFRONT leads a Forebay to itself", told)
+        self.assertIn(b"AWS_ENDPOINT_URL_CLOUDFRONT points a Forebay at itself", told)
 
 
 if __name__ == "__main__":
