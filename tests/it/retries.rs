@@ -162,7 +162,7 @@ async fn a_response_must_complete_in_time() {
     bucket.put("a.bin", pattern(60 << 20));
     let text = config_for(bucket.address, CACHE, "").replace(
         "response_timeout = \"2s\"",
-        "response_timeout = \"500ms\"\ncompletion_timeout = \"500ms\"",
+        "response_timeout = \"2s\"\ncompletion_timeout = \"2s\"",
     );
     let edge = Edge::with(&text);
     bucket.gate(20_000);
