@@ -261,14 +261,7 @@ impl Running {
     }
 
     fn warn_of_restart(&self) {
-        let (old, new) = (&self.started, self.config.lock());
-        let changed = [
-            ("listen", old.listen.fixed() != new.listen.fixed()),
-            ("admin", old.admin != new.admin || old.admin_options.state != new.admin_options.state),
-            ("cache", old.cache != new.cache),
-            ("access_log", old.access_log != new.access_log),
-        ];
-        for (section, _) in changed.iter().filter(|(_, changed)| *changed) {
+        for section in self.started.changes_for_restart(&self.config.lock()) {
             tracing::warn!("[{section}] changed; restart Forebay to apply the change");
         }
     }

@@ -15,13 +15,11 @@ use super::{UserError, source::USUAL};
 use crate::{
     aws::{Scope, sign_for_service},
     base::clock::Clock,
+    config::DEFAULT_ADMIN,
 };
 
 /// Timeout for connecting and for each read.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The admin address if neither a flag, the environment nor the configuration file has one.
-const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9145);
 
 /// The admin address of the running Forebay.
 #[derive(Debug, clap::Args)]
@@ -44,7 +42,7 @@ impl AdminAddress {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && self.config.is_none() => {
-                return Ok(DEFAULT);
+                return Ok(DEFAULT_ADMIN);
             }
             Err(error) => {
                 return Err(UserError {
@@ -57,7 +55,7 @@ impl AdminAddress {
         let table = text.parse::<toml::Table>().unwrap_or_default();
         let listen = table.get("admin").and_then(|admin| admin.get("listen")?.as_str());
         match listen {
-            None => Ok(DEFAULT),
+            None => Ok(DEFAULT_ADMIN),
             Some("off") => Err(UserError {
                 message: format!("`{}` turns the admin address off", path.display()),
                 help: "remove `listen = \"off\"` under [admin], and restart Forebay".into(),

@@ -158,17 +158,17 @@ pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<
 /// The human-readable report.
 fn text(import: &Import, output: &Path) -> miette::Result<String> {
     let mut text = format!("Wrote {}.\n", output.display());
-    let told = &import.report;
-    section(&mut text, "Carried over exactly", &told.exact, " → ");
-    section(&mut text, "Carried over with differences", &told.different, "\n    ");
-    section(&mut text, "Not carried over", &told.dropped, "\n    ");
+    let report = &import.report;
+    section(&mut text, "Carried over exactly", &report.exact, " → ");
+    section(&mut text, "Carried over with differences", &report.different, "\n    ");
+    section(&mut text, "Not carried over", &report.dropped, "\n    ");
     let config = import.config.as_ref();
     let doors = config.map(Config::open_doors).unwrap_or_default();
     let unreachable = config.map(Config::unreachable_patterns).unwrap_or_default();
     for (title, lines) in [
         ("Ways to bypass signatures", &doors),
         ("Path patterns that match no request", &unreachable),
-        ("To do before serving", &told.to_do),
+        ("To do before serving", &report.to_do),
     ] {
         if !lines.is_empty() {
             let _ = writeln!(text, "\n{title}");
@@ -178,7 +178,7 @@ fn text(import: &Import, output: &Path) -> miette::Result<String> {
         }
     }
     if let Some(policy) = import.config.as_ref().and_then(setup::reading_policy) {
-        let policy = serde_json::to_string_pretty(&policy).map_err(report)?;
+        let policy = serde_json::to_string_pretty(&policy).map_err(super::report)?;
         let _ = write!(
             text,
             "\nCloudFront reads buckets as an AWS service, which only AWS can do. Give an AWS user or role\n\

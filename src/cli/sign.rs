@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use super::{UserError, load::time, say, warn};
 use crate::{
-    access::signed::{Signer, custom_policy},
+    access::{
+        restrict::Networks,
+        signed::{Signer, custom_policy},
+    },
     base::clock::Clock,
     http::pasted_url::PastedUrl,
 };
@@ -46,8 +49,7 @@ pub(super) struct Args {
 }
 
 fn network(text: &str) -> Result<IpNet, &'static str> {
-    let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
-    text.parse().ok().or_else(address).ok_or("write an address or a network, such as 192.0.2.0/24")
+    Networks::parse(text).ok_or("write an address or a network, such as 192.0.2.0/24")
 }
 
 /// Whether a pattern has neither a scheme nor a wildcard that covers one.
@@ -68,7 +70,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         return Err(UserError { message, help }.into());
     }
     if args.resource.is_none() && url.contains('*') {
-        warn("note: `*` in the URL stands for itself; --resource signs a pattern");
+        warn("note: `*` in the URL is a literal character; use --resource to sign a pattern");
     }
     if args.valid.is_zero() {
         let message = "--valid cannot be 0".into();
@@ -90,11 +92,6 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         let resource = args.resource.as_deref().unwrap_or(&url);
         signer.custom(&custom_policy(resource, expires, args.client))
     };
-    say(&if args.cookies {
-        parameters.cookies()
-    } else {
-        let mark = if url.contains('?') { '&' } else { '?' };
-        format!("{url}{mark}{}", parameters.query())
-    });
+    say(&if args.cookies { parameters.cookies() } else { parameters.append_to(&url) });
     Ok(ExitCode::SUCCESS)
 }

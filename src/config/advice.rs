@@ -17,7 +17,7 @@ pub(super) fn advice(key: &str, known: &[&str]) -> String {
     if is_ttl && !known.iter().any(|known| known.ends_with("_ttl")) {
         return "TTLs belong to a `[[cache_policy]]`, as min_ttl, default_ttl and max_ttl; a behavior selects it with `cache_policy`".into();
     }
-    if let Some((_, advice)) = ELSEWHERE.iter().find(|(name, _)| *name == lower) {
+    if let Some((_, advice)) = FOREIGN_NAMES.iter().find(|(name, _)| *name == lower) {
         return (*advice).to_owned();
     }
     if let Some(table) = table_of(key).filter(|_| !known.is_empty()) {
@@ -56,24 +56,19 @@ fn table_of(key: &str) -> Option<&'static str> {
     of_distribution.or(other).or(header)
 }
 
+const TLS: &str =
+    "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`";
+const ALIASES: &str = "write `aliases = [\"media.example.com\"]` in the `[[distribution]]`";
+
 /// Names that nginx and others use, and what to write instead.
-const ELSEWHERE: [(&str, &str); 8] = [
+const FOREIGN_NAMES: [(&str, &str); 8] = [
     ("port", "write `http = \"[::]:8080\"` below `[listen]`"),
-    (
-        "certificate",
-        "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`",
-    ),
-    ("key", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`"),
-    (
-        "ssl_certificate",
-        "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`",
-    ),
-    (
-        "ssl_certificate_key",
-        "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }` below `[listen]`",
-    ),
-    ("server_name", "write `aliases = [\"media.example.com\"]` in the `[[distribution]]`"),
-    ("hosts", "write `aliases = [\"media.example.com\"]` in the `[[distribution]]`"),
+    ("certificate", TLS),
+    ("key", TLS),
+    ("ssl_certificate", TLS),
+    ("ssl_certificate_key", TLS),
+    ("server_name", ALIASES),
+    ("hosts", ALIASES),
     ("gzip", "write `compress = true` in the behavior"),
 ];
 

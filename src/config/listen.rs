@@ -169,21 +169,23 @@ fn certificates(section: &Section<'_>, directory: &Path) -> Vec<CertificateFiles
     files
 }
 
+/// The admin address if none is configured.
+pub(crate) const DEFAULT_ADMIN: Address =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9145);
+
 /// `[admin]`: the admin address, and the callers that can make changes.
 pub(super) fn admin(
     root: &Section<'_>,
     viewers: &Listen,
     directory: &Path,
 ) -> (Option<Address>, control::Options) {
-    const DEFAULT: Address =
-        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9145);
     let has_https = !viewers.https.is_empty();
     let mut options = control::Options { has_https, ..control::Options::default() };
-    let Some(section) = root.table("admin") else { return (Some(DEFAULT), options) };
+    let Some(section) = root.table("admin") else { return (Some(DEFAULT_ADMIN), options) };
     options.callers = callers(&section, directory);
     options.state = section.string("state").map(|folder| directory.join(folder.value));
     let listen = match section.string("listen") {
-        None => Some(DEFAULT),
+        None => Some(DEFAULT_ADMIN),
         Some(text) if text.value == "off" => None,
         Some(text) => {
             let span = text.span.clone();

@@ -27,7 +27,7 @@ pub(crate) use distribution::DistributionOptions;
 use distribution::Surroundings;
 use fault::Collector;
 pub(crate) use fault::{Fault, Faults};
-pub(crate) use listen::{Address, Listen};
+pub(crate) use listen::{Address, DEFAULT_ADMIN, Listen};
 pub(crate) use origin::GroupOptions;
 pub(crate) use origin_request::is_sendable;
 pub(crate) use policy::is_keyable;
@@ -98,6 +98,18 @@ impl Config {
         let config = read(&Section::root(&table, &faults), directory);
         faults.finish()?;
         Ok(config)
+    }
+
+    /// The tables that differ from `new` in a key that only a restart applies.
+    pub(crate) fn changes_for_restart(&self, new: &Self) -> Vec<&'static str> {
+        let admin = |config: &Self| (config.admin, config.admin_options.state.clone());
+        let changed = [
+            ("listen", self.listen.fixed() != new.listen.fixed()),
+            ("admin", admin(self) != admin(new)),
+            ("cache", self.cache != new.cache),
+            ("access_log", self.access_log != new.access_log),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(table, _)| table).collect()
     }
 
     /// A configuration for one bucket with CloudFront's defaults.

@@ -104,15 +104,6 @@ fn other_values(kinds: &BTreeSet<&str>, value: &str) -> Vec<String> {
     ["3MiB", "300MiB", "1h 7s", "off", "127.0.0.1:1234"].map(|text| format!("\"{text}\"")).into()
 }
 
-/// Whether only a restart applies a change from one configuration to the other.
-fn needs_restart(old: &Config, new: &Config) -> bool {
-    old.listen.fixed() != new.listen.fixed()
-        || old.admin != new.admin
-        || old.admin_options.state != new.admin_options.state
-        || old.cache != new.cache
-        || old.access_log != new.access_log
-}
-
 /// The types of all keys, by path.
 fn kinds() -> std::collections::BTreeMap<String, BTreeSet<&'static str>> {
     let collector = Collector::new("example.toml", EXAMPLE);
@@ -185,7 +176,7 @@ fn reference() -> String {
                 ))
             });
             let mut changed = [without].into_iter().chain(others).flatten();
-            let restart = changed.any(|changed| needs_restart(&whole, &changed));
+            let restart = changed.any(|changed| !whole.changes_for_restart(&changed).is_empty());
             let restart = if restart { ", restart" } else { "" };
             let _ = writeln!(
                 text,

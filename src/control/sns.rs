@@ -118,8 +118,9 @@ async fn certificate(
         return Err((StatusCode::TOO_MANY_REQUESTS, told.to_owned()));
     };
     let fetched = service.call(None, (Method::GET, target), HeaderMap::new(), Bytes::new()).await;
-    let bad =
-        |told: String| (StatusCode::BAD_GATEWAY, format!("cannot fetch SNS's certificate: {told}"));
+    let bad = |reason: String| {
+        (StatusCode::BAD_GATEWAY, format!("cannot fetch SNS's certificate: {reason}"))
+    };
     let answer = fetched.map_err(|error| bad(describe(&error)))?;
     if answer.status != StatusCode::OK {
         return Err(bad(format!("SNS answered {}", answer.status)));

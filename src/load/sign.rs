@@ -41,9 +41,8 @@ impl Signer {
 
     /// The signed form of a path of `server`.
     pub(super) fn sign(&self, server: &str, path: &PathAndQuery) -> PathAndQuery {
-        let query = self.signer.canned(&format!("{server}{path}"), self.expires).query();
-        let mark = if path.query().is_some() { '&' } else { '?' };
-        // Both halves contain only characters that a URL allows.
-        format!("{path}{mark}{query}").parse().unwrap_or_else(|_| path.clone())
+        let parameters = self.signer.canned(&format!("{server}{path}"), self.expires);
+        // Path and parameters contain only characters that a URL allows.
+        parameters.append_to(path.as_str()).parse().unwrap_or_else(|_| path.clone())
     }
 }

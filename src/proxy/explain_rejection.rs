@@ -213,8 +213,6 @@ impl RejectedRequest<'_> {
         let Some(trusted) = &behavior.trusted else { return (error.token().into(), None) };
         let request = signed_request(distribution, behavior, self.incoming);
         let sites = self.rules.sites(distribution, request.authority);
-        let sites: Vec<(&str, &str)> =
-            sites.iter().map(|(scheme, host)| (*scheme, host.as_str())).collect();
         let found = trusted.diagnose(&request, &sites);
         if let (
             SignatureError::WrongSignature | SignatureError::OtherResource,

@@ -125,7 +125,7 @@ async fn nothing_to_read() {
     assert!(well);
 }
 
-/// S3 answers 403 for a bucket of somebody else, and for every object without s3:ListBucket.
+/// S3 answers 403 for another account's bucket, and for every missing object without s3:ListBucket.
 #[tokio::test]
 async fn a_bucket_that_denies_everything_is_not_green() {
     let script = Script::start().await;

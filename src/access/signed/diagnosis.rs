@@ -33,7 +33,7 @@ impl TrustedKeys {
     pub(crate) fn diagnose(
         &self,
         request: &SignedRequest<'_>,
-        sites: &[(&str, &str)],
+        sites: &[(&str, String)],
     ) -> Diagnosis {
         let trusted = self.keys.keys().cloned().collect();
         let Ok(parameters) = Parameters::read(request.query, request.fields) else {
@@ -59,9 +59,9 @@ impl TrustedKeys {
     pub(crate) fn signed_for(
         &self,
         request: &SignedRequest<'_>,
-        sites: &[(&str, &str)],
+        sites: &[(&str, String)],
     ) -> Option<(String, String)> {
-        let is_signed = |(scheme, authority): &&(&str, &str)| {
+        let is_signed = |(scheme, authority): &&(&str, String)| {
             let request = SignedRequest { scheme, authority, ..request.clone() };
             let verified = self.verify(&request);
             matches!(
@@ -73,6 +73,6 @@ impl TrustedKeys {
             )
         };
         let site = sites.iter().find(is_signed);
-        site.map(|(scheme, authority)| ((*scheme).to_owned(), (*authority).to_owned()))
+        site.map(|(scheme, authority)| ((*scheme).to_owned(), authority.clone()))
     }
 }

@@ -49,11 +49,12 @@ pub(crate) struct Signer {
 pub(crate) struct SignedParameters(Vec<(usize, String)>);
 
 impl SignedParameters {
-    /// As a query string, without `?`.
+    /// A URL or path with these parameters in its query string.
     #[must_use]
-    pub(crate) fn query(&self) -> String {
+    pub(crate) fn append_to(&self, url: &str) -> String {
+        let mark = if url.contains('?') { '&' } else { '?' };
         let pairs = self.0.iter().map(|(at, value)| format!("{}={value}", QUERY_NAMES[*at]));
-        pairs.collect::<Vec<_>>().join("&")
+        format!("{url}{mark}{}", pairs.collect::<Vec<_>>().join("&"))
     }
 
     /// As the value of a `Cookie` field.

@@ -43,9 +43,8 @@ fn try_sites(rules: &Rules, distribution: &Arc<Distribution>, incoming: &Incomin
     let Ok((_, behavior)) = distribution.route(incoming.request.uri.path()) else { return };
     let Some(trusted) = &behavior.trusted else { return };
     let request = signed_request(distribution, behavior, incoming);
-    let sites = rules.sites(distribution, request.authority);
-    let sites: Vec<(&str, &str)> =
-        sites.iter().take(SITES).map(|(scheme, host)| (*scheme, host.as_str())).collect();
+    let mut sites = rules.sites(distribution, request.authority);
+    sites.truncate(SITES);
     let Some((scheme, host)) = trusted.signed_for(&request, &sites) else { return };
     if !distribution.hints.take_site() {
         return;
