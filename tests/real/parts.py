@@ -210,8 +210,12 @@ class Program:
             return False
 
     def said(self):
-        self.log.seek(0)
-        return self.log.read()
+        """The log so far. It is read without moving the file's position, which the process shares."""
+        return os.pread(self.log.fileno(), 1 << 24, 0).decode()
+
+    def wait_to_say(self, text):
+        """Forebay writes its log from a thread of its own, so a line may follow the response it is about."""
+        wait_for(repr(text), lambda: text in self.said(), self.said, seconds=20)
 
     def stop(self):
         """Ends it as an operator would; its exit code and its access log."""

@@ -167,12 +167,12 @@ class AwsEvents(unittest.TestCase):
         self.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(wrapped))
         wait_for("the purge", lambda: "RefreshHit" in fetch(edge.url + "/b.jpg")[1]["X-Cache"], edge.said, seconds=5)
         self.sqs.send_message(QueueUrl=url, MessageBody="no event")
-        wait_for("a word about it", lambda: "is not an event and stays in the queue" in edge.said(), edge.said)
+        edge.wait_to_say("is not an event and stays in the queue")
         self.assertEqual(self.left(url), 1)
 
     def test_a_queue_that_is_not_there_is_told(self):
         edge = self.serve(f'[[events.queue]]\nurl = "{self.url}/123456789012/nowhere"\nregion = "us-east-1"')
-        wait_for("an error", lambda: "check the URL and the region of the queue" in edge.said(), edge.said)
+        edge.wait_to_say("check the URL and the region of the queue")
 
     def message(self, kind="Notification", topic=TOPIC, version="2", age=0, message=None, **more):
         record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET}, "object": {"key": "c.jpg"}}}
@@ -211,7 +211,7 @@ class AwsEvents(unittest.TestCase):
         self.assertEqual(self.tell(edge, message)[0], 200)
         topic = TOPIC.replace(":", "%3A").replace("-", "%2D")
         self.assertEqual(self.aws.asked[-1], f"/?Action=ConfirmSubscription&TopicArn={topic}&Token=a%20b%26c")
-        self.assertIn("the subscription is confirmed", edge.said())
+        edge.wait_to_say("the subscription is confirmed")
 
     def test_messages_that_sns_did_not_sign_are_refused(self):
         edge = self.serve()

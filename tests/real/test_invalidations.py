@@ -196,7 +196,7 @@ class Boto3(Invalidations):
         json = {"Content-Type": "application/json"}
         purge = b'{"distribution": "E1MEDIA", "paths": ["/*"]}'
         self.assertEqual(fetch(self.endpoint + "/purge", "POST", json, purge)[0], 403)
-        self.assertIn('caller="token:deploy"', self.edge.said())
+        self.edge.wait_to_say('caller="token:deploy"')
         self.assertNotIn(TOKEN, self.edge.said())
 
 

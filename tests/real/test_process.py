@@ -70,7 +70,7 @@ class Process(unittest.TestCase):
             self.assertIn(b"Hit from forebay", viewer.recv(4096))
             self.config.write_text(text.replace("media", "media\noops"))
             program.process.send_signal(signal.SIGHUP)
-            wait_for("a word about the fault", lambda: "forebay.toml" in program.said(), program.said)
+            program.wait_to_say("forebay.toml")
             viewer.sendall(ask)
             self.assertIn(b"Hit from forebay", viewer.recv(4096))
         self.assertEqual(fetch(program.url + "/")[2], b"/start")

@@ -194,7 +194,7 @@ class Seaweed(unittest.TestCase):
     def test_a_wrong_secret(self):
         edge = parts.Forebay(self.store.url, "--path-style", secret="wrong")
         self.assertEqual(fetch(edge.url + "/ready")[0], 502)
-        self.assertIn("the secret access key does not match the access key id", edge.said())
+        edge.wait_to_say("the secret access key does not match the access key id")
         self.assertEqual(edge.stop()[0], 0)
 
     def test_a_bucket_that_is_not_there(self):

@@ -21,7 +21,7 @@ from moto.server import ThreadedMotoServer
 import parts
 from parts import BUCKET, PROGRAM, fetch, free_port
 
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "NO_COLOR", "CLICOLOR"))} | {
     "AWS_EC2_METADATA_DISABLED": "true"
 }
 KEYS = {"AWS_ACCESS_KEY_ID": parts.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": parts.SECRET_KEY}
@@ -219,7 +219,7 @@ class Setup(unittest.TestCase):
         port = free_port()
         ours, theirs = pty.openpty()
         dialogue = subprocess.Popen(
-            [PROGRAM, "init", "--dir", self.folder, "--path-style", "--listen", f"127.0.0.1:{port}"], env=CLEAN | KEYS, stdin=theirs, stdout=theirs, stderr=theirs
+            [PROGRAM, "init", "--dir", self.folder, "--path-style", "--listen", f"127.0.0.1:{port}"], env=CLEAN | KEYS | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
         )
         os.close(theirs)
         said = ""
