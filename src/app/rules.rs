@@ -1,6 +1,6 @@
 //! Builds distributions, origins and limits from a configuration.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::Error;
 use crate::{
@@ -11,6 +11,9 @@ use crate::{
     origin::{Group, Origin},
     proxy::{Distribution, Edge, Hosts, Rules},
 };
+
+/// RFC 9110 §4.2.2.
+const DEFAULT_HTTPS_PORT: u16 = 443;
 
 /// Builds the rules of a configuration. Unchanged origins keep their connections, and unchanged limits
 /// keep their counts.
@@ -29,7 +32,10 @@ pub(super) fn rules(
         hosts.add(&distribution(options, groups, old, edge, clock), &options.aliases);
     }
     let proxies = config.listen.trusted_proxies.clone();
-    Ok(Rules::new(hosts, proxies, geography.map(Arc::new)))
+    let mut rules = Rules::new(hosts, proxies, geography.map(Arc::new));
+    let https = config.listen.https.first().map(SocketAddr::port);
+    rules.https_port = https.filter(|port| ![0, DEFAULT_HTTPS_PORT].contains(port));
+    Ok(rules)
 }
 
 /// Creates each origin on its own, then the groups.

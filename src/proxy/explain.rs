@@ -280,7 +280,7 @@ fn rejected(
     let request = &incoming.request;
     let known = distribution.map(|distribution| of(distribution, request)).unwrap_or_default();
     let next = match rejection {
-        Rejection::RedirectToHttps(_) => {
+        Rejection::RedirectToHttps { .. } => {
             Next::new(ResultType::Redirect, "the viewer is redirected to HTTPS")
         }
         Rejection::Preflight => {

@@ -67,7 +67,7 @@ impl RejectedRequest<'_> {
                 "`/` is not an object: in S3 it lists the bucket",
                 format!("set `default_root_object = \"index.html\"` in distribution {}", self.id()),
             ),
-            Rejection::HttpsOnly | Rejection::RedirectToHttps(_) => self.insecure(),
+            Rejection::HttpsOnly | Rejection::RedirectToHttps { .. } => self.insecure(),
             Rejection::Preflight => {
                 ("the response headers policy answers CORS preflights itself".into(), None)
             }

@@ -64,6 +64,29 @@ pub(crate) async fn connect(
     TlsConnector::from(Arc::new(config)).connect(host, stream).await
 }
 
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    listener.local_addr().expect("address").port()
+}
+
+#[tokio::test]
+async fn a_redirect_names_the_port_of_https_where_the_viewer_named_one() {
+    let (bucket, folder, port) = (Bucket::start().await, certificates(), free_port());
+    let text = tls_config(&bucket, &folder)
+        .replace("https = \"127.0.0.1:0\"", &format!("https = \"127.0.0.1:{port}\""));
+    let edge = Edge::with(&(text + "viewer_protocol_policy = \"redirect-to-https\"\n"));
+    for (host, expected) in [
+        ("one.example.com:8080", format!("https://one.example.com:{port}/a.png")),
+        ("[::1]:8080", format!("https://[::1]:{port}/a.png")),
+        ("one.example.com", "https://one.example.com/a.png".to_owned()),
+        ("one.example.com.", "https://one.example.com/a.png".to_owned()),
+    ] {
+        let moved = edge.viewer().field("host", host).get("/a.png").await;
+        assert_eq!((moved.status.as_u16(), moved.field("location")), (301, &*expected));
+    }
+}
+
 #[tokio::test]
 async fn certificates_are_chosen_by_name_and_protocols_by_alpn() {
     let bucket = Bucket::start().await;

@@ -185,7 +185,7 @@ impl<'a> Route<'a> {
         if !behavior.enabled {
             return Err(Rejection::Disabled);
         }
-        check_protocol(behavior.viewer_protocol, distribution, incoming)?;
+        check_protocol(behavior.viewer_protocol, rules, distribution, incoming)?;
         if is_answered_preflight(behavior, request) {
             return Err(Rejection::Preflight);
         }
@@ -222,6 +222,7 @@ pub(crate) fn scheme<'a>(distribution: &'a Distribution, incoming: &IncomingRequ
 /// never before HTTP/1.1.
 fn check_protocol(
     policy: ViewerProtocol,
+    rules: &Rules,
     distribution: &Distribution,
     incoming: &IncomingRequest,
 ) -> Result<(), Rejection> {
@@ -232,11 +233,12 @@ fn check_protocol(
     Err(match policy {
         ViewerProtocol::RedirectToHttps if *version >= Version::HTTP_11 => {
             let reading = matches!(*method, Method::GET | Method::HEAD);
-            Rejection::RedirectToHttps(if reading {
+            let status = if reading {
                 StatusCode::MOVED_PERMANENTLY
             } else {
                 StatusCode::TEMPORARY_REDIRECT
-            })
+            };
+            Rejection::RedirectToHttps { status, port: rules.https_port(&incoming.request) }
         }
         _ => Rejection::HttpsOnly,
     })

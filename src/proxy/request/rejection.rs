@@ -42,8 +42,13 @@ pub enum Rejection {
     NoRootObject,
     /// The behavior serves over HTTPS only.
     HttpsOnly,
-    /// The behavior redirects viewers to HTTPS with this status.
-    RedirectToHttps(StatusCode),
+    /// The behavior redirects viewers to HTTPS.
+    RedirectToHttps {
+        /// The status of the redirect.
+        status: StatusCode,
+        /// The port of HTTPS, if the URL must name it.
+        port: Option<u16>,
+    },
     /// A CORS preflight that the response headers policy answers.
     Preflight,
     /// The request has passed this server before, or too many networks.
@@ -83,7 +88,7 @@ impl Rejection {
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Framing(error) => error.status(),
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::RedirectToHttps(status) => status,
+            Self::RedirectToHttps { status, .. } => status,
             Self::Preflight => StatusCode::NO_CONTENT,
         }
     }
@@ -106,7 +111,7 @@ impl Rejection {
             Self::UnexpectedContent => "unexpected-content",
             Self::NoRootObject => "no-root-object",
             Self::HttpsOnly => "https-only",
-            Self::RedirectToHttps(_) => "redirect-to-https",
+            Self::RedirectToHttps { .. } => "redirect-to-https",
             Self::Preflight => "preflight",
             Self::Loop => "loop",
             Self::Framing(FramingError::TransferCoding) => "transfer-coding",
@@ -129,7 +134,9 @@ impl Rejection {
     pub(crate) fn into_answer(self, request: &Parts, cloudfront: bool) -> ProxyResponse {
         let mut fields = HeaderMap::with_capacity(12);
         let more = match self {
-            Self::RedirectToHttps(_) => https_url(request).map(|url| (header::LOCATION, url)),
+            Self::RedirectToHttps { port, .. } => {
+                https_url(request, port).map(|url| (header::LOCATION, url))
+            }
             Self::Method(allow) => Some((header::ALLOW, HeaderValue::from_static(allow))),
             Self::TooMany(seconds) => Some((header::RETRY_AFTER, seconds.into())),
             // The next bytes on the connection may not be a separate request.
@@ -147,7 +154,7 @@ impl Rejection {
                 (Head::Own(self.status(), fields), document(refused), ResultType::Error)
             }
             Self::Preflight => (Head::Own(self.status(), fields), Bytes::new(), ResultType::Hit),
-            Self::RedirectToHttps(_) => {
+            Self::RedirectToHttps { .. } => {
                 (Head::Page(self.status(), fields), Bytes::new(), ResultType::Redirect)
             }
             Self::HeadTooLarge if cloudfront => {
@@ -161,10 +168,11 @@ impl Rejection {
 }
 
 /// The same URL over HTTPS.
-fn https_url(request: &Parts) -> Option<HeaderValue> {
+fn https_url(request: &Parts, port: Option<u16>) -> Option<HeaderValue> {
     let host = host(authority(request)?)?;
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
     let target = request.uri.path_and_query()?;
-    HeaderValue::try_from(format!("https://{host}{target}")).ok()
+    HeaderValue::try_from(format!("https://{host}{port}{target}")).ok()
 }
 
 /// CloudFront's XML error document: a code, and nothing that helps an attacker.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use http::request::Parts;
+use http::{request::Parts, uri::Authority};
 
 use super::{custom_error::ErrorPage, hints::Hints};
 use crate::{
@@ -30,6 +30,8 @@ pub struct Rules {
     pub trusted_proxies: Networks,
     /// The geolocation database.
     pub geography: Option<Arc<Geography>>,
+    /// The port of HTTPS, unless it is off or on its default port.
+    pub https_port: Option<u16>,
     /// Whether any distribution sends its origins the edge's headers that describe the viewer.
     describes_viewers: bool,
 }
@@ -39,7 +41,14 @@ impl Rules {
     #[must_use]
     pub fn new(hosts: Hosts, trusted_proxies: Networks, geography: Option<Arc<Geography>>) -> Self {
         let describes_viewers = hosts.all().iter().any(|d| d.describes_viewers());
-        Self { hosts, trusted_proxies, geography, describes_viewers }
+        Self { hosts, trusted_proxies, geography, https_port: None, describes_viewers }
+    }
+
+    /// The port that an HTTPS URL for the viewer must name. A viewer that used the default port of HTTP reached
+    /// Forebay through a proxy or a port mapping, which has the default port of HTTPS, too.
+    pub(crate) fn https_port(&self, request: &Parts) -> Option<u16> {
+        authority(request)?.parse::<Authority>().ok()?.port_u16()?;
+        self.https_port
     }
 
     /// Schemes and authorities that viewers of a distribution may have used: both schemes, with the request's own
