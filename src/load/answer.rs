@@ -1,6 +1,6 @@
 //! The parts of a response that a load test records.
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::request_kind::RequestKind;
 
@@ -12,6 +12,8 @@ pub(super) struct LoadResponse {
     pub(super) bytes: u64,
     /// The cache's result, if the response reports one.
     pub(super) cache: Option<CacheResult>,
+    /// The Location of a redirect.
+    pub(super) location: Option<HeaderValue>,
 }
 
 /// The result that the nearest cache reports.

@@ -39,7 +39,7 @@ impl Report {
             "settings": self.settings(),
             "protocol": self.protocol(),
             "connections": options.connections,
-            "requests_under_way": options.connections.get() * self.run.streams(),
+            "requests_in_progress": options.connections.get() * self.run.streams(),
             "threads": self.run.threads(),
             "rate": options.rate,
             "warming": self.warmed.as_ref().map(|warmed| {
@@ -58,6 +58,7 @@ impl Report {
             "hit_ratio": self.hit_ratio(),
             "collapsed": total.collapsed,
             "statuses": total.statuses,
+            "redirected_to": total.location.as_ref().map(|location| String::from_utf8_lossy(location.as_bytes())),
             "errors": total.errors(),
             "failures": counts,
             "reasons": reasons,

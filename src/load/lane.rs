@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
@@ -299,5 +299,8 @@ pub(super) async fn exchange(
         // If another response was first, it stored the same facts.
         let _ = target.known.set(known);
     }
-    Ok(LoadResponse { kind, status: head.status, bytes, cache: cache_result(&head.headers) })
+    let cache = cache_result(&head.headers);
+    let is_redirect = head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED;
+    let location = is_redirect.then(|| head.headers.get(header::LOCATION).cloned()).flatten();
+    Ok(LoadResponse { kind, status: head.status, bytes, cache, location })
 }

@@ -182,6 +182,13 @@ impl Report {
             "statuses",
             listed(statuses.map(|(status, count)| format!("{status}: {}", grouped_int(*count)))),
         ));
+        if let Some(location) = &total.location {
+            let location = String::from_utf8_lossy(location.as_bytes());
+            rows.push((
+                "redirected to",
+                format!("{location} (redirects are not followed: load that URL instead)"),
+            ));
+        }
         let failures = total.failures.iter().map(|(failure, Failed { count, reason })| {
             let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
             format!("{}: {}{reason}", failure.name(), grouped_int(*count))

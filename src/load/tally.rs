@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use hdrhistogram::Histogram;
+use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::{
@@ -74,6 +75,8 @@ pub(super) struct Tally {
     pub(super) conditions: u64,
     pub(super) statuses: BTreeMap<u16, u64>,
     pub(super) failures: BTreeMap<Failure, Failed>,
+    /// Where the first redirect led.
+    pub(super) location: Option<HeaderValue>,
 }
 
 impl Default for Tally {
@@ -88,6 +91,7 @@ impl Default for Tally {
             conditions: 0,
             statuses: BTreeMap::new(),
             failures: BTreeMap::new(),
+            location: None,
         }
     }
 }
@@ -102,6 +106,9 @@ impl Tally {
         self.ranges += u64::from(answer.kind == RequestKind::Range);
         self.conditions += u64::from(answer.kind == RequestKind::IfChanged);
         *self.statuses.entry(answer.status.as_u16()).or_default() += 1;
+        if self.location.is_none() {
+            self.location.clone_from(&answer.location);
+        }
     }
 
     /// Counts a failure, its reason, and how long the request waited.
@@ -129,6 +136,7 @@ impl Tally {
         self.reported += other.reported;
         self.ranges += other.ranges;
         self.conditions += other.conditions;
+        self.location = self.location.take().or_else(|| other.location.clone());
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }

@@ -63,6 +63,24 @@ async fn refusal(options: Options, line: Line, targets: Targets) -> String {
 }
 
 #[tokio::test]
+async fn the_report_names_where_redirects_lead() {
+    let bucket = Bucket::start().await;
+    let text = config_for(bucket.address, "memory = \"32MiB\"", "");
+    let edge = Edge::with(&(text + "viewer_protocol_policy = \"redirect-to-https\"\n"));
+    let targets = Targets::new("http://media.example.com", paths(&["/a.jpg"]));
+    let line = Line::clear(vec![edge.address], Http::One);
+    let options = Options { warm: false, ..options(Until::Requests(20)) };
+    let (report, json, _) = run(options, line, targets).await;
+    assert_eq!(json["statuses"]["301"], 20, "{json}");
+    assert_eq!(json["redirected_to"], "https://media.example.com/a.jpg");
+    assert!(
+        report.table().contains("https://media.example.com/a.jpg (redirects"),
+        "{}",
+        report.table()
+    );
+}
+
+#[tokio::test]
 async fn so_many_requests_are_made_and_told() {
     let bucket = Bucket::start().await;
     bucket.put("a.jpg", "a");
@@ -151,7 +169,7 @@ async fn http2_with_tls_is_spoken_and_strangers_are_not_trusted() {
             (&json["statuses"]["200"], &json["protocol"]),
             (&500.into(), &"HTTP/2 with TLS".into())
         );
-        assert_eq!(json["requests_under_way"], 32);
+        assert_eq!(json["requests_in_progress"], 32);
     }
     let error = refusal(options(Until::Requests(5)), line(Trust::Native), targets()).await;
     assert!(error.contains("certificate"), "{error}");
