@@ -149,6 +149,9 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
             .with_reserved_fds(ADMIN_CONNECTIONS);
     let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
     let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));
+    for bound in http.iter().chain(&https) {
+        metrics.listens_on(bound.address);
+    }
     let admin_address = admin_bound.first().map(|bound| bound.address);
     for mut bound in admin_bound {
         tokio::spawn(bound.serve(&admin, admin_shared.clone())?);

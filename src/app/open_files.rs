@@ -2,6 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::server::Limits;
+
 /// File descriptors for everything except viewers: logs, certificates, the admin listener.
 const RESERVED: u64 = 64;
 
@@ -17,13 +19,20 @@ pub(super) fn fitting_connections(wanted: usize) -> usize {
     // Without a limit, every connection fits.
     let Some(limit) = current else { return wanted };
     let fitting = connections_within(limit).min(wanted);
-    if fitting < wanted {
+    let is_default = wanted == Limits::default().max_connections;
+    if fitting < wanted && !is_default {
         tracing::warn!(
             open_files = limit,
             max_connections = wanted,
             connections = fitting,
             "`max_connections` is reduced to fit the limit on open files: raise that limit \
              (LimitNOFILE= in the systemd unit, `ulimits` in a compose file)"
+        );
+    } else if fitting < wanted {
+        tracing::info!(
+            open_files = limit,
+            connections = fitting,
+            "the limit on open files allows fewer connections than the default"
         );
     }
     fitting

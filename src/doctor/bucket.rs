@@ -112,7 +112,7 @@ impl OriginCheck<'_> {
                 }
                 None
             }
-            Some(error) => return self.checks.bad(error.to_string(), error.advice()),
+            Some(error) => return self.checks.bad(error.to_string(), self.advice(&error)),
         };
         match sample.map(|key| self.path_of(key)).or(found) {
             Some(path) => self.object(&path).await,
@@ -235,9 +235,23 @@ impl OriginCheck<'_> {
                 Some(answer)
             }
             Err(error) => {
-                self.checks.bad(format!("{authority}: {}", describe(&error)), error.advice());
+                let fix = self.advice(&error);
+                self.checks.bad(format!("{authority}: {}", describe(&error)), fix);
                 None
             }
+        }
+    }
+
+    /// The fix for an error of the bucket, whose name may be in `endpoint`, to which Forebay adds it.
+    fn advice(&self, error: &Error) -> String {
+        let Protocol::S3 { bucket, .. } = &self.options.protocol else { return error.advice() };
+        let Address { host, base_path, .. } = &self.options.address;
+        let is_doubled = host.starts_with(&format!("{bucket}.{bucket}."))
+            || base_path.ends_with(&format!("/{bucket}/{bucket}"));
+        if is_doubled {
+            format!("remove the bucket's name, `{bucket}`, from the endpoint: Forebay adds it")
+        } else {
+            error.advice()
         }
     }
 

@@ -40,18 +40,20 @@ pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
 /// Checks that the addresses can be bound.
 fn addresses(config: &Config) -> Checks {
     let mut checks = Checks::of("addresses");
-    let runs = config.admin.is_some_and(is_forebay);
+    let metrics = config.admin.and_then(running);
+    let listens = |address: SocketAddr| {
+        let line = format!("forebay_listening{{address=\"{address}\"}} 1");
+        metrics.as_ref().is_some_and(|metrics| metrics.contains(&line))
+    };
     let all = config.listen.http.iter().chain(&config.listen.https).chain(config.admin.as_slice());
     for address in all.copied().map(bindable) {
         match TcpListener::bind(address).map_err(|error| error.kind()) {
             Ok(_) => checks.good(format!("{address} is free")),
-            Err(ErrorKind::AddrInUse) if runs && Some(address) == config.admin => {
-                checks.good(format!("{address} belongs to a running Forebay"));
+            Err(ErrorKind::AddrInUse)
+                if listens(address) || metrics.is_some() && Some(address) == config.admin =>
+            {
+                checks.good(format!("{address} belongs to the Forebay that is running"));
             }
-            Err(ErrorKind::AddrInUse) if runs => checks.advise(
-                format!("{address} is in use while a Forebay is running"),
-                format!("check that this Forebay uses it: `ss -ltnp 'sport = :{}'`", address.port()),
-            ),
             Err(ErrorKind::AddrInUse) => checks.bad(
                 format!("{address} is in use by another program"),
                 format!("stop that program (`ss -ltnp 'sport = :{}'` shows it), or choose another address", address.port()),
@@ -70,8 +72,8 @@ fn addresses(config: &Config) -> Checks {
     checks
 }
 
-/// Whether a Forebay process answers on the admin address.
-fn is_forebay(admin: SocketAddr) -> bool {
+/// The metrics of a Forebay that runs on the admin address.
+fn running(admin: SocketAddr) -> Option<String> {
     let patience = Duration::from_secs(2);
     let metrics = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&admin, patience)?;
@@ -81,7 +83,7 @@ fn is_forebay(admin: SocketAddr) -> bool {
         stream.take(1 << 20).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    metrics().is_ok_and(|answer| answer.contains("forebay_requests"))
+    metrics().ok().filter(|answer| answer.contains("forebay_requests"))
 }
 
 /// Checks for enough memory and a sufficient open-file limit.
@@ -143,34 +145,55 @@ fn files(config: &Config) -> Checks {
     let log = &config.access_log;
     if let Some(path) = log.path.as_deref() {
         match log.format {
-            Some(Format::CloudFrontV1) => folder(&mut checks, path),
-            // A single log file needs an existing folder.
+            Some(Format::CloudFrontV1) => directory(&mut checks, path),
+            // A single log file needs an existing directory.
             _ => writable(&mut checks, path.parent().unwrap_or(path)),
         }
     }
     if let Some(state) = config.admin_options.state.as_deref() {
-        folder(&mut checks, state);
+        directory(&mut checks, state);
     }
     checks
 }
 
-/// Checks a folder that is created if it is missing.
-fn folder(checks: &mut Checks, path: &Path) {
+/// Checks a directory that is created if it is missing.
+fn directory(checks: &mut Checks, path: &Path) {
     if path.is_file() {
-        let text = format!("{} is a file, not a folder", path.display());
-        return checks.bad(text, "name a folder");
+        let text = format!("{} is a file, not a directory", path.display());
+        return checks.bad(text, "name a directory");
     }
-    let there = path.ancestors().find(|folder| folder.exists());
-    writable(checks, there.unwrap_or(path));
+    let there = path.ancestors().find(|directory| directory.exists()).unwrap_or(path);
+    let name = path.display();
+    if is_virtual(there) {
+        let text = format!("{name} cannot be used: {} holds no files of programs", there.display());
+        checks.bad(text, "name a directory on a disk");
+    } else if there == path || rustix::fs::access(there, rustix::fs::Access::WRITE_OK).is_ok() {
+        writable(checks, there);
+    } else {
+        checks.bad(
+            format!("{name} does not exist, and this user cannot create it"),
+            format!(
+                "create it (`mkdir -p {name}`) and make it writable by the user that runs Forebay; the systemd unit creates /var/lib/forebay and /var/log/forebay by itself"
+            ),
+        );
+    }
 }
 
-fn writable(checks: &mut Checks, folder: &Path) {
-    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
-    let name = folder.display();
-    match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+/// Whether a directory belongs to a file system of the kernel, which looks writable to root.
+fn is_virtual(directory: &Path) -> bool {
+    const PROC: u64 = 0x9fa0;
+    const SYSFS: u64 = 0x6265_6572;
+    rustix::fs::statfs(directory)
+        .is_ok_and(|found| [PROC, SYSFS].contains(&u64::try_from(found.f_type).unwrap_or(0)))
+}
+
+fn writable(checks: &mut Checks, directory: &Path) {
+    let directory = if directory == Path::new("") { Path::new(".") } else { directory };
+    let name = directory.display();
+    match rustix::fs::access(directory, rustix::fs::Access::WRITE_OK) {
         Ok(()) => checks.good(format!("{name} is writable")),
         Err(rustix::io::Errno::NOENT) => checks.bad(
-            format!("the folder {name} does not exist"),
+            format!("the directory {name} does not exist"),
             format!(
                 "create it (`mkdir -p {name}`) and make it writable by the user that runs Forebay"
             ),

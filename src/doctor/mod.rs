@@ -72,6 +72,11 @@ impl Checks {
     }
 }
 
+/// Checks this machine only: ports, files, certificates, memory.
+pub(crate) fn examine_machine(config: &Config, clock: &Clock) -> Vec<Finding> {
+    machine::examine(config, clock)
+}
+
 /// Runs all checks. `sample` is the key of an object that must be readable.
 pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
     let mut findings = machine::examine(config, clock);

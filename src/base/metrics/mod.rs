@@ -6,6 +6,7 @@ mod served;
 
 use std::{
     fmt::Write,
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
@@ -106,6 +107,11 @@ struct CodingLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AddressLabel {
+    address: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -130,6 +136,7 @@ pub struct Metrics {
     mass_denials: Family<OriginLabels, Gauge>,
     compressed: Family<CodingLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
+    listening: Family<AddressLabel, Gauge>,
     /// Currently open connections.
     pub connections: Gauge,
     /// Connections that ended in a protocol or transport error, or a timeout.
@@ -161,6 +168,7 @@ impl Default for Metrics {
             mass_denials: Family::default(),
             compressed: Family::default(),
             refused: Family::default(),
+            listening: Family::default(),
             connections: Gauge::default(),
             connection_errors: Counter::default(),
             oversized_heads: Counter::default(),
@@ -209,6 +217,7 @@ impl Metrics {
         );
         r.register("compressed", "Responses compressed, by coding", self.compressed.clone());
         r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
+        r.register("listening", "Addresses that accept viewers", self.listening.clone());
         r.register("connections", "Open connections", self.connections.clone());
         r.register(
             "connection_errors",
@@ -249,6 +258,11 @@ impl Metrics {
             self.cache_evictions.clone(),
         );
         r.register("purges", "Purges applied", self.purges.clone());
+    }
+
+    /// Records an address that accepts viewers.
+    pub fn listens_on(&self, address: SocketAddr) {
+        self.listening.get_or_create(&AddressLabel { address: address.to_string() }).set(1);
     }
 
     /// The counters of one distribution.
