@@ -5,4 +5,4 @@ mod iam;
 mod site;
 
 pub(crate) use iam::reading_policy;
-pub(crate) use site::{SYSTEMD_UNIT, Site};
+pub(crate) use site::Site;

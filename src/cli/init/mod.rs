@@ -1,9 +1,13 @@
 //! `forebay init`.
 
+mod next_steps;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+
+use next_steps::NextSteps;
 
 use super::{
     UserError, doctor,
@@ -16,8 +20,8 @@ use super::{
 use crate::{
     base::clock::Clock,
     config::Config,
-    doctor::{Verdict, bucket_region, examine},
-    setup::{SYSTEMD_UNIT, Site, reading_policy},
+    doctor::{Verdict, bucket_region, examine, examine_machine},
+    setup::{Site, reading_policy},
 };
 
 /// Set up a bucket: writes the configuration, an IAM policy and Django settings.
@@ -57,9 +61,9 @@ pub(super) struct Args {
     /// Address for plain HTTP; `[::]` means all addresses of this machine
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
     listen: String,
-    /// Address for HTTPS, used with --certificate
-    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443", requires = "certificate")]
-    listen_tls: String,
+    /// Address for HTTPS, if there is a certificate [default: port 8443 on all addresses]
+    #[arg(long, value_name = "ADDRESS")]
+    listen_tls: Option<String>,
     /// Admin address, or "off"
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
     admin: String,
@@ -94,14 +98,18 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     require_no_files(args, (systemd, compose))?;
     let written = write(args, &site, &config, (systemd, compose))?;
     say(&format!("Wrote {}", written.join(", ")));
-    let mut works = None;
-    if !args.offline {
-        let findings = runtime.block_on(examine(&config, None, &Clock::system()));
-        works = Some(findings.iter().all(|finding| finding.verdict != Verdict::Bad));
-        say(&format!("\n{}", doctor::text(&findings)));
-    }
-    say(&format!("\n{}", next_steps(args, &site, works, (systemd, compose))));
-    Ok(if works == Some(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let clock = Clock::system();
+    let findings = if args.offline {
+        examine_machine(&config, &clock)
+    } else {
+        runtime.block_on(examine(&config, None, &clock))
+    };
+    say(&format!("\n{}", doctor::text(&findings)));
+    let has_problems = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
+    let works = if has_problems { Some(false) } else { (!args.offline).then_some(true) };
+    let steps = NextSteps { dir: &args.dir, site: &site, works, systemd, compose };
+    say(&format!("\n{}", steps.text()));
+    Ok(if has_problems { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Determines the site from flags and prompts.
@@ -141,7 +149,7 @@ impl Setup<'_> {
                 .map(absolute)
                 .zip(args.key.as_deref().map(absolute)),
             listen: args.listen.clone(),
-            listen_tls: args.listen_tls.clone(),
+            listen_tls: args.listen_tls.clone().unwrap_or_else(|| "[::]:8443".into()),
             admin: args.admin.clone(),
             ..Site::sample()
         };
@@ -180,6 +188,7 @@ impl Setup<'_> {
         self.set(&mut site, "--domain", args.domain.as_deref(), (label, known), |site, value| {
             site.domain = value.as_deref().map(host);
         })?;
+        self.set_certificate(&mut site, before)?;
         let label = "Object to return for `/`, such as index.html, if any";
         let (flag, known) =
             (args.default_root_object.as_deref(), before.default_root_object.as_deref());
@@ -197,6 +206,37 @@ impl Setup<'_> {
             },
         )?;
         Ok(site)
+    }
+
+    /// Sets certificate and key, which only a site with a host needs.
+    fn set_certificate(&self, site: &mut Site, before: &Site) -> miette::Result<()> {
+        let wants_tls = site.domain.is_some() || self.args.listen_tls.is_some();
+        if site.certificate.is_some() || !wants_tls {
+            return Ok(());
+        }
+        let known = before.certificate.as_ref();
+        let label = "TLS certificate (PEM file), unless a load balancer terminates TLS";
+        let Some(certificate) = self.prompt.text(label, known.map(|(file, _)| file.as_str()))?
+        else {
+            return match self.args.listen_tls {
+                None => Ok(()),
+                Some(_) => Err(UserError {
+                    message: "--listen-tls needs a certificate".into(),
+                    help: "pass --certificate and --key, or remove it".into(),
+                }
+                .into()),
+            };
+        };
+        let key = loop {
+            let label = "The certificate's private key (PEM file)";
+            match self.prompt.text(label, known.map(|(_, file)| file.as_str()))? {
+                Some(key) => break key,
+                None => complain("a certificate needs its key"),
+            }
+        };
+        let [certificate, key] = [certificate, key].map(|file| absolute(Path::new(&file)));
+        site.certificate = Some((certificate, key));
+        Ok(())
     }
 
     /// Sets the region, by default the one that AWS reports.
@@ -291,7 +331,7 @@ fn write(
         ("forebay-iam-policy.json", policy),
         ("forebay_django.py", site.django()),
     ];
-    files.extend(systemd.then(|| ("forebay.service", SYSTEMD_UNIT.to_owned())));
+    files.extend(systemd.then(|| ("forebay.service", site.systemd_unit())));
     files.extend(compose.then(|| ("compose.yaml", site.compose())));
     std::fs::create_dir_all(&args.dir).map_err(|error| UserError {
         message: format!("cannot create the directory `{}`: {error}", args.dir.display()),
@@ -308,79 +348,4 @@ fn write(
 
 fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
-}
-
-/// Steps that the checks did not confirm: access to the bucket, and the checks themselves.
-fn access_steps(args: &Args, site: &Site, works: Option<bool>, policy: &str) -> [String; 2] {
-    let grant = if site.endpoint.is_none() {
-        format!(
-            "Allow an AWS user or role to read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
-             aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{policy}"
-        )
-    } else {
-        format!(
-            "Give Forebay credentials for the store (environment or ~/.aws) with the permissions that {policy} lists."
-        )
-    };
-    let check = if works == Some(false) {
-        "Fix the problems above, then check again"
-    } else {
-        "Check the setup"
-    };
-    let file = shown(&args.dir.join("forebay.toml"));
-    [grant, format!("{check}:\n     forebay doctor --config {file}")]
-}
-
-/// What remains to do. `works` is the result of the checks, if they ran.
-fn next_steps(
-    args: &Args,
-    site: &Site,
-    works: Option<bool>,
-    (systemd, compose): (bool, bool),
-) -> String {
-    let file = |name: &str| shown(&args.dir.join(name));
-    let mut steps = Vec::new();
-    let policy = file("forebay-iam-policy.json");
-    if works != Some(true) {
-        steps.extend(access_steps(args, site, works, &policy));
-    }
-    let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
-    if systemd {
-        steps.push(format!(
-            "Serve. If the machine has no role, put credentials into /etc/forebay/environment first:\n     \
-             install {} /usr/local/bin/forebay\n     install -D -m 644 {} /etc/forebay/forebay.toml\n     \
-             install -m 644 {} /etc/systemd/system/\n     systemctl enable --now forebay",
-            program.display(),
-            file("forebay.toml"),
-            file("forebay.service")
-        ));
-    }
-    if let (true, Some((certificate, key))) = (systemd, &site.certificate) {
-        steps.push(format!(
-            "The unit runs as its own user and sees neither /home nor /tmp. Keep {certificate} and {key} elsewhere, readable for that user."
-        ));
-    }
-    if compose {
-        steps.push(
-            "Build the image in Forebay's source directory:\n     docker build -t forebay .".into(),
-        );
-        if let Some((_, key)) = &site.certificate {
-            steps.push(format!(
-                "Let the container's user read the key:\n     sudo chgrp 65532 {key} && sudo chmod g+r {key}"
-            ));
-        }
-        steps.push(format!("Serve:\n     docker compose -f {} up -d", file("compose.yaml")));
-    }
-    if !systemd && !compose {
-        steps.push(format!("Serve:\n     forebay serve --config {}", file("forebay.toml")));
-    }
-    if let (Some(domain), None) = (&site.domain, &site.certificate) {
-        steps.push(format!(
-            "Route https://{domain} to {} through a load balancer that terminates TLS and passes the Host header on. Without one, run `forebay init` again with --certificate and --key.",
-            site.listen
-        ));
-    }
-    steps.push(format!("Copy {} into Django's settings.", file("forebay_django.py")));
-    let numbered = steps.iter().enumerate().map(|(place, step)| format!("  {}. {step}", place + 1));
-    format!("Next:\n{}", numbered.collect::<Vec<_>>().join("\n"))
 }

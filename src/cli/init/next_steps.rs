@@ -1,0 +1,129 @@
+//! What remains to do after `forebay init`.
+
+use std::path::Path;
+
+use super::shown;
+use crate::setup::Site;
+
+/// A site that has been written, and what is known about it.
+pub(super) struct NextSteps<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) site: &'a Site,
+    /// Whether the checks found no problem; `None` if the bucket was not checked.
+    pub(super) works: Option<bool>,
+    pub(super) systemd: bool,
+    pub(super) compose: bool,
+}
+
+impl NextSteps<'_> {
+    /// The steps, numbered.
+    pub(super) fn text(&self) -> String {
+        let mut steps = Vec::new();
+        if self.works != Some(true) {
+            steps.extend(self.access());
+        }
+        if self.systemd {
+            steps.extend(self.systemd());
+        }
+        if self.compose {
+            steps.extend(self.compose());
+        }
+        if !self.systemd && !self.compose {
+            let file = self.file("forebay.toml");
+            steps.push(format!("Serve:\n     forebay serve --config {file}"));
+        }
+        steps.push(self.first_request());
+        steps.extend(self.load_balancer());
+        let settings = self.file("forebay_django.py");
+        steps.push(format!("If you use Django, copy {settings} into its settings."));
+        let numbered =
+            steps.iter().enumerate().map(|(place, step)| format!("  {}. {step}", place + 1));
+        format!("Next:\n{}", numbered.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn file(&self, name: &str) -> String {
+        shown(&self.dir.join(name))
+    }
+
+    /// Access to the bucket, which the checks did not confirm, and the checks.
+    fn access(&self) -> [String; 2] {
+        let policy = self.file("forebay-iam-policy.json");
+        let grant = if self.site.endpoint.is_none() {
+            format!(
+                "Allow an AWS user or role to read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
+                 aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{policy}"
+            )
+        } else {
+            format!(
+                "Give Forebay credentials for the store (environment or ~/.aws) with the permissions that {policy} lists."
+            )
+        };
+        let check = if self.works == Some(false) {
+            "Fix the problems above, then check again"
+        } else {
+            "Check the setup"
+        };
+        let file = self.file("forebay.toml");
+        [grant, format!("{check}:\n     forebay doctor --config {file}")]
+    }
+
+    fn systemd(&self) -> Vec<String> {
+        let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
+        let key = self.site.certificate.as_ref().map(|(_, key)| {
+            format!(
+                "Let the service read the key. It sees neither /home nor /tmp, and its group must be able to enter the key's directory:\n     \
+                 groupadd --force --system forebay-tls\n     \
+                 chgrp forebay-tls {key} && chmod g+r {key}"
+            )
+        });
+        let serve = format!(
+            "Serve. If the machine has no role, put credentials into /etc/forebay/environment first:\n     \
+             install {} /usr/local/bin/forebay\n     install -D -m 644 {} /etc/forebay/forebay.toml\n     \
+             install -m 644 {} /etc/systemd/system/\n     systemctl enable --now forebay",
+            program.display(),
+            self.file("forebay.toml"),
+            self.file("forebay.service")
+        );
+        key.into_iter().chain([serve]).collect()
+    }
+
+    fn compose(&self) -> Vec<String> {
+        let build =
+            "Build the image in Forebay's source directory:\n     docker build -t forebay .";
+        let key = self.site.certificate.as_ref().map(|(_, key)| {
+            format!(
+                "Let the container's user read the key:\n     sudo chgrp 65532 {key} && sudo chmod g+r {key}"
+            )
+        });
+        let file = self.file("compose.yaml");
+        let serve = format!("Serve:\n     docker compose -f {file} up -d");
+        [build.to_owned()].into_iter().chain(key).chain([serve]).collect()
+    }
+
+    /// A request from this machine, as viewers will send it.
+    fn first_request(&self) -> String {
+        let Site { domain, certificate, listen, listen_tls, .. } = self.site;
+        let (scheme, listen) =
+            if certificate.is_some() { ("https", listen_tls) } else { ("http", listen) };
+        let (address, port) = listen.rsplit_once(':').unwrap_or((listen, "8080"));
+        let address = if matches!(address, "[::]" | "0.0.0.0") { "localhost" } else { address };
+        let request = match domain.as_deref().filter(|domain| !domain.contains('*')) {
+            None => format!("curl -sSI {scheme}://{address}:{port}/KEY"),
+            Some(domain) => {
+                format!(
+                    "curl -sSI {scheme}://{domain}:{port}/KEY --connect-to {domain}:{port}:{address}:{port}"
+                )
+            }
+        };
+        format!("Request an object of the bucket by its key:\n     {request}")
+    }
+
+    fn load_balancer(&self) -> Option<String> {
+        let Site { domain: Some(domain), certificate: None, listen, .. } = self.site else {
+            return None;
+        };
+        Some(format!(
+            "Route https://{domain} to {listen} through a load balancer that terminates TLS and passes the Host header on. Without one, run `forebay init` again with --certificate and --key."
+        ))
+    }
+}
