@@ -289,6 +289,8 @@ impl From<KeysError> for NotLoaded {
     }
 }
 
+const NO_SOURCE: &str = "neither the environment, ~/.aws nor a role of this machine provides any";
+
 async fn provide(
     provider: Option<&SharedCredentialsProvider>,
 ) -> Result<aws_credential_types::Credentials, NotLoaded> {
@@ -302,7 +304,9 @@ async fn provide(
             error,
             CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
         );
-        failed(describe(&error), is_final)
+        // The SDK's own words name no source.
+        let has_none = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+        failed(if has_none { NO_SOURCE.into() } else { describe(&error) }, is_final)
     })
 }
 

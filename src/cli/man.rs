@@ -18,7 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let mut command = Cli::command();
+    let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(dir) = &args.dir else {
         say(page(command)?.trim_end());
@@ -39,13 +39,13 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
 
 /// A command and all its subcommands.
 fn all(command: Command) -> Vec<Command> {
-    let below = command.get_subcommands().filter(|below| below.get_name() != "help").cloned();
-    let below: Vec<Command> = below.flat_map(all).collect();
+    let below: Vec<Command> = command.get_subcommands().cloned().flat_map(all).collect();
     [vec![command], below].concat()
 }
 
 fn page(command: Command) -> miette::Result<String> {
     let mut text = Vec::new();
     clap_mangen::Man::new(command).render(&mut text).map_err(super::report)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    // clap_mangen's title for the text after the options.
+    Ok(String::from_utf8_lossy(&text).replace(".SH EXTRA", ".SH NOTES"))
 }

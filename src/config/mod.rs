@@ -82,10 +82,12 @@ impl Config {
     pub fn compile(name: &str, text: &str, directory: &Path) -> Result<Self, Faults> {
         let faults = Collector::new(name, text);
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
+        // A syntax error causes others further down, but each duplicate is an error of its own.
+        let is_duplicate = |error: &toml::de::Error| error.message().contains("duplicate key");
+        let first = errors.iter().find(|error| !is_duplicate(error));
+        for error in errors.iter().filter(|error| is_duplicate(error)).chain(first) {
             let span = error.span().unwrap_or(0..0);
-            let is_duplicate = error.message().contains("duplicate key");
-            let help = is_duplicate.then(|| {
+            let help = is_duplicate(error).then(|| {
                 "this table or key is already in the file: add your lines to the existing one"
                     .to_owned()
             });

@@ -191,7 +191,7 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
                 section.fault(region.span.clone(), message, "not a region", help);
             } else if !section.has("endpoint") && !is_aws_region(region.value) {
                 let message = format!("`{}` is not an AWS region", region.value);
-                let help = "use a region such as \"eu-central-1\"; a bucket outside AWS also needs `endpoint`";
+                let help = "use a region such as \"eu-central-1\"; a bucket outside AWS also needs an endpoint";
                 section.fault(region.span.clone(), message, "not an AWS region", help.to_owned());
             }
             if let Some(owner) = &owner

@@ -37,6 +37,8 @@ pub enum TlsError {
         path: PathBuf,
         /// The reason.
         reason: String,
+        /// The fix.
+        advice: &'static str,
     },
     /// The key belongs to another certificate.
     #[error("the key `{}` does not match the certificate `{}`", key.display(), certificate.display())]
@@ -66,9 +68,7 @@ impl TlsError {
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
-            Self::File { .. } => {
-                "use complete PEM files that the user who runs Forebay can read; the key must not be encrypted (`openssl pkey -in KEY -out NEW` removes a passphrase)"
-            }
+            Self::File { advice, .. } => advice,
             Self::OtherKey { .. } => {
                 "use the key that belongs to the certificate; for a matching pair, `openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same public key"
             }
@@ -213,18 +213,18 @@ fn read(
     files: &CertificateFiles,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
-    let refuse = |path: &PathBuf, reason: String| TlsError::File { path: path.clone(), reason };
+    let refuse = |path: &PathBuf, error: &pem::Error, item| {
+        let (reason, advice) = pem_words(error, item);
+        TlsError::File { path: path.clone(), reason, advice }
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| refuse(&files.certificate, pem_words(&error, "certificate")))?;
+        .map_err(|error| refuse(&files.certificate, &error, "certificate"))?;
     if chain.is_empty() {
-        return Err(refuse(
-            &files.certificate,
-            pem_words(&pem::Error::NoItemsFound, "certificate"),
-        ));
+        return Err(refuse(&files.certificate, &pem::Error::NoItemsFound, "certificate"));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| refuse(&files.key, pem_words(&error, "private key")))?;
+        .map_err(|error| refuse(&files.key, &error, "private key"))?;
     let unusable = |error| {
         let (certificate, key) = (files.certificate.clone(), files.key.clone());
         match error {
@@ -236,10 +236,21 @@ fn read(
     Ok(Arc::new(key))
 }
 
-/// Puts an error of the PEM parser into words. The parser's own text lists bytes as numbers.
-fn pem_words(error: &pem::Error, item: &str) -> String {
+/// Puts an error of the PEM parser into words, and says what to do about it. The parser's own text lists bytes as
+/// numbers.
+fn pem_words(error: &pem::Error, item: &str) -> (String, &'static str) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match error {
+    let advice = match error {
+        pem::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => "correct the path",
+        pem::Error::Io(_) => {
+            "allow the user that runs Forebay to read the file and to enter its directory"
+        }
+        pem::Error::NoItemsFound => {
+            "use a PEM file; check that certificate and key are not swapped, and that the key is not encrypted (`openssl pkey -in KEY -out NEW` removes a passphrase)"
+        }
+        _ => "use a complete PEM file",
+    };
+    let reason = match error {
         pem::Error::Io(error) => error.to_string(),
         pem::Error::NoItemsFound => format!("the file has no PEM {item}"),
         pem::Error::MissingSectionEnd { end_marker } => {
@@ -250,7 +261,8 @@ fn pem_words(error: &pem::Error, item: &str) -> String {
         }
         pem::Error::Base64Decode(_) => format!("the PEM {item} is not valid base64"),
         error => error.to_string(),
-    }
+    };
+    (reason, advice)
 }
 
 #[derive(Debug)]

@@ -6,6 +6,7 @@ import os
 import pathlib
 import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,7 @@ Region [us-east-1]:
 Host that viewers will use, if known: a b
 ✖ `a b` is not a valid alias
 Host that viewers will use, if known: https://media.example.com/
+TLS certificate (PEM file), unless a load balancer terminates TLS: 
 Object to return for `/`, such as index.html, if any: index.html
 Distribution ID [E…]: E2QWRUHEXAMPLE
 Also write a systemd unit? y/n [n]: maybe
@@ -137,8 +139,8 @@ class Setup(unittest.TestCase):
         # A second one beside it sees that it runs.
         code, said = self.run_program("doctor", "--config", str(self.folder / "forebay.toml"))
         self.assertEqual(code, 0, said)
-        self.assertIn("✔ 127.0.0.1:9145 belongs to a running Forebay", said)
-        self.assertIn(f"! 127.0.0.1:{self.port} is in use while a Forebay is running", said)
+        self.assertIn("✔ 127.0.0.1:9145 belongs to the Forebay that is running", said)
+        self.assertIn(f"✔ 127.0.0.1:{self.port} belongs to the Forebay that is running", said)
 
     def test_the_compose_file_mounts_certificate_and_key(self):
         elsewhere = pathlib.Path(tempfile.mkdtemp(prefix="forebay-tls-"))
@@ -205,6 +207,7 @@ class Setup(unittest.TestCase):
             (["--bucket", BUCKET, "--region", "a b"], "is not a valid region"),
             (["--bucket", BUCKET, "--region", "eu-west-1", "--domain", "a b"], "is not a valid alias"),
             ([], "no bucket given"),
+            (["--bucket", BUCKET, "--region", "eu-west-1", "--listen-tls", "[::]:8443"], "--listen-tls needs a certificate"),
             (["--bucket", BUCKET, "--region", "mars"], "--region: `mars` is not an AWS region"),
             (["--bucket", BUCKET, "--region", "eu-west-1", "--listen", "here"], "--listen: `here` is not an address"),
             (["--bucket", BUCKET, "--region", "eu-west-1", "--admin", "there"], "--admin: `there` is not an address"),
@@ -215,25 +218,26 @@ class Setup(unittest.TestCase):
             self.assertIn(told, said)
             self.assertFalse((self.folder / "new").exists())
 
-    def test_whoever_is_at_the_keyboard_is_asked(self):
-        port = free_port()
+    def dialogue(self, answers, *flags):
+        """`init` in a terminal: its exit code, and what the terminal shows."""
         ours, theirs = pty.openpty()
         dialogue = subprocess.Popen(
-            [PROGRAM, "init", "--dir", self.folder, "--path-style", "--listen", f"127.0.0.1:{port}"], env=CLEAN | KEYS | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+            [PROGRAM, "init", "--dir", self.folder, *flags], env=CLEAN | KEYS | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
         )
+        self.addCleanup(dialogue.kill)
         os.close(theirs)
         said = ""
 
         def listen():
             nonlocal said
             try:
+                self.assertTrue(select.select([ours], [], [], 30)[0], said)
                 said += os.read(ours, 4096).decode().replace("\r\n", "\n")
                 return True
             except OSError:  # it has ended
                 return False
 
-        answers = ("My Bucket", BUCKET, self.store.url, "", "a b", "https://media.example.com/", "index.html", "E2QWRUHEXAMPLE")
-        for answer in (*answers, "maybe", "y", "n"):
+        for answer in answers:
             while not said.endswith(": "):
                 self.assertTrue(listen(), said)
             lines = said.count("\n")
@@ -243,7 +247,30 @@ class Setup(unittest.TestCase):
         while listen():
             pass
         os.close(ours)
-        self.assertEqual(dialogue.wait(timeout=10), 0, said)
+        return dialogue.wait(timeout=10), said
+
+    def test_prompts_for_a_certificate(self):
+        issued = trustme.CA().issue_cert("media.example.com")
+        issued.cert_chain_pems[0].write_to_path(self.folder / "a.crt")
+        issued.private_key_pem.write_to_path(self.folder / "a.key")
+        port = free_port()
+        files = (self.folder / "a.crt", "", self.folder / "a.key")
+        answers = (BUCKET, self.store.url, "", "media.example.com", *files, "", "", "y", "n")
+        flags = ("--path-style", "--listen", f"127.0.0.1:{port}", "--listen-tls", f"127.0.0.1:{port + 10_000}", "--admin", "off")
+        code, said = self.dialogue(answers, *flags)
+        self.assertEqual(code, 0, said)
+        self.assertIn("✖\x1b[0m a certificate needs its key\n", said)
+        self.assertIn("a certificate covers media.example.com", said)
+        name = f"media.example.com:{port + 10_000}"
+        self.assertIn(f"curl -sSI https://{name}/KEY --connect-to {name}:127.0.0.1:{port + 10_000}\n", said)
+        self.assertIn(f"chgrp forebay-tls {self.folder}/a.key && chmod g+r {self.folder}/a.key", said)
+        self.assertIn("SupplementaryGroups=forebay-tls\n", (self.folder / "forebay.service").read_text())
+
+    def test_whoever_is_at_the_keyboard_is_asked(self):
+        port = free_port()
+        answers = ("My Bucket", BUCKET, self.store.url, "", "a b", "https://media.example.com/", "", "index.html", "E2QWRUHEXAMPLE")
+        code, said = self.dialogue((*answers, "maybe", "y", "n"), "--path-style", "--listen", f"127.0.0.1:{port}")
+        self.assertEqual(code, 0, said)
         expected = TRANSCRIPT.format(store=self.store.url, folder=self.folder, port=port)
         self.assertIn("\x1b[", said)  # a terminal gets colours
         said = re.sub(r"\x1b\[[0-9]*m", "", said)
@@ -309,19 +336,19 @@ class Setup(unittest.TestCase):
             "other": r"✖ no certificate covers media.example.com\n      → add a certificate for this host",
             "key": r"✖ the key .*key.key. does not match the certificate .*key.pem.\n      → use the key",
             "cut": r"✖ cannot read .*cut.pem.: the PEM text is cut off: `-----END CERTIFICATE-----` is missing\n",
-            "none": r"✖ cannot read .*none.pem.*\n      → use complete PEM files",
+            "none": r"✖ cannot read .*none.pem.*\n      → correct the path",
         }.items():
             code, said = doctor(name)
             self.assertEqual(code, 1, said)
             self.assertRegex(said, told)
         code, said = doctor("good", log="a-file")
-        self.assertRegex(said, r"✖ .*a-file is a file, not a folder")
+        self.assertRegex(said, r"✖ .*a-file is a file, not a directory")
         self.assertEqual(code, 1)
         # `serve` tells of the same, and how to mend it.
         doctor("none")
         code, said = self.run_program("serve", "--config", str(config))
         self.assertEqual(code, 1)
-        self.assertRegex(said, r"cannot read .*none.pem[\s\S]*help: use complete PEM")
+        self.assertRegex(said, r"cannot read .*none.pem[\s\S]*help: correct the path")
 
     def test_the_doctor_tells_what_is_wrong(self):
         def doctor(*more, **environment):
@@ -329,6 +356,11 @@ class Setup(unittest.TestCase):
                 "doctor", "--bucket", BUCKET, "--region", "us-east-1", "--endpoint", self.store.url, "--listen",
                 "127.0.0.1:0", "--admin", "off", *more, **environment,
             )  # fmt: skip
+
+        doubled = ("--endpoint", f"{self.store.url}/{BUCKET}", "--path-style")
+        code, said = self.run_program("doctor", "--bucket", BUCKET, "--region", "us-east-1", "--admin", "off", "--listen", "127.0.0.1:0", *doubled)
+        self.assertIn(f"→ remove the bucket's name, `{BUCKET}`, from the endpoint: Forebay adds it", said)
+        self.assertEqual(code, 1)
 
         code, said = doctor("--sample", "photos/cat.jpg", "--json")
         self.assertEqual((code, json.loads(said)["works"]), (0, True))
@@ -339,7 +371,7 @@ class Setup(unittest.TestCase):
         self.assertIn("SignatureDoesNotMatch\n      → the secret access key does not match", said)
         self.assertEqual(code, 1)
         code, said = doctor(AWS_ACCESS_KEY_ID="")
-        self.assertRegex(said, r"✖ no credentials found: [\s\S]*→ set AWS_ACCESS_KEY_ID, too: only AWS_SECRET_ACCESS_KEY is set")
+        self.assertRegex(said, r"✖ no credentials found: neither the environment, .*\n *→ set AWS_ACCESS_KEY_ID, too: only AWS_SECRET_ACCESS_KEY is set")
         self.assertIn("! not checked, because there are no credentials", said)
         self.assertEqual(code, 1)
 
