@@ -42,7 +42,7 @@ pub(crate) trait WriteLayer {
 /// Implements `AsyncWrite` for a [`WriteLayer`] over the stream in a field:
 /// `impl_async_write!([S: AsyncWrite + Unpin] Layer<S>, stream)`.
 macro_rules! impl_async_write {
-    ([$($parameters:tt)*] $layer:ty, $stream:tt) => {
+    ([$($parameters:tt)*] $layer:ty, $($stream:tt)+) => {
         impl<$($parameters)*> tokio::io::AsyncWrite for $layer {
             fn poll_write(
                 mut self: std::pin::Pin<&mut Self>,
@@ -51,7 +51,7 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<usize>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let written = std::pin::Pin::new(&mut self.$stream).poll_write(cx, bytes);
+                let written = std::pin::Pin::new(&mut self.$($stream)+).poll_write(cx, bytes);
                 self.after_write(cx, written)
             }
 
@@ -62,12 +62,12 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<usize>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let written = std::pin::Pin::new(&mut self.$stream).poll_write_vectored(cx, slices);
+                let written = std::pin::Pin::new(&mut self.$($stream)+).poll_write_vectored(cx, slices);
                 self.after_write(cx, written)
             }
 
             fn is_write_vectored(&self) -> bool {
-                self.$stream.is_write_vectored()
+                self.$($stream)+.is_write_vectored()
             }
 
             fn poll_flush(
@@ -76,7 +76,7 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<()>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let flushed = std::pin::Pin::new(&mut self.$stream).poll_flush(cx);
+                let flushed = std::pin::Pin::new(&mut self.$($stream)+).poll_flush(cx);
                 self.after_flush(cx, flushed)
             }
 
@@ -86,7 +86,7 @@ macro_rules! impl_async_write {
             ) -> std::task::Poll<std::io::Result<()>> {
                 use $crate::base::write_layer::WriteLayer as _;
                 std::task::ready!(self.before(cx))?;
-                let shut = std::pin::Pin::new(&mut self.$stream).poll_shutdown(cx);
+                let shut = std::pin::Pin::new(&mut self.$($stream)+).poll_shutdown(cx);
                 self.after_shutdown(cx, shut)
             }
         }

@@ -5,23 +5,16 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, header};
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use socket2::SockRef;
 use tokio::{
@@ -33,14 +26,9 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use super::{
     Handler, MAX_HEAD, Shared, TlsSettings, canonical,
     clear_stream::ClearStream,
-    fast_path_io::FastPathIo,
     frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
-    h1_head::MAX_FIELDS,
-    hand_over::HandOver,
-    last_head::LastHead,
     protocol::Http,
     proxy_header,
-    refused_head::{self, Refused},
     stream_batch::StreamBatch,
     timed_io::TimedIo,
     write_batcher::WriteBatcher,
@@ -125,20 +113,30 @@ impl<H: Handler> Server<H> {
         };
         let connection = |tls| Connection::of(client.ip(), Some(client.port()), told, tls);
         let Some(settings) = &self.tls else {
+            let connection = connection(None);
             let stream = ClearStream::new(stream, self.shared.pages.clone());
-            return self.speak(stream, Http::One, connection(None)).await;
+            let io = self.timed(stream, Http::One, &connection);
+            return self.speak_http1(io, connection).await;
         };
-        let handshake = handshake(stream, settings);
-        let (stream, security) =
-            tokio::time::timeout(self.shared.limits.handshake_timeout, handshake).await.map_err(
-                |_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out"),
-            )??;
-        let http = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Http::Two,
-            _ => Http::One,
-        };
-        let tls = Some((security, cipher(&stream)));
-        self.speak(stream, http, connection(tls)).await
+        let timeout = self.shared.limits.handshake_timeout;
+        // Boxes keep the rare and the large parts out of the memory that every connection holds.
+        let shaken = tokio::time::timeout(timeout, Box::pin(handshake(stream, settings))).await;
+        let (stream, security) = shaken
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out"))??;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let connection = connection(Some((security, cipher(&stream))));
+        if is_http2 {
+            let io = self.timed(stream, Http::Two, &connection);
+            Box::pin(self.speak_http2(io, connection)).await
+        } else {
+            let io = self.timed(stream, Http::One, &connection);
+            Box::pin(self.speak_http1(io, connection)).await
+        }
+    }
+
+    fn timed<S>(&self, stream: S, http: Http, connection: &Arc<Connection>) -> TimedIo<S> {
+        let (limits, pressure) = (&self.shared.limits, self.shared.pressure());
+        TimedIo::new(stream, http, Arc::clone(connection), limits, pressure)
     }
 
     /// Reads the viewer's address from the PROXY header of a trusted proxy.
@@ -151,69 +149,6 @@ impl<H: Handler> Server<H> {
         let told = header
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "PROXY header timed out"))??;
         Ok(told.map_or(peer, canonical))
-    }
-
-    async fn speak<S>(&self, stream: S, http: Http, connection: Arc<Connection>) -> io::Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let limits = &self.shared.limits;
-        let io =
-            TimedIo::new(stream, http, Arc::clone(&connection), limits, self.shared.pressure());
-        match http {
-            Http::One => self.speak_http1(io, connection).await,
-            Http::Two => self.speak_http2(io, connection).await,
-        }
-    }
-
-    async fn speak_http1<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let mut builder = http1::Builder::new();
-        // The timeouts are TimedIo's, which knows an idle connection from a slow head.
-        builder.header_read_timeout(None);
-        builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
-        // RFC 9112 §9.6: a viewer that sends no more may still read.
-        builder.half_close(true);
-        let closing = self.shared.drain.closing();
-        let hand_over = HandOver::default();
-        let (fast_path, client) = (self.handler.clone(), Arc::clone(&connection));
-        let last_head = LastHead::default();
-        let io = FastPathIo::new(
-            io,
-            fast_path,
-            client,
-            closing.clone(),
-            hand_over.clone(),
-            last_head.clone(),
-        );
-        let handler = self.handler.clone();
-        let own = Arc::clone(&connection);
-        let served = builder.serve_connection(
-            TokioIo::new(io),
-            service_fn(move |request| {
-                let closing = closing.clone();
-                let decided = hand_over.take();
-                handler.handle(received(request), decided, &connection).map(move |mut response| {
-                    if closing.is_set() {
-                        let close = HeaderValue::from_static("close");
-                        response.headers_mut().insert(header::CONNECTION, close);
-                    }
-                    Ok::<_, Infallible>(response)
-                })
-            }),
-        );
-        let ended = self.until_drained(served, Future::poll).await;
-        ended.map_err(|error| {
-            let head = last_head.take(own.exchanges.begun());
-            // An idle connection ends by a timeout, too.
-            let is_silent = |refused: &Refused| refused.status == 0 && head.is_empty();
-            if let Some(refused) = Refused::of(&error).filter(|refused| !is_silent(refused)) {
-                self.handler.log_refused(refused_head::read(&head), refused, &own);
-            }
-            self.judge(error)
-        })
     }
 
     async fn speak_http2<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>
@@ -241,7 +176,8 @@ impl<H: Handler> Server<H> {
                 _ => Poll::Pending,
             },
         };
-        let ended = self.until_drained(served, poll).await;
+        let shut = |served: Pin<&mut http2::Connection<_, _, _>>| served.graceful_shutdown();
+        let ended = until_drained(pin!(served), pin!(self.drained()), poll, shut).await;
         if exhausted.is_set() {
             self.report_flood(client);
             let _ = tokio::time::timeout(GOAWAY_TIMEOUT, send_goaway(io)).await;
@@ -260,30 +196,14 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Serves until the viewer disconnects or, once draining has begun, until open requests finish. The next
-    /// request may already be in flight, so the connection closes only after `DRAIN_GRACE`.
-    async fn until_drained<C: GracefulConnection, T>(
-        &self,
-        served: C,
-        mut poll: impl FnMut(Pin<&mut C>, &mut Context<'_>) -> Poll<T>,
-    ) -> T {
-        let mut served = std::pin::pin!(served);
-        let mut drain = self.shared.drain.clone();
-        tokio::select! {
-            biased;
-            ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
-            () = drain.begun() => {}
-        }
-        let grace = tokio::time::sleep(DRAIN_GRACE);
-        tokio::select! {
-            biased;
-            ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
-            () = grace => served.as_mut().graceful_shutdown(),
-        }
-        poll_fn(|cx| poll(served.as_mut(), cx)).await
+    /// Ends when draining has begun and its grace is over. The next request may already be in flight when draining
+    /// begins, so connections close only then.
+    pub(super) async fn drained(&self) {
+        self.shared.drain.clone().begun().await;
+        tokio::time::sleep(DRAIN_GRACE).await;
     }
 
-    fn judge(&self, error: hyper::Error) -> io::Error {
+    pub(super) fn judge(&self, error: hyper::Error) -> io::Error {
         if error.is_parse_too_large() {
             self.shared.metrics.oversized_heads.inc();
         }
@@ -292,8 +212,23 @@ impl<H: Handler> Server<H> {
 }
 
 /// A request as the handler takes it, for either protocol.
-fn received(request: Request<Incoming>) -> Request<Body> {
+pub(super) fn received(request: Request<Incoming>) -> Request<Body> {
     request.map(Body::incoming)
+}
+
+/// Polls `served` until it ends. Calls `shut` when `drained` ends.
+pub(super) async fn until_drained<C, T>(
+    mut served: Pin<&mut C>,
+    drained: Pin<&mut impl Future<Output = ()>>,
+    mut poll: impl FnMut(Pin<&mut C>, &mut Context<'_>) -> Poll<T>,
+    shut: impl FnOnce(Pin<&mut C>),
+) -> T {
+    tokio::select! {
+        biased;
+        ended = poll_fn(|cx| poll(served.as_mut(), cx)) => return ended,
+        () = drained => shut(served.as_mut()),
+    }
+    poll_fn(|cx| poll(served.as_mut(), cx)).await
 }
 
 async fn handshake(

@@ -242,6 +242,50 @@ async fn answers_come_in_order_whoever_gives_them() {
 }
 
 /// Bytes that one parser reads as content must not be a request to the other.
+/// Longer than a connection stays with hyper without a request.
+const IDLE: Duration = Duration::from_millis(2_500);
+
+#[tokio::test]
+async fn an_idle_connection_leaves_hyper_and_loses_nothing() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.jpg", "one");
+    bucket.put("b.jpg", "second");
+    let edge = Edge::before(&bucket);
+    let mut line = Line::to(edge.address).await;
+    let get = |path: &str| format!("GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(line.ask(&get("a.jpg")).await.1, b"one");
+    tokio::time::sleep(IDLE).await;
+    assert_eq!(line.ask(&get("a.jpg")).await.1, b"one");
+    // hyper reads the beginning of another request with the first one. That is taken back, too.
+    line.say(&(get("b.jpg") + "GET /a.jpg HT")).await;
+    assert_eq!(line.hear(&Method::GET).await.1, b"second");
+    tokio::time::sleep(IDLE).await;
+    line.say("TP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(line.hear(&Method::GET).await.1, b"one");
+    assert_eq!(line.ask(&get("b.jpg")).await.1, b"second");
+}
+
+#[tokio::test]
+async fn the_rest_of_a_head_is_never_taken_for_a_request() {
+    let bucket = Bucket::start().await;
+    bucket.put("a.jpg", "one");
+    bucket.put("b.jpg", "second");
+    let edge = Edge::before(&bucket);
+    edge.get("/a.jpg").await;
+    let get = "GET /a.jpg HTTP/1.1\r\nHost: h\r\n\r\n";
+    for wait in [Duration::from_millis(50), IDLE] {
+        let mut line = Line::to(edge.address).await;
+        line.say(&format!("{}GET /b.jpg HTTP/1.1\r\nX-Rest: ", get.replace("a.jpg", "b.jpg")))
+            .await;
+        assert_eq!(line.hear(&Method::GET).await.1, b"second");
+        tokio::time::sleep(wait).await;
+        // As a head of its own, this would be a hit.
+        line.say(get).await;
+        assert_eq!(line.hear(&Method::GET).await.1, b"second");
+        assert_eq!(line.ask(get).await.1, b"one");
+    }
+}
+
 #[tokio::test]
 async fn content_is_never_taken_for_a_request() {
     let bucket = Bucket::start().await;

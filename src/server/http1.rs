@@ -1,0 +1,154 @@
+//! A connection over HTTP/1.1.
+//!
+//! The connection answers hits itself and lends its stream to hyper for everything else. An idle connection takes it
+//! back from hyper, and then holds no buffers.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::FusedFuture};
+use http::{HeaderValue, Request, header};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::Instant,
+};
+
+use super::{
+    Handler, MAX_HEAD,
+    connection::{Server, received, until_drained},
+    fast_path::FastPath,
+    h1_head::MAX_FIELDS,
+    lent_io::LentIo,
+    loan::Loan,
+    refused_head::{self, Refused},
+};
+use crate::proxy::Connection;
+
+/// A connection takes its stream back from hyper when no request has begun for about this long. To do so after every
+/// request costs a fifth more CPU time for what hyper serves.
+const IDLE: Duration = Duration::from_secs(1);
+
+impl<H: Handler> Server<H> {
+    pub(super) async fn speak_http1<S>(
+        &self,
+        stream: S,
+        connection: Arc<Connection>,
+    ) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (handler, closing) = (self.handler.clone(), self.shared.drain.closing());
+        let mut fast_path = FastPath::new(stream, handler, Arc::clone(&connection), closing);
+        let mut drained = pin!(self.drained().fuse());
+        while !drained.is_terminated() {
+            let next = tokio::select! {
+                biased;
+                next = poll_fn(|cx| fast_path.poll_next(cx)) => next?,
+                () = &mut drained => None,
+            };
+            let Some(handed_over) = next else { break };
+            let loan = Loan::default();
+            let lent = LentIo::new(fast_path, handed_over, loan.clone(), Arc::clone(&connection));
+            let returned = Box::pin(self.lend(lent, loan, &connection, drained.as_mut())).await?;
+            let Some(returned) = returned else { return Ok(()) };
+            fast_path = returned;
+        }
+        fast_path.stream.shutdown().await
+    }
+
+    /// Lends the stream to hyper until it is idle. Returns it unless hyper closed it.
+    async fn lend<S>(
+        &self,
+        lent: LentIo<S, H>,
+        loan: Loan<H::Decided>,
+        connection: &Arc<Connection>,
+        drained: Pin<&mut impl Future<Output = ()>>,
+    ) -> io::Result<Option<FastPath<S, H>>>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let exchanges = &connection.exchanges;
+        let mut builder = http1::Builder::new();
+        // The timeouts are TimedIo's, which knows an idle connection from a slow head.
+        builder.header_read_timeout(None);
+        builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
+        // RFC 9112 §9.6: a viewer that sends no more may still read.
+        builder.half_close(true);
+        let closing = self.shared.drain.closing();
+        let (handler, on, state) = (self.handler.clone(), Arc::clone(connection), loan.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            if !request.body().is_end_stream() {
+                state.set_has_content();
+            }
+            let (closing, decided) = (closing.clone(), state.take_decided());
+            handler.handle(received(request), decided, &on).map(move |mut response| {
+                if closing.is_set() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            })
+        });
+        let mut served = builder.serve_connection(TokioIo::new(lent), service);
+        let (mut look, mut begun) = (pin!(tokio::time::sleep(IDLE)), exchanges.begun());
+        let mut is_idle = |cx: &mut Context<'_>| {
+            while look.as_mut().poll(cx).is_ready() {
+                if loan.is_over(exchanges) && exchanges.begun() == begun {
+                    return true;
+                }
+                begun = exchanges.begun();
+                look.as_mut().reset(Instant::now() + IDLE);
+            }
+            false
+        };
+        let answered =
+            |served: Pin<&mut http1::Connection<_, _>>, cx: &mut Context<'_>| match Future::poll(
+                served, cx,
+            ) {
+                Poll::Ready(ended) => Poll::Ready(ended.map(|()| false)),
+                Poll::Pending if is_idle(cx) => Poll::Ready(Ok(true)),
+                Poll::Pending => Poll::Pending,
+            };
+        let shut = |served: Pin<&mut http1::Connection<_, _>>| served.graceful_shutdown();
+        let answered = until_drained(Pin::new(&mut served), drained, answered, shut).await;
+        match answered {
+            Ok(true) => {
+                let parts = served.into_parts();
+                let mut fast_path = parts.io.into_inner().into_fast_path();
+                fast_path.unread(parts.read_buf);
+                Ok(Some(fast_path))
+            }
+            Ok(false) => Ok(None),
+            Err(error) => Err(self.refused(error, &loan, connection)),
+        }
+    }
+
+    /// Logs a head that hyper refused.
+    fn refused(
+        &self,
+        error: hyper::Error,
+        loan: &Loan<H::Decided>,
+        connection: &Arc<Connection>,
+    ) -> io::Error {
+        let head = loan.take_head(connection.exchanges.begun());
+        // An idle connection ends by a timeout, too.
+        let is_silent = |refused: &Refused| refused.status == 0 && head.is_empty();
+        if let Some(refused) = Refused::of(&error).filter(|refused| !is_silent(refused)) {
+            self.handler.log_refused(refused_head::read(&head), refused, connection);
+        }
+        self.judge(error)
+    }
+}

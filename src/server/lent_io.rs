@@ -1,0 +1,133 @@
+//! The stream of a connection while hyper has it on loan.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    Handler,
+    fast_path::{FastPath, HandedOver},
+    loan::Loan,
+};
+use crate::{
+    base::write_layer::{WriteLayer, impl_async_write},
+    proxy::Connection,
+};
+
+/// The side that gets the next bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The fast path: hyper holds nothing.
+    FastPath,
+    /// Hyper, which has one whole head that followed `begun` exchanges.
+    Hyper { begun: u32 },
+    /// Hyper, until the loan ends: it may hold part of another request.
+    HyperOnly,
+}
+
+/// A stream that hyper reads. While hyper holds nothing, the fast path still sees each request first.
+pub(super) struct LentIo<S, H: Handler> {
+    fast_path: FastPath<S, H>,
+    turn: Turn,
+    /// What hyper reads next.
+    handed_over: Bytes,
+    loan: Loan<H::Decided>,
+    connection: Arc<Connection>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> LentIo<S, H> {
+    pub(super) fn new(
+        fast_path: FastPath<S, H>,
+        handed_over: HandedOver<H::Decided>,
+        loan: Loan<H::Decided>,
+        connection: Arc<Connection>,
+    ) -> Self {
+        let (turn, nothing) = (Turn::FastPath, Bytes::new());
+        let mut lent = Self { fast_path, turn, handed_over: nothing, loan, connection };
+        lent.hand_over(handed_over);
+        lent
+    }
+
+    /// Ends the loan.
+    pub(super) fn into_fast_path(self) -> FastPath<S, H> {
+        self.fast_path
+    }
+
+    fn hand_over(&mut self, handed_over: HandedOver<H::Decided>) {
+        let begun = self.connection.exchanges.begun();
+        self.turn = if handed_over.is_whole { Turn::Hyper { begun } } else { Turn::HyperOnly };
+        self.loan.begin(handed_over.decided, begun);
+        self.handed_over = handed_over.bytes;
+    }
+
+    fn poll_read_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.handed_over.is_empty() {
+            if self.turn != Turn::FastPath {
+                ready!(Pin::new(&mut self.fast_path.stream).poll_read(cx, buffer))?;
+                self.turn = Turn::HyperOnly;
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(self.fast_path.poll_next(cx))? {
+                Some(handed_over) => self.hand_over(handed_over),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let length = self.handed_over.len().min(buffer.remaining());
+        buffer.put_slice(&self.handed_over[..length]);
+        self.handed_over.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for LentIo<S, H> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.poll_read_stream(cx, buffer))?;
+        let exchanges = &self.connection.exchanges;
+        // Bytes of a head arrive while no exchange is in progress.
+        if !exchanges.is_busy() {
+            self.loan.keep_head(&buffer.filled()[before..], exchanges.begun());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for LentIo<S, H> {
+    fn before(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.loan.set_flushed(false);
+        Poll::Ready(Ok(()))
+    }
+
+    fn after_flush(
+        &mut self,
+        _cx: &mut Context<'_>,
+        flushed: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        let is_flushed = matches!(flushed, Poll::Ready(Ok(())));
+        self.loan.set_flushed(is_flushed);
+        if let Turn::Hyper { begun } = self.turn {
+            let exchanges = &self.connection.exchanges;
+            let is_answered = exchanges.begun() == begun.wrapping_add(1) && !exchanges.is_busy();
+            if is_flushed && is_answered {
+                self.turn = Turn::FastPath;
+            }
+        }
+        flushed
+    }
+}
+
+impl_async_write!([S: AsyncRead + AsyncWrite + Unpin, H: Handler] LentIo<S, H>, fast_path.stream);

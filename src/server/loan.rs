@@ -1,0 +1,102 @@
+//! What a connection and hyper share while hyper serves requests on its stream.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use super::MAX_HEAD;
+use crate::proxy::ExchangeTracker;
+
+/// The most bytes kept of a head.
+const KEPT: usize = MAX_HEAD as usize;
+
+/// The state of a stream that hyper has on loan. `D` is a decision about a request.
+pub(super) struct Loan<D>(Arc<Shared<D>>);
+
+struct Shared<D> {
+    /// Exchanges that had begun before the last request that was handed over.
+    begun: AtomicU32,
+    /// The decision about that request.
+    decided: Mutex<Option<D>>,
+    head: Mutex<Head>,
+    is_flushed: AtomicBool,
+    has_content: AtomicBool,
+}
+
+/// The bytes that arrived since the last exchange began, for the log of heads that hyper refuses.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: Vec<u8>,
+    /// Exchanges that had begun when the bytes arrived.
+    begun: u32,
+}
+
+impl<D> Clone for Loan<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D> Default for Loan<D> {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            begun: AtomicU32::new(0),
+            decided: Mutex::new(None),
+            head: Mutex::default(),
+            is_flushed: AtomicBool::new(true),
+            has_content: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl<D> Loan<D> {
+    /// Records that a request is handed over after `begun` exchanges, and the decision about it.
+    pub(super) fn begin(&self, decided: Option<D>, begun: u32) {
+        self.0.begun.store(begun, Ordering::Relaxed);
+        *self.0.decided.lock() = decided;
+    }
+
+    /// The decision about the request that was handed over; `None` for all others.
+    pub(super) fn take_decided(&self) -> Option<D> {
+        self.0.decided.lock().take()
+    }
+
+    /// Keeps bytes that arrived after `begun` exchanges, while none was in progress.
+    pub(super) fn keep_head(&self, bytes: &[u8], begun: u32) {
+        let mut head = self.0.head.lock();
+        if head.begun != begun {
+            head.bytes.clear();
+            head.begun = begun;
+        }
+        let room = KEPT - head.bytes.len();
+        head.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// The bytes that arrived after `begun` exchanges; none if hyper had read ahead.
+    pub(super) fn take_head(&self, begun: u32) -> Vec<u8> {
+        let head = std::mem::take(&mut *self.0.head.lock());
+        if head.begun == begun { head.bytes } else { Vec::new() }
+    }
+
+    /// Records whether all that hyper wrote is sent.
+    pub(super) fn set_flushed(&self, is_flushed: bool) {
+        self.0.is_flushed.store(is_flushed, Ordering::Relaxed);
+    }
+
+    /// Records a request with content. Only hyper knows where it ends, so hyper keeps the stream.
+    pub(super) fn set_has_content(&self) {
+        self.0.has_content.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether hyper has answered every request that it has read.
+    pub(super) fn is_over(&self, exchanges: &ExchangeTracker) -> bool {
+        let shared = &*self.0;
+        shared.is_flushed.load(Ordering::Relaxed)
+            && !shared.has_content.load(Ordering::Relaxed)
+            && exchanges.begun() != shared.begun.load(Ordering::Relaxed)
+            && !exchanges.is_busy()
+    }
+}
