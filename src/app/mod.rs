@@ -182,6 +182,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         stop,
         workers,
     };
+    warn_of_doubts(&running.started);
     running.renew_credentials();
     let options = &running.started.admin_options;
     running.admin.listen_to(&options.queues, &options.topics);
@@ -204,6 +205,7 @@ impl Running {
         self.admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
         self.trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
         self.access_log.reopen();
+        warn_of_doubts(&config);
         *self.config.lock() = config;
         self.warn_of_restart();
         self.renew_credentials();
@@ -252,21 +254,32 @@ impl Running {
         matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
     }
 
-    /// Starts renewing credentials once a component needs them.
-    fn renew_credentials(&self) {
+    /// Renews AWS credentials, from the time when a component needs them.
+    pub fn renew_credentials(&self) {
         let Some(renewal) = &self.renewal else { return };
         let mut task = renewal.lock();
         let region = credentials_region(&self.config.lock());
-        if let (None, Some(region)) = (task.as_ref(), region) {
-            let credentials = Arc::clone(&self.credentials);
-            *task = Some(Handle::current().spawn(credentials.keep_fresh(region)));
+        match (task.as_ref(), region) {
+            (Some(_), _) => self.credentials.wake(),
+            (None, Some(region)) => {
+                let credentials = Arc::clone(&self.credentials);
+                *task = Some(Handle::current().spawn(credentials.keep_fresh(region)));
+            }
+            (None, None) => {}
         }
     }
 
     fn warn_of_restart(&self) {
         for section in self.started.changes_for_restart(&self.config.lock()) {
-            tracing::warn!("[{section}] changed; restart Forebay to apply the change");
+            tracing::warn!("{section} changed; restart Forebay to apply the change");
         }
+    }
+}
+
+/// Logs what `forebay check` warns of.
+fn warn_of_doubts(config: &Config) {
+    for doubt in config.doubts() {
+        tracing::warn!("{doubt}");
     }
 }
 

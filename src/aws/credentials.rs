@@ -122,7 +122,7 @@ impl Credentials {
         self.installed.load_full()
     }
 
-    /// Requests a renewal soon, because S3 refused the installed credentials.
+    /// Requests a renewal soon, because S3 refused the installed credentials or the operator reloads.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
@@ -161,9 +161,10 @@ impl Credentials {
 
     /// Loads and renews credentials for as long as the process runs. Never returns.
     pub async fn keep_fresh(self: Arc<Self>, region: String) {
-        let provider = standard_chain(region).await;
         let mut pause = RETRY.start;
         loop {
+            // A provider remembers the files that it has read, so each renewal makes a new one.
+            let provider = standard_chain(region.clone()).await;
             let wait = match self.renew(provider.as_ref()).await {
                 Ok(expiry) => {
                     pause = RETRY.start;
@@ -196,7 +197,7 @@ impl Credentials {
             tracing::info!(
                 access_key_id = keys.access_key_id().trim(),
                 temporary = keys.session_token().is_some(),
-                "AWS credentials installed"
+                "AWS credentials loaded"
             );
         }
         Ok(keys.expiry())
@@ -277,7 +278,8 @@ impl NotLoaded {
             tracing::error!(
                 reason,
                 have_old_ones,
-                "the AWS credential provider is not responding yet; retrying"
+                "the AWS credential provider is not responding yet; retrying. If this machine has no role, set \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws"
             );
         }
     }

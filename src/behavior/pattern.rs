@@ -77,6 +77,25 @@ impl PathPattern {
         path.contains("//") || dots.skip(1).any(|segment| matches!(segment, "." | ".."))
     }
 
+    /// Whether the pattern surely matches every path that `other` matches.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        // A `?` does not match everything that a `*` stands for.
+        let is_unsure = self.0.contains('?') && other.0.contains('*');
+        !is_unsure && matches_characters(&self.0, &other.0)
+    }
+
+    /// What the pattern probably means, if it looks like another program's.
+    #[must_use]
+    pub fn misreading(&self) -> Option<String> {
+        if self.0.starts_with('~') || self.0.ends_with('$') {
+            return Some("a pattern is not a regular expression: write, for example, *.jpg".into());
+        }
+        let is_one_directory = self.0.ends_with('/') && !self.0.contains(['*', '?']);
+        is_one_directory
+            .then(|| format!("it matches only this path: write {self}* for everything below it"))
+    }
+
     /// Whether both patterns, each below its own folder, match a common path. Runs of slashes count as one,
     /// because some origins merge them.
     #[must_use]
@@ -150,6 +169,35 @@ mod tests {
             let parsed = PathPattern::parse(pattern).expect(pattern);
             assert_eq!(parsed.matches(path), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_surely_matches() {
+        let parse = |text| PathPattern::parse(text).expect(text);
+        for (one, other, expected) in [
+            ("*", "/private/*", true),
+            ("/a/*", "/a/b/*", true),
+            ("/a/*", "/a/?.jpg", true),
+            ("*.jpg", "/a/*.jpg", true),
+            ("/a/*", "/a*", false),
+            ("*.jpg", "/a/*", false),
+            ("/a?", "/a*", false),
+            ("/a?", "/ab", true),
+            ("/a", "/a", true),
+        ] {
+            assert_eq!(parse(one).covers(&parse(other)), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_other_programs_are_recognized() {
+        let misread = |text| PathPattern::parse(text).expect(text).misreading();
+        for pattern in ["~*.jpg$", "/a/~b", "/private/*", "*/", "/a.jpg"] {
+            let expected = pattern.starts_with('~');
+            assert_eq!(misread(pattern).is_some(), expected, "{pattern}");
+        }
+        let one = misread("/private/").expect("a directory");
+        assert!(one.contains("write /private/* for"), "{one}");
     }
 
     #[test]

@@ -28,11 +28,11 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             "the default behavior",
         ));
     }
-    for door in config.open_doors().into_iter().chain(config.unreachable_patterns()) {
-        say(&format!("warning: {door}"));
+    for doubt in config.doubts() {
+        say(&format!("warning: {doubt}"));
     }
     say(&format!(
-        "{}: no errors (`forebay doctor` also checks certificates, geo databases and buckets)",
+        "{}: no errors (`forebay doctor` also checks certificates, secrets, directories, geo databases and buckets)",
         path.display()
     ));
     Ok(ExitCode::SUCCESS)

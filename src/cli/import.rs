@@ -164,10 +164,10 @@ fn text(import: &Import, output: &Path) -> miette::Result<String> {
     section(&mut text, "Not carried over", &report.dropped, "\n    ");
     let config = import.config.as_ref();
     let doors = config.map(Config::open_doors).unwrap_or_default();
-    let unreachable = config.map(Config::unreachable_patterns).unwrap_or_default();
+    let doubtful = config.map(Config::doubtful_patterns).unwrap_or_default();
     for (title, lines) in [
         ("Ways to bypass signatures", &doors),
-        ("Path patterns that match no request", &unreachable),
+        ("Path patterns to look at", &doubtful),
         ("To do before serving", &report.to_do),
     ] {
         if !lines.is_empty() {

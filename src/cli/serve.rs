@@ -48,7 +48,7 @@ fn with_help(error: &app::Error) -> UserError {
         )
         .into(),
         app::Error::Secret(_) => {
-            "set the variable or create the file, or remove the `[[admin.credential]]` or `[[admin.token]]`".into()
+            "put a secret of 16 characters or more there (`openssl rand -hex 16` makes one), or remove the `[[admin.credential]]` or `[[admin.token]]`".into()
         }
         app::Error::Geography(_) => {
             "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
@@ -66,6 +66,9 @@ fn with_help(error: &app::Error) -> UserError {
 async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup()).map_err(report)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(report)?;
+    // nginx's signals: reopen the log, stop gracefully.
+    let mut reopen = signal(SignalKind::user_defined1()).map_err(report)?;
+    let mut quit = signal(SignalKind::quit()).map_err(report)?;
     tracing::info!(
         http = list(&running.http),
         https = list(&running.https),
@@ -77,7 +80,9 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
     loop {
         tokio::select! {
             _ = hangup.recv() => reload(&running, source),
+            _ = reopen.recv() => running.reopen_log(),
             _ = terminate.recv() => break,
+            _ = quit.recv() => break,
             _ = tokio::signal::ctrl_c() => break,
         }
     }
@@ -115,7 +120,10 @@ fn names(running: &Running) -> String {
 fn reload(running: &Running, source: &ConfigSource) {
     if !source.is_file() {
         running.reopen_log();
-        return tracing::info!("nothing to reload: Forebay runs without a configuration file");
+        running.renew_credentials();
+        return tracing::info!(
+            "AWS credentials are read again; there is no configuration file to reload"
+        );
     }
     let reloaded = source
         .load()

@@ -66,7 +66,7 @@ pub(super) fn behaviors(
             None
         }
     };
-    let mut ordered = Vec::new();
+    let mut ordered: Vec<(PathPattern, _)> = Vec::new();
     for table in section.tables("behavior") {
         let pattern =
             table.required("path_pattern", "for example: `path_pattern = \"/private/*\"`");
@@ -79,6 +79,12 @@ pub(super) fn behaviors(
         });
         let behavior = behavior(&table, origins, policies, errors);
         table.unknown();
+        if let Some(pattern) = &pattern
+            && ordered.iter().any(|(earlier, _)| earlier == pattern)
+        {
+            let message = format!("there is already a behavior for {pattern}");
+            table.fault(table.span(), message, "in this table", "remove one of them".to_owned());
+        }
         ordered.extend(pattern.zip(behavior));
     }
     Some(Behaviors { ordered, default: default? })

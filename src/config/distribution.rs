@@ -172,13 +172,9 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
     let mut aliases = Vec::new();
     for text in texts {
         let alias = text.value.to_ascii_lowercase();
-        let host = alias.strip_prefix("*.").unwrap_or(&alias);
-        let allowed =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
-        if alias != "*" && (host.is_empty() || !host.chars().all(allowed)) {
+        if alias != "*" && !is_host(alias.strip_prefix("*.").unwrap_or(&alias)) {
             let message = format!("`{}` is not a valid alias", text.value);
-            let help =
-                "use a host name, `*.` and a host name, or `*`, without scheme and port".to_owned();
+            let help = "use a host name or an address without scheme and port, `*.` and a host name, or `*` for any host".to_owned();
             section.fault(text.span, message, "not a host name", help);
         } else if taken.insert(alias.clone()) {
             aliases.push(alias);
@@ -188,6 +184,19 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
         }
     }
     aliases
+}
+
+/// Whether a Host field without its port can be `host`: an address, or a name that begins with a letter or digit.
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(is_part)
+    };
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.split('.').all(is_label) && host.bytes().any(|b| b.is_ascii_alphanumeric()),
+    }
 }
 
 /// `public_scheme`. Signatures cover the viewer's URL; behind a load balancer its scheme may differ.

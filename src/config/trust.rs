@@ -43,20 +43,24 @@ impl Config {
         doors
     }
 
-    /// Path patterns that no request can match, one line each.
+    /// What is valid but probably a mistake, one line each.
     #[must_use]
-    pub fn unreachable_patterns(&self) -> Vec<String> {
+    pub fn doubts(&self) -> Vec<String> {
+        [self.open_doors(), self.doubtful_patterns()].concat()
+    }
+
+    /// Path patterns that select nothing, or probably not what was meant, one line each.
+    #[must_use]
+    pub fn doubtful_patterns(&self) -> Vec<String> {
         let of = |distribution: &DistributionOptions| {
             let id = &distribution.settings.id;
-            let patterns =
-                distribution.settings.behaviors.ordered.iter().map(|(pattern, _)| pattern);
-            let unreachable = patterns.filter(|pattern| pattern.is_unreachable());
-            let line = |pattern: &PathPattern| {
-                format!(
-                    "{pattern} (distribution {id}) matches no request: `.` and `..` are resolved before patterns are compared, and paths with `//` are refused for this origin; write the pattern without them"
-                )
+            let ordered = &distribution.settings.behaviors.ordered;
+            let patterns: Vec<&PathPattern> = ordered.iter().map(|(pattern, _)| pattern).collect();
+            let line = |(place, pattern): (usize, &&PathPattern)| {
+                let doubt = doubt(pattern, &patterns[..place])?;
+                Some(format!("path pattern {pattern} (distribution {id}): {doubt}"))
             };
-            unreachable.map(line).collect::<Vec<_>>()
+            patterns.iter().enumerate().filter_map(line).collect::<Vec<_>>()
         };
         self.distributions.iter().flat_map(of).collect()
     }
@@ -72,6 +76,21 @@ impl Way<'_> {
         self.place_of_objects == signed.place_of_objects
             && is_reached
             && self.pattern.overlaps(&self.below, &signed.pattern, &signed.below)
+    }
+}
+
+/// Why a pattern that follows `earlier` ones probably does not do what was meant.
+fn doubt(pattern: &PathPattern, earlier: &[&PathPattern]) -> Option<String> {
+    if pattern.is_unreachable() {
+        return Some(
+            "it matches no request: `.` and `..` are resolved before patterns are compared, and paths with `//` are refused for this origin; write the pattern without them".into(),
+        );
+    }
+    match earlier.iter().find(|earlier| earlier.covers(pattern)) {
+        Some(earlier) => Some(format!(
+            "it is never used, because {earlier} comes first and matches the same paths: move it up"
+        )),
+        None => pattern.misreading(),
     }
 }
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import tempfile
 import unittest
 
@@ -74,6 +75,36 @@ class Process(unittest.TestCase):
             viewer.sendall(ask)
             self.assertIn(b"Hit from forebay", viewer.recv(4096))
         self.assertEqual(fetch(program.url + "/")[2], b"/start")
+
+    def test_the_signals_of_nginx(self):
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}")
+        self.assertEqual(fetch(program.url + "/a")[0], 200)
+        program.process.send_signal(signal.SIGUSR1)
+        self.assertEqual(fetch(program.url + "/a")[1]["X-Cache"], "Hit from forebay")
+        program.process.send_signal(signal.SIGQUIT)
+        self.assertEqual(program.process.wait(timeout=40), 0)
+        program.wait_to_say(" stopped")
+
+    def test_patterns_that_do_not_do_what_they_seem_to(self):
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}")
+        behavior = '[[distribution.behavior]]\npath_pattern = "{}"\norigin = "origin"\ncache_policy = "CachingOptimized"\n'
+        text = self.config.read_text()
+
+        def check(*patterns):
+            self.config.write_text(text + "".join(behavior.format(pattern) for pattern in patterns))
+            run = subprocess.run([parts.PROGRAM, "check", "--config", self.config], capture_output=True, text=True, check=False)
+            return run.returncode, run.stdout + run.stderr
+
+        code, said = check("*", "/private/*")
+        self.assertIn("warning: path pattern /private/* (distribution media): it is never used, because /* comes first", said)
+        self.assertEqual(code, 0)
+        program.process.send_signal(signal.SIGHUP)
+        program.wait_to_say("it is never used, because /* comes first")
+        self.assertIn("it matches only this path: write /private/* for everything below it", check("/private/")[1])
+        self.assertIn("a pattern is not a regular expression", check("~*.jpg$")[1])
+        code, said = check("/a/*", "/b", "/a/*")
+        self.assertIn("there is already a behavior for /a/*", said)
+        self.assertEqual(code, 1)
 
     def test_both_families_of_addresses(self):
         origin = f"http://127.0.0.1:{self.origin().port}"

@@ -1,6 +1,8 @@
 """Objects that boto3 put into SeaweedFS come back through Forebay as they are."""
 
+import signal
 import socket
+import subprocess
 import tempfile
 import unittest
 import urllib.parse
@@ -196,6 +198,31 @@ class Seaweed(unittest.TestCase):
         self.assertEqual(fetch(edge.url + "/ready")[0], 502)
         edge.wait_to_say("the secret access key does not match the access key id")
         self.assertEqual(edge.stop()[0], 0)
+
+    def test_credentials_that_are_corrected_in_their_file(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            def write(secret):
+                file.seek(0)
+                file.write(f"[default]\naws_access_key_id = {parts.ACCESS_KEY}\naws_secret_access_key = {secret}\n")
+                file.truncate()
+                file.flush()
+
+            write("wrong")
+            port, admin = parts.free_port(), parts.free_port()
+            flags = ("--bucket", BUCKET, "--region", "us-east-1", "--endpoint", self.store.url, "--path-style")
+            edge = parts.Program(
+                f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}", *flags, "--listen", f"127.0.0.1:{port}",
+                "--admin", f"127.0.0.1:{admin}", AWS_SHARED_CREDENTIALS_FILE=file.name,
+            )  # fmt: skip
+            self.addCleanup(edge.stop)
+            self.assertEqual(fetch(edge.url + "/ready")[0], 502)
+            explain = [parts.PROGRAM, "explain", "--admin", f"127.0.0.1:{admin}", "/ready"]
+            said = subprocess.run(explain, capture_output=True, text=True, check=True).stdout
+            self.assertRegex(said, r"origin +`bucket` last failed \d+ s ago: S3 answered 403 Forbidden SignatureDoesNotMatch")
+            self.assertIn("the secret access key does not match", said)
+            write(parts.SECRET_KEY)
+            edge.process.send_signal(signal.SIGHUP)
+            parts.wait_for("the object", lambda: fetch(edge.url + "/ready")[0] == 200, edge.said, seconds=30)
 
     def test_a_bucket_that_is_not_there(self):
         edge = parts.Forebay(self.store.url, "--path-style", bucket="no-such-bucket")
