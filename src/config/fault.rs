@@ -47,6 +47,42 @@ pub struct Faults {
     pub faults: Vec<Fault>,
 }
 
+/// The text without private keys and the values of keys such as `secret_access_key`, which do not belong in the file
+/// and would get into a terminal or a log. Every character keeps its place.
+fn without_secrets(text: &str) -> String {
+    const BEGIN: &str = "PRIVATE KEY-----";
+    let mut secrets: Vec<Range<usize>> = Vec::new();
+    let begins =
+        |at: usize| text[..at].rfind("-----").map(|at| text[at..].starts_with("-----BEGIN"));
+    for (at, _) in text.match_indices(BEGIN).filter(|(at, _)| begins(*at) == Some(true)) {
+        let from = at + BEGIN.len();
+        let length = text[from..].find("-----END").unwrap_or(text.len() - from);
+        secrets.push(from..from + length);
+    }
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let value = line.split_once('=').filter(|(key, _)| is_secret(key));
+        secrets.extend(value.map(|(key, _)| start + key.len()..start + line.len()));
+        start += line.len();
+    }
+    let is_in_secret = |at: usize| secrets.iter().any(|secret| secret.contains(&at));
+    // A character of several bytes stays, so that no other changes its place.
+    let hide = |(at, c): (usize, char)| {
+        if c.is_ascii_alphanumeric() && is_in_secret(at) { '*' } else { c }
+    };
+    text.char_indices().map(hide).collect()
+}
+
+/// Whether a key's value is a secret. `secret_file` and `secret_env` only name its place.
+fn is_secret(key: &str) -> bool {
+    let key = key.trim().trim_matches('"').to_ascii_lowercase();
+    let names_place = key.ends_with("_file") || key.ends_with("_env");
+    !names_place
+        && ["secret", "password", "session_token", "private_key"]
+            .iter()
+            .any(|word| key.contains(word))
+}
+
 fn count(faults: usize) -> String {
     if faults == 1 { "one error".into() } else { format!("{faults} errors") }
 }
@@ -63,7 +99,7 @@ pub(super) struct Collector {
 
 impl Collector {
     pub(super) fn new(name: &str, text: &str) -> Self {
-        let source = NamedSource::new(name, text.to_owned()).with_language("TOML");
+        let source = NamedSource::new(name, without_secrets(text)).with_language("TOML");
         Self {
             source,
             faults: RefCell::default(),
@@ -94,5 +130,28 @@ impl Collector {
         // A value that is read twice is reported once.
         faults.dedup_by(|a, b| a.span == b.span && a.message == b.message);
         if faults.is_empty() { Ok(()) } else { Err(Faults { faults }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_show_no_secrets() {
+        let key = |body: &str, kind: &str| {
+            format!("-----BEGIN {kind}PRIVATE KEY-----{body}-----END {kind}PRIVATE KEY-----")
+        };
+        let text = |hidden: [&str; 4]| {
+            let [long, short, secret, password] = hidden;
+            let (long, short) = (key(long, "RSA "), key(short, ""));
+            format!(
+                "a = \"é\"\nk = \"\"\"\n{long}\n\"\"\"\nj = \"{short}\"\n\
+                 secret_access_key = \"{secret}\"\nsecret_env = \"NAME\"\npassword=\"{password}\"\nb = \"c\"\n"
+            )
+        };
+        let whole = text(["\nMIIé/+=\nAb\n", "\\nMII\\n", "abc/d", "x"]);
+        let hidden = text(["\n***é/+=\n**\n", "\\****\\*", "***/*", "*"]);
+        assert_eq!(without_secrets(&whole), hidden);
     }
 }

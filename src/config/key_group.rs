@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::section::{Section, missing};
-use crate::access::signed::{PublicKey, TrustedKeys};
+use crate::access::signed::{KeyError, PublicKey, TrustedKeys};
 
 /// Key groups by name.
 pub(super) type KeyGroups = BTreeMap<String, TrustedKeys>;
@@ -53,7 +53,14 @@ fn public_keys<'a>(
         match PublicKey::from_pem(pem.value) {
             Ok(key) => keys.trust(id, Arc::new(key), sha1),
             Err(error) => {
-                let help = "paste the text that was uploaded to CloudFront, or that `openssl rsa -pubout` prints";
+                let help = match error {
+                    KeyError::Private => {
+                        "paste the public key: `openssl pkey -pubout -in private_key.pem` prints it; if others can read this file, make a new key pair"
+                    }
+                    _ => {
+                        "paste the text that was uploaded to CloudFront, or that `openssl pkey -pubout -in private_key.pem` prints"
+                    }
+                };
                 let message = format!("the key `{id}` cannot be used");
                 table.fault(pem.span, message, error.to_string(), help.to_owned());
             }

@@ -30,7 +30,7 @@ pub(crate) use parameters::{COOKIE_NAMES, QUERY_NAMES, unsigned_query};
 use parameters::{Parameters, SignatureSource};
 use policy::Policy;
 use public_key::Hash;
-pub use public_key::PublicKey;
+pub use public_key::{KeyError, PublicKey};
 use resource::Url;
 pub(crate) use signer::{Signer, custom_policy};
 use verified::{Evidence, remember};

@@ -44,6 +44,9 @@ pub enum KeyError {
     /// The text is not PEM, or not a public key.
     #[error("this is not a public key in PEM (`-----BEGIN PUBLIC KEY-----` …)")]
     NotPem,
+    /// The text is a private key.
+    #[error("this is a private key; Forebay needs only the public one")]
+    Private,
     /// The key has an unsupported type or size.
     #[error("this is neither an RSA key of 2,048 bits or more nor an ECDSA P-256 key")]
     Unsupported,
@@ -55,6 +58,9 @@ impl PublicKey {
     /// # Errors
     /// If it is not PEM, or CloudFront does not accept its type.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        if text.contains("PRIVATE KEY-----") {
+            return Err(KeyError::Private);
+        }
         let der = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes());
         let der = der.map_err(|_| KeyError::NotPem)?;
         let parse = |algorithm| ParsedPublicKey::new(algorithm, &der).map(Box::new).ok();
