@@ -10,7 +10,7 @@ use super::{
     say,
     style::{self, Style},
 };
-use crate::proxy::{Explanation, StoredSummary};
+use crate::proxy::{Explanation, OriginError, StoredSummary};
 
 /// Show what a running Forebay does with a request, and why. Nothing is fetched or changed.
 #[derive(Debug, clap::Args)]
@@ -95,10 +95,19 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
             lines.push(("variants", format!("{}, selected by {vary}", variants.count)));
         }
         let purged = explained.purged.iter();
-        lines.extend(purged.map(|how| ("purged", format!("{how}, after it was stored"))));
+        lines.extend(purged.map(|how| {
+            let after =
+                if how == "soft" { "after it was stored (--soft)" } else { "after it was stored" };
+            ("purged", after.to_owned())
+        }));
         match &explained.stored {
             Some(stored) => lines.extend(of_stored(stored, explained.purged.is_some())),
             None => lines.push(("stored", "nothing".into())),
+        }
+        for failed in &explained.origin_errors {
+            let OriginError { origin, seconds_ago, error, fix } = failed;
+            lines.push(("origin", format!("`{origin}` last failed {seconds_ago} s ago: {error}")));
+            lines.push(("", style::fix(fix)));
         }
     }
     let result = style::paint(Style::of_result(&explained.next.result), &explained.next.result);

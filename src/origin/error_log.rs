@@ -6,9 +6,11 @@ use std::{
 };
 
 use http::StatusCode;
+use parking_lot::Mutex;
 
 use super::{Origin, content::NotContinued, subject::Subject};
 use crate::{
+    aws::describe,
     base::{clock::Timestamp, log::LogLimiter},
     cache::store::FetchError,
     http::body::BodyError,
@@ -29,7 +31,18 @@ pub(crate) const DENIED: FetchError =
 
 /// Limits the log of one origin to one line a second for each cause.
 #[derive(Debug, Default)]
-pub(super) struct ErrorLog([LogLimiter; CAUSES]);
+pub(super) struct ErrorLog {
+    limiters: [LogLimiter; CAUSES],
+    last: Mutex<Option<LoggedError>>,
+}
+
+/// An error of an origin, for `explain`.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedError {
+    pub(crate) at: Timestamp,
+    pub(crate) text: String,
+    pub(crate) advice: String,
+}
 
 impl ErrorLog {
     /// Returns the number of suppressed lines if another may be logged now.
@@ -37,7 +50,7 @@ impl ErrorLog {
         let mut hasher = DefaultHasher::new();
         cause.hash(&mut hasher);
         let index = usize::try_from(hasher.finish() % CAUSES as u64).ok()?;
-        self.0.get(index)?.admit(now)
+        self.limiters.get(index)?.admit(now)
     }
 }
 
@@ -56,11 +69,19 @@ macro_rules! log_origin {
 }
 
 impl Origin {
+    /// The last error that was logged.
+    pub(crate) fn last_error(&self) -> Option<LoggedError> {
+        self.errors.last.lock().clone()
+    }
+
     /// Logs an error and returns the failure that viewers see.
     pub(crate) fn log_error(&self, subject: &Subject, error: &Error) -> FetchError {
+        let at = self.clock.now();
         if !error.is_viewers()
-            && let Some(suppressed) = self.errors.admit(error.to_string(), self.clock.now())
+            && let Some(suppressed) = self.errors.admit(error.to_string(), at)
         {
+            let logged = LoggedError { at, text: describe(error), advice: error.advice() };
+            *self.errors.last.lock() = Some(logged);
             log_origin!(
                 error,
                 self,

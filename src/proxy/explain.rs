@@ -1,12 +1,12 @@
 //! `explain` describes the plan for a request in words. It fetches, stores and records nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     cache_plan::{Bypass, CachePlan, Staleness},
     context::Edge,
     explain_rejection::RejectedRequest,
-    explanation::{Explanation, Next, StoredSummary, Variants},
+    explanation::{Explanation, Next, OriginError, StoredSummary, Variants},
     fetch::source::OriginSource,
     request::{
         admission::{AdmittedRequest, Route},
@@ -27,6 +27,7 @@ use crate::{
         store::{Lookup, Presence, PurgeMode, Reader, StoredResponse},
     },
     http::framing,
+    origin::Origin,
 };
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
@@ -88,6 +89,7 @@ impl Edge {
                 count: variants.count(),
             }),
             purged: purged.map(|purged| mode(purged).to_owned()),
+            origin_errors: origin_errors(admitted, now),
             ..of(admitted.distribution, admitted.request)
         }
     }
@@ -269,6 +271,24 @@ fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
         origins: origins.map(|origin| origin.options().id.clone()).collect(),
         ..Explanation::default()
     }
+}
+
+/// How long an origin's error is shown.
+const RECENT: Duration = Duration::from_secs(600);
+
+fn origin_errors(admitted: &AdmittedRequest<'_>, now: Timestamp) -> Vec<OriginError> {
+    let members = admitted.distribution.origins[admitted.behavior.origin].members();
+    let error = |origin: &Arc<Origin>| {
+        let last = origin.last_error()?;
+        let age = now.since(last.at);
+        (age <= RECENT).then(|| OriginError {
+            origin: origin.options().id.clone(),
+            seconds_ago: age.as_secs(),
+            error: last.text,
+            fix: last.advice,
+        })
+    };
+    members.filter_map(error).collect()
 }
 
 fn rejected(

@@ -27,8 +27,24 @@ pub struct Explanation {
     pub stored: Option<StoredSummary>,
     /// `hard` or `soft`, if the response was purged after it was stored.
     pub purged: Option<String>,
+    /// The last errors of the behavior's origins, if they are recent.
+    #[serde(default)]
+    pub origin_errors: Vec<OriginError>,
     /// The result of the next request.
     pub next: Next,
+}
+
+/// An error of an origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginError {
+    /// The origin's id.
+    pub origin: String,
+    /// Seconds since the error.
+    pub seconds_ago: u64,
+    /// The error.
+    pub error: String,
+    /// The fix.
+    pub fix: String,
 }
 
 /// A rejection.

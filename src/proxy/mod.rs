@@ -21,7 +21,7 @@ mod service;
 
 pub use context::Edge;
 pub(crate) use decision::Decided;
-pub(crate) use explanation::{Explanation, StoredSummary};
+pub(crate) use explanation::{Explanation, OriginError, StoredSummary};
 pub(crate) use fast_path::FastHit;
 pub use request::{
     connection::{Cipher, Connection},
