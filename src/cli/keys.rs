@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     write_new(&public, &pair.public, 0o644)?;
     let shown = |path: &Path| path.strip_prefix(".").unwrap_or(path).display().to_string();
     say(&format!(
-        "Wrote the private key {private}, to be readable only by the signing application, and the public key {public}\n\n\
+        "Wrote the private key {private}, which only the signing application should be able to read, and the public key {public}\n\n\
          In forebay.toml, add the public key to a key group …\n\n\
          [[key_group]]\nname = \"signers\"\n[key_group.public_keys]\n{id} = \"\"\"\n{pem}\"\"\"\n\n\
          … and to each behavior whose objects require a signature:\n\n\
@@ -87,9 +87,9 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     ));
     say(&match args.kind {
         Kind::Rsa => format!(
-            "In Django's settings, in the OPTIONS of django-storages:\n\n\
-             \"cloudfront_key_id\": \"{id}\",\n\"cloudfront_key\": Path(\"{}\").read_bytes(),\n",
-            shown(&private)
+            "In Django's settings, after `import pathlib`, in the OPTIONS of django-storages:\n\n\
+             \"cloudfront_key_id\": \"{id}\",\n\"cloudfront_key\": pathlib.Path(\"{}\").read_bytes(),\n",
+            std::path::absolute(&private).unwrap_or(private.clone()).display()
         ),
         Kind::Ecdsa => {
             "django-storages cannot sign with ECDSA keys: use --kind rsa for Django.\n".into()

@@ -35,6 +35,18 @@ pub(crate) async fn bucket_region(bucket: &str) -> Option<String> {
     Some(answer.fields.get("x-amz-bucket-region")?.to_str().ok()?.to_owned())
 }
 
+/// Whether a store can only be reached with the bucket in the path: the host name with the bucket's name does not
+/// resolve, but the one without it does.
+pub(crate) async fn needs_path_style(bucket: &str, endpoint: &str) -> bool {
+    let address = |style| Address::bucket(bucket, "us-east-1", Some(endpoint), style).ok();
+    let (Some(usual), Some(in_path)) = (address(None), address(Some(true))) else { return false };
+    let resolves = |address: Address| async move {
+        let found = tokio::net::lookup_host((address.host.as_str(), address.port));
+        matches!(tokio::time::timeout(PATIENCE, found).await, Ok(Ok(_)))
+    };
+    usual.host != in_path.host && !resolves(usual).await && resolves(in_path).await
+}
+
 /// An origin being checked.
 struct OriginCheck<'a> {
     options: &'a Options,
@@ -248,10 +260,15 @@ impl OriginCheck<'_> {
         let Address { host, base_path, .. } = &self.options.address;
         let is_doubled = host.starts_with(&format!("{bucket}.{bucket}."))
             || base_path.ends_with(&format!("/{bucket}/{bucket}"));
-        if is_doubled {
-            format!("remove the bucket's name, `{bucket}`, from the endpoint: Forebay adds it")
-        } else {
-            error.advice()
+        let in_host = host.starts_with(&format!("{bucket}.")) && !host.contains(".amazonaws.com");
+        match error {
+            _ if is_doubled => {
+                format!("remove the bucket's name, `{bucket}`, from the endpoint: Forebay adds it")
+            }
+            Error::Dns(_) if in_host => {
+                "check the endpoint; if the store expects the bucket's name in the path, set `path_style = true` (--path-style)".into()
+            }
+            error => error.advice(),
         }
     }
 

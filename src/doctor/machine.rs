@@ -41,19 +41,26 @@ pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
 fn addresses(config: &Config) -> Checks {
     let mut checks = Checks::of("addresses");
     let metrics = config.admin.and_then(running);
+    let has = |line: String| metrics.as_ref().is_some_and(|metrics| metrics.contains(&line));
     let listens = |address: SocketAddr| {
-        let line = format!("forebay_listening{{address=\"{address}\"}} 1");
-        metrics.as_ref().is_some_and(|metrics| metrics.contains(&line))
+        has(format!("forebay_listening{{address=\"{address}\"}} 1"))
+            || Some(address) == config.admin
     };
+    // Another configuration has other distributions.
+    let is_ours = config.distributions.iter().all(|distribution| {
+        has(format!("forebay_requests_total{{distribution=\"{}\"", distribution.settings.id))
+    });
     let all = config.listen.http.iter().chain(&config.listen.https).chain(config.admin.as_slice());
     for address in all.copied().map(bindable) {
         match TcpListener::bind(address).map_err(|error| error.kind()) {
             Ok(_) => checks.good(format!("{address} is free")),
-            Err(ErrorKind::AddrInUse)
-                if listens(address) || metrics.is_some() && Some(address) == config.admin =>
-            {
+            Err(ErrorKind::AddrInUse) if metrics.is_some() && is_ours && listens(address) => {
                 checks.good(format!("{address} belongs to the Forebay that is running"));
             }
+            Err(ErrorKind::AddrInUse) if metrics.is_some() && listens(address) => checks.bad(
+                format!("{address} is in use by a Forebay that serves other distributions"),
+                "stop it, reload it if it runs an earlier version of this configuration, or choose another address",
+            ),
             Err(ErrorKind::AddrInUse) => checks.bad(
                 format!("{address} is in use by another program"),
                 format!("stop that program (`ss -ltnp 'sport = :{}'` shows it), or choose another address", address.port()),
@@ -103,11 +110,12 @@ fn machine(config: &Config) -> Checks {
     }
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
     let to_origins: usize = origins.map(|origin| origin.max_connections).sum();
-    let connections = config.listen.limits.max_connections + to_origins;
+    let from_viewers = config.listen.limits.max_connections;
+    let connections = from_viewers + to_origins;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     match limit {
         Some(limit) if limit < u64::try_from(connections).unwrap_or(u64::MAX) => checks.advise(
-            format!("at most {limit} open files are allowed, but the configuration allows {connections} connections"),
+            format!("at most {limit} open files are allowed, but the configuration allows {from_viewers} connections from viewers and {to_origins} to origins"),
             "raise the limit (`ulimit -n`, or LimitNOFILE in the systemd unit), or lower `listen.max_connections`",
         ),
         _ => checks.good(format!("enough open files are allowed for {connections} connections")),
@@ -133,7 +141,7 @@ fn files(config: &Config) -> Checks {
     if let Err(error) = Callers::load(&config.admin_options.callers) {
         checks.bad(
             error.to_string(),
-            "put the secret there, or remove the `[[admin.credential]]` or `[[admin.token]]`",
+            "put a secret of 16 characters or more there (`openssl rand -hex 16` makes one), or remove the `[[admin.credential]]` or `[[admin.token]]`",
         );
     }
     if let Some(databases) = &config.geography {

@@ -7,7 +7,7 @@ mod account;
 mod bucket;
 mod machine;
 
-pub(crate) use bucket::bucket_region;
+pub(crate) use bucket::{bucket_region, needs_path_style};
 
 use serde::Serialize;
 

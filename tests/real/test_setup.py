@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,16 +46,15 @@ Bucket: My Bucket
 Bucket: my-media-bucket
 URL of the store, if it is not AWS: {store}
 Region [us-east-1]: 
-Host that viewers will use, if known: a b
+Host that viewers will use (empty: any): a b
 ✖ `a b` is not a valid alias
-Host that viewers will use, if known: https://media.example.com/
+Host that viewers will use (empty: any): https://media.example.com/
 TLS certificate (PEM file), unless a load balancer terminates TLS: 
 Object to return for `/`, such as index.html, if any: index.html
 Distribution ID [E…]: E2QWRUHEXAMPLE
 Also write a systemd unit? y/n [n]: maybe
 Please answer y or n.
 Also write a systemd unit? y/n [n]: y
-Also write a Compose file? y/n [n]: n
 Wrote {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
 
 addresses
@@ -105,12 +105,14 @@ class Setup(unittest.TestCase):
 
     def init(self, *more, **environment):
         self.port = free_port()
-        code, said = self.run_program(
-            "init", "--bucket", BUCKET, "--region", "us-east-1", "--endpoint", self.store.url, "--path-style",
-            "--dir", str(self.folder), "--listen", f"127.0.0.1:{self.port}", "--systemd", "--compose", *map(str, more),
-            **environment,
-        )  # fmt: skip
-        self.assertEqual(code, 0, said)
+        said = ""
+        for kind in (["--systemd", *more], ["--compose", "--force", *(flag for flag in more if flag != "--force")]):
+            code, part = self.run_program(
+                "init", "--bucket", BUCKET, "--region", "us-east-1", "--endpoint", self.store.url, "--path-style",
+                "--dir", str(self.folder), "--listen", f"127.0.0.1:{self.port}", *map(str, kind), **environment,
+            )  # fmt: skip
+            said += part
+            self.assertEqual(code, 0, said)
         return said
 
     def serve(self, command, folder):
@@ -141,6 +143,10 @@ class Setup(unittest.TestCase):
         self.assertEqual(code, 0, said)
         self.assertIn("✔ 127.0.0.1:9145 belongs to the Forebay that is running", said)
         self.assertIn(f"✔ 127.0.0.1:{self.port} belongs to the Forebay that is running", said)
+        flags = ("--bucket", BUCKET, "--region", "us-east-1", "--listen", f"127.0.0.1:{self.port}", "--dir", str(self.folder / "other"))
+        code, said = self.run_program("init", "--yes", "--offline", *flags)
+        self.assertIn(f"✖ 127.0.0.1:{self.port} is in use by a Forebay that serves other distributions", said)
+        self.assertEqual(code, 1)
 
     def test_the_compose_file_mounts_certificate_and_key(self):
         elsewhere = pathlib.Path(tempfile.mkdtemp(prefix="forebay-tls-"))
@@ -201,6 +207,21 @@ class Setup(unittest.TestCase):
         self.init("--offline", "--force")
         self.assertNotEqual(before, "")
 
+    def test_the_bucket_goes_into_the_path_where_its_host_does_not_resolve(self):
+        host = socket.gethostname()
+        try:
+            socket.gethostbyname(host)
+        except OSError:
+            self.skipTest(f"{host} has no address")
+        flags = ("--bucket", BUCKET, "--region", "us-east-1", "--listen", f"127.0.0.1:{free_port()}", "--dir", str(self.folder))
+        code, said = self.run_program("init", "--yes", "--admin", "off", "--endpoint", f"http://{host}:1", *flags)
+        self.assertEqual(code, 1)
+        self.assertIn("The store expects the bucket's name in the path (--path-style).", said)
+        self.assertIn(f"{host}:1: the origin cannot be reached", said)
+        self.assertIn("path_style = true\n", (self.folder / "forebay.toml").read_text())
+        # Credentials were found, so nothing needs to be said about them.
+        self.assertNotIn("Give Forebay credentials", said)
+
     def test_init_refuses_what_cannot_be(self):
         for flags, told in (
             (["--bucket", "a/b", "--region", "x"], "is not a valid bucket name"),
@@ -255,7 +276,7 @@ class Setup(unittest.TestCase):
         issued.private_key_pem.write_to_path(self.folder / "a.key")
         port = free_port()
         files = (self.folder / "a.crt", "", self.folder / "a.key")
-        answers = (BUCKET, self.store.url, "", "media.example.com", *files, "", "", "y", "n")
+        answers = (BUCKET, self.store.url, "", "media.example.com", *files, "", "", "y")
         flags = ("--path-style", "--listen", f"127.0.0.1:{port}", "--listen-tls", f"127.0.0.1:{port + 10_000}", "--admin", "off")
         code, said = self.dialogue(answers, *flags)
         self.assertEqual(code, 0, said)
@@ -263,13 +284,13 @@ class Setup(unittest.TestCase):
         self.assertIn("a certificate covers media.example.com", said)
         name = f"media.example.com:{port + 10_000}"
         self.assertIn(f"curl -sSI https://{name}/KEY --connect-to {name}:127.0.0.1:{port + 10_000}\n", said)
-        self.assertIn(f"chgrp forebay-tls {self.folder}/a.key && chmod g+r {self.folder}/a.key", said)
+        self.assertIn(f"sudo chgrp forebay-tls {self.folder}/a.key && sudo chmod g+r {self.folder}/a.key", said)
         self.assertIn("SupplementaryGroups=forebay-tls\n", (self.folder / "forebay.service").read_text())
 
     def test_whoever_is_at_the_keyboard_is_asked(self):
         port = free_port()
         answers = ("My Bucket", BUCKET, self.store.url, "", "a b", "https://media.example.com/", "", "index.html", "E2QWRUHEXAMPLE")
-        code, said = self.dialogue((*answers, "maybe", "y", "n"), "--path-style", "--listen", f"127.0.0.1:{port}")
+        code, said = self.dialogue((*answers, "maybe", "y"), "--path-style", "--listen", f"127.0.0.1:{port}")
         self.assertEqual(code, 0, said)
         expected = TRANSCRIPT.format(store=self.store.url, folder=self.folder, port=port)
         self.assertIn("\x1b[", said)  # a terminal gets colours

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     base::clock::Clock,
     config::Config,
-    doctor::{Verdict, bucket_region, examine, examine_machine},
+    doctor::{Verdict, bucket_region, examine, examine_machine, needs_path_style},
     setup::{Site, reading_policy},
 };
 
@@ -68,7 +68,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
     admin: String,
     /// Also write a systemd unit
-    #[arg(long)]
+    #[arg(long, conflicts_with = "compose")]
     systemd: bool,
     /// Also write a Compose file
     #[arg(long)]
@@ -93,8 +93,10 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     require_no_files(args, (args.systemd, args.compose))?;
     let setup = Setup { args, prompt: Prompt::new(args.yes), runtime: &runtime };
     let (site, config) = setup.settle()?;
-    let systemd = args.systemd || setup.prompt.confirm("Also write a systemd unit?")?;
-    let compose = args.compose || setup.prompt.confirm("Also write a Compose file?")?;
+    let systemd =
+        args.systemd || (!args.compose && setup.prompt.confirm("Also write a systemd unit?")?);
+    let compose =
+        args.compose || (!systemd && setup.prompt.confirm("Also write a Compose file?")?);
     require_no_files(args, (systemd, compose))?;
     let written = write(args, &site, &config, (systemd, compose))?;
     say(&format!("Wrote {}", written.join(", ")));
@@ -107,7 +109,9 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     say(&format!("\n{}", doctor::text(&findings)));
     let has_problems = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
     let works = if has_problems { Some(false) } else { (!args.offline).then_some(true) };
-    let steps = NextSteps { dir: &args.dir, site: &site, works, systemd, compose };
+    let has_credentials = findings.iter().any(|finding| finding.area == "credentials")
+        && !findings.iter().any(|f| f.area == "credentials" && f.verdict == Verdict::Bad);
+    let steps = NextSteps { dir: &args.dir, site: &site, works, has_credentials, systemd, compose };
     say(&format!("\n{}", steps.text()));
     Ok(if has_problems { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -169,21 +173,9 @@ impl Setup<'_> {
                 site.bucket = value.unwrap_or_default();
             },
         )?;
-        if args.region.is_none() || args.endpoint.is_some() {
-            let label = "URL of the store, if it is not AWS";
-            let known = before.endpoint.as_deref();
-            self.set(
-                &mut site,
-                "--endpoint",
-                args.endpoint.as_deref(),
-                (label, known),
-                |site, value| {
-                    site.endpoint = value;
-                },
-            )?;
-        }
+        self.set_endpoint(&mut site, before)?;
         self.set_region(&mut site, before)?;
-        let label = "Host that viewers will use, if known";
+        let label = "Host that viewers will use (empty: any)";
         let known = before.domain.as_deref();
         self.set(&mut site, "--domain", args.domain.as_deref(), (label, known), |site, value| {
             site.domain = value.as_deref().map(host);
@@ -206,6 +198,24 @@ impl Setup<'_> {
             },
         )?;
         Ok(site)
+    }
+
+    /// Sets the endpoint, and path style if the store needs it.
+    fn set_endpoint(&self, site: &mut Site, before: &Site) -> miette::Result<()> {
+        let args = self.args;
+        if args.region.is_some() && args.endpoint.is_none() {
+            return Ok(());
+        }
+        let (label, known) = ("URL of the store, if it is not AWS", before.endpoint.as_deref());
+        let set = |site: &mut Site, value| site.endpoint = value;
+        self.set(site, "--endpoint", args.endpoint.as_deref(), (label, known), set)?;
+        if let (Some(endpoint), false, false) = (&site.endpoint, site.path_style, args.offline)
+            && self.runtime.block_on(needs_path_style(&site.bucket, endpoint))
+        {
+            say("The store expects the bucket's name in the path (--path-style).");
+            site.path_style = true;
+        }
+        Ok(())
     }
 
     /// Sets certificate and key, which only a site with a host needs.

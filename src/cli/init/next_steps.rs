@@ -11,6 +11,8 @@ pub(super) struct NextSteps<'a> {
     pub(super) site: &'a Site,
     /// Whether the checks found no problem; `None` if the bucket was not checked.
     pub(super) works: Option<bool>,
+    /// Whether the checks found credentials.
+    pub(super) has_credentials: bool,
     pub(super) systemd: bool,
     pub(super) compose: bool,
 }
@@ -19,8 +21,11 @@ impl NextSteps<'_> {
     /// The steps, numbered.
     pub(super) fn text(&self) -> String {
         let mut steps = Vec::new();
+        if !self.has_credentials {
+            steps.push(self.credentials());
+        }
         if self.works != Some(true) {
-            steps.extend(self.access());
+            steps.push(self.check());
         }
         if self.systemd {
             steps.extend(self.systemd());
@@ -45,10 +50,9 @@ impl NextSteps<'_> {
         shown(&self.dir.join(name))
     }
 
-    /// Access to the bucket, which the checks did not confirm, and the checks.
-    fn access(&self) -> [String; 2] {
+    fn credentials(&self) -> String {
         let policy = self.file("forebay-iam-policy.json");
-        let grant = if self.site.endpoint.is_none() {
+        if self.site.endpoint.is_none() {
             format!(
                 "Allow an AWS user or role to read the bucket, and give Forebay its credentials (environment, ~/.aws, or the machine's role):\n     \
                  aws iam put-user-policy --user-name USER --policy-name forebay --policy-document file://{policy}"
@@ -57,34 +61,45 @@ impl NextSteps<'_> {
             format!(
                 "Give Forebay credentials for the store (environment or ~/.aws) with the permissions that {policy} lists."
             )
-        };
-        let check = if self.works == Some(false) {
-            "Fix the problems above, then check again"
-        } else {
-            "Check the setup"
-        };
+        }
+    }
+
+    fn check(&self) -> String {
         let file = self.file("forebay.toml");
-        [grant, format!("{check}:\n     forebay doctor --config {file}")]
+        if self.works == Some(false) {
+            let policy = self.file("forebay-iam-policy.json");
+            format!(
+                "Fix the problems above: edit {file}, or run `forebay init` again with --force. {policy} lists the permissions that Forebay needs. Then check again:\n     forebay doctor --config {file}"
+            )
+        } else {
+            format!("Check the setup:\n     forebay doctor --config {file}")
+        }
     }
 
     fn systemd(&self) -> Vec<String> {
         let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
-        let key = self.site.certificate.as_ref().map(|(_, key)| {
+        let files = self.site.certificate.as_ref();
+        let is_hidden =
+            |file: &str| ["/home/", "/root/", "/tmp/"].iter().any(|d| file.starts_with(d));
+        let moves = files.filter(|(certificate, key)| is_hidden(certificate) || is_hidden(key)).map(|_| {
+            "Move certificate and key, for example to /etc/ssl/private, and correct `tls` in forebay.toml: the service sees neither /home nor /tmp.".to_owned()
+        });
+        let key = files.map(|(_, key)| {
             format!(
-                "Let the service read the key. It sees neither /home nor /tmp, and its group must be able to enter the key's directory:\n     \
-                 groupadd --force --system forebay-tls\n     \
-                 chgrp forebay-tls {key} && chmod g+r {key}"
+                "Let the service read the key and enter its directory:\n     \
+                 sudo groupadd --force --system forebay-tls\n     \
+                 sudo chgrp forebay-tls {key} && sudo chmod g+r {key}"
             )
         });
         let serve = format!(
-            "Serve. If the machine has no role, put credentials into /etc/forebay/environment first:\n     \
-             install {} /usr/local/bin/forebay\n     install -D -m 644 {} /etc/forebay/forebay.toml\n     \
-             install -m 644 {} /etc/systemd/system/\n     systemctl enable --now forebay",
+            "Serve. If the machine has no role, put credentials into /etc/forebay/environment first, which only root should be able to read:\n     \
+             sudo install {} /usr/local/bin/forebay\n     sudo install -D -m 644 {} /etc/forebay/forebay.toml\n     \
+             sudo install -m 644 {} /etc/systemd/system/\n     sudo systemctl enable --now forebay",
             program.display(),
             self.file("forebay.toml"),
             self.file("forebay.service")
         );
-        key.into_iter().chain([serve]).collect()
+        moves.into_iter().chain(key).chain([serve]).collect()
     }
 
     fn compose(&self) -> Vec<String> {
@@ -122,8 +137,9 @@ impl NextSteps<'_> {
         let Site { domain: Some(domain), certificate: None, listen, .. } = self.site else {
             return None;
         };
+        let port = listen.rsplit(':').next().unwrap_or("8080");
         Some(format!(
-            "Route https://{domain} to {listen} through a load balancer that terminates TLS and passes the Host header on. Without one, run `forebay init` again with --certificate and --key."
+            "Route https://{domain} to port {port} of this machine through a load balancer that terminates TLS and passes the Host header on. Without one, run `forebay init` again with --certificate, --key and --force."
         ))
     }
 }
