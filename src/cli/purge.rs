@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         }
     }
     if items.iter().any(|item| item.trim_end_matches('*').contains('*')) {
-        say("note: only a `*` at the end of a path is a wildcard");
+        say("note: only a `*` at the end of a path is a wildcard; another one is part of the name");
     }
     let how = if args.soft { "marked as stale" } else { "purged" };
     let what = if done == 1 { items[0].clone() } else { format!("{done} items") };

@@ -46,7 +46,8 @@ pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<E
         let response_code = status(&table, "response_code", &[&[200], &REPLACEABLE[..]].concat());
         let path = page_path(&table);
         let ttl = table.duration("error_caching_min_ttl");
-        if path.is_none() && ttl.is_none() {
+        let has_path = table.has("response_page_path");
+        if !has_path && ttl.is_none() {
             let help = "add `response_page_path = \"/errors/404.html\"`".to_owned();
             table.fault(
                 table.span(),
@@ -55,7 +56,7 @@ pub(super) fn error_pages(section: &Section<'_>, errors: &mut ErrorTtl) -> Vec<E
                 help,
             );
         }
-        if path.is_none() && response_code.is_some() {
+        if !has_path && response_code.is_some() {
             let message = "`response_code` needs a `response_page_path`";
             let help = "add `response_page_path`, or leave `response_code` out".to_owned();
             table.fault(table.span(), message, "in this table", help);

@@ -47,13 +47,6 @@ pub struct Listen {
     pub drain: Duration,
 }
 
-impl Listen {
-    /// Settings that cannot change while the listeners are open.
-    pub(crate) fn fixed(&self) -> impl PartialEq + use<'_> {
-        (&self.http, &self.https, self.workers, self.limits)
-    }
-}
-
 pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
     let mut listen = Listen {
         http: Vec::new(),

@@ -102,14 +102,17 @@ impl Config {
         Ok(config)
     }
 
-    /// The tables that differ from `new` in a key that only a restart applies.
+    /// The keys and tables that differ from `new` and that only a restart applies.
     pub(crate) fn changes_for_restart(&self, new: &Self) -> Vec<&'static str> {
         let admin = |config: &Self| (config.admin, config.admin_options.state.clone());
         let changed = [
-            ("listen", self.listen.fixed() != new.listen.fixed()),
-            ("admin", admin(self) != admin(new)),
-            ("cache", self.cache != new.cache),
-            ("access_log", self.access_log != new.access_log),
+            ("`listen.http`", self.listen.http != new.listen.http),
+            ("`listen.https`", self.listen.https != new.listen.https),
+            ("`listen.workers`", self.listen.workers != new.listen.workers),
+            ("a limit or timeout in [listen]", self.listen.limits != new.listen.limits),
+            ("[admin]", admin(self) != admin(new)),
+            ("[cache]", self.cache != new.cache),
+            ("[access_log]", self.access_log != new.access_log),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(table, _)| table).collect()
     }

@@ -131,7 +131,7 @@ An unknown key is an error.
 
 * **Credentials** never go in this file. Forebay looks for them where AWS's tools do: the environment, `~/.aws`, a
   container's or the machine's role.
-* **Sizes** are strings with a unit, such as `\"512MiB\"`.
+* **Sizes** are strings with a unit: `\"512MiB\"` is 512 × 1,048,576 bytes, `\"512MB\"` is 512,000,000 bytes.
 * **Durations** are strings with a unit, such as `\"30s\"`, `\"10m\"` or `\"1day\"`, or a number of seconds.
 * **Lists of strings** may be written as a single string.
 * **Paths** of files are relative to the configuration file.

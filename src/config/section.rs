@@ -181,9 +181,10 @@ impl<'a> Section<'a> {
     pub(super) fn size(&self, key: &'static str) -> Option<Placed<u64>> {
         self.note(key, "size");
         let text = self.string(key)?;
+        let has_unit = text.value.contains(|c: char| c.is_ascii_alphabetic());
         match text.value.parse::<bytesize::ByteSize>() {
-            Ok(size) => Some(text.map(|_| size.as_u64())),
-            Err(_) => {
+            Ok(size) if has_unit => Some(text.map(|_| size.as_u64())),
+            _ => {
                 self.fault(
                     text.span,
                     format!("`{}` is not a size", self.path(key)),

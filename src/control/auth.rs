@@ -55,7 +55,7 @@ impl CallerOptions {
 
 /// A secret could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the secret of `{of}` cannot be read from {from}: {reason}")]
+#[error("the secret of `{of}`, from {from}, cannot be used: {reason}")]
 pub struct SecretError {
     /// The key id or token name that the secret belongs to.
     of: String,

@@ -57,7 +57,8 @@ fn parse(
     let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
     let paths = paths(&path).map_err(|error| match error {
         PathError::NotAbsolute => {
-            format!("cannot purge `{text}`: write `/{text}`, or a URL with http:// or https://")
+            let example = if text.starts_with('*') { "/photos/*" } else { &format!("/{text}") };
+            format!("cannot purge `{text}`: a path begins with `/`, such as `{example}`; only a `*` at its end is a wildcard")
         }
         error => format!("cannot purge `{text}`: {error}"),
     })?;

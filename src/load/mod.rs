@@ -43,6 +43,7 @@ pub use mix::Mix;
 use pace::Pace;
 use parking_lot::Mutex;
 pub use report::Report;
+pub(crate) use report::milliseconds;
 pub(crate) use server::{Server, ServerError};
 pub use sign::Signer;
 use tally::Tally;

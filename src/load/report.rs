@@ -379,7 +379,7 @@ pub(super) fn in_milliseconds(duration: Duration) -> f64 {
 }
 
 /// A duration with three significant digits.
-pub(super) fn milliseconds(duration: Duration) -> String {
+pub(crate) fn milliseconds(duration: Duration) -> String {
     match in_milliseconds(duration) {
         value if value >= 100.0 => format!("{value:.0} ms"),
         value if value >= 10.0 => format!("{value:.1} ms"),

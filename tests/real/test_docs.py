@@ -223,7 +223,7 @@ class Docs(unittest.TestCase):
                 storages = block
             elif "STORAGES[" in block:
                 block = storages + block
-            script = block.replace("127.0.0.1:9145", f"127.0.0.1:{self.admin}")
+            script = block.replace("127.0.0.1:9145", f"127.0.0.1:{self.admin}").replace("/etc/myproject", str(self.folder))
             if "STORAGES = " in block:
                 script += STORAGES
             elif "WAGTAILFRONTENDCACHE" in block:

@@ -28,7 +28,7 @@ use crate::{
     cli::{UserError, report, say, warn},
     load::{
         self, Http, Line, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Trust,
-        Until,
+        Until, milliseconds,
     },
 };
 
@@ -89,7 +89,7 @@ fn exit_code(args: &Args, report: &Report) -> ExitCode {
     if let (Some(most), Some(p99)) = (args.max_p99, report.p99())
         && p99 > most
     {
-        let [p99, most] = [p99, most].map(humantime::format_duration);
+        let [p99, most] = [p99, most].map(milliseconds);
         warn(&format!("failed: the p99 is {p99}, longer than --max-p99 {most}"));
         failed = true;
     }
