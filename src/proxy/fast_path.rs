@@ -1,4 +1,4 @@
-//! The fast path: serves hits below the HTTP library.
+//! The fast path: answers hits without the HTTP library.
 
 use std::{ops::Range, sync::Arc};
 

@@ -119,9 +119,9 @@ impl<H: Handler> Server<H> {
             return self.speak_http1(io, connection).await;
         };
         let timeout = self.shared.limits.handshake_timeout;
-        // Boxes keep the rare and the large parts out of the memory that every connection holds.
-        let shaken = tokio::time::timeout(timeout, Box::pin(handshake(stream, settings))).await;
-        let (stream, security) = shaken
+        // Boxed, so that the handshake and the large futures do not enlarge every connection's task.
+        let accepted = tokio::time::timeout(timeout, Box::pin(handshake(stream, settings))).await;
+        let (stream, security) = accepted
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out"))??;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let connection = connection(Some((security, cipher(&stream))));
@@ -196,8 +196,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Ends when draining has begun and its grace is over. The next request may already be in flight when draining
-    /// begins, so connections close only then.
+    /// Completes `DRAIN_GRACE` after the drain begins, because a request may already be in flight.
     pub(super) async fn drained(&self) {
         self.shared.drain.clone().begun().await;
         tokio::time::sleep(DRAIN_GRACE).await;

@@ -1,6 +1,6 @@
 //! The fast path for hits: reads a request head and writes the response, without hyper.
 //!
-//! It answers a read only if the read is exactly one whole head of a hit. Everything else goes to hyper, unread.
+//! It answers a read only if the read is exactly one whole head of a hit. Everything else goes to hyper unchanged.
 //! Between requests, a connection has no buffers: all connections of a worker read into the same one.
 
 use std::{
@@ -25,7 +25,7 @@ thread_local! {
     static READ_BUFFER: Cell<Vec<u8>> = Cell::default();
 }
 
-/// A read for hyper.
+/// Bytes to pass to hyper.
 pub(super) struct HandedOver<D> {
     pub(super) bytes: Bytes,
     /// Whether the bytes are exactly one whole head of a request without content.
@@ -34,13 +34,13 @@ pub(super) struct HandedOver<D> {
     pub(super) decided: Option<D>,
 }
 
-/// What a read leads to: a response, or work for hyper.
+/// The result of a read: a response to send, or bytes for hyper.
 type Taken<D> = Result<Sending, HandedOver<D>>;
 
 /// Answers the hits of one connection.
 pub(super) struct FastPath<S, H> {
     pub(super) stream: S,
-    /// Bytes that came before the stream's.
+    /// Bytes to process before reading the stream again.
     unread: Bytes,
     handler: H,
     connection: Arc<Connection>,
@@ -64,16 +64,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPath<S, H> {
         self.unread = bytes;
     }
 
-    /// Answers hits until a read is for hyper; `None` if the viewer has sent its last request.
+    pub(super) const fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Sends the rest of a response.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(sending) = &mut self.sending {
+            ready!(sending.poll(&mut self.stream, cx))?;
+            self.sending = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Answers hits until bytes are for hyper; `None` at the end of the stream.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Option<HandedOver<H::Decided>>>> {
         loop {
-            if let Some(sending) = &mut self.sending {
-                ready!(sending.poll(&mut self.stream, cx))?;
-                self.sending = None;
-            }
+            ready!(self.poll_sent(cx))?;
             let taken = if self.unread.is_empty() {
                 match ready!(self.poll_read(cx))? {
                     None => return Poll::Ready(Ok(None)),
@@ -108,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPath<S, H> {
         taken
     }
 
-    /// The response to a read, or the read for hyper.
+    /// Answers the bytes, or returns them for hyper.
     fn take(&self, read: &[u8]) -> Taken<H::Decided> {
         let (mut is_whole, mut decided) = (false, None);
         // The last response carries `Connection: close`, which hyper handles.

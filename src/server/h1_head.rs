@@ -13,8 +13,8 @@ pub(super) const MAX_FIELDS: usize = 128;
 /// Minimum capacity for fields: the response's fields are written into the request's map.
 const USUAL: usize = 16;
 
-/// Parses bytes that are one whole GET or HEAD and nothing else, after which the connection stays open. The rules are
-/// hyper's.
+/// Parses bytes that are one whole GET or HEAD and nothing else, and that keep the connection open. Follows hyper's
+/// rules.
 pub(super) fn request(bytes: &[u8]) -> Option<Parts> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);

@@ -20,18 +20,18 @@ use crate::{
     proxy::Connection,
 };
 
-/// The side that gets the next bytes.
+/// Who handles the next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// The fast path: hyper holds nothing.
+    /// The fast path: hyper has no unprocessed bytes.
     FastPath,
-    /// Hyper, which has one whole head that followed `begun` exchanges.
+    /// hyper, which was given exactly one whole head after `begun` exchanges.
     Hyper { begun: u32 },
-    /// Hyper, until the loan ends: it may hold part of another request.
+    /// hyper, until the loan ends: it may hold part of another request.
     HyperOnly,
 }
 
-/// A stream that hyper reads. While hyper holds nothing, the fast path still sees each request first.
+/// A stream that hyper reads. While hyper has no unprocessed bytes, the fast path still sees each request first.
 pub(super) struct LentIo<S, H: Handler> {
     fast_path: FastPath<S, H>,
     turn: Turn,
@@ -54,8 +54,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> LentIo<S, H> {
         lent
     }
 
-    /// Ends the loan.
-    pub(super) fn into_fast_path(self) -> FastPath<S, H> {
+    /// Ends the loan. `unused` are bytes that hyper has read but not used.
+    pub(super) fn into_fast_path(mut self, unused: &[u8]) -> FastPath<S, H> {
+        // A copy, because hyper's bytes are a part of its whole buffer.
+        self.fast_path.unread([unused, &self.handed_over].concat().into());
         self.fast_path
     }
 
@@ -107,7 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for LentIo<S, H> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for LentIo<S, H> {
-    fn before(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.fast_path.poll_sent(cx))?;
         self.loan.set_flushed(false);
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! What a connection and hyper share while hyper serves requests on its stream.
+//! State that a connection shares with the stream it has lent to hyper.
 
 use std::sync::{
     Arc,
@@ -53,7 +53,7 @@ impl<D> Default for Loan<D> {
 }
 
 impl<D> Loan<D> {
-    /// Records that a request is handed over after `begun` exchanges, and the decision about it.
+    /// Records a hand-over after `begun` exchanges, with the decision about the request.
     pub(super) fn begin(&self, decided: Option<D>, begun: u32) {
         self.0.begun.store(begun, Ordering::Relaxed);
         *self.0.decided.lock() = decided;
@@ -81,12 +81,12 @@ impl<D> Loan<D> {
         if head.begun == begun { head.bytes } else { Vec::new() }
     }
 
-    /// Records whether all that hyper wrote is sent.
+    /// Records whether everything that hyper wrote has been flushed.
     pub(super) fn set_flushed(&self, is_flushed: bool) {
         self.0.is_flushed.store(is_flushed, Ordering::Relaxed);
     }
 
-    /// Records a request with content. Only hyper knows where it ends, so hyper keeps the stream.
+    /// Records a request with content. Only hyper knows where it ends, so the stream is never taken back.
     pub(super) fn set_has_content(&self) {
         self.0.has_content.store(true, Ordering::Relaxed);
     }

@@ -118,10 +118,7 @@ impl Handler for Arc<Edge> {
 #[cfg(feature = "fuzz")]
 #[must_use]
 pub fn read_head(bytes: &[u8]) -> Option<Parts> {
-    match h1_head::Read::of(bytes) {
-        h1_head::Read::Request(parts) => Some(parts),
-        h1_head::Read::Whole | h1_head::Read::Other => None,
-    }
+    h1_head::request(bytes)
 }
 
 /// The most fields in a head.

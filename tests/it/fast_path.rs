@@ -1,4 +1,4 @@
-//! The fast path of a hit, below hyper: its responses match hyper's, and it takes only requests it can serve.
+//! The fast path of a hit, without hyper: its responses match hyper's, and it takes only requests it can serve.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -241,8 +241,7 @@ async fn answers_come_in_order_whoever_gives_them() {
     assert_eq!(line.ask(&hit).await.1, b"hit");
 }
 
-/// Bytes that one parser reads as content must not be a request to the other.
-/// Longer than a connection stays with hyper without a request.
+/// Longer than an idle connection stays with hyper.
 const IDLE: Duration = Duration::from_millis(2_500);
 
 #[tokio::test]
@@ -279,13 +278,14 @@ async fn the_rest_of_a_head_is_never_taken_for_a_request() {
             .await;
         assert_eq!(line.hear(&Method::GET).await.1, b"second");
         tokio::time::sleep(wait).await;
-        // As a head of its own, this would be a hit.
+        // On its own, this would be a hit.
         line.say(get).await;
         assert_eq!(line.hear(&Method::GET).await.1, b"second");
         assert_eq!(line.ask(get).await.1, b"one");
     }
 }
 
+/// Bytes that one parser reads as content must not be a request to the other.
 #[tokio::test]
 async fn content_is_never_taken_for_a_request() {
     let bucket = Bucket::start().await;
@@ -389,6 +389,25 @@ async fn a_drain_closes_connections_that_only_had_hits() {
     let end = tokio::time::timeout(Duration::from_secs(2), line.0.read(&mut [0])).await;
     assert_eq!(end.expect("closed at once").expect("an end"), 0);
     assert!(stopping.await.expect("stopped"), "everything finished");
+}
+
+#[tokio::test]
+async fn a_drain_lets_viewers_receive_their_hits() {
+    for after_a_miss in [false, true] {
+        let (mut edge, content) = with_large_object("").await;
+        let mut line = Line::to(edge.address).await;
+        if after_a_miss {
+            // The stream is then on loan to hyper.
+            let missing = line.ask(&get("/missing", &[])).await.0;
+            assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
+        }
+        line.say(&get("/large", &[])).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stopping = tokio::spawn(edge.running.take().expect("running").stop());
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(line.hear(&Method::GET).await.1 == content, "after a miss: {after_a_miss}");
+        assert!(stopping.await.expect("stopped"), "everything finished");
+    }
 }
 
 #[tokio::test]
