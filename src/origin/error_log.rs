@@ -2,6 +2,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -34,6 +35,7 @@ pub(crate) const DENIED: FetchError =
 pub(super) struct ErrorLog {
     limiters: [LogLimiter; CAUSES],
     last: Mutex<Option<LoggedError>>,
+    has_last: AtomicBool,
 }
 
 /// An error of an origin, for `explain`.
@@ -69,9 +71,17 @@ macro_rules! log_origin {
 }
 
 impl Origin {
-    /// The last error that was logged.
+    /// The last error that was logged, unless a request has succeeded since.
     pub(crate) fn last_error(&self) -> Option<LoggedError> {
         self.errors.last.lock().clone()
+    }
+
+    /// Forgets the last error once a request has succeeded.
+    pub(super) fn forget_error(&self) {
+        if self.errors.has_last.load(Ordering::Relaxed) {
+            self.errors.has_last.store(false, Ordering::Relaxed);
+            *self.errors.last.lock() = None;
+        }
     }
 
     /// Logs an error and returns the failure that viewers see.
@@ -82,6 +92,7 @@ impl Origin {
         {
             let logged = LoggedError { at, text: describe(error), advice: error.advice() };
             *self.errors.last.lock() = Some(logged);
+            self.errors.has_last.store(true, Ordering::Relaxed);
             log_origin!(
                 error,
                 self,

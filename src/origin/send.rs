@@ -74,7 +74,10 @@ impl Origin {
             let generation = self.credentials.current().map(|keys| keys.generation);
             let sent = self.send_once(request, body.take(), want, timeouts, breaks, sent_at).await;
             let Failed { error, on_reused } = match sent {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.forget_error();
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
             if !error.is_viewers() {

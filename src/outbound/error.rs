@@ -293,7 +293,7 @@ impl Error {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }
             Self::CredentialsPending => {
-                "check that the container's or instance's credential service answers".into()
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile; if this machine has a role, check that its credential service answers".into()
             }
             Self::Sign(_) => "check the credentials for characters that no AWS key has".into(),
             Self::S3 { code, region: Some(region), .. } if is_region_error(code) => {

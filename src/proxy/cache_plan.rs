@@ -10,7 +10,7 @@ use crate::{
     base::clock::Timestamp,
     cache::{
         key::CacheKey,
-        policy::{RequestDirectives, Reuse},
+        policy::{NotStored, RequestDirectives, Reuse},
         store::{Lookup, StoredResponse},
     },
     http::cache_status::ForwardReason,
@@ -36,7 +36,7 @@ pub(super) enum Bypass {
     /// The request has `no-store`, and the cache policy honors it.
     NoStore,
     /// The last response could not be stored.
-    HitForMiss,
+    HitForMiss(NotStored),
 }
 
 /// The staleness of a served response.
@@ -86,7 +86,7 @@ impl CachePlan {
         let stored = match found {
             Lookup::Response(response) => Some(response),
             Lookup::Nothing | Lookup::Varies(_) => None,
-            Lookup::HitForMiss => return Self::Bypass(Bypass::HitForMiss),
+            Lookup::HitForMiss(why) => return Self::Bypass(Bypass::HitForMiss(why)),
         };
         let has_no_content = |response: &Arc<StoredResponse>| response.content_state.is_head_only();
         if *admitted.method == Method::GET && stored.as_ref().is_some_and(has_no_content) {
@@ -129,7 +129,15 @@ impl Bypass {
     pub(super) const fn reason(self) -> ForwardReason {
         match self {
             Self::Method => ForwardReason::Method,
-            Self::Disabled | Self::NoStore | Self::HitForMiss => ForwardReason::Bypass,
+            Self::Disabled | Self::NoStore | Self::HitForMiss(_) => ForwardReason::Bypass,
+        }
+    }
+
+    /// Why the last response could not be stored, as `Cache-Status` and the log report it.
+    pub(super) const fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::HitForMiss(why) => Some(why.token()),
+            Self::Method | Self::Disabled | Self::NoStore => None,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     base::{clock::Timestamp, metrics::ResultType},
     cache::{
         key::Projection,
-        policy::{CachingRules, Ttl},
+        policy::{CachingRules, NotStored, Ttl},
         store::{Lookup, Presence, PurgeMode, Reader, StoredResponse},
     },
     http::framing,
@@ -115,7 +115,12 @@ impl Edge {
             }
             .to_owned(),
             fields: fields_of(response, caching),
-            policy: policy(response, caching),
+            policy: match policy(response, caching) {
+                text if granted > caching.ttl.max => {
+                    format!("{text}; the response was stored under an earlier policy")
+                }
+                text => text,
+            },
             lifetime: granted.as_secs(),
             age: freshness.age(now).as_secs(),
             fresh_for: freshness.ttl_seconds(now),
@@ -142,9 +147,7 @@ impl Edge {
             CachePlan::Bypass(Bypass::NoStore) => {
                 "the request has no-store, and the cache policy honors it"
             }
-            CachePlan::Bypass(Bypass::HitForMiss) => {
-                "the last response could not be stored, so for a while each request goes to the origin"
-            }
+            CachePlan::Bypass(Bypass::HitForMiss(why)) => &not_stored(*why),
             CachePlan::Fetch { stored: None, .. } => match purged {
                 Some(_) => "it was purged after it was stored",
                 None if varies => "no stored variant matches the fields of this request",
@@ -183,7 +186,7 @@ impl Edge {
                     ResultType::RefreshHit
                 };
                 let why = format!(
-                    "{why}: Forebay validates it with the origin; a changed object is a Miss"
+                    "{why}, so Forebay validates it with the origin; a changed object is a Miss"
                 );
                 Next::new(result, why)
             }
@@ -206,7 +209,7 @@ impl Edge {
                 Next::new(ResultType::Error, "416: the range is outside the object")
             }
             _ if is_error(response.status) => {
-                Next::new(ResultType::Error, format!("the origin's error is cached: {why}"))
+                Next::new(ResultType::Error, format!("the origin's error is cached, and {why}"))
             }
             Ok(Presence::Missing) => Next::new(
                 ResultType::Miss,
@@ -244,6 +247,26 @@ impl Edge {
     }
 }
 
+fn not_stored(why: NotStored) -> String {
+    let why = match why {
+        NotStored::CachingDisabled => "the cache policy stores nothing",
+        NotStored::NoStore => "it has Cache-Control: no-store",
+        NotStored::Private => "it has Cache-Control: private",
+        NotStored::VaryAny => "it has Vary: *",
+        NotStored::Authorization => {
+            "the request had Authorization, and the response does not allow sharing"
+        }
+        NotStored::Status => "responses with its status are not stored",
+        NotStored::SetCookie => "it has Set-Cookie, and the behavior has no `cache_set_cookie`",
+        NotStored::Useless => "it is stale on arrival and cannot be validated",
+        NotStored::TooLong => "it is too long",
+        NotStored::Unfinished => "it did not arrive completely",
+    };
+    format!(
+        "the last response could not be stored, because {why}; for a short time each request goes to the origin"
+    )
+}
+
 const fn describe(staleness: Staleness) -> &'static str {
     match staleness {
         Staleness::Fresh => "it is fresh",
@@ -251,7 +274,7 @@ const fn describe(staleness: Staleness) -> &'static str {
             "it is stale, but may be served: the origin failed a moment ago, or the request allows it"
         }
         Staleness::Revalidate => {
-            "it is stale, within stale-while-revalidate: served, and validated in the background"
+            "it is stale, but may be served while it is validated (stale-while-revalidate)"
         }
     }
 }

@@ -171,7 +171,8 @@ impl Edge {
             }
             let answered = match plan {
                 CachePlan::Bypass(why) => {
-                    let report = Report::new(CacheStatus::Forward(why.reason()));
+                    let mut report = Report::new(CacheStatus::Forward(why.reason()));
+                    report.detail = why.detail();
                     return Box::pin(pass::pass(self, admitted, take(body), report)).await;
                 }
                 CachePlan::Serve { key, response, staleness } => {

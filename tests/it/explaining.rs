@@ -106,7 +106,7 @@ async fn what_is_told_is_what_the_next_request_sees() {
     script.then(200, meanwhile, "a").then(304, for_a_minute, "");
     agree(&edge, "/while", &[], "Miss", "nothing").await;
     wait(61);
-    agree(&edge, "/while", &[], "Hit", "validated in the background").await;
+    agree(&edge, "/while", &[], "Hit", "served while it is validated").await;
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn variants_errors_and_what_is_not_stored() {
         "b",
     );
     agree(&edge, "/unstored", &[], "Miss", "nothing is stored").await;
-    agree(&edge, "/unstored", &[], "Miss", "could not be stored").await;
+    agree(&edge, "/unstored", &[], "Miss", "because it has Cache-Control: no-store").await;
 
     script.then(200, &[], "a").then(200, &[], "b").then(200, &[], "c");
     agree(&edge, "/never/a", &[], "Miss", "maximum TTL is 0").await;

@@ -19,7 +19,7 @@ use crate::{
     base::clock::Timestamp,
     cache::{
         key::CacheKey,
-        policy::{Reuse, reuse},
+        policy::{NotStored, Reuse, reuse},
     },
 };
 
@@ -160,10 +160,11 @@ impl Obligation {
         self.complete(FetchOutcome::Failed(failure));
     }
 
-    /// Releases the waiters. Until `until`, requests for this key do not wait for each other.
-    pub fn release(self, until: Timestamp) {
+    /// Releases the waiters, because the response cannot be stored. Until `until`, requests for this key do not wait for
+    /// each other.
+    pub fn release(self, why: NotStored, until: Timestamp) {
         if self.is_current() {
-            let pass = HitForMiss { until, mark: self.flight.mark };
+            let pass = HitForMiss { why, until, mark: self.flight.mark };
             self.store.memory.insert_note(&self.key, Note::HitForMiss(Arc::new(pass)));
         }
         self.complete(FetchOutcome::Released);

@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use super::{
     prefetch, purge_mark::PurgeMark, response::StoredResponse, table::Table, variants::Variants,
 };
-use crate::base::clock::Timestamp;
+use crate::{base::clock::Timestamp, cache::policy::NotStored};
 
 /// A power of two. With this many shards, threads rarely contend, and a shard that grows blocks others
 /// for a fraction of a millisecond.
@@ -58,8 +58,9 @@ impl Hasher for Leading {
     }
 }
 
-/// The time until which requests do not wait for each other.
+/// The last response could not be stored: until a time, requests do not wait for each other.
 pub(super) struct HitForMiss {
+    pub(super) why: NotStored,
     pub(super) until: Timestamp,
     pub(super) mark: PurgeMark,
 }

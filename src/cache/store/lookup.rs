@@ -7,6 +7,7 @@ use super::{
     response::StoredResponse,
     variants::Variants,
 };
+use crate::cache::policy::NotStored;
 
 /// The outcome of a lookup.
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ pub enum Lookup {
     /// Responses vary: look up the key of the variant that the request selects.
     Varies(Arc<Variants>),
     /// The last response could not be stored, so requests do not wait for each other.
-    HitForMiss,
+    HitForMiss(NotStored),
     /// Nothing.
     Nothing,
 }

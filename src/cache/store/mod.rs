@@ -315,7 +315,9 @@ impl Store {
     fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Lookup {
         match note {
             Note::Varies(variants) => Lookup::Varies(Arc::clone(variants)),
-            Note::HitForMiss(pass) if self.is_in_force(pass, key, now) => Lookup::HitForMiss,
+            Note::HitForMiss(pass) if self.is_in_force(pass, key, now) => {
+                Lookup::HitForMiss(pass.why)
+            }
             Note::HitForMiss(_) => Lookup::Nothing,
         }
     }

@@ -115,7 +115,7 @@ impl Fetch {
             }
             Ok(Err(Some(TooLong))) | Err(_) => {
                 // Release the requests that wait: the response will not be stored.
-                self.give_up();
+                self.give_up(NotStored::TooLong);
                 *rest.lock() = Some(body);
                 stage.send_replace(Stage::HandedOver);
             }

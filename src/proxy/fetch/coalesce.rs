@@ -43,7 +43,7 @@ pub(crate) async fn forward(
             };
         }
         FetchLock::Lookup(Lookup::Varies(_)) => return Forwarded::Again,
-        FetchLock::Lookup(Lookup::HitForMiss | Lookup::Nothing) => return Forwarded::Alone,
+        FetchLock::Lookup(Lookup::HitForMiss(_) | Lookup::Nothing) => return Forwarded::Alone,
         FetchLock::Wait(waiter) => {
             let patience = admitted.origin().longest_wait();
             // The failure of a HEAD does not answer a GET, which must claim the key itself.

@@ -287,8 +287,8 @@ impl Fetch {
     }
 
     /// Releases the requests that wait for a response that will not be stored.
-    pub(crate) fn give_up(self) {
-        self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
+    pub(crate) fn give_up(self, why: NotStored) {
+        self.obligation.release(why, self.edge.clock.now() + REMEMBER_UNSTORABLE);
     }
 
     /// Forwards the response to one viewer only. Every other request must fetch its own.
@@ -301,7 +301,7 @@ impl Fetch {
             || (reason == NotStored::Status && answer.status.is_client_error());
         // The response to a HEAD may lack the headers that make the response to a GET storable.
         if !trouble && !own && self.method != Method::HEAD {
-            self.obligation.release(self.edge.clock.now() + REMEMBER_UNSTORABLE);
+            self.obligation.release(reason, self.edge.clock.now() + REMEMBER_UNSTORABLE);
         }
         // The request was aligned to our slices. The viewer's own range needs a separate request.
         let forwarded = match answer.status {

@@ -55,9 +55,11 @@ impl Fetch {
         if stored.is_ok() {
             let place = self.place_of(seen.status, &fields);
             self.obligation.fulfil(&place, Arc::clone(&response), now);
-        } else if stored != Err(NotStored::Authorization) {
+        } else if let Err(why) = stored
+            && why != NotStored::Authorization
+        {
             // The updated response must not be stored. It answers this request only.
-            self.obligation.release(now + REMEMBER_UNSTORABLE);
+            self.obligation.release(why, now + REMEMBER_UNSTORABLE);
         }
         let (how, timing) = (How::Validated(stored), Some(Box::new(answer.timing)));
         let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
