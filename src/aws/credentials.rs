@@ -253,7 +253,7 @@ const fn source(feature: &AwsCredentialFeature) -> &'static str {
         AwsCredentialFeature::CredentialsHttp => "the container's role",
         AwsCredentialFeature::CredentialsProcess
         | AwsCredentialFeature::CredentialsProfileProcess => "a credential process",
-        _ => "a profile in ~/.aws",
+        _ => "a profile",
     }
 }
 

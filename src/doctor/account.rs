@@ -32,7 +32,7 @@ pub(super) async fn examine(
         let text = format!("the credentials expire in {} minutes", left.as_secs() / 60);
         if left.is_zero() {
             checks.bad("the credentials have expired", "renew them");
-        } else if matches!(found.source, "environment" | "a profile in ~/.aws") {
+        } else if matches!(found.source, "environment" | "a profile") {
             checks.advise(
                 text,
                 "Forebay cannot renew these: give this machine a role, or use long-term keys",

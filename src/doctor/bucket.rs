@@ -238,7 +238,7 @@ impl OriginCheck<'_> {
             Ok(answer) => {
                 let timing = answer.timing;
                 let text = format!(
-                    "{authority} responds (name {} ms, connection {} ms, first byte {} ms)",
+                    "{authority} responds (DNS {} ms, connect {} ms, first byte {} ms)",
                     timing.dns.as_millis(),
                     timing.connect.as_millis(),
                     timing.first_byte.as_millis()

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -177,6 +178,18 @@ impl Site {
         COMPOSE.replace("{mounts}", &mounts)
     }
 
+    /// Directories on the way to certificate and key that other users may not enter.
+    #[must_use]
+    pub(crate) fn closed_directories(&self) -> Vec<String> {
+        let folders = self.folders();
+        let all: BTreeSet<&Path> =
+            folders.iter().flat_map(|folder| Path::new(folder).ancestors()).collect();
+        let is_closed = |path: &&&Path| {
+            path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 == 0)
+        };
+        all.iter().filter(is_closed).map(|path| path.display().to_string()).collect()
+    }
+
     /// The directories of certificate and key, and of the files that they link to.
     fn folders(&self) -> BTreeSet<String> {
         let files = self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
@@ -210,3 +223,32 @@ services:
       - AWS_SECRET_ACCESS_KEY
       - AWS_SESSION_TOKEN
 ";
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, create_dir, set_permissions, write};
+
+    use super::*;
+
+    /// Directories as certbot has them: the files are links into a directory that only root may enter.
+    #[test]
+    fn closed_directories_are_found_behind_links() {
+        let root = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| root.path().join(name);
+        for directory in ["live", "archive", "open"] {
+            create_dir(at(directory)).expect("created");
+        }
+        for (name, mode) in [("", 0o755), ("live", 0o700), ("archive", 0o750), ("open", 0o711)] {
+            set_permissions(at(name), Permissions::from_mode(mode)).expect("changed");
+        }
+        write(at("archive/key1.pem"), "").expect("written");
+        std::os::unix::fs::symlink("../archive/key1.pem", at("live/key.pem")).expect("linked");
+        let path = |name: &str| at(name).display().to_string();
+        let site = Site {
+            certificate: Some((path("open/cert.pem"), path("live/key.pem"))),
+            ..Site::sample()
+        };
+        assert_eq!(site.closed_directories(), [path("archive"), path("live")]);
+        assert_eq!(Site::sample().closed_directories(), [""; 0]);
+    }
+}

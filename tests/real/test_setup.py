@@ -283,8 +283,8 @@ class Setup(unittest.TestCase):
         self.assertIn("✖\x1b[0m a certificate needs its key\n", said)
         self.assertIn("a certificate covers media.example.com", said)
         name = f"media.example.com:{port + 10_000}"
-        self.assertIn(f"curl -sSI https://{name}/KEY --connect-to {name}:127.0.0.1:{port + 10_000}\n", said)
-        self.assertIn(f"sudo chgrp forebay-tls {self.folder}/a.key && sudo chmod g+r {self.folder}/a.key", said)
+        self.assertIn(f"curl -sS -o /dev/null -D - https://{name}/KEY --connect-to {name}:127.0.0.1:{port + 10_000}\n", said)
+        self.assertIn(f"sudo install -m 640 -g forebay-tls {self.folder}/a.crt {self.folder}/a.key /etc/forebay/tls/", said)
         self.assertIn("SupplementaryGroups=forebay-tls\n", (self.folder / "forebay.service").read_text())
 
     def test_whoever_is_at_the_keyboard_is_asked(self):

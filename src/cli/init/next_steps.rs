@@ -69,7 +69,7 @@ impl NextSteps<'_> {
         if self.works == Some(false) {
             let policy = self.file("forebay-iam-policy.json");
             format!(
-                "Fix the problems above: edit {file}, or run `forebay init` again with --force. {policy} lists the permissions that Forebay needs. Then check again:\n     forebay doctor --config {file}"
+                "Fix the problems above. If a value in {file} is wrong, edit it, or run `forebay init` again with --force. {policy} lists the permissions that Forebay needs. Then check again:\n     forebay doctor --config {file}"
             )
         } else {
             format!("Check the setup:\n     forebay doctor --config {file}")
@@ -78,19 +78,11 @@ impl NextSteps<'_> {
 
     fn systemd(&self) -> Vec<String> {
         let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
-        let files = self.site.certificate.as_ref();
-        let is_hidden =
-            |file: &str| ["/home/", "/root/", "/tmp/"].iter().any(|d| file.starts_with(d));
-        let moves = files.filter(|(certificate, key)| is_hidden(certificate) || is_hidden(key)).map(|_| {
-            "Move certificate and key, for example to /etc/ssl/private, and correct `tls` in forebay.toml: the service sees neither /home nor /tmp.".to_owned()
-        });
-        let key = files.map(|(_, key)| {
-            format!(
-                "Let the service read the key and enter its directory:\n     \
-                 sudo groupadd --force --system forebay-tls\n     \
-                 sudo chgrp forebay-tls {key} && sudo chmod g+r {key}"
-            )
-        });
+        let access = self
+            .site
+            .certificate
+            .as_ref()
+            .map(|(certificate, key)| self.tls_access(certificate, key));
         let serve = format!(
             "Serve. If the machine has no role, put credentials into /etc/forebay/environment first, which only root should be able to read:\n     \
              sudo install {} /usr/local/bin/forebay\n     sudo install -D -m 644 {} /etc/forebay/forebay.toml\n     \
@@ -99,7 +91,31 @@ impl NextSteps<'_> {
             self.file("forebay.toml"),
             self.file("forebay.service")
         );
-        moves.into_iter().chain(key).chain([serve]).collect()
+        access.into_iter().chain([serve]).collect()
+    }
+
+    /// How the service gets to read certificate and key.
+    fn tls_access(&self, certificate: &str, key: &str) -> String {
+        let group = "sudo groupadd --force --system forebay-tls";
+        let is_hidden =
+            |file: &str| ["/home/", "/root/", "/tmp/"].iter().any(|d| file.starts_with(d));
+        if is_hidden(certificate) || is_hidden(key) {
+            let file = self.file("forebay.toml");
+            return format!(
+                "The service sees neither /home nor /tmp. Copy certificate and key, and set `tls` in {file} to the copies:\n     \
+                 {group}\n     \
+                 sudo install -d -m 750 -g forebay-tls /etc/forebay/tls\n     \
+                 sudo install -m 640 -g forebay-tls {certificate} {key} /etc/forebay/tls/"
+            );
+        }
+        let mut commands = vec![group.to_owned()];
+        let closed = self.site.closed_directories();
+        if !closed.is_empty() {
+            let closed = closed.join(" ");
+            commands.push(format!("sudo chgrp forebay-tls {closed} && sudo chmod g+rx {closed}"));
+        }
+        commands.push(format!("sudo chgrp forebay-tls {key} && sudo chmod g+r {key}"));
+        format!("Let the service read the key:\n     {}", commands.join("\n     "))
     }
 
     fn compose(&self) -> Vec<String> {
@@ -123,10 +139,14 @@ impl NextSteps<'_> {
         let (address, port) = listen.rsplit_once(':').unwrap_or((listen, "8080"));
         let address = if matches!(address, "[::]" | "0.0.0.0") { "localhost" } else { address };
         let request = match domain.as_deref().filter(|domain| !domain.contains('*')) {
-            None => format!("curl -sSI {scheme}://{address}:{port}/KEY"),
+            // No certificate covers an address.
+            None if certificate.is_some() => {
+                format!("curl -sS -o /dev/null -D - --insecure {scheme}://{address}:{port}/KEY")
+            }
+            None => format!("curl -sS -o /dev/null -D - {scheme}://{address}:{port}/KEY"),
             Some(domain) => {
                 format!(
-                    "curl -sSI {scheme}://{domain}:{port}/KEY --connect-to {domain}:{port}:{address}:{port}"
+                    "curl -sS -o /dev/null -D - {scheme}://{domain}:{port}/KEY --connect-to {domain}:{port}:{address}:{port}"
                 )
             }
         };
