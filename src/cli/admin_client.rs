@@ -179,7 +179,10 @@ fn refused(status: u16, content: &str) -> UserError {
         (404 | 405, _) | (_, None) => {
             "check that this is the admin address of a Forebay of the same version"
         }
-        _ => "correct the request and try again",
+        (_, Some(error)) if error.contains("cache_tag_header") => {
+            "add it to the `[[distribution]]`, for example `cache_tag_header = \"x-amz-meta-cache-tag\"`"
+        }
+        _ => "see docs/purging.md for what can be purged",
     };
     let message = error.unwrap_or_else(|| {
         format!("the admin API returned {status}: {}", content.lines().next().unwrap_or_default())

@@ -7,18 +7,24 @@ const EXAMPLE: &str = include_str!("../../config/example.toml");
 const SECRETS: [&str; 7] =
     ["access_key", "secret", "session_token", "password", "credential", "aws_", "profile"];
 
-/// The fix for an unknown key in a table with the `known` keys.
-pub(super) fn advice(key: &str, known: &[&str]) -> String {
+/// The fix for an unknown key, or an unknown table, in a table with the `known` keys.
+pub(super) fn advice(key: &str, is_table: bool, known: &[&str]) -> String {
     let lower = key.to_ascii_lowercase();
     if SECRETS.iter().any(|secret| lower.contains(secret)) {
         return "credentials never go in this file: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, add a profile to ~/.aws, or give this machine a role".into();
     }
     let is_ttl = lower == "ttl" || lower.ends_with("_ttl") || lower == "max_age";
-    if is_ttl && !known.iter().any(|known| known.ends_with("_ttl")) {
+    if is_ttl
+        && lower != "error_caching_min_ttl"
+        && !known.iter().any(|known| known.ends_with("_ttl"))
+    {
         return "TTLs belong to a `[[cache_policy]]`, as min_ttl, default_ttl and max_ttl; a behavior selects it with `cache_policy`".into();
     }
     if let Some((_, advice)) = FOREIGN_NAMES.iter().find(|(name, _)| *name == lower) {
         return (*advice).to_owned();
+    }
+    if let Some(table) = header_of(key).filter(|_| is_table) {
+        return format!("write it as `{table}`");
     }
     if let Some(table) = table_of(key).filter(|_| !known.is_empty()) {
         return format!("`{key}` belongs to `{table}`");
@@ -36,24 +42,27 @@ pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     (likeness(best) > 0.75).then_some(*best)
 }
 
-/// The table of the example that has this key, or is called by it. Tables of distributions come first: that is where keys
-/// are most often misplaced.
+/// The header of the example's table of this name.
+fn header_of(name: &str) -> Option<&'static str> {
+    let is_named = |line: &&str| line.trim_matches(['[', ']']).rsplit('.').next() == Some(name);
+    EXAMPLE.lines().filter(|line| line.starts_with('[')).find(is_named)
+}
+
+/// The table of the example that has this key. Tables of distributions come first: that is where keys are most often
+/// misplaced.
 fn table_of(key: &str) -> Option<&'static str> {
-    let (mut of_distribution, mut other, mut header) = (None, None, None);
+    let (mut of_distribution, mut other) = (None, None);
     let mut table = "";
     for line in EXAMPLE.lines() {
         if line.starts_with('[') {
             table = line;
-            if table.trim_matches(['[', ']']).rsplit('.').next() == Some(key) {
-                header = header.or(Some(table));
-            }
         } else if line.split_once(" = ").is_some_and(|(name, _)| name == key) {
             let found =
                 if table.contains("distribution.") { &mut of_distribution } else { &mut other };
             *found = found.or(Some(table));
         }
     }
-    of_distribution.or(other).or(header)
+    of_distribution.or(other)
 }
 
 const TLS: &str =
@@ -86,14 +95,19 @@ mod tests {
             ("default_ttl", "TTLs belong to a `[[cache_policy]]`"),
             ("bucket", "`bucket` belongs to `[[distribution.origin]]`"),
             ("workers", "`workers` belongs to `[listen]`"),
-            ("default_behavior", "`default_behavior` belongs to `[distribution.default_behavior]`"),
+            ("default_behavior", "write it as `[distribution.default_behavior]`"),
+            ("behavior", "write it as `[[distribution.behavior]]`"),
+            ("origin_group", "write it as `[[distribution.origin_group]]`"),
+            ("access_log", "write it as `[access_log]`"),
+            ("error_caching_min_ttl", "`error_caching_min_ttl` belongs to `[[distribution"),
             ("region", "`region` belongs to `[[distribution.origin]]`"),
             ("cache_policy", "`cache_policy` belongs to `[distribution.default_behavior]`"),
             ("server_name", "write `aliases ="),
             ("alias", "did you mean `aliases`?"),
             ("zzz", "known keys: id, aliases, origin"),
         ] {
-            assert!(advice(key, &known).starts_with(expected), "{key}: {}", advice(key, &known));
+            let found = advice(key, expected.starts_with("write it as"), &known);
+            assert!(found.starts_with(expected), "{key}: {found}");
         }
     }
 }

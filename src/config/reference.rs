@@ -116,6 +116,10 @@ fn kinds() -> std::collections::BTreeMap<String, BTreeSet<&'static str>> {
         if kinds.len() > 1 && kinds.contains("size") {
             kinds.remove("string");
         }
+        // Read as one string first, so a list is an error.
+        if kinds.contains("string") {
+            kinds.remove("string or list of strings");
+        }
     }
     kinds
 }

@@ -314,12 +314,17 @@ impl<'a> Section<'a> {
     /// Reports the keys that have not been read so far.
     pub(super) fn unknown(&self) {
         let known = self.known.borrow();
-        for key in self.table.keys() {
+        for (key, value) in self.table {
             let name = key.get_ref().as_ref();
             if known.contains(&name) {
                 continue;
             }
-            let help = advice(name, &known);
+            let is_table = match value.get_ref() {
+                DeValue::Table(_) => true,
+                DeValue::Array(items) => items.iter().any(|item| item.get_ref().is_table()),
+                _ => false,
+            };
+            let help = advice(name, is_table, &known);
             let message = format!("unknown key `{}`", self.path(name));
             self.fault(key.span(), message, "not a known key", help);
         }

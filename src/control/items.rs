@@ -57,7 +57,12 @@ fn parse(
     let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
     let paths = paths(&path).map_err(|error| match error {
         PathError::NotAbsolute => {
-            let example = if text.starts_with('*') { "/photos/*" } else { &format!("/{text}") };
+            let url = text.split_once("://").map(|(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
+            let example = match url {
+                Some(path) => path.split('?').next().unwrap_or(path),
+                None if text.starts_with('*') => "/photos/*",
+                None => &format!("/{text}"),
+            };
             format!("cannot purge `{text}`: a path begins with `/`, such as `{example}`; only a `*` at its end is a wildcard")
         }
         error => format!("cannot purge `{text}`: {error}"),

@@ -60,7 +60,7 @@ impl Tour {
         );
         for (number, Stop { title, command, shows }) in self.stops().iter().enumerate() {
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n{}. {title}\n   {command}\n   shows: {shows}\n", number + 1);
+            let _ = write!(text, "\n{}. {title}\n   {command}\n   look for: {shows}\n", number + 1);
         }
         text.push_str("\nPress Ctrl-C to end the demo.\n");
         text
@@ -113,7 +113,7 @@ impl Tour {
             stop(
                 "How fast is a hit?",
                 format!("{program} load {image} --warm --duration 3s"),
-                "requests",
+                "requests  ",
             ),
             stop(
                 "Which metrics does Forebay export?",

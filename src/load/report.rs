@@ -137,9 +137,9 @@ impl Report {
         let percentiles = PERCENTILES
             .iter()
             .map(|part| (format!("p{}", part * 100.0), value(histogram.value_at_quantile(*part))));
-        let mut all = vec![("least".into(), value(histogram.min()))];
+        let mut all = vec![("min".into(), value(histogram.min()))];
         all.extend(percentiles);
-        all.push(("most".into(), value(histogram.max())));
+        all.push(("max".into(), value(histogram.max())));
         all
     }
 
@@ -216,7 +216,7 @@ impl Report {
     fn errors(&self) -> String {
         let errors = grouped_int(self.total.errors());
         let nothing_else = self.total.errors() > 0 && !self.has_success();
-        if nothing_else { format!("{errors}: there was no other response") } else { errors }
+        if nothing_else { format!("{errors}: every request failed") } else { errors }
     }
 
     fn targets(&self) -> String {

@@ -27,7 +27,7 @@ class Demo(unittest.TestCase):
             text.append(line)
             if "Ctrl-C" in line:
                 break
-        stops = re.findall(r"\d\. (.*)\n   (.*)\n   shows: (.*)\n", "".join(text))
+        stops = re.findall(r"\d\. (.*)\n   (.*)\n   look for: (.*)\n", "".join(text))
         self.assertEqual(len(stops), 9, text)
         for title, command, shows in reversed(stops):
             run = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

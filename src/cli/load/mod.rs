@@ -57,7 +57,11 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             ErrorKind::ConnectionRefused | ErrorKind::TimedOut => {
                 "check that a server listens there".into()
             }
-            _ => "check that the server serves this URL; try it with curl".into(),
+            _ if server.tls => {
+                "check that the server serves this URL, and that its certificate covers the name"
+                    .into()
+            }
+            _ => "check that the server serves this URL".into(),
         },
     })?;
     if args.json {
@@ -89,7 +93,7 @@ fn exit_code(args: &Args, report: &Report) -> ExitCode {
     if let (Some(most), Some(p99)) = (args.max_p99, report.p99())
         && p99 > most
     {
-        let [p99, most] = [p99, most].map(milliseconds);
+        let (p99, most) = (milliseconds(p99), humantime::format_duration(most));
         warn(&format!("failed: the p99 is {p99}, longer than --max-p99 {most}"));
         failed = true;
     }

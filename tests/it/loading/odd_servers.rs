@@ -118,13 +118,13 @@ async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
     let (address, _) = slow_server(Duration::from_millis(100)).await;
     let closed = on(1, Until::Requests(12));
     let json = load(closed.clone(), address, Http::One).await;
-    assert!(float(&json, "/latency/least") >= 99.0, "{json}");
+    assert!(float(&json, "/latency/min") >= 99.0, "{json}");
     // Forty requests a second are due, ten are answered: the fifth is due after 100 ms and sent after 400.
     let open = Options { rate: Some(40.0), ..on(1, seconds(0.5)) };
     let json = load(open.clone(), address, Http::One).await;
     assert_eq!(count(&json, "/requests") + count(&json, "/failures/due, not sent"), 20, "{json}");
     assert!((1..=6).contains(&count(&json, "/requests")), "{json}");
-    assert!(float(&json, "/latency/most") >= 375.0, "{json}");
+    assert!(float(&json, "/latency/max") >= 375.0, "{json}");
     assert_eq!(json["rate"], 40.0);
     // The run lasts as long as the schedule of its requests.
     let open = Options { until: Until::Requests(20), ..open };
@@ -168,7 +168,7 @@ async fn what_was_due_and_not_sent_is_told_and_counts() {
     assert!((10..=50).contains(&answers) && unsent >= 140, "{json}");
     // Half of all due requests waited for more than half a second.
     assert!(float(&json, "/latency/p50") > 500.0, "{json}");
-    assert!(float(&json, "/latency/most") >= 1_400.0, "{json}");
+    assert!(float(&json, "/latency/max") >= 1_400.0, "{json}");
     // Seconds without responses count, too.
     let intervals = json["intervals"].as_array().expect("a list");
     let length: f64 = intervals.iter().map(|interval| float(interval, "/length")).sum();
@@ -193,7 +193,7 @@ async fn stragglers_are_waited_for_and_slow_no_rate() {
     let (answers, rate) = (float(&json, "/requests"), float(&json, "/requests_per_second"));
     let after = answers - rate * float(&json, "/seconds");
     assert!((0.9..8.0).contains(&after), "what was under way at the end is in no rate: {json}");
-    assert!(float(&json, "/latency/most") >= 1_500.0, "{json}");
+    assert!(float(&json, "/latency/max") >= 1_500.0, "{json}");
 }
 
 #[tokio::test]
