@@ -7,7 +7,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fixture::Stored;
 use forebay::{
-    aws::sign_for_s3,
+    aws::{Installed, S3Signer},
     base::clock::Timestamp,
     behavior::CachePolicy,
     cache::{
@@ -17,7 +17,7 @@ use forebay::{
     },
     http::range::RangeRequest,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
 mod fixture;
@@ -123,15 +123,22 @@ fn lookup(c: &mut Criterion) {
 
 fn sign(c: &mut Criterion) {
     let identity = Credentials::new("AKIDEXAMPLE", "secret", None, None, "bench").into();
-    let time = std::time::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
-    c.bench_function("origin/sign", |b| {
-        b.iter(|| {
-            let mut fields = HeaderMap::new();
-            fields.insert("host", HeaderValue::from_static("media.s3.eu-central-1.amazonaws.com"));
-            let url = "https://media.s3.eu-central-1.amazonaws.com/photos/harbour.jpg";
-            sign_for_s3(&identity, "eu-central-1", time, "GET", black_box(url), &mut fields)
+    let keys = Installed { identity, generation: 1 };
+    let now = Timestamp::from_secs(1_369_353_600);
+    let host = "media.s3.eu-central-1.amazonaws.com";
+    let signer = S3Signer::new("eu-central-1", format!("https://{host}"));
+    for (name, target) in [
+        ("origin/sign", "/photos/harbour.jpg"),
+        ("origin/sign, with a query", "/photos/harbour.jpg?versionId=1"),
+    ] {
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                let mut fields = HeaderMap::new();
+                fields.insert("host", HeaderValue::from_static(host));
+                signer.sign(&keys, now, &Method::GET, black_box(target), &mut fields)
+            });
         });
-    });
+    }
 }
 
 /// A whole hit within Forebay, from the parsed head to the access-log record: on the fast path, and as a message

@@ -1,13 +1,15 @@
 //! AWS: credentials, SigV4 signatures, XML.
 
 mod credentials;
+mod s3_signer;
 mod sign;
 mod xml;
 
 pub use credentials::Credentials;
+pub use credentials::Installed;
 #[cfg(feature = "demo")]
 pub(crate) use credentials::KeysError;
-pub(crate) use credentials::{FoundCredentials, Installed, describe, find};
-pub use sign::sign_for_s3;
-pub(crate) use sign::{Scope, SignError, sign_for_service};
+pub(crate) use credentials::{FoundCredentials, describe, find};
+pub use s3_signer::S3Signer;
+pub(crate) use sign::{Scope, SignError, sign_for_s3, sign_for_service};
 pub(crate) use xml::{resolve, text_of};

@@ -34,7 +34,7 @@ pub(crate) struct Scope<'a> {
 ///
 /// # Errors
 /// If the signer rejects the request.
-pub fn sign_for_s3(
+pub(crate) fn sign_for_s3(
     identity: &Identity,
     region: &str,
     time: SystemTime,

@@ -50,6 +50,14 @@ impl Timestamp {
         at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| self.as_secs().to_string())
     }
 
+    /// The time in AWS's format, such as `20130524T000000Z`.
+    #[must_use]
+    pub fn amz_date(self) -> String {
+        let mut text = self.rfc3339();
+        text.retain(|c| !matches!(c, '-' | ':'));
+        text
+    }
+
     /// The time since `earlier`; zero if the clock went backwards.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

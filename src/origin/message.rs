@@ -8,7 +8,6 @@ use super::{
     Origin, OriginRequest, Protocol, Signing, USER_AGENT, object_parameters::signed_query,
 };
 use crate::{
-    aws::sign_for_s3,
     base::instance,
     cache::key::CDN_LOOP,
     http::{body::Body, field_table::FieldTrait},
@@ -30,7 +29,7 @@ impl Origin {
                 add_projection(&mut fields, request, |_| true)?;
                 add_path(&mut fields)?;
             }
-            Protocol::S3 { region, expected_bucket_owner, request_payer, signing, .. } => {
+            Protocol::S3 { expected_bucket_owner, request_payer, signing, .. } => {
                 if let Some(owner) = expected_bucket_owner {
                     let owner = HeaderValue::from_str(owner).map_err(http::Error::from)?;
                     fields.insert("x-amz-expected-bucket-owner", owner);
@@ -43,7 +42,7 @@ impl Origin {
                 // S3 answers preflights without a signature.
                 let is_preflight = request.method == Method::OPTIONS;
                 if *signing != Signing::Never && !viewers_own && !is_preflight {
-                    self.sign(region, &request.method, &target, &mut fields)?;
+                    self.sign(&request.method, &target, &mut fields)?;
                 }
                 // Not signed: S3 uses them for CORS.
                 add_projection(&mut fields, request, |name| {
@@ -69,13 +68,7 @@ impl Origin {
         Ok(message)
     }
 
-    fn sign(
-        &self,
-        region: &str,
-        method: &Method,
-        target: &str,
-        fields: &mut HeaderMap,
-    ) -> Result<(), Error> {
+    fn sign(&self, method: &Method, target: &str, fields: &mut HeaderMap) -> Result<(), Error> {
         let keys = self.credentials.current().ok_or_else(|| {
             if self.credentials.is_loading() {
                 Error::CredentialsPending
@@ -83,10 +76,7 @@ impl Origin {
                 Error::NoCredentials
             }
         })?;
-        let scheme = if self.options.address.tls { "https" } else { "http" };
-        let url = format!("{scheme}://{}{target}", self.options.address.authority);
-        let now = self.clock.now().into();
-        sign_for_s3(&keys.identity, region, now, method.as_str(), &url, fields)?;
+        self.signer.sign(&keys, self.clock.now(), method, target, fields)?;
         Ok(())
     }
 

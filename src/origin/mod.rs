@@ -41,7 +41,7 @@ pub(crate) use subject::Subject;
 
 use crate::{
     access::restrict::{Share, Shares},
-    aws::Credentials,
+    aws::{Credentials, S3Signer},
     base::{clock::Clock, metrics::OriginMetrics},
     cache::key::{CanonicalPath, Projection},
     outbound::{TrustError, USER_AGENT, connect::Connector},
@@ -74,6 +74,7 @@ pub struct Origin {
     clients: Arc<Shares>,
     denials: Denials,
     credentials: Arc<Credentials>,
+    signer: S3Signer,
     budget: retry::Budget,
     /// Open while an S3 server throttles requests.
     throttle: Breaker,
@@ -106,6 +107,13 @@ impl Origin {
             options.connect_attempts,
             options.response_head,
         )?;
+        let scheme = if options.address.tls { "https" } else { "http" };
+        let server = format!("{scheme}://{}", options.address.authority);
+        let region = match &options.protocol {
+            Protocol::S3 { region, .. } => region,
+            Protocol::Plain => "",
+        };
+        let signer = S3Signer::new(region, server);
         let pool = Pool::new(connector, options.max_connections);
         // A reload may have replaced an origin of this name during a mass denial.
         metrics.mass_denial(false);
@@ -115,6 +123,7 @@ impl Origin {
             pool,
             clients,
             credentials,
+            signer,
             budget: retry::Budget::new(),
             throttle: Breaker::new(THROTTLED, retry::throttle_pause),
             errors: ErrorLog::default(),
