@@ -241,6 +241,12 @@ fn strictest(place: usize, (origins, groups): Origins<'_>) -> Option<&origin::Op
 /// or stores nothing.
 fn compress(section: &Section<'_>, policy: &CachePolicy) -> Codings {
     let wanted = section.boolean("compress").is_some_and(|compress| compress.value);
+    if wanted && policy.key.codings == Codings::NONE && !policy.caching.ttl.is_disabled() {
+        section.doubt(format!(
+            "`{}` has no effect: its cache policy enables no coding (enable_accept_encoding_brotli, enable_accept_encoding_gzip)",
+            section.path("compress")
+        ));
+    }
     if wanted && !policy.caching.ttl.is_disabled() { policy.key.codings } else { Codings::NONE }
 }
 

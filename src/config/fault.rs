@@ -91,6 +91,8 @@ fn count(faults: usize) -> String {
 pub(super) struct Collector {
     source: NamedSource<String>,
     faults: RefCell<Vec<Fault>>,
+    /// What is valid but probably a mistake.
+    pub(super) doubts: RefCell<Vec<String>>,
     /// The types of the keys that were read.
     #[cfg(test)]
     pub(super) kinds:
@@ -103,6 +105,7 @@ impl Collector {
         Self {
             source,
             faults: RefCell::default(),
+            doubts: RefCell::default(),
             #[cfg(test)]
             kinds: RefCell::default(),
         }

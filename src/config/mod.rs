@@ -53,6 +53,8 @@ pub struct Config {
     pub geography: Option<Databases>,
     /// The distributions to serve.
     pub distributions: Vec<DistributionOptions>,
+    /// What is valid but probably a mistake, as far as it was found while reading.
+    doubts: Vec<String>,
 }
 
 /// The configuration that the command line can express without a file.
@@ -98,8 +100,9 @@ impl Config {
             return faults.finish().and_then(|()| Self::compile(name, "", directory));
         }
         let config = read(&Section::root(&table, &faults), directory);
+        let doubts = faults.doubts.take();
         faults.finish()?;
-        Ok(config)
+        Ok(Self { doubts, ..config })
     }
 
     /// The keys and tables that differ from `new` and that only a restart applies.
@@ -183,7 +186,8 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     };
     let distributions = distribution::distributions(root, &around);
     root.unknown();
-    Config { listen, admin, admin_options, cache, access_log, geography, distributions }
+    let doubts = Vec::new();
+    Config { listen, admin, admin_options, cache, access_log, geography, distributions, doubts }
 }
 
 #[cfg(test)]

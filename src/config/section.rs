@@ -68,6 +68,11 @@ impl<'a> Section<'a> {
         self.faults.add(span, message, label, help);
     }
 
+    /// Notes something that is valid but probably a mistake.
+    pub(super) fn doubt(&self, text: String) {
+        self.faults.doubts.borrow_mut().push(text);
+    }
+
     /// Whether the key is present.
     pub(super) fn has(&self, key: &'static str) -> bool {
         self.get(key).is_some()
@@ -101,7 +106,7 @@ impl<'a> Section<'a> {
         );
     }
 
-    fn path(&self, key: &str) -> String {
+    pub(super) fn path(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 

@@ -46,7 +46,7 @@ impl Config {
     /// What is valid but probably a mistake, one line each.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        [self.open_doors(), self.doubtful_patterns()].concat()
+        [self.open_doors(), self.doubtful_patterns(), self.doubts.clone()].concat()
     }
 
     /// Path patterns that select nothing, or probably not what was meant, one line each.
