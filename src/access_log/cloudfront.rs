@@ -150,7 +150,7 @@ fn detailed(record: &Record<'_>) -> &'static str {
     }
 }
 
-const fn version(version: Version) -> &'static str {
+pub(super) const fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",

@@ -191,7 +191,7 @@ fn combined(line: &mut Vec<u8>, record: &Record<'_>, time: &str) -> std::io::Res
         record.method,
         quoted(record.uri.path()),
         quoted(&query.unwrap_or_default()),
-        protocol(record.version),
+        cloudfront::version(record.version),
         record.status,
         record.bytes,
         record.referer.map_or_else(

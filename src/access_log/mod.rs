@@ -315,7 +315,10 @@ impl Writer {
         self.finish();
         match Sink::open(&self.options) {
             Ok(sink) => self.sink = sink,
-            Err(error) => tracing::error!(%error, "cannot reopen the access log"),
+            Err(error) => {
+                let path = self.options.path.as_deref().map(|path| path.display().to_string());
+                tracing::error!(%error, path, "cannot reopen the access log");
+            }
         }
     }
 

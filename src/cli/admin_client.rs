@@ -174,7 +174,7 @@ fn refused(status: u16, content: &str) -> UserError {
             "set FOREBAY_ADMIN_TOKEN to the token of an `[[admin.token]]`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of an `[[admin.credential]]`"
         }
         (404, Some(error)) if error.contains("distribution") => {
-            "choose a distribution with --distribution ID"
+            "name the distribution with --distribution ID, or pass a path instead of a URL"
         }
         (404 | 405, _) | (_, None) => {
             "check that this is the admin address of a Forebay of the same version"
@@ -182,7 +182,7 @@ fn refused(status: u16, content: &str) -> UserError {
         (_, Some(error)) if error.contains("cache_tag_header") => {
             "add it to the `[[distribution]]`, for example `cache_tag_header = \"x-amz-meta-cache-tag\"`"
         }
-        _ => "see docs/purging.md for what can be purged",
+        _ => "a path begins with `/`, a URL with https:// or http://",
     };
     let message = error.unwrap_or_else(|| {
         format!("the admin API returned {status}: {}", content.lines().next().unwrap_or_default())

@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     write_new(&public, &pair.public, 0o644)?;
     let shown = |path: &Path| path.strip_prefix(".").unwrap_or(path).display().to_string();
     say(&format!(
-        "Wrote the private key {private}, which only the signing application should be able to read, and the public key {public}\n\n\
+        "Wrote the private key {private} and the public key {public}. Only the signing application should be able to read the private key.\n\n\
          In forebay.toml, add the public key to a key group …\n\n\
          [[key_group]]\nname = \"signers\"\n[key_group.public_keys]\n{id} = \"\"\"\n{pem}\"\"\"\n\n\
          … and to each behavior whose objects require a signature:\n\n\

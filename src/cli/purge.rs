@@ -80,8 +80,10 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             say(&format!("{done} of {} …", items.len()));
         }
     }
-    if items.iter().any(|item| item.trim_end_matches('*').contains('*')) {
-        say("note: only a `*` at the end of a path is a wildcard; another one is part of the name");
+    if items.iter().any(|item| item.strip_suffix('*').unwrap_or(item).contains('*')) {
+        say(
+            "note: only a `*` at the end of a path is a wildcard; any other `*` is taken literally",
+        );
     }
     let how = if args.soft { "marked as stale" } else { "purged" };
     let what = if done == 1 { items[0].clone() } else { format!("{done} items") };

@@ -22,7 +22,7 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
         .map_err(report)?;
     let served = runtime.block_on(async {
         let running = app::start(config, Clock::system(), CredentialSource::StandardChain);
-        serve(running.map_err(|error| with_help(&error))?, source).await
+        serve(running.map_err(|error| with_help(&error, source))?, source).await
     });
     // Do not wait for blocked threads.
     runtime.shutdown_background();
@@ -30,11 +30,12 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
 }
 
 /// An error at the start, with its fix.
-fn with_help(error: &app::Error) -> UserError {
+fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
     let help: Cow<'static, str> = match error {
-        app::Error::Bind(_) => {
-            "choose other addresses: `listen.http`, `listen.https` and `admin.listen` in the file, or --listen and --admin".into()
+        app::Error::Bind(_) if source.is_file() => {
+            "choose other addresses: `listen.http`, `listen.https` and `admin.listen` in the configuration file".into()
         }
+        app::Error::Bind(_) => "choose other addresses with --listen and --admin".into(),
         app::Error::Tls(error) => error.advice().into(),
         app::Error::Trust { .. } => "name a PEM file with CA certificates in `ca_file`".into(),
         app::Error::AccessLog { path, .. } => format!(

@@ -55,12 +55,12 @@ pub(super) struct ConfigSource {
     /// Object to return for `/`; without it, `/` gets 403
     #[arg(long, value_name = "OBJECT", requires = "bucket")]
     default_root_object: Option<String>,
-    /// Address to listen on; `[::]` means all addresses of this machine
-    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", requires = "bucket")]
-    listen: String,
-    /// Admin address, or "off"
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145", requires = "bucket")]
-    admin: String,
+    /// Address to listen on, with --bucket [default: port 8080 on all addresses]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Admin address, or "off", with --bucket [default: 127.0.0.1:9145]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
 }
 
 impl ConfigSource {
@@ -77,6 +77,10 @@ impl ConfigSource {
     /// Loads the configuration from the file or the flags.
     pub(super) fn load(&self) -> miette::Result<Config> {
         match (self.path(), &self.bucket, &self.region) {
+            (Some(path), _, _) if self.listen.is_some() || self.admin.is_some() => Err(UserError {
+                message: format!("--listen and --admin need --bucket; the addresses are in `{}`", path.display()),
+                help: "edit `listen.http` and `admin.listen` there".into(),
+            })?,
             (Some(path), _, _) => load_file(&path),
             (None, Some(bucket), Some(region)) => {
                 let bucket = Bucket {
@@ -85,8 +89,8 @@ impl ConfigSource {
                     endpoint: self.endpoint.clone(),
                     path_style: self.path_style,
                     default_root_object: self.default_root_object.clone(),
-                    listen: self.listen.clone(),
-                    admin: Some(self.admin.clone()),
+                    listen: self.listen.clone().unwrap_or_else(|| "[::]:8080".into()),
+                    admin: self.admin.clone(),
                 };
                 Ok(Config::for_bucket(&bucket).map_err(|faults| by_flag(&bucket.to_toml(), &faults))?)
             }

@@ -63,7 +63,7 @@ fn parse(
                 None if text.starts_with('*') => "/photos/*",
                 None => &format!("/{text}"),
             };
-            format!("cannot purge `{text}`: a path begins with `/`, such as `{example}`; only a `*` at its end is a wildcard")
+            format!("cannot purge `{text}`: a path must begin with `/`, such as `{example}`; only a `*` at its end is a wildcard")
         }
         error => format!("cannot purge `{text}`: {error}"),
     })?;

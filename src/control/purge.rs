@@ -74,12 +74,16 @@ fn select<'a>(hosts: &'a Hosts, request: &PurgeRequest) -> Result<&'a Arc<Distri
         let Some(host) = PastedUrl::parse(url).and_then(|url| url.host().map(str::to_owned)) else {
             continue;
         };
-        let of_host = hosts.select(&host).ok_or_else(|| {
-            unknown(format!(
+        let Some(of_host) = hosts.select(&host) else {
+            // The request names the distribution.
+            if request.distribution.is_some() {
+                continue;
+            }
+            return Err(unknown(format!(
                 "no distribution has the alias `{host}`; the distributions are: {}",
                 known()
-            ))
-        })?;
+            )));
+        };
         match selected {
             Some(other) if !Arc::ptr_eq(other, of_host) => {
                 let (id, other) = (&of_host.settings.id, &other.settings.id);

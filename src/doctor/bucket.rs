@@ -195,7 +195,7 @@ impl OriginCheck<'_> {
                 "block public access, and remove public grants from the bucket's policy and ACLs",
             );
         } else if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            self.checks.good(format!("no one can {action} it without a signature"));
+            self.checks.good(format!("the store refuses to {action} it without a signature"));
         } else {
             self.checks.advise(
                 format!(

@@ -22,7 +22,7 @@ use crate::{
     behavior::ViewerProtocol,
     config::{Config, DistributionOptions},
     control::Callers,
-    server::{CertificateFiles, TlsSettings, bindable},
+    server::{CertificateFiles, Limits, TlsSettings, bindable},
 };
 
 /// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
@@ -114,6 +114,10 @@ fn machine(config: &Config) -> Checks {
     let connections = from_viewers + to_origins;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     match limit {
+        // Forebay adapts the default.
+        Some(limit) if from_viewers == Limits::default().max_connections && limit >= 4_096 => {
+            checks.good(format!("up to {limit} open files are allowed"));
+        }
         Some(limit) if limit < u64::try_from(connections).unwrap_or(u64::MAX) => checks.advise(
             format!("at most {limit} open files are allowed, but the configuration allows {from_viewers} connections from viewers and {to_origins} to origins"),
             "raise the limit (`ulimit -n`, or LimitNOFILE in the systemd unit), or lower `listen.max_connections`",
@@ -170,6 +174,7 @@ fn directory(checks: &mut Checks, path: &Path) {
         let text = format!("{} is a file, not a directory", path.display());
         return checks.bad(text, "name a directory");
     }
+    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = path.ancestors().find(|directory| directory.exists()).unwrap_or(path);
     let name = path.display();
     if is_virtual(there) {

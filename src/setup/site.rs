@@ -108,6 +108,8 @@ impl Site {
             String::new(),
             "[distribution.default_behavior]".into(),
             "origin = \"bucket\"".into(),
+            "# Everyone who can reach Forebay can read these objects. docs/signed-access.md shows how to require signatures."
+                .into(),
             "# CloudFront's default: objects are fresh for as long as their Cache-Control says, or for a day."
                 .into(),
             "cache_policy = \"CachingOptimized\"".into(),

@@ -84,9 +84,10 @@ impl NextSteps<'_> {
             .as_ref()
             .map(|(certificate, key)| self.tls_access(certificate, key));
         let serve = format!(
-            "Serve. If the machine has no role, put credentials into /etc/forebay/environment first, which only root should be able to read:\n     \
+            "Install the service. If the machine has no role, add AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=… to /etc/forebay/environment, which only root can read, before the last command:\n     \
              sudo install {} /usr/local/bin/forebay\n     sudo install -D -m 644 {} /etc/forebay/forebay.toml\n     \
-             sudo install -m 644 {} /etc/systemd/system/\n     sudo systemctl enable --now forebay",
+             sudo install -m 644 {} /etc/systemd/system/\n     sudo install -m 600 /dev/null /etc/forebay/environment\n     \
+             sudo systemctl enable --now forebay",
             program.display(),
             self.file("forebay.toml"),
             self.file("forebay.service")
@@ -107,6 +108,9 @@ impl NextSteps<'_> {
                  sudo install -d -m 750 -g forebay-tls /etc/forebay/tls\n     \
                  sudo install -m 640 -g forebay-tls {certificate} {key} /etc/forebay/tls/"
             );
+        }
+        if [certificate, key].into_iter().any(|file| std::fs::File::open(file).is_err()) {
+            return "Let the service read certificate and key. This user cannot read them: run `sudo forebay init` with --force and the same flags to get the commands.".into();
         }
         let mut commands = vec![group.to_owned()];
         let closed = self.site.closed_directories();
