@@ -173,8 +173,11 @@ fn refused(status: u16, content: &str) -> UserError {
         (403, _) => {
             "set FOREBAY_ADMIN_TOKEN to the token of an `[[admin.token]]`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of an `[[admin.credential]]`"
         }
-        (404, Some(error)) if error.contains("distribution") => {
+        (404, Some(error)) if error.contains("alias") => {
             "name the distribution with --distribution ID, or pass a path instead of a URL"
+        }
+        (404, Some(error)) if error.contains("distribution") => {
+            "name the distribution with --distribution ID, or pass a URL with its host"
         }
         (404 | 405, _) | (_, None) => {
             "check that this is the admin address of a Forebay of the same version"

@@ -20,6 +20,11 @@ pub(super) fn advice(key: &str, is_table: bool, known: &[&str]) -> String {
     {
         return "TTLs belong to a `[[cache_policy]]`, as min_ttl, default_ttl and max_ttl; a behavior selects it with `cache_policy`".into();
     }
+    if matches!(key, "allow" | "deny") {
+        return format!(
+            "`{key}` belongs to `[[distribution]]` and applies to all its paths: to restrict some paths, serve them in a distribution with another host"
+        );
+    }
     if let Some((_, advice)) = FOREIGN_NAMES.iter().find(|(name, _)| *name == lower) {
         return (*advice).to_owned();
     }

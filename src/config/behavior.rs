@@ -242,9 +242,11 @@ fn strictest(place: usize, (origins, groups): Origins<'_>) -> Option<&origin::Op
 fn compress(section: &Section<'_>, policy: &CachePolicy) -> Codings {
     let wanted = section.boolean("compress").is_some_and(|compress| compress.value);
     if wanted && policy.key.codings == Codings::NONE && !policy.caching.ttl.is_disabled() {
+        let text = |key| section.string(key).map_or("default", |text| text.value);
         section.doubt(format!(
-            "`{}` has no effect: its cache policy enables no coding (enable_accept_encoding_brotli, enable_accept_encoding_gzip)",
-            section.path("compress")
+            "`compress` of the behavior {} has no effect: its cache policy, {}, has neither enable_accept_encoding_gzip nor enable_accept_encoding_brotli",
+            text("path_pattern"),
+            text("cache_policy"),
         ));
     }
     if wanted && !policy.caching.ttl.is_disabled() { policy.key.codings } else { Codings::NONE }

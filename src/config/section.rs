@@ -106,7 +106,7 @@ impl<'a> Section<'a> {
         );
     }
 
-    pub(super) fn path(&self, key: &str) -> String {
+    fn path(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 

@@ -95,10 +95,9 @@ fn select<'a>(hosts: &'a Hosts, request: &PurgeRequest) -> Result<&'a Arc<Distri
     }
     match (selected, hosts.all()) {
         (Some(selected), _) | (None, [selected]) => Ok(selected),
-        (None, _) => Err(unknown(format!(
-            "there are several distributions; set `distribution` to one of: {}",
-            known()
-        ))),
+        (None, _) => {
+            Err(unknown(format!("the purge does not name one of the distributions: {}", known())))
+        }
     }
 }
 

@@ -139,7 +139,7 @@ impl OriginCheck<'_> {
             ),
         }
         if self.options.protocol.is_signed() {
-            self.strangers(&list, "list").await;
+            self.strangers(&list, "list the bucket").await;
         }
     }
 
@@ -163,7 +163,7 @@ impl OriginCheck<'_> {
             }
         }
         if self.options.protocol.is_signed() {
-            self.strangers(path, "read").await;
+            self.strangers(path, "read this object").await;
         }
     }
 
@@ -191,15 +191,15 @@ impl OriginCheck<'_> {
         let Ok(answer) = self.request(Method::GET, target, false).await else { return };
         if answer.status.is_success() {
             self.checks.bad(
-                format!("anyone can {action} it without a signature"),
+                format!("anyone can {action} without a signature"),
                 "block public access, and remove public grants from the bucket's policy and ACLs",
             );
         } else if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            self.checks.good(format!("the store refuses to {action} it without a signature"));
+            self.checks.good(format!("the store does not let anyone {action} without a signature"));
         } else {
             self.checks.advise(
                 format!(
-                    "it is unknown whether anyone can {action} it without a signature: {}",
+                    "it is unknown whether anyone can {action} without a signature: {}",
                     answer.status
                 ),
                 "request it with curl",

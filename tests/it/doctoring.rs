@@ -46,8 +46,8 @@ async fn all_is_well() {
   ✔ the bucket can be listed (s3:ListBucket), so a missing object is a 404
   ✔ /a b/caf\u{e9} & co.jpg can be read with GET
   ✔ /a b/caf\u{e9} & co.jpg can be read with HEAD
-  ✔ the store refuses to read it without a signature
-  ✔ the store refuses to list it without a signature
+  ✔ the store does not let anyone read this object without a signature
+  ✔ the store does not let anyone list the bucket without a signature
 "
     );
     assert!(last.starts_with("No problems found."), "{last}");
@@ -86,7 +86,7 @@ async fn rights_that_are_missing() {
       → allow s3:ListBucket on the bucket if missing objects should be 404
   ✖ /a.jpg: S3 answered 403 Forbidden AccessDenied
       → allow kms:Decrypt on the key that encrypts the bucket
-  ✔ the store refuses to list it without a signature
+  ✔ the store does not let anyone list the bucket without a signature
 One problem found.
 "
     );
@@ -99,8 +99,8 @@ async fn a_bucket_that_is_public() {
     script.then(200, &[XML], LISTED).then(206, &[], "x").then(200, &[], "");
     script.then(206, &[], "x").then(200, &[XML], LISTED);
     let (text, well) = doctor(&script, &[]).await;
-    assert!(text.contains("✖ anyone can read it without a signature"), "{text}");
-    assert!(text.contains("✖ anyone can list it without a signature"), "{text}");
+    assert!(text.contains("✖ anyone can read this object without a signature"), "{text}");
+    assert!(text.contains("✖ anyone can list the bucket without a signature"), "{text}");
     assert!(!well);
 }
 

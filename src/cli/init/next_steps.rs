@@ -83,16 +83,18 @@ impl NextSteps<'_> {
             .certificate
             .as_ref()
             .map(|(certificate, key)| self.tls_access(certificate, key));
+        let credentials = "If the machine has no role, write AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=… into a file that only root can read:\n     \
+             sudo mkdir -p /etc/forebay && sudo sh -c 'umask 077; touch /etc/forebay/environment'\n     \
+             sudoedit /etc/forebay/environment";
         let serve = format!(
-            "Install the service. If the machine has no role, add AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=… to /etc/forebay/environment, which only root can read, before the last command:\n     \
+            "Install and start the service:\n     \
              sudo install {} /usr/local/bin/forebay\n     sudo install -D -m 644 {} /etc/forebay/forebay.toml\n     \
-             sudo install -m 644 {} /etc/systemd/system/\n     sudo install -m 600 /dev/null /etc/forebay/environment\n     \
-             sudo systemctl enable --now forebay",
+             sudo install -m 644 {} /etc/systemd/system/\n     sudo systemctl enable --now forebay",
             program.display(),
             self.file("forebay.toml"),
             self.file("forebay.service")
         );
-        access.into_iter().chain([serve]).collect()
+        access.into_iter().chain([credentials.to_owned(), serve]).collect()
     }
 
     /// How the service gets to read certificate and key.
