@@ -488,7 +488,8 @@ async fn slow_readers_of_a_large_object_displace_nothing() {
         bucket.put(&n.to_string(), pattern(200 << 10));
         let answer = edge.get(&format!("/{n}")).await;
         assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 200 << 10), "{n}");
-        assert_eq!(edge.get("/hot").await.x_cache(), "Hit", "{n}");
+        let hot = edge.get("/hot").await;
+        assert_eq!(hot.x_cache(), "Hit", "{n}: {}", hot.field("cache-status"));
     }
     // A reader that starts to read its response gets all of it.
     let answer = receive_all(readers.pop().expect("a reader")).await;

@@ -45,6 +45,8 @@ const TICK: Duration = Duration::from_millis(20);
 enum Piece {
     Slice(Bytes),
     Encoded(Arc<Encoded>),
+    /// No content, but this weight.
+    Room(usize),
 }
 
 /// An entry of the LRU cache, of which there are millions: a piece, or `None` if the value is in the index.
@@ -199,7 +201,7 @@ impl Memory {
     pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
         match &*self.cache.get(&self.digest(&slice_key(content, index)))?? {
             Piece::Slice(bytes) => Some(Bytes::clone(bytes)),
-            Piece::Encoded(_) => None,
+            Piece::Encoded(_) | Piece::Room(_) => None,
         }
     }
 
@@ -214,7 +216,7 @@ impl Memory {
     pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
         match &*self.cache.get(&self.digest(&encoded_key(content, coding)))?? {
             Piece::Encoded(encoded) => Some(Arc::clone(encoded)),
-            Piece::Slice(_) => None,
+            Piece::Slice(_) | Piece::Room(_) => None,
         }
     }
 
@@ -249,17 +251,15 @@ impl Memory {
         self.ledger.charge(bytes)
     }
 
-    /// Evicts about `bytes` of stored entries in no particular order, because arriving bytes have priority.
-    /// Needed only if slow readers and fills hold all of the headroom.
+    /// Evicts the least recently used entries, about `bytes` of them, because arriving bytes have priority. Needed only
+    /// if slow readers and fills hold all of the headroom.
     fn displace(&self, bytes: u64) {
-        let mut displaced = 0;
-        for (digest, entry) in &self.cache {
-            if displaced >= bytes {
-                break;
-            }
-            displaced += u64::from(weight(&self.index, *digest, &entry, self.slice));
-            self.cache.invalidate(digest.as_ref());
-        }
+        // An entry of this weight takes their place, and leaves again.
+        let room = usize::try_from(bytes.min(self.bound / 2)).unwrap_or(usize::MAX);
+        let digest = Digest(fastrand::u64(..), fastrand::u64(..));
+        self.cache.insert(digest, Some(Arc::new(Piece::Room(room))));
+        self.cache.run_pending_tasks();
+        self.cache.invalidate(&digest);
     }
 
     pub(super) fn usage(&self) -> MemoryUse {
@@ -304,6 +304,7 @@ fn piece_weight(piece: &Piece, slice: u32) -> usize {
     match piece {
         Piece::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
         Piece::Encoded(encoded) => encoded.size(slice) + RESPONSE_OVERHEAD,
+        Piece::Room(bytes) => *bytes,
     }
 }
 
