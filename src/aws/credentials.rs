@@ -278,7 +278,7 @@ impl NotLoaded {
             tracing::error!(
                 reason,
                 have_old_ones,
-                "the AWS credential provider is not responding yet; retrying. If this machine has no role, set \
+                "the AWS credential provider returned no credentials; retrying. If this machine has no role, set \
                  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws"
             );
         }

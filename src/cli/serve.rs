@@ -133,6 +133,8 @@ fn reload(running: &Running, source: &ConfigSource) {
     match reloaded {
         Ok(()) => tracing::info!("configuration and certificates reloaded"),
         Err(reason) => {
+            // A mistake in the file must not stop log rotation.
+            running.reopen_log();
             tracing::error!(
                 "the configuration was not reloaded; the previous one stays in effect:\n{reason}"
             );

@@ -208,7 +208,7 @@ fn writable(checks: &mut Checks, directory: &Path) {
         Err(rustix::io::Errno::NOENT) => checks.bad(
             format!("the directory {name} does not exist"),
             format!(
-                "create it (`mkdir -p {name}`) and make it writable by the user that runs Forebay"
+                "create it (`mkdir -p {name}`) and make it writable by the user that runs Forebay; the systemd unit creates /var/lib/forebay and /var/log/forebay by itself"
             ),
         ),
         Err(error) => checks.bad(

@@ -44,7 +44,7 @@ use crate::{
     aws::{Credentials, S3Signer},
     base::{clock::Clock, metrics::OriginMetrics},
     cache::key::{CanonicalPath, Projection},
-    outbound::{TrustError, USER_AGENT, connect::Connector},
+    outbound::{ErrorClass, TrustError, USER_AGENT, connect::Connector},
 };
 
 /// Consecutive throttled requests after which a bucket gets no requests for a while.
@@ -117,6 +117,9 @@ impl Origin {
         let pool = Pool::new(connector, options.max_connections);
         // A reload may have replaced an origin of this name during a mass denial.
         metrics.mass_denial(false);
+        for class in ErrorClass::ALL {
+            metrics.expect_error(class.token());
+        }
         let clients = Shares::of(options.max_connections, options.max_connections_per_client);
         Ok(Self {
             options,

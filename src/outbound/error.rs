@@ -56,7 +56,7 @@ pub enum Error {
     #[error("no AWS credentials are loaded")]
     NoCredentials,
     /// The first credentials have not been loaded yet.
-    #[error("the AWS credentials are not loaded yet")]
+    #[error("no AWS credentials have been loaded yet")]
     CredentialsPending,
     /// The signer refused the request.
     #[error(transparent)]

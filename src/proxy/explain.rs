@@ -79,17 +79,22 @@ impl Edge {
         let plan = CachePlan::of(admitted, now, || (key, found));
         let signature = if admitted.behavior.trusted.is_some() { "valid" } else { "not needed" };
         let mode = |mode| if mode == PurgeMode::Hard { "hard" } else { "soft" };
+        let origin_errors = origin_errors(admitted, now);
+        let mut next = self.next(admitted, &plan, variants.is_some(), purged, now);
+        if plan.needs_origin() && !origin_errors.is_empty() {
+            next.why.push_str("; if the origin fails again, the response is an error");
+        }
         Explanation {
             signature: Some(signature.to_owned()),
             key: parts_of(&admitted.projection),
             stored,
-            next: self.next(admitted, &plan, variants.is_some(), purged, now),
+            next,
             variants: variants.map(|variants| Variants {
                 vary: variants.variation.names().iter().map(ToString::to_string).collect(),
                 count: variants.count(),
             }),
             purged: purged.map(|purged| mode(purged).to_owned()),
-            origin_errors: origin_errors(admitted, now),
+            origin_errors,
             ..of(admitted.distribution, admitted.request)
         }
     }

@@ -94,7 +94,7 @@ async fn versions_that_are_missing_or_invalid_are_answers_not_faults() {
         }
     }
     let text = edge.metrics().await;
-    assert!(!text.contains("origin-configuration"), "{text}");
+    assert!(text.contains("class=\"origin-configuration\"} 0\n"), "{text}");
 }
 
 /// A viewer chooses versions and response headers only if the operator lists them.

@@ -360,8 +360,17 @@ impl OriginMetrics {
 
     /// Counts a failure by its cause, named by a token from a fixed set.
     pub fn error(&self, class: &'static str) {
+        self.errors.get_or_create(&self.error_labels(class)).inc();
+    }
+
+    /// Exports the count of a cause from the start, so that alerts see its first increase.
+    pub fn expect_error(&self, class: &'static str) {
+        let _ = self.errors.get_or_create(&self.error_labels(class));
+    }
+
+    fn error_labels(&self, class: &'static str) -> OriginErrorLabels {
         let OriginLabels { distribution, origin } = self.labels.clone();
-        self.errors.get_or_create(&OriginErrorLabels { distribution, origin, class }).inc();
+        OriginErrorLabels { distribution, origin, class }
     }
 }
 
