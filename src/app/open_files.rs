@@ -19,20 +19,23 @@ pub(super) fn fitting_connections(wanted: usize) -> usize {
     // Without a limit, every connection fits.
     let Some(limit) = current else { return wanted };
     let fitting = connections_within(limit).min(wanted);
-    let is_default = wanted == Limits::default().max_connections;
-    if fitting < wanted && !is_default {
+    if fitting == wanted {
+        return wanted;
+    }
+    // The operator did not choose the default.
+    if wanted == Limits::default().max_connections {
+        tracing::info!(
+            open_files = limit,
+            connections = fitting,
+            "the limit on open files allows fewer connections than the default"
+        );
+    } else {
         tracing::warn!(
             open_files = limit,
             max_connections = wanted,
             connections = fitting,
             "`max_connections` is reduced to fit the limit on open files: raise that limit \
              (LimitNOFILE= in the systemd unit, `ulimits` in a compose file)"
-        );
-    } else if fitting < wanted {
-        tracing::info!(
-            open_files = limit,
-            connections = fitting,
-            "the limit on open files allows fewer connections than the default"
         );
     }
     fitting

@@ -5,10 +5,9 @@ mod s3_signer;
 mod sign;
 mod xml;
 
-pub use credentials::Credentials;
-pub use credentials::Installed;
 #[cfg(feature = "demo")]
 pub(crate) use credentials::KeysError;
+pub use credentials::{Credentials, Installed};
 pub(crate) use credentials::{FoundCredentials, describe, find};
 pub use s3_signer::S3Signer;
 pub(crate) use sign::{Scope, SignError, sign_for_s3, sign_for_service};

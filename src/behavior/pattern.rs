@@ -80,7 +80,7 @@ impl PathPattern {
     /// Whether the pattern surely matches every path that `other` matches.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        // A `?` does not match everything that a `*` stands for.
+        // A `*` matches texts that a `?` does not.
         let is_unsure = self.0.contains('?') && other.0.contains('*');
         !is_unsure && matches_characters(&self.0, &other.0)
     }

@@ -9,6 +9,7 @@ use crate::{
     app::{self, CredentialSource, Running},
     aws::describe,
     base::clock::Clock,
+    control::SecretError,
     origin::Origin,
     proxy::Distribution,
 };
@@ -48,9 +49,7 @@ fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
             folder.display()
         )
         .into(),
-        app::Error::Secret(_) => {
-            "put a secret of 16 characters or more there (`openssl rand -hex 16` makes one), or remove the `[[admin.credential]]` or `[[admin.token]]`".into()
-        }
+        app::Error::Secret(_) => SecretError::ADVICE.into(),
         app::Error::Geography(_) => {
             "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
         }

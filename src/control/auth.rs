@@ -64,6 +64,11 @@ pub struct SecretError {
     reason: String,
 }
 
+impl SecretError {
+    /// Advice to the operator.
+    pub(crate) const ADVICE: &str = "put a secret of 16 characters or more there (`openssl rand -hex 16` makes one), or remove the `[[admin.credential]]` or `[[admin.token]]`";
+}
+
 /// The callers that may change something, with their secrets loaded.
 #[derive(Default)]
 pub(crate) struct Callers {

@@ -113,7 +113,7 @@ impl Tour {
             stop(
                 "How fast is a hit?",
                 format!("{program} load {image} --warm --duration 3s"),
-                "requests  ",
+                "requests",
             ),
             stop(
                 "Which metrics does Forebay export?",

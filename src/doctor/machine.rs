@@ -21,7 +21,7 @@ use crate::{
     base::clock::Clock,
     behavior::ViewerProtocol,
     config::{Config, DistributionOptions},
-    control::Callers,
+    control::{Callers, SecretError},
     server::{CertificateFiles, Limits, TlsSettings, bindable},
 };
 
@@ -143,10 +143,7 @@ fn memory_limit() -> Option<u64> {
 fn files(config: &Config) -> Checks {
     let mut checks = Checks::of("files");
     if let Err(error) = Callers::load(&config.admin_options.callers) {
-        checks.bad(
-            error.to_string(),
-            "put a secret of 16 characters or more there (`openssl rand -hex 16` makes one), or remove the `[[admin.credential]]` or `[[admin.token]]`",
-        );
+        checks.bad(error.to_string(), SecretError::ADVICE);
     }
     if let Some(databases) = &config.geography {
         match Geography::open(databases) {

@@ -2,12 +2,12 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::Arc,
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use http::StatusCode;
-use parking_lot::Mutex;
 
 use super::{Origin, content::NotContinued, subject::Subject};
 use crate::{
@@ -34,12 +34,11 @@ pub(crate) const DENIED: FetchError =
 #[derive(Debug, Default)]
 pub(super) struct ErrorLog {
     limiters: [LogLimiter; CAUSES],
-    last: Mutex<Option<LoggedError>>,
-    has_last: AtomicBool,
+    last: ArcSwapOption<LoggedError>,
 }
 
 /// An error of an origin, for `explain`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct LoggedError {
     pub(crate) at: Timestamp,
     pub(crate) text: String,
@@ -72,15 +71,14 @@ macro_rules! log_origin {
 
 impl Origin {
     /// The last error that was logged, unless a request has succeeded since.
-    pub(crate) fn last_error(&self) -> Option<LoggedError> {
-        self.errors.last.lock().clone()
+    pub(crate) fn last_error(&self) -> Option<Arc<LoggedError>> {
+        self.errors.last.load_full()
     }
 
     /// Forgets the last error once a request has succeeded.
     pub(super) fn forget_error(&self) {
-        if self.errors.has_last.load(Ordering::Relaxed) {
-            self.errors.has_last.store(false, Ordering::Relaxed);
-            *self.errors.last.lock() = None;
+        if self.errors.last.load().is_some() {
+            self.errors.last.store(None);
         }
     }
 
@@ -91,8 +89,7 @@ impl Origin {
             && let Some(suppressed) = self.errors.admit(error.to_string(), at)
         {
             let logged = LoggedError { at, text: describe(error), advice: error.advice() };
-            *self.errors.last.lock() = Some(logged);
-            self.errors.has_last.store(true, Ordering::Relaxed);
+            self.errors.last.store(Some(Arc::new(logged)));
             log_origin!(
                 error,
                 self,

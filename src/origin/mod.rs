@@ -107,13 +107,11 @@ impl Origin {
             options.connect_attempts,
             options.response_head,
         )?;
-        let scheme = if options.address.tls { "https" } else { "http" };
-        let server = format!("{scheme}://{}", options.address.authority);
         let region = match &options.protocol {
             Protocol::S3 { region, .. } => region,
             Protocol::Plain => "",
         };
-        let signer = S3Signer::new(region, server);
+        let signer = S3Signer::new(region, options.address.server_url());
         let pool = Pool::new(connector, options.max_connections);
         // A reload may have replaced an origin of this name during a mass denial.
         metrics.mass_denial(false);

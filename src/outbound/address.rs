@@ -52,6 +52,13 @@ pub struct Address {
 }
 
 impl Address {
+    /// Scheme and authority, such as `https://sns.eu-central-1.amazonaws.com`.
+    #[must_use]
+    pub fn server_url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
     /// Parses the URL of an origin.
     ///
     /// # Errors

@@ -79,8 +79,7 @@ impl Service {
     /// The service's URL, such as `https://sns.eu-central-1.amazonaws.com`.
     #[must_use]
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.address.tls { "https" } else { "http" };
-        format!("{scheme}://{}", self.address.authority)
+        self.address.server_url()
     }
 
     /// Sends a request, signed if there are credentials, and reads the whole response.

@@ -312,8 +312,8 @@ fn origin_errors(admitted: &AdmittedRequest<'_>, now: Timestamp) -> Vec<OriginEr
         (age <= RECENT).then(|| OriginError {
             origin: origin.options().id.clone(),
             seconds_ago: age.as_secs(),
-            error: last.text,
-            fix: last.advice,
+            error: last.text.clone(),
+            fix: last.advice.clone(),
         })
     };
     members.filter_map(error).collect()

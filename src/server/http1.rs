@@ -87,7 +87,7 @@ impl<H: Handler> Server<H> {
     {
         let exchanges = &connection.exchanges;
         let mut builder = http1::Builder::new();
-        // The timeouts are TimedIo's, which can tell an idle connection from a slow head.
+        // TimedIo enforces the timeouts: it distinguishes idle connections from slow heads.
         builder.header_read_timeout(None);
         builder.max_buf_size(MAX_HEAD as usize).max_headers(MAX_FIELDS);
         // RFC 9112 §9.6: a viewer may close its sending side and still read the response.
