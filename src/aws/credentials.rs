@@ -265,19 +265,21 @@ struct NotLoaded {
 }
 
 impl NotLoaded {
-    fn log(&self, have_old_ones: bool) {
+    /// `in_use` is whether earlier credentials are still in use.
+    fn log(&self, in_use: bool) {
         let Self { reason, is_final } = self;
+        let meanwhile = in_use.then_some("the earlier credentials stay in use");
         if *is_final {
             tracing::error!(
                 reason,
-                have_old_ones,
+                meanwhile,
                 "no AWS credentials could be loaded; set AWS_ACCESS_KEY_ID and \
                  AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role"
             );
         } else {
             tracing::error!(
                 reason,
-                have_old_ones,
+                meanwhile,
                 "the AWS credential provider returned no credentials; retrying. If this machine has no role, set \
                  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws"
             );

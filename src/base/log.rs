@@ -82,6 +82,12 @@ impl LogLimiter {
     }
 }
 
+/// A number for a log field, which is left out if the number is zero.
+#[must_use]
+pub fn unless_zero(number: u64) -> Option<u64> {
+    (number > 0).then_some(number)
+}
+
 /// Lines dropped so far.
 #[must_use]
 pub fn dropped() -> u64 {

@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 use miette::Diagnostic;
 use tracing_subscriber::EnvFilter;
 
-use crate::base::log;
+use crate::{base::log, config::Faults};
 
 /// Forebay, a CDN edge for private S3 buckets on your own machines.
 #[derive(Debug, Parser)]
@@ -104,9 +104,24 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(report) => {
-            warn(&format!("{report:?}"));
+            for part in parts(report) {
+                warn(&format!("{part:?}"));
+            }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Each fault of a configuration as a report of its own, after the heading: miette would put the word "Error:" on a
+/// line of its own before each.
+fn parts(error: miette::Report) -> Vec<miette::Report> {
+    match error.downcast::<Faults>() {
+        Ok(all) => {
+            let heading = report(&all);
+            let faults = all.faults.into_iter().map(miette::Report::new);
+            std::iter::once(heading).chain(faults).collect()
+        }
+        Err(error) => vec![error],
     }
 }
 

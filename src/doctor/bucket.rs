@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use super::{Checks, keys};
 use crate::{
     aws::{FoundCredentials, describe, text_of},
-    base::clock::Clock,
+    base::clock::{Clock, Timestamp},
     cache::key::CanonicalPath,
     http::date,
     origin::{Options, Protocol},
@@ -91,17 +91,19 @@ pub(super) async fn examine(
 
 impl OriginCheck<'_> {
     async fn plain(&mut self, clock: &Clock) {
+        let asked = clock.now();
         let answer = self.request(Method::HEAD, "/", false).await;
         if let Some(answer) = self.reached(answer) {
-            self.clock(&answer, clock);
+            self.clock(&answer, asked, clock.now());
         }
     }
 
     async fn bucket(&mut self, sample: Option<&str>, clock: &Clock) {
         let list = self.list_target();
+        let asked = clock.now();
         let answer = self.request(Method::GET, &list, true).await;
         let Some(listed) = self.reached(answer) else { return };
-        self.clock(&listed, clock);
+        self.clock(&listed, asked, clock.now());
         if !self.region(&listed) {
             return;
         }
@@ -272,11 +274,13 @@ impl OriginCheck<'_> {
         }
     }
 
-    fn clock(&mut self, answer: &WholeAnswer, clock: &Clock) {
+    /// Compares this machine's clock with the origin's, which is between `asked` and `answered` if they agree.
+    fn clock(&mut self, answer: &WholeAnswer, asked: Timestamp, answered: Timestamp) {
         let sent = answer.fields.get(header::DATE).map(HeaderValue::as_bytes);
         let Some(theirs) = sent.and_then(date::parse) else { return };
-        let ours = clock.now();
-        let off = ours.since(theirs).max(theirs.since(ours));
+        // `Date` has whole seconds.
+        let asked = Timestamp::from_secs(asked.as_secs());
+        let off = asked.since(theirs).max(theirs.since(answered));
         let text = format!("this machine's clock and the origin's differ by {} s", off.as_secs());
         let fix = "synchronize this machine's clock (chrony, systemd-timesyncd)";
         match off {

@@ -12,7 +12,10 @@ use http::StatusCode;
 use super::{Origin, content::NotContinued, subject::Subject};
 use crate::{
     aws::describe,
-    base::{clock::Timestamp, log::LogLimiter},
+    base::{
+        clock::Timestamp,
+        log::{LogLimiter, unless_zero},
+    },
     cache::store::FetchError,
     http::body::BodyError,
     outbound::{Error, ErrorClass},
@@ -96,7 +99,7 @@ impl Origin {
                 subject,
                 cause = std::error::Error::source(error).map(ToString::to_string),
                 advice = error.advice(),
-                similar = suppressed,
+                suppressed = unless_zero(suppressed),
                 "{error}"
             );
         }
@@ -112,7 +115,7 @@ impl Origin {
                 subject,
                 advice = "if the object exists, allow s3:GetObject on it; \
                           if it does not, allow s3:ListBucket on the bucket to get a 404",
-                similar = suppressed,
+                suppressed = unless_zero(suppressed),
                 "S3 answered 403 for an object"
             );
         }
@@ -136,7 +139,7 @@ impl Origin {
                 subject,
                 cause = error.to_string(),
                 reason = continued.err().map(ToString::to_string),
-                similar = suppressed,
+                suppressed = unless_zero(suppressed),
                 "{message}"
             );
         }
@@ -151,7 +154,7 @@ impl Origin {
                 subject,
                 cause = error.to_string(),
                 pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                similar = suppressed,
+                suppressed = unless_zero(suppressed),
                 "S3 is throttling: origin requests are paused, stale copies are served"
             );
         }

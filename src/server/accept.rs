@@ -10,7 +10,10 @@ use std::{
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Handler, Shared, canonical, connection::Server};
-use crate::base::{clock::Clock, log::LogLimiter};
+use crate::base::{
+    clock::Clock,
+    log::{LogLimiter, unless_zero},
+};
 
 /// Accepts connections until the drain begins.
 pub(super) async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
@@ -51,7 +54,8 @@ pub(super) fn refuse_client(shared: &Shared, client: IpAddr) {
     shared.metrics.client_limit.inc();
     if let Some(suppressed) = LINES.admit(Clock::system().now()) {
         tracing::warn!(
-            %client, suppressed,
+            %client,
+            suppressed = unless_zero(suppressed),
             "closed a connection: the client has reached `max_connections_per_client`"
         );
     }

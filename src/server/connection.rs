@@ -27,6 +27,7 @@ use super::{
     Handler, MAX_HEAD, Shared, TlsSettings, canonical,
     clear_stream::ClearStream,
     frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
+    plain_http,
     protocol::Http,
     proxy_header,
     stream_batch::StreamBatch,
@@ -35,7 +36,10 @@ use super::{
 };
 use crate::{
     access::restrict::Share,
-    base::{clock::Clock, log::LogLimiter},
+    base::{
+        clock::Clock,
+        log::{LogLimiter, unless_zero},
+    },
     behavior::SecurityPolicy,
     http::body::Body,
     proxy::{Cipher, Connection},
@@ -119,6 +123,9 @@ impl<H: Handler> Server<H> {
             return self.speak_http1(io, connection).await;
         };
         let timeout = self.shared.limits.handshake_timeout;
+        if tokio::time::timeout(timeout, plain_http::is_plain(&stream)).await? {
+            return plain_http::refuse(stream).await;
+        }
         // Boxed, so that the handshake and the large futures do not enlarge every connection's task.
         let accepted = tokio::time::timeout(timeout, Box::pin(handshake(stream, settings))).await;
         let (stream, security) = accepted
@@ -190,7 +197,8 @@ impl<H: Handler> Server<H> {
         self.shared.metrics.http2_floods.inc();
         if let Some(suppressed) = LINES.admit(Clock::system().now()) {
             tracing::warn!(
-                %client, suppressed,
+                %client,
+                suppressed = unless_zero(suppressed),
                 "closed an HTTP/2 connection that sent too many control frames"
             );
         }

@@ -10,6 +10,7 @@ mod h1_head;
 mod http1;
 mod lent_io;
 mod loan;
+mod plain_http;
 mod protocol;
 mod proxy_header;
 mod refused_head;

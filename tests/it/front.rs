@@ -71,6 +71,16 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test]
+async fn plain_http_on_the_port_for_https_is_told_so() {
+    let bucket = Bucket::start().await;
+    let folder = certificates();
+    let edge = Edge::with(&tls_config(&bucket, &folder));
+    let request = b"GET /a.png HTTP/1.1\r\nHost: one.example.com\r\n\r\n";
+    let answer = raw(edge.running().https[0], request).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("use https://"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_redirect_names_the_port_of_https_where_the_viewer_named_one() {
     let (bucket, folder, port) = (Bucket::start().await, certificates(), free_port());
     let text = tls_config(&bucket, &folder)
