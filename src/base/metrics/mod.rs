@@ -2,6 +2,7 @@
 //!
 //! Labels are enums and configured names, never text chosen by a viewer.
 
+mod disk;
 mod served;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+pub use disk::DiskMetrics;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
@@ -263,6 +265,14 @@ impl Metrics {
     /// Records an address that accepts viewers.
     pub fn listens_on(&self, address: SocketAddr) {
         self.listening.get_or_create(&AddressLabel { address: address.to_string() }).set(1);
+    }
+
+    /// The metrics of the disk cache. Only a Forebay that has one reports them.
+    #[must_use]
+    pub fn disk(&self) -> DiskMetrics {
+        let metrics = DiskMetrics::default();
+        metrics.register(&mut self.registry.lock());
+        metrics
     }
 
     /// The counters of one distribution.

@@ -48,7 +48,7 @@ impl<T> CacheLine<T> {
 }
 
 /// Values by hash. Hashes identify keys: two keys with the same hash share one value.
-pub(super) struct Table<T> {
+pub(crate) struct Table<T> {
     lines: Box<[CacheLine<T>]>,
     length: usize,
 }
@@ -60,22 +60,22 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    pub(super) fn get(&self, hash: u64) -> Option<&T> {
+    pub(crate) fn get(&self, hash: u64) -> Option<&T> {
         let (line, position) = self.find(hash)?;
         self.lines[line].0[position].as_ref().map(|(_, value)| value)
     }
 
-    pub(super) fn get_mut(&mut self, hash: u64) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, hash: u64) -> Option<&mut T> {
         let (line, position) = self.find(hash)?;
         self.lines[line].0[position].as_mut().map(|(_, value)| value)
     }
 
     /// Inserts a value; returns the one that it displaced.
-    pub(super) fn insert(&mut self, hash: u64, value: T) -> Option<T> {
+    pub(crate) fn insert(&mut self, hash: u64, value: T) -> Option<T> {
         if let Some(standing) = self.get_mut(hash) {
             return Some(std::mem::replace(standing, value));
         }
@@ -87,7 +87,7 @@ impl<T> Table<T> {
         None
     }
 
-    pub(super) fn remove(&mut self, hash: u64) -> Option<T> {
+    pub(crate) fn remove(&mut self, hash: u64) -> Option<T> {
         let (line, position) = self.find(hash)?;
         let was_full = self.lines[line].is_full();
         let (_, value) = self.lines[line].take(position)?;

@@ -1,0 +1,39 @@
+//! What happened to the disk cache since the start.
+
+use crate::base::metrics::DiskMetrics;
+
+/// Failed reads and writes after which the disk is no longer used.
+const MAX_FAILURES: u64 = 5;
+
+/// The metrics, and whether the disk is in use.
+#[derive(Debug)]
+pub(super) struct Counters(pub(super) DiskMetrics);
+
+impl Counters {
+    pub(super) fn new(metrics: DiskMetrics) -> Self {
+        metrics.in_use.set(1);
+        Self(metrics)
+    }
+
+    /// Counts a failed read or write. After too many the disk is no longer used.
+    pub(super) fn failed(&self, what: &str, error: &std::io::Error) {
+        tracing::error!(%error, "the disk cache cannot {what}");
+        if self.0.failures.inc() + 1 >= MAX_FAILURES && self.0.in_use.set(0) == 1 {
+            tracing::error!(
+                "the disk cache is off until the next start, because too many reads and writes failed; memory serves on"
+            );
+        }
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.0.in_use.get() == 0
+    }
+}
+
+impl std::ops::Deref for Counters {
+    type Target = DiskMetrics;
+
+    fn deref(&self) -> &DiskMetrics {
+        &self.0
+    }
+}

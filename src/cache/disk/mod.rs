@@ -1,0 +1,253 @@
+//! The disk cache: a log of records in segments, and an index of it in memory.
+//!
+//! Records are written once, in order, and the oldest segment is removed when space is needed. Every read is
+//! verified. Nothing but the identity of the folder is synchronized: after a crash, records that did not reach
+//! the disk fail their checksums and are misses.
+
+mod admission;
+mod aligned;
+mod checksum;
+mod counters;
+mod files;
+mod folder;
+mod index;
+mod layout;
+mod options;
+mod place;
+mod queue;
+mod readers;
+mod record;
+mod recovery;
+mod segment;
+mod segments;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+pub(crate) use checksum::checksum;
+use counters::Counters;
+pub(crate) use files::{Files, SystemFiles};
+pub use folder::FolderError;
+pub(crate) use folder::{Folder, Identity, replace};
+use index::Index;
+pub(crate) use layout::Fields;
+pub use options::DiskOptions;
+use queue::{Command, Queue};
+use readers::Readers;
+pub(crate) use record::{Kind, Loaded, Record};
+pub(crate) use recovery::OnInvalidation;
+use segment::ReadError;
+use segments::Segments;
+use shared::Shared;
+use writer::Writer;
+
+use crate::{
+    base::{clock::Clock, metrics::DiskMetrics},
+    cache::digest::Digest,
+};
+
+/// How long a read may take. After that, the origin is asked.
+const READ_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// An open disk cache.
+pub(crate) struct Disk {
+    shared: Arc<Shared>,
+    readers: Readers,
+    /// The threads that write to the folder, and its lock; `None` once it is closed.
+    open: Mutex<Option<(Vec<JoinHandle<()>>, Folder)>>,
+}
+
+/// The state of the disk cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskUse {
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Records that can be read.
+    pub entries: u64,
+    /// Files of the last process whose records cannot be found yet.
+    pub to_recover: u64,
+    /// Whether it is in use: not after too many failures.
+    pub is_in_use: bool,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Opens the disk cache in a folder, and begins to read its index.
+    ///
+    /// # Errors
+    /// If the files cannot be listed, or the system has no more threads.
+    pub(crate) fn open(
+        folder: Folder,
+        files: Arc<dyn Files>,
+        options: DiskOptions,
+        clock: Clock,
+        metrics: DiskMetrics,
+        on_invalidation: OnInvalidation,
+    ) -> io::Result<Arc<Self>> {
+        let queue = Queue::new(options.queue);
+        let shared = Arc::new(Shared {
+            options,
+            tier: folder.identity().tier,
+            files,
+            index: Index::new(),
+            segments: Segments::default(),
+            queue,
+            counters: Counters::new(metrics),
+            clock,
+        });
+        let next = recovery::open_segments(&shared)?;
+        let segments = shared.segments.newest_first();
+        let recovered = Arc::clone(&shared);
+        let recovery = Builder::new()
+            .name("forebay-recover".into())
+            .spawn(move || recovery::recover(&recovered, segments, &on_invalidation))?;
+        let writer = Writer::new(Arc::clone(&shared), next);
+        let writer = Builder::new().name("forebay-write".into()).spawn(move || writer.run())?;
+        let open = Mutex::new(Some((vec![writer, recovery], folder)));
+        Ok(Arc::new(Self { shared, readers: Readers::start()?, open }))
+    }
+
+    /// Whether there is a record of this digest.
+    pub(crate) fn has(&self, digest: Digest) -> bool {
+        self.shared.index.get(digest).is_some() && !self.shared.counters.is_off()
+    }
+
+    /// Bytes of memory that a read of this digest takes.
+    pub(crate) fn length(&self, digest: Digest) -> Option<u64> {
+        Some(self.shared.index.get(digest)?.length() as u64)
+    }
+
+    /// How often the record of this digest was read, up to three times.
+    pub(crate) fn reads(&self, digest: Digest) -> u64 {
+        self.shared.index.get(digest).map_or(0, place::Place::reads)
+    }
+
+    /// Reads the record of a digest, if it has this key. Every byte is verified.
+    pub(crate) async fn read(&self, digest: Digest, key: &[u8]) -> Option<Loaded> {
+        let Shared { index, segments, counters, .. } = &*self.shared;
+        if counters.is_off() {
+            return None;
+        }
+        let place = index.locate(digest)?;
+        let reading =
+            segments.get(place.slot()).and_then(|segment| self.readers.read(segment, place));
+        let read = match reading {
+            Some(reading) => tokio::time::timeout(READ_TIMEOUT, reading).await,
+            None => {
+                counters.late_reads.inc();
+                return None;
+            }
+        };
+        match read {
+            Ok(Ok(Ok(loaded))) if loaded.digest == digest && loaded.key == key => {
+                counters.reads.inc();
+                Some(loaded)
+            }
+            // The place has a record of another key by now, or another key has this digest.
+            Ok(Ok(Ok(_))) => {
+                index.remove(digest, place);
+                None
+            }
+            Ok(Ok(Err(ReadError::System(error)))) => {
+                index.remove(digest, place);
+                counters.failed("read", &error);
+                None
+            }
+            Ok(Ok(Err(ReadError::Invalid(why)))) => {
+                // If it is no longer current, its segment was evicted meanwhile.
+                if index.remove(digest, place) {
+                    counters.corrupt.inc();
+                    tracing::warn!(%why, "a record of the disk cache is damaged; the object will be fetched again");
+                }
+                None
+            }
+            Ok(Err(_)) | Err(_) => {
+                counters.late_reads.inc();
+                None
+            }
+        }
+    }
+
+    /// Writes a record in place of an older one of its digest. Never waits: if the disk is too slow, the record is
+    /// not written, and the older one is forgotten.
+    pub(crate) fn write(&self, record: Record) {
+        let Shared { index, queue, counters, .. } = &*self.shared;
+        let digest = record.digest;
+        let (operation, replaces) = index.begin(digest);
+        if counters.is_off() {
+            return index.finish(digest, operation, None);
+        }
+        if !queue.offer(record, operation, replaces) {
+            counters.dropped.inc();
+            if !(replaces && queue.add(Command::Forget { digest, operation })) {
+                index.finish(digest, operation, None);
+            }
+        }
+    }
+
+    /// Forgets the record of a digest, now and after a restart.
+    pub(crate) fn forget(&self, digest: Digest) {
+        let Shared { index, queue, .. } = &*self.shared;
+        let (operation, replaces) = index.begin(digest);
+        if !(replaces && queue.add(Command::Forget { digest, operation })) {
+            index.finish(digest, operation, None);
+        }
+    }
+
+    /// Writes a record that is not in the index, if there is room for it.
+    pub(crate) fn note(&self, record: Record) {
+        self.shared.queue.note(record);
+    }
+
+    /// Waits until everything so far is written.
+    pub(crate) async fn flush(&self) {
+        let (done, flushed) = tokio::sync::oneshot::channel();
+        if self.shared.queue.add(Command::Flush(done)) {
+            // If the writer has ended, nothing is waiting.
+            let _ = flushed.await;
+        }
+    }
+
+    /// Writes what is waiting, and leaves the folder to the next process. Blocks until that is done.
+    pub(crate) fn close(&self) {
+        self.shared.queue.close();
+        if let Some((threads, folder)) = self.open.lock().take() {
+            for thread in threads {
+                // A thread that panicked has nothing more to write.
+                let _ = thread.join();
+            }
+            drop(folder);
+        }
+    }
+
+    /// The state of the cache. Updates its gauges.
+    pub(crate) fn usage(&self) -> DiskUse {
+        let Shared { segments, index, counters, .. } = &*self.shared;
+        let (bytes, entries) = (segments.bytes(), index.len());
+        counters.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        counters.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        let to_recover = u64::try_from(counters.to_recover.get()).unwrap_or(0);
+        DiskUse { bytes, entries, to_recover, is_in_use: !counters.is_off() }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,114 @@
+//! Records on their way to the writer.
+
+use std::{collections::VecDeque, time::Duration};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{index::Operation, record::Record};
+use crate::cache::digest::Digest;
+
+/// Work for the writer.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Write a record. `replaces` is whether an older one may be on disk.
+    Write { record: Record, operation: Operation, replaces: bool },
+    /// Write that older records of a digest no longer count.
+    Forget { digest: Digest, operation: Operation },
+    /// Write a record that is not in the index.
+    Note(Record),
+    /// Write everything so far, then answer.
+    Flush(tokio::sync::oneshot::Sender<()>),
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    commands: VecDeque<Command>,
+    /// Bytes of the records.
+    bytes: usize,
+    is_closed: bool,
+}
+
+/// A queue of limited size. Senders never wait.
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    bound: usize,
+}
+
+impl Queue {
+    /// A queue for `bound` bytes of records.
+    pub(super) fn new(bound: usize) -> Self {
+        Self { waiting: Mutex::default(), arrived: Condvar::new(), bound }
+    }
+
+    /// Adds a record to be written, unless the queue is full or closed.
+    pub(super) fn offer(&self, record: Record, operation: Operation, replaces: bool) -> bool {
+        let mut waiting = self.waiting.lock();
+        let length = record.length();
+        if waiting.is_closed || waiting.bytes + length > self.bound {
+            return false;
+        }
+        waiting.bytes += length;
+        waiting.commands.push_back(Command::Write { record, operation, replaces });
+        self.arrived.notify_one();
+        true
+    }
+
+    /// Adds a small command, however full the queue is: each forgets a record that was on disk, or answers an
+    /// operator. False if the queue is closed.
+    pub(super) fn add(&self, command: Command) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_closed {
+            return false;
+        }
+        waiting.commands.push_back(command);
+        self.arrived.notify_one();
+        true
+    }
+
+    /// Adds a record that is not in the index, if there is room.
+    pub(super) fn note(&self, record: Record) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_closed && waiting.bytes + record.length() <= self.bound {
+            waiting.bytes += record.length();
+            waiting.commands.push_back(Command::Note(record));
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Lets the writer finish what is waiting, and end.
+    pub(super) fn close(&self) {
+        self.waiting.lock().is_closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Whether nothing more is written.
+    pub(super) fn is_closed(&self) -> bool {
+        self.waiting.lock().is_closed
+    }
+
+    /// The next command. `Err` if none arrives in time, or none will: then true.
+    pub(super) fn next(&self, patience: Option<Duration>) -> Result<Command, bool> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if let Some(command) = waiting.commands.pop_front() {
+                if let Command::Write { record, .. } | Command::Note(record) = &command {
+                    waiting.bytes -= record.length();
+                }
+                return Ok(command);
+            }
+            if waiting.is_closed {
+                return Err(true);
+            }
+            match patience {
+                Some(patience) => {
+                    if self.arrived.wait_for(&mut waiting, patience).timed_out() {
+                        return Err(false);
+                    }
+                }
+                None => self.arrived.wait(&mut waiting),
+            }
+        }
+    }
+}

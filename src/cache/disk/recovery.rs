@@ -1,0 +1,94 @@
+//! Reading what earlier processes wrote.
+//!
+//! Opening the segments takes a block each and happens before anything is served. Their records get into the
+//! index afterwards, newest segment first. Until a record is in the index, it is a miss.
+
+use std::{io, sync::Arc};
+
+use super::{
+    record::Kind,
+    segment::{self, Segment, sealing},
+    shared::Shared,
+};
+
+/// What recovery does with invalidations of paths by unsafe requests: key and number.
+pub(crate) type OnInvalidation = Box<dyn Fn(&[u8], &[u8]) + Send>;
+
+/// Opens the segments of earlier processes. Removes files that cannot be used, and the oldest segments if the
+/// capacity is smaller than it was. Returns the number for the next segment.
+pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
+    let mut found: Vec<u64> =
+        shared.files.list()?.iter().filter_map(|name| segment::sequence_of(name)).collect();
+    found.sort_unstable();
+    for &sequence in &found {
+        let slot = shared.segments.free_slot();
+        let opened = slot.map(|slot| Segment::open(&*shared.files, &shared.tier, slot, sequence));
+        match opened {
+            Some(Ok(Some(segment))) => shared.segments.add(Arc::new(segment)),
+            // A segment whose first block never reached the disk, or one of an earlier tier.
+            Some(Ok(None)) | None => shared.files.remove(&segment::name(sequence))?,
+            Some(Err(error)) => {
+                tracing::warn!(%error, file = segment::name(sequence), "a file of the disk cache cannot be read, and is removed");
+                shared.files.remove(&segment::name(sequence))?;
+            }
+        }
+    }
+    while shared.segments.bytes() > shared.options.capacity {
+        let Some(oldest) = shared.segments.oldest() else { break };
+        shared.segments.remove(&oldest);
+        shared.files.remove(&segment::name(oldest.sequence))?;
+    }
+    shared.counters.to_recover.set(i64::try_from(shared.segments.len()).unwrap_or(i64::MAX));
+    Ok(found.last().map_or(0, |last| last + 1))
+}
+
+/// Adds the records of all segments to the index.
+pub(super) fn recover(
+    shared: &Shared,
+    segments: Vec<Arc<Segment>>,
+    on_invalidation: &OnInvalidation,
+) {
+    for segment in segments {
+        if shared.queue.is_closed() {
+            return;
+        }
+        if let Err(error) = recover_segment(shared, &segment, on_invalidation)
+            && !segment.is_retired()
+        {
+            shared.counters.failed("read a segment", &error);
+        }
+        shared.counters.to_recover.dec();
+    }
+    shared.index.recovered();
+}
+
+fn recover_segment(
+    shared: &Shared,
+    segment: &Segment,
+    on_invalidation: &OnInvalidation,
+) -> io::Result<()> {
+    let entries = match segment.footer()? {
+        Some(entries) => entries,
+        None => {
+            let (entries, end) = segment.scan()?;
+            // Sealed as it is: nothing is ever appended to the segment of another process.
+            if end + sealing(entries.len()) <= segment.length {
+                segment.seal(end, &entries)?;
+            }
+            entries
+        }
+    };
+    for entry in entries.iter().rev() {
+        match (entry.kind, entry.place(segment.slot)) {
+            (Kind::Forget, _) => shared.index.shadow(entry.digest),
+            (Kind::Invalidation, Some(place)) => {
+                if let Ok(loaded) = segment.record(place) {
+                    on_invalidation(&loaded.key, &loaded.description);
+                }
+            }
+            (_, Some(place)) => shared.index.recover(entry.digest, place, segment),
+            (_, None) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Segments: files of equal length that are written once, front to back.
+//!
+//! The first block names the tier and the segment. Records follow. A sealed segment ends with a footer, which
+//! lists its records, and a trailer in the last block, which tells where the footer is. A segment without a
+//! trailer was being written when the process ended.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    aligned::AlignedBuffer,
+    checksum::checksum,
+    files::{BlockFile, Files},
+    layout::{BLOCK, FORMAT, Fields, UNIT},
+    place::Place,
+    record::{Header, Invalid, Kind, Loaded},
+};
+use crate::cache::digest::Digest;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"FBSEGMNT");
+const TRAILER: u64 = u64::from_le_bytes(*b"FBSEALED");
+
+/// Length of a footer's entry in bytes.
+const ENTRY: usize = 32;
+
+/// The blocks that are read at a time from a segment without a trailer.
+const SCAN: usize = 256 * BLOCK;
+
+/// The identity of a tier: records of another are never read.
+pub(super) type TierId = [u8; 16];
+
+/// A segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Its place in the table of segments.
+    pub(super) slot: u16,
+    /// Its number in the order of writing, which is never used twice in a tier.
+    pub(super) sequence: u64,
+    pub(super) length: u64,
+    pub(super) file: Arc<dyn BlockFile>,
+    is_retired: AtomicBool,
+}
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    System(#[from] io::Error),
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+}
+
+/// A record, as the footer lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) digest: Digest,
+    pub(super) kind: Kind,
+    pub(super) offset: u64,
+    pub(super) length: usize,
+}
+
+impl Entry {
+    /// Its place in the index.
+    pub(super) fn place(&self, slot: u16) -> Option<Place> {
+        Place::new(slot, self.offset, self.length)
+    }
+}
+
+/// The name of a segment's file.
+pub(super) fn name(sequence: u64) -> String {
+    format!("seg-{sequence:012x}")
+}
+
+/// The number in the name of a segment's file.
+pub(super) fn sequence_of(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix("seg-")?, 16).ok()
+}
+
+/// Bytes that seal a segment of `records` records.
+pub(super) const fn sealing(records: usize) -> u64 {
+    ((records * ENTRY).next_multiple_of(BLOCK) + BLOCK) as u64
+}
+
+impl Segment {
+    /// Creates the file of a segment.
+    pub(super) fn create(
+        files: &dyn Files,
+        tier: &TierId,
+        slot: u16,
+        sequence: u64,
+        length: u64,
+    ) -> io::Result<Self> {
+        let file = files.create(&name(sequence), length)?;
+        let mut head = AlignedBuffer::new(BLOCK);
+        head.append(&MAGIC.to_le_bytes());
+        head.append(&FORMAT.to_le_bytes());
+        head.append(tier);
+        head.append(&sequence.to_le_bytes());
+        head.append(&checksum(head.bytes()).to_le_bytes());
+        head.pad(BLOCK);
+        file.write_at(head.bytes(), 0)?;
+        Ok(Self { slot, sequence, length, file, is_retired: AtomicBool::new(false) })
+    }
+
+    /// Opens the file of a segment. `None` if it is not a segment of this tier.
+    pub(super) fn open(
+        files: &dyn Files,
+        tier: &TierId,
+        slot: u16,
+        sequence: u64,
+    ) -> io::Result<Option<Self>> {
+        let file = files.open(&name(sequence))?;
+        let length = file.length()?;
+        let segment = Self { slot, sequence, length, file, is_retired: AtomicBool::new(false) };
+        let head = segment.blocks(0, BLOCK)?;
+        Ok((segment.is_head(head.bytes(), tier) == Some(true)).then_some(segment))
+    }
+
+    fn is_head(&self, head: &[u8], tier: &TierId) -> Option<bool> {
+        let mut fields = Fields(head);
+        let is_same = fields.u64()? == MAGIC
+            && fields.u32()? == FORMAT
+            && fields.array()? == *tier
+            && fields.u64()? == self.sequence;
+        let covered = head.len() - fields.0.len();
+        Some(is_same && fields.u64()? == checksum(&head[..covered]))
+    }
+
+    /// Reads whole blocks.
+    pub(super) fn blocks(&self, offset: u64, length: usize) -> io::Result<AlignedBuffer> {
+        let mut buffer = AlignedBuffer::zeroed(length);
+        let read = self.file.read_at(buffer.bytes_mut(), offset)?;
+        if read < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(buffer)
+    }
+
+    /// Reads and verifies the record at a place.
+    pub(super) fn record(&self, place: Place) -> Result<Loaded, ReadError> {
+        let blocks = self.blocks(place.start(), place.length())?.freeze();
+        let offset = usize::try_from(place.offset() - place.start()).unwrap_or(usize::MAX);
+        Ok(Loaded::verify(&blocks.slice(offset..), self.sequence)?)
+    }
+
+    /// Writes the footer at `end`, which is the end of the records, and the trailer.
+    pub(super) fn seal(&self, end: u64, entries: &[Entry]) -> io::Result<()> {
+        let mut footer = AlignedBuffer::new(entries.len() * ENTRY);
+        for entry in entries {
+            footer.append(&entry.digest.0.to_le_bytes());
+            footer.append(&entry.digest.1.to_le_bytes());
+            footer.append(&(entry.offset / UNIT as u64).to_le_bytes());
+            let units = u32::try_from(entry.length / UNIT).unwrap_or(0);
+            footer.append(&units.to_le_bytes());
+            footer.append(&[entry.kind as u8, 0, 0, 0]);
+        }
+        let mut trailer = AlignedBuffer::new(BLOCK);
+        for number in [TRAILER, self.sequence, end, entries.len() as u64, checksum(footer.bytes())]
+        {
+            trailer.append(&number.to_le_bytes());
+        }
+        trailer.append(&checksum(trailer.bytes()).to_le_bytes());
+        trailer.pad(BLOCK);
+        footer.pad(BLOCK);
+        self.file.write_at(footer.bytes(), end)?;
+        self.file.write_at(trailer.bytes(), self.length - BLOCK as u64)
+    }
+
+    /// The records of a sealed segment, in the order of writing. `None` if it is not sealed.
+    pub(super) fn footer(&self) -> io::Result<Option<Vec<Entry>>> {
+        let trailer = self.blocks(self.length - BLOCK as u64, BLOCK)?;
+        let Some((end, count, sum)) = self.trailer(trailer.bytes()) else { return Ok(None) };
+        let length = count.saturating_mul(ENTRY);
+        let padded = length.next_multiple_of(BLOCK);
+        if end.saturating_add(padded as u64) > self.length {
+            return Ok(None);
+        }
+        let footer = self.blocks(end, padded)?;
+        let footer = &footer.bytes()[..length];
+        if checksum(footer) != sum {
+            return Ok(None);
+        }
+        Ok(footer.chunks_exact(ENTRY).map(entry).collect())
+    }
+
+    fn trailer(&self, trailer: &[u8]) -> Option<(u64, usize, u64)> {
+        let mut fields = Fields(trailer);
+        let is_trailer = fields.u64()? == TRAILER && fields.u64()? == self.sequence;
+        let (end, count, sum) = (fields.u64()?, fields.u64()?, fields.u64()?);
+        let covered = trailer.len() - fields.0.len();
+        let is_valid = is_trailer && fields.u64()? == checksum(&trailer[..covered]);
+        is_valid.then_some((end, usize::try_from(count).ok()?, sum))
+    }
+
+    /// Finds the records of a segment that is not sealed, and their end. Each flush begins with a block, and a
+    /// flush whose first header is missing was never finished.
+    pub(super) fn scan(&self) -> io::Result<(Vec<Entry>, u64)> {
+        let (mut entries, mut offset) = (Vec::new(), BLOCK as u64);
+        let (mut window, mut from) = (AlignedBuffer::new(0), 0);
+        loop {
+            let start = offset / BLOCK as u64 * BLOCK as u64;
+            let held = from + window.len() as u64;
+            if start < from || offset + UNIT as u64 > held {
+                let length = (self.length - start).min(SCAN as u64);
+                if length < BLOCK as u64 {
+                    break;
+                }
+                from = start;
+                window = self.blocks(from, usize::try_from(length).unwrap_or(SCAN))?;
+            }
+            let at = usize::try_from(offset - from).unwrap_or(usize::MAX);
+            let header = Header::parse(&window.bytes()[at..]);
+            match header.filter(|header| header.segment == self.sequence) {
+                Some(header) if offset + header.length() as u64 <= self.length => {
+                    let (digest, kind, length) = (header.digest, header.kind, header.length());
+                    entries.push(Entry { digest, kind, offset, length });
+                    offset += length as u64;
+                }
+                // The rest of the last block of a flush.
+                None if offset % BLOCK as u64 != 0 => {
+                    offset = offset.next_multiple_of(BLOCK as u64);
+                }
+                _ => break,
+            }
+            if offset + BLOCK as u64 > self.length {
+                break;
+            }
+        }
+        Ok((entries, offset.next_multiple_of(BLOCK as u64)))
+    }
+
+    /// Marks a segment whose records will be removed from the index.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
+    }
+}
+
+fn entry(bytes: &[u8]) -> Option<Entry> {
+    let mut fields = Fields(bytes);
+    let digest = Digest(fields.u64()?, fields.u64()?);
+    let offset = fields.u64()?.checked_mul(UNIT as u64)?;
+    let length = usize::try_from(fields.u32()?).ok()? * UNIT;
+    let kind = Kind::of(fields.u8()?)?;
+    (length > 0).then_some(Entry { digest, kind, offset, length })
+}

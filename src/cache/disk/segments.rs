@@ -1,0 +1,76 @@
+//! The table of segments.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use parking_lot::RwLock;
+
+use super::segment::Segment;
+
+/// The segments that may be read, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Segments(RwLock<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<Option<Arc<Segment>>>,
+    /// Slots in the order of writing, oldest first.
+    order: VecDeque<u16>,
+    bytes: u64,
+}
+
+impl Segments {
+    /// The segment in a slot.
+    pub(super) fn get(&self, slot: u16) -> Option<Arc<Segment>> {
+        self.0.read().slots.get(usize::from(slot))?.clone()
+    }
+
+    /// The bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.read().bytes
+    }
+
+    /// The number of segments.
+    pub(super) fn len(&self) -> usize {
+        self.0.read().order.len()
+    }
+
+    /// A slot for another segment.
+    pub(super) fn free_slot(&self) -> Option<u16> {
+        let table = self.0.read();
+        let free = table.slots.iter().position(Option::is_none).unwrap_or(table.slots.len());
+        u16::try_from(free).ok()
+    }
+
+    /// Adds the newest segment.
+    pub(super) fn add(&self, segment: Arc<Segment>) {
+        let (slot, mut table) = (segment.slot, self.0.write());
+        let needed = usize::from(slot) + 1;
+        if table.slots.len() < needed {
+            table.slots.resize(needed, None);
+        }
+        table.bytes += segment.length;
+        table.order.push_back(slot);
+        table.slots[usize::from(slot)] = Some(segment);
+    }
+
+    /// The oldest segment.
+    pub(super) fn oldest(&self) -> Option<Arc<Segment>> {
+        let slot = *self.0.read().order.front()?;
+        self.get(slot)
+    }
+
+    /// All segments, newest first.
+    pub(super) fn newest_first(&self) -> Vec<Arc<Segment>> {
+        let table = self.0.read();
+        let slots = table.order.iter().rev();
+        slots.filter_map(|slot| table.slots[usize::from(*slot)].clone()).collect()
+    }
+
+    /// Frees the slot of a segment.
+    pub(super) fn remove(&self, segment: &Segment) {
+        let mut table = self.0.write();
+        table.order.retain(|slot| *slot != segment.slot);
+        table.bytes -= segment.length;
+        table.slots[usize::from(segment.slot)] = None;
+    }
+}

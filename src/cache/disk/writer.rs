@@ -1,0 +1,300 @@
+//! The writer: one thread that appends records to the newest segment and evicts the oldest ones.
+
+use std::{io, sync::Arc, time::Duration};
+
+use super::{
+    admission::Admission,
+    aligned::AlignedBuffer,
+    index::Operation,
+    layout::BLOCK,
+    queue::Command,
+    record::Record,
+    segment::{Entry, Segment, sealing},
+    shared::Shared,
+};
+use crate::{base::clock::Stopwatch, cache::digest::Digest};
+
+/// Bytes that are collected before they are written.
+const FLUSH: usize = 1 << 20;
+
+/// How long records wait for others.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The fraction of a segment that may be filled with records of an evicted segment that are still in use.
+const KEPT: u64 = 4;
+
+/// What the index learns when a record in the buffer has been written.
+enum Outcome {
+    Written(Operation),
+    /// The record only takes effect after a restart.
+    Noted,
+    Forgotten(Operation),
+}
+
+/// The segment that is being written.
+struct Open {
+    segment: Arc<Segment>,
+    /// Everything before this offset is written.
+    end: u64,
+    entries: Vec<Entry>,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    open: Option<Open>,
+    /// The number of the next segment.
+    sequence: u64,
+    buffer: AlignedBuffer,
+    /// The records in the buffer.
+    buffered: Vec<(Entry, Outcome)>,
+    /// Since the first record in the buffer arrived.
+    since: Option<Stopwatch>,
+    admission: Admission,
+    /// Bytes that the segments may take: less than the capacity if the disk was full.
+    capacity: u64,
+}
+
+impl Writer {
+    /// A writer whose first segment has the number `sequence`.
+    pub(super) fn new(shared: Arc<Shared>, sequence: u64) -> Self {
+        let admission = Admission::new(shared.options.write_budget, shared.clock.now());
+        let capacity = shared.options.capacity;
+        let buffer = AlignedBuffer::new(2 * FLUSH);
+        Self {
+            shared,
+            open: None,
+            sequence,
+            buffer,
+            buffered: Vec::new(),
+            since: None,
+            admission,
+            capacity,
+        }
+    }
+
+    /// Writes until the queue is closed and empty, then seals the segment.
+    pub(super) fn run(mut self) {
+        loop {
+            let patience = self.since.map(|since| WAIT.saturating_sub(since.elapsed()));
+            match self.shared.queue.next(patience) {
+                Ok(command) => self.execute(command),
+                Err(false) => self.flush(),
+                Err(true) => break,
+            }
+            let is_due = self.since.is_some_and(|since| since.elapsed() >= WAIT);
+            if self.buffer.len() >= FLUSH || is_due {
+                self.flush();
+            }
+        }
+        self.flush();
+        self.seal();
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::Write { record, operation, replaces } => {
+                let digest = record.digest;
+                if self.admits(&record) && self.append(&record, Outcome::Written(operation)) {
+                    return;
+                }
+                self.shared.counters.not_admitted.inc();
+                if replaces {
+                    self.forget(digest, operation);
+                } else {
+                    self.shared.index.finish(digest, operation, None);
+                }
+            }
+            Command::Forget { digest, operation } => self.forget(digest, operation),
+            Command::Note(record) => {
+                self.append(&record, Outcome::Noted);
+            }
+            Command::Flush(done) => {
+                self.flush();
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn forget(&mut self, digest: Digest, operation: Operation) {
+        if !self.append(&Record::forget(digest), Outcome::Forgotten(operation)) {
+            self.shared.index.finish(digest, operation, None);
+        }
+    }
+
+    /// Whether to write a record: everything, while no other must give way for it.
+    fn admits(&mut self, record: &Record) -> bool {
+        let Shared { segments, options, index, clock, .. } = &*self.shared;
+        let is_free = segments.bytes() + options.segment <= self.capacity;
+        is_free || self.admission.admits(record.digest, record.length(), index.len(), clock.now())
+    }
+
+    /// Appends a record to the buffer. False if it cannot be written.
+    fn append(&mut self, record: &Record, outcome: Outcome) -> bool {
+        let length = record.length();
+        if self.shared.counters.is_off() || !record.fits() || !self.make_room(length) {
+            return false;
+        }
+        let Some(open) = &mut self.open else { return false };
+        let offset = open.end + self.buffer.len() as u64;
+        record.append_to(&mut self.buffer, open.segment.sequence);
+        let entry = Entry { digest: record.digest, kind: record.kind, offset, length };
+        open.entries.push(entry);
+        self.buffered.push((entry, outcome));
+        self.since.get_or_insert_with(Stopwatch::start);
+        true
+    }
+
+    /// Makes sure that the open segment has room for a record of `length` bytes.
+    fn make_room(&mut self, length: usize) -> bool {
+        let needed = |open: &Open, buffered: usize| {
+            let records = (buffered + length).next_multiple_of(BLOCK) as u64;
+            open.end + records + sealing(open.entries.len() + 1)
+        };
+        if BLOCK as u64 + length as u64 + 2 * sealing(1) > self.shared.options.segment {
+            return false;
+        }
+        let fits = |writer: &Self| {
+            writer
+                .open
+                .as_ref()
+                .is_some_and(|open| needed(open, writer.buffer.len()) <= open.segment.length)
+        };
+        if !fits(self) {
+            self.flush();
+            self.seal();
+            if let Err(error) = self.open_next() {
+                self.failed("create a segment", &error);
+            }
+        }
+        fits(self)
+    }
+
+    /// Writes the buffer.
+    fn flush(&mut self) {
+        self.since = None;
+        let Some(open) = &mut self.open else { return };
+        if self.buffered.is_empty() {
+            return;
+        }
+        self.buffer.pad(BLOCK);
+        let written = open.segment.file.write_at(self.buffer.bytes(), open.end);
+        let slot = open.segment.slot;
+        let length = self.buffer.len() as u64;
+        open.end += length;
+        self.buffer.clear();
+        let is_written = written.is_ok();
+        if let Err(error) = written {
+            // What reached the disk is unknown, so nothing more is written to this segment.
+            let failed = self.buffered.len();
+            open.entries.truncate(open.entries.len() - failed);
+            self.failed("write", &error);
+            self.seal();
+        }
+        let counters = &self.shared.counters;
+        counters.written_bytes.inc_by(u64::from(is_written) * length);
+        let index = &self.shared.index;
+        for (entry, outcome) in self.buffered.drain(..) {
+            let place = entry.place(slot).filter(|_| is_written);
+            match (outcome, place) {
+                (Outcome::Written(operation), place) => {
+                    index.finish(entry.digest, operation, place);
+                }
+                (Outcome::Forgotten(operation), _) => index.finish(entry.digest, operation, None),
+                (Outcome::Noted, _) => {}
+            }
+        }
+    }
+
+    /// Ends the open segment.
+    fn seal(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if let Err(error) = open.segment.seal(open.end, &open.entries) {
+            // It is read like a segment of a process that was killed.
+            self.failed("seal a segment", &error);
+        }
+    }
+
+    /// Opens the next segment, after old ones have given way.
+    fn open_next(&mut self) -> io::Result<()> {
+        let length = self.shared.options.segment;
+        let mut kept = Vec::new();
+        while self.shared.segments.bytes() + length > self.capacity {
+            let Some(oldest) = self.shared.segments.oldest() else {
+                return Err(io::Error::other("the capacity is smaller than a segment"));
+            };
+            self.evict(&oldest, &mut kept);
+        }
+        let created = match self.create(length) {
+            // The disk is full: carry on with fewer segments.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.capacity = self.shared.segments.bytes();
+                tracing::warn!(
+                    bytes = self.capacity,
+                    "the disk is full; the disk cache carries on with the space that it has"
+                );
+                let Some(oldest) = self.shared.segments.oldest() else { return Err(error) };
+                self.evict(&oldest, &mut kept);
+                self.create(length)?
+            }
+            created => created?,
+        };
+        let segment = Arc::new(created);
+        self.shared.segments.add(Arc::clone(&segment));
+        self.open = Some(Open { segment, end: BLOCK as u64, entries: Vec::new() });
+        for (record, operation) in kept {
+            if !self.append(&record, Outcome::Written(operation)) {
+                self.shared.index.finish(record.digest, operation, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, length: u64) -> io::Result<Segment> {
+        let Shared { files, tier, segments, .. } = &*self.shared;
+        let slot = segments.free_slot().ok_or_else(|| io::Error::other("too many segments"))?;
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Segment::create(&**files, tier, slot, sequence, length)
+    }
+
+    /// Removes a segment. Some of the records that were read since they were written are kept, without their place.
+    fn evict(&self, segment: &Arc<Segment>, kept: &mut Vec<(Record, Operation)>) {
+        let Shared { index, segments, files, counters, options, .. } = &*self.shared;
+        segment.retire();
+        let entries = match segment.footer() {
+            Ok(Some(entries)) => entries,
+            _ => segment.scan().map(|(entries, _)| entries).unwrap_or_default(),
+        };
+        let mut room = options.segment / KEPT;
+        for entry in entries.iter().filter(|entry| entry.kind.is_indexed()) {
+            let Some(place) = entry.place(segment.slot) else { continue };
+            let current = index.get(entry.digest).filter(|current| current.is_at(place));
+            let Some(current) = current else { continue };
+            let length = entry.length as u64;
+            let is_used = current.reads() > 0 && length <= room;
+            let record = is_used.then(|| segment.record(place).ok()).flatten();
+            let moved = record.and_then(|record| {
+                Some((record.into_record(), index.begin_move(entry.digest, place)?))
+            });
+            match moved {
+                Some(moved) => {
+                    room -= length;
+                    kept.push(moved);
+                }
+                None => {
+                    index.remove(entry.digest, place);
+                    counters.evictions.inc();
+                }
+            }
+        }
+        segments.remove(segment);
+        if let Err(error) = files.remove(&super::segment::name(segment.sequence)) {
+            counters.failed("remove a segment", &error);
+        }
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) {
+        self.shared.counters.failed(what, error);
+    }
+}
