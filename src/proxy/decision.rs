@@ -209,7 +209,7 @@ impl Edge {
             CachePlan::Serve { key, response, staleness: Staleness::Fresh }
                 if response.status == StatusCode::OK =>
             {
-                match self.serve_hit(&admitted, response, incoming.at) {
+                match self.serve_hit(&admitted, response, incoming.at, None) {
                     Served::Now(ProxyResponse {
                         head: Head::Stored(head),
                         content,

@@ -116,6 +116,7 @@ impl Edge {
                 _ if response.content_state.is_head_only() => "head",
                 Ok(Presence::Arriving) => "arriving",
                 Ok(Presence::Missing) => "missing",
+                Ok(Presence::OnDisk) => "disk",
                 Ok(Presence::Stored) | Err(_) => "all",
             }
             .to_owned(),
@@ -220,7 +221,9 @@ impl Edge {
                 ResultType::Miss,
                 format!("{why}, but bytes that the request needs are missing"),
             ),
-            Ok(Presence::Stored | Presence::Arriving) => Next::new(ResultType::Hit, why),
+            Ok(Presence::Stored | Presence::OnDisk | Presence::Arriving) => {
+                Next::new(ResultType::Hit, why)
+            }
         }
     }
 

@@ -34,7 +34,7 @@ use crate::{
     },
     cache::{
         key::CacheKey,
-        store::{FetchError, Lookup, SourceError, StoredResponse},
+        store::{FROM_DISK, FetchError, Lookup, SourceError, StoredResponse},
     },
     http::{
         body::Body,
@@ -45,6 +45,9 @@ use crate::{
 
 /// The maximum number of plans for a request, if the object keeps changing.
 const MAX_ROUNDS: usize = 3;
+
+/// Records on disk that lead to a response: a note that responses vary, and a response.
+const MAX_RECORDS: usize = 2;
 
 /// The response to `only-if-cached` if no stored response is usable (RFC 9111 §5.2.1.7).
 const ONLY_IF_CACHED: FetchError =
@@ -166,6 +169,11 @@ impl Edge {
                 now = self.clock.now();
                 self.plan(admitted, now)
             });
+            let (plan, detail) = if self.store.has_disk() {
+                Box::pin(self.with_disk(admitted, plan, now)).await
+            } else {
+                (plan, None)
+            };
             if only_if_cached && plan.needs_origin() {
                 return rejection::failed(ONLY_IF_CACHED);
             }
@@ -179,7 +187,7 @@ impl Edge {
                     if staleness == Staleness::Revalidate {
                         coalesce::refresh(self, admitted, &key, &response, now);
                     }
-                    self.serve_hit(admitted, response, now).done().await
+                    self.serve_hit(admitted, response, now, detail).done().await
                 }
                 CachePlan::Fetch { key, stored, reason } => {
                     let forwarded = Box::pin(forward(self, admitted, key, stored, now)).await;
@@ -196,6 +204,25 @@ impl Edge {
         let mut report = Report::new(CacheStatus::Forward(ForwardReason::UriMiss));
         report.detail = Some("origin-keeps-changing");
         Box::pin(pass::pass(self, admitted, take(body), report)).await
+    }
+
+    /// Makes the plan again if the disk has what memory does not: the note that responses vary, then the variant.
+    async fn with_disk(
+        &self,
+        admitted: &AdmittedRequest<'_>,
+        mut plan: CachePlan,
+        now: Timestamp,
+    ) -> (CachePlan, Option<&'static str>) {
+        let mut detail = None;
+        for _ in 0..MAX_RECORDS {
+            let CachePlan::Fetch { key, stored: None, .. } = &plan else { break };
+            if !self.store.recall(key).await {
+                break;
+            }
+            detail = Some(FROM_DISK);
+            plan = CachePlan::of(admitted, now, || self.stored(admitted, now));
+        }
+        (plan, detail)
     }
 
     /// The cache plan for a request.
@@ -232,8 +259,10 @@ impl Edge {
         admitted: &'a AdmittedRequest<'a>,
         response: Arc<StoredResponse>,
         now: Timestamp,
+        detail: Option<&'static str>,
     ) -> Served<'a> {
-        let report = Report::new(CacheStatus::Hit);
+        let mut report = Report::new(CacheStatus::Hit);
+        report.detail = detail;
         select::from_stored(self, admitted, response, ResultType::Hit, report, now)
     }
 
@@ -247,7 +276,9 @@ impl Edge {
         let now = self.clock.now();
         let mut report = Report::new(CacheStatus::Forward(reason));
         match forwarded {
-            Forwarded::Found(response) => self.serve_hit(admitted, response, now).done().await,
+            Forwarded::Found(response) => {
+                self.serve_hit(admitted, response, now, None).done().await
+            }
             Forwarded::Stored { response, how, own_fields, timing } => {
                 let result = how.tell(&mut report);
                 let served = select::from_stored(self, admitted, response, result, report, now);

@@ -67,6 +67,12 @@ impl CacheKey {
         Self(bytes.into_boxed_slice())
     }
 
+    /// A key that [`Self::as_bytes`] gave earlier.
+    #[must_use]
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
     /// The distribution and the path, without the projection: the target of a purge.
     #[must_use]
     pub fn resource(&self) -> Resource<'_> {

@@ -35,6 +35,12 @@ impl Variation {
         (!fields.is_empty()).then(|| Self(fields.into()))
     }
 
+    /// A variation by fields that [`Self::names`] gave earlier.
+    #[must_use]
+    pub fn of(names: Vec<HeaderName>) -> Self {
+        Self(names.into())
+    }
+
     /// The names of the fields.
     #[must_use]
     pub const fn names(&self) -> &[HeaderName] {

@@ -17,6 +17,16 @@ impl Tag {
         (1..=256).contains(&text.len()) && text.bytes().all(visible)
     }
 
+    /// The digest.
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The tag with a digest that [`Self::number`] gave earlier.
+    pub(super) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The tag of this name.
     #[must_use]
     pub fn new(name: &str) -> Self {

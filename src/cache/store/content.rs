@@ -53,6 +53,11 @@ impl Content {
         Self { id: self.id, length: self.length, whole: OnceLock::new() }
     }
 
+    /// A content that an earlier process named, or this one before its bytes left the memory.
+    pub(super) const fn known(id: u64, length: u64) -> Self {
+        Self::new(ContentId(id), length)
+    }
+
     /// A content whose bytes are complete.
     pub(super) fn complete(id: ContentId, bytes: Bytes) -> Self {
         Self::of(id, Held::Shared(Box::new(bytes)))

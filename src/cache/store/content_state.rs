@@ -15,6 +15,26 @@ pub enum ContentState {
 }
 
 impl ContentState {
+    /// The state as a number, for the disk.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            // A released response stands for one whose content is stored.
+            Self::Full | Self::Released => 0,
+            Self::HeadOnly => 1,
+            Self::HeadOnlyOfUnknownLength => 2,
+        }
+    }
+
+    /// The state with a number.
+    pub(super) const fn of_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Full,
+            1 => Self::HeadOnly,
+            2 => Self::HeadOnlyOfUnknownLength,
+            _ => return None,
+        })
+    }
+
     /// Whether only the head is stored.
     #[must_use]
     pub const fn is_head_only(self) -> bool {

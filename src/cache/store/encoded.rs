@@ -65,7 +65,9 @@ impl Store {
             // No room: compressing again for every request would only cost more.
             return self.keep_no_form(response, coding);
         }
-        Some(self.put_form(response, coding, &collector.finish()))
+        let form = collector.finish();
+        self.save_form(response, coding, &form);
+        Some(self.put_form(response, coding, &form))
     }
 
     fn keep_no_form(
@@ -78,7 +80,7 @@ impl Store {
         None
     }
 
-    fn put_form(
+    pub(super) fn put_form(
         &self,
         response: &Arc<StoredResponse>,
         coding: Coding,

@@ -9,7 +9,7 @@ use crate::{
     http::date,
 };
 
-/// Names that are stored as one byte: their index in this table.
+/// Names that are stored as one byte: their index in this table, which is part of the format on disk.
 const KNOWN: [HeaderName; 20] = [
     header::ACCEPT_RANGES,
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -129,6 +129,16 @@ impl FieldBlock {
         }
         // A copy of the exact size, so that long-lived fields have no spare capacity.
         Self(block[..].into())
+    }
+
+    /// A block whose bytes [`Self::as_bytes`] gave earlier.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes of the block.
+    pub(super) const fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// All fields in order, as stored.

@@ -292,6 +292,11 @@ impl FillTask {
         Self { fill, content, store }
     }
 
+    /// The first slice.
+    pub(super) fn first(&self) -> u32 {
+        self.fill.slices.start
+    }
+
     /// The bytes that the fill fetches.
     pub(super) fn bytes(&self) -> Range<u64> {
         self.store.layout(&self.content).bytes_of(&self.fill.slices)

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 /// The identity that a store is opened with. A store on disk persists it, so that responses of an
 /// earlier process are found and never confused with new ones.
 #[derive(Clone, Copy)]
-pub struct StoreIdentity {
+pub(crate) struct StoreIdentity {
     /// Higher each time the store is opened: contents and log positions of two epochs never have the same
     /// number. A store that has used the last epoch must be emptied.
     pub epoch: u16,
@@ -23,7 +23,7 @@ impl std::fmt::Debug for StoreIdentity {
 impl StoreIdentity {
     /// The identity of a store that keeps nothing beyond the process.
     #[must_use]
-    pub fn ephemeral() -> Self {
+    pub(crate) fn ephemeral() -> Self {
         Self { epoch: 0, secret: [(); 2].map(|()| RandomState::new().hash_one(())) }
     }
 }

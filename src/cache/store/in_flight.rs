@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{
     Store,
-    index::{Digest, HitForMiss, Note},
+    index::{HitForMiss, Note},
     purge_mark::PurgeMark,
     response::StoredResponse,
     variants::VariantSlot,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     base::clock::Timestamp,
     cache::{
+        digest::Digest,
         key::CacheKey,
         policy::{NotStored, Reuse, reuse},
     },
@@ -164,6 +165,8 @@ impl Obligation {
     /// each other.
     pub fn release(self, why: NotStored, until: Timestamp) {
         if self.is_current() {
+            // An older response would be found again when this note expires.
+            self.store.forget_on_disk(&self.key);
             let pass = HitForMiss { why, until, mark: self.flight.mark };
             self.store.memory.insert_note(&self.key, Note::HitForMiss(Arc::new(pass)));
         }

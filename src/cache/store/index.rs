@@ -6,57 +6,19 @@
 //! removes the key here, so no key stays in the index that the tier does not track. An insert during the
 //! eviction of an older value of the same key may be lost; it is fetched again.
 
-use std::{
-    hash::{BuildHasherDefault, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{
-    prefetch, purge_mark::PurgeMark, response::StoredResponse, table::Table, variants::Variants,
+use super::{prefetch, purge_mark::PurgeMark, response::StoredResponse, variants::Variants};
+use crate::{
+    base::clock::Timestamp,
+    cache::{digest::Digest, policy::NotStored, table::Table},
 };
-use crate::{base::clock::Timestamp, cache::policy::NotStored};
 
 /// A power of two. With this many shards, threads rarely contend, and a shard that grows blocks others
 /// for a fraction of a millisecond.
 const SHARDS: usize = 128;
-
-/// The digest of a key: a keyed 128-bit hash, of which 71 bits are compared here. The hash key is
-/// secret, so viewers cannot search for collisions. The chance that any two of ten million keys collide
-/// is below 1 : 10^7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Digest(pub(super) u64, pub(super) u64);
-
-/// The hasher of tables that are keyed by digests.
-pub(super) type ByDigest = BuildHasherDefault<Leading>;
-
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write_u64(self.0);
-    }
-}
-
-/// A hasher for digests, which are hashes already.
-#[derive(Default)]
-pub(super) struct Leading(u64);
-
-impl Hasher for Leading {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The hashed value may be a digest and more.
-        self.0 = self.0.rotate_left(32) ^ number;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 /// The last response could not be stored: until a time, requests do not wait for each other.
 pub(super) struct HitForMiss {

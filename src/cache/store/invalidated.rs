@@ -42,12 +42,12 @@ impl std::fmt::Debug for InvalidatedPaths {
 }
 
 impl InvalidatedPaths {
-    /// Records that `path` was invalidated at `position`, which is the highest so far.
+    /// Records that `path` was invalidated at `position`.
     pub(super) fn raise(&mut self, path: &[u8], position: u64) {
         let digest = self.hasher.hash_one(path);
         let set = &mut self.sets[set_of(digest)];
         if let Some(known) = set.entries.iter_mut().find(|entry| entry.digest == digest) {
-            known.position = position;
+            known.position = known.position.max(position);
             return;
         }
         if set.entries.len() == WAYS {

@@ -15,11 +15,18 @@ use siphasher::sip128::{Hash128, SipHasher13};
 use super::{
     content::ContentId,
     encoded::Encoded,
-    index::{ByDigest, Digest, Index, Note, Stored},
+    index::{Index, Note, Stored},
     ledger::{Charge, Ledger},
     response::StoredResponse,
 };
-use crate::{base::clock::Timestamp, cache::key::CacheKey, http::coding::Coding};
+use crate::{
+    base::clock::Timestamp,
+    cache::{
+        digest::{ByDigest, Digest},
+        key::CacheKey,
+    },
+    http::coding::Coding,
+};
 
 /// The cost of a stored response beyond its fields and bytes: its own structures and the cache's
 /// bookkeeping. With a million stored responses, 550 were measured from the process's memory.
@@ -198,23 +205,33 @@ impl Memory {
         self.cache.invalidate(&self.digest_of(key));
     }
 
+    /// The digest of a slice.
+    pub(super) fn slice_digest(&self, content: ContentId, index: u32) -> Digest {
+        self.digest(&slice_key(content, index))
+    }
+
+    /// The digest of a compressed form.
+    pub(super) fn encoded_digest(&self, content: ContentId, coding: Coding) -> Digest {
+        self.digest(&encoded_key(content, coding))
+    }
+
     pub(super) fn slice(&self, content: ContentId, index: u32) -> Option<Bytes> {
-        match &*self.cache.get(&self.digest(&slice_key(content, index)))?? {
+        match &*self.cache.get(&self.slice_digest(content, index))?? {
             Piece::Slice(bytes) => Some(Bytes::clone(bytes)),
             Piece::Encoded(_) | Piece::Room(_) => None,
         }
     }
 
     pub(super) fn has_slice(&self, content: ContentId, index: u32) -> bool {
-        self.cache.contains_key(&self.digest(&slice_key(content, index)))
+        self.cache.contains_key(&self.slice_digest(content, index))
     }
 
     pub(super) fn insert_slice(&self, content: ContentId, index: u32, bytes: Bytes) {
-        self.insert_piece(self.digest(&slice_key(content, index)), Piece::Slice(bytes));
+        self.insert_piece(self.slice_digest(content, index), Piece::Slice(bytes));
     }
 
     pub(super) fn encoded(&self, content: ContentId, coding: Coding) -> Option<Arc<Encoded>> {
-        match &*self.cache.get(&self.digest(&encoded_key(content, coding)))?? {
+        match &*self.cache.get(&self.encoded_digest(content, coding))?? {
             Piece::Encoded(encoded) => Some(Arc::clone(encoded)),
             Piece::Slice(_) | Piece::Room(_) => None,
         }
@@ -222,7 +239,7 @@ impl Memory {
 
     pub(super) fn insert_encoded(&self, content: ContentId, coding: Coding, encoded: Encoded) {
         let piece = Piece::Encoded(Arc::new(encoded));
-        self.insert_piece(self.digest(&encoded_key(content, coding)), piece);
+        self.insert_piece(self.encoded_digest(content, coding), piece);
     }
 
     /// Waits until `bytes` more fit under the bound; `None` if that takes too long.
@@ -309,7 +326,7 @@ fn piece_weight(piece: &Piece, slice: u32) -> usize {
 }
 
 /// The key of a slice. It begins with a byte that no distribution's id begins with.
-fn slice_key(content: ContentId, index: u32) -> [u8; 13] {
+pub(super) fn slice_key(content: ContentId, index: u32) -> [u8; 13] {
     let mut key = [u8::MAX; 13];
     key[1..9].copy_from_slice(&content.0.to_be_bytes());
     key[9..].copy_from_slice(&index.to_be_bytes());
@@ -317,7 +334,7 @@ fn slice_key(content: ContentId, index: u32) -> [u8; 13] {
 }
 
 /// The key of a compressed form: like a slice's key, but of a different length.
-fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
+pub(super) fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
     let mut key = [u8::MAX; 10];
     key[1..9].copy_from_slice(&content.0.to_be_bytes());
     key[9] = coding as u8;

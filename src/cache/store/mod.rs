@@ -8,6 +8,8 @@ mod body_buffer;
 mod cache_tags;
 mod content;
 mod content_state;
+mod disk_record;
+mod disk_tier;
 mod encoded;
 mod fields;
 mod fill;
@@ -19,18 +21,21 @@ mod invalidated;
 mod ledger;
 mod lookup;
 mod memory;
+mod opening;
 mod options;
 mod pins;
 mod prefetch;
 mod purge;
+mod purge_file;
 mod purge_floors;
 mod purge_log;
 mod purge_mark;
+mod purging;
 mod reader;
 mod receive;
 mod response;
+mod room;
 mod source;
-mod table;
 mod variants;
 mod vary;
 
@@ -47,6 +52,8 @@ pub(crate) use cache_tags::{CacheTags, Tag};
 use content::ContentIds;
 pub(crate) use content::{Content, ContentId, Layout};
 pub(crate) use content_state::ContentState;
+pub(crate) use disk_tier::FROM_DISK;
+use disk_tier::Recalls;
 pub(crate) use encoded::EncodedVariant;
 pub(crate) use fields::FieldBlock;
 use fill::{Fill, FillTask, Fills};
@@ -54,12 +61,13 @@ pub(crate) use hold::Hold;
 pub(crate) use identity::StoreIdentity;
 use in_flight::InFlight;
 pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
-use index::{ByDigest, Digest, HitForMiss, Note, Stored};
-use ledger::{Charge, Held, Ledger};
+use index::{HitForMiss, Note, Stored};
+use ledger::{Held, Ledger};
 pub use lookup::FetchLock;
 pub(crate) use lookup::Lookup;
 use memory::Memory;
 pub(crate) use memory::MemoryUse;
+pub use opening::OpenError;
 pub use options::Options;
 use pins::Pins;
 pub use purge::{Purge, PurgeMode};
@@ -67,23 +75,24 @@ pub(crate) use purge_floors::PurgeFloors;
 use purge_floors::PurgeVerdict;
 pub use purge_log::PurgeBatch;
 pub(crate) use purge_log::{MemoryPurgeLog, PurgeError, PurgeLog};
-pub(crate) use purge_mark::{LogPosition, PurgeMark};
+pub(crate) use purge_mark::PurgeMark;
 pub(crate) use reader::{Presence, Reader};
 pub(crate) use receive::NO_ROOM;
-use receive::ROOM;
 pub use response::StoredResponse;
+pub use room::Room;
 pub(crate) use source::{SliceSource, SourceError};
 pub use variants::VariantSlot;
 
 use crate::{
     base::clock::Timestamp,
-    cache::{key::CacheKey, memfd::MemfdArena},
+    cache::{
+        digest::{ByDigest, Digest},
+        disk::Disk,
+        key::CacheKey,
+        memfd::MemfdArena,
+    },
     http::body::Body,
 };
-
-/// A reservation of the cache's memory, released when dropped.
-#[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "it is held, not read")] Charge);
 
 /// Stored responses, fetches in flight, and purges.
 pub struct Store {
@@ -97,6 +106,8 @@ pub struct Store {
     purge_log: Box<dyn PurgeLog>,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
+    disk: Option<Arc<Disk>>,
+    recalls: Recalls,
 }
 
 impl std::fmt::Debug for Store {
@@ -112,17 +123,18 @@ impl Store {
         let identity = StoreIdentity::ephemeral();
         let floors = Arc::new(PurgeFloors::default());
         let log = MemoryPurgeLog::new(identity.epoch, Arc::clone(&floors));
-        Self::open(options, identity, floors, Box::new(log))
+        Self::open(options, identity, floors, Box::new(log), None)
     }
 
     /// Opens a store. `purge_log` applies its entries to `floors`, and has applied those that outlived the
-    /// last process.
+    /// last process. `disk` has the same identity.
     #[must_use]
-    pub fn open(
+    pub(crate) fn open(
         options: Options,
         identity: StoreIdentity,
         floors: Arc<PurgeFloors>,
         purge_log: Box<dyn PurgeLog>,
+        disk: Option<Arc<Disk>>,
     ) -> Self {
         Self {
             options,
@@ -135,6 +147,8 @@ impl Store {
             purge_log,
             pins: Pins::new(hold::pinned_share(options.memory)),
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
+            disk,
+            recalls: Recalls::default(),
         }
     }
 
@@ -238,21 +252,6 @@ impl Store {
         async move { filling.fill(Ok(body)).await }
     }
 
-    /// Purges stored responses. When this resolves, the purges are in force, and as durable as the log
-    /// makes them. All operator purges use this function: API, command line, events.
-    ///
-    /// # Errors
-    /// If the log cannot be written. The purges are not in force then.
-    pub async fn purge(&self, batch: PurgeBatch) -> Result<LogPosition, PurgeError> {
-        self.purge_log.append(batch).await
-    }
-
-    /// Invalidates the stored responses of one path, in its generous reading, because an unsafe request for
-    /// it succeeded (RFC 9111 §4.4). In force when this returns. Not in the log: a restart may undo it.
-    pub fn invalidate(&self, distribution: &str, path: &str) {
-        self.floors.invalidate(distribution, path);
-    }
-
     /// A new content of `length` bytes, none of which has arrived.
     #[must_use]
     pub fn new_content(&self, length: u64) -> Content {
@@ -263,11 +262,6 @@ impl Store {
     #[must_use]
     pub fn complete_content(&self, bytes: Bytes) -> Content {
         Content::complete(self.contents.next(), bytes)
-    }
-
-    /// Reserves memory for in-flight bytes that are not cached. `None` after ten seconds.
-    pub async fn room(&self, bytes: u64) -> Option<Room> {
-        self.memory.reserve(bytes, ROOM).await.map(Room)
     }
 
     /// Counters of the memory tier.
@@ -305,7 +299,7 @@ impl Store {
                 }
             }
             PurgeVerdict::Nothing => {
-                self.memory.remove(key);
+                self.discard(key);
                 Lookup::Nothing
             }
         }
@@ -347,6 +341,7 @@ impl Store {
         }
     }
 
+    /// Whether a slice is in memory.
     fn has_slice(&self, content: &Content, index: u32) -> bool {
         if self.layout(content).is_single() {
             return content.bytes().is_some();
@@ -362,6 +357,7 @@ impl Store {
         }
         let bytes = Bytes::from(held);
         self.memory.insert_slice(content.id, index, bytes.clone());
+        self.save_slice(content, index, &bytes);
         bytes
     }
 
@@ -377,7 +373,7 @@ impl Store {
         if let Some(Stored::Response(response)) = self.memory.current(key)
             && response.content.id == content.id
         {
-            self.memory.remove(key);
+            self.discard(key);
         }
     }
 

@@ -1,10 +1,5 @@
 //! Purges as operators request them.
 
-use std::sync::Arc;
-
-use super::{Store, response::StoredResponse};
-use crate::cache::key::CacheKey;
-
 use super::cache_tags::Tag;
 
 /// The stored responses of a distribution that a purge selects.
@@ -26,12 +21,4 @@ pub enum PurgeMode {
     Hard,
     /// The responses are stale: each is validated before it is used again.
     Soft,
-}
-
-impl Store {
-    /// Marks a stored response as stale, unless another has replaced it.
-    pub fn expire(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
-        let stale = Arc::new(response.expired(response.mark));
-        self.memory.replace(key, response, stale);
-    }
 }

@@ -37,7 +37,7 @@ pub(super) enum PurgeVerdict {
 
 /// The purges in force: the highest position for each path, prefix and tag.
 #[derive(Debug)]
-pub struct PurgeFloors {
+pub(crate) struct PurgeFloors {
     /// The position of the newest applied entry.
     applied: AtomicU64,
     /// The number of invalidations by unsafe requests.
@@ -61,6 +61,12 @@ impl Default for PurgeFloors {
 }
 
 impl PurgeFloors {
+    /// Floors of a store that is opened for the `epoch`th time.
+    #[must_use]
+    pub(crate) fn of_epoch(epoch: u16) -> Self {
+        Self { invalidations: AtomicU64::new(u64::from(epoch) << 48), ..Self::default() }
+    }
+
     /// The version of the floors. One atomic load: this is on the hit path. A response that was checked at this
     /// version needs no further check.
     pub(super) fn version(&self) -> u64 {
@@ -78,8 +84,14 @@ impl PurgeFloors {
 
     /// Applies an entry of the log; in force when this returns. Entries must arrive in order of their
     /// positions. Applying one twice changes nothing.
-    pub fn apply(&self, position: LogPosition, distribution: &str, purge: &Purge, mode: PurgeMode) {
-        self.raise(distribution, |floors| {
+    pub(crate) fn apply(
+        &self,
+        position: LogPosition,
+        distribution: &str,
+        purge: &Purge,
+        mode: PurgeMode,
+    ) {
+        self.raise(distribution.as_bytes(), |floors| {
             floors.purge(purge, mode, position.0);
             self.applied.fetch_max(position.0, Ordering::AcqRel);
         });
@@ -88,18 +100,38 @@ impl PurgeFloors {
     /// Invalidates one path because a viewer's unsafe request succeeded (RFC 9111 §4.4); in force when this
     /// returns. This writes nothing to the log, so viewers cannot make the log grow. These floors have a
     /// table of fixed size.
-    pub(super) fn invalidate(&self, distribution: &str, path: &str) {
-        self.raise(distribution, |floors| {
+    ///
+    /// Returns the number of the invalidation.
+    pub(super) fn invalidate(&self, distribution: &str, path: &str) -> u64 {
+        self.raise(distribution.as_bytes(), |floors| {
             let number = self.invalidations.load(Ordering::Acquire) + 1;
             floors.invalidated.get_or_insert_default().raise(path.as_bytes(), number);
             self.invalidations.store(number, Ordering::Release);
+            number
+        })
+    }
+
+    /// Repeats an invalidation of an earlier epoch.
+    pub(crate) fn repeat_invalidation(&self, distribution: &[u8], path: &[u8], number: u64) {
+        self.raise(distribution, |floors| {
+            floors.invalidated.get_or_insert_default().raise(path, number);
         });
     }
 
-    fn raise(&self, distribution: &str, raise: impl FnOnce(&mut Floors)) {
+    fn raise<T>(&self, distribution: &[u8], raise: impl FnOnce(&mut Floors) -> T) -> T {
         let mut floors = self.floors.write();
-        raise(floors.entry(distribution.as_bytes().into()).or_default());
+        let raised = raise(floors.entry(distribution.into()).or_default());
         self.version.fetch_add(1, Ordering::AcqRel);
+        raised
+    }
+
+    /// The purges in force, in an order in which they can be applied to other floors: by position.
+    pub(crate) fn purges(&self) -> Vec<(LogPosition, Box<[u8]>, Purge, PurgeMode)> {
+        let floors = self.floors.read();
+        let mut purges: Vec<_> =
+            floors.iter().flat_map(|(distribution, floors)| floors.purges(distribution)).collect();
+        purges.sort_by_key(|(position, ..)| *position);
+        purges
     }
 
     /// The verdict on a response for `resource` that has these tags and whose request started at `mark`.
@@ -200,6 +232,25 @@ impl Floors {
         while self.bytes > MAX_BYTES {
             self.forget_older_half();
         }
+    }
+
+    /// The purges that these floors are made of. The horizon is a purge of the empty prefix.
+    fn purges(&self, distribution: &[u8]) -> Vec<(LogPosition, Box<[u8]>, Purge, PurgeMode)> {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let exact = self.exact.iter().map(|(path, floor)| (Purge::Exact(text(path)), floor));
+        let prefixes = self.prefix.values().flatten();
+        let prefixes = prefixes.map(|(path, floor)| (Purge::Prefix(text(path)), floor));
+        let tags = self.tags.iter().map(|(tag, floor)| (Purge::Tag(*tag), floor));
+        let horizon = (Purge::Prefix(String::new()), &self.horizon);
+        let floors = exact.chain(prefixes).chain(tags).chain([horizon]);
+        let modes = |(purge, floor): (Purge, &Floor)| {
+            [(floor.hard, PurgeMode::Hard), (floor.soft, PurgeMode::Soft)].map(
+                |(position, mode)| {
+                    (LogPosition(position), distribution.into(), purge.clone(), mode)
+                },
+            )
+        };
+        floors.flat_map(modes).filter(|(position, ..)| position.0 > 0).collect()
     }
 
     fn remains(&self, path: &[u8], tags: &[Tag], mark: PurgeMark) -> PurgeVerdict {

@@ -33,7 +33,7 @@ pub struct PurgeError(#[from] io::Error);
 /// [`MemoryPurgeLog`] is enough for a cache that is empty after a restart. A disk tier keeps the log in
 /// a file and applies its entries when it is opened. A cluster keeps it in a stream of NATS JetStream,
 /// whose sequence numbers are the positions, and applies the entries of all nodes as they arrive.
-pub trait PurgeLog: std::fmt::Debug + Send + Sync {
+pub(crate) trait PurgeLog: std::fmt::Debug + Send + Sync {
     /// Appends purges. Resolves when they are durable and in force, with the position of the last one.
     fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>>;
 }

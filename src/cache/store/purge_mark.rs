@@ -26,7 +26,7 @@ impl LogPosition {
 pub struct PurgeMark {
     /// The newest entry of the log.
     pub position: LogPosition,
-    /// The number of invalidations by unsafe requests in this process, which are not in the log. A
-    /// persisted mark has only the position.
+    /// The number of the newest invalidation by an unsafe request, which is not in the log. Its upper 16 bits are
+    /// the epoch, too.
     pub(super) invalidations: u64,
 }

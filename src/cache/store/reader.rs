@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     Store,
     content_state::ContentState,
-    fill::{At, Attachment, End, Fill, FillTask},
+    fill::{At, Attachment, End, Fill, FillTask, FillsOf},
     hold::Hold,
     ledger::with,
     receive::{receive_exactly, to_usize},
@@ -20,8 +20,10 @@ use crate::{cache::key::CacheKey, http::body::Body};
 /// The source of a reader's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Presence {
-    /// In the store.
+    /// In memory.
     Stored,
+    /// On disk, at least in part.
+    OnDisk,
     /// Being fetched, for another reader.
     Arriving,
     /// At the origin only.
@@ -95,6 +97,10 @@ impl Reader {
             if self.store.has_slice(content, index) {
                 continue;
             }
+            if self.store.is_on_disk(content.id, index) {
+                presence = presence.max(Presence::OnDisk);
+                continue;
+            }
             match fills.iter().find(|fill| fill.slices.contains(&index)) {
                 Some(fill) => {
                     presence = Presence::Arriving;
@@ -138,7 +144,10 @@ impl Reader {
         }
         let mut slices = near(self.store.layout(&content).slices_of(&self.left));
         let first = slices.start;
-        let Some(missing) = slices.find(|index| !self.store.has_slice(&content, *index)) else {
+        let is_missing = |index: &u32| {
+            !self.store.has_slice(&content, *index) && !self.store.is_on_disk(content.id, *index)
+        };
+        let Some(missing) = slices.find(is_missing) else {
             return Ok(());
         };
         // The first bytes read confirm the version, and so does a fill in progress.
@@ -279,31 +288,47 @@ impl Reader {
     fn join_or_start(&self, index: u32) -> Option<Attachment> {
         let content = &self.response.content;
         let read_ahead = self.store.options.read_ahead;
-        let mut fills = self.store.fills.of(content.id);
+        let fills = self.store.fills.of(content.id);
         if let Some(attachment) = fills.iter().find_map(|fill| fill.attach(index, read_ahead)) {
             return Some(attachment);
         }
         if self.store.has_slice(content, index) {
             return None;
         }
+        // Slices from the disk are read one at a time.
+        if self.store.is_on_disk(content.id, index) {
+            return Some(self.start(fills, index..index + 1));
+        }
         let mut wanted = near(index + 1..self.store.layout(content).slices_of(&self.left).end);
         let last = wanted.end;
         let covered = |at: &u32| {
-            self.store.has_slice(content, *at) || fills.iter().any(|fill| fill.slices.start == *at)
+            self.store.has_slice(content, *at)
+                || self.store.is_on_disk(content.id, *at)
+                || fills.iter().any(|fill| fill.slices.start == *at)
         };
         let end = wanted.find(covered).unwrap_or(last);
-        let (fill, attachment) = Fill::with_reader(index..end);
+        Some(self.start(fills, index..end))
+    }
+
+    /// Starts a fill with this reader at its first slice.
+    fn start(&self, mut fills: FillsOf<'_>, slices: Range<u32>) -> Attachment {
+        let (fill, attachment) = Fill::with_reader(slices);
         fills.push(Arc::clone(&fill));
         drop(fills);
         self.spawn(fill);
-        Some(attachment)
+        attachment
     }
 
     fn spawn(&self, fill: Arc<Fill>) {
         let (response, source) = (Arc::clone(&self.response), Arc::clone(&self.source));
         let filling = FillTask::new(fill, Arc::clone(&response.content), Arc::clone(&self.store));
+        let store = Arc::clone(&self.store);
         tokio::spawn(async move {
-            let body = source.open(&response, filling.bytes()).await.map_err(|error| match error {
+            let body = match store.recall_slice(&response.content, filling.first()).await {
+                Some(slice) => Ok(Body::full(slice)),
+                None => source.open(&response, filling.bytes()).await,
+            };
+            let body = body.map_err(|error| match error {
                 SourceError::Changed => End::Changed,
                 SourceError::Failed(failure) => End::Failed(failure),
             });

@@ -89,6 +89,18 @@ impl StoredResponse {
         }
     }
 
+    /// A response from the disk. `compressible` and what follows it are still to be set.
+    pub(super) fn restored(
+        status: StatusCode,
+        fields: FieldBlock,
+        freshness: Freshness,
+        content: Arc<Content>,
+        mark: PurgeMark,
+    ) -> Self {
+        let empty = Self::new(status, &HeaderMap::new(), freshness, content, mark);
+        Self { fields, compressible: false, ..empty }
+    }
+
     /// The length of the representation in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {

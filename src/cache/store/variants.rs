@@ -39,6 +39,22 @@ impl Variants {
         Self { variation, mark, keys: Mutex::new(VecDeque::from([first])), key_length }
     }
 
+    /// Variants that an earlier process stored.
+    pub(super) fn restored(variation: Variation, keys: Vec<CacheKey>, mark: PurgeMark) -> Self {
+        let key_length = keys.first().map_or(0, |key| key.as_bytes().len());
+        Self { variation, mark, keys: Mutex::new(keys.into()), key_length }
+    }
+
+    /// The keys of the variants, oldest first.
+    pub(super) fn keys(&self) -> Vec<CacheKey> {
+        self.keys.lock().iter().cloned().collect()
+    }
+
+    /// Whether a variant is known.
+    pub(super) fn knows(&self, key: &CacheKey) -> bool {
+        self.keys.lock().contains(key)
+    }
+
     /// Bytes of the maximum number of keys.
     pub(super) const fn size(&self) -> usize {
         MAX_VARIANTS * (self.key_length + size_of::<CacheKey>())

@@ -23,17 +23,23 @@ impl Store {
     /// Stores a response under its key.
     pub(super) fn put(&self, place: &VariantSlot, response: Arc<StoredResponse>) {
         let mark = response.mark;
+        self.save(&place.key, &response);
         self.memory.insert(&place.key, response);
         let Some(variation) = &place.variation else { return };
         match self.variants(&place.resource).filter(|known| known.variation == *variation) {
             Some(variants) => {
+                let is_known = variants.knows(&place.key);
                 // Only a bounded number of variants is kept for each resource, the newest ones.
                 if let Some(oldest) = variants.add(&place.key) {
-                    self.memory.remove(&oldest);
+                    self.discard(&oldest);
+                }
+                if !is_known {
+                    self.save_variants(&place.resource, &variants);
                 }
             }
             None => {
                 let variants = Arc::new(Variants::new(variation.clone(), place.key.clone(), mark));
+                self.save_variants(&place.resource, &variants);
                 self.memory.insert_note(&place.resource, Note::Varies(variants));
             }
         }

@@ -65,7 +65,7 @@ impl Fetch {
             Ok(Ok(true)) => {
                 let timing = Some(Box::new(answer.timing));
                 let content = finish(&collector).await;
-                let (StoredBody { response, own_fields }, told) =
+                let (StoredBody { response, own_fields, .. }, told) =
                     self.store_response(&mut answer, storable, content, ContentState::Full);
                 let how = How::Fetched;
                 // The send fails if the viewer has disconnected.

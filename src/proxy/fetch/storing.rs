@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cache::{
+        key::CacheKey,
         policy::{NotStored, Storable},
         store::{Content, ContentState, StoredResponse},
     },
@@ -39,7 +40,7 @@ impl Fetch {
             None => (store.new_content(0), ContentState::HeadOnlyOfUnknownLength),
         };
         let timing = Some(Box::new(answer.timing));
-        let (StoredBody { response, own_fields }, told) =
+        let (StoredBody { response, own_fields, .. }, told) =
             self.store_response(&mut answer, storable, Arc::new(content), content_state);
         // The viewer may have disconnected.
         let _ = told.send(Forwarded::Stored { response, how: How::Fetched, own_fields, timing });
@@ -82,13 +83,14 @@ impl Fetch {
             return self.fail(failure);
         }
         let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
-        let (StoredBody { response, own_fields }, told) =
+        let (store, content_arriving) = (Arc::clone(&self.edge.store), Arc::clone(&content));
+        let (StoredBody { response, own_fields, key }, told) =
             self.store_response(&mut answer, storable, content, ContentState::Full);
         // The viewer may have disconnected.
         let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
-        if filled.is_none() {
-            // The fill reports a failure to its readers.
-            let _ = fill.await;
+        // The fill reports a failure to its readers.
+        if filled.is_none() && fill.await.is_ok() {
+            store.save_complete(&key, &content_arriving);
         }
     }
 
@@ -121,7 +123,7 @@ impl Fetch {
         let place = self.place_of(status, &answer.fields);
         let response = Arc::new(response);
         self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
-        (StoredBody { response, own_fields }, self.told)
+        (StoredBody { response, own_fields, key: place.key }, self.told)
     }
 }
 
@@ -130,6 +132,8 @@ pub(crate) struct StoredBody {
     pub(crate) response: Arc<StoredResponse>,
     /// Headers for this viewer alone.
     pub(crate) own_fields: Option<Box<HeaderMap>>,
+    /// The key under which it is stored.
+    pub(crate) key: CacheKey,
 }
 
 /// Removes and returns the headers that other viewers must not get (RFC 9111 §5.2.2.4, §5.2.2.7).

@@ -117,6 +117,9 @@ async fn make(
     reader: Reader,
     coding: Coding,
 ) -> Option<Arc<StoredResponse>> {
+    if let Some(form) = edge.store.recall_form(response, coding).await {
+        return Some(form);
+    }
     // Acquire the permit first, so that queued encodings hold no content.
     let _permit = edge.compressor.permits.acquire().await.ok()?;
     let content = match response.content.whole() {

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use super::compress::{self, InCoding};
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
-    cache::store::{ContentState, Presence, Reader, SliceSource, SourceError, StoredResponse},
+    cache::store::{
+        ContentState, FROM_DISK, Presence, Reader, SliceSource, SourceError, StoredResponse,
+    },
     http::{
         body::Body,
         cache_status::{CacheStatus, ForwardReason, Report},
@@ -218,7 +220,10 @@ async fn attach_slices(
     let reader = Reader::new(store, key, Arc::clone(response), source, bytes);
     if answer.report.status == CacheStatus::Hit {
         let presence = reader.presence(&touched);
-        if presence != Presence::Stored {
+        if presence == Presence::OnDisk {
+            answer.report.detail = Some(FROM_DISK);
+        }
+        if presence > Presence::OnDisk {
             answer.report.status = CacheStatus::Forward(ForwardReason::Partial);
             answer.report.collapsed = presence == Presence::Arriving;
         }

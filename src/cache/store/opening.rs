@@ -1,0 +1,71 @@
+//! Opening a store whose responses outlive the process.
+
+use std::{io, sync::Arc};
+
+use super::{
+    Options, Store, StoreIdentity, disk_record,
+    purge_file::{FilePurgeLog, PurgeLogError},
+    purge_floors::PurgeFloors,
+};
+use crate::{
+    base::{clock::Clock, metrics::DiskMetrics},
+    cache::disk::{Disk, DiskOptions, Folder, FolderError, SystemFiles},
+};
+
+/// The reason why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory of the disk cache cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The system has no more threads, or the files cannot be read.
+    #[error("the disk cache cannot be opened: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Store {
+    /// Opens a store with a disk cache.
+    ///
+    /// # Errors
+    /// If the directory of the disk cache cannot be used.
+    pub fn on_disk(
+        options: Options,
+        disk: DiskOptions,
+        clock: Clock,
+        metrics: DiskMetrics,
+    ) -> Result<Self, OpenError> {
+        let mut folder = Folder::open(&disk.path)?;
+        let (floors, log) = match purges(&folder) {
+            Err(PurgeLogError::Damaged(why)) => {
+                // Something that was purged could be served.
+                tracing::error!(
+                    folder = %folder.path().display(),
+                    "the disk cache starts empty, because its log of purges cannot be trusted: {why}"
+                );
+                folder.clear()?;
+                purges(&folder).map_err(io::Error::other)?
+            }
+            opened => opened.map_err(io::Error::other)?,
+        };
+        let identity = folder.identity();
+        let files = Arc::new(SystemFiles::new(folder.path()));
+        let repeated = Arc::clone(&floors);
+        let on_invalidation = Box::new(move |key: &[u8], description: &[u8]| {
+            if let Some((distribution, path, number)) = disk_record::invalidation(key, description)
+            {
+                repeated.repeat_invalidation(distribution, path, number);
+            }
+        });
+        let disk = Disk::open(folder, files, disk, clock, metrics, on_invalidation)?;
+        let identity = StoreIdentity { epoch: identity.epoch, secret: identity.secret };
+        Ok(Self::open(options, identity, floors, Box::new(log), Some(disk)))
+    }
+}
+
+/// The purges of a folder, and their log.
+fn purges(folder: &Folder) -> Result<(Arc<PurgeFloors>, FilePurgeLog), PurgeLogError> {
+    let identity = folder.identity();
+    let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
+    let log = FilePurgeLog::open(&folder.purge_log(), &identity, Arc::clone(&floors))?;
+    Ok((floors, log))
+}

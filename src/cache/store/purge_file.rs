@@ -1,0 +1,286 @@
+//! The log of purges in a file.
+//!
+//! A purge is on disk before it is in force. Purges that arrive together share one `fdatasync`. Once the file is
+//! long, it is replaced by one that has only the floors. A record that was cut off at the end of the file was never
+//! acknowledged; any other damage means that purges may be missing, and then nothing that they apply to may be
+//! used.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::Builder,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    cache_tags::Tag,
+    purge::{Purge, PurgeMode},
+    purge_floors::PurgeFloors,
+    purge_log::{PurgeBatch, PurgeError, PurgeLog},
+    purge_mark::LogPosition,
+};
+use crate::cache::disk::{Fields, Identity, checksum, replace};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"FBPURGE1");
+
+/// Length of a record's head in bytes: the length of the rest, and its checksum.
+const HEAD: usize = 12;
+
+/// The longest record that is taken for one, in bytes.
+const LONGEST: usize = 64 << 10;
+
+/// The file is replaced when it has this many bytes more than twice the floors.
+const LONG: u64 = 1 << 20;
+
+/// Batches that may wait, and that share an `fdatasync`.
+const TOGETHER: usize = 256;
+
+/// Why a log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PurgeLogError {
+    /// Purges may be missing.
+    #[error("{0}")]
+    Damaged(&'static str),
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// A batch, and where its outcome goes.
+type Request = (PurgeBatch, oneshot::Sender<Result<LogPosition, PurgeError>>);
+
+/// The log of a disk cache.
+#[derive(Debug)]
+pub(crate) struct FilePurgeLog(mpsc::Sender<Request>);
+
+impl FilePurgeLog {
+    /// Opens the log at `path` and applies its purges to `floors`. Creates it in a new tier.
+    ///
+    /// # Errors
+    /// If purges may be missing, or the file cannot be used.
+    pub(crate) fn open(
+        path: &Path,
+        identity: &Identity,
+        floors: Arc<PurgeFloors>,
+    ) -> Result<Self, PurgeLogError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            // Only a tier that was just made has none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && identity.epoch == 1 => {
+                let head = head(identity);
+                replace(path, &head)?;
+                head
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(PurgeLogError::Damaged("it is missing"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let length = replay(&bytes, identity, &floors)?;
+        let file = open(path)?;
+        if length < bytes.len() {
+            file.set_len(length as u64)?;
+            file.sync_all()?;
+        }
+        let (sender, mut requests) = mpsc::channel(TOGETHER);
+        let newest = LogPosition::new(identity.epoch, 0);
+        let (path, identity) = (path.to_owned(), *identity);
+        let length = length as u64;
+        let mut writer = Writer {
+            path,
+            identity,
+            floors,
+            file: Some(file),
+            newest,
+            length,
+            limit: LONG + 2 * length,
+        };
+        Builder::new().name("forebay-purges".into()).spawn(move || writer.run(&mut requests))?;
+        Ok(Self(sender))
+    }
+}
+
+impl PurgeLog for FilePurgeLog {
+    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>> {
+        Box::pin(async move {
+            let (outcome, appended) = oneshot::channel();
+            let ended = || PurgeError::from(io::Error::other("its writer has ended"));
+            self.0.send((batch, outcome)).await.map_err(|_| ended())?;
+            appended.await.map_err(|_| ended())?
+        })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).mode(0o600).open(path)
+}
+
+/// The beginning of a file.
+fn head(identity: &Identity) -> Vec<u8> {
+    let mut head = MAGIC.to_le_bytes().to_vec();
+    head.extend_from_slice(&identity.tier);
+    head.extend_from_slice(&checksum(&head).to_le_bytes());
+    head
+}
+
+/// A purge as a record.
+fn record(position: LogPosition, distribution: &[u8], purge: &Purge, mode: PurgeMode) -> Vec<u8> {
+    let (kind, target) = match purge {
+        Purge::Exact(path) => (0, path.as_bytes().to_vec()),
+        Purge::Prefix(path) => (1, path.as_bytes().to_vec()),
+        Purge::Tag(tag) => (2, tag.number().to_le_bytes().to_vec()),
+    };
+    let mut content = position.0.to_le_bytes().to_vec();
+    content.extend_from_slice(&[u8::from(mode == PurgeMode::Soft), kind]);
+    content.extend_from_slice(&u16::try_from(distribution.len()).unwrap_or(u16::MAX).to_le_bytes());
+    content.extend_from_slice(distribution);
+    content.extend_from_slice(&target);
+    let mut record = u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    record.extend_from_slice(&checksum(&content).to_le_bytes());
+    record.extend_from_slice(&content);
+    record
+}
+
+/// The content of the record at the beginning of `bytes`.
+fn content(bytes: &[u8]) -> Option<&[u8]> {
+    let mut fields = Fields(bytes);
+    let length = usize::try_from(fields.u32()?).ok()?;
+    let sum = fields.u64()?;
+    let content = fields.bytes(length).filter(|_| length <= LONGEST)?;
+    (checksum(content) == sum).then_some(content)
+}
+
+fn parse(content: &[u8]) -> Option<(LogPosition, &str, Purge, PurgeMode)> {
+    let mut fields = Fields(content);
+    let position = LogPosition(fields.u64()?);
+    let mode = if fields.u8()? == 0 { PurgeMode::Hard } else { PurgeMode::Soft };
+    let kind = fields.u8()?;
+    let length = usize::from(fields.u16()?);
+    let distribution = std::str::from_utf8(fields.bytes(length)?).ok()?;
+    let text = || std::str::from_utf8(fields.0).ok().map(str::to_owned);
+    let purge = match kind {
+        0 => Purge::Exact(text()?),
+        1 => Purge::Prefix(text()?),
+        2 => Purge::Tag(Tag::from_number(fields.u64()?)),
+        _ => return None,
+    };
+    Some((position, distribution, purge, mode))
+}
+
+/// Applies the purges of a file. Returns the length without a record that was cut off.
+fn replay(bytes: &[u8], identity: &Identity, floors: &PurgeFloors) -> Result<usize, PurgeLogError> {
+    let head = head(identity);
+    if !bytes.starts_with(&head) {
+        return Err(PurgeLogError::Damaged(
+            "it belongs to another cache, or its beginning is damaged",
+        ));
+    }
+    let mut at = head.len();
+    while at < bytes.len() {
+        let Some(content) = content(&bytes[at..]) else { break };
+        let Some((position, distribution, purge, mode)) = parse(content) else {
+            return Err(PurgeLogError::Damaged("it has a record of an unknown kind"));
+        };
+        floors.apply(position, distribution, &purge, mode);
+        at += HEAD + content.len();
+    }
+    // A write that was cut off has nothing behind it.
+    if (at + 1..bytes.len()).any(|next| content(&bytes[next..]).is_some()) {
+        return Err(PurgeLogError::Damaged("a record is damaged"));
+    }
+    Ok(at)
+}
+
+/// The thread that writes.
+struct Writer {
+    path: PathBuf,
+    identity: Identity,
+    floors: Arc<PurgeFloors>,
+    /// `None` after a failure: what such a file has is unknown.
+    file: Option<File>,
+    newest: LogPosition,
+    length: u64,
+    /// At this length the file is replaced.
+    limit: u64,
+}
+
+impl Writer {
+    fn run(&mut self, requests: &mut mpsc::Receiver<Request>) {
+        while let Some(first) = requests.blocking_recv() {
+            let more = std::iter::from_fn(|| requests.try_recv().ok()).take(TOGETHER);
+            let together: Vec<Request> = std::iter::once(first).chain(more).collect();
+            let batches: Vec<&PurgeBatch> = together.iter().map(|(batch, _)| batch).collect();
+            let written = self.append(&batches);
+            for (_, outcome) in together {
+                // Whoever asked may have given up. The purge is in force nevertheless.
+                let _ = outcome.send(match &written {
+                    Ok(newest) => Ok(*newest),
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string()).into()),
+                });
+            }
+        }
+    }
+
+    /// Writes purges, and applies them once they are on disk.
+    fn append(&mut self, batches: &[&PurgeBatch]) -> io::Result<LogPosition> {
+        let mut position = self.newest;
+        let mut records = Vec::new();
+        let mut placed = Vec::new();
+        for batch in batches {
+            for purge in &batch.purges {
+                position = position.next();
+                let distribution = batch.distribution.as_bytes();
+                records.extend(record(position, distribution, purge, batch.mode));
+                placed.push((position, batch, purge));
+            }
+        }
+        self.write(&records)?;
+        self.newest = position;
+        for (position, batch, purge) in placed {
+            self.floors.apply(position, &batch.distribution, purge, batch.mode);
+        }
+        if self.length > self.limit {
+            // The file still has everything.
+            if let Err(error) = self.rewrite(&[]) {
+                self.limit = self.length + LONG;
+                tracing::warn!(%error, file = %self.path.display(), "the log of purges cannot be shortened");
+            }
+        }
+        Ok(position)
+    }
+
+    fn write(&mut self, records: &[u8]) -> io::Result<()> {
+        if let Some(mut file) = self.file.take() {
+            match file.write_all(records).and_then(|()| file.sync_data()) {
+                Ok(()) => {
+                    self.file = Some(file);
+                    self.length += records.len() as u64;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::error!(%error, file = %self.path.display(), "the log of purges cannot be written; trying a new file");
+                }
+            }
+        }
+        // After a failed fsync, pages count as written that are not.
+        self.rewrite(records)
+    }
+
+    /// Replaces the file with one that has the floors, and `records`.
+    fn rewrite(&mut self, records: &[u8]) -> io::Result<()> {
+        let mut bytes = head(&self.identity);
+        for (position, distribution, purge, mode) in self.floors.purges() {
+            bytes.extend(record(position, &distribution, &purge, mode));
+        }
+        bytes.extend_from_slice(records);
+        replace(&self.path, &bytes)?;
+        self.file = Some(open(&self.path)?);
+        self.length = bytes.len() as u64;
+        self.limit = LONG + 2 * self.length;
+        Ok(())
+    }
+}
