@@ -15,8 +15,14 @@ use crate::{
     access::restrict::{DatabaseError, Networks},
     access_log::AccessLog,
     aws::Credentials,
-    base::clock::{Clock, Stopwatch},
-    cache::{memfd::MemfdArena, store::Store},
+    base::{
+        clock::{Clock, Stopwatch},
+        metrics::Metrics,
+    },
+    cache::{
+        memfd::MemfdArena,
+        store::{OpenError, Store},
+    },
     config::{Config, DistributionOptions},
     control::{Admin, Callers, SecretError},
     origin::Protocol,
@@ -68,6 +74,9 @@ pub enum Error {
         /// The error from the system.
         source: io::Error,
     },
+    /// The disk cache cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// The geography database cannot be used.
     #[error(transparent)]
     Geography(#[from] DatabaseError),
@@ -120,8 +129,8 @@ pub struct Running {
 /// # Errors
 /// If a resource that the configuration names is unavailable. Nothing keeps running in that case.
 pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<Running, Error> {
-    let metrics = crate::base::metrics::Metrics::new();
-    let store = Arc::new(Store::new(config.cache));
+    let metrics = Metrics::new();
+    let store = store(&config, &clock, &metrics)?;
     let pages = store.pages().clone();
     let (credentials, renewal) = match source {
         CredentialSource::StandardChain => (Credentials::loading(), Some(Mutex::default())),
@@ -237,7 +246,7 @@ impl Running {
             self.drain.finished(patience.saturating_sub((patience / 10).min(CLOSING))).await;
         self.admin_drain.begin();
         self.stop.send_replace(true);
-        let Self { workers, access_log, renewal, .. } = self;
+        let Self { workers, access_log, renewal, edge, .. } = self;
         if let Some(task) = renewal.and_then(Mutex::into_inner) {
             task.abort();
         }
@@ -250,6 +259,7 @@ impl Running {
                 );
             }
             workers.join();
+            edge.store().close_disk();
         });
         matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
     }
@@ -274,6 +284,14 @@ impl Running {
             tracing::warn!("{section} changed; restart Forebay to apply the change");
         }
     }
+}
+
+/// Opens the store, with a disk cache if one is configured.
+fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Arc<Store>, OpenError> {
+    Ok(Arc::new(match config.disk.clone() {
+        Some(disk) => Store::on_disk(config.cache, disk, clock.clone(), metrics.disk())?,
+        None => Store::new(config.cache),
+    }))
 }
 
 /// Logs what `forebay check` warns of.

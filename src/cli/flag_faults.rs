@@ -5,11 +5,13 @@ use super::UserError;
 use crate::config::{Fault, Faults};
 
 /// The tables and keys that `init` and `--bucket` write, and the flags that set them.
-const FLAGS: [(&str, &str, &str); 12] = [
+const FLAGS: [(&str, &str, &str); 14] = [
     ("[listen]", "http", "--listen"),
     ("[listen]", "https", "--listen-tls"),
     ("[listen]", "tls", "--certificate"),
     ("[admin]", "listen", "--admin"),
+    ("[cache.disk]", "path", "--cache-dir"),
+    ("[cache.disk]", "capacity", "--cache-size"),
     ("[[distribution]]", "id", "--distribution-id"),
     ("[[distribution]]", "aliases", "--domain"),
     ("[[distribution]]", "default_root_object", "--default-root-object"),

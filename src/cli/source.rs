@@ -61,6 +61,12 @@ pub(super) struct ConfigSource {
     /// Admin address, or "off", with --bucket [default: 127.0.0.1:9145]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
+    /// Directory for a disk cache, with --bucket
+    #[arg(long, value_name = "DIR", requires = "cache_size")]
+    cache_dir: Option<PathBuf>,
+    /// Maximum size of the disk cache, such as 100GiB
+    #[arg(long, value_name = "SIZE", requires = "cache_dir")]
+    cache_size: Option<String>,
 }
 
 impl ConfigSource {
@@ -76,7 +82,12 @@ impl ConfigSource {
 
     /// Loads the configuration from the file or the flags.
     pub(super) fn load(&self) -> miette::Result<Config> {
+        let disk = self.cache_dir.as_ref().zip(self.cache_size.as_ref());
         match (self.path(), &self.bucket, &self.region) {
+            (Some(path), _, _) if disk.is_some() => Err(UserError {
+                message: format!("--cache-dir needs --bucket; `{}` is in use", path.display()),
+                help: "add a table [cache.disk] with `path` and `capacity` there".into(),
+            })?,
             (Some(path), _, _) if self.listen.is_some() || self.admin.is_some() => Err(UserError {
                 message: format!("--listen and --admin need --bucket; the addresses are in `{}`", path.display()),
                 help: "edit `listen.http` and `admin.listen` there".into(),
@@ -91,6 +102,7 @@ impl ConfigSource {
                     default_root_object: self.default_root_object.clone(),
                     listen: self.listen.clone().unwrap_or_else(|| "[::]:8080".into()),
                     admin: self.admin.clone(),
+                    disk: disk.map(|(path, size)| (path.display().to_string(), size.clone())),
                 };
                 Ok(Config::for_bucket(&bucket).map_err(|faults| by_flag(&bucket.to_toml(), &faults))?)
             }

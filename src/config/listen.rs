@@ -1,4 +1,4 @@
-//! `[listen]`, `[admin]`, `[cache]` and `[access_log]`.
+//! `[listen]`, `[admin]` and `[access_log]`.
 
 use std::{
     net::SocketAddr,
@@ -13,16 +13,12 @@ use super::{
 use crate::{
     access::restrict::Networks,
     access_log,
-    cache::store,
     control::{self, CallerOptions, Secret},
     server::{CertificateFiles, Limits},
 };
 
 /// An address to bind.
 pub(crate) type Address = SocketAddr;
-
-/// The minimum size of the memory, in slices.
-const MIN_SLICES: u64 = 16;
 
 /// `[listen]`.
 #[derive(Clone, Debug)]
@@ -234,43 +230,6 @@ fn secret(table: &Section<'_>, directory: &Path) -> Option<Secret> {
             None
         }
     }
-}
-
-pub(super) fn cache(root: &Section<'_>) -> store::Options {
-    let mut options = store::Options::default();
-    let Some(section) = root.table("cache") else { return options };
-    let memory = section.size("memory");
-    if let Some(slice) = section.size("slice") {
-        match u32::try_from(slice.value) {
-            Ok(bytes) if (64 << 10..=64 << 20).contains(&bytes) => options.slice = bytes,
-            _ => section.fault(
-                slice.span,
-                "`cache.slice` is out of range",
-                "expected 64KiB to 64MiB",
-                "leave it out: 1MiB suits most buckets".to_owned(),
-            ),
-        }
-    }
-    if let Some(read_ahead) = section.number("read_ahead", 1..257) {
-        options.read_ahead = u32::try_from(read_ahead).unwrap_or(options.read_ahead);
-    }
-    if let Some(memory) = memory {
-        options.memory = memory.value;
-        let least = u64::from(options.slice) * MIN_SLICES;
-        if memory.value < least {
-            section.fault(
-                memory.span,
-                "`cache.memory` is too small",
-                format!("must hold at least {MIN_SLICES} slices"),
-                format!(
-                    "give it at least {}MiB, or make `cache.slice` smaller",
-                    least.div_ceil(1 << 20)
-                ),
-            );
-        }
-    }
-    section.unknown();
-    options
 }
 
 pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Options {

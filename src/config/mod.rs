@@ -5,6 +5,7 @@
 
 mod advice;
 mod behavior;
+mod cache;
 mod distribution;
 mod errors;
 mod events;
@@ -34,7 +35,12 @@ pub(crate) use policy::is_keyable;
 use section::Section;
 use toml::de::DeTable;
 
-use crate::{access::restrict::Databases, access_log, cache::store, control};
+use crate::{
+    access::restrict::Databases,
+    access_log,
+    cache::{disk::DiskOptions, store},
+    control,
+};
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
@@ -47,6 +53,8 @@ pub struct Config {
     pub admin_options: control::Options,
     /// Options of the store.
     pub cache: store::Options,
+    /// The disk cache, if there is one.
+    pub disk: Option<DiskOptions>,
     /// The access log.
     pub access_log: access_log::Options,
     /// Databases of viewers' locations.
@@ -74,6 +82,8 @@ pub struct Bucket {
     pub listen: String,
     /// Address of the admin listener, if not the default.
     pub admin: Option<String>,
+    /// Directory of the disk cache, and its capacity.
+    pub disk: Option<(String, String)>,
 }
 
 impl Config {
@@ -114,7 +124,7 @@ impl Config {
             ("`listen.workers`", self.listen.workers != new.listen.workers),
             ("a limit or timeout in [listen]", self.listen.limits != new.listen.limits),
             ("[admin]", admin(self) != admin(new)),
-            ("[cache]", self.cache != new.cache),
+            ("[cache]", self.cache != new.cache || self.disk != new.disk),
             ("[access_log]", self.access_log != new.access_log),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(table, _)| table).collect()
@@ -136,6 +146,11 @@ impl Bucket {
         let mut lines = vec!["[listen]".to_owned(), format!("http = {}", quote(&self.listen))];
         if let Some(admin) = &self.admin {
             lines.extend(["[admin]".to_owned(), format!("listen = {}", quote(admin))]);
+        }
+        if let Some((path, capacity)) = &self.disk {
+            lines.push("[cache.disk]".to_owned());
+            lines.push(format!("path = {}", quote(path)));
+            lines.push(format!("capacity = {}", quote(capacity)));
         }
         lines.extend(["[[distribution]]", "id = \"default\"", "aliases = [\"*\"]"].map(Into::into));
         let root = self.default_root_object.as_ref();
@@ -175,7 +190,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let listen = listen::listen(root, directory);
     let (admin, mut admin_options) = listen::admin(root, &listen, directory);
     (admin_options.queues, admin_options.topics) = events::events(root);
-    let cache = listen::cache(root);
+    let (cache, disk) = cache::cache(root, directory);
     let access_log = listen::access_log(root, directory);
     let geography = geography(root, directory);
     let around = Surroundings {
@@ -187,7 +202,17 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let distributions = distribution::distributions(root, &around);
     root.unknown();
     let doubts = Vec::new();
-    Config { listen, admin, admin_options, cache, access_log, geography, distributions, doubts }
+    Config {
+        listen,
+        admin,
+        admin_options,
+        cache,
+        disk,
+        access_log,
+        geography,
+        distributions,
+        doubts,
+    }
 }
 
 #[cfg(test)]
@@ -346,6 +371,7 @@ cache_policy = "CachingOptimized"
             default_root_object: Some("index.html".into()),
             listen: "[::]:8080".into(),
             admin: Some("off".into()),
+            disk: Some(("/var/cache/a b".into(), "1GiB".into())),
         };
         let config = Config::for_bucket(&bucket).expect("no faults");
         assert!(config.admin.is_none());

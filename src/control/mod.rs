@@ -48,7 +48,10 @@ use crate::{
     access::restrict::{Rate, RateLimits, Rates},
     aws::Credentials,
     base::clock::Clock,
-    cache::store::{PurgeBatch, PurgeError, PurgeMode},
+    cache::{
+        disk::DiskUse,
+        store::{PurgeBatch, PurgeError, PurgeMode},
+    },
     http::{body::Body, framing},
     proxy::{Connection, Edge},
     server::{Handler, Heartbeats},
@@ -112,6 +115,9 @@ struct Readiness {
     ready: bool,
     draining: bool,
     credentials: &'static str,
+    /// The state of the disk cache, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<String>,
 }
 
 /// The reason for refusing a request, and its status code.
@@ -231,6 +237,8 @@ impl Admin {
 
     fn metrics(&self) -> Response<Body> {
         let usage = self.0.edge.store().usage();
+        // This updates the gauges of the disk cache.
+        let _ = self.0.edge.store().disk_usage();
         let rendered = self.0.edge.metrics().render(usage.bytes, usage.entries, usage.evictions);
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         text(StatusCode::OK, format, rendered)
@@ -265,7 +273,12 @@ impl Admin {
             (true, false) => "missing",
         };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json(status, &Readiness { ready, draining, credentials })
+        let disk = self.0.edge.store().disk_usage().map(|disk| match disk {
+            DiskUse { is_in_use: false, .. } => "off after too many failures".to_owned(),
+            DiskUse { to_recover: 0, .. } => "ready".to_owned(),
+            DiskUse { to_recover, .. } => format!("reading its index, {to_recover} files left"),
+        });
+        json(status, &Readiness { ready, draining, credentials, disk })
     }
 }
 

@@ -57,6 +57,7 @@ impl Demo {
             default_root_object: Some("index.html".into()),
             listen: listen.into(),
             admin: Some(admin.into()),
+            disk: None,
         };
         // The output shows only the tour's own lines, not a log of them.
         let text =

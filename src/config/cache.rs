@@ -1,0 +1,71 @@
+//! `[cache]`.
+
+use std::path::Path;
+
+use bytesize::ByteSize;
+
+use super::section::Section;
+use crate::cache::{disk::DiskOptions, store};
+
+/// The minimum size of the memory, in slices.
+const MIN_SLICES: u64 = 16;
+
+/// `[cache]`, and `[cache.disk]` in it.
+pub(super) fn cache(root: &Section<'_>, directory: &Path) -> (store::Options, Option<DiskOptions>) {
+    let mut options = store::Options::default();
+    let Some(section) = root.table("cache") else { return (options, None) };
+    let memory = section.size("memory");
+    if let Some(slice) = section.size("slice") {
+        match u32::try_from(slice.value) {
+            Ok(bytes) if (64 << 10..=64 << 20).contains(&bytes) => options.slice = bytes,
+            _ => section.fault(
+                slice.span,
+                "`cache.slice` is out of range",
+                "expected 64KiB to 64MiB",
+                "leave it out: 1MiB suits most buckets".to_owned(),
+            ),
+        }
+    }
+    if let Some(read_ahead) = section.number("read_ahead", 1..257) {
+        options.read_ahead = u32::try_from(read_ahead).unwrap_or(options.read_ahead);
+    }
+    if let Some(memory) = memory {
+        options.memory = memory.value;
+        let least = u64::from(options.slice) * MIN_SLICES;
+        if memory.value < least {
+            section.fault(
+                memory.span,
+                "`cache.memory` is too small",
+                format!("must hold at least {MIN_SLICES} slices"),
+                format!(
+                    "give it at least {}MiB, or make `cache.slice` smaller",
+                    least.div_ceil(1 << 20)
+                ),
+            );
+        }
+    }
+    let disk = section.table("disk").and_then(|section| disk(&section, directory));
+    section.unknown();
+    (options, disk)
+}
+
+fn disk(section: &Section<'_>, directory: &Path) -> Option<DiskOptions> {
+    let path = section
+        .required("path", "add a directory of its own, such as `path = \"/var/cache/forebay\"`");
+    let capacity = section.size("capacity");
+    let write_budget = section.size("write_budget");
+    if !section.has("capacity") {
+        let help = "add the space that the disk cache may take: `capacity = \"100GiB\"`".to_owned();
+        section.fault(section.span(), "`cache.disk.capacity` is missing", "in this table", help);
+    }
+    section.unknown();
+    let (path, capacity) = (directory.join(path?.value), capacity?);
+    if capacity.value < DiskOptions::MIN_CAPACITY {
+        let least = ByteSize::b(DiskOptions::MIN_CAPACITY).display().iec();
+        let help = format!("give it at least {}", least.to_string().replace(' ', ""));
+        section.fault(capacity.span, "`cache.disk.capacity` is too small", "too small", help);
+        return None;
+    }
+    let write_budget = write_budget.map(|budget| budget.value);
+    Some(DiskOptions { write_budget, ..DiskOptions::new(path, capacity.value) })
+}
