@@ -13,12 +13,15 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 33] = [
     "base",
     "http",
     "cache::key",
     "cache::policy",
+    "cache::digest",
+    "cache::table",
     "cache::memfd",
+    "cache::disk",
     "cache::store",
     "cache",
     "access",

@@ -9,6 +9,7 @@ mod commands;
 mod compression;
 mod config_files;
 mod deciding;
+mod disk;
 mod doctoring;
 mod errors;
 mod explaining;

@@ -230,6 +230,8 @@ impl S3 for Server {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
+        let is_text =
+            std::path::Path::new(&input.key).extension().is_some_and(|ending| ending == "css");
         let range = request.headers.get("range").map(|v| v.to_str().expect("text").to_owned());
         self.0.gets.lock().expect("lock").push(Got {
             key: input.key.clone(),
@@ -266,13 +268,14 @@ impl S3 for Server {
                 (bytes, Some(text))
             }
         };
+        let content_type = if is_text { "text/css" } else { "image/png" };
         let [start, end] = [bytes.start, bytes.end].map(|at| usize::try_from(at).expect("fits"));
         let content = object.content.slice(start..end);
         Ok(S3Response::new(GetObjectOutput {
             content_length: Some(i64::try_from(content.len()).expect("fits")),
             body: Some(self.body(content)),
             content_range,
-            content_type: Some(input.response_content_type.unwrap_or_else(|| "image/png".into())),
+            content_type: input.response_content_type.or(Some(content_type.into())),
             content_disposition: input.response_content_disposition,
             cache_control: object.cache_control,
             e_tag: Some(tag),
