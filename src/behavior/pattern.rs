@@ -85,15 +85,20 @@ impl PathPattern {
         !is_unsure && matches_characters(&self.0, &other.0)
     }
 
-    /// What the pattern probably means, if it looks like another program's.
+    /// What the pattern probably means, if it looks like another program's. In a bucket, `/private` is hardly an object;
+    /// on a server, `/search` may be a page.
     #[must_use]
-    pub fn misreading(&self) -> Option<String> {
+    pub fn misreading(&self, is_for_bucket: bool) -> Option<String> {
         if self.0.starts_with('~') || self.0.ends_with('$') {
             return Some("a pattern is not a regular expression: write, for example, *.jpg".into());
         }
-        let is_one_directory = self.0.ends_with('/') && !self.0.contains(['*', '?']);
-        is_one_directory
-            .then(|| format!("it matches only this path: write {self}* for everything below it"))
+        let last = self.0.rsplit('/').next().unwrap_or_default();
+        let is_directory = !self.0.contains(['*', '?'])
+            && (last.is_empty() || (is_for_bucket && !last.contains('.')));
+        let below = if last.is_empty() { "*" } else { "/*" };
+        is_directory.then(|| {
+            format!("it matches only this path: write {self}{below} for everything below it")
+        })
     }
 
     /// Whether both patterns, each below its own folder, match a common path. Runs of slashes count as one,
@@ -191,13 +196,16 @@ mod tests {
 
     #[test]
     fn patterns_of_other_programs_are_recognized() {
-        let misread = |text| PathPattern::parse(text).expect(text).misreading();
-        for pattern in ["~*.jpg$", "/a/~b", "/private/*", "*/", "/a.jpg"] {
+        let misread = |text| PathPattern::parse(text).expect(text).misreading(true);
+        for pattern in ["~*.jpg$", "/a/~b.png", "/private/*", "*/", "/a.jpg"] {
             let expected = pattern.starts_with('~');
             assert_eq!(misread(pattern).is_some(), expected, "{pattern}");
         }
-        let one = misread("/private/").expect("a directory");
-        assert!(one.contains("write /private/* for"), "{one}");
+        for pattern in ["/private/", "/private"] {
+            let one = misread(pattern).expect("a directory");
+            assert!(one.contains("write /private/* for"), "{one}");
+        }
+        assert_eq!(PathPattern::parse("/search").expect("a page").misreading(false), None);
     }
 
     #[test]

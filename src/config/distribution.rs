@@ -84,20 +84,28 @@ fn distribution(
     let behaviors = behaviors(section, (&origins, &groups), &around.policies, &errors);
     // An invalid origin is already reported, so behaviors that refer to it add no fault.
     let origins = origins.into_iter().filter_map(|origin| origin.options).collect();
+    // Every key is read before anything that is wrong ends this: keys that were not read are reported as unknown.
+    let identity = identity(section, &around.pop);
+    let [default_root_object, index_document] =
+        ["default_root_object", "index_document"].map(|key| object(section, key));
+    let (fan_out, public_scheme) = (fan_out(section), public_scheme(section));
+    let (addresses, countries) =
+        (restrict::addresses(section), restrict::countries(section, around.has_geography));
+    let (security, rates) = (security_policy(section), restrict::rates(section));
+    let http2 = speaks_http2(section);
     let settings = Settings {
         id: id.unwrap_or_default().into(),
-        fan_out: fan_out(section),
-        default_root_object: object(section, "default_root_object"),
-        index_document: object(section, "index_document"),
-        public_scheme: public_scheme(section),
-        identity: identity(section, &around.pop)?,
+        fan_out,
+        default_root_object,
+        index_document,
+        public_scheme,
+        identity: identity?,
         error_pages,
-        addresses: restrict::addresses(section),
-        countries: restrict::countries(section, around.has_geography),
-        security: security_policy(section),
+        addresses,
+        countries,
+        security,
         behaviors: behaviors?,
     };
-    let (rates, http2) = (restrict::rates(section), speaks_http2(section));
     Some(DistributionOptions { settings, aliases, origins, groups, rates, http2 })
 }
 

@@ -85,6 +85,10 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         let help = "add `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`".to_owned();
         section.fault(section.span(), "`listen.https` needs a certificate", "no `tls` here", help);
     }
+    if listen.https.is_empty() && section.has("tls") && !section.has("https") {
+        let help = "add `https = \"[::]:8443\"`, or remove `tls`".to_owned();
+        section.fault(section.span(), "`listen.tls` has no effect", "no `https` here", help);
+    }
     section.unknown();
     listen
 }
@@ -94,7 +98,13 @@ fn limits(section: &Section<'_>, limits: &mut Limits) {
         limits.max_connections = usize::try_from(connections).unwrap_or(limits.max_connections);
     }
     if let Some(connections) = section.number("max_connections_per_client", 1..10_000_001) {
-        limits.max_connections_per_client = usize::try_from(connections).ok();
+        let connections = usize::try_from(connections).ok();
+        limits.max_connections_per_client = connections;
+        if connections.is_some_and(|connections| connections > limits.max_connections) {
+            let message = "`max_connections_per_client` is more than `max_connections`";
+            let help = "lower it, or raise `max_connections`".to_owned();
+            section.fault(section.span(), message, "in this table", help);
+        }
     }
     if let Some(streams) = section.number("max_streams", 1..10_001) {
         limits.max_streams = u32::try_from(streams).unwrap_or(limits.max_streams);

@@ -361,6 +361,29 @@ cache_policy = "CachingOptimized"
         );
     }
 
+    /// A fault in one key must not hide that the others are known.
+    #[test]
+    fn no_fault_makes_other_keys_unknown() {
+        let example = include_str!("../../config/example.toml");
+        let lines: Vec<&str> = example.lines().collect();
+        for (place, line) in lines.iter().enumerate() {
+            let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else {
+                continue;
+            };
+            for wrong in ["\"\\u0001 wrong\"", "-1"] {
+                let (before, after) = (lines[..place].join("\n"), lines[place + 1..].join("\n"));
+                let text = format!("{before}\n{key} = {wrong}\n{after}");
+                let Err(faults) = Config::compile("x", &text, Path::new("")) else { continue };
+                let misled = faults.faults.iter().find(|fault| {
+                    ["unknown key", "cannot be used"]
+                        .iter()
+                        .any(|word| fault.message().contains(word))
+                });
+                assert!(misled.is_none(), "{key} = {wrong}: {misled:?}");
+            }
+        }
+    }
+
     #[test]
     fn the_command_line_makes_a_file_without_faults() {
         let bucket = Bucket {

@@ -1,11 +1,15 @@
-//! Objects that need a signature through one behavior but not through another.
+//! What is valid in a configuration but probably a mistake: objects that need a signature through one behavior but not
+//! through another, patterns that select nothing, HTTPS that nothing serves.
+
+use std::sync::Arc;
 
 use super::{Config, DistributionOptions};
 use crate::{
-    behavior::{Behavior, PathPattern},
+    behavior::{Behavior, PathPattern, ViewerProtocol},
     cache::key::{CanonicalPath, PathForm},
     origin::{self, Protocol},
     outbound::Address,
+    proxy::Settings,
 };
 
 /// A route to the objects of an origin.
@@ -46,7 +50,38 @@ impl Config {
     /// What is valid but probably a mistake, one line each.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        [self.open_doors(), self.doubtful_patterns(), self.doubts.clone()].concat()
+        [self.open_doors(), self.doubtful_patterns(), self.missing_https(), self.doubts.clone()]
+            .concat()
+    }
+
+    /// Behaviors that send viewers to HTTPS although nothing serves it, one line each.
+    #[must_use]
+    fn missing_https(&self) -> Vec<String> {
+        let listen = &self.listen;
+        // A trusted proxy tells the scheme.
+        if !listen.https.is_empty() || !listen.trusted_proxies.is_empty() {
+            return Vec::new();
+        }
+        let of = |distribution: &DistributionOptions| {
+            let Settings { id, behaviors, public_scheme, .. } = &distribution.settings;
+            let ordered =
+                behaviors.ordered.iter().map(|(pattern, behavior)| (pattern.to_string(), behavior));
+            let all = ordered.chain([("the default behavior".to_owned(), &behaviors.default)]);
+            let needs = |(_, behavior): &(String, &Arc<Behavior>)| {
+                behavior.viewer_protocol != ViewerProtocol::AllowAll && public_scheme.is_none()
+            };
+            let line = |(name, behavior): (String, &Arc<Behavior>)| {
+                let effect = match behavior.viewer_protocol {
+                    ViewerProtocol::RedirectToHttps => "redirects every viewer to HTTPS",
+                    _ => "refuses plain HTTP",
+                };
+                format!(
+                    "{name} (distribution {id}) {effect}, and Forebay does not serve HTTPS: add `listen.https` and `listen.tls`; set `public_scheme = \"https\"` if a load balancer terminates TLS; or remove `viewer_protocol_policy`"
+                )
+            };
+            all.filter(needs).map(line).collect::<Vec<_>>()
+        };
+        self.distributions.iter().flat_map(of).collect()
     }
 
     /// Path patterns that select nothing, or probably not what was meant, one line each.
@@ -57,7 +92,9 @@ impl Config {
             let ordered = &distribution.settings.behaviors.ordered;
             let patterns: Vec<&PathPattern> = ordered.iter().map(|(pattern, _)| pattern).collect();
             let line = |(place, pattern): (usize, &&PathPattern)| {
-                let doubt = doubt(pattern, &patterns[..place])?;
+                let mut origins = members(distribution, &ordered[place].1);
+                let is_for_bucket = origins.all(|origin| origin.protocol.bucket().is_some());
+                let doubt = doubt(pattern, &patterns[..place], is_for_bucket)?;
                 Some(format!("path pattern {pattern} (distribution {id}): {doubt}"))
             };
             patterns.iter().enumerate().filter_map(line).collect::<Vec<_>>()
@@ -80,7 +117,7 @@ impl Way<'_> {
 }
 
 /// Why a pattern that follows `earlier` ones probably does not do what was meant.
-fn doubt(pattern: &PathPattern, earlier: &[&PathPattern]) -> Option<String> {
+fn doubt(pattern: &PathPattern, earlier: &[&PathPattern], is_for_bucket: bool) -> Option<String> {
     if pattern.is_unreachable() {
         return Some(
             "it matches no request: `.` and `..` are resolved before patterns are compared, and paths with `//` are refused for this origin; write the pattern without them".into(),
@@ -90,7 +127,7 @@ fn doubt(pattern: &PathPattern, earlier: &[&PathPattern]) -> Option<String> {
         Some(earlier) => Some(format!(
             "it is never used, because {earlier} comes first and matches the same paths: move it up"
         )),
-        None => pattern.misreading(),
+        None => pattern.misreading(is_for_bucket),
     }
 }
 

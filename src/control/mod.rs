@@ -311,11 +311,13 @@ impl State {
             |error| tracing::error!(%error, caller, distribution, "the purge failed"),
         )?;
         self.edge.metrics().purged(count);
+        // A purge ignores the query, which may have a signature.
+        let first = items.first().and_then(|item| item.split('?').next());
         tracing::info!(
             caller,
             distribution,
             items = items.len(),
-            first = items.first(),
+            first,
             soft = mode == PurgeMode::Soft,
             "purged"
         );

@@ -126,7 +126,7 @@ impl OriginCheck<'_> {
                 }
                 None
             }
-            Some(error) => return self.checks.bad(error.to_string(), self.advice(&error)),
+            Some(error) => return self.checks.bad(error.to_string(), self.options.advice(&error)),
         };
         match sample.map(|key| self.path_of(key)).or(found) {
             Some(path) => self.object(&path).await,
@@ -153,7 +153,9 @@ impl OriginCheck<'_> {
         for method in [Method::GET, Method::HEAD] {
             let answer = match self.request(method.clone(), path, true).await {
                 Ok(answer) => answer,
-                Err(error) => return self.checks.bad(describe(&error), error.advice()),
+                Err(error) => {
+                    return self.checks.bad(describe(&error), self.options.advice(&error));
+                }
             };
             match Error::of_answer(&answer) {
                 None => self.checks.good(format!("{name} can be read with {method}")),
@@ -197,7 +199,7 @@ impl OriginCheck<'_> {
                 "block public access, and remove public grants from the bucket's policy and ACLs",
             );
         } else if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            self.checks.good(format!("the store does not let anyone {action} without a signature"));
+            self.checks.good(format!("nobody can {action} without a signature"));
         } else {
             self.checks.advise(
                 format!(
@@ -245,32 +247,22 @@ impl OriginCheck<'_> {
                     timing.connect.as_millis(),
                     timing.first_byte.as_millis()
                 );
-                self.checks.good(text);
+                let limit = self.options.response_timeout;
+                if timing.first_byte > limit {
+                    let late =
+                        format!("{text}, later than `response_timeout`, {} s", limit.as_secs());
+                    self.checks
+                        .bad(late, "find out why the origin is slow, or raise `response_timeout`");
+                } else {
+                    self.checks.good(text);
+                }
                 Some(answer)
             }
             Err(error) => {
-                let fix = self.advice(&error);
+                let fix = self.options.advice(&error);
                 self.checks.bad(format!("{authority}: {}", describe(&error)), fix);
                 None
             }
-        }
-    }
-
-    /// The fix for an error of the bucket, whose name may be in `endpoint`, to which Forebay adds it.
-    fn advice(&self, error: &Error) -> String {
-        let Protocol::S3 { bucket, .. } = &self.options.protocol else { return error.advice() };
-        let Address { host, base_path, .. } = &self.options.address;
-        let is_doubled = host.starts_with(&format!("{bucket}.{bucket}."))
-            || base_path.ends_with(&format!("/{bucket}/{bucket}"));
-        let in_host = host.starts_with(&format!("{bucket}.")) && !host.contains(".amazonaws.com");
-        match error {
-            _ if is_doubled => {
-                format!("remove the bucket's name, `{bucket}`, from the endpoint: Forebay adds it")
-            }
-            Error::Dns(_) if in_host => {
-                "check the endpoint; if the store expects the bucket's name in the path, set `path_style = true` (--path-style)".into()
-            }
-            error => error.advice(),
         }
     }
 

@@ -216,7 +216,7 @@ impl Report {
     fn errors(&self) -> String {
         let errors = grouped_int(self.total.errors());
         let nothing_else = self.total.errors() > 0 && !self.has_success();
-        if nothing_else { format!("{errors}: every request failed") } else { errors }
+        if nothing_else { format!("{errors}: no response was a success") } else { errors }
     }
 
     fn targets(&self) -> String {

@@ -91,14 +91,15 @@ impl Origin {
         if !error.is_viewers()
             && let Some(suppressed) = self.errors.admit(error.to_string(), at)
         {
-            let logged = LoggedError { at, text: describe(error), advice: error.advice() };
+            let logged =
+                LoggedError { at, text: describe(error), advice: self.options.advice(error) };
             self.errors.last.store(Some(Arc::new(logged)));
             log_origin!(
                 error,
                 self,
                 subject,
                 cause = std::error::Error::source(error).map(ToString::to_string),
-                advice = error.advice(),
+                advice = self.options.advice(error),
                 suppressed = unless_zero(suppressed),
                 "{error}"
             );
@@ -108,15 +109,21 @@ impl Origin {
 
     /// Logs that S3 denies an object. The operator may have intended that.
     pub(crate) fn log_denial(&self, subject: &Subject) {
-        if let Some(suppressed) = self.errors.admit("denied", self.clock.now()) {
+        const MESSAGE: &str = "S3 answered 403 for an object";
+        const ADVICE: &str = "if the object exists, allow s3:GetObject on it; \
+                              if it does not, allow s3:ListBucket on the bucket to get a 404";
+        let at = self.clock.now();
+        self.metrics.error(DENIED.detail);
+        let logged = LoggedError { at, text: MESSAGE.to_owned(), advice: ADVICE.to_owned() };
+        self.errors.last.store(Some(Arc::new(logged)));
+        if let Some(suppressed) = self.errors.admit("denied", at) {
             log_origin!(
                 warn,
                 self,
                 subject,
-                advice = "if the object exists, allow s3:GetObject on it; \
-                          if it does not, allow s3:ListBucket on the bucket to get a 404",
+                advice = ADVICE,
                 suppressed = unless_zero(suppressed),
-                "S3 answered 403 for an object"
+                "{MESSAGE}"
             );
         }
     }

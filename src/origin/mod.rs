@@ -118,6 +118,7 @@ impl Origin {
         for class in ErrorClass::ALL {
             metrics.expect_error(class.token());
         }
+        metrics.expect_error(DENIED.detail);
         let clients = Shares::of(options.max_connections, options.max_connections_per_client);
         Ok(Self {
             options,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
-use crate::outbound::{Address, HeadLimits};
+use crate::outbound::{Address, Error, HeadLimits};
 
 /// The configuration of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +17,15 @@ pub struct Options {
     pub origin_path: String,
     /// S3 or plain HTTP.
     pub protocol: Protocol,
-    /// Longest time for one attempt to connect.
+    /// Timeout for one attempt to connect.
     pub connect_timeout: Duration,
     /// Attempts to connect.
     pub connect_attempts: u32,
-    /// Longest time until the head of a response, and between two parts of its content.
+    /// Timeout for the head of a response, and for each part of its content.
     pub response_timeout: Duration,
     /// Attempts to get a response to a safe request.
     pub response_attempts: u32,
-    /// Longest time for a whole response; unlimited if not set.
+    /// Timeout for a whole response; unlimited if not set.
     pub completion_timeout: Option<Duration>,
     /// Limits on the head of a response.
     pub response_head: HeadLimits,
@@ -36,7 +36,7 @@ pub struct Options {
     pub max_connections_per_client: Option<usize>,
     /// Minimum average rate of the viewer's content in bytes a second; zero for no minimum.
     pub upload_min_rate: u64,
-    /// Longest time for all of the content that a viewer sends.
+    /// Timeout for all of the content that a viewer sends.
     pub upload_timeout: Duration,
     /// The time for which stale copies are served while a bucket denies most objects that it served before.
     pub stale_if_denied: Duration,
@@ -46,6 +46,30 @@ pub struct Options {
     pub custom_headers: Vec<(HeaderName, HeaderValue)>,
     /// The response field that lists cache tags.
     pub cache_tag_header: Option<HeaderName>,
+}
+
+impl Options {
+    /// The fix for an error of this origin. The bucket's name may be in `endpoint`, to which Forebay adds it.
+    #[must_use]
+    pub(crate) fn advice(&self, error: &Error) -> String {
+        let Protocol::S3 { bucket, region, .. } = &self.protocol else { return error.advice() };
+        let Address { host, base_path, .. } = &self.address;
+        let is_doubled = host.starts_with(&format!("{bucket}.{bucket}."))
+            || base_path.ends_with(&format!("/{bucket}/{bucket}"));
+        let is_aws = host.contains(".amazonaws.com");
+        match error {
+            _ if is_doubled => {
+                format!("remove the bucket's name, `{bucket}`, from the endpoint: Forebay adds it")
+            }
+            Error::Dns(_) if is_aws => {
+                format!("check that `{region}` is a region of AWS, and this machine's resolver")
+            }
+            Error::Dns(_) if host.starts_with(&format!("{bucket}.")) => {
+                "check the endpoint; if the store expects the bucket's name in the path, set `path_style = true` (--path-style)".into()
+            }
+            error => error.advice(),
+        }
+    }
 }
 
 /// The protocol of requests to an origin.

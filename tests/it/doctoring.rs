@@ -46,8 +46,8 @@ async fn all_is_well() {
   ✔ the bucket can be listed (s3:ListBucket), so a missing object is a 404
   ✔ /a b/caf\u{e9} & co.jpg can be read with GET
   ✔ /a b/caf\u{e9} & co.jpg can be read with HEAD
-  ✔ the store does not let anyone read this object without a signature
-  ✔ the store does not let anyone list the bucket without a signature
+  ✔ nobody can read this object without a signature
+  ✔ nobody can list the bucket without a signature
 "
     );
     assert!(last.starts_with("No problems found."), "{last}");
@@ -86,7 +86,7 @@ async fn rights_that_are_missing() {
       → allow s3:ListBucket on the bucket if missing objects should be 404
   ✖ /a.jpg: S3 answered 403 Forbidden AccessDenied
       → allow kms:Decrypt on the key that encrypts the bucket
-  ✔ the store does not let anyone list the bucket without a signature
+  ✔ nobody can list the bucket without a signature
 One problem found.
 "
     );

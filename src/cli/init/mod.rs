@@ -76,7 +76,7 @@ pub(super) struct Args {
     /// Directory to write to
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Overwrite existing files
+    /// Start over, and keep existing files as *.old
     #[arg(long)]
     force: bool,
     /// Do not prompt
@@ -322,7 +322,7 @@ fn require_no_files(args: &Args, (systemd, compose): (bool, bool)) -> miette::Re
         None => Ok(()),
         Some(path) => Err(UserError {
             message: format!("`{}` already exists", path.display()),
-            help: "choose another directory with --dir, or overwrite it with --force".into(),
+            help: "edit it; choose another directory with --dir; or start over with --force, which keeps the old files as *.old but none of your changes".into(),
         })?,
     }
 }
@@ -350,6 +350,12 @@ fn write(
     let mut written = Vec::new();
     for (name, text) in files {
         let path = args.dir.join(name);
+        let old = args.dir.join(format!("{name}.old"));
+        if std::fs::read_to_string(&path).is_ok_and(|before| before != text)
+            && std::fs::rename(&path, &old).is_ok()
+        {
+            say(&format!("Kept the old {} as {}", shown(&path), shown(&old)));
+        }
         write_new(&path, &text, args.force)?;
         written.push(shown(&path));
     }

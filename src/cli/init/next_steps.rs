@@ -69,7 +69,7 @@ impl NextSteps<'_> {
         if self.works == Some(false) {
             let policy = self.file("forebay-iam-policy.json");
             format!(
-                "Fix the problems above. If a value in {file} is wrong, edit it, or run `forebay init` again with --force. {policy} lists the permissions that Forebay needs. Then check again:\n     forebay doctor --config {file}"
+                "Fix the problems above. If a value in {file} is wrong, edit it. {policy} lists the permissions that Forebay needs. Then check again:\n     forebay doctor --config {file}"
             )
         } else {
             format!("Check the setup:\n     forebay doctor --config {file}")
@@ -156,7 +156,7 @@ impl NextSteps<'_> {
                 )
             }
         };
-        format!("Request an object of the bucket by its key:\n     {request}")
+        format!("Request an object in the bucket by its key:\n     {request}")
     }
 
     fn load_balancer(&self) -> Option<String> {

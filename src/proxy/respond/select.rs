@@ -19,6 +19,7 @@ use crate::{
         conditional::{self, Precondition, Validators},
         range::{RangeRequest, Selected, select_all},
     },
+    origin::DENIED,
     proxy::{
         context::Edge,
         fetch::source::OriginSource,
@@ -82,6 +83,9 @@ pub(crate) fn from_stored<'a>(
 ) -> Served<'a> {
     report.ttl = Some(response.freshness.ttl_seconds(now));
     if response.synthetic_error {
+        if response.status == StatusCode::FORBIDDEN {
+            report.detail.get_or_insert(DENIED.detail);
+        }
         let age = response.freshness.age(now).as_secs();
         let age = (header::AGE, number(age));
         return Served::Now(rejection::error(response.status, report, Some(age)));
