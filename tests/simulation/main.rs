@@ -1,5 +1,6 @@
 //! Random histories against a naive reference: an origin that changes, fails and cuts its responses,
-//! viewers that arrive together and leave early, purges, time, and a store that is too small.
+//! viewers that arrive together and leave early, purges, time, and a store that is too small. With a disk cache, the
+//! process also stops or is killed, and starts again.
 //!
 //! Invariants: a response carries exact bytes of one version and of the requested
 //! language (selected by `Vary`) and device (part of the key), and no header of
@@ -22,9 +23,12 @@ use forebay::{
     aws::Credentials,
     base::{
         clock::{Clock, Stopwatch, Timestamp},
-        metrics::Metrics,
+        metrics::{DiskMetrics, Metrics},
     },
-    cache::store::{Options, Purge, PurgeBatch, PurgeMode, Store},
+    cache::{
+        disk::DiskOptions,
+        store::{Options, Purge, PurgeBatch, PurgeMode, Store},
+    },
     config::Config,
     http::body::Body,
     origin::{Group, Origin},
@@ -33,6 +37,7 @@ use forebay::{
 use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use world::{PATHS, SharedWorld, VARIANTS, World};
 
@@ -64,6 +69,10 @@ struct History {
     told: bool,
     /// Flips a bit of each answer before it is checked.
     corrupts: bool,
+    store: Options,
+    /// The directory of the disk cache, if there is one.
+    disk: Option<TempDir>,
+    disk_metrics: DiskMetrics,
 }
 
 impl History {
@@ -74,9 +83,64 @@ impl History {
         let origin = runtime.block_on(world::serve(Arc::clone(&world)));
         let store = Options { memory: MEMORY, slice: SLICE, read_ahead: rng.u32(0..4) };
         let origin = origin.to_string();
-        let edge = edge(&origin, store, &clock);
+        let edge = edge(&origin, Store::new(store), &clock);
         let connection = Connection::new([127, 0, 0, 1].into(), false);
-        Self { seed, rng, clock, edge, connection, world, origin, told, corrupts: false }
+        Self {
+            seed,
+            rng,
+            clock,
+            edge,
+            connection,
+            world,
+            origin,
+            told,
+            corrupts: false,
+            store,
+            disk: None,
+            disk_metrics: DiskMetrics::default(),
+        }
+    }
+
+    /// The same with a disk cache, which begins empty.
+    fn on_disk(self) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let edge = edge(&self.origin, self.store_in(&folder), &self.clock);
+        Self { edge, disk: Some(folder), ..self }
+    }
+
+    /// A store with a disk cache that is larger than the memory, and too small for everything.
+    fn store_in(&self, folder: &TempDir) -> Store {
+        let disk = DiskOptions {
+            capacity: 512 << 10,
+            segment: 64 << 10,
+            ..DiskOptions::new(folder.path().to_owned(), 1 << 30)
+        };
+        let metrics = self.disk_metrics.clone();
+        Store::on_disk(self.store, disk, self.clock.clone(), metrics).expect("a new folder")
+    }
+
+    /// Starts the process again after it stopped, or was killed when everything had been written.
+    async fn restart(&mut self) {
+        let Some(folder) = self.disk.take() else { return };
+        let stops = self.rng.bool();
+        self.tell(|| if stops { "a restart" } else { "a kill, and a start" }.into());
+        if stops {
+            self.edge.store().close_disk();
+        } else {
+            self.edge.store().flush_disk().await;
+        }
+        let copy = tempfile::tempdir().expect("folder");
+        for entry in std::fs::read_dir(folder.path()).expect("folder") {
+            let entry = entry.expect("entry");
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copied");
+        }
+        self.edge = edge(&self.origin, self.store_in(&copy), &self.clock);
+        self.connection = Connection::new([127, 0, 0, 1].into(), false);
+        self.disk = Some(copy);
+        let index = || self.edge.store().disk_usage().map_or(0, |disk| disk.to_recover);
+        while index() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn tell(&self, text: impl FnOnce() -> String) {
@@ -90,6 +154,9 @@ impl History {
             self.step().await;
             let used = self.edge.store().usage().bytes;
             assert!(used <= MEMORY, "seed {}: {used} bytes are alive", self.seed);
+            if self.disk.is_some() && self.rng.u32(0..8) == 0 {
+                self.restart().await;
+            }
         }
     }
 
@@ -162,7 +229,7 @@ impl History {
             purges: vec![purge],
             mode: PurgeMode::Hard,
         };
-        self.edge.store().purge(batch).await.expect("the log is in memory");
+        self.edge.store().purge(batch).await.expect("the log can be written");
     }
 
     /// Sends many requests for the same object at once after a purge.
@@ -243,11 +310,11 @@ async fn read(response: Response<Body>, leaves: bool) -> (http::response::Parts,
 }
 
 /// An edge in front of an origin.
-fn edge(origin: &str, store: Options, clock: &Clock) -> Arc<Edge> {
+fn edge(origin: &str, store: Store, clock: &Clock) -> Arc<Edge> {
     let metrics = Metrics::new();
     let log = access_log::Options { format: None, ..access_log::Options::default() };
     let log = AccessLog::open(&log, metrics.log_dropped.clone()).expect("no log");
-    let edge = Edge::new(Arc::new(Store::new(store)), clock.clone(), metrics, Arc::new(log));
+    let edge = Edge::new(Arc::new(store), clock.clone(), metrics, Arc::new(log));
     edge.set_rules(rules(&edge, origin, clock));
     edge
 }
@@ -312,8 +379,26 @@ fn a_wrong_bit_is_noticed() {
 
 #[test]
 fn random_histories_break_no_promise() {
+    all_histories(200, |history| history, |_| {});
+}
+
+#[test]
+fn random_histories_with_restarts_break_no_promise() {
+    let (mut histories, mut reads) = (0, 0);
+    all_histories(40, History::on_disk, |history| {
+        histories += 1;
+        reads += history.disk_metrics.reads.get();
+    });
+    assert!(reads > 5 * histories, "only {reads} reads from disk");
+}
+
+fn all_histories(
+    usual: u64,
+    prepare: impl Fn(History) -> History,
+    mut ended: impl FnMut(&History),
+) {
     let one = number("FOREBAY_SEED");
-    let seeds = one.map_or(0..number("FOREBAY_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
+    let seeds = one.map_or(0..number("FOREBAY_SEEDS").unwrap_or(usual), |seed| seed..seed + 1);
     let longest = number("FOREBAY_SECONDS").map(Duration::from_secs);
     let seeds = if longest.is_some() { 0..u64::MAX } else { seeds };
     let watch = Stopwatch::start();
@@ -324,7 +409,8 @@ fn random_histories_break_no_promise() {
         }
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        let mut history = History::new(seed, &runtime, one.is_some());
+        let mut history = prepare(History::new(seed, &runtime, one.is_some()));
         runtime.block_on(history.run());
+        ended(&history);
     }
 }
