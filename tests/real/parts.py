@@ -217,6 +217,13 @@ class Program:
         """Forebay writes its log from a thread of its own, so a line may follow the response it is about."""
         wait_for(repr(text), lambda: text in self.said(), self.said, seconds=20)
 
+    def kill(self):
+        """Ends it without a chance to write anything."""
+        self.process.kill()
+        self.ended = self.process.wait(timeout=20), []
+        self.log.close()
+        self.access_log.close()
+
     def stop(self):
         """Ends it as an operator would; its exit code and its access log."""
         if not self.access_log.closed:

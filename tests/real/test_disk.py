@@ -1,0 +1,140 @@
+"""The disk cache under `kill -9`: no wrong byte, no purged version, and hits after the restart.
+
+`FOREBAY_ROUNDS=1000` kills as many times.
+"""
+
+import http.client
+import json
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+import unittest
+
+import parts
+from parts import fetch, wait_for
+
+ROUNDS = int(os.environ.get("FOREBAY_ROUNDS", "12"))
+
+KEYS = [f"media/{number}.bin" for number in range(60)]
+
+
+def content(key, version):
+    """Every byte depends on key and version."""
+    number = int(key.split("/")[1].split(".")[0])
+    length = 3_000_000 if number == 0 else 500 + 3_301 * number
+    text = f"{key} version {version}\n".encode()
+    return (text * (length // len(text) + 1))[:length]
+
+
+class Disk(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.store = parts.SeaweedFS()
+        cls.addClassCleanup(cls.store.stop)
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="forebay-disk-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.current = dict.fromkeys(KEYS, 1)
+        # The version that was current when the last purge of the key was acknowledged.
+        self.purged = dict.fromkeys(KEYS, 0)
+        self.wrong = []
+        for key in KEYS:
+            self.put(key, 1)
+
+    def put(self, key, version):
+        self.store.s3.put_object(Bucket=parts.BUCKET, Key=key, Body=content(key, version))
+
+    def start(self):
+        forebay = parts.Forebay(self.store.url, "--cache-dir", self.folder, "--cache-size", "256MiB")
+        self.addCleanup(forebay.stop)
+        wait_for("the index", lambda: json.loads(fetch(forebay.admin + "/readyz")[2])["disk"] == "ready", forebay.said)
+        return forebay
+
+    def purge(self, forebay, path):
+        body = json.dumps({"distribution": "default", "paths": [path]}).encode()
+        status, _, said = fetch(forebay.admin + "/purge", "POST", {"Content-Type": "application/json"}, body)
+        if status != 200:
+            self.wrong.append(f"purge: {status} {said}")
+
+    def get(self, forebay, key):
+        """Checks the content; returns whether it was a hit."""
+        oldest = self.purged[key]
+        status, fields, body = fetch(f"{forebay.url}/{key}")
+        if status != 200:
+            self.wrong.append(f"{key}: {status}")
+            return False
+        # The purge may have arrived with this request under way, but never before it.
+        versions = range(oldest, self.current[key] + 2)
+        if not any(body == content(key, version) for version in versions):
+            self.wrong.append(f"{key}: {body[:40]}…, {len(body)} bytes, not of versions {versions}")
+        return fields.get("X-Cache", "").startswith("Hit")
+
+    def load(self, forebay, ends):
+        while not ends.is_set():
+            try:
+                self.get(forebay, random.choice(KEYS))
+            except (OSError, http.client.HTTPException):
+                return
+
+    def change(self, forebay, ends):
+        while not ends.is_set():
+            key = random.choice(KEYS)
+            version = self.current[key] + 1
+            self.put(key, version)
+            self.current[key] = version
+            try:
+                self.purge(forebay, f"/{key}")
+            except (OSError, http.client.HTTPException):
+                return
+            self.purged[key] = version
+
+    def test_kills_bring_back_nothing_that_was_purged(self):
+        for _ in range(ROUNDS):
+            forebay, ends = self.start(), threading.Event()
+            for key in KEYS:
+                self.get(forebay, key)
+            work = [threading.Thread(target=self.load, args=(forebay, ends)) for _ in range(3)]
+            work.append(threading.Thread(target=self.change, args=(forebay, ends)))
+            for thread in work:
+                thread.start()
+            time.sleep(random.uniform(0.1, 1.5))
+            forebay.kill()
+            ends.set()
+            for thread in work:
+                thread.join(timeout=60)
+            self.assertEqual(self.wrong, [])
+
+    def test_hits_after_a_kill(self):
+        forebay = self.start()
+        for key in KEYS:
+            self.get(forebay, key)
+        # What arrived in the last second may be lost.
+        time.sleep(1.5)
+        forebay.kill()
+        forebay = self.start()
+        hits = sum(self.get(forebay, key) for key in KEYS)
+        self.assertEqual((hits, self.wrong), (len(KEYS), []))
+
+    def test_a_full_file_system(self):
+        mounted = os.geteuid() == 0 and os.system(f"mount -t tmpfs -o size=70m tmpfs {self.folder}") == 0
+        if not mounted:
+            self.skipTest("mounting needs root")
+        self.addCleanup(os.system, f"umount -l {self.folder}")
+        forebay = self.start()
+        for version in range(2, 11):
+            for key in KEYS:
+                self.get(forebay, key)
+                self.put(key, version)
+                self.current[key] = version
+            self.purge(forebay, "/*")
+            self.purged = dict(self.current)
+        self.assertEqual(self.wrong, [])
+        forebay.wait_to_say("the disk is full")
+
+
+if __name__ == "__main__":
+    unittest.main()
