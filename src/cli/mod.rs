@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin_client;
+mod cache;
 mod check;
 mod completions;
 #[cfg(feature = "demo")]
@@ -61,6 +62,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Convert another CDN's configuration
     Import(import::Args),
+    /// Look at a disk cache, verify it, or empty it
+    Cache(cache::Args),
     /// Load-test a cache: sends many requests and reports throughput and latency
     Load(load::Args),
     /// Sign a URL like a CloudFront signed URL, or print signed cookies
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Keys(args) => keys::run(&args),

@@ -20,6 +20,7 @@ use crate::{
     access_log::Format,
     base::clock::Clock,
     behavior::ViewerProtocol,
+    cache::disk::{DiskOptions, inspect},
     config::{Config, DistributionOptions},
     control::{Callers, SecretError},
     server::{CertificateFiles, Limits, TlsSettings, bindable},
@@ -33,6 +34,7 @@ const LATE: u64 = 10;
 pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
     let mut all = vec![addresses(config), machine(config)];
     all.push(files(config));
+    all.extend(config.disk.as_ref().map(disk));
     all.push(certificates(config, clock));
     all.into_iter().flat_map(|checks| checks.findings).collect()
 }
@@ -123,6 +125,39 @@ fn machine(config: &Config) -> Checks {
             "raise the limit (`ulimit -n`, or LimitNOFILE in the systemd unit), or lower `listen.max_connections`",
         ),
         _ => checks.good(format!("enough open files are allowed for {connections} connections")),
+    }
+    checks
+}
+
+/// Checks the directory of the disk cache, its space and its speed.
+fn disk(options: &DiskOptions) -> Checks {
+    let mut checks = Checks::of("disk cache");
+    let path = &options.path;
+    // The directory is created at the start.
+    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(path);
+    if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
+        checks.bad(
+            format!("{} cannot be written by this user", existing.display()),
+            "give it to the user that runs Forebay; with the systemd unit, use a directory below /var/cache/forebay",
+        );
+        return checks;
+    }
+    let Ok(space) = rustix::fs::statvfs(existing) else { return checks };
+    let (free, all) = (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize);
+    let used = inspect(path, false, |_, _| {}).map_or(0, |found| found.bytes);
+    let text = format!(
+        "{}: {} of the capacity of {} in use, {} free on its file system",
+        path.display(),
+        ByteSize::b(used),
+        ByteSize::b(options.capacity),
+        ByteSize::b(free)
+    );
+    if options.capacity > all {
+        checks.bad(text, "lower `cache.disk.capacity`, which is larger than the file system");
+    } else if options.capacity > used + free {
+        checks.advise(text, "free some space, or lower `cache.disk.capacity`: a cache without space carries on smaller");
+    } else {
+        checks.good(text);
     }
     checks
 }

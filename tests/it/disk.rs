@@ -1,6 +1,6 @@
 //! The disk cache, from outside: restarts, purges, damage.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use http::StatusCode;
 use tempfile::TempDir;
@@ -241,4 +241,47 @@ async fn a_second_process_is_refused() {
     );
     let error = second.expect_err("in use").to_string();
     assert!(error.contains("another process uses"), "{error}");
+}
+
+fn cache(words: &[&str], folder: &Path) -> (bool, String) {
+    let command = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(["cache"])
+        .args(words)
+        .arg("--dir")
+        .arg(folder)
+        .output()
+        .expect("run");
+    let text = [command.stdout, command.stderr].concat();
+    (command.status.success(), String::from_utf8(text).expect("text"))
+}
+
+#[tokio::test]
+async fn the_command_line_counts_verifies_and_clears() {
+    let (bucket, folder) = (Bucket::start().await, folder());
+    bucket.put("small.png", "small");
+    bucket.put("large.bin", pattern(300_000));
+    let edge = edge(&bucket, folder.path());
+    edge.get("/small.png").await;
+    edge.get("/large.bin").await;
+    edge.running().edge.store().flush_disk().await;
+    for words in [&["stat"], &["verify"]] {
+        let (is_good, text) = cache(words, folder.path());
+        assert!(is_good, "{text}");
+        for line in ["files        1, 32.0 MiB", "responses    2", "slices       5"] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+    let (is_good, text) = cache(&["clear"], folder.path());
+    assert!(!is_good && text.contains("another process uses"), "{text}");
+    let copy = killed(&edge, folder.path()).await;
+    let segment = copy.path().join("seg-000000000000");
+    let mut bytes = fs::read(&segment).expect("read");
+    bytes[100_000] ^= 1;
+    fs::write(&segment, bytes).expect("written");
+    let (is_good, text) = cache(&["verify"], copy.path());
+    assert!(!is_good && text.contains("damaged      1"), "{text}");
+    assert!(cache(&["clear"], copy.path()).0);
+    assert!(cache(&["stat"], copy.path()).1.contains("responses    0"));
+    let (is_good, text) = cache(&["stat"], &copy.path().join("none"));
+    assert!(!is_good && text.contains("has no disk cache"), "{text}");
 }

@@ -116,6 +116,18 @@ class Docs(unittest.TestCase):
         self.edge.process.send_signal(signal.SIGHUP)
         wait_for("the reload", lambda: fetch(f"{self.edge.url}/photos/cat.jpg")[0] == 403, self.edge.said)
 
+    def cache_on_disk(self):
+        """Adds a disk cache with one object to the configuration, and serves with it."""
+        file = self.folder / "forebay.toml"
+        if "[cache.disk]" not in file.read_text():
+            disk = f'[cache.disk]\npath = "{self.folder}/cache"\ncapacity = "128MiB"\n'
+            file.write_text(file.read_text() + disk)
+            self.edge.stop()
+            self.serve()
+            fetch(f"{self.edge.url}/photos/cat.jpg")
+            self.edge.stop()
+            self.serve()
+
     def from_cloudfront(self, line):
         """What `aws cloudfront get-…` and `list-…` print, by moto with a distribution of ours."""
         if not self.cloudfront:
@@ -168,6 +180,9 @@ class Docs(unittest.TestCase):
         elif "aws cloudfront create-invalidation" in line:
             self.assertEqual(json.loads(self.shell(line))["Invalidation"]["Status"], "Completed")
             self.was_purged()
+        elif line.startswith("forebay cache"):
+            self.cache_on_disk()
+            self.assertRegex(self.shell(line), "responses +1\n")
         elif line.startswith("forebay keys new"):
             self.trust(self.shell(line))
         elif line.startswith("curl") and "forebay sign" in line:

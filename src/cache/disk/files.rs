@@ -34,6 +34,7 @@ pub(crate) struct SystemFiles {
     folder: PathBuf,
     /// Whether the file system supports `O_DIRECT`.
     is_direct: bool,
+    is_read_only: bool,
 }
 
 impl SystemFiles {
@@ -43,14 +44,23 @@ impl SystemFiles {
         if !is_direct {
             tracing::info!(folder = %folder.display(), "the file system has no O_DIRECT; the disk cache uses the page cache");
         }
-        Self { folder: folder.to_owned(), is_direct }
+        Self { folder: folder.to_owned(), is_direct, is_read_only: false }
+    }
+
+    /// The files of `folder`, to be read only.
+    pub(crate) fn reading(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), is_direct: false, is_read_only: true }
     }
 
     fn open_file(&self, name: &str, options: &mut std::fs::OpenOptions) -> io::Result<SystemFile> {
         if self.is_direct {
             options.custom_flags(OFlags::DIRECT.bits().cast_signed());
         }
-        let file = options.read(true).write(true).mode(0o600).open(self.folder.join(name))?;
+        let file = options
+            .read(true)
+            .write(!self.is_read_only)
+            .mode(0o600)
+            .open(self.folder.join(name))?;
         Ok(SystemFile { file, is_direct: self.is_direct })
     }
 }

@@ -63,6 +63,7 @@ impl FolderError {
                 io::ErrorKind::ReadOnlyFilesystem => {
                     "use a folder on a file system that can be written".into()
                 }
+                io::ErrorKind::NotFound => "name the directory of a disk cache".into(),
                 io::ErrorKind::StorageFull => "free some space on its file system".into(),
                 _ => "use a folder on a local file system".into(),
             },
@@ -163,6 +164,19 @@ impl Folder {
         bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
         replace(&self.path.join(SUPER), &bytes)
     }
+}
+
+/// Empties the disk cache in a directory that no process uses.
+///
+/// # Errors
+/// If a process uses it, or it is not a disk cache.
+pub fn clear(path: &Path) -> Result<(), FolderError> {
+    if !path.join(SUPER).exists() {
+        let source = io::Error::new(io::ErrorKind::NotFound, "it has no disk cache");
+        return Err(FolderError::System { path: path.to_owned(), source });
+    }
+    let failed = |source| FolderError::System { path: path.to_owned(), source };
+    Folder::open(path)?.clear().map_err(failed)
 }
 
 impl Identity {

@@ -1,0 +1,125 @@
+//! Looking at a disk cache without changing it, also while a Forebay uses it.
+
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    files::{Files, SystemFiles},
+    folder::read_identity,
+    record::Kind,
+    segment::{self, Segment},
+};
+
+/// What a disk cache has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// Files with records.
+    pub segments: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
+    /// Responses, each with its content unless that is sliced.
+    pub responses: u64,
+    /// Slices of large contents.
+    pub slices: u64,
+    /// Compressed forms.
+    pub encoded: u64,
+    /// Bytes of the current records.
+    pub current: u64,
+    /// Records that were replaced or forgotten.
+    pub obsolete: u64,
+    /// Records whose checksum is wrong, if they were verified.
+    pub damaged: u64,
+    /// Segments that cannot be read.
+    pub unreadable: u64,
+}
+
+/// The reason why a directory cannot be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// There is no disk cache, or one of another version.
+    #[error("{} has no disk cache that this version of Forebay can read", .0.display())]
+    NoCache(PathBuf),
+    /// The directory cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    System {
+        /// The directory.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// Counts the records in a directory, and verifies them if `verify`. `progress` is called with the number of files read
+/// so far and of all.
+///
+/// # Errors
+/// If the directory cannot be read or has no cache.
+pub fn inspect(
+    path: &Path,
+    verify: bool,
+    progress: impl Fn(u64, u64),
+) -> Result<Inspection, InspectError> {
+    let failed = |source| InspectError::System { path: path.to_owned(), source };
+    let identity = read_identity(path).map_err(failed)?;
+    let identity = identity.ok_or_else(|| InspectError::NoCache(path.to_owned()))?;
+    let files = SystemFiles::reading(path);
+    let names = files.list().map_err(failed)?;
+    let mut sequences: Vec<u64> =
+        names.iter().filter_map(|name| segment::sequence_of(name)).collect();
+    sequences.sort_unstable_by(|a, b| b.cmp(a));
+    let (mut found, mut seen) = (Inspection::default(), HashSet::new());
+    let all = sequences.len() as u64;
+    for (done, &sequence) in (0..).zip(&sequences) {
+        progress(done, all);
+        match Segment::open(&files, &identity.tier, 0, sequence) {
+            Ok(Some(segment)) => {
+                found.segments += 1;
+                found.bytes += segment.length;
+                if records(&segment, verify, &mut found, &mut seen).is_err() {
+                    found.unreadable += 1;
+                }
+            }
+            // Evicted since the names were listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(None) | Err(_) => found.unreadable += 1,
+        }
+    }
+    progress(all, all);
+    Ok(found)
+}
+
+fn records(
+    segment: &Segment,
+    verify: bool,
+    found: &mut Inspection,
+    seen: &mut HashSet<(u64, u64)>,
+) -> io::Result<()> {
+    let entries = match segment.footer()? {
+        Some(entries) => entries,
+        None => segment.scan()?.0,
+    };
+    for entry in entries.iter().rev() {
+        let is_current = seen.insert((entry.digest.0, entry.digest.1));
+        if !entry.kind.is_indexed() {
+            continue;
+        }
+        if !is_current {
+            found.obsolete += 1;
+            continue;
+        }
+        found.current += entry.length as u64;
+        *match entry.kind {
+            Kind::Slice => &mut found.slices,
+            Kind::Encoded => &mut found.encoded,
+            _ => &mut found.responses,
+        } += 1;
+        let place = entry.place(segment.slot).filter(|_| verify);
+        if place.is_some_and(|place| segment.record(place).is_err()) {
+            found.damaged += 1;
+        }
+    }
+    Ok(())
+}
