@@ -18,6 +18,8 @@ RUN [ -e /etc/ssl/certs/ca-certificates.crt ] || { apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*; }
 COPY --from=builder /forebay /usr/local/bin/forebay
+# A volume that is mounted here belongs to the user below.
+RUN install -d -m 700 -o 65532 -g 65532 /var/cache/forebay
 # Commands find ./forebay.toml here.
 WORKDIR /etc/forebay
 USER 65532:65532

@@ -43,6 +43,8 @@ async fn demo(args: &Args) -> miette::Result<ExitCode> {
     let tour = demo.tour();
     if !args.check {
         say(&tour.text());
+        // The demo has no configuration to reload, but a reload of every Forebay must not end it.
+        let _hangup = signal(SignalKind::hangup()).map_err(report)?;
         tokio::select! {
             ended = tokio::signal::ctrl_c() => ended.map_err(report)?,
             _ = terminate.recv() => {}

@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         "Wrote the private key {private} and the public key {public}. Only the signing application should be able to read the private key.\n\n\
          In forebay.toml, add the public key to a key group …\n\n\
          [[key_group]]\nname = \"signers\"\n[key_group.public_keys]\n{id} = \"\"\"\n{pem}\"\"\"\n\n\
-         … and to each behavior whose objects require a signature:\n\n\
+         … and, in the section of each behavior whose objects require a signature:\n\n\
          trusted_key_groups = [\"signers\"]\n",
         private = shown(&private),
         public = shown(&public),
@@ -96,7 +96,8 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         }
     });
     say(&format!(
-        "Test it:\n\nforebay sign https://HOST/PATH --key {} --key-pair-id {id}",
+        "Test it with the URL of an object that requires a signature, exactly as viewers write it:\n\n\
+         curl -s -o /dev/null -w '%{{http_code}}\\n' \"$(forebay sign http://127.0.0.1:8080/PATH --key {} --key-pair-id {id})\"",
         shown(&private)
     ));
     Ok(ExitCode::SUCCESS)

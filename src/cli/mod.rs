@@ -108,25 +108,23 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(report) => {
-            for part in parts(report) {
-                warn(&format!("{part:?}"));
-            }
+            warn(&in_full(report));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Each fault of a configuration as a report of its own, after the heading: miette would put the word "Error:" on a
-/// line of its own before each.
-fn parts(error: miette::Report) -> Vec<miette::Report> {
-    match error.downcast::<Faults>() {
+/// An error with its place and its fix. The faults of a configuration follow each other: miette would put the word
+/// "Error:" on a line of its own before each.
+fn in_full(error: miette::Report) -> String {
+    let parts: Vec<miette::Report> = match error.downcast::<Faults>() {
         Ok(all) => {
             let heading = report(&all);
-            let faults = all.faults.into_iter().map(miette::Report::new);
-            std::iter::once(heading).chain(faults).collect()
+            std::iter::once(heading).chain(all.faults.into_iter().map(Into::into)).collect()
         }
         Err(error) => vec![error],
-    }
+    };
+    parts.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Starts logging to standard error; standard output is for the access log and command output.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{UserError, report, source::ConfigSource};
+use super::{UserError, in_full, report, source::ConfigSource};
 use crate::{
     app::{self, CredentialSource, Running},
     aws::describe,
@@ -132,7 +132,7 @@ fn reload(running: &Running, source: &ConfigSource) {
     }
     let reloaded = source
         .load()
-        .map_err(|faults| format!("{faults:?}"))
+        .map_err(in_full)
         .and_then(|config| running.reload(config).map_err(|error| error.to_string()));
     match reloaded {
         Ok(()) => tracing::info!("configuration and certificates reloaded"),

@@ -236,7 +236,7 @@ fn wrong_site(found: &Diagnosis, (scheme, host): (&str, &str), judged: &str, id:
         )
     } else {
         format!(
-            "set `public_scheme = \"{scheme}\"` in distribution {id}, or add the proxy in front to `listen.trusted_proxies` and have it send X-Forwarded-Proto; if the application signs the wrong scheme, correct it there"
+            "sign the URL for {judged}://; or, if a load balancer in front terminates TLS, set `public_scheme = \"{scheme}\"` in distribution {id}, or add it to `listen.trusted_proxies` and have it send X-Forwarded-Proto"
         )
     };
     (why, Some(fix))

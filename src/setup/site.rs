@@ -83,6 +83,11 @@ impl Site {
             "# Memory for objects. The least recently used ones are evicted.".into(),
             "[cache]".into(),
             "memory = \"1GiB\"".into(),
+            "# A disk cache outlives a restart and can be larger than memory (docs/disk.md):"
+                .into(),
+            "# [cache.disk]".into(),
+            "# path = \"/var/cache/forebay\"".into(),
+            "# capacity = \"100GiB\"".into(),
             String::new(),
             "# A distribution: its hosts, origins and behaviors.".into(),
             "[[distribution]]".into(),
@@ -219,11 +224,15 @@ services:
     stop_grace_period: 60s
     volumes:
       - .:/etc/forebay:ro
-{mounts}    # Without these, Forebay uses the machine's role.
+{mounts}      # For a disk cache in /var/cache/forebay, with the last two lines of this file:
+      # - forebay-cache:/var/cache/forebay
+    # Without these, Forebay uses the machine's role.
     environment:
       - AWS_ACCESS_KEY_ID
       - AWS_SECRET_ACCESS_KEY
       - AWS_SESSION_TOKEN
+# volumes:
+#   forebay-cache:
 ";
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ async fn refused_signatures_are_explained_with_values_and_fix() {
         why,
         "the signature is for https://media.example.com, but the request's URL is http://media.example.com/a"
     );
-    assert!(fix.starts_with("set `public_scheme = \"https\"` in distribution media"), "{fix}");
+    assert!(fix.contains("set `public_scheme = \"https\"` in distribution media"), "{fix}");
     let url = url.replace("/a?", "/b?");
     let (why, fix) = refused(&edge, &url).await;
     assert_eq!(why, "the signature does not match key `K1` and the URL http://media.example.com/b");

@@ -263,7 +263,7 @@ class Signed(unittest.TestCase):
             [parts.PROGRAM, "explain", plain, "--admin", self.edge.admin], capture_output=True, text=True, check=True
         ).stdout
         self.assertIn(f"the signature is for https://{HOST}, but the request's URL is http://{HOST}/behind.jpg", explained)
-        self.assertIn('→ set `public_scheme = "https"` in distribution media', explained)
+        self.assertIn('set `public_scheme = "https"` in distribution media', explained)
 
 
 if __name__ == "__main__":

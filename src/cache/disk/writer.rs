@@ -231,7 +231,7 @@ impl Writer {
                 self.capacity = self.shared.segments.bytes();
                 tracing::warn!(
                     bytes = self.capacity,
-                    "the disk is full; the disk cache carries on with the space that it has"
+                    "the disk is full; the disk cache keeps the size that it has now"
                 );
                 let Some(oldest) = self.shared.segments.oldest() else { return Err(error) };
                 self.evict(&oldest, &mut kept);

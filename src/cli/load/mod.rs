@@ -57,6 +57,9 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             ErrorKind::ConnectionRefused | ErrorKind::TimedOut => {
                 "check that a server listens there".into()
             }
+            _ if error.to_string().contains("403") => {
+                "if the URL needs a signature, add --sign-with KEY_FILE and --key-pair-id ID; otherwise ask `forebay explain` why".into()
+            }
             _ if server.tls => {
                 "check that the server serves this URL, and that its certificate covers the name"
                     .into()

@@ -52,7 +52,10 @@ fn try_sites(rules: &Rules, distribution: &Arc<Distribution>, incoming: &Incomin
     let advice = if scheme == request.scheme {
         "make the proxy in front of Forebay pass the viewer's Host header on".to_owned()
     } else {
-        format!("set `public_scheme = \"{scheme}\"` in the distribution")
+        format!(
+            "sign URLs for {}://, or, if a load balancer in front terminates TLS, set `public_scheme = \"{scheme}\"` in the distribution",
+            request.scheme
+        )
     };
     tracing::warn!(
         distribution = &*distribution.settings.id,
