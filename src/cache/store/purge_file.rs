@@ -284,3 +284,106 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::{PathForm, Resource};
+
+    const IDENTITY: Identity = Identity { tier: [7; 16], epoch: 3, secret: [1, 2] };
+
+    /// A log of purges of `/0`, `/1`, …, one record each.
+    fn log(purges: u64) -> Vec<u8> {
+        let mut bytes = head(&IDENTITY);
+        for n in 0..purges {
+            let purge = Purge::Exact(format!("/{n}"));
+            bytes.extend(record(LogPosition::new(2, n + 1), b"media", &purge, PurgeMode::Hard));
+        }
+        bytes
+    }
+
+    /// How many purges are in force, from the first on; `None` if the log is not trusted.
+    fn replayed(bytes: &[u8]) -> Option<usize> {
+        let floors = PurgeFloors::of_epoch(IDENTITY.epoch);
+        replay(bytes, &IDENTITY, &floors).ok()?;
+        let purges = floors.purges();
+        for (n, (_, _, purge, _)) in purges.iter().enumerate() {
+            assert_eq!(*purge, Purge::Exact(format!("/{n}")));
+        }
+        Some(purges.len())
+    }
+
+    #[test]
+    fn a_cut_loses_only_what_was_cut() {
+        let whole = log(5);
+        let record = (whole.len() - head(&IDENTITY).len()) / 5;
+        for length in 0..=whole.len() {
+            let expected = length.checked_sub(head(&IDENTITY).len()).map(|rest| rest / record);
+            assert_eq!(replayed(&whole[..length]), expected, "{length} bytes");
+        }
+    }
+
+    /// The last record may look like one that was cut off. Damage to any other is noticed.
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let whole = log(5);
+        let last = log(4).len();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let expected = (bit / 8 >= last).then_some(4);
+            assert_eq!(replayed(&flipped), expected, "bit {bit}");
+        }
+    }
+
+    fn store(path: &Path, identity: &Identity) -> (Arc<PurgeFloors>, FilePurgeLog) {
+        let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
+        let log = FilePurgeLog::open(path, identity, Arc::clone(&floors)).expect("opened");
+        (floors, log)
+    }
+
+    fn batch(purge: Purge, mode: PurgeMode) -> PurgeBatch {
+        PurgeBatch { distribution: "media".into(), purges: vec![purge], mode }
+    }
+
+    /// A long log is replaced by its floors, and later purges follow.
+    #[tokio::test]
+    async fn a_log_stays_short_and_loses_nothing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("purge.log");
+        let first = Identity { epoch: 1, ..IDENTITY };
+        let (floors, log) = store(&path, &first);
+        let tag = Tag::new("product");
+        log.append(batch(Purge::Tag(tag), PurgeMode::Soft)).await.expect("appended");
+        let long = "x".repeat(1000);
+        for n in 0..3000 {
+            let purge = Purge::Prefix(format!("/{}/{long}", n % 7));
+            log.append(batch(purge, PurgeMode::Hard)).await.expect("appended");
+        }
+        let newest = log.append(batch(Purge::Exact("/last".into()), PurgeMode::Hard)).await;
+        let length = std::fs::metadata(&path).expect("a file").len();
+        assert!(length < LONG + (64 << 10), "{length} bytes");
+        let before = floors.purges();
+        let (after, log) = store(&path, &Identity { epoch: 2, ..IDENTITY });
+        assert_eq!(after.purges(), before);
+        assert_eq!(before.len(), 9);
+        let next = log.append(batch(Purge::Exact("/next".into()), PurgeMode::Hard)).await;
+        assert!(next.expect("appended") > newest.expect("appended"), "positions rise");
+        let resource = Resource { distribution: b"media", path: "/last", form: PathForm::Key };
+        assert!(!after.untouched(&resource, super::super::PurgeMark::default()));
+    }
+
+    #[test]
+    fn a_log_of_another_tier_or_none_is_not_trusted() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("purge.log");
+        let open = |identity: &Identity| {
+            FilePurgeLog::open(&path, identity, Arc::new(PurgeFloors::of_epoch(identity.epoch)))
+        };
+        assert!(matches!(open(&IDENTITY), Err(PurgeLogError::Damaged("it is missing"))));
+        std::fs::write(&path, log(2)).expect("written");
+        assert!(open(&IDENTITY).is_ok());
+        let other = Identity { tier: [8; 16], ..IDENTITY };
+        assert!(matches!(open(&other), Err(PurgeLogError::Damaged(_))));
+    }
+}
