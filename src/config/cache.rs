@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use bytesize::ByteSize;
-
 use super::section::Section;
 use crate::cache::{disk::DiskOptions, store};
 
@@ -61,8 +59,7 @@ fn disk(section: &Section<'_>, directory: &Path) -> Option<DiskOptions> {
     section.unknown();
     let (path, capacity) = (directory.join(path?.value), capacity?);
     if capacity.value < DiskOptions::MIN_CAPACITY {
-        let least = ByteSize::b(DiskOptions::MIN_CAPACITY).display().iec();
-        let help = format!("give it at least {}", least.to_string().replace(' ', ""));
+        let help = format!("give it at least {}MiB", DiskOptions::MIN_CAPACITY >> 20);
         section.fault(capacity.span, "`cache.disk.capacity` is too small", "too small", help);
         return None;
     }

@@ -85,6 +85,18 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         let help = "add `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`".to_owned();
         section.fault(section.span(), "`listen.https` needs a certificate", "no `tls` here", help);
     }
+    let all: Vec<&Address> = listen.http.iter().chain(&listen.https).collect();
+    let taken = all.iter().enumerate().find_map(|(place, address)| {
+        let other = all[..place].iter().find(|other| clash(address, other))?;
+        Some((*address, *other))
+    });
+    if let Some((address, other)) = taken {
+        let message = format!("{address} is already covered by {other}");
+        let help =
+            "give each an address or port of its own; [::] means all addresses, IPv6 and IPv4"
+                .to_owned();
+        section.fault(section.span(), message, "in this table", help);
+    }
     if listen.https.is_empty() && section.has("tls") && !section.has("https") {
         let help = "add `https = \"[::]:8443\"`, or remove `tls`".to_owned();
         section.fault(section.span(), "`listen.tls` has no effect", "no `https` here", help);
@@ -139,6 +151,14 @@ fn addresses(section: &Section<'_>, key: &'static str) -> Vec<Address> {
     texts.into_iter().filter_map(|text| address(section, text)).collect()
 }
 
+/// Whether two listeners cannot have these addresses: the port is the same, and one is an address of all or both are
+/// the same.
+fn clash(one: &Address, other: &Address) -> bool {
+    let is_all = |address: &Address| address.ip().is_unspecified();
+    let overlaps = one.ip() == other.ip() || is_all(one) || is_all(other);
+    one.port() == other.port() && one.port() != 0 && overlaps
+}
+
 fn address(section: &Section<'_>, text: Placed<&str>) -> Option<Address> {
     let parsed = text.value.parse().ok();
     if parsed.is_none() {
@@ -189,9 +209,10 @@ pub(super) fn admin(
         Some(text) => {
             let span = text.span.clone();
             let listen = address(&section, text);
-            let taken =
-                |admin: &Address| viewers.http.contains(admin) || viewers.https.contains(admin);
-            if listen.as_ref().is_some_and(|admin| admin.port() != 0 && taken(admin)) {
+            let taken = |admin: &Address| {
+                viewers.http.iter().chain(&viewers.https).any(|other| clash(admin, other))
+            };
+            if listen.as_ref().is_some_and(taken) {
                 let help = "set `admin.listen` to another address or port".to_owned();
                 section.fault(span.clone(), "`[listen]` already uses this address", "taken", help);
             }

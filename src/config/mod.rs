@@ -385,6 +385,25 @@ cache_policy = "CachingOptimized"
     }
 
     #[test]
+    fn listeners_that_cannot_work_are_faults() {
+        for (listen, expected) in [
+            ("http = \"[::]:80\"\nhttps = \"[::]:80\"", "[::]:80 is already covered by [::]:80"),
+            ("http = [\"[::]:80\", \"0.0.0.0:80\"]", "0.0.0.0:80 is already covered by [::]:80"),
+            ("http = \"127.0.0.1:9145\"\n[admin]\nlisten = \"0.0.0.0:9145\"", "already uses"),
+            ("http = \"[::]:80\"\ntls = { certificate = \"a\", key = \"b\" }", "no effect"),
+            (
+                "http = \"[::]:80\"\nmax_connections = 9\nmax_connections_per_client = 10",
+                "more than",
+            ),
+        ] {
+            let text = format!("[listen]\n{listen}\n");
+            let faults = Config::compile("x", &text, Path::new("")).expect_err("faults").faults;
+            let found = faults.iter().any(|fault| fault.message().contains(expected));
+            assert!(found, "{listen}: {faults:?}");
+        }
+    }
+
+    #[test]
     fn the_command_line_makes_a_file_without_faults() {
         let bucket = Bucket {
             bucket: "media".into(),

@@ -255,7 +255,10 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
     let mut checks = Checks::of("certificates");
     let files = &config.listen.certificates;
     if files.is_empty() {
-        if let Some(id) = config.distributions.iter().find_map(wants_tls) {
+        // A trusted proxy tells the scheme.
+        let is_behind_proxy = !config.listen.trusted_proxies.is_empty();
+        let wants_tls = config.distributions.iter().find_map(wants_tls);
+        if let Some(id) = wants_tls.filter(|_| !is_behind_proxy) {
             checks.advise(
                 format!("distribution {id} redirects viewers to HTTPS, but there is no `listen.https`"),
                 "set `listen.https` and `listen.tls`, or `public_scheme = \"https\"` if a load balancer terminates TLS",

@@ -69,6 +69,19 @@ async fn send_goaway<S: AsyncRead + AsyncWrite + Unpin>(mut io: WriteBatcher<S>)
     Ok(())
 }
 
+/// Logs that a connection is closed because its PROXY header is missing, invalid or not trusted.
+fn report_no_proxy(client: SocketAddr, error: &io::Error) {
+    static LINES: LogLimiter = LogLimiter::new();
+    if let Some(suppressed) = LINES.admit(Clock::system().now()) {
+        tracing::warn!(
+            %client,
+            %error,
+            suppressed = unless_zero(suppressed),
+            "closed a connection without a trusted PROXY header; `listen.proxy_protocol` requires one"
+        );
+    }
+}
+
 /// Counts one more in a gauge until dropped.
 struct ConnectionGauge<'a>(&'a Gauge);
 
@@ -107,7 +120,12 @@ impl<H: Handler> Server<H> {
         // If the system lacks this option, slow viewers only cost more.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let told = self.shared.limits.proxy_protocol;
-        let client = if told { self.proxied(&mut stream, client).await? } else { client };
+        let client = if told {
+            let proxied = self.proxied(&mut stream, client).await;
+            proxied.inspect_err(|error| report_no_proxy(client, error))?
+        } else {
+            client
+        };
         // A proxy's connections count for its clients.
         let _share = if told {
             let share = self.shared.clients_share(client.ip());

@@ -27,7 +27,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"FBSUPER\0");
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// It cannot be created, read or written.
-    #[error("the disk cache cannot use the folder {}: {source}", path.display())]
+    #[error("the disk cache cannot use the directory {}: {source}", path.display())]
     System {
         /// The folder.
         path: PathBuf,
@@ -57,20 +57,18 @@ impl FolderError {
         match self {
             Self::System { path, source } => match source.kind() {
                 io::ErrorKind::PermissionDenied => format!(
-                    "give the folder to the user that runs Forebay, for example with `chown forebay {}`",
+                    "give the directory to the user that runs Forebay, for example with `chown forebay {}`",
                     path.display()
                 ),
                 io::ErrorKind::ReadOnlyFilesystem => {
-                    "use a folder on a file system that can be written".into()
+                    "use a directory on a writable file system".into()
                 }
                 io::ErrorKind::NotFound => "name the directory of a disk cache".into(),
                 io::ErrorKind::StorageFull => "free some space on its file system".into(),
-                _ => "use a folder on a local file system".into(),
+                _ => "use a directory on a local file system".into(),
             },
-            Self::InUse(_) => "stop the other Forebay, or give this one a folder of its own".into(),
-            Self::Foreign { .. } => {
-                "use an empty folder, or a new one: it will belong to the cache".into()
-            }
+            Self::InUse(_) => "stop the other Forebay, or configure another directory".into(),
+            Self::Foreign { .. } => "use an empty directory, or a new one".into(),
         }
     }
 }

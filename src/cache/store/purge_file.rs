@@ -355,9 +355,9 @@ mod tests {
         let (floors, log) = store(&path, &first);
         let tag = Tag::new("product");
         log.append(batch(Purge::Tag(tag), PurgeMode::Soft)).await.expect("appended");
-        let long = "x".repeat(1000);
+        let filler = "x".repeat(1000);
         for n in 0..3000 {
-            let purge = Purge::Prefix(format!("/{}/{long}", n % 7));
+            let purge = Purge::Prefix(format!("/{}/{filler}", n % 7));
             log.append(batch(purge, PurgeMode::Hard)).await.expect("appended");
         }
         let newest = log.append(batch(Purge::Exact("/last".into()), PurgeMode::Hard)).await;
