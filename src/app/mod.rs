@@ -20,6 +20,7 @@ use crate::{
         metrics::Metrics,
     },
     cache::{
+        disk::DiskOptions,
         memfd::MemfdArena,
         store::{OpenError, Store},
     },
@@ -130,6 +131,8 @@ pub struct Running {
 /// If a resource that the configuration names is unavailable. Nothing keeps running in that case.
 pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<Running, Error> {
     let metrics = Metrics::new();
+    // Before the disk cache opens its files: this raises the limit on open files.
+    let limits = limits(&config);
     let store = store(&config, &clock, &metrics)?;
     let pages = store.pages().clone();
     let (credentials, renewal) = match source {
@@ -165,8 +168,6 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     for mut bound in admin_bound {
         tokio::spawn(bound.serve(&admin, admin_shared.clone())?);
     }
-    let mut limits = config.listen.limits;
-    limits.max_connections = fitting_connections(limits.max_connections);
     let shared = Shared::new(limits, metrics, signal, pages);
     let trusted_proxies = Arc::clone(&shared.trusted_proxies);
     trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
@@ -284,6 +285,14 @@ impl Running {
             tracing::warn!("{section} changed; restart Forebay to apply the change");
         }
     }
+}
+
+/// The limits of the viewer listeners, with as many connections as there can be open files.
+fn limits(config: &Config) -> Limits {
+    let (mut limits, disk) = (config.listen.limits, config.disk.as_ref());
+    let disk_files = disk.map_or(0, DiskOptions::files);
+    limits.max_connections = fitting_connections(limits.max_connections, disk_files);
+    limits
 }
 
 /// Opens the store, with a disk cache if one is configured.

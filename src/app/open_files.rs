@@ -7,9 +7,10 @@ use crate::server::Limits;
 /// File descriptors for everything except viewers: logs, certificates, the admin listener.
 const RESERVED: u64 = 64;
 
-/// Raises the limit as far as the system allows. Returns how many of `wanted` connections fit. A quarter
+/// Raises the limit as far as the system allows. Returns how many of `wanted` connections fit beside the files of the
+/// disk cache. A quarter
 /// of the remaining descriptors is for connections to origins.
-pub(super) fn fitting_connections(wanted: usize) -> usize {
+pub(super) fn fitting_connections(wanted: usize, disk_files: u64) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     let current = match setrlimit(Resource::Nofile, raised) {
@@ -18,7 +19,7 @@ pub(super) fn fitting_connections(wanted: usize) -> usize {
     };
     // Without a limit, every connection fits.
     let Some(limit) = current else { return wanted };
-    let fitting = connections_within(limit).min(wanted);
+    let fitting = connections_within(limit, disk_files).min(wanted);
     if fitting == wanted {
         return wanted;
     }
@@ -41,8 +42,8 @@ pub(super) fn fitting_connections(wanted: usize) -> usize {
     fitting
 }
 
-fn connections_within(limit: u64) -> usize {
-    let reserved = RESERVED.min(limit / 2);
+fn connections_within(limit: u64, disk_files: u64) -> usize {
+    let reserved = (RESERVED + disk_files).min(limit / 2);
     usize::try_from((limit - reserved) / 4 * 3).unwrap_or(usize::MAX).max(1)
 }
 
@@ -52,8 +53,9 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_left_for_others() {
-        for (limit, connections) in [(2, 1), (64, 24), (1024, 720), (1 << 20, 786_384)] {
-            assert_eq!(connections_within(limit), connections, "{limit}");
+        let none = [(2, 1), (64, 24), (1024, 720), (1 << 20, 786_384)].map(|(l, c)| (l, 0, c));
+        for (limit, files, connections) in none.into_iter().chain([(4096, 512, 2640)]) {
+            assert_eq!(connections_within(limit, files), connections, "{limit}");
         }
     }
 }

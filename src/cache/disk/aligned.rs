@@ -50,6 +50,11 @@ impl AlignedBuffer {
         self.length = 0;
     }
 
+    /// Bytes that fit without another allocation.
+    pub(super) const fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.length
     }

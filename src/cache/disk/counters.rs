@@ -15,14 +15,16 @@ impl Counters {
         Self(metrics)
     }
 
-    /// Counts a failed read or write. After too many the disk is no longer used.
-    pub(super) fn failed(&self, what: &str, error: &std::io::Error) {
+    /// Counts a failed read or write. True if it is one too many: the disk is no longer used from then on.
+    pub(super) fn failed(&self, what: &str, error: &std::io::Error) -> bool {
         tracing::error!(%error, "the disk cache cannot {what}");
-        if self.0.failures.inc() + 1 >= MAX_FAILURES && self.0.in_use.set(0) == 1 {
+        let is_last = self.0.failures.inc() + 1 >= MAX_FAILURES && self.0.in_use.set(0) == 1;
+        if is_last {
             tracing::error!(
-                "the disk cache is off until the next start, because too many reads and writes failed; memory serves on"
+                "the disk cache is off, because too many reads and writes failed; it starts empty at the next start of Forebay"
             );
         }
+        is_last
     }
 
     pub(super) fn is_off(&self) -> bool {

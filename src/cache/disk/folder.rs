@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The file with the identity.
-const SUPER: &str = "super";
+pub(super) const IDENTITY_FILE: &str = "super";
 
 /// The file with the purges.
 const PURGES: &str = "purge.log";
@@ -103,7 +103,7 @@ impl Folder {
             locked => locked.map_err(|error| failed(error.into()))?,
         }
         let names = names(path).map_err(failed)?;
-        let is_new = !names.iter().any(|name| name == SUPER);
+        let is_new = !names.iter().any(|name| name == IDENTITY_FILE);
         if let Some(name) = names.iter().find(|name| is_new && !is_ours(name)) {
             return Err(FolderError::Foreign { path: path.to_owned(), name: name.clone() });
         }
@@ -160,7 +160,7 @@ impl Folder {
             bytes.extend_from_slice(&half.to_le_bytes());
         }
         bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
-        replace(&self.path.join(SUPER), &bytes)
+        replace(&self.path.join(IDENTITY_FILE), &bytes)
     }
 }
 
@@ -169,7 +169,7 @@ impl Folder {
 /// # Errors
 /// If a process uses it, or it is not a disk cache.
 pub fn clear(path: &Path) -> Result<(), FolderError> {
-    if !path.join(SUPER).exists() {
+    if !path.join(IDENTITY_FILE).exists() {
         let source = io::Error::new(io::ErrorKind::NotFound, "it has no disk cache");
         return Err(FolderError::System { path: path.to_owned(), source });
     }
@@ -195,8 +195,11 @@ fn random_secret() -> [u64; 2] {
 
 /// Whether a file belongs to a disk cache.
 fn is_ours(name: &str) -> bool {
-    let is_temporary = Path::new(name).extension().is_some_and(|extension| extension == "tmp");
-    name == SUPER || name == PURGES || is_temporary || sequence_of(name).is_some()
+    const TEMPORARY: [&str; 3] = ["super.tmp", "purge.tmp", "direct.tmp"];
+    name == IDENTITY_FILE
+        || name == PURGES
+        || TEMPORARY.contains(&name)
+        || sequence_of(name).is_some()
 }
 
 fn names(path: &Path) -> io::Result<Vec<String>> {
@@ -211,7 +214,7 @@ fn names(path: &Path) -> io::Result<Vec<String>> {
 
 /// The identity in a folder. `None` if it has none, or that of another format.
 pub(crate) fn read_identity(path: &Path) -> io::Result<Option<Identity>> {
-    match fs::read(path.join(SUPER)) {
+    match fs::read(path.join(IDENTITY_FILE)) {
         Ok(bytes) => Ok(parse(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -44,6 +44,7 @@ use index::Index;
 pub use inspect::{InspectError, Inspection, inspect};
 pub(crate) use layout::Fields;
 pub use options::DiskOptions;
+use place::Place;
 use queue::{Command, Queue};
 use readers::Readers;
 pub(crate) use record::{Kind, Loaded, Record};
@@ -68,6 +69,13 @@ pub(crate) struct Disk {
     /// The threads that write to the folder, and its lock; `None` once it is closed.
     open: Mutex<Option<(Vec<JoinHandle<()>>, Folder)>>,
 }
+
+/// Identifies a record that was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version(Place);
+
+/// Whether a record is still worth keeping when its segment is evicted.
+pub(crate) type IsLive = Box<dyn Fn(&Loaded) -> bool + Send>;
 
 /// The state of the disk cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +108,7 @@ impl Disk {
         clock: Clock,
         metrics: DiskMetrics,
         on_invalidation: OnInvalidation,
+        is_live: IsLive,
     ) -> io::Result<Arc<Self>> {
         let queue = Queue::new(options.queue);
         let shared = Arc::new(Shared {
@@ -109,6 +118,7 @@ impl Disk {
             index: Index::new(),
             segments: Segments::default(),
             queue,
+            order: Mutex::default(),
             counters: Counters::new(metrics),
             clock,
         });
@@ -118,7 +128,7 @@ impl Disk {
         let recovery = Builder::new()
             .name("forebay-recover".into())
             .spawn(move || recovery::recover(&recovered, segments, &on_invalidation))?;
-        let writer = Writer::new(Arc::clone(&shared), next);
+        let writer = Writer::new(Arc::clone(&shared), next, is_live);
         let writer = Builder::new().name("forebay-write".into()).spawn(move || writer.run())?;
         let open = Mutex::new(Some((vec![writer, recovery], folder)));
         Ok(Arc::new(Self { shared, readers: Readers::start()?, open }))
@@ -136,11 +146,11 @@ impl Disk {
 
     /// How often the record of this digest was read, up to three times.
     pub(crate) fn reads(&self, digest: Digest) -> u64 {
-        self.shared.index.get(digest).map_or(0, place::Place::reads)
+        self.shared.index.get(digest).map_or(0, Place::reads)
     }
 
     /// Reads the record of a digest, if it has this key. Every byte is verified.
-    pub(crate) async fn read(&self, digest: Digest, key: &[u8]) -> Option<Loaded> {
+    pub(crate) async fn read(&self, digest: Digest, key: &[u8]) -> Option<(Loaded, Version)> {
         let Shared { index, segments, counters, .. } = &*self.shared;
         if counters.is_off() {
             return None;
@@ -158,7 +168,7 @@ impl Disk {
         match read {
             Ok(Ok(Ok(loaded))) if loaded.digest == digest && loaded.key == key => {
                 counters.reads.inc();
-                Some(loaded)
+                Some((loaded, Version(place)))
             }
             // The place has a record of another key by now, or another key has this digest.
             Ok(Ok(Ok(_))) => {
@@ -166,13 +176,13 @@ impl Disk {
                 None
             }
             Ok(Ok(Err(ReadError::System(error)))) => {
-                index.remove(digest, place);
-                counters.failed("read", &error);
+                self.shared.failed("read", &error);
+                self.forget_at(digest, place);
                 None
             }
             Ok(Ok(Err(ReadError::Invalid(why)))) => {
                 // If it is no longer current, its segment was evicted meanwhile.
-                if index.remove(digest, place) {
+                if self.forget_at(digest, place) {
                     counters.corrupt.inc();
                     tracing::warn!(%why, "a record of the disk cache is damaged; the object will be fetched again");
                 }
@@ -185,30 +195,29 @@ impl Disk {
         }
     }
 
+    /// Forgets the record at a place that cannot be read, so that a restart does not find an older one instead.
+    fn forget_at(&self, digest: Digest, place: Place) -> bool {
+        let is_current = self.shared.index.get(digest).is_some_and(|now| now.is_at(place));
+        if is_current {
+            self.shared.forget(digest);
+        }
+        is_current
+    }
+
+    /// Whether the record that was read is still the current one.
+    pub(crate) fn is_current(&self, digest: Digest, Version(place): Version) -> bool {
+        self.shared.index.get(digest).is_some_and(|now| now.is_at(place))
+    }
+
     /// Writes a record in place of an older one of its digest. Never waits: if the disk is too slow, the record is
     /// not written, and the older one is forgotten.
     pub(crate) fn write(&self, record: Record) {
-        let Shared { index, queue, counters, .. } = &*self.shared;
-        let digest = record.digest;
-        let (operation, replaces) = index.begin(digest);
-        if counters.is_off() {
-            return index.finish(digest, operation, None);
-        }
-        if !queue.offer(record, operation, replaces) {
-            counters.dropped.inc();
-            if !(replaces && queue.add(Command::Forget { digest, operation })) {
-                index.finish(digest, operation, None);
-            }
-        }
+        self.shared.write(record);
     }
 
     /// Forgets the record of a digest, now and after a restart.
     pub(crate) fn forget(&self, digest: Digest) {
-        let Shared { index, queue, .. } = &*self.shared;
-        let (operation, replaces) = index.begin(digest);
-        if !(replaces && queue.add(Command::Forget { digest, operation })) {
-            index.finish(digest, operation, None);
-        }
+        self.shared.forget(digest);
     }
 
     /// Writes a record that is not in the index, if there is room for it.

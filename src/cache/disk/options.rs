@@ -29,6 +29,12 @@ impl DiskOptions {
     /// The smallest capacity in bytes.
     pub const MIN_CAPACITY: u64 = 4 * MIN_SEGMENT;
 
+    /// The number of files that the capacity allows, beside a few small ones.
+    #[must_use]
+    pub const fn files(&self) -> u64 {
+        self.capacity / self.segment + 1
+    }
+
     /// Options for a folder and a capacity.
     #[must_use]
     pub fn new(path: PathBuf, capacity: u64) -> Self {

@@ -7,6 +7,9 @@ use parking_lot::{Condvar, Mutex};
 use super::{index::Operation, record::Record};
 use crate::cache::digest::Digest;
 
+/// Commands that may wait. More means that the disk hangs.
+const MAX_COMMANDS: usize = 1 << 20;
+
 /// Work for the writer.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -56,10 +59,10 @@ impl Queue {
     }
 
     /// Adds a small command, however full the queue is: each forgets a record that was on disk, or answers an
-    /// operator. False if the queue is closed.
+    /// operator. False if the queue is closed, or the disk hangs.
     pub(super) fn add(&self, command: Command) -> bool {
         let mut waiting = self.waiting.lock();
-        if waiting.is_closed {
+        if waiting.is_closed || waiting.commands.len() >= MAX_COMMANDS {
             return false;
         }
         waiting.commands.push_back(command);
@@ -70,7 +73,8 @@ impl Queue {
     /// Adds a record that is not in the index, if there is room.
     pub(super) fn note(&self, record: Record) {
         let mut waiting = self.waiting.lock();
-        if !waiting.is_closed && waiting.bytes + record.length() <= self.bound {
+        let has_room = waiting.bytes + record.length() <= self.bound;
+        if !waiting.is_closed && has_room && waiting.commands.len() < MAX_COMMANDS {
             waiting.bytes += record.length();
             waiting.commands.push_back(Command::Note(record));
             self.arrived.notify_one();

@@ -27,10 +27,11 @@ pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
             Some(Ok(Some(segment))) => shared.segments.add(Arc::new(segment)),
             // A segment whose first block never reached the disk, or one of an earlier tier.
             Some(Ok(None)) | None => shared.files.remove(&segment::name(sequence))?,
-            Some(Err(error)) => {
-                tracing::warn!(%error, file = segment::name(sequence), "a file of the disk cache cannot be read, and is removed");
+            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 shared.files.remove(&segment::name(sequence))?;
             }
+            // It may have newer versions than the others, so none of them may be used without it.
+            Some(Err(error)) => return Err(error),
         }
     }
     while shared.segments.bytes() > shared.options.capacity {
@@ -39,7 +40,7 @@ pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
         shared.files.remove(&segment::name(oldest.sequence))?;
     }
     shared.counters.to_recover.set(i64::try_from(shared.segments.len()).unwrap_or(i64::MAX));
-    Ok(found.last().map_or(0, |last| last + 1))
+    Ok(found.last().map_or(0, |last| last.saturating_add(1)))
 }
 
 /// Adds the records of all segments to the index.
@@ -55,10 +56,13 @@ pub(super) fn recover(
         if let Err(error) = recover_segment(shared, &segment, on_invalidation)
             && !segment.is_retired()
         {
-            shared.counters.failed("read a segment", &error);
+            // Older segments may have versions that this one replaced.
+            shared.failed("read a segment; older ones are not used", &error);
+            break;
         }
         shared.counters.to_recover.dec();
     }
+    shared.counters.to_recover.set(0);
     shared.index.recovered();
 }
 
@@ -73,7 +77,8 @@ fn recover_segment(
             let (entries, end) = segment.scan()?;
             // Sealed as it is: nothing is ever appended to the segment of another process.
             if end + sealing(entries.len()) <= segment.length {
-                segment.seal(end, &entries)?;
+                // Without a footer it is scanned again at the next start.
+                let _ = segment.seal(end, &entries);
             }
             entries
         }

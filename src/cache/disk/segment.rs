@@ -77,8 +77,9 @@ pub(super) fn name(sequence: u64) -> String {
 }
 
 /// The number in the name of a segment's file.
-pub(super) fn sequence_of(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.strip_prefix("seg-")?, 16).ok()
+pub(super) fn sequence_of(text: &str) -> Option<u64> {
+    let sequence = u64::from_str_radix(text.strip_prefix("seg-")?, 16).ok()?;
+    (name(sequence) == text).then_some(sequence)
 }
 
 /// Bytes that seal a segment of `records` records.
@@ -117,6 +118,9 @@ impl Segment {
         let file = files.open(&name(sequence))?;
         let length = file.length()?;
         let segment = Self { slot, sequence, length, file, is_retired: AtomicBool::new(false) };
+        if length < 2 * BLOCK as u64 || length % BLOCK as u64 != 0 {
+            return Ok(None);
+        }
         let head = segment.blocks(0, BLOCK)?;
         Ok((segment.is_head(head.bytes(), tier) == Some(true)).then_some(segment))
     }

@@ -1,12 +1,21 @@
 //! What the writer, the readers and the recovery share.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
+
+use parking_lot::Mutex;
 
 use super::{
-    counters::Counters, files::Files, index::Index, options::DiskOptions, queue::Queue,
-    segment::TierId, segments::Segments,
+    counters::Counters,
+    files::Files,
+    folder::IDENTITY_FILE,
+    index::Index,
+    options::DiskOptions,
+    queue::{Command, Queue},
+    record::Record,
+    segment::TierId,
+    segments::Segments,
 };
-use crate::base::clock::Clock;
+use crate::{base::clock::Clock, cache::digest::Digest};
 
 pub(super) struct Shared {
     pub(super) options: DiskOptions,
@@ -15,6 +24,53 @@ pub(super) struct Shared {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) queue: Queue,
+    /// Held while an operation begins and is queued: operations on a digest reach the log in the order in which
+    /// they began.
+    pub(super) order: Mutex<()>,
     pub(super) counters: Counters,
     pub(super) clock: Clock,
+}
+
+impl Shared {
+    /// Writes a record in place of an older one of its digest. If the queue is full, the record is not written, and
+    /// the older one is forgotten.
+    pub(super) fn write(&self, record: Record) {
+        let digest = record.digest;
+        let _order = self.order.lock();
+        let (operation, replaces) = self.index.begin(digest);
+        if self.counters.is_off() {
+            return self.index.finish(digest, operation, None);
+        }
+        if !self.queue.offer(record, operation, replaces) {
+            self.counters.dropped.inc();
+            if !(replaces && self.add(Command::Forget { digest, operation })) {
+                self.index.finish(digest, operation, None);
+            }
+        }
+    }
+
+    /// Forgets the record of a digest, now and after a restart.
+    pub(super) fn forget(&self, digest: Digest) {
+        let _order = self.order.lock();
+        let (operation, replaces) = self.index.begin(digest);
+        if !(replaces && self.add(Command::Forget { digest, operation })) {
+            self.index.finish(digest, operation, None);
+        }
+    }
+
+    fn add(&self, command: Command) -> bool {
+        let is_added = self.queue.add(command);
+        if !is_added && !self.queue.is_closed() {
+            self.failed("keep up", &io::Error::other("too many records wait to be forgotten"));
+        }
+        is_added
+    }
+
+    /// Counts a failed read or write. After too many the disk is no longer used, and the next start is empty: what
+    /// is replaced or forgotten from then on is not written.
+    pub(super) fn failed(&self, what: &str, error: &io::Error) {
+        if self.counters.failed(what, error) {
+            let _ = self.files.remove(IDENTITY_FILE);
+        }
+    }
 }

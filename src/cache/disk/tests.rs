@@ -47,8 +47,9 @@ fn open(path: &Path, budget: Option<u64>) -> Arc<Disk> {
     let folder = Folder::open(path).expect("folder");
     let files = Arc::new(SystemFiles::new(path));
     let nothing = Box::new(|_: &[u8], _: &[u8]| {});
-    let disk = Disk::open(folder, files, options, Clock::system(), DiskMetrics::default(), nothing);
-    disk.expect("open")
+    let (clock, metrics) = (Clock::system(), DiskMetrics::default());
+    let all = Box::new(|_: &Loaded| true);
+    Disk::open(folder, files, options, clock, metrics, nothing, all).expect("open")
 }
 
 async fn recovered(disk: &Disk) {
@@ -109,7 +110,7 @@ async fn history(seed: u64) -> u32 {
                 model.set(key, None);
             }
             53..90 => {
-                if let Some(loaded) = disk.read(digest(key), &key.to_le_bytes()).await {
+                if let Some((loaded, _)) = disk.read(digest(key), &key.to_le_bytes()).await {
                     let version = version(key, &loaded);
                     assert!(
                         model.allows(key, version, false),
@@ -138,7 +139,7 @@ async fn history(seed: u64) -> u32 {
                 recovered(&disk).await;
                 for key in 0..KEYS {
                     let found = disk.read(digest(key), &key.to_le_bytes()).await;
-                    let found = found.map(|loaded| version(key, &loaded));
+                    let found = found.map(|(loaded, _)| version(key, &loaded));
                     let is_allowed = found.is_none_or(|found| {
                         // Damage may have hit the record that made an older one invalid.
                         what == 97 || model.allows(key, found, was_killed)
@@ -276,7 +277,8 @@ async fn records_of_all_lengths_are_read_again() {
     disk.write(record(99, 7, 200_000));
     disk.flush().await;
     for (key, length) in (0..).zip(lengths) {
-        let loaded = disk.read(digest(key), &key.to_le_bytes()).await.expect("there");
+        let read = disk.read(digest(key), &key.to_le_bytes()).await;
+        let (loaded, _) = read.expect("there");
         assert_eq!((version(key, &loaded), loaded.body.len()), (7, length + 16));
     }
     assert!(disk.read(digest(99), &99_u64.to_le_bytes()).await.is_none());

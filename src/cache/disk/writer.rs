@@ -3,12 +3,13 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
+    IsLive,
     admission::Admission,
     aligned::AlignedBuffer,
     index::Operation,
     layout::BLOCK,
     queue::Command,
-    record::Record,
+    record::{Kind, Record},
     segment::{Entry, Segment, sealing},
     shared::Shared,
 };
@@ -22,6 +23,16 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// The fraction of a segment that may be filled with records of an evicted segment that are still in use.
 const KEPT: u64 = 4;
+
+/// Bytes of such records that are in memory at once, at most.
+const MAX_KEPT: u64 = 32 << 20;
+
+/// Records of evicted segments that will be written again.
+struct Kept {
+    records: Vec<(Record, Operation)>,
+    /// Bytes that more of them may take.
+    room: u64,
+}
 
 /// What the index learns when a record in the buffer has been written.
 enum Outcome {
@@ -52,11 +63,12 @@ pub(super) struct Writer {
     admission: Admission,
     /// Bytes that the segments may take: less than the capacity if the disk was full.
     capacity: u64,
+    is_live: IsLive,
 }
 
 impl Writer {
     /// A writer whose first segment has the number `sequence`.
-    pub(super) fn new(shared: Arc<Shared>, sequence: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, sequence: u64, is_live: IsLive) -> Self {
         let admission = Admission::new(shared.options.write_budget, shared.clock.now());
         let capacity = shared.options.capacity;
         let buffer = AlignedBuffer::new(2 * FLUSH);
@@ -69,6 +81,7 @@ impl Writer {
             since: None,
             admission,
             capacity,
+            is_live,
         }
     }
 
@@ -81,8 +94,7 @@ impl Writer {
                 Err(false) => self.flush(),
                 Err(true) => break,
             }
-            let is_due = self.since.is_some_and(|since| since.elapsed() >= WAIT);
-            if self.buffer.len() >= FLUSH || is_due {
+            if self.since.is_some_and(|since| since.elapsed() >= WAIT) {
                 self.flush();
             }
         }
@@ -142,6 +154,9 @@ impl Writer {
         open.entries.push(entry);
         self.buffered.push((entry, outcome));
         self.since.get_or_insert_with(Stopwatch::start);
+        if self.buffer.len() >= FLUSH {
+            self.flush();
+        }
         true
     }
 
@@ -183,6 +198,10 @@ impl Writer {
         let length = self.buffer.len() as u64;
         open.end += length;
         self.buffer.clear();
+        if self.buffer.capacity() > 4 * FLUSH {
+            // An exceptionally long record was in it.
+            self.buffer = AlignedBuffer::new(2 * FLUSH);
+        }
         let is_written = written.is_ok();
         if let Err(error) = written {
             // What reached the disk is unknown, so nothing more is written to this segment.
@@ -193,8 +212,16 @@ impl Writer {
         }
         let counters = &self.shared.counters;
         counters.written_bytes.inc_by(u64::from(is_written) * length);
+        let buffered = std::mem::take(&mut self.buffered);
+        if !is_written {
+            // Older records of these digests must not be found after a restart.
+            for (entry, _) in buffered.iter().filter(|(entry, _)| entry.kind != Kind::Invalidation)
+            {
+                self.append(&Record::forget(entry.digest), Outcome::Noted);
+            }
+        }
         let index = &self.shared.index;
-        for (entry, outcome) in self.buffered.drain(..) {
+        for (entry, outcome) in buffered {
             let place = entry.place(slot).filter(|_| is_written);
             match (outcome, place) {
                 (Outcome::Written(operation), place) => {
@@ -217,13 +244,24 @@ impl Writer {
 
     /// Opens the next segment, after old ones have given way.
     fn open_next(&mut self) -> io::Result<()> {
+        let mut kept =
+            Kept { records: Vec::new(), room: MAX_KEPT.min(self.shared.options.segment / KEPT) };
+        let opened = self.open_segment(&mut kept);
+        for (record, operation) in kept.records {
+            if opened.is_err() || !self.append(&record, Outcome::Written(operation)) {
+                self.shared.index.finish(record.digest, operation, None);
+            }
+        }
+        opened
+    }
+
+    fn open_segment(&mut self, kept: &mut Kept) -> io::Result<()> {
         let length = self.shared.options.segment;
-        let mut kept = Vec::new();
         while self.shared.segments.bytes() + length > self.capacity {
             let Some(oldest) = self.shared.segments.oldest() else {
                 return Err(io::Error::other("the capacity is smaller than a segment"));
             };
-            self.evict(&oldest, &mut kept);
+            self.evict(&oldest, kept);
         }
         let created = match self.create(length) {
             // The disk is full: carry on with fewer segments.
@@ -234,7 +272,7 @@ impl Writer {
                     "the disk is full; the disk cache keeps the size that it has now"
                 );
                 let Some(oldest) = self.shared.segments.oldest() else { return Err(error) };
-                self.evict(&oldest, &mut kept);
+                self.evict(&oldest, kept);
                 self.create(length)?
             }
             created => created?,
@@ -242,11 +280,6 @@ impl Writer {
         let segment = Arc::new(created);
         self.shared.segments.add(Arc::clone(&segment));
         self.open = Some(Open { segment, end: BLOCK as u64, entries: Vec::new() });
-        for (record, operation) in kept {
-            if !self.append(&record, Outcome::Written(operation)) {
-                self.shared.index.finish(record.digest, operation, None);
-            }
-        }
         Ok(())
     }
 
@@ -259,28 +292,28 @@ impl Writer {
     }
 
     /// Removes a segment. Some of the records that were read since they were written are kept, without their place.
-    fn evict(&self, segment: &Arc<Segment>, kept: &mut Vec<(Record, Operation)>) {
-        let Shared { index, segments, files, counters, options, .. } = &*self.shared;
+    fn evict(&self, segment: &Arc<Segment>, kept: &mut Kept) {
+        let Shared { index, segments, files, counters, .. } = &*self.shared;
         segment.retire();
         let entries = match segment.footer() {
             Ok(Some(entries)) => entries,
             _ => segment.scan().map(|(entries, _)| entries).unwrap_or_default(),
         };
-        let mut room = options.segment / KEPT;
         for entry in entries.iter().filter(|entry| entry.kind.is_indexed()) {
             let Some(place) = entry.place(segment.slot) else { continue };
             let current = index.get(entry.digest).filter(|current| current.is_at(place));
             let Some(current) = current else { continue };
             let length = entry.length as u64;
-            let is_used = current.reads() > 0 && length <= room;
+            let is_used = current.reads() > 0 && length <= kept.room;
             let record = is_used.then(|| segment.record(place).ok()).flatten();
+            let record = record.filter(|record| (self.is_live)(record));
             let moved = record.and_then(|record| {
                 Some((record.into_record(), index.begin_move(entry.digest, place)?))
             });
             match moved {
                 Some(moved) => {
-                    room -= length;
-                    kept.push(moved);
+                    kept.room -= length;
+                    kept.records.push(moved);
                 }
                 None => {
                     index.remove(entry.digest, place);
@@ -290,11 +323,11 @@ impl Writer {
         }
         segments.remove(segment);
         if let Err(error) = files.remove(&super::segment::name(segment.sequence)) {
-            counters.failed("remove a segment", &error);
+            self.failed("remove a segment", &error);
         }
     }
 
     fn failed(&self, what: &str, error: &io::Error) {
-        self.shared.counters.failed(what, error);
+        self.shared.failed(what, error);
     }
 }

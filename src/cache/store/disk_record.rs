@@ -114,6 +114,11 @@ pub(super) fn response(
     Some(response)
 }
 
+/// The mark of a record's response.
+pub(super) fn mark_of(loaded: &Loaded) -> Option<PurgeMark> {
+    mark(&mut Fields(&loaded.description))
+}
+
 /// The record of the note that responses of a resource vary.
 pub(super) fn of_variants(digest: Digest, resource: &CacheKey, variants: &Variants) -> Record {
     let mut description = Description::default();

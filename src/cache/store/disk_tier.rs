@@ -3,17 +3,19 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
 use super::{
     Store,
+    body_buffer::BodyBuffer,
     content::{Content, ContentId},
     disk_record,
-    encoded::EncodedVariant,
     index::{Note, Stored},
     ledger::{Held, with},
     memory::{encoded_key, slice_key},
+    purge_floors::PurgeVerdict,
+    receive::to_usize,
     response::StoredResponse,
     variants::Variants,
 };
@@ -45,8 +47,8 @@ struct Recall<'a> {
 impl Drop for Recall<'_> {
     fn drop(&mut self) {
         let mut recalls = self.recalls.lock();
-        // One reference is in the list, the other is this one.
-        if Arc::strong_count(&self.cell) == 2 {
+        drop(std::mem::take(&mut self.cell));
+        if recalls.get(&self.digest).is_some_and(|cell| Arc::strong_count(cell) == 1) {
             recalls.remove(&self.digest);
         }
     }
@@ -72,71 +74,67 @@ impl Store {
 
     async fn load(&self, disk: &Disk, digest: Digest, key: &CacheKey) -> Option<()> {
         let is_read_again = disk.reads(digest) > 0;
-        let charge = self.memory.reserve(disk.length(digest)?, ROOM).await?;
-        let loaded = disk.read(digest, key.as_bytes()).await?;
-        if self.memory.current(key).is_some() {
-            // A fetch was faster.
-            return Some(());
+        let length = disk.length(digest)?;
+        if !BodyBuffer::fits(self, length) {
+            return None;
         }
-        match loaded.kind {
+        let charge = self.memory.reserve(length, ROOM).await?;
+        let (loaded, version) = disk.read(digest, key.as_bytes()).await?;
+        let stored = match loaded.kind {
             Kind::Response => {
                 let held = |body: Bytes| {
-                    if is_read_again {
+                    if is_read_again && body.len() <= to_usize(self.options.slice.into()) {
                         // Content that is in use belongs where it is sent from without a copy.
                         charge.hold(self.pages.join(&[body]))
                     } else {
                         Held::Shared(Box::new(with(body, charge)))
                     }
                 };
-                let response = Arc::new(disk_record::response(&loaded, held)?);
-                self.memory.insert(key, Arc::clone(&response));
-                self.unless_forgotten(disk, digest, key, |current| match current {
-                    Stored::Response(current) => Arc::ptr_eq(current, &response),
-                    Stored::Note(_) => false,
-                })
+                Stored::Response(Arc::new(disk_record::response(&loaded, held)?))
             }
-            Kind::Variants => {
-                let variants = Arc::new(disk_record::variants(&loaded)?);
-                self.memory.insert_note(key, Note::Varies(Arc::clone(&variants)));
-                self.unless_forgotten(disk, digest, key, |current| match current {
-                    Stored::Note(Note::Varies(current)) => Arc::ptr_eq(current, &variants),
-                    _ => false,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    /// Removes what was read from disk if it was replaced or forgotten meanwhile. Whoever replaces something does
-    /// so on disk first.
-    fn unless_forgotten(
-        &self,
-        disk: &Disk,
-        digest: Digest,
-        key: &CacheKey,
-        is_ours: impl FnOnce(&Stored) -> bool,
-    ) -> Option<()> {
-        if disk.has(digest) {
+            Kind::Variants => Stored::Note(Note::Varies(Arc::new(disk_record::variants(&loaded)?))),
+            _ => return None,
+        };
+        let _turn = self.turn(digest);
+        if self.memory.current(key).is_some() {
+            // A fetch was faster.
             return Some(());
         }
-        if self.memory.current(key).is_some_and(|current| is_ours(&current)) {
-            self.memory.remove(key);
+        if !disk.is_current(digest, version) {
+            return None;
         }
-        None
+        match stored {
+            Stored::Response(response) => self.memory.insert(key, response),
+            Stored::Note(note) => self.memory.insert_note(key, note),
+        }
+        Some(())
     }
 
-    /// Writes a response that will be stored under `key`. If its content is still arriving, the older record is
-    /// forgotten, and [`Self::save_complete`] writes the new one. A renewed head is not written: after its
-    /// content has left the memory, it is validated again.
+    /// The turn to change what is stored under a digest, in memory and on disk: held for both changes, and for
+    /// nothing that waits.
+    pub(super) fn turn(&self, digest: Digest) -> MutexGuard<'_, ()> {
+        let turn = usize::try_from(digest.0 % self.turns.len() as u64).unwrap_or(0);
+        self.turns[turn].lock()
+    }
+
+    /// Writes a response that will be stored under `key`; the caller has the turn. If its content is still arriving,
+    /// the older record is forgotten, and [`Self::save_complete`] writes the new one. A response that renews a stale
+    /// one is not written: the one on disk is stale, so it is validated once more.
     pub(super) fn save(&self, key: &CacheKey, response: &StoredResponse) {
         let Some(disk) = &self.disk else { return };
         let digest = self.memory.digest_of(key);
-        let is_renewed = match self.memory.current(key) {
-            Some(Stored::Response(current)) => current.content.id == response.content.id,
+        let renews_stale = match self.memory.current(key) {
+            Some(Stored::Response(current)) => {
+                current.content.id == response.content.id
+                    && current.freshness.fresh_until <= response.freshness.received_at
+            }
             _ => false,
         };
-        if is_renewed && disk.has(digest) {
+        if renews_stale && disk.has(digest) {
             return;
+        }
+        if self.is_purged(key, response) {
+            return disk.forget(digest);
         }
         let has_content = !response.content_state.is_head_only();
         let body = match response.content.whole() {
@@ -149,14 +147,24 @@ impl Store {
         disk.write(disk_record::of_response(digest, key, response, body));
     }
 
+    /// Whether a purge or invalidation since the response was requested has removed it.
+    fn is_purged(&self, key: &CacheKey, response: &StoredResponse) -> bool {
+        let verdict = self.floors.remains(&key.resource(), &response.tags, response.mark);
+        verdict == PurgeVerdict::Nothing
+    }
+
     /// Writes the response stored under `key`, whose content has arrived.
     pub(crate) fn save_complete(&self, key: &CacheKey, content: &Content) {
+        if self.disk.is_none() {
+            return;
+        }
+        let _turn = self.turn(self.memory.digest_of(key));
         if let Some(Stored::Response(current)) = self.memory.current(key)
             && current.content.id == content.id
             && let (Some(disk), Some(body)) = (&self.disk, current.content.whole())
         {
             let digest = self.memory.digest_of(key);
-            if !disk.has(digest) {
+            if !disk.has(digest) && !self.is_purged(key, &current) {
                 disk.write(disk_record::of_response(digest, key, &current, body));
             }
         }
@@ -191,24 +199,24 @@ impl Store {
     pub(super) async fn recall_slice(&self, content: &Content, index: u32) -> Option<Bytes> {
         let disk = self.disk.as_ref()?;
         let digest = self.memory.slice_digest(content.id, index);
-        let charge = self.memory.reserve(disk.length(digest)?, ROOM).await?;
-        let loaded = disk.read(digest, &slice_key(content.id, index)).await?;
+        // Its fill reserves memory for it.
+        let (loaded, _) = disk.read(digest, &slice_key(content.id, index)).await?;
         let bytes = self.layout(content).bytes_of(&(index..index + 1));
         // The length of slices may have been another when it was written.
         if loaded.kind == Kind::Slice
             && loaded.description[..] == self.options.slice.to_le_bytes()
             && loaded.body.len() as u64 == bytes.end - bytes.start
         {
-            return Some(with(loaded.body, charge));
+            return Some(loaded.body);
         }
         disk.forget(digest);
         None
     }
 
     /// Writes the compressed form of a response.
-    pub(super) fn save_form(&self, response: &StoredResponse, coding: Coding, form: &Content) {
-        if let (Some(disk), Some(body)) = (&self.disk, form.bytes()) {
-            let (id, body) = (response.content.id, Bytes::copy_from_slice(body));
+    pub(super) fn save_form(&self, response: &StoredResponse, coding: Coding, form: &Arc<Content>) {
+        if let (Some(disk), Some(body)) = (&self.disk, form.whole()) {
+            let id = response.content.id;
             let digest = self.memory.encoded_digest(id, coding);
             let key = encoded_key(id, coding);
             disk.write(disk_record::record(Kind::Encoded, digest, &key, Vec::new(), body));
@@ -225,23 +233,23 @@ impl Store {
         let id = response.content.id;
         let digest = self.memory.encoded_digest(id, coding);
         let charge = self.memory.reserve(disk.length(digest)?, ROOM).await?;
-        let loaded = disk.read(digest, &encoded_key(id, coding)).await?;
+        let (loaded, _) = disk.read(digest, &encoded_key(id, coding)).await?;
         if loaded.kind != Kind::Encoded {
             return None;
         }
-        let held = charge.hold(self.pages.join(&[loaded.body]));
+        let held = Held::Shared(Box::new(with(loaded.body, charge)));
         let content = Arc::new(Content::of(self.contents.next(), held));
-        let form = self.put_form(response, coding, &content);
-        matches!(self.form(response, coding), EncodedVariant::Ready(_)).then_some(form)
+        Some(self.put_form(response, coding, &content))
     }
 
     /// Forgets what is stored under `key`, in memory and on disk.
     pub(super) fn discard(&self, key: &CacheKey) {
+        let _turn = self.turn(self.memory.digest_of(key));
         self.forget_on_disk(key);
         self.memory.remove(key);
     }
 
-    /// Forgets what is stored on disk under `key`.
+    /// Forgets what is stored on disk under `key`; the caller has the turn.
     pub(super) fn forget_on_disk(&self, key: &CacheKey) {
         if let Some(disk) = &self.disk {
             disk.forget(self.memory.digest_of(key));

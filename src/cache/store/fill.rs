@@ -292,9 +292,10 @@ impl FillTask {
         Self { fill, content, store }
     }
 
-    /// The first slice.
-    pub(super) fn first(&self) -> u32 {
-        self.fill.slices.start
+    /// The slice to fill, if it is only one.
+    pub(super) fn only_slice(&self) -> Option<u32> {
+        let slices = &self.fill.slices;
+        (slices.len() == 1).then_some(slices.start)
     }
 
     /// The bytes that the fill fetches.

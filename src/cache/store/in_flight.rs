@@ -165,9 +165,10 @@ impl Obligation {
     /// each other.
     pub fn release(self, why: NotStored, until: Timestamp) {
         if self.is_current() {
+            let pass = HitForMiss { why, until, mark: self.flight.mark };
+            let _turn = self.store.turn(self.digest);
             // An older response would be found again when this note expires.
             self.store.forget_on_disk(&self.key);
-            let pass = HitForMiss { why, until, mark: self.flight.mark };
             self.store.memory.insert_note(&self.key, Note::HitForMiss(Arc::new(pass)));
         }
         self.complete(FetchOutcome::Released);

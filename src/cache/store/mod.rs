@@ -35,6 +35,7 @@ mod reader;
 mod receive;
 mod response;
 mod room;
+mod slices;
 mod source;
 mod variants;
 mod vary;
@@ -62,7 +63,7 @@ pub(crate) use identity::StoreIdentity;
 use in_flight::InFlight;
 pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
 use index::{HitForMiss, Note, Stored};
-use ledger::{Held, Ledger};
+use ledger::Ledger;
 pub use lookup::FetchLock;
 pub(crate) use lookup::Lookup;
 use memory::Memory;
@@ -94,6 +95,9 @@ use crate::{
     http::body::Body,
 };
 
+/// Locks for changes that concern memory and disk; each is for some of the keys.
+const TURNS: usize = 64;
+
 /// Stored responses, fetches in flight, and purges.
 pub struct Store {
     options: Options,
@@ -108,6 +112,7 @@ pub struct Store {
     copies: Arc<Ledger>,
     disk: Option<Arc<Disk>>,
     recalls: Recalls,
+    turns: [Mutex<()>; TURNS],
 }
 
 impl std::fmt::Debug for Store {
@@ -149,6 +154,7 @@ impl Store {
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
             disk,
             recalls: Recalls::default(),
+            turns: [const { Mutex::new(()) }; TURNS],
         }
     }
 
@@ -324,56 +330,15 @@ impl Store {
         mark == self.floors.mark() || self.floors.untouched(&key.resource(), mark)
     }
 
-    fn slice(&self, content: &Arc<Content>, index: u32) -> Option<Bytes> {
-        if self.layout(content).is_single() {
-            return content.whole();
-        }
-        self.memory.slice(content.id, index)
-    }
-
-    /// The content stored under `key`, if it is the version that `response` describes.
-    fn same_version(&self, key: &CacheKey, response: &StoredResponse) -> Option<Bytes> {
-        match self.memory.current(key)? {
-            Stored::Response(current) if current.is_same_version(response) => {
-                current.content.whole()
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether a slice is in memory.
-    fn has_slice(&self, content: &Content, index: u32) -> bool {
-        if self.layout(content).is_single() {
-            return content.bytes().is_some();
-        }
-        self.memory.has_slice(content.id, index)
-    }
-
-    /// Stores a slice and returns its bytes.
-    fn put_slice(&self, content: &Arc<Content>, index: u32, held: Held) -> Bytes {
-        if self.layout(content).is_single() {
-            content.fill(held);
-            return content.whole().unwrap_or_default();
-        }
-        let bytes = Bytes::from(held);
-        self.memory.insert_slice(content.id, index, bytes.clone());
-        self.save_slice(content, index, &bytes);
-        bytes
-    }
-
-    /// Keeps the head as recently used as its slices, so that they are evicted before it.
-    fn touch(&self, key: &CacheKey, content: &Content) {
-        if !self.layout(content).is_single() {
-            self.memory.touch(key);
-        }
-    }
-
-    /// Removes the response stored under `key` if it still has this content.
+    /// Removes the response stored under `key` unless it has other content by now.
     fn forget(&self, key: &CacheKey, content: &Content) {
-        if let Some(Stored::Response(response)) = self.memory.current(key)
-            && response.content.id == content.id
-        {
-            self.discard(key);
+        match self.memory.current(key) {
+            Some(Stored::Response(response)) if response.content.id == content.id => {
+                self.discard(key);
+            }
+            // It was evicted; the disk may have it.
+            None => self.discard(key),
+            Some(_) => {}
         }
     }
 

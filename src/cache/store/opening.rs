@@ -5,12 +5,18 @@ use std::{io, sync::Arc};
 use super::{
     Options, Store, StoreIdentity, disk_record,
     purge_file::{FilePurgeLog, PurgeLogError},
-    purge_floors::PurgeFloors,
+    purge_floors::{PurgeFloors, PurgeVerdict},
 };
 use crate::{
     base::{clock::Clock, metrics::DiskMetrics},
-    cache::disk::{Disk, DiskOptions, Folder, FolderError, SystemFiles},
+    cache::{
+        disk::{Disk, DiskOptions, Folder, FolderError, Kind, Loaded, SystemFiles},
+        key::CacheKey,
+    },
 };
+
+/// The fraction of the memory that records may take while they wait to be written.
+const QUEUE_FRACTION: u64 = 8;
 
 /// The reason why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,9 @@ impl Store {
         clock: Clock,
         metrics: DiskMetrics,
     ) -> Result<Self, OpenError> {
+        // What waits to be written is in memory.
+        let queue = usize::try_from(options.memory / QUEUE_FRACTION).unwrap_or(usize::MAX);
+        let disk = DiskOptions { queue: disk.queue.min(queue), ..disk };
         let mut folder = Folder::open(&disk.path)?;
         let (floors, log) = match purges(&folder) {
             Err(PurgeLogError::Damaged(why)) => {
@@ -56,10 +65,24 @@ impl Store {
                 repeated.repeat_invalidation(distribution, path, number);
             }
         });
-        let disk = Disk::open(folder, files, disk, clock, metrics, on_invalidation)?;
+        let judged = Arc::clone(&floors);
+        let is_live = Box::new(move |loaded: &Loaded| is_live(&judged, loaded));
+        let disk = Disk::open(folder, files, disk, clock, metrics, on_invalidation, is_live)?;
         let identity = StoreIdentity { epoch: identity.epoch, secret: identity.secret };
         Ok(Self::open(options, identity, floors, Box::new(log), Some(disk)))
     }
+}
+
+/// Whether no purge or invalidation has removed the response of a record. Slices and compressed forms are only found
+/// through their response.
+fn is_live(floors: &PurgeFloors, loaded: &Loaded) -> bool {
+    if loaded.kind != Kind::Response {
+        return true;
+    }
+    let resource = CacheKey::from_bytes(&loaded.key);
+    disk_record::mark_of(loaded).is_some_and(|mark| {
+        floors.remains(&resource.resource(), &[], mark) != PurgeVerdict::Nothing
+    })
 }
 
 /// The purges of a folder, and their log.

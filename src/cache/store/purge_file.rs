@@ -150,7 +150,8 @@ fn content(bytes: &[u8]) -> Option<&[u8]> {
     let mut fields = Fields(bytes);
     let length = usize::try_from(fields.u32()?).ok()?;
     let sum = fields.u64()?;
-    let content = fields.bytes(length).filter(|_| length <= LONGEST)?;
+    // A power failure may leave zeros, which are no record.
+    let content = fields.bytes(length).filter(|_| (1..=LONGEST).contains(&length))?;
     (checksum(content) == sum).then_some(content)
 }
 
@@ -244,7 +245,7 @@ impl Writer {
             self.floors.apply(position, &batch.distribution, purge, batch.mode);
         }
         if self.length > self.limit {
-            // The file still has everything.
+            // The purges are on disk, in the old file or in the new one. The next write tries again.
             if let Err(error) = self.rewrite(&[]) {
                 self.limit = self.length + LONG;
                 tracing::warn!(%error, file = %self.path.display(), "the log of purges cannot be shortened");
@@ -272,6 +273,8 @@ impl Writer {
 
     /// Replaces the file with one that has the floors, and `records`.
     fn rewrite(&mut self, records: &[u8]) -> io::Result<()> {
+        // From here on, the name may belong to the new file, even if an error is reported.
+        self.file = None;
         let mut bytes = head(&self.identity);
         for (position, distribution, purge, mode) in self.floors.purges() {
             bytes.extend(record(position, &distribution, &purge, mode));
@@ -320,6 +323,14 @@ mod tests {
         for length in 0..=whole.len() {
             let expected = length.checked_sub(head(&IDENTITY).len()).map(|rest| rest / record);
             assert_eq!(replayed(&whole[..length]), expected, "{length} bytes");
+        }
+    }
+
+    /// A file that a power failure extended with zeros has lost nothing.
+    #[test]
+    fn zeros_at_the_end_are_cut_off() {
+        for zeros in [1, 11, 12, 13, 24, 4096] {
+            assert_eq!(replayed(&[log(5), vec![0; zeros]].concat()), Some(5), "{zeros}");
         }
     }
 

@@ -32,6 +32,7 @@ impl Store {
 
     /// Marks a stored response as stale, unless another has replaced it.
     pub fn expire(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
+        let _turn = self.turn(self.memory.digest_of(key));
         self.forget_on_disk(key);
         let stale = Arc::new(response.expired(response.mark));
         self.memory.replace(key, response, stale);

@@ -324,7 +324,11 @@ impl Reader {
         let filling = FillTask::new(fill, Arc::clone(&response.content), Arc::clone(&self.store));
         let store = Arc::clone(&self.store);
         tokio::spawn(async move {
-            let body = match store.recall_slice(&response.content, filling.first()).await {
+            let recalled = match filling.only_slice() {
+                Some(index) => store.recall_slice(&response.content, index).await,
+                None => None,
+            };
+            let body = match recalled {
                 Some(slice) => Ok(Body::full(slice)),
                 None => source.open(&response, filling.bytes()).await,
             };

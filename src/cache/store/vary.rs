@@ -23,8 +23,11 @@ impl Store {
     /// Stores a response under its key.
     pub(super) fn put(&self, place: &VariantSlot, response: Arc<StoredResponse>) {
         let mark = response.mark;
-        self.save(&place.key, &response);
-        self.memory.insert(&place.key, response);
+        {
+            let _turn = self.turn(self.memory.digest_of(&place.key));
+            self.save(&place.key, &response);
+            self.memory.insert(&place.key, response);
+        }
         let Some(variation) = &place.variation else { return };
         match self.variants(&place.resource).filter(|known| known.variation == *variation) {
             Some(variants) => {
