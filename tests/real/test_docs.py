@@ -119,8 +119,8 @@ class Docs(unittest.TestCase):
     def cache_on_disk(self):
         """Adds a disk cache with one object to the configuration, and serves with it."""
         file = self.folder / "forebay.toml"
-        if "[cache.disk]" not in file.read_text():
-            disk = f'[cache.disk]\npath = "{self.folder}/cache"\ncapacity = "128MiB"\n'
+        if "\n[cache.disk]" not in file.read_text():
+            disk = f'\n[cache.disk]\npath = "{self.folder}/cache"\ncapacity = "128MiB"\n'
             file.write_text(file.read_text() + disk)
             self.edge.stop()
             self.serve()
