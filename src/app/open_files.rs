@@ -28,7 +28,7 @@ pub(super) fn fitting_connections(wanted: usize, disk_files: u64) -> usize {
         tracing::info!(
             open_files = limit,
             connections = fitting,
-            "the limit on open files allows fewer connections than the default"
+            "the limit on open files allows fewer connections than the default of `max_connections`"
         );
     } else {
         tracing::warn!(

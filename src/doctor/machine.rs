@@ -100,7 +100,7 @@ fn machine(config: &Config) -> Checks {
     let mut checks = Checks::of("machine");
     let wanted = config.cache.memory;
     let text = |limit| {
-        format!("the cache uses up to {} of {} memory", ByteSize::b(wanted), ByteSize::b(limit))
+        format!("`cache.memory` is {}, of {} of memory", ByteSize::b(wanted), ByteSize::b(limit))
     };
     match memory_limit() {
         None => {}

@@ -144,12 +144,12 @@ fn throughput(report: &Report) -> String {
     )
 }
 
-/// Everything but hits: on an axis up to 100 %, one miss in a thousand would look like none.
+/// Everything but hits: on an axis up to 100%, one miss in a thousand would look like none.
 fn misses(report: &Report) -> String {
     let seconds = report.seconds.iter();
     let points =
         seconds.filter_map(|second| Some((middle(second), (1.0 - second.hit_ratio?) * 100.0)));
-    let label = |value: f64| format!("{} %", (value * 1000.0).round() / 1000.0);
+    let label = |value: f64| format!("{}%", (value * 1000.0).round() / 1000.0);
     over_time(
         report,
         "Misses",

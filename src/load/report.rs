@@ -338,12 +338,12 @@ fn listed(all: impl Iterator<Item = String>) -> String {
     if all.is_empty() { "none".into() } else { all.join(", ") }
 }
 
-/// A percentage, precise enough to show one miss in ten thousand. Only all is 100 %, and only none is 0 %.
+/// A percentage, precise enough to show one miss in ten thousand. Only all is 100%, and only none is 0%.
 pub(super) fn percent(ratio: f64) -> String {
     match ratio * 100.0 {
-        part if (99.995..100.0).contains(&part) => "> 99.99 %".into(),
-        part if part > 0.0 && part < 0.005 => "< 0.01 %".into(),
-        part => format!("{part:.2} %"),
+        part if (99.995..100.0).contains(&part) => "> 99.99%".into(),
+        part if part > 0.0 && part < 0.005 => "< 0.01%".into(),
+        part => format!("{part:.2}%"),
     }
 }
 

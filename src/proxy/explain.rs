@@ -31,6 +31,9 @@ use crate::{
 };
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
+/// What is known of a response on disk before it is read.
+const ON_DISK: &str = "it is on disk, and served if it is still fresh and was not purged";
+
 impl Edge {
     /// Explains how the edge would handle a request.
     #[must_use]
@@ -145,6 +148,11 @@ impl Edge {
         let why = match plan {
             CachePlan::Serve { response, staleness, .. } => {
                 return self.hit(admitted, response, describe(*staleness));
+            }
+            CachePlan::Fetch { key, stored: None, .. }
+                if purged.is_none() && self.store.is_stored_on_disk(key) =>
+            {
+                return Next::new(ResultType::Hit, ON_DISK);
             }
             CachePlan::Bypass(Bypass::Method) => "responses to this method are not cached",
             CachePlan::Bypass(Bypass::Disabled) => {

@@ -68,6 +68,12 @@ async fn what_was_stored_is_a_hit_after_a_restart() {
     }
     let asked = bucket.gets().len();
     let edge = restarted(edge, &bucket, folder.path()).await;
+    let question = format!(r#"{{"url": "http://{}/small.png"}}"#, edge.address);
+    let admin = Viewer::new(edge.running().admin_address.expect("admin"));
+    let explained =
+        admin.field("content-type", "application/json").send("POST", "/explain", question);
+    let explained = String::from_utf8_lossy(&explained.await.content).into_owned();
+    assert!(explained.contains("it is on disk"), "{explained}");
     let small = edge.get("/small.png").await;
     assert!(is_from_disk(&small), "{small:?}");
     assert_eq!(small.content, "small");

@@ -61,6 +61,13 @@ impl Store {
         self.disk.is_some()
     }
 
+    /// Whether something is stored on disk under `key`.
+    #[must_use]
+    pub(crate) fn is_stored_on_disk(&self, key: &CacheKey) -> bool {
+        let digest = self.memory.digest_of(key);
+        self.disk.as_ref().is_some_and(|disk| disk.has(digest))
+    }
+
     /// Reads what is stored under `key` from disk into memory. Returns whether there is something in memory now
     /// that was not there before.
     pub(crate) async fn recall(&self, key: &CacheKey) -> bool {

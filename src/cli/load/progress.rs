@@ -17,7 +17,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(options: &Options) -> Self {
         let bar = ProgressBar::new(1000);
-        let style = ProgressStyle::with_template("{spinner} {percent:>3} %  {wide_msg}");
+        let style = ProgressStyle::with_template("{spinner} {percent:>3}%  {wide_msg}");
         if let Ok(style) = style {
             bar.set_style(style);
         }
@@ -60,7 +60,7 @@ fn line(second: &Second) -> String {
     let a_second = |number: u64| (number as f64 / parts).round();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative")]
     let bytes = ByteSize(a_second(*bytes) as u64);
-    let hits = second.hit_ratio.map_or("–".into(), |ratio| format!("{:.1} %", ratio * 100.0));
+    let hits = second.hit_ratio.map_or("–".into(), |ratio| format!("{:.1}%", ratio * 100.0));
     let latency = second.percentiles.map_or("no responses".into(), |percentiles| {
         let [p50, p99] = [percentiles[0], percentiles[2]]
             .map(|value| format!("{:.2}", value.as_secs_f64() * 1000.0));

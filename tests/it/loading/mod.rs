@@ -110,7 +110,7 @@ async fn so_many_requests_are_made_and_told() {
     );
     for part in [
         "requests    1,000, ",
-        "hits        100.00 %",
+        "hits        100.00%",
         "statuses    200: 1,000",
         "failures    none",
         "errors      0",
