@@ -8,8 +8,7 @@ use crate::server::Limits;
 const RESERVED: u64 = 64;
 
 /// Raises the limit as far as the system allows. Returns how many of `wanted` connections fit beside the files of the
-/// disk cache. A quarter
-/// of the remaining descriptors is for connections to origins.
+/// disk cache. A quarter of the remaining descriptors is for connections to origins.
 pub(super) fn fitting_connections(wanted: usize, disk_files: u64) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };

@@ -1,12 +1,17 @@
 //! Digests of keys.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
 /// The digest of a key: a keyed 128-bit hash, of which 71 bits are compared here. The hash key is
 /// secret, so viewers cannot search for collisions. The chance that any two of ten million keys collide
 /// is below 1 : 10^7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digest(pub(crate) u64, pub(crate) u64);
+
+/// A new key for the hash function.
+pub(crate) fn random_secret() -> [u64; 2] {
+    [(); 2].map(|()| RandomState::new().hash_one(()))
+}
 
 /// The hasher of tables that are keyed by digests.
 pub(crate) type ByDigest = BuildHasherDefault<Leading>;

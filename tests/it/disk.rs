@@ -174,19 +174,18 @@ async fn damage_is_a_miss() {
         bytes[at] ^= 0x10;
     }
     fs::write(&path, bytes).expect("written");
-    let after = started(&bucket, copy.path()).await;
-    for (n, path) in paths.iter().enumerate() {
-        let length = if n < 20 { 3_000 * (n + 1) } else { 300_000 };
-        assert!(after.get(path).await.content == pattern(length), "{path}");
-    }
+    all_are_right(&started(&bucket, copy.path()).await, &paths).await;
     // Cut off.
     let copy = killed(&edge, folder.path()).await;
     let cut = fs::OpenOptions::new().write(true).open(segment(copy.path())).expect("opened");
     cut.set_len(200 << 10).expect("cut");
-    let after = started(&bucket, copy.path()).await;
+    all_are_right(&started(&bucket, copy.path()).await, &paths).await;
+}
+
+async fn all_are_right(edge: &Edge, paths: &[String]) {
     for (n, path) in paths.iter().enumerate() {
         let length = if n < 20 { 3_000 * (n + 1) } else { 300_000 };
-        assert!(after.get(path).await.content == pattern(length), "{path}");
+        assert!(edge.get(path).await.content == pattern(length), "{path}");
     }
 }
 

@@ -112,8 +112,9 @@ class Disk(unittest.TestCase):
         forebay = self.start()
         for key in KEYS:
             self.get(forebay, key)
-        # What arrived in the last second may be lost.
-        time.sleep(1.5)
+        # What is not written yet may be lost. The first object has three slices beside its head.
+        entries = f"forebay_disk_entries {len(KEYS) + 3}\n".encode()
+        wait_for("the writes", lambda: entries in fetch(forebay.admin + "/metrics")[2], forebay.said)
         forebay.kill()
         forebay = self.start()
         hits = sum(self.get(forebay, key) for key in KEYS)

@@ -24,7 +24,7 @@ pub struct DiskMetrics {
     pub corrupt: Counter,
     /// Records that were evicted.
     pub evictions: Counter,
-    /// Reads that took too long, so that the origin was asked.
+    /// Reads that timed out, so that the request went to the origin.
     pub late_reads: Counter,
     /// Reads and writes that failed.
     pub failures: Counter,
@@ -64,7 +64,7 @@ impl DiskMetrics {
         r.register("disk_evictions", "Records evicted from disk", self.evictions.clone());
         r.register(
             "disk_late_reads",
-            "Reads that took too long, so that the origin was asked",
+            "Reads that timed out, so that the request went to the origin",
             self.late_reads.clone(),
         );
         r.register("disk_failures", "Failed reads and writes", self.failures.clone());

@@ -1,6 +1,6 @@
 //! Which records are written once old ones must give way.
 //!
-//! About three quarters of a CDN's objects are asked for only once. While there is free space, everything is
+//! About three quarters of a CDN's objects are requested only once. While there is free space, everything is
 //! written, because a request to S3 costs money. After that, a record is written when it is offered for the
 //! second time, and only within the budget of writes for the device.
 

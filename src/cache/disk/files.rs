@@ -65,6 +65,13 @@ impl SystemFiles {
     }
 }
 
+/// The names of everything in a folder.
+pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let names = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect()
+}
+
 /// Opens a file with `O_DIRECT` to find out.
 fn supports_direct(folder: &Path) -> bool {
     let path = folder.join("direct.tmp");
@@ -76,9 +83,7 @@ fn supports_direct(folder: &Path) -> bool {
 
 impl Files for SystemFiles {
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = std::fs::read_dir(&self.folder)?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        names.collect()
+        names(&self.folder)
     }
 
     fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn BlockFile>> {
@@ -112,7 +117,7 @@ struct SystemFile {
 }
 
 impl SystemFile {
-    /// Without `O_DIRECT`, asks the kernel not to keep pages that the memory cache keeps better.
+    /// Without `O_DIRECT`, drops the pages from the page cache: the memory cache is a better use of that memory.
     fn drop_pages(&self, offset: u64, length: usize) {
         if !self.is_direct {
             let length = std::num::NonZero::new(length as u64);

@@ -11,9 +11,11 @@ use rustix::fs::FlockOperation;
 
 use super::{
     checksum::checksum,
+    files::names,
     layout::{FORMAT, Fields},
     segment::{TierId, sequence_of},
 };
+use crate::cache::digest::random_secret;
 
 /// The file with the identity.
 pub(super) const IDENTITY_FILE: &str = "super";
@@ -104,7 +106,7 @@ impl Folder {
         }
         let names = names(path).map_err(failed)?;
         let is_new = !names.iter().any(|name| name == IDENTITY_FILE);
-        if let Some(name) = names.iter().find(|name| is_new && !is_ours(name)) {
+        if let Some(name) = names.iter().find(|name| is_new && !may_be_there(name)) {
             return Err(FolderError::Foreign { path: path.to_owned(), name: name.clone() });
         }
         let mut folder = Self { path: path.to_owned(), _lock: lock, identity: Identity::new() };
@@ -187,10 +189,9 @@ impl Identity {
     }
 }
 
-/// Random numbers from the system.
-fn random_secret() -> [u64; 2] {
-    use std::hash::{BuildHasher, RandomState};
-    [(); 2].map(|()| RandomState::new().hash_one(()))
+/// Whether a new folder may have this file: `lost+found` is at the root of a file system.
+fn may_be_there(name: &str) -> bool {
+    is_ours(name) || name == "lost+found"
 }
 
 /// Whether a file belongs to a disk cache.
@@ -200,16 +201,6 @@ fn is_ours(name: &str) -> bool {
         || name == PURGES
         || TEMPORARY.contains(&name)
         || sequence_of(name).is_some()
-}
-
-fn names(path: &Path) -> io::Result<Vec<String>> {
-    // `lost+found` is at the root of a file system.
-    let names = fs::read_dir(path)?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .filter(|name: &io::Result<String>| {
-            name.as_ref().map_or(true, |name| name != "lost+found")
-        });
-    names.collect()
 }
 
 /// The identity in a folder. `None` if it has none, or that of another format.

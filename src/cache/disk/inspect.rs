@@ -97,11 +97,7 @@ fn records(
     found: &mut Inspection,
     seen: &mut HashSet<(u64, u64)>,
 ) -> io::Result<()> {
-    let entries = match segment.footer()? {
-        Some(entries) => entries,
-        None => segment.scan()?.0,
-    };
-    for entry in entries.iter().rev() {
+    for entry in segment.entries()?.iter().rev() {
         let is_current = seen.insert((entry.digest.0, entry.digest.1));
         if !entry.kind.is_indexed() {
             continue;

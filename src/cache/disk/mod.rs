@@ -44,7 +44,7 @@ use index::Index;
 pub use inspect::{InspectError, Inspection, inspect};
 pub(crate) use layout::Fields;
 pub use options::DiskOptions;
-use place::Place;
+pub(crate) use place::Place;
 use queue::{Command, Queue};
 use readers::Readers;
 pub(crate) use record::{Kind, Loaded, Record};
@@ -59,7 +59,7 @@ use crate::{
     cache::digest::Digest,
 };
 
-/// How long a read may take. After that, the origin is asked.
+/// Timeout of a read. After it, the request goes to the origin.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// An open disk cache.
@@ -69,10 +69,6 @@ pub(crate) struct Disk {
     /// The threads that write to the folder, and its lock; `None` once it is closed.
     open: Mutex<Option<(Vec<JoinHandle<()>>, Folder)>>,
 }
-
-/// Identifies a record that was read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Version(Place);
 
 /// Whether a record is still worth keeping when its segment is evicted.
 pub(crate) type IsLive = Box<dyn Fn(&Loaded) -> bool + Send>;
@@ -139,18 +135,13 @@ impl Disk {
         self.shared.index.get(digest).is_some() && !self.shared.counters.is_off()
     }
 
-    /// Bytes of memory that a read of this digest takes.
-    pub(crate) fn length(&self, digest: Digest) -> Option<u64> {
-        Some(self.shared.index.get(digest)?.length() as u64)
-    }
-
-    /// How often the record of this digest was read, up to three times.
-    pub(crate) fn reads(&self, digest: Digest) -> u64 {
-        self.shared.index.get(digest).map_or(0, Place::reads)
+    /// Where the record of this digest is.
+    pub(crate) fn place(&self, digest: Digest) -> Option<Place> {
+        self.shared.index.get(digest)
     }
 
     /// Reads the record of a digest, if it has this key. Every byte is verified.
-    pub(crate) async fn read(&self, digest: Digest, key: &[u8]) -> Option<(Loaded, Version)> {
+    pub(crate) async fn read(&self, digest: Digest, key: &[u8]) -> Option<(Loaded, Place)> {
         let Shared { index, segments, counters, .. } = &*self.shared;
         if counters.is_off() {
             return None;
@@ -168,7 +159,7 @@ impl Disk {
         match read {
             Ok(Ok(Ok(loaded))) if loaded.digest == digest && loaded.key == key => {
                 counters.reads.inc();
-                Some((loaded, Version(place)))
+                Some((loaded, place))
             }
             // The place has a record of another key by now, or another key has this digest.
             Ok(Ok(Ok(_))) => {
@@ -197,7 +188,7 @@ impl Disk {
 
     /// Forgets the record at a place that cannot be read, so that a restart does not find an older one instead.
     fn forget_at(&self, digest: Digest, place: Place) -> bool {
-        let is_current = self.shared.index.get(digest).is_some_and(|now| now.is_at(place));
+        let is_current = self.is_current(digest, place);
         if is_current {
             self.shared.forget(digest);
         }
@@ -205,7 +196,7 @@ impl Disk {
     }
 
     /// Whether the record that was read is still the current one.
-    pub(crate) fn is_current(&self, digest: Digest, Version(place): Version) -> bool {
+    pub(crate) fn is_current(&self, digest: Digest, place: Place) -> bool {
         self.shared.index.get(digest).is_some_and(|now| now.is_at(place))
     }
 
@@ -222,7 +213,7 @@ impl Disk {
 
     /// Writes a record that is not in the index, if there is room for it.
     pub(crate) fn note(&self, record: Record) {
-        self.shared.queue.note(record);
+        self.shared.queue.offer(Command::Note(record));
     }
 
     /// Waits until everything so far is written.

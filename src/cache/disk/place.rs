@@ -6,7 +6,7 @@ use super::layout::{BLOCK, UNIT};
 
 /// Segment, offset, number of blocks to read, and how often the record was read. There are millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(NonZeroU64);
+pub(crate) struct Place(NonZeroU64);
 
 /// Bits of the fields, from the lowest.
 const BLOCKS: u32 = 16;
@@ -54,12 +54,12 @@ impl Place {
 
     /// Bytes of all blocks of the record.
     #[expect(clippy::cast_possible_truncation, reason = "at most 256 MiB")]
-    pub(super) const fn length(self) -> usize {
+    pub(crate) const fn length(self) -> usize {
         self.field(0, BLOCKS) as usize * BLOCK
     }
 
     /// How often the record was read, up to three times.
-    pub(super) const fn reads(self) -> u64 {
+    pub(crate) const fn reads(self) -> u64 {
         self.0.get() >> (BLOCKS + OFFSET + SLOT)
     }
 

@@ -23,6 +23,16 @@ pub(super) enum Command {
     Flush(tokio::sync::oneshot::Sender<()>),
 }
 
+impl Command {
+    /// Bytes of its record.
+    fn length(&self) -> usize {
+        match self {
+            Self::Write { record, .. } | Self::Note(record) => record.length(),
+            Self::Forget { .. } | Self::Flush(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     commands: VecDeque<Command>,
@@ -45,15 +55,18 @@ impl Queue {
         Self { waiting: Mutex::default(), arrived: Condvar::new(), bound }
     }
 
-    /// Adds a record to be written, unless the queue is full or closed.
-    pub(super) fn offer(&self, record: Record, operation: Operation, replaces: bool) -> bool {
+    /// Adds a command with a record, unless the queue is full or closed.
+    pub(super) fn offer(&self, command: Command) -> bool {
         let mut waiting = self.waiting.lock();
-        let length = record.length();
-        if waiting.is_closed || waiting.bytes + length > self.bound {
+        let length = command.length();
+        if waiting.is_closed
+            || waiting.bytes + length > self.bound
+            || waiting.commands.len() >= MAX_COMMANDS
+        {
             return false;
         }
         waiting.bytes += length;
-        waiting.commands.push_back(Command::Write { record, operation, replaces });
+        waiting.commands.push_back(command);
         self.arrived.notify_one();
         true
     }
@@ -68,17 +81,6 @@ impl Queue {
         waiting.commands.push_back(command);
         self.arrived.notify_one();
         true
-    }
-
-    /// Adds a record that is not in the index, if there is room.
-    pub(super) fn note(&self, record: Record) {
-        let mut waiting = self.waiting.lock();
-        let has_room = waiting.bytes + record.length() <= self.bound;
-        if !waiting.is_closed && has_room && waiting.commands.len() < MAX_COMMANDS {
-            waiting.bytes += record.length();
-            waiting.commands.push_back(Command::Note(record));
-            self.arrived.notify_one();
-        }
     }
 
     /// Lets the writer finish what is waiting, and end.
@@ -97,9 +99,7 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         loop {
             if let Some(command) = waiting.commands.pop_front() {
-                if let Command::Write { record, .. } | Command::Note(record) = &command {
-                    waiting.bytes -= record.length();
-                }
+                waiting.bytes -= command.length();
                 return Ok(command);
             }
             if waiting.is_closed {

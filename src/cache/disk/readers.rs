@@ -88,7 +88,7 @@ fn work(pool: &Pool) {
             }
         };
         drop(waiting);
-        // Nobody waits for a read that took too long to begin.
+        // The request may have timed out before the read began.
         if !read.result.is_closed() {
             let _ = read.result.send(read.segment.record(read.place));
         }

@@ -1,7 +1,7 @@
 //! Segments: files of equal length that are written once, front to back.
 //!
 //! The first block names the tier and the segment. Records follow. A sealed segment ends with a footer, which
-//! lists its records, and a trailer in the last block, which tells where the footer is. A segment without a
+//! lists its records, and a trailer in the last block, which has the footer's offset. A segment without a
 //! trailer was being written when the process ended.
 
 use std::{
@@ -173,6 +173,14 @@ impl Segment {
         footer.pad(BLOCK);
         self.file.write_at(footer.bytes(), end)?;
         self.file.write_at(trailer.bytes(), self.length - BLOCK as u64)
+    }
+
+    /// The records, in the order of writing, whether the segment is sealed or not.
+    pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
+        match self.footer()? {
+            Some(entries) => Ok(entries),
+            None => Ok(self.scan()?.0),
+        }
     }
 
     /// The records of a sealed segment, in the order of writing. `None` if it is not sealed.

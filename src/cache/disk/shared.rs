@@ -8,7 +8,7 @@ use super::{
     counters::Counters,
     files::Files,
     folder::IDENTITY_FILE,
-    index::Index,
+    index::{Index, Operation},
     options::DiskOptions,
     queue::{Command, Queue},
     record::Record,
@@ -41,11 +41,9 @@ impl Shared {
         if self.counters.is_off() {
             return self.index.finish(digest, operation, None);
         }
-        if !self.queue.offer(record, operation, replaces) {
+        if !self.queue.offer(Command::Write { record, operation, replaces }) {
             self.counters.dropped.inc();
-            if !(replaces && self.add(Command::Forget { digest, operation })) {
-                self.index.finish(digest, operation, None);
-            }
+            self.end_without(digest, operation, replaces);
         }
     }
 
@@ -53,6 +51,11 @@ impl Shared {
     pub(super) fn forget(&self, digest: Digest) {
         let _order = self.order.lock();
         let (operation, replaces) = self.index.begin(digest);
+        self.end_without(digest, operation, replaces);
+    }
+
+    /// Ends an operation that leaves no record. If it replaces one, that is forgotten in the log, too.
+    fn end_without(&self, digest: Digest, operation: Operation, replaces: bool) {
         if !(replaces && self.add(Command::Forget { digest, operation })) {
             self.index.finish(digest, operation, None);
         }

@@ -8,7 +8,7 @@ use super::*;
 
 const KEYS: u64 = 24;
 
-/// A record whose body tells its key and version.
+/// A record whose body contains its key and version.
 fn record(key: u64, version: u64, length: usize) -> Record {
     let mut body = Vec::with_capacity(length + 16);
     body.extend_from_slice(&key.to_le_bytes());

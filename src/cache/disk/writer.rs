@@ -122,7 +122,7 @@ impl Writer {
             }
             Command::Flush(done) => {
                 self.flush();
-                // Whoever asked may have given up.
+                // The caller may have been canceled.
                 let _ = done.send(());
             }
         }
@@ -295,10 +295,8 @@ impl Writer {
     fn evict(&self, segment: &Arc<Segment>, kept: &mut Kept) {
         let Shared { index, segments, files, counters, .. } = &*self.shared;
         segment.retire();
-        let entries = match segment.footer() {
-            Ok(Some(entries)) => entries,
-            _ => segment.scan().map(|(entries, _)| entries).unwrap_or_default(),
-        };
+        let listed = segment.entries().or_else(|_| segment.scan().map(|(entries, _)| entries));
+        let entries = listed.unwrap_or_default();
         for entry in entries.iter().filter(|entry| entry.kind.is_indexed()) {
             let Some(place) = entry.place(segment.slot) else { continue };
             let current = index.get(entry.digest).filter(|current| current.is_at(place));

@@ -18,7 +18,7 @@ impl ContentState {
     /// The state as a number, for the disk.
     pub(super) const fn number(self) -> u8 {
         match self {
-            // A released response stands for one whose content is stored.
+            // The content of a released response is stored with another copy of it.
             Self::Full | Self::Released => 0,
             Self::HeadOnly => 1,
             Self::HeadOnlyOfUnknownLength => 2,

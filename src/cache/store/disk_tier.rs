@@ -64,7 +64,10 @@ impl Store {
     /// Whether something is stored on disk under `key`.
     #[must_use]
     pub(crate) fn is_stored_on_disk(&self, key: &CacheKey) -> bool {
-        let digest = self.memory.digest_of(key);
+        self.disk_has(self.memory.digest_of(key))
+    }
+
+    fn disk_has(&self, digest: Digest) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.has(digest))
     }
 
@@ -80,13 +83,13 @@ impl Store {
     }
 
     async fn load(&self, disk: &Disk, digest: Digest, key: &CacheKey) -> Option<()> {
-        let is_read_again = disk.reads(digest) > 0;
-        let length = disk.length(digest)?;
+        let place = disk.place(digest)?;
+        let (is_read_again, length) = (place.reads() > 0, place.length() as u64);
         if !BodyBuffer::fits(self, length) {
             return None;
         }
         let charge = self.memory.reserve(length, ROOM).await?;
-        let (loaded, version) = disk.read(digest, key.as_bytes()).await?;
+        let (loaded, place) = disk.read(digest, key.as_bytes()).await?;
         let stored = match loaded.kind {
             Kind::Response => {
                 let held = |body: Bytes| {
@@ -107,7 +110,7 @@ impl Store {
             // A fetch was faster.
             return Some(());
         }
-        if !disk.is_current(digest, version) {
+        if !disk.is_current(digest, place) {
             return None;
         }
         match stored {
@@ -198,8 +201,7 @@ impl Store {
 
     /// Whether a slice is on disk.
     pub(super) fn is_on_disk(&self, content: ContentId, index: u32) -> bool {
-        let digest = self.memory.slice_digest(content, index);
-        self.disk.as_ref().is_some_and(|disk| disk.has(digest))
+        self.disk_has(self.memory.slice_digest(content, index))
     }
 
     /// Reads a slice from disk.
@@ -239,7 +241,8 @@ impl Store {
         let disk = self.disk.as_ref()?;
         let id = response.content.id;
         let digest = self.memory.encoded_digest(id, coding);
-        let charge = self.memory.reserve(disk.length(digest)?, ROOM).await?;
+        let length = disk.place(digest)?.length() as u64;
+        let charge = self.memory.reserve(length, ROOM).await?;
         let (loaded, _) = disk.read(digest, &encoded_key(id, coding)).await?;
         if loaded.kind != Kind::Encoded {
             return None;

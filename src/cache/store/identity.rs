@@ -1,6 +1,6 @@
 //! The identity of a store.
 
-use std::hash::{BuildHasher, RandomState};
+use crate::cache::digest::random_secret;
 
 /// The identity that a store is opened with. A store on disk persists it, so that responses of an
 /// earlier process are found and never confused with new ones.
@@ -24,6 +24,6 @@ impl StoreIdentity {
     /// The identity of a store that keeps nothing beyond the process.
     #[must_use]
     pub(crate) fn ephemeral() -> Self {
-        Self { epoch: 0, secret: [(); 2].map(|()| RandomState::new().hash_one(())) }
+        Self { epoch: 0, secret: random_secret() }
     }
 }

@@ -217,7 +217,7 @@ impl Writer {
             let batches: Vec<&PurgeBatch> = together.iter().map(|(batch, _)| batch).collect();
             let written = self.append(&batches);
             for (_, outcome) in together {
-                // Whoever asked may have given up. The purge is in force nevertheless.
+                // The caller may have been canceled. The purge is in force nevertheless.
                 let _ = outcome.send(match &written {
                     Ok(newest) => Ok(*newest),
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string()).into()),
