@@ -1,6 +1,9 @@
 //! `forebay cache`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use bytesize::ByteSize;
 use clap::Subcommand;
@@ -10,7 +13,7 @@ use super::{
     UserError, say,
     source::{ConfigFile, load_file},
 };
-use crate::cache::disk::{Inspection, clear, inspect};
+use crate::cache::disk::{DiskOptions, EncryptionKeys, Inspection, clear, count, verify};
 
 /// Look at a disk cache, verify it, or empty it.
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,7 @@ enum Action {
     /// Count what is stored; also while Forebay runs
     Stat(Directory),
     /// Read everything and verify its checksums; also while Forebay runs
-    Verify(Directory),
+    Verify(Verify),
     /// Remove everything; Forebay must be stopped
     Clear(Directory),
 }
@@ -38,14 +41,28 @@ struct Directory {
     file: ConfigFile,
 }
 
+#[derive(Debug, clap::Args)]
+struct Verify {
+    #[command(flatten)]
+    directory: Directory,
+    /// File with the keys of an encrypted disk cache [default: `cache.disk.encryption_key_file` of the configuration]
+    #[arg(long, value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
+}
+
 impl Directory {
     fn path(&self) -> miette::Result<PathBuf> {
-        if let Some(dir) = &self.dir {
-            return Ok(dir.clone());
+        match &self.dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(self.configured()?.path),
         }
+    }
+
+    /// The disk cache of the configuration.
+    fn configured(&self) -> miette::Result<DiskOptions> {
         let file = self.file.required()?;
         match load_file(&file)?.disk {
-            Some(disk) => Ok(disk.path),
+            Some(disk) => Ok(disk),
             None => Err(UserError {
                 message: format!("`{}` has no disk cache", file.display()),
                 help: "name a directory with --dir, or add [cache.disk]".into(),
@@ -54,10 +71,23 @@ impl Directory {
     }
 }
 
+impl Verify {
+    fn keys(&self) -> miette::Result<EncryptionKeys> {
+        let file = match (&self.encryption_key_file, &self.directory.dir) {
+            (Some(file), _) => Some(file.clone()),
+            (None, None) => self.directory.configured()?.encryption_key_file,
+            (None, Some(_)) => None,
+        };
+        let keys =
+            file.map_or_else(|| Ok(EncryptionKeys::default()), |file| EncryptionKeys::read(&file));
+        Ok(keys.map_err(|error| UserError { message: error.to_string(), help: error.advice() })?)
+    }
+}
+
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     match &args.action {
-        Action::Stat(directory) => report(directory, false),
-        Action::Verify(directory) => report(directory, true),
+        Action::Stat(directory) => report(&directory.path()?, None),
+        Action::Verify(args) => report(&args.directory.path()?, Some(&args.keys()?)),
         Action::Clear(directory) => {
             let path = directory.path()?;
             clear(&path)
@@ -68,22 +98,24 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
 }
 
-fn report(directory: &Directory, verify: bool) -> miette::Result<ExitCode> {
-    let path = directory.path()?;
+/// Reports what a directory has. With keys, everything is verified.
+fn report(path: &Path, keys: Option<&EncryptionKeys>) -> miette::Result<ExitCode> {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} of {len} files") {
         bar.set_style(style);
     }
-    let inspected = inspect(&path, verify, |done, all| {
+    let progress = |done, all| {
         bar.set_length(all);
         bar.set_position(done);
-    });
+    };
+    let inspected = match keys {
+        Some(keys) => verify(path, keys, progress),
+        None => count(path, progress),
+    };
     bar.finish_and_clear();
-    let found = inspected.map_err(|error| UserError {
-        message: error.to_string(),
-        help: "name the directory of a disk cache with --dir; its user or root may read it".into(),
-    })?;
-    say(&text(&found, verify));
+    let found = inspected
+        .map_err(|error| UserError { message: error.to_string(), help: error.advice().into() })?;
+    say(&text(&found, keys.is_some()));
     let is_good = found.damaged == 0 && found.unreadable == 0;
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -52,6 +52,7 @@ fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
         .into(),
         app::Error::Secret(_) => SecretError::ADVICE.into(),
         app::Error::Store(OpenError::Folder(error)) => error.advice().into(),
+        app::Error::Store(OpenError::Keys(error)) => error.advice().into(),
         app::Error::Store(OpenError::System(_)) => {
             "check the file system of `cache.disk.path` and the limit on threads (`ulimit -u`)".into()
         }

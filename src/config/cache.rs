@@ -51,6 +51,7 @@ fn disk(section: &Section<'_>, directory: &Path) -> Option<DiskOptions> {
     let path = section
         .required("path", "add a directory of its own, such as `path = \"/var/cache/forebay\"`");
     let capacity = section.size("capacity");
+    let key_file = section.string("encryption_key_file");
     let write_budget = section.size("write_budget");
     if !section.has("capacity") {
         let help = "add the space that the disk cache may take: `capacity = \"100GiB\"`".to_owned();
@@ -64,5 +65,7 @@ fn disk(section: &Section<'_>, directory: &Path) -> Option<DiskOptions> {
         return None;
     }
     let write_budget = write_budget.map(|budget| budget.value);
-    Some(DiskOptions { write_budget, ..DiskOptions::new(path, capacity.value) })
+    let encryption_key_file = key_file.map(|file| directory.join(file.value));
+    let options = DiskOptions::new(path, capacity.value);
+    Some(DiskOptions { encryption_key_file, write_budget, ..options })
 }

@@ -20,7 +20,7 @@ use crate::{
     access_log::Format,
     base::clock::Clock,
     behavior::ViewerProtocol,
-    cache::disk::{DiskOptions, inspect},
+    cache::disk::{DiskOptions, count},
     config::{Config, DistributionOptions},
     control::{Callers, SecretError},
     server::{CertificateFiles, Limits, TlsSettings, bindable},
@@ -142,9 +142,16 @@ fn disk(options: &DiskOptions) -> Checks {
         );
         return checks;
     }
+    match options.keys() {
+        Err(error) => checks.bad(error.to_string(), error.advice()),
+        Ok(_) if options.encryption_key_file.is_some() => {
+            checks.good("the encryption keys can be read");
+        }
+        Ok(_) => {}
+    }
     let Ok(space) = rustix::fs::statvfs(existing) else { return checks };
     let (free, all) = (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize);
-    let used = inspect(path, false, |_, _| {}).map_or(0, |found| found.bytes);
+    let used = count(path, |_, _| {}).map_or(0, |found| found.bytes);
     let text = format!(
         "{}: {} of the capacity of {} in use, {} free on its file system",
         path.display(),

@@ -116,11 +116,15 @@ class Docs(unittest.TestCase):
         self.edge.process.send_signal(signal.SIGHUP)
         wait_for("the reload", lambda: fetch(f"{self.edge.url}/photos/cat.jpg")[0] == 403, self.edge.said)
 
-    def cache_on_disk(self):
+    def encrypt_cache(self, key):
+        """Adds an encrypted disk cache to the configuration."""
+        self.cache_on_disk(f'encryption_key_file = "{key}"\n')
+
+    def cache_on_disk(self, more=""):
         """Adds a disk cache with one object to the configuration, and serves with it."""
         file = self.folder / "forebay.toml"
         if "\n[cache.disk]" not in file.read_text():
-            disk = f'\n[cache.disk]\npath = "{self.folder}/cache"\ncapacity = "128MiB"\n'
+            disk = f'\n[cache.disk]\npath = "{self.folder}/cache"\ncapacity = "128MiB"\n{more}'
             file.write_text(file.read_text() + disk)
             self.edge.stop()
             self.serve()
@@ -183,6 +187,9 @@ class Docs(unittest.TestCase):
         elif line.startswith("forebay cache"):
             self.cache_on_disk()
             self.assertRegex(self.shell(line), "responses +1\n")
+        elif line.startswith("openssl rand"):
+            self.shell(line)
+            self.encrypt_cache(line.split(" > ")[1])
         elif line.startswith("forebay keys new"):
             self.trust(self.shell(line))
         elif line.startswith("curl") and "forebay sign" in line:

@@ -50,6 +50,11 @@ impl AlignedBuffer {
         self.length = 0;
     }
 
+    /// Removes all bytes after the first `length`.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
     /// Bytes that fit without another allocation.
     pub(super) const fn capacity(&self) -> usize {
         self.memory.len()

@@ -18,13 +18,19 @@ impl Counters {
     /// Counts a failed read or write. True if it is one too many: the disk is no longer used from then on.
     pub(super) fn failed(&self, what: &str, error: &std::io::Error) -> bool {
         tracing::error!(%error, "the disk cache cannot {what}");
-        let is_last = self.0.failures.inc() + 1 >= MAX_FAILURES && self.0.in_use.set(0) == 1;
-        if is_last {
+        self.0.failures.inc() + 1 >= MAX_FAILURES
+            && self.turn_off("too many reads and writes failed")
+    }
+
+    /// From now on, the disk is not used. False if it was not used any more.
+    pub(super) fn turn_off(&self, why: &str) -> bool {
+        let was_on = self.0.in_use.set(0) == 1;
+        if was_on {
             tracing::error!(
-                "the disk cache is off, because too many reads and writes failed; it starts empty at the next start of Forebay"
+                "the disk cache is off, because {why}; it starts empty at the next start of Forebay"
             );
         }
-        is_last
+        was_on
     }
 
     pub(super) fn is_off(&self) -> bool {

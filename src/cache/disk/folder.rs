@@ -1,29 +1,23 @@
-//! The folder of a disk cache: who uses it, and the identity of what lies in it.
+//! The folder of a disk cache, which one process uses at a time.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::FlockOperation;
 
 use super::{
-    checksum::checksum,
     files::names,
-    layout::{FORMAT, Fields},
-    segment::{TierId, sequence_of},
+    keys::EncryptionKeys,
+    segment::{Tier, sequence_of},
+    superblock::{Identity, SUPERBLOCK, Superblock},
 };
-use crate::cache::digest::random_secret;
-
-/// The file with the identity.
-pub(super) const IDENTITY_FILE: &str = "super";
 
 /// The file with the purges.
 const PURGES: &str = "purge.log";
-
-const MAGIC: u64 = u64::from_le_bytes(*b"FBSUPER\0");
 
 /// The reason why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,16 +69,6 @@ impl FolderError {
     }
 }
 
-/// The identity of what a folder has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) tier: TierId,
-    /// Higher at each start.
-    pub(crate) epoch: u16,
-    /// The key of the hash function of the keys.
-    pub(crate) secret: [u64; 2],
-}
-
 /// An open folder, locked against other processes until dropped.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -92,35 +76,34 @@ pub(crate) struct Folder {
     /// Only for the lock.
     _lock: File,
     identity: Identity,
+    keys: EncryptionKeys,
 }
 
 impl Folder {
-    /// Opens a folder, or creates it. What another version of the format has written is removed.
-    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+    /// Opens a folder, or creates it. What another version of the format has written is removed, and what these keys
+    /// cannot decrypt.
+    pub(crate) fn open(path: &Path, keys: EncryptionKeys) -> Result<Self, FolderError> {
         let failed = |source| FolderError::System { path: path.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let lock = File::open(path).map_err(failed)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(FolderError::InUse(path.to_owned())),
-            locked => locked.map_err(|error| failed(error.into()))?,
-        }
+        let lock = lock(path)?;
         let names = names(path).map_err(failed)?;
-        let is_new = !names.iter().any(|name| name == IDENTITY_FILE);
+        let is_new = !names.iter().any(|name| name == SUPERBLOCK);
         if let Some(name) = names.iter().find(|name| is_new && !may_be_there(name)) {
             return Err(FolderError::Foreign { path: path.to_owned(), name: name.clone() });
         }
-        let mut folder = Self { path: path.to_owned(), _lock: lock, identity: Identity::new() };
-        match read_identity(path).map_err(failed)? {
+        let superblock = Superblock::read(path).map_err(failed)?;
+        let last = superblock.as_ref().and_then(|superblock| superblock.identity(&keys));
+        let mut folder =
+            Self { path: path.to_owned(), _lock: lock, identity: Identity::new(), keys };
+        match last {
             Some(last) if last.epoch < u16::MAX => {
                 folder.identity = Identity { epoch: last.epoch + 1, ..last };
-                folder.write_identity().map_err(failed)?;
+                folder.identity.write(path, &folder.keys).map_err(failed)?;
             }
             _ => {
                 if !is_new {
-                    tracing::warn!(
-                        folder = %path.display(),
-                        "the disk cache was written by another version of Forebay, or is damaged; it starts empty"
-                    );
+                    let why = folder.why_unreadable(superblock.as_ref());
+                    tracing::warn!(folder = %path.display(), "the disk cache starts empty, because {why}");
                 }
                 folder.clear().map_err(failed)?;
             }
@@ -128,17 +111,39 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Why the last process left nothing that can be used.
+    fn why_unreadable(&self, superblock: Option<&Superblock>) -> &'static str {
+        match superblock.map(|superblock| superblock.note.is_encrypted()) {
+            None => "it was written by another version of Forebay, or is damaged",
+            Some(true) if self.keys.encrypt() => {
+                "none of the keys in `cache.disk.encryption_key_file` is the one that it was encrypted with"
+            }
+            Some(true) => "it is encrypted, and `cache.disk.encryption_key_file` is not configured",
+            Some(false) if self.keys.encrypt() => {
+                "it was not encrypted; from now on everything in it is"
+            }
+            Some(false) => "it was opened too many times",
+        }
+    }
+
     /// Removes everything, and begins a new tier.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
-        for name in names(&self.path)?.iter().filter(|name| is_ours(name)) {
-            fs::remove_file(self.path.join(name))?;
-        }
+        remove_all(&self.path)?;
         self.identity = Identity::new();
-        self.write_identity()
+        self.identity.write(&self.path, &self.keys)
     }
 
     pub(crate) const fn identity(&self) -> Identity {
         self.identity
+    }
+
+    pub(crate) const fn keys(&self) -> &EncryptionKeys {
+        &self.keys
+    }
+
+    /// What its segments belong to.
+    pub(super) fn tier(&self) -> Tier {
+        Tier { id: self.identity.tier, keys: self.keys.clone() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -149,21 +154,6 @@ impl Folder {
     pub(crate) fn purge_log(&self) -> PathBuf {
         self.path.join(PURGES)
     }
-
-    /// Writes the identity, which is on disk when this returns.
-    fn write_identity(&self) -> io::Result<()> {
-        let Identity { tier, epoch, secret } = self.identity;
-        let mut bytes = Vec::new();
-        bytes.extend_from_slice(&MAGIC.to_le_bytes());
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&tier);
-        bytes.extend_from_slice(&epoch.to_le_bytes());
-        for half in secret {
-            bytes.extend_from_slice(&half.to_le_bytes());
-        }
-        bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
-        replace(&self.path.join(IDENTITY_FILE), &bytes)
-    }
 }
 
 /// Empties the disk cache in a directory that no process uses.
@@ -171,22 +161,30 @@ impl Folder {
 /// # Errors
 /// If a process uses it, or it is not a disk cache.
 pub fn clear(path: &Path) -> Result<(), FolderError> {
-    if !path.join(IDENTITY_FILE).exists() {
-        let source = io::Error::new(io::ErrorKind::NotFound, "it has no disk cache");
-        return Err(FolderError::System { path: path.to_owned(), source });
-    }
     let failed = |source| FolderError::System { path: path.to_owned(), source };
-    Folder::open(path)?.clear().map_err(failed)
+    if !path.join(SUPERBLOCK).exists() {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "it has no disk cache")));
+    }
+    let _lock = lock(path)?;
+    remove_all(path).map_err(failed)
 }
 
-impl Identity {
-    fn new() -> Self {
-        let [first, second] = [(); 2].map(|()| fastrand::u64(..).to_le_bytes());
-        let mut tier = [0; 16];
-        tier[..8].copy_from_slice(&first);
-        tier[8..].copy_from_slice(&second);
-        Self { tier, epoch: 1, secret: random_secret() }
+/// Locks a folder against other processes, until the file is closed.
+fn lock(path: &Path) -> Result<File, FolderError> {
+    let failed = |source| FolderError::System { path: path.to_owned(), source };
+    let folder = File::open(path).map_err(failed)?;
+    match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::InUse(path.to_owned())),
+        locked => locked.map(|()| folder).map_err(|error| failed(error.into())),
     }
+}
+
+/// Removes all files of a disk cache. The identity goes first: without it, the others are never used.
+fn remove_all(path: &Path) -> io::Result<()> {
+    let mut names = names(path)?;
+    names.retain(|name| is_ours(name));
+    names.sort_unstable_by_key(|name| name != SUPERBLOCK);
+    names.iter().try_for_each(|name| fs::remove_file(path.join(name)))
 }
 
 /// Whether a new folder may have this file: `lost+found` is at the root of a file system.
@@ -197,42 +195,5 @@ fn may_be_there(name: &str) -> bool {
 /// Whether a file belongs to a disk cache.
 fn is_ours(name: &str) -> bool {
     const TEMPORARY: [&str; 3] = ["super.tmp", "purge.tmp", "direct.tmp"];
-    name == IDENTITY_FILE
-        || name == PURGES
-        || TEMPORARY.contains(&name)
-        || sequence_of(name).is_some()
-}
-
-/// The identity in a folder. `None` if it has none, or that of another format.
-pub(crate) fn read_identity(path: &Path) -> io::Result<Option<Identity>> {
-    match fs::read(path.join(IDENTITY_FILE)) {
-        Ok(bytes) => Ok(parse(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn parse(bytes: &[u8]) -> Option<Identity> {
-    let mut fields = Fields(bytes);
-    let is_ours = fields.u64()? == MAGIC && fields.u32()? == FORMAT;
-    let tier = fields.array()?;
-    let epoch = fields.u16()?;
-    let secret = [fields.u64()?, fields.u64()?];
-    let covered = bytes.len() - fields.0.len();
-    let is_valid = is_ours && fields.u64()? == checksum(&bytes[..covered]);
-    is_valid.then_some(Identity { tier, epoch, secret })
-}
-
-/// Replaces a file: after a crash it has either content, and never a mixture. On disk when this returns.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("tmp");
-    let mut file =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    name == SUPERBLOCK || name == PURGES || TEMPORARY.contains(&name) || sequence_of(name).is_some()
 }

@@ -8,9 +8,10 @@ use std::{
 
 use super::{
     files::{Files, SystemFiles},
-    folder::read_identity,
+    keys::EncryptionKeys,
     record::Kind,
-    segment::{self, Segment},
+    segment::{self, Segment, Tier},
+    superblock::Superblock,
 };
 
 /// What a disk cache has.
@@ -42,6 +43,9 @@ pub enum InspectError {
     /// There is no disk cache, or one of another version.
     #[error("{} has no disk cache that this version of Forebay can read", .0.display())]
     NoCache(PathBuf),
+    /// Its records cannot be verified without their key.
+    #[error("the disk cache in {} is encrypted, with a key that was not given", .0.display())]
+    Encrypted(PathBuf),
     /// The directory cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     System {
@@ -52,21 +56,65 @@ pub enum InspectError {
     },
 }
 
-/// Counts the records in a directory, and verifies them if `verify`. `progress` is called with the number of files read
-/// so far and of all.
+impl InspectError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Encrypted(_) => {
+                "name its keys with --encryption-key-file, or the configuration with --config; `forebay cache stat` needs no key"
+            }
+            Self::NoCache(_) | Self::System { .. } => {
+                "name the directory of a disk cache with --dir; its user or root may read it"
+            }
+        }
+    }
+}
+
+/// Counts the records in a directory. `progress` is called with the number of files read so far and of all.
 ///
 /// # Errors
 /// If the directory cannot be read or has no cache.
-pub fn inspect(
+pub fn count(path: &Path, progress: impl Fn(u64, u64)) -> Result<Inspection, InspectError> {
+    inspect(path, None, progress)
+}
+
+/// Counts the records in a directory like [`count`], and verifies them.
+///
+/// # Errors
+/// If the directory cannot be read or has no cache, or if its key is missing.
+pub fn verify(
     path: &Path,
-    verify: bool,
+    keys: &EncryptionKeys,
+    progress: impl Fn(u64, u64),
+) -> Result<Inspection, InspectError> {
+    inspect(path, Some(keys), progress)
+}
+
+/// Verifies the records if there are keys.
+fn inspect(
+    path: &Path,
+    keys: Option<&EncryptionKeys>,
     progress: impl Fn(u64, u64),
 ) -> Result<Inspection, InspectError> {
     let failed = |source| InspectError::System { path: path.to_owned(), source };
-    let identity = read_identity(path).map_err(failed)?;
-    let identity = identity.ok_or_else(|| InspectError::NoCache(path.to_owned()))?;
     let files = SystemFiles::reading(path);
-    let names = files.list().map_err(failed)?;
+    let names = match files.list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(InspectError::NoCache(path.to_owned()));
+        }
+        names => names.map_err(failed)?,
+    };
+    if names.is_empty() {
+        // It was cleared.
+        return Ok(Inspection::default());
+    }
+    let superblock = Superblock::read(path).map_err(failed)?;
+    let superblock = superblock.ok_or_else(|| InspectError::NoCache(path.to_owned()))?;
+    if keys.is_some_and(|keys| superblock.identity(keys).is_none()) {
+        return Err(InspectError::Encrypted(path.to_owned()));
+    }
+    let tier = Tier { id: superblock.tier, keys: keys.cloned().unwrap_or_default() };
     let mut sequences: Vec<u64> =
         names.iter().filter_map(|name| segment::sequence_of(name)).collect();
     sequences.sort_unstable_by(|a, b| b.cmp(a));
@@ -74,11 +122,11 @@ pub fn inspect(
     let all = sequences.len() as u64;
     for (done, &sequence) in (0..).zip(&sequences) {
         progress(done, all);
-        match Segment::open(&files, &identity.tier, 0, sequence) {
+        match Segment::open(&files, &tier, 0, sequence) {
             Ok(Some(segment)) => {
                 found.segments += 1;
                 found.bytes += segment.length;
-                if records(&segment, verify, &mut found, &mut seen).is_err() {
+                if records(&segment, keys.is_some(), &mut found, &mut seen).is_err() {
                     found.unreadable += 1;
                 }
             }

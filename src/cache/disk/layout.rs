@@ -1,7 +1,7 @@
 //! Sizes of the format on disk, and reading numbers from bytes.
 
 /// The version of everything below. A folder of another version is emptied.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The unit of reads and writes with `O_DIRECT`, in bytes.
 pub(super) const BLOCK: usize = 4096;

@@ -10,18 +10,26 @@ mod checksum;
 mod counters;
 mod files;
 mod folder;
+#[cfg(feature = "fuzz")]
+mod fuzzing;
 mod index;
 mod inspect;
+mod keys;
 mod layout;
 mod options;
 mod place;
+mod protection;
 mod queue;
 mod readers;
 mod record;
 mod recovery;
+mod replace;
 mod segment;
 mod segments;
 mod shared;
+#[cfg(test)]
+mod simulated;
+mod superblock;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -38,20 +46,27 @@ use parking_lot::Mutex;
 pub(crate) use checksum::checksum;
 use counters::Counters;
 pub(crate) use files::{Files, SystemFiles};
-pub(crate) use folder::{Folder, Identity, replace};
+pub(crate) use folder::Folder;
 pub use folder::{FolderError, clear};
+#[cfg(feature = "fuzz")]
+pub(crate) use fuzzing::read_segment;
 use index::Index;
-pub use inspect::{InspectError, Inspection, inspect};
+pub use inspect::{InspectError, Inspection, count, verify};
+pub(crate) use keys::KeyNote;
+pub use keys::{EncryptionKeys, KeysError};
 pub(crate) use layout::Fields;
 pub use options::DiskOptions;
 pub(crate) use place::Place;
+pub(crate) use protection::{PROOF, Proof, Protection};
 use queue::{Command, Queue};
 use readers::Readers;
 pub(crate) use record::{Kind, Loaded, Record};
 pub(crate) use recovery::OnInvalidation;
+pub(crate) use replace::replace;
 use segment::ReadError;
 use segments::Segments;
 use shared::Shared;
+pub(crate) use superblock::Identity;
 use writer::Writer;
 
 use crate::{
@@ -109,7 +124,7 @@ impl Disk {
         let queue = Queue::new(options.queue);
         let shared = Arc::new(Shared {
             options,
-            tier: folder.identity().tier,
+            tier: folder.tier(),
             files,
             index: Index::new(),
             segments: Segments::default(),

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{layout::BLOCK, place::MAX_SEGMENT};
+use super::{
+    keys::{EncryptionKeys, KeysError},
+    layout::BLOCK,
+    place::MAX_SEGMENT,
+};
 
 /// The number of segments that the capacity is divided into, if their length allows it.
 const SEGMENTS: u64 = 512;
@@ -17,6 +21,8 @@ pub struct DiskOptions {
     pub path: PathBuf,
     /// Bytes that the files in it may take.
     pub capacity: u64,
+    /// The file with the keys, newest first. Without it, the files are not encrypted.
+    pub encryption_key_file: Option<PathBuf>,
     /// Bytes that may be written a day once old content must give way.
     pub write_budget: Option<u64>,
     /// Length of a segment in bytes.
@@ -29,6 +35,15 @@ impl DiskOptions {
     /// The smallest capacity in bytes.
     pub const MIN_CAPACITY: u64 = 4 * MIN_SEGMENT;
 
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has something else than keys.
+    pub fn keys(&self) -> Result<EncryptionKeys, KeysError> {
+        let file = self.encryption_key_file.as_deref();
+        file.map_or_else(|| Ok(EncryptionKeys::default()), EncryptionKeys::read)
+    }
+
     /// The number of files that the capacity allows, beside a few small ones.
     #[must_use]
     pub const fn files(&self) -> u64 {
@@ -40,6 +55,13 @@ impl DiskOptions {
     pub fn new(path: PathBuf, capacity: u64) -> Self {
         let segment = (capacity / SEGMENTS).clamp(MIN_SEGMENT, MAX_SEGMENT);
         let segment = segment / BLOCK as u64 * BLOCK as u64;
-        Self { path, capacity, write_budget: None, segment, queue: 64 << 20 }
+        Self {
+            path,
+            capacity,
+            encryption_key_file: None,
+            write_budget: None,
+            segment,
+            queue: 64 << 20,
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Records: what the segments consist of.
 //!
 //! A record is a header of 64 bytes, a key, a description and a body, padded to 64 bytes. The header has a
-//! checksum of its own and one of the rest. It also names its segment, so that bytes of another segment are
-//! never taken for this one's.
+//! checksum of its own and the proof of the rest, which may be encrypted. It also names its segment, so that bytes
+//! of another segment are never taken for this one's.
 
 use bytes::Bytes;
 
@@ -10,6 +10,7 @@ use super::{
     aligned::AlignedBuffer,
     checksum::checksum,
     layout::{Fields, UNIT},
+    protection::{PROOF, Proof, Protection},
 };
 use crate::cache::digest::Digest;
 
@@ -19,8 +20,9 @@ const MAGIC: u32 = u32::from_le_bytes(*b"FBR1");
 /// Length of a header in bytes.
 pub(super) const HEADER: usize = 64;
 
-/// Bytes of a header that its checksum covers.
+/// Bytes of a header that its checksum covers, and before these, those before the proof.
 const CHECKED: usize = HEADER - 8;
+const CLEAR: usize = CHECKED - PROOF;
 
 /// The contents of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,24 +91,38 @@ impl Record {
             && [self.description.len(), self.body.len()].iter().all(|&n| u32::try_from(n).is_ok())
     }
 
-    /// Appends the record to a buffer that will be part of segment `segment`.
-    pub(super) fn append_to(&self, buffer: &mut AlignedBuffer, segment: u64) {
+    /// Appends the record to a buffer that will be part of segment `segment`, at `offset` in it. False if it cannot
+    /// be encrypted; then the buffer remains as it was.
+    pub(super) fn append_to(
+        &self,
+        buffer: &mut AlignedBuffer,
+        segment: u64,
+        offset: u64,
+        protection: &Protection,
+    ) -> bool {
         let start = buffer.len();
-        buffer.append(&[0; HEADER]);
-        for part in [&*self.key, &*self.description, &*self.body] {
-            buffer.append(part);
-        }
-        let header = Header {
+        let clear = Header {
             kind: self.kind,
             segment,
             digest: self.digest,
             key: self.key.len(),
             description: self.description.len(),
             body: self.body.len(),
-            checksum: checksum(&buffer.bytes()[start + HEADER..]),
+            proof: [0; PROOF],
         };
+        buffer.append(&[0; HEADER]);
+        for part in [&*self.key, &*self.description, &*self.body] {
+            buffer.append(part);
+        }
+        let content = &mut buffer.bytes_mut()[start + HEADER..];
+        let Some(proof) = protection.seal(offset, &clear.bytes()[..CLEAR], content) else {
+            buffer.truncate(start);
+            return false;
+        };
+        let header = Header { proof, ..clear };
         buffer.pad(UNIT);
         buffer.bytes_mut()[start..start + HEADER].copy_from_slice(&header.bytes());
+        true
     }
 }
 
@@ -121,8 +137,8 @@ pub(super) struct Header {
     key: usize,
     description: usize,
     body: usize,
-    /// The checksum of the parts.
-    checksum: u64,
+    /// The proof of the parts.
+    proof: Proof,
 }
 
 impl Header {
@@ -144,7 +160,7 @@ impl Header {
             key,
             description: description?,
             body: body?,
-            checksum: fields.u64()?,
+            proof: fields.array()?,
         };
         (is_record && checksum(&header[..CHECKED]) == header_checksum(header)).then_some(parsed)
     }
@@ -157,9 +173,10 @@ impl Header {
         for length in [self.description, self.body] {
             bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         }
-        for number in [self.segment, self.digest.0, self.digest.1, self.checksum] {
+        for number in [self.segment, self.digest.0, self.digest.1] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
+        bytes.extend_from_slice(&self.proof);
         let mut header = [0; HEADER];
         header[..bytes.len()].copy_from_slice(&bytes);
         let checksum = checksum(&header[..CHECKED]);
@@ -192,23 +209,34 @@ pub(crate) struct Loaded {
 pub(super) enum Invalid {
     #[error("its header is damaged")]
     Header,
-    #[error("its checksum is wrong")]
-    Checksum,
+    #[error("its content is not what was written")]
+    Content,
     #[error("it is another record")]
     Other,
 }
 
 impl Loaded {
-    /// Verifies the record of segment `segment` at the beginning of `bytes`.
-    pub(super) fn verify(bytes: &Bytes, segment: u64) -> Result<Self, Invalid> {
+    /// Verifies and decrypts the record of segment `segment` at `offset` in it. The record begins at `start` in
+    /// `blocks`.
+    pub(super) fn open(
+        mut blocks: AlignedBuffer,
+        start: usize,
+        segment: u64,
+        offset: u64,
+        protection: &Protection,
+    ) -> Result<Self, Invalid> {
+        let bytes = blocks.bytes_mut().get_mut(start..).ok_or(Invalid::Header)?;
         let header = Header::parse(bytes).ok_or(Invalid::Header)?;
         if header.segment != segment {
             return Err(Invalid::Other);
         }
         let end = HEADER + header.key + header.description + header.body;
-        if bytes.len() < end || checksum(&bytes[HEADER..end]) != header.checksum {
-            return Err(Invalid::Checksum);
+        let (clear, rest) = bytes.split_at_mut(HEADER);
+        let content = rest.get_mut(..end - HEADER).ok_or(Invalid::Content)?;
+        if !protection.open(offset, &clear[..CLEAR], content, &header.proof) {
+            return Err(Invalid::Content);
         }
+        let bytes = blocks.freeze().slice(start..start + end);
         let description = HEADER + header.key;
         let body = description + header.description;
         Ok(Self {
@@ -216,7 +244,7 @@ impl Loaded {
             digest: header.digest,
             key: bytes.slice(HEADER..description),
             description: bytes.slice(description..body),
-            body: bytes.slice(body..end),
+            body: bytes.slice(body..),
         })
     }
 
@@ -234,6 +262,8 @@ impl Loaded {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+
     use super::*;
 
     fn record() -> Record {
@@ -246,36 +276,79 @@ mod tests {
         }
     }
 
-    fn written(segment: u64) -> Bytes {
+    fn written(protection: &Protection) -> AlignedBuffer {
         let mut buffer = AlignedBuffer::new(0);
-        record().append_to(&mut buffer, segment);
-        buffer.freeze()
+        assert!(record().append_to(&mut buffer, 9, 4096, protection));
+        buffer
+    }
+
+    fn open(bytes: &[u8], segment: u64, protection: &Protection) -> Result<Loaded, Invalid> {
+        let mut blocks = AlignedBuffer::new(0);
+        blocks.append(bytes);
+        Loaded::open(blocks, 0, segment, 4096, protection)
+    }
+
+    fn protections() -> [Protection; 2] {
+        let key = UnboundKey::new(&AES_256_GCM, &[5; 32]).expect("a key");
+        [Protection::Checksum, Protection::Cipher(LessSafeKey::new(key))]
     }
 
     #[test]
     fn a_record_reads_as_it_was_written() {
-        let bytes = written(9);
-        assert_eq!(bytes.len(), record().length());
-        let loaded = Loaded::verify(&bytes, 9).expect("valid");
-        assert_eq!((loaded.kind, loaded.digest), (Kind::Response, Digest(1, 2)));
-        assert_eq!(&loaded.key[..], b"d\0/a.png");
-        assert_eq!(&loaded.description[..], b"200");
-        assert_eq!(loaded.body, vec![7; 300]);
-        assert_eq!(Loaded::verify(&bytes, 8).expect_err("another segment"), Invalid::Other);
+        for protection in protections() {
+            let written = written(&protection);
+            let is_encrypted = matches!(protection, Protection::Cipher(_));
+            let is_clear = written.bytes().windows(5).any(|window| window == b"a.png");
+            assert_eq!(is_clear, !is_encrypted);
+            assert_eq!(written.len(), record().length());
+            let loaded = open(written.bytes(), 9, &protection).expect("valid");
+            assert_eq!((loaded.kind, loaded.digest), (Kind::Response, Digest(1, 2)));
+            assert_eq!(&loaded.key[..], b"d\0/a.png");
+            assert_eq!(&loaded.description[..], b"200");
+            assert_eq!(loaded.body, vec![7; 300]);
+            let other = open(written.bytes(), 8, &protection).expect_err("another segment");
+            assert_eq!(other, Invalid::Other);
+        }
     }
 
     /// The padding is the only part of a record that may change.
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
-        let bytes = written(9);
-        let content = HEADER + 8 + 3 + 300;
-        for bit in 0..content * 8 {
-            let mut flipped = bytes.to_vec();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Loaded::verify(&flipped.into(), 9).is_err(), "bit {bit}");
+        for protection in protections() {
+            let written = written(&protection);
+            let content = HEADER + 8 + 3 + 300;
+            for bit in 0..content * 8 {
+                let mut flipped = written.bytes().to_vec();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(open(&flipped, 9, &protection).is_err(), "bit {bit}");
+            }
+            for length in 0..content {
+                let cut = &written.bytes()[..length];
+                assert!(open(cut, 9, &protection).is_err(), "{length} bytes");
+            }
         }
-        for length in 0..content {
-            assert!(Loaded::verify(&bytes.slice(..length), 9).is_err(), "{length} bytes");
+    }
+
+    /// Whoever can write to the disk cannot pass one record off as another, even with the right checksum.
+    #[test]
+    fn encryption_covers_the_header() {
+        let [_, protection] = protections();
+        let written = written(&protection);
+        for byte in [4, 6, 8, 12, 24, 32] {
+            let mut changed = written.bytes().to_vec();
+            changed[byte] ^= 3;
+            let sum = checksum(&changed[..CHECKED]).to_le_bytes();
+            changed[CHECKED..HEADER].copy_from_slice(&sum);
+            assert!(open(&changed, 9, &protection).is_err(), "byte {byte}");
         }
+    }
+
+    /// A record without its key is not written in clear.
+    #[test]
+    fn nothing_is_written_without_its_key() {
+        let mut buffer = AlignedBuffer::new(0);
+        buffer.append(b"before");
+        assert!(!record().append_to(&mut buffer, 9, 64, &Protection::KeyMissing));
+        assert_eq!(buffer.bytes(), b"before");
     }
 }

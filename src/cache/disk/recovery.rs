@@ -24,23 +24,35 @@ pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
         let slot = shared.segments.free_slot();
         let opened = slot.map(|slot| Segment::open(&*shared.files, &shared.tier, slot, sequence));
         match opened {
-            Some(Ok(Some(segment))) => shared.segments.add(Arc::new(segment)),
-            // A segment whose first block never reached the disk, or one of an earlier tier.
-            Some(Ok(None)) | None => shared.files.remove(&segment::name(sequence))?,
-            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                shared.files.remove(&segment::name(sequence))?;
+            Some(Ok(Some(segment))) if segment.protection.is_readable() => {
+                shared.segments.add(Arc::new(segment));
+                continue;
             }
-            // It may have newer versions than the others, so none of them may be used without it.
-            Some(Err(error)) => return Err(error),
+            // A segment whose first block never reached the disk, or one of an earlier tier.
+            Some(Ok(None)) | None => {}
+            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            // Its key is missing.
+            Some(Ok(Some(_))) => remove_oldest(shared, 0)?,
+            Some(Err(error)) => {
+                shared.failed("open a segment; it and older ones are removed", &error);
+                remove_oldest(shared, 0)?;
+            }
         }
+        shared.files.remove(&segment::name(sequence))?;
     }
-    while shared.segments.bytes() > shared.options.capacity {
-        let Some(oldest) = shared.segments.oldest() else { break };
-        shared.segments.remove(&oldest);
-        shared.files.remove(&segment::name(oldest.sequence))?;
-    }
+    remove_oldest(shared, shared.options.capacity)?;
     shared.counters.to_recover.set(i64::try_from(shared.segments.len()).unwrap_or(i64::MAX));
     Ok(found.last().map_or(0, |last| last.saturating_add(1)))
+}
+
+/// Removes the oldest segments until the others take at most `bytes`. Of segments that cannot be read, all older ones
+/// are removed: the unreadable one may have newer versions of their records.
+fn remove_oldest(shared: &Shared, bytes: u64) -> io::Result<()> {
+    while shared.segments.bytes() > bytes {
+        let Some(oldest) = shared.segments.oldest() else { break };
+        shared.remove(&oldest)?;
+    }
+    Ok(())
 }
 
 /// Adds the records of all segments to the index.
@@ -49,18 +61,26 @@ pub(super) fn recover(
     segments: Vec<Arc<Segment>>,
     on_invalidation: &OnInvalidation,
 ) {
-    for segment in segments {
+    let mut segments = segments.into_iter();
+    while let Some(segment) = segments.next() {
         if shared.queue.is_closed() {
             return;
         }
-        if let Err(error) = recover_segment(shared, &segment, on_invalidation)
-            && !segment.is_retired()
-        {
-            // Older segments may have versions that this one replaced.
-            shared.failed("read a segment; older ones are not used", &error);
-            break;
+        let Err(error) = recover_segment(shared, &segment, on_invalidation) else {
+            shared.counters.to_recover.dec();
+            continue;
+        };
+        if segment.is_retired() {
+            continue;
         }
-        shared.counters.to_recover.dec();
+        // Older segments may have versions that this one replaced.
+        shared.failed("read a segment; it and older ones are removed", &error);
+        for unusable in std::iter::once(segment).chain(segments.by_ref()) {
+            unusable.retire();
+            if let Err(error) = shared.remove(&unusable) {
+                shared.failed("remove a segment", &error);
+            }
+        }
     }
     shared.counters.to_recover.set(0);
     shared.index.recovered();

@@ -1,6 +1,6 @@
 //! Segments: files of equal length that are written once, front to back.
 //!
-//! The first block names the tier and the segment. Records follow. A sealed segment ends with a footer, which
+//! The first block names the tier, the segment and its key. Records follow. A sealed segment ends with a footer, which
 //! lists its records, and a trailer in the last block, which has the footer's offset. A segment without a
 //! trailer was being written when the process ended.
 
@@ -16,8 +16,10 @@ use super::{
     aligned::AlignedBuffer,
     checksum::checksum,
     files::{BlockFile, Files},
+    keys::{EncryptionKeys, KeyNote},
     layout::{BLOCK, FORMAT, Fields, UNIT},
     place::Place,
+    protection::Protection,
     record::{Header, Invalid, Kind, Loaded},
 };
 use crate::cache::digest::Digest;
@@ -34,6 +36,13 @@ const SCAN: usize = 256 * BLOCK;
 /// The identity of a tier: records of another are never read.
 pub(super) type TierId = [u8; 16];
 
+/// What the segments of a folder belong to.
+#[derive(Clone, Debug)]
+pub(super) struct Tier {
+    pub(super) id: TierId,
+    pub(super) keys: EncryptionKeys,
+}
+
 /// A segment.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -43,6 +52,7 @@ pub(super) struct Segment {
     pub(super) sequence: u64,
     pub(super) length: u64,
     pub(super) file: Arc<dyn BlockFile>,
+    pub(super) protection: Protection,
     is_retired: AtomicBool,
 }
 
@@ -88,68 +98,68 @@ pub(super) const fn sealing(records: usize) -> u64 {
 }
 
 impl Segment {
+    pub(super) const fn new(
+        slot: u16,
+        sequence: u64,
+        length: u64,
+        file: Arc<dyn BlockFile>,
+        protection: Protection,
+    ) -> Self {
+        Self { slot, sequence, length, file, protection, is_retired: AtomicBool::new(false) }
+    }
+
     /// Creates the file of a segment.
     pub(super) fn create(
         files: &dyn Files,
-        tier: &TierId,
+        tier: &Tier,
         slot: u16,
         sequence: u64,
         length: u64,
     ) -> io::Result<Self> {
+        let (note, protection) = tier.keys.protect()?;
         let file = files.create(&name(sequence), length)?;
         let mut head = AlignedBuffer::new(BLOCK);
         head.append(&MAGIC.to_le_bytes());
         head.append(&FORMAT.to_le_bytes());
-        head.append(tier);
+        head.append(&tier.id);
         head.append(&sequence.to_le_bytes());
+        head.append(&note.bytes());
         head.append(&checksum(head.bytes()).to_le_bytes());
         head.pad(BLOCK);
         file.write_at(head.bytes(), 0)?;
-        Ok(Self { slot, sequence, length, file, is_retired: AtomicBool::new(false) })
+        Ok(Self::new(slot, sequence, length, file, protection))
     }
 
-    /// Opens the file of a segment. `None` if it is not a segment of this tier.
+    /// Opens the file of a segment. `None` if it is not a segment of this tier. Its records may be encrypted with a
+    /// key that the tier does not have.
     pub(super) fn open(
         files: &dyn Files,
-        tier: &TierId,
+        tier: &Tier,
         slot: u16,
         sequence: u64,
     ) -> io::Result<Option<Self>> {
         let file = files.open(&name(sequence))?;
         let length = file.length()?;
-        let segment = Self { slot, sequence, length, file, is_retired: AtomicBool::new(false) };
         if length < 2 * BLOCK as u64 || length % BLOCK as u64 != 0 {
             return Ok(None);
         }
-        let head = segment.blocks(0, BLOCK)?;
-        Ok((segment.is_head(head.bytes(), tier) == Some(true)).then_some(segment))
+        let head = blocks(&*file, 0, BLOCK)?;
+        let note = key_note(head.bytes(), &tier.id, sequence);
+        Ok(note.map(|note| Self::new(slot, sequence, length, file, tier.keys.of(&note))))
     }
 
-    fn is_head(&self, head: &[u8], tier: &TierId) -> Option<bool> {
-        let mut fields = Fields(head);
-        let is_same = fields.u64()? == MAGIC
-            && fields.u32()? == FORMAT
-            && fields.array()? == *tier
-            && fields.u64()? == self.sequence;
-        let covered = head.len() - fields.0.len();
-        Some(is_same && fields.u64()? == checksum(&head[..covered]))
-    }
-
-    /// Reads whole blocks.
-    pub(super) fn blocks(&self, offset: u64, length: usize) -> io::Result<AlignedBuffer> {
-        let mut buffer = AlignedBuffer::zeroed(length);
-        let read = self.file.read_at(buffer.bytes_mut(), offset)?;
-        if read < length {
+    fn blocks(&self, offset: u64, length: usize) -> io::Result<AlignedBuffer> {
+        if offset.saturating_add(length as u64) > self.length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(buffer)
+        blocks(&*self.file, offset, length)
     }
 
     /// Reads and verifies the record at a place.
     pub(super) fn record(&self, place: Place) -> Result<Loaded, ReadError> {
-        let blocks = self.blocks(place.start(), place.length())?.freeze();
-        let offset = usize::try_from(place.offset() - place.start()).unwrap_or(usize::MAX);
-        Ok(Loaded::verify(&blocks.slice(offset..), self.sequence)?)
+        let blocks = self.blocks(place.start(), place.length())?;
+        let start = usize::try_from(place.offset() - place.start()).unwrap_or(usize::MAX);
+        Ok(Loaded::open(blocks, start, self.sequence, place.offset(), &self.protection)?)
     }
 
     /// Writes the footer at `end`, which is the end of the records, and the trailer.
@@ -254,6 +264,28 @@ impl Segment {
     pub(super) fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Acquire)
     }
+}
+
+/// Reads whole blocks.
+fn blocks(file: &dyn BlockFile, offset: u64, length: usize) -> io::Result<AlignedBuffer> {
+    let mut buffer = AlignedBuffer::zeroed(length);
+    let read = file.read_at(buffer.bytes_mut(), offset)?;
+    if read < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(buffer)
+}
+
+/// The note in the first block, if that begins segment `sequence` of this tier.
+fn key_note(head: &[u8], tier: &TierId, sequence: u64) -> Option<KeyNote> {
+    let mut fields = Fields(head);
+    let is_same = fields.u64()? == MAGIC
+        && fields.u32()? == FORMAT
+        && fields.array()? == *tier
+        && fields.u64()? == sequence;
+    let note = KeyNote::take(&mut fields)?;
+    let covered = head.len() - fields.0.len();
+    (is_same && fields.u64()? == checksum(&head[..covered])).then_some(note)
 }
 
 fn entry(bytes: &[u8]) -> Option<Entry> {

@@ -66,11 +66,16 @@ impl Segments {
         slots.filter_map(|slot| table.slots[usize::from(*slot)].clone()).collect()
     }
 
-    /// Frees the slot of a segment.
-    pub(super) fn remove(&self, segment: &Segment) {
-        let mut table = self.0.write();
-        table.order.retain(|slot| *slot != segment.slot);
+    /// Frees the slot of a segment. False if the segment is not in the table any more.
+    pub(super) fn remove(&self, segment: &Segment) -> bool {
+        let (slot, mut table) = (segment.slot, self.0.write());
+        let found = table.slots.get(usize::from(slot)).and_then(Option::as_ref);
+        if found.is_none_or(|found| found.sequence != segment.sequence) {
+            return false;
+        }
+        table.order.retain(|other| *other != slot);
         table.bytes -= segment.length;
-        table.slots[usize::from(segment.slot)] = None;
+        table.slots[usize::from(slot)] = None;
+        true
     }
 }

@@ -7,19 +7,19 @@ use parking_lot::Mutex;
 use super::{
     counters::Counters,
     files::Files,
-    folder::IDENTITY_FILE,
     index::{Index, Operation},
     options::DiskOptions,
     queue::{Command, Queue},
     record::Record,
-    segment::TierId,
+    segment::{self, Segment, Tier},
     segments::Segments,
+    superblock::SUPERBLOCK,
 };
 use crate::{base::clock::Clock, cache::digest::Digest};
 
 pub(super) struct Shared {
     pub(super) options: DiskOptions,
-    pub(super) tier: TierId,
+    pub(super) tier: Tier,
     pub(super) files: Arc<dyn Files>,
     pub(super) index: Index,
     pub(super) segments: Segments,
@@ -64,16 +64,35 @@ impl Shared {
     fn add(&self, command: Command) -> bool {
         let is_added = self.queue.add(command);
         if !is_added && !self.queue.is_closed() {
-            self.failed("keep up", &io::Error::other("too many records wait to be forgotten"));
+            self.cannot_forget();
         }
         is_added
     }
 
-    /// Counts a failed read or write. After too many the disk is no longer used, and the next start is empty: what
-    /// is replaced or forgotten from then on is not written.
+    /// Removes a segment and its file.
+    pub(super) fn remove(&self, segment: &Segment) -> io::Result<()> {
+        if self.segments.remove(segment) {
+            self.files.remove(&segment::name(segment.sequence))?;
+        }
+        Ok(())
+    }
+
+    /// Counts a failed read or write. After too many the disk is no longer used.
     pub(super) fn failed(&self, what: &str, error: &io::Error) {
         if self.counters.failed(what, error) {
-            let _ = self.files.remove(IDENTITY_FILE);
+            self.abandon();
         }
+    }
+
+    /// No longer uses the disk, because the log cannot say that a record has become invalid.
+    pub(super) fn cannot_forget(&self) {
+        if self.counters.turn_off("it cannot write which records are no longer valid") {
+            self.abandon();
+        }
+    }
+
+    /// Makes the next start empty: what is replaced or forgotten from now on is not written.
+    fn abandon(&self) {
+        let _ = self.files.remove(SUPERBLOCK);
     }
 }

@@ -1,12 +1,10 @@
-//! Random histories of a small disk cache, with evictions, kills and damage.
+//! Tests of a small disk cache.
 
-use std::{collections::HashMap, fs, path::Path};
+mod histories;
 
-use tempfile::TempDir;
+use std::{fs, path::Path};
 
 use super::*;
-
-const KEYS: u64 = 24;
 
 /// A record whose body contains its key and version.
 fn record(key: u64, version: u64, length: usize) -> Record {
@@ -36,7 +34,24 @@ fn version(key: u64, loaded: &Loaded) -> u64 {
     version
 }
 
-fn open(path: &Path, budget: Option<u64>) -> Arc<Disk> {
+/// Keys of their own, or none.
+fn keys(line: Option<&str>) -> EncryptionKeys {
+    line.map_or_else(EncryptionKeys::default, |line| {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        fs::write(file.path(), line).expect("written");
+        EncryptionKeys::read(file.path()).expect("keys")
+    })
+}
+
+const KEY: &str = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleSE=";
+const OLDER_KEY: &str = "b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZCE=";
+
+fn open_on(
+    path: &Path,
+    files: Arc<dyn Files>,
+    keys: EncryptionKeys,
+    budget: Option<u64>,
+) -> Arc<Disk> {
     let options = DiskOptions {
         capacity: 1 << 20,
         segment: 128 << 10,
@@ -44,12 +59,19 @@ fn open(path: &Path, budget: Option<u64>) -> Arc<Disk> {
         write_budget: budget,
         ..DiskOptions::new(path.to_owned(), 1 << 30)
     };
-    let folder = Folder::open(path).expect("folder");
-    let files = Arc::new(SystemFiles::new(path));
+    let folder = Folder::open(path, keys).expect("folder");
     let nothing = Box::new(|_: &[u8], _: &[u8]| {});
     let (clock, metrics) = (Clock::system(), DiskMetrics::default());
     let all = Box::new(|_: &Loaded| true);
     Disk::open(folder, files, options, clock, metrics, nothing, all).expect("open")
+}
+
+fn open_with(path: &Path, keys: EncryptionKeys) -> Arc<Disk> {
+    open_on(path, Arc::new(SystemFiles::new(path)), keys, None)
+}
+
+fn open(path: &Path) -> Arc<Disk> {
+    open_with(path, EncryptionKeys::default())
 }
 
 async fn recovered(disk: &Disk) {
@@ -58,133 +80,10 @@ async fn recovered(disk: &Disk) {
     }
 }
 
-/// The folder as a kill at this moment would leave it.
-fn image(path: &Path) -> TempDir {
-    let copy = tempfile::tempdir().expect("folder");
-    for entry in fs::read_dir(path).expect("folder") {
-        let entry = entry.expect("entry");
-        // A segment may have been evicted meanwhile.
-        let _ = fs::copy(entry.path(), copy.path().join(entry.file_name()));
-    }
-    copy
-}
-
-/// What may be read, by key: `None` means that the record is gone, which is always possible.
-#[derive(Default)]
-struct Model {
-    current: HashMap<u64, Option<u64>>,
-    /// What the keys had when everything was last flushed, and since then.
-    since_flush: HashMap<u64, Vec<Option<u64>>>,
-}
-
-impl Model {
-    fn set(&mut self, key: u64, version: Option<u64>) {
-        let before = self.current.insert(key, version).flatten();
-        self.since_flush.entry(key).or_insert_with(|| vec![before]).push(version);
-    }
-
-    fn allows(&self, key: u64, version: u64, was_killed: bool) -> bool {
-        let recent = self.since_flush.get(&key).filter(|_| was_killed);
-        self.current.get(&key) == Some(&Some(version))
-            || recent.is_some_and(|recent| recent.contains(&Some(version)))
-    }
-}
-
-/// Returns the number of hits.
-async fn history(seed: u64) -> u32 {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut folder = tempfile::tempdir().expect("folder");
-    let mut disk = open(folder.path(), None);
-    let (mut model, mut versions, mut hits) = (Model::default(), 0, 0);
-    for _ in 0..400 {
-        let key = random.u64(..KEYS);
-        match random.u32(..100) {
-            0..45 => {
-                versions += 1;
-                let longest = if random.u32(..8) == 0 { 60_000 } else { 5_000 };
-                disk.write(record(key, versions, random.usize(..longest)));
-                model.set(key, Some(versions));
-            }
-            45..53 => {
-                disk.forget(digest(key));
-                model.set(key, None);
-            }
-            53..90 => {
-                if let Some((loaded, _)) = disk.read(digest(key), &key.to_le_bytes()).await {
-                    let version = version(key, &loaded);
-                    assert!(
-                        model.allows(key, version, false),
-                        "seed {seed}: key {key} has {version}"
-                    );
-                    hits += 1;
-                }
-            }
-            90..95 => {
-                disk.flush().await;
-                model.since_flush.clear();
-            }
-            what => {
-                let was_killed = what < 98;
-                if !was_killed {
-                    disk.close();
-                    model.since_flush.clear();
-                }
-                let copy = image(folder.path());
-                if what == 97 {
-                    damage(copy.path(), &mut random);
-                }
-                drop(disk);
-                folder = copy;
-                disk = open(folder.path(), None);
-                recovered(&disk).await;
-                for key in 0..KEYS {
-                    let found = disk.read(digest(key), &key.to_le_bytes()).await;
-                    let found = found.map(|(loaded, _)| version(key, &loaded));
-                    let is_allowed = found.is_none_or(|found| {
-                        // Damage may have hit the record that made an older one invalid.
-                        what == 97 || model.allows(key, found, was_killed)
-                    });
-                    assert!(is_allowed, "seed {seed}: key {key} has {found:?} after a restart");
-                    model.current.insert(key, found);
-                }
-                model.since_flush.clear();
-            }
-        }
-    }
-    hits
-}
-
-/// Flips some bits.
-fn damage(path: &Path, random: &mut fastrand::Rng) {
-    for entry in fs::read_dir(path).expect("folder") {
-        let path = entry.expect("entry").path();
-        if path.to_string_lossy().contains("seg-") {
-            let mut bytes = fs::read(&path).expect("read");
-            for _ in 0..3.min(bytes.len()) {
-                let at = random.usize(..bytes.len());
-                bytes[at] ^= 1 << random.u32(..8);
-            }
-            fs::write(path, bytes).expect("written");
-        }
-    }
-}
-
-#[tokio::test]
-async fn random_histories_never_bring_back_what_was_replaced_or_forgotten() {
-    let wanted = std::env::var("FOREBAY_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let seeds = wanted.unwrap_or(15);
-    let mut hits = 0;
-    for seed in 0..seeds {
-        hits += history(seed).await;
-    }
-    let seeds = u32::try_from(seeds).expect("not so many");
-    assert!(hits > 10 * seeds, "only {hits} hits");
-}
-
 #[tokio::test]
 async fn the_capacity_is_kept_and_records_in_use_stay() {
     let folder = tempfile::tempdir().expect("folder");
-    let disk = open(folder.path(), None);
+    let disk = open(folder.path());
     let used = 3;
     for key in 0..4000 {
         disk.write(record(key, 1, 2_000));
@@ -207,7 +106,7 @@ async fn the_capacity_is_kept_and_records_in_use_stay() {
 #[tokio::test]
 async fn once_full_a_record_is_written_when_it_is_offered_again() {
     let folder = tempfile::tempdir().expect("folder");
-    let disk = open(folder.path(), None);
+    let disk = open(folder.path());
     let mut key = 0;
     while disk.shared.counters.not_admitted.get() == 0 {
         disk.write(record(key, 1, 10_000));
@@ -225,20 +124,20 @@ async fn once_full_a_record_is_written_when_it_is_offered_again() {
 async fn a_folder_is_checked_before_it_is_used() {
     let folder = tempfile::tempdir().expect("folder");
     fs::write(folder.path().join("letter.txt"), "dear").expect("written");
-    let error = Folder::open(folder.path()).expect_err("foreign");
+    let error = Folder::open(folder.path(), EncryptionKeys::default()).expect_err("foreign");
     assert!(error.to_string().contains("has a file `letter.txt`"), "{error}");
     fs::remove_file(folder.path().join("letter.txt")).expect("removed");
-    let first = Folder::open(folder.path()).expect("empty");
-    let error = Folder::open(folder.path()).expect_err("in use");
+    let first = Folder::open(folder.path(), EncryptionKeys::default()).expect("empty");
+    let error = Folder::open(folder.path(), EncryptionKeys::default()).expect_err("in use");
     assert!(error.to_string().contains("another process"), "{error}");
     let identity = first.identity();
     drop(first);
-    let second = Folder::open(folder.path()).expect("again").identity();
+    let second = Folder::open(folder.path(), EncryptionKeys::default()).expect("again").identity();
     assert_eq!(second, Identity { epoch: identity.epoch + 1, ..identity });
     // Another format, or damage: it starts empty.
     fs::write(folder.path().join("super"), "something").expect("written");
     fs::write(folder.path().join("seg-000000000000"), "old").expect("written");
-    let third = Folder::open(folder.path()).expect("cleared").identity();
+    let third = Folder::open(folder.path(), EncryptionKeys::default()).expect("cleared").identity();
     assert!(third.tier != identity.tier && third.epoch == 1);
     assert!(!folder.path().join("seg-000000000000").exists());
 }
@@ -247,27 +146,96 @@ async fn a_folder_is_checked_before_it_is_used() {
 #[tokio::test]
 async fn an_old_segment_that_is_put_back_is_not_read() {
     let folder = tempfile::tempdir().expect("folder");
-    let disk = open(folder.path(), None);
+    let disk = open(folder.path());
     disk.write(record(1, 1, 100));
     disk.close();
     let old = fs::read(folder.path().join("seg-000000000000")).expect("read");
     disk_reopened(folder.path(), |folder| folder.clear().expect("cleared"));
     fs::write(folder.path().join("seg-000000000000"), &old).expect("put back");
-    let disk = open(folder.path(), None);
+    let disk = open(folder.path());
     recovered(&disk).await;
     assert!(disk.read(digest(1), &1_u64.to_le_bytes()).await.is_none());
     assert_eq!(disk.usage().entries, 0);
 }
 
+/// Writes a record, and leaves the folder to the next process.
+async fn written(path: &Path, keys: EncryptionKeys, key: u64) {
+    let disk = open_with(path, keys);
+    recovered(&disk).await;
+    disk.write(record(key, 1, 300));
+    disk.close();
+}
+
+/// The records that the next process finds.
+async fn found(path: &Path, keys: EncryptionKeys) -> Vec<u64> {
+    let disk = open_with(path, keys);
+    recovered(&disk).await;
+    let mut found = Vec::new();
+    for key in 0..4_u64 {
+        if disk.read(digest(key), &key.to_le_bytes()).await.is_some() {
+            found.push(key);
+        }
+    }
+    found
+}
+
+/// The newest key encrypts what is written. A key is needed as long as something encrypted with it is to be read.
+#[tokio::test]
+async fn keys_can_be_replaced() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    let (old, new) = (keys(Some(OLDER_KEY)), keys(Some(KEY)));
+    let both = keys(Some(&format!("{KEY}\n{OLDER_KEY}\n")));
+    written(path, old.clone(), 1).await;
+    assert_eq!(found(path, old.clone()).await, [1]);
+    written(path, both.clone(), 2).await;
+    assert_eq!(found(path, both).await, [1, 2]);
+    written(path, new.clone(), 3).await;
+    assert_eq!(found(path, new).await, [2, 3], "the older key is gone");
+    assert!(found(path, old).await.is_empty());
+}
+
+/// A folder whose key is missing is emptied, as is one that was not encrypted.
+#[tokio::test]
+async fn nothing_is_read_without_the_right_key() {
+    let (clear, encrypted) = (EncryptionKeys::default(), keys(Some(KEY)));
+    for (first, second) in
+        [(&encrypted, &keys(Some(OLDER_KEY))), (&encrypted, &clear), (&clear, &encrypted)]
+    {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path();
+        written(path, first.clone(), 1).await;
+        let segment = path.join("seg-000000000000");
+        let has_key = |bytes: &[u8]| bytes.windows(300).any(|window| window == [1; 300]);
+        assert_eq!(has_key(&fs::read(&segment).expect("read")), !first.encrypt());
+        assert!(found(path, second.clone()).await.is_empty(), "{first:?} {second:?}");
+        assert!(found(path, first.clone()).await.is_empty(), "it was removed");
+    }
+}
+
+/// Without the segment whose key is missing, those before it could have records that it replaced.
+#[tokio::test]
+async fn what_precedes_an_unreadable_segment_is_not_used() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    let both = keys(Some(&format!("{KEY}\n{OLDER_KEY}\n")));
+    let (old, new) = (keys(Some(OLDER_KEY)), keys(Some(KEY)));
+    written(path, new.clone(), 1).await;
+    written(path, keys(Some(&format!("{OLDER_KEY}\n{KEY}\n"))), 2).await;
+    written(path, both, 3).await;
+    assert_eq!(found(path, new).await, [3]);
+    assert!(found(path, old).await.is_empty());
+}
+
 fn disk_reopened(path: &Path, change: impl FnOnce(&mut Folder)) {
-    change(&mut Folder::open(path).expect("folder"));
+    change(&mut Folder::open(path, EncryptionKeys::default()).expect("folder"));
 }
 
 /// Keys and bodies of every length arrive as they were written.
 #[tokio::test]
 async fn records_of_all_lengths_are_read_again() {
     let folder = tempfile::tempdir().expect("folder");
-    let disk = open(folder.path(), None);
+    let disk = open(folder.path());
     let lengths = [0, 1, 63, 64, 4_031, 4_032, 4_096, 8_192, 50_000, 100_000];
     for (key, length) in (0..).zip(lengths) {
         disk.write(record(key, 7, length));

@@ -98,7 +98,7 @@ impl Writer {
                 self.flush();
             }
         }
-        self.flush();
+        self.flush_all();
         self.seal();
     }
 
@@ -121,7 +121,7 @@ impl Writer {
                 self.append(&record, Outcome::Noted);
             }
             Command::Flush(done) => {
-                self.flush();
+                self.flush_all();
                 // The caller may have been canceled.
                 let _ = done.send(());
             }
@@ -130,6 +130,7 @@ impl Writer {
 
     fn forget(&mut self, digest: Digest, operation: Operation) {
         if !self.append(&Record::forget(digest), Outcome::Forgotten(operation)) {
+            self.shared.cannot_forget();
             self.shared.index.finish(digest, operation, None);
         }
     }
@@ -149,7 +150,10 @@ impl Writer {
         }
         let Some(open) = &mut self.open else { return false };
         let offset = open.end + self.buffer.len() as u64;
-        record.append_to(&mut self.buffer, open.segment.sequence);
+        let Segment { sequence, protection, .. } = &*open.segment;
+        if !record.append_to(&mut self.buffer, *sequence, offset, protection) {
+            return false;
+        }
         let entry = Entry { digest: record.digest, kind: record.kind, offset, length };
         open.entries.push(entry);
         self.buffered.push((entry, outcome));
@@ -176,13 +180,23 @@ impl Writer {
                 .is_some_and(|open| needed(open, writer.buffer.len()) <= open.segment.length)
         };
         if !fits(self) {
-            self.flush();
+            // After a failure, that leaves another segment open.
+            self.flush_all();
+        }
+        if !fits(self) {
             self.seal();
             if let Err(error) = self.open_next() {
                 self.failed("create a segment", &error);
             }
         }
         fits(self)
+    }
+
+    /// Writes the buffer, and after a failure the records that replace it.
+    fn flush_all(&mut self) {
+        while !self.buffered.is_empty() {
+            self.flush();
+        }
     }
 
     /// Writes the buffer.
@@ -217,7 +231,9 @@ impl Writer {
             // Older records of these digests must not be found after a restart.
             for (entry, _) in buffered.iter().filter(|(entry, _)| entry.kind != Kind::Invalidation)
             {
-                self.append(&Record::forget(entry.digest), Outcome::Noted);
+                if !self.append(&Record::forget(entry.digest), Outcome::Noted) {
+                    self.shared.cannot_forget();
+                }
             }
         }
         let index = &self.shared.index;
@@ -233,7 +249,7 @@ impl Writer {
         }
     }
 
-    /// Ends the open segment.
+    /// Ends the open segment, to which everything in the buffer was written.
     fn seal(&mut self) {
         let Some(open) = self.open.take() else { return };
         if let Err(error) = open.segment.seal(open.end, &open.entries) {
@@ -263,19 +279,20 @@ impl Writer {
             };
             self.evict(&oldest, kept);
         }
-        let created = match self.create(length) {
-            // The disk is full: carry on with fewer segments.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                self.capacity = self.shared.segments.bytes();
-                tracing::warn!(
-                    bytes = self.capacity,
-                    "the disk is full; the disk cache keeps the size that it has now"
-                );
-                let Some(oldest) = self.shared.segments.oldest() else { return Err(error) };
-                self.evict(&oldest, kept);
-                self.create(length)?
+        let created = loop {
+            match self.create(length) {
+                // The disk is full: carry on with fewer segments.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.capacity = self.shared.segments.bytes();
+                    tracing::warn!(
+                        bytes = self.capacity,
+                        "the disk is full; the disk cache keeps the size that it has now"
+                    );
+                    let Some(oldest) = self.shared.segments.oldest() else { return Err(error) };
+                    self.evict(&oldest, kept);
+                }
+                created => break created?,
             }
-            created => created?,
         };
         let segment = Arc::new(created);
         self.shared.segments.add(Arc::clone(&segment));
@@ -293,7 +310,7 @@ impl Writer {
 
     /// Removes a segment. Some of the records that were read since they were written are kept, without their place.
     fn evict(&self, segment: &Arc<Segment>, kept: &mut Kept) {
-        let Shared { index, segments, files, counters, .. } = &*self.shared;
+        let Shared { index, counters, .. } = &*self.shared;
         segment.retire();
         let listed = segment.entries().or_else(|_| segment.scan().map(|(entries, _)| entries));
         let entries = listed.unwrap_or_default();
@@ -319,8 +336,7 @@ impl Writer {
                 }
             }
         }
-        segments.remove(segment);
-        if let Err(error) = files.remove(&super::segment::name(segment.sequence)) {
+        if let Err(error) = self.shared.remove(segment) {
             self.failed("remove a segment", &error);
         }
     }

@@ -174,3 +174,18 @@ pub(super) fn record(
 ) -> Record {
     Record { kind, digest, key: key.into(), description: description.into(), body }
 }
+
+/// Reads bytes like a segment that another process left, and what its records say. Returns how many records are
+/// listed, how many are valid, and how many of these can be used.
+#[cfg(feature = "fuzz")]
+#[must_use]
+pub fn read_segment(bytes: &[u8]) -> [usize; 3] {
+    let (records, listed) = crate::cache::disk::read_segment(bytes);
+    let usable = records.iter().filter(|loaded| match loaded.kind {
+        Kind::Response => response(loaded, |body| Held::Shared(Box::new(body))).is_some(),
+        Kind::Variants => variants(loaded).is_some(),
+        Kind::Invalidation => invalidation(&loaded.key, &loaded.description).is_some(),
+        Kind::Slice | Kind::Encoded | Kind::Forget => true,
+    });
+    [listed, records.len(), usable.count()]
+}

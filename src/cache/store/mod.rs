@@ -53,6 +53,8 @@ pub(crate) use cache_tags::{CacheTags, Tag};
 use content::ContentIds;
 pub(crate) use content::{Content, ContentId, Layout};
 pub(crate) use content_state::ContentState;
+#[cfg(feature = "fuzz")]
+pub use disk_record::read_segment;
 pub(crate) use disk_tier::FROM_DISK;
 use disk_tier::Recalls;
 pub(crate) use encoded::EncodedVariant;

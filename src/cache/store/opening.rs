@@ -10,7 +10,7 @@ use super::{
 use crate::{
     base::{clock::Clock, metrics::DiskMetrics},
     cache::{
-        disk::{Disk, DiskOptions, Folder, FolderError, Kind, Loaded, SystemFiles},
+        disk::{Disk, DiskOptions, Folder, FolderError, KeysError, Kind, Loaded, SystemFiles},
         key::CacheKey,
     },
 };
@@ -24,6 +24,9 @@ pub enum OpenError {
     /// The directory of the disk cache cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The encryption keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The system has no more threads, or the files cannot be read.
     #[error("the disk cache cannot be opened: {0}")]
     System(#[from] io::Error),
@@ -43,7 +46,7 @@ impl Store {
         // What waits to be written is in memory.
         let queue = usize::try_from(options.memory / QUEUE_FRACTION).unwrap_or(usize::MAX);
         let disk = DiskOptions { queue: disk.queue.min(queue), ..disk };
-        let mut folder = Folder::open(&disk.path)?;
+        let mut folder = Folder::open(&disk.path, disk.keys()?)?;
         let (floors, log) = match purges(&folder) {
             Err(PurgeLogError::Damaged(why)) => {
                 // Something that was purged could be served.
@@ -87,8 +90,7 @@ fn is_live(floors: &PurgeFloors, loaded: &Loaded) -> bool {
 
 /// The purges of a folder, and their log.
 fn purges(folder: &Folder) -> Result<(Arc<PurgeFloors>, FilePurgeLog), PurgeLogError> {
-    let identity = folder.identity();
-    let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
-    let log = FilePurgeLog::open(&folder.purge_log(), &identity, Arc::clone(&floors))?;
+    let floors = Arc::new(PurgeFloors::of_epoch(folder.identity().epoch));
+    let log = FilePurgeLog::open(folder, Arc::clone(&floors))?;
     Ok((floors, log))
 }

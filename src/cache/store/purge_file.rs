@@ -24,12 +24,14 @@ use super::{
     purge_log::{PurgeBatch, PurgeError, PurgeLog},
     purge_mark::LogPosition,
 };
-use crate::cache::disk::{Fields, Identity, checksum, replace};
+use crate::cache::disk::{
+    EncryptionKeys, Fields, Folder, Identity, KeyNote, PROOF, Proof, Protection, checksum, replace,
+};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"FBPURGE1");
+const MAGIC: u64 = u64::from_le_bytes(*b"FBPURGE2");
 
-/// Length of a record's head in bytes: the length of the rest, and its checksum.
-const HEAD: usize = 12;
+/// Bytes of a record before its content: the content's length and proof.
+const HEAD: usize = 4 + PROOF;
 
 /// The longest record that is taken for one, in bytes.
 const LONGEST: usize = 64 << 10;
@@ -58,47 +60,44 @@ type Request = (PurgeBatch, oneshot::Sender<Result<LogPosition, PurgeError>>);
 pub(crate) struct FilePurgeLog(mpsc::Sender<Request>);
 
 impl FilePurgeLog {
-    /// Opens the log at `path` and applies its purges to `floors`. Creates it in a new tier.
+    /// Opens the log of a folder and applies its purges to `floors`. Creates it in a new tier.
     ///
     /// # Errors
     /// If purges may be missing, or the file cannot be used.
-    pub(crate) fn open(
+    pub(crate) fn open(folder: &Folder, floors: Arc<PurgeFloors>) -> Result<Self, PurgeLogError> {
+        Self::open_at(&folder.purge_log(), folder.identity(), folder.keys(), floors)
+    }
+
+    fn open_at(
         path: &Path,
-        identity: &Identity,
+        identity: Identity,
+        keys: &EncryptionKeys,
         floors: Arc<PurgeFloors>,
     ) -> Result<Self, PurgeLogError> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
+        match std::fs::read(path) {
+            Ok(bytes) => replay(&bytes, &identity, keys, &floors)?,
             // Only a tier that was just made has none.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && identity.epoch == 1 => {
-                let head = head(identity);
-                replace(path, &head)?;
-                head
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && identity.epoch == 1 => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(PurgeLogError::Damaged("it is missing"));
             }
             Err(error) => return Err(error.into()),
-        };
-        let length = replay(&bytes, identity, &floors)?;
-        let file = open(path)?;
-        if length < bytes.len() {
-            file.set_len(length as u64)?;
-            file.sync_all()?;
         }
         let (sender, mut requests) = mpsc::channel(TOGETHER);
         let newest = LogPosition::new(identity.epoch, 0);
-        let (path, identity) = (path.to_owned(), *identity);
-        let length = length as u64;
         let mut writer = Writer {
-            path,
+            path: path.to_owned(),
             identity,
+            keys: keys.clone(),
             floors,
-            file: Some(file),
+            file: None,
             newest,
-            length,
-            limit: LONG + 2 * length,
+            length: 0,
+            limit: 0,
         };
+        // Nothing is appended to the file of another process: what was cut off is gone, and each place is encrypted
+        // only once.
+        writer.rewrite(&[])?;
         Builder::new().name("forebay-purges".into()).spawn(move || writer.run(&mut requests))?;
         Ok(Self(sender))
     }
@@ -115,20 +114,35 @@ impl PurgeLog for FilePurgeLog {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).mode(0o600).open(path)
-}
-
-/// The beginning of a file.
-fn head(identity: &Identity) -> Vec<u8> {
+/// The beginning of a file, and the protection of the rest.
+fn head(identity: &Identity, keys: &EncryptionKeys) -> io::Result<(Vec<u8>, Protection)> {
+    let (note, protection) = keys.protect()?;
     let mut head = MAGIC.to_le_bytes().to_vec();
     head.extend_from_slice(&identity.tier);
+    head.extend_from_slice(&note.bytes());
     head.extend_from_slice(&checksum(&head).to_le_bytes());
-    head
+    Ok((head, protection))
 }
 
-/// A purge as a record.
-fn record(position: LogPosition, distribution: &[u8], purge: &Purge, mode: PurgeMode) -> Vec<u8> {
+/// Takes the beginning of a file of this tier from `fields`.
+fn take_head(fields: &mut Fields<'_>, identity: &Identity) -> Option<KeyNote> {
+    let whole = fields.0;
+    let is_ours = fields.u64()? == MAGIC && fields.array()? == identity.tier;
+    let note = KeyNote::take(fields)?;
+    let covered = whole.len() - fields.0.len();
+    (is_ours && fields.u64()? == checksum(&whole[..covered])).then_some(note)
+}
+
+/// A purge, and its place in the order of all.
+type Placed<'a> = (LogPosition, &'a [u8], &'a Purge, PurgeMode);
+
+/// Appends a purge as a record to bytes that begin at `offset` in the file.
+fn append_record(
+    bytes: &mut Vec<u8>,
+    offset: u64,
+    (position, distribution, purge, mode): Placed<'_>,
+    protection: &Protection,
+) -> io::Result<()> {
     let (kind, target) = match purge {
         Purge::Exact(path) => (0, path.as_bytes().to_vec()),
         Purge::Prefix(path) => (1, path.as_bytes().to_vec()),
@@ -139,20 +153,25 @@ fn record(position: LogPosition, distribution: &[u8], purge: &Purge, mode: Purge
     content.extend_from_slice(&u16::try_from(distribution.len()).unwrap_or(u16::MAX).to_le_bytes());
     content.extend_from_slice(distribution);
     content.extend_from_slice(&target);
-    let mut record = u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
-    record.extend_from_slice(&checksum(&content).to_le_bytes());
-    record.extend_from_slice(&content);
-    record
+    let length = u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let proof = protection.seal(offset + bytes.len() as u64, &length, &mut content);
+    let proof: Proof = proof.ok_or_else(|| io::Error::other("it cannot be encrypted"))?;
+    bytes.extend_from_slice(&length);
+    bytes.extend_from_slice(&proof);
+    bytes.extend_from_slice(&content);
+    Ok(())
 }
 
-/// The content of the record at the beginning of `bytes`.
-fn content(bytes: &[u8]) -> Option<&[u8]> {
-    let mut fields = Fields(bytes);
-    let length = usize::try_from(fields.u32()?).ok()?;
-    let sum = fields.u64()?;
+/// The content of the record at an offset of a file.
+fn content(bytes: &[u8], offset: usize, protection: &Protection) -> Option<Vec<u8>> {
+    let mut fields = Fields(bytes.get(offset..)?);
+    let clear: [u8; 4] = fields.array()?;
+    let length = usize::try_from(u32::from_le_bytes(clear)).ok()?;
+    let proof: Proof = fields.array()?;
     // A power failure may leave zeros, which are no record.
     let content = fields.bytes(length).filter(|_| (1..=LONGEST).contains(&length))?;
-    (checksum(content) == sum).then_some(content)
+    let mut content = content.to_vec();
+    protection.open(offset as u64, &clear, &mut content, &proof).then_some(content)
 }
 
 fn parse(content: &[u8]) -> Option<(LogPosition, &str, Purge, PurgeMode)> {
@@ -172,37 +191,51 @@ fn parse(content: &[u8]) -> Option<(LogPosition, &str, Purge, PurgeMode)> {
     Some((position, distribution, purge, mode))
 }
 
-/// Applies the purges of a file. Returns the length without a record that was cut off.
-fn replay(bytes: &[u8], identity: &Identity, floors: &PurgeFloors) -> Result<usize, PurgeLogError> {
-    let head = head(identity);
-    if !bytes.starts_with(&head) {
-        return Err(PurgeLogError::Damaged(
-            "it belongs to another cache, or its beginning is damaged",
-        ));
+/// Applies the purges of a file, except for a record that was cut off.
+fn replay(
+    bytes: &[u8],
+    identity: &Identity,
+    keys: &EncryptionKeys,
+    floors: &PurgeFloors,
+) -> Result<(), PurgeLogError> {
+    let mut fields = Fields(bytes);
+    let note = take_head(&mut fields, identity).ok_or(PurgeLogError::Damaged(
+        "it belongs to another cache, or its beginning is damaged",
+    ))?;
+    let protection = keys.of(&note);
+    if !protection.is_readable() {
+        return Err(PurgeLogError::Damaged("it is encrypted with another key"));
     }
-    let mut at = head.len();
-    while at < bytes.len() {
-        let Some(content) = content(&bytes[at..]) else { break };
-        let Some((position, distribution, purge, mode)) = parse(content) else {
+    let mut at = bytes.len() - fields.0.len();
+    while let Some(content) = content(bytes, at, &protection) {
+        let Some((position, distribution, purge, mode)) = parse(&content) else {
             return Err(PurgeLogError::Damaged("it has a record of an unknown kind"));
         };
         floors.apply(position, distribution, &purge, mode);
         at += HEAD + content.len();
     }
     // A write that was cut off has nothing behind it.
-    if (at + 1..bytes.len()).any(|next| content(&bytes[next..]).is_some()) {
+    if (at + 1..bytes.len()).any(|next| content(bytes, next, &protection).is_some()) {
         return Err(PurgeLogError::Damaged("a record is damaged"));
     }
-    Ok(at)
+    Ok(())
+}
+
+/// The file that is being written.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    protection: Protection,
 }
 
 /// The thread that writes.
 struct Writer {
     path: PathBuf,
     identity: Identity,
+    keys: EncryptionKeys,
     floors: Arc<PurgeFloors>,
     /// `None` after a failure: what such a file has is unknown.
-    file: Option<File>,
+    file: Option<Open>,
     newest: LogPosition,
     length: u64,
     /// At this length the file is replaced.
@@ -229,20 +262,17 @@ impl Writer {
     /// Writes purges, and applies them once they are on disk.
     fn append(&mut self, batches: &[&PurgeBatch]) -> io::Result<LogPosition> {
         let mut position = self.newest;
-        let mut records = Vec::new();
         let mut placed = Vec::new();
         for batch in batches {
             for purge in &batch.purges {
                 position = position.next();
-                let distribution = batch.distribution.as_bytes();
-                records.extend(record(position, distribution, purge, batch.mode));
-                placed.push((position, batch, purge));
+                placed.push((position, &*batch.distribution, purge, batch.mode));
             }
         }
-        self.write(&records)?;
+        self.write(&placed)?;
         self.newest = position;
-        for (position, batch, purge) in placed {
-            self.floors.apply(position, &batch.distribution, purge, batch.mode);
+        for (position, distribution, purge, mode) in placed {
+            self.floors.apply(position, distribution, purge, mode);
         }
         if self.length > self.limit {
             // The purges are on disk, in the old file or in the new one. The next write tries again.
@@ -254,12 +284,17 @@ impl Writer {
         Ok(position)
     }
 
-    fn write(&mut self, records: &[u8]) -> io::Result<()> {
-        if let Some(mut file) = self.file.take() {
-            match file.write_all(records).and_then(|()| file.sync_data()) {
+    fn write(&mut self, purges: &[(LogPosition, &str, &Purge, PurgeMode)]) -> io::Result<()> {
+        if let Some(mut open) = self.file.take() {
+            let mut bytes = Vec::new();
+            for &(position, distribution, purge, mode) in purges {
+                let placed = (position, distribution.as_bytes(), purge, mode);
+                append_record(&mut bytes, self.length, placed, &open.protection)?;
+            }
+            match open.file.write_all(&bytes).and_then(|()| open.file.sync_data()) {
                 Ok(()) => {
-                    self.file = Some(file);
-                    self.length += records.len() as u64;
+                    self.file = Some(open);
+                    self.length += bytes.len() as u64;
                     return Ok(());
                 }
                 Err(error) => {
@@ -268,20 +303,24 @@ impl Writer {
             }
         }
         // After a failed fsync, pages count as written that are not.
-        self.rewrite(records)
+        self.rewrite(purges)
     }
 
-    /// Replaces the file with one that has the floors, and `records`.
-    fn rewrite(&mut self, records: &[u8]) -> io::Result<()> {
+    /// Replaces the file with one that has the floors, and `purges`.
+    fn rewrite(&mut self, purges: &[(LogPosition, &str, &Purge, PurgeMode)]) -> io::Result<()> {
         // From here on, the name may belong to the new file, even if an error is reported.
         self.file = None;
-        let mut bytes = head(&self.identity);
-        for (position, distribution, purge, mode) in self.floors.purges() {
-            bytes.extend(record(position, &distribution, &purge, mode));
+        let (mut bytes, protection) = head(&self.identity, &self.keys)?;
+        for (position, distribution, purge, mode) in &self.floors.purges() {
+            append_record(&mut bytes, 0, (*position, distribution, purge, *mode), &protection)?;
         }
-        bytes.extend_from_slice(records);
+        for &(position, distribution, purge, mode) in purges {
+            let placed = (position, distribution.as_bytes(), purge, mode);
+            append_record(&mut bytes, 0, placed, &protection)?;
+        }
         replace(&self.path, &bytes)?;
-        self.file = Some(open(&self.path)?);
+        let file = OpenOptions::new().append(true).mode(0o600).open(&self.path)?;
+        self.file = Some(Open { file, protection });
         self.length = bytes.len() as u64;
         self.limit = LONG + 2 * self.length;
         Ok(())
@@ -296,19 +335,22 @@ mod tests {
     const IDENTITY: Identity = Identity { tier: [7; 16], epoch: 3, secret: [1, 2] };
 
     /// A log of purges of `/0`, `/1`, …, one record each.
-    fn log(purges: u64) -> Vec<u8> {
-        let mut bytes = head(&IDENTITY);
+    fn log(purges: u64, keys: &EncryptionKeys) -> Vec<u8> {
+        let (mut bytes, protection) = head(&IDENTITY, keys).expect("random");
         for n in 0..purges {
             let purge = Purge::Exact(format!("/{n}"));
-            bytes.extend(record(LogPosition::new(2, n + 1), b"media", &purge, PurgeMode::Hard));
+            let placed = (LogPosition::new(2, n + 1), &b"media"[..], &purge, PurgeMode::Hard);
+            append_record(&mut bytes, 0, placed, &protection).expect("sealed");
         }
         bytes
     }
 
+    const BEGINNING: usize = 8 + 16 + KeyNote::LENGTH + 8;
+
     /// How many purges are in force, from the first on; `None` if the log is not trusted.
-    fn replayed(bytes: &[u8]) -> Option<usize> {
+    fn replayed(bytes: &[u8], keys: &EncryptionKeys) -> Option<usize> {
         let floors = PurgeFloors::of_epoch(IDENTITY.epoch);
-        replay(bytes, &IDENTITY, &floors).ok()?;
+        replay(bytes, &IDENTITY, keys, &floors).ok()?;
         let purges = floors.purges();
         for (n, (_, _, purge, _)) in purges.iter().enumerate() {
             assert_eq!(*purge, Purge::Exact(format!("/{n}")));
@@ -316,41 +358,67 @@ mod tests {
         Some(purges.len())
     }
 
+    /// Without encryption, and with it.
+    fn keys() -> [EncryptionKeys; 2] {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), format!("{}=\n", "A".repeat(43))).expect("written");
+        [EncryptionKeys::default(), EncryptionKeys::read(file.path()).expect("a key")]
+    }
+
     #[test]
     fn a_cut_loses_only_what_was_cut() {
-        let whole = log(5);
-        let record = (whole.len() - head(&IDENTITY).len()) / 5;
-        for length in 0..=whole.len() {
-            let expected = length.checked_sub(head(&IDENTITY).len()).map(|rest| rest / record);
-            assert_eq!(replayed(&whole[..length]), expected, "{length} bytes");
+        for keys in keys() {
+            let whole = log(5, &keys);
+            let record = (whole.len() - BEGINNING) / 5;
+            for length in 0..=whole.len() {
+                let expected = length.checked_sub(BEGINNING).map(|rest| rest / record);
+                assert_eq!(replayed(&whole[..length], &keys), expected, "{length} bytes");
+            }
         }
     }
 
     /// A file that a power failure extended with zeros has lost nothing.
     #[test]
     fn zeros_at_the_end_are_cut_off() {
-        for zeros in [1, 11, 12, 13, 24, 4096] {
-            assert_eq!(replayed(&[log(5), vec![0; zeros]].concat()), Some(5), "{zeros}");
+        for keys in keys() {
+            for zeros in [1, 19, 20, 21, 40, 4096] {
+                let extended = [log(5, &keys), vec![0; zeros]].concat();
+                assert_eq!(replayed(&extended, &keys), Some(5), "{zeros}");
+            }
         }
     }
 
     /// The last record may look like one that was cut off. Damage to any other is noticed.
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let whole = log(5);
-        let last = log(4).len();
-        for bit in 0..whole.len() * 8 {
-            let mut flipped = whole.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            let expected = (bit / 8 >= last).then_some(4);
-            assert_eq!(replayed(&flipped), expected, "bit {bit}");
+        for keys in keys() {
+            let whole = log(5, &keys);
+            let last = BEGINNING + (whole.len() - BEGINNING) / 5 * 4;
+            for bit in 0..whole.len() * 8 {
+                let mut flipped = whole.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let expected = (bit / 8 >= last).then_some(4);
+                assert_eq!(replayed(&flipped, &keys), expected, "bit {bit}");
+            }
         }
     }
 
-    fn store(path: &Path, identity: &Identity) -> (Arc<PurgeFloors>, FilePurgeLog) {
+    /// What was purged cannot be read from the file.
+    #[test]
+    fn the_paths_are_encrypted() {
+        let [clear, encrypted] = keys().map(|keys| log(1, &keys));
+        let has_name = |bytes: &[u8]| bytes.windows(5).any(|window| window == b"media");
+        assert!(has_name(&clear) && !has_name(&encrypted));
+    }
+
+    fn store(
+        path: &Path,
+        identity: Identity,
+        keys: &EncryptionKeys,
+    ) -> (Arc<PurgeFloors>, FilePurgeLog) {
         let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
-        let log = FilePurgeLog::open(path, identity, Arc::clone(&floors)).expect("opened");
-        (floors, log)
+        let log = FilePurgeLog::open_at(path, identity, keys, Arc::clone(&floors));
+        (floors, log.expect("opened"))
     }
 
     fn batch(purge: Purge, mode: PurgeMode) -> PurgeBatch {
@@ -360,41 +428,47 @@ mod tests {
     /// A long log is replaced by its floors, and later purges follow.
     #[tokio::test]
     async fn a_log_stays_short_and_loses_nothing() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("purge.log");
-        let first = Identity { epoch: 1, ..IDENTITY };
-        let (floors, log) = store(&path, &first);
-        let tag = Tag::new("product");
-        log.append(batch(Purge::Tag(tag), PurgeMode::Soft)).await.expect("appended");
-        let filler = "x".repeat(1000);
-        for n in 0..3000 {
-            let purge = Purge::Prefix(format!("/{}/{filler}", n % 7));
-            log.append(batch(purge, PurgeMode::Hard)).await.expect("appended");
+        for keys in keys() {
+            let folder = tempfile::tempdir().expect("folder");
+            let path = folder.path().join("purge.log");
+            let (floors, log) = store(&path, Identity { epoch: 1, ..IDENTITY }, &keys);
+            let tag = Tag::new("product");
+            log.append(batch(Purge::Tag(tag), PurgeMode::Soft)).await.expect("appended");
+            let filler = "x".repeat(1000);
+            for n in 0..3000 {
+                let purge = Purge::Prefix(format!("/{}/{filler}", n % 7));
+                log.append(batch(purge, PurgeMode::Hard)).await.expect("appended");
+            }
+            let newest = log.append(batch(Purge::Exact("/last".into()), PurgeMode::Hard)).await;
+            let length = std::fs::metadata(&path).expect("a file").len();
+            assert!(length < LONG + (64 << 10), "{length} bytes");
+            let before = floors.purges();
+            let (after, log) = store(&path, Identity { epoch: 2, ..IDENTITY }, &keys);
+            assert_eq!(after.purges(), before);
+            assert_eq!(before.len(), 9);
+            let next = log.append(batch(Purge::Exact("/next".into()), PurgeMode::Hard)).await;
+            assert!(next.expect("appended") > newest.expect("appended"), "positions rise");
+            let resource = Resource { distribution: b"media", path: "/last", form: PathForm::Key };
+            assert!(!after.untouched(&resource, super::super::PurgeMark::default()));
         }
-        let newest = log.append(batch(Purge::Exact("/last".into()), PurgeMode::Hard)).await;
-        let length = std::fs::metadata(&path).expect("a file").len();
-        assert!(length < LONG + (64 << 10), "{length} bytes");
-        let before = floors.purges();
-        let (after, log) = store(&path, &Identity { epoch: 2, ..IDENTITY });
-        assert_eq!(after.purges(), before);
-        assert_eq!(before.len(), 9);
-        let next = log.append(batch(Purge::Exact("/next".into()), PurgeMode::Hard)).await;
-        assert!(next.expect("appended") > newest.expect("appended"), "positions rise");
-        let resource = Resource { distribution: b"media", path: "/last", form: PathForm::Key };
-        assert!(!after.untouched(&resource, super::super::PurgeMark::default()));
     }
 
     #[test]
     fn a_log_of_another_tier_or_none_is_not_trusted() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("purge.log");
-        let open = |identity: &Identity| {
-            FilePurgeLog::open(&path, identity, Arc::new(PurgeFloors::of_epoch(identity.epoch)))
+        let [clear, encrypted] = keys();
+        let open = |identity: Identity, keys: &EncryptionKeys| {
+            let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
+            FilePurgeLog::open_at(&path, identity, keys, floors)
         };
-        assert!(matches!(open(&IDENTITY), Err(PurgeLogError::Damaged("it is missing"))));
-        std::fs::write(&path, log(2)).expect("written");
-        assert!(open(&IDENTITY).is_ok());
+        let missing = open(IDENTITY, &clear);
+        assert!(matches!(missing, Err(PurgeLogError::Damaged("it is missing"))));
+        std::fs::write(&path, log(2, &clear)).expect("written");
+        assert!(open(IDENTITY, &clear).is_ok());
         let other = Identity { tier: [8; 16], ..IDENTITY };
-        assert!(matches!(open(&other), Err(PurgeLogError::Damaged(_))));
+        assert!(matches!(open(other, &clear), Err(PurgeLogError::Damaged(_))));
+        let without_key = open(IDENTITY, &encrypted);
+        assert!(matches!(without_key, Err(PurgeLogError::Damaged(_))));
     }
 }
