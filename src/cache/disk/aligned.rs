@@ -1,11 +1,9 @@
 //! Buffers whose address suits `O_DIRECT`.
 
-use bytes::Bytes;
-
 use super::layout::BLOCK;
 
 /// A buffer that begins at a multiple of [`BLOCK`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AlignedBuffer {
     memory: Vec<u8>,
     start: usize,
@@ -50,14 +48,14 @@ impl AlignedBuffer {
         self.length = 0;
     }
 
-    /// Removes all bytes after the first `length`.
-    pub(super) fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
+    /// Bytes that fit without another allocation.
+    pub(super) const fn room(&self) -> usize {
+        self.memory.len() - self.start
     }
 
-    /// Bytes that fit without another allocation.
-    pub(super) const fn capacity(&self) -> usize {
-        self.memory.len()
+    /// Sets the length, up to the room. Bytes that are added have any content.
+    pub(super) fn set_length(&mut self, length: usize) {
+        self.length = length.min(self.room());
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -70,11 +68,6 @@ impl AlignedBuffer {
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.length]
-    }
-
-    /// The bytes, shared.
-    pub(super) fn freeze(self) -> Bytes {
-        Bytes::from(self.memory).slice(self.start..self.start + self.length)
     }
 }
 
@@ -97,6 +90,6 @@ mod tests {
         assert!(buffer.bytes()[expected.len()..].iter().all(|byte| *byte == 0));
         buffer.clear();
         buffer.append(b"next");
-        assert_eq!(buffer.freeze(), b"next"[..]);
+        assert_eq!(buffer.bytes(), b"next");
     }
 }

@@ -20,6 +20,7 @@ mod options;
 mod place;
 mod protection;
 mod queue;
+mod read_buffer;
 mod readers;
 mod record;
 mod recovery;

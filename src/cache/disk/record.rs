@@ -11,6 +11,7 @@ use super::{
     checksum::checksum,
     layout::{Fields, UNIT},
     protection::{PROOF, Proof, Protection},
+    read_buffer::ReadBuffer,
 };
 use crate::cache::digest::Digest;
 
@@ -116,7 +117,7 @@ impl Record {
         }
         let content = &mut buffer.bytes_mut()[start + HEADER..];
         let Some(proof) = protection.seal(offset, &clear.bytes()[..CLEAR], content) else {
-            buffer.truncate(start);
+            buffer.set_length(start);
             return false;
         };
         let header = Header { proof, ..clear };
@@ -219,7 +220,7 @@ impl Loaded {
     /// Verifies and decrypts the record of segment `segment` at `offset` in it. The record begins at `start` in
     /// `blocks`.
     pub(super) fn open(
-        mut blocks: AlignedBuffer,
+        mut blocks: ReadBuffer,
         start: usize,
         segment: u64,
         offset: u64,
@@ -283,8 +284,8 @@ mod tests {
     }
 
     fn open(bytes: &[u8], segment: u64, protection: &Protection) -> Result<Loaded, Invalid> {
-        let mut blocks = AlignedBuffer::new(0);
-        blocks.append(bytes);
+        let mut blocks = ReadBuffer::new(bytes.len());
+        blocks.bytes_mut().copy_from_slice(bytes);
         Loaded::open(blocks, 0, segment, 4096, protection)
     }
 

@@ -20,6 +20,7 @@ use super::{
     layout::{BLOCK, FORMAT, Fields, UNIT},
     place::Place,
     protection::Protection,
+    read_buffer::ReadBuffer,
     record::{Header, Invalid, Kind, Loaded},
 };
 use crate::cache::digest::Digest;
@@ -148,7 +149,7 @@ impl Segment {
         Ok(note.map(|note| Self::new(slot, sequence, length, file, tier.keys.of(&note))))
     }
 
-    fn blocks(&self, offset: u64, length: usize) -> io::Result<AlignedBuffer> {
+    fn blocks(&self, offset: u64, length: usize) -> io::Result<ReadBuffer> {
         if offset.saturating_add(length as u64) > self.length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -223,7 +224,7 @@ impl Segment {
     /// flush whose first header is missing was never finished.
     pub(super) fn scan(&self) -> io::Result<(Vec<Entry>, u64)> {
         let (mut entries, mut offset) = (Vec::new(), BLOCK as u64);
-        let (mut window, mut from) = (AlignedBuffer::new(0), 0);
+        let (mut window, mut from) = (ReadBuffer::new(0), 0);
         loop {
             let start = offset / BLOCK as u64 * BLOCK as u64;
             let held = from + window.len() as u64;
@@ -267,8 +268,8 @@ impl Segment {
 }
 
 /// Reads whole blocks.
-fn blocks(file: &dyn BlockFile, offset: u64, length: usize) -> io::Result<AlignedBuffer> {
-    let mut buffer = AlignedBuffer::zeroed(length);
+fn blocks(file: &dyn BlockFile, offset: u64, length: usize) -> io::Result<ReadBuffer> {
+    let mut buffer = ReadBuffer::new(length);
     let read = file.read_at(buffer.bytes_mut(), offset)?;
     if read < length {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -212,7 +212,7 @@ impl Writer {
         let length = self.buffer.len() as u64;
         open.end += length;
         self.buffer.clear();
-        if self.buffer.capacity() > 4 * FLUSH {
+        if self.buffer.room() > 4 * FLUSH {
             // An exceptionally long record was in it.
             self.buffer = AlignedBuffer::new(2 * FLUSH);
         }

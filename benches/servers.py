@@ -1,0 +1,101 @@
+"""Servers to compare, and what they fetch from."""
+
+import http.server
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import time
+import urllib.request
+
+
+def content(number, length):
+    """The content of an object: one letter, by its number."""
+    return bytes([97 + number % 26]) * length
+
+
+class Origin(http.server.BaseHTTPRequestHandler):
+    """Gives as many bytes as the path says: /LENGTH.jpg, or /NUMBER/LENGTH.jpg for one of many objects."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        *number, length = self.path.strip("/").removesuffix(".jpg").split("/")
+        length = int(length)
+        self.send_response(200)
+        for name, value in {
+            "Content-Type": "image/jpeg", "Content-Length": str(length), "Cache-Control": "public, max-age=86400",
+            "ETag": f'"{length:x}"', "Last-Modified": "Sun, 06 Nov 1994 08:49:37 GMT",
+        }.items():  # fmt: skip
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content(int(number[0]) if number else 23, length))
+
+    def log_message(self, *_):
+        pass
+
+
+class OriginServer(http.server.ThreadingHTTPServer):
+    """Takes as many connections at once as caches open."""
+
+    request_queue_size = 256
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Origin)
+
+
+class Failed(Exception):
+    """What makes a comparison worth nothing."""
+
+
+def cpu_seconds(pid):
+    """Of a process and its living children, user and system."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        threads = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+        return own + sum(cpu_seconds(child) for thread in threads for child in thread.read_text().split())
+    except OSError:
+        return 0.0
+
+
+def start(server, values, cpu):
+    name, _, _, config, command, _ = server
+    path = pathlib.Path(values["folder"]) / (re.sub(r"\W", "", name) + ".conf")
+    path.write_text(config.format(**values))
+    command = shlex.split(command.format(config=path, **values))
+    process = subprocess.Popen(
+        ["taskset", "-c", cpu, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{values['http']}/1024.jpg", timeout=5).read()
+            return process
+        except OSError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+    stop(process)
+    raise Failed(f"{name} does not start: {process.stderr.read().decode(errors='replace')[-2000:]}")
+
+
+def stop(process):
+    if process.poll() is not None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=10)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def make_certificate(folder):
+    """A certificate and its key, in two files and in one."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+         "-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-subj", "/CN=compare"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "both.pem").write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
