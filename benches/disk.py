@@ -90,9 +90,10 @@ cachedir: {cache}
 TRAFFIC_SERVER_FILES = {
     "records.config": """
 CONFIG proxy.config.http.server_ports STRING {http} {https}:ssl
-CONFIG proxy.config.admin.user_id STRING {user}
+CONFIG proxy.config.admin.user_id STRING #-1
 CONFIG proxy.config.exec_thread.autoconfig.enabled INT 0
 CONFIG proxy.config.exec_thread.limit INT 1
+CONFIG proxy.config.cache.dir.sync_frequency INT 1
 CONFIG proxy.config.cache.ram_cache.size INT 268435456
 CONFIG proxy.config.http.insert_response_via_str INT 2
 CONFIG proxy.config.http.response_via_str STRING ats
@@ -165,7 +166,7 @@ class Subject:
         done = subprocess.run(command, capture_output=True)
         if not done.stdout:
             raise Failed(f"{self.name}: {done.stderr.decode()}")
-        # Of a fill, the last records are written after a second.
+        # The last records of a fill are written a second later.
         time.sleep(1.5)
         spent = cpu_seconds(self.process.pid) - before
         told = json.loads(done.stdout)
@@ -232,6 +233,8 @@ def flip(path, at):
 
 def damage(cache, how, letters):
     """Damages what is stored of the first objects. Returns whether something was found."""
+    if how == "nothing damaged":
+        return True
     wanted = [letter * 4096 for letter in letters]
     files = [path for path in pathlib.Path(cache).rglob("*") if path.is_file()]
     if how == "two files swapped":
@@ -263,14 +266,19 @@ def damage(cache, how, letters):
 def corruption(server, values, args, table):
     """What each server gives after its files were damaged."""
     size = 200_000
-    for how in ["one bit flipped", "file cut", "two files swapped"]:
+    for how in ["nothing damaged", "one bit flipped", "file cut", "two files swapped"]:
         values = {**values, "cache": f"{values['cache']}-{how.replace(' ', '-')}"}
         subject = Subject(server, values, args.cpus)
         subject.start()
         try:
-            for number in range(3):
+            # Traffic Server writes once several MB are together.
+            for number in range(2, 62):
+                subject.get(f"/{number % 24 + 2}/{size + number}.jpg")
+            for number in range(2):
                 subject.get(f"/{number}/{size}.jpg")
-            time.sleep(2.5)
+            for number in range(62, 122):
+                subject.get(f"/{number % 24 + 2}/{size + number}.jpg")
+            time.sleep(4)
             subject.stop()
             if not damage(values["cache"], how, [b"a", b"b"]):
                 table.setdefault(how, {})[subject.name] = "does not apply"
@@ -280,8 +288,8 @@ def corruption(server, values, args, table):
             said = set()
             for number in range(2):
                 status, body, is_hit = subject.get(f"/{number}/{size}.jpg")
-                right = body == content(number, size)
-                said.add("right bytes" if right else f"WRONG BYTES as {status}{' HIT' if is_hit else ''}, {len(body)} of {size}")
+                how_many = "right bytes" if body == content(number, size) else f"WRONG BYTES ({len(body)} of {size})"
+                said.add(f"{status} {'hit' if is_hit else 'miss'}, {how_many}")
             table.setdefault(how, {})[subject.name] = "; ".join(sorted(said))
         finally:
             subject.stop()

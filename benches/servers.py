@@ -47,7 +47,7 @@ class OriginServer(http.server.ThreadingHTTPServer):
 
 
 class Failed(Exception):
-    """What makes a comparison worth nothing."""
+    """The comparison is not valid."""
 
 
 def cpu_seconds(pid):

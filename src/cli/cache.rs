@@ -73,10 +73,13 @@ impl Directory {
 
 impl Verify {
     fn keys(&self) -> miette::Result<EncryptionKeys> {
-        let file = match (&self.encryption_key_file, &self.directory.dir) {
-            (Some(file), _) => Some(file.clone()),
-            (None, None) => self.directory.configured()?.encryption_key_file,
-            (None, Some(_)) => None,
+        let Directory { dir, file } = &self.directory;
+        let file = match &self.encryption_key_file {
+            Some(file) => Some(file.clone()),
+            None if dir.is_none() || file.path().is_some() => {
+                self.directory.configured()?.encryption_key_file
+            }
+            None => None,
         };
         let keys =
             file.map_or_else(|| Ok(EncryptionKeys::default()), |file| EncryptionKeys::read(&file));

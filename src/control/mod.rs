@@ -274,7 +274,7 @@ impl Admin {
         };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let disk = self.0.edge.store().disk_usage().map(|disk| match disk {
-            DiskUse { is_in_use: false, .. } => "off after too many failures".to_owned(),
+            DiskUse { is_in_use: false, .. } => "off, because reads or writes failed".to_owned(),
             DiskUse { to_recover: 0, .. } => "ready".to_owned(),
             DiskUse { to_recover, .. } => format!("reading its index, {to_recover} files left"),
         });

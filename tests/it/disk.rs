@@ -256,7 +256,12 @@ async fn a_missing_key_prevents_the_start() {
     let file = folder.path().join("forebay.toml");
     let path = folder.path().join("cache");
     fs::write(&file, config(&bucket, &path).replace("[cache.disk]", line)).expect("written");
-    for (key, why) in [(None, "No such file"), (Some("c2hvcnQ="), "line 1 of")] {
+    let wrong = [
+        (None, "No such file", "openssl rand -base64 32 >"),
+        (Some("c2hvcnQ="), "line 1 of", "correct or remove this line"),
+        (Some("# none"), "has no key", "openssl rand -base64 32 >>"),
+    ];
+    for (key, why, advice) in wrong {
         if let Some(key) = key {
             fs::write(folder.path().join("missing.key"), key).expect("written");
         }
@@ -265,7 +270,7 @@ async fn a_missing_key_prevents_the_start() {
         let program = program.expect("run");
         let text = String::from_utf8_lossy(&program.stderr);
         assert!(!program.status.success() && text.contains(why), "{text}");
-        assert!(text.contains("openssl rand -base64 32 >"), "{text}");
+        assert!(text.contains(advice), "{text}");
         assert!(!path.exists(), "nothing was created");
     }
 }

@@ -18,6 +18,8 @@ pub(crate) trait Files: std::fmt::Debug + Send + Sync {
     /// Opens a file for reads and writes of whole blocks.
     fn open(&self, name: &str) -> io::Result<Arc<dyn BlockFile>>;
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Waits until removals are on disk.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A file that is read and written in whole blocks, at aligned offsets, from aligned memory.
@@ -107,6 +109,10 @@ impl Files for SystemFiles {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.folder.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        std::fs::File::open(&self.folder)?.sync_all()
     }
 }
 

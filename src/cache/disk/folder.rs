@@ -12,7 +12,7 @@ use rustix::fs::FlockOperation;
 use super::{
     files::names,
     keys::EncryptionKeys,
-    segment::{Tier, sequence_of},
+    segment::{self, Tier, sequence_of},
     superblock::{Identity, SUPERBLOCK, Superblock},
 };
 
@@ -98,7 +98,8 @@ impl Folder {
         match last {
             Some(last) if last.epoch < u16::MAX => {
                 folder.identity = Identity { epoch: last.epoch + 1, ..last };
-                folder.identity.write(path, &folder.keys).map_err(failed)?;
+                let written = with_space(path, || folder.identity.write(path, &folder.keys));
+                written.map_err(failed)?;
             }
             _ => {
                 if !is_new {
@@ -162,7 +163,7 @@ impl Folder {
 /// If a process uses it, or it is not a disk cache.
 pub fn clear(path: &Path) -> Result<(), FolderError> {
     let failed = |source| FolderError::System { path: path.to_owned(), source };
-    if !path.join(SUPERBLOCK).exists() {
+    if !names(path).map_err(failed)?.iter().any(|name| is_ours(name)) {
         return Err(failed(io::Error::new(io::ErrorKind::NotFound, "it has no disk cache")));
     }
     let _lock = lock(path)?;
@@ -176,6 +177,20 @@ fn lock(path: &Path) -> Result<File, FolderError> {
     match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::InUse(path.to_owned())),
         locked => locked.map(|()| folder).map_err(|error| failed(error.into())),
+    }
+}
+
+/// Does something that needs a little space. If the disk is full, the oldest segment gives way.
+pub(crate) fn with_space<T>(path: &Path, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let oldest = names(path)?.iter().filter_map(|name| sequence_of(name)).min();
+                let Some(oldest) = oldest else { return Err(error) };
+                fs::remove_file(path.join(segment::name(oldest)))?;
+            }
+            done => return done,
+        }
     }
 }
 

@@ -62,7 +62,7 @@ impl InspectError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Encrypted(_) => {
-                "name its keys with --encryption-key-file, or the configuration with --config; `forebay cache stat` needs no key"
+                "give its keys with --encryption-key-file, or the configuration with --config; `forebay cache stat` needs no key"
             }
             Self::NoCache(_) | Self::System { .. } => {
                 "name the directory of a disk cache with --dir; its user or root may read it"
@@ -111,10 +111,12 @@ fn inspect(
     }
     let superblock = Superblock::read(path).map_err(failed)?;
     let superblock = superblock.ok_or_else(|| InspectError::NoCache(path.to_owned()))?;
-    if keys.is_some_and(|keys| superblock.identity(keys).is_none()) {
+    // A key may be configured and not in use yet.
+    let of_cache = keys.filter(|_| superblock.note.is_encrypted()).cloned().unwrap_or_default();
+    if keys.is_some() && superblock.identity(&of_cache).is_none() {
         return Err(InspectError::Encrypted(path.to_owned()));
     }
-    let tier = Tier { id: superblock.tier, keys: keys.cloned().unwrap_or_default() };
+    let tier = Tier { id: superblock.tier, keys: of_cache };
     let mut sequences: Vec<u64> =
         names.iter().filter_map(|name| segment::sequence_of(name)).collect();
     sequences.sort_unstable_by(|a, b| b.cmp(a));
@@ -126,7 +128,8 @@ fn inspect(
             Ok(Some(segment)) => {
                 found.segments += 1;
                 found.bytes += segment.length;
-                if records(&segment, keys.is_some(), &mut found, &mut seen).is_err() {
+                let is_locked = keys.is_some() && !segment.protection.is_readable();
+                if is_locked || records(&segment, keys.is_some(), &mut found, &mut seen).is_err() {
                     found.unreadable += 1;
                 }
             }

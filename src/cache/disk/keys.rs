@@ -54,15 +54,18 @@ impl KeysError {
     /// What to do about it.
     #[must_use]
     pub fn advice(&self) -> String {
-        let (Self::System { path, .. } | Self::Line { path, .. } | Self::Empty(path)) = self;
         match self {
-            Self::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::System { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 format!("give {} to the user that runs Forebay", path.display())
             }
-            _ => format!(
-                "`openssl rand -base64 32 > {}` makes a new key; each line has one, the newest first",
-                path.display()
-            ),
+            Self::System { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                format!("make a key with `openssl rand -base64 32 > {}`", path.display())
+            }
+            Self::System { .. } => "name a file with one key a line, the newest first".into(),
+            Self::Line { .. } => "correct or remove this line, and leave the others".into(),
+            Self::Empty(path) => {
+                format!("add a key with `openssl rand -base64 32 >> {}`", path.display())
+            }
         }
     }
 }
@@ -98,20 +101,20 @@ impl KeyNote {
 /// A key from which the keys of files are derived.
 struct MasterKey {
     name: [u8; 8],
-    secret: Zeroizing<[u8; KEY]>,
+    secret: Zeroizing<Vec<u8>>,
 }
 
 impl MasterKey {
-    fn new(secret: Zeroizing<[u8; KEY]>) -> Self {
+    fn new(secret: Zeroizing<Vec<u8>>) -> Self {
         let mut name = [0; 8];
         // Cannot fail: the lengths are fixed, and short.
-        let derived = Salt::none(HKDF_SHA256).extract(&*secret);
+        let derived = Salt::none(HKDF_SHA256).extract(&secret);
         let _ = derived.expand(&[NAME_OF_KEY], Name).and_then(|okm| okm.fill(&mut name));
         Self { name, secret }
     }
 
     fn protection(&self, salt: &[u8]) -> Option<Protection> {
-        let derived = Salt::new(HKDF_SHA256, salt).extract(&*self.secret);
+        let derived = Salt::new(HKDF_SHA256, salt).extract(&self.secret);
         let key: UnboundKey = derived.expand(&[KEY_OF_FILE], &AES_256_GCM).ok()?.into();
         Some(Protection::Cipher(LessSafeKey::new(key)))
     }
@@ -174,8 +177,8 @@ impl EncryptionKeys {
         };
         let mut salt = [0; 32];
         let protection = rand::fill(&mut salt).ok().and_then(|()| newest.protection(&salt));
-        let protection = protection
-            .ok_or_else(|| io::Error::other("the system has no random numbers for a key"))?;
+        let protection =
+            protection.ok_or_else(|| io::Error::other("cannot make a key for a file"))?;
         Ok((KeyNote { name: newest.name, salt }, protection))
     }
 
@@ -190,9 +193,8 @@ impl EncryptionKeys {
 }
 
 fn key(text: &[u8]) -> Option<MasterKey> {
-    let decoded = Zeroizing::new(STANDARD.decode(text).ok()?);
-    let secret: [u8; KEY] = decoded.as_slice().try_into().ok()?;
-    Some(MasterKey::new(Zeroizing::new(secret)))
+    let secret = Zeroizing::new(STANDARD.decode(text).ok()?);
+    (secret.len() == KEY).then(|| MasterKey::new(secret))
 }
 
 #[cfg(test)]

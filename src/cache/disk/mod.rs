@@ -1,8 +1,8 @@
 //! The disk cache: a log of records in segments, and an index of it in memory.
 //!
 //! Records are written once, in order, and the oldest segment is removed when space is needed. Every read is
-//! verified. Nothing but the identity of the folder is synchronized: after a crash, records that did not reach
-//! the disk fail their checksums and are misses.
+//! verified. Segments are never synchronized: after a crash, records that did not reach the disk fail their checksums
+//! and are misses.
 
 mod admission;
 mod aligned;
@@ -47,7 +47,7 @@ use parking_lot::Mutex;
 pub(crate) use checksum::checksum;
 use counters::Counters;
 pub(crate) use files::{Files, SystemFiles};
-pub(crate) use folder::Folder;
+pub(crate) use folder::{Folder, with_space};
 pub use folder::{FolderError, clear};
 #[cfg(feature = "fuzz")]
 pub(crate) use fuzzing::read_segment;
@@ -135,11 +135,11 @@ impl Disk {
             clock,
         });
         let next = recovery::open_segments(&shared)?;
-        let segments = shared.segments.newest_first();
+        let slots = shared.segments.newest_first();
         let recovered = Arc::clone(&shared);
         let recovery = Builder::new()
             .name("forebay-recover".into())
-            .spawn(move || recovery::recover(&recovered, segments, &on_invalidation))?;
+            .spawn(move || recovery::recover(&recovered, &slots, next, &on_invalidation))?;
         let writer = Writer::new(Arc::clone(&shared), next, is_live);
         let writer = Builder::new().name("forebay-write".into()).spawn(move || writer.run())?;
         let open = Mutex::new(Some((vec![writer, recovery], folder)));
@@ -163,9 +163,12 @@ impl Disk {
             return None;
         }
         let place = index.locate(digest)?;
-        let reading =
-            segments.get(place.slot()).and_then(|segment| self.readers.read(segment, place));
-        let read = match reading {
+        let Some(segment) = segments.get(place.slot()) else {
+            // Its segment was evicted, and could not be read to find out what goes with it.
+            index.remove(digest, place);
+            return None;
+        };
+        let read = match self.readers.read(segment, place) {
             Some(reading) => tokio::time::timeout(READ_TIMEOUT, reading).await,
             None => {
                 counters.late_reads.inc();
@@ -183,7 +186,9 @@ impl Disk {
                 None
             }
             Ok(Ok(Err(ReadError::System(error)))) => {
-                self.shared.failed("read", &error);
+                if counters.failed("read", &error) {
+                    self.shared.abandon_later();
+                }
                 self.forget_at(digest, place);
                 None
             }

@@ -12,7 +12,7 @@ const LEAST: usize = 16 << 10;
 /// Bytes of free buffers that are kept.
 const MOST: usize = 16 << 20;
 
-/// The buffers that are not in use, those that were used last at the end.
+/// Free buffers, the most recently used last.
 static FREE: Mutex<Vec<AlignedBuffer>> = Mutex::new(Vec::new());
 
 /// A buffer for whole blocks, aligned for `O_DIRECT`.
@@ -26,7 +26,7 @@ impl ReadBuffer {
             return Self(AlignedBuffer::zeroed(length));
         }
         let mut free = FREE.lock();
-        let fits = |buffer: &AlignedBuffer| (length..=2 * length).contains(&buffer.room());
+        let fits = |buffer: &AlignedBuffer| (length..=length + length / 8).contains(&buffer.room());
         let found = free.iter().rposition(fits).map(|place| free.remove(place));
         drop(free);
         let mut buffer = found.unwrap_or_else(|| AlignedBuffer::zeroed(length));

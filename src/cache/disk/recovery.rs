@@ -5,6 +5,8 @@
 
 use std::{io, sync::Arc};
 
+use rustix::io::Errno;
+
 use super::{
     record::Kind,
     segment::{self, Segment, sealing},
@@ -33,10 +35,12 @@ pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
             Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             // Its key is missing.
             Some(Ok(Some(_))) => remove_oldest(shared, 0)?,
-            Some(Err(error)) => {
+            Some(Err(error)) if is_damage(&error) => {
                 shared.failed("open a segment; it and older ones are removed", &error);
                 remove_oldest(shared, 0)?;
             }
+            // Too many open files, or no permission: that can be changed.
+            Some(Err(error)) => return Err(error),
         }
         shared.files.remove(&segment::name(sequence))?;
     }
@@ -45,8 +49,15 @@ pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
     Ok(found.last().map_or(0, |last| last.saturating_add(1)))
 }
 
-/// Removes the oldest segments until the others take at most `bytes`. Of segments that cannot be read, all older ones
-/// are removed: the unreadable one may have newer versions of their records.
+/// Whether an error says that the device or a file is damaged.
+fn is_damage(error: &io::Error) -> bool {
+    const DAMAGE: [Errno; 3] = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    let number = Errno::from_io_error(error);
+    error.kind() == io::ErrorKind::InvalidData || number.is_some_and(|it| DAMAGE.contains(&it))
+}
+
+/// Removes the oldest segments until the others take at most `bytes`. If a segment cannot be read, all older ones are
+/// removed, too: it may have had newer versions of their records.
 fn remove_oldest(shared: &Shared, bytes: u64) -> io::Result<()> {
     while shared.segments.bytes() > bytes {
         let Some(oldest) = shared.segments.oldest() else { break };
@@ -56,16 +67,20 @@ fn remove_oldest(shared: &Shared, bytes: u64) -> io::Result<()> {
 }
 
 /// Adds the records of all segments to the index.
-pub(super) fn recover(
-    shared: &Shared,
-    segments: Vec<Arc<Segment>>,
-    on_invalidation: &OnInvalidation,
-) {
-    let mut segments = segments.into_iter();
-    while let Some(segment) = segments.next() {
+///
+/// `slots` are those of the segments, newest first, whose numbers are below `next`. The segments are not held, so that
+/// one that is evicted meanwhile gives its space back at once.
+pub(super) fn recover(shared: &Shared, slots: &[u16], next: u64, on_invalidation: &OnInvalidation) {
+    let find = |slot: &u16| shared.segments.get(*slot).filter(|segment| segment.sequence < next);
+    let mut slots = slots.iter();
+    while let Some(slot) = slots.next() {
         if shared.queue.is_closed() {
             return;
         }
+        let Some(segment) = find(slot) else {
+            shared.counters.to_recover.dec();
+            continue;
+        };
         let Err(error) = recover_segment(shared, &segment, on_invalidation) else {
             shared.counters.to_recover.dec();
             continue;
@@ -75,11 +90,9 @@ pub(super) fn recover(
         }
         // Older segments may have versions that this one replaced.
         shared.failed("read a segment; it and older ones are removed", &error);
-        for unusable in std::iter::once(segment).chain(segments.by_ref()) {
+        for unusable in std::iter::once(segment).chain(slots.by_ref().filter_map(find)) {
             unusable.retire();
-            if let Err(error) = shared.remove(&unusable) {
-                shared.failed("remove a segment", &error);
-            }
+            shared.remove_or_abandon(&unusable);
         }
     }
     shared.counters.to_recover.set(0);

@@ -18,7 +18,7 @@ use super::{
     files::{BlockFile, Files},
     keys::{EncryptionKeys, KeyNote},
     layout::{BLOCK, FORMAT, Fields, UNIT},
-    place::Place,
+    place::{MAX_SEGMENT, Place},
     protection::Protection,
     read_buffer::ReadBuffer,
     record::{Header, Invalid, Kind, Loaded},
@@ -127,7 +127,10 @@ impl Segment {
         head.append(&note.bytes());
         head.append(&checksum(head.bytes()).to_le_bytes());
         head.pad(BLOCK);
-        file.write_at(head.bytes(), 0)?;
+        if let Err(error) = file.write_at(head.bytes(), 0) {
+            let _ = files.remove(&name(sequence));
+            return Err(error);
+        }
         Ok(Self::new(slot, sequence, length, file, protection))
     }
 
@@ -141,12 +144,21 @@ impl Segment {
     ) -> io::Result<Option<Self>> {
         let file = files.open(&name(sequence))?;
         let length = file.length()?;
-        if length < 2 * BLOCK as u64 || length % BLOCK as u64 != 0 {
+        if !(2 * BLOCK as u64..=MAX_SEGMENT).contains(&length) || length % BLOCK as u64 != 0 {
             return Ok(None);
         }
         let head = blocks(&*file, 0, BLOCK)?;
-        let note = key_note(head.bytes(), &tier.id, sequence);
-        Ok(note.map(|note| Self::new(slot, sequence, length, file, tier.keys.of(&note))))
+        let Some((owner, number, note)) = head_of(head.bytes()) else {
+            // Sealing comes last: what was sealed had a first block.
+            let unknown = Self::new(slot, sequence, length, file, Protection::KeyMissing);
+            let is_sealed = unknown.footer()?.is_some();
+            let damaged =
+                || io::Error::new(io::ErrorKind::InvalidData, "its first block is damaged");
+            return if is_sealed { Err(damaged()) } else { Ok(None) };
+        };
+        let is_ours = owner == tier.id && number == sequence;
+        let protection = tier.keys.of(&note);
+        Ok(is_ours.then(|| Self::new(slot, sequence, length, file, protection)))
     }
 
     fn blocks(&self, offset: u64, length: usize) -> io::Result<ReadBuffer> {
@@ -198,17 +210,18 @@ impl Segment {
     pub(super) fn footer(&self) -> io::Result<Option<Vec<Entry>>> {
         let trailer = self.blocks(self.length - BLOCK as u64, BLOCK)?;
         let Some((end, count, sum)) = self.trailer(trailer.bytes()) else { return Ok(None) };
-        let length = count.saturating_mul(ENTRY);
-        let padded = length.next_multiple_of(BLOCK);
-        if end.saturating_add(padded as u64) > self.length {
+        let room = self.length.saturating_sub(end) / ENTRY as u64;
+        if end % BLOCK as u64 != 0 || count as u64 > room {
             return Ok(None);
         }
+        let length = count * ENTRY;
+        let padded = length.next_multiple_of(BLOCK);
         let footer = self.blocks(end, padded)?;
         let footer = &footer.bytes()[..length];
         if checksum(footer) != sum {
             return Ok(None);
         }
-        Ok(footer.chunks_exact(ENTRY).map(entry).collect())
+        Ok(footer.chunks_exact(ENTRY).map(|bytes| entry(bytes, self.length)).collect())
     }
 
     fn trailer(&self, trailer: &[u8]) -> Option<(u64, usize, u64)> {
@@ -277,23 +290,24 @@ fn blocks(file: &dyn BlockFile, offset: u64, length: usize) -> io::Result<ReadBu
     Ok(buffer)
 }
 
-/// The note in the first block, if that begins segment `sequence` of this tier.
-fn key_note(head: &[u8], tier: &TierId, sequence: u64) -> Option<KeyNote> {
+/// What the first block says: the tier, the number of the segment, and its key.
+fn head_of(head: &[u8]) -> Option<(TierId, u64, KeyNote)> {
     let mut fields = Fields(head);
-    let is_same = fields.u64()? == MAGIC
-        && fields.u32()? == FORMAT
-        && fields.array()? == *tier
-        && fields.u64()? == sequence;
+    let is_head = fields.u64()? == MAGIC && fields.u32()? == FORMAT;
+    let (tier, sequence) = (fields.array()?, fields.u64()?);
     let note = KeyNote::take(&mut fields)?;
     let covered = head.len() - fields.0.len();
-    (is_same && fields.u64()? == checksum(&head[..covered])).then_some(note)
+    let is_valid = is_head && fields.u64()? == checksum(&head[..covered]);
+    is_valid.then_some((tier, sequence, note))
 }
 
-fn entry(bytes: &[u8]) -> Option<Entry> {
+/// An entry of the list in a segment of `end` bytes.
+fn entry(bytes: &[u8], end: u64) -> Option<Entry> {
     let mut fields = Fields(bytes);
     let digest = Digest(fields.u64()?, fields.u64()?);
     let offset = fields.u64()?.checked_mul(UNIT as u64)?;
     let length = usize::try_from(fields.u32()?).ok()? * UNIT;
     let kind = Kind::of(fields.u8()?)?;
-    (length > 0).then_some(Entry { digest, kind, offset, length })
+    let is_within = offset.checked_add(length as u64).is_some_and(|to| to <= end);
+    (length > 0 && is_within).then_some(Entry { digest, kind, offset, length })
 }

@@ -59,11 +59,9 @@ impl Segments {
         self.get(slot)
     }
 
-    /// All segments, newest first.
-    pub(super) fn newest_first(&self) -> Vec<Arc<Segment>> {
-        let table = self.0.read();
-        let slots = table.order.iter().rev();
-        slots.filter_map(|slot| table.slots[usize::from(*slot)].clone()).collect()
+    /// The slots in use, that of the newest segment first.
+    pub(super) fn newest_first(&self) -> Vec<u16> {
+        self.0.read().order.iter().rev().copied().collect()
     }
 
     /// Frees the slot of a segment. False if the segment is not in the table any more.

@@ -171,6 +171,10 @@ impl Files for SimulatedFiles {
             None => std::fs::remove_file(self.folder.join(name)),
         }
     }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file, as what was written to it. The rest is zeros.

@@ -1,6 +1,6 @@
 //! The file that identifies a disk cache.
 
-use std::{fs, io, path::Path};
+use std::{fmt, fs, io, path::Path};
 
 use super::{
     checksum::checksum,
@@ -18,13 +18,19 @@ pub(super) const SUPERBLOCK: &str = "super";
 const MAGIC: u64 = u64::from_le_bytes(*b"FBSUPER\0");
 
 /// The identity of what a folder has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) tier: TierId,
     /// Higher at each start.
     pub(crate) epoch: u16,
     /// The key of the hash function of the keys.
     pub(crate) secret: [u64; 2],
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
 }
 
 impl Identity {
@@ -58,7 +64,6 @@ impl Identity {
 }
 
 /// The file, before its key is known.
-#[derive(Clone, Debug)]
 pub(super) struct Superblock {
     pub(super) tier: TierId,
     epoch: u16,

@@ -4,7 +4,10 @@ mod histories;
 
 use std::{fs, path::Path};
 
-use super::*;
+use super::{
+    simulated::{Faults, SimulatedFiles},
+    *,
+};
 
 /// A record whose body contains its key and version.
 fn record(key: u64, version: u64, length: usize) -> Record {
@@ -225,6 +228,72 @@ async fn what_precedes_an_unreadable_segment_is_not_used() {
     written(path, both, 3).await;
     assert_eq!(found(path, new).await, [3]);
     assert!(found(path, old).await.is_empty());
+}
+
+/// Changes the file of a segment.
+fn changed(path: &Path, sequence: u64, change: impl FnOnce(&mut [u8])) {
+    let file = path.join(segment::name(sequence));
+    let mut bytes = fs::read(&file).expect("read");
+    change(&mut bytes);
+    fs::write(file, bytes).expect("written");
+}
+
+/// Its records and those that it made invalid are unknown.
+#[tokio::test]
+async fn a_sealed_segment_with_a_damaged_beginning_takes_older_ones_with_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (path, clear) = (folder.path(), EncryptionKeys::default());
+    for key in 0..3 {
+        written(path, clear.clone(), key).await;
+    }
+    changed(path, 1, |bytes| bytes[20] ^= 1);
+    assert_eq!(found(path, clear).await, [2]);
+    assert!(!path.join(segment::name(0)).exists() && !path.join(segment::name(1)).exists());
+}
+
+/// Checksums do not protect against those who can compute them.
+#[tokio::test]
+async fn a_hostile_list_is_not_used() {
+    for (place, number) in [(24, u64::MAX / 2), (24, u64::MAX), (16, u64::MAX), (16, 4097)] {
+        let folder = tempfile::tempdir().expect("folder");
+        let (path, clear) = (folder.path(), EncryptionKeys::default());
+        written(path, clear.clone(), 1).await;
+        changed(path, 0, |bytes| {
+            let trailer = bytes.len() - 4096;
+            let trailer = &mut bytes[trailer..];
+            trailer[place..place + 8].copy_from_slice(&number.to_le_bytes());
+            let sum = checksum(&trailer[..40]).to_le_bytes();
+            trailer[40..48].copy_from_slice(&sum);
+        });
+        assert_eq!(found(path, clear).await, [1], "it is read without its list");
+    }
+}
+
+/// What others need of the disk is no reason to lose everything at once.
+#[tokio::test]
+async fn a_full_disk_makes_the_cache_smaller() {
+    let folder = tempfile::tempdir().expect("folder");
+    let files = Arc::new(SimulatedFiles::new(folder.path(), 1));
+    let none = EncryptionKeys::default();
+    let disk = open_on(folder.path(), Arc::<SimulatedFiles>::clone(&files), none, None);
+    for key in 0..60 {
+        disk.write(record(key, 1, 10_000));
+        disk.flush().await;
+    }
+    files.set_faults(Faults { full: 1000, ..Faults::default() });
+    for key in 60..80 {
+        disk.write(record(key, 1, 10_000));
+    }
+    disk.flush().await;
+    let state = disk.usage();
+    assert!(state.entries > 10 && state.is_in_use, "{state:?}");
+    files.set_faults(Faults::default());
+    for key in 80..90 {
+        disk.write(record(key, 1, 10_000));
+        disk.write(record(key, 1, 10_000));
+        disk.flush().await;
+    }
+    assert!(disk.has(digest(89)), "it goes on");
 }
 
 fn disk_reopened(path: &Path, change: impl FnOnce(&mut Folder)) {

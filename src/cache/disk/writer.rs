@@ -24,6 +24,11 @@ const WAIT: Duration = Duration::from_secs(1);
 /// The fraction of a segment that may be filled with records of an evicted segment that are still in use.
 const KEPT: u64 = 4;
 
+/// Segments that are evicted to make room for one if the disk is full. If that is not enough, others take the space,
+/// and nothing more is evicted for some time.
+const MAX_EVICTED: u32 = 4;
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Bytes of such records that are in memory at once, at most.
 const MAX_KEPT: u64 = 32 << 20;
 
@@ -61,6 +66,8 @@ pub(super) struct Writer {
     /// Since the first record in the buffer arrived.
     since: Option<Stopwatch>,
     admission: Admission,
+    /// Since evictions did not help against a full disk.
+    full_since: Option<Stopwatch>,
     /// Bytes that the segments may take: less than the capacity if the disk was full.
     capacity: u64,
     is_live: IsLive,
@@ -80,6 +87,7 @@ impl Writer {
             buffered: Vec::new(),
             since: None,
             admission,
+            full_since: None,
             capacity,
             is_live,
         }
@@ -130,7 +138,7 @@ impl Writer {
 
     fn forget(&mut self, digest: Digest, operation: Operation) {
         if !self.append(&Record::forget(digest), Outcome::Forgotten(operation)) {
-            self.shared.cannot_forget();
+            self.cannot_forget();
             self.shared.index.finish(digest, operation, None);
         }
     }
@@ -185,7 +193,10 @@ impl Writer {
         }
         if !fits(self) {
             self.seal();
-            if let Err(error) = self.open_next() {
+            // A full disk is not a faulty one.
+            if let Err(error) = self.open_next()
+                && error.kind() != io::ErrorKind::StorageFull
+            {
                 self.failed("create a segment", &error);
             }
         }
@@ -232,7 +243,7 @@ impl Writer {
             for (entry, _) in buffered.iter().filter(|(entry, _)| entry.kind != Kind::Invalidation)
             {
                 if !self.append(&Record::forget(entry.digest), Outcome::Noted) {
-                    self.shared.cannot_forget();
+                    self.cannot_forget();
                 }
             }
         }
@@ -249,7 +260,7 @@ impl Writer {
         }
     }
 
-    /// Ends the open segment, to which everything in the buffer was written.
+    /// Ends the open segment. The buffer is empty.
     fn seal(&mut self) {
         let Some(open) = self.open.take() else { return };
         if let Err(error) = open.segment.seal(open.end, &open.entries) {
@@ -279,10 +290,18 @@ impl Writer {
             };
             self.evict(&oldest, kept);
         }
+        let mut evicted = 0;
         let created = loop {
             match self.create(length) {
                 // The disk is full: carry on with fewer segments.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    let waits = self.full_since.is_some_and(|since| since.elapsed() < PATIENCE);
+                    if waits || evicted == MAX_EVICTED {
+                        self.full_since.get_or_insert_with(Stopwatch::start);
+                        return Err(error);
+                    }
+                    self.full_since = None;
+                    evicted += 1;
                     self.capacity = self.shared.segments.bytes();
                     tracing::warn!(
                         bytes = self.capacity,
@@ -294,6 +313,7 @@ impl Writer {
                 created => break created?,
             }
         };
+        self.full_since = None;
         let segment = Arc::new(created);
         self.shared.segments.add(Arc::clone(&segment));
         self.open = Some(Open { segment, end: BLOCK as u64, entries: Vec::new() });
@@ -336,8 +356,12 @@ impl Writer {
                 }
             }
         }
-        if let Err(error) = self.shared.remove(segment) {
-            self.failed("remove a segment", &error);
+        self.shared.remove_or_abandon(segment);
+    }
+
+    fn cannot_forget(&self) {
+        if self.shared.cannot_forget() {
+            self.shared.abandon();
         }
     }
 

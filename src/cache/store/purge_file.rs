@@ -26,6 +26,7 @@ use super::{
 };
 use crate::cache::disk::{
     EncryptionKeys, Fields, Folder, Identity, KeyNote, PROOF, Proof, Protection, checksum, replace,
+    with_space,
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"FBPURGE2");
@@ -97,7 +98,8 @@ impl FilePurgeLog {
         };
         // Nothing is appended to the file of another process: what was cut off is gone, and each place is encrypted
         // only once.
-        writer.rewrite(&[])?;
+        let folder = path.parent().unwrap_or(path);
+        with_space(folder, || writer.rewrite(&[]))?;
         Builder::new().name("forebay-purges".into()).spawn(move || writer.run(&mut requests))?;
         Ok(Self(sender))
     }
