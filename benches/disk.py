@@ -18,38 +18,18 @@ import sys
 import tempfile
 import time
 
-from servers import Failed, content, cpu_seconds, make_certificate, start, stop
+from servers import FOREBAY, Failed, content, cpu_seconds, make_certificate, start, stop
 
 # Bytes of an object, and how many there are.
 SETS = {"16 KB": (16 << 10, 16_384), "64 KB": (64 << 10, 8_192), "1 MB": (1 << 20, 1_024)}
 MODES = {"h1": "HTTP/1.1", "tls": "TLS, HTTP/1.1"}
 
-FOREBAY = """
-[listen]
-http = "127.0.0.1:{http}"
-https = "127.0.0.1:{https}"
-tls = {{ certificate = "{folder}/cert.pem", key = "{folder}/key.pem" }}
-workers = 1
-[admin]
-listen = "127.0.0.1:{admin}"
-[access_log]
-path = "/dev/null"
+FOREBAY_CACHE = """
 [cache]
 memory = "256MiB"
 [cache.disk]
 path = "{cache}"
 capacity = "4GiB"
-[[distribution]]
-id = "compare"
-aliases = ["*"]
-[[distribution.origin]]
-id = "origin"
-url = "http://127.0.0.1:{origin}"
-signing = "never"
-[distribution.default_behavior]
-origin = "origin"
-cache_policy = "CachingOptimized"
-compress = false
 """
 
 NGINX = """
@@ -117,7 +97,7 @@ class Subject:
     """A server with a disk cache of its own, which outlives restarts."""
 
     def __init__(self, server, values, cpus):
-        self.server, self.values = server, values
+        self.server, self.values = server, {**values, "more": FOREBAY_CACHE.format(**values)}
         self.server_cpu, self.load_cpu = cpus.split(",")
         self.name = server[0]
         self.process = None
@@ -169,10 +149,10 @@ class Subject:
         # The last records of a fill are written a second later.
         time.sleep(1.5)
         spent = cpu_seconds(self.process.pid) - before
-        told = json.loads(done.stdout)
-        if told["failures"] or list(told["statuses"]) != ["200"]:
-            raise Failed(f"{self.name}: {told['statuses']} {told['failures']} {told['reasons']}")
-        return spent / told["requests"] * 1e6, p99(told), told
+        report = json.loads(done.stdout)
+        if report["failures"] or list(report["statuses"]) != ["200"]:
+            raise Failed(f"{self.name}: {report['statuses']} {report['failures']} {report['reasons']}")
+        return spent / report["requests"] * 1e6, report["latency"]["p99"]
 
     def get(self, path):
         """Status, content, and whether it was a hit."""
@@ -190,15 +170,11 @@ class Subject:
         return response.status, body, "Hit" in state or "HIT" in state or "[cH" in state or "[cR" in state
 
 
-def p99(told):
-    return told["latency"]["p99"]
-
-
 def measure(subject, sizes, modes, figures):
     for label in sizes:
         size, count = SETS[label]
         before = subject.written()
-        spent, _, _ = subject.pass_over("h1", size, count)
+        spent, _ = subject.pass_over("h1", size, count)
         time.sleep(2)
         os.sync()
         megabytes = size * count / (1 << 20)
@@ -208,12 +184,12 @@ def measure(subject, sizes, modes, figures):
         subject.restart()
         for label in sizes:
             size, count = SETS[label]
-            spent, latency, _ = subject.pass_over(mode, size, count)
+            spent, latency = subject.pass_over(mode, size, count)
             note(figures, f"cold, {MODES[mode]}, {label}: CPU µs", subject.name, spent)
             note(figures, f"cold, {MODES[mode]}, {label}: p99 ms", subject.name, latency)
             few = count // 16
             subject.pass_over(mode, size, few, 3)
-            spent, latency, _ = subject.pass_over(mode, size, few, 16)
+            spent, latency = subject.pass_over(mode, size, few, 16)
             note(figures, f"warm, {MODES[mode]}, {label}: CPU µs", subject.name, spent)
             note(figures, f"warm, {MODES[mode]}, {label}: p99 ms", subject.name, latency)
 

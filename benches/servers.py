@@ -10,6 +10,30 @@ import subprocess
 import time
 import urllib.request
 
+# `more` are further tables.
+FOREBAY = """
+[listen]
+http = "127.0.0.1:{http}"
+https = "127.0.0.1:{https}"
+tls = {{ certificate = "{folder}/cert.pem", key = "{folder}/key.pem" }}
+workers = 1
+[admin]
+listen = "127.0.0.1:{admin}"
+[access_log]
+path = "/dev/null"
+{more}[[distribution]]
+id = "compare"
+aliases = ["*"]
+[[distribution.origin]]
+id = "origin"
+url = "http://127.0.0.1:{origin}"
+signing = "never"
+[distribution.default_behavior]
+origin = "origin"
+cache_policy = "CachingOptimized"
+compress = false
+"""
+
 
 def content(number, length):
     """The content of an object: one letter, by its number."""

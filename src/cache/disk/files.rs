@@ -9,6 +9,8 @@ use std::{
 
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 
+use super::replace::sync_folder;
+
 /// A folder of files.
 pub(crate) trait Files: std::fmt::Debug + Send + Sync {
     /// The names of all files.
@@ -112,7 +114,7 @@ impl Files for SystemFiles {
     }
 
     fn sync(&self) -> io::Result<()> {
-        std::fs::File::open(&self.folder)?.sync_all()
+        sync_folder(&self.folder)
     }
 }
 

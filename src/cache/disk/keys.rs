@@ -120,7 +120,7 @@ impl MasterKey {
     }
 }
 
-/// The length of a name, as HKDF asks for it.
+/// The length of a name, in the form that HKDF takes.
 #[derive(Clone, Copy)]
 struct Name;
 

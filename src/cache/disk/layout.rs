@@ -1,5 +1,7 @@
 //! Sizes of the format on disk, and reading numbers from bytes.
 
+use super::checksum::checksum;
+
 /// The version of everything below. A folder of another version is emptied.
 pub(super) const FORMAT: u32 = 2;
 
@@ -13,6 +15,12 @@ pub(super) const UNIT: usize = 64;
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
+    /// Takes the checksum of everything before it in `whole`. `None` if it is wrong.
+    pub(crate) fn verify(&mut self, whole: &[u8]) -> Option<()> {
+        let covered = whole.len() - self.0.len();
+        (self.u64()? == checksum(&whole[..covered])).then_some(())
+    }
+
     pub(crate) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
         self.0.split_off(..length)
     }

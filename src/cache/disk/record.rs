@@ -330,7 +330,7 @@ mod tests {
         }
     }
 
-    /// Whoever can write to the disk cannot pass one record off as another, even with the right checksum.
+    /// Someone who can write to the disk cannot pass one record off as another, even with the right checksum.
     #[test]
     fn encryption_covers_the_header() {
         let [_, protection] = protections();

@@ -228,9 +228,8 @@ impl Segment {
         let mut fields = Fields(trailer);
         let is_trailer = fields.u64()? == TRAILER && fields.u64()? == self.sequence;
         let (end, count, sum) = (fields.u64()?, fields.u64()?, fields.u64()?);
-        let covered = trailer.len() - fields.0.len();
-        let is_valid = is_trailer && fields.u64()? == checksum(&trailer[..covered]);
-        is_valid.then_some((end, usize::try_from(count).ok()?, sum))
+        fields.verify(trailer)?;
+        is_trailer.then_some((end, usize::try_from(count).ok()?, sum))
     }
 
     /// Finds the records of a segment that is not sealed, and their end. Each flush begins with a block, and a
@@ -296,9 +295,8 @@ fn head_of(head: &[u8]) -> Option<(TierId, u64, KeyNote)> {
     let is_head = fields.u64()? == MAGIC && fields.u32()? == FORMAT;
     let (tier, sequence) = (fields.array()?, fields.u64()?);
     let note = KeyNote::take(&mut fields)?;
-    let covered = head.len() - fields.0.len();
-    let is_valid = is_head && fields.u64()? == checksum(&head[..covered]);
-    is_valid.then_some((tier, sequence, note))
+    fields.verify(head)?;
+    is_head.then_some((tier, sequence, note))
 }
 
 /// An entry of the list in a segment of `end` bytes.

@@ -91,9 +91,8 @@ impl Superblock {
         let note = KeyNote::take(&mut fields)?;
         let clear = bytes[..bytes.len() - fields.0.len()].to_vec();
         let (secret, proof) = (fields.array()?, fields.array::<PROOF>()?);
-        let covered = bytes.len() - fields.0.len();
-        let is_valid = is_ours && fields.u64()? == checksum(&bytes[..covered]);
-        is_valid.then_some(Self { tier, epoch, note, clear, secret, proof })
+        fields.verify(bytes)?;
+        is_ours.then_some(Self { tier, epoch, note, clear, secret, proof })
     }
 
     /// The identity, if one of the keys opens it.

@@ -49,17 +49,11 @@ fn keys(line: Option<&str>) -> EncryptionKeys {
 const KEY: &str = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleSE=";
 const OLDER_KEY: &str = "b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZCE=";
 
-fn open_on(
-    path: &Path,
-    files: Arc<dyn Files>,
-    keys: EncryptionKeys,
-    budget: Option<u64>,
-) -> Arc<Disk> {
+fn open_on(path: &Path, files: Arc<dyn Files>, keys: EncryptionKeys) -> Arc<Disk> {
     let options = DiskOptions {
         capacity: 1 << 20,
         segment: 128 << 10,
         queue: 256 << 10,
-        write_budget: budget,
         ..DiskOptions::new(path.to_owned(), 1 << 30)
     };
     let folder = Folder::open(path, keys).expect("folder");
@@ -70,7 +64,7 @@ fn open_on(
 }
 
 fn open_with(path: &Path, keys: EncryptionKeys) -> Arc<Disk> {
-    open_on(path, Arc::new(SystemFiles::new(path)), keys, None)
+    open_on(path, Arc::new(SystemFiles::new(path)), keys)
 }
 
 fn open(path: &Path) -> Arc<Disk> {
@@ -275,7 +269,7 @@ async fn a_full_disk_makes_the_cache_smaller() {
     let folder = tempfile::tempdir().expect("folder");
     let files = Arc::new(SimulatedFiles::new(folder.path(), 1));
     let none = EncryptionKeys::default();
-    let disk = open_on(folder.path(), Arc::<SimulatedFiles>::clone(&files), none, None);
+    let disk = open_on(folder.path(), Arc::<SimulatedFiles>::clone(&files), none);
     for key in 0..60 {
         disk.write(record(key, 1, 10_000));
         disk.flush().await;

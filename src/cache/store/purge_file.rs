@@ -131,8 +131,8 @@ fn take_head(fields: &mut Fields<'_>, identity: &Identity) -> Option<KeyNote> {
     let whole = fields.0;
     let is_ours = fields.u64()? == MAGIC && fields.array()? == identity.tier;
     let note = KeyNote::take(fields)?;
-    let covered = whole.len() - fields.0.len();
-    (is_ours && fields.u64()? == checksum(&whole[..covered])).then_some(note)
+    fields.verify(whole)?;
+    is_ours.then_some(note)
 }
 
 /// A purge, and its place in the order of all.

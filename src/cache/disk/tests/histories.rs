@@ -127,7 +127,7 @@ impl Subject {
             Some(simulated) => Arc::<SimulatedFiles>::clone(simulated),
             None => Arc::new(SystemFiles::new(path)),
         };
-        let disk = open_on(path, files, medium.keys(), None);
+        let disk = open_on(path, files, medium.keys());
         if let Some(simulated) = simulated.filter(|_| medium == Medium::Failing) {
             simulated.set_faults(Faults { read: 3, write: 20, full: 50 });
         }
