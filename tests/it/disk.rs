@@ -54,6 +54,14 @@ async fn killed(edge: &Edge, folder: &Path) -> TempDir {
     copy
 }
 
+async fn purge_softly(edge: &Edge, path: &str) {
+    let purge = format!(r#"{{"distribution": "media", "paths": ["{path}"], "soft": true}}"#);
+    let admin = Viewer::new(edge.running().admin_address.expect("admin"));
+    let purged =
+        admin.field("content-type", "application/json").send("POST", "/purge", purge).await;
+    assert_eq!(purged.status, StatusCode::OK, "{purged:?}");
+}
+
 fn is_from_disk(answer: &Answer) -> bool {
     answer.x_cache() == "Hit" && answer.field("cache-status").contains("detail=disk")
 }
@@ -136,11 +144,7 @@ async fn a_soft_purge_outlives_a_kill_and_leads_to_a_validation() {
     bucket.put("a.png", "content");
     let edge = edge(&bucket, folder.path());
     edge.get("/a.png").await;
-    let purge = r#"{"distribution": "media", "paths": ["/a.png"], "soft": true}"#;
-    let admin = Viewer::new(edge.running().admin_address.expect("admin"));
-    let purged =
-        admin.field("content-type", "application/json").send("POST", "/purge", purge).await;
-    assert_eq!(purged.status, StatusCode::OK, "{purged:?}");
+    purge_softly(&edge, "/a.png").await;
     let copy = killed(&edge, folder.path()).await;
     let after = started(&bucket, copy.path()).await;
     let answer = after.get("/a.png").await;
@@ -148,6 +152,35 @@ async fn a_soft_purge_outlives_a_kill_and_leads_to_a_validation() {
 }
 
 /// Whatever is damaged, viewers get right bytes.
+#[tokio::test]
+async fn a_renewed_response_is_written_when_it_leaves_the_memory() {
+    let (bucket, folder) = (Bucket::start().await, folder());
+    bucket.put("evicted.png", "small");
+    bucket.put("evicted.bin", pattern(300_000));
+    bucket.put("drained.png", "small");
+    let edge = edge(&bucket, folder.path());
+    let paths = ["/evicted.png", "/evicted.bin", "/drained.png"];
+    for path in paths {
+        edge.get(path).await;
+    }
+    edge.running().edge.store().flush_disk().await;
+    purge_softly(&edge, "/*").await;
+    for path in &paths[..2] {
+        assert_eq!(edge.get(path).await.x_cache(), "RefreshHit", "{path}");
+    }
+    for index in 0..40 {
+        bucket.put(&format!("{index}.bin"), pattern(1_000_000));
+        edge.get(&format!("/{index}.bin")).await;
+    }
+    assert_eq!(edge.get(paths[2]).await.x_cache(), "RefreshHit");
+    let requests = bucket.gets().len();
+    let edge = restarted(edge, &bucket, folder.path()).await;
+    for path in paths {
+        assert!(is_from_disk(&edge.get(path).await), "{path}");
+    }
+    assert_eq!(bucket.gets().len(), requests, "nothing was validated again");
+}
+
 #[tokio::test]
 async fn damage_is_a_miss() {
     let (bucket, folder) = (Bucket::start().await, folder());

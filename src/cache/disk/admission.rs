@@ -54,6 +54,11 @@ impl Admission {
             self.offered[0].insert(digest.1);
             return false;
         }
+        self.affords(length, now)
+    }
+
+    /// Whether the budget allows to write `length` bytes.
+    pub(super) fn affords(&mut self, length: usize, now: Timestamp) -> bool {
         self.budget.as_mut().is_none_or(|budget| budget.spend(length as u64, now))
     }
 }

@@ -30,6 +30,7 @@ mod segments;
 mod shared;
 #[cfg(test)]
 mod simulated;
+mod speed;
 mod superblock;
 #[cfg(test)]
 mod tests;
@@ -67,11 +68,15 @@ pub(crate) use replace::replace;
 use segment::ReadError;
 use segments::Segments;
 use shared::Shared;
+pub use speed::DiskSpeed;
 pub(crate) use superblock::Identity;
 use writer::Writer;
 
 use crate::{
-    base::{clock::Clock, metrics::DiskMetrics},
+    base::{
+        clock::{Clock, Timestamp},
+        metrics::DiskMetrics,
+    },
     cache::digest::Digest,
 };
 
@@ -225,6 +230,17 @@ impl Disk {
     /// not written, and the older one is forgotten.
     pub(crate) fn write(&self, record: Record) {
         self.shared.write(record);
+    }
+
+    /// Writes a newer form of the record at `place`, if that is still current when its turn comes and the budget allows
+    /// it. False if the queue has no room: the older form remains.
+    pub(crate) fn renew(&self, record: Record, place: Place) -> bool {
+        self.shared.queue.offer(Command::Renew { record, place })
+    }
+
+    /// The time, by the clock of the cache.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Forgets the record of a digest, now and after a restart.

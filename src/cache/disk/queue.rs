@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{index::Operation, record::Record};
+use super::{index::Operation, place::Place, record::Record};
 use crate::cache::digest::Digest;
 
 /// Commands that may wait. More means that the disk hangs.
@@ -17,6 +17,8 @@ pub(super) enum Command {
     Write { record: Record, operation: Operation, replaces: bool },
     /// Write that older records of a digest no longer count.
     Forget { digest: Digest, operation: Operation },
+    /// Write a newer form of the record at a place, if that is current.
+    Renew { record: Record, place: Place },
     /// Write a record that is not in the index.
     Note(Record),
     /// Write everything so far, then answer.
@@ -27,7 +29,9 @@ impl Command {
     /// Bytes of its record.
     fn length(&self) -> usize {
         match self {
-            Self::Write { record, .. } | Self::Note(record) => record.length(),
+            Self::Write { record, .. } | Self::Renew { record, .. } | Self::Note(record) => {
+                record.length()
+            }
             Self::Forget { .. } | Self::Flush(_) => 0,
         }
     }

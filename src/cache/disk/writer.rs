@@ -8,6 +8,7 @@ use super::{
     aligned::AlignedBuffer,
     index::Operation,
     layout::BLOCK,
+    place::Place,
     queue::Command,
     record::{Kind, Record},
     segment::{Entry, Segment, sealing},
@@ -125,6 +126,7 @@ impl Writer {
                 }
             }
             Command::Forget { digest, operation } => self.forget(digest, operation),
+            Command::Renew { record, place } => self.renew(&record, place),
             Command::Note(record) => {
                 self.append(&record, Outcome::Noted);
             }
@@ -133,6 +135,18 @@ impl Writer {
                 // The caller may have been canceled.
                 let _ = done.send(());
             }
+        }
+    }
+
+    fn renew(&mut self, record: &Record, place: Place) {
+        let digest = record.digest;
+        if !self.affords(record) {
+            return;
+        }
+        if let Some(operation) = self.shared.index.begin_move(digest, place)
+            && !self.append(record, Outcome::Written(operation))
+        {
+            self.forget(digest, operation);
         }
     }
 
@@ -145,9 +159,19 @@ impl Writer {
 
     /// Whether to write a record: everything, while no other must give way for it.
     fn admits(&mut self, record: &Record) -> bool {
-        let Shared { segments, options, index, clock, .. } = &*self.shared;
-        let is_free = segments.bytes() + options.segment <= self.capacity;
-        is_free || self.admission.admits(record.digest, record.length(), index.len(), clock.now())
+        let Shared { index, clock, .. } = &*self.shared;
+        self.has_space()
+            || self.admission.admits(record.digest, record.length(), index.len(), clock.now())
+    }
+
+    /// Whether the budget allows to write a record in place of one that was admitted.
+    fn affords(&mut self, record: &Record) -> bool {
+        self.has_space() || self.admission.affords(record.length(), self.shared.clock.now())
+    }
+
+    /// Whether no record must give way for another.
+    fn has_space(&self) -> bool {
+        self.shared.segments.bytes() + self.shared.options.segment <= self.capacity
     }
 
     /// Appends a record to the buffer. False if it cannot be written.

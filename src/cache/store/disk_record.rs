@@ -72,6 +72,16 @@ pub(super) fn of_response(
     record(Kind::Response, digest, key.as_bytes(), description.0, body)
 }
 
+/// The bytes that belong into the record of a response: its content, unless that is sliced. `None` while they arrive.
+pub(super) fn body_of(response: &StoredResponse, slice: u32) -> Option<Bytes> {
+    let has_content = !response.content_state.is_head_only();
+    match response.content.whole() {
+        Some(whole) if has_content => Some(whole),
+        None if has_content && response.content.layout(slice).is_single() => None,
+        _ => Some(Bytes::new()),
+    }
+}
+
 /// The response of a record. `held` makes content of its body.
 pub(super) fn response(
     loaded: &Loaded,

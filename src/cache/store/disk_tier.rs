@@ -129,7 +129,7 @@ impl Store {
 
     /// Writes a response that will be stored under `key`; the caller has the turn. If its content is still arriving,
     /// the older record is forgotten, and [`Self::save_complete`] writes the new one. A response that renews a stale
-    /// one is not written: the one on disk is stale, so it is validated once more.
+    /// one is written later.
     pub(super) fn save(&self, key: &CacheKey, response: &StoredResponse) {
         let Some(disk) = &self.disk else { return };
         let digest = self.memory.digest_of(key);
@@ -140,20 +140,16 @@ impl Store {
             }
             _ => false,
         };
-        if renews_stale && disk.has(digest) {
-            return;
+        if renews_stale && let Some(place) = disk.place(digest) {
+            return self.renewals.add(digest, key, place);
         }
         if self.is_purged(key, response) {
-            return disk.forget(digest);
+            return self.forget_on_disk(key);
         }
-        let has_content = !response.content_state.is_head_only();
-        let body = match response.content.whole() {
-            Some(whole) if has_content => whole,
-            None if has_content && self.layout(&response.content).is_single() => {
-                return disk.forget(digest);
-            }
-            _ => Bytes::new(),
+        let Some(body) = disk_record::body_of(response, self.options.slice) else {
+            return self.forget_on_disk(key);
         };
+        self.renewals.remove(digest);
         disk.write(disk_record::of_response(digest, key, response, body));
     }
 
@@ -262,7 +258,9 @@ impl Store {
     /// Forgets what is stored on disk under `key`; the caller has the turn.
     pub(super) fn forget_on_disk(&self, key: &CacheKey) {
         if let Some(disk) = &self.disk {
-            disk.forget(self.memory.digest_of(key));
+            let digest = self.memory.digest_of(key);
+            self.renewals.remove(digest);
+            disk.forget(digest);
         }
     }
 
@@ -282,6 +280,10 @@ impl Store {
     /// Writes what is waiting to the disk, and nothing after that. Blocks until that is done.
     pub fn close_disk(&self) {
         if let Some(disk) = &self.disk {
+            self.renewals.write_all(disk, |key| match self.memory.current(key) {
+                Some(Stored::Response(response)) => Some(response),
+                _ => None,
+            });
             disk.close();
         }
     }

@@ -106,10 +106,12 @@ impl Index {
         }
     }
 
-    pub(super) fn remove(&self, digest: Digest) {
+    /// Removes what is stored under a digest. Returns the response, if it was one.
+    pub(super) fn remove(&self, digest: Digest) -> Option<Arc<StoredResponse>> {
         let mut shard = self.shard(digest).write();
-        let removed = (shard.responses.remove(digest.1), shard.notes.remove(digest.1));
-        drop((shard, removed));
+        let (response, note) = (shard.responses.remove(digest.1), shard.notes.remove(digest.1));
+        drop((shard, note));
+        response
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "below the number of shards")]

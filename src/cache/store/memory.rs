@@ -70,6 +70,9 @@ pub struct MemoryUse {
     pub evictions: u64,
 }
 
+/// Called with each response that is evicted for lack of room. Must not wait.
+pub(super) type OnEviction = Box<dyn Fn(Digest, &StoredResponse) + Send + Sync>;
+
 /// Responses and slices in one LRU order under one bound.
 pub(super) struct Memory {
     cache: Cache<Digest, Entry, ByDigest>,
@@ -84,7 +87,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(bound: u64, slice: u32, [one, other]: [u64; 2]) -> Self {
+    pub(super) fn new(
+        bound: u64,
+        slice: u32,
+        [one, other]: [u64; 2],
+        on_eviction: Option<OnEviction>,
+    ) -> Self {
         let (index, evictions) = (Arc::new(Index::new()), Arc::new(AtomicU64::new(0)));
         let (weighed, indexed) = (Arc::clone(&index), Arc::clone(&index));
         let counter = Arc::clone(&evictions);
@@ -94,11 +102,13 @@ impl Memory {
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(move |digest: Arc<Digest>, entry: Entry, cause| {
                 // The index already has the new value.
-                if entry.is_none() && cause != RemovalCause::Replaced {
-                    indexed.remove(*digest);
-                }
+                let is_gone = entry.is_none() && cause != RemovalCause::Replaced;
+                let response = if is_gone { indexed.remove(*digest) } else { None };
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
+                    if let (Some(response), Some(on_eviction)) = (response, &on_eviction) {
+                        on_eviction(*digest, &response);
+                    }
                 }
             })
             .build_with_hasher(ByDigest::default());
@@ -355,7 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn pinned_bytes_count_against_the_bound() {
-        let memory = Memory::new(1000, 1 << 20, [1, 2]);
+        let memory = Memory::new(1000, 1 << 20, [1, 2], None);
         let pinned = slice(&memory, 700).await.expect("room");
         assert!(slice(&memory, 400).await.is_none());
         let part = pinned.slice(..1);
@@ -368,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn stored_bytes_give_way_least_recently_used_first() {
-        let memory = Memory::new(16_000, 1 << 20, [1, 2]);
+        let memory = Memory::new(16_000, 1 << 20, [1, 2], None);
         for index in 0..30 {
             let bytes = slice(&memory, 1000).await.expect("room is made");
             memory.insert_slice(ContentId(1), index, bytes);

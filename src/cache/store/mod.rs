@@ -33,6 +33,7 @@ mod purge_mark;
 mod purging;
 mod reader;
 mod receive;
+mod renewals;
 mod response;
 mod room;
 mod slices;
@@ -81,6 +82,7 @@ pub(crate) use purge_log::{MemoryPurgeLog, PurgeError, PurgeLog};
 pub(crate) use purge_mark::PurgeMark;
 pub(crate) use reader::{Presence, Reader};
 pub(crate) use receive::NO_ROOM;
+use renewals::Renewals;
 pub use response::StoredResponse;
 pub use room::Room;
 pub(crate) use source::{SliceSource, SourceError};
@@ -114,6 +116,7 @@ pub struct Store {
     copies: Arc<Ledger>,
     disk: Option<Arc<Disk>>,
     recalls: Recalls,
+    renewals: Arc<Renewals>,
     turns: [Mutex<()>; TURNS],
 }
 
@@ -143,10 +146,13 @@ impl Store {
         purge_log: Box<dyn PurgeLog>,
         disk: Option<Arc<Disk>>,
     ) -> Self {
+        let renewals = Arc::new(Renewals::new(options.slice));
+        let on_eviction = disk.as_ref().map(|disk| renewals.on_eviction(Arc::clone(disk)));
+        let secret = identity.secret;
         Self {
             options,
             pages: MemfdArena::new(options.memory, options.slice),
-            memory: Memory::new(options.memory, options.slice, identity.secret),
+            memory: Memory::new(options.memory, options.slice, secret, on_eviction),
             fills: Fills::default(),
             flights: Mutex::default(),
             contents: ContentIds::new(identity.epoch),
@@ -156,6 +162,7 @@ impl Store {
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
             disk,
             recalls: Recalls::default(),
+            renewals,
             turns: [const { Mutex::new(()) }; TURNS],
         }
     }

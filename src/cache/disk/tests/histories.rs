@@ -168,6 +168,8 @@ async fn history(medium: Medium, seed: u64) -> u32 {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut subject = Subject::new(medium, seed);
     let (mut model, mut versions, mut hits) = (Model::default(), 0, 0);
+    // A record that will be renewed, perhaps after it was replaced.
+    let mut renewable = None;
     for _ in 0..400 {
         let key = random.u64(..KEYS);
         match random.u32(..100) {
@@ -181,7 +183,21 @@ async fn history(medium: Medium, seed: u64) -> u32 {
                 subject.disk.forget(digest(key));
                 model.set(key, None);
             }
-            53..90 => {
+            53..57 => {
+                let version = model.current.get(&key).copied().flatten();
+                renewable = version.zip(subject.disk.place(digest(key))).map(|it| (key, it));
+            }
+            57..61 => {
+                if let Some((key, (version, place))) = renewable {
+                    let is_current = model.current.get(&key) == Some(&Some(version));
+                    // A newer record may have the same place in a newer segment.
+                    if is_current || subject.disk.place(digest(key)) != Some(place) {
+                        let renewed = record(key, version, random.usize(..5_000));
+                        subject.disk.renew(renewed, place);
+                    }
+                }
+            }
+            61..90 => {
                 if let Some(version) = subject.version(key).await {
                     let is_allowed = model.allows(key, version, false);
                     assert!(is_allowed, "{medium:?} {seed}: key {key} has {version}");
@@ -201,6 +217,7 @@ async fn history(medium: Medium, seed: u64) -> u32 {
                 if end == End::Closed {
                     model.flushed();
                 }
+                renewable = None;
                 subject.restart(end, &mut random).await;
                 for key in 0..KEYS {
                     let found = subject.version(key).await;
@@ -234,7 +251,7 @@ fn damage(path: &Path, random: &mut fastrand::Rng) {
 
 async fn histories(medium: Medium) {
     let wanted = std::env::var("FOREBAY_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let seeds = wanted.unwrap_or(15);
+    let seeds = wanted.unwrap_or(60);
     let mut hits = 0;
     for seed in 0..seeds {
         hits += history(medium, seed).await;
