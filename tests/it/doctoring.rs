@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use forebay::cache::disk::DiskSpeed;
+
 use crate::support::script::Script;
 
 const LISTED: &str = "<ListBucketResult><Name>media</Name><Contents><Key>a b/caf\u{e9} &amp; co.jpg</Key></Contents></ListBucketResult>";
@@ -9,18 +11,21 @@ const XML: &str = "Content-Type: application/xml";
 
 /// The transcript, starting at the origin, and whether the command succeeded.
 async fn doctor(script: &Script, more: &[&str]) -> (String, bool) {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_forebay"));
-    program.args(["doctor", "--bucket", "media", "--region", "eu-central-1", "--endpoint"]);
-    program.arg(format!("http://{}", script.address)).args(["--listen", "127.0.0.1:0"]);
-    program.args(["--admin", "off"]).args(more);
-    program.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
-    let run = tokio::task::spawn_blocking(move || program.output().expect("run"));
-    let run = run.await.expect("joined");
-    let text = String::from_utf8(run.stdout).expect("text");
+    let (text, well) = doctor_at(&format!("http://{}", script.address), more).await;
     let (_, origin) = text.split_once("origin bucket of distribution default\n").expect("origin");
     // The duration and the port differ on each run.
     let (_, after) = origin.split_once(")\n").expect("answered");
-    (after.to_owned(), run.status.success())
+    (after.to_owned(), well)
+}
+
+async fn doctor_at(endpoint: &str, more: &[&str]) -> (String, bool) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    program.args(["doctor", "--bucket", "media", "--region", "eu-central-1", "--endpoint"]);
+    program.arg(endpoint).args(["--listen", "127.0.0.1:0", "--admin", "off"]).args(more);
+    program.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
+    let run = tokio::task::spawn_blocking(move || program.output().expect("run"));
+    let run = run.await.expect("joined");
+    (String::from_utf8(run.stdout).expect("text"), run.status.success())
 }
 
 fn error(code: &str, message: &str) -> String {
@@ -141,4 +146,16 @@ async fn a_bucket_that_denies_everything_is_not_green() {
     let (text, well) = doctor(&script, &["--sample", "a.jpg"]).await;
     assert!(text.contains("No problems found.") && text.ends_with("(!).\n"), "{text}");
     assert!(well);
+}
+
+#[tokio::test]
+async fn the_disk_cache() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().to_str().expect("text");
+    let more = ["--cache-dir", path, "--cache-size", "256MiB"];
+    let (text, _) = doctor_at("http://127.0.0.1:9", &more).await;
+    assert!(text.contains("0 B of the capacity of 256.0 MiB in use"), "{text}");
+    if DiskSpeed::measure(folder.path()).is_ok() {
+        assert!(text.contains("✔ its device writes "), "{text}");
+    }
 }
