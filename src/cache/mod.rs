@@ -5,5 +5,6 @@ pub mod disk;
 pub mod key;
 pub mod memfd;
 pub mod policy;
+mod prefetch;
 pub mod store;
 mod table;

@@ -4,6 +4,8 @@
 //! An entry is in its hash's home line. If that line is full, the entry is in one of the next lines,
 //! and every line up to there is full. A line has no gaps.
 
+use super::prefetch;
+
 /// Slots of a line; an entry with a pointer as its value takes 16 bytes.
 const SLOTS: usize = 4;
 
@@ -67,6 +69,11 @@ impl<T> Table<T> {
     pub(crate) fn get(&self, hash: u64) -> Option<&T> {
         let (line, position) = self.find(hash)?;
         self.lines[line].0[position].as_ref().map(|(_, value)| value)
+    }
+
+    /// Prefetches the line where the search for a hash begins.
+    pub(crate) fn load_ahead(&self, hash: u64) {
+        prefetch::load_value(&self.lines[self.home(hash)]);
     }
 
     pub(crate) fn get_mut(&mut self, hash: u64) -> Option<&mut T> {

@@ -110,6 +110,11 @@ impl Index {
         is_current && self.take(&mut shard, digest)
     }
 
+    /// Prefetches what [`Self::recover`] reads.
+    pub(super) fn load_ahead(&self, digest: Digest) {
+        self.shard(digest).places.load_ahead(digest.1);
+    }
+
     /// Adds a record of an old segment, unless a newer record or operation stands.
     pub(super) fn recover(&self, digest: Digest, place: Place, segment: &Segment) {
         let mut shard = self.shard(digest);

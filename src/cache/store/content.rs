@@ -10,7 +10,8 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{ledger::Held, prefetch};
+use super::ledger::Held;
+use crate::cache::prefetch;
 
 /// Identifies a content. The upper 16 bits are the store's epoch, so no id is used twice, even after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,9 +3,9 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::prefetch;
 use crate::{
     base::{clock::Timestamp, text},
+    cache::prefetch,
     http::date,
 };
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{prefetch, purge_mark::PurgeMark, response::StoredResponse, variants::Variants};
+use super::{purge_mark::PurgeMark, response::StoredResponse, variants::Variants};
 use crate::{
     base::clock::Timestamp,
-    cache::{digest::Digest, policy::NotStored, table::Table},
+    cache::{digest::Digest, policy::NotStored, prefetch, table::Table},
 };
 
 /// A power of two. With this many shards, threads rarely contend, and a shard that grows blocks others

@@ -24,7 +24,6 @@ mod memory;
 mod opening;
 mod options;
 mod pins;
-mod prefetch;
 mod purge;
 mod purge_file;
 mod purge_floors;

@@ -15,12 +15,11 @@ use super::{
     content::Content,
     content_state::ContentState,
     fields::FieldBlock,
-    prefetch,
     purge_mark::PurgeMark,
 };
 use crate::{
     base::clock::Timestamp,
-    cache::policy::Freshness,
+    cache::{policy::Freshness, prefetch},
     http::{
         coding::Coding, compression, conditional::Validators, date, entity_tag::EntityTag,
         field_table::FieldTrait,

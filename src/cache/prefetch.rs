@@ -8,14 +8,14 @@ const LINE: usize = 64;
 const MOST: usize = 8 * LINE;
 
 /// Prefetches the beginning of `bytes`.
-pub(super) fn load(bytes: &[u8]) {
+pub(crate) fn load(bytes: &[u8]) {
     for line in bytes.chunks(LINE).take(MOST / LINE) {
         load_line(line.as_ptr());
     }
 }
 
 /// Prefetches `value`.
-pub(super) fn load_value<T>(value: &T) {
+pub(crate) fn load_value<T>(value: &T) {
     let start = std::ptr::from_ref(value).cast::<u8>();
     for offset in (0..size_of::<T>()).step_by(LINE) {
         load_line(start.wrapping_add(offset));

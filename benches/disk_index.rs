@@ -1,0 +1,181 @@
+//! The index of the disk cache and the log of purges: time of a restart, memory for an object, latency of purges.
+//!
+//! `cargo bench --bench disk_index -- 16000000` writes that many objects.
+
+use std::{io::Write, path::Path, process::Command, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use forebay::{
+    base::{
+        clock::{Clock, Stopwatch, Timestamp},
+        metrics::DiskMetrics,
+    },
+    cache::{
+        disk::DiskOptions,
+        key::{CacheKey, CanonicalPath, PathForm, Projection},
+        policy::{Freshness, Stale},
+        store::{
+            FetchLock, Options, Purge, PurgeBatch, PurgeMode, Store, StoredResponse, VariantSlot,
+        },
+    },
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::runtime::Runtime;
+
+/// The same allocator as the program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// Bytes of an object.
+const LENGTH: usize = 100;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
+        ["--fill", folder, count] => fill(Path::new(folder), count.parse().expect("a number")),
+        ["--restart", folder] => restart(Path::new(folder)),
+        rest => {
+            let is_test = rest.contains(&"--test");
+            let count = rest.iter().find_map(|argument| argument.parse().ok());
+            let count: u32 = if is_test { 1_000 } else { count.unwrap_or(1_000_000) };
+            let folder = tempfile::tempdir().expect("folder");
+            let path = folder.path().to_str().expect("text");
+            // Each in a process of its own: the memory of the second is that of the index.
+            repeat(&["--fill", path, &count.to_string()]);
+            repeat(&["--restart", path]);
+            for together in [1, 16, 256] {
+                purges(folder.path(), together, if is_test { 2 } else { 20_000 / together + 200 });
+            }
+        }
+    }
+}
+
+/// Runs this program with other arguments.
+fn repeat(arguments: &[&str]) {
+    let program = std::env::current_exe().expect("this program");
+    assert!(Command::new(program).args(arguments).status().expect("started").success());
+}
+
+fn report(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn open(folder: &Path) -> Arc<Store> {
+    let options = Options { memory: 256 << 20, ..Options::default() };
+    let disk = DiskOptions::new(folder.to_owned(), 32 << 30);
+    let opened = Store::on_disk(options, disk, Clock::manual(NOW), DiskMetrics::default());
+    Arc::new(opened.expect("opened"))
+}
+
+fn key(number: u32) -> CacheKey {
+    let text = format!("/photos/{number}.jpg");
+    let path = CanonicalPath::resolve(&text, PathForm::Key).expect("path");
+    CacheKey::new("media", &path, &Projection::default())
+}
+
+fn put(store: &Arc<Store>, number: u32, fields: &HeaderMap) {
+    let FetchLock::Lead(obligation) = store.claim(&key(number), None, false, NOW) else { return };
+    let freshness = Freshness {
+        received_at: NOW,
+        initial_age: 0,
+        fresh_until: NOW + Duration::from_secs(86_400),
+        stale: Stale::default(),
+    };
+    let content = Arc::new(store.complete_content(Bytes::from(vec![0; LENGTH])));
+    let mark = obligation.mark();
+    let response = StoredResponse::new(StatusCode::OK, fields, freshness, content, mark);
+    let key = obligation.key().clone();
+    let place = VariantSlot { resource: key.clone(), variation: None, key };
+    obligation.fulfil(&place, Arc::new(response), NOW);
+}
+
+/// Fills a cache.
+fn fill(folder: &Path, count: u32) {
+    let runtime = Runtime::new().expect("runtime");
+    let mut fields = HeaderMap::new();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
+    fields.insert(header::ETAG, HeaderValue::from_static("\"cd518598a07b9d1f2d4b75c8a1518325\""));
+    let store = open(folder);
+    let watch = Stopwatch::start();
+    for number in 0..count {
+        put(&store, number, &fields);
+        if number % 10_000 == 0 {
+            runtime.block_on(store.flush_disk());
+        }
+    }
+    store.close_disk();
+    report(&format!("{count} objects written in {:.1} s", watch.elapsed().as_secs_f64()));
+}
+
+/// Opens a filled cache, and measures until its index is read.
+fn restart(folder: &Path) {
+    let before = resident_kib();
+    let watch = Stopwatch::start();
+    let store = open(folder);
+    let opened = watch.elapsed();
+    let used = loop {
+        let used = store.disk_usage().expect("a disk cache");
+        if used.to_recover == 0 {
+            break used;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let read = watch.elapsed();
+    let each = resident_kib().saturating_sub(before) * 1024 / used.entries.max(1);
+    report(&format!(
+        "{} objects in {} GB of files: served after {:.1} ms, index read after {:.3} s, {each} bytes of memory each",
+        used.entries,
+        used.bytes >> 30,
+        opened.as_secs_f64() * 1e3,
+        read.as_secs_f64(),
+    ));
+    store.close_disk();
+}
+
+fn resident_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("status");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("RSS");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Purges paths, so many at a time.
+fn purges(folder: &Path, together: u32, rounds: u32) {
+    let runtime = Runtime::new().expect("runtime");
+    let store = open(folder);
+    let watch = Stopwatch::start();
+    let mut times: Vec<Duration> = runtime.block_on(async {
+        let tasks = (0..together).map(|task| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                for round in 0..rounds {
+                    let watch = Stopwatch::start();
+                    let purge = Purge::Exact(format!("/photos/{task}/{round}.jpg"));
+                    let (distribution, mode) = ("media".to_owned(), PurgeMode::Hard);
+                    let batch = PurgeBatch { distribution, purges: vec![purge], mode };
+                    store.purge(batch).await.expect("purged");
+                    times.push(watch.elapsed());
+                }
+                times
+            })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        let mut times = Vec::new();
+        for task in tasks {
+            times.extend(task.await.expect("purges"));
+        }
+        times
+    });
+    let seconds = watch.elapsed().as_secs_f64();
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3;
+    report(&format!(
+        "purges, {together} at a time: {:.0} a second, median {:.2} ms, p99 {:.2} ms",
+        f64::from(together * rounds) / seconds,
+        at(50),
+        at(99)
+    ));
+    store.close_disk();
+}
