@@ -19,6 +19,7 @@ const ORDER: [&str; 33] = [
     "cache::key",
     "cache::policy",
     "cache::digest",
+    "cache::prefetch",
     "cache::table",
     "cache::memfd",
     "cache::disk",

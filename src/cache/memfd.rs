@@ -2,17 +2,17 @@
 //!
 //! A memory file, mapped once. Readers see plain bytes. A plaintext listener looks up their offset in
 //! the file, and the kernel sends the pages directly (`sendfile(2)`). Such pages may still be in a
-//! socket's queue after the last reference here is dropped, so a page is written only once. Dropped
-//! content is returned to the system, and its extent of the file gets new pages.
+//! socket's queue after the last reference here is dropped, so a page is written only once. A thread returns dropped
+//! content to the system, and its extent of the file gets new pages.
 //!
 //! If the system has no memory files or limits the address space, content is kept on the heap and is
 //! copied when it is sent.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, thread::Builder};
 
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{FallocateFlags, MemfdFlags, SealFlags},
@@ -29,6 +29,9 @@ const ALIGNMENT: usize = 2 << 20;
 
 /// Address space that a file may take. Only stored content takes memory.
 const MAX_MAPPED: usize = 16 << 40;
+
+/// The part of the capacity that dropped content may still take until the thread gets to it.
+const DROPPED: usize = 32;
 
 /// A memory file divided into extents of one size; empty if the system does not support it.
 #[derive(Clone, Debug, Default)]
@@ -47,10 +50,18 @@ impl MemfdArena {
     /// Joins `chunks` into one piece of content.
     #[must_use]
     pub fn join(&self, chunks: &[Bytes]) -> Pages {
-        let length = chunks.iter().map(Bytes::len).sum();
-        let mapped = self.0.as_ref().filter(|_| length >= LEAST);
-        let placed = mapped.and_then(|mapped| Extent::take(mapped, length)?.filled(chunks));
-        Pages(placed.map_or_else(|| Allocation::Heap(chunks.concat().into()), Allocation::Placed))
+        let placed = self.begin(chunks.iter().map(Bytes::len).sum()).and_then(|mut arriving| {
+            let written = chunks.iter().try_for_each(|chunk| arriving.append(chunk));
+            written.ok().and_then(|()| arriving.finish())
+        });
+        placed.unwrap_or_else(|| Pages::on_heap(chunks))
+    }
+
+    /// Begins a piece of content that arrives in chunks. `None` if it must be on the heap.
+    #[must_use]
+    pub fn begin(&self, length: usize) -> Option<ArrivingPages> {
+        let mapped = self.0.as_ref().filter(|_| length >= LEAST)?;
+        Some(ArrivingPages { extent: Extent::take(mapped, length)?, written: 0 })
     }
 
     /// Whether [`Self::send`] can send `bytes`: they are in this file and long enough.
@@ -67,7 +78,41 @@ impl MemfdArena {
     pub fn send(&self, socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
         let found = self.0.as_ref().and_then(|mapped| Some((mapped, mapped.offset_of(bytes)?)));
         let (mapped, mut offset) = found.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(rustix::fs::sendfile(socket, &mapped.file, Some(&mut offset), bytes.len())?)
+        Ok(rustix::fs::sendfile(socket, &mapped.places.file, Some(&mut offset), bytes.len())?)
+    }
+}
+
+/// A piece of content that is being written.
+#[derive(Debug)]
+pub struct ArrivingPages {
+    extent: Extent,
+    /// Bytes so far.
+    written: usize,
+}
+
+impl ArrivingPages {
+    /// Appends a chunk.
+    ///
+    /// # Errors
+    /// If the system has no memory for it, or it is too long.
+    pub fn append(&mut self, mut chunk: &[u8]) -> io::Result<()> {
+        if chunk.len() > self.extent.length - self.written {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        while !chunk.is_empty() {
+            let offset = (self.extent.start + self.written) as u64;
+            let written = rustix::io::pwrite(&self.extent.mapped.places.file, chunk, offset)?;
+            self.written += written;
+            chunk = &chunk[written..];
+        }
+        Ok(())
+    }
+
+    /// The piece, if all of it has arrived.
+    #[must_use]
+    pub fn finish(self) -> Option<Pages> {
+        let is_complete = self.written == self.extent.length;
+        is_complete.then(|| Pages(Allocation::Placed(self.extent)))
     }
 }
 
@@ -76,6 +121,12 @@ impl MemfdArena {
 pub struct Pages(Allocation);
 
 impl Pages {
+    /// A copy of `chunks` on the heap.
+    #[must_use]
+    pub fn on_heap(chunks: &[Bytes]) -> Self {
+        Self(Allocation::Heap(chunks.concat().into()))
+    }
+
     /// The bytes, if they are on the heap.
     ///
     /// # Errors
@@ -105,24 +156,38 @@ impl AsRef<[u8]> for Pages {
 
 #[derive(Debug)]
 struct Mapped {
-    file: OwnedFd,
+    places: Arc<Places>,
     map: MmapRaw,
+}
+
+/// The file, and which of its extents are free.
+#[derive(Debug)]
+struct Places {
+    file: OwnedFd,
     /// Length of an extent in bytes, whole pages.
     place: usize,
     free: Mutex<FreePlaces>,
+    /// Notified when an extent is dropped, and at the end.
+    dropped: Condvar,
+    /// Dropped extents that may wait to be emptied.
+    most_dropped: usize,
 }
 
 #[derive(Debug, Default)]
 struct FreePlaces {
     returned: Vec<usize>,
+    /// Extents that are not emptied yet.
+    dropped: Vec<usize>,
     /// Extents from this offset on were never used.
     fresh: usize,
+    is_closed: bool,
 }
 
 impl Mapped {
     fn new(capacity: u64, piece: usize) -> io::Result<Self> {
         let place = piece.next_multiple_of(ALIGNMENT);
-        let pieces = usize::try_from(capacity).map_err(io::Error::other)? / LEAST + 1;
+        let capacity = usize::try_from(capacity).map_err(io::Error::other)?;
+        let pieces = capacity / LEAST + 1;
         let length = pieces.saturating_mul(place).min(MAX_MAPPED);
         check_system(length as u64)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -133,12 +198,81 @@ impl Mapped {
         let map = MmapOptions::new().len(length).map_raw_read_only(&file)?;
         // Core dumps do not need content.
         let _ = map.advise(memmap2::Advice::DontDump);
-        Ok(Self { file, map, place, free: Mutex::default() })
+        let places = Arc::new(Places {
+            file,
+            place,
+            free: Mutex::default(),
+            dropped: Condvar::new(),
+            most_dropped: capacity / DROPPED / piece.max(1),
+        });
+        let emptied = Arc::clone(&places);
+        Builder::new().name("forebay-free".into()).spawn(move || emptied.run())?;
+        Ok(Self { places, map })
     }
 
     fn offset_of(&self, bytes: &[u8]) -> Option<u64> {
         let offset = (bytes.as_ptr() as usize).checked_sub(self.map.as_ptr() as usize)?;
         (offset < self.map.len()).then_some(offset as u64)
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        self.places.free.lock().is_closed = true;
+        self.places.dropped.notify_one();
+    }
+}
+
+impl Places {
+    /// The start of a free extent, if the file has one within `end` bytes.
+    fn take(&self, end: usize) -> Option<usize> {
+        let mut free = self.free.lock();
+        if let Some(start) = free.returned.pop() {
+            return Some(start);
+        }
+        let start = free.fresh;
+        (start + self.place <= end).then(|| {
+            free.fresh += self.place;
+            start
+        })
+    }
+
+    /// Gives an extent back. Emptying one takes as long as ten hits, so another thread does it if it keeps up.
+    fn give_back(&self, start: usize) {
+        let mut free = self.free.lock();
+        if free.dropped.len() < self.most_dropped {
+            free.dropped.push(start);
+            drop(free);
+            self.dropped.notify_one();
+        } else {
+            drop(free);
+            self.empty(start);
+        }
+    }
+
+    /// Returns the pages of an extent to the system. Those that a socket still holds live until they are sent.
+    fn empty(&self, start: usize) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let emptied = rustix::fs::fallocate(&self.file, flags, start as u64, self.place as u64);
+        // An extent that keeps its pages is not reused.
+        if emptied.is_ok() {
+            self.free.lock().returned.push(start);
+        }
+    }
+
+    /// Empties dropped extents until the file is closed.
+    fn run(&self) {
+        let mut free = self.free.lock();
+        while !free.is_closed {
+            match free.dropped.pop() {
+                Some(start) => {
+                    drop(free);
+                    self.empty(start);
+                    free = self.free.lock();
+                }
+                None => self.dropped.wait(&mut free),
+            }
+        }
     }
 }
 
@@ -170,19 +304,8 @@ struct Extent {
 
 impl Extent {
     fn take(mapped: &Arc<Mapped>, length: usize) -> Option<Self> {
-        if length > mapped.place {
-            return None;
-        }
-        let mut free = mapped.free.lock();
-        let start = match free.returned.pop() {
-            Some(start) => start,
-            None if free.fresh + mapped.place > mapped.map.len() => return None,
-            None => {
-                free.fresh += mapped.place;
-                free.fresh - mapped.place
-            }
-        };
-        drop(free);
+        let fits = length <= mapped.places.place;
+        let start = fits.then(|| mapped.places.take(mapped.map.len()))??;
         Some(Self { mapped: Arc::clone(mapped), start, length })
     }
 
@@ -190,37 +313,17 @@ impl Extent {
     fn bytes(&self) -> &[u8] {
         #[expect(unsafe_code, reason = "content is read in place, without a copy")]
         // SAFETY: `start` and `length` are within the map, which lives as long as `mapped`, and the file is
-        // sealed against truncation. Only `filled` writes to an extent, before it hands the extent out, and
-        // `Drop` empties it when no reference is left. No other extent overlaps this one.
+        // sealed against truncation. Only `ArrivingPages` writes to an extent, before it hands the extent out, and
+        // it is emptied after `Drop`, when no reference is left. No other extent overlaps this one.
         unsafe {
             std::slice::from_raw_parts(self.mapped.map.as_ptr().add(self.start), self.length)
         }
     }
-
-    fn filled(self, chunks: &[Bytes]) -> Option<Self> {
-        let mut offset = self.start as u64;
-        for chunk in chunks {
-            let mut rest = chunk.as_ref();
-            while !rest.is_empty() {
-                let written = rustix::io::pwrite(&self.mapped.file, rest, offset).ok()?;
-                rest = &rest[written..];
-                offset += written as u64;
-            }
-        }
-        Some(self)
-    }
 }
 
 impl Drop for Extent {
-    /// Pages that a socket still holds live until they are sent.
     fn drop(&mut self) {
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let Mapped { file, place, free, .. } = &*self.mapped;
-        let emptied = rustix::fs::fallocate(file, flags, self.start as u64, *place as u64);
-        // An extent that keeps its pages is not reused.
-        if emptied.is_ok() {
-            free.lock().returned.push(self.start);
-        }
+        self.mapped.places.give_back(self.start);
     }
 }
 
@@ -288,7 +391,11 @@ mod tests {
         let sent = file.send(&socket, &old.as_ref()[..LEAST]).expect("room in the socket");
         drop(old);
         let new = file.join(&chunks(b'n', PIECE));
-        assert_eq!(file.0.as_ref().expect("a file").free.lock().fresh, ALIGNMENT, "the same place");
+        assert_eq!(
+            file.0.as_ref().expect("a file").places.free.lock().fresh,
+            ALIGNMENT,
+            "the same place"
+        );
         let mut received = vec![0; sent];
         viewer.read_exact(&mut received).expect("what was sent");
         assert_eq!(received, vec![b'o'; sent]);

@@ -12,10 +12,10 @@ use super::{
     content::{Content, ContentId},
     disk_record,
     index::{Note, Stored},
-    ledger::{Held, with},
+    ledger::{Charge, Held, with},
     memory::{encoded_key, slice_key},
     purge_floors::PurgeVerdict,
-    receive::to_usize,
+    receive::{ArrivingSlice, to_usize},
     response::StoredResponse,
     variants::Variants,
 };
@@ -24,6 +24,7 @@ use crate::{
         digest::{ByDigest, Digest},
         disk::{Disk, DiskUse, Kind},
         key::CacheKey,
+        memfd::Pages,
     },
     http::coding::Coding,
 };
@@ -34,8 +35,21 @@ pub(crate) const FROM_DISK: &str = "disk";
 /// How long a read from disk waits for room in memory.
 const ROOM: Duration = Duration::from_millis(100);
 
+/// Shorter content is copied from the blocks that were read, which would take notably more memory than the content: the
+/// LRU order would hold more than there is room for.
+const LEAST_SHARED: usize = 256 << 10;
+
 /// Reads in progress. Requests for the same key share one.
 pub(super) type Recalls = Mutex<HashMap<Digest, Arc<OnceCell<bool>>, ByDigest>>;
+
+/// Content that was read from disk. `charge` is for all blocks that it is in.
+fn held(body: Bytes, charge: Charge) -> Held {
+    if body.len() < LEAST_SHARED {
+        charge.hold(Pages::on_heap(&[body]))
+    } else {
+        Held::Shared(Box::new(with(body, charge)))
+    }
+}
 
 /// Removes a read from the list when nobody waits for it any more.
 struct Recall<'a> {
@@ -92,13 +106,18 @@ impl Store {
         let (loaded, place) = disk.read(digest, key.as_bytes()).await?;
         let stored = match loaded.kind {
             Kind::Response => {
-                let held = |body: Bytes| {
-                    if is_read_again && body.len() <= to_usize(self.options.slice.into()) {
-                        // Content that is in use belongs where it is sent from without a copy.
-                        charge.hold(self.pages.join(&[body]))
-                    } else {
-                        Held::Shared(Box::new(with(body, charge)))
-                    }
+                let is_short = loaded.body.len() <= to_usize(self.options.slice.into());
+                let pages = if is_read_again && is_short {
+                    // Content that is in use belongs where it is sent from without a copy.
+                    let mut copy = ArrivingSlice::new(&self.pages, loaded.body.len() as u64);
+                    copy.append(&loaded.body).await;
+                    Some(copy.finish(|| vec![loaded.body.clone()]))
+                } else {
+                    None
+                };
+                let held = |body: Bytes| match pages {
+                    Some(pages) => charge.hold(pages),
+                    None => held(body, charge),
                 };
                 Stored::Response(Arc::new(disk_record::response(&loaded, held)?))
             }
@@ -243,8 +262,8 @@ impl Store {
         if loaded.kind != Kind::Encoded {
             return None;
         }
-        let held = Held::Shared(Box::new(with(loaded.body, charge)));
-        let content = Arc::new(Content::of(self.contents.next(), held));
+        let content = Content::of(self.contents.next(), held(loaded.body, charge));
+        let content = Arc::new(content);
         Some(self.put_form(response, coding, &content))
     }
 

@@ -18,12 +18,9 @@ use super::{
     FetchError, Store,
     content::{Content, ContentId},
     ledger::with,
-    receive::{NO_ROOM, ROOM, receive, to_usize},
+    receive::{ArrivingSlice, NO_ROOM, ROOM, receive, to_usize},
 };
-use crate::{
-    cache::memfd::{MemfdArena, Pages},
-    http::body::Body,
-};
+use crate::http::body::Body;
 
 /// How long a new fill waits for its first reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
@@ -161,8 +158,9 @@ impl Fill {
             let length = bytes.end - bytes.start;
             let charge = store.memory.reserve(length, ROOM).await;
             let charge = charge.ok_or(End::Failed(NO_ROOM))?;
-            self.receive(&mut body, length).await?;
-            let slice = charge.hold(self.join(&store.pages));
+            let mut slice = ArrivingSlice::new(&store.pages, length);
+            self.receive(&mut body, length, &mut slice).await?;
+            let slice = charge.hold(slice.finish(|| self.chunks()));
             let completed = store.put_slice(content, index, slice);
             // Many fills with slow readers would keep as many slices in memory.
             let pin = store.pin_slice(content, &completed);
@@ -172,29 +170,37 @@ impl Fill {
     }
 
     /// Reads one slice from the origin, chunk by chunk.
-    async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
+    async fn receive(
+        &self,
+        body: &mut Body,
+        length: u64,
+        slice: &mut ArrivingSlice<'_>,
+    ) -> Result<(), End> {
         let mut missing = length;
         while missing > 0 {
             let data = receive(body, missing).await.map_err(End::Failed)?;
             missing -= data.len() as u64;
-            let mut state = self.state.lock();
-            let offset = state.arrived;
-            state.arrived += data.len() as u64;
-            if !data.is_empty() {
-                state.chunks.push((offset, data));
-            }
-            drop(state);
-            self.progress.notify_waiters();
+            self.arrived(data.clone());
+            slice.append(&data).await;
         }
         Ok(())
     }
 
-    /// The chunks of the current slice as one piece.
-    fn join(&self, pages: &MemfdArena) -> Pages {
-        let state = self.state.lock();
-        let chunks: Vec<Bytes> = state.chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
+    /// Gives a chunk of the current slice to readers.
+    fn arrived(&self, data: Bytes) {
+        let mut state = self.state.lock();
+        let offset = state.arrived;
+        state.arrived += data.len() as u64;
+        if !data.is_empty() {
+            state.chunks.push((offset, data));
+        }
         drop(state);
-        pages.join(&chunks)
+        self.progress.notify_waiters();
+    }
+
+    /// The chunks of the current slice.
+    fn chunks(&self) -> Vec<Bytes> {
+        self.state.lock().chunks.iter().map(|(_, chunk)| chunk.clone()).collect()
     }
 
     fn advance(&self, completed: Option<Bytes>) {

@@ -97,7 +97,7 @@ impl Memory {
         let (weighed, indexed) = (Arc::clone(&index), Arc::clone(&index));
         let counter = Arc::clone(&evictions);
         let cache = Cache::builder()
-            .max_capacity(bound - bound / HEADROOM)
+            .max_capacity(limit(bound))
             .weigher(move |digest, entry| weight(&weighed, *digest, entry, slice))
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(move |digest: Arc<Digest>, entry: Entry, cause| {
@@ -281,8 +281,11 @@ impl Memory {
     /// Evicts the least recently used entries, about `bytes` of them, because arriving bytes have priority. Needed only
     /// if slow readers and fills hold all of the headroom.
     fn displace(&self, bytes: u64) {
-        // An entry of this weight takes their place, and leaves again.
-        let room = usize::try_from(bytes.min(self.bound / 2)).unwrap_or(usize::MAX);
+        // An entry of this weight takes their place and all that is free, and leaves again.
+        let most = limit(self.bound);
+        let free = most.saturating_sub(self.cache.weighted_size());
+        let room = free.saturating_add(bytes).min(most);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         let digest = Digest(fastrand::u64(..), fastrand::u64(..));
         self.cache.insert(digest, Some(Arc::new(Piece::Room(room))));
         self.cache.run_pending_tasks();
@@ -301,10 +304,15 @@ impl Memory {
 
     /// Evicts at once if the live bytes exceed the limit for stored ones.
     fn settle(&self) {
-        if self.ledger.live() > self.bound - self.bound / HEADROOM {
+        if self.ledger.live() > limit(self.bound) {
             self.cache.run_pending_tasks();
         }
     }
+}
+
+/// The bytes that may be stored, of those that may be alive.
+const fn limit(bound: u64) -> u64 {
+    bound - bound / HEADROOM
 }
 
 /// The weight of an entry in bytes, if slices are `slice` bytes long.
@@ -354,7 +362,7 @@ pub(super) fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::memfd::MemfdArena;
+    use crate::cache::{memfd::MemfdArena, store::ledger::with};
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -374,6 +382,17 @@ mod tests {
         drop(part);
         assert!(slice(&memory, 400).await.is_some());
         assert_eq!(memory.usage().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn stored_bytes_give_way_even_if_they_weigh_less_than_they_take() {
+        let memory = Memory::new(100_000, 1 << 20, [1, 2], None);
+        for index in 0..50 {
+            let charge = memory.reserve(3_000, Duration::from_secs(10)).await.expect("room");
+            let bytes = with(Bytes::from(vec![0; 100]), charge);
+            memory.insert_slice(ContentId(1), index, bytes);
+        }
+        assert!(memory.usage().bytes <= 100_000);
     }
 
     #[tokio::test]
