@@ -1,8 +1,8 @@
 """Disk caches side by side: Forebay, nginx's proxy_cache and Traffic Server, in one run.
 
 Each server gets objects of each size, is stopped and started again, and the page cache is dropped (as root). `cold` is
-the first request for each object after that, `warm` are repeated requests for a sixteenth of them. `fill` is the
-first request of all. Figures are CPU time (user and system) and the 99th percentile of latency.
+the first request for each object after that, once the memory of Forebay and Traffic Server is full; `warm` are
+repeated requests for a sixteenth of the objects. `fill` is the first request of all. Figures are CPU time (user and system) and the 99th percentile of latency.
 
 Then the files are damaged while the server is stopped, and the objects are requested again.
 """
@@ -20,8 +20,9 @@ import time
 
 from servers import FOREBAY, Failed, content, cpu_seconds, make_certificate, start, stop
 
-# Bytes of an object, and how many there are.
-SETS = {"16 KB": (16 << 10, 16_384), "64 KB": (64 << 10, 8_192), "1 MB": (1 << 20, 1_024)}
+# Bytes of an object, and how many there are. The first of them fill the memory, and are not measured.
+SETS = {"16 KB": (16 << 10, 32_768), "64 KB": (64 << 10, 8_192), "1 MB": (1 << 20, 1_024)}
+MEMORY = 256 << 20
 MODES = {"h1": "HTTP/1.1", "tls": "TLS, HTTP/1.1"}
 
 FOREBAY_CACHE = """
@@ -132,14 +133,14 @@ class Subject:
         lines = "\n".join(pathlib.Path(f"/proc/{pid}/io").read_text() for pid in pids)
         return sum(int(line.split()[1]) for line in lines.splitlines() if line.startswith("write_bytes"))
 
-    def pass_over(self, mode, size, count, times=1):
+    def pass_over(self, mode, size, numbers, times=1):
         """Requests each object; returns CPU microseconds a request and the p99 of latency in milliseconds."""
         names = pathlib.Path(self.values["folder"]) / "urls"
-        names.write_text("".join(f"/{number}/{size}.jpg\n" for number in range(count)))
+        names.write_text("".join(f"/{number}/{size}.jpg\n" for number in numbers))
         scheme, port = ("https", self.values["https"]) if mode == "tls" else ("http", self.values["http"])
         command = [
             "taskset", "-c", self.load_cpu, self.values["forebay"], "load", f"{scheme}://127.0.0.1:{port}", "-t", "1",
-            "--urls", names, "-c", "16", "-n", str(count * times), "--json",
+            "--urls", names, "-c", "16", "-n", str(len(numbers) * times), "--json",
             *(["--insecure"] if mode == "tls" else []),
         ]  # fmt: skip
         before = cpu_seconds(self.process.pid)
@@ -174,7 +175,7 @@ def measure(subject, sizes, modes, figures):
     for label in sizes:
         size, count = SETS[label]
         before = subject.written()
-        spent, _ = subject.pass_over("h1", size, count)
+        spent, _ = subject.pass_over("h1", size, range(count))
         time.sleep(2)
         os.sync()
         megabytes = size * count / (1 << 20)
@@ -184,10 +185,12 @@ def measure(subject, sizes, modes, figures):
         subject.restart()
         for label in sizes:
             size, count = SETS[label]
-            spent, latency = subject.pass_over(mode, size, count)
+            first = MEMORY // size
+            subject.pass_over(mode, size, range(first))
+            spent, latency = subject.pass_over(mode, size, range(first, count))
             note(figures, f"cold, {MODES[mode]}, {label}: CPU µs", subject.name, spent)
             note(figures, f"cold, {MODES[mode]}, {label}: p99 ms", subject.name, latency)
-            few = count // 16
+            few = range(count // 16)
             subject.pass_over(mode, size, few, 3)
             spent, latency = subject.pass_over(mode, size, few, 16)
             note(figures, f"warm, {MODES[mode]}, {label}: CPU µs", subject.name, spent)

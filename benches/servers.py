@@ -44,6 +44,8 @@ class Origin(http.server.BaseHTTPRequestHandler):
     """Gives as many bytes as the path says: /LENGTH.jpg, or /NUMBER/LENGTH.jpg for one of many objects."""
 
     protocol_version = "HTTP/1.1"
+    # Otherwise each response waits for an acknowledgement of its head.
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         *number, length = self.path.strip("/").removesuffix(".jpg").split("/")

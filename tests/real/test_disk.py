@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -119,6 +120,34 @@ class Disk(unittest.TestCase):
         forebay = self.start()
         hits = sum(self.get(forebay, key) for key in KEYS)
         self.assertEqual((hits, self.wrong), (len(KEYS), []))
+
+    @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+    def test_a_purge_is_on_disk_before_it_is_acknowledged(self):
+        forebay = self.start()
+        trace = f"{self.folder}-trace"
+        self.addCleanup(os.remove, trace)
+        command = ["strace", "-f", "-y", "-s", "32", "-o", trace, "-p", str(forebay.process.pid)]
+        calls = "trace=fdatasync,write,writev,sendto,sendmsg"
+        with subprocess.Popen([*command, "-e", calls], stderr=subprocess.PIPE, text=True) as strace:
+            said = strace.stderr.readline()
+            if "attached" not in said:
+                self.skipTest(f"the system does not allow it: {said}")
+            for number in range(5):
+                self.purge(forebay, f"/media/{number}.bin")
+            strace.terminate()
+        self.assertEqual(self.wrong, [])
+        with open(trace) as file:
+            lines = file.read().splitlines()
+        # The thread waits in the call, so its next line is the call's end if the call was interrupted by other lines.
+        syncs = [n for n, line in enumerate(lines) if "fdatasync(" in line and "/purge.log>" in line]
+        ends = []
+        for n in syncs:
+            thread = lines[n].split()[0]
+            ends.append(next(m for m in range(n, len(lines)) if lines[m].split()[0] == thread and lines[m].endswith("= 0")))
+        answers = [n for n, line in enumerate(lines) if '"HTTP/1.1 200 OK' in line]
+        self.assertEqual((len(ends), len(answers)), (5, 5), "\n".join(lines))
+        for begin, end, answer in zip([-1, *answers], ends, answers):
+            self.assertTrue(begin < end < answer, "\n".join(lines))
 
     def test_a_full_file_system(self):
         mounted = os.geteuid() == 0 and os.system(f"mount -t tmpfs -o size=70m tmpfs {self.folder}") == 0

@@ -147,7 +147,7 @@ async fn collect(
 
 /// Joins the buffered content. Long content is joined on a blocking thread.
 async fn finish(collector: &Arc<BodyBuffer>) -> Arc<Content> {
-    const LONG: u64 = 1 << 20;
+    const LONG: u64 = 128 << 10;
     if collector.length() < LONG {
         return collector.finish();
     }
