@@ -154,7 +154,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
-    let heartbeats = Heartbeats::new(workers);
+    let heartbeats = Heartbeats::new(workers, Arc::clone(&metrics));
     let admin = admin(&config, &edge, &credentials, &clock, heartbeats.clone())?;
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, MemfdArena::default())

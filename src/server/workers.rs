@@ -15,7 +15,7 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::base::clock::Stopwatch;
+use crate::base::{clock::Stopwatch, metrics::Metrics};
 
 /// A worker looks for new requests after running so many tasks, even if there are more. Large misses keep their tasks
 /// runnable, and each takes up to a millisecond.
@@ -59,12 +59,16 @@ impl Workers {
 }
 
 /// The interval at which an event loop shows that it is running.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_millis(100);
+
+/// Timers are rounded up to this.
+const TIMER: Duration = Duration::from_millis(1);
 
 /// The time when each worker's event loop last ran.
 #[derive(Clone, Debug)]
 pub(crate) struct Heartbeats {
     started: Stopwatch,
+    metrics: Arc<Metrics>,
     /// In milliseconds since the start.
     beats: Arc<[AtomicU64]>,
 }
@@ -72,9 +76,9 @@ pub(crate) struct Heartbeats {
 impl Heartbeats {
     /// Heartbeats of this many workers, all of them running now.
     #[must_use]
-    pub(crate) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize, metrics: Arc<Metrics>) -> Self {
         let beats = (0..workers).map(|_| AtomicU64::new(0)).collect();
-        Self { started: Stopwatch::start(), beats }
+        Self { started: Stopwatch::start(), metrics, beats }
     }
 
     /// The workers whose event loops have not run for this long.
@@ -91,7 +95,9 @@ impl Heartbeats {
     async fn beat(self, worker: usize) {
         while let Some(beat) = self.beats.get(worker) {
             beat.store(self.now(), Ordering::Relaxed);
+            let watch = Stopwatch::start();
             tokio::time::sleep(BEAT).await;
+            self.metrics.worker_was_late(watch.elapsed().saturating_sub(BEAT + TIMER));
         }
     }
 
@@ -108,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_blocks_is_seen() {
-        let heartbeats = Heartbeats::new(2);
+        let heartbeats = Heartbeats::new(2, Metrics::new());
         let (release, blocked) = sync_channel::<()>(0);
         let mut blocked = Some(blocked);
         let workers = spawn_workers(&heartbeats, || {
@@ -119,13 +125,13 @@ mod tests {
                     match blocked {
                         // Serving code must never block like this.
                         Some(blocked) => drop(blocked.recv()),
-                        None => tokio::time::sleep(BEAT * 4).await,
+                        None => tokio::time::sleep(BEAT * 40).await,
                     }
                 });
             }
         });
         let workers = workers.expect("workers");
-        let limit = BEAT + BEAT / 2;
+        let limit = BEAT * 15;
         while heartbeats.stalled(limit).is_empty() {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -3,16 +3,18 @@
 //! Labels are enums and configured names, never text chosen by a viewer.
 
 mod disk;
+mod memory;
 mod served;
 
 use std::{
     fmt::Write,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicI64},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 pub use disk::DiskMetrics;
+use memory::MemoryMetrics;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
@@ -152,9 +154,8 @@ pub struct Metrics {
     /// Access log records dropped because the writer was too slow.
     pub log_dropped: Counter,
     log_lines_dropped: Counter,
-    cache_bytes: Gauge,
-    cache_entries: Gauge,
-    cache_evictions: Counter,
+    worker_lag: Histogram,
+    memory: MemoryMetrics,
     purges: Counter,
 }
 
@@ -178,9 +179,8 @@ impl Default for Metrics {
             client_limit: Counter::default(),
             log_dropped: Counter::default(),
             log_lines_dropped: Counter::default(),
-            cache_bytes: Gauge::default(),
-            cache_entries: Gauge::default(),
-            cache_evictions: Counter::default(),
+            worker_lag: latency(),
+            memory: MemoryMetrics::default(),
             purges: Counter::default(),
         };
         metrics.register();
@@ -248,18 +248,18 @@ impl Metrics {
             self.log_lines_dropped.clone(),
         );
         r.register_with_unit(
-            "cache",
-            "Bytes of content in memory",
-            Unit::Bytes,
-            self.cache_bytes.clone(),
+            "worker_lag",
+            "How late workers begin what is due, ten times a second",
+            Unit::Seconds,
+            self.worker_lag.clone(),
         );
-        r.register("cache_entries", "Stored responses and slices", self.cache_entries.clone());
-        r.register(
-            "cache_evictions",
-            "Evictions because the cache was full",
-            self.cache_evictions.clone(),
-        );
+        self.memory.register(r);
         r.register("purges", "Purges applied", self.purges.clone());
+    }
+
+    /// Records how late a worker began what was due.
+    pub fn worker_was_late(&self, lag: Duration) {
+        self.worker_lag.observe(lag.as_secs_f64());
     }
 
     /// Records an address that accepts viewers.
@@ -321,23 +321,13 @@ impl Metrics {
     /// All families as text in the OpenMetrics format. Updates the cache's metrics first.
     #[must_use]
     pub fn render(&self, bytes: u64, entries: u64, evictions: u64) -> String {
-        set(&self.cache_bytes, bytes);
-        set(&self.cache_entries, entries);
-        store(&self.cache_evictions, evictions);
-        store(&self.log_lines_dropped, log::dropped());
+        self.memory.set(bytes, entries, evictions);
+        self.log_lines_dropped.inner().store(log::dropped(), Ordering::Relaxed);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry.lock());
         text
     }
-}
-
-fn store(counter: &Counter, value: u64) {
-    counter.inner().store(value, std::sync::atomic::Ordering::Relaxed);
-}
-
-fn set(gauge: &Gauge<i64, AtomicI64>, value: u64) {
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 /// One origin's counters.
@@ -403,6 +393,7 @@ mod tests {
             "forebay_request_duration_seconds_bucket{le=\"+Inf\",distribution=\"media\"} 1",
             "forebay_request_duration_seconds_sum{distribution=\"media\"} 0.002",
             "forebay_origin_errors_total{distribution=\"media\",origin=\"bucket\",class=\"origin-dns\"} 1",
+            "forebay_worker_lag_seconds_count 0",
             "forebay_cache_bytes 5",
             "forebay_cache_evictions_total 1",
         ] {
