@@ -2,7 +2,8 @@
 
 Each server gets objects of each size, is stopped and started again, and the page cache is dropped (as root). `cold` is
 the first request for each object after that, once the memory of Forebay and Traffic Server is full; `warm` are
-repeated requests for a sixteenth of the objects. `fill` is the first request of all. Figures are CPU time (user and system) and the 99th percentile of latency.
+repeated requests for a sixteenth of the objects. `fill` is the first request of all. Figures are CPU time (user and
+system) and the 99th percentile of latency.
 
 Then the files are damaged while the server is stopped, and the objects are requested again.
 """

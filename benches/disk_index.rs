@@ -76,7 +76,9 @@ fn key(number: u32) -> CacheKey {
 }
 
 fn put(store: &Arc<Store>, number: u32, fields: &HeaderMap) {
-    let FetchLock::Lead(obligation) = store.claim(&key(number), None, false, NOW) else { return };
+    let FetchLock::Lead(obligation) = store.claim(&key(number), None, false, NOW) else {
+        unreachable!("the key is new")
+    };
     let freshness = Freshness {
         received_at: NOW,
         initial_age: 0,
@@ -105,7 +107,7 @@ fn fill(folder: &Path, count: u32) {
             runtime.block_on(store.flush_disk());
         }
     }
-    store.close_disk();
+    store.close_disk(Duration::from_secs(5));
     report(&format!("{count} objects written in {:.1} s", watch.elapsed().as_secs_f64()));
 }
 
@@ -125,13 +127,13 @@ fn restart(folder: &Path) {
     let read = watch.elapsed();
     let each = resident_kib().saturating_sub(before) * 1024 / used.entries.max(1);
     report(&format!(
-        "{} objects in {} GB of files: served after {:.1} ms, index read after {:.3} s, {each} bytes of memory each",
+        "{} objects in {} MiB of files: served after {:.1} ms, index read after {:.3} s, {each} bytes of memory each",
         used.entries,
-        used.bytes >> 30,
+        used.bytes >> 20,
         opened.as_secs_f64() * 1e3,
         read.as_secs_f64(),
     ));
-    store.close_disk();
+    store.close_disk(Duration::from_secs(5));
 }
 
 fn resident_kib() -> u64 {
@@ -140,7 +142,7 @@ fn resident_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Purges paths, so many at a time.
+/// Purges paths, `together` at a time.
 fn purges(folder: &Path, together: u32, rounds: u32) {
     let runtime = Runtime::new().expect("runtime");
     let store = open(folder);
@@ -177,5 +179,5 @@ fn purges(folder: &Path, together: u32, rounds: u32) {
         at(50),
         at(99)
     ));
-    store.close_disk();
+    store.close_disk(Duration::from_secs(5));
 }

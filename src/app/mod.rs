@@ -260,7 +260,7 @@ impl Running {
                 );
             }
             workers.join();
-            edge.store().close_disk();
+            edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
         });
         matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
     }

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::base::{clock::Stopwatch, metrics::Metrics};
 
-/// A worker looks for new requests after running so many tasks, even if there are more. Large misses keep their tasks
+/// A worker looks for new requests after this many tasks, even if there are more. Large misses keep their tasks
 /// runnable, and each takes up to a millisecond.
 const TASKS: u32 = 8;
 

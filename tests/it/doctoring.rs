@@ -156,6 +156,6 @@ async fn the_disk_cache() {
     let (text, _) = doctor_at("http://127.0.0.1:9", &more).await;
     assert!(text.contains("0 B of the capacity of 256.0 MiB in use"), "{text}");
     if DiskSpeed::measure(folder.path()).is_ok() {
-        assert!(text.contains("✔ its device writes "), "{text}");
+        assert!(text.contains("its device writes "), "{text}");
     }
 }

@@ -129,21 +129,23 @@ class Disk(unittest.TestCase):
         command = ["strace", "-f", "-y", "-s", "32", "-o", trace, "-p", str(forebay.process.pid)]
         calls = "trace=fdatasync,write,writev,sendto,sendmsg"
         with subprocess.Popen([*command, "-e", calls], stderr=subprocess.PIPE, text=True) as strace:
-            said = strace.stderr.readline()
-            if "attached" not in said:
-                self.skipTest(f"the system does not allow it: {said}")
+            line = strace.stderr.readline()
+            if "attached" not in line:
+                strace.terminate()
+                self.skipTest(f"the system does not allow it: {line}")
             for number in range(5):
                 self.purge(forebay, f"/media/{number}.bin")
             strace.terminate()
         self.assertEqual(self.wrong, [])
         with open(trace) as file:
             lines = file.read().splitlines()
-        # The thread waits in the call, so its next line is the call's end if the call was interrupted by other lines.
+        # If other lines come between, the call ends on the next line of its thread.
         syncs = [n for n, line in enumerate(lines) if "fdatasync(" in line and "/purge.log>" in line]
         ends = []
         for n in syncs:
             thread = lines[n].split()[0]
-            ends.append(next(m for m in range(n, len(lines)) if lines[m].split()[0] == thread and lines[m].endswith("= 0")))
+            of_thread = [m for m in range(n, len(lines)) if lines[m].split()[0] == thread]
+            ends.append(next(m for m in of_thread if lines[m].endswith("= 0")))
         answers = [n for n, line in enumerate(lines) if '"HTTP/1.1 200 OK' in line]
         self.assertEqual((len(ends), len(answers)), (5, 5), "\n".join(lines))
         for begin, end, answer in zip([-1, *answers], ends, answers):

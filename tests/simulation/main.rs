@@ -146,7 +146,7 @@ impl History {
         let end = *self.rng.choice(&[End::Stop, End::Kill, End::PowerFailure]).expect("one");
         self.tell(|| format!("{end:?}, and a start"));
         if end == End::Stop {
-            self.edge.store().close_disk();
+            self.edge.store().close_disk(Duration::from_secs(5));
         } else {
             self.edge.store().flush_disk().await;
         }

@@ -57,7 +57,7 @@ impl Admission {
         self.affords(length, now)
     }
 
-    /// Whether the budget allows to write `length` bytes.
+    /// Whether the budget allows writing `length` bytes.
     pub(super) fn affords(&mut self, length: usize, now: Timestamp) -> bool {
         self.budget.as_mut().is_none_or(|budget| budget.spend(length as u64, now))
     }

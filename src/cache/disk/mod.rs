@@ -14,6 +14,7 @@ mod folder;
 mod fuzzing;
 mod index;
 mod inspect;
+mod kept;
 mod keys;
 mod layout;
 mod options;
@@ -91,8 +92,16 @@ pub(crate) struct Disk {
     open: Mutex<Option<(Vec<JoinHandle<()>>, Folder)>>,
 }
 
-/// Whether a record is still worth keeping when its segment is evicted.
-pub(crate) type IsLive = Box<dyn Fn(&Loaded) -> bool + Send>;
+/// Whether a record of this kind, key and description is still worth writing again.
+pub(crate) type IsLive = Box<dyn Fn(Kind, &[u8], &[u8]) -> bool + Send>;
+
+/// A record that was current at some time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    place: Place,
+    /// The number of its segment: another may have the same place by now.
+    segment: u64,
+}
 
 /// The state of the disk cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +168,13 @@ impl Disk {
     /// Where the record of this digest is.
     pub(crate) fn place(&self, digest: Digest) -> Option<Place> {
         self.shared.index.get(digest)
+    }
+
+    /// The current record of this digest.
+    pub(crate) fn located(&self, digest: Digest) -> Option<Located> {
+        let place = self.place(digest)?;
+        let segment = self.shared.segments.get(place.slot())?.sequence;
+        Some(Located { place, segment })
     }
 
     /// Reads the record of a digest, if it has this key. Every byte is verified.
@@ -232,10 +248,10 @@ impl Disk {
         self.shared.write(record);
     }
 
-    /// Writes a newer form of the record at `place`, if that is still current when its turn comes and the budget allows
-    /// it. False if the queue has no room: the older form remains.
-    pub(crate) fn renew(&self, record: Record, place: Place) -> bool {
-        self.shared.queue.offer(Command::Renew { record, place })
+    /// Writes a newer form of `older`, if that is still current when its turn comes, and if there is room and the budget
+    /// allows it. False if the queue has no room. Whatever is not written leaves the older form as it is.
+    pub(crate) fn renew(&self, record: Record, older: Located) -> bool {
+        self.shared.queue.offer(Command::Renew { record, older })
     }
 
     /// The time, by the clock of the cache.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{index::Operation, place::Place, record::Record};
+use super::{Located, index::Operation, record::Record};
 use crate::cache::digest::Digest;
 
 /// Commands that may wait. More means that the disk hangs.
@@ -17,8 +17,8 @@ pub(super) enum Command {
     Write { record: Record, operation: Operation, replaces: bool },
     /// Write that older records of a digest no longer count.
     Forget { digest: Digest, operation: Operation },
-    /// Write a newer form of the record at a place, if that is current.
-    Renew { record: Record, place: Place },
+    /// Write a newer form of a record, if that is current.
+    Renew { record: Record, older: Located },
     /// Write a record that is not in the index.
     Note(Record),
     /// Write everything so far, then answer.

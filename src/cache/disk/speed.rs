@@ -39,7 +39,7 @@ impl DiskSpeed {
             file.write_all_at(buffer.bytes(), u64::from(index) * WRITE as u64)?;
         }
         file.sync_data()?;
-        let written = f64::from(WRITES << 20) / watch.elapsed().as_secs_f64();
+        let written = f64::from(WRITES) * f64::from(1 << 20) / watch.elapsed().as_secs_f64();
         let mut times = Vec::new();
         for _ in 0..READS {
             let at = fastrand::u64(..u64::from(WRITES) * (WRITE / READ) as u64) * READ as u64;

@@ -59,7 +59,7 @@ fn open_on(path: &Path, files: Arc<dyn Files>, keys: EncryptionKeys) -> Arc<Disk
     let folder = Folder::open(path, keys).expect("folder");
     let nothing = Box::new(|_: &[u8], _: &[u8]| {});
     let (clock, metrics) = (Clock::system(), DiskMetrics::default());
-    let all = Box::new(|_: &Loaded| true);
+    let all = Box::new(|_: Kind, _: &[u8], _: &[u8]| true);
     Disk::open(folder, files, options, clock, metrics, nothing, all).expect("open")
 }
 

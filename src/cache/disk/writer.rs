@@ -3,12 +3,12 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
-    IsLive,
+    IsLive, Located,
     admission::Admission,
     aligned::AlignedBuffer,
     index::Operation,
+    kept::Kept,
     layout::BLOCK,
-    place::Place,
     queue::Command,
     record::{Kind, Record},
     segment::{Entry, Segment, sealing},
@@ -22,23 +22,10 @@ const FLUSH: usize = 1 << 20;
 /// How long records wait for others.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// The fraction of a segment that may be filled with records of an evicted segment that are still in use.
-const KEPT: u64 = 4;
-
 /// Segments that are evicted to make room for one if the disk is full. If that is not enough, others take the space,
 /// and nothing more is evicted for some time.
 const MAX_EVICTED: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Bytes of such records that are in memory at once, at most.
-const MAX_KEPT: u64 = 32 << 20;
-
-/// Records of evicted segments that will be written again.
-struct Kept {
-    records: Vec<(Record, Operation)>,
-    /// Bytes that more of them may take.
-    room: u64,
-}
 
 /// What the index learns when a record in the buffer has been written.
 enum Outcome {
@@ -126,7 +113,7 @@ impl Writer {
                 }
             }
             Command::Forget { digest, operation } => self.forget(digest, operation),
-            Command::Renew { record, place } => self.renew(&record, place),
+            Command::Renew { record, older } => self.renew(&record, older),
             Command::Note(record) => {
                 self.append(&record, Outcome::Noted);
             }
@@ -138,11 +125,18 @@ impl Writer {
         }
     }
 
-    fn renew(&mut self, record: &Record, place: Place) {
+    /// Writes a newer form of a record, if that is easy: the older one is good enough.
+    fn renew(&mut self, record: &Record, Located { place, segment }: Located) {
+        let Shared { index, segments, .. } = &*self.shared;
         let digest = record.digest;
-        if !self.affords(record) {
+        let is_current = index.get(digest).is_some_and(|current| current.is_at(place))
+            && segments.get(place.slot()).is_some_and(|found| found.sequence == segment);
+        // An invalidation that comes after this is after it in the log, too.
+        let is_live = is_current && (self.is_live)(record.kind, &record.key, &record.description);
+        if !is_live || !record.fits() || !self.make_room(record.length()) || !self.affords(record) {
             return;
         }
+        // Making room may have evicted it.
         if let Some(operation) = self.shared.index.begin_move(digest, place)
             && !self.append(record, Outcome::Written(operation))
         {
@@ -164,7 +158,7 @@ impl Writer {
             || self.admission.admits(record.digest, record.length(), index.len(), clock.now())
     }
 
-    /// Whether the budget allows to write a record in place of one that was admitted.
+    /// Whether the budget allows writing a record in place of one that was admitted.
     fn affords(&mut self, record: &Record) -> bool {
         self.has_space() || self.admission.affords(record.length(), self.shared.clock.now())
     }
@@ -295,8 +289,7 @@ impl Writer {
 
     /// Opens the next segment, after old ones have given way.
     fn open_next(&mut self) -> io::Result<()> {
-        let mut kept =
-            Kept { records: Vec::new(), room: MAX_KEPT.min(self.shared.options.segment / KEPT) };
+        let mut kept = Kept::new(self.shared.options.segment);
         let opened = self.open_segment(&mut kept);
         for (record, operation) in kept.records {
             if opened.is_err() || !self.append(&record, Outcome::Written(operation)) {
@@ -365,7 +358,7 @@ impl Writer {
             let length = entry.length as u64;
             let is_used = current.reads() > 0 && length <= kept.room;
             let record = is_used.then(|| segment.record(place).ok()).flatten();
-            let record = record.filter(|record| (self.is_live)(record));
+            let record = record.filter(|it| (self.is_live)(it.kind, &it.key, &it.description));
             let moved = record.and_then(|record| {
                 Some((record.into_record(), index.begin_move(entry.digest, place)?))
             });

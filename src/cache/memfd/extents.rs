@@ -8,7 +8,8 @@ use rustix::{
 
 use super::LEAST;
 
-/// Length of the short extents, in bytes. Many pieces of content are images that are not longer.
+/// Length of the short extents, in bytes. Many pieces of content are images that are not longer. They share large pages if
+/// the system has them for memory files, so such systems do not use this file.
 const SHORT: usize = 64 << 10;
 
 /// Long extents are aligned to the largest pages: part of a page cannot be freed.
@@ -17,7 +18,7 @@ const ALIGNMENT: usize = 2 << 20;
 /// Address space that the file may take. Only stored content takes memory.
 const MAX_LENGTH: usize = 16 << 40;
 
-/// The part of the capacity that dropped content may still take until the thread gets to it.
+/// The part of the capacity that dropped content may still take until the thread frees it.
 const DROPPED: usize = 32;
 
 /// The two parts of the file: short extents, then long ones.
@@ -164,11 +165,56 @@ impl Extents {
         self.state.lock().is_closed = true;
         self.changed.notify_one();
     }
+}
 
-    /// Extents that were taken at least once.
-    #[cfg(test)]
-    pub(super) fn used(&self) -> usize {
-        let state = self.state.lock();
-        state.short.fresh / SHORT + (state.long.fresh - self.parts.middle) / self.parts.long
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
+
+    use super::*;
+    use crate::base::clock::Stopwatch;
+
+    const CAPACITY: usize = 64 << 20;
+
+    #[test]
+    fn the_thread_empties_what_is_dropped() {
+        let parts = Parts::new(CAPACITY, 1 << 20);
+        let file = memfd_create("test", MemfdFlags::CLOEXEC).expect("a file");
+        ftruncate(&file, parts.length() as u64).expect("a length");
+        let extents = Extents::new(file, parts, CAPACITY);
+        for length in [LEAST, SHORT, SHORT + 1, 1 << 20] {
+            let start = extents.take(length).expect("a free extent");
+            rustix::io::pwrite(&extents.file, &vec![1; length], start as u64).expect("written");
+            extents.give_back(start, length);
+            assert_ne!(extents.take(length), Some(start), "it is not empty yet");
+        }
+        assert_eq!(extents.state.lock().dropped.len(), 4);
+        std::thread::scope(|scope| {
+            scope.spawn(|| extents.run());
+            let watch = Stopwatch::start();
+            while extents.state.lock().dropped_bytes > 0 {
+                assert!(watch.elapsed() < Duration::from_secs(60), "it does not run");
+                std::thread::yield_now();
+            }
+            extents.close();
+        });
+        assert_eq!(fstat(&extents.file).expect("a file").st_blocks, 0);
+        let state = extents.state.lock();
+        assert_eq!((state.short.returned.len(), state.long.returned.len()), (2, 2));
+    }
+
+    #[test]
+    fn few_wait_for_the_thread() {
+        let parts = Parts::new(CAPACITY, 1 << 20);
+        let file = memfd_create("test", MemfdFlags::CLOEXEC).expect("a file");
+        ftruncate(&file, parts.length() as u64).expect("a length");
+        let extents = Extents::new(file, parts, CAPACITY);
+        for _ in 0..10 {
+            let start = extents.take(1 << 20).expect("a free extent");
+            extents.give_back(start, 1 << 20);
+        }
+        assert_eq!(extents.state.lock().dropped_bytes, CAPACITY / DROPPED);
     }
 }

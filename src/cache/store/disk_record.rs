@@ -72,7 +72,7 @@ pub(super) fn of_response(
     record(Kind::Response, digest, key.as_bytes(), description.0, body)
 }
 
-/// The bytes that belong into the record of a response: its content, unless that is sliced. `None` while they arrive.
+/// The bytes that belong in the record of a response: its content, unless that is sliced. `None` while they arrive.
 pub(super) fn body_of(response: &StoredResponse, slice: u32) -> Option<Bytes> {
     let has_content = !response.content_state.is_head_only();
     match response.content.whole() {
@@ -124,9 +124,9 @@ pub(super) fn response(
     Some(response)
 }
 
-/// The mark of a record's response.
-pub(super) fn mark_of(loaded: &Loaded) -> Option<PurgeMark> {
-    mark(&mut Fields(&loaded.description))
+/// The mark of the response that a record describes.
+pub(super) fn mark_of(description: &[u8]) -> Option<PurgeMark> {
+    mark(&mut Fields(description))
 }
 
 /// The record of the note that responses of a resource vary.

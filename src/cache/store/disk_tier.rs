@@ -15,7 +15,7 @@ use super::{
     ledger::{Charge, Held, with},
     memory::{encoded_key, slice_key},
     purge_floors::PurgeVerdict,
-    receive::{ArrivingSlice, to_usize},
+    receive::{join, to_usize},
     response::StoredResponse,
     variants::Variants,
 };
@@ -35,15 +35,15 @@ pub(crate) const FROM_DISK: &str = "disk";
 /// How long a read from disk waits for room in memory.
 const ROOM: Duration = Duration::from_millis(100);
 
-/// Shorter content is copied from the blocks that were read, which would take notably more memory than the content: the
-/// LRU order would hold more than there is room for.
+/// Shorter content is copied from the blocks that were read: they take notably more memory, and the LRU order counts only
+/// the content.
 const LEAST_SHARED: usize = 256 << 10;
 
 /// Reads in progress. Requests for the same key share one.
 pub(super) type Recalls = Mutex<HashMap<Digest, Arc<OnceCell<bool>>, ByDigest>>;
 
 /// Content that was read from disk. `charge` is for all blocks that it is in.
-fn held(body: Bytes, charge: Charge) -> Held {
+fn shared_or_copied(body: Bytes, charge: Charge) -> Held {
     if body.len() < LEAST_SHARED {
         charge.hold(Pages::on_heap(&[body]))
     } else {
@@ -109,15 +109,13 @@ impl Store {
                 let is_short = loaded.body.len() <= to_usize(self.options.slice.into());
                 let pages = if is_read_again && is_short {
                     // Content that is in use belongs where it is sent from without a copy.
-                    let mut copy = ArrivingSlice::new(&self.pages, loaded.body.len() as u64);
-                    copy.append(&loaded.body).await;
-                    Some(copy.finish(|| vec![loaded.body.clone()]))
+                    Some(join(&self.pages, std::slice::from_ref(&loaded.body)).await)
                 } else {
                     None
                 };
                 let held = |body: Bytes| match pages {
                     Some(pages) => charge.hold(pages),
-                    None => held(body, charge),
+                    None => shared_or_copied(body, charge),
                 };
                 Stored::Response(Arc::new(disk_record::response(&loaded, held)?))
             }
@@ -159,11 +157,11 @@ impl Store {
             }
             _ => false,
         };
-        if renews_stale && let Some(place) = disk.place(digest) {
-            return self.renewals.add(digest, key, place);
-        }
         if self.is_purged(key, response) {
             return self.forget_on_disk(key);
+        }
+        if renews_stale && let Some(older) = disk.located(digest) {
+            return self.renewals.add(digest, key, older);
         }
         let Some(body) = disk_record::body_of(response, self.options.slice) else {
             return self.forget_on_disk(key);
@@ -199,6 +197,7 @@ impl Store {
     pub(super) fn save_variants(&self, resource: &CacheKey, variants: &Variants) {
         if let Some(disk) = &self.disk {
             let digest = self.memory.digest_of(resource);
+            self.renewals.remove(digest);
             disk.write(disk_record::of_variants(digest, resource, variants));
         }
     }
@@ -262,7 +261,7 @@ impl Store {
         if loaded.kind != Kind::Encoded {
             return None;
         }
-        let content = Content::of(self.contents.next(), held(loaded.body, charge));
+        let content = Content::of(self.contents.next(), shared_or_copied(loaded.body, charge));
         let content = Arc::new(content);
         Some(self.put_form(response, coding, &content))
     }
@@ -296,10 +295,11 @@ impl Store {
         }
     }
 
-    /// Writes what is waiting to the disk, and nothing after that. Blocks until that is done.
-    pub fn close_disk(&self) {
+    /// Writes what is waiting to the disk, and nothing after that. Blocks until that is done. Renewed responses are
+    /// written only as long as `patience` lasts.
+    pub fn close_disk(&self, patience: Duration) {
         if let Some(disk) = &self.disk {
-            self.renewals.write_all(disk, |key| match self.memory.current(key) {
+            self.renewals.write_all(disk, patience, |key| match self.memory.current(key) {
                 Some(Stored::Response(response)) => Some(response),
                 _ => None,
             });

@@ -18,7 +18,7 @@ use super::{
     FetchError, Store,
     content::{Content, ContentId},
     ledger::with,
-    receive::{ArrivingSlice, NO_ROOM, ROOM, receive, to_usize},
+    receive::{NO_ROOM, ROOM, join, receive, to_usize},
 };
 use crate::http::body::Body;
 
@@ -158,9 +158,8 @@ impl Fill {
             let length = bytes.end - bytes.start;
             let charge = store.memory.reserve(length, ROOM).await;
             let charge = charge.ok_or(End::Failed(NO_ROOM))?;
-            let mut slice = ArrivingSlice::new(&store.pages, length);
-            self.receive(&mut body, length, &mut slice).await?;
-            let slice = charge.hold(slice.finish(|| self.chunks()));
+            self.receive(&mut body, length).await?;
+            let slice = charge.hold(join(&store.pages, &self.chunks()).await);
             let completed = store.put_slice(content, index, slice);
             // Many fills with slow readers would keep as many slices in memory.
             let pin = store.pin_slice(content, &completed);
@@ -170,18 +169,12 @@ impl Fill {
     }
 
     /// Reads one slice from the origin, chunk by chunk.
-    async fn receive(
-        &self,
-        body: &mut Body,
-        length: u64,
-        slice: &mut ArrivingSlice<'_>,
-    ) -> Result<(), End> {
+    async fn receive(&self, body: &mut Body, length: u64) -> Result<(), End> {
         let mut missing = length;
         while missing > 0 {
             let data = receive(body, missing).await.map_err(End::Failed)?;
             missing -= data.len() as u64;
-            self.arrived(data.clone());
-            slice.append(&data).await;
+            self.arrived(data);
         }
         Ok(())
     }

@@ -78,6 +78,9 @@ impl Charge {
                 Held::Counted(Counted { bytes, ledger })
             }
             Err(pages) => {
+                let beyond = self.bytes.saturating_sub(pages.as_ref().len() as u64);
+                self.bytes -= beyond;
+                self.ledger.give_back(beyond);
                 let bytes = with(pages, self);
                 Held::Shared(Box::new(bytes))
             }

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
+use parking_lot::Mutex;
 use siphasher::sip128::{Hash128, SipHasher13};
 
 use super::{
@@ -24,6 +25,7 @@ use crate::{
     cache::{
         digest::{ByDigest, Digest},
         key::CacheKey,
+        memfd::footprint,
     },
     http::coding::Coding,
 };
@@ -84,6 +86,8 @@ pub(super) struct Memory {
     /// Bytes inserted since the start.
     taken: AtomicU64,
     evictions: Arc<AtomicU64>,
+    /// Held by the thread that makes room.
+    displacing: Mutex<()>,
 }
 
 impl Memory {
@@ -114,7 +118,8 @@ impl Memory {
             .build_with_hasher(ByDigest::default());
         let digests = SipHasher13::new_with_keys(one, other);
         let ledger = Arc::new(Ledger::new(bound));
-        Self { cache, index, digests, ledger, bound, slice, taken: AtomicU64::new(0), evictions }
+        let (taken, displacing) = (AtomicU64::new(0), Mutex::new(()));
+        Self { cache, index, digests, ledger, bound, slice, taken, evictions, displacing }
     }
 
     fn digest(&self, key: &[u8]) -> Digest {
@@ -281,15 +286,25 @@ impl Memory {
     /// Evicts the least recently used entries, about `bytes` of them, because arriving bytes have priority. Needed only
     /// if slow readers and fills hold all of the headroom.
     fn displace(&self, bytes: u64) {
-        // An entry of this weight takes their place and all that is free, and leaves again.
+        let Some(_one) = self.displacing.try_lock() else { return };
+        // Inserts entries as heavy as `bytes` and all that is free, then removes them.
         let most = limit(self.bound);
         let free = most.saturating_sub(self.cache.weighted_size());
-        let room = free.saturating_add(bytes).min(most);
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let digest = Digest(fastrand::u64(..), fastrand::u64(..));
-        self.cache.insert(digest, Some(Arc::new(Piece::Room(room))));
+        let mut room = free.saturating_add(bytes).min(most);
+        let mut inserted = Vec::new();
+        while room > 0 {
+            // Weights have 32 bits.
+            let part = room.min(u32::MAX.into());
+            room -= part;
+            let digest = Digest(fastrand::u64(..), fastrand::u64(..));
+            let part = usize::try_from(part).unwrap_or(usize::MAX);
+            self.cache.insert(digest, Some(Arc::new(Piece::Room(part))));
+            inserted.push(digest);
+        }
         self.cache.run_pending_tasks();
-        self.cache.invalidate(&digest);
+        for digest in inserted {
+            self.cache.invalidate(&digest);
+        }
     }
 
     pub(super) fn usage(&self) -> MemoryUse {
@@ -337,7 +352,7 @@ fn stored_weight(stored: &Stored, slice: u32) -> usize {
 
 fn piece_weight(piece: &Piece, slice: u32) -> usize {
     match piece {
-        Piece::Slice(bytes) => bytes.len() + SLICE_OVERHEAD,
+        Piece::Slice(bytes) => footprint(bytes.len()) + SLICE_OVERHEAD,
         Piece::Encoded(encoded) => encoded.size(slice) + RESPONSE_OVERHEAD,
         Piece::Room(bytes) => *bytes,
     }

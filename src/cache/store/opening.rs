@@ -10,7 +10,7 @@ use super::{
 use crate::{
     base::{clock::Clock, metrics::DiskMetrics},
     cache::{
-        disk::{Disk, DiskOptions, Folder, FolderError, KeysError, Kind, Loaded, SystemFiles},
+        disk::{Disk, DiskOptions, Folder, FolderError, KeysError, Kind, SystemFiles},
         key::CacheKey,
     },
 };
@@ -69,7 +69,9 @@ impl Store {
             }
         });
         let judged = Arc::clone(&floors);
-        let is_live = Box::new(move |loaded: &Loaded| is_live(&judged, loaded));
+        let is_live = Box::new(move |kind: Kind, key: &[u8], description: &[u8]| {
+            is_live(&judged, kind, key, description)
+        });
         let disk = Disk::open(folder, files, disk, clock, metrics, on_invalidation, is_live)?;
         let identity = StoreIdentity { epoch: identity.epoch, secret: identity.secret };
         Ok(Self::open(options, identity, floors, Box::new(log), Some(disk)))
@@ -78,12 +80,12 @@ impl Store {
 
 /// Whether no purge or invalidation has removed the response of a record. Slices and compressed forms are only found
 /// through their response.
-fn is_live(floors: &PurgeFloors, loaded: &Loaded) -> bool {
-    if loaded.kind != Kind::Response {
+fn is_live(floors: &PurgeFloors, kind: Kind, key: &[u8], description: &[u8]) -> bool {
+    if kind != Kind::Response {
         return true;
     }
-    let resource = CacheKey::from_bytes(&loaded.key);
-    disk_record::mark_of(loaded).is_some_and(|mark| {
+    let resource = CacheKey::from_bytes(key);
+    disk_record::mark_of(description).is_some_and(|mark| {
         floors.remains(&resource.resource(), &[], mark) != PurgeVerdict::Nothing
     })
 }

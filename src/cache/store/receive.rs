@@ -8,14 +8,14 @@ use http_body_util::BodyExt;
 
 use super::{FetchError, Store, source::SourceError};
 use crate::{
-    cache::memfd::{ArrivingPages, MemfdArena, Pages},
+    cache::memfd::{MemfdArena, Pages},
     http::body::Body,
 };
 
 /// How long a fetch waits for room in memory.
 pub(super) const ROOM: Duration = Duration::from_secs(10);
 
-/// Bytes of a slice that are copied in one turn.
+/// Bytes that are copied in one turn.
 const PART: usize = 128 << 10;
 
 /// There is no room in the cache's memory.
@@ -44,45 +44,31 @@ pub(super) async fn receive_exactly(
     let charge = charge.ok_or(SourceError::Failed(NO_ROOM))?;
     let mut body = opened.await?;
     let (mut chunks, mut missing) = (Vec::new(), length);
-    let mut slice = ArrivingSlice::new(&store.pages, length);
     while missing > 0 {
         let data = receive(&mut body, missing).await.map_err(SourceError::Failed)?;
         missing -= data.len() as u64;
-        slice.append(&data).await;
         chunks.push(data);
     }
-    Ok(charge.hold(slice.finish(|| chunks)).into())
+    Ok(charge.hold(join(&store.pages, &chunks).await).into())
 }
 
-/// A slice that is copied to where it is sent from as it arrives: all at once would delay hits on this thread.
-pub(super) struct ArrivingSlice<'a> {
-    arena: &'a MemfdArena,
-    /// `None` if the slice must be on the heap.
-    pages: Option<ArrivingPages>,
-}
-
-impl<'a> ArrivingSlice<'a> {
-    /// A slice of `length` bytes.
-    pub(super) fn new(arena: &'a MemfdArena, length: u64) -> Self {
-        Self { arena, pages: arena.begin(to_usize(length)) }
-    }
-
-    /// Copies a chunk. After each part of it, hits on this thread have their turn.
-    pub(super) async fn append(&mut self, chunk: &[u8]) {
-        for part in chunk.chunks(PART) {
-            let Some(pages) = &mut self.pages else { return };
-            if pages.append(part).is_err() {
-                self.pages = None;
-            } else if part.len() == PART {
-                tokio::task::yield_now().await;
-            }
+/// Joins chunks into one piece, where it is sent from. After each part, hits on this thread have their turn.
+pub(super) async fn join(arena: &MemfdArena, chunks: &[Bytes]) -> Pages {
+    let Some(mut pages) = arena.begin(chunks.iter().map(Bytes::len).sum()) else {
+        return Pages::on_heap(chunks);
+    };
+    let mut copied = 0;
+    for part in chunks.iter().flat_map(|chunk| chunk.chunks(PART)) {
+        if pages.append(part).is_err() {
+            return Pages::on_heap(chunks);
+        }
+        copied += part.len();
+        if copied >= PART {
+            copied = 0;
+            tokio::task::yield_now().await;
         }
     }
-
-    /// The whole slice. `chunks` gives all its chunks.
-    pub(super) fn finish(self, chunks: impl FnOnce() -> Vec<Bytes>) -> Pages {
-        self.pages.and_then(ArrivingPages::finish).unwrap_or_else(|| self.arena.join(&chunks()))
-    }
+    pages.finish().unwrap_or_else(|| Pages::on_heap(chunks))
 }
 
 pub(super) fn to_usize(n: u64) -> usize {

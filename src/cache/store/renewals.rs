@@ -12,22 +12,24 @@ use crate::{
     base::clock::Stopwatch,
     cache::{
         digest::{ByDigest, Digest},
-        disk::{Disk, Place},
+        disk::{Disk, Located},
         key::CacheKey,
     },
 };
 
-/// The responses that are remembered, about 150 bytes each. Others stay stale on disk, and are validated once more.
-const MOST: usize = 1 << 17;
+/// The responses that are remembered. Others stay stale on disk, and are validated once more.
+const MOST: usize = 1 << 16;
 
-/// How long the end of the process waits for room in the queue of the disk.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Keys of more bytes are not remembered, so that all of them take little memory.
+const MOST_KEY: usize = 256;
+
+/// How often the end of the process looks for room in the queue of the disk.
 const TICK: Duration = Duration::from_millis(5);
 
-/// The renewed responses in memory, each with its key and the place of its older record.
+/// The renewed responses in memory, each with its key and its older record.
 #[derive(Debug)]
 pub(super) struct Renewals {
-    renewed: Mutex<HashMap<Digest, (CacheKey, Place), ByDigest>>,
+    renewed: Mutex<HashMap<Digest, (CacheKey, Located), ByDigest>>,
     /// Length of a slice in bytes.
     slice: u32,
 }
@@ -37,11 +39,14 @@ impl Renewals {
         Self { renewed: Mutex::default(), slice }
     }
 
-    /// Remembers that a response in memory is a renewed form of the record at `place`.
-    pub(super) fn add(&self, digest: Digest, key: &CacheKey, place: Place) {
+    /// Remembers that a response in memory is a newer form of a record.
+    pub(super) fn add(&self, digest: Digest, key: &CacheKey, older: Located) {
+        if key.as_bytes().len() > MOST_KEY {
+            return;
+        }
         let mut renewed = self.renewed.lock();
         if renewed.len() < MOST || renewed.contains_key(&digest) {
-            renewed.insert(digest, (key.clone(), place));
+            renewed.insert(digest, (key.clone(), older));
         }
     }
 
@@ -59,25 +64,29 @@ impl Renewals {
     /// Writes a response that leaves the memory, if it was renewed.
     fn evicted(&self, disk: &Disk, digest: Digest, response: &StoredResponse) {
         let renewed = self.renewed.lock().remove(&digest);
-        if let Some((key, place)) = renewed {
+        if let Some((key, older)) = renewed {
             // If the disk cannot keep up, the older form remains.
-            let _ = self.write(disk, digest, &key, place, response);
+            let _ = self.write(disk, digest, &key, older, response);
         }
     }
 
-    /// Writes all renewed responses, which `current` finds. Blocks until they are queued, but not for long.
+    /// Queues all renewed responses that `current` still finds. Blocks for at most `patience`.
     pub(super) fn write_all(
         &self,
         disk: &Disk,
+        patience: Duration,
         current: impl Fn(&CacheKey) -> Option<Arc<StoredResponse>>,
     ) {
         let watch = Stopwatch::start();
         let renewed = std::mem::take(&mut *self.renewed.lock());
-        for (digest, (key, place)) in renewed {
+        for (digest, (key, older)) in renewed {
             let Some(response) = current(&key) else { continue };
-            while !self.write(disk, digest, &key, place, &response) {
-                if watch.elapsed() > PATIENCE {
+            loop {
+                if watch.elapsed() >= patience {
                     return;
+                }
+                if self.write(disk, digest, &key, older, &response) {
+                    break;
                 }
                 std::thread::sleep(TICK);
             }
@@ -90,11 +99,11 @@ impl Renewals {
         disk: &Disk,
         digest: Digest,
         key: &CacheKey,
-        place: Place,
+        older: Located,
         response: &StoredResponse,
     ) -> bool {
         let Some(body) = disk_record::body_of(response, self.slice) else { return true };
         let is_fresh = disk.now() < response.freshness.fresh_until;
-        !is_fresh || disk.renew(disk_record::of_response(digest, key, response, body), place)
+        !is_fresh || disk.renew(disk_record::of_response(digest, key, response, body), older)
     }
 }

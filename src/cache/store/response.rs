@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     base::clock::Timestamp,
-    cache::{policy::Freshness, prefetch},
+    cache::{memfd::footprint, policy::Freshness, prefetch},
     http::{
         coding::Coding, compression, conditional::Validators, date, entity_tag::EntityTag,
         field_table::FieldTrait,
@@ -270,9 +270,8 @@ impl StoredResponse {
         let is_single =
             self.content.layout(slice).is_single() && !self.content_state.is_head_only();
         let in_head = if is_single { self.length() } else { 0 };
-        self.fields.len()
-            + self.tags.len() * size_of::<Tag>()
-            + usize::try_from(in_head).unwrap_or(usize::MAX)
+        let in_head = footprint(usize::try_from(in_head).unwrap_or(usize::MAX / 2));
+        self.fields.len() + self.tags.len() * size_of::<Tag>() + in_head
     }
 
     pub(super) fn checked(&self) -> u64 {

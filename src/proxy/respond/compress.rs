@@ -26,7 +26,7 @@ use crate::{
 const MOST_MAKING: usize = 256;
 
 /// The niceness of encodings: beside a busy serving thread, one gets a fifteenth of a core.
-const NICE: i32 = 19;
+const NICE: i32 = 12;
 
 /// How long a request waits for an encoding before it gets the content uncompressed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -142,14 +142,13 @@ async fn encoded(content: Vec<Bytes>, coding: Coding) -> Option<Option<Bytes>> {
     let spawned = thread.spawn(move || {
         // On Linux, this applies to the thread alone.
         let _ = rustix::process::nice(NICE);
-        // The request may have ended meanwhile.
-        let _ = result.send(encode(&content, coding));
+        let encoded = encode(&content, coding);
+        // The content goes back, so that this thread frees none of it while it has locks that others wait for.
+        let _ = result.send((encoded, content));
     });
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "no thread for a compression; the content is sent uncompressed");
-        return None;
-    }
-    encoded.await.ok()
+    // If the system has no more threads, the content is sent as it is.
+    spawned.ok()?;
+    encoded.await.ok().map(|(encoded, _)| encoded)
 }
 
 /// Reads the whole content; `None` if the origin fails.

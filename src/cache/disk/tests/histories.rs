@@ -185,16 +185,11 @@ async fn history(medium: Medium, seed: u64) -> u32 {
             }
             53..57 => {
                 let version = model.current.get(&key).copied().flatten();
-                renewable = version.zip(subject.disk.place(digest(key))).map(|it| (key, it));
+                renewable = version.zip(subject.disk.located(digest(key))).map(|it| (key, it));
             }
             57..61 => {
-                if let Some((key, (version, place))) = renewable {
-                    let is_current = model.current.get(&key) == Some(&Some(version));
-                    // A newer record may have the same place in a newer segment.
-                    if is_current || subject.disk.place(digest(key)) != Some(place) {
-                        let renewed = record(key, version, random.usize(..5_000));
-                        subject.disk.renew(renewed, place);
-                    }
+                if let Some((key, (version, older))) = renewable {
+                    subject.disk.renew(record(key, version, random.usize(..5_000)), older);
                 }
             }
             61..90 => {
