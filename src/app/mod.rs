@@ -281,8 +281,8 @@ impl Running {
     }
 
     fn warn_of_restart(&self) {
-        for section in self.started.changes_for_restart(&self.config.lock()) {
-            tracing::warn!("{section} changed; restart Forebay to apply the change");
+        for key in self.started.changes_for_restart(&self.config.lock()) {
+            tracing::warn!("`{key}` changed; restart Forebay to apply the change");
         }
     }
 }

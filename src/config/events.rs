@@ -36,9 +36,9 @@ fn queue(table: &Section<'_>) -> Option<Queue> {
         return None;
     };
     let is_at_aws = address.host.contains(".amazonaws.com");
-    let told = address.host.strip_prefix("sqs.").filter(|_| is_at_aws);
-    let told = told.and_then(|rest| rest.split('.').next());
-    let Some(region) = region.map(|region| region.value).or(told) else {
+    let named = address.host.strip_prefix("sqs.").filter(|_| is_at_aws);
+    let named = named.and_then(|rest| rest.split('.').next());
+    let Some(region) = region.map(|region| region.value).or(named) else {
         let message = "the queue's region is unknown";
         table.fault(
             span,

@@ -18,6 +18,7 @@ mod policy;
 #[cfg(test)]
 mod reference;
 mod response_headers;
+mod restart;
 mod restrict;
 mod section;
 mod trust;
@@ -113,21 +114,6 @@ impl Config {
         let doubts = faults.doubts.take();
         faults.finish()?;
         Ok(Self { doubts, ..config })
-    }
-
-    /// The keys and tables that differ from `new` and that only a restart applies.
-    pub(crate) fn changes_for_restart(&self, new: &Self) -> Vec<&'static str> {
-        let admin = |config: &Self| (config.admin, config.admin_options.state.clone());
-        let changed = [
-            ("`listen.http`", self.listen.http != new.listen.http),
-            ("`listen.https`", self.listen.https != new.listen.https),
-            ("`listen.workers`", self.listen.workers != new.listen.workers),
-            ("a limit or timeout in [listen]", self.listen.limits != new.listen.limits),
-            ("[admin]", admin(self) != admin(new)),
-            ("[cache]", self.cache != new.cache || self.disk != new.disk),
-            ("[access_log]", self.access_log != new.access_log),
-        ];
-        changed.into_iter().filter(|(_, changed)| *changed).map(|(table, _)| table).collect()
     }
 
     /// A configuration for one bucket with CloudFront's defaults.
