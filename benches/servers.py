@@ -1,5 +1,6 @@
 """Servers to compare, and what they fetch from."""
 
+import functools
 import http.server
 import os
 import pathlib
@@ -40,24 +41,36 @@ def content(number, length):
     return bytes([97 + number % 26]) * length
 
 
+@functools.cache
+def rules(length):
+    return "".join(f".c{line} {{ margin: {line % 97}px {line % 13}em }}\n" for line in range(length // 20)).encode()
+
+
+def text(number, length):
+    """A text that compresses like others, by its number."""
+    return (f"/* {number} */".encode() + rules(length)).ljust(length)[:length]
+
+
 class Origin(http.server.BaseHTTPRequestHandler):
-    """Gives as many bytes as the path says: /LENGTH.jpg, or /NUMBER/LENGTH.jpg for one of many objects."""
+    """Gives as many bytes as the path says: /LENGTH.jpg, or /NUMBER/LENGTH.jpg for one of many objects. Text with .css."""
 
     protocol_version = "HTTP/1.1"
     # Otherwise each response waits for an acknowledgement of its head.
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        *number, length = self.path.strip("/").removesuffix(".jpg").split("/")
-        length = int(length)
+        name, kind = self.path.strip("/").rsplit(".", 1)
+        *number, length = name.split("/")
+        number, length = int(number[0]) if number else 23, int(length)
+        is_text = kind == "css"
         self.send_response(200)
         for name, value in {
-            "Content-Type": "image/jpeg", "Content-Length": str(length), "Cache-Control": "public, max-age=86400",
+            "Content-Type": "text/css" if is_text else "image/jpeg", "Content-Length": str(length), "Cache-Control": "public, max-age=86400",
             "ETag": f'"{length:x}"', "Last-Modified": "Sun, 06 Nov 1994 08:49:37 GMT",
         }.items():  # fmt: skip
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content(int(number[0]) if number else 23, length))
+        self.wfile.write(text(number, length) if is_text else content(number, length))
 
     def log_message(self, *_):
         pass
