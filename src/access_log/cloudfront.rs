@@ -265,11 +265,11 @@ mod tests {
             ("signed-expired", "InvalidRequestBlocked"),
             ("bad-host", "InvalidRequest"),
         ] {
-            let told = fields(&|r| {
+            let logged = fields(&|r| {
                 (r.status, r.result) = (403, ResultType::Error);
                 r.report = Report { detail: Some(detail), ..Report::new(CacheStatus::Local) };
             });
-            assert_eq!(told, ["403", "Error", "Error", expected]);
+            assert_eq!(logged, ["403", "Error", "Error", expected]);
         }
     }
 

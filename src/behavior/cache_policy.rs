@@ -150,9 +150,9 @@ mod tests {
             assert_eq!(names.join(","), headers, "{name}");
             assert_eq!((&key.cookies, &key.query), (cookies, query), "{name}");
             let Codings { gzip, brotli, zstd } = key.codings;
-            let told = [(gzip, "gzip"), (brotli, "br"), (zstd, "zstd")];
-            let told = told.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
-            assert_eq!(told.collect::<Vec<_>>().join(" "), codings, "{name}");
+            let enabled = [(gzip, "gzip"), (brotli, "br"), (zstd, "zstd")];
+            let enabled = enabled.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
+            assert_eq!(enabled.collect::<Vec<_>>().join(" "), codings, "{name}");
         }
     }
 }

@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     /// Each change as `bucket key`, with `-` before a removal.
-    fn told(content: &str) -> Vec<String> {
+    fn changes(content: &str) -> Vec<String> {
         let changes = parse(content.as_bytes()).expect("an event");
         let tell = |change: Change| {
             let sign = if change.is_removed { "-" } else { "" };
@@ -270,10 +270,10 @@ mod tests {
         let records = |records: &[String]| format!(r#"{{"Records":[{}]}}"#, records.join(","));
         let both =
             [record("ObjectCreated:Put", "a.jpg"), record("ObjectRemoved:Delete", "b/c.jpg")];
-        assert_eq!(told(&records(&both)), ["media a.jpg", "-media b/c.jpg"]);
+        assert_eq!(changes(&records(&both)), ["media a.jpg", "-media b/c.jpg"]);
         let encoded = record("s3:ObjectCreated:CompleteMultipartUpload", "red+flower%2B%C3%A9.jpg");
         assert_eq!(
-            told(&records(&[encoded])),
+            changes(&records(&[encoded])),
             ["media red flower+é.jpg", "media red+flower%2B%C3%A9.jpg"]
         );
         let minio = records(&[record("s3:ObjectRemoved:Delete", "a.jpg")]);
@@ -282,11 +282,11 @@ mod tests {
             r#"{"EventName":"s3:ObjectRemoved:Delete","Key":"media/a.jpg","#,
             1,
         );
-        assert_eq!(told(&minio), ["-media a.jpg"]);
-        assert_eq!(told(&records(&[])), [""; 0]);
-        assert_eq!(told(&records(&[record("s3:ObjectAccessed:Get", "a.jpg")])), [""; 0]);
+        assert_eq!(changes(&minio), ["-media a.jpg"]);
+        assert_eq!(changes(&records(&[])), [""; 0]);
+        assert_eq!(changes(&records(&[record("s3:ObjectAccessed:Get", "a.jpg")])), [""; 0]);
         assert_eq!(
-            told(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"media"}"#),
+            changes(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"media"}"#),
             [""; 0]
         );
     }
@@ -299,15 +299,15 @@ mod tests {
                     "bucket":{{"name":"media"}},"object":{{"key":"a+b%20c.jpg","size":5}},"reason":"PutObject"}}}}"#
             )
         };
-        assert_eq!(told(&event("Object Created")), ["media a+b%20c.jpg"]);
-        assert_eq!(told(&event("Object Deleted")), ["-media a+b%20c.jpg"]);
-        assert_eq!(told(&event("Bucket Renamed")), [""; 0]);
+        assert_eq!(changes(&event("Object Created")), ["media a+b%20c.jpg"]);
+        assert_eq!(changes(&event("Object Deleted")), ["-media a+b%20c.jpg"]);
+        assert_eq!(changes(&event("Bucket Renamed")), [""; 0]);
     }
 
     #[test]
     fn events_of_seaweedfs() {
         let event = |key: &str, message: &str| {
-            told(&format!(r#"{{"key":"{key}","event_type":"update","message":{{{message}}}}}"#))
+            changes(&format!(r#"{{"key":"{key}","event_type":"update","message":{{{message}}}}}"#))
         };
         let (old, new) = (r#""old_entry":{"name":"a.jpg"}"#, r#""new_entry":{"name":"a.jpg"}"#);
         let here = r#""new_parent_path":"/buckets/media/x""#;

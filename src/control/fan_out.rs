@@ -79,10 +79,11 @@ async fn ask(
     if answer.status.is_success() {
         return Ok(answer);
     }
-    let told = |name| text_of(&answer.content, name);
+    let field = |name| text_of(&answer.content, name);
     Err(FanOutError {
         status: answer.status,
-        code: told("Code").unwrap_or_else(|| "ServiceUnavailable".to_owned()),
-        reason: told("Message").unwrap_or_else(|| format!("CloudFront answered {}", answer.status)),
+        code: field("Code").unwrap_or_else(|| "ServiceUnavailable".to_owned()),
+        reason: field("Message")
+            .unwrap_or_else(|| format!("CloudFront answered {}", answer.status)),
     })
 }

@@ -106,16 +106,16 @@ async fn certificate(
         name.is_some_and(|name| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric()))
     });
     let Some(target) = target else {
-        let told = "the message's SigningCertURL does not belong to SNS in the topic's region";
-        return Err((StatusCode::FORBIDDEN, told.to_owned()));
+        let reason = "the message's SigningCertURL does not belong to SNS in the topic's region";
+        return Err((StatusCode::FORBIDDEN, reason.to_owned()));
     };
     if let Some(known) = state.certificates.0.lock().get(url) {
         return Ok(known.clone());
     }
     // A sender that knows a topic can invent certificate names, so only one fetch runs at a time.
     let Ok(_turn) = state.certificates.1.try_acquire() else {
-        let told = "another certificate is being fetched; try again";
-        return Err((StatusCode::TOO_MANY_REQUESTS, told.to_owned()));
+        let reason = "another certificate is being fetched; try again";
+        return Err((StatusCode::TOO_MANY_REQUESTS, reason.to_owned()));
     };
     let fetched = service.call(None, (Method::GET, target), HeaderMap::new(), Bytes::new()).await;
     let bad = |reason: String| {
@@ -148,7 +148,7 @@ async fn confirm(service: &Service, message: &Envelope) -> Result<events::Taken,
         encode(message.token.as_deref().unwrap_or_default())
     );
     let asked = service.call(None, (Method::GET, &target), HeaderMap::new(), Bytes::new()).await;
-    let told = match asked {
+    let reason = match asked {
         Ok(answer) if answer.status.is_success() => {
             tracing::info!(topic = message.topic_arn, "the subscription is confirmed");
             return Ok(events::Taken::nothing());
@@ -156,8 +156,8 @@ async fn confirm(service: &Service, message: &Envelope) -> Result<events::Taken,
         Ok(answer) => format!("SNS answered {}", answer.status),
         Err(error) => describe(&error),
     };
-    tracing::error!(topic = message.topic_arn, told, "the subscription cannot be confirmed");
-    Err((StatusCode::BAD_GATEWAY, format!("the subscription cannot be confirmed: {told}")))
+    tracing::error!(topic = message.topic_arn, reason, "the subscription cannot be confirmed");
+    Err((StatusCode::BAD_GATEWAY, format!("the subscription cannot be confirmed: {reason}")))
 }
 
 impl Envelope {

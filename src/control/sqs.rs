@@ -145,8 +145,8 @@ impl Consumer {
 
 /// Describes an error from SQS and its fix.
 fn refusal(status: StatusCode, content: &[u8]) -> String {
-    let told: Value = serde_json::from_slice(content).unwrap_or_default();
-    let kind = told.get("__type").and_then(Value::as_str).unwrap_or_default();
+    let error: Value = serde_json::from_slice(content).unwrap_or_default();
+    let kind = error.get("__type").and_then(Value::as_str).unwrap_or_default();
     let kind = kind.rsplit('#').next().unwrap_or_default();
     let advice = match kind {
         kind if kind.contains("AccessDenied") => {

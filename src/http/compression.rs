@@ -128,11 +128,11 @@ fn weaken(fields: &mut HeaderMap) {
 
 /// Adds `Accept-Encoding` to `Vary` for other caches (RFC 9110 §12.5.5).
 pub fn vary(fields: &mut HeaderMap) {
-    let told = names(fields, &header::VARY).any(|name| match name {
+    let is_listed = names(fields, &header::VARY).any(|name| match name {
         Ok(name) => name == header::ACCEPT_ENCODING,
         Err(other) => other == b"*",
     });
-    if !told {
+    if !is_listed {
         fields.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
 }
@@ -265,8 +265,8 @@ mod tests {
             let vary: Vec<_> = fields.get_all("vary").iter().collect();
             assert_eq!(vary, ["Origin", "Accept-Encoding"]);
         }
-        for told in ["accept-encoding", "*", "Origin, Accept-Encoding"] {
-            let mut fields = HeaderMap::from_iter([(header::VARY, told.parse().expect("value"))]);
+        for listed in ["accept-encoding", "*", "Origin, Accept-Encoding"] {
+            let mut fields = HeaderMap::from_iter([(header::VARY, listed.parse().expect("value"))]);
             vary(&mut fields);
             assert_eq!(fields.get_all("vary").iter().count(), 1);
         }

@@ -129,8 +129,8 @@ impl Documents {
             let taken = self.parts.take(name, &content);
             return if taken { Ok(()) } else { Err(DocumentError::Unknown { name: name.into() }) };
         };
-        let told = |key| Some(content.get("Distribution")?.get(key)?.as_str()?.to_owned());
-        let (id, domain) = (told("Id"), told("DomainName"));
+        let field = |key| Some(content.get("Distribution")?.get(key)?.as_str()?.to_owned());
+        let (id, domain) = (field("Id"), field("DomainName"));
         self.distributions.push(Document { name: name.to_owned(), id, domain, content, inside });
         Ok(())
     }

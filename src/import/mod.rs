@@ -219,7 +219,7 @@ impl Job<'_> {
     }
 
     /// A distribution id from the document, or from the file name.
-    fn free_id(&self, told: Option<&str>, file: &str) -> String {
+    fn free_id(&self, wanted: Option<&str>, file: &str) -> String {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let words = stem(file).split(|c: char| !c.is_ascii_alphanumeric());
         let is_id = |word: &&str| {
@@ -228,7 +228,7 @@ impl Job<'_> {
                 && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
         };
         let named = words.clone().find(is_id).unwrap_or(stem(file));
-        let named = told.unwrap_or(named);
+        let named = wanted.unwrap_or(named);
         let plain: String =
             named.chars().map(|c| if allowed(c) { c } else { '-' }).take(60).collect();
         let plain = if plain.is_empty() { "default".to_owned() } else { plain };

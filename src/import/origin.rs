@@ -42,9 +42,9 @@ pub(super) fn origins(job: &Job<'_>, text: &mut Text, config: &Node<'_>) -> Orig
 
 /// A valid id: 1 to 64 letters, digits, `-`, `_` and `.`.
 fn free_id(theirs: &Node<'_>, known: &Origins) -> String {
-    let told = theirs.text().unwrap_or("origin");
+    let name = theirs.text().unwrap_or("origin");
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let plain: String = told.chars().map(|c| if allowed(c) { c } else { '-' }).take(60).collect();
+    let plain: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).take(60).collect();
     let taken = |id: &str| known.values().any(|origin| origin.id == id);
     let mut id = plain.clone();
     let mut number = 2;
@@ -52,7 +52,7 @@ fn free_id(theirs: &Node<'_>, known: &Origins) -> String {
         id = format!("{plain}-{number}");
         number += 1;
     }
-    if id == told {
+    if id == name {
         theirs.is_exact("id");
     } else {
         theirs.differs(format!("renamed to `{id}`"));

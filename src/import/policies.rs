@@ -262,8 +262,8 @@ fn origin_request_policy(_: &Job<'_>, config: &Node<'_>) -> Text {
     let is_known = |name: &&str| ABOUT_VIEWERS.contains(&&*name.to_ascii_lowercase());
     let (about_viewers, unknown): (Vec<_>, Vec<_>) = about_viewers.into_iter().partition(is_known);
     if !unknown.is_empty() {
-        let told = format!("these CloudFront headers are not supported: {}", unknown.join(", "));
-        fields.get("Headers").is_dropped(told);
+        let reason = format!("these CloudFront headers are not supported: {}", unknown.join(", "));
+        fields.get("Headers").is_dropped(reason);
     }
     let value = match behavior.text() {
         Some("whitelist") if of_viewers.is_empty() => None,

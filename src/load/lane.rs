@@ -158,8 +158,8 @@ impl Work {
     fn never_connected(&self, begun: Duration) {
         let waited = self.run.watch.elapsed().saturating_sub(begun);
         if self.run.pace.is_none() && waited > PAUSE {
-            let told = io::Error::other("not connected before the run ended");
-            self.tally.lock().fail(Failure::Connect, Some(&told), waited);
+            let error = io::Error::other("not connected before the run ended");
+            self.tally.lock().fail(Failure::Connect, Some(&error), waited);
         }
     }
 

@@ -136,15 +136,15 @@ impl Line {
         }
         let greeted = tokio::time::timeout(timeout, self.greet()).await;
         let understood = greeted.unwrap_or_else(|_| Err(too_slow(timeout)))?;
-        let told = "the server does not support HTTP/2 without TLS; remove --http2, or use an https:// URL";
-        understood.then_some(()).ok_or_else(|| io::Error::other(told))
+        let message = "the server does not support HTTP/2 without TLS; remove --http2, or use an https:// URL";
+        understood.then_some(()).ok_or_else(|| io::Error::other(message))
     }
 
     /// Explains a TLS error and how to fix it.
     fn in_words(&self, error: io::Error) -> io::Error {
         use rustls::{CertificateError, Error, InvalidMessage};
-        let told = error.get_ref().and_then(|cause| cause.downcast_ref());
-        let words = match told {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        let words = match cause {
             Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
                 match self.http {
                     Http::One => "the server supports only HTTP/2 (by ALPN, RFC 7301); add --http2",

@@ -35,8 +35,8 @@ impl Logged {
 
     /// The requested range.
     pub(super) fn range(&self) -> Option<HeaderValue> {
-        let told = self.range.as_ref().filter(|range| range.starts_with("bytes="))?;
-        HeaderValue::try_from(told).ok()
+        let range = self.range.as_ref().filter(|range| range.starts_with("bytes="))?;
+        HeaderValue::try_from(range).ok()
     }
 
     /// Path and query without the signature, which the log does not hold in full. `None` if this is not a GET.

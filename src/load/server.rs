@@ -63,8 +63,8 @@ impl Server {
 }
 
 fn port(authority: &Authority, usual: u16) -> Option<u16> {
-    let told = authority.as_str().get(authority.host().len()..)?;
-    match told.strip_prefix(':') {
+    let port = authority.as_str().get(authority.host().len()..)?;
+    match port.strip_prefix(':') {
         None | Some("") => Some(usual),
         Some(port) => port.parse().ok().filter(|port| *port > 0),
     }

@@ -164,12 +164,12 @@ pub(super) async fn read_s3_error(
     if class.is_about_the_object() || is_bad_parameter {
         return Ok(class);
     }
-    let told = parts.headers.get("x-amz-bucket-region").and_then(|v| v.to_str().ok());
+    let named = parts.headers.get("x-amz-bucket-region").and_then(|v| v.to_str().ok());
     Err(Error::S3 {
         class,
         status: parts.status,
         code: if error.code.is_empty() { "without a code".into() } else { error.code },
-        region: told.map(str::to_owned).or(error.region),
+        region: named.map(str::to_owned).or(error.region),
         retry_after: retry_after(&parts.headers),
     })
 }

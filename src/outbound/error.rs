@@ -101,8 +101,9 @@ impl Error {
             return None;
         }
         let S3Error { code, region } = S3Error::parse(&answer.content);
-        let told = answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
-        let region = region.or_else(|| told.map(str::to_owned));
+        let named =
+            answer.fields.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+        let region = region.or_else(|| named.map(str::to_owned));
         let class = S3Class::of(status, &code);
         Some(Self::S3 { class, status, code, region, retry_after: None })
     }

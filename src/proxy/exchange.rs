@@ -60,7 +60,7 @@ pub(super) struct Exchange {
 /// The headers of every response, except the request id.
 struct Marks<'a> {
     headers_policy: Option<&'a HeadersPolicy>,
-    told: ResponseInfo<'a>,
+    info: ResponseInfo<'a>,
     report: &'a Report,
     version: Version,
 }
@@ -69,16 +69,16 @@ impl Marks<'_> {
     /// Applies the policy, then replaces the identity headers with our own.
     fn apply(&self, fields: &mut HeaderMap) {
         if let Some(headers_policy) = self.headers_policy {
-            headers_policy.apply(fields, &self.told);
+            headers_policy.apply(fields, &self.info);
         }
-        for name in self.told.identity.names() {
+        for name in self.info.identity.names() {
             fields.remove(name);
         }
         self.write(fields);
     }
 
     fn write(&self, sink: &mut impl HeadSink) {
-        self.told.identity.write(sink, self.told.result, self.report, self.version);
+        self.info.identity.write(sink, self.info.result, self.report, self.version);
     }
 
     /// The hit, if its headers are the same for other hits.
@@ -88,7 +88,7 @@ impl Marks<'_> {
         distribution: Option<&'b Arc<Distribution>>,
     ) -> Option<PlainHit<'b>> {
         let site = self.headers_policy.map_or(Some(false), HeadersPolicy::is_cross_site)?;
-        PlainHit::of(head, self.told.result, *self.report, distribution, self.version, site)
+        PlainHit::of(head, self.info.result, *self.report, distribution, self.version, site)
     }
 }
 
@@ -256,9 +256,9 @@ impl Exchange {
         report: &'a Report,
         timing: Option<&'a Timing>,
     ) -> Marks<'a> {
-        let told =
+        let info =
             ResponseInfo { result, timing, id: self.incoming.id, identity, watch: self.watch };
-        Marks { headers_policy, told, report, version: self.incoming.request.version }
+        Marks { headers_policy, info, report, version: self.incoming.request.version }
     }
 
     /// Records that `sent` of `length` bytes are sent.

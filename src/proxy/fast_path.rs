@@ -62,8 +62,8 @@ impl Edge {
         };
         let bytes = hit.hold.as_ref().map_or(0..0, |_| in_memory(&hit.head.bytes()));
         let mut exchange = Exchange::immediate(self, incoming, watch);
-        let told = (bytes.len() as u64, hit.result, hit.report);
-        exchange.write_head(&hit.head, told, hit.distribution, hit.headers_policy.as_ref(), head);
+        let info = (bytes.len() as u64, hit.result, hit.report);
+        exchange.write_head(&hit.head, info, hit.distribution, hit.headers_policy.as_ref(), head);
         hit.head.response.content.load_ahead();
         Ok(FastHit { _hold: hit.hold, response: hit.head.response, bytes, exchange })
     }

@@ -119,21 +119,21 @@ impl<H: Handler> Server<H> {
         stream.set_nodelay(true)?;
         // If the system lacks this option, slow viewers only cost more.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        let told = self.shared.limits.proxy_protocol;
-        let client = if told {
+        let is_proxied = self.shared.limits.proxy_protocol;
+        let client = if is_proxied {
             let proxied = self.proxied(&mut stream, client).await;
             proxied.inspect_err(|error| report_no_proxy(client, error))?
         } else {
             client
         };
         // A proxy's connections count for its clients.
-        let _share = if told {
+        let _share = if is_proxied {
             let share = self.shared.clients_share(client.ip());
             share.ok_or_else(|| io::Error::other("the client has reached its connection limit"))?
         } else {
             Share::exempt()
         };
-        let connection = |tls| Connection::of(client.ip(), Some(client.port()), told, tls);
+        let connection = |tls| Connection::of(client.ip(), Some(client.port()), is_proxied, tls);
         let Some(settings) = &self.tls else {
             let connection = connection(None);
             let stream = ClearStream::new(stream, self.shared.pages.clone());
@@ -171,9 +171,9 @@ impl<H: Handler> Server<H> {
         }
         let header = proxy_header::read(stream);
         let header = tokio::time::timeout(self.shared.limits.handshake_timeout, header).await;
-        let told = header
+        let named = header
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "PROXY header timed out"))??;
-        Ok(told.map_or(peer, canonical))
+        Ok(named.map_or(peer, canonical))
     }
 
     async fn speak_http2<S>(&self, io: S, connection: Arc<Connection>) -> io::Result<()>

@@ -67,8 +67,8 @@ mod tests {
     use super::*;
 
     async fn of(mut bytes: &[u8]) -> (Result<Option<SocketAddr>, io::ErrorKind>, Vec<u8>) {
-        let told = read(&mut bytes).await.map_err(|error| error.kind());
-        (told, bytes.to_vec())
+        let source = read(&mut bytes).await.map_err(|error| error.kind());
+        (source, bytes.to_vec())
     }
 
     fn binary(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
@@ -89,8 +89,8 @@ mod tests {
             (&binary(0x20, 0x00, &[]), None),
         ] {
             let stream = [header, b"GET / HTTP/1.1\r\n"].concat();
-            let (told, rest) = of(&stream).await;
-            assert_eq!(told, Ok(expected.map(|text| text.parse().expect("address"))));
+            let (source, rest) = of(&stream).await;
+            assert_eq!(source, Ok(expected.map(|text| text.parse().expect("address"))));
             assert_eq!(rest, b"GET / HTTP/1.1\r\n");
         }
     }

@@ -78,8 +78,8 @@ impl ResponseDirectives {
     /// RFC 9111 §4.2.1: `s-maxage`, else `max-age`, else `Expires` minus `Date`.
     pub(super) fn lifetime(&self, fields: &HeaderMap, received_at: Timestamp) -> Option<Duration> {
         let directives = &self.directives;
-        let told = directives.s_maxage.lifetime().or_else(|| directives.max_age.lifetime());
-        told.or_else(|| expires(fields, received_at).filter(|_| !self.targeted))
+        let max_age = directives.s_maxage.lifetime().or_else(|| directives.max_age.lifetime());
+        max_age.or_else(|| expires(fields, received_at).filter(|_| !self.targeted))
     }
 }
 
@@ -123,8 +123,8 @@ mod tests {
                 (http::HeaderName::from_static(name), value.parse().expect("value"))
             })
             .collect();
-        let told = ResponseDirectives::read(&map, &[HeaderName::from_static("cdn-cache-control")]);
-        ttl.lifetime(&told.directives, told.lifetime(&map, NOW), None).as_secs()
+        let read = ResponseDirectives::read(&map, &[HeaderName::from_static("cdn-cache-control")]);
+        ttl.lifetime(&read.directives, read.lifetime(&map, NOW), None).as_secs()
     }
 
     #[test]

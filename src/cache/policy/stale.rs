@@ -31,20 +31,20 @@ impl Stale {
     /// content": both directives are capped by the maximum TTL; without `stale-if-error`, a failing origin leaves the
     /// last copy in use.
     #[must_use]
-    pub fn allowed(told: &CacheControl, lifetime: Duration, caching: &CachingRules) -> Self {
-        let no_cache = told.no_cache && !caching.min_ttl_overrides();
-        if told.must_revalidate || told.proxy_revalidate || no_cache {
+    pub fn allowed(directives: &CacheControl, lifetime: Duration, caching: &CachingRules) -> Self {
+        let no_cache = directives.no_cache && !caching.min_ttl_overrides();
+        if directives.must_revalidate || directives.proxy_revalidate || no_cache {
             return Self::default();
         }
-        let shared = told.s_maxage != Delta::Absent;
+        let shared = directives.s_maxage != Delta::Absent;
         let left = caching.ttl.max.saturating_sub(lifetime);
         let seconds = |delta: Delta| {
             let window = delta.lifetime().map(|window| window.min(left).as_secs());
             window.map(|seconds| u32::try_from(seconds).unwrap_or(Self::UNLIMITED))
         };
         Self {
-            while_revalidate: seconds(told.stale_while_revalidate).unwrap_or(0),
-            if_error: seconds(told.stale_if_error).unwrap_or(if shared {
+            while_revalidate: seconds(directives.stale_while_revalidate).unwrap_or(0),
+            if_error: seconds(directives.stale_if_error).unwrap_or(if shared {
                 0
             } else {
                 Self::UNLIMITED
@@ -101,8 +101,8 @@ mod tests {
             ("no-cache, must-revalidate", &cloudfront, (0, 0)),
             ("no-cache", &without_min, (0, 0)),
         ] {
-            let told = CacheControl::parse([line.as_bytes()]);
-            let stale = Stale::allowed(&told, Duration::from_secs(60), rules);
+            let directives = CacheControl::parse([line.as_bytes()]);
+            let stale = Stale::allowed(&directives, Duration::from_secs(60), rules);
             assert_eq!((stale.while_revalidate, stale.if_error), expected, "{line}");
         }
     }

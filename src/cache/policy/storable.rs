@@ -97,10 +97,10 @@ impl NotStored {
 /// # Errors
 /// The reason why it must not, or need not, be stored.
 pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Storable, NotStored> {
-    let mut told = ResponseDirectives::read(received.fields, &caching.targets);
+    let mut read = ResponseDirectives::read(received.fields, &caching.targets);
     // RFC 9111 §5.2.2.3: must-understand overrides no-store if it is satisfied.
-    told.directives.no_store &= !told.directives.must_understand;
-    let directives = &told.directives;
+    read.directives.no_store &= !read.directives.must_understand;
+    let directives = &read.directives;
     if caching.ttl.is_disabled() {
         return Err(NotStored::CachingDisabled);
     }
@@ -109,7 +109,7 @@ pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Stora
     if varies_on_anything(received.fields) {
         return Err(NotStored::VaryAny);
     }
-    let is_withheld = told.directives.withheld.contains(&header::SET_COOKIE);
+    let is_withheld = read.directives.withheld.contains(&header::SET_COOKIE);
     if received.fields.contains_key(header::SET_COOKIE) && !is_withheld && !caching.cache_set_cookie
     {
         return Err(NotStored::SetCookie);
@@ -118,7 +118,7 @@ pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Stora
     if received.request.beyond_key && depends_on_request(received.status) {
         return Err(NotStored::Status);
     }
-    let explicit = told.lifetime(received.fields, received.received_at);
+    let explicit = read.lifetime(received.fields, received.received_at);
     let lifetime = lifetime(received, directives, explicit, caching)?;
     let freshness = freshness(received, lifetime, directives, caching);
     let fresh = freshness.fresh_until > received.received_at;
@@ -127,7 +127,7 @@ pub fn storable(received: &Received<'_>, caching: &CachingRules) -> Result<Stora
     if !fresh && !can_validate {
         return Err(NotStored::Useless);
     }
-    Ok(Storable { freshness, withheld: told.directives.withheld })
+    Ok(Storable { freshness, withheld: read.directives.withheld })
 }
 
 /// The conditions of RFC 9111 §3 that concern other viewers.
@@ -183,9 +183,9 @@ fn lifetime(
     let within = |heuristic| ttl.lifetime(directives, explicit, heuristic);
     // RFC 9110 §15.1 and CloudFront: errors are cached, and the origin may set how long.
     let error_ttl = caching.errors.of(received.status);
-    let told =
+    let lifetime =
         explicit.filter(|_| !(directives.no_cache || directives.no_store || directives.private));
-    let remembered = || told.map_or(error_ttl, |told| told.min(ttl.max).max(error_ttl));
+    let remembered = || lifetime.map_or(error_ttl, |lifetime| lifetime.min(ttl.max).max(error_ttl));
     let guessed = || guess().map(|guess| within(Some(guess))).ok_or(NotStored::Status);
     let request = received.request;
     match received.status.as_u16() {
@@ -478,11 +478,11 @@ mod tests {
 
         #[test]
         fn absurd_numbers_and_bytes_are_taken_calmly(
-            age in "[0-9]{0,30}", told in "[0-9]{1,30}", expires in "\\PC{0,40}",
+            age in "[0-9]{0,30}", max_age in "[0-9]{1,30}", expires in "\\PC{0,40}",
             vary in "[ -~]{0,30}", min in 0..86_400_u64,
         ) {
             let mut fields = HeaderMap::new();
-            let directives = format!("max-age={told}, stale-if-error={told}, stale-while-revalidate={age}");
+            let directives = format!("max-age={max_age}, stale-if-error={max_age}, stale-while-revalidate={age}");
             let all = [("age", &age), (CC, &directives), ("expires", &expires), ("vary", &vary)];
             for (name, value) in all {
                 if let Ok(value) = http::HeaderValue::from_str(value) {

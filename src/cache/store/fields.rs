@@ -221,10 +221,10 @@ fn place(name: &HeaderName) -> Option<u8> {
 
 /// The encoding of a value that is an IMF-fixdate.
 fn seconds(value: &[u8]) -> Option<u32> {
-    let told = (value.len() == date::LENGTH).then(|| date::parse(value))??;
-    let seconds = u32::try_from(told.as_secs()).ok()?;
+    let time = (value.len() == date::LENGTH).then(|| date::parse(value))??;
+    let seconds = u32::try_from(time.as_secs()).ok()?;
     // The encoding must be lossless, even for a wrong day of the week.
-    (date::format(told) == value).then_some(seconds)
+    (date::format(time) == value).then_some(seconds)
 }
 
 /// A text prefixed with its length, which takes one byte if it is below 128, else four.

@@ -167,7 +167,7 @@ impl Memory {
     /// The current turn of a digest. Turns of different digests start at different times, to spread the
     /// updates of the LRU. The counter wraps: before a number repeats, an unused entry is evicted or has
     /// been recorded again.
-    #[expect(clippy::cast_possible_truncation, reason = "turns are told apart by their last bits")]
+    #[expect(clippy::cast_possible_truncation, reason = "turns differ in their last bits")]
     fn turn(&self, digest: Digest, now: Timestamp) -> u8 {
         let part = (self.bound / TURNS).max(1);
         let came_in = self.taken.load(Ordering::Relaxed).wrapping_add(digest.1 % part) / part;

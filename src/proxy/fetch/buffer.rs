@@ -65,11 +65,11 @@ impl Fetch {
             Ok(Ok(true)) => {
                 let timing = Some(Box::new(answer.timing));
                 let content = finish(&collector).await;
-                let (StoredBody { response, own_fields, .. }, told) =
+                let (StoredBody { response, own_fields, .. }, forward) =
                     self.store_response(&mut answer, storable, content, ContentState::Full);
                 let how = How::Fetched;
                 // The send fails if the viewer has disconnected.
-                let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
+                let _ = forward.send(Forwarded::Stored { response, how, own_fields, timing });
             }
             Ok(Ok(false) | Err(Some(TooLong))) | Err(_) => {
                 self.stream(answer, storable, collector, known).await;
@@ -99,7 +99,7 @@ impl Fetch {
         };
         let passed = Forwarded::Unstorable(Box::new(passed), NotStored::Unfinished);
         let (nobody, _) = oneshot::channel();
-        let _ = std::mem::replace(&mut self.told, nobody).send(passed);
+        let _ = std::mem::replace(&mut self.forward, nobody).send(passed);
         let more = || {
             stage.send_replace(Stage::Collecting);
         };

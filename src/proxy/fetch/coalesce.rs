@@ -70,8 +70,8 @@ pub(crate) async fn forward(
         }
         FetchLock::Lead(obligation) => obligation,
     };
-    let (told, outcome) = oneshot::channel();
-    let fetch = UnderWay::new(Fetch::new(edge, admitted, seen, obligation, told).run());
+    let (forward, outcome) = oneshot::channel();
+    let fetch = UnderWay::new(Fetch::new(edge, admitted, seen, obligation, forward).run());
     // If the fetch ends without an outcome, this request goes to the origin alone.
     fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
 }
@@ -122,7 +122,7 @@ pub(crate) fn refresh(
     let is_head = fetches_head(admitted, Some(seen));
     if let FetchLock::Lead(obligation) = edge.store.claim(key, Some(seen), is_head, now) {
         // No viewer waits for the outcome.
-        let (told, _) = oneshot::channel();
-        tokio::spawn(Fetch::new(edge, admitted, Some(Arc::clone(seen)), obligation, told).run());
+        let (forward, _) = oneshot::channel();
+        tokio::spawn(Fetch::new(edge, admitted, Some(Arc::clone(seen)), obligation, forward).run());
     }
 }

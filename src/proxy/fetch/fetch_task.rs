@@ -54,7 +54,7 @@ pub(crate) struct Fetch {
     pub(crate) range: Option<ByteRange>,
     pub(crate) seen: Option<Arc<StoredResponse>>,
     pub(crate) obligation: Obligation,
-    pub(crate) told: oneshot::Sender<Forwarded>,
+    pub(crate) forward: oneshot::Sender<Forwarded>,
 }
 
 /// The conditions of an origin request.
@@ -77,7 +77,7 @@ impl Fetch {
         admitted: &AdmittedRequest<'_>,
         seen: Option<Arc<StoredResponse>>,
         obligation: Obligation,
-        told: oneshot::Sender<Forwarded>,
+        forward: oneshot::Sender<Forwarded>,
     ) -> Self {
         let is_head = fetches_head(admitted, seen.as_deref());
         let method = match *admitted.method {
@@ -108,7 +108,7 @@ impl Fetch {
             range,
             seen,
             obligation,
-            told,
+            forward,
         }
     }
 
@@ -196,7 +196,7 @@ impl Fetch {
             self.obligation.fail(failure);
         }
         // The send fails if the viewer has disconnected.
-        let _ = self.told.send(Forwarded::Failed(failure));
+        let _ = self.forward.send(Forwarded::Failed(failure));
     }
 
     /// Adds the names to `Vary` that earlier responses of the resource had and this one lacks.
@@ -308,6 +308,6 @@ impl Fetch {
             StatusCode::PARTIAL_CONTENT => Forwarded::Alone,
             _ => Forwarded::Unstorable(Box::new(answer), reason),
         };
-        let _ = self.told.send(forwarded);
+        let _ = self.forward.send(forwarded);
     }
 }

@@ -62,7 +62,7 @@ impl Fetch {
             self.obligation.release(why, now + REMEMBER_UNSTORABLE);
         }
         let (how, timing) = (How::Validated(stored), Some(Box::new(answer.timing)));
-        let _ = self.told.send(Forwarded::Stored { response, how, own_fields, timing });
+        let _ = self.forward.send(Forwarded::Stored { response, how, own_fields, timing });
     }
 
     /// Serves the stale copy. The origin gets at most one request per error-caching minimum TTL
@@ -75,7 +75,7 @@ impl Fetch {
         self.obligation.keep(&place, Arc::clone(&response));
         let how = How::Kept(failure.detail);
         let kept = Forwarded::Stored { response, how, own_fields: None, timing: None };
-        let _ = self.told.send(kept);
+        let _ = self.forward.send(kept);
     }
 
     pub(crate) fn has_good_copy(&self) -> bool {
@@ -100,7 +100,7 @@ impl Fetch {
     pub(crate) fn deny(self) {
         self.obligation.fail(DENIED);
         // The viewer may have disconnected.
-        let _ = self.told.send(Forwarded::Failed(DENIED));
+        let _ = self.forward.send(Forwarded::Failed(DENIED));
     }
 
     /// The reason to keep the stale response although the origin answered.
@@ -126,9 +126,9 @@ impl Fetch {
 fn confirms(answer: &OriginResponse, seen: &StoredResponse) -> bool {
     let stored = seen.fields.get(&header::ETAG);
     match (answer.fields.get(header::ETAG), &stored) {
-        (Some(told), Some(stored)) => {
-            let tags = (EntityTag::parse(told.as_bytes()), EntityTag::parse(stored.as_bytes()));
-            matches!(tags, (Some(told), Some(stored)) if told.weak_eq(&stored))
+        (Some(received), Some(stored)) => {
+            let tags = (EntityTag::parse(received.as_bytes()), EntityTag::parse(stored.as_bytes()));
+            matches!(tags, (Some(received), Some(stored)) if received.weak_eq(&stored))
         }
         _ => true,
     }
@@ -138,7 +138,7 @@ fn confirms(answer: &OriginResponse, seen: &StoredResponse) -> bool {
 /// would answer 304 forever.
 fn tells_of_change(answer: &OriginResponse, seen: &StoredResponse) -> bool {
     let date = |value: Option<&HeaderValue>| value.and_then(|v| date::parse(v.as_bytes()));
-    let told = date(answer.fields.get(header::LAST_MODIFIED));
+    let received = date(answer.fields.get(header::LAST_MODIFIED));
     let stored = date(seen.fields.get(&header::LAST_MODIFIED).as_ref());
-    answer.bucket && told.zip(stored).is_some_and(|(told, stored)| told > stored)
+    answer.bucket && received.zip(stored).is_some_and(|(received, stored)| received > stored)
 }

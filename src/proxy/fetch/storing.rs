@@ -40,10 +40,10 @@ impl Fetch {
             None => (store.new_content(0), ContentState::HeadOnlyOfUnknownLength),
         };
         let timing = Some(Box::new(answer.timing));
-        let (StoredBody { response, own_fields, .. }, told) =
+        let (StoredBody { response, own_fields, .. }, forward) =
             self.store_response(&mut answer, storable, Arc::new(content), content_state);
         // The viewer may have disconnected.
-        let _ = told.send(Forwarded::Stored { response, how: How::Fetched, own_fields, timing });
+        let _ = forward.send(Forwarded::Stored { response, how: How::Fetched, own_fields, timing });
     }
 
     pub(super) async fn store(
@@ -84,10 +84,10 @@ impl Fetch {
         }
         let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
         let (store, content_arriving) = (Arc::clone(&self.edge.store), Arc::clone(&content));
-        let (StoredBody { response, own_fields, key }, told) =
+        let (StoredBody { response, own_fields, key }, forward) =
             self.store_response(&mut answer, storable, content, ContentState::Full);
         // The viewer may have disconnected.
-        let _ = told.send(Forwarded::Stored { response, how, own_fields, timing });
+        let _ = forward.send(Forwarded::Stored { response, how, own_fields, timing });
         // The fill reports a failure to its readers.
         if filled.is_none() && fill.await.is_ok() {
             store.save_complete(&key, &content_arriving);
@@ -123,7 +123,7 @@ impl Fetch {
         let place = self.place_of(status, &answer.fields);
         let response = Arc::new(response);
         self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
-        (StoredBody { response, own_fields, key: place.key }, self.told)
+        (StoredBody { response, own_fields, key: place.key }, self.forward)
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Connection {
     /// The client's port, if known.
     pub port: Option<u16>,
     /// Whether a trusted proxy sent address and port at the start of the connection.
-    pub told: bool,
+    pub is_proxied: bool,
     /// The client's address as text, for the log.
     pub(crate) client_text: Box<str>,
     /// The TLS security policy, if the connection is encrypted.
@@ -64,7 +64,7 @@ impl Connection {
     pub fn of(
         client: IpAddr,
         port: Option<u16>,
-        told: bool,
+        is_proxied: bool,
         tls: Option<(SecurityPolicy, Option<Cipher>)>,
     ) -> Arc<Self> {
         let (security, cipher) =
@@ -73,7 +73,7 @@ impl Connection {
         Arc::new(Self {
             client,
             port,
-            told,
+            is_proxied,
             client_text,
             security,
             cipher,

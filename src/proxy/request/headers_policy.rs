@@ -45,10 +45,10 @@ impl HeadersPolicy {
         Some(Self { policy, origin, preflight: is_preflight(request), timed })
     }
 
-    pub(crate) fn apply(&self, fields: &mut HeaderMap, told: &ResponseInfo<'_>) {
+    pub(crate) fn apply(&self, fields: &mut HeaderMap, info: &ResponseInfo<'_>) {
         self.policy.apply(fields, self.origin.as_ref(), self.preflight);
         if self.timed
-            && let Ok(value) = HeaderValue::try_from(told.server_timing())
+            && let Ok(value) = HeaderValue::try_from(info.server_timing())
         {
             fields.append(SERVER_TIMING, value);
         }

@@ -50,7 +50,7 @@ impl Viewer {
 
     /// Whether a trusted proxy supplied the address.
     pub(crate) const fn is_told(&self, connection: &Connection) -> bool {
-        self.text.is_some() || connection.told
+        self.text.is_some() || connection.is_proxied
     }
 }
 

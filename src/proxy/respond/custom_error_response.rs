@@ -52,9 +52,9 @@ impl Edge {
 
 /// Copies the headers of the error that also apply to its page.
 fn keep_fields(error: &Head, page: &mut Head) {
-    let (Head::Own(_, told) | Head::Page(_, told)) = error else { return };
+    let (Head::Own(_, own) | Head::Page(_, own)) = error else { return };
     let kept = [header::ALLOW, header::CONNECTION, header::CONTENT_RANGE, header::RETRY_AFTER];
-    let kept = kept.into_iter().filter_map(|name| Some((name.clone(), told.get(name)?.clone())));
+    let kept = kept.into_iter().filter_map(|name| Some((name.clone(), own.get(name)?.clone())));
     match page {
         Head::Own(_, fields) | Head::Page(_, fields) => fields.extend(kept),
         Head::Stored(head) => head.own_fields.get_or_insert_default().extend(kept),

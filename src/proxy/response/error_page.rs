@@ -122,8 +122,11 @@ mod tests {
         ] {
             let request =
                 HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
-            let (told, page) = render(StatusCode::NOT_FOUND, &request, "id-1");
-            assert!(told.to_str().expect("text").starts_with(media_type), "{accept}: {told:?}");
+            let (content_type, page) = render(StatusCode::NOT_FOUND, &request, "id-1");
+            assert!(
+                content_type.to_str().expect("text").starts_with(media_type),
+                "{accept}: {content_type:?}"
+            );
             let page = String::from_utf8_lossy(&page).into_owned();
             assert!(page.contains(holds) && page.contains("id-1"), "{accept}: {page}");
             assert!(page.len() < 1000, "{}", page.len());
