@@ -17,7 +17,7 @@ import unittest
 import parts
 from parts import fetch, wait_for
 
-ROUNDS = int(os.environ.get("FOREBAY_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("FOREBAY_ROUNDS", "50"))
 
 KEYS = [f"media/{number}.bin" for number in range(60)]
 
