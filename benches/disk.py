@@ -9,17 +9,15 @@ Then the files are damaged while the server is stopped, and the objects are requ
 """
 
 import http.client
-import json
 import os
 import pathlib
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-from servers import FOREBAY, Failed, content, cpu_seconds, make_certificate, start, stop
+from servers import FOREBAY, check, content, cpu_seconds, installed, make_certificate, report_of, start, stop, values_of
 
 # Bytes of an object, and how many there are. The first of them fill the memory, and are not measured.
 SETS = {"16 KB": (16 << 10, 32_768), "64 KB": (64 << 10, 8_192), "1 MB": (1 << 20, 1_024)}
@@ -145,15 +143,11 @@ class Subject:
             *(["--insecure"] if mode == "tls" else []),
         ]  # fmt: skip
         before = cpu_seconds(self.process.pid)
-        done = subprocess.run(command, capture_output=True)
-        if not done.stdout:
-            raise Failed(f"{self.name}: {done.stderr.decode()}")
+        report = report_of(command, self.name)
         # The last records of a fill are written a second later.
         time.sleep(1.5)
         spent = cpu_seconds(self.process.pid) - before
-        report = json.loads(done.stdout)
-        if report["failures"] or list(report["statuses"]) != ["200"]:
-            raise Failed(f"{self.name}: {report['statuses']} {report['failures']} {report['reasons']}")
+        check(report, self.name)
         return spent / report["requests"] * 1e6, report["latency"]["p99"]
 
     def get(self, path):
@@ -278,7 +272,7 @@ def corruption(server, values, args, table):
 
 def run(args, origin_port):
     """Measures and prints all tables."""
-    servers = [server for server in SERVERS if not server[1] or shutil.which(server[1])]
+    servers = installed(SERVERS)
     sizes = [size for size in args.sizes.split(",") if size in SETS] or list(SETS)
     modes = [mode for mode in args.modes.split(",") if mode in MODES]
     figures, damages = {}, {}
@@ -288,11 +282,7 @@ def run(args, origin_port):
         make_certificate(pathlib.Path(folder))
         for number in range(args.rounds):
             for place, server in enumerate(servers):
-                port = 20_000 + 10 * place
-                values = {
-                    "folder": folder, "forebay": str(args.forebay), "http": port, "https": port + 1, "admin": port + 2,
-                    "origin": origin_port, "user": "root", "cache": f"{folder}/cache-{place}",
-                }  # fmt: skip
+                values = values_of(place, folder, args.forebay, origin_port, cache=f"{folder}/cache-{place}")
                 subject = Subject(server, values, args.cpus)
                 subject.start()
                 try:

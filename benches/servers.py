@@ -2,10 +2,12 @@
 
 import functools
 import http.server
+import json
 import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -65,8 +67,8 @@ class Origin(http.server.BaseHTTPRequestHandler):
         is_text = kind == "css"
         self.send_response(200)
         for name, value in {
-            "Content-Type": "text/css" if is_text else "image/jpeg", "Content-Length": str(length), "Cache-Control": "public, max-age=86400",
-            "ETag": f'"{length:x}"', "Last-Modified": "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Content-Type": "text/css" if is_text else "image/jpeg", "Content-Length": str(length),
+            "Cache-Control": "public, max-age=86400", "ETag": f'"{length:x}"', "Last-Modified": "Sun, 06 Nov 1994 08:49:37 GMT",
         }.items():  # fmt: skip
             self.send_header(name, value)
         self.end_headers()
@@ -98,6 +100,34 @@ def cpu_seconds(pid):
         return own + sum(cpu_seconds(child) for thread in threads for child in thread.read_text().split())
     except OSError:
         return 0.0
+
+
+def installed(servers):
+    """Those whose program is here."""
+    return [server for server in servers if not server[1] or shutil.which(server[1])]
+
+
+def values_of(place, folder, forebay, origin_port, **more):
+    """What the configuration and the command of a server name; `place` is its place in the list."""
+    port = 20_000 + 10 * place
+    return {
+        "folder": folder, "forebay": str(forebay), "http": port, "https": port + 1, "admin": port + 2,
+        "origin": origin_port, "user": "root", "more": "", **more,
+    }  # fmt: skip
+
+
+def report_of(command, what):
+    """The report of `forebay load`, which exits with an error if there were failures."""
+    done = subprocess.run(command, capture_output=True)
+    if not done.stdout:
+        raise Failed(f"{what}: {done.stderr.decode()}")
+    return json.loads(done.stdout)
+
+
+def check(report, what):
+    """Fails unless every request of a load got a 200."""
+    if report["failures"] or list(report["statuses"]) != ["200"]:
+        raise Failed(f"{what}: {report['statuses']} {report['failures']} {report['reasons']}")
 
 
 def start(server, values, cpu):
