@@ -4,7 +4,7 @@
 
 use std::{io::Write, path::Path, process::Command, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use filling::put;
 use forebay::{
     base::{
         clock::{Clock, Stopwatch, Timestamp},
@@ -12,15 +12,13 @@ use forebay::{
     },
     cache::{
         disk::DiskOptions,
-        key::{CacheKey, CanonicalPath, PathForm, Projection},
-        policy::{Freshness, Stale},
-        store::{
-            FetchLock, Options, Purge, PurgeBatch, PurgeMode, Store, StoredResponse, VariantSlot,
-        },
+        store::{Options, Purge, PurgeBatch, PurgeMode, Store},
     },
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::runtime::Runtime;
+
+mod filling;
 
 /// The same allocator as the program's.
 #[global_allocator]
@@ -69,30 +67,6 @@ fn open(folder: &Path) -> Arc<Store> {
     Arc::new(opened.expect("opened"))
 }
 
-fn key(number: u32) -> CacheKey {
-    let text = format!("/photos/{number}.jpg");
-    let path = CanonicalPath::resolve(&text, PathForm::Key).expect("path");
-    CacheKey::new("media", &path, &Projection::default())
-}
-
-fn put(store: &Arc<Store>, number: u32, fields: &HeaderMap) {
-    let FetchLock::Lead(obligation) = store.claim(&key(number), None, false, NOW) else {
-        unreachable!("the key is new")
-    };
-    let freshness = Freshness {
-        received_at: NOW,
-        initial_age: 0,
-        fresh_until: NOW + Duration::from_secs(86_400),
-        stale: Stale::default(),
-    };
-    let content = Arc::new(store.complete_content(Bytes::from(vec![0; LENGTH])));
-    let mark = obligation.mark();
-    let response = StoredResponse::new(StatusCode::OK, fields, freshness, content, mark);
-    let key = obligation.key().clone();
-    let place = VariantSlot { resource: key.clone(), variation: None, key };
-    obligation.fulfil(&place, Arc::new(response), NOW);
-}
-
 /// Fills a cache.
 fn fill(folder: &Path, count: u32) {
     let runtime = Runtime::new().expect("runtime");
@@ -102,7 +76,7 @@ fn fill(folder: &Path, count: u32) {
     let store = open(folder);
     let watch = Stopwatch::start();
     for number in 0..count {
-        put(&store, number, &fields);
+        put(&store, number, &fields, LENGTH, NOW);
         if number % 10_000 == 0 {
             runtime.block_on(store.flush_disk());
         }

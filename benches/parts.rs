@@ -3,8 +3,8 @@
 use std::{hint::black_box, sync::Arc, time::Duration};
 
 use aws_credential_types::Credentials;
-use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
+use filling::{key as key_of, put};
 use fixture::Stored;
 use forebay::{
     aws::{Installed, S3Signer},
@@ -13,13 +13,14 @@ use forebay::{
     cache::{
         key::{CacheKey, CanonicalPath, PathForm, Projection},
         policy::{Freshness, Received, RequestProperties, Stale, reuse, storable},
-        store::{FetchLock, Options, Store, StoredResponse, VariantSlot},
+        store::{Options, Store},
     },
     http::range::RangeRequest,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
+mod filling;
 mod fixture;
 
 /// The same allocator as the program's.
@@ -95,29 +96,10 @@ fn lookup(c: &mut Criterion) {
     let store = Arc::new(Store::new(Options::default()));
     let now = Timestamp::from_secs(784_111_777);
     let fields = response_fields();
-    let key = |number: u32| {
-        let text = format!("/photos/{number}.jpg");
-        let path = CanonicalPath::resolve(&text, PathForm::Key).expect("path");
-        CacheKey::new("media", &path, &Projection::default())
-    };
     for number in 0..10_000 {
-        let FetchLock::Lead(obligation) = store.claim(&key(number), None, false, now) else {
-            continue;
-        };
-        let freshness = Freshness {
-            received_at: now,
-            initial_age: 0,
-            fresh_until: now + Duration::from_secs(60),
-            stale: Stale::default(),
-        };
-        let content = Arc::new(store.complete_content(Bytes::from(vec![0; 1024])));
-        let mark = obligation.mark();
-        let response = StoredResponse::new(StatusCode::OK, &fields, freshness, content, mark);
-        let key = obligation.key().clone();
-        let place = VariantSlot { resource: key.clone(), variation: None, key };
-        obligation.fulfil(&place, Arc::new(response), now);
+        put(&store, number, &fields, 1024, now);
     }
-    let wanted = key(5000);
+    let wanted = key_of(5000);
     c.bench_function("store/lookup", |b| b.iter(|| store.lookup(black_box(&wanted), now)));
 }
 

@@ -6,6 +6,8 @@ use std::{
 };
 
 use fixture::Stored;
+use forebay::http::body::Body;
+use http::Request;
 
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
@@ -47,18 +49,8 @@ unsafe impl GlobalAlloc for Counting {
 fn a_hit_allocates_once_and_a_signed_one_little_more() {
     let (stored, connection) = (Stored::start(), Stored::connection());
     let mut head = Vec::with_capacity(4096);
-    allocates(1, || {
-        let request = Stored::request();
-        let before = ALLOCATIONS.get();
-        stored.hit(request, &connection, &mut head);
-        ALLOCATIONS.get() - before
-    });
-    allocates(3, || {
-        let request = Stored::signed_request();
-        let before = ALLOCATIONS.get();
-        stored.hit(request, &connection, &mut head);
-        ALLOCATIONS.get() - before
-    });
+    allocates(1, Stored::request, |request| stored.hit(request, &connection, &mut head));
+    allocates(3, Stored::signed_request, |request| stored.hit(request, &connection, &mut head));
     stored.runtime.block_on(stored.running.stop());
 }
 
@@ -66,18 +58,20 @@ fn a_hit_allocates_once_and_a_signed_one_little_more() {
 #[test]
 fn a_hit_for_the_library_allocates_little() {
     let (stored, connection) = (Stored::start(), Stored::connection());
-    allocates(7, || {
-        let request = Stored::request();
-        let before = ALLOCATIONS.get();
+    allocates(7, Stored::request, |request| {
         drop(stored.runtime.block_on(stored.respond(request, &connection)));
-        ALLOCATIONS.get() - before
     });
     stored.runtime.block_on(stored.running.stop());
 }
 
 /// Checks that a hit usually makes so many allocations.
-fn allocates(expected: u64, hit: impl FnMut() -> u64) {
-    let mut hit = hit;
+fn allocates(expected: u64, request: fn() -> Request<Body>, mut hit: impl FnMut(Request<Body>)) {
+    let mut hit = || {
+        let request = request();
+        let before = ALLOCATIONS.get();
+        hit(request);
+        ALLOCATIONS.get() - before
+    };
     // The first hits initialize state that later hits reuse.
     let counts: Vec<u64> = (0..100).map(|_| hit()).skip(10).collect();
     let as_expected = counts.iter().filter(|count| **count == expected).count();

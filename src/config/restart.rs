@@ -1,18 +1,18 @@
 //! Which settings only a restart applies.
 
 use super::Config;
-use crate::cache::disk::DiskOptions;
+
+/// Keys, each with whether its setting differs.
+macro_rules! differs {
+    ($old:tt, $new:tt: $($key:literal: $($setting:tt).+),+ $(,)?) => {
+        [$(($key, $old.$($setting).+ != $new.$($setting).+)),+]
+    };
+}
 
 impl Config {
     /// The keys that differ from `new` and that only a restart applies.
     pub(crate) fn changes_for_restart(&self, new: &Self) -> Vec<&'static str> {
-        /// Whether a setting differs.
-        macro_rules! differs {
-            ($($key:literal: $($setting:tt).+),+ $(,)?) => {
-                [$(($key, self.$($setting).+ != new.$($setting).+)),+]
-            };
-        }
-        let changed = differs!(
+        let mut changed = differs!(self, new:
             "listen.http": listen.http,
             "listen.https": listen.https,
             "listen.workers": listen.workers,
@@ -32,24 +32,19 @@ impl Config {
             "access_log.format": access_log.format,
             "access_log.path": access_log.path,
             "access_log.max_file_size": access_log.max_file_size,
-        );
-        let changed = changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key);
-        changed.chain(disk(self.disk.as_ref(), new.disk.as_ref())).collect()
+        )
+        .to_vec();
+        match (&self.disk, &new.disk) {
+            (Some(old), Some(new)) => changed.extend(differs!(old, new:
+                "cache.disk.path": path,
+                "cache.disk.capacity": capacity,
+                "cache.disk.encryption_key_file": encryption_key_file,
+                "cache.disk.write_budget": write_budget,
+            )),
+            (old, new) => changed.push(("cache.disk", old != new)),
+        }
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
-}
-
-/// The keys of the disk cache that differ.
-fn disk(old: Option<&DiskOptions>, new: Option<&DiskOptions>) -> Vec<&'static str> {
-    let (Some(old), Some(new)) = (old, new) else {
-        return if old == new { Vec::new() } else { vec!["cache.disk"] };
-    };
-    let changed = [
-        ("cache.disk.path", old.path != new.path),
-        ("cache.disk.capacity", old.capacity != new.capacity),
-        ("cache.disk.encryption_key_file", old.encryption_key_file != new.encryption_key_file),
-        ("cache.disk.write_budget", old.write_budget != new.write_budget),
-    ];
-    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
 #[cfg(test)]

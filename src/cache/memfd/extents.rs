@@ -178,12 +178,16 @@ mod tests {
 
     const CAPACITY: usize = 64 << 20;
 
-    #[test]
-    fn the_thread_empties_what_is_dropped() {
+    fn extents() -> Extents {
         let parts = Parts::new(CAPACITY, 1 << 20);
         let file = memfd_create("test", MemfdFlags::CLOEXEC).expect("a file");
         ftruncate(&file, parts.length() as u64).expect("a length");
-        let extents = Extents::new(file, parts, CAPACITY);
+        Extents::new(file, parts, CAPACITY)
+    }
+
+    #[test]
+    fn the_thread_empties_what_is_dropped() {
+        let extents = extents();
         for length in [LEAST, SHORT, SHORT + 1, 1 << 20] {
             let start = extents.take(length).expect("a free extent");
             rustix::io::pwrite(&extents.file, &vec![1; length], start as u64).expect("written");
@@ -207,10 +211,7 @@ mod tests {
 
     #[test]
     fn few_wait_for_the_thread() {
-        let parts = Parts::new(CAPACITY, 1 << 20);
-        let file = memfd_create("test", MemfdFlags::CLOEXEC).expect("a file");
-        ftruncate(&file, parts.length() as u64).expect("a length");
-        let extents = Extents::new(file, parts, CAPACITY);
+        let extents = extents();
         for _ in 0..10 {
             let start = extents.take(1 << 20).expect("a free extent");
             extents.give_back(start, 1 << 20);
