@@ -44,13 +44,15 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// From the parsed head to the access-log record, only the cache key is allocated, and for a signed URL what is read of it.
+/// From the parsed head to the access-log record, only the cache key is allocated; for a signed URL also what is read of
+/// it, and for a compressed form the codings that are part of the key.
 #[test]
 fn a_hit_allocates_once_and_a_signed_one_little_more() {
     let (stored, connection) = (Stored::start(), Stored::connection());
     let mut head = Vec::with_capacity(4096);
     allocates(1, Stored::request, |request| stored.hit(request, &connection, &mut head));
     allocates(3, Stored::signed_request, |request| stored.hit(request, &connection, &mut head));
+    allocates(4, Stored::compressed_request, |request| stored.hit(request, &connection, &mut head));
     stored.runtime.block_on(stored.running.stop());
 }
 

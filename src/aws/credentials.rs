@@ -270,12 +270,8 @@ impl NotLoaded {
         let Self { reason, is_final } = self;
         let meanwhile = in_use.then_some("the earlier credentials stay in use");
         if *is_final {
-            tracing::error!(
-                reason,
-                meanwhile,
-                "no AWS credentials could be loaded; set AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or give this machine a role"
-            );
+            let advice = missing_advice();
+            tracing::error!(reason, meanwhile, advice, "no AWS credentials could be loaded");
         } else {
             tracing::error!(
                 reason,
@@ -290,6 +286,20 @@ impl NotLoaded {
 impl From<KeysError> for NotLoaded {
     fn from(error: KeysError) -> Self {
         Self { reason: error.to_string(), is_final: true }
+    }
+}
+
+/// How to provide credentials, if none were found: what is missing in the environment, or the ways to provide them.
+pub(crate) fn missing_advice() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    match (pair.map(|name| variable(name).is_some()), variable("AWS_PROFILE")) {
+        ([true, false], _) => format!("set {}, too: only {} is set", pair[1], pair[0]),
+        ([false, true], _) => format!("set {}, too: only {} is set", pair[0], pair[1]),
+        (_, Some(profile)) => {
+            format!("add credentials to the profile `{profile}` in ~/.aws: AWS_PROFILE selects it")
+        }
+        _ => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, add a profile to ~/.aws, or give this machine a role".into(),
     }
 }
 

@@ -8,7 +8,7 @@ mod xml;
 #[cfg(feature = "demo")]
 pub(crate) use credentials::KeysError;
 pub use credentials::{Credentials, Installed};
-pub(crate) use credentials::{FoundCredentials, describe, find};
+pub(crate) use credentials::{FoundCredentials, describe, find, missing_advice};
 pub use s3_signer::S3Signer;
 pub(crate) use sign::{Scope, SignError, sign_for_s3, sign_for_service};
 pub(crate) use xml::{resolve, text_of};

@@ -55,7 +55,7 @@ fn header_of(name: &str) -> Option<&'static str> {
 
 /// The table of the example that has this key. Tables of distributions come first: that is where keys are most often
 /// misplaced.
-fn table_of(key: &str) -> Option<&'static str> {
+pub(super) fn table_of(key: &str) -> Option<&'static str> {
     let (mut of_distribution, mut other) = (None, None);
     let mut table = "";
     for line in EXAMPLE.lines() {
@@ -68,6 +68,11 @@ fn table_of(key: &str) -> Option<&'static str> {
         }
     }
     of_distribution.or(other)
+}
+
+/// The fix for a line in another table than `table`, where it belongs.
+pub(super) fn misplaced(table: &str) -> String {
+    format!("move it to `{table}`: a line of TOML belongs to the last `[table]` above it")
 }
 
 const TLS: &str =

@@ -35,6 +35,7 @@ pub(crate) use origin_request::is_sendable;
 pub(crate) use policy::is_keyable;
 use section::Section;
 use toml::de::DeTable;
+pub(crate) use trust::HTTPS_ADVICE;
 
 use crate::{
     access::restrict::Databases,
@@ -259,6 +260,25 @@ cache_policy = "CachingOptimized"
                 "17: there is no origin `bukket` (did you mean `bucket`?)",
                 "18: there is no key group `k` (no key groups are defined)",
                 "19: there is no cache policy `CachingOptimised` (did you mean `CachingOptimized`?)",
+            ]
+        );
+    }
+
+    /// In TOML, a line belongs to the last header above it.
+    #[test]
+    fn keys_below_a_table_of_free_names_are_sent_to_their_own() {
+        let headers =
+            "[distribution.origin.custom_headers]\nX-Edge = \"a\"\norigin_path = \"/b\"\n";
+        let text =
+            GOOD.replace("[distribution.default", &format!("{headers}[distribution.default"));
+        let keys = format!(
+            "{GOOD}[[key_group]]\nname = \"k\"\n[key_group.public_keys]\ntrusted_key_groups = [\"k\"]\n"
+        );
+        assert_eq!(
+            [faults(&text).remove(0), faults(&keys).pop().unwrap_or_default()],
+            [
+                "16: `origin_path` does not belong to `distribution.origin.custom_headers` (move it to `[[distribution.origin]]`: a line of TOML belongs to the last `[table]` above it)",
+                "20: `trusted_key_groups` does not belong to `key_group.public_keys` (move it to `[[distribution.behavior]]`: a line of TOML belongs to the last `[table]` above it)",
             ]
         );
     }

@@ -20,7 +20,7 @@ struct Key {
     is_marked: bool,
 }
 
-/// A table of the example with the keys that it is the first to show.
+/// A table of the example with its keys, wherever the example shows them first.
 struct Table {
     header: String,
     comment: String,
@@ -38,10 +38,18 @@ fn path(table: &str, key: &str) -> String {
     format!("{table}.{key}").replace("distribution.behavior.", "distribution.default_behavior.")
 }
 
+/// The header of the table that lists a key.
+fn header_for<'a>(header: &'a str, key: &str) -> &'a str {
+    match header {
+        "[[distribution.behavior]]" if key != "path_pattern" => "[distribution.default_behavior]",
+        header => header,
+    }
+}
+
 fn tables() -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     let mut seen = BTreeSet::new();
-    let (mut comment, mut at) = (Vec::new(), 0);
+    let (mut comment, mut at, mut header) = (Vec::new(), 0, "");
     let mut lines = EXAMPLE.split_inclusive('\n');
     while let Some(line) = lines.next() {
         let start = at;
@@ -50,8 +58,11 @@ fn tables() -> Vec<Table> {
         if let Some(text) = line.strip_prefix('#') {
             comment.push(text.trim().to_owned());
         } else if line.starts_with('[') {
+            header = line;
             let comment = std::mem::take(&mut comment).join(" ");
-            tables.push(Table { header: line.to_owned(), comment, keys: Vec::new() });
+            if tables.iter().all(|table| table.header != header) {
+                tables.push(Table { header: line.to_owned(), comment, keys: Vec::new() });
+            }
         } else if let Some((name, value)) = line.split_once(" = ") {
             let mut value = value.to_owned();
             while value.matches("\"\"\"").count() == 1 {
@@ -62,7 +73,8 @@ fn tables() -> Vec<Table> {
             let is_marked = value.ends_with(" # default");
             let value = value.trim_end_matches(" # default").to_owned();
             let comment = std::mem::take(&mut comment).join(" ");
-            let table = tables.last_mut().expect("a table");
+            let home = header_for(header, name);
+            let table = tables.iter_mut().find(|table| table.header == home).expect("a table");
             if seen.insert(path(table.name(), name)) {
                 let (name, range) = (name.to_owned(), start..at);
                 table.keys.push(Key { name, value, comment, range, is_marked });
@@ -169,16 +181,8 @@ fn reference() -> String {
                 false => format!("such as `{value}`"),
             };
             let others = other_values(kinds, &key.value).into_iter();
-            let others = others.map(|other| {
-                compile(&replaced(
-                    key,
-                    &format!(
-                        "{} = {other}
-",
-                        key.name
-                    ),
-                ))
-            });
+            let others =
+                others.map(|other| compile(&replaced(key, &format!("{} = {other}\n", key.name))));
             let mut changed = [without].into_iter().chain(others).flatten();
             let restart = changed.any(|changed| !whole.changes_for_restart(&changed).is_empty());
             let restart = if restart { ", restart" } else { "" };

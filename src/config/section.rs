@@ -10,10 +10,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{
-    advice::{advice, nearest},
-    fault::Collector,
-};
+use super::advice::{advice, misplaced, nearest, table_of};
+use super::fault::Collector;
 
 /// A value with its position in the file.
 #[derive(Clone, Debug)]
@@ -270,9 +268,16 @@ impl<'a> Section<'a> {
         let mut strings = Vec::new();
         for (key, value) in self.table {
             let name = key.get_ref().as_ref();
-            match value.get_ref().as_str() {
-                Some(text) => strings.push((name, Placed { value: text, span: value.span() })),
-                None => self.wrong_type(name, value, "a string"),
+            // No custom header and no key pair has such a name.
+            let own_table = table_of(name).filter(|_| name.contains('_'));
+            let span = value.span();
+            match (own_table, value.get_ref().as_str()) {
+                (Some(table), _) => {
+                    let message = format!("`{name}` does not belong to `{}`", self.name);
+                    self.fault(span, message, "in the wrong table", misplaced(table));
+                }
+                (None, Some(value)) => strings.push((name, Placed { value, span })),
+                (None, None) => self.wrong_type(name, value, "a string"),
             }
         }
         strings

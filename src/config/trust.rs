@@ -12,6 +12,9 @@ use crate::{
     proxy::Settings,
 };
 
+/// How to mend what [`Config::missing_https`] reports.
+pub(crate) const HTTPS_ADVICE: &str = "add `listen.https` and `listen.tls`; set `public_scheme = \"https\"` if a load balancer terminates TLS; or remove `viewer_protocol_policy`";
+
 /// A route to the objects of an origin.
 struct Way<'a> {
     distribution: &'a str,
@@ -50,15 +53,17 @@ impl Config {
     /// What is valid but probably a mistake, one line each.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        [self.open_doors(), self.doubtful_patterns(), self.missing_https(), self.doubts.clone()]
-            .concat()
+        let needs_https = |problem| format!("{problem}: {HTTPS_ADVICE}");
+        let missing_https = self.missing_https().into_iter().map(needs_https).collect();
+        [self.open_doors(), self.doubtful_patterns(), missing_https, self.doubts.clone()].concat()
     }
 
-    /// Behaviors that send viewers to HTTPS although nothing serves it, one line each.
+    /// Behaviors that send viewers to HTTPS although nothing serves it, one line each. [`HTTPS_ADVICE`] says what to
+    /// do.
     #[must_use]
-    fn missing_https(&self) -> Vec<String> {
+    pub(crate) fn missing_https(&self) -> Vec<String> {
         let listen = &self.listen;
-        // A trusted proxy tells the scheme.
+        // A trusted proxy sends the scheme.
         if !listen.https.is_empty() || !listen.trusted_proxies.is_empty() {
             return Vec::new();
         }
@@ -75,9 +80,7 @@ impl Config {
                     ViewerProtocol::RedirectToHttps => "redirects every viewer to HTTPS",
                     _ => "refuses plain HTTP",
                 };
-                format!(
-                    "{name} (distribution {id}) {effect}, and Forebay does not serve HTTPS: add `listen.https` and `listen.tls`; set `public_scheme = \"https\"` if a load balancer terminates TLS; or remove `viewer_protocol_policy`"
-                )
+                format!("{name} (distribution {id}) {effect}, and Forebay does not serve HTTPS")
             };
             all.filter(needs).map(line).collect::<Vec<_>>()
         };

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{Checks, keys};
 use crate::{
-    aws::{FoundCredentials, describe, find, text_of},
+    aws::{FoundCredentials, describe, find, missing_advice, text_of},
     base::clock::Clock,
     config::Config,
     origin::Protocol,
@@ -22,7 +22,7 @@ pub(super) async fn examine(
     let found = match find(region).await {
         Ok(found) => found,
         Err(reason) => {
-            checks.bad(format!("no credentials found: {reason}"), half_set());
+            checks.bad(format!("no credentials found: {reason}"), missing_advice());
             return (checks, None);
         }
     };
@@ -50,20 +50,6 @@ pub(super) async fn examine(
         identity(&mut checks, &found, region).await;
     }
     (checks, Some(found))
-}
-
-/// A hint about incomplete credentials in the environment, if none were found.
-fn half_set() -> String {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-    match (pair.map(|name| variable(name).is_some()), variable("AWS_PROFILE")) {
-        ([true, false], _) => format!("set {}, too: only {} is set", pair[1], pair[0]),
-        ([false, true], _) => format!("set {}, too: only {} is set", pair[0], pair[1]),
-        (_, Some(profile)) => {
-            format!("add credentials to the profile `{profile}` in ~/.aws: AWS_PROFILE selects it")
-        }
-        _ => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, add a profile to ~/.aws, or give this machine a role".into(),
-    }
 }
 
 /// Requests the identity from STS, which answers for any valid keys (AWS Security Token Service API Reference,

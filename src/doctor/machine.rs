@@ -19,9 +19,8 @@ use crate::{
     access::restrict::Geography,
     access_log::Format,
     base::clock::Clock,
-    behavior::ViewerProtocol,
     cache::disk::{DiskOptions, DiskSpeed, count},
-    config::{Config, DistributionOptions},
+    config::{Config, HTTPS_ADVICE},
     control::{Callers, SecretError},
     server::{CertificateFiles, Limits, TlsSettings, bindable},
 };
@@ -288,14 +287,8 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
     let mut checks = Checks::of("certificates");
     let files = &config.listen.certificates;
     if files.is_empty() {
-        // A trusted proxy tells the scheme.
-        let is_behind_proxy = !config.listen.trusted_proxies.is_empty();
-        let wants_tls = config.distributions.iter().find_map(wants_tls);
-        if let Some(id) = wants_tls.filter(|_| !is_behind_proxy) {
-            checks.advise(
-                format!("distribution {id} redirects viewers to HTTPS, but there is no `listen.https`"),
-                "set `listen.https` and `listen.tls`, or `public_scheme = \"https\"` if a load balancer terminates TLS",
-            );
+        for problem in config.missing_https() {
+            checks.advise(problem, HTTPS_ADVICE);
         }
         return checks;
     }
@@ -328,15 +321,6 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
         }
     }
     checks
-}
-
-/// The id of a distribution that does not serve plain HTTP, if no setting says that TLS ends elsewhere.
-pub(super) fn wants_tls(distribution: &DistributionOptions) -> Option<&str> {
-    let settings = &distribution.settings;
-    let is_plain = settings.public_scheme.as_deref() != Some("https");
-    let default = &settings.behaviors.default;
-    let wants = default.viewer_protocol != ViewerProtocol::AllowAll;
-    (is_plain && wants).then_some(&*settings.id)
 }
 
 fn leaf(files: &CertificateFiles) -> Option<CertificateDer<'static>> {

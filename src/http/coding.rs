@@ -57,12 +57,9 @@ impl Codings {
     pub fn accepted(self, fields: &HeaderMap) -> Option<HeaderValue> {
         const LISTS: [&str; 8] =
             ["", "gzip", "zstd", "zstd,gzip", "br", "br,gzip", "br,zstd", "br,zstd,gzip"];
-        if !fields.contains_key(header::ACCEPT_ENCODING) {
-            return None;
-        }
-        let accepts = |coding| {
-            self.has(coding) && weight(fields, coding.name()).is_some_and(|weight| weight > 0)
-        };
+        let weights = Weights::of(fields)?;
+        let accepts =
+            |coding| self.has(coding) && weights.of_coding(coding).is_some_and(|weight| weight > 0);
         let list =
             Coding::ALL.iter().fold(0, |list, coding| list << 1 | usize::from(accepts(*coding)));
         (list > 0).then(|| HeaderValue::from_static(LISTS[list]))
@@ -72,33 +69,59 @@ impl Codings {
     /// no coding at all.
     #[must_use]
     pub fn preferred(self, fields: &HeaderMap) -> Option<Coding> {
-        if !fields.contains_key(header::ACCEPT_ENCODING) {
-            return None;
-        }
+        let weights = Weights::of(fields)?;
         // RFC 9110 §12.5.3: without being named, `identity` is acceptable; naming it gives it a weight.
-        let least = weight_of(fields, "identity").unwrap_or(0).max(1);
+        let least = weights.identity.unwrap_or(0).max(1);
         let weighed = Coding::ALL.into_iter().filter(|coding| self.has(*coding));
-        let weighed = weighed.filter_map(|coding| Some((weight(fields, coding.name())?, coding)));
+        let weighed = weighed.filter_map(|coding| Some((weights.of_coding(coding)?, coding)));
         let acceptable = weighed.filter(|(weight, _)| *weight >= least);
         // `max_by_key` returns the last of equal ones, so reverse the order.
-        let acceptable: Vec<_> = acceptable.collect();
-        acceptable.into_iter().rev().max_by_key(|(weight, _)| *weight).map(|(_, coding)| coding)
+        acceptable.rev().max_by_key(|(weight, _)| *weight).map(|(_, coding)| coding)
     }
 }
 
-/// The weight of a coding in thousandths, by its name or by `*`.
-fn weight(fields: &HeaderMap, coding: &str) -> Option<u16> {
-    weight_of(fields, coding).or_else(|| weight_of(fields, "*"))
+/// The weights in `Accept-Encoding`, in thousandths. If a member is repeated, the first one counts.
+#[derive(Default)]
+struct Weights {
+    codings: [Option<u16>; Coding::ALL.len()],
+    identity: Option<u16>,
+    /// The weight of `*`, which stands for all codings that are not named.
+    any: Option<u16>,
 }
 
-/// The weight of exactly this member in `Accept-Encoding`; the first one counts.
-fn weight_of(fields: &HeaderMap, name: &str) -> Option<u16> {
-    let lines = fields.get_all(header::ACCEPT_ENCODING);
-    let members = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(','));
-    members
-        .map(|member| member.split_once(';').unwrap_or((member, "")))
-        .find(|(member, _)| member.trim().eq_ignore_ascii_case(name))
-        .map(|(_, parameters)| thousandths(parameters))
+impl Weights {
+    /// Reads the field; `None` if the request has none.
+    fn of(fields: &HeaderMap) -> Option<Self> {
+        let mut lines = fields.get_all(header::ACCEPT_ENCODING).iter().peekable();
+        lines.peek()?;
+        let mut weights = Self::default();
+        for member in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
+            let end = member.iter().position(|byte| *byte == b';').unwrap_or(member.len());
+            let (name, parameters) = member.split_at(end);
+            if let Some(weight) = weights.place(name.trim_ascii()) {
+                let parameters = std::str::from_utf8(parameters).unwrap_or_default();
+                weight.get_or_insert_with(|| thousandths(parameters));
+            }
+        }
+        Some(weights)
+    }
+
+    /// The place for the weight of a member.
+    fn place(&mut self, name: &[u8]) -> Option<&mut Option<u16>> {
+        if name == b"*" {
+            return Some(&mut self.any);
+        }
+        if name.eq_ignore_ascii_case(b"identity") {
+            return Some(&mut self.identity);
+        }
+        let is_named = |coding: &Coding| name.eq_ignore_ascii_case(coding.name().as_bytes());
+        let place = Coding::ALL.iter().position(is_named)?;
+        Some(&mut self.codings[place])
+    }
+
+    fn of_coding(&self, coding: Coding) -> Option<u16> {
+        self.codings[coding as usize].or(self.any)
+    }
 }
 
 /// RFC 9110 §12.4.2: `q=0` to `q=1` with up to three decimals; a malformed weight counts as one.

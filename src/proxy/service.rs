@@ -148,7 +148,9 @@ impl Edge {
         request: &Parts,
         distribution: Option<&Arc<Distribution>>,
     ) -> ProxyResponse {
-        self.metrics.refused(rejection.token());
+        if !rejection.status().is_redirection() {
+            self.metrics.refused(rejection.token());
+        }
         let cloudfront = distribution.is_some_and(|d| d.settings.identity.is_cloudfront());
         rejection.into_answer(request, cloudfront)
     }

@@ -178,13 +178,13 @@ async fn a_purge_takes_the_compressed_form_too() {
 #[tokio::test]
 async fn a_304_renews_the_compressed_form() {
     let text = sheet(300);
-    let (edge, script) = before(&[CSS, ETAG, "X-Told: first"], &text).await;
+    let (edge, script) = before(&[CSS, ETAG, "X-Example: first"], &text).await;
     get(&edge, "br", &[]).await;
     edge.clock.advance(std::time::Duration::from_secs(100_000));
-    script.then(304, &[ETAG, "X-Told: second"], "");
+    script.then(304, &[ETAG, "X-Example: second"], "");
     for expected in ["RefreshHit", "Hit"] {
         let answer = get(&edge, "br", &[]).await;
-        assert_eq!((answer.x_cache(), answer.field("x-told")), (expected, "second"));
+        assert_eq!((answer.x_cache(), answer.field("x-example")), (expected, "second"));
         assert_eq!((answer.field("content-encoding"), decode(&answer)), ("br", text.clone()));
     }
 }

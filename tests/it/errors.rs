@@ -28,7 +28,7 @@ async fn before(more: &str) -> (Edge, Script) {
     (Edge::before_script(&script, &lines), script)
 }
 
-fn told(answer: &Answer) -> (u16, String) {
+fn status_and_text(answer: &Answer) -> (u16, String) {
     (answer.status.as_u16(), String::from_utf8_lossy(&answer.content).into_owned())
 }
 
@@ -38,7 +38,7 @@ async fn a_page_of_the_site_takes_the_place_of_an_error() {
     script.then(404, &[], "bare").then(200, &[FRESH, "Content-Type: text/html"], "<p>gone</p>");
     for round in 0..3 {
         let answer = edge.get("/missing").await;
-        assert_eq!(told(&answer), (200, "<p>gone</p>".into()), "{round}");
+        assert_eq!(status_and_text(&answer), (200, "<p>gone</p>".into()), "{round}");
         assert_eq!((answer.x_cache(), answer.field("content-type")), ("Error", "text/html"));
         let head = edge.viewer().head("/missing").await;
         assert_eq!((head.status, head.field("content-length")), (StatusCode::OK, "11"));
@@ -55,26 +55,26 @@ async fn the_errors_own_status_is_kept_unless_another_is_given() {
     let (edge, script) = before(PAGES).await;
     script.then(403, &[FRESH], "bare").then(200, &[FRESH], "not for you");
     for _ in 0..2 {
-        assert_eq!(told(&edge.get("/secret").await), (403, "not for you".into()));
+        assert_eq!(status_and_text(&edge.get("/secret").await), (403, "not for you".into()));
     }
     let part = edge.viewer().field("range", "bytes=0-2").get("/secret").await;
     assert_eq!(
-        told(&part),
+        status_and_text(&part),
         (403, "not for you".into()),
         "a range is of the object, not of the page"
     );
     let current = edge.viewer().field("if-none-match", "*").get("/secret").await;
-    assert_eq!(told(&current), (403, "not for you".into()));
+    assert_eq!(status_and_text(&current), (403, "not for you".into()));
 }
 
 #[tokio::test]
 async fn a_page_that_cannot_be_had_is_told_of() {
     let (edge, script) = before(PAGES).await;
     script.then(404, &[], "bare").then(503, &["Cache-Control: no-store"], "overloaded");
-    assert_eq!(told(&edge.get("/missing").await), (503, "overloaded".into()));
+    assert_eq!(status_and_text(&edge.get("/missing").await), (503, "overloaded".into()));
     // The page itself is missing: Forebay looks for no error page for it.
     script.then(404, &[], "no page either");
-    assert_eq!(told(&edge.get("/missing").await), (404, "no page either".into()));
+    assert_eq!(status_and_text(&edge.get("/missing").await), (404, "no page either".into()));
 }
 
 #[tokio::test]
@@ -90,12 +90,12 @@ async fn a_folder_is_its_index_document() {
     for (path, content) in
         [("/", "root"), ("/docs/", "docs"), ("/a/b/", "deep"), ("/a/b/?x", "deep")]
     {
-        assert_eq!(told(&edge.get(path).await), (200, content.into()), "{path}");
+        assert_eq!(status_and_text(&edge.get(path).await), (200, content.into()), "{path}");
     }
     assert_eq!(edge.get("/docs").await.status, StatusCode::NOT_FOUND);
     let both = format!("{extra}\ndefault_root_object = \"docs/index.html\"");
     let edge = Edge::with(&config_for(bucket.address, "", &both));
-    assert_eq!(told(&edge.get("/").await), (200, "docs".into()));
+    assert_eq!(status_and_text(&edge.get("/").await), (200, "docs".into()));
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn errors_speak_the_viewers_language_from_the_store_too() {
         ("*/*", "text/plain; charset=utf-8", "There is no such object."),
     ] {
         let answer = edge.viewer().field("accept", accept).get("/missing").await;
-        let (status, content) = told(&answer);
+        let (status, content) = status_and_text(&answer);
         assert_eq!((status, answer.field("content-type")), (404, media_type));
         assert!(content.contains(part), "{content}");
         assert!(content.contains(answer.field("x-request-id")), "{content}");

@@ -49,15 +49,15 @@ async fn explain(edge: &Edge, path: &str, fields: &[(&str, &str)]) -> Value {
 
 /// Compares the explanation with the request that follows it.
 async fn agree(edge: &Edge, path: &str, fields: &[(&str, &str)], expected: &str, why: &str) {
-    let told = explain(edge, path, fields).await;
+    let explained = explain(edge, path, fields).await;
     let again = explain(edge, path, fields).await;
-    assert_eq!(told["next"], again["next"], "an explanation changes nothing");
+    assert_eq!(explained["next"], again["next"], "an explanation changes nothing");
     let viewer = edge.viewer().field("host", "media.example.com");
     let viewer = fields.iter().fold(viewer, |viewer, (name, value)| viewer.field(name, value));
     let seen = viewer.get(path).await;
-    assert_eq!(told["next"]["result"], seen.x_cache(), "{path} {fields:?}: {told}");
-    assert_eq!(seen.x_cache(), expected, "{path} {fields:?}: {told}");
-    let text = told["next"]["why"].as_str().expect("a reason");
+    assert_eq!(explained["next"]["result"], seen.x_cache(), "{path} {fields:?}: {explained}");
+    assert_eq!(seen.x_cache(), expected, "{path} {fields:?}: {explained}");
+    let text = explained["next"]["why"].as_str().expect("a reason");
     assert!(text.contains(why), "{path} {fields:?}: {text}");
 }
 
@@ -78,10 +78,10 @@ async fn what_is_told_is_what_the_next_request_sees() {
     script.then(200, for_a_minute, "a").then(304, for_a_minute, "").then(304, for_a_minute, "");
     agree(&edge, "/a", &[], "Miss", "nothing is stored under this key").await;
     agree(&edge, "/a", &[], "Hit", "it is fresh").await;
-    let told = explain(&edge, "/a", &[("expect", "foo")]).await;
-    assert_eq!(told["refused"]["status"], 417);
-    let told = explain(&edge, "/a", &[("content-length", "3")]).await;
-    assert_eq!(told["refused"]["reason"], "unexpected-content");
+    let explained = explain(&edge, "/a", &[("expect", "foo")]).await;
+    assert_eq!(explained["refused"]["status"], 417);
+    let explained = explain(&edge, "/a", &[("content-length", "3")]).await;
+    assert_eq!(explained["refused"]["reason"], "unexpected-content");
     agree(
         &edge,
         "/a",
@@ -139,8 +139,8 @@ async fn variants_errors_and_what_is_not_stored() {
     agree(&edge, "/v", &[("x-language", "fi")], "Miss", "nothing is stored").await;
     agree(&edge, "/v", &[("x-language", "fi")], "Hit", "it is fresh").await;
     agree(&edge, "/v", &[("x-language", "sv")], "Miss", "no stored variant").await;
-    let told = explain(&edge, "/v", &[("x-language", "sv")]).await;
-    assert_eq!(told["variants"], json!({"vary": ["x-language"], "count": 2}));
+    let explained = explain(&edge, "/v", &[("x-language", "sv")]).await;
+    assert_eq!(explained["variants"], json!({"vary": ["x-language"], "count": 2}));
 }
 
 #[tokio::test]
@@ -177,8 +177,12 @@ async fn to_explain_is_not_to_ask() {
         assert_eq!(explain(&edge, "/a", &[]).await["refused"], Value::Null);
     }
     let asked = json!({"url": "https://media.example.com/a"});
-    let told: Value = serde_json::from_slice(&question(&edge, &asked).await.content).expect("JSON");
-    assert_eq!((&told["refused"], &told["next"]["result"]), (&Value::Null, &json!("Miss")));
+    let explained: Value =
+        serde_json::from_slice(&question(&edge, &asked).await.content).expect("JSON");
+    assert_eq!(
+        (&explained["refused"], &explained["next"]["result"]),
+        (&Value::Null, &json!("Miss"))
+    );
     script.then(200, &[], "a");
     assert_eq!(edge.get("/a").await.status, StatusCode::OK);
 }
@@ -187,13 +191,16 @@ async fn to_explain_is_not_to_ask() {
 async fn refusals_are_told_with_their_reason() {
     let script = Script::start().await;
     let edge = before(&script);
-    let told = explain(&edge, "/a%zz", &[]).await;
-    let refused = &told["refused"];
+    let explained = explain(&edge, "/a%zz", &[]).await;
+    let refused = &explained["refused"];
     assert_eq!((&refused["status"], &refused["reason"]), (&json!(400), &json!("path-bad-escape")));
     assert_eq!(refused["fix"], "write `%25` for a percent sign");
-    let told = explain(&edge, "/safe/a", &[]).await;
-    assert_eq!(told["next"]["result"], "Redirect");
-    assert_eq!((&told["behavior"], &told["distribution"]), (&json!("/safe/*"), &json!("media")));
+    let explained = explain(&edge, "/safe/a", &[]).await;
+    assert_eq!(explained["next"]["result"], "Redirect");
+    assert_eq!(
+        (&explained["behavior"], &explained["distribution"]),
+        (&json!("/safe/*"), &json!("media"))
+    );
     for (asked, word) in [
         (json!({"url": "media.example.com/a"}), "is not a URL"),
         (json!({"url": "http://a/b", "method": "G E T"}), "is not an HTTP method"),
@@ -243,7 +250,7 @@ async fn the_program_tells_it_line_by_line() {
             "next          Hit: it is fresh",
         ]
     );
-    let told = run(&["--json"]).await.expect("joined");
-    let told: Value = serde_json::from_str(&told).expect("JSON");
-    assert_eq!((&told["key"], &told["stored"]), (&json!(["?x=1"]), &Value::Null));
+    let explained = run(&["--json"]).await.expect("joined");
+    let explained: Value = serde_json::from_str(&explained).expect("JSON");
+    assert_eq!((&explained["key"], &explained["stored"]), (&json!(["?x=1"]), &Value::Null));
 }

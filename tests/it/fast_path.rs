@@ -224,9 +224,9 @@ async fn answers_come_in_order_whoever_gives_them() {
     ] {
         let method = if text.starts_with("HEAD") { Method::HEAD } else { Method::GET };
         line.say(text).await;
-        let (head, told) = line.hear(&method).await;
-        let told = String::from_utf8(told).expect("text");
-        assert!(told == content || told.contains(content), "{text}: {head}{told}");
+        let (head, received) = line.hear(&method).await;
+        let received = String::from_utf8(received).expect("text");
+        assert!(received == content || received.contains(content), "{text}: {head}{received}");
     }
     // A hit requested while the library is busy waits for its turn.
     bucket.gate(1_000);

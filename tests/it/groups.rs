@@ -39,7 +39,7 @@ allowed_methods = "all"
     (Edge::before_script(&primary, &lines), primary, secondary)
 }
 
-fn told(answer: &Answer) -> (u16, &str) {
+fn status_and_text(answer: &Answer) -> (u16, &str) {
     (answer.status.as_u16(), std::str::from_utf8(&answer.content).expect("text"))
 }
 
@@ -47,17 +47,17 @@ fn told(answer: &Answer) -> (u16, &str) {
 async fn listed_codes_turn_to_the_secondary() {
     let (edge, primary, secondary) = pair("[404, 503]").await;
     primary.then(200, &[FRESH], "from the first");
-    assert_eq!(told(&edge.get("/both/a").await), (200, "from the first"));
+    assert_eq!(status_and_text(&edge.get("/both/a").await), (200, "from the first"));
     for code in [404, 503] {
         primary.then(code, &[], "no");
         secondary.then(200, &[FRESH], "from the second");
         let path = format!("/both/{code}");
         for _ in 0..2 {
-            assert_eq!(told(&edge.get(&path).await), (200, "from the second"));
+            assert_eq!(status_and_text(&edge.get(&path).await), (200, "from the second"));
         }
     }
     primary.then(500, &["Cache-Control: no-store"], "not listed");
-    assert_eq!(told(&edge.get("/both/500").await), (500, "not listed"));
+    assert_eq!(status_and_text(&edge.get("/both/500").await), (500, "not listed"));
     assert_eq!((primary.requests(), secondary.requests()), (4, 2));
     let metrics = edge.metrics().await;
     let failovers = "forebay_origin_failovers_total{distribution=\"media\",origin=\"both\"} 2";
@@ -69,7 +69,7 @@ async fn a_primary_that_cuts_or_is_silent_is_replaced() {
     // The primary has no queued response and cuts the connection.
     let (edge, _primary, secondary) = pair("[503, 504]").await;
     secondary.then(200, &[FRESH], "from the second");
-    assert_eq!(told(&edge.get("/both/a").await), (200, "from the second"));
+    assert_eq!(status_and_text(&edge.get("/both/a").await), (200, "from the second"));
     // The list contains no code for this failure.
     let (edge, _primary, secondary) = pair("[404]").await;
     secondary.then(200, &[FRESH], "from the second");
@@ -82,10 +82,10 @@ async fn the_better_of_two_bad_answers_counts() {
     let (edge, primary, secondary) = pair("[404, 503]").await;
     primary.then(404, &[], "gone");
     secondary.then(403, &[], "not here");
-    assert_eq!(told(&edge.get("/both/a").await), (403, "not here"));
+    assert_eq!(status_and_text(&edge.get("/both/a").await), (403, "not here"));
     // The secondary is unreachable: the primary's response counts.
     primary.then(404, &[], "gone");
-    assert_eq!(told(&edge.get("/both/b").await), (404, "gone"));
+    assert_eq!(status_and_text(&edge.get("/both/b").await), (404, "gone"));
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn unsafe_requests_go_to_the_primary_alone() {
     let (edge, primary, secondary) = pair("[503]").await;
     primary.then(503, &[], "overloaded");
     let answer = edge.viewer().send("POST", "/both/form", "a=b").await;
-    assert_eq!(told(&answer), (503, "overloaded"));
+    assert_eq!(status_and_text(&answer), (503, "overloaded"));
     assert_eq!(secondary.requests(), 0);
 }
 
@@ -103,7 +103,10 @@ async fn a_primary_that_keeps_failing_is_left_alone_and_tried_again() {
     for n in 0..10 {
         primary.then(503, &[], "overloaded");
         secondary.then(200, &[FRESH], "from the second");
-        assert_eq!(told(&edge.get(&format!("/both/{n}")).await), (200, "from the second"));
+        assert_eq!(
+            status_and_text(&edge.get(&format!("/both/{n}")).await),
+            (200, "from the second")
+        );
     }
     assert_eq!((primary.requests(), secondary.requests()), (5, 10));
     edge.clock.advance(Duration::from_secs(11));
@@ -111,8 +114,8 @@ async fn a_primary_that_keeps_failing_is_left_alone_and_tried_again() {
         primary.pop();
     }
     primary.then(200, &[FRESH], "recovered").then(200, &[FRESH], "again");
-    assert_eq!(told(&edge.get("/both/later").await), (200, "recovered"));
-    assert_eq!(told(&edge.get("/both/after").await), (200, "again"));
+    assert_eq!(status_and_text(&edge.get("/both/later").await), (200, "recovered"));
+    assert_eq!(status_and_text(&edge.get("/both/after").await), (200, "again"));
     assert_eq!(secondary.requests(), 10);
 }
 
@@ -121,7 +124,7 @@ async fn failures_that_are_not_listed_leave_the_primary_in_use() {
     let (edge, primary, secondary) = pair("[404]").await;
     for n in 0..8 {
         primary.then(500, &["Cache-Control: no-store"], "broken");
-        assert_eq!(told(&edge.get(&format!("/both/{n}")).await), (500, "broken"));
+        assert_eq!(status_and_text(&edge.get(&format!("/both/{n}")).await), (500, "broken"));
     }
     assert_eq!((primary.requests(), secondary.requests()), (8, 0));
 }

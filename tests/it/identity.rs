@@ -69,13 +69,13 @@ async fn times_are_told_to_a_sample_and_to_those_who_ask() {
     let top = policy(100);
     let (edge, _script) = before(&Lines { top: &top, behavior, ..Lines::default() }).await;
     let miss = edge.get("/a").await;
-    let told: Vec<_> = miss.fields.get_all("server-timing").iter().collect();
+    let timings: Vec<_> = miss.fields.get_all("server-timing").iter().collect();
     assert_eq!(
-        (told.len(), told[0].as_bytes()),
+        (timings.len(), timings[0].as_bytes()),
         (2, &b"db;dur=5"[..]),
         "the origin's own comes along"
     );
-    let text = told[1].to_str().expect("text");
+    let text = timings[1].to_str().expect("text");
     for part in ["cdn-cache-miss", ";dur=", "cdn-pop;desc=\"EDGE\"", "fbl;dur=", "cdn-rid;desc=\""]
     {
         assert!(text.contains(part), "{part} is not in {text}");

@@ -65,8 +65,8 @@ fn a_file_that_is_there_is_kept() {
     };
     let refused = run(&[]);
     assert!(!refused.status.success());
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("already exists") && told.contains("--force"), "{told}");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("already exists") && message.contains("--force"), "{message}");
     assert_eq!(fs::read_to_string(&output).expect("file"), "mine");
     run(&["--force"]);
     assert!(fs::read_to_string(&output).expect("file").contains("[[distribution]]"));

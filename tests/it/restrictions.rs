@@ -56,7 +56,7 @@ async fn addresses_are_allowed_and_denied() {
 }
 
 #[tokio::test]
-async fn clients_that_ask_too_often_are_told_when_to_come_back() {
+async fn clients_over_their_rate_get_429_with_retry_after() {
     let more = r#"
 [distribution.rate_limit]
 per_client = { requests = 1, per = "10s", burst = 2 }
@@ -146,14 +146,14 @@ async fn a_proxy_header_that_never_comes_does_not_hold_a_connection() {
 }
 
 #[tokio::test]
-async fn an_origin_is_told_of_viewers_what_they_cannot_invent() {
+async fn the_origin_gets_facts_about_viewers_that_they_cannot_forge() {
     let behavior = "origin_request_policy = \"AllViewerAndCloudFrontHeaders-2022-06\"";
     let (edge, script) = before(&Lines { listen: TRUSTING, behavior, ..Lines::default() }).await;
     let viewer = edge.viewer().field("x-forwarded-for", "203.0.113.9");
     let viewer =
         viewer.field("x-forwarded-proto", "https").field("cloudfront-viewer-country", "XX");
     viewer.field("user-agent", "Mozilla/5.0 (iPhone) Mobile").get("/a").await;
-    let told = script.last();
+    let received = script.last();
     for (name, value) in [
         ("cloudfront-viewer-address", "203.0.113.9"),
         ("cloudfront-viewer-http-version", "1.1"),
@@ -163,13 +163,13 @@ async fn an_origin_is_told_of_viewers_what_they_cannot_invent() {
         ("x-forwarded-for", "203.0.113.9, 127.0.0.1"),
     ] {
         assert_eq!(
-            told.get(name).map(http::HeaderValue::as_bytes),
+            received.get(name).map(http::HeaderValue::as_bytes),
             Some(value.as_bytes()),
             "{name}"
         );
     }
-    assert!(!told.contains_key("cloudfront-viewer-country"), "there is no database");
-    assert!(!told.contains_key("cloudfront-viewer-tls"), "the proxy ends TLS");
+    assert!(!received.contains_key("cloudfront-viewer-country"), "there is no database");
+    assert!(!received.contains_key("cloudfront-viewer-tls"), "the proxy ends TLS");
     for (path, client, expected) in [
         ("/b", "203.0.113.9:4711", "203.0.113.9:4711"),
         ("/c", "[2001:db8::7]:443", "2001:db8::7:443"),
@@ -192,8 +192,8 @@ async fn fields_of_ones_own_take_the_place_of_the_viewers() {
     let behavior = "origin_request_policy = \"AllViewer\"";
     let (edge, script) = before(&Lines { origin, behavior, ..Lines::default() }).await;
     edge.viewer().field("x-secret", "invented").get("/a").await;
-    let told = script.last();
-    let values: Vec<_> = told.get_all("x-secret").iter().collect();
+    let received = script.last();
+    let values: Vec<_> = received.get_all("x-secret").iter().collect();
     assert_eq!(values, ["of the edge"]);
 }
 
@@ -238,15 +238,15 @@ async fn requests_for_a_bucket_are_signed_as_the_origin_says() {
         let viewer = edge.viewer();
         let viewer = if bearer.is_empty() { viewer } else { viewer.field("authorization", bearer) };
         assert_eq!(viewer.get("/a").await.content, "content");
-        let told = script.last();
-        let values: Vec<_> = told.get_all("authorization").iter().collect();
+        let received = script.last();
+        let values: Vec<_> = received.get_all("authorization").iter().collect();
         assert_eq!(
             values.len(),
             usize::from(!expected.is_empty()),
             "{signing} {bearer}: {values:?}"
         );
         assert!(values.iter().all(|value| value.as_bytes().starts_with(expected.as_bytes())));
-        assert_eq!(told.contains_key("x-amz-date"), expected.starts_with("AWS4"));
+        assert_eq!(received.contains_key("x-amz-date"), expected.starts_with("AWS4"));
     }
 }
 
@@ -298,15 +298,15 @@ async fn an_origin_gets_the_viewers_connection_and_the_order_of_its_fields() {
         let requests = script.requests();
         stream.write_all(request.as_bytes()).await.expect("sent");
         eventually(|| script.requests() > requests).await;
-        let told = script.last();
+        let received = script.last();
         let version = "TLSv1.3:TLS_AES_128_GCM_SHA256:TLSv1.3:TLS_AES_256_GCM_SHA384";
-        let tls = told["cloudfront-viewer-tls"].to_str().expect("text");
+        let tls = received["cloudfront-viewer-tls"].to_str().expect("text");
         let (session, kind) = tls.rsplit_once(':').expect("three parts");
         assert!(version.contains(session) && kind == handshake, "{tls}");
-        assert_eq!(told["cloudfront-viewer-address"], format!("127.0.0.1:{port}"));
+        assert_eq!(received["cloudfront-viewer-address"], format!("127.0.0.1:{port}"));
         let order = "user-agent:host:accept:accept:x-own";
-        assert_eq!(told["cloudfront-viewer-header-order"], order);
-        assert_eq!(told["cloudfront-viewer-header-count"], "5");
+        assert_eq!(received["cloudfront-viewer-header-order"], order);
+        assert_eq!(received["cloudfront-viewer-header-count"], "5");
         let mut answer = [0; 4096];
         assert!(stream.read(&mut answer).await.expect("an answer") > 0);
     }
@@ -318,18 +318,21 @@ async fn a_viewer_cannot_take_away_what_the_edge_says_of_it() {
     let (edge, script) = before(&Lines { behavior, ..Lines::default() }).await;
     let names = "cloudfront-viewer-address, x-forwarded-for, x-own";
     edge.viewer().field("connection", names).field("x-own", "1").get("/a").await;
-    let told = script.last();
-    assert!(told.contains_key("cloudfront-viewer-address") && told.contains_key("x-forwarded-for"));
-    assert!(!told.contains_key("x-own"));
+    let received = script.last();
+    assert!(
+        received.contains_key("cloudfront-viewer-address")
+            && received.contains_key("x-forwarded-for")
+    );
+    assert!(!received.contains_key("x-own"));
 }
 
 #[tokio::test]
 async fn origins_see_which_networks_passed_a_request_on() {
     let (edge, script) = before(&Lines::default()).await;
     edge.viewer().field("via", "1.1 other").field("cdn-loop", "other").get("/a").await;
-    let told = script.last();
+    let received = script.last();
     let lines = |name| -> Vec<&str> {
-        told.get_all(name).iter().map(|line| line.to_str().expect("text")).collect()
+        received.get_all(name).iter().map(|line| line.to_str().expect("text")).collect()
     };
     let own = forebay::base::instance::pseudonym();
     assert_eq!(lines("via"), [&format!("1.1 {own}")]);

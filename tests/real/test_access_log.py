@@ -79,8 +79,8 @@ class Log(unittest.TestCase):
         goaccess = ["goaccess", text, "--log-format=CLOUDFRONT", "--no-global-config", "-o", report]
         subprocess.run(goaccess, stdin=subprocess.DEVNULL, capture_output=True, check=True)
         self.report = json.loads(report.read_text())
-        told = self.report["general"]
-        self.assertEqual((told["valid_requests"], told["failed_requests"]), (len(lines), 0))
+        general = self.report["general"]
+        self.assertEqual((general["valid_requests"], general["failed_requests"]), (len(lines), 0))
         return lines
 
     def test_goaccess_reads_every_line(self):

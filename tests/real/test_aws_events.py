@@ -157,7 +157,7 @@ class AwsEvents(unittest.TestCase):
             while fetch(edge.url + path)[0] != 404 and time.monotonic() < end:
                 time.sleep(0.01)
             self.assertEqual(fetch(edge.url + path)[0], 404)
-        # What came through a topic is wrapped; what is no event stays, and is told.
+        # What came through a topic is wrapped; what is not an event stays, and is logged.
         self.put("b.jpg", "first")
         wait_for("the queue's end", lambda: self.left(url) == 0, edge.said)
         record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET}, "object": {"key": "b.jpg"}}}
@@ -177,17 +177,17 @@ class AwsEvents(unittest.TestCase):
     def message(self, kind="Notification", topic=TOPIC, version="2", age=0, message=None, **more):
         record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET}, "object": {"key": "c.jpg"}}}
         at = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)
-        told = {
+        message = {
             "Type": kind, "MessageId": "1", "TopicArn": topic, "Message": message or json.dumps({"Records": [record]}),
             "Timestamp": at.strftime("%Y-%m-%dT%H:%M:%S.123Z"), "SignatureVersion": version,
             "SigningCertURL": f"{self.aws_url}/SimpleNotificationService-0123abcd.pem",
         } | more  # fmt: skip
         names = ["Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
-        text = "".join(f"{name}\n{told[name]}\n" for name in names if name in told)
+        text = "".join(f"{name}\n{message[name]}\n" for name in names if name in message)
         key = serialization.load_pem_private_key(self.identity.private_key_pem.bytes(), None)
         digest = hashes.SHA1() if version == "1" else hashes.SHA256()
-        told["Signature"] = base64.b64encode(key.sign(text.encode(), padding.PKCS1v15(), digest)).decode()
-        return told
+        message["Signature"] = base64.b64encode(key.sign(text.encode(), padding.PKCS1v15(), digest)).decode()
+        return message
 
     def tell(self, edge, message):
         headers = {"x-amz-sns-message-type": message.get("Type", ""), "Content-Type": "text/plain; charset=UTF-8"}
@@ -235,7 +235,7 @@ class AwsEvents(unittest.TestCase):
         for message in ({}, {"Type": "Notification"}, good | {"Message": None}):
             self.assertEqual(self.tell(edge, message)[0], 400, message)
         self.assertEqual(self.tell(edge, self.message(message="no event"))[0], 400)
-        # moto sends what its topics are told with a signature that is none.
+        # moto sends messages of its topics with an invalid signature.
         topic = self.sns.create_topic(Name="changes")["TopicArn"]
         self.sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=edge.admin + "/events")
         self.sns.publish(TopicArn=topic, Message=good["Message"])
@@ -307,9 +307,9 @@ class AwsEvents(unittest.TestCase):
             create()
         headers = {"x-forebay-copy": "1"}
         batch = b"<InvalidationBatch><Paths><Quantity>1</Quantity><Items><Path>/*</Path></Items></Paths><CallerReference>9</CallerReference></InvalidationBatch>"
-        status, _, told = fetch(edge.admin + "/2020-05-31/distribution/media/invalidation", "POST", headers, batch)
+        status, _, answer = fetch(edge.admin + "/2020-05-31/distribution/media/invalidation", "POST", headers, batch)
         self.assertEqual(status, 400)
-        self.assertIn(b"AWS_ENDPOINT_URL_CLOUDFRONT points a Forebay at itself", told)
+        self.assertIn(b"AWS_ENDPOINT_URL_CLOUDFRONT points a Forebay at itself", answer)
 
 
 if __name__ == "__main__":

@@ -78,9 +78,9 @@ class Events(unittest.TestCase):
         end = time.monotonic() + 1
         while True:
             status, _, content = self.get(path)
-            told = content if status == 200 else status
-            if told == expected or time.monotonic() > end:
-                return self.assertEqual(told, expected)
+            seen = content if status == 200 else status
+            if seen == expected or time.monotonic() > end:
+                return self.assertEqual(seen, expected)
             time.sleep(0.01)
 
     def purges(self):

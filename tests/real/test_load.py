@@ -71,11 +71,11 @@ class Load(unittest.TestCase):
 
     def test_a_manifest_by_zipfs_law_and_its_log_again(self):
         (self.folder / "urls.txt").write_text("".join(f"/photos/{number}.jpg\n" for number in range(20)))
-        told = json.loads(
+        report = json.loads(
             self.load(self.edge.url, "--urls", "urls.txt", "--zipf", "1", "--warm", "-n", "3000", "-c", "8", "--json")
         )
-        self.assertEqual((told["requests"], told["urls"], told["statuses"]), (3000, 20, {"200": 3000}))
-        self.assertEqual(told["hit_ratio"], 1)
+        self.assertEqual((report["requests"], report["urls"], report["statuses"]), (3000, 20, {"200": 3000}))
+        self.assertEqual(report["hit_ratio"], 1)
         # Its own clients, of HTTP/2 with TLS, ask for what that log tells, as often as it tells.
         log = self.folder / "access.log"
         written = pathlib.Path(f"/proc/{self.edge.process.pid}/fd/1")
@@ -124,10 +124,10 @@ class Load(unittest.TestCase):
         self.assertRegex(" ".join(said.split()), "no connection within 200ms|nreachable|refused")
 
     def test_more_connections_than_files_are_usually_open(self):
-        told = self.load(f"{self.edge.url}/photos/1.jpg", "-c", "300", "-r", "1000", "-d", "1s", "--fail-over-errors", "100%", "--json", files=128)
-        told = json.loads(told)
-        self.assertEqual(told["requests"] + told["failures"].get("due, not sent", 0), 1000)
-        self.assertNotIn("not connected", told["failures"])
+        report = self.load(f"{self.edge.url}/photos/1.jpg", "-c", "300", "-r", "1000", "-d", "1s", "--fail-over-errors", "100%", "--json", files=128)
+        report = json.loads(report)
+        self.assertEqual(report["requests"] + report["failures"].get("due, not sent", 0), 1000)
+        self.assertNotIn("not connected", report["failures"])
         said = self.load(f"{self.edge.url}/photos/1.jpg", "-c", "300", code=1, files=(128, 200))
         self.assertIn("300 connections are more than this process may open", " ".join(said.split()))
 

@@ -223,7 +223,7 @@ class Setup(unittest.TestCase):
         self.assertNotIn("Give Forebay credentials", said)
 
     def test_init_refuses_what_cannot_be(self):
-        for flags, told in (
+        for flags, expected in (
             (["--bucket", "a/b", "--region", "x"], "is not a valid bucket name"),
             (["--bucket", BUCKET, "--region", "a b"], "is not a valid region"),
             (["--bucket", BUCKET, "--region", "eu-west-1", "--domain", "a b"], "is not a valid alias"),
@@ -236,7 +236,7 @@ class Setup(unittest.TestCase):
         ):
             code, said = self.run_program("init", "--yes", "--offline", "--dir", str(self.folder / "new"), *flags)
             self.assertEqual(code, 1, said)
-            self.assertIn(told, said)
+            self.assertIn(expected, said)
             self.assertFalse((self.folder / "new").exists())
 
     def dialogue(self, answers, *flags):
@@ -350,7 +350,7 @@ class Setup(unittest.TestCase):
         code, said = doctor("due")
         self.assertEqual(code, 0, said)
         self.assertRegex(said, r"! .*due.pem expires in [56] days\n      → renew it")
-        for name, told in {
+        for name, expected in {
             "ended": r"✖ .*ended.pem has expired\n      → renew it",
             "ends": r"✖ .*ends.pem expires in [23] days\n      → renew it",
             "early": r"✖ .*early.pem becomes valid in 30 days",
@@ -361,7 +361,7 @@ class Setup(unittest.TestCase):
         }.items():
             code, said = doctor(name)
             self.assertEqual(code, 1, said)
-            self.assertRegex(said, told)
+            self.assertRegex(said, expected)
         code, said = doctor("good", log="a-file")
         self.assertRegex(said, r"✖ .*a-file is a file, not a directory")
         self.assertEqual(code, 1)

@@ -97,8 +97,8 @@ class Viewers(unittest.TestCase):
         }.items():
             with self.subTest(coding):
                 _, headers, body = fetch(self.url + "/a.css", headers={"Accept-Encoding": coding})
-                told = headers["Content-Encoding"], headers["Vary"], headers["ETag"], int(headers["Content-Length"])
-                self.assertEqual(told, (coding, "Accept-Encoding", 'W/"tag"', len(body)))
+                seen = headers["Content-Encoding"], headers["Vary"], headers["ETag"], int(headers["Content-Length"])
+                self.assertEqual(seen, (coding, "Accept-Encoding", 'W/"tag"', len(body)))
                 self.assertLess(len(body), len(TEXT) / 4)
                 self.assertEqual(decode(body), TEXT)
                 again = fetch(self.url + "/a.css", headers={"Accept-Encoding": coding})
@@ -126,9 +126,9 @@ class Viewers(unittest.TestCase):
         asked = []
         for client, status in [("192.0.2.1", 200), ("198.51.100.1", 403), ("203.0.113.1", 200)]:
             self.assertEqual(fetch(self.url + "/a", headers={"X-Forwarded-For": client})[0], status, client)
-        for told in self.origin.asked:
+        for fields in self.origin.asked:
             names = ("country", "country-name", "asn")
-            asked.append(tuple(told.get(f"cloudfront-viewer-{name}") for name in names))
+            asked.append(tuple(fields.get(f"cloudfront-viewer-{name}") for name in names))
         self.assertEqual(asked, [("DE", "Germany", "64496"), (None, None, None)], "the country is in the key")
         lines = program.stop()[1]
         # Threads write their lines each in its time.

@@ -78,7 +78,7 @@ struct History {
     connection: Arc<Connection>,
     world: SharedWorld,
     origin: String,
-    told: bool,
+    is_traced: bool,
     /// Flips a bit of each answer before it is checked.
     corrupts: bool,
     store: Options,
@@ -89,7 +89,7 @@ struct History {
 }
 
 impl History {
-    fn new(seed: u64, runtime: &Runtime, told: bool) -> Self {
+    fn new(seed: u64, runtime: &Runtime, is_traced: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
         let world = World::new(&mut rng, clock.clone());
@@ -106,7 +106,7 @@ impl History {
             connection,
             world,
             origin,
-            told,
+            is_traced,
             corrupts: false,
             store,
             disk: None,
@@ -181,7 +181,7 @@ impl History {
     }
 
     fn tell(&self, text: impl FnOnce() -> String) {
-        if self.told {
+        if self.is_traced {
             println!("{} {}", self.clock.now().as_millis() % 10_000_000, text());
         }
     }

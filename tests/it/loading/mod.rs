@@ -44,13 +44,14 @@ async fn try_run(
     targets: Targets,
 ) -> std::io::Result<(Report, Value, usize)> {
     let running = tokio::task::spawn_blocking(move || {
-        let (mut told, never) = (0, AtomicBool::new(false));
-        let tell = |what: LoadEvent<'_>| told += usize::from(matches!(what, LoadEvent::Second(_)));
-        load::run(options, line, targets, &never, tell).map(|report| (report, told))
+        let (mut seconds, never) = (0, AtomicBool::new(false));
+        let on_event =
+            |event: LoadEvent<'_>| seconds += usize::from(matches!(event, LoadEvent::Second(_)));
+        load::run(options, line, targets, &never, on_event).map(|report| (report, seconds))
     });
-    let (report, told) = running.await.expect("no panic")?;
+    let (report, seconds) = running.await.expect("no panic")?;
     let json = report.json();
-    Ok((report, json, told))
+    Ok((report, json, seconds))
 }
 
 async fn run(options: Options, line: Line, targets: Targets) -> (Report, Value, usize) {
@@ -81,7 +82,7 @@ async fn the_report_names_where_redirects_lead() {
 }
 
 #[tokio::test]
-async fn so_many_requests_are_made_and_told() {
+async fn the_report_counts_the_requests_that_were_made() {
     let bucket = Bucket::start().await;
     bucket.put("a.jpg", "a");
     bucket.put("b.jpg", pattern(200_000));
@@ -89,7 +90,7 @@ async fn so_many_requests_are_made_and_told() {
     let server = format!("http://{}", edge.address);
     let targets = Targets::new(&server, paths(&["/a.jpg", "/b.jpg"])).picked(Pick::Order);
     let line = Line::clear(vec![edge.address], Http::One);
-    let (report, json, told) = run(options(Until::Requests(1_000)), line, targets).await;
+    let (report, json, seconds) = run(options(Until::Requests(1_000)), line, targets).await;
     assert_eq!(json["requests"], 1_000);
     assert_eq!(json["statuses"]["200"], 1_000);
     assert_eq!(json["bytes"], 500 * 200_001);
@@ -101,7 +102,7 @@ async fn so_many_requests_are_made_and_told() {
         .iter()
         .map(|second| second["requests"].as_u64().expect("n"))
         .sum();
-    assert!(counted == 1_000 && told >= 1, "{json}");
+    assert!(counted == 1_000 && seconds >= 1, "{json}");
     let latency = |name: &str| json["latency"][name].as_f64().expect("a number");
     assert!(
         latency("min") > 0.0
@@ -176,7 +177,7 @@ async fn http2_with_tls_is_spoken_and_strangers_are_not_trusted() {
 }
 
 #[tokio::test]
-async fn what_the_server_does_not_speak_is_told_at_once() {
+async fn an_unsupported_protocol_is_reported_at_once() {
     let bucket = Bucket::start().await;
     let edge = Edge::before(&bucket);
     let targets = || Targets::new(&format!("http://{}", edge.address), paths(&["/a"]));
