@@ -144,7 +144,7 @@ impl Folder {
 
     /// What its segments belong to.
     pub(super) fn tier(&self) -> Tier {
-        Tier { id: self.identity.tier, keys: self.keys.clone() }
+        Tier { id: self.identity.tier, epoch: self.identity.epoch, keys: self.keys.clone() }
     }
 
     pub(crate) fn path(&self) -> &Path {

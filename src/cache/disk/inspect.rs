@@ -116,7 +116,9 @@ fn inspect(
     if keys.is_some() && superblock.identity(&of_cache).is_none() {
         return Err(InspectError::Encrypted(path.to_owned()));
     }
-    let tier = Tier { id: superblock.tier, keys: of_cache };
+    // A Forebay that runs writes files of the newest epoch.
+    let epoch = superblock.note.epoch.saturating_add(1);
+    let tier = Tier { id: superblock.tier, epoch, keys: of_cache };
     let mut sequences: Vec<u64> =
         names.iter().filter_map(|name| segment::sequence_of(name)).collect();
     sequences.sort_unstable_by(|a, b| b.cmp(a));

@@ -1,7 +1,7 @@
 //! The keys of an encrypted disk cache.
 //!
-//! Each file has a key of its own, which HKDF (RFC 5869) derives from a master key and a random salt at the
-//! beginning of the file.
+//! Each file has a key of its own, which HKDF (RFC 5869) derives from a master key, and from the epoch and a random salt
+//! at the beginning of the file.
 
 use std::{
     fmt, io,
@@ -70,9 +70,11 @@ impl KeysError {
     }
 }
 
-/// Names the key of a file, at its beginning.
+/// Says at the beginning of a file in which epoch it was made, and with which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyNote {
+    /// The number of the start that made it.
+    pub(crate) epoch: u16,
     /// The master key; zeros if the file is not encrypted.
     name: [u8; 8],
     salt: [u8; 32],
@@ -80,17 +82,18 @@ pub(crate) struct KeyNote {
 
 impl KeyNote {
     /// Length in bytes.
-    pub(crate) const LENGTH: usize = 40;
+    pub(crate) const LENGTH: usize = 42;
 
     pub(crate) fn bytes(&self) -> [u8; Self::LENGTH] {
         let mut bytes = [0; Self::LENGTH];
-        bytes[..8].copy_from_slice(&self.name);
-        bytes[8..].copy_from_slice(&self.salt);
+        bytes[..2].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[2..10].copy_from_slice(&self.name);
+        bytes[10..].copy_from_slice(&self.salt);
         bytes
     }
 
     pub(crate) fn take(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { name: fields.array()?, salt: fields.array()? })
+        Some(Self { epoch: fields.u16()?, name: fields.array()?, salt: fields.array()? })
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -113,9 +116,10 @@ impl MasterKey {
         Self { name, secret }
     }
 
-    fn protection(&self, salt: &[u8]) -> Option<Protection> {
-        let derived = Salt::new(HKDF_SHA256, salt).extract(&self.secret);
-        let key: UnboundKey = derived.expand(&[KEY_OF_FILE], &AES_256_GCM).ok()?.into();
+    fn protection(&self, note: &KeyNote) -> Option<Protection> {
+        let derived = Salt::new(HKDF_SHA256, &note.salt).extract(&self.secret);
+        let epoch = note.epoch.to_le_bytes();
+        let key: UnboundKey = derived.expand(&[KEY_OF_FILE, &epoch], &AES_256_GCM).ok()?.into();
         Some(Protection::Cipher(LessSafeKey::new(key)))
     }
 }
@@ -167,19 +171,18 @@ impl EncryptionKeys {
         !self.0.is_empty()
     }
 
-    /// The protection of a new file, which must begin with the note.
+    /// The protection of a new file of an epoch, which must begin with the note.
     ///
     /// # Errors
     /// If the system has no random numbers.
-    pub(crate) fn protect(&self) -> io::Result<(KeyNote, Protection)> {
-        let Some(newest) = self.0.first() else {
-            return Ok((KeyNote { name: [0; 8], salt: [0; 32] }, Protection::Checksum));
-        };
-        let mut salt = [0; 32];
-        let protection = rand::fill(&mut salt).ok().and_then(|()| newest.protection(&salt));
+    pub(crate) fn protect(&self, epoch: u16) -> io::Result<(KeyNote, Protection)> {
+        let mut note = KeyNote { epoch, name: [0; 8], salt: [0; 32] };
+        let Some(newest) = self.0.first() else { return Ok((note, Protection::Checksum)) };
+        note.name = newest.name;
+        let protection = rand::fill(&mut note.salt).ok().and_then(|()| newest.protection(&note));
         let protection =
             protection.ok_or_else(|| io::Error::other("cannot make a key for a file"))?;
-        Ok((KeyNote { name: newest.name, salt }, protection))
+        Ok((note, protection))
     }
 
     /// The protection of a file that begins with this note.
@@ -188,7 +191,7 @@ impl EncryptionKeys {
             return Protection::Checksum;
         }
         let key = self.0.iter().find(|key| key.name == note.name);
-        key.and_then(|key| key.protection(&note.salt)).unwrap_or(Protection::KeyMissing)
+        key.and_then(|key| key.protection(note)).unwrap_or(Protection::KeyMissing)
     }
 }
 
@@ -229,7 +232,7 @@ mod tests {
     fn only_the_right_key_at_the_right_place_opens() {
         let (old, both) = (read(&line(1)).expect("key"), [line(2), line(1)].join("\n"));
         let both = read(&both).expect("keys");
-        let (note, protection) = old.protect().expect("random");
+        let (note, protection) = old.protect(1).expect("random");
         let mut sealed = *b"content";
         let proof = protection.seal(64, b"clear", &mut sealed).expect("sealed");
         assert_ne!(&sealed, b"content");
@@ -241,14 +244,14 @@ mod tests {
         };
         assert!(open(&old, &note, 64, b"clear") && open(&both, &note, 64, b"clear"));
         assert!(!open(&old, &note, 128, b"clear") && !open(&old, &note, 64, b"cleaR"));
-        let (other, _) = old.protect().expect("random");
+        let (other, _) = old.protect(1).expect("random");
         assert!(!open(&old, &other, 64, b"clear"), "another salt");
-        assert_eq!(both.protect().expect("random").0.name, both.0[0].name, "the newest key");
+        assert_eq!(both.protect(1).expect("random").0.name, both.0[0].name, "the newest key");
         let foreign = read(&line(3)).expect("key");
         assert!(
             !foreign.of(&note).is_readable() && !EncryptionKeys::default().of(&note).is_readable()
         );
-        let (clear, _) = EncryptionKeys::default().protect().expect("none");
+        let (clear, _) = EncryptionKeys::default().protect(1).expect("none");
         assert!(EncryptionKeys::default().of(&clear).is_readable());
         assert!(!old.of(&clear).is_readable(), "everything must be encrypted");
     }

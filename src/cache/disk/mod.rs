@@ -172,13 +172,13 @@ impl Disk {
 
     /// The current record of this digest.
     pub(crate) fn located(&self, digest: Digest) -> Option<Located> {
-        let place = self.place(digest)?;
+        let place = self.place(digest).filter(|_| !self.shared.counters.is_off())?;
         let segment = self.shared.segments.get(place.slot())?.sequence;
         Some(Located { place, segment })
     }
 
     /// Reads the record of a digest, if it has this key. Every byte is verified.
-    pub(crate) async fn read(&self, digest: Digest, key: &[u8]) -> Option<(Loaded, Place)> {
+    pub(crate) async fn read(&self, digest: Digest, key: &[u8]) -> Option<(Loaded, Located)> {
         let Shared { index, segments, counters, .. } = &*self.shared;
         if counters.is_off() {
             return None;
@@ -189,6 +189,7 @@ impl Disk {
             index.remove(digest, place);
             return None;
         };
+        let located = Located { place, segment: segment.sequence };
         let read = match self.readers.read(segment, place) {
             Some(reading) => tokio::time::timeout(READ_TIMEOUT, reading).await,
             None => {
@@ -199,7 +200,7 @@ impl Disk {
         match read {
             Ok(Ok(Ok(loaded))) if loaded.digest == digest && loaded.key == key => {
                 counters.reads.inc();
-                Some((loaded, place))
+                Some((loaded, located))
             }
             // The place has a record of another key by now, or another key has this digest.
             Ok(Ok(Ok(_))) => {
@@ -210,12 +211,12 @@ impl Disk {
                 if counters.failed("read", &error) {
                     self.shared.abandon_later();
                 }
-                self.forget_at(digest, place);
+                self.forget_at(digest, located);
                 None
             }
             Ok(Ok(Err(ReadError::Invalid(why)))) => {
                 // If it is no longer current, its segment was evicted meanwhile.
-                if self.forget_at(digest, place) {
+                if self.forget_at(digest, located) {
                     counters.corrupt.inc();
                     tracing::warn!(%why, "a record of the disk cache is damaged; the object will be fetched again");
                 }
@@ -228,18 +229,18 @@ impl Disk {
         }
     }
 
-    /// Forgets the record at a place that cannot be read, so that a restart does not find an older one instead.
-    fn forget_at(&self, digest: Digest, place: Place) -> bool {
-        let is_current = self.is_current(digest, place);
+    /// Forgets a record that cannot be read, so that a restart does not find an older one instead.
+    fn forget_at(&self, digest: Digest, record: Located) -> bool {
+        let is_current = self.is_current(digest, record);
         if is_current {
             self.shared.forget(digest);
         }
         is_current
     }
 
-    /// Whether the record that was read is still the current one.
-    pub(crate) fn is_current(&self, digest: Digest, place: Place) -> bool {
-        self.shared.index.get(digest).is_some_and(|now| now.is_at(place))
+    /// Whether a record is still the current one of this digest.
+    pub(crate) fn is_current(&self, digest: Digest, record: Located) -> bool {
+        self.shared.is_current(digest, record)
     }
 
     /// Writes a record in place of an older one of its digest. Never waits: if the disk is too slow, the record is
@@ -251,7 +252,7 @@ impl Disk {
     /// Writes a newer form of `older`, if that is still current when its turn comes, and if there is room and the budget
     /// allows it. False if the queue has no room. Whatever is not written leaves the older form as it is.
     pub(crate) fn renew(&self, record: Record, older: Located) -> bool {
-        self.shared.queue.offer(Command::Renew { record, older })
+        self.shared.counters.is_off() || self.shared.queue.offer(Command::Renew { record, older })
     }
 
     /// The time, by the clock of the cache.

@@ -249,14 +249,14 @@ impl Loaded {
         })
     }
 
-    /// The record, to be written again.
+    /// A copy of the record, to be written again. Unlike this one, it does not keep whole blocks in memory.
     pub(super) fn into_record(self) -> Record {
         Record {
             kind: self.kind,
             digest: self.digest,
             key: self.key[..].into(),
             description: self.description[..].into(),
-            body: self.body,
+            body: Bytes::copy_from_slice(&self.body),
         }
     }
 }

@@ -41,6 +41,8 @@ pub(super) type TierId = [u8; 16];
 #[derive(Clone, Debug)]
 pub(super) struct Tier {
     pub(super) id: TierId,
+    /// The number of this start. Files that are found are of earlier ones.
+    pub(super) epoch: u16,
     pub(super) keys: EncryptionKeys,
 }
 
@@ -90,7 +92,8 @@ pub(super) fn name(sequence: u64) -> String {
 /// The number in the name of a segment's file.
 pub(super) fn sequence_of(text: &str) -> Option<u64> {
     let sequence = u64::from_str_radix(text.strip_prefix("seg-")?, 16).ok()?;
-    (name(sequence) == text).then_some(sequence)
+    // Numbers have twelve digits, so there is always a next one.
+    (name(sequence) == text && text.len() == name(0).len()).then_some(sequence)
 }
 
 /// Bytes that seal a segment of `records` records.
@@ -117,7 +120,7 @@ impl Segment {
         sequence: u64,
         length: u64,
     ) -> io::Result<Self> {
-        let (note, protection) = tier.keys.protect()?;
+        let (note, protection) = tier.keys.protect(tier.epoch)?;
         let file = files.create(&name(sequence), length)?;
         let mut head = AlignedBuffer::new(BLOCK);
         head.append(&MAGIC.to_le_bytes());
@@ -157,6 +160,10 @@ impl Segment {
             return if is_sealed { Err(damaged()) } else { Ok(None) };
         };
         let is_ours = owner == tier.id && number == sequence;
+        if is_ours && note.epoch >= tier.epoch {
+            let newer = "it is newer than the identity of the cache";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, newer));
+        }
         let protection = tier.keys.of(&note);
         Ok(is_ours.then(|| Self::new(slot, sequence, length, file, protection)))
     }

@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{
+    Located,
     counters::Counters,
     files::Files,
     index::{Index, Operation},
@@ -55,6 +56,12 @@ impl Shared {
         let _order = self.order.lock();
         let (operation, replaces) = self.index.begin(digest);
         self.end_without(digest, operation, replaces);
+    }
+
+    /// Whether a record is still the current one of this digest.
+    pub(super) fn is_current(&self, digest: Digest, Located { place, segment }: Located) -> bool {
+        self.index.get(digest).is_some_and(|current| current.is_at(place))
+            && self.segments.get(place.slot()).is_some_and(|found| found.sequence == segment)
     }
 
     /// Ends an operation that leaves no record. If it replaces one, that is forgotten in the log, too.

@@ -45,11 +45,10 @@ impl Identity {
 
     /// Writes the identity, which is on disk when this returns.
     pub(super) fn write(&self, folder: &Path, keys: &EncryptionKeys) -> io::Result<()> {
-        let (note, protection) = keys.protect()?;
+        let (note, protection) = keys.protect(self.epoch)?;
         let mut bytes = MAGIC.to_le_bytes().to_vec();
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&self.tier);
-        bytes.extend_from_slice(&self.epoch.to_le_bytes());
         bytes.extend_from_slice(&note.bytes());
         let mut secret = [0; 16];
         secret[..8].copy_from_slice(&self.secret[0].to_le_bytes());
@@ -66,7 +65,6 @@ impl Identity {
 /// The file, before its key is known.
 pub(super) struct Superblock {
     pub(super) tier: TierId,
-    epoch: u16,
     pub(super) note: KeyNote,
     /// Everything before the secret.
     clear: Vec<u8>,
@@ -87,12 +85,12 @@ impl Superblock {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let is_ours = fields.u64()? == MAGIC && fields.u32()? == FORMAT;
-        let (tier, epoch) = (fields.array()?, fields.u16()?);
+        let tier = fields.array()?;
         let note = KeyNote::take(&mut fields)?;
         let clear = bytes[..bytes.len() - fields.0.len()].to_vec();
         let (secret, proof) = (fields.array()?, fields.array::<PROOF>()?);
         fields.verify(bytes)?;
-        is_ours.then_some(Self { tier, epoch, note, clear, secret, proof })
+        is_ours.then_some(Self { tier, note, clear, secret, proof })
     }
 
     /// The identity, if one of the keys opens it.
@@ -103,6 +101,6 @@ impl Superblock {
         }
         let mut fields = Fields(&secret);
         let secret = [fields.u64()?, fields.u64()?];
-        Some(Identity { tier: self.tier, epoch: self.epoch, secret })
+        Some(Identity { tier: self.tier, epoch: self.note.epoch, secret })
     }
 }

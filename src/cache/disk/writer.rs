@@ -125,19 +125,18 @@ impl Writer {
         }
     }
 
-    /// Writes a newer form of a record, if that is easy: the older one is good enough.
-    fn renew(&mut self, record: &Record, Located { place, segment }: Located) {
-        let Shared { index, segments, .. } = &*self.shared;
+    /// Writes a newer form of a record that is still current and valid, if there is room and the budget allows it.
+    /// Otherwise the older form remains.
+    fn renew(&mut self, record: &Record, older: Located) {
         let digest = record.digest;
-        let is_current = index.get(digest).is_some_and(|current| current.is_at(place))
-            && segments.get(place.slot()).is_some_and(|found| found.sequence == segment);
         // An invalidation that comes after this is after it in the log, too.
-        let is_live = is_current && (self.is_live)(record.kind, &record.key, &record.description);
+        let is_live = self.shared.is_current(digest, older)
+            && (self.is_live)(record.kind, &record.key, &record.description);
         if !is_live || !record.fits() || !self.make_room(record.length()) || !self.affords(record) {
             return;
         }
         // Making room may have evicted it.
-        if let Some(operation) = self.shared.index.begin_move(digest, place)
+        if let Some(operation) = self.shared.index.begin_move(digest, older.place)
             && !self.append(record, Outcome::Written(operation))
         {
             self.forget(digest, operation);
@@ -302,9 +301,7 @@ impl Writer {
     fn open_segment(&mut self, kept: &mut Kept) -> io::Result<()> {
         let length = self.shared.options.segment;
         while self.shared.segments.bytes() + length > self.capacity {
-            let Some(oldest) = self.shared.segments.oldest() else {
-                return Err(io::Error::other("the capacity is smaller than a segment"));
-            };
+            let Some(oldest) = self.shared.segments.oldest() else { break };
             self.evict(&oldest, kept);
         }
         let mut evicted = 0;
@@ -313,10 +310,13 @@ impl Writer {
                 // The disk is full: carry on with fewer segments.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     let waits = self.full_since.is_some_and(|since| since.elapsed() < PATIENCE);
-                    if waits || evicted == MAX_EVICTED {
-                        self.full_since.get_or_insert_with(Stopwatch::start);
+                    let oldest = self.shared.segments.oldest().filter(|_| !waits);
+                    let Some(oldest) = oldest.filter(|_| evicted < MAX_EVICTED) else {
+                        if !waits {
+                            self.full_since = Some(Stopwatch::start());
+                        }
                         return Err(error);
-                    }
+                    };
                     self.full_since = None;
                     evicted += 1;
                     self.capacity = self.shared.segments.bytes();
@@ -324,7 +324,6 @@ impl Writer {
                         bytes = self.capacity,
                         "the disk is full; the disk cache keeps the size that it has now"
                     );
-                    let Some(oldest) = self.shared.segments.oldest() else { return Err(error) };
                     self.evict(&oldest, kept);
                 }
                 created => break created?,

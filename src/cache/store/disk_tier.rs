@@ -103,7 +103,7 @@ impl Store {
             return None;
         }
         let charge = self.memory.reserve(length, ROOM).await?;
-        let (loaded, place) = disk.read(digest, key.as_bytes()).await?;
+        let (loaded, located) = disk.read(digest, key.as_bytes()).await?;
         let stored = match loaded.kind {
             Kind::Response => {
                 let is_short = loaded.body.len() <= to_usize(self.options.slice.into());
@@ -127,7 +127,7 @@ impl Store {
             // A fetch was faster.
             return Some(());
         }
-        if !disk.is_current(digest, place) {
+        if !disk.is_current(digest, located) {
             return None;
         }
         match stored {
@@ -168,6 +168,10 @@ impl Store {
         };
         self.renewals.remove(digest);
         disk.write(disk_record::of_response(digest, key, response, body));
+        // An invalidation in between is before this record in the log, and may be evicted before it.
+        if self.is_purged(key, response) {
+            disk.forget(digest);
+        }
     }
 
     /// Whether a purge or invalidation since the response was requested has removed it.
@@ -194,6 +198,8 @@ impl Store {
     }
 
     /// Writes the note that responses of a resource vary.
+    ///
+    /// The caller has the turn.
     pub(super) fn save_variants(&self, resource: &CacheKey, variants: &Variants) {
         if let Some(disk) = &self.disk {
             let digest = self.memory.digest_of(resource);
@@ -218,11 +224,16 @@ impl Store {
         self.disk_has(self.memory.slice_digest(content, index))
     }
 
-    /// Reads a slice from disk.
-    pub(super) async fn recall_slice(&self, content: &Content, index: u32) -> Option<Bytes> {
+    /// Reads a slice from disk, with a charge for its memory.
+    pub(super) async fn recall_slice(
+        &self,
+        content: &Content,
+        index: u32,
+    ) -> Option<(Bytes, Charge)> {
         let disk = self.disk.as_ref()?;
         let digest = self.memory.slice_digest(content.id, index);
-        // Its fill reserves memory for it.
+        let length = disk.place(digest)?.length() as u64;
+        let charge = self.memory.reserve(length, ROOM).await?;
         let (loaded, _) = disk.read(digest, &slice_key(content.id, index)).await?;
         let bytes = self.layout(content).bytes_of(&(index..index + 1));
         // The length of slices may have been another when it was written.
@@ -230,7 +241,7 @@ impl Store {
             && loaded.description[..] == self.options.slice.to_le_bytes()
             && loaded.body.len() as u64 == bytes.end - bytes.start
         {
-            return Some(loaded.body);
+            return Some((loaded.body, charge));
         }
         disk.forget(digest);
         None
@@ -298,6 +309,7 @@ impl Store {
     /// Writes what is waiting to the disk, and nothing after that. Blocks until that is done. Renewed responses are
     /// written only as long as `patience` lasts.
     pub fn close_disk(&self, patience: Duration) {
+        self.purge_log.close();
         if let Some(disk) = &self.disk {
             self.renewals.write_all(disk, patience, |key| match self.memory.current(key) {
                 Some(Stored::Response(response)) => Some(response),

@@ -2,6 +2,8 @@
 //! stream its bytes as they arrive. A fill always completes its current slice; it begins a later one
 //! when a reader is near it.
 
+mod task;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     ops::Range,
@@ -17,10 +19,11 @@ use tokio::sync::Notify;
 use super::{
     FetchError, Store,
     content::{Content, ContentId},
-    ledger::with,
+    ledger::{Charge, with},
     receive::{NO_ROOM, ROOM, join, receive, to_usize},
 };
 use crate::http::body::Body;
+pub(super) use task::FillTask;
 
 /// How long a new fill waits for its first reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
@@ -159,13 +162,18 @@ impl Fill {
             let charge = store.memory.reserve(length, ROOM).await;
             let charge = charge.ok_or(End::Failed(NO_ROOM))?;
             self.receive(&mut body, length).await?;
-            let slice = charge.hold(join(&store.pages, &self.chunks()).await);
-            let completed = store.put_slice(content, index, slice);
-            // Many fills with slow readers would keep as many slices in memory.
-            let pin = store.pin_slice(content, &completed);
-            self.advance(pin.map(|pin| with(completed, pin)));
+            self.complete(store, content, index, charge).await;
         }
         Ok(End::Done)
+    }
+
+    /// Stores the current slice, whose chunks have all arrived, and begins the next.
+    async fn complete(&self, store: &Store, content: &Arc<Content>, index: u32, charge: Charge) {
+        let slice = charge.hold(join(&store.pages, &self.chunks()).await);
+        let completed = store.put_slice(content, index, slice);
+        // Many fills with slow readers would keep as many slices in memory.
+        let pin = store.pin_slice(content, &completed);
+        self.advance(pin.map(|pin| with(completed, pin)));
     }
 
     /// Reads one slice from the origin, chunk by chunk.
@@ -275,57 +283,6 @@ impl FillsOf<'_> {
                 fills.remove();
             }
         }
-    }
-}
-
-/// The obligation to fill a fill's slices. However it ends, the fill is removed from the content's list
-/// and its readers are notified, so that none waits for a fill that has ended.
-pub(super) struct FillTask {
-    fill: Arc<Fill>,
-    content: Arc<Content>,
-    store: Arc<Store>,
-}
-
-impl FillTask {
-    pub(super) const fn new(fill: Arc<Fill>, content: Arc<Content>, store: Arc<Store>) -> Self {
-        Self { fill, content, store }
-    }
-
-    /// The slice to fill, if it is only one.
-    pub(super) fn only_slice(&self) -> Option<u32> {
-        let slices = &self.fill.slices;
-        (slices.len() == 1).then_some(slices.start)
-    }
-
-    /// The bytes that the fill fetches.
-    pub(super) fn bytes(&self) -> Range<u64> {
-        self.store.layout(&self.content).bytes_of(&self.fill.slices)
-    }
-
-    /// Fills the slices from `body`. Readers also see a failure.
-    pub(super) async fn fill(self, body: Result<Body, End>) -> Result<(), FetchError> {
-        let end = match body {
-            Ok(body) => {
-                self.fill.open();
-                let filled = self.fill.fill_slices(&self.store, &self.content, body).await;
-                filled.unwrap_or_else(|end| end)
-            }
-            Err(end) => end,
-        };
-        self.fill.state.lock().end = Some(end);
-        match end {
-            End::Failed(failure) => Err(failure),
-            End::Done | End::Changed => Ok(()),
-        }
-    }
-}
-
-impl Drop for FillTask {
-    fn drop(&mut self) {
-        self.store.fills.of(self.content.id).remove(&self.fill);
-        let dropped = End::Failed(DROPPED);
-        self.fill.state.lock().end.get_or_insert(dropped);
-        self.fill.progress.notify_waiters();
     }
 }
 

@@ -143,10 +143,14 @@ impl Obligation {
         });
     }
 
-    /// The origin failed: the stale `response` stays in use and is served to the waiters too.
-    pub fn keep(self, place: &VariantSlot, response: Arc<StoredResponse>) {
-        self.put(place, &response);
-        self.complete(FetchOutcome::Stored(response, place.key.clone()));
+    /// The origin failed: the stale `response` stays in use and is served to the waiters too. Its record on disk is
+    /// the same as before.
+    pub fn keep(self, key: &CacheKey, response: Arc<StoredResponse>) {
+        if self.is_current() {
+            let _turn = self.store.turn(self.store.memory.digest_of(key));
+            self.store.memory.insert(key, Arc::clone(&response));
+        }
+        self.complete(FetchOutcome::Stored(response, key.clone()));
     }
 
     fn put(&self, place: &VariantSlot, response: &Arc<StoredResponse>) {

@@ -11,10 +11,11 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::Builder,
+    thread::{Builder, JoinHandle},
 };
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -58,7 +59,10 @@ type Request = (PurgeBatch, oneshot::Sender<Result<LogPosition, PurgeError>>);
 
 /// The log of a disk cache.
 #[derive(Debug)]
-pub(crate) struct FilePurgeLog(mpsc::Sender<Request>);
+pub(crate) struct FilePurgeLog {
+    /// To the thread that writes; `None` once the log is closed.
+    writer: Mutex<Option<(mpsc::Sender<Request>, JoinHandle<()>)>>,
+}
 
 impl FilePurgeLog {
     /// Opens the log of a folder and applies its purges to `floors`. Creates it in a new tier.
@@ -100,8 +104,9 @@ impl FilePurgeLog {
         // only once.
         let folder = path.parent().unwrap_or(path);
         with_space(folder, || writer.rewrite(&[]))?;
-        Builder::new().name("forebay-purges".into()).spawn(move || writer.run(&mut requests))?;
-        Ok(Self(sender))
+        let thread = Builder::new().name("forebay-purges".into());
+        let thread = thread.spawn(move || writer.run(&mut requests))?;
+        Ok(Self { writer: Mutex::new(Some((sender, thread))) })
     }
 }
 
@@ -109,16 +114,26 @@ impl PurgeLog for FilePurgeLog {
     fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>> {
         Box::pin(async move {
             let (outcome, appended) = oneshot::channel();
-            let ended = || PurgeError::from(io::Error::other("its writer has ended"));
-            self.0.send((batch, outcome)).await.map_err(|_| ended())?;
-            appended.await.map_err(|_| ended())?
+            let closed = || PurgeError::from(io::Error::other("it is closed"));
+            let writer = self.writer.lock().as_ref().map(|(sender, _)| sender.clone());
+            writer.ok_or_else(closed)?.send((batch, outcome)).await.map_err(|_| closed())?;
+            appended.await.map_err(|_| closed())?
         })
+    }
+
+    fn close(&self) {
+        let writer = self.writer.lock().take();
+        if let Some((sender, thread)) = writer {
+            drop(sender);
+            // A thread that panicked has nothing more to write.
+            let _ = thread.join();
+        }
     }
 }
 
 /// The beginning of a file, and the protection of the rest.
 fn head(identity: &Identity, keys: &EncryptionKeys) -> io::Result<(Vec<u8>, Protection)> {
-    let (note, protection) = keys.protect()?;
+    let (note, protection) = keys.protect(identity.epoch)?;
     let mut head = MAGIC.to_le_bytes().to_vec();
     head.extend_from_slice(&identity.tier);
     head.extend_from_slice(&note.bytes());
@@ -208,6 +223,9 @@ fn replay(
     if !protection.is_readable() {
         return Err(PurgeLogError::Damaged("it is encrypted with another key"));
     }
+    if note.epoch >= identity.epoch {
+        return Err(PurgeLogError::Damaged("it is newer than the identity of the cache"));
+    }
     let mut at = bytes.len() - fields.0.len();
     while let Some(content) = content(bytes, at, &protection) {
         let Some((position, distribution, purge, mode)) = parse(&content) else {
@@ -216,8 +234,10 @@ fn replay(
         floors.apply(position, distribution, &purge, mode);
         at += HEAD + content.len();
     }
-    // A write that was cut off has nothing behind it.
-    if (at + 1..bytes.len()).any(|next| content(bytes, next, &protection).is_some()) {
+    // A write that was cut off has nothing behind it, except for zeros.
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(at, |last| last + 1).max(at);
+    let is_long = end - at > HEAD + LONGEST;
+    if is_long || (at + 1..end).any(|next| content(bytes, next, &protection).is_some()) {
         return Err(PurgeLogError::Damaged("a record is damaged"));
     }
     Ok(())
@@ -338,7 +358,8 @@ mod tests {
 
     /// A log of purges of `/0`, `/1`, …, one record each.
     fn log(purges: u64, keys: &EncryptionKeys) -> Vec<u8> {
-        let (mut bytes, protection) = head(&IDENTITY, keys).expect("random");
+        let last = Identity { epoch: IDENTITY.epoch - 1, ..IDENTITY };
+        let (mut bytes, protection) = head(&last, keys).expect("random");
         for n in 0..purges {
             let purge = Purge::Exact(format!("/{n}"));
             let placed = (LogPosition::new(2, n + 1), &b"media"[..], &purge, PurgeMode::Hard);
@@ -401,6 +422,19 @@ mod tests {
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let expected = (bit / 8 >= last).then_some(4);
                 assert_eq!(replayed(&flipped, &keys), expected, "bit {bit}");
+            }
+        }
+    }
+
+    /// A write that was cut off is shorter than a record. In longer garbage, no record is looked for.
+    #[test]
+    fn a_log_with_much_garbage_is_not_trusted() {
+        for keys in keys() {
+            let whole = log(2, &keys);
+            for (garbage, expected) in [(LONGEST, Some(2)), (100 << 20, None)] {
+                let garbage = [0xff, 0xff, 0, 1].into_iter().cycle().take(garbage);
+                let bytes: Vec<u8> = whole.iter().copied().chain(garbage).collect();
+                assert_eq!(replayed(&bytes, &keys), expected);
             }
         }
     }
@@ -468,6 +502,9 @@ mod tests {
         assert!(matches!(missing, Err(PurgeLogError::Damaged("it is missing"))));
         std::fs::write(&path, log(2, &clear)).expect("written");
         assert!(open(IDENTITY, &clear).is_ok());
+        // The identity of an earlier start was put back.
+        let newer = open(IDENTITY, &clear);
+        assert!(matches!(newer, Err(PurgeLogError::Damaged(why)) if why.contains("newer")));
         let other = Identity { tier: [8; 16], ..IDENTITY };
         assert!(matches!(open(other, &clear), Err(PurgeLogError::Damaged(_))));
         let without_key = open(IDENTITY, &encrypted);

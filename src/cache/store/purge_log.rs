@@ -36,6 +36,9 @@ pub struct PurgeError(#[from] io::Error);
 pub(crate) trait PurgeLog: std::fmt::Debug + Send + Sync {
     /// Appends purges. Resolves when they are durable and in force, with the position of the last one.
     fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>>;
+
+    /// Writes what was appended, and nothing after that. Blocks until that is done.
+    fn close(&self) {}
 }
 
 /// A log that does not outlive the process.

@@ -328,10 +328,10 @@ impl Reader {
                 Some(index) => store.recall_slice(&response.content, index).await,
                 None => None,
             };
-            let body = match recalled {
-                Some(slice) => Ok(Body::full(slice)),
-                None => source.open(&response, filling.bytes()).await,
-            };
+            if let Some((slice, charge)) = recalled {
+                return filling.fill_recalled(slice, charge).await;
+            }
+            let body = source.open(&response, filling.bytes()).await;
             let body = body.map_err(|error| match error {
                 SourceError::Changed => End::Changed,
                 SourceError::Failed(failure) => End::Failed(failure),

@@ -29,15 +29,18 @@ impl Store {
             self.memory.insert(&place.key, response);
         }
         let Some(variation) = &place.variation else { return };
+        let turn = self.turn(self.memory.digest_of(&place.resource));
         match self.variants(&place.resource).filter(|known| known.variation == *variation) {
             Some(variants) => {
                 let is_known = variants.knows(&place.key);
                 // Only a bounded number of variants is kept for each resource, the newest ones.
-                if let Some(oldest) = variants.add(&place.key) {
-                    self.discard(&oldest);
-                }
+                let oldest = variants.add(&place.key);
                 if !is_known {
                     self.save_variants(&place.resource, &variants);
+                }
+                drop(turn);
+                if let Some(oldest) = oldest {
+                    self.discard(&oldest);
                 }
             }
             None => {

@@ -72,7 +72,7 @@ impl Fetch {
         let pause = self.behavior.cache_policy.caching.errors.of(failure.status);
         let response = Arc::new(seen.waiting(now + pause));
         let place = self.place_of(seen.status, &seen.fields.to_map());
-        self.obligation.keep(&place, Arc::clone(&response));
+        self.obligation.keep(&place.key, Arc::clone(&response));
         let how = How::Kept(failure.detail);
         let kept = Forwarded::Stored { response, how, own_fields: None, timing: None };
         let _ = self.forward.send(kept);
