@@ -72,7 +72,7 @@ impl<T> Table<T> {
     }
 
     /// Prefetches the line where the search for a hash begins.
-    pub(crate) fn load_ahead(&self, hash: u64) {
+    pub(crate) fn prefetch(&self, hash: u64) {
         prefetch::load_value(&self.lines[self.home(hash)]);
     }
 

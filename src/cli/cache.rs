@@ -13,7 +13,10 @@ use super::{
     UserError, say,
     source::{ConfigFile, load_file},
 };
-use crate::cache::disk::{DiskOptions, EncryptionKeys, Inspection, clear, count, verify};
+use crate::cache::{
+    disk::{DiskOptions, EncryptionKeys, Inspection, clear, count, verify},
+    store::check_purges,
+};
 
 /// Look at a disk cache, verify it, or empty it.
 #[derive(Debug, clap::Args)]
@@ -93,9 +96,15 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         Action::Verify(args) => report(&args.directory.path()?, Some(&args.keys()?)),
         Action::Clear(directory) => {
             let path = directory.path()?;
-            clear(&path)
+            let others = clear(&path)
                 .map_err(|error| UserError { message: error.to_string(), help: error.advice() })?;
             say(&format!("Emptied the disk cache in {}", path.display()));
+            if !others.is_empty() {
+                let others = others.join(", ");
+                say(&format!(
+                    "Remove the other files, or Forebay will not use this directory again: {others}"
+                ));
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -119,7 +128,17 @@ fn report(path: &Path, keys: Option<&EncryptionKeys>) -> miette::Result<ExitCode
     let found = inspected
         .map_err(|error| UserError { message: error.to_string(), help: error.advice().into() })?;
     say(&text(&found, keys.is_some()));
-    let is_good = found.damaged == 0 && found.unreadable == 0;
+    let distrusted = match keys {
+        Some(keys) => check_purges(path, keys).map_err(|error| UserError {
+            message: format!("cannot read the log of purges: {error}"),
+            help: "run this as the user that runs Forebay, or as root".into(),
+        })?,
+        None => None,
+    };
+    if let Some(why) = &distrusted {
+        say(&format!("At the next start, Forebay discards all of this, because {why}."));
+    }
+    let is_good = found.damaged == 0 && found.unreadable == 0 && distrusted.is_none();
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -127,17 +146,17 @@ fn text(found: &Inspection, verify: bool) -> String {
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
     let mut lines = vec![
         format!("files        {}, {}", found.segments, size(found.bytes)),
-        format!("in use       {}", size(found.current)),
+        format!("content      {}", size(found.current)),
         format!("responses    {}", found.responses),
         format!("slices       {}", found.slices),
         format!("compressed   {}", found.encoded),
-        format!("obsolete     {} records, until their files are evicted", found.obsolete),
+        format!("obsolete     {}", found.obsolete),
     ];
     if verify {
         lines.push(format!("damaged      {}", found.damaged));
     }
     if found.unreadable > 0 {
-        lines.push(format!("unreadable   {} files", found.unreadable));
+        lines.push(format!("unreadable   {} of the files", found.unreadable));
     }
     if found.damaged + found.unreadable > 0 {
         lines.push("Damaged records are misses: Forebay fetches them again.".to_owned());

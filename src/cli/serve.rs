@@ -9,7 +9,6 @@ use crate::{
     app::{self, CredentialSource, Running},
     aws::describe,
     base::clock::Clock,
-    cache::store::OpenError,
     control::SecretError,
     origin::Origin,
     proxy::Distribution,
@@ -51,11 +50,7 @@ fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
         )
         .into(),
         app::Error::Secret(_) => SecretError::ADVICE.into(),
-        app::Error::Store(OpenError::Folder(error)) => error.advice().into(),
-        app::Error::Store(OpenError::Keys(error)) => error.advice().into(),
-        app::Error::Store(OpenError::System(_)) => {
-            "check the file system of `cache.disk.path` and the limit on threads (`ulimit -u`)".into()
-        }
+        app::Error::Store(error) => error.advice().into(),
         app::Error::Geography(_) => {
             "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
         }

@@ -58,6 +58,14 @@ fn disk(section: &Section<'_>, directory: &Path) -> Option<DiskOptions> {
         section.fault(section.span(), "`cache.disk.capacity` is missing", "in this table", help);
     }
     section.unknown();
+    for text in path.iter().chain(&key_file).filter(|text| text.value.is_empty()) {
+        section.fault(
+            text.span.clone(),
+            "a path is empty",
+            "here",
+            "name it, or remove the line".to_owned(),
+        );
+    }
     let (path, capacity) = (directory.join(path?.value), capacity?);
     if capacity.value < DiskOptions::MIN_CAPACITY {
         let help = format!("give it at least {}MiB", DiskOptions::MIN_CAPACITY >> 20);

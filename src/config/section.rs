@@ -20,12 +20,6 @@ pub(super) struct Placed<T> {
     pub(super) span: Range<usize>,
 }
 
-impl<T> Placed<T> {
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> Placed<U> {
-        Placed { value: f(self.value), span: self.span }
-    }
-}
-
 /// One table of the configuration.
 pub(super) struct Section<'a> {
     /// The name, as in `[listen]` or `[[distribution.origin]]`.
@@ -183,20 +177,23 @@ impl<'a> Section<'a> {
     /// A size such as `"512MiB"`, in bytes.
     pub(super) fn size(&self, key: &'static str) -> Option<Placed<u64>> {
         self.note(key, "size");
-        let text = self.string(key)?;
-        let has_unit = text.value.contains(|c: char| c.is_ascii_alphabetic());
-        match text.value.parse::<bytesize::ByteSize>() {
-            Ok(size) if has_unit => Some(text.map(|_| size.as_u64())),
-            _ => {
-                self.fault(
-                    text.span,
-                    format!("`{}` is not a size", self.path(key)),
-                    "expected a number with a unit",
-                    "write, for example, \"512MiB\" or \"4GiB\"".to_owned(),
-                );
-                None
+        let value = self.get(key)?;
+        let Some(text) = value.get_ref().as_str() else {
+            self.wrong_type(key, value, "a string with a unit, such as \"512MiB\"");
+            return None;
+        };
+        let has_unit = text.contains(|c: char| c.is_ascii_alphabetic());
+        let problem = match text.parse::<bytesize::ByteSize>() {
+            Ok(size) if has_unit => {
+                return Some(Placed { value: size.as_u64(), span: value.span() });
             }
-        }
+            Ok(_) => "has no unit",
+            Err(_) => "is not a size",
+        };
+        let message = format!("`{}` {problem}", self.path(key));
+        let help = "write, for example, \"512MiB\" or \"4GiB\"".to_owned();
+        self.fault(value.span(), message, "expected a number with a unit", help);
+        None
     }
 
     /// A duration such as `"30s"`, or a number of seconds.

@@ -28,11 +28,11 @@ struct ExplainRequest {
 }
 
 /// Explains how a request would be handled.
-pub(super) fn explain(state: &State, content: &[u8]) -> Result<Explanation, Refusal> {
-    explain_json(state, content).map_err(|message| (StatusCode::BAD_REQUEST, message))
+pub(super) async fn explain(state: &State, content: &[u8]) -> Result<Explanation, Refusal> {
+    explain_json(state, content).await.map_err(|message| (StatusCode::BAD_REQUEST, message))
 }
 
-fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
+async fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
     let request: ExplainRequest = serde_json::from_slice(content).map_err(|error| {
         format!("invalid request: {error}; expected {{\"url\": \"https://…\", \"fields\": [[\"Name\", \"value\"]]}}")
     })?;
@@ -61,7 +61,7 @@ fn explain_json(state: &State, content: &[u8]) -> Result<Explanation, String> {
     // The strictest policy: current viewers negotiate a version that satisfies any distribution.
     let tls = receives_tls(state, scheme).then_some((SecurityPolicy::Tls13Of2025, None));
     let connection = Connection::of(client, None, false, tls);
-    Ok(state.edge.explain(explained.into_parts().0, &connection))
+    Ok(state.edge.explain(explained.into_parts().0, &connection).await)
 }
 
 /// Whether a request for an `https` URL reaches Forebay as one. If Forebay has no HTTPS listener and trusts no proxy,

@@ -340,7 +340,7 @@ impl State {
         let ok = StatusCode::OK;
         Ok(match request.uri.path() {
             "/events" => json(ok, &events::take(self, content, &caller).await?),
-            "/explain" => json(ok, &explain::explain(self, content)?),
+            "/explain" => json(ok, &explain::explain(self, content).await?),
             _ => json(ok, &self.apply(content, &caller).await?),
         })
     }

@@ -19,14 +19,11 @@ use crate::{
     access::restrict::Geography,
     access_log::Format,
     base::clock::Clock,
-    cache::disk::{DiskOptions, DiskSpeed, count},
+    cache::disk::existing,
     config::{Config, HTTPS_ADVICE},
     control::{Callers, SecretError},
     server::{CertificateFiles, Limits, TlsSettings, bindable},
 };
-
-/// A disk whose reads take longer is slow for a cache: under load, they wait for each other.
-const SLOW_READ: Duration = Duration::from_millis(5);
 
 /// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
 /// `LATE` is. Let's Encrypt renews at a third ("Integration Guide").
@@ -36,7 +33,6 @@ const LATE: u64 = 10;
 pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
     let mut all = vec![addresses(config), machine(config)];
     all.push(files(config));
-    all.extend(config.disk.as_ref().map(disk));
     all.push(certificates(config, clock));
     all.into_iter().flat_map(|checks| checks.findings).collect()
 }
@@ -84,7 +80,7 @@ fn addresses(config: &Config) -> Checks {
 }
 
 /// The metrics of a Forebay that runs on the admin address.
-fn running(admin: SocketAddr) -> Option<String> {
+pub(super) fn running(admin: SocketAddr) -> Option<String> {
     let patience = Duration::from_secs(2);
     let metrics = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&admin, patience)?;
@@ -129,69 +125,6 @@ fn machine(config: &Config) -> Checks {
         _ => checks.good(format!("enough open files are allowed for {connections} connections")),
     }
     checks
-}
-
-/// Checks the directory of the disk cache, its space and its speed.
-fn disk(options: &DiskOptions) -> Checks {
-    let mut checks = Checks::of("disk cache");
-    let path = &options.path;
-    // The directory is created at the start.
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(path);
-    if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
-        checks.bad(
-            format!("{} cannot be written by this user", existing.display()),
-            "give it to the user that runs Forebay; with the systemd unit, use a directory below /var/cache/forebay",
-        );
-        return checks;
-    }
-    match options.keys() {
-        Err(error) => checks.bad(error.to_string(), error.advice()),
-        Ok(_) if options.encryption_key_file.is_some() => {
-            checks.good("the encryption keys can be read");
-        }
-        Ok(_) => {}
-    }
-    let Ok(space) = rustix::fs::statvfs(existing) else { return checks };
-    let (free, all) = (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize);
-    let used = count(path, |_, _| {}).map_or(0, |found| found.bytes);
-    let text = format!(
-        "{}: {} of the capacity of {} in use, {} free on its file system",
-        path.display(),
-        ByteSize::b(used),
-        ByteSize::b(options.capacity),
-        ByteSize::b(free)
-    );
-    if options.capacity > all {
-        checks.bad(text, "lower `cache.disk.capacity`, which is larger than the file system");
-    } else if options.capacity > used + free {
-        checks.advise(text, "free some space, or lower `cache.disk.capacity`: a cache without space carries on smaller");
-    } else {
-        checks.good(text);
-    }
-    // A running cache needs room for its next file.
-    if free > 3 * options.segment {
-        speed(&mut checks, existing);
-    }
-    checks
-}
-
-/// Measures the device of the disk cache.
-fn speed(checks: &mut Checks, directory: &Path) {
-    // File systems without `O_DIRECT` are skipped.
-    let Ok(speed) = DiskSpeed::measure(directory) else { return };
-    let text = format!(
-        "its device writes {:.0} MB/s and reads 64 KiB in {:.1} ms",
-        speed.written / 1e6,
-        speed.read.as_secs_f64() * 1e3
-    );
-    if speed.read > SLOW_READ {
-        checks.advise(
-            text,
-            "use a faster device: reads that take longer than 100 ms go to the bucket",
-        );
-    } else {
-        checks.good(text);
-    }
 }
 
 /// The memory of this machine, or of this container if that is less.
@@ -239,7 +172,7 @@ fn directory(checks: &mut Checks, path: &Path) {
         return checks.bad(text, "name a directory");
     }
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let there = path.ancestors().find(|directory| directory.exists()).unwrap_or(path);
+    let there = existing(path);
     let name = path.display();
     if is_virtual(there) {
         let text = format!("{name} cannot be used: {} holds no files of programs", there.display());

@@ -5,6 +5,7 @@
 
 mod account;
 mod bucket;
+mod disk;
 mod machine;
 
 pub(crate) use bucket::{bucket_region, needs_path_style};
@@ -74,12 +75,14 @@ impl Checks {
 
 /// Checks this machine only: ports, files, certificates, memory.
 pub(crate) fn examine_machine(config: &Config, clock: &Clock) -> Vec<Finding> {
-    machine::examine(config, clock)
+    let mut findings = machine::examine(config, clock);
+    findings.extend(config.disk.iter().flat_map(|disk| disk::examine(disk, config.admin).findings));
+    findings
 }
 
 /// Runs all checks. `sample` is the key of an object that must be readable.
 pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock) -> Vec<Finding> {
-    let mut findings = machine::examine(config, clock);
+    let mut findings = examine_machine(config, clock);
     let mut all = Vec::new();
     let mut found = None;
     if let Some(region) = signed_region(config) {

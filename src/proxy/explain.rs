@@ -24,20 +24,20 @@ use crate::{
     cache::{
         key::Projection,
         policy::{CachingRules, NotStored, Ttl},
-        store::{Lookup, Presence, PurgeMode, Reader, StoredResponse},
+        store::{Lookup, Peeked, Presence, PurgeMode, Reader, StoredResponse},
     },
     http::framing,
     origin::Origin,
 };
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
-/// What is known of a response on disk before it is read.
-const ON_DISK: &str = "it is on disk, and served if it is still fresh and was not purged";
-
 impl Edge {
     /// Explains how the edge would handle a request.
-    #[must_use]
-    pub fn explain(self: &Arc<Self>, request: Parts, connection: &Arc<Connection>) -> Explanation {
+    pub async fn explain(
+        self: &Arc<Self>,
+        request: Parts,
+        connection: &Arc<Connection>,
+    ) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
         let incoming = IncomingRequest {
             counts: false,
@@ -55,30 +55,33 @@ impl Edge {
         let has_content = request.headers.contains_key(header::TRANSFER_ENCODING)
             || length.is_some_and(|length| length != b"0");
         match route.admit(&rules, &incoming, has_content, &self.steps) {
-            Ok(admitted) => self.explain_admitted(&admitted, now),
+            Ok(admitted) => self.explain_admitted(&admitted, now).await,
             Err(rejection) => rejected(&rules, rejection, Some(distribution), &incoming),
         }
     }
 
-    fn explain_admitted(
+    async fn explain_admitted(
         self: &Arc<Self>,
         admitted: &AdmittedRequest<'_>,
         now: Timestamp,
     ) -> Explanation {
         let resource = admitted.key();
-        let (found, purged) = self.store.peek(&resource, now);
-        let (key, found, purged, variants) = match found {
+        let peeked = self.store.peek(&resource, now).await;
+        let (key, peeked, variants) = match peeked.lookup {
             Lookup::Varies(variants) => {
                 let key = variants.variation.key(&resource, &admitted.forwarded());
-                let (found, purged) = self.store.peek(&key, now);
-                (key, found, purged, Some(variants))
+                (key.clone(), self.store.peek(&key, now).await, Some(variants))
             }
-            found => (resource, found, purged, None),
+            _ => (resource, peeked, None),
         };
-        let stored = match &found {
+        let Peeked { lookup: found, purged, is_only_on_disk } = peeked;
+        let mut stored = match &found {
             Lookup::Response(response) => Some(self.summarize(response, admitted, now)),
             _ => None,
         };
+        if let Some(stored) = stored.as_mut().filter(|_| is_only_on_disk) {
+            "disk".clone_into(&mut stored.in_memory);
+        }
         let plan = CachePlan::of(admitted, now, || (key, found));
         let signature = if admitted.behavior.trusted.is_some() { "valid" } else { "not needed" };
         let mode = |mode| if mode == PurgeMode::Hard { "hard" } else { "soft" };
@@ -148,11 +151,6 @@ impl Edge {
         let why = match plan {
             CachePlan::Serve { response, staleness, .. } => {
                 return self.hit(admitted, response, describe(*staleness));
-            }
-            CachePlan::Fetch { key, stored: None, .. }
-                if purged.is_none() && self.store.is_stored_on_disk(key) =>
-            {
-                return Next::new(ResultType::Hit, ON_DISK);
             }
             CachePlan::Bypass(Bypass::Method) => "responses to this method are not cached",
             CachePlan::Bypass(Bypass::Disabled) => {

@@ -64,7 +64,7 @@ impl Edge {
         let mut exchange = Exchange::immediate(self, incoming, watch);
         let info = (bytes.len() as u64, hit.result, hit.report);
         exchange.write_head(&hit.head, info, hit.distribution, hit.headers_policy.as_ref(), head);
-        hit.head.response.content.load_ahead();
+        hit.head.response.content.prefetch();
         Ok(FastHit { _hold: hit.hold, response: hit.head.response, bytes, exchange })
     }
 }

@@ -154,8 +154,30 @@ async fn the_disk_cache() {
     let path = folder.path().to_str().expect("text");
     let more = ["--cache-dir", path, "--cache-size", "256MiB"];
     let (text, _) = doctor_at("http://127.0.0.1:9", &more).await;
-    assert!(text.contains("0 B of the capacity of 256.0 MiB in use"), "{text}");
+    assert!(text.contains("its files take 0 B of the capacity of 256.0 MiB"), "{text}");
     if DiskSpeed::measure(folder.path()).is_ok() {
         assert!(text.contains("its device writes "), "{text}");
     }
+    for (name, content, expected) in [
+        ("letter.txt", "dear", "is not empty and is not a disk cache: it has a file `letter.txt`"),
+        (
+            "super",
+            "damaged",
+            "Forebay would discard what is there, because its file `super` is missing or damaged",
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join(name), content).expect("written");
+        let path = folder.path().to_str().expect("text");
+        let more = ["--cache-dir", path, "--cache-size", "256MiB"];
+        let (text, _) = doctor_at("http://127.0.0.1:9", &more).await;
+        assert!(text.contains(expected), "{text}");
+    }
+    let more = ["--cache-dir", env!("CARGO_BIN_EXE_forebay"), "--cache-size", "256MiB"];
+    let (text, _) = doctor_at("http://127.0.0.1:9", &more).await;
+    assert!(text.contains("is not a directory"), "{text}");
+    // The working directory of tests is the project's.
+    let more = ["--cache-dir", "target-of-nothing", "--cache-size", "256MiB"];
+    let (text, _) = doctor_at("http://127.0.0.1:9", &more).await;
+    assert!(text.contains("target-of-nothing: its files take 0 B"), "{text}");
 }

@@ -166,6 +166,14 @@ class Disk(unittest.TestCase):
             self.purged = dict(self.current)
         self.assertEqual(self.wrong, [])
         forebay.wait_to_say("the disk is full")
+        # Nothing is left for the log of purges: stored objects give way to it.
+        with open(os.path.join(self.folder, "other"), "wb", 0) as other:
+            with self.assertRaises(OSError):
+                while True:
+                    other.write(bytes(4096))
+        for number in range(200):
+            self.purge(forebay, f"/{'x' * 200}{number}")
+        self.assertEqual(self.wrong, [])
 
 
 if __name__ == "__main__":

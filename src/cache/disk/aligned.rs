@@ -53,7 +53,7 @@ impl AlignedBuffer {
         self.memory.len() - self.start
     }
 
-    /// Sets the length, up to the room. Bytes that are added have any content.
+    /// Sets the length, up to the room. Bytes that are added are not cleared.
     pub(super) fn set_length(&mut self, length: usize) {
         self.length = length.min(self.room());
     }

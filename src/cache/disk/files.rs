@@ -30,6 +30,8 @@ pub(crate) trait BlockFile: std::fmt::Debug + Send + Sync {
     /// Reads until the buffer is full or the file ends; returns the number of bytes.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts the file to `length` bytes.
+    fn truncate(&self, length: u64) -> io::Result<()>;
 }
 
 /// Files of the operating system.
@@ -46,7 +48,7 @@ impl SystemFiles {
     pub(crate) fn new(folder: &Path) -> Self {
         let is_direct = supports_direct(folder);
         if !is_direct {
-            tracing::info!(folder = %folder.display(), "the file system has no O_DIRECT; the disk cache uses the page cache");
+            tracing::info!(directory = %folder.display(), "the file system has no O_DIRECT; the disk cache uses the page cache");
         }
         Self { folder: folder.to_owned(), is_direct, is_read_only: false }
     }
@@ -157,5 +159,9 @@ impl BlockFile for SystemFile {
         self.file.write_all_at(bytes, offset)?;
         self.drop_pages(offset, bytes.len());
         Ok(())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
     }
 }

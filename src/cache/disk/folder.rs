@@ -30,6 +30,9 @@ pub enum FolderError {
         /// The system's error.
         source: io::Error,
     },
+    /// It is a file, or below one.
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
     /// Another process has it open.
     #[error("another process uses the disk cache in {}", .0.display())]
     InUse(PathBuf),
@@ -53,8 +56,8 @@ impl FolderError {
         match self {
             Self::System { path, source } => match source.kind() {
                 io::ErrorKind::PermissionDenied => format!(
-                    "give the directory to the user that runs Forebay, for example with `chown forebay {}`",
-                    path.display()
+                    "give {} to the user that runs Forebay, for example with `chown`",
+                    existing(path).display()
                 ),
                 io::ErrorKind::ReadOnlyFilesystem => {
                     "use a directory on a writable file system".into()
@@ -63,6 +66,9 @@ impl FolderError {
                 io::ErrorKind::StorageFull => "free some space on its file system".into(),
                 _ => "use a directory on a local file system".into(),
             },
+            Self::NotADirectory(_) => {
+                "name a directory; if it does not exist, Forebay creates it".into()
+            }
             Self::InUse(_) => "stop the other Forebay, or configure another directory".into(),
             Self::Foreign { .. } => "use an empty directory, or a new one".into(),
         }
@@ -84,15 +90,12 @@ impl Folder {
     /// cannot decrypt.
     pub(crate) fn open(path: &Path, keys: EncryptionKeys) -> Result<Self, FolderError> {
         let failed = |source| FolderError::System { path: path.to_owned(), source };
+        if !existing(path).is_dir() {
+            return Err(FolderError::NotADirectory(existing(path).to_owned()));
+        }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let lock = lock(path)?;
-        let names = names(path).map_err(failed)?;
-        let is_new = !names.iter().any(|name| name == SUPERBLOCK);
-        if let Some(name) = names.iter().find(|name| is_new && !may_be_there(name)) {
-            return Err(FolderError::Foreign { path: path.to_owned(), name: name.clone() });
-        }
-        let superblock = Superblock::read(path).map_err(failed)?;
-        let last = superblock.as_ref().and_then(|superblock| superblock.identity(&keys));
+        let Found { was_used, superblock, last } = Found::in_folder(path, &keys)?;
         let mut folder =
             Self { path: path.to_owned(), _lock: lock, identity: Identity::new(), keys };
         match last {
@@ -102,29 +105,14 @@ impl Folder {
                 written.map_err(failed)?;
             }
             _ => {
-                if !is_new {
-                    let why = folder.why_unreadable(superblock.as_ref());
-                    tracing::warn!(folder = %path.display(), "the disk cache starts empty, because {why}");
+                if was_used {
+                    let why = why_unreadable(superblock.as_ref(), &folder.keys);
+                    tracing::warn!(directory = %path.display(), "the disk cache starts empty, because {why}");
                 }
                 folder.clear().map_err(failed)?;
             }
         }
         Ok(folder)
-    }
-
-    /// Why the last process left nothing that can be used.
-    fn why_unreadable(&self, superblock: Option<&Superblock>) -> &'static str {
-        match superblock.map(|superblock| superblock.note.is_encrypted()) {
-            None => "it was written by another version of Forebay, or is damaged",
-            Some(true) if self.keys.encrypt() => {
-                "none of the keys in `cache.disk.encryption_key_file` is the one that it was encrypted with"
-            }
-            Some(true) => "it is encrypted, and `cache.disk.encryption_key_file` is not configured",
-            Some(false) if self.keys.encrypt() => {
-                "it was not encrypted; from now on everything in it is"
-            }
-            Some(false) => "it was opened too many times",
-        }
     }
 
     /// Removes everything, and begins a new tier.
@@ -153,21 +141,120 @@ impl Folder {
 
     /// The path of the log of purges.
     pub(crate) fn purge_log(&self) -> PathBuf {
-        self.path.join(PURGES)
+        purge_log(&self.path)
     }
 }
 
-/// Empties the disk cache in a directory that no process uses.
+/// The path of the log of purges in a folder.
+pub(crate) fn purge_log(folder: &Path) -> PathBuf {
+    folder.join(PURGES)
+}
+
+/// The identity and the keys of the disk cache in a folder, if it has one that these keys open. Unlike a start, this
+/// also reads what is not encrypted although there are keys.
+pub(crate) fn identity_of(
+    path: &Path,
+    keys: &EncryptionKeys,
+) -> io::Result<Option<(Identity, EncryptionKeys)>> {
+    let Some(superblock) = Superblock::read(path)? else { return Ok(None) };
+    let keys = superblock.keys(keys);
+    Ok(superblock.identity(&keys).map(|identity| (identity, keys)))
+}
+
+/// What earlier processes left in a folder.
+struct Found {
+    /// Whether it has files of a disk cache.
+    was_used: bool,
+    superblock: Option<Superblock>,
+    /// The identity, if one of the keys opens it.
+    last: Option<Identity>,
+}
+
+impl Found {
+    /// Refuses a folder that has other files and no disk cache.
+    fn in_folder(path: &Path, keys: &EncryptionKeys) -> Result<Self, FolderError> {
+        let failed = |source| FolderError::System { path: path.to_owned(), source };
+        let names = names(path).map_err(failed)?;
+        let is_new = !names.iter().any(|name| name == SUPERBLOCK);
+        if let Some(name) = names.iter().find(|name| is_new && !may_be_there(name)) {
+            return Err(FolderError::Foreign { path: path.to_owned(), name: name.clone() });
+        }
+        let was_used = names.iter().any(|name| name == SUPERBLOCK || sequence_of(name).is_some());
+        let superblock = Superblock::read(path).map_err(failed)?;
+        let last = superblock.as_ref().and_then(|superblock| superblock.identity(keys));
+        Ok(Self { was_used, superblock, last })
+    }
+}
+
+/// What a start would find in a directory.
+#[derive(Debug)]
+pub(crate) enum Examined {
+    /// Nothing yet.
+    New,
+    /// A process uses it.
+    InUse,
+    /// A disk cache of this identity.
+    Cache(Identity),
+    /// A disk cache that cannot be used, for this reason.
+    Unusable(&'static str),
+}
+
+/// Finds out what a start would find in a directory, without changing it.
+pub(crate) fn examine(path: &Path, keys: &EncryptionKeys) -> Result<Examined, FolderError> {
+    if !existing(path).is_dir() {
+        return Err(FolderError::NotADirectory(existing(path).to_owned()));
+    }
+    if !path.exists() {
+        return Ok(Examined::New);
+    }
+    match lock(path) {
+        Err(FolderError::InUse(_)) => return Ok(Examined::InUse),
+        locked => drop(locked?),
+    }
+    Ok(match Found::in_folder(path, keys)? {
+        Found { was_used: false, .. } => Examined::New,
+        Found { last: Some(identity), .. } => Examined::Cache(identity),
+        Found { superblock, .. } => Examined::Unusable(why_unreadable(superblock.as_ref(), keys)),
+    })
+}
+
+/// Why what earlier processes left cannot be used.
+fn why_unreadable(superblock: Option<&Superblock>, keys: &EncryptionKeys) -> &'static str {
+    match superblock.map(|superblock| superblock.note.is_encrypted()) {
+        None => {
+            "its file `super` is missing or damaged, or it was written by another version of Forebay"
+        }
+        Some(true) if keys.encrypt() => {
+            "none of the keys in `cache.disk.encryption_key_file` is the one that it was encrypted with"
+        }
+        Some(true) => "it is encrypted, and `cache.disk.encryption_key_file` is not configured",
+        Some(false) if keys.encrypt() => "it was not encrypted; new content is",
+        Some(false) => "it was opened too many times",
+    }
+}
+
+/// The directory, or the first one above it that exists.
+pub(crate) fn existing(path: &Path) -> &Path {
+    let is_here = |path: &&Path| path.as_os_str().is_empty() || path.exists();
+    match path.ancestors().find(is_here) {
+        Some(found) if !found.as_os_str().is_empty() => found,
+        _ => Path::new("."),
+    }
+}
+
+/// Empties the disk cache in a directory that no process uses. Returns the names of other files in it.
 ///
 /// # Errors
 /// If a process uses it, or it is not a disk cache.
-pub fn clear(path: &Path) -> Result<(), FolderError> {
+pub fn clear(path: &Path) -> Result<Vec<String>, FolderError> {
     let failed = |source| FolderError::System { path: path.to_owned(), source };
-    if !names(path).map_err(failed)?.iter().any(|name| is_ours(name)) {
+    let names = names(path).map_err(failed)?;
+    if !names.is_empty() && !names.iter().any(|name| is_ours(name)) {
         return Err(failed(io::Error::new(io::ErrorKind::NotFound, "it has no disk cache")));
     }
     let _lock = lock(path)?;
-    remove_all(path).map_err(failed)
+    remove_all(path).map_err(failed)?;
+    Ok(names.into_iter().filter(|name| !may_be_there(name)).collect())
 }
 
 /// Locks a folder against other processes, until the file is closed.

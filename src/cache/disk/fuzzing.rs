@@ -25,6 +25,10 @@ impl BlockFile for Memory {
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
+
+    fn truncate(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
 }
 
 /// Reads bytes like segment 1 of another process: the list of its records, and each of them. Returns the records,

@@ -111,8 +111,8 @@ impl Index {
     }
 
     /// Prefetches what [`Self::recover`] reads.
-    pub(super) fn load_ahead(&self, digest: Digest) {
-        self.shard(digest).places.load_ahead(digest.1);
+    pub(super) fn prefetch(&self, digest: Digest) {
+        self.shard(digest).places.prefetch(digest.1);
     }
 
     /// Adds a record of an old segment, unless a newer record or operation stands.

@@ -41,10 +41,13 @@ pub struct Inspection {
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// There is no disk cache, or one of another version.
-    #[error("{} has no disk cache that this version of Forebay can read", .0.display())]
+    #[error("{} is not the directory of a disk cache, or of another version's", .0.display())]
     NoCache(PathBuf),
+    /// There is no such directory.
+    #[error("there is no directory {}", .0.display())]
+    Missing(PathBuf),
     /// Its records cannot be verified without their key.
-    #[error("the disk cache in {} is encrypted, with a key that was not given", .0.display())]
+    #[error("the disk cache in {} is encrypted with a key that was not given", .0.display())]
     Encrypted(PathBuf),
     /// The directory cannot be read.
     #[error("cannot read {}: {source}", path.display())]
@@ -64,9 +67,10 @@ impl InspectError {
             Self::Encrypted(_) => {
                 "give its keys with --encryption-key-file, or the configuration with --config; `forebay cache stat` needs no key"
             }
-            Self::NoCache(_) | Self::System { .. } => {
-                "name the directory of a disk cache with --dir; its user or root may read it"
+            Self::NoCache(_) | Self::Missing(_) => {
+                "name the directory of a disk cache with --dir, or the configuration with --config"
             }
+            Self::System { .. } => "run this as the user that runs Forebay, or as root",
         }
     }
 }
@@ -101,7 +105,7 @@ fn inspect(
     let files = SystemFiles::reading(path);
     let names = match files.list() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(InspectError::NoCache(path.to_owned()));
+            return Err(InspectError::Missing(path.to_owned()));
         }
         names => names.map_err(failed)?,
     };
@@ -111,8 +115,7 @@ fn inspect(
     }
     let superblock = Superblock::read(path).map_err(failed)?;
     let superblock = superblock.ok_or_else(|| InspectError::NoCache(path.to_owned()))?;
-    // A key may be configured and not in use yet.
-    let of_cache = keys.filter(|_| superblock.note.is_encrypted()).cloned().unwrap_or_default();
+    let of_cache = keys.map(|keys| superblock.keys(keys)).unwrap_or_default();
     if keys.is_some() && superblock.identity(&of_cache).is_none() {
         return Err(InspectError::Encrypted(path.to_owned()));
     }
@@ -126,22 +129,30 @@ fn inspect(
     let all = sequences.len() as u64;
     for (done, &sequence) in (0..).zip(&sequences) {
         progress(done, all);
-        match Segment::open(&files, &tier, 0, sequence) {
+        let is_readable = match Segment::open(&files, &tier, 0, sequence) {
             Ok(Some(segment)) => {
                 found.segments += 1;
-                found.bytes += segment.length;
+                found.bytes += segment.length();
                 let is_locked = keys.is_some() && !segment.protection.is_readable();
-                if is_locked || records(&segment, keys.is_some(), &mut found, &mut seen).is_err() {
-                    found.unreadable += 1;
-                }
+                !is_locked && records(&segment, keys.is_some(), &mut found, &mut seen).is_ok()
             }
-            // Evicted since the names were listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(None) | Err(_) => found.unreadable += 1,
+            Ok(None) | Err(_) => false,
+        };
+        // A Forebay that runs may just have created or evicted it.
+        if !is_readable && path.join(segment::name(sequence)).exists() && !is_new(path, sequence) {
+            found.unreadable += 1;
         }
     }
     progress(all, all);
     Ok(found)
+}
+
+/// Whether the first block of a file is not written yet.
+fn is_new(path: &Path, sequence: u64) -> bool {
+    let mut start = [0; 8];
+    let file = std::fs::File::open(path.join(segment::name(sequence)));
+    let read = file.and_then(|mut file| io::Read::read_exact(&mut file, &mut start));
+    read.is_ok() && start == [0; 8]
 }
 
 fn records(

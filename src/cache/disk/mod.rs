@@ -17,6 +17,7 @@ mod inspect;
 mod kept;
 mod keys;
 mod layout;
+mod open_segment;
 mod options;
 mod place;
 mod protection;
@@ -49,7 +50,7 @@ use parking_lot::Mutex;
 pub(crate) use checksum::checksum;
 use counters::Counters;
 pub(crate) use files::{Files, SystemFiles};
-pub(crate) use folder::{Folder, with_space};
+pub(crate) use folder::{Examined, Folder, examine, existing, identity_of, purge_log, with_space};
 pub use folder::{FolderError, clear};
 #[cfg(feature = "fuzz")]
 pub(crate) use fuzzing::read_segment;
@@ -92,7 +93,7 @@ pub(crate) struct Disk {
     open: Mutex<Option<(Vec<JoinHandle<()>>, Folder)>>,
 }
 
-/// Whether a record of this kind, key and description is still worth writing again.
+/// Whether a record of this kind, key and description is still valid, so that it may be written again.
 pub(crate) type IsLive = Box<dyn Fn(Kind, &[u8], &[u8]) -> bool + Send>;
 
 /// A record that was current at some time.
@@ -150,6 +151,17 @@ impl Disk {
         });
         let next = recovery::open_segments(&shared)?;
         let slots = shared.segments.newest_first();
+        if slots.is_empty() {
+            shared.index.recovered();
+        }
+        tracing::info!(
+            directory = %shared.options.path.display(),
+            capacity = shared.options.capacity,
+            files = slots.len(),
+            bytes = shared.segments.bytes(),
+            encrypted = shared.tier.keys.encrypt(),
+            "disk cache opened"
+        );
         let recovered = Arc::clone(&shared);
         let recovery = Builder::new()
             .name("forebay-recover".into())
@@ -218,7 +230,8 @@ impl Disk {
                 // If it is no longer current, its segment was evicted meanwhile.
                 if self.forget_at(digest, located) {
                     counters.corrupt.inc();
-                    tracing::warn!(%why, "a record of the disk cache is damaged; the object will be fetched again");
+                    let file = segment::name(located.segment);
+                    tracing::warn!(%why, file, "a record of the disk cache is damaged; the object will be fetched again");
                 }
                 None
             }
@@ -268,6 +281,12 @@ impl Disk {
     /// Writes a record that is not in the index, if there is room for it.
     pub(crate) fn note(&self, record: Record) {
         self.shared.queue.offer(Command::Note(record));
+    }
+
+    /// Removes the oldest file, because something else needs its space. False if there is none.
+    pub(crate) async fn make_space(&self) -> bool {
+        let (done, made) = tokio::sync::oneshot::channel();
+        self.shared.queue.add(Command::MakeSpace(done)) && made.await.unwrap_or(false)
     }
 
     /// Waits until everything so far is written.

@@ -14,6 +14,9 @@ const SEGMENTS: u64 = 512;
 /// The shortest segment that the division gives, in bytes.
 const MIN_SEGMENT: u64 = 32 << 20;
 
+/// The files that may be short because a process ended.
+const SHORT_FILES: u64 = 64;
+
 /// Options of the disk cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskOptions {
@@ -44,10 +47,10 @@ impl DiskOptions {
         file.map_or_else(|| Ok(EncryptionKeys::default()), EncryptionKeys::read)
     }
 
-    /// The number of files that the capacity allows, beside a few small ones.
+    /// The most files: each start leaves one that is shorter than the others.
     #[must_use]
     pub const fn files(&self) -> u64 {
-        self.capacity / self.segment + 1
+        self.capacity / self.segment + SHORT_FILES
     }
 
     /// Options for a folder and a capacity.

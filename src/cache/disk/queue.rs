@@ -21,6 +21,8 @@ pub(super) enum Command {
     Renew { record: Record, older: Located },
     /// Write a record that is not in the index.
     Note(Record),
+    /// Remove the oldest segment, then answer whether there was one.
+    MakeSpace(tokio::sync::oneshot::Sender<bool>),
     /// Write everything so far, then answer.
     Flush(tokio::sync::oneshot::Sender<()>),
 }
@@ -32,7 +34,7 @@ impl Command {
             Self::Write { record, .. } | Self::Renew { record, .. } | Self::Note(record) => {
                 record.length()
             }
-            Self::Forget { .. } | Self::Flush(_) => 0,
+            Self::Forget { .. } | Self::MakeSpace(_) | Self::Flush(_) => 0,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 /// How many records ahead the index is prefetched.
 const AHEAD: usize = 16;
 
-/// What recovery does with invalidations of paths by unsafe requests: key and number.
+/// What recovery does with invalidations of paths by unsafe requests: key and description.
 pub(crate) type OnInvalidation = Box<dyn Fn(&[u8], &[u8]) + Send>;
 
 /// Opens the segments of earlier processes. Removes files that cannot be used, and the oldest segments if the
@@ -36,8 +36,14 @@ pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
             // A segment whose first block never reached the disk, or one of an earlier tier.
             Some(Ok(None)) | None => {}
             Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            // Its key is missing.
-            Some(Ok(Some(_))) => remove_oldest(shared, 0)?,
+            Some(Ok(Some(_))) => {
+                let file = segment::name(sequence);
+                tracing::warn!(
+                    file,
+                    "a file of the disk cache is encrypted with a key that is not configured; it and older ones are removed"
+                );
+                remove_oldest(shared, 0)?;
+            }
             Some(Err(error)) if is_damage(&error) => {
                 shared.failed("open a segment; it and older ones are removed", &error);
                 remove_oldest(shared, 0)?;
@@ -112,9 +118,9 @@ fn recover_segment(
         None => {
             let (entries, end) = segment.scan()?;
             // Sealed as it is: nothing is ever appended to the segment of another process.
-            if end + sealing(entries.len()) <= segment.length {
+            if end + sealing(entries.len()) <= segment.length() {
                 // Without a footer it is scanned again at the next start.
-                let _ = segment.seal(end, &entries);
+                let _ = shared.seal(segment, end, &entries);
             }
             entries
         }
@@ -122,7 +128,7 @@ fn recover_segment(
     for (at, entry) in entries.iter().enumerate().rev() {
         // Of millions of places, few are in a CPU cache.
         if let Some(next) = at.checked_sub(AHEAD) {
-            shared.index.load_ahead(entries[next].digest);
+            shared.index.prefetch(entries[next].digest);
         }
         match (entry.kind, entry.place(segment.slot)) {
             (Kind::Forget, _) => shared.index.shadow(entry.digest),

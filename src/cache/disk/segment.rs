@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -53,7 +53,7 @@ pub(super) struct Segment {
     pub(super) slot: u16,
     /// Its number in the order of writing, which is never used twice in a tier.
     pub(super) sequence: u64,
-    pub(super) length: u64,
+    length: AtomicU64,
     pub(super) file: Arc<dyn BlockFile>,
     pub(super) protection: Protection,
     is_retired: AtomicBool,
@@ -102,14 +102,25 @@ pub(super) const fn sealing(records: usize) -> u64 {
 }
 
 impl Segment {
-    pub(super) const fn new(
+    pub(super) fn new(
         slot: u16,
         sequence: u64,
         length: u64,
         file: Arc<dyn BlockFile>,
         protection: Protection,
     ) -> Self {
-        Self { slot, sequence, length, file, protection, is_retired: AtomicBool::new(false) }
+        let (length, is_retired) = (AtomicU64::new(length), AtomicBool::new(false));
+        Self { slot, sequence, length, file, protection, is_retired }
+    }
+
+    /// The length of its file in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
+    }
+
+    /// Its file was cut to this length.
+    pub(super) fn set_length(&self, length: u64) {
+        self.length.store(length, Ordering::Release);
     }
 
     /// Creates the file of a segment.
@@ -169,7 +180,7 @@ impl Segment {
     }
 
     fn blocks(&self, offset: u64, length: usize) -> io::Result<ReadBuffer> {
-        if offset.saturating_add(length as u64) > self.length {
+        if offset.saturating_add(length as u64) > self.length() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         blocks(&*self.file, offset, length)
@@ -182,8 +193,9 @@ impl Segment {
         Ok(Loaded::open(blocks, start, self.sequence, place.offset(), &self.protection)?)
     }
 
-    /// Writes the footer at `end`, which is the end of the records, and the trailer.
-    pub(super) fn seal(&self, end: u64, entries: &[Entry]) -> io::Result<()> {
+    /// Writes the footer at `end`, which is the end of the records, and the trailer, and cuts the file behind it.
+    /// Returns its length.
+    pub(super) fn seal(&self, end: u64, entries: &[Entry]) -> io::Result<u64> {
         let mut footer = AlignedBuffer::new(entries.len() * ENTRY);
         for entry in entries {
             footer.append(&entry.digest.0.to_le_bytes());
@@ -201,8 +213,11 @@ impl Segment {
         trailer.append(&checksum(trailer.bytes()).to_le_bytes());
         trailer.pad(BLOCK);
         footer.pad(BLOCK);
+        let length = end + sealing(entries.len());
         self.file.write_at(footer.bytes(), end)?;
-        self.file.write_at(trailer.bytes(), self.length - BLOCK as u64)
+        self.file.write_at(trailer.bytes(), length - BLOCK as u64)?;
+        self.file.truncate(length)?;
+        Ok(length)
     }
 
     /// The records, in the order of writing, whether the segment is sealed or not.
@@ -215,9 +230,9 @@ impl Segment {
 
     /// The records of a sealed segment, in the order of writing. `None` if it is not sealed.
     pub(super) fn footer(&self) -> io::Result<Option<Vec<Entry>>> {
-        let trailer = self.blocks(self.length - BLOCK as u64, BLOCK)?;
+        let trailer = self.blocks(self.length() - BLOCK as u64, BLOCK)?;
         let Some((end, count, sum)) = self.trailer(trailer.bytes()) else { return Ok(None) };
-        let room = self.length.saturating_sub(end) / ENTRY as u64;
+        let room = self.length().saturating_sub(end) / ENTRY as u64;
         if end % BLOCK as u64 != 0 || count as u64 > room {
             return Ok(None);
         }
@@ -228,7 +243,7 @@ impl Segment {
         if checksum(footer) != sum {
             return Ok(None);
         }
-        Ok(footer.chunks_exact(ENTRY).map(|bytes| entry(bytes, self.length)).collect())
+        Ok(footer.chunks_exact(ENTRY).map(|bytes| entry(bytes, self.length())).collect())
     }
 
     fn trailer(&self, trailer: &[u8]) -> Option<(u64, usize, u64)> {
@@ -248,7 +263,7 @@ impl Segment {
             let start = offset / BLOCK as u64 * BLOCK as u64;
             let held = from + window.len() as u64;
             if start < from || offset + UNIT as u64 > held {
-                let length = (self.length - start).min(SCAN as u64);
+                let length = (self.length() - start).min(SCAN as u64);
                 if length < BLOCK as u64 {
                     break;
                 }
@@ -258,7 +273,7 @@ impl Segment {
             let at = usize::try_from(offset - from).unwrap_or(usize::MAX);
             let header = Header::parse(&window.bytes()[at..]);
             match header.filter(|header| header.segment == self.sequence) {
-                Some(header) if offset + header.length() as u64 <= self.length => {
+                Some(header) if offset + header.length() as u64 <= self.length() => {
                     let (digest, kind, length) = (header.digest, header.kind, header.length());
                     entries.push(Entry { digest, kind, offset, length });
                     offset += length as u64;
@@ -269,7 +284,7 @@ impl Segment {
                 }
                 _ => break,
             }
-            if offset + BLOCK as u64 > self.length {
+            if offset + BLOCK as u64 > self.length() {
                 break;
             }
         }

@@ -48,7 +48,7 @@ impl Segments {
         if table.slots.len() < needed {
             table.slots.resize(needed, None);
         }
-        table.bytes += segment.length;
+        table.bytes += segment.length();
         table.order.push_back(slot);
         table.slots[usize::from(slot)] = Some(segment);
     }
@@ -64,6 +64,18 @@ impl Segments {
         self.0.read().order.iter().rev().copied().collect()
     }
 
+    /// The file of a segment was cut to `length` bytes.
+    pub(super) fn shorten(&self, segment: &Segment, length: u64) {
+        let mut table = self.0.write();
+        let found = table.slots.get(usize::from(segment.slot)).and_then(Option::as_ref);
+        let is_there = found.is_some_and(|found| found.sequence == segment.sequence);
+        let saved = segment.length().saturating_sub(length);
+        segment.set_length(length);
+        if is_there {
+            table.bytes -= saved;
+        }
+    }
+
     /// Frees the slot of a segment. False if the segment is not in the table any more.
     pub(super) fn remove(&self, segment: &Segment) -> bool {
         let (slot, mut table) = (segment.slot, self.0.write());
@@ -72,7 +84,7 @@ impl Segments {
             return false;
         }
         table.order.retain(|other| *other != slot);
-        table.bytes -= segment.length;
+        table.bytes -= segment.length();
         table.slots[usize::from(slot)] = None;
         true
     }

@@ -12,7 +12,7 @@ use super::{
     options::DiskOptions,
     queue::{Command, Queue},
     record::Record,
-    segment::{self, Segment, Tier},
+    segment::{self, Entry, Segment, Tier},
     segments::Segments,
     superblock::SUPERBLOCK,
 };
@@ -73,6 +73,13 @@ impl Shared {
         if replaces && !self.queue.is_closed() && self.cannot_forget() {
             self.abandon_later();
         }
+    }
+
+    /// Seals a segment, which takes no more space than its records from then on.
+    pub(super) fn seal(&self, segment: &Segment, end: u64, entries: &[Entry]) -> io::Result<()> {
+        let length = segment.seal(end, entries)?;
+        self.segments.shorten(segment, length);
+        Ok(())
     }
 
     /// Removes a segment and its file.

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use fastrand::Rng;
@@ -93,15 +96,18 @@ impl SimulatedFiles {
 
     /// The disk as it is now, in the folder of the next process.
     pub(super) fn after_kill(&self, folder: &Path) -> Self {
-        self.after(folder, |_, file| file.writes.lock().clone())
+        self.after(folder, |_, file| file.length(), |_, file| file.writes.lock().clone())
     }
 
-    /// The disk after a power failure: nothing was synchronized. Some of the last creations and removals are lost,
-    /// and each write is kept, lost or torn.
+    /// The disk after a power failure: nothing was synchronized. Some of the last creations and removals are lost, and
+    /// some truncations, and each write is kept, lost or torn.
     pub(super) fn after_power_failure(&self, folder: &Path) -> Self {
         let lost = self.luck.lock().random.usize(..4);
         self.contents.lock().undo(lost);
-        self.after(folder, |random, file| {
+        let length = |random: &mut Rng, file: &SimulatedFile| {
+            if random.bool() { file.length() } else { file.allocated }
+        };
+        self.after(folder, length, |random, file| {
             let mut kept = Vec::new();
             for (offset, bytes) in file.writes.lock().iter() {
                 let lost_sectors = match random.u32(..10) {
@@ -123,13 +129,15 @@ impl SimulatedFiles {
     fn after(
         &self,
         folder: &Path,
+        length: impl Fn(&mut Rng, &SimulatedFile) -> u64,
         writes: impl Fn(&mut Rng, &SimulatedFile) -> Vec<(u64, Vec<u8>)>,
     ) -> Self {
         let mut random = self.luck.lock().random.fork();
         let after = Self::new(folder, random.u64(..));
         for (name, file) in &self.contents.lock().files {
             let next = SimulatedFile {
-                length: file.length,
+                length: length(&mut random, file).into(),
+                allocated: file.allocated,
                 writes: Mutex::new(writes(&mut random, file)),
                 luck: Arc::clone(&after.luck),
             };
@@ -149,7 +157,13 @@ impl Files for SimulatedFiles {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let luck = Arc::clone(&self.luck);
-        let file = Arc::new(SimulatedFile { length, writes: Mutex::default(), luck });
+        let file = SimulatedFile {
+            length: length.into(),
+            allocated: length,
+            writes: Mutex::default(),
+            luck,
+        };
+        let file = Arc::new(file);
         let mut contents = self.contents.lock();
         contents.files.insert(name.to_owned(), Arc::clone(&file));
         contents.changes.push(Change::Created(name.to_owned()));
@@ -180,21 +194,29 @@ impl Files for SimulatedFiles {
 /// A file, as what was written to it. The rest is zeros.
 #[derive(Debug)]
 struct SimulatedFile {
-    length: u64,
+    length: AtomicU64,
+    /// Its length when it was created.
+    allocated: u64,
     writes: Mutex<Vec<(u64, Vec<u8>)>>,
     luck: Arc<Mutex<Luck>>,
 }
 
+impl SimulatedFile {
+    fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+}
+
 impl BlockFile for SimulatedFile {
     fn length(&self) -> io::Result<u64> {
-        Ok(self.length)
+        Ok(self.length())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.luck.lock().strikes(|faults| faults.read) {
             return Err(Errno::IO.into());
         }
-        let available = self.length.saturating_sub(offset).min(buffer.len() as u64);
+        let available = self.length().saturating_sub(offset).min(buffer.len() as u64);
         let end = offset + available;
         let length = usize::try_from(available).expect("at most the buffer's length");
         buffer[..length].fill(0);
@@ -211,7 +233,7 @@ impl BlockFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        assert!(offset + bytes.len() as u64 <= self.length, "a write beyond the end");
+        assert!(offset + bytes.len() as u64 <= self.length(), "a write beyond the end");
         let mut luck = self.luck.lock();
         if luck.strikes(|faults| faults.write) {
             // Some of it may have reached the disk.
@@ -221,6 +243,14 @@ impl BlockFile for SimulatedFile {
         }
         drop(luck);
         self.writes.lock().push((offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        if self.luck.lock().strikes(|faults| faults.write) {
+            return Err(Errno::IO.into());
+        }
+        self.length.store(length, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::base::clock::Stopwatch;
 const WRITE: usize = 1 << 20;
 const WRITES: u32 = 32;
 
-/// Bytes of a read: an image.
+/// Bytes of a read: 64 KiB, about one image.
 const READ: usize = 16 * BLOCK;
 const READS: u64 = 64;
 

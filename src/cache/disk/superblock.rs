@@ -93,6 +93,11 @@ impl Superblock {
         is_ours.then_some(Self { tier, note, clear, secret, proof })
     }
 
+    /// The keys of the cache: none if it is not encrypted, because a key may be configured and not in use yet.
+    pub(super) fn keys(&self, keys: &EncryptionKeys) -> EncryptionKeys {
+        if self.note.is_encrypted() { keys.clone() } else { EncryptionKeys::default() }
+    }
+
     /// The identity, if one of the keys opens it.
     pub(super) fn identity(&self, keys: &EncryptionKeys) -> Option<Identity> {
         let mut secret = self.secret;

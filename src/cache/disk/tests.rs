@@ -155,6 +155,72 @@ async fn an_old_segment_that_is_put_back_is_not_read() {
     assert_eq!(disk.usage().entries, 0);
 }
 
+/// Files name the start that made them. If the identity of an earlier start is put back, its numbers would be used again.
+#[tokio::test]
+async fn segments_newer_than_the_identity_are_not_read() {
+    for keys in [EncryptionKeys::default(), keys(Some(KEY))] {
+        let folder = tempfile::tempdir().expect("folder");
+        written(folder.path(), keys.clone(), 1).await;
+        let old = fs::read(folder.path().join("super")).expect("read");
+        written(folder.path(), keys.clone(), 2).await;
+        fs::write(folder.path().join("super"), &old).expect("put back");
+        assert!(found(folder.path(), keys).await.is_empty());
+    }
+}
+
+/// A file whose process ended takes no more space than what was written.
+#[tokio::test]
+async fn restarts_do_not_use_up_the_capacity() {
+    let folder = tempfile::tempdir().expect("folder");
+    for key in 0..40 {
+        let disk = open(folder.path());
+        recovered(&disk).await;
+        disk.write(record(key, 1, 100));
+        disk.flush().await;
+        if key % 2 == 0 {
+            disk.close();
+        } else {
+            // As a process that was killed leaves it.
+            let copy = tempfile::tempdir().expect("folder");
+            for name in files::names(folder.path()).expect("names") {
+                fs::copy(folder.path().join(&name), copy.path().join(&name)).expect("copied");
+            }
+            disk.close();
+            for name in files::names(copy.path()).expect("names") {
+                fs::copy(copy.path().join(&name), folder.path().join(&name)).expect("put back");
+            }
+        }
+    }
+    let disk = open(folder.path());
+    recovered(&disk).await;
+    let usage = disk.usage();
+    assert!(usage.entries == 40 && usage.bytes < 40 * 5 * 4096, "{usage:?}");
+    for key in 0..40_u64 {
+        assert!(disk.read(digest(key), &key.to_le_bytes()).await.is_some(), "{key}");
+    }
+}
+
+/// Without room for the first file, the cache waits for some.
+#[tokio::test]
+async fn a_disk_that_was_full_from_the_beginning_is_used_once_it_has_room() {
+    let folder = tempfile::tempdir().expect("folder");
+    let files = Arc::new(SimulatedFiles::new(folder.path(), 1));
+    files.set_faults(Faults { full: 1000, ..Faults::default() });
+    let disk = open_on(folder.path(), Arc::<SimulatedFiles>::clone(&files), keys(None));
+    for key in 0..20 {
+        disk.write(record(key, 1, 100));
+        disk.flush().await;
+    }
+    assert!(disk.usage().is_in_use);
+    assert!(!disk.make_space().await, "there is nothing to remove");
+    files.set_faults(Faults::default());
+    disk.write(record(1, 2, 100));
+    disk.write(record(1, 2, 100));
+    disk.flush().await;
+    assert!(disk.has(digest(1)));
+    assert!(disk.make_space().await && !disk.has(digest(1)));
+}
+
 /// Writes a record, and leaves the folder to the next process.
 async fn written(path: &Path, keys: EncryptionKeys, key: u64) {
     let disk = open_with(path, keys);

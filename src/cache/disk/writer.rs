@@ -9,6 +9,7 @@ use super::{
     index::Operation,
     kept::Kept,
     layout::BLOCK,
+    open_segment::OpenSegment,
     queue::Command,
     record::{Kind, Record},
     segment::{Entry, Segment, sealing},
@@ -27,6 +28,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const MAX_EVICTED: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const FULL: &str = "the disk is full; the disk cache keeps the size that it has now";
+
 /// What the index learns when a record in the buffer has been written.
 enum Outcome {
     Written(Operation),
@@ -35,17 +38,9 @@ enum Outcome {
     Forgotten(Operation),
 }
 
-/// The segment that is being written.
-struct Open {
-    segment: Arc<Segment>,
-    /// Everything before this offset is written.
-    end: u64,
-    entries: Vec<Entry>,
-}
-
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    open: Option<Open>,
+    open: Option<OpenSegment>,
     /// The number of the next segment.
     sequence: u64,
     buffer: AlignedBuffer,
@@ -117,12 +112,29 @@ impl Writer {
             Command::Note(record) => {
                 self.append(&record, Outcome::Noted);
             }
+            Command::MakeSpace(done) => {
+                // The caller may have been canceled.
+                let _ = done.send(self.make_space());
+            }
             Command::Flush(done) => {
                 self.flush_all();
                 // The caller may have been canceled.
                 let _ = done.send(());
             }
         }
+    }
+
+    /// Removes the oldest segment, because something else needs its space. The cache keeps the size that it has then.
+    fn make_space(&mut self) -> bool {
+        let Some(oldest) = self.shared.segments.oldest() else { return false };
+        if self.open.as_ref().is_some_and(|open| open.segment.sequence == oldest.sequence) {
+            self.flush_all();
+            self.seal();
+        }
+        self.evict(&oldest, &mut Kept::none());
+        self.capacity = self.shared.segments.bytes();
+        tracing::warn!(bytes = self.capacity, "{FULL}");
+        true
     }
 
     /// Writes a newer form of a record that is still current and valid, if there is room and the budget allows it.
@@ -191,18 +203,11 @@ impl Writer {
 
     /// Makes sure that the open segment has room for a record of `length` bytes.
     fn make_room(&mut self, length: usize) -> bool {
-        let needed = |open: &Open, buffered: usize| {
-            let records = (buffered + length).next_multiple_of(BLOCK) as u64;
-            open.end + records + sealing(open.entries.len() + 1)
-        };
         if BLOCK as u64 + length as u64 + 2 * sealing(1) > self.shared.options.segment {
             return false;
         }
         let fits = |writer: &Self| {
-            writer
-                .open
-                .as_ref()
-                .is_some_and(|open| needed(open, writer.buffer.len()) <= open.segment.length)
+            writer.open.as_ref().is_some_and(|open| open.has_room(writer.buffer.len() + length))
         };
         if !fits(self) {
             // After a failure, that leaves another segment open.
@@ -280,7 +285,7 @@ impl Writer {
     /// Ends the open segment. The buffer is empty.
     fn seal(&mut self) {
         let Some(open) = self.open.take() else { return };
-        if let Err(error) = open.segment.seal(open.end, &open.entries) {
+        if let Err(error) = self.shared.seal(&open.segment, open.end, &open.entries) {
             // It is read like a segment of a process that was killed.
             self.failed("seal a segment", &error);
         }
@@ -300,7 +305,12 @@ impl Writer {
 
     fn open_segment(&mut self, kept: &mut Kept) -> io::Result<()> {
         let length = self.shared.options.segment;
-        while self.shared.segments.bytes() + length > self.capacity {
+        let Shared { segments, options, .. } = &*self.shared;
+        // Files that a restart cut short take little space, but each is open.
+        let has_room = || {
+            segments.bytes() + length <= self.capacity && (segments.len() as u64) < options.files()
+        };
+        while !has_room() {
             let Some(oldest) = self.shared.segments.oldest() else { break };
             self.evict(&oldest, kept);
         }
@@ -320,10 +330,7 @@ impl Writer {
                     self.full_since = None;
                     evicted += 1;
                     self.capacity = self.shared.segments.bytes();
-                    tracing::warn!(
-                        bytes = self.capacity,
-                        "the disk is full; the disk cache keeps the size that it has now"
-                    );
+                    tracing::warn!(bytes = self.capacity, "{FULL}");
                     self.evict(&oldest, kept);
                 }
                 created => break created?,
@@ -332,7 +339,7 @@ impl Writer {
         self.full_since = None;
         let segment = Arc::new(created);
         self.shared.segments.add(Arc::clone(&segment));
-        self.open = Some(Open { segment, end: BLOCK as u64, entries: Vec::new() });
+        self.open = Some(OpenSegment::new(segment));
         Ok(())
     }
 

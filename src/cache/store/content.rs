@@ -89,7 +89,7 @@ impl Content {
     }
 
     /// Prefetches the beginning of the bytes, because they will be sent.
-    pub fn load_ahead(&self) {
+    pub fn prefetch(&self) {
         if let Some(bytes) = self.bytes() {
             prefetch::load(bytes);
         }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cache::{
         digest::{ByDigest, Digest},
-        disk::{Disk, DiskUse, Kind},
+        disk::{Disk, DiskUse, Kind, Located},
         key::CacheKey,
         memfd::Pages,
     },
@@ -75,12 +75,6 @@ impl Store {
         self.disk.is_some()
     }
 
-    /// Whether something is stored on disk under `key`.
-    #[must_use]
-    pub(crate) fn is_stored_on_disk(&self, key: &CacheKey) -> bool {
-        self.disk_has(self.memory.digest_of(key))
-    }
-
     fn disk_has(&self, digest: Digest) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.has(digest))
     }
@@ -97,6 +91,25 @@ impl Store {
     }
 
     async fn load(&self, disk: &Disk, digest: Digest, key: &CacheKey) -> Option<()> {
+        let (stored, located) = self.read_from_disk(key).await?;
+        let _lock = self.lock_key(digest);
+        if self.memory.current(key).is_some() {
+            // A fetch was faster.
+            return Some(());
+        }
+        if !disk.is_current(digest, located) {
+            return None;
+        }
+        match stored {
+            Stored::Response(response) => self.memory.insert(key, response),
+            Stored::Note(note) => self.memory.insert_note(key, note),
+        }
+        Some(())
+    }
+
+    /// Reads what is stored on disk under `key`.
+    pub(super) async fn read_from_disk(&self, key: &CacheKey) -> Option<(Stored, Located)> {
+        let (disk, digest) = (self.disk.as_ref()?, self.memory.digest_of(key));
         let place = disk.place(digest)?;
         let (is_read_again, length) = (place.reads() > 0, place.length() as u64);
         if !BodyBuffer::fits(self, length) {
@@ -122,29 +135,17 @@ impl Store {
             Kind::Variants => Stored::Note(Note::Varies(Arc::new(disk_record::variants(&loaded)?))),
             _ => return None,
         };
-        let _turn = self.turn(digest);
-        if self.memory.current(key).is_some() {
-            // A fetch was faster.
-            return Some(());
-        }
-        if !disk.is_current(digest, located) {
-            return None;
-        }
-        match stored {
-            Stored::Response(response) => self.memory.insert(key, response),
-            Stored::Note(note) => self.memory.insert_note(key, note),
-        }
-        Some(())
+        Some((stored, located))
     }
 
-    /// The turn to change what is stored under a digest, in memory and on disk: held for both changes, and for
+    /// Locks what is stored under a digest, in memory and on disk: held for both changes, and for
     /// nothing that waits.
-    pub(super) fn turn(&self, digest: Digest) -> MutexGuard<'_, ()> {
-        let turn = usize::try_from(digest.0 % self.turns.len() as u64).unwrap_or(0);
-        self.turns[turn].lock()
+    pub(super) fn lock_key(&self, digest: Digest) -> MutexGuard<'_, ()> {
+        let lock = usize::try_from(digest.0 % self.key_locks.len() as u64).unwrap_or(0);
+        self.key_locks[lock].lock()
     }
 
-    /// Writes a response that will be stored under `key`; the caller has the turn. If its content is still arriving,
+    /// Writes a response that will be stored under `key`; the caller has locked the key. If its content is still arriving,
     /// the older record is forgotten, and [`Self::save_complete`] writes the new one. A response that renews a stale
     /// one is written later.
     pub(super) fn save(&self, key: &CacheKey, response: &StoredResponse) {
@@ -185,7 +186,7 @@ impl Store {
         if self.disk.is_none() {
             return;
         }
-        let _turn = self.turn(self.memory.digest_of(key));
+        let _lock = self.lock_key(self.memory.digest_of(key));
         if let Some(Stored::Response(current)) = self.memory.current(key)
             && current.content.id == content.id
             && let (Some(disk), Some(body)) = (&self.disk, current.content.whole())
@@ -199,7 +200,7 @@ impl Store {
 
     /// Writes the note that responses of a resource vary.
     ///
-    /// The caller has the turn.
+    /// The caller has locked the key.
     pub(super) fn save_variants(&self, resource: &CacheKey, variants: &Variants) {
         if let Some(disk) = &self.disk {
             let digest = self.memory.digest_of(resource);
@@ -279,12 +280,12 @@ impl Store {
 
     /// Forgets what is stored under `key`, in memory and on disk.
     pub(super) fn discard(&self, key: &CacheKey) {
-        let _turn = self.turn(self.memory.digest_of(key));
+        let _lock = self.lock_key(self.memory.digest_of(key));
         self.forget_on_disk(key);
         self.memory.remove(key);
     }
 
-    /// Forgets what is stored on disk under `key`; the caller has the turn.
+    /// Forgets what is stored on disk under `key`; the caller has locked the key.
     pub(super) fn forget_on_disk(&self, key: &CacheKey) {
         if let Some(disk) = &self.disk {
             let digest = self.memory.digest_of(key);

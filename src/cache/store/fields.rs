@@ -197,7 +197,7 @@ impl FieldBlock {
     }
 
     /// Prefetches the fields, which will be read.
-    pub(super) fn load_ahead(&self) {
+    pub(super) fn prefetch(&self) {
         prefetch::load(&self.0);
     }
 

@@ -147,7 +147,7 @@ impl Obligation {
     /// the same as before.
     pub fn keep(self, key: &CacheKey, response: Arc<StoredResponse>) {
         if self.is_current() {
-            let _turn = self.store.turn(self.store.memory.digest_of(key));
+            let _lock = self.store.lock_key(self.store.memory.digest_of(key));
             self.store.memory.insert(key, Arc::clone(&response));
         }
         self.complete(FetchOutcome::Stored(response, key.clone()));
@@ -170,7 +170,7 @@ impl Obligation {
     pub fn release(self, why: NotStored, until: Timestamp) {
         if self.is_current() {
             let pass = HitForMiss { why, until, mark: self.flight.mark };
-            let _turn = self.store.turn(self.digest);
+            let _lock = self.store.lock_key(self.digest);
             // An older response would be found again when this note expires.
             self.store.forget_on_disk(&self.key);
             self.store.memory.insert_note(&self.key, Note::HitForMiss(Arc::new(pass)));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     in_flight::{Obligation, Waiter},
+    purge::PurgeMode,
     response::StoredResponse,
     variants::Variants,
 };
@@ -20,6 +21,17 @@ pub enum Lookup {
     HitForMiss(NotStored),
     /// Nothing.
     Nothing,
+}
+
+/// The outcome of a lookup that changes nothing.
+#[derive(Clone, Debug)]
+pub struct Peeked {
+    /// What is found.
+    pub lookup: Lookup,
+    /// The effect of a purge on it.
+    pub purged: Option<PurgeMode>,
+    /// Whether it is not in memory.
+    pub is_only_on_disk: bool,
 }
 
 /// The outcome of a claim: which request fetches.

@@ -138,7 +138,7 @@ impl Memory {
         let turn = self.turn(digest, now);
         let known = match &stored {
             Stored::Response(response) => {
-                response.load_ahead();
+                response.prefetch();
                 // Read first: threads that use one response share this cache line.
                 let known = response.noted.load(Ordering::Relaxed) == turn;
                 if !known {

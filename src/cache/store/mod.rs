@@ -67,10 +67,11 @@ pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
 use index::{HitForMiss, Note, Stored};
 use ledger::Ledger;
 pub use lookup::FetchLock;
-pub(crate) use lookup::Lookup;
+pub(crate) use lookup::{Lookup, Peeked};
 use memory::Memory;
 pub(crate) use memory::MemoryUse;
-pub use opening::OpenError;
+pub(crate) use opening::DiskOutlook;
+pub use opening::{OpenError, check_purges};
 pub use options::Options;
 use pins::Pins;
 pub use purge::{Purge, PurgeMode};
@@ -99,7 +100,7 @@ use crate::{
 };
 
 /// Locks for changes that concern memory and disk; each is for some of the keys.
-const TURNS: usize = 64;
+const KEY_LOCKS: usize = 64;
 
 /// Stored responses, fetches in flight, and purges.
 pub struct Store {
@@ -116,7 +117,7 @@ pub struct Store {
     disk: Option<Arc<Disk>>,
     recalls: Recalls,
     renewals: Arc<Renewals>,
-    turns: [Mutex<()>; TURNS],
+    key_locks: [Mutex<()>; KEY_LOCKS],
 }
 
 impl std::fmt::Debug for Store {
@@ -162,7 +163,7 @@ impl Store {
             disk,
             recalls: Recalls::default(),
             renewals,
-            turns: [const { Mutex::new(()) }; TURNS],
+            key_locks: [const { Mutex::new(()) }; KEY_LOCKS],
         }
     }
 
@@ -194,10 +195,15 @@ impl Store {
         }
     }
 
-    /// The outcome of a lookup, and the effect of a purge on it, without changing anything.
-    #[must_use]
-    pub fn peek(&self, key: &CacheKey, now: Timestamp) -> (Lookup, Option<PurgeMode>) {
-        match self.memory.current(key) {
+    /// The outcome of a lookup, in memory and on disk, without changing what is stored.
+    pub async fn peek(&self, key: &CacheKey, now: Timestamp) -> Peeked {
+        let in_memory = self.memory.current(key);
+        let is_only_on_disk = in_memory.is_none();
+        let stored = match in_memory {
+            Some(stored) => Some(stored),
+            None => self.read_from_disk(key).await.map(|(stored, _)| stored),
+        };
+        let (lookup, purged) = match stored {
             Some(Stored::Response(response)) => {
                 let mark = self.floors.mark();
                 match self.floors.remains(&key.resource(), &response.tags, response.mark) {
@@ -211,7 +217,8 @@ impl Store {
             }
             Some(Stored::Note(note)) => (self.noted(&note, key, now), None),
             None => (Lookup::Nothing, None),
-        }
+        };
+        Peeked { lookup, purged, is_only_on_disk }
     }
 
     /// Claims the fetch of `key` after a lookup that found `seen`.

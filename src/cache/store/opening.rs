@@ -1,16 +1,19 @@
 //! Opening a store whose responses outlive the process.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use super::{
     Options, Store, StoreIdentity, disk_record,
-    purge_file::{FilePurgeLog, PurgeLogError},
+    purge_file::{FilePurgeLog, PurgeLogError, check},
     purge_floors::{PurgeFloors, PurgeVerdict},
 };
 use crate::{
     base::{clock::Clock, metrics::DiskMetrics},
     cache::{
-        disk::{Disk, DiskOptions, Folder, FolderError, KeysError, Kind, SystemFiles},
+        disk::{
+            Disk, DiskOptions, EncryptionKeys, Examined, Folder, FolderError, KeysError, Kind,
+            SystemFiles, examine, identity_of, purge_log,
+        },
         key::CacheKey,
     },
 };
@@ -32,6 +35,21 @@ pub enum OpenError {
     System(#[from] io::Error),
 }
 
+impl OpenError {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Folder(error) => error.advice(),
+            Self::Keys(error) => error.advice(),
+            Self::System(_) => {
+                "check the file system of `cache.disk.path` and the limit on threads (`ulimit -u`)"
+                    .into()
+            }
+        }
+    }
+}
+
 impl Store {
     /// Opens a store with a disk cache.
     ///
@@ -49,11 +67,8 @@ impl Store {
         let mut folder = Folder::open(&disk.path, disk.keys()?)?;
         let (floors, log) = match purges(&folder) {
             Err(PurgeLogError::Damaged(why)) => {
-                // Something that was purged could be served.
-                tracing::error!(
-                    folder = %folder.path().display(),
-                    "the disk cache starts empty, because its log of purges cannot be trusted: {why}"
-                );
+                let why = distrust(why);
+                tracing::error!(directory = %folder.path().display(), "the disk cache starts empty, because {why}");
                 folder.clear()?;
                 purges(&folder).map_err(io::Error::other)?
             }
@@ -76,6 +91,58 @@ impl Store {
         let identity = StoreIdentity { epoch: identity.epoch, secret: identity.secret };
         Ok(Self::open(options, identity, floors, Box::new(log), Some(disk)))
     }
+}
+
+/// What a start would do with the directory of a disk cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DiskOutlook {
+    /// Begin an empty cache.
+    New,
+    /// Fail, because a process uses it.
+    InUse,
+    /// Use what is there.
+    Kept,
+    /// Discard what is there, for this reason.
+    Discarded(String),
+}
+
+impl DiskOutlook {
+    /// Finds out, without changing anything.
+    ///
+    /// # Errors
+    /// If a start would fail.
+    pub(crate) fn of(disk: &DiskOptions) -> Result<Self, OpenError> {
+        let keys = disk.keys()?;
+        Ok(match examine(&disk.path, &keys)? {
+            Examined::New => Self::New,
+            Examined::InUse => Self::InUse,
+            Examined::Unusable(why) => Self::Discarded(why.to_owned()),
+            Examined::Cache(identity) => match check(&purge_log(&disk.path), identity, &keys) {
+                Ok(()) => Self::Kept,
+                Err(PurgeLogError::Damaged(why)) => Self::Discarded(distrust(why)),
+                Err(PurgeLogError::System(error)) => return Err(error.into()),
+            },
+        })
+    }
+}
+
+/// Checks the log of purges in a directory, also while a Forebay uses it. Returns why the next start would discard the
+/// cache, if it would.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn check_purges(path: &Path, keys: &EncryptionKeys) -> io::Result<Option<String>> {
+    let Some((identity, keys)) = identity_of(path, keys)? else { return Ok(None) };
+    match check(&purge_log(path), identity, &keys) {
+        Ok(()) => Ok(None),
+        Err(PurgeLogError::Damaged(why)) => Ok(Some(distrust(why))),
+        Err(PurgeLogError::System(error)) => Err(error),
+    }
+}
+
+/// Why a cache is discarded whose log of purges is damaged: something that was purged could be served.
+fn distrust(why: &str) -> String {
+    format!("its log of purges cannot be trusted: {why}")
 }
 
 /// Whether no purge or invalidation has removed the response of a record. Slices and compressed forms are only found

@@ -54,6 +54,23 @@ pub(crate) enum PurgeLogError {
     System(#[from] io::Error),
 }
 
+/// Checks the log in a directory of the disk cache that `identity` has opened last.
+pub(super) fn check(
+    path: &Path,
+    identity: Identity,
+    keys: &EncryptionKeys,
+) -> Result<(), PurgeLogError> {
+    // As the next start would read it.
+    let next = Identity { epoch: identity.epoch.saturating_add(1), ..identity };
+    match std::fs::read(path) {
+        Ok(bytes) => replay(&bytes, &next, keys, &PurgeFloors::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(MISSING),
+        Err(error) => Err(error.into()),
+    }
+}
+
+const MISSING: PurgeLogError = PurgeLogError::Damaged("it is missing");
+
 /// A batch, and where its outcome goes.
 type Request = (PurgeBatch, oneshot::Sender<Result<LogPosition, PurgeError>>);
 
@@ -83,9 +100,7 @@ impl FilePurgeLog {
             Ok(bytes) => replay(&bytes, &identity, keys, &floors)?,
             // Only a tier that was just made has none.
             Err(error) if error.kind() == io::ErrorKind::NotFound && identity.epoch == 1 => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(PurgeLogError::Damaged("it is missing"));
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(MISSING),
             Err(error) => return Err(error.into()),
         }
         let (sender, mut requests) = mpsc::channel(TOGETHER);

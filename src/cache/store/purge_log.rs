@@ -27,6 +27,12 @@ pub struct PurgeBatch {
 #[error("the purge log cannot be written: {0}")]
 pub struct PurgeError(#[from] io::Error);
 
+impl PurgeError {
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.0.kind() == io::ErrorKind::StorageFull
+    }
+}
+
 /// The ordered log of purges. It assigns each entry its position, makes it as durable as the log
 /// promises, and applies it to the [`PurgeFloors`] of its store, in order.
 ///

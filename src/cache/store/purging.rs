@@ -12,12 +12,25 @@ use crate::cache::key::CacheKey;
 
 impl Store {
     /// Purges stored responses. When this resolves, the purges are in force, and as durable as the log
-    /// makes them. All operator purges use this function: API, command line, events.
+    /// makes them. All operator purges use this function: API, command line, events. If the disk is full, stored
+    /// responses give way to the log.
     ///
     /// # Errors
     /// If the log cannot be written. The purges are not in force then.
     pub async fn purge(&self, batch: PurgeBatch) -> Result<LogPosition, PurgeError> {
-        self.purge_log.append(batch).await
+        loop {
+            match self.purge_log.append(batch.clone()).await {
+                Err(error) if error.is_disk_full() && self.make_space().await => {}
+                appended => return appended,
+            }
+        }
+    }
+
+    async fn make_space(&self) -> bool {
+        match &self.disk {
+            Some(disk) => disk.make_space().await,
+            None => false,
+        }
     }
 
     /// Invalidates the stored responses of one path, in its generous reading, because an unsafe request for
@@ -32,7 +45,7 @@ impl Store {
 
     /// Marks a stored response as stale, unless another has replaced it.
     pub fn expire(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
-        let _turn = self.turn(self.memory.digest_of(key));
+        let _lock = self.lock_key(self.memory.digest_of(key));
         self.forget_on_disk(key);
         let stale = Arc::new(response.expired(response.mark));
         self.memory.replace(key, response, stale);

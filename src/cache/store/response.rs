@@ -260,9 +260,9 @@ impl StoredResponse {
     }
 
     /// Prefetches the `Content` and the fields.
-    pub(super) fn load_ahead(&self) {
+    pub(super) fn prefetch(&self) {
         prefetch::load_value(&*self.content);
-        self.fields.load_ahead();
+        self.fields.prefetch();
     }
 
     /// The size in bytes, including content that is not stored in slices of `slice` bytes.

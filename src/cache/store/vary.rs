@@ -24,12 +24,12 @@ impl Store {
     pub(super) fn put(&self, place: &VariantSlot, response: Arc<StoredResponse>) {
         let mark = response.mark;
         {
-            let _turn = self.turn(self.memory.digest_of(&place.key));
+            let _lock = self.lock_key(self.memory.digest_of(&place.key));
             self.save(&place.key, &response);
             self.memory.insert(&place.key, response);
         }
         let Some(variation) = &place.variation else { return };
-        let turn = self.turn(self.memory.digest_of(&place.resource));
+        let lock = self.lock_key(self.memory.digest_of(&place.resource));
         match self.variants(&place.resource).filter(|known| known.variation == *variation) {
             Some(variants) => {
                 let is_known = variants.knows(&place.key);
@@ -38,7 +38,7 @@ impl Store {
                 if !is_known {
                     self.save_variants(&place.resource, &variants);
                 }
-                drop(turn);
+                drop(lock);
                 if let Some(oldest) = oldest {
                     self.discard(&oldest);
                 }

@@ -1,6 +1,7 @@
 //! The disk cache, from outside: restarts, purges, damage.
 
 mod encryption;
+mod outages;
 
 use std::{fs, path::Path, process::Command};
 
@@ -55,12 +56,20 @@ async fn killed(edge: &Edge, folder: &Path) -> TempDir {
     copy
 }
 
-async fn purge_softly(edge: &Edge, path: &str) {
-    let purge = format!(r#"{{"distribution": "media", "paths": ["{path}"], "soft": true}}"#);
+async fn purge(edge: &Edge, path: &str, soft: bool) {
+    let purge = format!(r#"{{"distribution": "media", "paths": ["{path}"], "soft": {soft}}}"#);
     let admin = Viewer::new(edge.running().admin_address.expect("admin"));
     let purged =
         admin.field("content-type", "application/json").send("POST", "/purge", purge).await;
     assert_eq!(purged.status, StatusCode::OK, "{purged:?}");
+}
+
+async fn explain(edge: &Edge, path: &str) -> String {
+    let question = format!(r#"{{"url": "http://{}{path}"}}"#, edge.address);
+    let admin = Viewer::new(edge.running().admin_address.expect("admin"));
+    let explained =
+        admin.field("content-type", "application/json").send("POST", "/explain", question);
+    String::from_utf8_lossy(&explained.await.content).into_owned()
 }
 
 fn is_from_disk(answer: &Answer) -> bool {
@@ -78,12 +87,9 @@ async fn what_was_stored_is_a_hit_after_a_restart() {
     }
     let asked = bucket.gets().len();
     let edge = restarted(edge, &bucket, folder.path()).await;
-    let question = format!(r#"{{"url": "http://{}/small.png"}}"#, edge.address);
-    let admin = Viewer::new(edge.running().admin_address.expect("admin"));
-    let explained =
-        admin.field("content-type", "application/json").send("POST", "/explain", question);
-    let explained = String::from_utf8_lossy(&explained.await.content).into_owned();
-    assert!(explained.contains("it is on disk"), "{explained}");
+    let explained = explain(&edge, "/small.png").await;
+    assert!(explained.contains(r#""in_memory":"disk""#), "{explained}");
+    assert!(explained.contains(r#""next":{"result":"Hit""#), "{explained}");
     let small = edge.get("/small.png").await;
     assert!(is_from_disk(&small), "{small:?}");
     assert_eq!(small.content, "small");
@@ -145,7 +151,7 @@ async fn a_soft_purge_outlives_a_kill_and_leads_to_a_validation() {
     bucket.put("a.png", "content");
     let edge = edge(&bucket, folder.path());
     edge.get("/a.png").await;
-    purge_softly(&edge, "/a.png").await;
+    purge(&edge, "/a.png", true).await;
     let copy = killed(&edge, folder.path()).await;
     let after = started(&bucket, copy.path()).await;
     let answer = after.get("/a.png").await;
@@ -190,7 +196,7 @@ async fn a_renewed_response_that_a_viewer_invalidated_is_not_written() {
         edge.get("/a.png").await;
         let store = edge.running().edge.store();
         store.flush_disk().await;
-        purge_softly(&edge, "/a.png").await;
+        purge(&edge, "/a.png", true).await;
         assert_eq!(edge.get("/a.png").await.x_cache(), "RefreshHit");
         if is_invalidated {
             store.invalidate("media", "/a.png");
@@ -213,7 +219,7 @@ async fn a_renewed_response_is_written_when_it_leaves_the_memory() {
         edge.get(path).await;
     }
     edge.running().edge.store().flush_disk().await;
-    purge_softly(&edge, "/*").await;
+    purge(&edge, "/*", true).await;
     for path in &paths[..2] {
         assert_eq!(edge.get(path).await.x_cache(), "RefreshHit", "{path}");
     }
@@ -372,5 +378,5 @@ async fn the_command_line_counts_verifies_and_clears() {
     assert!(cache(&["clear"], copy.path()).0);
     assert!(cache(&["stat"], copy.path()).1.contains("responses    0"));
     let (is_good, text) = cache(&["stat"], &copy.path().join("none"));
-    assert!(!is_good && text.contains("has no disk cache"), "{text}");
+    assert!(!is_good && text.contains("there is no directory"), "{text}");
 }
