@@ -274,7 +274,12 @@ pub(crate) fn with_space<T>(path: &Path, mut act: impl FnMut() -> io::Result<T>)
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 let oldest = names(path)?.iter().filter_map(|name| sequence_of(name)).min();
                 let Some(oldest) = oldest else { return Err(error) };
-                fs::remove_file(path.join(segment::name(oldest)))?;
+                let file = segment::name(oldest);
+                fs::remove_file(path.join(&file))?;
+                tracing::warn!(
+                    file,
+                    "the disk is full; the oldest file of the disk cache gave way"
+                );
             }
             done => return done,
         }

@@ -75,6 +75,10 @@ impl Store {
             opened => opened.map_err(io::Error::other)?,
         };
         let identity = folder.identity();
+        let space = rustix::fs::statvfs(folder.path());
+        if space.is_ok_and(|space| space.f_blocks * space.f_frsize < disk.capacity) {
+            tracing::warn!("`cache.disk.capacity` is larger than its file system");
+        }
         let files = Arc::new(SystemFiles::new(folder.path()));
         let repeated = Arc::clone(&floors);
         let on_invalidation = Box::new(move |key: &[u8], description: &[u8]| {
