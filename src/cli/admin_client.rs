@@ -185,7 +185,8 @@ fn refused(status: u16, content: &str) -> UserError {
         (_, Some(error)) if error.contains("cache_tag_header") => {
             "add it to the `[[distribution]]`, for example `cache_tag_header = \"x-amz-meta-cache-tag\"`"
         }
-        _ => "a path begins with `/`, a URL with https:// or http://",
+        (500.., _) => "look into Forebay's log; once that is mended, run this again",
+        _ => "`--help` shows examples",
     };
     let message = error.unwrap_or_else(|| {
         format!("the admin API returned {status}: {}", content.lines().next().unwrap_or_default())

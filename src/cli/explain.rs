@@ -1,6 +1,6 @@
 //! `forebay explain`.
 
-use std::{net::IpAddr, process::ExitCode};
+use std::{net::IpAddr, process::ExitCode, time::Duration};
 
 use serde_json::json;
 
@@ -115,23 +115,29 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// A time in seconds, as people write it.
+fn time(seconds: u64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(seconds))
+}
+
 fn of_stored(stored: &StoredSummary, is_purged: bool) -> Vec<(&'static str, String)> {
     let StoredSummary { status, length, in_memory, lifetime, age, fresh_for, .. } = stored;
     let presence = match in_memory.as_str() {
         "all" => "in memory",
         "arriving" => "the requested bytes are arriving",
+        "disk" => "on disk",
         "head" => "only the response to a HEAD is stored",
         _ => "some requested bytes are not in memory",
     };
     let summary = format!("{status}, {length} bytes, {presence}");
     let left = match fresh_for {
         _ if is_purged => "marked as stale by a purge".to_owned(),
-        0.. => format!("fresh for another {} s", lifetime.saturating_sub(*age)),
-        _ => format!("stale for {} s", age.saturating_sub(*lifetime)),
+        0.. => format!("fresh for another {}", time(lifetime.saturating_sub(*age))),
+        _ => format!("stale for {}", time(age.saturating_sub(*lifetime))),
     };
     let mut lines = vec![("stored", summary)];
     lines.extend(stored.fields.iter().map(|field| ("", field.clone())));
     lines.push(("policy", stored.policy.clone()));
-    lines.push(("freshness", format!("lifetime {lifetime} s, age {age} s: {left}")));
+    lines.push(("freshness", format!("lifetime {}, age {}: {left}", time(*lifetime), time(*age))));
     lines
 }

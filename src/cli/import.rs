@@ -181,7 +181,7 @@ fn text(import: &Import, output: &Path) -> miette::Result<String> {
         let policy = serde_json::to_string_pretty(&policy).map_err(super::report)?;
         let _ = write!(
             text,
-            "\nCloudFront reads buckets as an AWS service, which only AWS can do. Give an AWS user or role\n\
+            "\nCloudFront reads the bucket as an AWS service, and Forebay cannot use that identity. Give an AWS user or role\n\
              these permissions, and give Forebay its credentials (add kms:Decrypt for buckets with SSE-KMS):\n{policy}\n"
         );
     }

@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         }
     });
     say(&format!(
-        "Test it with the URL of an object that requires a signature, exactly as viewers write it:\n\n\
+        "Test it with the URL of an object that requires a signature, exactly as viewers request it:\n\n\
          curl -s -o /dev/null -w '%{{http_code}}\\n' \"$(forebay sign http://127.0.0.1:8080/PATH --key {} --key-pair-id {id})\"",
         shown(&private)
     ));

@@ -65,8 +65,9 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     })?;
     if let Some(resource) = args.resource.as_deref().filter(|resource| is_unusable(resource)) {
         let message = format!("--resource `{resource}` covers no URL");
+        let path = resource.trim_start_matches('/');
         let help =
-            format!("write it with scheme and host, such as https://media.example.com{resource}");
+            format!("write it with scheme and host, such as https://media.example.com/{path}");
         return Err(UserError { message, help }.into());
     }
     if args.resource.is_none() && url.contains('*') {

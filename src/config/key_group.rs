@@ -57,6 +57,10 @@ fn public_keys<'a>(
                     KeyError::Private => {
                         "paste the public key: `openssl pkey -pubout -in private_key.pem` prints it; if others can read this file, make a new key pair"
                     }
+                    KeyError::Indented => "remove the blanks before each line",
+                    KeyError::Pkcs1 => {
+                        "convert it: `openssl rsa -RSAPublicKey_in -pubout -in public_key.pem` prints the usual form"
+                    }
                     _ => {
                         "paste the text that was uploaded to CloudFront, or that `openssl pkey -pubout -in private_key.pem` prints"
                     }

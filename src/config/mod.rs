@@ -258,7 +258,7 @@ cache_policy = "CachingOptimized"
                 "4: `listen.idle_timeout` is not a duration (write, for example, \"30s\", \"10m\", \"1day\", or 30)",
                 "13: `my media` is not a valid bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit (some other stores also allow capitals and `_`) (-)",
                 "17: there is no origin `bukket` (did you mean `bucket`?)",
-                "18: there is no key group `k` (no key groups are defined)",
+                "18: there is no key group `k` (add a key group with this name)",
                 "19: there is no cache policy `CachingOptimised` (did you mean `CachingOptimized`?)",
             ]
         );

@@ -384,7 +384,7 @@ pub(super) fn check_id(
 pub(super) fn missing(section: &Section<'_>, name: Placed<&str>, kind: &str, known: &[&str]) {
     let help = match nearest(name.value, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None if known.is_empty() => format!("no {kind}s are defined"),
+        None if known.is_empty() => format!("add a {kind} with this name"),
         None => format!("use one of: {}", known.join(", ")),
     };
     section.fault(name.span, format!("there is no {kind} `{}`", name.value), "not defined", help);

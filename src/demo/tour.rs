@@ -32,13 +32,19 @@ struct Stop {
     shows: &'static str,
 }
 
-/// This program, as the user can start it: relative to the working directory if it is below.
+/// This program, as the user can start it in any directory.
 fn program() -> String {
-    let Ok(program) = std::env::current_exe() else { return "forebay".into() };
-    let here = std::env::current_dir().unwrap_or_default();
-    let program = program.strip_prefix(here).unwrap_or(&program);
+    let Ok(program) = std::env::current_exe() else { return NAME_OF_PROGRAM.into() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let first = std::env::split_paths(&path)
+        .find_map(|directory| directory.join(NAME_OF_PROGRAM).canonicalize().ok());
+    if first.is_some_and(|first| program.canonicalize().is_ok_and(|own| own == first)) {
+        return NAME_OF_PROGRAM.into();
+    }
     program.display().to_string()
 }
+
+const NAME_OF_PROGRAM: &str = "forebay";
 
 /// The result of one step.
 #[derive(Clone, Debug)]

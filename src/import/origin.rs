@@ -157,7 +157,7 @@ fn signing(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             control.differs(OWN);
         }
         (Some(_), _, None) => {
-            control.differs(format!("{OWN}; its document is missing, so all requests are signed"));
+            control.differs(format!("{OWN}; its file is missing, so all requests are signed"));
         }
         (Some(_), ..) => control.differs(OWN),
         (None, Some(_), _) => identity.differs(OWN),

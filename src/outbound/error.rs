@@ -326,7 +326,9 @@ fn s3_advice(code: &str) -> &'static str {
         "RequestTimeTooSkewed" => {
             "this machine's clock is wrong: run a time service (chrony, ntpd)"
         }
-        "NoSuchBucket" => "there is no bucket with this name: check `bucket` and `endpoint`",
+        "NoSuchBucket" => {
+            "there is no bucket with this name: correct `bucket` or `endpoint`; if `forebay init` wrote the file, run it again with --force"
+        }
         code if is_region_error(code) => "set `region` to the bucket's region",
         code if code.starts_with("KMS.") => "check the state of the KMS key and `kms:Decrypt`",
         "InternalError" => "S3 had an internal error, and all retries failed",

@@ -6,7 +6,7 @@ use super::{
     cache_plan::{Bypass, CachePlan, Staleness},
     context::Edge,
     explain_rejection::RejectedRequest,
-    explanation::{Explanation, Next, OriginError, StoredSummary, Variants},
+    explanation::{Explanation, Next, OriginError, StoredSummary, VALID_HERE, Variants},
     fetch::source::OriginSource,
     request::{
         admission::{AdmittedRequest, Route},
@@ -80,10 +80,15 @@ impl Edge {
             _ => None,
         };
         if let Some(stored) = stored.as_mut().filter(|_| is_only_on_disk) {
-            "disk".clone_into(&mut stored.in_memory);
+            stored.in_memory = "disk".into();
         }
         let plan = CachePlan::of(admitted, now, || (key, found));
-        let signature = if admitted.behavior.trusted.is_some() { "valid" } else { "not needed" };
+        let signature =
+            match (&admitted.behavior.trusted, &admitted.distribution.settings.public_scheme) {
+                (Some(_), Some(_)) => VALID_HERE,
+                (Some(_), None) => "valid",
+                (None, _) => "not needed",
+            };
         let mode = |mode| if mode == PurgeMode::Hard { "hard" } else { "soft" };
         let origin_errors = origin_errors(admitted, now);
         let mut next = self.next(admitted, &plan, variants.is_some(), purged, now);
@@ -343,7 +348,7 @@ fn rejected(
         Rejection::Preflight => {
             Next::new(ResultType::Hit, "the response headers policy answers preflights")
         }
-        _ => Next::new(ResultType::Error, "rejected before the cache lookup"),
+        _ => Next::new(ResultType::Error, "refused before the cache lookup"),
     };
     let refused = RejectedRequest { rules, distribution, incoming }.explain(rejection);
     let signature = matches!(rejection, Rejection::Signed(_)).then(|| refused.why.clone());

@@ -10,7 +10,7 @@ use super::{
         admission::signed_request,
         incoming::IncomingRequest,
         rejection::Rejection,
-        routing::{Distribution, Rules},
+        routing::{Distribution, Rules, Settings},
     },
 };
 use crate::{
@@ -220,19 +220,30 @@ impl RejectedRequest<'_> {
         ) = (error, &found.signed_for)
         {
             let site = (scheme.as_str(), host.as_str());
-            return wrong_site(&found, site, request.scheme, self.id());
+            return wrong_site(&found, site, request.scheme, &distribution.settings);
         }
         signature_words(error, &found, &self.incoming.request.headers, self.incoming.at)
     }
 }
 
 /// The signature is right, but for another scheme or host.
-fn wrong_site(found: &Diagnosis, (scheme, host): (&str, &str), judged: &str, id: &str) -> Words {
+fn wrong_site(
+    found: &Diagnosis,
+    (scheme, host): (&str, &str),
+    judged: &str,
+    settings: &Settings,
+) -> Words {
+    let id = &settings.id;
+    let is_configured = settings.public_scheme.as_deref() == Some(judged);
     let why =
         format!("the signature is for {scheme}://{host}, but the request's URL is {}", found.url);
     let fix = if scheme == judged {
         format!(
-            "make the proxy in front of Forebay pass the viewer's `Host: {host}` on (nginx: `proxy_set_header Host $host;`)"
+            "make the proxy in front of Forebay forward the viewer's `Host: {host}` (nginx: `proxy_set_header Host $http_host;`)"
+        )
+    } else if is_configured {
+        format!(
+            "sign the URL for {judged}://: distribution {id} has `public_scheme = \"{judged}\"`"
         )
     } else {
         format!(
@@ -275,7 +286,7 @@ fn signature_words(
                     resource.as_deref().unwrap_or("no URL"),
                     found.url
                 ),
-                "sign this URL, or a pattern that covers it; `*` does not extend into the query",
+                "sign this URL, or a pattern that covers it; only a `*` at the end of a pattern covers the query",
             )
         }
         SignatureError::Expired => {

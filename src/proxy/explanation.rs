@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::metrics::ResultType;
 
+/// The signature is valid for the URL in question, but a proxy may change the URL.
+pub(super) const VALID_HERE: &str =
+    "valid; if viewers get 403, the proxy in front of Forebay does not forward their Host";
+
 /// The decisions about a request, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {

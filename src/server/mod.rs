@@ -197,9 +197,7 @@ pub struct BindError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another program is using this port: stop it, or choose another port)"
-        }
+        io::ErrorKind::AddrInUse => " (another program uses it)",
         io::ErrorKind::PermissionDenied => {
             " (ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit grants)"
         }

@@ -113,8 +113,9 @@ impl Site {
             String::new(),
             "[distribution.default_behavior]".into(),
             "origin = \"bucket\"".into(),
-            "# Everyone who can reach Forebay can read these objects. docs/signed-access.md shows how to require signatures."
-                .into(),
+            "# Everyone who can reach Forebay can read these objects, unless signatures are required, as in".into(),
+            "# docs/signed-access.md:".into(),
+            "# trusted_key_groups = [\"signers\"]".into(),
             "# CloudFront's default: objects are fresh for as long as their Cache-Control says, or for a day."
                 .into(),
             "cache_policy = \"CachingOptimized\"".into(),

@@ -246,7 +246,7 @@ async fn the_program_tells_it_line_by_line() {
             "              cache-control: max-age=60",
             "              etag: \"a\"",
             "policy        minimum TTL 0 s, default 86400 s, maximum 31536000 s",
-            "freshness     lifetime 60 s, age 10 s: fresh for another 50 s",
+            "freshness     lifetime 1m, age 10s: fresh for another 50s",
             "next          Hit: it is fresh",
         ]
     );

@@ -351,10 +351,7 @@ async fn an_address_in_use_is_named() {
         .err()
         .expect("refused");
     let said = error.to_string();
-    assert!(
-        said.contains(&address) && said.contains("another program is using this port"),
-        "{said}"
-    );
+    assert!(said.contains(&address) && said.contains("another program uses it"), "{said}");
 }
 
 /// Frames that cost their sender nothing: the connection ends, and other viewers notice nothing.

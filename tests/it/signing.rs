@@ -139,5 +139,5 @@ fn nothing_is_overwritten_and_bad_input_is_named() {
     let key = ["--key", "private_key.pem", "--key-pair-id", "K1"];
     assert!(refuse(&[&["sign", "/a.jpg"], &key[..]].concat()).contains("`/a.jpg` is not a URL"));
     let public = ["sign", "https://a/b", "--key", "public_key.pem", "--key-pair-id", "K1"];
-    assert!(refuse(&public).contains("it contains no PEM private key"));
+    assert!(refuse(&public).contains("it has no private key in PEM"));
 }

@@ -32,6 +32,10 @@ url = default_storage.url("photos/cat.jpg")
 signed = "cloudfront_key" in STORAGES["default"]["OPTIONS"]
 assert url.startswith("https://media.example.com/photos/cat.jpg" + ("?Expires=" if signed else "")), url
 """
+SIGNED_COOKIES = """
+cookies = signed_cookies("http://127.0.0.1:*/photos/*")
+print("; ".join(f"{name}={value}" for name, value in cookies.items()))
+"""
 FRONTEND_CACHE = CONFIGURE + """
 from wagtail.contrib.frontend_cache.utils import get_backends
 (backend,) = get_backends().values()
@@ -232,13 +236,13 @@ class Docs(unittest.TestCase):
     def test_every_recipe_in_python(self):
         self.init()
         self.serve()
-        self.shell("openssl genrsa -out private_key.pem 2048")
+        keys = self.shell("forebay keys new --id K2JCJMDEHXQW5F --dir .")
         environment = {
             "AWS_ENDPOINT_URL_CLOUDFRONT": self.edge.admin, "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "thing",
         }  # fmt: skip
         found = [(page, block) for page in PAGES for block in blocks(page, "python")]
-        self.assertEqual(len(found), 4)
+        self.assertEqual(len(found), 5)
         storages = ""
         for page, block in found:
             if "STORAGES = " in block:
@@ -250,6 +254,8 @@ class Docs(unittest.TestCase):
                 script += STORAGES
             elif "WAGTAILFRONTENDCACHE" in block:
                 script += FRONTEND_CACHE
+            elif "signed_cookies" in block:
+                script += SIGNED_COOKIES
             else:
                 fetch(f"{self.edge.url}/photos/cat.jpg")
             done = subprocess.run(
@@ -257,8 +263,13 @@ class Docs(unittest.TestCase):
                 text=True, check=False,
             )  # fmt: skip
             self.assertEqual(done.returncode, 0, (page, done.stderr))
-            if "STORAGES = " not in block:
+            if "signed_cookies" in block:
+                cookies = done.stdout.strip()
+            elif "STORAGES = " not in block:
                 self.was_purged()
+        self.trust(keys)
+        for headers, expected in (({}, 403), ({"Cookie": cookies}, 200)):
+            self.assertEqual(fetch(f"{self.edge.url}/photos/cat.jpg", headers=headers)[0], expected)
 
     def test_every_piece_of_configuration_has_known_keys(self):
         """Each key in a TOML block is one of the reference."""

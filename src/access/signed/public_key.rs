@@ -44,12 +44,39 @@ pub enum KeyError {
     /// The text is not PEM, or not a public key.
     #[error("this is not a public key in PEM (`-----BEGIN PUBLIC KEY-----` …)")]
     NotPem,
+    /// PEM in lines that are indented.
+    #[error("the lines of this PEM text are indented")]
+    Indented,
+    /// An RSA key without its algorithm.
+    #[error("this is an RSA key in PKCS #1 (`-----BEGIN RSA PUBLIC KEY-----`)")]
+    Pkcs1,
+    /// Something else than PEM, such as the name of a file.
+    #[error("this is not PEM; paste the content of the file, not its name")]
+    NoText,
     /// The text is a private key.
     #[error("this is a private key; Forebay needs only the public one")]
     Private,
     /// The key has an unsupported type or size.
     #[error("this is neither an RSA key of 2,048 bits or more nor an ECDSA P-256 key")]
     Unsupported,
+}
+
+impl KeyError {
+    /// Why a text is not a public key in PEM.
+    fn of_text(text: &str) -> Self {
+        let is_indented = |line: &str| {
+            line.trim_start().starts_with("-----BEGIN") && line.starts_with([' ', '\t'])
+        };
+        if text.contains("-----BEGIN RSA PUBLIC KEY-----") {
+            Self::Pkcs1
+        } else if text.lines().any(is_indented) {
+            Self::Indented
+        } else if !text.contains("-----") {
+            Self::NoText
+        } else {
+            Self::NotPem
+        }
+    }
 }
 
 impl PublicKey {
@@ -62,7 +89,7 @@ impl PublicKey {
             return Err(KeyError::Private);
         }
         let der = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes());
-        let der = der.map_err(|_| KeyError::NotPem)?;
+        let der = der.map_err(|_| KeyError::of_text(text))?;
         let parse = |algorithm| ParsedPublicKey::new(algorithm, &der).map(Box::new).ok();
         if let Some(sha256) = parse(&RSA_PKCS1_2048_8192_SHA256) {
             let sha1 = parse(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY);

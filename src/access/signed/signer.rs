@@ -23,7 +23,7 @@ pub(crate) enum SignerError {
     #[error("`{0}` is not a valid key pair id: use letters, digits, `-`, `_` and `.`")]
     KeyPairId(String),
     /// The text has no private key.
-    #[error("it contains no PEM private key, or the key has a passphrase")]
+    #[error("it has no private key in PEM, or one with a passphrase")]
     NoKey,
     /// The PEM text is malformed.
     #[error("it is not PEM: {0}")]

@@ -213,8 +213,10 @@ AgMBAAE=
 #[test]
 fn only_the_keys_that_cloudfront_takes_are_read() {
     for (pem, error) in [
-        ("", KeyError::NotPem),
-        ("keys/public.pem", KeyError::NotPem),
+        ("", KeyError::NoText),
+        ("keys/public.pem", KeyError::NoText),
+        ("  -----BEGIN PUBLIC KEY-----\n  MFkw\n  -----END PUBLIC KEY-----", KeyError::Indented),
+        ("-----BEGIN RSA PUBLIC KEY-----\nMFkw\n-----END RSA PUBLIC KEY-----", KeyError::Pkcs1),
         ("-----BEGIN PUBLIC KEY-----\n!!!\n-----END PUBLIC KEY-----", KeyError::NotPem),
         (
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----",

@@ -322,7 +322,7 @@ fn require_no_files(args: &Args, (systemd, compose): (bool, bool)) -> miette::Re
         None => Ok(()),
         Some(path) => Err(UserError {
             message: format!("`{}` already exists", path.display()),
-            help: "edit it; choose another directory with --dir; or start over with --force, which keeps the old files as *.old but none of your changes".into(),
+            help: "edit it; choose another directory with --dir; or start over with --force, which renames the old files to *.old".into(),
         })?,
     }
 }
@@ -350,7 +350,7 @@ fn write(
     let mut written = Vec::new();
     for (name, text) in files {
         let path = args.dir.join(name);
-        let old = args.dir.join(format!("{name}.old"));
+        let old = unused(&args.dir, name);
         if std::fs::read_to_string(&path).is_ok_and(|before| before != text)
             && std::fs::rename(&path, &old).is_ok()
         {
@@ -360,6 +360,18 @@ fn write(
         written.push(shown(&path));
     }
     Ok(written)
+}
+
+/// A name for an old file that no other has: `name.old`, `name.old.2` and so on.
+fn unused(directory: &Path, name: &str) -> PathBuf {
+    let mut old = directory.join(format!("{name}.old"));
+    for number in 2.. {
+        if !old.exists() {
+            break;
+        }
+        old = directory.join(format!("{name}.old.{number}"));
+    }
+    old
 }
 
 fn shown(path: &Path) -> String {

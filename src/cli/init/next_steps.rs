@@ -69,7 +69,7 @@ impl NextSteps<'_> {
         if self.works == Some(false) {
             let policy = self.file("forebay-iam-policy.json");
             format!(
-                "Fix the problems above. If a value in {file} is wrong, edit it. {policy} lists the permissions that Forebay needs. Then check again:\n     forebay doctor --config {file}"
+                "Fix what was found above. If a value in {file} is wrong, edit it. {policy} lists the permissions that Forebay needs. Then check again:\n     forebay doctor --config {file}"
             )
         } else {
             format!("Check the setup:\n     forebay doctor --config {file}")
