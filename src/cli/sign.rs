@@ -8,7 +8,7 @@ use super::{UserError, load::time, say, warn};
 use crate::{
     access::{
         restrict::Networks,
-        signed::{Signer, custom_policy},
+        signed::{Signer, covers, custom_policy},
     },
     base::clock::Clock,
     http::pasted_url::PastedUrl,
@@ -58,7 +58,11 @@ fn is_unusable(resource: &str) -> bool {
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let url = PastedUrl::parse(&args.url).and_then(|url| url.url()).ok_or_else(|| UserError {
+    let pasted = PastedUrl::parse(&args.url);
+    let parts = pasted
+        .as_ref()
+        .and_then(|pasted| Some((pasted.url()?, pasted.site.as_ref()?, &pasted.target)));
+    let (url, (scheme, authority), target) = parts.ok_or_else(|| UserError {
         message: format!("`{}` is not a URL", args.url),
         help: "write it with scheme and host, such as https://media.example.com/photos/cat.jpg"
             .into(),
@@ -69,6 +73,13 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         let help =
             format!("write it with scheme and host, such as https://media.example.com/{path}");
         return Err(UserError { message, help }.into());
+    }
+    // Cookies are for all URLs of the pattern, and the URL is only for their site.
+    let resource = args.resource.as_deref().filter(|_| !args.cookies);
+    if let Some(resource) = resource.filter(|it| !covers(it, (scheme, authority), target)) {
+        let message = format!("--resource `{resource}` does not cover the URL {url}");
+        let help = "sign a URL of the pattern, or correct the pattern; with --cookies the URL does not matter";
+        return Err(UserError { message, help: help.into() }.into());
     }
     if args.resource.is_none() && url.contains('*') {
         warn("note: `*` in the URL is a literal character; use --resource to sign a pattern");

@@ -46,6 +46,12 @@ fn addresses(config: &Config) -> Checks {
         has(format!("forebay_listening{{address=\"{address}\"}} 1"))
             || Some(address) == config.admin
     };
+    // An address of all interfaces conflicts with each of them.
+    let shares_port = |address: SocketAddr| {
+        let lines = metrics.iter().flat_map(|metrics| metrics.lines());
+        let end = format!(":{}\"}} 1", address.port());
+        lines.filter(|line| line.starts_with("forebay_listening{")).any(|line| line.ends_with(&end))
+    };
     // Another configuration has other distributions.
     let is_ours = config.distributions.iter().all(|distribution| {
         has(format!("forebay_requests_total{{distribution=\"{}\"", distribution.settings.id))
@@ -60,6 +66,10 @@ fn addresses(config: &Config) -> Checks {
             Err(ErrorKind::AddrInUse) if metrics.is_some() && listens(address) => checks.bad(
                 format!("{address} is in use by a Forebay that serves other distributions"),
                 "stop it, reload it if it runs an earlier version of this configuration, or choose another address",
+            ),
+            Err(ErrorKind::AddrInUse) if shares_port(address) => checks.bad(
+                format!("{address} is in use by a Forebay that listens on another address with this port"),
+                "stop it, or choose another address",
             ),
             Err(ErrorKind::AddrInUse) => checks.bad(
                 format!("{address} is in use by another program"),

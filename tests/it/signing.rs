@@ -138,6 +138,13 @@ fn nothing_is_overwritten_and_bad_input_is_named() {
     assert!(refuse(&["keys", "new", "--id", "a b"]).contains("`a b` is not a valid key ID"));
     let key = ["--key", "private_key.pem", "--key-pair-id", "K1"];
     assert!(refuse(&[&["sign", "/a.jpg"], &key[..]].concat()).contains("`/a.jpg` is not a URL"));
+    for (resource, expected) in [
+        ("photos/*", "such as https://media.example.com/photos/*"),
+        ("https://a/private/*", "does not cover the URL https://a/photos/cat.jpg"),
+    ] {
+        let words = ["sign", "https://a/photos/cat.jpg", "--resource", resource];
+        assert!(refuse(&[&words, &key[..]].concat()).contains(expected), "{resource}");
+    }
     let public = ["sign", "https://a/b", "--key", "public_key.pem", "--key-pair-id", "K1"];
     assert!(refuse(&public).contains("it has no private key in PEM"));
 }

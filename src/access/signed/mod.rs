@@ -32,6 +32,7 @@ use policy::Policy;
 use public_key::Hash;
 pub use public_key::{KeyError, PublicKey};
 use resource::Url;
+pub(crate) use resource::covers;
 pub(crate) use signer::{Signer, custom_policy};
 use verified::{Evidence, remember};
 

@@ -17,6 +17,15 @@ pub(super) struct Url<'a> {
     pub(super) query: Option<&'a str>,
 }
 
+/// Whether the policy of a signed URL for `pattern` covers the URL of this site and target.
+pub(crate) fn covers(pattern: &str, (scheme, authority): (&str, &str), target: &str) -> bool {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    Url { scheme, authority, path, query }.matches_by_parts(pattern)
+}
+
 impl std::fmt::Display for Url<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}://{}{}", self.scheme, self.authority, self.path)?;

@@ -67,10 +67,10 @@ pub(super) struct Args {
     /// Admin address, or "off"
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9145")]
     admin: String,
-    /// Also write a systemd unit
+    /// Also write a systemd unit (not with --compose)
     #[arg(long, conflicts_with = "compose")]
     systemd: bool,
-    /// Also write a Compose file
+    /// Also write a Compose file (not with --systemd)
     #[arg(long)]
     compose: bool,
     /// Directory to write to
