@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{Checks, machine::running};
 use crate::cache::{
-    disk::{DiskOptions, DiskSpeed, FolderError, count, existing},
+    disk::{DiskOptions, DiskSpeed, FolderError, count, denied, existing},
     store::DiskOutlook,
 };
 
@@ -22,7 +22,7 @@ pub(super) fn examine(options: &DiskOptions, admin: Option<SocketAddr>) -> Check
     if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
         checks.bad(
             format!("{} cannot be written by this user", existing.display()),
-            "give it to the user that runs Forebay; with the systemd unit, use a directory below /var/cache/forebay",
+            format!("{}; the systemd unit makes /var/cache/forebay", denied(path)),
         );
         return checks;
     }

@@ -1,5 +1,7 @@
 //! Content codings (RFC 9110 §8.4.1, §12.5.3).
 
+use std::cell::RefCell;
+
 use http::{HeaderMap, HeaderValue, header};
 
 /// A content coding that objects can be compressed with.
@@ -80,8 +82,16 @@ impl Codings {
     }
 }
 
+/// The longest field that is kept in [`LAST`].
+const MAX_KEPT: usize = 128;
+
+thread_local! {
+    /// The last field that was read, and its weights: browsers send the same few.
+    static LAST: RefCell<(Vec<u8>, Weights)> = RefCell::default();
+}
+
 /// The weights in `Accept-Encoding`, in thousandths. If a member is repeated, the first one counts.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Weights {
     codings: [Option<u16>; Coding::ALL.len()],
     identity: Option<u16>,
@@ -92,8 +102,21 @@ struct Weights {
 impl Weights {
     /// Reads the field; `None` if the request has none.
     fn of(fields: &HeaderMap) -> Option<Self> {
-        let mut lines = fields.get_all(header::ACCEPT_ENCODING).iter().peekable();
-        lines.peek()?;
+        let mut lines = fields.get_all(header::ACCEPT_ENCODING).iter();
+        let first = lines.next()?.as_bytes();
+        if lines.next().is_some() || first.len() > MAX_KEPT {
+            return Some(Self::read(fields.get_all(header::ACCEPT_ENCODING).iter()));
+        }
+        Some(LAST.with_borrow_mut(|(line, weights)| {
+            if line != first {
+                *weights = Self::read(fields.get_all(header::ACCEPT_ENCODING).iter());
+                first.clone_into(line);
+            }
+            *weights
+        }))
+    }
+
+    fn read<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> Self {
         let mut weights = Self::default();
         for member in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
             let end = member.iter().position(|byte| *byte == b';').unwrap_or(member.len());
@@ -103,7 +126,7 @@ impl Weights {
                 weight.get_or_insert_with(|| thousandths(parameters));
             }
         }
-        Some(weights)
+        weights
     }
 
     /// The place for the weight of a member.

@@ -6,7 +6,7 @@ use super::{
     cache_plan::{Bypass, CachePlan, Staleness},
     context::Edge,
     explain_rejection::RejectedRequest,
-    explanation::{Explanation, Next, OriginError, StoredSummary, VALID_HERE, Variants},
+    explanation::{Explanation, Next, OriginError, VALID_HERE, Variants},
     fetch::source::OriginSource,
     request::{
         admission::{AdmittedRequest, Route},
@@ -23,13 +23,13 @@ use crate::{
     base::{clock::Timestamp, metrics::ResultType},
     cache::{
         key::Projection,
-        policy::{CachingRules, NotStored, Ttl},
+        policy::NotStored,
         store::{Lookup, Peeked, Presence, PurgeMode, Reader, StoredResponse},
     },
     http::framing,
     origin::Origin,
 };
-use http::{HeaderName, HeaderValue, Method, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 impl Edge {
     /// Explains how the edge would handle a request.
@@ -110,40 +110,6 @@ impl Edge {
         }
     }
 
-    fn summarize(
-        self: &Arc<Self>,
-        response: &Arc<StoredResponse>,
-        admitted: &AdmittedRequest<'_>,
-        now: Timestamp,
-    ) -> StoredSummary {
-        let caching = &admitted.behavior.cache_policy.caching;
-        let freshness = &response.freshness;
-        let granted = freshness.fresh_until.since(freshness.received_at)
-            + freshness.age(freshness.received_at);
-        StoredSummary {
-            status: response.status.as_u16(),
-            length: response.length(),
-            in_memory: match self.presence(response, admitted) {
-                _ if response.content_state.is_head_only() => "head",
-                Ok(Presence::Arriving) => "arriving",
-                Ok(Presence::Missing) => "missing",
-                Ok(Presence::OnDisk) => "disk",
-                Ok(Presence::Stored) | Err(_) => "all",
-            }
-            .to_owned(),
-            fields: fields_of(response, caching),
-            policy: match policy(response, caching) {
-                text if granted > caching.ttl.max => {
-                    format!("{text}; the response was stored under an earlier policy")
-                }
-                text => text,
-            },
-            lifetime: granted.as_secs(),
-            age: freshness.age(now).as_secs(),
-            fresh_for: freshness.ttl_seconds(now),
-        }
-    }
-
     /// Describes the plan in words.
     fn next(
         self: &Arc<Self>,
@@ -194,7 +160,10 @@ impl Edge {
                 Next::new(ResultType::Miss, why)
             }
             CachePlan::Fetch { stored: Some(response), .. } if !response.has_validator() => {
-                Next::new(ResultType::Miss, format!("{why}, and it has no validator"))
+                Next::new(
+                    ResultType::Miss,
+                    format!("{why}, and it has neither ETag nor Last-Modified to validate it with"),
+                )
             }
             CachePlan::Fetch { stored: Some(response), .. } => {
                 let result = if is_error(response.status) {
@@ -225,6 +194,10 @@ impl Edge {
             Err(Unmet::Range) => {
                 Next::new(ResultType::Error, "416: the range is outside the object")
             }
+            _ if response.status == StatusCode::NOT_FOUND => Next::new(
+                ResultType::Error,
+                format!("the origin has no such object: its 404 is cached, and {why}"),
+            ),
             _ if is_error(response.status) => {
                 Next::new(ResultType::Error, format!("the origin's error is cached, and {why}"))
             }
@@ -239,7 +212,7 @@ impl Edge {
     }
 
     /// Checks whether the bytes that the response needs are in the store.
-    fn presence(
+    pub(super) fn presence(
         self: &Arc<Self>,
         response: &Arc<StoredResponse>,
         admitted: &AdmittedRequest<'_>,
@@ -355,18 +328,6 @@ fn rejected(
     Explanation { refused: Some(refused), signature, next, ..known }
 }
 
-fn policy(response: &StoredResponse, caching: &CachingRules) -> String {
-    if response.status.as_u16() >= 400 {
-        return format!(
-            "errors with this status are cached for {} s",
-            caching.errors.of(response.status).as_secs()
-        );
-    }
-    let Ttl { min, default, max } = caching.ttl;
-    let [min, default, max] = [min, default, max].map(|ttl| ttl.as_secs());
-    format!("minimum TTL {min} s, default {default} s, maximum {max} s")
-}
-
 /// The parts of a projection, one per line.
 fn parts_of(projection: &Projection<'_>) -> Vec<String> {
     let query = projection.query.iter().map(|query| format!("?{query}"));
@@ -376,23 +337,4 @@ fn parts_of(projection: &Projection<'_>) -> Vec<String> {
     let cookies = projection.cookies.iter();
     let cookies = cookies.map(|cookies| format!("cookie: {}", String::from_utf8_lossy(cookies)));
     query.chain(fields).chain(cookies).collect()
-}
-
-fn fields_of(response: &StoredResponse, caching: &CachingRules) -> Vec<String> {
-    let usual = [
-        header::CACHE_CONTROL,
-        header::EXPIRES,
-        header::DATE,
-        header::AGE,
-        header::ETAG,
-        header::LAST_MODIFIED,
-        header::VARY,
-    ];
-    let fields = response.fields.to_map();
-    let names: Vec<&HeaderName> = caching.targets.iter().chain(&usual).collect();
-    let lines = names.into_iter().flat_map(|name| {
-        let values = fields.get_all(name).into_iter();
-        values.map(move |value| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
-    });
-    lines.collect()
 }

@@ -55,10 +55,7 @@ impl FolderError {
     pub fn advice(&self) -> String {
         match self {
             Self::System { path, source } => match source.kind() {
-                io::ErrorKind::PermissionDenied => format!(
-                    "give {} to the user that runs Forebay, for example with `chown`",
-                    existing(path).display()
-                ),
+                io::ErrorKind::PermissionDenied => denied(path),
                 io::ErrorKind::ReadOnlyFilesystem => {
                     "use a directory on a writable file system".into()
                 }
@@ -73,6 +70,14 @@ impl FolderError {
             Self::Foreign { .. } => "use an empty directory, or a new one".into(),
         }
     }
+}
+
+/// What to do if a directory cannot be created or used.
+pub(crate) fn denied(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "make the directory for the user that runs Forebay, for example with `sudo install -d -o USER {path}`, or configure another"
+    )
 }
 
 /// An open folder, locked against other processes until dropped.

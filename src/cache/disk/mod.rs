@@ -50,7 +50,9 @@ use parking_lot::Mutex;
 pub(crate) use checksum::checksum;
 use counters::Counters;
 pub(crate) use files::{Files, SystemFiles};
-pub(crate) use folder::{Examined, Folder, examine, existing, identity_of, purge_log, with_space};
+pub(crate) use folder::{
+    Examined, Folder, denied, examine, existing, identity_of, purge_log, with_space,
+};
 pub use folder::{FolderError, clear};
 #[cfg(feature = "fuzz")]
 pub(crate) use fuzzing::read_segment;

@@ -60,6 +60,9 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
             _ if error.to_string().contains("403") => {
                 "if the URL needs a signature, add --sign-with KEY_FILE and --key-pair-id ID; otherwise ask `forebay explain` why".into()
             }
+            _ if ["421", "301", "307"].iter().any(|status| error.to_string().contains(status)) => {
+                "use the scheme and a host that the server serves in the URL, and --connect ADDRESS for where it listens".into()
+            }
             _ if server.tls => {
                 "check that the server serves this URL, and that its certificate covers the name"
                     .into()

@@ -38,8 +38,6 @@ pub(crate) fn log_hint(
     }
 }
 
-const FORWARD_HOST: &str = "make the proxy in front of Forebay forward the viewer's Host header";
-
 /// Logs a hint if the request is for an address of this machine: viewers sign for a name.
 fn unforwarded_host(distribution: &Distribution, authority: &str) {
     let host = host(authority).unwrap_or_default();
@@ -49,7 +47,7 @@ fn unforwarded_host(distribution: &Distribution, authority: &str) {
         tracing::warn!(
             distribution = &*distribution.settings.id,
             received_for = authority,
-            advice = FORWARD_HOST,
+            advice = "if a proxy is in front of Forebay, make it forward the viewer's Host header; otherwise another URL was signed",
             "a signature was refused, and the request's Host is this machine"
         );
     }
@@ -70,7 +68,7 @@ fn try_sites(rules: &Rules, distribution: &Arc<Distribution>, incoming: &Incomin
     }
     let is_configured = distribution.settings.public_scheme.as_deref() == Some(request.scheme);
     let advice = if scheme == request.scheme {
-        FORWARD_HOST.to_owned()
+        "make the proxy in front of Forebay forward the viewer's Host header".to_owned()
     } else if is_configured {
         format!("sign URLs for {}://, the distribution's `public_scheme`", request.scheme)
     } else {
