@@ -157,10 +157,15 @@ pub struct AccessLog {
     dropped: Counter,
 }
 
+/// The records of some threads, on CPU cache lines of their own: neighboring lines are fetched in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Buffer(Mutex<Text>);
+
 #[derive(Debug)]
 struct Buffers {
     format: Format,
-    texts: [Mutex<Text>; BUFFERS],
+    texts: [Buffer; BUFFERS],
     closed: AtomicBool,
     reopen: AtomicBool,
 }
@@ -176,7 +181,7 @@ impl AccessLog {
         };
         let shared = Arc::new(Buffers {
             format,
-            texts: std::array::from_fn(|_| Mutex::default()),
+            texts: std::array::from_fn(|_| Buffer::default()),
             closed: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
         });
@@ -209,7 +214,7 @@ impl AccessLog {
     /// Records an exchange. Never waits for the writer's I/O.
     pub fn push(&self, record: &Record<'_>) {
         let Some(shared) = &self.shared else { return };
-        let mut text = shared.texts[instance::thread_number() % BUFFERS].lock();
+        let mut text = shared.texts[instance::thread_number() % BUFFERS].0.lock();
         if text.len() < BUFFER_SIZE {
             text.append(record, shared.format);
         } else {
@@ -294,7 +299,7 @@ impl Writer {
 
     fn write_all(&mut self) -> bool {
         let mut any = false;
-        for text in &self.shared.texts {
+        for Buffer(text) in &self.shared.texts {
             // An empty buffer is not swapped: it keeps its memory and need not grow again.
             if !text.lock().swap(&mut self.lines) {
                 continue;

@@ -15,7 +15,10 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::base::{clock::Stopwatch, metrics::Metrics};
+use crate::{
+    base::{clock::Stopwatch, metrics::Metrics},
+    cache::store::{copy_hot_responses, drop_idle_copies},
+};
 
 /// A worker looks for new requests after this many tasks, even if there are more. Large misses keep their tasks
 /// runnable, and each takes up to a millisecond.
@@ -93,10 +96,12 @@ impl Heartbeats {
     }
 
     async fn beat(self, worker: usize) {
+        copy_hot_responses();
         while let Some(beat) = self.beats.get(worker) {
             beat.store(self.now(), Ordering::Relaxed);
             let watch = Stopwatch::start();
             tokio::time::sleep(BEAT).await;
+            drop_idle_copies();
             self.metrics.worker_was_late(watch.elapsed().saturating_sub(BEAT + TIMER));
         }
     }

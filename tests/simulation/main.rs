@@ -31,7 +31,9 @@ use forebay::{
     },
     cache::{
         disk::DiskOptions,
-        store::{Options, Purge, PurgeBatch, PurgeMode, Store},
+        store::{
+            Options, Purge, PurgeBatch, PurgeMode, Store, copy_hot_responses, drop_idle_copies,
+        },
     },
     config::Config,
     http::body::Body,
@@ -187,6 +189,7 @@ impl History {
     }
 
     async fn run(&mut self) {
+        copy_hot_responses();
         for _ in 0..STEPS {
             self.step().await;
             let used = self.edge.store().usage().bytes;
@@ -212,6 +215,7 @@ impl History {
                 let seconds = *self.rng.choice(&[1, 3, 5, 11, 30, 1000]).expect("one");
                 self.tell(|| format!("{seconds} s pass"));
                 self.clock.advance(Duration::from_secs(seconds));
+                drop_idle_copies();
             }
             80..89 => {
                 let path = *self.rng.choice(&PATHS).expect("one");

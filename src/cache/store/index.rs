@@ -76,6 +76,11 @@ impl Index {
 
     pub(super) fn insert(&self, digest: Digest, stored: Stored) {
         let mut shard = self.shard(digest).write();
+        if let Some(response) = shard.responses.get(digest.1)
+            && !matches!(&stored, Stored::Response(new) if Arc::ptr_eq(new, response))
+        {
+            response.displace();
+        }
         let displaced = match stored {
             Stored::Response(response) => {
                 (shard.responses.insert(digest.1, response), shard.notes.remove(digest.1))
@@ -97,7 +102,8 @@ impl Index {
         let mut shard = self.shard(digest).write();
         match shard.responses.get_mut(digest.1) {
             Some(standing) => {
-                if Arc::ptr_eq(standing, old) {
+                if standing.serial == old.serial {
+                    standing.displace();
                     new.clone_into(standing);
                 }
                 Arc::clone(standing)
@@ -110,6 +116,9 @@ impl Index {
     pub(super) fn remove(&self, digest: Digest) -> Option<Arc<StoredResponse>> {
         let mut shard = self.shard(digest).write();
         let (response, note) = (shard.responses.remove(digest.1), shard.notes.remove(digest.1));
+        if let Some(response) = &response {
+            response.displace();
+        }
         drop((shard, note));
         response
     }

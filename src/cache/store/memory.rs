@@ -16,6 +16,7 @@ use siphasher::sip128::{Hash128, SipHasher13};
 use super::{
     content::ContentId,
     encoded::Encoded,
+    hot_copies,
     index::{Index, Note, Stored},
     ledger::{Charge, Ledger},
     response::StoredResponse,
@@ -77,6 +78,8 @@ pub(super) type OnEviction = Box<dyn Fn(Digest, &StoredResponse) + Send + Sync>;
 
 /// Responses and slices in one LRU order under one bound.
 pub(super) struct Memory {
+    /// Distinguishes it from other stores' in the same process.
+    serial: u64,
     cache: Cache<Digest, Entry, ByDigest>,
     index: Arc<Index>,
     digests: SipHasher13,
@@ -97,6 +100,7 @@ impl Memory {
         [one, other]: [u64; 2],
         on_eviction: Option<OnEviction>,
     ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let (index, evictions) = (Arc::new(Index::new()), Arc::new(AtomicU64::new(0)));
         let (weighed, indexed) = (Arc::clone(&index), Arc::clone(&index));
         let counter = Arc::clone(&evictions);
@@ -119,7 +123,8 @@ impl Memory {
         let digests = SipHasher13::new_with_keys(one, other);
         let ledger = Arc::new(Ledger::new(bound));
         let (taken, displacing) = (AtomicU64::new(0), Mutex::new(()));
-        Self { cache, index, digests, ledger, bound, slice, taken, evictions, displacing }
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { serial, cache, index, digests, ledger, bound, slice, taken, evictions, displacing }
     }
 
     fn digest(&self, key: &[u8]) -> Digest {
@@ -134,7 +139,7 @@ impl Memory {
     /// The value stored under `key`; records its use.
     pub(super) fn get(&self, key: &CacheKey, now: Timestamp) -> Option<Stored> {
         let digest = self.digest_of(key);
-        let stored = self.index.get(digest)?;
+        let stored = self.find(digest)?;
         let turn = self.turn(digest, now);
         let known = match &stored {
             Stored::Response(response) => {
@@ -150,6 +155,19 @@ impl Memory {
         };
         if !known {
             let _ = self.cache.get(&digest);
+        }
+        Some(stored)
+    }
+
+    /// The value stored under a digest; the thread's own copy, if there is one.
+    fn find(&self, digest: Digest) -> Option<Stored> {
+        let key = (self.serial, digest);
+        if let Some(copy) = hot_copies::find(key) {
+            return Some(Stored::Response(copy));
+        }
+        let stored = self.index.get(digest)?;
+        if let Stored::Response(response) = &stored {
+            hot_copies::offer(key, response);
         }
         Some(stored)
     }

@@ -14,6 +14,7 @@ mod encoded;
 mod fields;
 mod fill;
 mod hold;
+mod hot_copies;
 mod identity;
 mod in_flight;
 mod index;
@@ -61,6 +62,7 @@ pub(crate) use encoded::EncodedVariant;
 pub(crate) use fields::FieldBlock;
 use fill::{Fill, FillTask, Fills};
 pub(crate) use hold::Hold;
+pub use hot_copies::{copy_hot_responses, drop_idle_copies};
 pub(crate) use identity::StoreIdentity;
 use in_flight::InFlight;
 pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
@@ -236,7 +238,7 @@ impl Store {
         let mark = self.floors.mark();
         let mut flights = self.flights.lock();
         match (self.lookup(key, now), seen) {
-            (Lookup::Response(found), Some(seen)) if Arc::ptr_eq(&found, seen) => {}
+            (Lookup::Response(found), Some(seen)) if found.serial == seen.serial => {}
             (Lookup::Nothing, None) => {}
             // It was purged or evicted since the lookup, or replaced: `seen` must not be renewed.
             (found, _) => return FetchLock::Lookup(found),
@@ -312,7 +314,7 @@ impl Store {
             PurgeVerdict::Stale => {
                 let stale = Arc::new(response.expired(mark));
                 let kept = self.memory.replace(key, &response, Arc::clone(&stale));
-                if Arc::ptr_eq(&kept, &stale) {
+                if kept.serial == stale.serial {
                     Lookup::Response(kept)
                 } else {
                     // A fetch replaced it meanwhile. The purge may affect the new one, too.

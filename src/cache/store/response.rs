@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -56,9 +56,15 @@ pub struct StoredResponse {
     pub(super) checked: AtomicU64,
     /// The turn of the memory tier in which the response's use was last recorded.
     pub(super) noted: AtomicU8,
-    /// Whether the content was seen complete as one piece. It stays so.
-    seen_whole: AtomicBool,
+    /// [`WHOLE`] and [`DISPLACED`].
+    flags: AtomicU8,
 }
+
+/// The content was seen complete as one piece. It stays so.
+const WHOLE: u8 = 1;
+
+/// The index had this response and has it no longer.
+const DISPLACED: u8 = 2;
 
 impl StoredResponse {
     /// A response over `content`, from a request to the origin that started at `mark`.
@@ -84,7 +90,7 @@ impl StoredResponse {
             mark,
             checked: AtomicU64::new(0),
             noted: AtomicU8::new(0),
-            seen_whole: AtomicBool::new(false),
+            flags: AtomicU8::new(0),
         }
     }
 
@@ -201,7 +207,7 @@ impl StoredResponse {
             mark: self.mark,
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             noted: AtomicU8::new(0),
-            seen_whole: AtomicBool::new(false),
+            flags: AtomicU8::new(0),
         }
     }
 
@@ -251,12 +257,33 @@ impl StoredResponse {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         // A thread that sees this flag also sees the content.
-        if self.seen_whole.load(Ordering::Acquire) {
+        if self.has(WHOLE) {
             return true;
         }
         let is_whole = self.content.bytes().is_some();
-        self.seen_whole.store(is_whole, Ordering::Release);
+        if is_whole {
+            self.flags.fetch_or(WHOLE, Ordering::Release);
+        }
         is_whole
+    }
+
+    /// The same response, whose atomics and reference count only one thread uses.
+    pub(super) fn copy_for_thread(&self) -> Self {
+        Self { serial: self.serial, ..self.copy() }
+    }
+
+    /// The index has another response, or none, in place of this one.
+    pub(super) fn displace(&self) {
+        self.flags.fetch_or(DISPLACED, Ordering::Release);
+    }
+
+    /// Whether the index had this response and has it no longer.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.has(DISPLACED)
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Acquire) & flag != 0
     }
 
     /// Prefetches the `Content` and the fields.
