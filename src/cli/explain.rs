@@ -132,8 +132,8 @@ fn of_stored(stored: &StoredSummary, is_purged: bool) -> Vec<(&'static str, Stri
     let summary = format!("{status}, {length} bytes, {presence}");
     let left = match fresh_for {
         _ if is_purged => "marked as stale by a purge".to_owned(),
-        0.. => format!("fresh for another {}", time(lifetime.saturating_sub(*age))),
-        _ => format!("stale for {}", time(age.saturating_sub(*lifetime))),
+        0.. => format!("fresh for another {}", time(fresh_for.unsigned_abs())),
+        _ => format!("stale for {}", time(fresh_for.unsigned_abs())),
     };
     let mut lines = vec![("stored", summary)];
     lines.extend(stored.fields.iter().map(|field| ("", field.clone())));

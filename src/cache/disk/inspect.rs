@@ -10,7 +10,7 @@ use super::{
     files::{Files, SystemFiles},
     keys::EncryptionKeys,
     record::Kind,
-    segment::{self, Segment, Tier},
+    segment::{self, Entry, Segment, Tier},
     superblock::Superblock,
 };
 
@@ -129,17 +129,18 @@ fn inspect(
     let all = sequences.len() as u64;
     for (done, &sequence) in (0..).zip(&sequences) {
         progress(done, all);
-        let is_readable = match Segment::open(&files, &tier, 0, sequence) {
-            Ok(Some(segment)) => {
-                found.segments += 1;
-                found.bytes += segment.length();
-                let is_locked = keys.is_some() && !segment.protection.is_readable();
-                !is_locked && records(&segment, keys.is_some(), &mut found, &mut seen).is_ok()
-            }
-            Ok(None) | Err(_) => false,
+        let mut read = || {
+            let segment = Segment::open(&files, &tier, 0, sequence).ok().flatten()?;
+            let is_locked = keys.is_some() && !segment.protection.is_readable();
+            let entries = segment.entries().ok().filter(|_| !is_locked)?;
+            found.segments += 1;
+            found.bytes += segment.length();
+            records(&segment, &entries, keys.is_some(), &mut found, &mut seen);
+            Some(())
         };
-        // A Forebay that runs may just have created or evicted it.
-        if !is_readable && path.join(segment::name(sequence)).exists() && !is_new(path, sequence) {
+        // A Forebay that runs may just have created, cut or evicted it.
+        let is_read = (0..2).any(|_| read().is_some());
+        if !is_read && path.join(segment::name(sequence)).exists() && !is_new(path, sequence) {
             found.unreadable += 1;
         }
     }
@@ -157,11 +158,12 @@ fn is_new(path: &Path, sequence: u64) -> bool {
 
 fn records(
     segment: &Segment,
+    entries: &[Entry],
     verify: bool,
     found: &mut Inspection,
     seen: &mut HashSet<(u64, u64)>,
-) -> io::Result<()> {
-    for entry in segment.entries()?.iter().rev() {
+) {
+    for entry in entries.iter().rev() {
         let is_current = seen.insert((entry.digest.0, entry.digest.1));
         if !entry.kind.is_indexed() {
             continue;
@@ -181,5 +183,4 @@ fn records(
             found.damaged += 1;
         }
     }
-    Ok(())
 }

@@ -14,7 +14,7 @@ const SEGMENTS: u64 = 512;
 /// The shortest segment that the division gives, in bytes.
 const MIN_SEGMENT: u64 = 32 << 20;
 
-/// The files that may be short because a process ended.
+/// The files that a small cache may have beyond its capacity in segments, because processes ended.
 const SHORT_FILES: u64 = 64;
 
 /// Options of the disk cache.
@@ -47,10 +47,11 @@ impl DiskOptions {
         file.map_or_else(|| Ok(EncryptionKeys::default()), EncryptionKeys::read)
     }
 
-    /// The most files: each start leaves one that is shorter than the others.
+    /// The most files. They may be shorter than a segment: a record may not fit into the rest of one, and each start
+    /// begins another.
     #[must_use]
     pub const fn files(&self) -> u64 {
-        self.capacity / self.segment + SHORT_FILES
+        2 * self.capacity / self.segment + SHORT_FILES
     }
 
     /// Options for a folder and a capacity.

@@ -45,7 +45,8 @@ pub(super) fn open_segments(shared: &Shared) -> io::Result<u64> {
                 remove_oldest(shared, 0)?;
             }
             Some(Err(error)) if is_damage(&error) => {
-                shared.failed("open a segment; it and older ones are removed", &error);
+                let file = segment::name(sequence);
+                tracing::error!(file, %error, "a file of the disk cache cannot be used; it and older ones are removed");
                 remove_oldest(shared, 0)?;
             }
             // Too many open files, or no permission: that can be changed.
@@ -118,7 +119,7 @@ fn recover_segment(
         None => {
             let (entries, end) = segment.scan()?;
             // Sealed as it is: nothing is ever appended to the segment of another process.
-            if end + sealing(entries.len()) <= segment.length() {
+            if end + sealing(entries.len()) <= segment.length() && !segment.is_retired() {
                 // Without a footer it is scanned again at the next start.
                 let _ = shared.seal(segment, end, &entries);
             }

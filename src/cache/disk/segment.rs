@@ -51,7 +51,7 @@ pub(super) struct Tier {
 pub(super) struct Segment {
     /// Its place in the table of segments.
     pub(super) slot: u16,
-    /// Its number in the order of writing, which is never used twice in a tier.
+    /// Its number in the order of writing, which is never used twice in one process.
     pub(super) sequence: u64,
     length: AtomicU64,
     pub(super) file: Arc<dyn BlockFile>,

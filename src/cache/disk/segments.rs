@@ -55,8 +55,8 @@ impl Segments {
 
     /// The oldest segment.
     pub(super) fn oldest(&self) -> Option<Arc<Segment>> {
-        let slot = *self.0.read().order.front()?;
-        self.get(slot)
+        let table = self.0.read();
+        table.slots.get(usize::from(*table.order.front()?))?.clone()
     }
 
     /// The slots in use, that of the newest segment first.

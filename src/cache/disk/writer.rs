@@ -133,6 +133,10 @@ impl Writer {
         }
         self.evict(&oldest, &mut Kept::none());
         self.capacity = self.shared.segments.bytes();
+        if self.capacity < self.shared.options.segment {
+            // Without a file left, none is created before the space is used.
+            self.full_since = Some(Stopwatch::start());
+        }
         tracing::warn!(bytes = self.capacity, "{FULL}");
         true
     }
@@ -176,7 +180,10 @@ impl Writer {
 
     /// Whether no record must give way for another.
     fn has_space(&self) -> bool {
-        self.shared.segments.bytes() + self.shared.options.segment <= self.capacity
+        let Shared { segments, options, .. } = &*self.shared;
+        // Files that were cut short take little space, but each is open.
+        segments.bytes() + options.segment <= self.capacity
+            && (segments.len() as u64) < options.files()
     }
 
     /// Appends a record to the buffer. False if it cannot be written.
@@ -219,7 +226,7 @@ impl Writer {
             if let Err(error) = self.open_next()
                 && error.kind() != io::ErrorKind::StorageFull
             {
-                self.failed("create a segment", &error);
+                self.shared.failed("create a segment", &error);
             }
         }
         fits(self)
@@ -254,7 +261,7 @@ impl Writer {
             // What reached the disk is unknown, so nothing more is written to this segment.
             let failed = self.buffered.len();
             open.entries.truncate(open.entries.len() - failed);
-            self.failed("write", &error);
+            self.shared.failed("write", &error);
             self.seal();
         }
         let counters = &self.shared.counters;
@@ -287,7 +294,7 @@ impl Writer {
         let Some(open) = self.open.take() else { return };
         if let Err(error) = self.shared.seal(&open.segment, open.end, &open.entries) {
             // It is read like a segment of a process that was killed.
-            self.failed("seal a segment", &error);
+            self.shared.failed("seal a segment", &error);
         }
     }
 
@@ -305,21 +312,19 @@ impl Writer {
 
     fn open_segment(&mut self, kept: &mut Kept) -> io::Result<()> {
         let length = self.shared.options.segment;
-        let Shared { segments, options, .. } = &*self.shared;
-        // Files that a restart cut short take little space, but each is open.
-        let has_room = || {
-            segments.bytes() + length <= self.capacity && (segments.len() as u64) < options.files()
-        };
-        while !has_room() {
+        while !self.has_space() {
             let Some(oldest) = self.shared.segments.oldest() else { break };
             self.evict(&oldest, kept);
+        }
+        if self.capacity < length && self.waits() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let mut evicted = 0;
         let created = loop {
             match self.create(length) {
                 // The disk is full: carry on with fewer segments.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    let waits = self.full_since.is_some_and(|since| since.elapsed() < PATIENCE);
+                    let waits = self.waits();
                     let oldest = self.shared.segments.oldest().filter(|_| !waits);
                     let Some(oldest) = oldest.filter(|_| evicted < MAX_EVICTED) else {
                         if !waits {
@@ -341,6 +346,11 @@ impl Writer {
         self.shared.segments.add(Arc::clone(&segment));
         self.open = Some(OpenSegment::new(segment));
         Ok(())
+    }
+
+    /// Whether the disk was full a short time ago.
+    fn waits(&self) -> bool {
+        self.full_since.is_some_and(|since| since.elapsed() < PATIENCE)
     }
 
     fn create(&mut self, length: u64) -> io::Result<Segment> {
@@ -386,9 +396,5 @@ impl Writer {
         if self.shared.cannot_forget() {
             self.shared.abandon();
         }
-    }
-
-    fn failed(&self, what: &str, error: &io::Error) {
-        self.shared.failed(what, error);
     }
 }

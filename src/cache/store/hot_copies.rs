@@ -2,7 +2,7 @@
 //!
 //! A lookup in the index changes the lock of a shard, and a hit changes the response's reference count. Threads that
 //! serve the same object would wait for each other's cache lines. So each serving thread has copies of its own. A copy
-//! is valid until the index has another response: a hit reads one flag of the original, which is written only then.
+//! is valid until the index has another response: a hit reads a flag of the original, which is set then.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -11,6 +11,9 @@ use crate::cache::digest::Digest;
 
 /// The most copies of a thread.
 const PLACES: usize = 2048;
+
+/// Responses with more bytes of fields are not copied.
+const MAX_FIELDS: usize = 4 << 10;
 
 thread_local! {
     /// `None` on threads that do not serve.
@@ -43,11 +46,14 @@ pub fn copy_hot_responses() {
 
 /// Drops the copies that this thread has not used since the last call, and those that are no longer valid.
 pub fn drop_idle_copies() {
-    let dropped: Vec<Option<Pair>> = COPIES.with_borrow_mut(|copies| {
+    let dropped: Vec<Pair> = COPIES.with_borrow_mut(|copies| {
         let places = copies.iter_mut().flat_map(|places| places.iter_mut());
         let idle = places.filter_map(|place| {
-            let is_valid = place.pair.as_ref().is_some_and(|pair| !pair.original.is_displaced());
-            (!std::mem::take(&mut place.is_used) || !is_valid).then(|| place.pair.take())
+            let is_valid = place.pair.as_ref().is_none_or(|pair| !pair.original.is_displaced());
+            if std::mem::take(&mut place.is_used) && is_valid {
+                return None;
+            }
+            std::mem::take(place).pair
         });
         idle.collect()
     });
@@ -76,10 +82,11 @@ pub(super) fn offer(key: (u64, Digest), original: &Arc<StoredResponse>) {
                 // One of two keys that share a place keeps its copy.
                 return None;
             }
-            place.key = Some(key);
+            (place.key, place.is_used) = (Some(key), true);
             return place.pair.take();
         }
-        if original.is_displaced() {
+        place.is_used = true;
+        if original.is_displaced() || original.fields.len() > MAX_FIELDS {
             return place.pair.take();
         }
         let copy = Arc::new(original.copy_for_thread());

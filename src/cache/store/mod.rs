@@ -120,6 +120,8 @@ pub struct Store {
     recalls: Recalls,
     renewals: Arc<Renewals>,
     key_locks: [Mutex<()>; KEY_LOCKS],
+    /// Held while a file of the disk cache gives way to the log of purges.
+    making_space: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Store {
@@ -166,6 +168,7 @@ impl Store {
             recalls: Recalls::default(),
             renewals,
             key_locks: [const { Mutex::new(()) }; KEY_LOCKS],
+            making_space: tokio::sync::Mutex::default(),
         }
     }
 

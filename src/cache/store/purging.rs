@@ -18,6 +18,12 @@ impl Store {
     /// # Errors
     /// If the log cannot be written. The purges are not in force then.
     pub async fn purge(&self, batch: PurgeBatch) -> Result<LogPosition, PurgeError> {
+        match self.purge_log.append(batch.clone()).await {
+            Err(error) if error.is_disk_full() => {}
+            appended => return appended,
+        }
+        // One at a time: the space of one file is enough for many purges.
+        let _making = self.making_space.lock().await;
         loop {
             match self.purge_log.append(batch.clone()).await {
                 Err(error) if error.is_disk_full() && self.make_space().await => {}

@@ -29,7 +29,7 @@ use crate::{
 /// A response as the store keeps it. Immutable: a 304 makes a new one over the same content.
 #[derive(Debug)]
 pub struct StoredResponse {
-    /// A serial number, never used twice in one process.
+    /// Identifies the response in this process; its copies for threads have the same number.
     pub serial: u64,
     /// The status code; 200 if the origin sent 206.
     pub status: StatusCode,
