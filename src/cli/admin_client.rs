@@ -185,7 +185,7 @@ fn refused(status: u16, content: &str) -> UserError {
         (_, Some(error)) if error.contains("cache_tag_header") => {
             "add it to the `[[distribution]]`, for example `cache_tag_header = \"x-amz-meta-cache-tag\"`"
         }
-        (500.., _) => "look into Forebay's log; once that is mended, run this again",
+        (500.., _) => "Forebay's log has the cause: fix it, then run this again",
         _ => "`--help` shows examples",
     };
     let message = error.unwrap_or_else(|| {

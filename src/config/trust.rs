@@ -12,7 +12,7 @@ use crate::{
     proxy::Settings,
 };
 
-/// How to mend what [`Config::missing_https`] reports.
+/// The fix for what [`Config::missing_https`] reports.
 pub(crate) const HTTPS_ADVICE: &str = "add `listen.https` and `listen.tls`; set `public_scheme = \"https\"` if a load balancer terminates TLS; or remove `viewer_protocol_policy`";
 
 /// A route to the objects of an origin.

@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 
 use super::{Checks, machine::running};
 use crate::cache::{
-    disk::{DiskOptions, DiskSpeed, FolderError, count, denied, existing},
-    store::DiskOutlook,
+    disk::{DiskOptions, DiskSpeed, Examined, FolderError, count, denied, existing},
+    store::examine_disk,
 };
 
 /// A disk whose reads take longer is slow for a cache: under load, they wait for each other.
@@ -26,20 +26,20 @@ pub(super) fn examine(options: &DiskOptions, admin: Option<SocketAddr>) -> Check
         );
         return checks;
     }
-    match DiskOutlook::of(options) {
+    match examine_disk(options) {
         Err(error) => {
             checks.bad(error.to_string(), error.advice());
             return checks;
         }
-        Ok(DiskOutlook::InUse) if admin.and_then(running).is_none() => {
+        Ok(Examined::InUse) if admin.and_then(running).is_none() => {
             let error = FolderError::InUse(path.clone());
             checks.bad(error.to_string(), error.advice());
         }
-        Ok(DiskOutlook::Discarded(why)) => checks.advise(
+        Ok(Examined::Unusable(why)) => checks.advise(
             format!("{}: Forebay would discard what is there, because {why}", path.display()),
             "correct that to keep it, or start Forebay with an empty cache",
         ),
-        Ok(DiskOutlook::InUse | DiskOutlook::Kept | DiskOutlook::New) => {}
+        Ok(Examined::InUse | Examined::Cache(_) | Examined::New) => {}
     }
     if options.encryption_key_file.is_some() {
         checks.good("the encryption keys can be read");

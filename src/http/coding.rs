@@ -95,21 +95,22 @@ thread_local! {
 struct Weights {
     codings: [Option<u16>; Coding::ALL.len()],
     identity: Option<u16>,
-    /// The weight of `*`, which stands for all codings that are not named.
+    /// The weight of `*`, which matches every coding that is not listed (RFC 9110 §12.5.3).
     any: Option<u16>,
 }
 
 impl Weights {
     /// Reads the field; `None` if the request has none.
     fn of(fields: &HeaderMap) -> Option<Self> {
-        let mut lines = fields.get_all(header::ACCEPT_ENCODING).iter();
+        let all = fields.get_all(header::ACCEPT_ENCODING);
+        let mut lines = all.iter();
         let first = lines.next()?.as_bytes();
         if lines.next().is_some() || first.len() > MAX_KEPT {
-            return Some(Self::read(fields.get_all(header::ACCEPT_ENCODING).iter()));
+            return Some(Self::read(all.iter()));
         }
         Some(LAST.with_borrow_mut(|(line, weights)| {
             if line != first {
-                *weights = Self::read(fields.get_all(header::ACCEPT_ENCODING).iter());
+                *weights = Self::read(all.iter());
                 first.clone_into(line);
             }
             *weights

@@ -95,9 +95,7 @@ impl Folder {
     /// cannot decrypt.
     pub(crate) fn open(path: &Path, keys: EncryptionKeys) -> Result<Self, FolderError> {
         let failed = |source| FolderError::System { path: path.to_owned(), source };
-        if !existing(path).is_dir() {
-            return Err(FolderError::NotADirectory(existing(path).to_owned()));
-        }
+        check_directory(path)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let lock = lock(path)?;
         let Found { was_used, superblock, last } = Found::in_folder(path, &keys)?;
@@ -201,14 +199,12 @@ pub(crate) enum Examined {
     /// A disk cache of this identity.
     Cache(Identity),
     /// A disk cache that cannot be used, for this reason.
-    Unusable(&'static str),
+    Unusable(String),
 }
 
 /// Finds out what a start would find in a directory, without changing it.
 pub(crate) fn examine(path: &Path, keys: &EncryptionKeys) -> Result<Examined, FolderError> {
-    if !existing(path).is_dir() {
-        return Err(FolderError::NotADirectory(existing(path).to_owned()));
-    }
+    check_directory(path)?;
     if !path.exists() {
         return Ok(Examined::New);
     }
@@ -219,7 +215,9 @@ pub(crate) fn examine(path: &Path, keys: &EncryptionKeys) -> Result<Examined, Fo
     Ok(match Found::in_folder(path, keys)? {
         Found { was_used: false, .. } => Examined::New,
         Found { last: Some(identity), .. } => Examined::Cache(identity),
-        Found { superblock, .. } => Examined::Unusable(why_unreadable(superblock.as_ref(), keys)),
+        Found { superblock, .. } => {
+            Examined::Unusable(why_unreadable(superblock.as_ref(), keys).to_owned())
+        }
     })
 }
 
@@ -236,6 +234,13 @@ fn why_unreadable(superblock: Option<&Superblock>, keys: &EncryptionKeys) -> &'s
         Some(false) if keys.encrypt() => "it was not encrypted; new content is",
         Some(false) => "it was opened too many times",
     }
+}
+
+/// Refuses a path that is a file, or below one.
+fn check_directory(path: &Path) -> Result<(), FolderError> {
+    let existing = existing(path);
+    let is_directory = existing.is_dir();
+    is_directory.then_some(()).ok_or_else(|| FolderError::NotADirectory(existing.to_owned()))
 }
 
 /// The directory, or the first one above it that exists.

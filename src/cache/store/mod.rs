@@ -72,7 +72,7 @@ pub use lookup::FetchLock;
 pub(crate) use lookup::{Lookup, Peeked};
 use memory::Memory;
 pub(crate) use memory::MemoryUse;
-pub(crate) use opening::DiskOutlook;
+pub(crate) use opening::examine_disk;
 pub use opening::{OpenError, check_purges};
 pub use options::Options;
 use pins::Pins;

@@ -11,8 +11,8 @@ use crate::{
     base::{clock::Clock, metrics::DiskMetrics},
     cache::{
         disk::{
-            Disk, DiskOptions, EncryptionKeys, Examined, Folder, FolderError, KeysError, Kind,
-            SystemFiles, examine, identity_of, purge_log,
+            Disk, DiskOptions, EncryptionKeys, Examined, Folder, FolderError, Identity, KeysError,
+            Kind, SystemFiles, examine, identity_of, purge_log,
         },
         key::CacheKey,
     },
@@ -97,37 +97,15 @@ impl Store {
     }
 }
 
-/// What a start would do with the directory of a disk cache.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum DiskOutlook {
-    /// Begin an empty cache.
-    New,
-    /// Fail, because a process uses it.
-    InUse,
-    /// Use what is there.
-    Kept,
-    /// Discard what is there, for this reason.
-    Discarded(String),
-}
-
-impl DiskOutlook {
-    /// Finds out, without changing anything.
-    ///
-    /// # Errors
-    /// If a start would fail.
-    pub(crate) fn of(disk: &DiskOptions) -> Result<Self, OpenError> {
-        let keys = disk.keys()?;
-        Ok(match examine(&disk.path, &keys)? {
-            Examined::New => Self::New,
-            Examined::InUse => Self::InUse,
-            Examined::Unusable(why) => Self::Discarded(why.to_owned()),
-            Examined::Cache(identity) => match check(&purge_log(&disk.path), identity, &keys) {
-                Ok(()) => Self::Kept,
-                Err(PurgeLogError::Damaged(why)) => Self::Discarded(distrust(why)),
-                Err(PurgeLogError::System(error)) => return Err(error.into()),
-            },
-        })
-    }
+/// Finds out what a start would find in the directory of a disk cache, without changing it.
+///
+/// # Errors
+/// If a start would fail.
+pub(crate) fn examine_disk(disk: &DiskOptions) -> Result<Examined, OpenError> {
+    let keys = disk.keys()?;
+    let found = examine(&disk.path, &keys)?;
+    let Examined::Cache(identity) = found else { return Ok(found) };
+    Ok(distrusted(&disk.path, identity, &keys)?.map_or(found, Examined::Unusable))
 }
 
 /// Checks the log of purges in a directory, also while a Forebay uses it. Returns why the next start would discard the
@@ -136,8 +114,19 @@ impl DiskOutlook {
 /// # Errors
 /// If it cannot be read.
 pub fn check_purges(path: &Path, keys: &EncryptionKeys) -> io::Result<Option<String>> {
-    let Some((identity, keys)) = identity_of(path, keys)? else { return Ok(None) };
-    match check(&purge_log(path), identity, &keys) {
+    match identity_of(path, keys)? {
+        Some((identity, keys)) => distrusted(path, identity, &keys),
+        None => Ok(None),
+    }
+}
+
+/// Why the log of purges in a directory cannot be trusted, if it cannot.
+fn distrusted(
+    path: &Path,
+    identity: Identity,
+    keys: &EncryptionKeys,
+) -> io::Result<Option<String>> {
+    match check(&purge_log(path), identity, keys) {
         Ok(()) => Ok(None),
         Err(PurgeLogError::Damaged(why)) => Ok(Some(distrust(why))),
         Err(PurgeLogError::System(error)) => Err(error),
