@@ -91,7 +91,7 @@ fn count(faults: usize) -> String {
 pub(super) struct Collector {
     source: NamedSource<String>,
     faults: RefCell<Vec<Fault>>,
-    /// What is valid but probably a mistake.
+    /// Settings that are valid but probably a mistake.
     pub(super) doubts: RefCell<Vec<String>>,
     /// The types of the keys that were read.
     #[cfg(test)]

@@ -63,7 +63,7 @@ pub struct Config {
     pub geography: Option<Databases>,
     /// The distributions to serve.
     pub distributions: Vec<DistributionOptions>,
-    /// What is valid but probably a mistake, as far as it was found while reading.
+    /// Settings that are valid but probably a mistake, as far as it was found while reading.
     doubts: Vec<String>,
 }
 

@@ -50,7 +50,7 @@ impl Config {
         doors
     }
 
-    /// What is valid but probably a mistake, one line each.
+    /// Settings that are valid but probably a mistake, one line each.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let needs_https = |problem| format!("{problem}: {HTTPS_ADVICE}");

@@ -75,7 +75,7 @@ pub(super) struct Tally {
     pub(super) conditions: u64,
     pub(super) statuses: BTreeMap<u16, u64>,
     pub(super) failures: BTreeMap<Failure, Failed>,
-    /// Where the first redirect led.
+    /// The target of the first redirect.
     pub(super) location: Option<HeaderValue>,
 }
 

@@ -50,7 +50,7 @@ pub enum FolderError {
 }
 
 impl FolderError {
-    /// What to do about it.
+    /// The fix for it.
     #[must_use]
     pub fn advice(&self) -> String {
         match self {
@@ -72,7 +72,7 @@ impl FolderError {
     }
 }
 
-/// What to do if a directory cannot be created or used.
+/// The fix if a directory cannot be created or used.
 pub(crate) fn denied(path: &Path) -> String {
     let path = path.display();
     format!(
@@ -133,7 +133,7 @@ impl Folder {
         &self.keys
     }
 
-    /// What its segments belong to.
+    /// The tier of its segments.
     pub(super) fn tier(&self) -> Tier {
         Tier { id: self.identity.tier, epoch: self.identity.epoch, keys: self.keys.clone() }
     }
@@ -164,7 +164,7 @@ pub(crate) fn identity_of(
     Ok(superblock.identity(&keys).map(|identity| (identity, keys)))
 }
 
-/// What earlier processes left in a folder.
+/// The state in which earlier processes left a folder.
 struct Found {
     /// Whether it has files of a disk cache.
     was_used: bool,
@@ -189,7 +189,7 @@ impl Found {
     }
 }
 
-/// What a start would find in a directory.
+/// The contents of a directory, as a start would find them.
 #[derive(Debug)]
 pub(crate) enum Examined {
     /// Nothing yet.

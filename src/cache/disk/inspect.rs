@@ -14,7 +14,7 @@ use super::{
     superblock::Superblock,
 };
 
-/// What a disk cache has.
+/// The contents of a disk cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inspection {
     /// Files with records.
@@ -60,7 +60,7 @@ pub enum InspectError {
 }
 
 impl InspectError {
-    /// What to do about it.
+    /// The fix for it.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {

@@ -51,7 +51,7 @@ pub enum KeysError {
 }
 
 impl KeysError {
-    /// What to do about it.
+    /// The fix for it.
     #[must_use]
     pub fn advice(&self) -> String {
         match self {

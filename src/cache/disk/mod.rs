@@ -179,7 +179,7 @@ impl Disk {
         self.shared.index.get(digest).is_some() && !self.shared.counters.is_off()
     }
 
-    /// Where the record of this digest is.
+    /// The place of the record of this digest.
     pub(crate) fn place(&self, digest: Digest) -> Option<Place> {
         self.shared.index.get(digest)
     }

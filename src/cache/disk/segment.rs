@@ -37,7 +37,7 @@ const SCAN: usize = 256 * BLOCK;
 /// The identity of a tier: records of another are never read.
 pub(super) type TierId = [u8; 16];
 
-/// What the segments of a folder belong to.
+/// The tier and the start that the segments of a folder belong to.
 #[derive(Clone, Debug)]
 pub(super) struct Tier {
     pub(super) id: TierId,
@@ -311,7 +311,7 @@ fn blocks(file: &dyn BlockFile, offset: u64, length: usize) -> io::Result<ReadBu
     Ok(buffer)
 }
 
-/// What the first block says: the tier, the number of the segment, and its key.
+/// The facts in the first block: the tier, the number of the segment, and its key.
 fn head_of(head: &[u8]) -> Option<(TierId, u64, KeyNote)> {
     let mut fields = Fields(head);
     let is_head = fields.u64()? == MAGIC && fields.u32()? == FORMAT;

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const FULL: &str = "the disk is full; the disk cache keeps the size that it has now";
 
-/// What the index learns when a record in the buffer has been written.
+/// The change of the index when a record in the buffer has been written.
 enum Outcome {
     Written(Operation),
     /// The record only takes effect after a restart.

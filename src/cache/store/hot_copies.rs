@@ -20,7 +20,7 @@ thread_local! {
     static COPIES: RefCell<Option<Box<[Place]>>> = const { RefCell::new(None) };
 }
 
-/// What a thread knows of the responses that share this place.
+/// The response that a thread used last at this place, of those that share it.
 #[derive(Default)]
 struct Place {
     /// The memory tier, and the key, that were used last.

@@ -26,7 +26,7 @@ pub enum Lookup {
 /// The outcome of a lookup that changes nothing.
 #[derive(Clone, Debug)]
 pub struct Peeked {
-    /// What is found.
+    /// The outcome.
     pub lookup: Lookup,
     /// The effect of a purge on it.
     pub purged: Option<PurgeMode>,

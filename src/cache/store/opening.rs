@@ -36,7 +36,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What to do about it.
+    /// The fix for it.
     #[must_use]
     pub fn advice(&self) -> String {
         match self {

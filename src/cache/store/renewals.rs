@@ -55,7 +55,7 @@ impl Renewals {
         self.renewed.lock().remove(&digest);
     }
 
-    /// What to do with responses that are evicted from memory.
+    /// The function for responses that are evicted from memory.
     pub(super) fn on_eviction(self: &Arc<Self>, disk: Arc<Disk>) -> OnEviction {
         let renewals = Arc::clone(self);
         Box::new(move |digest, response| renewals.evicted(&disk, digest, response))
