@@ -19,6 +19,7 @@ mod keys;
 mod layout;
 mod open_segment;
 mod options;
+mod outcome;
 mod place;
 mod protection;
 mod queue;

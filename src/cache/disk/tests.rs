@@ -1,5 +1,6 @@
 //! Tests of a small disk cache.
 
+mod full;
 mod histories;
 
 use std::{fs, path::Path};
@@ -200,27 +201,6 @@ async fn restarts_do_not_use_up_the_capacity() {
     }
 }
 
-/// Without room for the first file, the cache waits for some.
-#[tokio::test]
-async fn a_disk_that_was_full_from_the_beginning_is_used_once_it_has_room() {
-    let folder = tempfile::tempdir().expect("folder");
-    let files = Arc::new(SimulatedFiles::new(folder.path(), 1));
-    files.set_faults(Faults { full: 1000, ..Faults::default() });
-    let disk = open_on(folder.path(), Arc::<SimulatedFiles>::clone(&files), keys(None));
-    for key in 0..20 {
-        disk.write(record(key, 1, 100));
-        disk.flush().await;
-    }
-    assert!(disk.usage().is_in_use);
-    assert!(!disk.make_space().await, "there is nothing to remove");
-    files.set_faults(Faults::default());
-    disk.write(record(1, 2, 100));
-    disk.write(record(1, 2, 100));
-    disk.flush().await;
-    assert!(disk.has(digest(1)));
-    assert!(disk.make_space().await && !disk.has(digest(1)));
-}
-
 /// Writes a record, and leaves the folder to the next process.
 async fn written(path: &Path, keys: EncryptionKeys, key: u64) {
     let disk = open_with(path, keys);
@@ -327,33 +307,6 @@ async fn a_hostile_list_is_not_used() {
         });
         assert_eq!(found(path, clear).await, [1], "it is read without its list");
     }
-}
-
-/// What others need of the disk is no reason to lose everything at once.
-#[tokio::test]
-async fn a_full_disk_makes_the_cache_smaller() {
-    let folder = tempfile::tempdir().expect("folder");
-    let files = Arc::new(SimulatedFiles::new(folder.path(), 1));
-    let none = EncryptionKeys::default();
-    let disk = open_on(folder.path(), Arc::<SimulatedFiles>::clone(&files), none);
-    for key in 0..60 {
-        disk.write(record(key, 1, 10_000));
-        disk.flush().await;
-    }
-    files.set_faults(Faults { full: 1000, ..Faults::default() });
-    for key in 60..80 {
-        disk.write(record(key, 1, 10_000));
-    }
-    disk.flush().await;
-    let state = disk.usage();
-    assert!(state.entries > 10 && state.is_in_use, "{state:?}");
-    files.set_faults(Faults::default());
-    for key in 80..90 {
-        disk.write(record(key, 1, 10_000));
-        disk.write(record(key, 1, 10_000));
-        disk.flush().await;
-    }
-    assert!(disk.has(digest(89)), "it goes on");
 }
 
 fn disk_reopened(path: &Path, change: impl FnOnce(&mut Folder)) {

@@ -10,6 +10,7 @@ use super::{
     kept::Kept,
     layout::BLOCK,
     open_segment::OpenSegment,
+    outcome::Outcome,
     queue::Command,
     record::{Kind, Record},
     segment::{Entry, Segment, sealing},
@@ -29,14 +30,6 @@ const MAX_EVICTED: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const FULL: &str = "the disk is full; the disk cache keeps the size that it has now";
-
-/// The change of the index when a record in the buffer has been written.
-enum Outcome {
-    Written(Operation),
-    /// The record only takes effect after a restart.
-    Noted,
-    Forgotten(Operation),
-}
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -160,10 +153,23 @@ impl Writer {
     }
 
     fn forget(&mut self, digest: Digest, operation: Operation) {
-        if !self.append(&Record::forget(digest), Outcome::Forgotten(operation)) {
-            self.cannot_forget();
+        if !self.append_forget(digest, Outcome::Forgotten(operation)) {
             self.shared.index.finish(digest, operation, None);
         }
+    }
+
+    /// Writes that older records of a digest are no longer valid. On a full disk, files give way for that.
+    fn append_forget(&mut self, digest: Digest, outcome: Outcome) -> bool {
+        let record = Record::forget(digest);
+        let is_written = self.append(&record, outcome) || {
+            self.full_since = None;
+            self.append(&record, outcome)
+        };
+        // Without files, there are no older records.
+        if !is_written && self.shared.segments.len() > 0 && self.shared.cannot_forget() {
+            self.shared.abandon();
+        }
+        is_written
     }
 
     /// Whether to write a record: everything, while no other must give way for it.
@@ -271,9 +277,7 @@ impl Writer {
             // Older records of these digests must not be found after a restart.
             for (entry, _) in buffered.iter().filter(|(entry, _)| entry.kind != Kind::Invalidation)
             {
-                if !self.append(&Record::forget(entry.digest), Outcome::Noted) {
-                    self.cannot_forget();
-                }
+                self.append_forget(entry.digest, Outcome::Noted);
             }
         }
         let index = &self.shared.index;
@@ -390,11 +394,5 @@ impl Writer {
             }
         }
         self.shared.remove_or_abandon(segment);
-    }
-
-    fn cannot_forget(&self) {
-        if self.shared.cannot_forget() {
-            self.shared.abandon();
-        }
     }
 }
