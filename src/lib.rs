@@ -17,6 +17,8 @@ pub mod access_log;
 
 pub mod behavior;
 
+pub(crate) mod cluster;
+
 pub mod aws;
 
 pub(crate) mod outbound;

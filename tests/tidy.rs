@@ -13,7 +13,7 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 34] = [
+const ORDER: [&str; 35] = [
     "base",
     "http",
     "cache::key",
@@ -28,6 +28,7 @@ const ORDER: [&str; 34] = [
     "access",
     "access_log",
     "behavior",
+    "cluster",
     "aws",
     "outbound",
     "origin",

@@ -1,18 +1,20 @@
 //! The composition root: builds the components from a configuration, starts, reloads and drains them.
 
+mod error;
 mod open_files;
 mod rules;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+pub use error::Error;
 use open_files::fitting_connections;
 use parking_lot::Mutex;
 use rules::rules;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
-    access::restrict::{DatabaseError, Networks},
+    access::restrict::Networks,
     access_log::AccessLog,
     aws::Credentials,
     base::{
@@ -22,66 +24,18 @@ use crate::{
     cache::{
         disk::DiskOptions,
         memfd::MemfdArena,
-        store::{OpenError, Store},
+        store::{OpenError, PurgeState, Store},
     },
+    cluster::Cluster,
     config::{Config, DistributionOptions},
-    control::{Admin, Callers, SecretError},
+    control::{Admin, Callers},
     origin::Protocol,
-    outbound::TrustError,
     proxy::Edge,
     server::{
         BindError, Bound, Drain, Endpoint, Heartbeats, Limits, Shared, TlsError, TlsProfile,
         TlsSettings, Workers, bindable, spawn_workers,
     },
 };
-
-/// Forebay could not start or apply a new configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// An address cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// A certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// An origin's trusted certificates cannot be loaded.
-    #[error("origin `{origin}`: {source}")]
-    Trust {
-        /// The origin's id.
-        origin: String,
-        /// The reason.
-        #[source]
-        source: TrustError,
-    },
-    /// The access log cannot be opened.
-    #[error("the access log `{}` cannot be opened: {source}", path.display())]
-    AccessLog {
-        /// The file.
-        path: PathBuf,
-        /// The error from the system.
-        source: io::Error,
-    },
-    /// Threads or sockets cannot be created.
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-    /// A secret of the admin callers cannot be read.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The state folder cannot be used.
-    #[error("the state directory `{}` cannot be used: {source}", folder.display())]
-    State {
-        /// The folder.
-        folder: PathBuf,
-        /// The error from the system.
-        source: io::Error,
-    },
-    /// The disk cache cannot be used.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The geography database cannot be used.
-    #[error(transparent)]
-    Geography(#[from] DatabaseError),
-}
 
 /// Number of admin connections for which file descriptors are reserved.
 const ADMIN_CONNECTIONS: usize = 8;
@@ -118,6 +72,7 @@ pub struct Running {
     trusted_proxies: Arc<ArcSwap<Networks>>,
     access_log: Arc<AccessLog>,
     admin: Admin,
+    cluster: Option<Arc<Cluster>>,
     drain: Drain,
     admin_drain: Drain,
     stop: watch::Sender<bool>,
@@ -133,17 +88,14 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let metrics = Metrics::new();
     // Before the disk cache opens its files: this raises the limit on open files.
     let limits = limits(&config);
-    let store = store(&config, &clock, &metrics)?;
+    let cluster = cluster(&config);
+    let store = store(&config, cluster.as_deref(), &clock, &metrics)?;
     let pages = store.pages().clone();
     let (credentials, renewal) = match source {
         CredentialSource::StandardChain => (Credentials::loading(), Some(Mutex::default())),
         CredentialSource::Given(credentials) => (credentials, None),
     };
-    let access_log = AccessLog::open(&config.access_log, metrics.log_dropped.clone());
-    let access_log = Arc::new(access_log.map_err(|source| {
-        let path = config.access_log.path.clone().unwrap_or_else(|| "-".into());
-        Error::AccessLog { path, source }
-    })?);
+    let access_log = access_log(&config, &metrics)?;
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
     let workers = worker_count(&config);
@@ -155,7 +107,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
     let heartbeats = Heartbeats::new(workers, Arc::clone(&metrics));
-    let admin = admin(&config, &edge, &credentials, &clock, heartbeats.clone())?;
+    let admin = admin(&config, &edge, cluster.clone(), &credentials, &clock, heartbeats.clone())?;
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, MemfdArena::default())
             .with_reserved_fds(ADMIN_CONNECTIONS);
@@ -187,6 +139,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         trusted_proxies,
         access_log,
         admin,
+        cluster,
         drain,
         admin_drain,
         stop,
@@ -194,6 +147,9 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     };
     warn_of_doubts(&running.started);
     running.renew_credentials();
+    if let Some(cluster) = &running.cluster {
+        cluster.start();
+    }
     let options = &running.started.admin_options;
     running.admin.listen_to(&options.queues, &options.topics);
     Ok(running)
@@ -211,6 +167,9 @@ impl Running {
             tls.reload(&config.listen.certificates, &profiles(&config))?;
         }
         self.edge.set_rules(rules);
+        if let Some(cluster) = &self.cluster {
+            cluster.set_configuration(config.shared_digest());
+        }
         self.admin.set_callers(callers);
         self.admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
         self.trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
@@ -247,7 +206,10 @@ impl Running {
             self.drain.finished(patience.saturating_sub((patience / 10).min(CLOSING))).await;
         self.admin_drain.begin();
         self.stop.send_replace(true);
-        let Self { workers, access_log, renewal, edge, .. } = self;
+        let Self { workers, access_log, renewal, edge, cluster, .. } = self;
+        if let Some(cluster) = cluster {
+            cluster.stop();
+        }
         if let Some(task) = renewal.and_then(Mutex::into_inner) {
             task.abort();
         }
@@ -295,11 +257,34 @@ fn limits(config: &Config) -> Limits {
     limits
 }
 
+fn access_log(config: &Config, metrics: &Metrics) -> Result<Arc<AccessLog>, Error> {
+    let opened = AccessLog::open(&config.access_log, metrics.log_dropped.clone());
+    let opened = opened.map_err(|source| {
+        let path = config.access_log.path.clone().unwrap_or_else(|| "-".into());
+        Error::AccessLog { path, source }
+    });
+    opened.map(Arc::new)
+}
+
+fn cluster(config: &Config) -> Option<Arc<Cluster>> {
+    let options = config.cluster.clone()?;
+    Some(Arc::new(Cluster::new(options, config.shared_digest())))
+}
+
 /// Opens the store, with a disk cache if one is configured.
-fn store(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Arc<Store>, OpenError> {
+fn store(
+    config: &Config,
+    cluster: Option<&Cluster>,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<Arc<Store>, OpenError> {
+    let log = |purges: PurgeState| match cluster {
+        Some(cluster) => cluster.log(purges),
+        None => purges.local_log(),
+    };
     Ok(Arc::new(match config.disk.clone() {
-        Some(disk) => Store::on_disk(config.cache, disk, clock.clone(), metrics.disk())?,
-        None => Store::new(config.cache),
+        Some(disk) => Store::on_disk_with(config.cache, disk, clock.clone(), metrics.disk(), log)?,
+        None => Store::in_memory(config.cache, log),
     }))
 }
 
@@ -313,6 +298,7 @@ fn warn_of_doubts(config: &Config) {
 fn admin(
     config: &Config,
     edge: &Arc<Edge>,
+    cluster: Option<Arc<Cluster>>,
     credentials: &Arc<Credentials>,
     clock: &Clock,
     heartbeats: Heartbeats,
@@ -320,7 +306,8 @@ fn admin(
     let options = &config.admin_options;
     let callers = Callers::load(&options.callers)?;
     let (edge, credentials) = (Arc::clone(edge), Arc::clone(credentials));
-    Admin::new(edge, credentials, callers, options, clock.clone(), heartbeats).map_err(|source| {
+    let admin = Admin::new(edge, cluster, credentials, callers, options, clock.clone(), heartbeats);
+    admin.map_err(|source| {
         let folder = options.state.clone().unwrap_or_default();
         Error::State { folder, source }
     })

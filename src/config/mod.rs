@@ -6,6 +6,7 @@
 mod advice;
 mod behavior;
 mod cache;
+mod cluster;
 mod distribution;
 mod errors;
 mod events;
@@ -34,6 +35,7 @@ pub(crate) use origin::GroupOptions;
 pub(crate) use origin_request::is_sendable;
 pub(crate) use policy::is_keyable;
 use section::Section;
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 pub(crate) use trust::HTTPS_ADVICE;
 
@@ -41,6 +43,7 @@ use crate::{
     access::restrict::Databases,
     access_log,
     cache::{disk::DiskOptions, store},
+    cluster::ClusterOptions,
     control,
 };
 
@@ -57,6 +60,8 @@ pub struct Config {
     pub cache: store::Options,
     /// The disk cache, if there is one.
     pub disk: Option<DiskOptions>,
+    /// The cluster that this node belongs to, if any.
+    pub cluster: Option<ClusterOptions>,
     /// The access log.
     pub access_log: access_log::Options,
     /// Databases of viewers' locations.
@@ -115,6 +120,13 @@ impl Config {
         let doubts = faults.doubts.take();
         faults.finish()?;
         Ok(Self { doubts, ..config })
+    }
+
+    /// A digest of what all nodes of a cluster should have in common: the distributions, and how content is stored.
+    #[must_use]
+    pub(crate) fn shared_digest(&self) -> String {
+        let digest = Sha256::digest(format!("{:?}", (&self.distributions, self.cache.slice)));
+        format!("{:016x}", digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
     }
 
     /// A configuration for one bucket with CloudFront's defaults.
@@ -178,6 +190,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let (admin, mut admin_options) = listen::admin(root, &listen, directory);
     (admin_options.queues, admin_options.topics) = events::events(root);
     let (cache, disk) = cache::cache(root, directory);
+    let cluster = cluster::cluster(root, directory);
     let access_log = listen::access_log(root, directory);
     let geography = geography(root, directory);
     let around = Surroundings {
@@ -195,6 +208,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
         admin_options,
         cache,
         disk,
+        cluster,
         access_log,
         geography,
         distributions,

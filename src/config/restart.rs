@@ -34,6 +34,7 @@ impl Config {
             "access_log.max_file_size": access_log.max_file_size,
         )
         .to_vec();
+        changed.push(("cluster", self.cluster != new.cluster));
         match (&self.disk, &new.disk) {
             (Some(old), Some(new)) => changed.extend(differs!(old, new:
                 "cache.disk.path": path,
@@ -62,6 +63,11 @@ mod tests {
 
     #[test]
     fn each_change_is_named() {
+        let cluster = |node: &str| {
+            format!(
+                "[cluster]\nname = \"c\"\nnode = \"{node}\"\nnats = {{ servers = [\"nats://n:4222\"] }}\n"
+            )
+        };
         let disk = "[cache.disk]\npath = \"/tmp/cache\"\ncapacity = ";
         for (old, new, expected) in [
             ("", "", &[][..]),
@@ -70,6 +76,13 @@ mod tests {
             ("", "[admin]\nlisten = \"off\"", &["admin.listen"]),
             ("", "[cache]\nslice = \"2MiB\"\nmemory = \"2GiB\"", &["cache.memory", "cache.slice"]),
             ("", "[access_log]\nformat = \"off\"", &["access_log.format"]),
+            ("", &cluster("a"), &["cluster"]),
+            (&cluster("a"), &cluster("b"), &["cluster"]),
+            (
+                &cluster("a"),
+                &format!("{}[cache]\nread_ahead = 5", cluster("a")),
+                &["cache.read_ahead"],
+            ),
             ("", &format!("{disk}\"1GiB\""), &["cache.disk"]),
             (&format!("{disk}\"1GiB\""), &format!("{disk}\"2GiB\""), &["cache.disk.capacity"]),
         ] {

@@ -13,6 +13,7 @@ mod invalidations;
 mod items;
 mod journal;
 mod purge;
+mod readiness;
 mod reply;
 mod sns;
 mod sqs;
@@ -40,7 +41,6 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 use reply::{json, not_allowed, refuse, refuse_framing, text};
-use serde::Serialize;
 pub(crate) use sqs::Queue;
 use tokio::task::JoinHandle;
 
@@ -48,10 +48,8 @@ use crate::{
     access::restrict::{Rate, RateLimits, Rates},
     aws::Credentials,
     base::clock::Clock,
-    cache::{
-        disk::DiskUse,
-        store::{PurgeBatch, PurgeError, PurgeMode},
-    },
+    cache::store::{PurgeBatch, PurgeError, PurgeMode},
+    cluster::Cluster,
     http::{body::Body, framing},
     proxy::{Connection, Edge},
     server::{Handler, Heartbeats},
@@ -95,6 +93,7 @@ pub(crate) struct Admin(Arc<State>);
 
 struct State {
     edge: Arc<Edge>,
+    cluster: Option<Arc<Cluster>>,
     credentials: Arc<Credentials>,
     callers: ArcSwap<Callers>,
     history: Arc<History>,
@@ -108,16 +107,6 @@ struct State {
     started: u64,
     heartbeats: Heartbeats,
     draining: AtomicBool,
-}
-
-#[derive(Debug, Serialize)]
-struct Readiness {
-    ready: bool,
-    draining: bool,
-    credentials: &'static str,
-    /// The state of the disk cache, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    disk: Option<String>,
 }
 
 /// The reason for refusing a request, and its status code.
@@ -134,6 +123,7 @@ impl Admin {
     /// If the state folder cannot be used.
     pub(crate) fn new(
         edge: Arc<Edge>,
+        cluster: Option<Arc<Cluster>>,
         credentials: Arc<Credentials>,
         callers: Callers,
         options: &Options,
@@ -147,6 +137,7 @@ impl Admin {
         let history = History::open(options.state.as_deref())?;
         Ok(Self(Arc::new(State {
             edge,
+            cluster,
             credentials,
             callers: ArcSwap::from_pointee(callers),
             history: Arc::new(history),
@@ -201,6 +192,7 @@ impl Admin {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/healthz") => self.health(),
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
+            (&Method::GET | &Method::HEAD, "/cluster") => self.members(),
             (&Method::POST, "/purge" | "/events" | "/explain") => {
                 match content(body, MAX_BODY).await {
                     Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
@@ -215,7 +207,7 @@ impl Admin {
                     }
                 }
             }
-            (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
+            (_, "/metrics" | "/healthz" | "/readyz" | "/cluster") => not_allowed("GET, HEAD"),
             (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
             _ => match ApiResource::parse(path) {
                 Some(resource) => {
@@ -229,7 +221,7 @@ impl Admin {
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "not found: use GET /metrics, GET /healthz, GET /readyz, POST /purge, POST /events, POST /explain or CloudFront's API below /2020-05-31/",
+                    "not found: use GET /metrics, GET /healthz, GET /readyz, GET /cluster, POST /purge, POST /events, POST /explain or CloudFront's API below /2020-05-31/",
                 ),
             },
         }
@@ -242,43 +234,6 @@ impl Admin {
         let rendered = self.0.edge.metrics().render(usage.bytes, usage.entries, usage.evictions);
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         text(StatusCode::OK, format, rendered)
-    }
-
-    /// Healthy means that every worker's event loop runs.
-    fn health(&self) -> Response<Body> {
-        let stalled = self.0.heartbeats.stalled(STALLED);
-        let (status, content) = if stalled.is_empty() {
-            (StatusCode::OK, "ok\n".to_owned())
-        } else {
-            let names: Vec<String> = stalled.iter().map(|n| format!("worker-{n}")).collect();
-            let names = names.join(", ");
-            (StatusCode::SERVICE_UNAVAILABLE, format!("event loop stalled: {names}\n"))
-        };
-        text(status, "text/plain; charset=utf-8", content)
-    }
-
-    /// Ready means that no drain has begun, and credentials are loaded if any bucket needs them.
-    /// The origin's state is ignored: otherwise an outage of S3 would drain every edge.
-    fn readiness(&self) -> Response<Body> {
-        let rules = self.0.edge.rules();
-        let mut origins = rules.hosts.all().iter().flat_map(|distribution| &distribution.origins);
-        let needs = origins.any(|group| group.members().any(|origin| origin.signs()));
-        let loaded = self.0.credentials.current().is_some();
-        let draining = self.0.draining.load(Ordering::Acquire);
-        let ready = (loaded || !needs) && !draining;
-        let credentials = match (needs, loaded) {
-            (false, _) => "not needed",
-            (true, true) => "loaded",
-            (true, false) if self.0.credentials.is_loading() => "loading",
-            (true, false) => "missing",
-        };
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let disk = self.0.edge.store().disk_usage().map(|disk| match disk {
-            DiskUse { is_in_use: false, .. } => "off, because reads or writes failed".to_owned(),
-            DiskUse { to_recover: 0, .. } => "ready".to_owned(),
-            DiskUse { to_recover, .. } => format!("reading its index, {to_recover} files left"),
-        });
-        json(status, &Readiness { ready, draining, credentials, disk })
     }
 }
 

@@ -51,16 +51,17 @@ pub(super) enum Staleness {
 
 impl CachePlan {
     /// The plan for a request. `find` does the lookup: it returns the key of the resource, or of the variant that the
-    /// request selects, and the result for that key.
+    /// request selects, and the result for that key. Unless `may_reuse`, a stored response must be validated.
     pub(super) fn of(
         admitted: &AdmittedRequest<'_>,
         now: Timestamp,
+        may_reuse: bool,
         find: impl FnOnce() -> (CacheKey, Lookup),
     ) -> Self {
         let directives = admitted.directives();
         match Self::bypass(admitted, directives) {
             Some(why) => Self::Bypass(why),
-            None => Self::after_lookup(admitted, directives, find(), now),
+            None => Self::after_lookup(admitted, directives, find(), may_reuse, now),
         }
     }
 
@@ -81,9 +82,11 @@ impl CachePlan {
         admitted: &AdmittedRequest<'_>,
         directives: RequestDirectives,
         (key, found): (CacheKey, Lookup),
+        may_reuse: bool,
         now: Timestamp,
     ) -> Self {
         let stored = match found {
+            Lookup::Response(response) if !may_reuse => Some(Arc::new(response.unverified())),
             Lookup::Response(response) => Some(response),
             Lookup::Nothing | Lookup::Varies(_) => None,
             Lookup::HitForMiss(why) => return Self::Bypass(Bypass::HitForMiss(why)),

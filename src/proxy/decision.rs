@@ -209,7 +209,8 @@ impl Edge {
             CachePlan::Serve { key, response, staleness: Staleness::Fresh }
                 if response.status == StatusCode::OK =>
             {
-                match self.serve_hit(&admitted, response, incoming.at, None) {
+                let detail = self.store.reuse_detail();
+                match self.serve_hit(&admitted, response, incoming.at, detail) {
                     Served::Now(ProxyResponse {
                         head: Head::Stored(head),
                         content,

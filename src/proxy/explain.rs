@@ -82,7 +82,7 @@ impl Edge {
         if let Some(stored) = stored.as_mut().filter(|_| is_only_on_disk) {
             stored.in_memory = "disk".into();
         }
-        let plan = CachePlan::of(admitted, now, || (key, found));
+        let plan = CachePlan::of(admitted, now, self.store.may_reuse(), || (key, found));
         let signature =
             match (&admitted.behavior.trusted, &admitted.distribution.settings.public_scheme) {
                 (Some(_), Some(_)) => VALID_HERE,
@@ -123,19 +123,15 @@ impl Edge {
             CachePlan::Serve { response, staleness, .. } => {
                 return self.hit(admitted, response, describe(*staleness));
             }
-            CachePlan::Bypass(Bypass::Method) => "responses to this method are not cached",
-            CachePlan::Bypass(Bypass::Disabled) => {
-                "the cache policy stores nothing: its maximum TTL is 0"
-            }
-            CachePlan::Bypass(Bypass::NoStore) => {
-                "the request has no-store, and the cache policy honors it"
-            }
-            CachePlan::Bypass(Bypass::HitForMiss(why)) => &not_stored(*why),
+            CachePlan::Bypass(why) => &bypassed(*why),
             CachePlan::Fetch { stored: None, .. } => match purged {
                 Some(_) => "it was purged after it was stored",
                 None if varies => "no stored variant matches the fields of this request",
                 None => "nothing is stored under this key",
             },
+            CachePlan::Fetch { stored: Some(_), .. } if !self.store.may_reuse() => {
+                "this node is cut off from its cluster, so what is stored must be validated"
+            }
             CachePlan::Fetch { stored: Some(_), .. } if purged.is_some() => {
                 "a purge marked it as stale"
             }
@@ -236,6 +232,16 @@ impl Edge {
         let (store, key) = (Arc::clone(&self.store), key_of(admitted, response));
         let reader = Reader::new(store, key, Arc::clone(response), source, bytes.clone());
         Ok(reader.presence(&bytes))
+    }
+}
+
+/// Why a request bypasses the cache.
+fn bypassed(why: Bypass) -> String {
+    match why {
+        Bypass::Method => "responses to this method are not cached".into(),
+        Bypass::Disabled => "the cache policy stores nothing: its maximum TTL is 0".into(),
+        Bypass::NoStore => "the request has no-store, and the cache policy honors it".into(),
+        Bypass::HitForMiss(why) => not_stored(why),
     }
 }
 

@@ -222,14 +222,15 @@ impl Edge {
                 break;
             }
             detail = Some(FROM_DISK);
-            plan = CachePlan::of(admitted, now, || self.stored(admitted, now));
+            let may_reuse = self.store.may_reuse();
+            plan = CachePlan::of(admitted, now, may_reuse, || self.stored(admitted, now));
         }
         (plan, detail)
     }
 
     /// The cache plan for a request.
     pub(super) fn plan(&self, admitted: &AdmittedRequest<'_>, now: Timestamp) -> CachePlan {
-        CachePlan::of(admitted, now, || self.find(admitted, now))
+        CachePlan::of(admitted, now, self.store.may_reuse(), || self.find(admitted, now))
     }
 
     /// Looks up a request. Returns the key of the resource, or of the variant that the request selects, and the

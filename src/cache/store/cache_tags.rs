@@ -18,12 +18,12 @@ impl Tag {
     }
 
     /// The digest.
-    pub(super) const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         self.0
     }
 
     /// The tag with a digest that [`Self::number`] gave earlier.
-    pub(super) const fn from_number(number: u64) -> Self {
+    pub(crate) const fn from_number(number: u64) -> Self {
         Self(number)
     }
 

@@ -310,7 +310,7 @@ impl Store {
     /// Writes what is waiting to the disk, and nothing after that. Blocks until that is done. Renewed responses are
     /// written only as long as `patience` lasts.
     pub fn close_disk(&self, patience: Duration) {
-        self.purge_log.close();
+        self.purge_journal.close();
         if let Some(disk) = &self.disk {
             self.renewals.write_all(disk, patience, |key| match self.memory.current(key) {
                 Some(Stored::Response(response)) => Some(response),

@@ -8,6 +8,7 @@ mod body_buffer;
 mod cache_tags;
 mod content;
 mod content_state;
+mod disk_journal;
 mod disk_record;
 mod disk_tier;
 mod encoded;
@@ -26,10 +27,14 @@ mod opening;
 mod options;
 mod pins;
 mod purge;
+mod purge_entry;
 mod purge_file;
 mod purge_floors;
+mod purge_journal;
+mod purge_lease;
 mod purge_log;
 mod purge_mark;
+mod purge_state;
 mod purging;
 mod reader;
 mod receive;
@@ -63,7 +68,7 @@ pub(crate) use fields::FieldBlock;
 use fill::{Fill, FillTask, Fills};
 pub(crate) use hold::Hold;
 pub use hot_copies::{copy_hot_responses, drop_idle_copies};
-pub(crate) use identity::StoreIdentity;
+use identity::StoreIdentity;
 use in_flight::InFlight;
 pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
 use index::{HitForMiss, Note, Stored};
@@ -77,11 +82,15 @@ pub use opening::{OpenError, check_purges};
 pub use options::Options;
 use pins::Pins;
 pub use purge::{Purge, PurgeMode};
-pub(crate) use purge_floors::PurgeFloors;
-use purge_floors::PurgeVerdict;
-pub use purge_log::PurgeBatch;
-pub(crate) use purge_log::{MemoryPurgeLog, PurgeError, PurgeLog};
-pub(crate) use purge_mark::PurgeMark;
+pub(crate) use purge_entry::{PurgeChange, PurgeEntry};
+use purge_floors::{PurgeFloors, PurgeVerdict};
+use purge_journal::MemoryPurgeJournal;
+pub(crate) use purge_journal::PurgeJournal;
+pub(crate) use purge_lease::PurgeLease;
+pub(crate) use purge_log::PurgeLog;
+pub use purge_log::{PurgeBatch, PurgeError};
+pub(crate) use purge_mark::{LogPosition, PurgeMark};
+pub(crate) use purge_state::PurgeState;
 pub(crate) use reader::{Presence, Reader};
 pub(crate) use receive::NO_ROOM;
 use renewals::Renewals;
@@ -114,14 +123,14 @@ pub struct Store {
     contents: ContentIds,
     floors: Arc<PurgeFloors>,
     purge_log: Box<dyn PurgeLog>,
+    purge_journal: Arc<dyn PurgeJournal>,
+    lease: Option<Arc<PurgeLease>>,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
     disk: Option<Arc<Disk>>,
     recalls: Recalls,
     renewals: Arc<Renewals>,
     key_locks: [Mutex<()>; KEY_LOCKS],
-    /// Held while a file of the disk cache gives way to the log of purges.
-    making_space: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Store {
@@ -134,25 +143,33 @@ impl Store {
     /// An empty store that does not outlive the process.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let identity = StoreIdentity::ephemeral();
-        let floors = Arc::new(PurgeFloors::default());
-        let log = MemoryPurgeLog::new(identity.epoch, Arc::clone(&floors));
-        Self::open(options, identity, floors, Box::new(log), None)
+        Self::in_memory(options, PurgeState::local_log)
     }
 
-    /// Opens a store. `purge_log` applies its entries to `floors`, and has applied those that outlived the
-    /// last process. `disk` has the same identity.
-    #[must_use]
-    pub(crate) fn open(
+    /// An empty store that does not outlive the process, with this log of purges.
+    pub(crate) fn in_memory(
+        options: Options,
+        log: impl FnOnce(PurgeState) -> Box<dyn PurgeLog>,
+    ) -> Self {
+        let identity = StoreIdentity::ephemeral();
+        let floors = Arc::new(PurgeFloors::default());
+        let journal = Arc::new(MemoryPurgeJournal(Arc::clone(&floors)));
+        let state = PurgeState { floors, journal, epoch: identity.epoch };
+        Self::open(options, identity, state, log, None)
+    }
+
+    /// Opens a store that knows the purges of `state`, which outlived the last process. `disk` has the same identity.
+    fn open(
         options: Options,
         identity: StoreIdentity,
-        floors: Arc<PurgeFloors>,
-        purge_log: Box<dyn PurgeLog>,
+        state: PurgeState,
+        log: impl FnOnce(PurgeState) -> Box<dyn PurgeLog>,
         disk: Option<Arc<Disk>>,
     ) -> Self {
+        let (floors, purge_journal) = (Arc::clone(&state.floors), Arc::clone(&state.journal));
         let renewals = Arc::new(Renewals::new(options.slice));
         let on_eviction = disk.as_ref().map(|disk| renewals.on_eviction(Arc::clone(disk)));
-        let secret = identity.secret;
+        let (secret, purge_log) = (identity.secret, log(state));
         Self {
             options,
             pages: MemfdArena::new(options.memory, options.slice),
@@ -161,14 +178,15 @@ impl Store {
             flights: Mutex::default(),
             contents: ContentIds::new(identity.epoch),
             floors,
+            lease: purge_log.lease(),
             purge_log,
+            purge_journal,
             pins: Pins::new(hold::pinned_share(options.memory)),
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
             disk,
             recalls: Recalls::default(),
             renewals,
             key_locks: [const { Mutex::new(()) }; KEY_LOCKS],
-            making_space: tokio::sync::Mutex::default(),
         }
     }
 
@@ -249,7 +267,9 @@ impl Store {
         let flight = Arc::new(InFlight::new(mark, is_head));
         let digest = self.memory.digest_of(key);
         match flights.entry(digest) {
-            Entry::Occupied(under_way) if self.survives(key, under_way.get().mark) => {
+            Entry::Occupied(under_way)
+                if self.survives(key, under_way.get().mark) && self.may_reuse() =>
+            {
                 return FetchLock::Wait(under_way.get().waiter());
             }
             // A fetch that started before a purge must not serve a request that arrived after it.

@@ -3,9 +3,13 @@
 use std::{io, path::Path, sync::Arc};
 
 use super::{
-    Options, Store, StoreIdentity, disk_record,
-    purge_file::{FilePurgeLog, PurgeLogError, check},
+    Options, Store, StoreIdentity,
+    disk_journal::DiskJournal,
+    disk_record,
+    purge_file::{FilePurgeJournal, PurgeLogError, check},
     purge_floors::{PurgeFloors, PurgeVerdict},
+    purge_log::PurgeLog,
+    purge_state::PurgeState,
 };
 use crate::{
     base::{clock::Clock, metrics::DiskMetrics},
@@ -61,11 +65,25 @@ impl Store {
         clock: Clock,
         metrics: DiskMetrics,
     ) -> Result<Self, OpenError> {
+        Self::on_disk_with(options, disk, clock, metrics, PurgeState::local_log)
+    }
+
+    /// Opens a store with a disk cache and this log of purges.
+    ///
+    /// # Errors
+    /// If the directory of the disk cache cannot be used.
+    pub(crate) fn on_disk_with(
+        options: Options,
+        disk: DiskOptions,
+        clock: Clock,
+        metrics: DiskMetrics,
+        log: impl FnOnce(PurgeState) -> Box<dyn PurgeLog>,
+    ) -> Result<Self, OpenError> {
         // What waits to be written is in memory.
         let queue = usize::try_from(options.memory / QUEUE_FRACTION).unwrap_or(usize::MAX);
         let disk = DiskOptions { queue: disk.queue.min(queue), ..disk };
         let mut folder = Folder::open(&disk.path, disk.keys()?)?;
-        let (floors, log) = match purges(&folder) {
+        let (floors, file) = match purges(&folder) {
             Err(PurgeLogError::Damaged(why)) => {
                 let why = distrust(why);
                 tracing::error!(directory = %folder.path().display(), "the disk cache starts empty, because {why}");
@@ -93,7 +111,9 @@ impl Store {
         });
         let disk = Disk::open(folder, files, disk, clock, metrics, on_invalidation, is_live)?;
         let identity = StoreIdentity { epoch: identity.epoch, secret: identity.secret };
-        Ok(Self::open(options, identity, floors, Box::new(log), Some(disk)))
+        let journal = Arc::new(DiskJournal { file, disk: Arc::clone(&disk) });
+        let state = PurgeState { floors, journal, epoch: identity.epoch };
+        Ok(Self::open(options, identity, state, log, Some(disk)))
     }
 }
 
@@ -151,8 +171,8 @@ fn is_live(floors: &PurgeFloors, kind: Kind, key: &[u8], description: &[u8]) -> 
 }
 
 /// The purges of a folder, and their log.
-fn purges(folder: &Folder) -> Result<(Arc<PurgeFloors>, FilePurgeLog), PurgeLogError> {
+fn purges(folder: &Folder) -> Result<(Arc<PurgeFloors>, FilePurgeJournal), PurgeLogError> {
     let floors = Arc::new(PurgeFloors::of_epoch(folder.identity().epoch));
-    let log = FilePurgeLog::open(folder, Arc::clone(&floors))?;
+    let log = FilePurgeJournal::open(folder, Arc::clone(&floors))?;
     Ok((floors, log))
 }

@@ -1,6 +1,6 @@
-//! The log of purges in a file.
+//! The journal of purges in a file.
 //!
-//! A purge is on disk before it is in force. Purges that arrive together share one `fdatasync`. Once the file is
+//! An entry is on disk before it is in force. Entries that arrive together share one `fdatasync`. Once the file is
 //! long, it is replaced by one that has only the floors. A record that was cut off at the end of the file was never
 //! acknowledged; any other damage means that purges may be missing, and then nothing that they apply to may be
 //! used.
@@ -21,8 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     cache_tags::Tag,
     purge::{Purge, PurgeMode},
+    purge_entry::{PurgeChange, PurgeEntry},
     purge_floors::PurgeFloors,
-    purge_log::{PurgeBatch, PurgeError, PurgeLog},
+    purge_journal::{Applied, PurgeJournal},
     purge_mark::LogPosition,
 };
 use crate::cache::disk::{
@@ -43,6 +44,12 @@ const LONG: u64 = 1 << 20;
 
 /// Batches that may wait, and that share an `fdatasync`.
 const TOGETHER: usize = 256;
+
+/// The kinds of records.
+const EXACT: u8 = 0;
+const PREFIX: u8 = 1;
+const TAG: u8 = 2;
+const NEW_LOG: u8 = 3;
 
 /// Why a log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,18 +78,18 @@ pub(super) fn check(
 
 const MISSING: PurgeLogError = PurgeLogError::Damaged("it is missing");
 
-/// A batch, and where its outcome goes.
-type Request = (PurgeBatch, oneshot::Sender<Result<LogPosition, PurgeError>>);
+/// Entries, and where their outcome goes.
+type Request = (Vec<PurgeEntry>, oneshot::Sender<io::Result<()>>);
 
-/// The log of a disk cache.
+/// The journal of a disk cache.
 #[derive(Debug)]
-pub(crate) struct FilePurgeLog {
+pub(crate) struct FilePurgeJournal {
     /// To the thread that writes; `None` once the log is closed.
     writer: Mutex<Option<(mpsc::Sender<Request>, JoinHandle<()>)>>,
 }
 
-impl FilePurgeLog {
-    /// Opens the log of a folder and applies its purges to `floors`. Creates it in a new tier.
+impl FilePurgeJournal {
+    /// Opens the journal of a directory and applies its entries to `floors`. Creates it in a new cache.
     ///
     /// # Errors
     /// If purges may be missing, or the file cannot be used.
@@ -104,14 +111,12 @@ impl FilePurgeLog {
             Err(error) => return Err(error.into()),
         }
         let (sender, mut requests) = mpsc::channel(TOGETHER);
-        let newest = LogPosition::new(identity.epoch, 0);
         let mut writer = Writer {
             path: path.to_owned(),
             identity,
             keys: keys.clone(),
             floors,
             file: None,
-            newest,
             length: 0,
             limit: 0,
         };
@@ -125,14 +130,21 @@ impl FilePurgeLog {
     }
 }
 
-impl PurgeLog for FilePurgeLog {
-    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>> {
+impl PurgeJournal for FilePurgeJournal {
+    #[expect(
+        clippy::async_yields_async,
+        reason = "the order and the outcome are awaited separately"
+    )]
+    fn add(&self, entries: Vec<PurgeEntry>) -> BoxFuture<'_, Applied> {
         Box::pin(async move {
-            let (outcome, appended) = oneshot::channel();
-            let closed = || PurgeError::from(io::Error::other("it is closed"));
+            let (outcome, applied) = oneshot::channel();
             let writer = self.writer.lock().as_ref().map(|(sender, _)| sender.clone());
-            writer.ok_or_else(closed)?.send((batch, outcome)).await.map_err(|_| closed())?;
-            appended.await.map_err(|_| closed())?
+            if let Some(writer) = writer {
+                // A writer that has ended drops the sender of the outcome.
+                let _ = writer.send((entries, outcome)).await;
+            }
+            let closed = || io::Error::other("it is closed");
+            Box::pin(async move { applied.await.map_err(|_| closed())? }) as Applied
         })
     }
 
@@ -165,25 +177,28 @@ fn take_head(fields: &mut Fields<'_>, identity: &Identity) -> Option<KeyNote> {
     is_ours.then_some(note)
 }
 
-/// A purge, and its place in the order of all.
-type Placed<'a> = (LogPosition, &'a [u8], &'a Purge, PurgeMode);
-
-/// Appends a purge as a record to bytes that begin at `offset` in the file.
+/// Appends an entry as a record to bytes that begin at `offset` in the file.
 fn append_record(
     bytes: &mut Vec<u8>,
     offset: u64,
-    (position, distribution, purge, mode): Placed<'_>,
+    entry: &PurgeEntry,
     protection: &Protection,
 ) -> io::Result<()> {
-    let (kind, target) = match purge {
-        Purge::Exact(path) => (0, path.as_bytes().to_vec()),
-        Purge::Prefix(path) => (1, path.as_bytes().to_vec()),
-        Purge::Tag(tag) => (2, tag.number().to_le_bytes().to_vec()),
+    let (mode, kind, distribution, target) = match &entry.change {
+        PurgeChange::Purge { distribution, purge, mode } => {
+            let (kind, target) = match purge {
+                Purge::Exact(path) => (EXACT, path.as_bytes().to_vec()),
+                Purge::Prefix(path) => (PREFIX, path.as_bytes().to_vec()),
+                Purge::Tag(tag) => (TAG, tag.number().to_le_bytes().to_vec()),
+            };
+            (*mode, kind, &**distribution, target)
+        }
+        PurgeChange::NewLog { name } => (PurgeMode::Hard, NEW_LOG, "", name.as_bytes().to_vec()),
     };
-    let mut content = position.0.to_le_bytes().to_vec();
+    let mut content = entry.position.0.to_le_bytes().to_vec();
     content.extend_from_slice(&[u8::from(mode == PurgeMode::Soft), kind]);
     content.extend_from_slice(&u16::try_from(distribution.len()).unwrap_or(u16::MAX).to_le_bytes());
-    content.extend_from_slice(distribution);
+    content.extend_from_slice(distribution.as_bytes());
     content.extend_from_slice(&target);
     let length = u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes();
     let proof = protection.seal(offset + bytes.len() as u64, &length, &mut content);
@@ -206,7 +221,7 @@ fn content(bytes: &[u8], offset: usize, protection: &Protection) -> Option<Vec<u
     protection.open(offset as u64, &clear, &mut content, &proof).then_some(content)
 }
 
-fn parse(content: &[u8]) -> Option<(LogPosition, &str, Purge, PurgeMode)> {
+fn parse(content: &[u8]) -> Option<PurgeEntry> {
     let mut fields = Fields(content);
     let position = LogPosition(fields.u64()?);
     let mode = if fields.u8()? == 0 { PurgeMode::Hard } else { PurgeMode::Soft };
@@ -215,15 +230,20 @@ fn parse(content: &[u8]) -> Option<(LogPosition, &str, Purge, PurgeMode)> {
     let distribution = std::str::from_utf8(fields.bytes(length)?).ok()?;
     let text = || std::str::from_utf8(fields.0).ok().map(str::to_owned);
     let purge = match kind {
-        0 => Purge::Exact(text()?),
-        1 => Purge::Prefix(text()?),
-        2 => Purge::Tag(Tag::from_number(fields.u64()?)),
+        EXACT => Purge::Exact(text()?),
+        PREFIX => Purge::Prefix(text()?),
+        TAG => Purge::Tag(Tag::from_number(fields.u64()?)),
+        NEW_LOG => {
+            let change = PurgeChange::NewLog { name: text()?.into() };
+            return Some(PurgeEntry { position, change });
+        }
         _ => return None,
     };
-    Some((position, distribution, purge, mode))
+    let change = PurgeChange::Purge { distribution: distribution.into(), purge, mode };
+    Some(PurgeEntry { position, change })
 }
 
-/// Applies the purges of a file, except for a record that was cut off.
+/// Applies the entries of a file, except for a record that was cut off.
 fn replay(
     bytes: &[u8],
     identity: &Identity,
@@ -243,10 +263,10 @@ fn replay(
     }
     let mut at = bytes.len() - fields.0.len();
     while let Some(content) = content(bytes, at, &protection) {
-        let Some((position, distribution, purge, mode)) = parse(&content) else {
+        let Some(entry) = parse(&content) else {
             return Err(PurgeLogError::Damaged("it has a record of an unknown kind"));
         };
-        floors.apply(position, distribution, &purge, mode);
+        floors.apply(&entry);
         at += HEAD + content.len();
     }
     // A write that was cut off has nothing behind it, except for zeros.
@@ -273,7 +293,6 @@ struct Writer {
     floors: Arc<PurgeFloors>,
     /// `None` after a failure: what such a file has is unknown.
     file: Option<Open>,
-    newest: LogPosition,
     length: u64,
     /// At this length the file is replaced.
     limit: u64,
@@ -284,49 +303,39 @@ impl Writer {
         while let Some(first) = requests.blocking_recv() {
             let more = std::iter::from_fn(|| requests.try_recv().ok()).take(TOGETHER);
             let together: Vec<Request> = std::iter::once(first).chain(more).collect();
-            let batches: Vec<&PurgeBatch> = together.iter().map(|(batch, _)| batch).collect();
-            let written = self.append(&batches);
-            for (_, outcome) in together {
-                // The caller may have been canceled. The purge is in force nevertheless.
+            let (entries, outcomes): (Vec<_>, Vec<_>) = together.into_iter().unzip();
+            let written = self.append(&entries.concat());
+            for outcome in outcomes {
+                // The caller may have been canceled. The entries are in force nevertheless.
                 let _ = outcome.send(match &written {
-                    Ok(newest) => Ok(*newest),
-                    Err(error) => Err(io::Error::new(error.kind(), error.to_string()).into()),
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                 });
             }
         }
     }
 
-    /// Writes purges, and applies them once they are on disk.
-    fn append(&mut self, batches: &[&PurgeBatch]) -> io::Result<LogPosition> {
-        let mut position = self.newest;
-        let mut placed = Vec::new();
-        for batch in batches {
-            for purge in &batch.purges {
-                position = position.next();
-                placed.push((position, &*batch.distribution, purge, batch.mode));
-            }
-        }
-        self.write(&placed)?;
-        self.newest = position;
-        for (position, distribution, purge, mode) in placed {
-            self.floors.apply(position, distribution, purge, mode);
+    /// Writes entries, and applies them once they are on disk.
+    fn append(&mut self, entries: &[PurgeEntry]) -> io::Result<()> {
+        self.write(entries)?;
+        for entry in entries {
+            self.floors.apply(entry);
         }
         if self.length > self.limit {
-            // The purges are on disk, in the old file or in the new one. The next write tries again.
+            // The entries are on disk, in the old file or in the new one. The next write tries again.
             if let Err(error) = self.rewrite(&[]) {
                 self.limit = self.length + LONG;
                 tracing::warn!(%error, file = %self.path.display(), "the log of purges cannot be shortened");
             }
         }
-        Ok(position)
+        Ok(())
     }
 
-    fn write(&mut self, purges: &[(LogPosition, &str, &Purge, PurgeMode)]) -> io::Result<()> {
+    fn write(&mut self, entries: &[PurgeEntry]) -> io::Result<()> {
         if let Some(mut open) = self.file.take() {
             let mut bytes = Vec::new();
-            for &(position, distribution, purge, mode) in purges {
-                let placed = (position, distribution.as_bytes(), purge, mode);
-                append_record(&mut bytes, self.length, placed, &open.protection)?;
+            for entry in entries {
+                append_record(&mut bytes, self.length, entry, &open.protection)?;
             }
             match open.file.write_all(&bytes).and_then(|()| open.file.sync_data()) {
                 Ok(()) => {
@@ -340,20 +349,16 @@ impl Writer {
             }
         }
         // After a failed fsync, pages count as written that are not.
-        self.rewrite(purges)
+        self.rewrite(entries)
     }
 
-    /// Replaces the file with one that has the floors, and `purges`.
-    fn rewrite(&mut self, purges: &[(LogPosition, &str, &Purge, PurgeMode)]) -> io::Result<()> {
+    /// Replaces the file with one that has the floors, and `entries`.
+    fn rewrite(&mut self, entries: &[PurgeEntry]) -> io::Result<()> {
         // From here on, the name may belong to the new file, even if an error is reported.
         self.file = None;
         let (mut bytes, protection) = head(&self.identity, &self.keys)?;
-        for (position, distribution, purge, mode) in &self.floors.purges() {
-            append_record(&mut bytes, 0, (*position, distribution, purge, *mode), &protection)?;
-        }
-        for &(position, distribution, purge, mode) in purges {
-            let placed = (position, distribution.as_bytes(), purge, mode);
-            append_record(&mut bytes, 0, placed, &protection)?;
+        for entry in self.floors.entries().iter().chain(entries) {
+            append_record(&mut bytes, 0, entry, &protection)?;
         }
         replace(&self.path, &bytes)?;
         let file = OpenOptions::new().append(true).mode(0o600).open(&self.path)?;
@@ -371,14 +376,18 @@ mod tests {
 
     const IDENTITY: Identity = Identity { tier: [7; 16], epoch: 3, secret: [1, 2] };
 
+    fn entry(number: u64, purge: Purge, mode: PurgeMode) -> PurgeEntry {
+        let change = PurgeChange::Purge { distribution: "media".into(), purge, mode };
+        PurgeEntry { position: LogPosition::new(2, number), change }
+    }
+
     /// A log of purges of `/0`, `/1`, …, one record each.
     fn log(purges: u64, keys: &EncryptionKeys) -> Vec<u8> {
         let last = Identity { epoch: IDENTITY.epoch - 1, ..IDENTITY };
         let (mut bytes, protection) = head(&last, keys).expect("random");
         for n in 0..purges {
-            let purge = Purge::Exact(format!("/{n}"));
-            let placed = (LogPosition::new(2, n + 1), &b"media"[..], &purge, PurgeMode::Hard);
-            append_record(&mut bytes, 0, placed, &protection).expect("sealed");
+            let entry = entry(n + 1, Purge::Exact(format!("/{n}")), PurgeMode::Hard);
+            append_record(&mut bytes, 0, &entry, &protection).expect("sealed");
         }
         bytes
     }
@@ -389,11 +398,12 @@ mod tests {
     fn replayed(bytes: &[u8], keys: &EncryptionKeys) -> Option<usize> {
         let floors = PurgeFloors::of_epoch(IDENTITY.epoch);
         replay(bytes, &IDENTITY, keys, &floors).ok()?;
-        let purges = floors.purges();
-        for (n, (_, _, purge, _)) in purges.iter().enumerate() {
-            assert_eq!(*purge, Purge::Exact(format!("/{n}")));
+        let entries = floors.entries();
+        for (number, found) in (1..).zip(&entries) {
+            let purge = Purge::Exact(format!("/{}", number - 1));
+            assert_eq!(*found, entry(number, purge, PurgeMode::Hard));
         }
-        Some(purges.len())
+        Some(entries.len())
     }
 
     /// Without encryption, and with it.
@@ -466,39 +476,38 @@ mod tests {
         path: &Path,
         identity: Identity,
         keys: &EncryptionKeys,
-    ) -> (Arc<PurgeFloors>, FilePurgeLog) {
+    ) -> (Arc<PurgeFloors>, FilePurgeJournal) {
         let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
-        let log = FilePurgeLog::open_at(path, identity, keys, Arc::clone(&floors));
+        let log = FilePurgeJournal::open_at(path, identity, keys, Arc::clone(&floors));
         (floors, log.expect("opened"))
     }
 
-    fn batch(purge: Purge, mode: PurgeMode) -> PurgeBatch {
-        PurgeBatch { distribution: "media".into(), purges: vec![purge], mode }
-    }
-
-    /// A long log is replaced by its floors, and later purges follow.
+    /// A long file is replaced by one with the floors, and later entries follow.
     #[tokio::test]
     async fn a_log_stays_short_and_loses_nothing() {
         for keys in keys() {
             let folder = tempfile::tempdir().expect("folder");
             let path = folder.path().join("purge.log");
             let (floors, log) = store(&path, Identity { epoch: 1, ..IDENTITY }, &keys);
-            let tag = Tag::new("product");
-            log.append(batch(Purge::Tag(tag), PurgeMode::Soft)).await.expect("appended");
+            let name = "media".into();
+            let position = LogPosition::new(2, 0);
+            let new_log = PurgeEntry { position, change: PurgeChange::NewLog { name } };
+            log.add(vec![new_log]).await.await.expect("added");
+            let tag = entry(1, Purge::Tag(Tag::new("product")), PurgeMode::Soft);
+            log.add(vec![tag]).await.await.expect("added");
             let filler = "x".repeat(1000);
-            for n in 0..3000 {
-                let purge = Purge::Prefix(format!("/{}/{filler}", n % 7));
-                log.append(batch(purge, PurgeMode::Hard)).await.expect("appended");
+            for number in 2..3000 {
+                let purge = Purge::Prefix(format!("/{}/{filler}", number % 7));
+                log.add(vec![entry(number, purge, PurgeMode::Hard)]).await.await.expect("added");
             }
-            let newest = log.append(batch(Purge::Exact("/last".into()), PurgeMode::Hard)).await;
+            let last = entry(3000, Purge::Exact("/last".into()), PurgeMode::Hard);
+            log.add(vec![last]).await.await.expect("added");
             let length = std::fs::metadata(&path).expect("a file").len();
             assert!(length < LONG + (64 << 10), "{length} bytes");
-            let before = floors.purges();
-            let (after, log) = store(&path, Identity { epoch: 2, ..IDENTITY }, &keys);
-            assert_eq!(after.purges(), before);
-            assert_eq!(before.len(), 9);
-            let next = log.append(batch(Purge::Exact("/next".into()), PurgeMode::Hard)).await;
-            assert!(next.expect("appended") > newest.expect("appended"), "positions rise");
+            let before = floors.entries();
+            let (after, _) = store(&path, Identity { epoch: 2, ..IDENTITY }, &keys);
+            assert_eq!(after.entries(), before);
+            assert_eq!((before.len(), after.newest()), (10, LogPosition::new(2, 3000)));
             let resource = Resource { distribution: b"media", path: "/last", form: PathForm::Key };
             assert!(!after.untouched(&resource, super::super::PurgeMark::default()));
         }
@@ -511,7 +520,7 @@ mod tests {
         let [clear, encrypted] = keys();
         let open = |identity: Identity, keys: &EncryptionKeys| {
             let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
-            FilePurgeLog::open_at(&path, identity, keys, floors)
+            FilePurgeJournal::open_at(&path, identity, keys, floors)
         };
         let missing = open(IDENTITY, &clear);
         assert!(matches!(missing, Err(PurgeLogError::Damaged("it is missing"))));

@@ -15,6 +15,7 @@ use super::{
     cache_tags::Tag,
     invalidated::InvalidatedPaths,
     purge::{Purge, PurgeMode},
+    purge_entry::{PurgeChange, PurgeEntry},
     purge_mark::{LogPosition, PurgeMark},
 };
 use crate::cache::key::Resource;
@@ -44,8 +45,25 @@ pub(crate) struct PurgeFloors {
     invalidations: AtomicU64,
     /// Changes with every purge and invalidation. The hit path compares it.
     version: AtomicU64,
-    /// Floors by distribution.
-    floors: RwLock<HashMap<Box<[u8]>, Floors>>,
+    floors: RwLock<AllFloors>,
+}
+
+/// The floors of all distributions.
+#[derive(Debug, Default)]
+struct AllFloors {
+    /// The beginning and name of the log that the entries come from: whatever is older is gone.
+    log: Option<(u64, Box<str>)>,
+    by_distribution: HashMap<Box<[u8]>, Floors>,
+}
+
+impl AllFloors {
+    fn of(&mut self, distribution: &[u8]) -> &mut Floors {
+        self.by_distribution.entry(distribution.into()).or_default()
+    }
+
+    fn is_before_log(&self, mark: PurgeMark) -> bool {
+        self.log.as_ref().is_some_and(|(beginning, _)| mark.position.0 < *beginning)
+    }
 }
 
 impl Default for PurgeFloors {
@@ -84,17 +102,34 @@ impl PurgeFloors {
 
     /// Applies an entry of the log; in force when this returns. Entries must arrive in order of their
     /// positions. Applying one twice changes nothing.
-    pub(crate) fn apply(
-        &self,
-        position: LogPosition,
-        distribution: &str,
-        purge: &Purge,
-        mode: PurgeMode,
-    ) {
-        self.raise(distribution.as_bytes(), |floors| {
-            floors.purge(purge, mode, position.0);
-            self.applied.fetch_max(position.0, Ordering::AcqRel);
+    pub(crate) fn apply(&self, entry: &PurgeEntry) {
+        let position = entry.position.0;
+        self.raise(|all| {
+            match &entry.change {
+                PurgeChange::Purge { distribution, purge, mode } => {
+                    all.of(distribution.as_bytes()).purge(purge, *mode, position);
+                }
+                PurgeChange::NewLog { name } => {
+                    all.log = Some((position, name.clone()));
+                    for floors in all.by_distribution.values_mut() {
+                        let invalidated = floors.invalidated.take();
+                        *floors = Floors { invalidated, ..Floors::default() };
+                    }
+                }
+            }
+            self.applied.fetch_max(position, Ordering::AcqRel);
         });
+    }
+
+    /// The position of the newest entry.
+    pub(crate) fn newest(&self) -> LogPosition {
+        LogPosition(self.applied.load(Ordering::Acquire))
+    }
+
+    /// The log that the entries come from, if it is not that of a single node: where it begins, and its name.
+    pub(crate) fn log(&self) -> Option<(LogPosition, Box<str>)> {
+        let floors = self.floors.read();
+        floors.log.as_ref().map(|(beginning, name)| (LogPosition(*beginning), name.clone()))
     }
 
     /// Invalidates one path because a viewer's unsafe request succeeded (RFC 9111 §4.4); in force when this
@@ -103,9 +138,12 @@ impl PurgeFloors {
     ///
     /// Returns the number of the invalidation.
     pub(super) fn invalidate(&self, distribution: &str, path: &str) -> u64 {
-        self.raise(distribution.as_bytes(), |floors| {
+        self.raise(|all| {
             let number = self.invalidations.load(Ordering::Acquire) + 1;
-            floors.invalidated.get_or_insert_default().raise(path.as_bytes(), number);
+            all.of(distribution.as_bytes())
+                .invalidated
+                .get_or_insert_default()
+                .raise(path.as_bytes(), number);
             self.invalidations.store(number, Ordering::Release);
             number
         })
@@ -113,25 +151,30 @@ impl PurgeFloors {
 
     /// Repeats an invalidation of an earlier epoch.
     pub(crate) fn repeat_invalidation(&self, distribution: &[u8], path: &[u8], number: u64) {
-        self.raise(distribution, |floors| {
-            floors.invalidated.get_or_insert_default().raise(path, number);
+        self.raise(|all| {
+            all.of(distribution).invalidated.get_or_insert_default().raise(path, number);
         });
     }
 
-    fn raise<T>(&self, distribution: &[u8], raise: impl FnOnce(&mut Floors) -> T) -> T {
+    fn raise<T>(&self, raise: impl FnOnce(&mut AllFloors) -> T) -> T {
         let mut floors = self.floors.write();
-        let raised = raise(floors.entry(distribution.into()).or_default());
+        let raised = raise(&mut floors);
         self.version.fetch_add(1, Ordering::AcqRel);
         raised
     }
 
-    /// The purges in force, in an order in which they can be applied to other floors: by position.
-    pub(crate) fn purges(&self) -> Vec<(LogPosition, Box<[u8]>, Purge, PurgeMode)> {
-        let floors = self.floors.read();
-        let mut purges: Vec<_> =
-            floors.iter().flat_map(|(distribution, floors)| floors.purges(distribution)).collect();
-        purges.sort_by_key(|(position, ..)| *position);
-        purges
+    /// The entries in force, in an order in which they can be applied to other floors: by position.
+    pub(crate) fn entries(&self) -> Vec<PurgeEntry> {
+        let all = self.floors.read();
+        let of_log = all.log.as_ref().map(|(beginning, name)| PurgeEntry {
+            position: LogPosition(*beginning),
+            change: PurgeChange::NewLog { name: name.clone() },
+        });
+        let distributions = all.by_distribution.iter();
+        let purges = distributions.flat_map(|(distribution, floors)| floors.entries(distribution));
+        let mut entries: Vec<_> = of_log.into_iter().chain(purges).collect();
+        entries.sort_by_key(|entry| entry.position);
+        entries
     }
 
     /// The verdict on a response for `resource` that has these tags and whose request started at `mark`.
@@ -141,8 +184,11 @@ impl PurgeFloors {
         tags: &[Tag],
         mark: PurgeMark,
     ) -> PurgeVerdict {
-        let floors = self.floors.read();
-        floors.get(resource.distribution).map_or(PurgeVerdict::All, |floors| {
+        let all = self.floors.read();
+        if all.is_before_log(mark) {
+            return PurgeVerdict::Nothing;
+        }
+        all.by_distribution.get(resource.distribution).map_or(PurgeVerdict::All, |floors| {
             floors.remains(resource.generous_path().as_bytes(), tags, mark)
         })
     }
@@ -150,12 +196,14 @@ impl PurgeFloors {
     /// Whether no purge since `mark` affects a request for `resource` that started then. The tags of its
     /// response are not known yet, so a purge of any tag counts.
     pub(super) fn untouched(&self, resource: &Resource<'_>, mark: PurgeMark) -> bool {
-        let floors = self.floors.read();
-        floors.get(resource.distribution).is_none_or(|floors| {
-            let path = resource.generous_path();
-            floors.newest_tag <= mark.position.0
-                && floors.remains(path.as_bytes(), &[], mark) == PurgeVerdict::All
-        })
+        let all = self.floors.read();
+        let floors = all.by_distribution.get(resource.distribution);
+        !all.is_before_log(mark)
+            && floors.is_none_or(|floors| {
+                let path = resource.generous_path();
+                floors.newest_tag <= mark.position.0
+                    && floors.remains(path.as_bytes(), &[], mark) == PurgeVerdict::All
+            })
     }
 }
 
@@ -234,23 +282,24 @@ impl Floors {
         }
     }
 
-    /// The purges that these floors are made of. The horizon is a purge of the empty prefix.
-    fn purges(&self, distribution: &[u8]) -> Vec<(LogPosition, Box<[u8]>, Purge, PurgeMode)> {
-        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    /// The entries that these floors are made of. The horizon is a purge of the empty prefix.
+    fn entries(&self, distribution: &[u8]) -> Vec<PurgeEntry> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let exact = self.exact.iter().map(|(path, floor)| (Purge::Exact(text(path)), floor));
         let prefixes = self.prefix.values().flatten();
         let prefixes = prefixes.map(|(path, floor)| (Purge::Prefix(text(path)), floor));
         let tags = self.tags.iter().map(|(tag, floor)| (Purge::Tag(*tag), floor));
         let horizon = (Purge::Prefix(String::new()), &self.horizon);
         let floors = exact.chain(prefixes).chain(tags).chain([horizon]);
+        let distribution: Box<str> = text(distribution).into();
         let modes = |(purge, floor): (Purge, &Floor)| {
-            [(floor.hard, PurgeMode::Hard), (floor.soft, PurgeMode::Soft)].map(
-                |(position, mode)| {
-                    (LogPosition(position), distribution.into(), purge.clone(), mode)
-                },
-            )
+            [(floor.hard, PurgeMode::Hard), (floor.soft, PurgeMode::Soft)].map(|(at, mode)| {
+                let (distribution, purge) = (distribution.clone(), purge.clone());
+                let change = PurgeChange::Purge { distribution, purge, mode };
+                PurgeEntry { position: LogPosition(at), change }
+            })
         };
-        floors.flat_map(modes).filter(|(position, ..)| position.0 > 0).collect()
+        floors.flat_map(modes).filter(|entry| entry.position.0 > 0).collect()
     }
 
     fn remains(&self, path: &[u8], tags: &[Tag], mark: PurgeMark) -> PurgeVerdict {
@@ -321,11 +370,13 @@ mod tests {
 
         fn append(&self, distribution: &str, purge: &Purge, mode: PurgeMode) {
             let position = LogPosition(self.newest.fetch_add(1, Ordering::Relaxed) + 1);
-            self.floors.apply(position, distribution, purge, mode);
+            let (distribution, purge) = (distribution.into(), purge.clone());
+            let change = PurgeChange::Purge { distribution, purge, mode };
+            self.floors.apply(&PurgeEntry { position, change });
         }
 
         fn bytes(&self) -> usize {
-            self.floors.floors.read()[&b"d"[..]].bytes
+            self.floors.floors.read().by_distribution[&b"d"[..]].bytes
         }
     }
 
@@ -454,7 +505,9 @@ mod tests {
         let log = Log::new();
         log.append("d", &Purge::Exact("/a".into()), PurgeMode::Hard);
         let after = log.mark();
-        log.apply(LogPosition(1), "d", &Purge::Exact("/a".into()), PurgeMode::Hard);
+        for entry in log.entries() {
+            log.apply(&entry);
+        }
         assert_eq!(log.mark(), after);
         assert!(survives(&log, "/a", after));
     }
@@ -487,5 +540,26 @@ mod tests {
         log.append("d", &Purge::Prefix("/".into()), PurgeMode::Hard);
         log.append("d", &Purge::Exact("/a".into()), PurgeMode::Soft);
         assert_eq!(log.remains(&of("d", "/a"), &[], mark), PurgeVerdict::Nothing);
+    }
+
+    #[test]
+    fn nothing_older_than_a_new_log_remains() {
+        let log = Log::new();
+        let first = log.mark();
+        purge(&log, &Purge::Exact("/a".into()));
+        let before = log.mark();
+        let position = LogPosition::new(1, 7);
+        let change = PurgeChange::NewLog { name: "media".into() };
+        log.apply(&PurgeEntry { position, change });
+        for mark in [first, before] {
+            assert!(!survives(&log, "/b", mark) && !log.untouched(&of("new", "/b"), mark));
+        }
+        assert!(survives(&log, "/a", log.mark()) && log.untouched(&of("d", "/a"), log.mark()));
+        assert_eq!(log.entries().len(), 1, "it covers older purges");
+        let copy = PurgeFloors::default();
+        for entry in log.entries() {
+            copy.apply(&entry);
+        }
+        assert_eq!((copy.log(), copy.newest()), (Some((position, "media".into())), position));
     }
 }

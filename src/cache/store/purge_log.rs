@@ -1,13 +1,19 @@
 //! The log of purges.
 
-use std::{io, sync::Arc};
+use std::{
+    fmt::{self, Debug},
+    io,
+    sync::Arc,
+};
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 
 use super::{
     purge::{Purge, PurgeMode},
-    purge_floors::PurgeFloors,
+    purge_entry::{PurgeChange, PurgeEntry},
+    purge_journal::PurgeJournal,
+    purge_lease::PurgeLease,
     purge_mark::LogPosition,
 };
 
@@ -22,56 +28,103 @@ pub struct PurgeBatch {
     pub mode: PurgeMode,
 }
 
+impl PurgeBatch {
+    /// The purges as changes.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = PurgeChange> {
+        self.purges.iter().map(|purge| PurgeChange::Purge {
+            distribution: self.distribution.as_str().into(),
+            purge: purge.clone(),
+            mode: self.mode,
+        })
+    }
+}
+
 /// The reason a purge is not in force.
 #[derive(Debug, thiserror::Error)]
-#[error("the purge log cannot be written: {0}")]
-pub struct PurgeError(#[from] io::Error);
+pub enum PurgeError {
+    /// This node cannot write it.
+    #[error("the purge log cannot be written: {0}")]
+    Journal(#[from] io::Error),
+    /// The stream of the cluster cannot be written.
+    #[error("the stream of the cluster cannot be written: {0}")]
+    Cluster(String),
+    /// It is in the stream of the cluster.
+    #[error("the purge will take effect, but some nodes may not have applied it yet")]
+    Unconfirmed,
+}
 
 impl PurgeError {
-    pub(super) fn is_disk_full(&self) -> bool {
-        self.0.kind() == io::ErrorKind::StorageFull
+    fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Journal(error) if error.kind() == io::ErrorKind::StorageFull)
     }
 }
 
-/// The ordered log of purges. It assigns each entry its position, makes it as durable as the log
-/// promises, and applies it to the [`PurgeFloors`] of its store, in order.
+/// The ordered log of purges, which gives each entry its position.
 ///
-/// [`MemoryPurgeLog`] is enough for a cache that is empty after a restart. A disk tier keeps the log in
-/// a file and applies its entries when it is opened. A cluster keeps it in a stream of NATS JetStream,
-/// whose sequence numbers are the positions, and applies the entries of all nodes as they arrive.
-pub(crate) trait PurgeLog: std::fmt::Debug + Send + Sync {
-    /// Appends purges. Resolves when they are durable and in force, with the position of the last one.
-    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>>;
+/// A single node has a [`LocalPurgeLog`]. A cluster's log is a stream of NATS JetStream, whose sequence numbers are the
+/// positions, and which has the entries of all nodes.
+pub(crate) trait PurgeLog: Debug + Send + Sync {
+    /// Appends purges. Resolves when they are durable and in force on all nodes.
+    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<(), PurgeError>>;
 
-    /// Writes what was appended, and nothing after that. Blocks until that is done.
-    fn close(&self) {}
-}
-
-/// A log that does not outlive the process.
-#[derive(Debug)]
-pub(crate) struct MemoryPurgeLog {
-    newest: Mutex<LogPosition>,
-    floors: Arc<PurgeFloors>,
-}
-
-impl MemoryPurgeLog {
-    /// An empty log of an epoch.
-    #[must_use]
-    pub(crate) const fn new(epoch: u16, floors: Arc<PurgeFloors>) -> Self {
-        Self { newest: Mutex::new(LogPosition::new(epoch, 0)), floors }
+    /// The lease without which stored responses must be validated. `None` if this node makes all purges.
+    fn lease(&self) -> Option<Arc<PurgeLease>> {
+        None
     }
 }
 
-impl PurgeLog for MemoryPurgeLog {
-    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<LogPosition, PurgeError>> {
-        Box::pin(async move {
-            // Held while they are applied: floors require entries in order.
-            let mut newest = self.newest.lock();
-            for purge in &batch.purges {
+/// The log of a single node.
+pub(crate) struct LocalPurgeLog {
+    newest: Mutex<LogPosition>,
+    journal: Arc<dyn PurgeJournal>,
+    /// Held while stored responses give way to the journal.
+    making_space: Mutex<()>,
+}
+
+impl LocalPurgeLog {
+    /// A log whose entries follow `newest`.
+    pub(crate) fn new(newest: LogPosition, journal: Arc<dyn PurgeJournal>) -> Self {
+        Self { newest: Mutex::new(newest), journal, making_space: Mutex::default() }
+    }
+
+    async fn write(&self, batch: &PurgeBatch) -> Result<(), PurgeError> {
+        let applied = {
+            // Held until the journal has the entries in their order.
+            let mut newest = self.newest.lock().await;
+            let entries = batch.changes().map(|change| {
                 *newest = newest.next();
-                self.floors.apply(*newest, &batch.distribution, purge, batch.mode);
+                PurgeEntry { position: *newest, change }
+            });
+            let entries = entries.collect();
+            self.journal.add(entries).await
+        };
+        Ok(applied.await?)
+    }
+
+    async fn append(&self, batch: PurgeBatch) -> Result<(), PurgeError> {
+        match self.write(&batch).await {
+            Err(error) if error.is_disk_full() => {}
+            written => return written,
+        }
+        // One at a time: the space of one file is enough for many purges.
+        let _making = self.making_space.lock().await;
+        loop {
+            match self.write(&batch).await {
+                Err(error) if error.is_disk_full() && self.journal.make_space().await => {}
+                written => return written,
             }
-            Ok(*newest)
-        })
+        }
+    }
+}
+
+impl Debug for LocalPurgeLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalPurgeLog").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+impl PurgeLog for LocalPurgeLog {
+    fn append(&self, batch: PurgeBatch) -> BoxFuture<'_, Result<(), PurgeError>> {
+        Box::pin(self.append(batch))
     }
 }

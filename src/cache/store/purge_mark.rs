@@ -14,6 +14,24 @@ impl LogPosition {
         Self((epoch as u64) << 48 | number)
     }
 
+    /// The number of the entry in its epoch.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 & ((1 << 48) - 1)
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub const fn epoch(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// The beginning of the next epoch. `None` if this is the last one.
+    #[must_use]
+    pub fn next_epoch(self) -> Option<Self> {
+        Some(Self::new(self.epoch().checked_add(1)?, 0))
+    }
+
     /// The position after this one.
     #[must_use]
     pub const fn next(self) -> Self {

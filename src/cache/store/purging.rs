@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{
     Store, disk_record,
     purge_log::{PurgeBatch, PurgeError},
-    purge_mark::LogPosition,
     response::StoredResponse,
 };
 use crate::cache::key::CacheKey;
@@ -16,27 +15,20 @@ impl Store {
     /// responses give way to the log.
     ///
     /// # Errors
-    /// If the log cannot be written. The purges are not in force then.
-    pub async fn purge(&self, batch: PurgeBatch) -> Result<LogPosition, PurgeError> {
-        match self.purge_log.append(batch.clone()).await {
-            Err(error) if error.is_disk_full() => {}
-            appended => return appended,
-        }
-        // One at a time: the space of one file is enough for many purges.
-        let _making = self.making_space.lock().await;
-        loop {
-            match self.purge_log.append(batch.clone()).await {
-                Err(error) if error.is_disk_full() && self.make_space().await => {}
-                appended => return appended,
-            }
-        }
+    /// If the log cannot be written, or other nodes may not have the purges yet.
+    pub async fn purge(&self, batch: PurgeBatch) -> Result<(), PurgeError> {
+        self.purge_log.append(batch).await
     }
 
-    async fn make_space(&self) -> bool {
-        match &self.disk {
-            Some(disk) => disk.make_space().await,
-            None => false,
-        }
+    /// Whether stored responses may be used without validation.
+    pub(crate) fn may_reuse(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.is_optional || lease.is_held())
+    }
+
+    /// The detail of a hit that may have been purged, because this node is cut off from its cluster.
+    pub(crate) fn reuse_detail(&self) -> Option<&'static str> {
+        let lease = self.lease.as_ref()?;
+        (lease.is_optional && !lease.is_held()).then_some("cut-off")
     }
 
     /// Invalidates the stored responses of one path, in its generous reading, because an unsafe request for

@@ -19,7 +19,11 @@ use super::{
 };
 use crate::{
     base::clock::Timestamp,
-    cache::{memfd::footprint, policy::Freshness, prefetch},
+    cache::{
+        memfd::footprint,
+        policy::{Freshness, Stale},
+        prefetch,
+    },
     http::{
         coding::Coding, compression, conditional::Validators, date, entity_tag::EntityTag,
         field_table::FieldTrait,
@@ -145,6 +149,15 @@ impl StoredResponse {
         freshness.stale.while_revalidate = 0;
         freshness.stale.retry_at = Timestamp::default();
         Self { freshness, mark, checked: AtomicU64::new(0), ..self.copy() }
+    }
+
+    /// The same response under the same serial, which may be used only once the origin has validated it.
+    #[must_use]
+    pub(crate) fn unverified(&self) -> Self {
+        let mut freshness = self.freshness;
+        freshness.fresh_until = freshness.received_at;
+        freshness.stale = Stale::default();
+        Self { serial: self.serial, freshness, ..self.copy() }
     }
 
     /// The head of the compressed form of a response that has no content.

@@ -36,6 +36,10 @@ pub(crate) async fn forward(
         FetchLock::Lookup(Lookup::Response(response)) if !answers(&response, admitted) => {
             return Forwarded::Again;
         }
+        // A fetch that began before this request stored it. A purge in between may be unknown.
+        FetchLock::Lookup(Lookup::Response(_)) if !edge.store.may_reuse() => {
+            return Forwarded::Alone;
+        }
         FetchLock::Lookup(Lookup::Response(response)) => {
             return match reuse(Some(&response.freshness), now) {
                 Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Found(response),

@@ -1,0 +1,38 @@
+//! What a node keeps of the log of purges.
+
+use std::{future, io, sync::Arc};
+
+use futures_util::future::BoxFuture;
+
+use super::{purge_entry::PurgeEntry, purge_floors::PurgeFloors};
+
+/// Resolves when entries are as durable as their journal makes them, and in force.
+pub(crate) type Applied = BoxFuture<'static, io::Result<()>>;
+
+/// The entries of the log of purges that this node knows. Whoever numbers them adds them in the order of their positions:
+/// [`LocalPurgeLog`](super::LocalPurgeLog), or a cluster, whose stream numbers the entries of all nodes.
+pub(crate) trait PurgeJournal: std::fmt::Debug + Send + Sync {
+    /// Adds entries. They have their place in the order once this resolves.
+    fn add(&self, entries: Vec<PurgeEntry>) -> BoxFuture<'_, Applied>;
+
+    /// Removes stored responses because the journal needs their space. False if there are none.
+    fn make_space(&self) -> BoxFuture<'_, bool> {
+        Box::pin(future::ready(false))
+    }
+
+    /// Writes what was added, and nothing after that. Blocks until that is done.
+    fn close(&self) {}
+}
+
+/// A journal that does not outlive the process.
+#[derive(Debug)]
+pub(crate) struct MemoryPurgeJournal(pub(crate) Arc<PurgeFloors>);
+
+impl PurgeJournal for MemoryPurgeJournal {
+    fn add(&self, entries: Vec<PurgeEntry>) -> BoxFuture<'_, Applied> {
+        for entry in &entries {
+            self.0.apply(entry);
+        }
+        Box::pin(future::ready(Box::pin(future::ready(Ok(()))) as Applied))
+    }
+}

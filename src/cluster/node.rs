@@ -1,0 +1,293 @@
+//! A node of a cluster: consumes the stream, and writes heartbeats into it.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use async_nats::jetstream::{self, consumer::pull::Batch};
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::sleep;
+
+use super::{
+    message::{Message, PurgeMessage},
+    protocol::{Loss, StreamState},
+    shared::{Connection, Shared},
+    stream::{ClusterStream, StreamError},
+};
+use crate::{
+    base::clock::{BootTime, Stopwatch},
+    cache::store::{LogPosition, PurgeChange, PurgeEntry, PurgeState},
+};
+
+/// How often a heartbeat is sent at least, and at most.
+const INTERVAL: Duration = Duration::from_secs(5);
+const LEAST: Duration = Duration::from_millis(20);
+
+/// Pauses between two connections.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A connection that lasted this long is no failure.
+const LASTING: Duration = Duration::from_secs(30);
+
+/// Messages that are requested at a time, and applied together.
+const BATCH: usize = 500;
+const TOGETHER: usize = 256;
+
+/// How long a request for messages lasts, and how often the server says that it is still there.
+const EXPIRES: Duration = Duration::from_secs(10);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// How often, and how long apart, a stream is looked at that seems to have lost messages.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The pause before a purge is written to the node's journal again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The reason why consuming has ended.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Loss(#[from] Loss),
+}
+
+/// The task of a node.
+pub(super) struct Node {
+    pub(super) shared: Arc<Shared>,
+    pub(super) purges: PurgeState,
+}
+
+impl Node {
+    /// Connects again whenever the connection fails.
+    pub(super) async fn run(self) -> Infallible {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let watch = Stopwatch::start();
+            let error = match ClusterStream::open(&self.shared.options).await {
+                Ok(stream) => self.follow(stream).await,
+                Err(error) => error,
+            };
+            if watch.elapsed() > LASTING {
+                pause = FIRST_PAUSE;
+            }
+            self.disconnected(&error);
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    fn disconnected(&self, error: &StreamError) {
+        let reason = error.to_string();
+        self.shared.connection.send_if_modified(|connection| {
+            let is_new = !matches!(connection, Connection::Down(last) if *last == reason);
+            if is_new {
+                tracing::warn!(%error, "no connection to the cluster; trying again");
+                *connection = Connection::Down(reason);
+            }
+            is_new
+        });
+    }
+
+    /// Follows the stream until the connection fails.
+    async fn follow(&self, stream: ClusterStream) -> StreamError {
+        let mut fault = self.begin(&stream).await.err();
+        loop {
+            match fault {
+                Some(Fault::Stream(error)) => return error,
+                Some(Fault::Loss(loss)) => {
+                    if let Err(error) = self.start_over(&stream, &loss).await {
+                        return error;
+                    }
+                }
+                None => {}
+            }
+            let Shared { connection, options, .. } = &*self.shared;
+            if matches!(&*connection.borrow(), Connection::Down(_)) {
+                tracing::info!(cluster = options.name, node = options.node, "connected");
+            }
+            connection.send_replace(Connection::Up(Box::new(stream.clone())));
+            let ended = tokio::select! {
+                ended = self.consume(&stream) => ended,
+                ended = self.beat(&stream) => ended,
+            };
+            fault = ended.err();
+        }
+    }
+
+    /// The state of the stream, which has at least the messages up to `known`, unless it has lost some.
+    async fn state(&self, stream: &ClusterStream, known: u64) -> Result<StreamState, StreamError> {
+        let mut state = stream.state().await?;
+        // The server that answers may be a little behind the one that delivers.
+        for _ in 0..LOOKS {
+            if state.last >= known {
+                break;
+            }
+            sleep(LOOK).await;
+            state = stream.state().await?;
+        }
+        Ok(state)
+    }
+
+    /// Compares the stream with what this node knows of it.
+    async fn begin(&self, stream: &ClusterStream) -> Result<(), Fault> {
+        let known = self.shared.protocol.lock().applied();
+        let state = self.state(stream, known).await?;
+        let mut protocol = self.shared.protocol.lock();
+        if protocol.stream().is_some() {
+            protocol.check(&state, known)?;
+        } else {
+            let floors = &self.purges.floors;
+            let (log, newest) = (floors.log(), floors.newest());
+            let known = log.as_ref().filter(|(beginning, _)| beginning.epoch() == newest.epoch());
+            let known = known.map(|(_, name)| (&**name, newest.number()));
+            protocol.resume(known, &state)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything stored unusable, because purges may be missing.
+    async fn start_over(&self, stream: &ClusterStream, loss: &Loss) -> Result<(), StreamError> {
+        self.shared.lease.set(None);
+        if loss.concerns_all() {
+            let id = format!("{:016x}", fastrand::u64(..));
+            stream.send_purge(&PurgeMessage::everything(), &id).await?;
+        }
+        let state = stream.state().await?;
+        let epoch = self.purges.unused().ok_or(StreamError::Exhausted)?.epoch();
+        if *loss == Loss::New {
+            tracing::info!("joining the cluster with an empty cache: {loss}");
+        } else {
+            tracing::error!("everything stored is invalid, because {loss}");
+        }
+        let position = LogPosition::new(epoch, state.last);
+        let change = PurgeChange::NewLog { name: state.name.as_str().into() };
+        self.write(vec![PurgeEntry { position, change }]).await;
+        self.shared.protocol.lock().start_over(&state, BootTime::now());
+        Ok(())
+    }
+
+    /// Consumes messages.
+    async fn consume(&self, stream: &ClusterStream) -> Result<(), Fault> {
+        let from = self.shared.protocol.lock().consumed() + 1;
+        let consumer = stream.consumer(from).await?;
+        let unreadable = |error: String| StreamError::Read(error);
+        let mut delivered = 0;
+        loop {
+            let batch = consumer.batch().max_messages(BATCH).expires(EXPIRES);
+            let batch = batch.heartbeat(SIGN_OF_LIFE).messages().await;
+            let mut batch = batch.map_err(|error| unreadable(error.to_string()))?;
+            while let Some(first) = batch.next().await {
+                let first = first.map_err(|error| unreadable(error.to_string()))?;
+                let messages = ready(first, &mut batch)?;
+                let numbered = messages.iter().map(|message| {
+                    let info = message.info().map_err(|error| unreadable(error.to_string()))?;
+                    delivered += 1;
+                    // The server does not deliver a message again that was lost on its way.
+                    if info.consumer_sequence != delivered {
+                        return Err(unreadable("a message was lost on its way".to_owned()));
+                    }
+                    Ok((info.stream_sequence, info.pending, message))
+                });
+                let numbered: Result<Vec<_>, StreamError> = numbered.collect();
+                self.apply(stream, &numbered?).await?;
+            }
+        }
+    }
+
+    /// Applies messages: purges first, so that a heartbeat vouches only for what is durable.
+    async fn apply(
+        &self,
+        stream: &ClusterStream,
+        messages: &[(u64, u64, &jetstream::Message)],
+    ) -> Result<(), Fault> {
+        let read = messages.iter().map(|(sequence, pending, message)| {
+            let subject = &*message.subject;
+            (*sequence, *pending, subject, stream.subjects().read(subject, &message.payload))
+        });
+        let read: Vec<_> = read.collect();
+        let epoch = self.purges.floors.newest().epoch();
+        let entries: Vec<PurgeEntry> = {
+            let protocol = self.shared.protocol.lock();
+            let name = protocol.stream().unwrap_or_default();
+            let new = read.iter().filter(|(sequence, ..)| protocol.is_new(*sequence));
+            let entry = |&(sequence, _, _, ref message): &(_, _, _, Option<Message>)| {
+                let Some(Message::Purge(purge)) = message else { return None };
+                let position = LogPosition::new(epoch, sequence);
+                Some(PurgeEntry { position, change: purge.change(name) })
+            };
+            new.filter_map(entry).collect()
+        };
+        if !entries.is_empty() {
+            self.write(entries).await;
+        }
+        let mut protocol = self.shared.protocol.lock();
+        for (sequence, pending, subject, message) in read {
+            match message {
+                Some(Message::Purge(_)) => protocol.consume_purge(sequence, pending, subject),
+                Some(Message::Heartbeat(heartbeat)) => {
+                    protocol.consume_heartbeat(sequence, pending, heartbeat, BootTime::now())?;
+                }
+                None => {
+                    tracing::warn!(subject, "a message of the cluster is of an unknown kind");
+                    protocol.consume_unknown(sequence, pending);
+                }
+            }
+        }
+        self.shared.publish(&protocol);
+        Ok(())
+    }
+
+    /// Writes entries to this node's journal. Until that succeeds, nothing more is consumed, and the lease runs out.
+    async fn write(&self, entries: Vec<PurgeEntry>) {
+        let journal = &self.purges.journal;
+        loop {
+            match journal.add(entries.clone()).await.await {
+                Ok(()) => return,
+                Err(error)
+                    if error.kind() == io::ErrorKind::StorageFull && journal.make_space().await => {
+                }
+                Err(error) => {
+                    tracing::error!(%error, "purges of the cluster cannot be written; trying again");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Writes heartbeats.
+    async fn beat(&self, stream: &ClusterStream) -> Result<(), Fault> {
+        loop {
+            let known = self.shared.protocol.lock().applied();
+            let state = self.state(stream, known).await?;
+            let heartbeat = {
+                let mut protocol = self.shared.protocol.lock();
+                // What was applied meanwhile may not be in the state yet.
+                protocol.check(&state, known)?;
+                protocol.heartbeat(BootTime::now())
+            };
+            stream.send_heartbeat(&heartbeat).await?;
+            sleep(LEAST).await;
+            if !self.shared.protocol.lock().is_due() {
+                tokio::select! {
+                    () = sleep(INTERVAL) => {}
+                    () = self.shared.due.notified() => {}
+                }
+            }
+        }
+    }
+}
+
+/// A message, and those after it that have arrived already.
+fn ready(
+    first: jetstream::Message,
+    batch: &mut Batch,
+) -> Result<Vec<jetstream::Message>, StreamError> {
+    let mut messages = vec![first];
+    while messages.len() < TOGETHER
+        && let Some(Some(next)) = batch.next().now_or_never()
+    {
+        messages.push(next.map_err(|error| StreamError::Read(error.to_string()))?);
+    }
+    Ok(messages)
+}

@@ -1,0 +1,68 @@
+//! The state of a node that its task, its log of purges and the admin listener share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    message::MemberId, options::ClusterOptions, protocol::Protocol, stream::ClusterStream,
+};
+use crate::cache::store::PurgeLease;
+
+/// The state of a node.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: ClusterOptions,
+    pub(super) protocol: Mutex<Protocol>,
+    pub(super) lease: Arc<PurgeLease>,
+    /// Whether this node had a lease since the process started.
+    pub(super) has_joined: AtomicBool,
+    pub(super) connection: watch::Sender<Connection>,
+    /// The last error when a purge was written.
+    pub(super) last_error: Mutex<Option<String>>,
+    /// Notified when messages were consumed.
+    pub(super) consumed: watch::Sender<()>,
+    /// Notified when others wait for a heartbeat.
+    pub(super) due: Notify,
+}
+
+/// The connection to the stream.
+#[derive(Clone, Debug)]
+pub(super) enum Connection {
+    /// With the last error.
+    Down(String),
+    Up(Box<ClusterStream>),
+}
+
+impl Shared {
+    pub(super) fn new(options: ClusterOptions, configuration: String) -> Self {
+        let member = MemberId { node: options.node.clone(), process: fastrand::u64(..) };
+        let protocol = Protocol::new(member, configuration);
+        Self {
+            protocol: Mutex::new(protocol),
+            lease: Arc::new(PurgeLease::new(options.serves_isolated)),
+            has_joined: AtomicBool::new(false),
+            connection: watch::channel(Connection::Down("connecting".to_owned())).0,
+            last_error: Mutex::default(),
+            consumed: watch::channel(()).0,
+            due: Notify::new(),
+            options,
+        }
+    }
+
+    /// Publishes what the protocol has learned.
+    pub(super) fn publish(&self, protocol: &Protocol) {
+        self.lease.set(protocol.lease());
+        if protocol.lease().is_some() {
+            self.has_joined.store(true, Ordering::Release);
+        }
+        if protocol.is_due() {
+            self.due.notify_one();
+        }
+        self.consumed.send_replace(());
+    }
+}

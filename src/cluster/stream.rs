@@ -1,0 +1,214 @@
+//! A cluster's stream in NATS JetStream.
+
+use std::{io, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions, ServerAddr,
+    jetstream::{
+        self, Context,
+        consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
+        message::PublishMessage,
+        stream::{Config, DiscardPolicy, Info, StorageType, Stream},
+    },
+};
+
+use super::{
+    message::{Heartbeat, PurgeMessage, Subjects},
+    options::{ClusterOptions, NatsOptions},
+    protocol::StreamState,
+};
+
+/// Timeout of a request to NATS.
+const REQUEST: Duration = Duration::from_secs(2);
+
+/// How often the connection is checked.
+const PING: Duration = Duration::from_secs(2);
+
+/// The messages that a stream keeps: one for each purged path, prefix and tag.
+const MAX_MESSAGES: i64 = 1_000_000;
+
+/// How long a heartbeat stays in the stream. Far longer than a lease, so that clocks do not matter.
+const HEARTBEAT_LIFE: Duration = Duration::from_hours(24);
+
+/// A consumer that is not used for this long is removed by the server.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// A younger stream may have taken the place of another one, of which some nodes still have a lease.
+const YOUNG: Duration = Duration::from_mins(1);
+
+/// The reason why NATS cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error("cannot connect to NATS at {0}: {1}")]
+    Connect(String, async_nats::ConnectError),
+    #[error("cannot read the credentials of NATS in `{0}`: {1}")]
+    Credentials(String, io::Error),
+    #[error("`{0}` is not the URL of a NATS server")]
+    Url(String),
+    #[error("NATS refused to create or read the stream `{0}`: {1}")]
+    Stream(String, String),
+    #[error(
+        "the stream `{0}` has other settings: {1}; delete it with `nats stream rm {0}`, and Forebay creates it again"
+    )]
+    Settings(String, String),
+    #[error("the stream cannot be read: {0}")]
+    Read(String),
+    #[error(
+        "the disk cache has counted as far as it can; run `forebay cache clear` while Forebay is stopped"
+    )]
+    Exhausted,
+    #[error("the stream cannot be written: {0}")]
+    Write(#[from] jetstream::context::PublishError),
+}
+
+/// A connection to a stream.
+#[derive(Clone, Debug)]
+pub(super) struct ClusterStream {
+    context: Context,
+    stream: Stream,
+    subjects: Subjects,
+}
+
+impl ClusterStream {
+    /// Connects, and creates the stream if there is none.
+    pub(super) async fn open(options: &ClusterOptions) -> Result<Self, StreamError> {
+        let client = connect(&options.nats, &options.node).await?;
+        let mut context = jetstream::new(client);
+        context.set_timeout(REQUEST);
+        let subjects = Subjects::of(&options.name);
+        let wanted = settings(options, &subjects);
+        let name = wanted.name.clone();
+        let refused = |error: String| StreamError::Stream(name.clone(), error);
+        let stream = context.get_or_create_stream(wanted.clone()).await;
+        let stream = stream.map_err(|error| refused(error.to_string()))?;
+        let found = &stream.cached_info().config;
+        if let Some(difference) = difference(&wanted, found) {
+            return Err(StreamError::Settings(name, difference));
+        }
+        Ok(Self { context, stream, subjects })
+    }
+
+    /// The state of the stream.
+    pub(super) async fn state(&self) -> Result<StreamState, StreamError> {
+        let info = self.stream.get_info().await;
+        info.map(|info| state(&info)).map_err(|error| StreamError::Read(error.to_string()))
+    }
+
+    /// Reads the stream from a message on.
+    pub(super) async fn consumer(&self, from: u64) -> Result<Consumer<pull::Config>, StreamError> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: IDLE,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let created = self.stream.create_consumer(config).await;
+        created.map_err(|error| StreamError::Read(error.to_string()))
+    }
+
+    pub(super) const fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// Writes a heartbeat. Resolves when the stream has it.
+    pub(super) async fn send_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StreamError> {
+        let payload = serde_json::to_vec(heartbeat).unwrap_or_default();
+        let message = PublishMessage::build().payload(payload.into()).ttl(HEARTBEAT_LIFE);
+        let subject = self.subjects.of_heartbeat(&heartbeat.member);
+        self.context.send_publish(subject, message).await?.await?;
+        Ok(())
+    }
+
+    /// Writes a purge. Resolves with its sequence number when the stream has it. A message with the same `id` is not
+    /// written again.
+    pub(super) async fn send_purge(
+        &self,
+        purge: &PurgeMessage,
+        id: &str,
+    ) -> Result<u64, StreamError> {
+        let payload = serde_json::to_vec(purge).unwrap_or_default();
+        let message = PublishMessage::build().payload(payload.into()).message_id(id);
+        let acknowledged =
+            self.context.send_publish(self.subjects.of_purge(purge), message).await?;
+        Ok(acknowledged.await?.sequence)
+    }
+}
+
+async fn connect(options: &NatsOptions, node: &str) -> Result<Client, StreamError> {
+    let mut connect = ConnectOptions::new()
+        .name(format!("forebay {node}"))
+        .connection_timeout(REQUEST)
+        .request_timeout(Some(REQUEST))
+        .ping_interval(PING)
+        .event_callback(|event| async move {
+            tracing::info!(%event, "NATS");
+        });
+    if let Some(path) = &options.credentials {
+        let read = connect.credentials_file(path).await;
+        connect =
+            read.map_err(|error| StreamError::Credentials(path.display().to_string(), error))?;
+    }
+    if let Some(path) = &options.ca {
+        connect = connect.add_root_certificates(path.clone());
+    }
+    if let Some((certificate, key)) = &options.certificate {
+        connect = connect.add_client_certificate(certificate.clone(), key.clone());
+    }
+    let servers: Result<Vec<ServerAddr>, _> = options
+        .servers
+        .iter()
+        .map(|url| url.parse().map_err(|_| StreamError::Url(url.clone())))
+        .collect();
+    let connected = connect.connect(servers?).await;
+    connected.map_err(|error| StreamError::Connect(options.servers.join(", "), error))
+}
+
+fn settings(options: &ClusterOptions, subjects: &Subjects) -> Config {
+    Config {
+        name: format!("FOREBAY_{}", options.name),
+        subjects: subjects.all(),
+        storage: StorageType::File,
+        num_replicas: options.replicas,
+        max_messages: MAX_MESSAGES,
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::Old,
+        deny_delete: true,
+        deny_purge: true,
+        allow_message_ttl: true,
+        ..Config::default()
+    }
+}
+
+/// The setting that would lose purges.
+fn difference(wanted: &Config, found: &Config) -> Option<String> {
+    let differs = |name: &str, wanted: String, found: String| {
+        (wanted != found).then(|| format!("`{name}` is {found} instead of {wanted}"))
+    };
+    let number =
+        |name: &str, wanted: i64, found: i64| differs(name, wanted.to_string(), found.to_string());
+    let flag = |name: &str, found: bool| differs(name, true.to_string(), found.to_string());
+    differs("subjects", format!("{:?}", wanted.subjects), format!("{:?}", found.subjects))
+        .or_else(|| {
+            differs("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage))
+        })
+        .or_else(|| number("max_msgs_per_subject", 1, found.max_messages_per_subject))
+        .or_else(|| number("max_msgs", MAX_MESSAGES, found.max_messages))
+        .or_else(|| differs("max_age", "0ns".into(), format!("{:?}", found.max_age)))
+        .or_else(|| number("max_bytes", -1, found.max_bytes.min(-1).max(found.max_bytes)))
+        .or_else(|| flag("deny_delete", found.deny_delete))
+        .or_else(|| flag("deny_purge", found.deny_purge))
+        .or_else(|| flag("allow_msg_ttl", found.allow_message_ttl))
+}
+
+fn state(info: &Info) -> StreamState {
+    let age = info.state.last_timestamp - info.created;
+    StreamState {
+        name: format!("{} {}", info.config.name, info.created.unix_timestamp_nanos()),
+        first: info.state.first_sequence,
+        last: info.state.last_sequence,
+        is_full: info.state.messages >= u64::try_from(MAX_MESSAGES).unwrap_or(u64::MAX),
+        is_young: age < YOUNG,
+    }
+}

@@ -1,0 +1,85 @@
+//! `[cluster]`.
+
+use std::path::{Path, PathBuf};
+
+use super::section::{Placed, Section};
+use crate::cluster::{ClusterOptions, NatsOptions};
+
+/// `[cluster]`. `text` is the whole configuration, of which other nodes get a digest.
+pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOptions> {
+    let section = root.table("cluster")?;
+    let name = section.required("name", "give the cluster a name: `name = \"media\"`");
+    let node = section.required("node", "give each node a name of its own: `node = \"edge-1\"`");
+    for name in name.iter().chain(&node) {
+        check_name(&section, name);
+    }
+    let replicas = section.number("replicas", 1..6).unwrap_or(DEFAULT_REPLICAS);
+    let serves_isolated = section.string("when_isolated").map(|mode| match mode.value {
+        "validate" => false,
+        "serve" => true,
+        other => {
+            let message = format!("`{other}` is not a way to act when isolated");
+            let help = "use \"validate\", which validates each stored response with the origin, or \"serve\", which serves what may have been purged".to_owned();
+            section.fault(mode.span, message, "not known", help);
+            false
+        }
+    });
+    let nats = section.table("nats").map(|section| nats(&section, directory));
+    if !section.has("nats") {
+        let help = "add `[cluster.nats]` with `servers = [\"nats://nats-1:4222\", …]`".to_owned();
+        section.fault(section.span(), "`cluster.nats` is missing", "in this table", help);
+    }
+    section.unknown();
+    Some(ClusterOptions {
+        name: name?.value.to_owned(),
+        node: node?.value.to_owned(),
+        nats: nats?,
+        replicas: usize::try_from(replicas).unwrap_or(1),
+        serves_isolated: serves_isolated.unwrap_or(false),
+    })
+}
+
+/// Copies of the stream, if the configuration does not say how many.
+const DEFAULT_REPLICAS: u64 = 3;
+
+/// The longest name, in characters.
+const LONGEST_NAME: usize = 32;
+
+/// Names become parts of NATS subjects.
+fn check_name(section: &Section<'_>, name: &Placed<&str>) {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let text = name.value;
+    if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(is_letter) {
+        let message = format!("`{text}` cannot be a name in a cluster");
+        let help = format!("use 1 to {LONGEST_NAME} letters, digits, `-` and `_`");
+        section.fault(name.span.clone(), message, "not a name", help);
+    }
+}
+
+fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
+    let servers = section.strings("servers").unwrap_or_default();
+    for server in &servers {
+        let rest =
+            ["nats://", "tls://"].iter().find_map(|scheme| server.value.strip_prefix(scheme));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '@', '?', '#'])) {
+            let message = format!("`{}` is not the URL of a NATS server", server.value);
+            let help = "use `nats://host:4222`, or `tls://host:4222` for TLS; put credentials into `credentials_file`".to_owned();
+            section.fault(server.span.clone(), message, "not a server", help);
+        }
+    }
+    if servers.is_empty() {
+        let help = "name at least one: `servers = [\"nats://nats-1:4222\"]`".to_owned();
+        section.fault(section.span(), "`cluster.nats.servers` is missing", "in this table", help);
+    }
+    let path = |key| section.string(key).map(|file| directory.join(file.value));
+    let (credentials, ca) = (path("credentials_file"), path("ca_file"));
+    let pair: (Option<PathBuf>, Option<PathBuf>) = (path("certificate"), path("key"));
+    if pair.0.is_some() != pair.1.is_some() {
+        let help = "add the other one, or remove both".to_owned();
+        let message = "`certificate` and `key` of `cluster.nats` belong together";
+        section.fault(section.span(), message, "in this table", help);
+    }
+    section.unknown();
+    let servers = servers.iter().map(|server| server.value.to_owned()).collect();
+    NatsOptions { servers, credentials, ca, certificate: pair.0.zip(pair.1) }
+}
