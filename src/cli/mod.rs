@@ -3,6 +3,7 @@
 mod admin_client;
 mod cache;
 mod check;
+mod cluster;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
@@ -64,6 +65,8 @@ enum Command {
     Import(import::Args),
     /// Look at a disk cache, verify it, or empty it
     Cache(cache::Args),
+    /// Look at the cluster that a running Forebay belongs to
+    Cluster(cluster::Args),
     /// Load-test a cache: sends many requests and reports throughput and latency
     Load(load::Args),
     /// Sign a URL like a CloudFront signed URL, or print signed cookies
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Keys(args) => keys::run(&args),
