@@ -187,9 +187,10 @@ class SeaweedFS:
 
 
 class Program:
-    """`forebay serve` with `arguments`; its log and its access log are kept. `within` is a command that runs it."""
+    """`forebay serve` with `arguments`; its log and its access log are kept. `within` is a command that runs it, and
+    `path` is the page of the admin listener that shows that it has started."""
 
-    def __init__(self, url, admin, *arguments, within=(), **environment):
+    def __init__(self, url, admin, *arguments, within=(), path="/readyz", **environment):
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("AWS_")
         } | {"AWS_EC2_METADATA_DISABLED": "true"} | environment
@@ -198,14 +199,14 @@ class Program:
         self.process = subprocess.Popen(
             [*within, PROGRAM, "serve", *arguments], env=environment, stdout=self.access_log, stderr=self.log
         )
-        self.url, self.admin = url, admin
+        self.url, self.admin, self.path = url, admin, path
         wait_for("Forebay", self.ready, self.said)
 
     def ready(self):
         if self.process.poll() is not None:
             raise AssertionError(f"Forebay ended: {self.said()}")
         try:
-            return fetch(self.admin + "/readyz")[0] == 200
+            return fetch(self.admin + self.path)[0] == 200
         except OSError:
             return False
 

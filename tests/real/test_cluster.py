@@ -1,0 +1,250 @@
+"""Several nodes with real NATS servers: no node serves what a purge removed that was reported as done."""
+
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+import unittest
+
+from cluster_parts import Cuttable, Nats, Node, VersionedOrigin
+from parts import fetch, wait_for
+
+# How long nodes and servers are disturbed. By hand, `FOREBAY_NEMESIS=3600`.
+SECONDS = int(os.environ.get("FOREBAY_NEMESIS", "120"))
+
+STREAM = "FOREBAY_media"
+PATHS = [f"/{number}.jpg" for number in range(8)]
+
+
+class Cluster(unittest.TestCase):
+    def setUp(self):
+        self.nats = Nats(3)
+        self.addCleanup(self.nats.stop)
+        self.origin = VersionedOrigin.start()
+        self.addCleanup(self.origin.stop)
+
+    def directory(self):
+        directory = tempfile.mkdtemp(prefix="forebay-cluster-")
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        return directory
+
+    def node(self, name, **options):
+        node = Node(name, self.nats, self.origin, **options)
+        self.addCleanup(node.stop)
+        return node.start()
+
+    def nodes(self, **options):
+        return [self.node(f"edge-{number}", **options) for number in range(3)]
+
+    def change(self, node, path):
+        """A new version, and a purge of the old one."""
+        self.origin.versions[path] = self.origin.versions.get(path, 1) + 1
+        self.assertEqual(node.purge(path)[0], 200)
+        return self.origin.versions[path]
+
+    def waits(self, what, node, condition):
+        wait_for(what, condition, node.program.said, seconds=90)
+
+    def test_a_purge_reaches_every_node(self):
+        nodes = self.nodes()
+        for number in range(30):
+            path = PATHS[number % len(PATHS)]
+            for node in nodes:
+                node.get(path)
+            self.assertTrue(all(node.get(path)[1]["X-Cache"] == "Hit from forebay" for node in nodes))
+            version = self.change(nodes[number % 3], path)
+            self.assertEqual([node.get(path)[0] for node in nodes], [version] * 3)
+        status = nodes[0].status()
+        self.assertEqual(sorted(member["node"] for member in status["members"]), ["edge-1", "edge-2"])
+        self.assertTrue(status["has_lease"] and not status["name_conflict"])
+        self.assertTrue(all(member["same_configuration"] for member in status["members"]))
+
+    def test_a_stopped_node_serves_nothing_old(self):
+        nodes = self.nodes()
+        self.assertEqual([node.get("/a")[0] for node in nodes], [1] * 3)
+        nodes[2].pause()
+        # Until its lease has run out, the purge is not done.
+        version = self.change(nodes[0], "/a")
+        nodes[2].resume()
+        self.assertEqual([node.get("/a")[0] for node in nodes], [version] * 3)
+        self.waits("the lease", nodes[2], nodes[2].has_lease)
+        nodes[2].get("/a")
+        self.assertEqual(nodes[2].get("/a")[1]["X-Cache"], "Hit from forebay")
+
+    def test_a_node_that_is_cut_off_validates(self):
+        way = Cuttable(self.nats.ports[0])
+        self.addCleanup(way.stop)
+        near = self.node("near")
+        way_url = f'"nats://127.0.0.1:{way.port}"'
+        far = self.node("far", servers=way_url)
+        careless = self.node("careless", servers=way_url, more='when_isolated = "serve"')
+        for node in (far, careless):
+            self.assertEqual(node.get("/a")[0], 1)
+        way.is_cut = True
+        version = self.change(near, "/a")
+        self.assertEqual((far.get("/a")[0], near.get("/a")[0]), (version, version))
+        self.assertEqual(far.get("/a")[1]["X-Cache"], "RefreshHit from forebay")
+        self.assertIn("cut off", fetch(far.admin + "/readyz")[2].decode())
+        # The checks of these tests find out if nothing is validated.
+        old, fields = careless.get("/a")
+        self.assertEqual(old, 1)
+        self.assertIn("detail=cut-off", fields["Cache-Status"])
+        # Without the origin there is nothing to validate with.
+        self.origin.is_down = True
+        self.assertEqual(far.get("/a")[0], None)
+
+    def test_without_nats_nothing_is_purged_and_everything_is_validated(self):
+        nodes = self.nodes()
+        nodes[0].get("/a")
+        for at in range(3):
+            self.nats.kill(at)
+        status, message = nodes[0].purge("/a")
+        self.assertEqual(status, 503)
+        self.assertIn("the stream of the cluster cannot be written", message)
+        self.waits("the end of the lease", nodes[0], lambda: not nodes[0].has_lease())
+        self.assertEqual(nodes[0].get("/a")[1]["X-Cache"], "RefreshHit from forebay")
+        for at in range(3):
+            self.nats.start(at)
+        for node in nodes:
+            self.waits("the lease", node, node.has_lease)
+        nodes[0].get("/a")
+        self.assertEqual(nodes[0].get("/a")[1]["X-Cache"], "Hit from forebay")
+
+    def test_a_node_replays_what_it_missed(self):
+        near, directory = self.node("near"), self.directory()
+        far = self.node("far", disk=directory)
+        for path in ("/a", "/b"):
+            far.get(path)
+        self.waits("the writes", far, lambda: b"forebay_disk_entries 2\n" in fetch(far.admin + "/metrics")[2])
+        far.kill()
+        version = self.change(near, "/a")
+        far.start()
+        self.assertEqual(far.get("/b")[1]["X-Cache"], "Hit from forebay")
+        self.assertEqual(far.get("/a")[0], version)
+
+    def test_a_new_stream_makes_everything_stored_invalid(self):
+        nodes = self.nodes()
+        nodes[1].get("/a")
+        self.assertTrue(self.nats.request(f"$JS.API.STREAM.DELETE.{STREAM}")["success"])
+        self.origin.versions["/a"] = 2
+        self.waits("the new stream", nodes[1], lambda: nodes[1].get("/a")[0] == 2)
+        nodes[1].program.wait_to_say("everything stored is invalid, because the stream was created again")
+        self.waits("the lease", nodes[1], nodes[1].has_lease)
+        self.change(nodes[0], "/a")
+
+    def test_a_stream_with_other_settings_is_not_used(self):
+        settings = {"name": STREAM, "subjects": ["fb.media.>"], "storage": "memory"}
+        self.nats.request(f"$JS.API.STREAM.CREATE.{STREAM}", settings)
+        node = Node("edge-1", self.nats, self.origin)
+        self.addCleanup(node.stop)
+        node.start(ready=False)
+        node.program.wait_to_say("the stream `FOREBAY_media` has other settings")
+        status, _, body = fetch(node.admin + "/readyz")
+        self.assertEqual((status, b"joining" in body), (503, True))
+
+    def test_two_nodes_with_one_name_are_told_apart(self):
+        nodes = [self.node("edge"), self.node("edge")]
+        nodes[0].program.wait_to_say("give each node a name of its own in `cluster.node`")
+        for node in nodes:
+            node.get("/a")
+        version = self.change(nodes[1], "/a")
+        self.assertEqual([node.get("/a")[0] for node in nodes], [version] * 2)
+
+
+class Nemesis(Cluster):
+    """Nodes and servers are stopped, killed and cut off while objects change."""
+
+    def setUp(self):
+        super().setUp()
+        self.ways = [Cuttable(port) for port in self.nats.ports]
+        for way in self.ways:
+            self.addCleanup(way.stop)
+        self.directories = [self.directory(), self.directory(), None]
+        self.members = [
+            self.node(f"edge-{at}", disk=self.directories[at], servers=f'"nats://127.0.0.1:{way.port}"')
+            for at, way in enumerate(self.ways)
+        ]
+        self.completed = dict.fromkeys(PATHS, 0)
+        self.wrong, self.counts = [], {"hits": 0, "reads": 0, "purges": 0, "refused": 0}
+        self.ends = threading.Event()
+
+    def read(self):
+        while not self.ends.is_set():
+            node, path = random.choice(self.members), random.choice(PATHS)
+            least = self.completed[path]
+            try:
+                version, fields = node.get(path)
+            except OSError:
+                time.sleep(0.05)
+                continue
+            self.counts["reads"] += 1
+            if version is not None:
+                self.counts["hits"] += fields["X-Cache"].startswith("Hit")
+                if version < least:
+                    self.wrong.append(f"{node.name} served version {version} of {path}, not {least}")
+
+    def write(self, path):
+        while not self.ends.is_set():
+            node = random.choice(self.members)
+            self.origin.versions[path] = version = self.origin.versions.get(path, 1) + 1
+            try:
+                status, _ = node.purge(path, timeout=60)
+            except OSError:
+                continue
+            if status == 200:
+                self.counts["purges"] += 1
+                self.completed[path] = max(self.completed[path], version)
+            else:
+                self.counts["refused"] += 1
+            time.sleep(random.uniform(0, 0.2))
+
+    def disturb(self):
+        at, lasts = random.randrange(3), random.choice([0.5, 2, 8, 25])
+        node, way = self.members[at], self.ways[at]
+        match random.randrange(6):
+            case 0:
+                node.pause()
+                self.ends.wait(lasts)
+                node.resume()
+            case 1:
+                way.is_cut = True
+                self.ends.wait(lasts)
+                way.is_cut = False
+            case 2 | 3 as choice:
+                node.kill()
+                if choice == 3 and self.directories[at]:
+                    shutil.rmtree(self.directories[at])
+                    os.mkdir(self.directories[at])
+                self.ends.wait(lasts)
+                node.start(ready=False)
+            case 4:
+                self.nats.pause(at)
+                self.ends.wait(lasts)
+                self.nats.resume(at)
+            case _:
+                self.nats.kill(at)
+                self.ends.wait(lasts)
+                self.nats.start(at)
+        self.ends.wait(random.uniform(1, 6))
+
+    def test_disturbed_nodes_serve_nothing_old(self):
+        work = [threading.Thread(target=self.read) for _ in range(4)]
+        work += [threading.Thread(target=self.write, args=(path,)) for path in PATHS[:3]]
+        for thread in work:
+            thread.start()
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end and not self.wrong:
+            self.disturb()
+        self.ends.set()
+        for thread in work:
+            thread.join(timeout=90)
+        print(f"\n{SECONDS} s: {self.counts}")
+        self.assertEqual(self.wrong, [])
+        # Otherwise nothing was shown.
+        self.assertTrue(self.counts["hits"] > 100 and self.counts["purges"] > 10, self.counts)
+
+
+for name in [name for name in dir(Cluster) if name.startswith("test_")]:
+    setattr(Nemesis, name, None)
