@@ -88,7 +88,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let metrics = Metrics::new();
     // Before the disk cache opens its files: this raises the limit on open files.
     let limits = limits(&config);
-    let cluster = cluster(&config);
+    let cluster = cluster(&config, &metrics);
     let store = store(&config, cluster.as_deref(), &clock, &metrics)?;
     let pages = store.pages().clone();
     let (credentials, renewal) = match source {
@@ -266,9 +266,9 @@ fn access_log(config: &Config, metrics: &Metrics) -> Result<Arc<AccessLog>, Erro
     opened.map(Arc::new)
 }
 
-fn cluster(config: &Config) -> Option<Arc<Cluster>> {
+fn cluster(config: &Config, metrics: &Metrics) -> Option<Arc<Cluster>> {
     let options = config.cluster.clone()?;
-    Some(Arc::new(Cluster::new(options, config.shared_digest())))
+    Some(Arc::new(Cluster::new(options, config.shared_digest(), metrics.cluster())))
 }
 
 /// Opens the store, with a disk cache if one is configured.

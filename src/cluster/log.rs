@@ -12,7 +12,7 @@ use super::{
     stream::ClusterStream,
 };
 use crate::{
-    base::clock::BootTime,
+    base::clock::{BootTime, Stopwatch},
     cache::store::{PurgeBatch, PurgeError, PurgeLease, PurgeLog},
 };
 
@@ -62,6 +62,7 @@ struct Written {
 
 impl StreamPurgeLog {
     async fn append(&self, batch: PurgeBatch) -> Result<(), PurgeError> {
+        let watch = Stopwatch::start();
         let messages: Vec<PurgeMessage> =
             batch.changes().filter_map(|change| PurgeMessage::of(&change)).collect();
         let (until, complete_by) = (Instant::now() + WRITING, Instant::now() + COMPLETION);
@@ -71,6 +72,7 @@ impl StreamPurgeLog {
                 .map_err(|_| PurgeError::Cluster(self.reason()))?;
             let completion = timeout_at(complete_by, self.completion(&written)).await;
             if completion.map_err(|_| PurgeError::Unconfirmed)? {
+                self.0.metrics.purge_seconds.observe(watch.elapsed().as_secs_f64());
                 return Ok(());
             }
             // The stream has lost it, or was created again.

@@ -27,10 +27,11 @@ use parking_lot::Mutex;
 use protocol::Member;
 use shared::{Connection, Shared};
 pub(crate) use status::{ClusterStatus, MemberStatus};
+pub(crate) use stream::{Inspection, inspect};
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
-    base::clock::BootTime,
+    base::{clock::BootTime, metrics::ClusterMetrics},
     cache::store::{PurgeLog, PurgeState},
 };
 
@@ -48,8 +49,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A node whose distributions have this digest.
-    pub(crate) fn new(options: ClusterOptions, configuration: String) -> Self {
-        let shared = Arc::new(Shared::new(options, configuration));
+    pub(crate) fn new(
+        options: ClusterOptions,
+        configuration: String,
+        metrics: ClusterMetrics,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(options, configuration, metrics));
         Self { shared, purges: Mutex::default(), tasks: Mutex::default() }
     }
 
@@ -84,14 +89,15 @@ impl Cluster {
         self.shared.has_joined.load(Ordering::Acquire)
     }
 
+    /// What this node knows about its cluster. Updates its gauges.
     pub(crate) fn status(&self) -> ClusterStatus {
-        let Shared { options, protocol, lease, connection, .. } = &*self.shared;
+        let Shared { options, node, protocol, lease, connection, .. } = &*self.shared;
         let (now, protocol) = (BootTime::now(), protocol.lock());
         let successor = protocol.successor();
         let others = protocol
             .members()
             .iter()
-            .filter(|(member, _)| member.node != options.node || Some(member.process) == successor);
+            .filter(|(member, _)| member.node != *node || Some(member.process) == successor);
         // Of the processes of a node, the one that was heard of last.
         let mut newest = BTreeMap::<&str, &Member>::new();
         for (member, seen) in others {
@@ -107,14 +113,19 @@ impl Cluster {
             may_have_lease: seen.may_have_lease(now),
             same_configuration: seen.configuration == protocol.configuration(),
         });
-        let members = members.collect();
+        let members: Vec<MemberStatus> = members.collect();
+        let metrics = &self.shared.metrics;
+        metrics.lease.set(lease.is_held().into());
+        metrics.applied.set(i64::try_from(protocol.applied()).unwrap_or(i64::MAX));
+        let up = members.iter().filter(|member| member.may_have_lease).count();
+        metrics.members.set(i64::try_from(up).unwrap_or(i64::MAX));
         let connection_error = match &*connection.borrow() {
             Connection::Down(reason) => Some(reason.clone()),
             Connection::Up(_) => None,
         };
         ClusterStatus {
             cluster: options.name.clone(),
-            node: options.node.clone(),
+            node: node.clone(),
             connection_error,
             has_lease: lease.is_held(),
             applied: protocol.applied(),
@@ -131,7 +142,7 @@ async fn watch(shared: Arc<Shared>) {
         let is_member = shared.lease.is_held();
         match (was_member, is_member) {
             (false, true) => {
-                let node = &shared.options.node;
+                let node = &shared.node;
                 tracing::info!(node, "this node knows all purges of its cluster");
             }
             (true, false) if shared.lease.is_optional => tracing::warn!(
@@ -144,7 +155,7 @@ async fn watch(shared: Arc<Shared>) {
         }
         let successor = shared.protocol.lock().successor();
         if let (false, Some(process)) = (had_successor, successor) {
-            let node = &shared.options.node;
+            let node = &shared.node;
             tracing::error!(
                 node,
                 process,

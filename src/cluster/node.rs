@@ -64,7 +64,7 @@ impl Node {
         let mut pause = FIRST_PAUSE;
         loop {
             let watch = Stopwatch::start();
-            let error = match ClusterStream::open(&self.shared.options).await {
+            let error = match ClusterStream::open(&self.shared.options, &self.shared.node).await {
                 Ok(stream) => self.follow(stream).await,
                 Err(error) => error,
             };
@@ -82,7 +82,11 @@ impl Node {
         self.shared.connection.send_if_modified(|connection| {
             let is_new = !matches!(connection, Connection::Down(last) if *last == reason);
             if is_new {
-                tracing::warn!(%error, "no connection to the cluster; trying again");
+                tracing::warn!(
+                    %error,
+                    "no connection to the cluster; trying again. To fix it: {}",
+                    error.advice()
+                );
                 *connection = Connection::Down(reason);
             }
             is_new
@@ -102,9 +106,9 @@ impl Node {
                 }
                 None => {}
             }
-            let Shared { connection, options, .. } = &*self.shared;
+            let Shared { connection, options, node, .. } = &*self.shared;
             if matches!(&*connection.borrow(), Connection::Down(_)) {
-                tracing::info!(cluster = options.name, node = options.node, "connected");
+                tracing::info!(cluster = options.name, node, "connected");
             }
             connection.send_replace(Connection::Up(Box::new(stream.clone())));
             let ended = tokio::select! {
@@ -158,6 +162,7 @@ impl Node {
         if *loss == Loss::New {
             tracing::info!("joining the cluster with an empty cache: {loss}");
         } else {
+            self.shared.metrics.losses.inc();
             tracing::error!("everything stored is invalid, because {loss}");
         }
         let position = LogPosition::new(epoch, state.last);

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub struct ClusterOptions {
     /// The name of the cluster.
     pub name: String,
-    /// The name of this node, which no other one has.
-    pub node: String,
+    /// The name of this node, which no other one has. `None` for the name of the machine.
+    pub node: Option<String>,
     /// How to connect to NATS.
     pub nats: NatsOptions,
     /// The number of servers that have a copy of the stream when it is created.
@@ -17,11 +17,34 @@ pub struct ClusterOptions {
     pub serves_isolated: bool,
 }
 
+impl ClusterOptions {
+    /// The longest name, in characters.
+    pub(crate) const LONGEST_NAME: usize = 32;
+
+    /// The name of this node.
+    pub(super) fn node(&self) -> String {
+        let of_machine = || {
+            let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let first = name.split('.').next().unwrap_or_default();
+            let letters = first.chars().take(Self::LONGEST_NAME);
+            letters.map(|c| if Self::is_in_name(c) { c } else { '-' }).collect()
+        };
+        self.node.clone().unwrap_or_else(of_machine)
+    }
+
+    /// Whether a name may have this character. Names become parts of NATS subjects.
+    pub(crate) const fn is_in_name(c: char) -> bool {
+        c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+    }
+}
+
 /// How to connect to NATS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NatsOptions {
     /// URLs of servers: `nats://host:4222`, or `tls://host:4222`.
     pub servers: Vec<String>,
+    /// A user, and the file with its password.
+    pub user: Option<(String, PathBuf)>,
     /// A credentials file, as `nsc` writes it.
     pub credentials: Option<PathBuf>,
     /// Certificates of the authorities that sign the servers' certificates, in PEM.

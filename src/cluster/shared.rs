@@ -11,12 +11,15 @@ use tokio::sync::{Notify, watch};
 use super::{
     message::MemberId, options::ClusterOptions, protocol::Protocol, stream::ClusterStream,
 };
-use crate::cache::store::PurgeLease;
+use crate::{base::metrics::ClusterMetrics, cache::store::PurgeLease};
 
 /// The state of a node.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: ClusterOptions,
+    /// The name of this node.
+    pub(super) node: String,
+    pub(super) metrics: ClusterMetrics,
     pub(super) protocol: Mutex<Protocol>,
     pub(super) lease: Arc<PurgeLease>,
     /// Whether this node had a lease since the process started.
@@ -39,8 +42,13 @@ pub(super) enum Connection {
 }
 
 impl Shared {
-    pub(super) fn new(options: ClusterOptions, configuration: String) -> Self {
-        let member = MemberId { node: options.node.clone(), process: fastrand::u64(..) };
+    pub(super) fn new(
+        options: ClusterOptions,
+        configuration: String,
+        metrics: ClusterMetrics,
+    ) -> Self {
+        let node = options.node();
+        let member = MemberId { node: node.clone(), process: fastrand::u64(..) };
         let protocol = Protocol::new(member, configuration);
         Self {
             protocol: Mutex::new(protocol),
@@ -51,6 +59,8 @@ impl Shared {
             consumed: watch::channel(()).0,
             due: Notify::new(),
             options,
+            node,
+            metrics,
         }
     }
 

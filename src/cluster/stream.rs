@@ -1,12 +1,13 @@
 //! A cluster's stream in NATS JetStream.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions, ServerAddr,
     jetstream::{
-        self, Context,
+        self, Context, ErrorCode,
         consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
+        context::{GetStreamError, GetStreamErrorKind},
         message::PublishMessage,
         stream::{Config, DiscardPolicy, Info, StorageType, Stream},
     },
@@ -38,27 +39,45 @@ const YOUNG: Duration = Duration::from_mins(1);
 
 /// The reason why NATS cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StreamError {
+pub(crate) enum StreamError {
     #[error("cannot connect to NATS at {0}: {1}")]
     Connect(String, async_nats::ConnectError),
-    #[error("cannot read the credentials of NATS in `{0}`: {1}")]
+    #[error("cannot read the credentials for NATS in `{0}`: {1}")]
     Credentials(String, io::Error),
     #[error("`{0}` is not the URL of a NATS server")]
     Url(String),
     #[error("NATS refused to create or read the stream `{0}`: {1}")]
     Stream(String, String),
-    #[error(
-        "the stream `{0}` has other settings: {1}; delete it with `nats stream rm {0}`, and Forebay creates it again"
-    )]
+    #[error("the stream `{0}` has other settings: {1}")]
     Settings(String, String),
     #[error("the stream cannot be read: {0}")]
     Read(String),
-    #[error(
-        "the disk cache has counted as far as it can; run `forebay cache clear` while Forebay is stopped"
-    )]
+    #[error("the disk cache has counted as far as it can")]
     Exhausted,
     #[error("the stream cannot be written: {0}")]
     Write(#[from] jetstream::context::PublishError),
+}
+
+impl StreamError {
+    /// The fix for it.
+    pub(crate) fn advice(&self) -> String {
+        match self {
+            Self::Connect(..) | Self::Url(_) => {
+                "check `cluster.nats`: the servers, credentials and certificates; and that NATS runs".into()
+            }
+            Self::Credentials(..) => {
+                "check `password_file` and `credentials_file` in `cluster.nats`".into()
+            }
+            Self::Stream(..) => {
+                "start NATS 2.11 or later with JetStream, at least `cluster.replicas` servers".into()
+            }
+            Self::Settings(name, _) => {
+                format!("delete it with `nats stream rm {name}`, and Forebay creates it again")
+            }
+            Self::Exhausted => "run `forebay cache clear` while Forebay is stopped".into(),
+            Self::Read(_) | Self::Write(_) => "see the log of the NATS servers".into(),
+        }
+    }
 }
 
 /// A connection to a stream.
@@ -71,20 +90,16 @@ pub(super) struct ClusterStream {
 
 impl ClusterStream {
     /// Connects, and creates the stream if there is none.
-    pub(super) async fn open(options: &ClusterOptions) -> Result<Self, StreamError> {
-        let client = connect(&options.nats, &options.node).await?;
+    pub(super) async fn open(options: &ClusterOptions, node: &str) -> Result<Self, StreamError> {
+        let client = connect(&options.nats, node).await?;
         let mut context = jetstream::new(client);
         context.set_timeout(REQUEST);
         let subjects = Subjects::of(&options.name);
         let wanted = settings(options, &subjects);
-        let name = wanted.name.clone();
-        let refused = |error: String| StreamError::Stream(name.clone(), error);
         let stream = context.get_or_create_stream(wanted.clone()).await;
+        let refused = |error: String| StreamError::Stream(wanted.name.clone(), error);
         let stream = stream.map_err(|error| refused(error.to_string()))?;
-        let found = &stream.cached_info().config;
-        if let Some(difference) = difference(&wanted, found) {
-            return Err(StreamError::Settings(name, difference));
-        }
+        check(&wanted, &stream.cached_info().config)?;
         Ok(Self { context, stream, subjects })
     }
 
@@ -145,10 +160,16 @@ async fn connect(options: &NatsOptions, node: &str) -> Result<Client, StreamErro
         .event_callback(|event| async move {
             tracing::info!(%event, "NATS");
         });
+    let unreadable =
+        |path: &Path, error| StreamError::Credentials(path.display().to_string(), error);
+    if let Some((user, path)) = &options.user {
+        let password = tokio::fs::read_to_string(path).await;
+        let password = password.map_err(|error| unreadable(path, error))?;
+        connect = connect.user_and_password(user.clone(), password.trim_end().to_owned());
+    }
     if let Some(path) = &options.credentials {
         let read = connect.credentials_file(path).await;
-        connect =
-            read.map_err(|error| StreamError::Credentials(path.display().to_string(), error))?;
+        connect = read.map_err(|error| unreadable(path, error))?;
     }
     if let Some(path) = &options.ca {
         connect = connect.add_root_certificates(path.clone());
@@ -178,6 +199,46 @@ fn settings(options: &ClusterOptions, subjects: &Subjects) -> Config {
         deny_purge: true,
         allow_message_ttl: true,
         ..Config::default()
+    }
+}
+
+/// What was found out about a cluster without changing anything.
+pub(crate) struct Inspection {
+    /// The version and address of the server.
+    pub(crate) server: String,
+    /// The name of the stream, if there is one.
+    pub(crate) stream: Option<String>,
+}
+
+/// Connects to NATS, and looks at the stream.
+///
+/// # Errors
+/// If a node could not use it.
+pub(crate) async fn inspect(options: &ClusterOptions) -> Result<Inspection, StreamError> {
+    let client = connect(&options.nats, &options.node()).await?;
+    let info = client.server_info();
+    let server = format!("{} at {}:{}", info.version, info.host, info.port);
+    let wanted = settings(options, &Subjects::of(&options.name));
+    let stream = match jetstream::new(client).get_stream(&wanted.name).await {
+        Ok(stream) => Some(stream),
+        Err(error) if is_missing(&error) => None,
+        Err(error) => return Err(StreamError::Stream(wanted.name, error.to_string())),
+    };
+    if let Some(stream) = &stream {
+        check(&wanted, &stream.cached_info().config)?;
+    }
+    Ok(Inspection { server, stream: stream.map(|_| wanted.name) })
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error)
+        if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn check(wanted: &Config, found: &Config) -> Result<(), StreamError> {
+    match difference(wanted, found) {
+        Some(difference) => Err(StreamError::Settings(wanted.name.clone(), difference)),
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[cluster]`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::section::{Placed, Section};
 use crate::cluster::{ClusterOptions, NatsOptions};
@@ -9,7 +9,7 @@ use crate::cluster::{ClusterOptions, NatsOptions};
 pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOptions> {
     let section = root.table("cluster")?;
     let name = section.required("name", "give the cluster a name: `name = \"media\"`");
-    let node = section.required("node", "give each node a name of its own: `node = \"edge-1\"`");
+    let node = section.string("node");
     for name in name.iter().chain(&node) {
         check_name(&section, name);
     }
@@ -32,7 +32,7 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
     section.unknown();
     Some(ClusterOptions {
         name: name?.value.to_owned(),
-        node: node?.value.to_owned(),
+        node: node.map(|node| node.value.to_owned()),
         nats: nats?,
         replicas: usize::try_from(replicas).unwrap_or(1),
         serves_isolated: serves_isolated.unwrap_or(false),
@@ -42,16 +42,11 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
 /// Copies of the stream, if the configuration does not say how many.
 const DEFAULT_REPLICAS: u64 = 3;
 
-/// The longest name, in characters.
-const LONGEST_NAME: usize = 32;
-
-/// Names become parts of NATS subjects.
 fn check_name(section: &Section<'_>, name: &Placed<&str>) {
-    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let text = name.value;
-    if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(is_letter) {
+    let (text, longest) = (name.value, ClusterOptions::LONGEST_NAME);
+    if !(1..=longest).contains(&text.len()) || !text.chars().all(ClusterOptions::is_in_name) {
         let message = format!("`{text}` cannot be a name in a cluster");
-        let help = format!("use 1 to {LONGEST_NAME} letters, digits, `-` and `_`");
+        let help = format!("use 1 to {longest} letters, digits, `-` and `_`");
         section.fault(name.span.clone(), message, "not a name", help);
     }
 }
@@ -63,7 +58,7 @@ fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
             ["nats://", "tls://"].iter().find_map(|scheme| server.value.strip_prefix(scheme));
         if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '@', '?', '#'])) {
             let message = format!("`{}` is not the URL of a NATS server", server.value);
-            let help = "use `nats://host:4222`, or `tls://host:4222` for TLS; put credentials into `credentials_file`".to_owned();
+            let help = "use `nats://host:4222`, or `tls://host:4222` for TLS; name the user in `user` and `password_file`, or in `credentials_file`".to_owned();
             section.fault(server.span.clone(), message, "not a server", help);
         }
     }
@@ -73,13 +68,24 @@ fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
     }
     let path = |key| section.string(key).map(|file| directory.join(file.value));
     let (credentials, ca) = (path("credentials_file"), path("ca_file"));
-    let pair: (Option<PathBuf>, Option<PathBuf>) = (path("certificate"), path("key"));
-    if pair.0.is_some() != pair.1.is_some() {
-        let help = "add the other one, or remove both".to_owned();
-        let message = "`certificate` and `key` of `cluster.nats` belong together";
-        section.fault(section.span(), message, "in this table", help);
-    }
+    let user = section.string("user").map(|user| user.value.to_owned());
+    let user = pair(section, ("user", user), ("password_file", path("password_file")));
+    let certificate = pair(section, ("certificate", path("certificate")), ("key", path("key")));
     section.unknown();
     let servers = servers.iter().map(|server| server.value.to_owned()).collect();
-    NatsOptions { servers, credentials, ca, certificate: pair.0.zip(pair.1) }
+    NatsOptions { servers, user, credentials, ca, certificate }
+}
+
+/// Two settings that are useless without each other.
+fn pair<T, U>(
+    section: &Section<'_>,
+    (name, first): (&str, Option<T>),
+    (other, second): (&str, Option<U>),
+) -> Option<(T, U)> {
+    if first.is_some() != second.is_some() {
+        let message = format!("`{name}` and `{other}` of `cluster.nats` belong together");
+        let help = "add the other one, or remove both".to_owned();
+        section.fault(section.span(), message, "in this table", help);
+    }
+    first.zip(second)
 }

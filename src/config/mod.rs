@@ -42,6 +42,7 @@ pub(crate) use trust::HTTPS_ADVICE;
 use crate::{
     access::restrict::Databases,
     access_log,
+    base::instance,
     cache::{disk::DiskOptions, store},
     cluster::ClusterOptions,
     control,
@@ -125,7 +126,9 @@ impl Config {
     /// A digest of what all nodes of a cluster should have in common: the distributions, and how content is stored.
     #[must_use]
     pub(crate) fn shared_digest(&self) -> String {
-        let digest = Sha256::digest(format!("{:?}", (&self.distributions, self.cache.slice)));
+        let shared = format!("{:?}", (&self.distributions, self.cache.slice));
+        // `Via` names the process.
+        let digest = Sha256::digest(shared.replace(instance::id(), ""));
         format!("{:016x}", digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
     }
 

@@ -229,8 +229,9 @@ impl Admin {
 
     fn metrics(&self) -> Response<Body> {
         let usage = self.0.edge.store().usage();
-        // This updates the gauges of the disk cache.
+        // These update gauges.
         let _ = self.0.edge.store().disk_usage();
+        let _ = self.0.cluster.as_ref().map(|cluster| cluster.status());
         let rendered = self.0.edge.metrics().render(usage.bytes, usage.entries, usage.evictions);
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         text(StatusCode::OK, format, rendered)

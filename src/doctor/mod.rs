@@ -5,6 +5,7 @@
 
 mod account;
 mod bucket;
+mod cluster;
 mod disk;
 mod machine;
 
@@ -89,6 +90,9 @@ pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock
         let (checks, credentials) = account::examine(config, region, clock).await;
         all.push(checks);
         found = credentials;
+    }
+    if let Some(options) = &config.cluster {
+        all.push(cluster::examine(options).await);
     }
     let mut seen: Vec<origin::Options> = Vec::new();
     for distribution in &config.distributions {

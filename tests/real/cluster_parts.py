@@ -23,13 +23,14 @@ http = "127.0.0.1:{monitor}"
 server_name = "{name}"
 jetstream {{ store_dir = "{folder}", sync_interval = always }}
 {cluster}
+{more}
 """
 
 
 class Nats:
     """NATS servers that form a cluster, if there are several."""
 
-    def __init__(self, servers=1):
+    def __init__(self, servers=1, more=""):
         self.folder = tempfile.mkdtemp(prefix="forebay-nats-")
         self.ports = [free_port() for _ in range(servers)]
         self.monitors = [free_port() for _ in range(servers)]
@@ -39,7 +40,7 @@ class Nats:
             cluster = f"cluster {{ name = test, port = {routes[at]}, routes = [{urls}] }}" if servers > 1 else ""
             config = CONFIG.format(
                 port=self.ports[at], monitor=self.monitors[at], name=f"n{at}",
-                folder=f"{self.folder}/{at}", cluster=cluster,
+                folder=f"{self.folder}/{at}", cluster=cluster, more=more,
             )  # fmt: skip
             pathlib.Path(self.folder, f"{at}.conf").write_text(config)
         self.processes = [None] * servers
@@ -197,6 +198,7 @@ replicas = {replicas}
 {more}
 [cluster.nats]
 servers = [{servers}]
+{user}
 {disk}
 [[distribution]]
 id = "media"
@@ -214,13 +216,13 @@ cache_policy = "CachingOptimized"
 class Node:
     """A node of a cluster, which can be started again."""
 
-    def __init__(self, name, nats, origin, disk=None, more="", servers=None):
+    def __init__(self, name, nats, origin, disk=None, more="", servers=None, user=""):
         self.name, self.port, self.admin_port = name, free_port(), free_port()
         self.url, self.admin = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.admin_port}"
         table = f'[cache.disk]\npath = "{disk}"\ncapacity = "256MiB"' if disk else ""
         config = NODE.format(
             port=self.port, admin=self.admin_port, name=name, replicas=len(nats.ports), more=more,
-            servers=servers or nats.urls(), disk=table, origin=origin.url,
+            servers=servers or nats.urls(), user=user, disk=table, origin=origin.url,
         )  # fmt: skip
         self.folder = tempfile.mkdtemp(prefix="forebay-node-")
         self.config = pathlib.Path(self.folder, "forebay.toml")

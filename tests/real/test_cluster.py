@@ -3,13 +3,14 @@
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
 import unittest
 
 from cluster_parts import Cuttable, Nats, Node, VersionedOrigin
-from parts import fetch, wait_for
+from parts import PROGRAM, fetch, wait_for
 
 # How long nodes and servers are disturbed. By hand, `FOREBAY_NEMESIS=3600`.
 SECONDS = int(os.environ.get("FOREBAY_NEMESIS", "120"))
@@ -60,6 +61,13 @@ class Cluster(unittest.TestCase):
         self.assertEqual(sorted(member["node"] for member in status["members"]), ["edge-1", "edge-2"])
         self.assertTrue(status["has_lease"] and not status["name_conflict"])
         self.assertTrue(all(member["same_configuration"] for member in status["members"]))
+        command = [PROGRAM, "cluster", "status", "--admin", nodes[0].admin]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        self.assertIn("Cluster media", shown)
+        self.assertEqual(shown.count(" up "), 3, shown)
+        self.assertIn(b"forebay_cluster_members 2\n", fetch(nodes[0].admin + "/metrics")[2])
+        checks = subprocess.run([PROGRAM, "doctor", "--config", nodes[0].config], capture_output=True, text=True)
+        self.assertIn("the stream `FOREBAY_media` has the right settings", checks.stdout)
 
     def test_a_stopped_node_serves_nothing_old(self):
         nodes = self.nodes()
@@ -151,6 +159,33 @@ class Cluster(unittest.TestCase):
             node.get("/a")
         version = self.change(nodes[1], "/a")
         self.assertEqual([node.get("/a")[0] for node in nodes], [version] * 2)
+
+
+class Users(unittest.TestCase):
+    def test_nats_users_may_have_only_what_a_node_needs(self):
+        rights = '{ publish: ["fb.media.>", "$JS.API.>"], subscribe: "_INBOX.>" }'
+        user = f'{{ user: forebay, password: "s3cret", permissions: {rights} }}'
+        nats = Nats(1, more=f"authorization {{ users = [{user}] }}")
+        self.addCleanup(nats.stop)
+        origin = VersionedOrigin.start()
+        self.addCleanup(origin.stop)
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("wrong\n")
+            file.flush()
+            keys = f'user = "forebay"\npassword_file = "{file.name}"'
+            node = Node("edge-1", nats, origin, user=keys)
+            self.addCleanup(node.stop)
+            node.start(ready=False)
+            node.program.wait_to_say("no connection to the cluster")
+            self.assertIn("authorization violation", node.program.said())
+            file.seek(0)
+            file.write("s3cret\n")
+            file.flush()
+            wait_for("the lease", node.has_lease, node.program.said, seconds=60)
+            node.get("/a")
+            origin.versions["/a"] = 2
+            self.assertEqual(node.purge("/a")[0], 200)
+            self.assertEqual(node.get("/a")[0], 2)
 
 
 class Nemesis(Cluster):

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "cargo run --release -- demo": "tests/run runs it before this",
     "tests/run quick": "tests/run does the same before this",
     "cargo install --path . --locked": "the program is built already",
+    "forebay cluster status": "test_cluster.py runs it",
     "docker build -t forebay .": "tests/image builds it",
     "docker run --read-only": "tests/image runs it",
 }

@@ -2,6 +2,7 @@
 //!
 //! Labels are enums and configured names, never text chosen by a viewer.
 
+mod cluster;
 mod disk;
 mod memory;
 mod served;
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+pub use cluster::ClusterMetrics;
 pub use disk::DiskMetrics;
 use memory::MemoryMetrics;
 use parking_lot::Mutex;
@@ -271,6 +273,14 @@ impl Metrics {
     #[must_use]
     pub fn disk(&self) -> DiskMetrics {
         let metrics = DiskMetrics::default();
+        metrics.register(&mut self.registry.lock());
+        metrics
+    }
+
+    /// The metrics of a cluster. Only a node of one reports them.
+    #[must_use]
+    pub(crate) fn cluster(&self) -> ClusterMetrics {
+        let metrics = ClusterMetrics::default();
         metrics.register(&mut self.registry.lock());
         metrics
     }
