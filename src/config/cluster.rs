@@ -56,11 +56,16 @@ fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
     for server in &servers {
         let rest =
             ["nats://", "tls://"].iter().find_map(|scheme| server.value.strip_prefix(scheme));
-        if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '@', '?', '#'])) {
-            let message = format!("`{}` is not the URL of a NATS server", server.value);
-            let help = "use `nats://host:4222`, or `tls://host:4222` for TLS; name the user in `user` and `password_file`, or in `credentials_file`".to_owned();
-            section.fault(server.span.clone(), message, "not a server", help);
-        }
+        // A password must not get into a log.
+        let message = if server.value.contains('@') {
+            "a URL of a NATS server has a user".to_owned()
+        } else if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '?', '#'])) {
+            format!("`{}` is not the URL of a NATS server", server.value)
+        } else {
+            continue;
+        };
+        let help = "use `nats://host:4222`, or `tls://host:4222` for TLS; name the user in `user` and `password_file`, or in `credentials_file`".to_owned();
+        section.fault(server.span.clone(), message, "not a server", help);
     }
     if servers.is_empty() {
         let help = "name at least one: `servers = [\"nats://nats-1:4222\"]`".to_owned();
@@ -88,4 +93,71 @@ fn pair<T, U>(
         section.fault(section.span(), message, "in this table", help);
     }
     first.zip(second)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    const REST: &str = r#"
+[listen]
+http = "127.0.0.1:0"
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "origin"
+url = "http://127.0.0.1:9"
+signing = "never"
+[distribution.default_behavior]
+origin = "origin"
+cache_policy = "CachingOptimized"
+"#;
+
+    fn compile(cluster: &str) -> Result<Config, Vec<String>> {
+        let text = format!("{cluster}{REST}");
+        let compiled = Config::compile("test.toml", &text, std::path::Path::new(""));
+        compiled
+            .map_err(|faults| faults.faults.iter().map(|fault| fault.message().into()).collect())
+    }
+
+    #[test]
+    fn all_faults_are_found_at_once() {
+        let text = r#"
+[cluster]
+name = "my media"
+node = ""
+when_isolated = "panic"
+replicas = 6
+[cluster.nats]
+servers = ["nats-1:4222", "nats://user:secret@nats-1:4222"]
+user = "forebay"
+key = "key.pem"
+"#;
+        assert_eq!(
+            compile(text).expect_err("faults"),
+            [
+                "`my media` cannot be a name in a cluster",
+                "`` cannot be a name in a cluster",
+                "`panic` is not a way to act when isolated",
+                "`cluster.replicas` is out of range",
+                "`user` and `password_file` of `cluster.nats` belong together",
+                "`certificate` and `key` of `cluster.nats` belong together",
+                "`nats-1:4222` is not the URL of a NATS server",
+                "a URL of a NATS server has a user",
+            ]
+        );
+        let missing = compile("[cluster]\n").expect_err("faults");
+        assert_eq!(missing, ["`cluster.name` is missing", "`cluster.nats` is missing"]);
+    }
+
+    /// Nodes differ in their addresses, not in what they serve.
+    #[test]
+    fn nodes_with_the_same_distributions_have_the_same_digest() {
+        let one = compile("[cache]\nmemory = \"1GiB\"\n").expect("no faults");
+        let two = compile("[cache]\nmemory = \"2GiB\"\n").expect("no faults");
+        let other = compile("[cache]\nslice = \"2MiB\"\n").expect("no faults");
+        assert_eq!(one.shared_digest(), two.shared_digest());
+        assert_ne!(one.shared_digest(), other.shared_digest());
+    }
 }
