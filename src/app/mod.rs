@@ -208,7 +208,7 @@ impl Running {
         self.stop.send_replace(true);
         let Self { workers, access_log, renewal, edge, cluster, .. } = self;
         if let Some(cluster) = cluster {
-            cluster.stop();
+            cluster.leave().await;
         }
         if let Some(task) = renewal.and_then(Mutex::into_inner) {
             task.abort();

@@ -21,6 +21,9 @@ use crate::{
 /// Timeout for connecting and for each read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Timeout for a purge: in a cluster, it waits for nodes that do not answer.
+const PURGE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// The admin address of the running Forebay.
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminAddress {
@@ -166,7 +169,7 @@ pub(super) fn no_answer(admin: SocketAddr, error: &std::io::Error) -> UserError 
     }
 }
 
-fn refused(status: u16, content: &str) -> UserError {
+pub(super) fn refused(status: u16, content: &str) -> UserError {
     let error = serde_json::from_str::<Value>(content).ok();
     let error = error.and_then(|error| Some(error.get("error")?.as_str()?.to_owned()));
     let help = match (status, &error) {
@@ -178,6 +181,9 @@ fn refused(status: u16, content: &str) -> UserError {
         }
         (404, Some(error)) if error.contains("distribution") => {
             "name the distribution with --distribution ID, or pass a URL with its host"
+        }
+        (404, Some(error)) if error.contains("cluster") => {
+            "add [cluster] to its configuration, and restart it"
         }
         (404 | 405, _) | (_, None) => {
             "check that this is the admin address of a Forebay of the same version"
@@ -202,7 +208,8 @@ pub(super) fn exchange(
     authentication: &Authentication,
 ) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let patience = if path == "/purge" { PURGE_PATIENCE } else { PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
     let fields = authentication.fields(admin, method, path, content);
     write!(
         stream,
@@ -211,7 +218,12 @@ pub(super) fn exchange(
         content.len()
     )?;
     let mut response = String::new();
-    stream.read_to_string(&mut response)?;
+    stream.read_to_string(&mut response).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => {
+            std::io::Error::other(format!("it did not answer in {} seconds", patience.as_secs()))
+        }
+        _ => error,
+    })?;
     let (head, content) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| std::io::Error::other("the response is not HTTP"))?;

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::{
     UserError,
-    admin_client::{AdminAddress, Authentication, exchange, no_answer},
+    admin_client::{AdminAddress, Authentication, exchange, no_answer, refused},
     say,
     style::{Style, paint},
 };
@@ -43,10 +43,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let (status, content) = exchange(admin, ("GET", "/cluster"), "", &Authentication::None)
         .map_err(|error| no_answer(admin, &error))?;
     if status != 200 {
-        Err(UserError {
-            message: content.trim().to_owned(),
-            help: "add [cluster] to its configuration, and restart it".into(),
-        })?;
+        Err(refused(status, &content))?;
     }
     let found: ClusterStatus = serde_json::from_str(&content).map_err(|error| UserError {
         message: format!("the answer of {admin} is not understood: {error}"),

@@ -7,10 +7,14 @@ use sha2::{Digest, Sha256};
 /// How many messages back the digest is known.
 const REMEMBERED: usize = 4096;
 
+/// How many subjects are remembered.
+const SUBJECTS: usize = 1_000_000;
+
 /// The sum over all purge subjects, each with the sequence number of its newest message.
 ///
-/// A node that replays the stream misses messages that newer ones of their subject have replaced. Its digest differs from
-/// that of a node that saw them until it has seen the newer ones: until it has seen a message that was the last one.
+/// The stream keeps only the newest message of a subject. A node that is behind misses messages that newer ones have
+/// replaced: there are gaps between the numbers that it consumes. Its sum differs from that of a node that saw them, until
+/// it has consumed everything that was in the stream when it saw the last gap.
 #[derive(Debug, Default)]
 pub(super) struct LogDigest {
     /// The newest message of each subject, and how many were consumed before it. The keys are digests of the subjects.
@@ -20,30 +24,62 @@ pub(super) struct LogDigest {
     sum: u64,
     /// The last message.
     consumed: u64,
-    /// Whether no message is missing that was replaced by one that is still to come.
-    is_settled: bool,
-    /// Digests after the last messages.
+    gap: Gap,
+    /// Sums after the last messages.
     history: VecDeque<(u64, u64)>,
 }
 
+/// Whether messages are missing that were replaced by ones that are still to come.
+#[derive(Clone, Copy, Debug, Default)]
+enum Gap {
+    /// Some may be missing.
+    #[default]
+    Open,
+    /// None is missing once this message was consumed.
+    Until(u64),
+    Closed,
+}
+
 impl LogDigest {
-    /// Adds a message: a purge has a subject. `pending` is how many messages follow it.
-    pub(super) fn add(&mut self, sequence: u64, pending: u64, subject: Option<&str>) {
+    /// Adds a message: a purge has a subject.
+    pub(super) fn add(&mut self, sequence: u64, subject: Option<&str>) {
         if let Some(subject) = subject {
             let subject = first_number(&Sha256::digest(subject));
+            if self.newest.len() >= SUBJECTS {
+                // A full stream: sums are not compared any more.
+                self.newest.clear();
+            }
             let older = self.newest.insert(subject, (sequence, self.count));
             self.sum = self.sum.wrapping_add(weight(subject, sequence));
             self.sum = self.sum.wrapping_sub(older.map_or(0, |(older, _)| weight(subject, older)));
         }
         self.count += 1;
-        let is_next = sequence == self.consumed + 1;
-        self.is_settled = pending == 0 || (self.is_settled && is_next);
+        if sequence != self.consumed + 1 {
+            self.gap = Gap::Open;
+        }
         self.consumed = sequence;
-        if self.is_settled {
+        self.close();
+    }
+
+    /// Learns the last message of the stream.
+    pub(super) fn observe(&mut self, last: u64) {
+        if matches!(self.gap, Gap::Open) {
+            self.gap = Gap::Until(last);
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        if matches!(self.gap, Gap::Until(last) if last <= self.consumed) {
+            self.gap = Gap::Closed;
+        }
+        if matches!(self.gap, Gap::Closed)
+            && self.history.back().map(|last| last.0) != Some(self.consumed)
+        {
             if self.history.len() == REMEMBERED {
                 self.history.pop_front();
             }
-            self.history.push_back((sequence, self.sum));
+            self.history.push_back((self.consumed, self.sum));
         }
     }
 
@@ -67,7 +103,7 @@ impl LogDigest {
 
     /// The digest now, unless messages are missing.
     pub(super) fn current(&self) -> Option<u64> {
-        self.is_settled.then_some(self.sum)
+        matches!(self.gap, Gap::Closed).then_some(self.sum)
     }
 
     /// The digest after a message, if it is known.
@@ -104,11 +140,10 @@ mod tests {
 
         /// Delivers what is left of the messages after `from`.
         fn deliver(&self, from: usize, digest: &mut LogDigest) {
-            let kept: Vec<usize> = (from + 1..=self.0.len()).filter(|&n| self.kept(n)).collect();
-            for (at, &sequence) in kept.iter().enumerate() {
-                let pending = (kept.len() - at - 1) as u64;
-                digest.add(sequence as u64, pending, self.0[sequence - 1]);
+            for sequence in (from + 1..=self.0.len()).filter(|&n| self.kept(n)) {
+                digest.add(sequence as u64, self.0[sequence - 1]);
             }
+            digest.observe(self.0.len() as u64);
         }
     }
 
@@ -132,10 +167,11 @@ mod tests {
     fn a_lost_message_shows() {
         let mut lost = LogDigest::default();
         let mut kept = LogDigest::default();
-        kept.add(1, 0, Some("a"));
+        kept.add(1, Some("a"));
         for digest in [&mut lost, &mut kept] {
-            digest.add(2, 0, Some("b"));
-            digest.add(3, 0, None);
+            digest.add(2, Some("b"));
+            digest.observe(3);
+            digest.add(3, None);
         }
         assert!(lost.after(3).is_some() && lost.after(3) != kept.after(3));
     }

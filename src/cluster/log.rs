@@ -6,8 +6,8 @@ use futures_util::{StreamExt, future::BoxFuture, stream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
+    lease::PATIENCE,
     message::PurgeMessage,
-    protocol::PATIENCE,
     shared::{Connection, Shared},
     stream::ClusterStream,
 };
@@ -63,10 +63,12 @@ struct Written {
 impl StreamPurgeLog {
     async fn append(&self, batch: PurgeBatch) -> Result<(), PurgeError> {
         let watch = Stopwatch::start();
+        *self.0.last_error.lock() = None;
         let messages: Vec<PurgeMessage> =
             batch.changes().filter_map(|change| PurgeMessage::of(&change)).collect();
-        let (until, complete_by) = (Instant::now() + WRITING, Instant::now() + COMPLETION);
+        let complete_by = Instant::now() + COMPLETION;
         loop {
+            let until = complete_by.min(Instant::now() + WRITING);
             let written = timeout_at(until, self.write_all(&messages))
                 .await
                 .map_err(|_| PurgeError::Cluster(self.reason()))?;
@@ -92,7 +94,7 @@ impl StreamPurgeLog {
                 .buffer_unordered(TOGETHER);
             let written = written.collect().await;
             if let Ok(state) = self.connected().await.state().await
-                && self.0.protocol.lock().stream() == Some(&*state.name)
+                && self.0.protocol.lock().log().is_some_and(|log| log.stream == state.name)
             {
                 return Batch { era, count, written };
             }
@@ -140,18 +142,20 @@ impl StreamPurgeLog {
     async fn completion(&self, Batch { era, count, written }: &Batch) -> bool {
         let newest = written.iter().map(|purge| purge.sequence).max().unwrap_or(0);
         let mut consumed = self.0.consumed.subscribe();
-        let mut is_applied = false;
+        let mut applied_at = None;
         loop {
             {
-                let protocol = self.0.protocol.lock();
+                let (protocol, now) = (self.0.protocol.lock(), BootTime::now());
                 let has = |purge: &Written| protocol.has(&purge.subject, purge.sequence, *count);
-                let is_lost =
-                    !is_applied && protocol.consumed() >= newest && !written.iter().all(has);
+                let is_lost = applied_at.is_none()
+                    && protocol.consumed() >= newest
+                    && !written.iter().all(has);
                 if protocol.era() != *era || is_lost {
                     return false;
                 }
-                is_applied = protocol.consumed() >= newest;
-                if is_applied && protocol.is_complete(newest, BootTime::now()) {
+                if protocol.consumed() >= newest
+                    && protocol.is_complete(newest, *applied_at.get_or_insert(now), now)
+                {
                     return true;
                 }
             }

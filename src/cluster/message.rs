@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::log_name::LogName;
 use crate::cache::store::{Purge, PurgeChange, PurgeMode, Tag};
+
+/// The longest purge, in bytes.
+const LONGEST: usize = 32 << 10;
 
 /// A message of the stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +31,8 @@ enum Target {
     Prefix(String),
     /// The number of a tag.
     Tag(u64),
-    /// Everything, of all distributions, because the stream has lost purges.
-    Everything,
+    /// Everything, of all distributions, because the stream has lost purges. Each has a number of its own.
+    Everything(u64),
 }
 
 /// What a node says about itself.
@@ -43,6 +47,8 @@ pub(super) struct Heartbeat {
     pub(super) digest: Option<u64>,
     /// Whether it waits for the digest of another node, to compare with its own.
     pub(super) asks: bool,
+    /// Whether it is the last one: the node serves nothing any more.
+    pub(super) leaves: bool,
     /// A digest of its configuration, to show where nodes differ.
     pub(super) configuration: String,
 }
@@ -77,7 +83,7 @@ impl Subjects {
             Target::Path(path) => ("path", path.clone()),
             Target::Prefix(path) => ("prefix", path.clone()),
             Target::Tag(number) => ("tag", number.to_string()),
-            Target::Everything => ("everything", String::new()),
+            Target::Everything(_) => ("everything", String::new()),
         };
         let digest = Sha256::digest(format!("{}\n{target}", message.distribution));
         let digest = digest.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes));
@@ -93,7 +99,11 @@ impl Subjects {
     pub(super) fn read(&self, subject: &str, payload: &[u8]) -> Option<Message> {
         let rest = subject.strip_prefix(&*self.prefix)?;
         if rest.starts_with(".purge.") {
-            return serde_json::from_slice(payload).ok().map(Message::Purge);
+            let read =
+                serde_json::from_slice(payload).ok().filter(|read| self.of_purge(read) == subject);
+            let read = read.filter(|_| payload.len() <= LONGEST);
+            // Whatever it removes must not be used.
+            return Some(Message::Purge(read.unwrap_or_else(|| PurgeMessage::everything(0))));
         }
         let heartbeat: Heartbeat = serde_json::from_slice(payload).ok()?;
         (self.of_heartbeat(&heartbeat.member) == subject).then_some(Message::Heartbeat(heartbeat))
@@ -117,14 +127,26 @@ impl PurgeMessage {
     }
 
     /// A purge of everything.
-    pub(super) fn everything() -> Self {
-        Self { distribution: String::new(), target: Target::Everything, soft: false }
+    pub(super) fn everything(reset: u64) -> Self {
+        let target = Target::Everything(reset);
+        Self { distribution: String::new(), target, soft: false }
     }
 
-    /// The change that it makes, if it is in this stream.
-    pub(super) fn change(&self, stream: &str) -> PurgeChange {
+    /// The number of a purge of everything.
+    pub(super) const fn reset(&self) -> Option<u64> {
+        match self.target {
+            Target::Everything(reset) => Some(reset),
+            _ => None,
+        }
+    }
+
+    /// The change that it makes in a log.
+    pub(super) fn change(&self, log: &LogName) -> PurgeChange {
         let purge = match &self.target {
-            Target::Everything => return PurgeChange::NewLog { name: stream.into() },
+            Target::Everything(reset) => {
+                let log = LogName { reset: *reset, ..log.clone() };
+                return PurgeChange::NewLog { name: log.to_string().into() };
+            }
             Target::Path(path) => Purge::Exact(path.clone()),
             Target::Prefix(path) => Purge::Prefix(path.clone()),
             Target::Tag(number) => Purge::Tag(Tag::from_number(*number)),
@@ -157,7 +179,7 @@ mod tests {
             let payload = serde_json::to_vec(&message).expect("JSON");
             let read = subjects.read(&subject, &payload);
             assert_eq!(read, Some(Message::Purge(message.clone())));
-            assert_eq!(message.change("stream"), change);
+            assert_eq!(message.change(&LogName::of("stream")), change);
             assert!(seen.insert(subject), "each has a subject of its own");
         }
     }
@@ -173,6 +195,7 @@ mod tests {
             applied: 7,
             digest: Some(3),
             asks: false,
+            leaves: false,
             configuration: String::new(),
         };
         let payload = serde_json::to_vec(&heartbeat).expect("JSON");
@@ -181,6 +204,7 @@ mod tests {
         assert_eq!(read(&own, &payload), Some(Message::Heartbeat(heartbeat)));
         assert_eq!(read(&subjects.of_heartbeat(&other), &payload), None, "it lies about its node");
         assert_eq!(read("fb.other.hb.a.0000000000000001", &payload), None);
-        assert_eq!(read("fb.media.purge.path.hard.00", b"{}"), None);
+        let unreadable = Message::Purge(PurgeMessage::everything(0));
+        assert_eq!(read("fb.media.purge.path.hard.00", b"{}"), Some(unreadable));
     }
 }

@@ -3,7 +3,11 @@
 //! `protocol.rs` says when a purge is complete, and when a node may use what it has stored.
 
 mod digest;
+mod lease;
 mod log;
+mod log_name;
+mod loss;
+mod member;
 mod message;
 mod node;
 mod options;
@@ -13,6 +17,7 @@ mod shared;
 mod simulation;
 mod status;
 mod stream;
+mod stream_state;
 
 use std::{
     collections::BTreeMap,
@@ -21,14 +26,17 @@ use std::{
 };
 
 use log::StreamPurgeLog;
+use member::Member;
 use node::Node;
 pub(crate) use options::{ClusterOptions, NatsOptions};
 use parking_lot::Mutex;
-use protocol::Member;
 use shared::{Connection, Shared};
 pub(crate) use status::{ClusterStatus, MemberStatus};
 pub(crate) use stream::{Inspection, inspect};
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
     base::{clock::BootTime, metrics::ClusterMetrics},
@@ -37,6 +45,9 @@ use crate::{
 
 /// How often the lease is looked at for the log.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long leaving takes at most.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// This node's part in its cluster.
 #[derive(Debug)]
@@ -67,8 +78,8 @@ impl Cluster {
     /// Joins the cluster. Must be called within a runtime, after the store was opened with this log.
     pub(crate) fn start(&self) {
         let Some(purges) = self.purges.lock().take() else { return };
-        let node = Node { shared: Arc::clone(&self.shared), purges };
-        let following = tokio::spawn(async move { match node.run().await {} });
+        let node = Node { shared: Arc::clone(&self.shared), purges, loss: Mutex::default() };
+        let following = tokio::spawn(node.run());
         let watching = tokio::spawn(watch(Arc::clone(&self.shared)));
         self.tasks.lock().extend([following, watching]);
     }
@@ -79,9 +90,18 @@ impl Cluster {
         self.shared.due.notify_one();
     }
 
-    /// Ends this node's part. Its lease runs out.
-    pub(crate) fn stop(&self) {
-        self.tasks.lock().drain(..).for_each(|task| task.abort());
+    /// Leaves the cluster, so that purges do not wait for this node. Must be called once it serves nothing any more.
+    pub(crate) async fn leave(&self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+        self.shared.lease.set(None);
+        let farewell = self.shared.protocol.lock().farewell(BootTime::now());
+        let connection = self.shared.connection.borrow().clone();
+        if let Connection::Up(stream) = connection {
+            // If that fails, the others wait until the lease would have run out.
+            let _ = timeout(FAREWELL, stream.send_heartbeat(&farewell)).await;
+        }
     }
 
     /// Whether this node had a lease since it started.
@@ -93,11 +113,11 @@ impl Cluster {
     pub(crate) fn status(&self) -> ClusterStatus {
         let Shared { options, node, protocol, lease, connection, .. } = &*self.shared;
         let (now, protocol) = (BootTime::now(), protocol.lock());
-        let successor = protocol.successor();
+        let namesake = protocol.namesake(now);
         let others = protocol
             .members()
             .iter()
-            .filter(|(member, _)| member.node != *node || Some(member.process) == successor);
+            .filter(|(member, _)| member.node != *node || Some(member.process) == namesake);
         // Of the processes of a node, the one that was heard of last.
         let mut newest = BTreeMap::<&str, &Member>::new();
         for (member, seen) in others {
@@ -108,7 +128,7 @@ impl Cluster {
         }
         let members = newest.into_iter().map(|(node, seen)| MemberStatus {
             node: node.to_owned(),
-            applied: seen.applied,
+            applied: seen.reported,
             heartbeat_age: now.since(seen.received).as_secs(),
             may_have_lease: seen.may_have_lease(now),
             same_configuration: seen.configuration == protocol.configuration(),
@@ -129,7 +149,7 @@ impl Cluster {
             connection_error,
             has_lease: lease.is_held(),
             applied: protocol.applied(),
-            name_conflict: protocol.successor().is_some(),
+            name_conflict: namesake.is_some(),
             members,
         }
     }
@@ -137,7 +157,7 @@ impl Cluster {
 
 /// Logs when the lease runs out, and when this node gets another one.
 async fn watch(shared: Arc<Shared>) {
-    let (mut was_member, mut had_successor) = (false, false);
+    let (mut was_member, mut had_namesake) = (false, false);
     loop {
         let is_member = shared.lease.is_held();
         match (was_member, is_member) {
@@ -153,16 +173,16 @@ async fn watch(shared: Arc<Shared>) {
             ),
             _ => {}
         }
-        let successor = shared.protocol.lock().successor();
-        if let (false, Some(process)) = (had_successor, successor) {
+        let namesake = shared.protocol.lock().namesake(BootTime::now());
+        if let (false, Some(process)) = (had_namesake, namesake) {
             let node = &shared.node;
-            tracing::error!(
+            tracing::warn!(
                 node,
                 process,
-                "another process joined the cluster with the name of this node; give each node a name of its own in `cluster.node`"
+                "another process in the cluster has the name of this node; unless one of them is about to end, give each node a name of its own in `cluster.node`"
             );
         }
-        (was_member, had_successor) = (is_member, successor.is_some());
+        (was_member, had_namesake) = (is_member, namesake.is_some());
         sleep(LOOK).await;
     }
 }

@@ -1,16 +1,19 @@
 //! A node of a cluster: consumes the stream, and writes heartbeats into it.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{self, consumer::pull::Batch};
 use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
+    log_name::LogName,
+    loss::Loss,
     message::{Message, PurgeMessage},
-    protocol::{Loss, StreamState},
     shared::{Connection, Shared},
     stream::{ClusterStream, StreamError},
+    stream_state::StreamState,
 };
 use crate::{
     base::clock::{BootTime, Stopwatch},
@@ -32,9 +35,8 @@ const LASTING: Duration = Duration::from_secs(30);
 const BATCH: usize = 500;
 const TOGETHER: usize = 256;
 
-/// How long a request for messages lasts, and how often the server says that it is still there.
+/// How long a request for messages lasts.
 const EXPIRES: Duration = Duration::from_secs(10);
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// How often, and how long apart, a stream is looked at that seems to have lost messages.
 const LOOKS: u32 = 5;
@@ -56,22 +58,29 @@ enum Fault {
 pub(super) struct Node {
     pub(super) shared: Arc<Shared>,
     pub(super) purges: PurgeState,
+    /// A loss that is not dealt with yet.
+    pub(super) loss: Mutex<Option<Loss>>,
 }
 
 impl Node {
     /// Connects again whenever the connection fails.
-    pub(super) async fn run(self) -> Infallible {
+    pub(super) async fn run(self) {
         let mut pause = FIRST_PAUSE;
         loop {
             let watch = Stopwatch::start();
-            let error = match ClusterStream::open(&self.shared.options, &self.shared.node).await {
-                Ok(stream) => self.follow(stream).await,
-                Err(error) => error,
+            let Shared { options, node, .. } = &*self.shared;
+            let connection = async {
+                match ClusterStream::open(options, node).await {
+                    Ok(stream) => self.follow(stream).await,
+                    Err(error) => error,
+                }
             };
+            // A panic must not end the node's part without a word.
+            let ended = AssertUnwindSafe(connection).catch_unwind().await;
             if watch.elapsed() > LASTING {
                 pause = FIRST_PAUSE;
             }
-            self.disconnected(&error);
+            self.disconnected(&ended.unwrap_or(StreamError::Panic));
             sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
         }
@@ -82,11 +91,12 @@ impl Node {
         self.shared.connection.send_if_modified(|connection| {
             let is_new = !matches!(connection, Connection::Down(last) if *last == reason);
             if is_new {
-                tracing::warn!(
-                    %error,
-                    "no connection to the cluster; trying again. To fix it: {}",
-                    error.advice()
-                );
+                match error.advice() {
+                    Some(advice) => {
+                        tracing::warn!("no connection to the cluster: {reason}; {advice}");
+                    }
+                    None => tracing::warn!("no connection to the cluster: {reason}; trying again"),
+                }
                 *connection = Connection::Down(reason);
             }
             is_new
@@ -95,22 +105,23 @@ impl Node {
 
     /// Follows the stream until the connection fails.
     async fn follow(&self, stream: ClusterStream) -> StreamError {
-        let mut fault = self.begin(&stream).await.err();
+        let loss = self.loss.lock().take();
+        let mut fault = match loss {
+            Some(loss) => Some(Fault::Loss(loss)),
+            None => self.begin(&stream).await.err(),
+        };
         loop {
             match fault {
                 Some(Fault::Stream(error)) => return error,
                 Some(Fault::Loss(loss)) => {
                     if let Err(error) = self.start_over(&stream, &loss).await {
+                        *self.loss.lock() = Some(loss);
                         return error;
                     }
                 }
                 None => {}
             }
-            let Shared { connection, options, node, .. } = &*self.shared;
-            if matches!(&*connection.borrow(), Connection::Down(_)) {
-                tracing::info!(cluster = options.name, node, "connected");
-            }
-            connection.send_replace(Connection::Up(Box::new(stream.clone())));
+            self.shared.connection.send_replace(Connection::Up(Box::new(stream.clone())));
             let ended = tokio::select! {
                 ended = self.consume(&stream) => ended,
                 ended = self.beat(&stream) => ended,
@@ -136,27 +147,31 @@ impl Node {
     /// Compares the stream with what this node knows of it.
     async fn begin(&self, stream: &ClusterStream) -> Result<(), Fault> {
         let known = self.shared.protocol.lock().applied();
+        let reset = stream.reset().await?;
         let state = self.state(stream, known).await?;
         let mut protocol = self.shared.protocol.lock();
-        if protocol.stream().is_some() {
+        if protocol.log().is_some() {
             protocol.check(&state, known)?;
+            protocol.check_reset(reset)?;
         } else {
             let floors = &self.purges.floors;
             let (log, newest) = (floors.log(), floors.newest());
-            let known = log.as_ref().filter(|(beginning, _)| beginning.epoch() == newest.epoch());
-            let known = known.map(|(_, name)| (&**name, newest.number()));
-            protocol.resume(known, &state)?;
+            let known = log.filter(|(beginning, _)| beginning.epoch() == newest.epoch());
+            let known = known.and_then(|(_, name)| Some((name.parse().ok()?, newest.number())));
+            protocol.resume(known, &state, reset, BootTime::now())?;
         }
         Ok(())
     }
 
     /// Makes everything stored unusable, because purges may be missing.
     async fn start_over(&self, stream: &ClusterStream, loss: &Loss) -> Result<(), StreamError> {
+        self.shared.protocol.lock().revoke();
         self.shared.lease.set(None);
         if loss.concerns_all() {
-            let id = format!("{:016x}", fastrand::u64(..));
-            stream.send_purge(&PurgeMessage::everything(), &id).await?;
+            let everything = PurgeMessage::everything(fastrand::u64(1..));
+            stream.send_purge(&everything, &format!("{:016x}", fastrand::u64(..))).await?;
         }
+        let reset = stream.reset().await?;
         let state = stream.state().await?;
         let epoch = self.purges.unused().ok_or(StreamError::Exhausted)?.epoch();
         if *loss == Loss::New {
@@ -166,9 +181,11 @@ impl Node {
             tracing::error!("everything stored is invalid, because {loss}");
         }
         let position = LogPosition::new(epoch, state.last);
-        let change = PurgeChange::NewLog { name: state.name.as_str().into() };
+        let reset_number = reset.map_or(0, |reset| reset.number);
+        let log = LogName { reset: reset_number, ..LogName::of(&state.name) };
+        let change = PurgeChange::NewLog { name: log.to_string().into() };
         self.write(vec![PurgeEntry { position, change }]).await;
-        self.shared.protocol.lock().start_over(&state, BootTime::now());
+        self.shared.protocol.lock().start_over(&state, reset, BootTime::now());
         Ok(())
     }
 
@@ -179,8 +196,8 @@ impl Node {
         let unreadable = |error: String| StreamError::Read(error);
         let mut delivered = 0;
         loop {
-            let batch = consumer.batch().max_messages(BATCH).expires(EXPIRES);
-            let batch = batch.heartbeat(SIGN_OF_LIFE).messages().await;
+            // Without heartbeats of the server: after one, the library does not wake the task for the next message.
+            let batch = consumer.batch().max_messages(BATCH).expires(EXPIRES).messages().await;
             let mut batch = batch.map_err(|error| unreadable(error.to_string()))?;
             while let Some(first) = batch.next().await {
                 let first = first.map_err(|error| unreadable(error.to_string()))?;
@@ -192,7 +209,7 @@ impl Node {
                     if info.consumer_sequence != delivered {
                         return Err(unreadable("a message was lost on its way".to_owned()));
                     }
-                    Ok((info.stream_sequence, info.pending, message))
+                    Ok((info.stream_sequence, message))
                 });
                 let numbered: Result<Vec<_>, StreamError> = numbered.collect();
                 self.apply(stream, &numbered?).await?;
@@ -204,43 +221,50 @@ impl Node {
     async fn apply(
         &self,
         stream: &ClusterStream,
-        messages: &[(u64, u64, &jetstream::Message)],
+        messages: &[(u64, &jetstream::Message)],
     ) -> Result<(), Fault> {
-        let read = messages.iter().map(|(sequence, pending, message)| {
+        let read = messages.iter().map(|(sequence, message)| {
             let subject = &*message.subject;
-            (*sequence, *pending, subject, stream.subjects().read(subject, &message.payload))
+            (*sequence, subject, stream.subjects().read(subject, &message.payload))
         });
         let read: Vec<_> = read.collect();
-        let epoch = self.purges.floors.newest().epoch();
-        let entries: Vec<PurgeEntry> = {
-            let protocol = self.shared.protocol.lock();
-            let name = protocol.stream().unwrap_or_default();
-            let new = read.iter().filter(|(sequence, ..)| protocol.is_new(*sequence));
-            let entry = |&(sequence, _, _, ref message): &(_, _, _, Option<Message>)| {
-                let Some(Message::Purge(purge)) = message else { return None };
-                let position = LogPosition::new(epoch, sequence);
-                Some(PurgeEntry { position, change: purge.change(name) })
-            };
-            new.filter_map(entry).collect()
-        };
+        let entries = self.entries(&read);
         if !entries.is_empty() {
             self.write(entries).await;
         }
         let mut protocol = self.shared.protocol.lock();
-        for (sequence, pending, subject, message) in read {
+        for (sequence, subject, message) in read {
             match message {
-                Some(Message::Purge(_)) => protocol.consume_purge(sequence, pending, subject),
+                Some(Message::Purge(purge)) => {
+                    protocol.consume_purge(sequence, subject, purge.reset());
+                }
                 Some(Message::Heartbeat(heartbeat)) => {
-                    protocol.consume_heartbeat(sequence, pending, heartbeat, BootTime::now())?;
+                    protocol.consume_heartbeat(sequence, heartbeat, BootTime::now())?;
                 }
                 None => {
                     tracing::warn!(subject, "a message of the cluster is of an unknown kind");
-                    protocol.consume_unknown(sequence, pending);
+                    protocol.consume_unknown(sequence);
                 }
             }
         }
         self.shared.publish(&protocol);
         Ok(())
+    }
+
+    /// The purges among messages that are still to be applied.
+    fn entries(&self, messages: &[(u64, &str, Option<Message>)]) -> Vec<PurgeEntry> {
+        let epoch = self.purges.floors.newest().epoch();
+        let protocol = self.shared.protocol.lock();
+        let Some(log) = protocol.log() else { return Vec::new() };
+        let new = messages.iter().filter(|(sequence, ..)| protocol.is_new(*sequence));
+        let entry = |(sequence, _, message): &(u64, &str, Option<Message>)| match message {
+            Some(Message::Purge(purge)) => {
+                let position = LogPosition::new(epoch, *sequence);
+                Some(PurgeEntry { position, change: purge.change(log) })
+            }
+            _ => None,
+        };
+        new.filter_map(entry).collect()
     }
 
     /// Writes entries to this node's journal. Until that succeeds, nothing more is consumed, and the lease runs out.

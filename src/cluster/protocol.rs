@@ -12,16 +12,14 @@ use std::{
 
 use super::{
     digest::LogDigest,
+    lease::{LEASE, PATIENCE},
+    log_name::LogName,
+    loss::Loss,
+    member::Member,
     message::{Heartbeat, MemberId},
+    stream_state::{Reset, StreamState},
 };
 use crate::base::clock::BootTime;
-
-/// How long a lease lasts.
-pub(super) const LEASE: Duration = Duration::from_secs(20);
-
-/// How long others wait for the end of a lease, counted from when they received the heartbeat: their clocks may be
-/// faster by 2 %.
-pub(super) const PATIENCE: Duration = LEASE.saturating_add(Duration::from_millis(400));
 
 /// Members are forgotten after this time without a heartbeat.
 const FORGOTTEN: Duration = Duration::from_hours(1);
@@ -29,63 +27,14 @@ const FORGOTTEN: Duration = Duration::from_hours(1);
 /// Heartbeats under way whose time of sending is remembered.
 const UNDER_WAY: usize = 16;
 
-/// A member other than this process, as its last heartbeats said.
-#[derive(Clone, Debug)]
-pub(super) struct Member {
-    /// All messages up to this one: at this one, its digest was the same as that of this process.
-    pub(super) applied: u64,
-    pub(super) received: BootTime,
-    pub(super) configuration: String,
-}
-
-impl Member {
-    /// Whether it may still have a lease.
-    pub(super) fn may_have_lease(&self, now: BootTime) -> bool {
-        now.since(self.received) <= PATIENCE
-    }
-}
-
-/// The state of the stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StreamState {
-    /// The identity of the stream: another one was created later.
-    pub(super) name: String,
-    pub(super) first: u64,
-    pub(super) last: u64,
-    /// Whether old messages are discarded.
-    pub(super) is_full: bool,
-    /// Whether there may be nodes that still have a lease of an earlier stream.
-    pub(super) is_young: bool,
-}
-
-/// The reason why purges may be missing, so that nothing older may be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Loss {
-    #[error("this node has not been in this cluster before")]
-    New,
-    #[error("the stream was created again")]
-    Recreated,
-    #[error("the stream has lost its last messages")]
-    Truncated,
-    #[error("the stream is full, and discarded messages that this node had not read")]
-    Discarded,
-    #[error("node `{0}` has seen other purges than this one: the stream has lost some")]
-    Diverged(String),
-}
-
-impl Loss {
-    /// Whether other nodes may have what a lost purge removed.
-    pub(super) const fn concerns_all(&self) -> bool {
-        matches!(self, Self::Truncated | Self::Diverged(_))
-    }
-}
-
 /// A node's part in the protocol.
 #[derive(Debug)]
 pub(super) struct Protocol {
     pub(super) me: MemberId,
     configuration: String,
-    stream: Option<String>,
+    log: Option<LogName>,
+    /// Whether the stream discards messages: then sums differ without a loss.
+    is_full: bool,
     /// Counts how often this node has started over.
     era: u64,
     digest: LogDigest,
@@ -95,7 +44,7 @@ pub(super) struct Protocol {
     /// Heartbeats that were sent and not consumed yet.
     under_way: VecDeque<(u64, BootTime)>,
     sent: u64,
-    /// The purges that the last own heartbeat in the stream vouches for.
+    /// What the last own heartbeat in the stream says to be applied.
     confirmed: u64,
     lease: Option<BootTime>,
     /// Whether this node must compare its purges with another one's before it gets a lease: it was away, and the stream
@@ -103,11 +52,11 @@ pub(super) struct Protocol {
     is_unverified: bool,
     /// The lease that it gets then, and the own heartbeat that another node must have applied.
     candidate: Option<(u64, BootTime)>,
-    /// Until then, nodes that this one does not know may have a lease.
-    strangers_until: BootTime,
+    /// Until then, nodes whose heartbeats are not in the stream any more may have a lease.
+    others_until: BootTime,
     is_due: bool,
-    /// Another process of the same node that joined after this one.
-    successor: Option<u64>,
+    /// Another process with the name of this node.
+    namesake: Option<u64>,
 }
 
 impl Protocol {
@@ -115,7 +64,8 @@ impl Protocol {
         Self {
             me,
             configuration,
-            stream: None,
+            log: None,
+            is_full: false,
             era: 0,
             digest: LogDigest::default(),
             applied: 0,
@@ -126,48 +76,61 @@ impl Protocol {
             lease: None,
             is_unverified: false,
             candidate: None,
-            strangers_until: BootTime::default(),
+            others_until: BootTime::default(),
             is_due: false,
-            successor: None,
+            namesake: None,
         }
     }
 
-    /// Begins with a stream whose name and last applied message the node's own journal has, if any.
+    /// Begins with a stream. `known` is the log and its last applied message in the node's own journal, if any.
     ///
     /// # Errors
     /// If purges may be missing. Then everything stored must go, and [`Self::start_over`] follows.
     pub(super) fn resume(
         &mut self,
-        known: Option<(&str, u64)>,
+        known: Option<(LogName, u64)>,
         stream: &StreamState,
+        reset: Option<Reset>,
+        now: BootTime,
     ) -> Result<(), Loss> {
-        let (name, applied) = known.ok_or(Loss::New)?;
-        self.stream = Some(name.to_owned());
+        let cluster = |name: &str| name.split(' ').next().map(str::to_owned);
+        let known = known.filter(|(log, _)| cluster(&log.stream) == cluster(&stream.name));
+        let (log, applied) = known.ok_or(Loss::New)?;
+        self.log = Some(log);
         self.applied = applied;
-        self.check(stream, applied)?;
         self.is_unverified = true;
-        Ok(())
+        self.others_until = now + PATIENCE;
+        self.check(stream, applied)?;
+        self.check_reset(reset)
     }
 
-    /// Begins with a stream after everything that was stored has become unusable. If the loss concerns all nodes, the
-    /// stream has a purge of everything by now: this node forgets which purges were lost.
-    pub(super) fn start_over(&mut self, stream: &StreamState, now: BootTime) {
+    /// Begins with a stream after everything that was stored has become unusable. `reset` is the last purge of everything
+    /// in it. If the loss concerns all nodes, it is newer than the loss: this node forgets which purges were lost.
+    pub(super) fn start_over(&mut self, stream: &StreamState, reset: Option<Reset>, now: BootTime) {
         let fresh = Self::new(self.me.clone(), std::mem::take(&mut self.configuration));
         // Others may not know yet, and use what they have stored.
         let mut members = std::mem::take(&mut self.members);
         for member in members.values_mut() {
             member.applied = 0;
         }
+        let reset = reset.map_or(0, |reset| reset.number);
         *self = Self {
-            stream: Some(stream.name.clone()),
+            log: Some(LogName { stream: stream.name.clone(), reset }),
+            is_full: stream.is_full,
             era: self.era + 1,
             applied: stream.last,
             members,
             sent: self.sent,
-            strangers_until: if stream.is_young { now + PATIENCE } else { self.strangers_until },
-            successor: self.successor,
+            others_until: now + PATIENCE,
+            namesake: self.namesake,
             ..fresh
         };
+    }
+
+    /// Ends the lease, because purges are missing.
+    pub(super) const fn revoke(&mut self) {
+        self.lease = None;
+        self.candidate = None;
     }
 
     /// Checks the state of the stream, which must have the messages up to `known`: those that were applied when it was
@@ -175,8 +138,10 @@ impl Protocol {
     ///
     /// # Errors
     /// If purges may be missing.
-    pub(super) fn check(&self, stream: &StreamState, known: u64) -> Result<(), Loss> {
-        if self.stream.as_ref() != Some(&stream.name) {
+    pub(super) fn check(&mut self, stream: &StreamState, known: u64) -> Result<(), Loss> {
+        self.is_full |= stream.is_full;
+        self.digest.observe(stream.last);
+        if self.log.as_ref().map(|log| &log.stream) != Some(&stream.name) {
             Err(Loss::Recreated)
         } else if stream.last < known {
             Err(Loss::Truncated)
@@ -187,24 +152,44 @@ impl Protocol {
         }
     }
 
+    /// Checks the last purge of everything in the stream. If the stream has lost messages, it may have a number that this
+    /// node has seen already.
+    ///
+    /// # Errors
+    /// If this node has missed it.
+    pub(super) fn check_reset(&self, reset: Option<Reset>) -> Result<(), Loss> {
+        let own = self.log.as_ref().map(|log| log.reset);
+        match reset {
+            Some(reset) if Some(reset.number) != own && reset.sequence <= self.applied => {
+                Err(Loss::Missed)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the purge in a message is still to be applied.
     pub(super) const fn is_new(&self, sequence: u64) -> bool {
         sequence > self.applied
     }
 
-    /// Consumes a purge, which the node has applied. `pending` is how many messages follow.
-    pub(super) fn consume_purge(&mut self, sequence: u64, pending: u64, subject: &str) {
-        self.is_due |= self.is_new(sequence);
-        self.consume(sequence, pending, Some(subject));
+    /// Consumes a purge, which the node has applied. A purge of everything has a number.
+    pub(super) fn consume_purge(&mut self, sequence: u64, subject: &str, reset: Option<u64>) {
+        if self.is_new(sequence) {
+            self.is_due = true;
+            if let (Some(log), Some(reset)) = (&mut self.log, reset) {
+                log.reset = reset;
+            }
+        }
+        self.consume(sequence, Some(subject));
     }
 
     /// Consumes a message that is neither a purge nor a heartbeat of this version.
-    pub(super) fn consume_unknown(&mut self, sequence: u64, pending: u64) {
-        self.consume(sequence, pending, None);
+    pub(super) fn consume_unknown(&mut self, sequence: u64) {
+        self.consume(sequence, None);
     }
 
-    fn consume(&mut self, sequence: u64, pending: u64, subject: Option<&str>) {
-        self.digest.add(sequence, pending, subject);
+    fn consume(&mut self, sequence: u64, subject: Option<&str>) {
+        self.digest.add(sequence, subject);
         self.applied = self.applied.max(sequence);
     }
 
@@ -215,29 +200,32 @@ impl Protocol {
     pub(super) fn consume_heartbeat(
         &mut self,
         sequence: u64,
-        pending: u64,
         heartbeat: Heartbeat,
         now: BootTime,
     ) -> Result<(), Loss> {
-        self.consume(sequence, pending, None);
+        self.consume(sequence, None);
         if heartbeat.member == self.me {
             self.consume_own(sequence, &heartbeat, now);
             return Ok(());
         }
-        let Heartbeat { member, applied, digest, asks, configuration, .. } = heartbeat;
-        let is_known = self.members.contains_key(&member);
-        if member.node == self.me.node && self.confirmed > 0 && !is_known {
-            self.successor = Some(member.process);
+        let Heartbeat { member, applied, digest, asks, leaves, configuration, .. } = heartbeat;
+        if leaves {
+            self.members.remove(&member);
+            return Ok(());
+        }
+        if member.node == self.me.node && self.confirmed > 0 {
+            self.namesake = Some(member.process);
         }
         let own_digest = self.digest.after(applied);
-        let agrees = digest.zip(own_digest).map(|(theirs, own)| theirs == own);
+        let agrees = digest.zip(own_digest).map(|(theirs, own)| theirs == own || self.is_full);
         if agrees == Some(false) {
             return Err(Loss::Diverged(member.node));
         }
         self.is_due |= asks;
-        let unknown = Member { applied: 0, received: now, configuration: String::new() };
+        let unknown =
+            Member { applied: 0, reported: 0, received: now, configuration: String::new() };
         let seen = self.members.entry(member).or_insert(unknown);
-        (seen.received, seen.configuration) = (now, configuration);
+        (seen.reported, seen.received, seen.configuration) = (applied, now, configuration);
         if agrees == Some(true) {
             seen.applied = seen.applied.max(applied);
             if let Some((_, lease)) = self.candidate.take_if(|(own, _)| *own <= applied) {
@@ -263,8 +251,11 @@ impl Protocol {
         let has_others = self.members.values().any(|member| member.may_have_lease(now));
         self.is_unverified = (self.is_unverified || has_lapsed) && has_others;
         if self.is_unverified {
-            self.candidate = Some((sequence, lease));
-            self.is_due = true;
+            // One at a time, or the answer to the last one always comes too late.
+            if self.candidate.is_none_or(|(_, until)| until <= now) {
+                self.candidate = Some((sequence, lease));
+                self.is_due = true;
+            }
         } else {
             self.lease = self.lease.max(Some(lease));
         }
@@ -286,8 +277,15 @@ impl Protocol {
             applied: self.applied,
             digest,
             asks: self.is_unverified,
+            leaves: false,
             configuration: self.configuration.clone(),
         }
+    }
+
+    /// The last heartbeat. The lease has ended.
+    pub(super) fn farewell(&mut self, now: BootTime) -> Heartbeat {
+        self.revoke();
+        Heartbeat { leaves: true, ..self.heartbeat(now) }
     }
 
     /// Whether others wait for a heartbeat.
@@ -301,14 +299,14 @@ impl Protocol {
     }
 
     /// Whether no node can use anything that the purges up to a message removed: each has applied them, or has no lease
-    /// any more. [`Self::has`] must have said that this node has applied the purge in that message.
-    pub(super) fn is_complete(&self, sequence: u64, now: BootTime) -> bool {
+    /// any more. This node has applied them since `applied_at`, and [`Self::has`] the purge in that message.
+    pub(super) fn is_complete(&self, sequence: u64, applied_at: BootTime, now: BootTime) -> bool {
+        let is_done = |member: &Member| member.applied >= sequence || !member.may_have_lease(now);
         self.confirmed >= sequence
-            && now >= self.strangers_until
-            && self
-                .members
-                .values()
-                .all(|member| member.applied >= sequence || !member.may_have_lease(now))
+            && now >= self.others_until
+            // Every heartbeat before the purge was received by then. A later one gives a lease only to a node that has
+            // applied the purge.
+            && (now.since(applied_at) > PATIENCE || self.members.values().all(is_done))
     }
 
     /// How many messages were consumed since the beginning or the last loss.
@@ -322,14 +320,14 @@ impl Protocol {
         self.digest.has(subject, sequence, count)
     }
 
-    /// How often this node has started over: sequence numbers of two eras may belong to different streams.
+    /// How often this node has started over. Sequence numbers may belong to different streams before and after that.
     pub(super) const fn era(&self) -> u64 {
         self.era
     }
 
-    /// The name of the stream, once it is known.
-    pub(super) fn stream(&self) -> Option<&str> {
-        self.stream.as_deref()
+    /// The log, once it is known.
+    pub(super) const fn log(&self) -> Option<&LogName> {
+        self.log.as_ref()
     }
 
     /// The last message that was consumed since the beginning or the last loss.
@@ -353,8 +351,11 @@ impl Protocol {
         &self.members
     }
 
-    /// Another process with the name of this node, which joined later.
-    pub(super) const fn successor(&self) -> Option<u64> {
-        self.successor
+    /// Another process with the name of this node, which still runs.
+    pub(super) fn namesake(&self, now: BootTime) -> Option<u64> {
+        let process = self.namesake?;
+        let member = MemberId { node: self.me.node.clone(), process };
+        let is_up = self.members.get(&member).is_some_and(|member| member.may_have_lease(now));
+        is_up.then_some(process)
     }
 }

@@ -9,8 +9,10 @@ use fastrand::Rng;
 use parts::{Disk, Message, Position, Stream};
 
 use super::{
+    log_name::LogName,
+    loss::Loss,
     message::{Heartbeat, MemberId},
-    protocol::{Loss, Protocol},
+    protocol::Protocol,
 };
 use crate::base::clock::BootTime;
 
@@ -52,6 +54,7 @@ struct Waiting {
     era: u64,
     count: u64,
     sequence: u64,
+    applied_at: Option<BootTime>,
     object: u64,
     version: u64,
 }
@@ -132,28 +135,40 @@ impl World {
         }
         if let Some(loss) = process.loss.take() {
             if loss.concerns_all() {
-                stream.append(Message::Everything);
+                stream.append(Message::Everything { number: random.u64(1..) });
             }
-            let state = stream.state();
-            disk.new_log(state.name.clone(), (disk.newest.0 + 1, state.last));
-            process.protocol.start_over(&state, now);
+            let (state, reset) = (stream.state(), stream.reset());
+            let number = reset.map_or(0, |reset| reset.number);
+            let log = LogName { reset: number, ..LogName::of(&state.name) };
+            disk.new_log(log, (disk.newest.0 + 1, state.last));
+            process.protocol.start_over(&state, reset, now);
             process.has_begun = true;
             process.is_witness = false;
             return;
         }
+        let protocol = &mut process.protocol;
+        let applied = protocol.applied();
         let outcome = if !process.has_begun {
-            let log = disk.log.as_ref().filter(|(_, beginning)| beginning.0 == disk.newest.0);
-            let known = log.map(|(name, _)| (name.as_str(), disk.newest.1));
             process.has_begun = true;
-            process.protocol.resume(known, &state)
-        } else if random.u32(..if process.protocol.is_due() { 3 } else { 20 }) == 0 {
-            process.protocol.check(&state, process.protocol.applied()).map(|()| {
-                let heartbeat = process.protocol.heartbeat(now);
+            if protocol.log().is_some() {
+                let checked = protocol.check(&state, applied);
+                checked.and_then(|()| protocol.check_reset(stream.reset()))
+            } else {
+                let log = disk.log.clone().filter(|(_, beginning)| beginning.0 == disk.newest.0);
+                let known = log.map(|(name, _)| (name, disk.newest.1));
+                protocol.resume(known, &state, stream.reset(), now)
+            }
+        } else if random.u32(..if protocol.is_due() { 3 } else { 20 }) == 0 {
+            protocol.check(&state, applied).map(|()| {
+                let heartbeat = protocol.heartbeat(now);
                 process.heartbeats.push(heartbeat);
             })
         } else {
             Self::consume(process, disk, stream, now)
         };
+        if outcome.is_err() {
+            process.protocol.revoke();
+        }
         process.loss = outcome.err();
     }
 
@@ -165,25 +180,26 @@ impl World {
     ) -> Result<(), Loss> {
         let protocol = &mut process.protocol;
         let from = protocol.consumed() + 1;
-        let mut left = stream.messages.range(from..);
-        let Some((&sequence, message)) = left.next() else { return Ok(()) };
-        let pending = left.count() as u64;
-        let name = protocol.stream().expect("it has begun").to_owned();
+        let Some((&sequence, message)) = stream.messages.range(from..).next() else {
+            return Ok(());
+        };
+        let log = protocol.log().expect("it has begun").clone();
         match message {
             Message::Purge { object } => {
                 if protocol.is_new(sequence) {
                     disk.purge(*object, sequence);
                 }
-                protocol.consume_purge(sequence, pending, &message.subject());
+                protocol.consume_purge(sequence, &message.subject(), None);
             }
-            Message::Everything => {
+            Message::Everything { number } => {
                 if protocol.is_new(sequence) {
-                    disk.new_log(name, (disk.newest.0, sequence));
+                    let log = LogName { reset: *number, ..log };
+                    disk.new_log(log, (disk.newest.0, sequence));
                 }
-                protocol.consume_purge(sequence, pending, &message.subject());
+                protocol.consume_purge(sequence, &message.subject(), Some(*number));
             }
             Message::Heartbeat(heartbeat) => {
-                protocol.consume_heartbeat(sequence, pending, heartbeat.clone(), now)?;
+                protocol.consume_heartbeat(sequence, heartbeat.clone(), now)?;
             }
         }
         Ok(())
@@ -201,12 +217,15 @@ impl World {
         }
         let count = process.protocol.count();
         let sequence = self.stream.append(Message::Purge { object });
-        if process.protocol.stream() != Some(&*self.stream.state().name) {
+        let log = process.protocol.log();
+        if log.is_none_or(|log| log.stream != self.stream.state().name) {
             // Whoever purged tries again.
             return;
         }
         let (process, era) = (process.protocol.me.process, process.protocol.era());
-        let purge = Waiting { node: at, process, era, count, sequence, object, version };
+        let applied_at = None;
+        let purge =
+            Waiting { node: at, process, era, count, sequence, applied_at, object, version };
         self.waiting.push(purge);
     }
 
@@ -214,7 +233,7 @@ impl World {
     fn complete(&mut self) {
         let clocks: Vec<BootTime> = (0..NODES).map(|at| self.clock(at)).collect();
         let Self { nodes, waiting, completed, completions, .. } = self;
-        waiting.retain(|purge| {
+        waiting.retain_mut(|purge| {
             let process = nodes[purge.node].process.as_ref();
             let Some(process) = process.filter(|it| it.protocol.me.process == purge.process) else {
                 return false;
@@ -230,7 +249,11 @@ impl World {
                 // Whoever purged tries again.
                 return false;
             }
-            if !is_applied || !protocol.is_complete(purge.sequence, now) {
+            if !is_applied {
+                return true;
+            }
+            let applied_at = *purge.applied_at.get_or_insert(now);
+            if !protocol.is_complete(purge.sequence, applied_at, now) {
                 return true;
             }
             let newest = completed.entry(purge.object).or_default();
@@ -282,7 +305,7 @@ impl World {
         let witness =
             running.filter(|process| !process.is_paused && process.is_connected).find(|process| {
                 let protocol = &process.protocol;
-                protocol.stream() == Some(&*name)
+                protocol.log().is_some_and(|log| log.stream == name)
                     && newest.is_some_and(|at| protocol.consumed() >= at)
             });
         if let Some(witness) = witness {
@@ -310,7 +333,11 @@ impl World {
             930..980 => self.deliver_heartbeats(at),
             980..983 if self.nodes[at].process.as_ref().is_some_and(|it| it.is_witness) => {}
             980 => self.change(at, |process| process.is_paused = true),
-            981 => self.change(at, |process| process.is_connected = false),
+            981 => self.change(at, |process| {
+                process.is_connected = false;
+                // It looks at the stream again once it is connected.
+                process.has_begun = false;
+            }),
             982 => self.nodes[at].process = None,
             983 => self.now += self.random.u64(..30_000_000_000),
             984 => self.lose(),

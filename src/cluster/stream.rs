@@ -3,20 +3,23 @@
 use std::{io, path::Path, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, ServerAddr,
+    Client, ConnectOptions, Event, ServerAddr,
     jetstream::{
         self, Context, ErrorCode,
         consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
         context::{GetStreamError, GetStreamErrorKind},
         message::PublishMessage,
-        stream::{Config, DiscardPolicy, Info, StorageType, Stream},
+        stream::{
+            Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType,
+            Stream,
+        },
     },
 };
 
 use super::{
-    message::{Heartbeat, PurgeMessage, Subjects},
+    message::{Heartbeat, Message, PurgeMessage, Subjects},
     options::{ClusterOptions, NatsOptions},
-    protocol::StreamState,
+    stream_state::{Reset, StreamState},
 };
 
 /// Timeout of a request to NATS.
@@ -28,14 +31,14 @@ const PING: Duration = Duration::from_secs(2);
 /// The messages that a stream keeps: one for each purged path, prefix and tag.
 const MAX_MESSAGES: i64 = 1_000_000;
 
+/// From here on, a stream counts as full: nodes must know it before messages are discarded.
+const ALMOST_FULL: u64 = 900_000;
+
 /// How long a heartbeat stays in the stream. Far longer than a lease, so that clocks do not matter.
 const HEARTBEAT_LIFE: Duration = Duration::from_hours(24);
 
 /// A consumer that is not used for this long is removed by the server.
 const IDLE: Duration = Duration::from_mins(1);
-
-/// A younger stream may have taken the place of another one, of which some nodes still have a lease.
-const YOUNG: Duration = Duration::from_mins(1);
 
 /// The reason why NATS cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +53,11 @@ pub(crate) enum StreamError {
     Stream(String, String),
     #[error("the stream `{0}` has other settings: {1}")]
     Settings(String, String),
+    #[error("an error in Forebay; please report the panic above")]
+    Panic,
     #[error("the stream cannot be read: {0}")]
     Read(String),
-    #[error("the disk cache has counted as far as it can")]
+    #[error("the disk cache has used all its epochs")]
     Exhausted,
     #[error("the stream cannot be written: {0}")]
     Write(#[from] jetstream::context::PublishError),
@@ -60,8 +65,8 @@ pub(crate) enum StreamError {
 
 impl StreamError {
     /// The fix for it.
-    pub(crate) fn advice(&self) -> String {
-        match self {
+    pub(crate) fn advice(&self) -> Option<String> {
+        Some(match self {
             Self::Connect(..) | Self::Url(_) => {
                 "check `cluster.nats`: the servers, credentials and certificates; and that NATS runs".into()
             }
@@ -75,8 +80,8 @@ impl StreamError {
                 format!("delete it with `nats stream rm {name}`, and Forebay creates it again")
             }
             Self::Exhausted => "run `forebay cache clear` while Forebay is stopped".into(),
-            Self::Read(_) | Self::Write(_) => "see the log of the NATS servers".into(),
-        }
+            Self::Read(_) | Self::Write(_) | Self::Panic => return None,
+        })
     }
 }
 
@@ -99,7 +104,14 @@ impl ClusterStream {
         let stream = context.get_or_create_stream(wanted.clone()).await;
         let refused = |error: String| StreamError::Stream(wanted.name.clone(), error);
         let stream = stream.map_err(|error| refused(error.to_string()))?;
-        check(&wanted, &stream.cached_info().config)?;
+        let found = &stream.cached_info().config;
+        check(&wanted, found)?;
+        if found.num_replicas != wanted.num_replicas {
+            tracing::warn!(
+                "{}",
+                other_replicas(&wanted.name, found.num_replicas, wanted.num_replicas)
+            );
+        }
         Ok(Self { context, stream, subjects })
     }
 
@@ -107,6 +119,23 @@ impl ClusterStream {
     pub(super) async fn state(&self) -> Result<StreamState, StreamError> {
         let info = self.stream.get_info().await;
         info.map(|info| state(&info)).map_err(|error| StreamError::Read(error.to_string()))
+    }
+
+    /// The last purge of everything in the stream.
+    pub(super) async fn reset(&self) -> Result<Option<Reset>, StreamError> {
+        let subject = self.subjects.of_purge(&PurgeMessage::everything(0));
+        match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => {
+                let read = self.subjects.read(&subject, &message.payload);
+                let number = match read {
+                    Some(Message::Purge(purge)) => purge.reset().unwrap_or(0),
+                    _ => 0,
+                };
+                Ok(Some(Reset { sequence: message.sequence, number }))
+            }
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(StreamError::Read(error.to_string())),
+        }
     }
 
     /// Reads the stream from a message on.
@@ -158,19 +187,27 @@ async fn connect(options: &NatsOptions, node: &str) -> Result<Client, StreamErro
         .request_timeout(Some(REQUEST))
         .ping_interval(PING)
         .event_callback(|event| async move {
-            tracing::info!(%event, "NATS");
+            match event {
+                Event::ServerError(error) => tracing::warn!("NATS says: {error}"),
+                event => tracing::debug!(%event, "NATS"),
+            }
         });
     let unreadable =
         |path: &Path, error| StreamError::Credentials(path.display().to_string(), error);
     if let Some((user, path)) = &options.user {
         let password = tokio::fs::read_to_string(path).await;
         let password = password.map_err(|error| unreadable(path, error))?;
+        if password.trim().is_empty() {
+            return Err(unreadable(path, io::Error::other("it is empty")));
+        }
         connect = connect.user_and_password(user.clone(), password.trim_end().to_owned());
     }
     if let Some(path) = &options.credentials {
         let read = connect.credentials_file(path).await;
         connect = read.map_err(|error| unreadable(path, error))?;
     }
+    // Otherwise a server decides.
+    connect = connect.require_tls(options.ca.is_some() || options.certificate.is_some());
     if let Some(path) = &options.ca {
         connect = connect.add_root_certificates(path.clone());
     }
@@ -202,12 +239,20 @@ fn settings(options: &ClusterOptions, subjects: &Subjects) -> Config {
     }
 }
 
+fn other_replicas(stream: &str, found: usize, wanted: usize) -> String {
+    format!(
+        "the stream `{stream}` has {found} copies, and `cluster.replicas` says {wanted}; change it with `nats stream edit {stream} --replicas {wanted}`"
+    )
+}
+
 /// What was found out about a cluster without changing anything.
 pub(crate) struct Inspection {
     /// The version and address of the server.
     pub(crate) server: String,
     /// The name of the stream, if there is one.
     pub(crate) stream: Option<String>,
+    /// What is wrong with its servers, and the fix.
+    pub(crate) troubles: Vec<(String, String)>,
 }
 
 /// Connects to NATS, and looks at the stream.
@@ -224,10 +269,32 @@ pub(crate) async fn inspect(options: &ClusterOptions) -> Result<Inspection, Stre
         Err(error) if is_missing(&error) => None,
         Err(error) => return Err(StreamError::Stream(wanted.name, error.to_string())),
     };
-    if let Some(stream) = &stream {
-        check(&wanted, &stream.cached_info().config)?;
+    let Some(stream) = stream else {
+        return Ok(Inspection { server, stream: None, troubles: Vec::new() });
+    };
+    let info = stream.cached_info();
+    check(&wanted, &info.config)?;
+    Ok(Inspection { server, troubles: troubles(&wanted, info), stream: Some(wanted.name) })
+}
+
+fn troubles(wanted: &Config, info: &Info) -> Vec<(String, String)> {
+    let mut troubles = Vec::new();
+    let (found, wanted_copies) = (info.config.num_replicas, wanted.num_replicas);
+    if found != wanted_copies {
+        let text = other_replicas(&wanted.name, found, wanted_copies);
+        if let Some((text, fix)) = text.split_once("; ") {
+            troubles.push((text.to_owned(), fix.to_owned()));
+        }
     }
-    Ok(Inspection { server, stream: stream.map(|_| wanted.name) })
+    let Some(cluster) = &info.cluster else { return troubles };
+    let start = || "start the NATS servers that are down".to_owned();
+    if cluster.leader.is_none() {
+        troubles.push(("the stream has no leader, so nothing can be purged".to_owned(), start()));
+    }
+    for replica in cluster.replicas.iter().filter(|replica| replica.offline) {
+        troubles.push((format!("the NATS server `{}` is down", replica.name), start()));
+    }
+    troubles
 }
 
 fn is_missing(error: &GetStreamError) -> bool {
@@ -250,6 +317,8 @@ fn difference(wanted: &Config, found: &Config) -> Option<String> {
     let number =
         |name: &str, wanted: i64, found: i64| differs(name, wanted.to_string(), found.to_string());
     let flag = |name: &str, found: bool| differs(name, true.to_string(), found.to_string());
+    let has_sources =
+        found.mirror.is_some() || found.sources.is_some() || found.subject_transform.is_some();
     differs("subjects", format!("{:?}", wanted.subjects), format!("{:?}", found.subjects))
         .or_else(|| {
             differs("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage))
@@ -257,19 +326,25 @@ fn difference(wanted: &Config, found: &Config) -> Option<String> {
         .or_else(|| number("max_msgs_per_subject", 1, found.max_messages_per_subject))
         .or_else(|| number("max_msgs", MAX_MESSAGES, found.max_messages))
         .or_else(|| differs("max_age", "0ns".into(), format!("{:?}", found.max_age)))
-        .or_else(|| number("max_bytes", -1, found.max_bytes.min(-1).max(found.max_bytes)))
+        .or_else(|| number("max_bytes", -1, found.max_bytes))
+        .or_else(|| {
+            differs(
+                "retention",
+                format!("{:?}", RetentionPolicy::Limits),
+                format!("{:?}", found.retention),
+            )
+        })
         .or_else(|| flag("deny_delete", found.deny_delete))
+        .or_else(|| has_sources.then(|| "it gets its messages from another stream".to_owned()))
         .or_else(|| flag("deny_purge", found.deny_purge))
         .or_else(|| flag("allow_msg_ttl", found.allow_message_ttl))
 }
 
 fn state(info: &Info) -> StreamState {
-    let age = info.state.last_timestamp - info.created;
     StreamState {
         name: format!("{} {}", info.config.name, info.created.unix_timestamp_nanos()),
         first: info.state.first_sequence,
         last: info.state.last_sequence,
-        is_full: info.state.messages >= u64::try_from(MAX_MESSAGES).unwrap_or(u64::MAX),
-        is_young: age < YOUNG,
+        is_full: info.state.messages >= ALMOST_FULL,
     }
 }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use http::uri::Authority;
+
 use super::section::{Placed, Section};
 use crate::cluster::{ClusterOptions, NatsOptions};
 
-/// `[cluster]`. `text` is the whole configuration, of which other nodes get a digest.
+/// `[cluster]`.
 pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOptions> {
     let section = root.table("cluster")?;
     let name = section.required("name", "give the cluster a name: `name = \"media\"`");
@@ -18,7 +20,7 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
         "validate" => false,
         "serve" => true,
         other => {
-            let message = format!("`{other}` is not a way to act when isolated");
+            let message = format!("`cluster.when_isolated` cannot be `{other}`");
             let help = "use \"validate\", which validates each stored response with the origin, or \"serve\", which serves what may have been purged".to_owned();
             section.fault(mode.span, message, "not known", help);
             false
@@ -59,7 +61,7 @@ fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
         // A password must not get into a log.
         let message = if server.value.contains('@') {
             "a URL of a NATS server has a user".to_owned()
-        } else if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '?', '#'])) {
+        } else if rest.is_none_or(|rest| Authority::try_from(rest).is_err()) {
             format!("`{}` is not the URL of a NATS server", server.value)
         } else {
             continue;
@@ -76,6 +78,12 @@ fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
     let user = section.string("user").map(|user| user.value.to_owned());
     let user = pair(section, ("user", user), ("password_file", path("password_file")));
     let certificate = pair(section, ("certificate", path("certificate")), ("key", path("key")));
+    if user.is_some() && credentials.is_some() {
+        section.doubt(
+            "`cluster.nats` has a user and `credentials_file`; NATS decides which one counts"
+                .into(),
+        );
+    }
     section.unknown();
     let servers = servers.iter().map(|server| server.value.to_owned()).collect();
     NatsOptions { servers, user, credentials, ca, certificate }
@@ -139,7 +147,7 @@ key = "key.pem"
             [
                 "`my media` cannot be a name in a cluster",
                 "`` cannot be a name in a cluster",
-                "`panic` is not a way to act when isolated",
+                "`cluster.when_isolated` cannot be `panic`",
                 "`cluster.replicas` is out of range",
                 "`user` and `password_file` of `cluster.nats` belong together",
                 "`certificate` and `key` of `cluster.nats` belong together",

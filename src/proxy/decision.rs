@@ -209,8 +209,7 @@ impl Edge {
             CachePlan::Serve { key, response, staleness: Staleness::Fresh }
                 if response.status == StatusCode::OK =>
             {
-                let detail = self.store.reuse_detail();
-                match self.serve_hit(&admitted, response, incoming.at, detail) {
+                match self.serve_hit(&admitted, response, incoming.at, None) {
                     Served::Now(ProxyResponse {
                         head: Head::Stored(head),
                         content,

@@ -130,7 +130,7 @@ impl Edge {
                 None => "nothing is stored under this key",
             },
             CachePlan::Fetch { stored: Some(_), .. } if !self.store.may_reuse() => {
-                "this node is cut off from its cluster, so what is stored must be validated"
+                "this node is cut off from its cluster"
             }
             CachePlan::Fetch { stored: Some(_), .. } if purged.is_some() => {
                 "a purge marked it as stale"

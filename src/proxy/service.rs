@@ -265,7 +265,7 @@ impl Edge {
         detail: Option<&'static str>,
     ) -> Served<'a> {
         let mut report = Report::new(CacheStatus::Hit);
-        report.detail = detail;
+        report.detail = detail.or_else(|| self.store.reuse_detail());
         select::from_stored(self, admitted, response, ResultType::Hit, report, now)
     }
 

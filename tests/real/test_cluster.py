@@ -57,6 +57,9 @@ class Cluster(unittest.TestCase):
             self.assertTrue(all(node.get(path)[1]["X-Cache"] == "Hit from forebay" for node in nodes))
             version = self.change(nodes[number % 3], path)
             self.assertEqual([node.get(path)[0] for node in nodes], [version] * 3)
+        # Not only when messages follow each other.
+        time.sleep(3)
+        self.change(nodes[1], PATHS[0])
         status = nodes[0].status()
         self.assertEqual(sorted(member["node"] for member in status["members"]), ["edge-1", "edge-2"])
         self.assertTrue(status["has_lease"] and not status["name_conflict"])
@@ -106,8 +109,12 @@ class Cluster(unittest.TestCase):
     def test_without_nats_nothing_is_purged_and_everything_is_validated(self):
         nodes = self.nodes()
         nodes[0].get("/a")
-        for at in range(3):
+        for at in range(2):
             self.nats.kill(at)
+        checks = subprocess.run([PROGRAM, "doctor", "--config", nodes[0].config], capture_output=True, text=True)
+        self.assertIn("cluster", checks.stdout)
+        self.assertNotEqual(checks.returncode, 0, checks.stdout)
+        self.nats.kill(2)
         status, message = nodes[0].purge("/a")
         self.assertEqual(status, 503)
         self.assertIn("the stream of the cluster cannot be written", message)
@@ -154,11 +161,16 @@ class Cluster(unittest.TestCase):
 
     def test_two_nodes_with_one_name_are_told_apart(self):
         nodes = [self.node("edge"), self.node("edge")]
-        nodes[0].program.wait_to_say("give each node a name of its own in `cluster.node`")
         for node in nodes:
+            node.program.wait_to_say("give each node a name of its own in `cluster.node`")
+            self.assertTrue(node.status()["name_conflict"])
             node.get("/a")
         version = self.change(nodes[1], "/a")
         self.assertEqual([node.get("/a")[0] for node in nodes], [version] * 2)
+        # One that ends says so, and nobody waits for it.
+        nodes[0].stop()
+        self.waits("the end of the conflict", nodes[1], lambda: not nodes[1].status()["name_conflict"])
+        self.assertEqual(nodes[1].status()["members"], [])
 
 
 class Users(unittest.TestCase):

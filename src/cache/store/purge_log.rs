@@ -46,7 +46,7 @@ pub enum PurgeError {
     #[error("the purge log cannot be written: {0}")]
     Journal(#[from] io::Error),
     /// The stream of the cluster cannot be written.
-    #[error("the stream of the cluster cannot be written: {0}")]
+    #[error("the stream of the cluster cannot be written ({0})")]
     Cluster(String),
     /// It is in the stream of the cluster.
     #[error("the purge will take effect, but some nodes may not have applied it yet")]

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::{message::Heartbeat, protocol::StreamState};
+use crate::cluster::{
+    log_name::LogName,
+    message::Heartbeat,
+    stream_state::{Reset, StreamState},
+};
 
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     Purge { object: u64 },
-    Everything,
+    Everything { number: u64 },
     Heartbeat(Heartbeat),
 }
 
@@ -15,7 +19,7 @@ impl Message {
     pub(super) fn subject(&self) -> String {
         match self {
             Self::Purge { object } => format!("purge.{object}"),
-            Self::Everything => "purge.everything".to_owned(),
+            Self::Everything { .. } => "purge.everything".to_owned(),
             Self::Heartbeat(heartbeat) => format!("hb.{:?}", heartbeat.member),
         }
     }
@@ -38,14 +42,19 @@ impl Stream {
         self.last
     }
 
+    pub(super) fn reset(&self) -> Option<Reset> {
+        self.messages.iter().find_map(|(&sequence, message)| match message {
+            Message::Everything { number } => Some(Reset { sequence, number: *number }),
+            _ => None,
+        })
+    }
+
     pub(super) fn state(&self) -> StreamState {
         StreamState {
             name: format!("stream {}", self.created),
             first: self.messages.keys().next().copied().unwrap_or(self.last + 1),
             last: self.last,
             is_full: false,
-            // As far as a node can know: the time that it takes is not simulated.
-            is_young: true,
         }
     }
 }
@@ -59,7 +68,7 @@ pub(super) struct Disk {
     pub(super) stored: BTreeMap<u64, (u64, Position)>,
     pub(super) floors: BTreeMap<u64, Position>,
     /// The name and beginning of the log.
-    pub(super) log: Option<(String, Position)>,
+    pub(super) log: Option<(LogName, Position)>,
     pub(super) newest: Position,
 }
 
@@ -69,7 +78,7 @@ impl Disk {
         self.floors.insert(object, self.newest);
     }
 
-    pub(super) fn new_log(&mut self, name: String, position: Position) {
+    pub(super) fn new_log(&mut self, name: LogName, position: Position) {
         self.log = Some((name, position));
         self.newest = position;
     }
