@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from moto.server import ThreadedMotoServer
 
 import parts
+from cluster_parts import Nats
 from parts import BUCKET, fetch, free_port, wait_for
 
 TOPIC = "arn:aws:sns:us-east-1:111122223333:changes"
@@ -169,6 +170,28 @@ class AwsEvents(unittest.TestCase):
         self.sqs.send_message(QueueUrl=url, MessageBody="no event")
         edge.wait_to_say("is not an event and stays in the queue")
         self.assertEqual(self.left(url), 1)
+
+    def test_one_queue_serves_a_cluster(self):
+        url, arn = self.queue("cluster")
+        configuration = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+        self.s3.put_bucket_notification_configuration(Bucket=BUCKET, NotificationConfiguration=configuration)
+        nats = Nats()
+        self.addCleanup(nats.stop)
+        queue = f'[[events.queue]]\nurl = "{url}"\nregion = "us-east-1"'
+        nats_table = f"[cluster.nats]\nservers = [{nats.urls()}]"
+        edges = [
+            self.serve(f'{queue}\n[cluster]\nname = "media"\nnode = "{node}"\nreplicas = 1\n{nats_table}')
+            for node in ("one", "two")
+        ]
+        self.put("d.jpg", "first")
+        wait_for("the queue's end", lambda: self.left(url) == 0, edges[0].said)
+        for version in ("second", "third"):
+            for edge in edges:
+                fetch(edge.url + "/d.jpg")
+                self.assertIn("Hit", fetch(edge.url + "/d.jpg")[1]["X-Cache"])
+            self.put("d.jpg", version)
+            wait_for("the queue's end", lambda: self.left(url) == 0, edges[0].said)
+            self.assertEqual([fetch(edge.url + "/d.jpg")[2].decode() for edge in edges], [version] * 2)
 
     def test_a_queue_that_is_not_there_is_told(self):
         edge = self.serve(f'[[events.queue]]\nurl = "{self.url}/123456789012/nowhere"\nregion = "us-east-1"')
