@@ -207,23 +207,28 @@ impl Running {
         self.admin_drain.begin();
         self.stop.send_replace(true);
         let Self { workers, access_log, renewal, edge, cluster, .. } = self;
-        if let Some(cluster) = cluster {
-            cluster.leave().await;
-        }
         if let Some(task) = renewal.and_then(Mutex::into_inner) {
             task.abort();
         }
         let left = patience.saturating_sub(watch.elapsed());
-        // Both calls block, and the runtime may have other work.
-        let ended = tokio::task::spawn_blocking(move || {
+        // These calls block, and the runtime may have other work.
+        let serving = tokio::task::spawn_blocking(move || {
             if !access_log.close(left.min(CLOSING)) {
                 tracing::warn!(
                     "the last lines of the access log are lost: its file or standard output cannot be written"
                 );
             }
             workers.join();
-            edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
         });
+        let ended = async {
+            serving.await?;
+            if let Some(cluster) = cluster {
+                cluster.leave().await;
+            }
+            let close =
+                move || edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
+            tokio::task::spawn_blocking(close).await
+        };
         matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
     }
 

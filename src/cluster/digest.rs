@@ -24,25 +24,15 @@ pub(super) struct LogDigest {
     sum: u64,
     /// The last message.
     consumed: u64,
-    gap: Gap,
+    /// Whether no message is missing that was replaced by one that is still to come.
+    is_complete: bool,
     /// Sums after the last messages.
     history: VecDeque<(u64, u64)>,
 }
 
-/// Whether messages are missing that were replaced by ones that are still to come.
-#[derive(Clone, Copy, Debug, Default)]
-enum Gap {
-    /// Some may be missing.
-    #[default]
-    Open,
-    /// None is missing once this message was consumed.
-    Until(u64),
-    Closed,
-}
-
 impl LogDigest {
-    /// Adds a message: a purge has a subject.
-    pub(super) fn add(&mut self, sequence: u64, subject: Option<&str>) {
+    /// Adds a message: a purge has a subject. Returns whether messages before it are missing.
+    pub(super) fn add(&mut self, sequence: u64, subject: Option<&str>) -> bool {
         if let Some(subject) = subject {
             let subject = first_number(&Sha256::digest(subject));
             if self.newest.len() >= SUBJECTS {
@@ -54,28 +44,22 @@ impl LogDigest {
             self.sum = self.sum.wrapping_sub(older.map_or(0, |(older, _)| weight(subject, older)));
         }
         self.count += 1;
-        if sequence != self.consumed + 1 {
-            self.gap = Gap::Open;
-        }
+        let is_gap = sequence != self.consumed + 1;
         self.consumed = sequence;
-        self.close();
+        self.is_complete &= !is_gap;
+        self.remember();
+        is_gap
     }
 
-    /// Learns the last message of the stream.
-    pub(super) fn observe(&mut self, last: u64) {
-        if matches!(self.gap, Gap::Open) {
-            self.gap = Gap::Until(last);
-        }
-        self.close();
+    /// Everything was consumed that replaced missing messages.
+    pub(super) fn complete(&mut self) {
+        self.is_complete = true;
+        self.remember();
     }
 
-    fn close(&mut self) {
-        if matches!(self.gap, Gap::Until(last) if last <= self.consumed) {
-            self.gap = Gap::Closed;
-        }
-        if matches!(self.gap, Gap::Closed)
-            && self.history.back().map(|last| last.0) != Some(self.consumed)
-        {
+    fn remember(&mut self) {
+        let is_known = self.history.back().is_some_and(|(last, _)| *last == self.consumed);
+        if self.is_complete && !is_known {
             if self.history.len() == REMEMBERED {
                 self.history.pop_front();
             }
@@ -103,7 +87,7 @@ impl LogDigest {
 
     /// The digest now, unless messages are missing.
     pub(super) fn current(&self) -> Option<u64> {
-        matches!(self.gap, Gap::Closed).then_some(self.sum)
+        self.is_complete.then_some(self.sum)
     }
 
     /// The digest after a message, if it is known.
@@ -143,7 +127,7 @@ mod tests {
             for sequence in (from + 1..=self.0.len()).filter(|&n| self.kept(n)) {
                 digest.add(sequence as u64, self.0[sequence - 1]);
             }
-            digest.observe(self.0.len() as u64);
+            digest.complete();
         }
     }
 
@@ -170,7 +154,7 @@ mod tests {
         kept.add(1, Some("a"));
         for digest in [&mut lost, &mut kept] {
             digest.add(2, Some("b"));
-            digest.observe(3);
+            digest.complete();
             digest.add(3, None);
         }
         assert!(lost.after(3).is_some() && lost.after(3) != kept.after(3));

@@ -10,11 +10,18 @@ pub(super) struct Member {
     pub(super) applied: u64,
     /// It has applied the stream up to this message.
     pub(super) reported: u64,
+    /// When it had applied more than before.
+    pub(super) progressed: BootTime,
     pub(super) received: BootTime,
     pub(super) configuration: String,
 }
 
 impl Member {
+    /// Whether it consumes the stream, so that others can compare with it.
+    pub(super) fn is_up(&self, now: BootTime) -> bool {
+        now.since(self.progressed) <= PATIENCE
+    }
+
     /// Whether it may still have a lease.
     pub(super) fn may_have_lease(&self, now: BootTime) -> bool {
         now.since(self.received) <= PATIENCE

@@ -46,8 +46,10 @@ pub(super) struct Heartbeat {
     /// The digest of all purges up to there, if the node is sure of it.
     pub(super) digest: Option<u64>,
     /// Whether it waits for the digest of another node, to compare with its own.
+    #[serde(default)]
     pub(super) asks: bool,
     /// Whether it is the last one: the node serves nothing any more.
+    #[serde(default)]
     pub(super) leaves: bool,
     /// A digest of its configuration, to show where nodes differ.
     pub(super) configuration: String,
@@ -143,6 +145,8 @@ impl PurgeMessage {
     /// The change that it makes in a log.
     pub(super) fn change(&self, log: &LogName) -> PurgeChange {
         let purge = match &self.target {
+            // A message that cannot be read has no number.
+            Target::Everything(0) => return PurgeChange::NewLog { name: log.to_string().into() },
             Target::Everything(reset) => {
                 let log = LogName { reset: *reset, ..log.clone() };
                 return PurgeChange::NewLog { name: log.to_string().into() };

@@ -21,7 +21,10 @@ mod stream_state;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -78,7 +81,12 @@ impl Cluster {
     /// Joins the cluster. Must be called within a runtime, after the store was opened with this log.
     pub(crate) fn start(&self) {
         let Some(purges) = self.purges.lock().take() else { return };
-        let node = Node { shared: Arc::clone(&self.shared), purges, loss: Mutex::default() };
+        let node = Node {
+            shared: Arc::clone(&self.shared),
+            purges,
+            loss: Mutex::default(),
+            is_writing: AtomicBool::new(false),
+        };
         let following = tokio::spawn(node.run());
         let watching = tokio::spawn(watch(Arc::clone(&self.shared)));
         self.tasks.lock().extend([following, watching]);
@@ -92,8 +100,11 @@ impl Cluster {
 
     /// Leaves the cluster, so that purges do not wait for this node. Must be called once it serves nothing any more.
     pub(crate) async fn leave(&self) {
-        for task in self.tasks.lock().drain(..) {
+        let tasks: Vec<JoinHandle<()>> = self.tasks.lock().drain(..).collect();
+        for task in tasks {
             task.abort();
+            // It may be running, and end at its next await.
+            let _ = task.await;
         }
         self.shared.lease.set(None);
         let farewell = self.shared.protocol.lock().farewell(BootTime::now());
@@ -104,7 +115,7 @@ impl Cluster {
         }
     }
 
-    /// Whether this node had a lease since it started.
+    /// Whether this node has read the stream since it started.
     pub(crate) fn has_joined(&self) -> bool {
         self.shared.has_joined.load(Ordering::Acquire)
     }

@@ -1,11 +1,19 @@
 //! A node of a cluster: consumes the stream, and writes heartbeats into it.
 
-use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    io,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::jetstream::{self, consumer::pull::Batch};
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     log_name::LogName,
@@ -30,6 +38,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A connection that lasted this long is no failure.
 const LASTING: Duration = Duration::from_secs(30);
+
+/// How long it takes at most until the next message is delivered, while one must come.
+const ARRIVAL: Duration = Duration::from_secs(3);
 
 /// Messages that are requested at a time, and applied together.
 const BATCH: usize = 500;
@@ -60,6 +71,8 @@ pub(super) struct Node {
     pub(super) purges: PurgeState,
     /// A loss that is not dealt with yet.
     pub(super) loss: Mutex<Option<Loss>>,
+    /// Whether the journal is being written: until then, nothing is consumed.
+    pub(super) is_writing: AtomicBool,
 }
 
 impl Node {
@@ -105,7 +118,7 @@ impl Node {
 
     /// Follows the stream until the connection fails.
     async fn follow(&self, stream: ClusterStream) -> StreamError {
-        let loss = self.loss.lock().take();
+        let loss = self.loss.lock().clone();
         let mut fault = match loss {
             Some(loss) => Some(Fault::Loss(loss)),
             None => self.begin(&stream).await.err(),
@@ -114,10 +127,12 @@ impl Node {
             match fault {
                 Some(Fault::Stream(error)) => return error,
                 Some(Fault::Loss(loss)) => {
+                    // A stream that seemed to be cut is looked at again.
+                    *self.loss.lock() = Some(loss.clone()).filter(|it| *it != Loss::Truncated);
                     if let Err(error) = self.start_over(&stream, &loss).await {
-                        *self.loss.lock() = Some(loss);
                         return error;
                     }
+                    *self.loss.lock() = None;
                 }
                 None => {}
             }
@@ -171,8 +186,9 @@ impl Node {
             let everything = PurgeMessage::everything(fastrand::u64(1..));
             stream.send_purge(&everything, &format!("{:016x}", fastrand::u64(..))).await?;
         }
-        let reset = stream.reset().await?;
         let state = stream.state().await?;
+        // A newer one than the state is consumed as well.
+        let reset = stream.reset().await?;
         let epoch = self.purges.unused().ok_or(StreamError::Exhausted)?.epoch();
         if *loss == Loss::New {
             tracing::info!("joining the cluster with an empty cache: {loss}");
@@ -236,6 +252,12 @@ impl Node {
         for (sequence, subject, message) in read {
             match message {
                 Some(Message::Purge(purge)) => {
+                    if purge.reset().is_some() && protocol.is_new(sequence) {
+                        self.shared.metrics.losses.inc();
+                        tracing::error!(
+                            "everything stored is invalid, because another node found that the stream lost purges, or a message cannot be read"
+                        );
+                    }
                     protocol.consume_purge(sequence, subject, purge.reset());
                 }
                 Some(Message::Heartbeat(heartbeat)) => {
@@ -243,7 +265,7 @@ impl Node {
                 }
                 None => {
                     tracing::warn!(subject, "a message of the cluster is of an unknown kind");
-                    protocol.consume_unknown(sequence);
+                    protocol.consume_unknown(sequence, BootTime::now());
                 }
             }
         }
@@ -270,9 +292,10 @@ impl Node {
     /// Writes entries to this node's journal. Until that succeeds, nothing more is consumed, and the lease runs out.
     async fn write(&self, entries: Vec<PurgeEntry>) {
         let journal = &self.purges.journal;
+        self.is_writing.store(true, Ordering::Release);
         loop {
             match journal.add(entries.clone()).await.await {
-                Ok(()) => return,
+                Ok(()) => break,
                 Err(error)
                     if error.kind() == io::ErrorKind::StorageFull && journal.make_space().await => {
                 }
@@ -282,6 +305,7 @@ impl Node {
                 }
             }
         }
+        self.is_writing.store(false, Ordering::Release);
     }
 
     /// Writes heartbeats.
@@ -296,6 +320,7 @@ impl Node {
                 protocol.heartbeat(BootTime::now())
             };
             stream.send_heartbeat(&heartbeat).await?;
+            self.consumes(heartbeat.number).await?;
             sleep(LEAST).await;
             if !self.shared.protocol.lock().is_due() {
                 tokio::select! {
@@ -304,6 +329,21 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Waits until an own heartbeat is consumed.
+    ///
+    /// # Errors
+    /// If it does not arrive: the server that delivers may be gone.
+    async fn consumes(&self, number: u64) -> Result<(), StreamError> {
+        let mut consumed = self.shared.consumed.subscribe();
+        while !self.shared.protocol.lock().has_own(number) {
+            let arrived = timeout(ARRIVAL, consumed.changed()).await;
+            if arrived.is_err() && !self.is_writing.load(Ordering::Acquire) {
+                return Err(StreamError::Read("no messages arrive".to_owned()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,15 @@ const FORGOTTEN: Duration = Duration::from_hours(1);
 /// Heartbeats under way whose time of sending is remembered.
 const UNDER_WAY: usize = 16;
 
+/// Messages are missing, which may have been replaced by ones that are still to come.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// The own heartbeats that were sent before.
+    sent: u64,
+    /// The message before it.
+    applied: u64,
+}
+
 /// A node's part in the protocol.
 #[derive(Debug)]
 pub(super) struct Protocol {
@@ -38,9 +47,13 @@ pub(super) struct Protocol {
     /// Counts how often this node has started over.
     era: u64,
     digest: LogDigest,
+    /// Messages are missing; at the beginning, all.
+    gap: Option<Gap>,
     /// All messages up to this one are applied.
     applied: u64,
     members: BTreeMap<MemberId, Member>,
+    /// The last own heartbeat that was consumed.
+    has_consumed: u64,
     /// Heartbeats that were sent and not consumed yet.
     under_way: VecDeque<(u64, BootTime)>,
     sent: u64,
@@ -50,6 +63,8 @@ pub(super) struct Protocol {
     /// Whether this node must compare its purges with another one's before it gets a lease: it was away, and the stream
     /// may have lost what it missed.
     is_unverified: bool,
+    /// Since then. Others may not be connected again yet.
+    unverified_since: BootTime,
     /// The lease that it gets then, and the own heartbeat that another node must have applied.
     candidate: Option<(u64, BootTime)>,
     /// Until then, nodes whose heartbeats are not in the stream any more may have a lease.
@@ -68,13 +83,16 @@ impl Protocol {
             is_full: false,
             era: 0,
             digest: LogDigest::default(),
+            gap: Some(Gap { sent: 0, applied: 0 }),
             applied: 0,
             members: BTreeMap::new(),
+            has_consumed: 0,
             under_way: VecDeque::new(),
             sent: 0,
             confirmed: 0,
             lease: None,
             is_unverified: false,
+            unverified_since: BootTime::default(),
             candidate: None,
             others_until: BootTime::default(),
             is_due: false,
@@ -98,7 +116,8 @@ impl Protocol {
         let (log, applied) = known.ok_or(Loss::New)?;
         self.log = Some(log);
         self.applied = applied;
-        self.is_unverified = true;
+        self.gap = Some(Gap { sent: self.sent, applied });
+        (self.is_unverified, self.unverified_since) = (true, now);
         self.others_until = now + PATIENCE;
         self.check(stream, applied)?;
         self.check_reset(reset)
@@ -118,6 +137,7 @@ impl Protocol {
             log: Some(LogName { stream: stream.name.clone(), reset }),
             is_full: stream.is_full,
             era: self.era + 1,
+            gap: Some(Gap { sent: self.sent, applied: stream.last }),
             applied: stream.last,
             members,
             sent: self.sent,
@@ -140,12 +160,13 @@ impl Protocol {
     /// If purges may be missing.
     pub(super) fn check(&mut self, stream: &StreamState, known: u64) -> Result<(), Loss> {
         self.is_full |= stream.is_full;
-        self.digest.observe(stream.last);
         if self.log.as_ref().map(|log| &log.stream) != Some(&stream.name) {
             Err(Loss::Recreated)
         } else if stream.last < known {
             Err(Loss::Truncated)
-        } else if stream.is_full && stream.first > self.applied + 1 {
+        } else if stream.is_full
+            && stream.first > self.gap.map_or(self.applied, |gap| gap.applied) + 1
+        {
             Err(Loss::Discarded)
         } else {
             Ok(())
@@ -176,7 +197,7 @@ impl Protocol {
     pub(super) fn consume_purge(&mut self, sequence: u64, subject: &str, reset: Option<u64>) {
         if self.is_new(sequence) {
             self.is_due = true;
-            if let (Some(log), Some(reset)) = (&mut self.log, reset) {
+            if let (Some(log), Some(reset @ 1..)) = (&mut self.log, reset) {
                 log.reset = reset;
             }
         }
@@ -184,12 +205,17 @@ impl Protocol {
     }
 
     /// Consumes a message that is neither a purge nor a heartbeat of this version.
-    pub(super) fn consume_unknown(&mut self, sequence: u64) {
+    pub(super) fn consume_unknown(&mut self, sequence: u64, now: BootTime) {
         self.consume(sequence, None);
+        // Its node may have a lease.
+        self.others_until = now + PATIENCE;
     }
 
     fn consume(&mut self, sequence: u64, subject: Option<&str>) {
-        self.digest.add(sequence, subject);
+        if self.digest.add(sequence, subject) {
+            self.gap = Some(Gap { sent: self.sent, applied: self.applied });
+            self.is_due = true;
+        }
         self.applied = self.applied.max(sequence);
     }
 
@@ -222,13 +248,25 @@ impl Protocol {
             return Err(Loss::Diverged(member.node));
         }
         self.is_due |= asks;
-        let unknown =
-            Member { applied: 0, reported: 0, received: now, configuration: String::new() };
+        let unknown = Member {
+            applied: 0,
+            reported: 0,
+            progressed: now,
+            received: now,
+            configuration: String::new(),
+        };
         let seen = self.members.entry(member).or_insert(unknown);
+        if applied > seen.reported {
+            seen.progressed = now;
+        }
         (seen.reported, seen.received, seen.configuration) = (applied, now, configuration);
         if agrees == Some(true) {
             seen.applied = seen.applied.max(applied);
-            if let Some((_, lease)) = self.candidate.take_if(|(own, _)| *own <= applied) {
+            // Two that were away may have missed the same.
+            let is_witness = !asks || now.since(self.unverified_since) > PATIENCE;
+            if let Some((_, lease)) =
+                self.candidate.take_if(|(own, _)| is_witness && *own <= applied)
+            {
                 self.is_unverified = false;
                 self.lease = self.lease.max(Some(lease));
             }
@@ -241,15 +279,23 @@ impl Protocol {
         let sent = self.under_way.iter().find(|(number, _)| *number == heartbeat.number);
         let Some(&(number, at)) = sent else { return };
         self.under_way.retain(|(other, _)| *other > number);
-        self.confirmed = self.confirmed.max(heartbeat.applied);
-        // A purge before this heartbeat may have been replaced by one that is still to come.
+        if self.gap.take_if(|gap| number > gap.sent).is_some() {
+            // It was sent after the gap was seen, so it follows whatever replaced the missing messages.
+            self.digest.complete();
+            self.is_due = true;
+        }
+        self.has_consumed = self.has_consumed.max(number);
         if self.digest.current().is_none() {
             return;
         }
+        self.confirmed = self.confirmed.max(heartbeat.applied);
         let lease = at + LEASE;
-        let has_lapsed = self.lease.is_some_and(|until| until <= now);
-        let has_others = self.members.values().any(|member| member.may_have_lease(now));
-        self.is_unverified = (self.is_unverified || has_lapsed) && has_others;
+        if !self.is_unverified && self.lease.is_some_and(|until| until <= now) {
+            (self.is_unverified, self.unverified_since) = (true, now);
+        }
+        let has_others = self.members.values().any(|member| member.is_up(now))
+            || now.since(self.unverified_since) <= PATIENCE;
+        self.is_unverified &= has_others;
         if self.is_unverified {
             // One at a time, or the answer to the last one always comes too late.
             if self.candidate.is_none_or(|(_, until)| until <= now) {
@@ -264,9 +310,7 @@ impl Protocol {
     /// A heartbeat to send now.
     pub(super) fn heartbeat(&mut self, now: BootTime) -> Heartbeat {
         self.sent += 1;
-        let digest = self.digest.current();
-        // Without a digest it says little.
-        self.is_due = digest.is_none();
+        self.is_due = false;
         if self.under_way.len() == UNDER_WAY {
             self.under_way.pop_front();
         }
@@ -275,11 +319,21 @@ impl Protocol {
             member: self.me.clone(),
             number: self.sent,
             applied: self.applied,
-            digest,
+            digest: self.digest.current(),
             asks: self.is_unverified,
             leaves: false,
             configuration: self.configuration.clone(),
         }
+    }
+
+    /// Whether this node has consumed its own heartbeat with this number.
+    pub(super) const fn has_own(&self, number: u64) -> bool {
+        self.has_consumed >= number
+    }
+
+    /// Whether this node has consumed the stream up to a heartbeat of its own.
+    pub(super) const fn has_joined(&self) -> bool {
+        self.confirmed > 0
     }
 
     /// The last heartbeat. The lease has ended.

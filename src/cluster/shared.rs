@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) metrics: ClusterMetrics,
     pub(super) protocol: Mutex<Protocol>,
     pub(super) lease: Arc<PurgeLease>,
-    /// Whether this node had a lease since the process started.
+    /// Whether this node has read the stream since the process started.
     pub(super) has_joined: AtomicBool,
     pub(super) connection: watch::Sender<Connection>,
     /// The last error when a purge was written.
@@ -67,7 +67,7 @@ impl Shared {
     /// Publishes what the protocol has learned.
     pub(super) fn publish(&self, protocol: &Protocol) {
         self.lease.set(protocol.lease());
-        if protocol.lease().is_some() {
+        if protocol.has_joined() {
             self.has_joined.store(true, Ordering::Release);
         }
         if protocol.is_due() {

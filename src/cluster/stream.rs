@@ -57,7 +57,7 @@ pub(crate) enum StreamError {
     Panic,
     #[error("the stream cannot be read: {0}")]
     Read(String),
-    #[error("the disk cache has used all its epochs")]
+    #[error("the disk cache was opened or reset too often")]
     Exhausted,
     #[error("the stream cannot be written: {0}")]
     Write(#[from] jetstream::context::PublishError),
@@ -77,7 +77,7 @@ impl StreamError {
                 "start NATS 2.11 or later with JetStream, at least `cluster.replicas` servers".into()
             }
             Self::Settings(name, _) => {
-                format!("delete it with `nats stream rm {name}`, and Forebay creates it again")
+                format!("delete it with `nats stream rm {name}`: Forebay creates it again, and everything stored becomes invalid")
             }
             Self::Exhausted => "run `forebay cache clear` while Forebay is stopped".into(),
             Self::Read(_) | Self::Write(_) | Self::Panic => return None,
