@@ -3,6 +3,7 @@
 //! `protocol.rs` says when a purge is complete, and when a node may use what it has stored.
 
 mod digest;
+mod gap;
 mod lease;
 mod log;
 mod log_name;
@@ -11,6 +12,7 @@ mod member;
 mod message;
 mod node;
 mod options;
+mod own_heartbeats;
 mod protocol;
 mod shared;
 #[cfg(test)]

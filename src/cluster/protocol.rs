@@ -5,36 +5,23 @@
 //! sent the heartbeat. A purge is complete once each node has applied it or has no lease any more. A node without a lease
 //! validates what it has stored.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     digest::LogDigest,
+    gap::Gap,
     lease::{LEASE, PATIENCE},
     log_name::LogName,
     loss::Loss,
     member::Member,
     message::{Heartbeat, MemberId},
+    own_heartbeats::OwnHeartbeats,
     stream_state::{Reset, StreamState},
 };
 use crate::base::clock::BootTime;
 
 /// Members are forgotten after this time without a heartbeat.
 const FORGOTTEN: Duration = Duration::from_hours(1);
-
-/// Heartbeats under way whose time of sending is remembered.
-const UNDER_WAY: usize = 16;
-
-/// Messages are missing, which may have been replaced by ones that are still to come.
-#[derive(Clone, Copy, Debug)]
-struct Gap {
-    /// The own heartbeats that were sent before.
-    sent: u64,
-    /// The message before it.
-    applied: u64,
-}
 
 /// A node's part in the protocol.
 #[derive(Debug)]
@@ -52,11 +39,7 @@ pub(super) struct Protocol {
     /// All messages up to this one are applied.
     applied: u64,
     members: BTreeMap<MemberId, Member>,
-    /// The last own heartbeat that was consumed.
-    has_consumed: u64,
-    /// Heartbeats that were sent and not consumed yet.
-    under_way: VecDeque<(u64, BootTime)>,
-    sent: u64,
+    own: OwnHeartbeats,
     /// What the last own heartbeat in the stream says to be applied.
     confirmed: u64,
     lease: Option<BootTime>,
@@ -86,9 +69,7 @@ impl Protocol {
             gap: Some(Gap { sent: 0, applied: 0 }),
             applied: 0,
             members: BTreeMap::new(),
-            has_consumed: 0,
-            under_way: VecDeque::new(),
-            sent: 0,
+            own: OwnHeartbeats::default(),
             confirmed: 0,
             lease: None,
             is_unverified: false,
@@ -116,7 +97,7 @@ impl Protocol {
         let (log, applied) = known.ok_or(Loss::New)?;
         self.log = Some(log);
         self.applied = applied;
-        self.gap = Some(Gap { sent: self.sent, applied });
+        self.gap = Some(Gap { sent: self.own.sent(), applied });
         (self.is_unverified, self.unverified_since) = (true, now);
         self.others_until = now + PATIENCE;
         self.check(stream, applied)?;
@@ -137,10 +118,10 @@ impl Protocol {
             log: Some(LogName { stream: stream.name.clone(), reset }),
             is_full: stream.is_full,
             era: self.era + 1,
-            gap: Some(Gap { sent: self.sent, applied: stream.last }),
+            gap: Some(Gap { sent: self.own.sent(), applied: stream.last }),
             applied: stream.last,
             members,
-            sent: self.sent,
+            own: self.own.start_over(),
             others_until: now + PATIENCE,
             namesake: self.namesake,
             ..fresh
@@ -213,7 +194,7 @@ impl Protocol {
 
     fn consume(&mut self, sequence: u64, subject: Option<&str>) {
         if self.digest.add(sequence, subject) {
-            self.gap = Some(Gap { sent: self.sent, applied: self.applied });
+            self.gap = Some(Gap { sent: self.own.sent(), applied: self.applied });
             self.is_due = true;
         }
         self.applied = self.applied.max(sequence);
@@ -276,15 +257,12 @@ impl Protocol {
     }
 
     fn consume_own(&mut self, sequence: u64, heartbeat: &Heartbeat, now: BootTime) {
-        let sent = self.under_way.iter().find(|(number, _)| *number == heartbeat.number);
-        let Some(&(number, at)) = sent else { return };
-        self.under_way.retain(|(other, _)| *other > number);
-        if self.gap.take_if(|gap| number > gap.sent).is_some() {
+        let Some(at) = self.own.consume(heartbeat.number) else { return };
+        if self.gap.take_if(|gap| heartbeat.number > gap.sent).is_some() {
             // It was sent after the gap was seen, so it follows whatever replaced the missing messages.
             self.digest.complete();
             self.is_due = true;
         }
-        self.has_consumed = self.has_consumed.max(number);
         if self.digest.current().is_none() {
             return;
         }
@@ -309,15 +287,11 @@ impl Protocol {
 
     /// A heartbeat to send now.
     pub(super) fn heartbeat(&mut self, now: BootTime) -> Heartbeat {
-        self.sent += 1;
         self.is_due = false;
-        if self.under_way.len() == UNDER_WAY {
-            self.under_way.pop_front();
-        }
-        self.under_way.push_back((self.sent, now));
+        let number = self.own.send(now);
         Heartbeat {
             member: self.me.clone(),
-            number: self.sent,
+            number,
             applied: self.applied,
             digest: self.digest.current(),
             asks: self.is_unverified,
@@ -328,7 +302,7 @@ impl Protocol {
 
     /// Whether this node has consumed its own heartbeat with this number.
     pub(super) const fn has_own(&self, number: u64) -> bool {
-        self.has_consumed >= number
+        self.own.has(number)
     }
 
     /// Whether this node has consumed the stream up to a heartbeat of its own.
