@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::stream_state::Reset;
+
 /// A stream, and the last purge of everything in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LogName {
@@ -12,8 +14,9 @@ pub(super) struct LogName {
 }
 
 impl LogName {
-    pub(super) fn of(stream: impl Into<String>) -> Self {
-        Self { stream: stream.into(), reset: 0 }
+    /// The log of a stream, whose last purge of everything is `reset`.
+    pub(super) fn of(stream: &str, reset: Option<Reset>) -> Self {
+        Self { stream: stream.to_owned(), reset: reset.map_or(0, |reset| reset.number) }
     }
 }
 

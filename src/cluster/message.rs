@@ -183,7 +183,7 @@ mod tests {
             let payload = serde_json::to_vec(&message).expect("JSON");
             let read = subjects.read(&subject, &payload);
             assert_eq!(read, Some(Message::Purge(message.clone())));
-            assert_eq!(message.change(&LogName::of("stream")), change);
+            assert_eq!(message.change(&LogName::of("stream", None)), change);
             assert!(seen.insert(subject), "each has a subject of its own");
         }
     }

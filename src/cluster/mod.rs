@@ -122,6 +122,11 @@ impl Cluster {
         self.shared.has_joined.load(Ordering::Acquire)
     }
 
+    /// Whether this node may use what it has stored.
+    pub(crate) fn has_lease(&self) -> bool {
+        self.shared.lease.is_held()
+    }
+
     /// What this node knows about its cluster. Updates its gauges.
     pub(crate) fn status(&self) -> ClusterStatus {
         let Shared { options, node, protocol, lease, connection, .. } = &*self.shared;
@@ -148,7 +153,8 @@ impl Cluster {
         });
         let members: Vec<MemberStatus> = members.collect();
         let metrics = &self.shared.metrics;
-        metrics.lease.set(lease.is_held().into());
+        let has_lease = lease.is_held();
+        metrics.lease.set(has_lease.into());
         metrics.applied.set(i64::try_from(protocol.applied()).unwrap_or(i64::MAX));
         let up = members.iter().filter(|member| member.may_have_lease).count();
         metrics.members.set(i64::try_from(up).unwrap_or(i64::MAX));
@@ -160,7 +166,7 @@ impl Cluster {
             cluster: options.name.clone(),
             node: node.clone(),
             connection_error,
-            has_lease: lease.is_held(),
+            has_lease,
             applied: protocol.applied(),
             name_conflict: namesake.is_some(),
             members,

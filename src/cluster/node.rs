@@ -197,11 +197,10 @@ impl Node {
             tracing::error!("everything stored is invalid, because {loss}");
         }
         let position = LogPosition::new(epoch, state.last);
-        let reset_number = reset.map_or(0, |reset| reset.number);
-        let log = LogName { reset: reset_number, ..LogName::of(&state.name) };
+        let log = LogName::of(&state.name, reset);
         let change = PurgeChange::NewLog { name: log.to_string().into() };
         self.write(vec![PurgeEntry { position, change }]).await;
-        self.shared.protocol.lock().start_over(&state, reset, BootTime::now());
+        self.shared.protocol.lock().start_over(log, &state, BootTime::now());
         Ok(())
     }
 
@@ -209,21 +208,20 @@ impl Node {
     async fn consume(&self, stream: &ClusterStream) -> Result<(), Fault> {
         let from = self.shared.protocol.lock().consumed() + 1;
         let consumer = stream.consumer(from).await?;
-        let unreadable = |error: String| StreamError::Read(error);
         let mut delivered = 0;
         loop {
             // Without heartbeats of the server: after one, the library does not wake the task for the next message.
             let batch = consumer.batch().max_messages(BATCH).expires(EXPIRES).messages().await;
-            let mut batch = batch.map_err(|error| unreadable(error.to_string()))?;
+            let mut batch = batch.map_err(StreamError::read)?;
             while let Some(first) = batch.next().await {
-                let first = first.map_err(|error| unreadable(error.to_string()))?;
+                let first = first.map_err(StreamError::read)?;
                 let messages = ready(first, &mut batch)?;
                 let numbered = messages.iter().map(|message| {
-                    let info = message.info().map_err(|error| unreadable(error.to_string()))?;
+                    let info = message.info().map_err(StreamError::read)?;
                     delivered += 1;
                     // The server does not deliver a message again that was lost on its way.
                     if info.consumer_sequence != delivered {
-                        return Err(unreadable("a message was lost on its way".to_owned()));
+                        return Err(StreamError::read("a message was lost on its way"));
                     }
                     Ok((info.stream_sequence, message))
                 });
@@ -340,7 +338,7 @@ impl Node {
         while !self.shared.protocol.lock().has_own(number) {
             let arrived = timeout(ARRIVAL, consumed.changed()).await;
             if arrived.is_err() && !self.is_writing.load(Ordering::Acquire) {
-                return Err(StreamError::Read("no messages arrive".to_owned()));
+                return Err(StreamError::read("no messages arrive"));
             }
         }
         Ok(())
@@ -356,7 +354,7 @@ fn ready(
     while messages.len() < TOGETHER
         && let Some(Some(next)) = batch.next().now_or_never()
     {
-        messages.push(next.map_err(|error| StreamError::Read(error.to_string()))?);
+        messages.push(next.map_err(StreamError::read)?);
     }
     Ok(messages)
 }

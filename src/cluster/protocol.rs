@@ -104,18 +104,17 @@ impl Protocol {
         self.check_reset(reset)
     }
 
-    /// Begins with a stream after everything that was stored has become unusable. `reset` is the last purge of everything
-    /// in it. If the loss concerns all nodes, it is newer than the loss: this node forgets which purges were lost.
-    pub(super) fn start_over(&mut self, stream: &StreamState, reset: Option<Reset>, now: BootTime) {
+    /// Begins with a stream, whose log has this name, after everything that was stored has become unusable. If the loss
+    /// concerns all nodes, the log names a purge of everything that is newer: this node forgets which purges were lost.
+    pub(super) fn start_over(&mut self, log: LogName, stream: &StreamState, now: BootTime) {
         let fresh = Self::new(self.me.clone(), std::mem::take(&mut self.configuration));
         // Others may not know yet, and use what they have stored.
         let mut members = std::mem::take(&mut self.members);
         for member in members.values_mut() {
             member.applied = 0;
         }
-        let reset = reset.map_or(0, |reset| reset.number);
         *self = Self {
-            log: Some(LogName { stream: stream.name.clone(), reset }),
+            log: Some(log),
             is_full: stream.is_full,
             era: self.era + 1,
             gap: Some(Gap { sent: self.own.sent(), applied: stream.last }),

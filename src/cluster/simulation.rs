@@ -30,7 +30,7 @@ struct Process {
     is_connected: bool,
     /// The purge of everything is in the stream, but not in the journal.
     loss: Option<Loss>,
-    /// Whether it must notice a loss that nobody else can notice.
+    /// Whether no other process can notice a loss that it can notice.
     is_witness: bool,
     /// Heartbeats and fetches under way.
     heartbeats: Vec<Heartbeat>,
@@ -138,10 +138,9 @@ impl World {
                 stream.append(Message::Everything { number: random.u64(1..) });
             }
             let (state, reset) = (stream.state(), stream.reset());
-            let number = reset.map_or(0, |reset| reset.number);
-            let log = LogName { reset: number, ..LogName::of(&state.name) };
-            disk.new_log(log, (disk.newest.0 + 1, state.last));
-            process.protocol.start_over(&state, reset, now);
+            let log = LogName::of(&state.name, reset);
+            disk.new_log(log.clone(), (disk.newest.0 + 1, state.last));
+            process.protocol.start_over(log, &state, now);
             process.has_begun = true;
             process.is_witness = false;
             return;
@@ -219,7 +218,7 @@ impl World {
         let sequence = self.stream.append(Message::Purge { object });
         let log = process.protocol.log();
         if log.is_none_or(|log| log.stream != self.stream.state().name) {
-            // Whoever purged tries again.
+            // The client tries again.
             return;
         }
         let (process, era) = (process.protocol.me.process, process.protocol.era());
@@ -246,7 +245,7 @@ impl World {
             let is_applied = protocol.has(&subject, purge.sequence, purge.count);
             let is_lost = protocol.consumed() >= purge.sequence && !is_applied;
             if protocol.era() != purge.era || is_lost {
-                // Whoever purged tries again.
+                // The client tries again.
                 return false;
             }
             if !is_applied {

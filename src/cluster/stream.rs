@@ -64,6 +64,11 @@ pub(crate) enum StreamError {
 }
 
 impl StreamError {
+    #[expect(clippy::needless_pass_by_value, reason = "the argument of `map_err`")]
+    pub(super) fn read(error: impl ToString) -> Self {
+        Self::Read(error.to_string())
+    }
+
     /// The fix for it.
     pub(crate) fn advice(&self) -> Option<String> {
         Some(match self {
@@ -118,7 +123,7 @@ impl ClusterStream {
     /// The state of the stream.
     pub(super) async fn state(&self) -> Result<StreamState, StreamError> {
         let info = self.stream.get_info().await;
-        info.map(|info| state(&info)).map_err(|error| StreamError::Read(error.to_string()))
+        info.map(|info| state(&info)).map_err(StreamError::read)
     }
 
     /// The last purge of everything in the stream.
@@ -134,7 +139,7 @@ impl ClusterStream {
                 Ok(Some(Reset { sequence: message.sequence, number }))
             }
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(StreamError::Read(error.to_string())),
+            Err(error) => Err(StreamError::read(error)),
         }
     }
 
@@ -149,7 +154,7 @@ impl ClusterStream {
             ..pull::Config::default()
         };
         let created = self.stream.create_consumer(config).await;
-        created.map_err(|error| StreamError::Read(error.to_string()))
+        created.map_err(StreamError::read)
     }
 
     pub(super) const fn subjects(&self) -> &Subjects {

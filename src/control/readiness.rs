@@ -59,7 +59,7 @@ impl Admin {
         let loaded = self.0.credentials.current().is_some();
         let draining = self.0.draining.load(Ordering::Acquire);
         let cluster = self.0.cluster.as_ref().map(|cluster| {
-            match (cluster.has_joined(), cluster.status().has_lease) {
+            match (cluster.has_joined(), cluster.has_lease()) {
                 (_, true) => "member",
                 (true, false) => "cut off",
                 (false, false) => "joining",

@@ -167,7 +167,7 @@ class Cluster(unittest.TestCase):
             node.get("/a")
         version = self.change(nodes[1], "/a")
         self.assertEqual([node.get("/a")[0] for node in nodes], [version] * 2)
-        # One that ends says so, and nobody waits for it.
+        # A node that ends signs off, so purges do not wait for it.
         nodes[0].stop()
         self.waits("the end of the conflict", nodes[1], lambda: not nodes[1].status()["name_conflict"])
         self.assertEqual(nodes[1].status()["members"], [])

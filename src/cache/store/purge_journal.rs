@@ -9,7 +9,7 @@ use super::{purge_entry::PurgeEntry, purge_floors::PurgeFloors};
 /// Resolves when entries are as durable as their journal makes them, and in force.
 pub(crate) type Applied = BoxFuture<'static, io::Result<()>>;
 
-/// The entries of the log of purges that this node knows. Whoever numbers them adds them in the order of their positions:
+/// The entries of the log of purges that this node knows. They are added in the order of their positions, by
 /// [`LocalPurgeLog`](super::purge_log::LocalPurgeLog), or a cluster, whose stream numbers the entries of all nodes.
 pub(crate) trait PurgeJournal: std::fmt::Debug + Send + Sync {
     /// Adds entries. They have their place in the order once this resolves.
