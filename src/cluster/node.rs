@@ -206,6 +206,8 @@ impl Node {
 
     /// Consumes messages.
     async fn consume(&self, stream: &ClusterStream) -> Result<(), Fault> {
+        // The last connection may have ended while the journal was being written.
+        self.is_writing.store(false, Ordering::Release);
         let from = self.shared.protocol.lock().consumed() + 1;
         let consumer = stream.consumer(from).await?;
         let mut delivered = 0;
