@@ -7,6 +7,8 @@
 
 pub mod base;
 
+pub mod tls;
+
 pub mod http;
 
 pub mod cache;
@@ -24,6 +26,8 @@ pub mod aws;
 pub(crate) mod outbound;
 
 pub mod origin;
+
+pub(crate) mod peers;
 
 pub mod proxy;
 

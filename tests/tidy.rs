@@ -13,8 +13,9 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 37] = [
     "base",
+    "tls",
     "http",
     "cache::key",
     "cache::policy",
@@ -32,6 +33,7 @@ const ORDER: [&str; 35] = [
     "aws",
     "outbound",
     "origin",
+    "peers",
     "proxy::response",
     "proxy::request",
     "proxy::compressor",

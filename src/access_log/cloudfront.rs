@@ -10,7 +10,10 @@ use super::{
     Detail, Record,
     fragments::{push_decimals, redact, redact_url},
 };
-use crate::{base::metrics::ResultType, http::cache_status::CacheStatus};
+use crate::{
+    base::metrics::ResultType,
+    http::cache_status::{CacheStatus, PEER_HIT},
+};
 
 /// The two header lines of every file.
 pub(super) const HEAD: &str = "#Version: 1.0\n#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end\n";
@@ -125,6 +128,9 @@ fn detailed(record: &Record<'_>) -> &'static str {
     }
     if !record.complete {
         return "ClientCommError";
+    }
+    if record.result == ResultType::Miss && record.report.detail == Some(PEER_HIT) {
+        return PEER_HIT;
     }
     if record.result != ResultType::Error {
         return record.result.name();

@@ -3,11 +3,8 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    access::restrict::DatabaseError,
-    cache::store::OpenError,
-    control::SecretError,
-    outbound::TrustError,
-    server::{BindError, TlsError},
+    access::restrict::DatabaseError, cache::store::OpenError, control::SecretError,
+    outbound::TrustError, server::BindError, tls::TlsError,
 };
 
 /// Forebay could not start or apply a new configuration.

@@ -1,15 +1,18 @@
 //! The composition root: builds the components from a configuration, starts, reloads and drains them.
 
 mod error;
+mod listeners;
 mod open_files;
+mod peers;
 mod rules;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 pub use error::Error;
-use open_files::fitting_connections;
+use listeners::{Listeners, limits, profiles, serve, worker_count};
 use parking_lot::Mutex;
+use peers::PeerSide;
 use rules::rules;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
@@ -22,19 +25,15 @@ use crate::{
         metrics::Metrics,
     },
     cache::{
-        disk::DiskOptions,
         memfd::MemfdArena,
         store::{OpenError, PurgeState, Store},
     },
     cluster::Cluster,
-    config::{Config, DistributionOptions},
+    config::Config,
     control::{Admin, Callers},
     origin::Protocol,
     proxy::Edge,
-    server::{
-        BindError, Bound, Drain, Endpoint, Heartbeats, Limits, Shared, TlsError, TlsProfile,
-        TlsSettings, Workers, bindable, spawn_workers,
-    },
+    server::{Drain, Heartbeats, Limits, Shared, TlsSettings, Workers},
 };
 
 /// Number of admin connections for which file descriptors are reserved.
@@ -73,6 +72,7 @@ pub struct Running {
     access_log: Arc<AccessLog>,
     admin: Admin,
     cluster: Option<Arc<Cluster>>,
+    peer_side: Option<PeerSide>,
     drain: Drain,
     admin_drain: Drain,
     stop: watch::Sender<bool>,
@@ -96,13 +96,13 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         CredentialSource::Given(credentials) => (credentials, None),
     };
     let access_log = access_log(&config, &metrics)?;
-    let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log));
-    edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
     let workers = worker_count(&config);
-    let tls = tls_settings(&config)?;
-    let http = bind(&config.listen.http, None, workers)?;
-    let https = bind(&config.listen.https, tls.as_ref(), workers)?;
-    let admin_bound = bind(config.admin.as_slice(), None, 1)?;
+    let peer_side = PeerSide::bind(&config, cluster.as_ref(), &clock, &metrics, workers)?;
+    let (peer_side, peer_bound) = peer_side.unzip();
+    let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
+        .with_peers(peer_side.as_ref().map(PeerSide::peers));
+    edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
+    let mut listeners = Listeners::bind(&config, peer_bound, workers)?;
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
@@ -111,23 +111,21 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let admin_shared =
         Shared::new(Limits::default(), Arc::clone(&metrics), admin_signal, MemfdArena::default())
             .with_reserved_fds(ADMIN_CONNECTIONS);
-    let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
-    let (plain_addresses, tls_addresses) = (addresses(&http), addresses(&https));
-    for bound in http.iter().chain(&https) {
-        metrics.listens_on(bound.address);
-    }
-    let admin_address = admin_bound.first().map(|bound| bound.address);
-    for mut bound in admin_bound {
+    let http = Listeners::addresses(&listeners.http);
+    let https = Listeners::addresses(&listeners.https);
+    http.iter().chain(&https).for_each(|address| metrics.listens_on(*address));
+    let admin_address = listeners.admin.first().map(|bound| bound.address);
+    for mut bound in std::mem::take(&mut listeners.admin) {
         tokio::spawn(bound.serve(&admin, admin_shared.clone())?);
     }
     let shared = Shared::new(limits, metrics, signal, pages);
     let trusted_proxies = Arc::clone(&shared.trusted_proxies);
     trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
-    let workers =
-        serve(http.into_iter().chain(https).collect(), &heartbeats, &edge, &shared, &stopped)?;
+    let tls = listeners.tls.clone();
+    let workers = serve(listeners, &heartbeats, &edge, &shared, &stopped)?;
     let running = Running {
-        http: plain_addresses,
-        https: tls_addresses,
+        http,
+        https,
         admin_address,
         edge,
         config: Mutex::new(config.clone()),
@@ -140,6 +138,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         access_log,
         admin,
         cluster,
+        peer_side,
         drain,
         admin_drain,
         stop,
@@ -165,6 +164,9 @@ impl Running {
         let callers = Callers::load(&config.admin_options.callers)?;
         if let Some(tls) = &self.tls {
             tls.reload(&config.listen.certificates, &profiles(&config))?;
+        }
+        if let Some(peers) = &self.peer_side {
+            peers.reload(&config)?;
         }
         self.edge.set_rules(rules);
         if let Some(cluster) = &self.cluster {
@@ -254,14 +256,6 @@ impl Running {
     }
 }
 
-/// The limits of the viewer listeners, with as many connections as there can be open files.
-fn limits(config: &Config) -> Limits {
-    let (mut limits, disk) = (config.listen.limits, config.disk.as_ref());
-    let disk_files = disk.map_or(0, DiskOptions::files);
-    limits.max_connections = fitting_connections(limits.max_connections, disk_files);
-    limits
-}
-
 fn access_log(config: &Config, metrics: &Metrics) -> Result<Arc<AccessLog>, Error> {
     let opened = AccessLog::open(&config.access_log, metrics.log_dropped.clone());
     let opened = opened.map_err(|source| {
@@ -330,62 +324,4 @@ fn credentials_region(config: &Config) -> Option<String> {
     let copies = config.distributions.iter().any(|d| d.settings.fan_out.is_some());
     let cloudfront = copies.then_some("us-east-1");
     of_buckets.chain(of_queues).chain(cloudfront).next().map(str::to_owned)
-}
-
-fn worker_count(config: &Config) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    config.listen.workers.unwrap_or_else(cores)
-}
-
-fn tls_settings(config: &Config) -> Result<Option<Arc<TlsSettings>>, TlsError> {
-    let files = &config.listen.certificates;
-    if files.is_empty() {
-        return Ok(None);
-    }
-    TlsSettings::load(files, &profiles(config)).map(Some)
-}
-
-fn profiles(config: &Config) -> Vec<TlsProfile> {
-    let profile = |distribution: &DistributionOptions| TlsProfile {
-        hosts: distribution.aliases.clone(),
-        security: distribution.settings.security,
-        http2: distribution.http2,
-    };
-    config.distributions.iter().map(profile).collect()
-}
-
-fn bind(
-    addresses: &[SocketAddr],
-    tls: Option<&Arc<TlsSettings>>,
-    workers: usize,
-) -> Result<Vec<Bound>, BindError> {
-    let endpoint =
-        |address: &SocketAddr| Endpoint { address: bindable(*address), tls: tls.cloned() };
-    addresses.iter().map(|address| endpoint(address).bind(workers)).collect()
-}
-
-/// Starts the workers, each with one socket per endpoint.
-fn serve(
-    mut bound: Vec<Bound>,
-    heartbeats: &Heartbeats,
-    edge: &Arc<Edge>,
-    shared: &Shared,
-    stopped: &watch::Receiver<bool>,
-) -> io::Result<Workers> {
-    spawn_workers(heartbeats, || {
-        let sockets: Vec<Bound> = bound.iter_mut().filter_map(Bound::split).collect();
-        let (edge, shared, mut stopped) = (Arc::clone(edge), shared.clone(), stopped.clone());
-        move |runtime| {
-            runtime.block_on(async move {
-                for mut socket in sockets {
-                    match socket.serve(&edge, shared.clone()) {
-                        Ok(accepting) => drop(tokio::spawn(accepting)),
-                        Err(error) => tracing::error!(%error, "a worker cannot listen"),
-                    }
-                }
-                drop(shared);
-                let _ = stopped.wait_for(|stopped| *stopped).await;
-            });
-        }
-    })
 }

@@ -1,6 +1,6 @@
 //! Another member of a cluster.
 
-use super::lease::PATIENCE;
+use super::{lease::PATIENCE, node_info::NodeInfo};
 use crate::base::clock::BootTime;
 
 /// A member other than this process, as its last heartbeats said.
@@ -13,7 +13,7 @@ pub(super) struct Member {
     /// When it had applied more than before.
     pub(super) progressed: BootTime,
     pub(super) received: BootTime,
-    pub(super) configuration: String,
+    pub(super) info: NodeInfo,
 }
 
 impl Member {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::log_name::LogName;
+use super::{log_name::LogName, node_info::NodeInfo};
 use crate::cache::store::{Purge, PurgeChange, PurgeMode, Tag};
 
 /// The longest purge, in bytes.
@@ -51,8 +51,8 @@ pub(super) struct Heartbeat {
     /// Whether it is the last one: the node serves nothing any more.
     #[serde(default)]
     pub(super) leaves: bool,
-    /// A digest of its configuration, to show where nodes differ.
-    pub(super) configuration: String,
+    #[serde(flatten)]
+    pub(super) info: NodeInfo,
 }
 
 /// A process of a node.
@@ -200,7 +200,7 @@ mod tests {
             digest: Some(3),
             asks: false,
             leaves: false,
-            configuration: String::new(),
+            info: NodeInfo::default(),
         };
         let payload = serde_json::to_vec(&heartbeat).expect("JSON");
         let read = |subject: &str, payload: &[u8]| subjects.read(subject, payload);

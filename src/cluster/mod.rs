@@ -2,6 +2,7 @@
 //!
 //! `protocol.rs` says when a purge is complete, and when a node may use what it has stored.
 
+mod applied;
 mod digest;
 mod gap;
 mod lease;
@@ -11,8 +12,10 @@ mod loss;
 mod member;
 mod message;
 mod node;
+mod node_info;
 mod options;
 mod own_heartbeats;
+mod ownership;
 mod protocol;
 mod shared;
 #[cfg(test)]
@@ -22,34 +25,40 @@ mod stream;
 mod stream_state;
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+pub(crate) use applied::Applied;
 use log::StreamPurgeLog;
-use member::Member;
+use message::MemberId;
 use node::Node;
-pub(crate) use options::{ClusterOptions, NatsOptions};
+use node_info::{NodeInfo, PeerInfo};
+pub(crate) use options::{ClusterOptions, NatsOptions, PeerOptions};
+pub(crate) use ownership::Peer;
+use ownership::by_node;
 use parking_lot::Mutex;
 use shared::{Connection, Shared};
 pub(crate) use status::{ClusterStatus, MemberStatus};
 pub(crate) use stream::{Inspection, inspect};
 use tokio::{
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
     base::{clock::BootTime, metrics::ClusterMetrics},
-    cache::store::{PurgeLog, PurgeState},
+    cache::store::{PurgeFloors, PurgeLog, PurgeState},
 };
 
 /// How often the lease is looked at for the log.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a request of a peer waits for purges that this node has not applied yet.
+const CATCH_UP: Duration = Duration::from_millis(250);
 
 /// How long leaving takes at most.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -60,6 +69,8 @@ pub(crate) struct Cluster {
     shared: Arc<Shared>,
     /// What the store knows, until the node starts.
     purges: Mutex<Option<PurgeState>>,
+    /// The purges in force.
+    floors: OnceLock<Arc<PurgeFloors>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -70,12 +81,18 @@ impl Cluster {
         configuration: String,
         metrics: ClusterMetrics,
     ) -> Self {
-        let shared = Arc::new(Shared::new(options, configuration, metrics));
-        Self { shared, purges: Mutex::default(), tasks: Mutex::default() }
+        let peer = options.peers.as_ref().map(|peers| PeerInfo {
+            address: peers.address(&options.node()),
+            weight: peers.weight,
+        });
+        let info = NodeInfo { configuration, peer };
+        let shared = Arc::new(Shared::new(options, info, metrics));
+        Self { shared, purges: Mutex::default(), floors: OnceLock::new(), tasks: Mutex::default() }
     }
 
     /// The log of purges for a store.
     pub(crate) fn log(&self, purges: PurgeState) -> Box<dyn PurgeLog> {
+        let _ = self.floors.set(Arc::clone(&purges.floors));
         *self.purges.lock() = Some(purges);
         Box::new(StreamPurgeLog(Arc::clone(&self.shared)))
     }
@@ -96,7 +113,7 @@ impl Cluster {
 
     /// The distributions have another digest now.
     pub(crate) fn set_configuration(&self, configuration: String) {
-        self.shared.protocol.lock().set_configuration(configuration);
+        self.shared.protocol.lock().info_mut().configuration = configuration;
         self.shared.due.notify_one();
     }
 
@@ -127,29 +144,66 @@ impl Cluster {
         self.shared.lease.is_held()
     }
 
+    /// The node that fetches an object for the others, unless it is this one. `object` names it, without its variants.
+    pub(crate) fn owner(&self, object: &[u8], is_usable: impl Fn(&str) -> bool) -> Option<Peer> {
+        let protocol = self.shared.protocol.lock();
+        let me = (&*self.shared.node, protocol.info());
+        ownership::owner(protocol.members(), me, object, BootTime::now(), is_usable)
+    }
+
+    /// The purges that this node has applied, if it knows all.
+    pub(crate) fn applied(&self) -> Option<Applied> {
+        let sequence = self.floors.get()?.newest().number();
+        let log = self.shared.protocol.lock().log().cloned()?;
+        self.has_lease().then_some(Applied { log, sequence })
+    }
+
+    /// Whether this node has applied what another one has, or does so in a moment.
+    pub(crate) async fn has_applied(&self, other: &Applied) -> bool {
+        let mut consumed = self.shared.consumed.subscribe();
+        let until = Instant::now() + CATCH_UP;
+        loop {
+            if !self.has_lease() {
+                return false;
+            }
+            {
+                let protocol = self.shared.protocol.lock();
+                if protocol.log() != Some(&other.log) {
+                    return false;
+                }
+                if protocol.applied() >= other.sequence {
+                    return true;
+                }
+            }
+            if timeout_at(until, consumed.changed()).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// The name of this node.
+    pub(crate) fn node(&self) -> &str {
+        &self.shared.node
+    }
+
+    /// The digest of this node's configuration.
+    pub(crate) fn configuration(&self) -> String {
+        self.shared.protocol.lock().info().configuration.clone()
+    }
+
     /// What this node knows about its cluster. Updates its gauges.
     pub(crate) fn status(&self) -> ClusterStatus {
         let Shared { options, node, protocol, lease, connection, .. } = &*self.shared;
         let (now, protocol) = (BootTime::now(), protocol.lock());
         let namesake = protocol.namesake(now);
-        let others = protocol
-            .members()
-            .iter()
-            .filter(|(member, _)| member.node != *node || Some(member.process) == namesake);
-        // Of the processes of a node, the one that was heard of last.
-        let mut newest = BTreeMap::<&str, &Member>::new();
-        for (member, seen) in others {
-            let known = newest.entry(&member.node).or_insert(seen);
-            if known.received < seen.received {
-                *known = seen;
-            }
-        }
+        let is_other = |member: &MemberId| member.node != *node || Some(member.process) == namesake;
+        let newest = by_node(protocol.members(), is_other);
         let members = newest.into_iter().map(|(node, seen)| MemberStatus {
             node: node.to_owned(),
             applied: seen.reported,
             heartbeat_age: now.since(seen.received).as_secs(),
             may_have_lease: seen.may_have_lease(now),
-            same_configuration: seen.configuration == protocol.configuration(),
+            same_configuration: seen.info.configuration == protocol.info().configuration,
         });
         let members: Vec<MemberStatus> = members.collect();
         let metrics = &self.shared.metrics;

@@ -1,6 +1,8 @@
 //! The options of a cluster.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
+
+use crate::tls::MutualFiles;
 
 /// `[cluster]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,32 @@ pub struct ClusterOptions {
     pub replicas: usize,
     /// Whether stored responses are served without validation while this node is cut off.
     pub serves_isolated: bool,
+    /// How this node fetches objects from other nodes, and serves them; `None` if it does not.
+    pub peers: Option<PeerOptions>,
+}
+
+/// How nodes fetch objects from each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerOptions {
+    /// Where other nodes connect to.
+    pub listen: SocketAddr,
+    /// Host and port at which other nodes reach this one; by default, those of `listen`.
+    pub address: Option<String>,
+    /// The files by which nodes recognize each other.
+    pub files: MutualFiles,
+    /// This node's share of the objects, relative to other nodes.
+    pub weight: u32,
+}
+
+impl PeerOptions {
+    /// Host and port at which other nodes reach this one.
+    pub(super) fn address(&self, node: &str) -> String {
+        let of_listen = || match self.listen.ip() {
+            ip if ip.is_unspecified() => format!("{node}:{}", self.listen.port()),
+            _ => self.listen.to_string(),
+        };
+        self.address.clone().unwrap_or_else(of_listen)
+    }
 }
 
 impl ClusterOptions {
@@ -22,7 +50,7 @@ impl ClusterOptions {
     pub(crate) const LONGEST_NAME: usize = 32;
 
     /// The name of this node.
-    pub(super) fn node(&self) -> String {
+    pub(crate) fn node(&self) -> String {
         let of_machine = || {
             let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
             let first = name.split('.').next().unwrap_or_default();

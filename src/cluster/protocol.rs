@@ -15,6 +15,7 @@ use super::{
     loss::Loss,
     member::Member,
     message::{Heartbeat, MemberId},
+    node_info::NodeInfo,
     own_heartbeats::OwnHeartbeats,
     stream_state::{Reset, StreamState},
 };
@@ -27,7 +28,7 @@ const FORGOTTEN: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub(super) struct Protocol {
     pub(super) me: MemberId,
-    configuration: String,
+    info: NodeInfo,
     log: Option<LogName>,
     /// Whether the stream discards messages: then sums differ without a loss.
     is_full: bool,
@@ -58,10 +59,10 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    pub(super) fn new(me: MemberId, configuration: String) -> Self {
+    pub(super) fn new(me: MemberId, info: NodeInfo) -> Self {
         Self {
             me,
-            configuration,
+            info,
             log: None,
             is_full: false,
             era: 0,
@@ -107,7 +108,7 @@ impl Protocol {
     /// Begins with a stream, whose log has this name, after everything that was stored has become unusable. If the loss
     /// concerns all nodes, the log names a purge of everything that is newer: this node forgets which purges were lost.
     pub(super) fn start_over(&mut self, log: LogName, stream: &StreamState, now: BootTime) {
-        let fresh = Self::new(self.me.clone(), std::mem::take(&mut self.configuration));
+        let fresh = Self::new(self.me.clone(), std::mem::take(&mut self.info));
         // Others may not know yet, and use what they have stored.
         let mut members = std::mem::take(&mut self.members);
         for member in members.values_mut() {
@@ -214,7 +215,7 @@ impl Protocol {
             self.consume_own(sequence, &heartbeat, now);
             return Ok(());
         }
-        let Heartbeat { member, applied, digest, asks, leaves, configuration, .. } = heartbeat;
+        let Heartbeat { member, applied, digest, asks, leaves, info, .. } = heartbeat;
         if leaves {
             self.members.remove(&member);
             return Ok(());
@@ -233,13 +234,13 @@ impl Protocol {
             reported: 0,
             progressed: now,
             received: now,
-            configuration: String::new(),
+            info: NodeInfo::default(),
         };
         let seen = self.members.entry(member).or_insert(unknown);
         if applied > seen.reported {
             seen.progressed = now;
         }
-        (seen.reported, seen.received, seen.configuration) = (applied, now, configuration);
+        (seen.reported, seen.received, seen.info) = (applied, now, info);
         if agrees == Some(true) {
             seen.applied = seen.applied.max(applied);
             // Two that were away may have missed the same.
@@ -295,7 +296,7 @@ impl Protocol {
             digest: self.digest.current(),
             asks: self.is_unverified,
             leaves: false,
-            configuration: self.configuration.clone(),
+            info: self.info.clone(),
         }
     }
 
@@ -362,12 +363,12 @@ impl Protocol {
         self.digest.consumed()
     }
 
-    pub(super) fn set_configuration(&mut self, configuration: String) {
-        self.configuration = configuration;
+    pub(super) const fn info_mut(&mut self) -> &mut NodeInfo {
+        &mut self.info
     }
 
-    pub(super) fn configuration(&self) -> &str {
-        &self.configuration
+    pub(super) const fn info(&self) -> &NodeInfo {
+        &self.info
     }
 
     pub(super) const fn applied(&self) -> u64 {

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    message::MemberId, options::ClusterOptions, protocol::Protocol, stream::ClusterStream,
+    message::MemberId, node_info::NodeInfo, options::ClusterOptions, protocol::Protocol,
+    stream::ClusterStream,
 };
 use crate::{base::metrics::ClusterMetrics, cache::store::PurgeLease};
 
@@ -42,14 +43,10 @@ pub(super) enum Connection {
 }
 
 impl Shared {
-    pub(super) fn new(
-        options: ClusterOptions,
-        configuration: String,
-        metrics: ClusterMetrics,
-    ) -> Self {
+    pub(super) fn new(options: ClusterOptions, info: NodeInfo, metrics: ClusterMetrics) -> Self {
         let node = options.node();
         let member = MemberId { node: node.clone(), process: fastrand::u64(..) };
-        let protocol = Protocol::new(member, configuration);
+        let protocol = Protocol::new(member, info);
         Self {
             protocol: Mutex::new(protocol),
             lease: Arc::new(PurgeLease::new(options.serves_isolated)),

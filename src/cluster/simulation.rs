@@ -12,6 +12,7 @@ use super::{
     log_name::LogName,
     loss::Loss,
     message::{Heartbeat, MemberId},
+    node_info::NodeInfo,
     protocol::Protocol,
 };
 use crate::base::clock::BootTime;
@@ -114,7 +115,7 @@ impl World {
             node.disk = Disk::default();
         }
         node.process = Some(Process {
-            protocol: Protocol::new(member, String::new()),
+            protocol: Protocol::new(member, NodeInfo::default()),
             has_begun: false,
             is_paused: false,
             is_connected: true,

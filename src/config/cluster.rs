@@ -4,8 +4,14 @@ use std::path::Path;
 
 use http::uri::Authority;
 
-use super::section::{Placed, Section};
-use crate::cluster::{ClusterOptions, NatsOptions};
+use super::{
+    listen::listen_address,
+    section::{Placed, Section},
+};
+use crate::{
+    cluster::{ClusterOptions, NatsOptions, PeerOptions},
+    tls::{CertificateFiles, MutualFiles},
+};
 
 /// `[cluster]`.
 pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOptions> {
@@ -31,6 +37,7 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
         let help = "add `[cluster.nats]` with `servers = [\"nats://nats-1:4222\", …]`".to_owned();
         section.fault(section.span(), "`cluster.nats` is missing", "in this table", help);
     }
+    let peers = peers(&section, directory);
     section.unknown();
     Some(ClusterOptions {
         name: name?.value.to_owned(),
@@ -38,6 +45,53 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
         nats: nats?,
         replicas: usize::try_from(replicas).unwrap_or(1),
         serves_isolated: serves_isolated.unwrap_or(false),
+        peers,
+    })
+}
+
+/// The share of the objects that a node has, relative to others, if the configuration does not say it.
+const DEFAULT_WEIGHT: u64 = 100;
+
+/// How nodes fetch objects from each other. All files are needed.
+fn peers(section: &Section<'_>, directory: &Path) -> Option<PeerOptions> {
+    const KEYS: [&str; 4] = ["peer_listen", "peer_certificate", "peer_key", "peer_ca"];
+    let weight = section.number("weight", 1..10_001).unwrap_or(DEFAULT_WEIGHT);
+    let address = section.string("peer_address");
+    if let Some(address) = &address
+        && Authority::try_from(address.value).ok().and_then(|a| a.port_u16()).is_none()
+    {
+        let message = format!("`{}` is not a host with a port", address.value);
+        let help = "write the host and port at which other nodes reach this one, such as `\"cache-1.internal:8444\"`".to_owned();
+        section.fault(address.span.clone(), message, "expected host and port", help);
+    }
+    let listen = section.string("peer_listen").map(|text| listen_address(section, text));
+    let file = |key| section.string(key).map(|file| directory.join(file.value));
+    let files = [file("peer_certificate"), file("peer_key"), file("peer_ca")];
+    let missing: Vec<&str> = KEYS.into_iter().filter(|key| !section.has(key)).collect();
+    if missing.len() == KEYS.len() {
+        if section.has("weight") || address.is_some() {
+            section.doubt(
+                "`weight` and `peer_address` of `cluster` have no effect without `peer_listen`"
+                    .into(),
+            );
+        }
+        return None;
+    }
+    if !missing.is_empty() {
+        let message = format!("`{}` is missing in `cluster`", missing.join("`, `"));
+        let help = "`forebay cluster init` makes the certificates; `peer_listen = \"0.0.0.0:8444\"` is where other nodes connect to".to_owned();
+        section.fault(section.span(), message, "in this table", help);
+        return None;
+    }
+    let [certificate, key, ca] = files;
+    Some(PeerOptions {
+        listen: listen??,
+        address: address.map(|address| address.value.to_owned()),
+        files: MutualFiles {
+            own: CertificateFiles { certificate: certificate?, key: key? },
+            ca: ca?,
+        },
+        weight: u32::try_from(weight).unwrap_or(1),
     })
 }
 

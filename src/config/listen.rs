@@ -14,7 +14,8 @@ use crate::{
     access::restrict::Networks,
     access_log,
     control::{self, CallerOptions, Secret},
-    server::{CertificateFiles, Limits},
+    server::Limits,
+    tls::CertificateFiles,
 };
 
 /// An address to bind.
@@ -148,7 +149,7 @@ fn set<T>(target: &mut T, value: Option<Placed<T>>) {
 
 fn addresses(section: &Section<'_>, key: &'static str) -> Vec<Address> {
     let texts = section.strings(key).unwrap_or_default();
-    texts.into_iter().filter_map(|text| address(section, text)).collect()
+    texts.into_iter().filter_map(|text| listen_address(section, text)).collect()
 }
 
 /// Whether two listeners cannot have these addresses: the port is the same, and one is an address of all or both are
@@ -159,7 +160,8 @@ fn clash(one: &Address, other: &Address) -> bool {
     one.port() == other.port() && one.port() != 0 && overlaps
 }
 
-fn address(section: &Section<'_>, text: Placed<&str>) -> Option<Address> {
+/// An IP address and a port to listen on.
+pub(super) fn listen_address(section: &Section<'_>, text: Placed<&str>) -> Option<Address> {
     let parsed = text.value.parse().ok();
     if parsed.is_none() {
         section.fault(
@@ -208,7 +210,7 @@ pub(super) fn admin(
         Some(text) if text.value == "off" => None,
         Some(text) => {
             let span = text.span.clone();
-            let listen = address(&section, text);
+            let listen = listen_address(&section, text);
             let taken = |admin: &Address| {
                 viewers.http.iter().chain(&viewers.https).any(|other| clash(admin, other))
             };

@@ -22,7 +22,8 @@ use crate::{
     cache::disk::existing,
     config::{Config, HTTPS_ADVICE},
     control::{Callers, SecretError},
-    server::{CertificateFiles, Limits, TlsSettings, bindable},
+    server::{Limits, TlsSettings, bindable},
+    tls::{CertificateFiles, MutualTls},
 };
 
 /// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
@@ -228,6 +229,18 @@ fn writable(checks: &mut Checks, directory: &Path) {
 /// Checks that certificates are usable, do not expire soon, and match the served hosts.
 fn certificates(config: &Config, clock: &Clock) -> Checks {
     let mut checks = Checks::of("certificates");
+    if let Some((cluster, peers)) =
+        config.cluster.as_ref().and_then(|cluster| Some((cluster, cluster.peers.as_ref()?)))
+    {
+        match MutualTls::load(&peers.files, &cluster.node()) {
+            Ok(_) => {
+                if let Some(leaf) = leaf(&peers.files.own) {
+                    lifetime(&mut checks, &peers.files.own, &leaf, clock);
+                }
+            }
+            Err(error) => checks.bad(crate::aws::describe(&error), error.advice()),
+        }
+    }
     let files = &config.listen.certificates;
     if files.is_empty() {
         for problem in config.missing_https() {

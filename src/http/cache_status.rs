@@ -48,6 +48,10 @@ pub enum CacheStatus {
     Local,
 }
 
+/// The detail of a response from the cache of another node, in CloudFront's terms (Amazon CloudFront Developer Guide,
+/// "Standard log file fields").
+pub(crate) const PEER_HIT: &str = "OriginShieldHit";
+
 /// The contents of one `Cache-Status` member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {

@@ -49,6 +49,8 @@ pub struct OriginResponse {
     pub bucket: bool,
     /// The response's cache tags.
     pub tags: CacheTags,
+    /// Whether it was in the cache of another node of the cluster.
+    pub is_peer_hit: bool,
 }
 
 /// Facts that the origin adds to its response.
@@ -90,7 +92,21 @@ impl OriginResponse {
             timing: times.timing,
             bucket,
             tags,
+            is_peer_hit: false,
         }
+    }
+
+    /// The response of a peer, whose origin has filtered it.
+    pub(crate) fn of_peer(
+        parts: Parts,
+        body: Body,
+        (requested_at, received_at, timing): (Timestamp, Timestamp, Timing),
+        (bucket, tags): (bool, CacheTags),
+    ) -> Self {
+        let status = parts.status;
+        let shown = |fields| plain_fields(status, fields);
+        let times = Times { requested_at, received_at, timing };
+        Self::new(parts, shown, body, times, Facts { bucket, tags })
     }
 }
 

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
-    Origin, OriginRequest, answer::drop_aws_chunked, pool::Lease, subject::Subject,
+    Origin, OriginRequest, OriginResponse, answer::drop_aws_chunked, pool::Lease, subject::Subject,
     timeouts::Timeouts,
 };
 use crate::{
@@ -51,11 +51,32 @@ pub(super) fn content(
         timeouts,
         subject,
     };
-    let chunks = futures_util::stream::try_unfold(Some(state), |state| async move {
-        let Some(state) = state else { return Ok(None) };
-        state.next().await
-    });
-    Body::stream(length, chunks)
+    state.into_body()
+}
+
+impl Origin {
+    /// A response that a node of the cluster sent instead of this origin. If it breaks off, the origin sends the rest.
+    pub(crate) fn continue_from(
+        self: &Arc<Self>,
+        mut answer: OriginResponse,
+        request: &OriginRequest<'_>,
+    ) -> OriginResponse {
+        let length = http_body::Body::size_hint(&answer.body).exact();
+        let part = (answer.status, answer.content_range.as_deref(), length);
+        if let Some(continuation) = Continuation::if_possible(self, request, &answer.fields, part) {
+            let body = std::mem::replace(&mut answer.body, Body::empty());
+            let receiving = Receiving {
+                source: Source::Peer(body),
+                left: length,
+                origin: Arc::clone(self),
+                continuation: Ok(Box::new(continuation)),
+                timeouts: self.timeouts(),
+                subject: Subject::of(request),
+            };
+            answer.body = receiving.into_body();
+        }
+        answer
+    }
 }
 
 /// A response whose content is being read.
@@ -76,11 +97,22 @@ enum Source {
         incoming: Incoming,
         lease: Lease,
     },
+    /// A node of the cluster, instead of the origin.
+    Peer(Body),
     /// The response to the request for the rest.
     Rest(Body),
 }
 
 impl Receiving {
+    fn into_body(self) -> Body {
+        let length = self.left;
+        let chunks = futures_util::stream::try_unfold(Some(self), |state| async move {
+            let Some(state) = state else { return Ok(None) };
+            state.next().await
+        });
+        Body::stream(length, chunks)
+    }
+
     /// The next bytes, and the response to continue with unless they are the last.
     async fn next(mut self) -> Result<Option<(Bytes, Option<Self>)>, BodyError> {
         loop {
@@ -109,7 +141,7 @@ impl Receiving {
     async fn read(&mut self) -> Result<Option<Bytes>, BodyError> {
         match &mut self.source {
             Source::Connection { incoming, .. } => next_data(incoming, &mut self.timeouts).await,
-            Source::Rest(body) => match body.frame().await.transpose()? {
+            Source::Peer(body) | Source::Rest(body) => match body.frame().await.transpose()? {
                 Some(frame) => Ok(Some(frame.into_data().unwrap_or_default())),
                 None => Ok(None),
             },
@@ -130,10 +162,13 @@ impl Receiving {
                 return Err(error);
             }
         };
+        let is_peers = matches!(self.source, Source::Peer(_));
         // Frees the broken connection and the client's connection share before the next request.
         self.source = Source::Rest(Body::empty());
         let rest = continuation.fetch(&self.origin, &mut self.timeouts).await;
-        self.origin.log_break(&self.subject, &error, rest.as_ref().map(|_| ()));
+        if rest.is_err() || !is_peers {
+            self.origin.log_break(&self.subject, &error, rest.as_ref().map(|_| ()));
+        }
         match rest {
             Ok(body) => Ok(Self { source: Source::Rest(body), ..self }),
             Err(_) => Err(error),
@@ -216,19 +251,22 @@ impl Continuation {
         parts: &Parts,
         incoming: &Incoming,
     ) -> Result<Self, NotContinued> {
-        Self::if_possible(origin, request, parts, incoming).ok_or(NotContinued::Impossible)
+        let range = parts.headers.get(header::CONTENT_RANGE).map(HeaderValue::as_bytes);
+        let part = (parts.status, range, http_body::Body::size_hint(incoming).exact());
+        Self::if_possible(origin, request, &parts.headers, part).ok_or(NotContinued::Impossible)
     }
 
+    /// The continuation of a response with this status, `Content-Range` and length.
     fn if_possible(
         origin: &Origin,
         request: &OriginRequest<'_>,
-        Parts { status, headers, .. }: &Parts,
-        incoming: &Incoming,
+        headers: &HeaderMap,
+        (status, range, length): (StatusCode, Option<&[u8]>, Option<u64>),
     ) -> Option<Self> {
         if request.method != Method::GET {
             return None;
         }
-        let length = http_body::Body::size_hint(incoming).exact()?;
+        let length = length?;
         let etag = headers.get(header::ETAG)?;
         if !EntityTag::parse(etag.as_bytes())?.is_strong() {
             return None;
@@ -236,11 +274,10 @@ impl Continuation {
         // RFC 9110 §14.3: a server without `Accept-Ranges` may still serve ranges.
         let serves_ranges = origin.is_s3()
             || headers.get(header::ACCEPT_RANGES).is_none_or(|units| units != "none");
-        let (bytes, complete) = match *status {
+        let (bytes, complete) = match status {
             StatusCode::OK if serves_ranges => (0..length, length),
             StatusCode::PARTIAL_CONTENT => {
-                let range = headers.get(header::CONTENT_RANGE)?;
-                let range = ContentRange::parse(range.as_bytes())?;
+                let range = ContentRange::parse(range?)?;
                 (range.bytes?, range.complete?)
             }
             _ => return None,

@@ -12,6 +12,7 @@ use crate::{
     access_log::AccessLog,
     base::{clock::Clock, metrics::Metrics},
     cache::store::Store,
+    peers::Peers,
 };
 
 /// The state that all requests share: the active rules, the store, metrics and logs. Its methods are in the
@@ -25,6 +26,8 @@ pub struct Edge {
     pub(super) access_log: Arc<AccessLog>,
     pub(super) compressor: Arc<Compressor>,
     pub(super) steps: Arc<Steps>,
+    /// The other nodes of the cluster, if they are asked for objects.
+    pub(super) peers: Option<Arc<Peers>>,
 }
 
 impl Edge {
@@ -44,7 +47,14 @@ impl Edge {
             access_log,
             compressor: Arc::default(),
             steps: Arc::default(),
+            peers: None,
         })
+    }
+
+    /// The same edge, which asks these peers for objects.
+    #[must_use]
+    pub(crate) fn with_peers(self: Arc<Self>, peers: Option<Arc<Peers>>) -> Arc<Self> {
+        Arc::new(Self { peers, ..Self::clone(&self) })
     }
 
     /// Clones the edge for another thread. Exchanges hold references to it, and threads that share a reference

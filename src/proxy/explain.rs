@@ -7,7 +7,7 @@ use super::{
     context::Edge,
     explain_rejection::RejectedRequest,
     explanation::{Explanation, Next, OriginError, VALID_HERE, Variants},
-    fetch::source::OriginSource,
+    fetch::upstream::Upstream,
     request::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
@@ -97,6 +97,7 @@ impl Edge {
         }
         Explanation {
             signature: Some(signature.to_owned()),
+            owner: self.owner(admitted),
             key: parts_of(&admitted.projection),
             stored,
             next,
@@ -228,7 +229,7 @@ impl Edge {
         if bytes.is_empty() || response.content.bytes().is_some() {
             return Ok(Presence::Stored);
         }
-        let source = Arc::new(OriginSource::new(self, admitted));
+        let source = Arc::new(Upstream::new(self, admitted));
         let (store, key) = (Arc::clone(&self.store), key_of(admitted, response));
         let reader = Reader::new(store, key, Arc::clone(response), source, bytes.clone());
         Ok(reader.presence(&bytes))

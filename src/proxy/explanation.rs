@@ -23,6 +23,9 @@ pub struct Explanation {
     pub signature: Option<String>,
     /// The rejection, if there is one.
     pub refused: Option<ExplainedRejection>,
+    /// The node of the cluster that fetches it from the origin for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The parts of the cache key besides the path.
     pub key: Vec<String>,
     /// The stored variants.

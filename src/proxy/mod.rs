@@ -14,6 +14,7 @@ mod fast_path;
 mod fetch;
 mod logged;
 mod pass;
+mod peer_service;
 mod prepared;
 mod request;
 mod respond;

@@ -58,7 +58,7 @@ pub(super) async fn pass(
     admitted: &AdmittedRequest<'_>,
     body: Body,
     report: Report,
-) -> ProxyResponse {
+) -> Result<ProxyResponse, FetchError> {
     let request = OriginRequest {
         method: admitted.method.clone(),
         path: &admitted.path,
@@ -67,25 +67,16 @@ pub(super) async fn pass(
         client: admitted.client,
         id: admitted.id_text(),
     };
-    let body = match upload(edge, admitted, body).await {
-        Ok(body) => body,
-        Err(failure) => return rejection::failed(failure),
-    };
-    match edge.ask_origin(admitted.origin(), admitted.behavior, request, body).await {
-        Ok(answer) => {
-            if !admitted.method.is_safe() && !is_error(answer.status) {
-                invalidate(edge, admitted, &answer.fields);
-            }
-            if *admitted.method == Method::HEAD && answer.status == StatusCode::OK {
-                expire_changed(edge, admitted, &answer);
-            }
-            match at_viewers_pace(edge, admitted, answer, true).await {
-                Ok(answer) => present(admitted, answer, report),
-                Err(failure) => rejection::failed(failure),
-            }
-        }
-        Err(failure) => rejection::failed(failure),
+    let body = upload(edge, admitted, body).await?;
+    let answer = edge.ask_origin(admitted.origin(), admitted.behavior, request, body).await?;
+    if !admitted.method.is_safe() && !is_error(answer.status) {
+        invalidate(edge, admitted, &answer.fields);
     }
+    if *admitted.method == Method::HEAD && answer.status == StatusCode::OK {
+        expire_changed(edge, admitted, &answer);
+    }
+    let answer = at_viewers_pace(edge, admitted, answer, true).await?;
+    Ok(present(admitted, answer, report))
 }
 
 /// The request content for the origin, if any.
@@ -193,7 +184,7 @@ pub(super) fn present(
 fn describe_as_get(admitted: &AdmittedRequest<'_>, status: StatusCode, fields: &mut HeaderMap) {
     let length = fields.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let worth_it = length.is_some_and(|length| compression::is_worth_it(status, fields, length));
-    if admitted.behavior.compress == Codings::NONE || !worth_it {
+    if admitted.codings() == Codings::NONE || !worth_it {
         return;
     }
     match compress::coding(admitted, worth_it) {

@@ -155,15 +155,26 @@ impl Edge {
         rejection.into_answer(request, cloudfront)
     }
 
+    /// The response, or the error response if the origin fails.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        admitted: &AdmittedRequest<'_>,
+        plan: CachePlan,
+        body: &mut Body,
+        now: Timestamp,
+    ) -> ProxyResponse {
+        self.execute(admitted, plan, body, now).await.unwrap_or_else(rejection::failed)
+    }
+
     /// Executes the plan. If it fails because the object changed, makes a new plan. Futures that wait for an origin are
     /// boxed, so that the future of a hit, which is moved, stays small.
-    pub(super) async fn answer(
+    pub(super) async fn execute(
         self: &Arc<Self>,
         admitted: &AdmittedRequest<'_>,
         first: CachePlan,
         body: &mut Body,
         mut now: Timestamp,
-    ) -> ProxyResponse {
+    ) -> Result<ProxyResponse, FetchError> {
         let only_if_cached = admitted.directives().only_if_cached;
         let mut next = Some(first);
         for _ in 0..MAX_ROUNDS {
@@ -177,7 +188,7 @@ impl Edge {
                 (plan, None)
             };
             if only_if_cached && plan.needs_origin() {
-                return rejection::failed(ONLY_IF_CACHED);
+                return Err(ONLY_IF_CACHED);
             }
             let answered = match plan {
                 CachePlan::Bypass(why) => {
@@ -197,8 +208,8 @@ impl Edge {
                 }
             };
             match answered {
-                Ok(answer) => return answer,
-                Err(SourceError::Failed(failure)) => return rejection::failed(failure),
+                Ok(answer) => return Ok(answer),
+                Err(SourceError::Failed(failure)) => return Err(failure),
                 // The object changed before the first byte went out.
                 Err(SourceError::Changed) => {}
             }
@@ -303,7 +314,10 @@ impl Edge {
                 Ok(pass::present(admitted, answer, report))
             }
             Forwarded::Failed(failure) => Err(SourceError::Failed(failure)),
-            Forwarded::Alone => Ok(pass::pass(self, admitted, Body::empty(), report).await),
+            Forwarded::Alone => {
+                let passed = pass::pass(self, admitted, Body::empty(), report).await;
+                passed.map_err(SourceError::Failed)
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod h1_head;
 mod http1;
 mod lent_io;
 mod loan;
+mod peer_handler;
 mod plain_http;
 mod protocol;
 mod proxy_header;
@@ -42,9 +43,10 @@ use crate::{
 };
 use connection::Server;
 pub(crate) use drain::{Closing, Drain, DrainSignal};
+pub(crate) use peer_handler::PeerHandler;
 pub(crate) use refused_head::Refused;
 use reserved_fds::ReservedFds;
-pub(crate) use tls::{CertificateFiles, TlsError, TlsProfile, TlsSettings};
+pub(crate) use tls::{TlsProfile, TlsSettings};
 pub(crate) use workers::{Heartbeats, Workers, spawn_workers};
 
 /// Answers requests.
@@ -306,6 +308,13 @@ impl Shared {
     #[must_use]
     pub fn with_reserved_fds(self, connections: usize) -> Self {
         Self { reserved_fds: Arc::new(ReservedFds::new(connections)), ..self }
+    }
+
+    /// The same for connections of other nodes: without PROXY headers.
+    #[must_use]
+    pub fn of_peers(&self) -> Self {
+        let limits = Limits { proxy_protocol: false, ..self.limits };
+        Self { limits, ..self.clone() }
     }
 
     fn pressure(&self) -> ConnectionPressure {

@@ -1,84 +1,22 @@
 //! TLS: certificates selected by server name, reloaded while serving.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
     client::verify_server_name,
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{
-        CertificateDer, PrivateKeyDer, ServerName,
-        pem::{self, PemObject},
-    },
+    crypto::aws_lc_rs,
+    pki_types::ServerName,
     server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 
-use crate::behavior::SecurityPolicy;
-
-/// The files of a certificate and its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// PEM: the certificate, then its intermediates.
-    pub certificate: PathBuf,
-    /// PEM: the private key.
-    pub key: PathBuf,
-}
-
-/// The error if certificates cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or is not PEM.
-    #[error("cannot read `{}`: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        reason: String,
-        /// The fix.
-        advice: &'static str,
-    },
-    /// The key belongs to another certificate.
-    #[error("the key `{}` does not match the certificate `{}`", key.display(), certificate.display())]
-    OtherKey {
-        /// The certificate.
-        certificate: PathBuf,
-        /// The key.
-        key: PathBuf,
-    },
-    /// The type of the certificate or the key is not supported.
-    #[error("certificate `{}` with key `{}` cannot be used: {reason}", certificate.display(), key.display())]
-    Unusable {
-        /// The certificate.
-        certificate: PathBuf,
-        /// The key.
-        key: PathBuf,
-        /// The reason.
-        reason: String,
-    },
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Setup(#[from] rustls::Error),
-}
-
-impl TlsError {
-    /// Advice to the operator.
-    #[must_use]
-    pub const fn advice(&self) -> &'static str {
-        match self {
-            Self::File { advice, .. } => advice,
-            Self::OtherKey { .. } => {
-                "use the key that belongs to the certificate; for a matching pair, `openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same public key"
-            }
-            Self::Unusable { .. } => {
-                "use a certificate with an RSA key of 2,048 bits or more, or an ECDSA or Ed25519 key"
-            }
-            Self::Setup(_) => "report this as a bug: the configuration is not at fault",
-        }
-    }
-}
+use crate::{
+    behavior::SecurityPolicy,
+    tls::{CertificateFiles, TlsError},
+};
 
 /// TLS settings for a set of hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +62,17 @@ impl TlsSettings {
         Ok(Arc::new(Self(ArcSwap::from_pointee(Selection::new(files, profiles)?))))
     }
 
+    /// One configuration for all connections.
+    #[must_use]
+    pub fn fixed(config: Arc<ServerConfig>) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::from_pointee(Selection::fixed(config))))
+    }
+
+    /// Replaces the configuration for all connections.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        self.0.store(Arc::new(Selection::fixed(config)));
+    }
+
     /// Reloads the certificates. On an error the old ones stay in force.
     ///
     /// # Errors
@@ -150,9 +99,14 @@ impl TlsSettings {
 }
 
 impl Selection {
+    fn fixed(config: Arc<ServerConfig>) -> Self {
+        let other = Selected { config, security: SecurityPolicy::default() };
+        Self { by_host: HashMap::new(), other }
+    }
+
     fn new(files: &[CertificateFiles], profiles: &[TlsProfile]) -> Result<Self, TlsError> {
         let provider = aws_lc_rs::default_provider();
-        let keys: Result<Vec<_>, _> = files.iter().map(|files| read(files, &provider)).collect();
+        let keys: Result<Vec<_>, _> = files.iter().map(|files| files.read(&provider)).collect();
         let certificates = Arc::new(Certificates(keys?));
         let ticketer = aws_lc_rs::Ticketer::new()?;
         let mut made: Vec<((SecurityPolicy, bool), Selected)> = Vec::new();
@@ -207,62 +161,6 @@ fn fulfils(security: SecurityPolicy, suite: &SupportedCipherSuite) -> bool {
         SecurityPolicy::Tls12Of2025 => !is_chacha || suite.tls13().is_some(),
         SecurityPolicy::Tls13Of2025 => !is_chacha && suite.tls13().is_some(),
     }
-}
-
-fn read(
-    files: &CertificateFiles,
-    provider: &CryptoProvider,
-) -> Result<Arc<CertifiedKey>, TlsError> {
-    let refuse = |path: &PathBuf, error: &pem::Error, item| {
-        let (reason, advice) = pem_words(error, item);
-        TlsError::File { path: path.clone(), reason, advice }
-    };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| refuse(&files.certificate, &error, "certificate"))?;
-    if chain.is_empty() {
-        return Err(refuse(&files.certificate, &pem::Error::NoItemsFound, "certificate"));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| refuse(&files.key, &error, "private key"))?;
-    let unusable = |error| {
-        let (certificate, key) = (files.certificate.clone(), files.key.clone());
-        match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey { certificate, key },
-            error => TlsError::Unusable { certificate, key, reason: error.to_string() },
-        }
-    };
-    let key = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
-    Ok(Arc::new(key))
-}
-
-/// Puts an error of the PEM parser into words, and says what to do about it. The parser's own text lists bytes as
-/// numbers.
-fn pem_words(error: &pem::Error, item: &str) -> (String, &'static str) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let advice = match error {
-        pem::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => "correct the path",
-        pem::Error::Io(_) => {
-            "allow the user that runs Forebay to read the file and to enter its directory"
-        }
-        pem::Error::NoItemsFound => {
-            "use a PEM file; check that certificate and key are not swapped, and that the key is not encrypted (`openssl pkey -in KEY -out NEW` removes a passphrase)"
-        }
-        _ => "use a complete PEM file",
-    };
-    let reason = match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => format!("the file has no PEM {item}"),
-        pem::Error::MissingSectionEnd { end_marker } => {
-            format!("the PEM text is cut off: `-----END {}-----` is missing", text(end_marker))
-        }
-        pem::Error::IllegalSectionStart { line } => {
-            format!("`{}` does not begin a PEM section", text(line))
-        }
-        pem::Error::Base64Decode(_) => format!("the PEM {item} is not valid base64"),
-        error => error.to_string(),
-    };
-    (reason, advice)
 }
 
 #[derive(Debug)]

@@ -20,6 +20,51 @@ pub struct ClusterMetrics {
     pub purge_seconds: Histogram,
 }
 
+/// Metrics of the objects that nodes request from each other.
+#[derive(Clone, Debug, Default)]
+pub struct PeerMetrics {
+    /// Responses from a peer's cache.
+    pub hits: Counter,
+    /// Responses that a peer fetched from the origin.
+    pub misses: Counter,
+    /// Requests that a peer refused, so that this node asked the origin.
+    pub refused: Counter,
+    /// Requests that a peer did not answer, or whose origin failed.
+    pub failed: Counter,
+    /// Requests of peers that this node answered.
+    pub answered: Counter,
+}
+
+impl PeerMetrics {
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register(
+            "cluster_peer_hits",
+            "Responses that came from the cache of another node instead of the origin",
+            self.hits.clone(),
+        );
+        r.register(
+            "cluster_peer_misses",
+            "Responses that another node fetched from the origin for this one",
+            self.misses.clone(),
+        );
+        r.register(
+            "cluster_peer_refused",
+            "Requests that another node refused, so that this node asked the origin",
+            self.refused.clone(),
+        );
+        r.register(
+            "cluster_peer_failed",
+            "Requests that another node did not answer, or whose origin failed",
+            self.failed.clone(),
+        );
+        r.register(
+            "cluster_peer_answered",
+            "Requests of other nodes that this node answered",
+            self.answered.clone(),
+        );
+    }
+}
+
 impl Default for ClusterMetrics {
     fn default() -> Self {
         Self {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-pub use cluster::ClusterMetrics;
+pub use cluster::{ClusterMetrics, PeerMetrics};
 pub use disk::DiskMetrics;
 use memory::MemoryMetrics;
 use parking_lot::Mutex;
@@ -281,6 +281,14 @@ impl Metrics {
     #[must_use]
     pub(crate) fn cluster(&self) -> ClusterMetrics {
         let metrics = ClusterMetrics::default();
+        metrics.register(&mut self.registry.lock());
+        metrics
+    }
+
+    /// The metrics of the objects that nodes request from each other.
+    #[must_use]
+    pub(crate) fn peers(&self) -> PeerMetrics {
+        let metrics = PeerMetrics::default();
         metrics.register(&mut self.registry.lock());
         metrics
     }

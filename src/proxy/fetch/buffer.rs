@@ -55,11 +55,11 @@ impl Fetch {
     /// viewer and is stored at its end; other requests wait for that, but not for long.
     pub(crate) async fn collect(self, mut answer: OriginResponse, storable: Storable) {
         let known = http_body::Body::size_hint(&answer.body).exact();
-        if known.is_some_and(|length| !BodyBuffer::fits(&self.edge.store, length)) {
+        if known.is_some_and(|length| !BodyBuffer::fits(&self.upstream.edge.store, length)) {
             return self.release(answer, NotStored::TooLong);
         }
-        let slice = u64::from(self.edge.store.options().slice);
-        let collector = Arc::new(BodyBuffer::new(Arc::clone(&self.edge.store)));
+        let slice = u64::from(self.upstream.edge.store.options().slice);
+        let collector = Arc::new(BodyBuffer::new(Arc::clone(&self.upstream.edge.store)));
         let begun = collect(&mut answer.body, &collector, slice, || {});
         match tokio::time::timeout(SOON, begun).await {
             Ok(Ok(true)) => {
@@ -67,7 +67,7 @@ impl Fetch {
                 let content = finish(&collector).await;
                 let (StoredBody { response, own_fields, .. }, forward) =
                     self.store_response(&mut answer, storable, content, ContentState::Full);
-                let how = How::Fetched;
+                let how = How::Fetched { is_peer_hit: answer.is_peer_hit };
                 // The send fails if the viewer has disconnected.
                 let _ = forward.send(Forwarded::Stored { response, how, own_fields, timing });
             }

@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 use super::{
     forwarded::Forwarded,
     received_range::{UnusableRange, partial},
+    upstream::Upstream,
 };
 use crate::{
-    behavior::Behavior,
     cache::{
-        key::{CacheKey, CanonicalPath, Projection},
+        key::CacheKey,
         policy::{NotStored, Received, RequestProperties, Storable, storable},
         store::{FetchError, Obligation, StoredResponse, VariantSlot},
     },
@@ -20,7 +20,7 @@ use crate::{
         fields::names,
         range::{ByteRange, RangeRequest},
     },
-    origin::{DENIED, Denial, Group, OriginRequest, OriginResponse, failure},
+    origin::{DENIED, Denial, OriginResponse, failure},
     outbound::ErrorClass,
     proxy::{
         context::Edge,
@@ -37,18 +37,10 @@ pub(crate) const REMEMBER_UNSTORABLE: Duration = Duration::from_secs(10);
 
 /// One origin request on behalf of all requests that wait for it.
 pub(crate) struct Fetch {
-    pub(crate) edge: Arc<Edge>,
-    pub(crate) origin: Arc<Group>,
-    pub(crate) behavior: Arc<Behavior>,
+    pub(crate) upstream: Upstream,
     /// GET; HEAD, if the viewer sent a HEAD and no content is stored; or OPTIONS for a preflight.
     method: Method,
     resource: CacheKey,
-    path: CanonicalPath<'static>,
-    forwarded: Projection<'static>,
-    /// The header with the id of the request that caused this fetch.
-    id_field: Option<(HeaderName, HeaderValue)>,
-    /// The id of the viewer's request, for the log.
-    id: Option<Box<str>>,
     /// Whether the origin sees more of the viewer's request than the cache key contains.
     beyond_key: bool,
     pub(crate) range: Option<ByteRange>,
@@ -95,15 +87,9 @@ impl Fetch {
             RangeRequest::Several(ranges) => ranges.first().copied(),
         };
         Self {
-            edge: Arc::clone(edge),
-            origin: Arc::clone(admitted.origin()),
-            behavior: Arc::clone(admitted.behavior),
+            upstream: Upstream::new(edge, admitted),
             method,
             resource: admitted.key(),
-            path: admitted.path.clone().into_owned(),
-            forwarded: admitted.forwarded().into_owned(),
-            id_field: admitted.id_field(),
-            id: admitted.id_text(),
             beyond_key: admitted.sends_more_than_key(),
             range,
             seen,
@@ -125,8 +111,8 @@ impl Fetch {
             && answer.bucket
             && (answer.status.is_success() || answer.status == StatusCode::NOT_MODIFIED)
         {
-            let (key, now) = (self.obligation.key(), self.edge.clock.now());
-            self.origin.primary().note_allowed(key, now);
+            let (key, now) = (self.obligation.key(), self.upstream.edge.clock.now());
+            self.upstream.origin.primary().note_allowed(key, now);
         }
         match sent {
             Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => {
@@ -142,7 +128,7 @@ impl Fetch {
         range: Option<ByteRange>,
         conditions: Conditions,
     ) -> Result<OriginResponse, FetchError> {
-        let mut fields: HeaderMap = self.id_field.clone().into_iter().collect();
+        let mut fields = HeaderMap::new();
         if let Some(value) = range.and_then(|range| self.aligned(range)) {
             fields.insert(header::RANGE, value);
         }
@@ -159,20 +145,12 @@ impl Fetch {
                 }
             }
         }
-        let request = OriginRequest {
-            method: self.method.clone(),
-            path: &self.path,
-            projection: &self.forwarded,
-            fields,
-            client: None,
-            id: self.id.clone(),
-        };
-        self.edge.ask_origin(&self.origin, &self.behavior, request, None).await
+        self.upstream.send(self.method.clone(), fields).await
     }
 
     /// The range to request from the origin: whole slices, so that they can be stored.
     fn aligned(&self, range: ByteRange) -> Option<HeaderValue> {
-        let slice = u64::from(self.edge.store.options().slice);
+        let slice = u64::from(self.upstream.edge.store.options().slice);
         let start_of = |at: u64| at / slice * slice;
         let end_of = |at: u64| start_of(at).saturating_add(slice - 1);
         let text = match range {
@@ -186,7 +164,7 @@ impl Fetch {
 
     /// Handles a failed origin request: keeps the stale response if allowed, or fails the obligation.
     pub(crate) fn fail(self, failure: FetchError) {
-        let now = self.edge.clock.now();
+        let now = self.upstream.edge.clock.now();
         if self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now)) {
             return self.keep(failure, now);
         }
@@ -201,10 +179,10 @@ impl Fetch {
 
     /// Adds the names to `Vary` that earlier responses of the resource had and this one lacks.
     pub(crate) fn keep_variation(&self, status: StatusCode, response: &mut HeaderMap) {
-        if is_error(status) || !self.behavior.cache_policy.caching.honor_vary {
+        if is_error(status) || !self.upstream.behavior.cache_policy.caching.honor_vary {
             return;
         }
-        let Some(known) = self.edge.store.known_variation(&self.resource) else { return };
+        let Some(known) = self.upstream.edge.store.known_variation(&self.resource) else { return };
         let named: Vec<HeaderName> =
             names(response, &header::VARY).filter_map(Result::ok).collect();
         for name in known.names().iter().filter(|name| !named.contains(name)) {
@@ -213,7 +191,12 @@ impl Fetch {
     }
 
     fn variant_slot(&self, response: &HeaderMap) -> VariantSlot {
-        variant_slot(&self.behavior, self.resource.clone(), &self.forwarded, response)
+        variant_slot(
+            &self.upstream.behavior,
+            self.resource.clone(),
+            &self.upstream.projection,
+            response,
+        )
     }
 
     /// The slot of a response. An error concerns its own request, so it must not hide variants.
@@ -231,10 +214,11 @@ impl Fetch {
         fields: &HeaderMap,
         answer: &OriginResponse,
     ) -> Result<Storable, NotStored> {
-        let policy = &self.behavior.cache_policy;
+        let policy = &self.upstream.behavior.cache_policy;
         // If it is in the key, each value has a separate copy.
         let keyed = policy.key.headers.contains(&header::AUTHORIZATION);
-        let authorized = self.forwarded.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
+        let authorized =
+            self.upstream.projection.headers.iter().any(|(n, _)| *n == header::AUTHORIZATION);
         let request = RequestProperties {
             authorization: authorized && !keyed,
             bucket: answer.bucket,
@@ -251,7 +235,7 @@ impl Fetch {
     }
 
     pub(crate) async fn settle(self, answer: OriginResponse) {
-        let now = self.edge.clock.now();
+        let now = self.upstream.edge.clock.now();
         if let Some(detail) = self.reason_to_keep(&answer, now) {
             return self.keep(FetchError { status: answer.status, detail }, now);
         }
@@ -288,7 +272,7 @@ impl Fetch {
 
     /// Releases the requests that wait for a response that will not be stored.
     pub(crate) fn give_up(self, why: NotStored) {
-        self.obligation.release(why, self.edge.clock.now() + REMEMBER_UNSTORABLE);
+        self.obligation.release(why, self.upstream.edge.clock.now() + REMEMBER_UNSTORABLE);
     }
 
     /// Forwards the response to one viewer only. Every other request must fetch its own.
@@ -301,7 +285,7 @@ impl Fetch {
             || (reason == NotStored::Status && answer.status.is_client_error());
         // The response to a HEAD may lack the headers that make the response to a GET storable.
         if !trouble && !own && self.method != Method::HEAD {
-            self.obligation.release(reason, self.edge.clock.now() + REMEMBER_UNSTORABLE);
+            self.obligation.release(reason, self.upstream.edge.clock.now() + REMEMBER_UNSTORABLE);
         }
         // The request was aligned to our slices. The viewer's own range needs a separate request.
         let forwarded = match answer.status {

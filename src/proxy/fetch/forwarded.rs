@@ -10,6 +10,7 @@ use crate::{
         policy::NotStored,
         store::{FetchError, StoredResponse},
     },
+    http::cache_status::PEER_HIT,
     http::cache_status::Report,
     origin::OriginResponse,
     outbound::Timing,
@@ -41,8 +42,8 @@ pub(crate) enum Forwarded {
 /// The way in which a forwarded request got its stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// The origin sent it.
-    Fetched,
+    /// The origin sent it, or another node of the cluster.
+    Fetched { is_peer_hit: bool },
     /// The origin confirmed it with a 304, whose headers may forbid storing it again.
     Validated(Result<(), NotStored>),
     /// The origin failed for the reason in the token, so the stale response stays in use.
@@ -55,8 +56,11 @@ impl How {
     /// Records the outcome for `Cache-Status` and returns CloudFront's result type.
     pub(crate) const fn tell(self, report: &mut Report) -> ResultType {
         match self {
-            Self::Fetched => {
+            Self::Fetched { is_peer_hit } => {
                 report.stored = true;
+                if is_peer_hit {
+                    report.detail = Some(PEER_HIT);
+                }
                 ResultType::Miss
             }
             Self::Validated(stored) => {

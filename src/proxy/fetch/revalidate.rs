@@ -38,7 +38,7 @@ impl Fetch {
                 Err(failure) => self.fail(failure),
             };
         }
-        let now = self.edge.clock.now();
+        let now = self.upstream.edge.clock.now();
         let mark = self.obligation.mark();
         let mut fields = seen.updated_fields(&answer.fields);
         self.keep_variation(seen.status, &mut fields);
@@ -69,7 +69,7 @@ impl Fetch {
     /// (Amazon CloudFront Developer Guide, "Serve stale content").
     pub(crate) fn keep(self, failure: FetchError, now: Timestamp) {
         let Some(seen) = &self.seen else { return };
-        let pause = self.behavior.cache_policy.caching.errors.of(failure.status);
+        let pause = self.upstream.behavior.cache_policy.caching.errors.of(failure.status);
         let response = Arc::new(seen.waiting(now + pause));
         let place = self.place_of(seen.status, &seen.fields.to_map());
         self.obligation.keep(&place.key, Arc::clone(&response));
@@ -84,7 +84,7 @@ impl Fetch {
 
     /// Classifies a bucket's 403 for an object whose cached copy is usable.
     pub(crate) fn judge_denial(&self, now: Timestamp) -> Denial {
-        let origin = self.origin.primary();
+        let origin = self.upstream.origin.primary();
         let window = origin.options().stale_if_denied;
         let may_be_stale = self.seen.as_ref().is_some_and(|seen| seen.freshness.serves_errors(now));
         if window.is_zero() || !may_be_stale {
@@ -111,7 +111,7 @@ impl Fetch {
     ) -> Option<&'static str> {
         let status = answer.status;
         let freshness = self.seen.as_ref()?.freshness;
-        let window = self.behavior.cache_policy.caching.stale_if_missing;
+        let window = self.upstream.behavior.cache_policy.caching.stale_if_missing;
         let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
             || (status == StatusCode::FORBIDDEN && answer.bucket);
         match () {

@@ -1,47 +1,20 @@
 //! Missing slices, fetched from the origin for one version of one object.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 
+use super::upstream::Upstream;
 use crate::{
-    behavior::Behavior,
-    cache::{
-        key::{CanonicalPath, Projection},
-        store::{FetchError, SliceSource, SourceError, StoredResponse},
-    },
+    cache::store::{FetchError, SliceSource, SourceError, StoredResponse},
     http::{body::Body, entity_tag::EntityTag, range::ContentRange},
-    origin::{DENIED, Group, OriginRequest, OriginResponse, failure},
+    origin::{DENIED, OriginResponse, failure},
     outbound::ErrorClass,
-    proxy::{context::Edge, request::admission::AdmittedRequest},
 };
 
-/// The origin as the source of slices for one request.
-pub(crate) struct OriginSource {
-    edge: Arc<Edge>,
-    origin: Arc<Group>,
-    behavior: Arc<Behavior>,
-    path: CanonicalPath<'static>,
-    projection: Projection<'static>,
-    id_field: Option<(HeaderName, HeaderValue)>,
-    id: Option<Box<str>>,
-}
-
-impl OriginSource {
-    pub(crate) fn new(edge: &Arc<Edge>, admitted: &AdmittedRequest<'_>) -> Self {
-        Self {
-            edge: Arc::clone(edge),
-            origin: Arc::clone(admitted.origin()),
-            behavior: Arc::clone(admitted.behavior),
-            path: admitted.path.clone().into_owned(),
-            projection: admitted.forwarded().into_owned(),
-            id_field: admitted.id_field(),
-            id: admitted.id_text(),
-        }
-    }
-
+impl Upstream {
     async fn fetch(
         &self,
         response: &StoredResponse,
@@ -51,23 +24,13 @@ impl OriginSource {
             // Without a validator, these bytes cannot be matched to the stored ones.
             return Err(SourceError::Changed);
         }
-        let mut fields = same_version(response, &bytes);
-        fields.extend(self.id_field.clone());
-        let request = OriginRequest {
-            method: Method::GET,
-            path: &self.path,
-            projection: &self.projection,
-            fields,
-            client: None,
-            id: self.id.clone(),
-        };
-        let asked = self.edge.ask_origin(&self.origin, &self.behavior, request, None).await;
+        let asked = self.send(Method::GET, same_version(response, &bytes)).await;
         let answer = asked.map_err(SourceError::Failed)?;
         check(answer, response, bytes).await
     }
 }
 
-impl SliceSource for OriginSource {
+impl SliceSource for Upstream {
     fn open<'a>(
         &'a self,
         response: &'a StoredResponse,

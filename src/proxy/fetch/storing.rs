@@ -31,7 +31,7 @@ const WITH_HEAD: Duration = Duration::from_millis(10);
 impl Fetch {
     /// Stores the response to a HEAD. A bucket's error is stored like that of a GET, because its page is synthetic.
     pub(super) fn store_head(self, mut answer: OriginResponse, storable: Storable) {
-        let store = &self.edge.store;
+        let store = &self.upstream.edge.store;
         let (content, content_state) = match answer.announced_length {
             _ if answer.bucket && is_error(answer.status) => {
                 (store.complete_content(Bytes::new()), ContentState::Full)
@@ -43,7 +43,12 @@ impl Fetch {
         let (StoredBody { response, own_fields, .. }, forward) =
             self.store_response(&mut answer, storable, Arc::new(content), content_state);
         // The viewer may have disconnected.
-        let _ = forward.send(Forwarded::Stored { response, how: How::Fetched, own_fields, timing });
+        let _ = forward.send(Forwarded::Stored {
+            response,
+            how: How::Fetched { is_peer_hit: answer.is_peer_hit },
+            own_fields,
+            timing,
+        });
     }
 
     pub(super) async fn store(
@@ -53,7 +58,7 @@ impl Fetch {
         partial: Option<Received206>,
         length: u64,
     ) {
-        let slice = self.edge.store.options().slice;
+        let slice = self.upstream.edge.store.options().slice;
         let sliced = length > u64::from(slice);
         let is_object = matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         let countable = length / u64::from(slice) < u64::from(u32::MAX);
@@ -64,26 +69,28 @@ impl Fetch {
             return self.release(answer, NotStored::Status);
         }
         let content = Arc::new(match length {
-            0 => self.edge.store.complete_content(Bytes::new()),
-            _ => self.edge.store.new_content(length),
+            0 => self.upstream.edge.store.complete_content(Bytes::new()),
+            _ => self.upstream.edge.store.new_content(length),
         });
         let bytes = partial.map_or(0..length, |partial| partial.bytes);
-        let layout = self.edge.store.layout(&content);
+        let layout = self.upstream.edge.store.layout(&content);
         let arriving = layout.slices_of(&bytes);
         if layout.bytes_of(&arriving) != bytes {
             // The range differs from the requested one and does not fit the slices.
             return self.release(answer, NotStored::Status);
         }
         let body = std::mem::replace(&mut answer.body, Body::empty());
-        let mut fill = pin!(self.edge.store.fill(&content, arriving, body));
+        let mut fill = pin!(self.upstream.edge.store.fill(&content, arriving, body));
         let is_small = layout.is_single() && length <= SMALL;
         let filled =
             if is_small { tokio::time::timeout(WITH_HEAD, fill.as_mut()).await.ok() } else { None };
         if let Some(Err(failure)) = filled {
             return self.fail(failure);
         }
-        let (how, timing) = (How::Fetched, Some(Box::new(answer.timing)));
-        let (store, content_arriving) = (Arc::clone(&self.edge.store), Arc::clone(&content));
+        let (how, timing) =
+            (How::Fetched { is_peer_hit: answer.is_peer_hit }, Some(Box::new(answer.timing)));
+        let (store, content_arriving) =
+            (Arc::clone(&self.upstream.edge.store), Arc::clone(&content));
         let (StoredBody { response, own_fields, key }, forward) =
             self.store_response(&mut answer, storable, content, ContentState::Full);
         // The viewer may have disconnected.
@@ -96,7 +103,7 @@ impl Fetch {
 
     /// Whether the policy adds `Server-Timing`. The origin's own timing applies to one response only.
     fn has_timing(&self) -> bool {
-        self.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
+        self.upstream.behavior.response_headers.as_ref().is_some_and(|p| p.server_timing.is_some())
     }
 
     /// Stores a response with its content and fulfils the obligation. Returns the stored response and the channel to
@@ -122,7 +129,7 @@ impl Fetch {
         response.tags = std::mem::take(&mut answer.tags);
         let place = self.place_of(status, &answer.fields);
         let response = Arc::new(response);
-        self.obligation.fulfil(&place, Arc::clone(&response), self.edge.clock.now());
+        self.obligation.fulfil(&place, Arc::clone(&response), self.upstream.edge.clock.now());
         (StoredBody { response, own_fields, key: place.key }, self.forward)
     }
 }

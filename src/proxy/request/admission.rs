@@ -21,6 +21,7 @@ use crate::{
     },
     http::{
         authority::{authority, host, target_length},
+        coding::Codings,
         field_table::FieldTrait,
     },
     origin::{Group, Origin},
@@ -52,6 +53,8 @@ pub(crate) struct AdmittedRequest<'a> {
     pub(crate) client: Option<IpAddr>,
     /// The id of the viewer's request; `None` for an internal request.
     pub(crate) id: Option<RequestId>,
+    /// Whether another node of the cluster admitted it, and wants the response of the origin for its own cache.
+    pub(crate) is_of_peer: bool,
 }
 
 impl<'a> AdmittedRequest<'a> {
@@ -70,7 +73,32 @@ impl<'a> AdmittedRequest<'a> {
             projection.preflight = true;
         }
         let (method, fields) = (&request.method, &request.headers);
-        Self { distribution, behavior, method, path, host, projection, fields, request, client, id }
+        let is_of_peer = false;
+        Self {
+            distribution,
+            behavior,
+            method,
+            path,
+            host,
+            projection,
+            fields,
+            request,
+            client,
+            id,
+            is_of_peer,
+        }
+    }
+
+    /// A request that another node of the cluster admitted. It bypasses access control.
+    pub(crate) fn of_peer(
+        distribution: &'a Arc<Distribution>,
+        request: &'a Parts,
+        id: Option<RequestId>,
+    ) -> Option<Self> {
+        let host = authority(request).and_then(host)?;
+        let (path, behavior) = distribution.route(request.uri.path()).ok()?;
+        let admitted = Self::new(distribution, behavior, path, host, request, None, id);
+        Some(Self { is_of_peer: true, ..admitted })
     }
 
     /// An internal request for a custom error page. It bypasses access control.
@@ -131,13 +159,18 @@ impl<'a> AdmittedRequest<'a> {
         &self.distribution.origins[self.behavior.origin]
     }
 
+    /// The codings in which the response may be compressed. Another node gets it as it is.
+    pub(crate) fn codings(&self) -> Codings {
+        if self.is_of_peer { Codings::NONE } else { self.behavior.compress }
+    }
+
     pub(crate) fn version(&self) -> Version {
         self.request.version
     }
 
     /// The request's cache directives, if the cache policy honors them.
     pub(crate) fn directives(&self) -> RequestDirectives {
-        let listens = self.behavior.cache_policy.caching.honor_request;
+        let listens = self.behavior.cache_policy.caching.honor_request && !self.is_of_peer;
         if listens { RequestDirectives::read(self.fields) } else { RequestDirectives::default() }
     }
 }

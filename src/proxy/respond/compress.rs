@@ -17,7 +17,7 @@ use crate::{
     proxy::{
         compressor::PendingEncoding,
         context::Edge,
-        fetch::source::OriginSource,
+        fetch::upstream::Upstream,
         request::{admission::AdmittedRequest, variant_slot::key_of},
     },
 };
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// Ranges and `If-Match` refer to the stored bytes.
 pub(crate) fn coding(admitted: &AdmittedRequest<'_>, compressible: bool) -> Option<Coding> {
-    let codings = admitted.behavior.compress;
+    let codings = admitted.codings();
     if codings == Codings::NONE || !compressible || admitted.version() < Version::HTTP_11 {
         return None;
     }
@@ -88,7 +88,7 @@ fn making(
     if making.len() >= MOST_MAKING {
         return None;
     }
-    let source = Arc::new(OriginSource::new(edge, admitted));
+    let source = Arc::new(Upstream::new(edge, admitted));
     let (store, key) = (Arc::clone(&edge.store), key_of(admitted, response));
     let whole = 0..response.length();
     let reader = Reader::new(store, key, Arc::clone(response), source, whole);

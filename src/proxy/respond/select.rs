@@ -22,7 +22,7 @@ use crate::{
     origin::DENIED,
     proxy::{
         context::Edge,
-        fetch::source::OriginSource,
+        fetch::upstream::Upstream,
         request::{
             admission::AdmittedRequest,
             rejection::{self, is_error},
@@ -95,7 +95,7 @@ pub(crate) fn from_stored<'a>(
         Err(unmet) => return Served::Now(refuse(unmet, &response, report)),
     };
     let coding = compress::coding(admitted, response.compressible);
-    let varies_by_coding = admitted.behavior.compress != Codings::NONE && response.compressible;
+    let varies_by_coding = admitted.codings() != Codings::NONE && response.compressible;
     // A 304 needs only the headers of the compressed variant. A stored HEAD has no content to compress.
     let response = match coding {
         Some(coding) if part == Part::NotModified => Arc::new(response.described(coding)),
@@ -192,7 +192,7 @@ async fn with_parts(
         attach_slices(edge, admitted, &response, first.clone(), touched, &mut answer).await?;
     let begun = Mutex::new(Some(begun));
     let (response, hold) = edge.store.keep(response);
-    let source: Arc<dyn SliceSource> = Arc::new(OriginSource::new(edge, admitted));
+    let source: Arc<dyn SliceSource> = Arc::new(Upstream::new(edge, admitted));
     let (store, key) = (Arc::clone(&edge.store), key_of(admitted, &response));
     answer.content = Carried::Body(parts.body(move |bytes| {
         let _held = &hold;
@@ -218,7 +218,7 @@ async fn attach_slices(
     touched: Range<u64>,
     answer: &mut ProxyResponse,
 ) -> Result<Body, SourceError> {
-    let source = Arc::new(OriginSource::new(edge, admitted));
+    let source = Arc::new(Upstream::new(edge, admitted));
     let store = Arc::clone(&edge.store);
     let key = key_of(admitted, response);
     let reader = Reader::new(store, key, Arc::clone(response), source, bytes);

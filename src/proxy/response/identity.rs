@@ -182,6 +182,17 @@ impl RequestId {
         id
     }
 
+    /// The id as another node of the cluster gets it.
+    pub(crate) fn to_value(self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.0).ok()
+    }
+
+    /// The id that another node sent.
+    pub(crate) fn from_value(value: &HeaderValue) -> Option<Self> {
+        let id: [u8; 22] = value.as_bytes().try_into().ok()?;
+        id.iter().all(|letter| LETTERS.contains(letter)).then_some(Self(id))
+    }
+
     /// The id extended to 56 characters, the length of CloudFront's ids.
     fn long(self) -> Vec<u8> {
         let mut random =

@@ -1,0 +1,124 @@
+//! The listeners for viewers, and the workers that serve them.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{Error, open_files::fitting_connections};
+use crate::{
+    cache::disk::DiskOptions,
+    config::{Config, DistributionOptions},
+    proxy::Edge,
+    server::{
+        BindError, Bound, Endpoint, Heartbeats, Limits, PeerHandler, Shared, TlsProfile,
+        TlsSettings, Workers, bindable, spawn_workers,
+    },
+    tls::TlsError,
+};
+
+/// The limits of the viewer listeners, with as many connections as there can be open files.
+pub(super) fn limits(config: &Config) -> Limits {
+    let (mut limits, disk) = (config.listen.limits, config.disk.as_ref());
+    let disk_files = disk.map_or(0, DiskOptions::files);
+    limits.max_connections = fitting_connections(limits.max_connections, disk_files);
+    limits
+}
+
+pub(super) fn worker_count(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    config.listen.workers.unwrap_or_else(cores)
+}
+
+/// The bound listeners.
+pub(super) struct Listeners {
+    pub(super) tls: Option<Arc<TlsSettings>>,
+    pub(super) http: Vec<Bound>,
+    pub(super) https: Vec<Bound>,
+    pub(super) admin: Vec<Bound>,
+    /// For other nodes of the cluster.
+    pub(super) peers: Option<Bound>,
+}
+
+impl Listeners {
+    /// Binds what the configuration names, besides the listener for `peers`.
+    pub(super) fn bind(
+        config: &Config,
+        peers: Option<Bound>,
+        workers: usize,
+    ) -> Result<Self, Error> {
+        let tls = tls_settings(config)?;
+        let http = bind(&config.listen.http, None, workers)?;
+        let https = bind(&config.listen.https, tls.as_ref(), workers)?;
+        let admin = bind(config.admin.as_slice(), None, 1)?;
+        Ok(Self { tls, http, https, admin, peers })
+    }
+
+    /// The addresses of listeners.
+    pub(super) fn addresses(bound: &[Bound]) -> Vec<SocketAddr> {
+        bound.iter().map(|bound| bound.address).collect()
+    }
+}
+
+fn tls_settings(config: &Config) -> Result<Option<Arc<TlsSettings>>, TlsError> {
+    let files = &config.listen.certificates;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    TlsSettings::load(files, &profiles(config)).map(Some)
+}
+
+pub(super) fn profiles(config: &Config) -> Vec<TlsProfile> {
+    let profile = |distribution: &DistributionOptions| TlsProfile {
+        hosts: distribution.aliases.clone(),
+        security: distribution.settings.security,
+        http2: distribution.http2,
+    };
+    config.distributions.iter().map(profile).collect()
+}
+
+fn bind(
+    addresses: &[SocketAddr],
+    tls: Option<&Arc<TlsSettings>>,
+    workers: usize,
+) -> Result<Vec<Bound>, BindError> {
+    let endpoint =
+        |address: &SocketAddr| Endpoint { address: bindable(*address), tls: tls.cloned() };
+    addresses.iter().map(|address| endpoint(address).bind(workers)).collect()
+}
+
+/// Accepts connections on one socket of a worker.
+fn accept(accepting: io::Result<impl Future<Output = ()> + Send + 'static>) {
+    match accepting {
+        Ok(accepting) => drop(tokio::spawn(accepting)),
+        Err(error) => tracing::error!(%error, "a worker cannot listen"),
+    }
+}
+
+/// Starts the workers, each with one socket per endpoint.
+pub(super) fn serve(
+    listeners: Listeners,
+    heartbeats: &Heartbeats,
+    edge: &Arc<Edge>,
+    shared: &Shared,
+    stopped: &watch::Receiver<bool>,
+) -> io::Result<Workers> {
+    let Listeners { http, https, mut peers, .. } = listeners;
+    let mut bound: Vec<Bound> = http.into_iter().chain(https).collect();
+    spawn_workers(heartbeats, || {
+        let sockets: Vec<Bound> = bound.iter_mut().filter_map(Bound::split).collect();
+        let peers = peers.as_mut().and_then(Bound::split);
+        let (edge, shared, mut stopped) = (Arc::clone(edge), shared.clone(), stopped.clone());
+        move |runtime| {
+            runtime.block_on(async move {
+                for mut socket in sockets {
+                    accept(socket.serve(&edge, shared.clone()));
+                }
+                if let Some(mut socket) = peers {
+                    accept(socket.serve(&PeerHandler(edge), shared.of_peers()));
+                }
+                drop(shared);
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            });
+        }
+    })
+}

@@ -1,0 +1,58 @@
+//! The listener for other nodes of the cluster, and the connections to them.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::{
+    base::{clock::Clock, metrics::Metrics},
+    cluster::{Cluster, PeerOptions},
+    config::Config,
+    peers::Peers,
+    server::{Bound, Endpoint, TlsSettings, bindable},
+    tls::{MutualTls, TlsError},
+};
+
+/// This node's part in the fetching of objects from other nodes.
+#[derive(Debug)]
+pub(super) struct PeerSide {
+    peers: Arc<Peers>,
+    tls: Arc<TlsSettings>,
+}
+
+impl PeerSide {
+    /// Reads the certificates, and binds the listener.
+    pub(super) fn bind(
+        config: &Config,
+        cluster: Option<&Arc<Cluster>>,
+        clock: &Clock,
+        metrics: &Metrics,
+        workers: usize,
+    ) -> Result<Option<(Self, Bound)>, Error> {
+        let Some((cluster, options)) = cluster.zip(options(config)) else {
+            return Ok(None);
+        };
+        let tls = MutualTls::load(&options.files, cluster.node())?;
+        let peers = Peers::new(Arc::clone(cluster), tls.client, clock.clone(), metrics.peers());
+        let tls = TlsSettings::fixed(tls.server);
+        let address = bindable(options.listen);
+        let bound = Endpoint { address, tls: Some(Arc::clone(&tls)) }.bind(workers)?;
+        Ok(Some((Self { peers: Arc::new(peers), tls }, bound)))
+    }
+
+    pub(super) fn peers(&self) -> Arc<Peers> {
+        Arc::clone(&self.peers)
+    }
+
+    /// Reads the certificates again.
+    pub(super) fn reload(&self, config: &Config) -> Result<(), TlsError> {
+        let Some(options) = options(config) else { return Ok(()) };
+        let tls = MutualTls::load(&options.files, self.peers.cluster().node())?;
+        self.peers.set_tls(tls.client);
+        self.tls.replace(tls.server);
+        Ok(())
+    }
+}
+
+fn options(config: &Config) -> Option<&PeerOptions> {
+    config.cluster.as_ref()?.peers.as_ref()
+}

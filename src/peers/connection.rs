@@ -1,0 +1,203 @@
+//! The connection to one peer.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{cluster::Peer, http::body::Body};
+
+/// How long connecting may take, and how long a peer may be silent while requests are under way.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The pause before a peer that did not answer is tried again; it doubles up to `LONGEST_PAUSE`.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// Requests under way to one peer. Further ones go to the origin.
+const MAX_REQUESTS: usize = 128;
+
+/// Bytes that a peer may send ahead, for one request and for all.
+const WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 32 << 20;
+
+/// The longest head of a response, in bytes.
+const MAX_HEAD: u32 = 64 << 10;
+
+/// A request under way.
+pub(super) type Permit = OwnedSemaphorePermit;
+
+/// The connection to one peer, which all threads share.
+#[derive(Debug)]
+pub(super) struct PeerConnection {
+    peer: Peer,
+    state: Mutex<State>,
+    /// Held while connecting.
+    connecting: tokio::sync::Mutex<()>,
+    requests: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Up(SendRequest<Body>),
+    /// It did not answer. Its objects have other owners until it does.
+    Down {
+        retry_at: Instant,
+        pause: Duration,
+    },
+}
+
+/// The peer does not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PeerError {
+    #[error("it cannot be reached: {0}")]
+    Connect(#[from] io::Error),
+    #[error("it did not accept a connection in time")]
+    ConnectTimeout,
+    #[error("the connection failed: {0}")]
+    Connection(#[from] hyper::Error),
+    #[error("it was unreachable before")]
+    Down,
+}
+
+impl PeerConnection {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            state: Mutex::new(State::Idle),
+            connecting: tokio::sync::Mutex::default(),
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        }
+    }
+
+    pub(super) fn is_to(&self, peer: &Peer) -> bool {
+        self.peer == *peer
+    }
+
+    /// Whether requests may be sent.
+    pub(super) fn is_usable(&self) -> bool {
+        !matches!(*self.state.lock(), State::Down { .. })
+    }
+
+    /// Whether it is time to connect again.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(*self.state.lock(), State::Down { retry_at, .. } if retry_at <= Instant::now())
+    }
+
+    /// Room for a request, if there is any.
+    pub(super) fn permit(&self) -> Option<Permit> {
+        Arc::clone(&self.requests).try_acquire_owned().ok()
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// If the peer does not answer.
+    pub(super) async fn send(
+        &self,
+        tls: &Arc<ClientConfig>,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, PeerError> {
+        let mut sender = self.sender(tls).await?;
+        let sent = sender.send_request(request).await;
+        sent.map_err(|error| {
+            if sender.is_closed() {
+                self.fail(&error);
+            }
+            error.into()
+        })
+    }
+
+    /// Connects again in the background.
+    pub(super) async fn revive(&self, tls: &Arc<ClientConfig>) {
+        let Ok(_connecting) = self.connecting.try_lock() else { return };
+        if self.is_due() && self.connect(tls).await.is_ok() {
+            tracing::info!(node = self.peer.node, "the node answers again");
+        }
+    }
+
+    async fn sender(&self, tls: &Arc<ClientConfig>) -> Result<SendRequest<Body>, PeerError> {
+        if let Some(sender) = self.open()? {
+            return Ok(sender);
+        }
+        let _connecting = self.connecting.lock().await;
+        match self.open()? {
+            Some(sender) => Ok(sender),
+            None => self.connect(tls).await,
+        }
+    }
+
+    /// The open connection, if there is one.
+    fn open(&self) -> Result<Option<SendRequest<Body>>, PeerError> {
+        match &*self.state.lock() {
+            State::Up(sender) if !sender.is_closed() => Ok(Some(sender.clone())),
+            State::Up(_) | State::Idle => Ok(None),
+            State::Down { .. } => Err(PeerError::Down),
+        }
+    }
+
+    async fn connect(&self, tls: &Arc<ClientConfig>) -> Result<SendRequest<Body>, PeerError> {
+        let connected = timeout(PATIENCE, handshake(&self.peer, tls)).await;
+        let connected = connected.unwrap_or(Err(PeerError::ConnectTimeout));
+        match &connected {
+            Ok(sender) => *self.state.lock() = State::Up(sender.clone()),
+            Err(error) => self.fail(error),
+        }
+        connected
+    }
+
+    /// Stops asking the peer for a while.
+    fn fail(&self, error: &dyn std::error::Error) {
+        let mut state = self.state.lock();
+        let pause = match *state {
+            State::Down { pause, .. } => (pause * 2).min(LONGEST_PAUSE),
+            _ => {
+                let Peer { node, address } = &self.peer;
+                let cause = error.source().map(ToString::to_string);
+                tracing::warn!(
+                    node,
+                    address,
+                    %error,
+                    cause,
+                    "a node does not answer; other nodes fetch its objects from the origin"
+                );
+                PAUSE
+            }
+        };
+        *state = State::Down { retry_at: Instant::now() + pause, pause };
+    }
+}
+
+async fn handshake(peer: &Peer, tls: &Arc<ClientConfig>) -> Result<SendRequest<Body>, PeerError> {
+    let stream = TcpStream::connect(&peer.address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(peer.node.clone()).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEAD)
+        .keep_alive_interval(PATIENCE)
+        .keep_alive_timeout(PATIENCE);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // A failure also reaches the requests under way.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}

@@ -1,0 +1,154 @@
+//! The header fields between nodes. Their names begin with `forebay-`; viewers and origins cannot send them.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+
+use crate::{
+    cache::{
+        key::PathForm,
+        store::{CacheTags, Tag},
+    },
+    cluster::Applied,
+    http::{body::Body, fields::remove_all},
+    origin::OriginRequest,
+    outbound::ErrorClass,
+};
+
+const PREFIX: &str = "forebay-";
+const DISTRIBUTION: HeaderName = HeaderName::from_static("forebay-distribution");
+const CONFIGURATION: HeaderName = HeaderName::from_static("forebay-configuration");
+const APPLIED: HeaderName = HeaderName::from_static("forebay-applied");
+const KEY: HeaderName = HeaderName::from_static("forebay-key");
+const REQUEST_ID: HeaderName = HeaderName::from_static("forebay-request-id");
+const ANSWER: HeaderName = HeaderName::from_static("forebay-answer");
+const TAGS: HeaderName = HeaderName::from_static("forebay-tags");
+
+/// What a request to a peer says besides the viewer's request.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerRequest {
+    /// The id of the distribution.
+    pub(crate) distribution: String,
+    /// The digest of the asking node's configuration.
+    pub(crate) configuration: String,
+    /// The purges that the peer must have applied.
+    pub(crate) applied: Applied,
+    /// The digest of the cache key.
+    pub(crate) key: String,
+    /// The id of the viewer's request.
+    pub(crate) id: Option<HeaderValue>,
+}
+
+impl PeerRequest {
+    /// The message for a request that would go to the origin. `None` if it is not valid HTTP.
+    pub(super) fn write(self, host: &str, request: &OriginRequest<'_>) -> Option<Request<Body>> {
+        let projection = request.projection;
+        let mut fields = request.fields.clone();
+        for (name, value) in projection.headers.iter().filter(|(name, _)| *name != header::HOST) {
+            fields.append(name, value.clone());
+        }
+        if let Some(cookies) = &projection.cookies {
+            fields.insert(header::COOKIE, HeaderValue::from_bytes(cookies).ok()?);
+        }
+        remove_own(&mut fields);
+        fields.insert(DISTRIBUTION, self.distribution.try_into().ok()?);
+        fields.insert(CONFIGURATION, self.configuration.try_into().ok()?);
+        fields.insert(APPLIED, self.applied.to_string().try_into().ok()?);
+        fields.insert(KEY, self.key.try_into().ok()?);
+        fields.extend(self.id.map(|id| (REQUEST_ID, id)));
+        let mut target = String::new();
+        match request.path.form() {
+            PathForm::Key => request.path.encode_for_bucket(&mut target),
+            PathForm::Uri => request.path.encode_for_server(&mut target),
+        }
+        if let Some(query) = &projection.query {
+            target.push('?');
+            target.push_str(query);
+        }
+        let uri = Uri::builder().scheme("https").authority(host).path_and_query(target);
+        let mut message = Request::new(Body::empty());
+        *message.method_mut() = request.method.clone();
+        *message.uri_mut() = uri.build().ok()?;
+        *message.headers_mut() = fields;
+        Some(message)
+    }
+
+    /// Takes the fields out of a peer's request. `None` if one is missing.
+    pub(crate) fn take(fields: &mut HeaderMap) -> Option<Self> {
+        let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let read = Self {
+            distribution: text(&DISTRIBUTION)?.to_owned(),
+            configuration: text(&CONFIGURATION)?.to_owned(),
+            applied: text(&APPLIED)?.parse().ok()?,
+            key: text(&KEY)?.to_owned(),
+            id: fields.get(REQUEST_ID).cloned(),
+        };
+        remove_own(fields);
+        Some(read)
+    }
+}
+
+/// What an answer to a peer says besides the response.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// The response of the origin, or a stored one.
+    Response {
+        /// Whether it was in the cache.
+        is_hit: bool,
+        /// Whether it is from a bucket.
+        is_bucket: bool,
+        /// Its cache tags.
+        tags: CacheTags,
+    },
+    /// The origin did not answer.
+    Failed(ErrorClass),
+    /// The node that asks must ask the origin.
+    Refused,
+}
+
+impl Answer {
+    /// Adds the fields to an answer, whose other fields of these names are removed.
+    pub(crate) fn write(&self, fields: &mut HeaderMap) {
+        remove_own(fields);
+        let answer = match self {
+            Self::Response { is_hit, is_bucket, tags } => {
+                let tags: Vec<String> = tags.iter().map(|tag| tag.number().to_string()).collect();
+                let tags = HeaderValue::try_from(tags.join(",")).ok();
+                fields.extend(tags.filter(|tags| !tags.is_empty()).map(|tags| (TAGS, tags)));
+                match (is_hit, is_bucket) {
+                    (true, true) => "hit bucket",
+                    (true, false) => "hit",
+                    (false, true) => "miss bucket",
+                    (false, false) => "miss",
+                }
+            }
+            Self::Failed(class) => class.token(),
+            Self::Refused => "refused",
+        };
+        fields.insert(ANSWER, HeaderValue::from_static(answer));
+    }
+
+    /// Takes the fields out of an answer. `None` if they are missing.
+    pub(super) fn take(fields: &mut HeaderMap) -> Option<Self> {
+        let answer = fields.get(ANSWER)?.to_str().ok()?.to_owned();
+        let tags = fields.get(TAGS).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
+        let tags = tags.split(',').filter_map(|tag| tag.parse().ok().map(Tag::from_number));
+        let tags: CacheTags = tags.collect();
+        remove_own(fields);
+        let response = |is_hit, is_bucket| Some(Self::Response { is_hit, is_bucket, tags });
+        match &*answer {
+            "hit bucket" => response(true, true),
+            "hit" => response(true, false),
+            "miss bucket" => response(false, true),
+            "miss" => response(false, false),
+            "refused" => Some(Self::Refused),
+            token => {
+                let class = ErrorClass::ALL.into_iter().find(|class| class.token() == token);
+                class.map(Self::Failed)
+            }
+        }
+    }
+}
+
+/// Removes the fields between nodes.
+fn remove_own(fields: &mut HeaderMap) {
+    remove_all(fields, |name| name.as_str().starts_with(PREFIX));
+}

@@ -1,0 +1,124 @@
+//! Where the responses of a fetch come from: the origin, or the node of the cluster that owns the object.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::{
+    behavior::Behavior,
+    cache::{
+        key::{CanonicalPath, Projection},
+        policy::RequestDirectives,
+        store::FetchError,
+    },
+    http::body::Body,
+    origin::{Group, OriginRequest, OriginResponse, Reply, Subject},
+    peers::PeerObject,
+    proxy::{context::Edge, request::admission::AdmittedRequest, response::identity::RequestId},
+};
+
+/// Where the responses of a fetch come from, and the parts of its requests that are always the same.
+pub(crate) struct Upstream {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) origin: Arc<Group>,
+    pub(crate) behavior: Arc<Behavior>,
+    path: CanonicalPath<'static>,
+    pub(crate) projection: Projection<'static>,
+    /// The header with the id of the request that caused the fetch.
+    id_field: Option<(HeaderName, HeaderValue)>,
+    /// The id of the viewer's request, for the log.
+    id: Option<Box<str>>,
+    /// The object, if another node may have it.
+    object: Option<PeerObject>,
+}
+
+impl Upstream {
+    pub(crate) fn new(edge: &Arc<Edge>, admitted: &AdmittedRequest<'_>) -> Self {
+        Self {
+            edge: Arc::clone(edge),
+            origin: Arc::clone(admitted.origin()),
+            behavior: Arc::clone(admitted.behavior),
+            path: admitted.path.clone().into_owned(),
+            projection: admitted.forwarded().into_owned(),
+            id_field: admitted.id_field(),
+            id: admitted.id_text(),
+            object: edge.peers.is_some().then(|| peer_object(admitted)).flatten(),
+        }
+    }
+
+    /// Sends a request with these fields, to the owner of the object or to the origin.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        fields: HeaderMap,
+    ) -> Result<OriginResponse, FetchError> {
+        let mut request = OriginRequest {
+            method,
+            path: &self.path,
+            projection: &self.projection,
+            fields,
+            client: None,
+            id: self.id.clone(),
+        };
+        if let Some(answered) = Box::pin(self.ask_owner(&request)).await {
+            return answered;
+        }
+        request.fields.extend(self.id_field.clone());
+        self.edge.ask_origin(&self.origin, &self.behavior, request, None).await
+    }
+
+    async fn ask_owner(
+        &self,
+        request: &OriginRequest<'_>,
+    ) -> Option<Result<OriginResponse, FetchError>> {
+        let (peers, object) = self.edge.peers.as_ref().zip(self.object.as_ref())?;
+        let answered = peers.ask(object, request, self.origin.longest_wait()).await?;
+        Some(answered.map(|answer| self.origin.primary().continue_from(answer, request)))
+    }
+}
+
+/// The object of a request, if another node may answer it.
+fn peer_object(admitted: &AdmittedRequest<'_>) -> Option<PeerObject> {
+    let is_read = matches!(*admitted.method, Method::GET | Method::HEAD);
+    // Another node does not know what viewers changed through this one.
+    let is_read_only = !admitted.behavior.allowed_methods.allow_method(&Method::PUT);
+    // The viewer wants the answer of the origin.
+    let is_plain = admitted.directives() == RequestDirectives::default();
+    (!admitted.is_of_peer && is_read && is_read_only && is_plain).then(|| {
+        let id = admitted.id.and_then(RequestId::to_value);
+        let distribution = &admitted.distribution.settings.id;
+        PeerObject::new(distribution, admitted.host, &admitted.path, &admitted.key(), id)
+    })
+}
+
+impl Edge {
+    /// The node of the cluster that fetches the object of a request from the origin for the others.
+    pub(crate) fn owner(&self, admitted: &AdmittedRequest<'_>) -> Option<String> {
+        let peers = self.peers.as_ref()?;
+        peer_object(admitted).map(|object| peers.owner_name(&object))
+    }
+
+    /// Sends a request to an origin group. Errors are logged; the viewer gets the failure.
+    pub(crate) async fn ask_origin(
+        &self,
+        group: &Group,
+        behavior: &Behavior,
+        request: OriginRequest<'_>,
+        body: Option<Body>,
+    ) -> Result<OriginResponse, FetchError> {
+        let is_about_object = request.method != Method::OPTIONS;
+        let Reply { answer, by, passed_over } = group.send(&request, body).await;
+        let subject = Subject::of(&request);
+        if let Some((origin, error)) = passed_over {
+            origin.log_error(&subject, &error);
+        }
+        let mut answer = answer.map_err(|error| by.log_error(&subject, &error))?;
+        if !behavior.forwards_cookies() {
+            answer.fields.remove(header::SET_COOKIE);
+        }
+        if answer.bucket && answer.status == StatusCode::FORBIDDEN && is_about_object {
+            by.log_denial(&subject);
+        }
+        Ok(answer)
+    }
+}

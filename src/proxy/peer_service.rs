@@ -1,0 +1,146 @@
+//! Answers to other nodes of the cluster, which fetch objects from this one.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Response};
+
+use super::{
+    cache_plan::CachePlan,
+    context::Edge,
+    request::{
+        admission::AdmittedRequest, connection::Connection, exchange_tracker::ExchangeState,
+        rejection::is_error, routing::Distribution,
+    },
+    response::{
+        identity::RequestId,
+        proxy_response::{Head, ProxyResponse},
+    },
+};
+use crate::{
+    base::{clock::Timestamp, metrics::ResultType},
+    cache::store::{CacheTags, FetchError},
+    http::body::{Body, Observer},
+    origin::Origin,
+    outbound::ErrorClass,
+    peers::{Answer, PeerObject, PeerRequest, Peers, key_digest, refusal},
+};
+
+impl Edge {
+    /// Answers a request of another node: with a stored response, or with one from the origin. It is refused unless this
+    /// node knows as much about purges as the other one, and understands the request alike.
+    pub(crate) async fn answer_peer(
+        self: Arc<Self>,
+        request: Request<Body>,
+        connection: Arc<Connection>,
+    ) -> Response<Body> {
+        let exchange = Box::new(PeerExchange::begin(connection));
+        self.answer_to_peer(request).await.map(|body| body.observed(exchange))
+    }
+
+    async fn answer_to_peer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let (mut parts, _) = request.into_parts();
+        let Some(peers) = &self.peers else { return refusal() };
+        let Some(asked) = PeerRequest::take(&mut parts.headers) else { return refusal() };
+        let rules = self.rules.load_full();
+        let Some(distribution) = rules.hosts.by_id(&asked.distribution) else { return refusal() };
+        if !matches!(parts.method, Method::GET | Method::HEAD)
+            || asked.configuration != peers.cluster().configuration()
+            || !peers.cluster().has_applied(&asked.applied).await
+        {
+            return refusal();
+        }
+        let id = asked.id.as_ref().and_then(RequestId::from_value);
+        let Some(admitted) = AdmittedRequest::of_peer(distribution, &parts, id) else {
+            return refusal();
+        };
+        if key_digest(&admitted.key()) != asked.key || is_asked(peers, distribution, &admitted) {
+            return refusal();
+        }
+        let now = self.clock.now();
+        let plan = self.plan(&admitted, now);
+        if let CachePlan::Bypass(_) = plan {
+            // The response cannot be shared.
+            return refusal();
+        }
+        peers.metrics().answered.inc();
+        match Box::pin(self.execute(&admitted, plan, &mut Body::empty(), now)).await {
+            Ok(answer) => respond(answer, &admitted, self.clock.now()),
+            Err(failure) => failed(failure),
+        }
+    }
+}
+
+/// An exchange with another node, for the timeouts of the connection.
+struct PeerExchange {
+    connection: Arc<Connection>,
+    state: ExchangeState,
+}
+
+impl PeerExchange {
+    fn begin(connection: Arc<Connection>) -> Self {
+        connection.exchanges.begin(ExchangeState::Awaiting);
+        Self { connection, state: ExchangeState::Awaiting }
+    }
+}
+
+impl Observer for PeerExchange {
+    fn awaits_bytes(&mut self, awaits: bool) {
+        let to = if awaits { ExchangeState::Awaiting } else { ExchangeState::Sending };
+        self.connection.exchanges.change(&mut self.state, to);
+    }
+
+    fn ended(self: Box<Self>, _sent: u64, _complete: bool) {}
+}
+
+impl Drop for PeerExchange {
+    fn drop(&mut self) {
+        self.connection.exchanges.end(self.state);
+    }
+}
+
+/// Whether this node waits for an answer of another one for the object.
+fn is_asked(peers: &Peers, distribution: &Distribution, admitted: &AdmittedRequest<'_>) -> bool {
+    peers.is_asking(&PeerObject::name_of(&distribution.settings.id, &admitted.path))
+}
+
+/// The message for a response, with the fields that the origin sent.
+fn respond(
+    answer: ProxyResponse,
+    admitted: &AdmittedRequest<'_>,
+    now: Timestamp,
+) -> Response<Body> {
+    let ProxyResponse { head, content, result, .. } = answer;
+    let (status, body) = (head.status(), content.into_body(&head));
+    let is_bucket = match head {
+        Head::Page(..) => true,
+        Head::Own(..) | Head::Stored(_) => {
+            !is_error(status) && Origin::is_s3(admitted.origin().primary())
+        }
+    };
+    let is_hit = matches!(result, ResultType::Hit);
+    let (fields, tags) = match head {
+        Head::Own(_, fields) | Head::Page(_, fields) => (fields, CacheTags::default()),
+        Head::Stored(head) => {
+            let mut fields = HeaderMap::new();
+            head.write(&mut fields, &admitted.distribution.settings.identity, now);
+            (fields, head.response.tags.clone())
+        }
+    };
+    let is_head = *admitted.method == Method::HEAD;
+    let mut response = Response::new(if is_head { Body::empty() } else { body });
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    Answer::Response { is_hit, is_bucket, tags }.write(response.headers_mut());
+    response
+}
+
+/// The message for a failure of the origin.
+fn failed(failure: FetchError) -> Response<Body> {
+    let class = ErrorClass::ALL.into_iter().find(|class| class.token() == failure.detail);
+    let mut response = refusal();
+    if let Some(class) = class {
+        *response.status_mut() = failure.status;
+        Answer::Failed(class).write(response.headers_mut());
+    }
+    response
+}

@@ -1,0 +1,92 @@
+//! The files of a certificate and its key.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    sign::CertifiedKey,
+};
+
+use super::error::TlsError;
+
+/// The files of a certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM: the certificate, then its intermediates.
+    pub certificate: PathBuf,
+    /// PEM: the private key.
+    pub key: PathBuf,
+}
+
+impl CertificateFiles {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the certificate cannot be used with the key.
+    pub(crate) fn read(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+        let chain = certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| refuse(&self.key, &error, "private key"))?;
+        let unusable = |error| {
+            let (certificate, key) = (self.certificate.clone(), self.key.clone());
+            match error {
+                rustls::Error::InconsistentKeys(_) => TlsError::OtherKey { certificate, key },
+                error => TlsError::Unusable { certificate, key, reason: error.to_string() },
+            }
+        };
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
+        Ok(Arc::new(key))
+    }
+}
+
+/// The certificates in a PEM file; there is at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| refuse(path, &error, "certificate"))?;
+    if found.is_empty() {
+        return Err(refuse(path, &pem::Error::NoItemsFound, "certificate"));
+    }
+    Ok(found)
+}
+
+fn refuse(path: &Path, error: &pem::Error, item: &str) -> TlsError {
+    let (reason, advice) = pem_words(error, item);
+    TlsError::File { path: path.to_owned(), reason, advice }
+}
+
+/// Puts an error of the PEM parser into words, and says what to do about it. The parser's own text lists bytes as
+/// numbers.
+fn pem_words(error: &pem::Error, item: &str) -> (String, &'static str) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let advice = match error {
+        pem::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => "correct the path",
+        pem::Error::Io(_) => {
+            "allow the user that runs Forebay to read the file and to enter its directory"
+        }
+        pem::Error::NoItemsFound => {
+            "use a PEM file; check that certificate and key are not swapped, and that the key is not encrypted (`openssl pkey -in KEY -out NEW` removes a passphrase)"
+        }
+        _ => "use a complete PEM file",
+    };
+    let reason = match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => format!("the file has no PEM {item}"),
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("the PEM text is cut off: `-----END {}-----` is missing", text(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("`{}` does not begin a PEM section", text(line))
+        }
+        pem::Error::Base64Decode(_) => format!("the PEM {item} is not valid base64"),
+        error => error.to_string(),
+    };
+    (reason, advice)
+}
