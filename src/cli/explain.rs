@@ -88,6 +88,7 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
         lines.push(("", token));
     } else {
         lines.extend(explained.signature.iter().map(|valid| ("signature", valid.clone())));
+        lines.extend(explained.owner.iter().map(|owner| ("owner", format!("node {owner}"))));
         let more = explained.key.iter().map(|part| format!("  {part}"));
         lines.push(("key", or_none(&explained.path) + &more.collect::<String>()));
         if let Some(variants) = &explained.variants {

@@ -65,7 +65,7 @@ enum Command {
     Import(import::Args),
     /// Look at a disk cache, verify it, or empty it
     Cache(cache::Args),
-    /// Look at the cluster that a running Forebay belongs to
+    /// Set up a cluster, or look at the one that a running Forebay belongs to
     Cluster(cluster::Args),
     /// Load-test a cache: sends many requests and reports throughput and latency
     Load(load::Args),

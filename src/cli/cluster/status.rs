@@ -1,35 +1,22 @@
-//! `forebay cluster`.
+//! `forebay cluster status`.
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
-
-use super::{
-    UserError,
-    admin_client::{AdminAddress, Authentication, exchange, no_answer, refused},
-    say,
-    style::{Style, paint},
+use crate::{
+    cli::{
+        UserError,
+        admin_client::{AdminAddress, Authentication, exchange, no_answer, refused},
+        say,
+        style::{Style, paint},
+    },
+    cluster::{ClusterStatus, MemberStatus},
 };
-use crate::cluster::{ClusterStatus, MemberStatus};
-
-/// Look at the cluster that a running Forebay belongs to.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Show the nodes and what each has applied
-    Status(Status),
-}
 
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The exit code is 0 if the node knows all purges of its cluster, and 1 otherwise."
 )]
-struct Status {
+pub(super) struct Args {
     #[command(flatten)]
     admin: AdminAddress,
     /// Print JSON
@@ -38,7 +25,6 @@ struct Status {
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let Action::Status(args) = &args.action;
     let admin = args.admin.resolve()?;
     let (status, content) = exchange(admin, ("GET", "/cluster"), "", &Authentication::None)
         .map_err(|error| no_answer(admin, &error))?;
