@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -149,9 +150,10 @@ class VersionedOrigin(http.server.ThreadingHTTPServer):
     request_queue_size = 256
 
     @classmethod
-    def start(cls):
-        server = cls(("127.0.0.1", 0), Versioned)
+    def start(cls, handler=None):
+        server = cls(("127.0.0.1", 0), handler or Versioned)
         server.versions, server.is_down = {}, False
+        server.requests, server.lengths, server.pause = [], {}, 0
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
@@ -183,6 +185,69 @@ class Versioned(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class Large(http.server.BaseHTTPRequestHandler):
+    """Objects of the lengths that the origin says, which are sent slowly if it says so. Counts requests."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.answer(self.server)
+
+    do_HEAD = do_GET
+
+    def answer(self, server):
+        wanted = self.headers.get("Range")
+        server.requests.append((self.command, self.path, wanted))
+        content = large(self.path, server.lengths.get(self.path, 1000))
+        length = len(content)
+        start, end = 0, length
+        if wanted:
+            start, end = wanted.removeprefix("bytes=").split("-")
+            start, end = int(start), min(int(end or length - 1) + 1, length)
+        self.send_response(206 if wanted else 200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Cache-Control", "max-age=86400")
+        self.send_header("Content-Type", "image/jpeg")
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{length}")
+        self.send_header("Content-Length", str(end - start))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        for at in range(start, end, 65536):
+            time.sleep(server.pause)
+            self.wfile.write(content[at : min(at + 65536, end)])
+
+    def log_message(self, *_):
+        pass
+
+
+def large(path, length):
+    """The content of a large object: no two blocks of it are the same."""
+    block = b"".join(b"%s %d\n" % (path.encode(), number) for number in range(length // len(path) + 1))
+    return block[:length]
+
+
+class Certificates:
+    """Certificates of nodes, by `forebay cluster init`."""
+
+    def __init__(self, *nodes):
+        self.directory = tempfile.mkdtemp(prefix="forebay-certificates-")
+        command = [parts.PROGRAM, "cluster", "init", *nodes, "--dir", self.directory]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def lines(self, node, port, ca=None):
+        """The lines of `[cluster]` that make a node serve its peers."""
+        file = f"{self.directory}/{node}"
+        return (
+            f'peer_listen = "127.0.0.1:{port}"\npeer_certificate = "{file}.pem"\n'
+            f'peer_key = "{file}-key.pem"\npeer_ca = "{ca or self.directory}/ca.pem"\n'
+        )
+
+    def remove(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 NODE = """\

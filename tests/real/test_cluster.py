@@ -9,8 +9,8 @@ import threading
 import time
 import unittest
 
-from cluster_parts import Cuttable, Nats, Node, VersionedOrigin
-from parts import PROGRAM, fetch, wait_for
+from cluster_parts import Certificates, Cuttable, Nats, Node, VersionedOrigin
+from parts import PROGRAM, fetch, free_port, wait_for
 
 # How long nodes and servers are disturbed. By hand, `FOREBAY_NEMESIS=3600`.
 SECONDS = int(os.environ.get("FOREBAY_NEMESIS", "120"))
@@ -209,8 +209,15 @@ class Nemesis(Cluster):
         for way in self.ways:
             self.addCleanup(way.stop)
         self.directories = [self.directory(), self.directory(), None]
+        certificates = Certificates(*[f"edge-{at}" for at in range(3)])
+        self.addCleanup(certificates.remove)
         self.members = [
-            self.node(f"edge-{at}", disk=self.directories[at], servers=f'"nats://127.0.0.1:{way.port}"')
+            self.node(
+                f"edge-{at}",
+                disk=self.directories[at],
+                servers=f'"nats://127.0.0.1:{way.port}"',
+                more=certificates.lines(f"edge-{at}", free_port()),
+            )
             for at, way in enumerate(self.ways)
         ]
         self.completed = dict.fromkeys(PATHS, 0)
@@ -287,6 +294,13 @@ class Nemesis(Cluster):
         self.ends.set()
         for thread in work:
             thread.join(timeout=90)
+        peers = [fetch(node.admin + "/metrics")[2].decode() for node in self.members]
+        self.counts["from peers"] = sum(
+            int(line.split()[1])
+            for text in peers
+            for line in text.splitlines()
+            if line.startswith(("forebay_cluster_peer_hits_total ", "forebay_cluster_peer_misses_total "))
+        )
         print(f"\n{SECONDS} s: {self.counts}")
         self.assertEqual(self.wrong, [])
         # Otherwise nothing was shown.

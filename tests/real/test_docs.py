@@ -207,7 +207,7 @@ class Docs(unittest.TestCase):
             self.assertRegex(self.shell(line), why)
         elif line.startswith("curl -s -o /dev/null -D -"):
             self.heads.append(re.search(r"x-cache: (\w+)", self.shell(line), re.IGNORECASE)[1])
-        elif line.startswith(("mkdir ", "install ", "printf ", "openssl ", "forebay completions", "forebay man")):
+        elif line.startswith(("mkdir ", "install ", "printf ", "openssl ", "forebay cluster init", "forebay completions", "forebay man")):
             self.shell(line)
         else:
             known = [text for start, text in expected.items() if line.startswith(start)]
