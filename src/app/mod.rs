@@ -148,6 +148,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     running.renew_credentials();
     if let Some(cluster) = &running.cluster {
         cluster.start();
+        running.admin.follow_history();
     }
     let options = &running.started.admin_options;
     running.admin.listen_to(&options.queues, &options.topics);

@@ -5,5 +5,6 @@ pub mod glob;
 pub mod instance;
 pub mod log;
 pub mod metrics;
+pub mod sha256;
 pub mod text;
 pub(crate) mod write_layer;

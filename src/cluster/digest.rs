@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use sha2::{Digest, Sha256};
+use crate::base::sha256;
 
 /// How many messages back the digest is known.
 const REMEMBERED: usize = 4096;
@@ -34,7 +34,7 @@ impl LogDigest {
     /// Adds a message: a purge has a subject. Returns whether messages before it are missing.
     pub(super) fn add(&mut self, sequence: u64, subject: Option<&str>) -> bool {
         if let Some(subject) = subject {
-            let subject = first_number(&Sha256::digest(subject));
+            let subject = sha256::first_64(subject);
             if self.newest.len() >= SUBJECTS {
                 // A full stream: sums are not compared any more.
                 self.newest.clear();
@@ -80,7 +80,7 @@ impl LogDigest {
     /// Whether a message of a subject, or a newer one, was consumed since `count` messages had been. A stream that has lost
     /// messages uses their numbers again.
     pub(super) fn has(&self, subject: &str, sequence: u64, count: u64) -> bool {
-        let subject = first_number(&Sha256::digest(subject));
+        let subject = sha256::first_64(subject);
         let newest = self.newest.get(&subject);
         newest.is_some_and(|(newest, before)| *newest >= sequence && *before >= count)
     }
@@ -102,11 +102,7 @@ fn weight(subject: u64, sequence: u64) -> u64 {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&subject.to_le_bytes());
     bytes[8..].copy_from_slice(&sequence.to_le_bytes());
-    first_number(&Sha256::digest(bytes))
-}
-
-fn first_number(digest: &[u8]) -> u64 {
-    digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    sha256::first_64(bytes)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::{
     lease::PATIENCE,
     message::PurgeMessage,
     shared::{Connection, Shared},
-    stream::ClusterStream,
 };
 use crate::{
     base::clock::{BootTime, Stopwatch},
@@ -93,7 +92,7 @@ impl StreamPurgeLog {
                 .map(|at| self.write(&messages[at], format!("{id:016x}-{at}")))
                 .buffer_unordered(TOGETHER);
             let written = written.collect().await;
-            if let Ok(state) = self.connected().await.state().await
+            if let Ok(state) = self.0.connected().await.state().await
                 && self.0.protocol.lock().log().is_some_and(|log| log.stream == state.name)
             {
                 return Batch { era, count, written };
@@ -105,7 +104,7 @@ impl StreamPurgeLog {
     /// Writes a purge. A message with the same `id` is in the stream once at most.
     async fn write(&self, message: &PurgeMessage, id: String) -> Written {
         loop {
-            let stream = self.connected().await;
+            let stream = self.0.connected().await;
             match stream.send_purge(message, &id).await {
                 Ok(sequence) => {
                     return Written { subject: stream.subjects().of_purge(message), sequence };
@@ -113,18 +112,6 @@ impl StreamPurgeLog {
                 Err(error) => *self.0.last_error.lock() = Some(error.to_string()),
             }
             sleep(PAUSE).await;
-        }
-    }
-
-    /// The connection, once there is one.
-    async fn connected(&self) -> ClusterStream {
-        let mut connection = self.0.connection.subscribe();
-        loop {
-            if let Connection::Up(stream) = &*connection.borrow_and_update() {
-                return ClusterStream::clone(stream);
-            }
-            // `self` has the sender.
-            let _ = connection.changed().await;
         }
     }
 

@@ -1,10 +1,12 @@
 //! The messages in a cluster's stream.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{log_name::LogName, node_info::NodeInfo};
-use crate::cache::store::{Purge, PurgeChange, PurgeMode, Tag};
+use crate::{
+    base::sha256,
+    cache::store::{Purge, PurgeChange, PurgeMode, Tag},
+};
 
 /// The longest purge, in bytes.
 const LONGEST: usize = 32 << 10;
@@ -87,8 +89,7 @@ impl Subjects {
             Target::Tag(number) => ("tag", number.to_string()),
             Target::Everything(_) => ("everything", String::new()),
         };
-        let digest = Sha256::digest(format!("{}\n{target}", message.distribution));
-        let digest = digest.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes));
+        let digest = sha256::first_128(format!("{}\n{target}", message.distribution));
         let mode = if message.soft { "soft" } else { "hard" };
         format!("{}.purge.{kind}.{mode}.{digest:032x}", self.prefix)
     }

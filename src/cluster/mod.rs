@@ -18,6 +18,7 @@ mod own_heartbeats;
 mod ownership;
 mod protocol;
 mod shared;
+mod shared_history;
 #[cfg(test)]
 mod simulation;
 mod status;
@@ -42,6 +43,7 @@ pub(crate) use ownership::Peer;
 use ownership::by_node;
 use parking_lot::Mutex;
 use shared::{Connection, Shared};
+pub(crate) use shared_history::SharedHistory;
 pub(crate) use status::{ClusterStatus, MemberStatus};
 pub(crate) use stream::{Inspection, inspect};
 use tokio::{
@@ -179,6 +181,11 @@ impl Cluster {
                 return false;
             }
         }
+    }
+
+    /// The history of invalidations that all nodes have.
+    pub(crate) fn history(&self) -> SharedHistory {
+        SharedHistory::new(Arc::clone(&self.shared))
     }
 
     /// The name of this node.

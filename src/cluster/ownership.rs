@@ -5,14 +5,12 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use sha2::{Digest, Sha256};
-
 use super::{
     member::Member,
     message::MemberId,
     node_info::{NodeInfo, PeerInfo},
 };
-use crate::base::clock::BootTime;
+use crate::base::{clock::BootTime, sha256};
 
 /// Another node, which can be asked for objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +46,7 @@ pub(super) fn owner(
     is_usable: impl Fn(&str) -> bool,
 ) -> Option<Peer> {
     let weight = own.peer.as_ref()?.weight;
-    let object = first_number(object);
+    let object = sha256::first_64(object);
     let others = by_node(members, |member| member.node != me);
     let able = others.into_iter().filter_map(|(node, member)| {
         let PeerInfo { address, weight } = member.info.peer.as_ref()?;
@@ -70,7 +68,7 @@ pub(super) fn owner(
 /// The score of a node for an object. The part of all objects that it wins is its part of all weights.
 #[expect(clippy::cast_precision_loss, reason = "a uniform number between 0 and 1")]
 fn score(object: u64, node: &str, weight: u32) -> f64 {
-    let mixed = mix(object ^ first_number(node.as_bytes()));
+    let mixed = mix(object ^ sha256::first_64(node.as_bytes()));
     let uniform = ((mixed >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     -f64::from(weight) / uniform.ln()
 }
@@ -82,19 +80,13 @@ const fn mix(mut number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// The same on every machine.
-fn first_number(bytes: &[u8]) -> u64 {
-    let digest = Sha256::digest(bytes);
-    digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn winners(nodes: &[(&'static str, u32)]) -> Vec<&'static str> {
         let best = |object: u32| {
-            let object = first_number(&object.to_le_bytes());
+            let object = sha256::first_64(object.to_le_bytes());
             let scored = nodes.iter().map(|(node, weight)| (score(object, node, *weight), *node));
             scored.max_by(|one, other| one.0.total_cmp(&other.0)).expect("a node").1
         };

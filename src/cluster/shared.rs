@@ -61,6 +61,18 @@ impl Shared {
         }
     }
 
+    /// The connection, once there is one.
+    pub(super) async fn connected(&self) -> ClusterStream {
+        let mut connection = self.connection.subscribe();
+        loop {
+            if let Connection::Up(stream) = &*connection.borrow_and_update() {
+                return ClusterStream::clone(stream);
+            }
+            // `self` has the sender.
+            let _ = connection.changed().await;
+        }
+    }
+
     /// Publishes what the protocol has learned.
     pub(super) fn publish(&self, protocol: &Protocol) {
         self.lease.set(protocol.lease());

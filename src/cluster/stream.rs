@@ -157,6 +157,10 @@ impl ClusterStream {
         created.map_err(StreamError::read)
     }
 
+    pub(super) const fn context(&self) -> &Context {
+        &self.context
+    }
+
     pub(super) const fn subjects(&self) -> &Subjects {
         &self.subjects
     }

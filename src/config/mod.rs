@@ -35,14 +35,14 @@ pub(crate) use origin::GroupOptions;
 pub(crate) use origin_request::is_sendable;
 pub(crate) use policy::is_keyable;
 use section::Section;
-use sha2::{Digest, Sha256};
+
 use toml::de::DeTable;
 pub(crate) use trust::HTTPS_ADVICE;
 
 use crate::{
     access::restrict::Databases,
     access_log,
-    base::instance,
+    base::{instance, sha256},
     cache::{disk::DiskOptions, store},
     cluster::ClusterOptions,
     control,
@@ -128,8 +128,7 @@ impl Config {
     pub(crate) fn shared_digest(&self) -> String {
         let shared = format!("{:?}", (&self.distributions, self.cache.slice));
         // `Via` names the process.
-        let digest = Sha256::digest(shared.replace(instance::id(), ""));
-        format!("{:016x}", digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
+        format!("{:016x}", sha256::first_64(shared.replace(instance::id(), "")))
     }
 
     /// A configuration for one bucket with CloudFront's defaults.

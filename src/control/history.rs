@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::{invalidation::Invalidation, journal::Journal};
 
 /// Maximum number of invalidations kept.
-const MAX_ENTRIES: usize = 10_000;
+pub(super) const MAX_ENTRIES: usize = 10_000;
 
 /// The outcome of adding an invalidation.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,6 +89,27 @@ impl History {
         }
         inner.write(&amended)?;
         Ok(amended)
+    }
+
+    /// Adds or updates an invalidation of another node.
+    ///
+    /// # Errors
+    /// If it cannot be written. It is then kept in memory only.
+    pub(super) fn merge(&self, other: &Invalidation) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        match inner.entries.iter().rposition(|entry| entry.id == other.id) {
+            Some(place) if *inner.entries[place] == *other => return Ok(()),
+            Some(place) => inner.entries[place] = Arc::new(other.clone()),
+            None => {
+                // They are in the order in which they were created.
+                let place = inner.entries.partition_point(|entry| entry.created <= other.created);
+                inner.entries.insert(place, Arc::new(other.clone()));
+                if inner.entries.len() > MAX_ENTRIES {
+                    inner.entries.pop_front();
+                }
+            }
+        }
+        inner.write(other)
     }
 
     pub(super) fn find(&self, distribution: &str, id: &str) -> Option<Arc<Invalidation>> {

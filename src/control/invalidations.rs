@@ -2,13 +2,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     State,
     api::{ApiError, ApiResponse, PageRequest},
     fan_out::{self, FanOutError},
-    history::{Added, History},
+    history::{Added, History, MAX_ENTRIES},
     invalidation::Invalidation,
     items, xml,
 };
@@ -33,10 +34,47 @@ impl State {
     /// Records an updated invalidation. If it cannot be written, it is kept in memory only.
     async fn remember(&self, amended: Invalidation) -> Arc<Invalidation> {
         let recorded = amended.clone();
-        self.with_history(move |history| history.amend(recorded)).await.unwrap_or_else(|error| {
+        let recorded = self.with_history(move |history| history.amend(recorded)).await;
+        let amended = recorded.unwrap_or_else(|error| {
             tracing::error!(%error, "the invalidation cannot be written to its history");
             Arc::new(amended)
-        })
+        });
+        if let Err(error) = self.share(&amended).await {
+            tracing::error!(%error, "the invalidation cannot be written to the cluster's history");
+        }
+        amended
+    }
+
+    /// Sends an invalidation to the other nodes of the cluster, if there is one.
+    async fn share(&self, invalidation: &Invalidation) -> Result<(), String> {
+        let Some(shared) = &self.shared_history else { return Ok(()) };
+        let Invalidation { distribution, caller_reference, .. } = invalidation;
+        let content = serde_json::to_vec(invalidation).map_err(|error| error.to_string())?;
+        shared.write(&format!("{distribution}\n{caller_reference}"), content).await
+    }
+
+    /// Waits for what other nodes of the cluster have done until now.
+    async fn catch_up(&self) {
+        if let Some(shared) = &self.shared_history {
+            shared.catch_up().await;
+        }
+    }
+
+    /// Keeps the history of other nodes.
+    pub(super) async fn follow_history(self: Arc<Self>) {
+        let Some(shared) = &self.shared_history else { return };
+        let merge = |content: Vec<u8>| {
+            let state = Arc::clone(&self);
+            let merged = async move {
+                let Ok(other) = serde_json::from_slice::<Invalidation>(&content) else { return };
+                let merged = state.with_history(move |history| history.merge(&other)).await;
+                if let Err(error) = merged {
+                    tracing::error!(%error, "an invalidation of another node cannot be written to the history");
+                }
+            };
+            merged.boxed()
+        };
+        shared.follow(MAX_ENTRIES, merge).await;
     }
 
     /// Runs a history update on a blocking thread, because it waits for the disk.
@@ -64,7 +102,7 @@ pub(super) async fn answer(
     match (&request.method, id) {
         (&Method::POST, None) => create(state, request, known, content, caller).await,
         (&Method::GET, None) => list(state, request, distribution).await.map(ApiResponse::found),
-        (&Method::GET, Some(id)) => match state.history.find(distribution, id) {
+        (&Method::GET, Some(id)) => match find(state, distribution, id).await {
             Some(invalidation) => {
                 let known = look(state, invalidation).await;
                 Ok(ApiResponse::found(xml::invalidation(&known)))
@@ -80,6 +118,15 @@ pub(super) async fn answer(
             "use POST or GET with …/invalidation, or GET with …/invalidation/ID",
         )),
     }
+}
+
+/// The invalidation with this id, which may be one of another node.
+async fn find(state: &State, distribution: &str, id: &str) -> Option<Arc<Invalidation>> {
+    if let Some(known) = state.history.find(distribution, id) {
+        return Some(known);
+    }
+    state.catch_up().await;
+    state.history.find(distribution, id)
 }
 
 /// A validated batch.
@@ -194,6 +241,7 @@ async fn create(
     let unavailable = |message: String| {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     };
+    state.catch_up().await;
     let looked_up = state
         .with_history(move |history| Ok((history.earlier(&invalidation), invalidation)))
         .await
@@ -224,6 +272,12 @@ async fn create(
             return Err(ApiError::invalid_argument(message));
         }
     };
+    // Even if it was known before: the last attempt may have ended here.
+    state.share(&invalidation).await.map_err(|error| {
+        unavailable(format!(
+            "purged, but not recorded in the cluster's history: {error}; try again"
+        ))
+    })?;
     let invalidation = copy(state, request, distribution, invalidation).await?;
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let location = format!(
@@ -241,6 +295,7 @@ async fn create(
 
 async fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, ApiError> {
     let wanted = PageRequest::read(request)?;
+    state.catch_up().await;
     let after = Some(wanted.marker.as_str()).filter(|marker| !marker.is_empty());
     let (mut page, more) =
         state.history.list(distribution, after, wanted.most).ok_or_else(|| {

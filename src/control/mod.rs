@@ -49,7 +49,7 @@ use crate::{
     aws::Credentials,
     base::clock::Clock,
     cache::store::{PurgeBatch, PurgeError, PurgeMode},
-    cluster::Cluster,
+    cluster::{Cluster, SharedHistory},
     http::{body::Body, framing},
     proxy::{Connection, Edge},
     server::{Handler, Heartbeats},
@@ -97,6 +97,8 @@ struct State {
     credentials: Arc<Credentials>,
     callers: ArcSwap<Callers>,
     history: Arc<History>,
+    /// The history that all nodes of the cluster have, if there is one.
+    shared_history: Option<SharedHistory>,
     changes: RateLimits,
     topics: ArcSwap<Vec<String>>,
     has_https: bool,
@@ -135,9 +137,11 @@ impl Admin {
         let total = Some(Rate { requests, per: Duration::from_secs(1), burst });
         let changes = RateLimits::new(Rates { per_client: None, total }, &clock);
         let history = History::open(options.state.as_deref())?;
+        let shared_history = cluster.as_ref().map(|cluster| cluster.history());
         Ok(Self(Arc::new(State {
             edge,
             cluster,
+            shared_history,
             credentials,
             callers: ArcSwap::from_pointee(callers),
             history: Arc::new(history),
@@ -170,6 +174,11 @@ impl Admin {
                 consumers.push((queue.clone(), task));
             }
         }
+    }
+
+    /// Reads the invalidations of the cluster's other nodes, if there is a cluster. Must be called within a runtime.
+    pub(crate) fn follow_history(&self) {
+        tokio::spawn(Arc::clone(&self.0).follow_history());
     }
 
     /// Replaces the callers that may change something.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use sha2::{Digest, Sha256};
 
-use crate::cache::key::{CacheKey, CanonicalPath};
+use crate::{
+    base::sha256,
+    cache::key::{CacheKey, CanonicalPath},
+};
 
 /// An object that a peer may have.
 #[derive(Clone, Debug)]
@@ -50,6 +52,5 @@ impl PeerObject {
 
 /// The digest of a cache key, by which nodes find out that they understand a request alike.
 pub(crate) fn key_digest(key: &CacheKey) -> String {
-    let digest = Sha256::digest(key.as_bytes());
-    format!("{:032x}", digest.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes)))
+    format!("{:032x}", sha256::first_128(key.as_bytes()))
 }

@@ -9,6 +9,8 @@ import threading
 import time
 import unittest
 
+import boto3
+
 from cluster_parts import Certificates, Cuttable, Nats, Node, VersionedOrigin
 from parts import PROGRAM, fetch, free_port, wait_for
 
@@ -138,6 +140,38 @@ class Cluster(unittest.TestCase):
         far.start()
         self.assertEqual(far.get("/b")[1]["X-Cache"], "Hit from forebay")
         self.assertEqual(far.get("/a")[0], version)
+
+    def test_every_node_knows_the_invalidations(self):
+        nodes = self.nodes()
+
+        def api(node):
+            return boto3.client(
+                "cloudfront", endpoint_url=node.admin, region_name="us-east-1",
+                aws_access_key_id="any", aws_secret_access_key="any",
+            )  # fmt: skip
+
+        def create(node, reference, path="/a"):
+            batch = {"CallerReference": reference, "Paths": {"Quantity": 1, "Items": [path]}}
+            return api(node).create_invalidation(DistributionId="media", InvalidationBatch=batch)["Invalidation"]["Id"]
+
+        def ids(node):
+            page = api(node).list_invalidations(DistributionId="media")["InvalidationList"]
+            return [item["Id"] for item in page.get("Items", [])]
+
+        created = [create(nodes[at % 3], f"reference {at}") for at in range(6)]
+        for node in nodes:
+            for known in created:
+                answer = api(node).get_invalidation(DistributionId="media", Id=known)["Invalidation"]
+                self.assertEqual((answer["Status"], answer["Id"]), ("Completed", known))
+            self.assertEqual(ids(node), created[::-1])
+        # The same request at another node is the same invalidation.
+        self.assertEqual(create(nodes[2], "reference 0"), created[0])
+        with self.assertRaises(nodes and api(nodes[1]).exceptions.InvalidArgument):
+            create(nodes[1], "reference 0", "/b")
+        # A node that lost everything knows them again.
+        nodes[0].kill()
+        nodes[0].start()
+        self.assertEqual(ids(nodes[0]), created[::-1])
 
     def test_a_new_stream_makes_everything_stored_invalid(self):
         nodes = self.nodes()

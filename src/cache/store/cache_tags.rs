@@ -1,6 +1,6 @@
 //! Cache tags.
 
-use sha2::{Digest, Sha256};
+use crate::base::sha256;
 
 /// A cache tag, as a digest of its name.
 ///
@@ -30,8 +30,7 @@ impl Tag {
     /// The tag of this name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let digest = Sha256::digest(name.to_ascii_lowercase());
-        Self(digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
+        Self(sha256::first_64(name.to_ascii_lowercase()))
     }
 }
 
