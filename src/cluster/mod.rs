@@ -5,6 +5,7 @@
 mod applied;
 mod digest;
 mod gap;
+mod inspection;
 mod lease;
 mod log;
 mod log_name;
@@ -24,6 +25,7 @@ mod simulation;
 mod status;
 mod stream;
 mod stream_state;
+mod watch;
 
 use std::{
     sync::{
@@ -34,6 +36,7 @@ use std::{
 };
 
 pub(crate) use applied::Applied;
+pub(crate) use inspection::{Inspection, inspect};
 use log::StreamPurgeLog;
 use message::MemberId;
 use node::Node;
@@ -44,20 +47,19 @@ use ownership::by_node;
 use parking_lot::Mutex;
 use shared::{Connection, Shared};
 pub(crate) use shared_history::SharedHistory;
-pub(crate) use status::{ClusterStatus, MemberStatus};
-pub(crate) use stream::{Inspection, inspect};
+pub(crate) use status::{ClusterStatus, MemberStatus, clock_fault};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
-    base::{clock::BootTime, metrics::ClusterMetrics},
+    base::{
+        clock::{BootTime, Clock},
+        metrics::ClusterMetrics,
+    },
     cache::store::{PurgeFloors, PurgeLog, PurgeState},
 };
-
-/// How often the lease is looked at for the log.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a request of a peer waits for purges that this node has not applied yet.
 const CATCH_UP: Duration = Duration::from_millis(250);
@@ -87,7 +89,7 @@ impl Cluster {
             address: peers.address(&options.node()),
             weight: peers.weight,
         });
-        let info = NodeInfo { configuration, peer };
+        let info = NodeInfo { configuration, peer, ..NodeInfo::default() };
         let shared = Arc::new(Shared::new(options, info, metrics));
         Self { shared, purges: Mutex::default(), floors: OnceLock::new(), tasks: Mutex::default() }
     }
@@ -109,7 +111,7 @@ impl Cluster {
             is_writing: AtomicBool::new(false),
         };
         let following = tokio::spawn(node.run());
-        let watching = tokio::spawn(watch(Arc::clone(&self.shared)));
+        let watching = tokio::spawn(watch::watch(Arc::clone(&self.shared)));
         self.tasks.lock().extend([following, watching]);
     }
 
@@ -210,6 +212,7 @@ impl Cluster {
             applied: seen.reported,
             heartbeat_age: now.since(seen.received).as_secs(),
             may_have_lease: seen.may_have_lease(now),
+            clock_offset: seen.clock_offset(now, Clock::system().now()),
             same_configuration: seen.info.configuration == protocol.info().configuration,
         });
         let members: Vec<MemberStatus> = members.collect();
@@ -232,37 +235,5 @@ impl Cluster {
             name_conflict: namesake.is_some(),
             members,
         }
-    }
-}
-
-/// Logs when the lease runs out, and when this node gets another one.
-async fn watch(shared: Arc<Shared>) {
-    let (mut was_member, mut had_namesake) = (false, false);
-    loop {
-        let is_member = shared.lease.is_held();
-        match (was_member, is_member) {
-            (false, true) => {
-                let node = &shared.node;
-                tracing::info!(node, "this node knows all purges of its cluster");
-            }
-            (true, false) if shared.lease.is_optional => tracing::warn!(
-                "this node is cut off from its cluster: what it serves may have been purged"
-            ),
-            (true, false) => tracing::warn!(
-                "this node is cut off from its cluster: each stored response is validated with the origin before it is used"
-            ),
-            _ => {}
-        }
-        let namesake = shared.protocol.lock().namesake(BootTime::now());
-        if let (false, Some(process)) = (had_namesake, namesake) {
-            let node = &shared.node;
-            tracing::warn!(
-                node,
-                process,
-                "another process in the cluster has the name of this node; unless one of them is about to end, give each node a name of its own in `cluster.node`"
-            );
-        }
-        (was_member, had_namesake) = (is_member, namesake.is_some());
-        sleep(LOOK).await;
     }
 }

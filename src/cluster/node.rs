@@ -24,7 +24,7 @@ use super::{
     stream_state::StreamState,
 };
 use crate::{
-    base::clock::{BootTime, Stopwatch},
+    base::clock::{BootTime, Clock, Stopwatch},
     cache::store::{LogPosition, PurgeChange, PurgeEntry, PurgeState},
 };
 
@@ -317,6 +317,7 @@ impl Node {
                 let mut protocol = self.shared.protocol.lock();
                 // What was applied meanwhile may not be in the state yet.
                 protocol.check(&state, known)?;
+                protocol.info_mut().clock = Clock::system().now().as_millis();
                 protocol.heartbeat(BootTime::now())
             };
             stream.send_heartbeat(&heartbeat).await?;

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub(super) struct NodeInfo {
     /// A digest of its configuration, to show where nodes differ.
     pub(super) configuration: String,
+    /// The time of its clock when it sent this, in milliseconds since 1970.
+    #[serde(default)]
+    pub(super) clock: u64,
     /// How other nodes request objects from it, if they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) peer: Option<PeerInfo>,

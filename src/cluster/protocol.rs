@@ -235,8 +235,11 @@ impl Protocol {
             progressed: now,
             received: now,
             info: NodeInfo::default(),
+            is_heard: false,
         };
+        let is_heard = self.members.contains_key(&member);
         let seen = self.members.entry(member).or_insert(unknown);
+        seen.is_heard = is_heard;
         if applied > seen.reported {
             seen.progressed = now;
         }

@@ -33,6 +33,19 @@ pub(crate) struct MemberStatus {
     pub(crate) heartbeat_age: u64,
     /// Whether it may still use what it has stored.
     pub(crate) may_have_lease: bool,
+    /// How many seconds its clock is ahead of this node's, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clock_offset: Option<i64>,
     /// Whether its configuration file is the same as that of this node.
     pub(crate) same_configuration: bool,
+}
+
+/// The largest difference of clocks that is not reported, in seconds. A heartbeat may have been under way as long.
+const SAME_CLOCK: u64 = 5;
+
+/// What is wrong with the clock of a node that is so many seconds ahead.
+pub(crate) fn clock_fault(offset: Option<i64>) -> Option<String> {
+    let offset = offset.filter(|offset| offset.unsigned_abs() > SAME_CLOCK)?;
+    let way = if offset > 0 { "ahead of" } else { "behind" };
+    Some(format!("its clock is {} s {way} this node's", offset.unsigned_abs()))
 }

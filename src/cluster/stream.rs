@@ -5,9 +5,8 @@ use std::{io, path::Path, time::Duration};
 use async_nats::{
     Client, ConnectOptions, Event, ServerAddr,
     jetstream::{
-        self, Context, ErrorCode,
+        self, Context,
         consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
-        context::{GetStreamError, GetStreamErrorKind},
         message::PublishMessage,
         stream::{
             Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType,
@@ -189,7 +188,7 @@ impl ClusterStream {
     }
 }
 
-async fn connect(options: &NatsOptions, node: &str) -> Result<Client, StreamError> {
+pub(super) async fn connect(options: &NatsOptions, node: &str) -> Result<Client, StreamError> {
     let mut connect = ConnectOptions::new()
         .name(format!("forebay {node}"))
         .connection_timeout(REQUEST)
@@ -232,7 +231,7 @@ async fn connect(options: &NatsOptions, node: &str) -> Result<Client, StreamErro
     connected.map_err(|error| StreamError::Connect(options.servers.join(", "), error))
 }
 
-fn settings(options: &ClusterOptions, subjects: &Subjects) -> Config {
+pub(super) fn settings(options: &ClusterOptions, subjects: &Subjects) -> Config {
     Config {
         name: format!("FOREBAY_{}", options.name),
         subjects: subjects.all(),
@@ -248,70 +247,13 @@ fn settings(options: &ClusterOptions, subjects: &Subjects) -> Config {
     }
 }
 
-fn other_replicas(stream: &str, found: usize, wanted: usize) -> String {
+pub(super) fn other_replicas(stream: &str, found: usize, wanted: usize) -> String {
     format!(
         "the stream `{stream}` has {found} copies, and `cluster.replicas` says {wanted}; change it with `nats stream edit {stream} --replicas {wanted}`"
     )
 }
 
-/// What was found out about a cluster without changing anything.
-pub(crate) struct Inspection {
-    /// The version and address of the server.
-    pub(crate) server: String,
-    /// The name of the stream, if there is one.
-    pub(crate) stream: Option<String>,
-    /// What is wrong with its servers, and the fix.
-    pub(crate) troubles: Vec<(String, String)>,
-}
-
-/// Connects to NATS, and looks at the stream.
-///
-/// # Errors
-/// If a node could not use it.
-pub(crate) async fn inspect(options: &ClusterOptions) -> Result<Inspection, StreamError> {
-    let client = connect(&options.nats, &options.node()).await?;
-    let info = client.server_info();
-    let server = format!("{} at {}:{}", info.version, info.host, info.port);
-    let wanted = settings(options, &Subjects::of(&options.name));
-    let stream = match jetstream::new(client).get_stream(&wanted.name).await {
-        Ok(stream) => Some(stream),
-        Err(error) if is_missing(&error) => None,
-        Err(error) => return Err(StreamError::Stream(wanted.name, error.to_string())),
-    };
-    let Some(stream) = stream else {
-        return Ok(Inspection { server, stream: None, troubles: Vec::new() });
-    };
-    let info = stream.cached_info();
-    check(&wanted, &info.config)?;
-    Ok(Inspection { server, troubles: troubles(&wanted, info), stream: Some(wanted.name) })
-}
-
-fn troubles(wanted: &Config, info: &Info) -> Vec<(String, String)> {
-    let mut troubles = Vec::new();
-    let (found, wanted_copies) = (info.config.num_replicas, wanted.num_replicas);
-    if found != wanted_copies {
-        let text = other_replicas(&wanted.name, found, wanted_copies);
-        if let Some((text, fix)) = text.split_once("; ") {
-            troubles.push((text.to_owned(), fix.to_owned()));
-        }
-    }
-    let Some(cluster) = &info.cluster else { return troubles };
-    let start = || "start the NATS servers that are down".to_owned();
-    if cluster.leader.is_none() {
-        troubles.push(("the stream has no leader, so nothing can be purged".to_owned(), start()));
-    }
-    for replica in cluster.replicas.iter().filter(|replica| replica.offline) {
-        troubles.push((format!("the NATS server `{}` is down", replica.name), start()));
-    }
-    troubles
-}
-
-fn is_missing(error: &GetStreamError) -> bool {
-    matches!(error.kind(), GetStreamErrorKind::JetStream(error)
-        if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
-}
-
-fn check(wanted: &Config, found: &Config) -> Result<(), StreamError> {
+pub(super) fn check(wanted: &Config, found: &Config) -> Result<(), StreamError> {
     match difference(wanted, found) {
         Some(difference) => Err(StreamError::Settings(wanted.name.clone(), difference)),
         None => Ok(()),

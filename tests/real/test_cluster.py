@@ -193,6 +193,17 @@ class Cluster(unittest.TestCase):
         status, _, body = fetch(node.admin + "/readyz")
         self.assertEqual((status, b"joining" in body), (503, True))
 
+    def test_a_node_with_another_time_is_named(self):
+        node = self.node("edge-1")
+        beat = {"member": {"node": "late", "process": 1}, "applied": 0, "digest": None, "configuration": ""}
+        for number in (1, 2):
+            beat |= {"number": number, "clock": int((time.time() - 3600) * 1000)}
+            self.nats.request("fb.media.hb.late.0000000000000001", beat)
+        node.program.wait_to_say("its clock is 3600 s behind this node's")
+        command = [PROGRAM, "cluster", "status", "--admin", node.admin]
+        shown = subprocess.run(command, capture_output=True, text=True).stdout
+        self.assertRegex(shown, r"late .* its clock is 3\d+ s behind this node's")
+
     def test_two_nodes_with_one_name_are_told_apart(self):
         nodes = [self.node("edge"), self.node("edge")]
         for node in nodes:
@@ -211,7 +222,10 @@ class Users(unittest.TestCase):
     def test_nats_users_may_have_only_what_a_node_needs(self):
         rights = '{ publish: ["fb.media.>", "$JS.API.>"], subscribe: "_INBOX.>" }'
         user = f'{{ user: forebay, password: "s3cret", permissions: {rights} }}'
-        nats = Nats(1, more=f"authorization {{ users = [{user}] }}")
+        # This one cannot write the history.
+        fewer = '{ publish: ["fb.media.purge.>", "fb.media.hb.>", "$JS.API.>"], subscribe: "_INBOX.>" }'
+        other = f'{{ user: other, password: "s3cret", permissions: {fewer} }}'
+        nats = Nats(1, more=f"authorization {{ users = [{user}, {other}] }}")
         self.addCleanup(nats.stop)
         origin = VersionedOrigin.start()
         self.addCleanup(origin.stop)
@@ -232,6 +246,11 @@ class Users(unittest.TestCase):
             origin.versions["/a"] = 2
             self.assertEqual(node.purge("/a")[0], 200)
             self.assertEqual(node.get("/a")[0], 2)
+            for name, finding in [("forebay", "has the right settings"), ("other", "NATS does not answer to `fb.media.history.doctor`")]:
+                node.config.write_text(node.config.read_text().replace('user = "forebay"', f'user = "{name}"'))
+                checks = subprocess.run([PROGRAM, "doctor", "--config", node.config], capture_output=True, text=True)
+                self.assertIn(finding, checks.stdout)
+                self.assertEqual("NATS does not answer" in checks.stdout, name == "other", checks.stdout)
 
 
 class Nemesis(Cluster):

@@ -9,7 +9,7 @@ use crate::{
         say,
         style::{Style, paint},
     },
-    cluster::{ClusterStatus, MemberStatus},
+    cluster::{ClusterStatus, MemberStatus, clock_fault},
 };
 
 #[derive(Debug, clap::Args)]
@@ -52,11 +52,14 @@ fn table(status: &ClusterStatus) -> String {
         format!("{node:width$}  {}  {applied:<10}  this node", state(*has_lease)),
     ];
     lines.extend(members.iter().map(|member| {
-        let MemberStatus { node, applied, heartbeat_age, may_have_lease, same_configuration } =
-            member;
+        let MemberStatus {
+            node, applied, heartbeat_age, may_have_lease, same_configuration, ..
+        } = member;
         let differs = if *same_configuration { "" } else { "  other configuration" };
         let state = state(*may_have_lease);
-        format!("{node:width$}  {state}  {applied:<10}  {heartbeat_age} s ago{differs}")
+        let clock =
+            clock_fault(member.clock_offset).map(|fault| format!("  {fault}")).unwrap_or_default();
+        format!("{node:width$}  {state}  {applied:<10}  {heartbeat_age} s ago{differs}{clock}")
     }));
     if let Some(error) = &status.connection_error {
         lines.push(format!("{} {error}", paint(Style::Bad, "no connection:")));
