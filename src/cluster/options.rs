@@ -51,13 +51,15 @@ impl ClusterOptions {
 
     /// The name of this node.
     pub(crate) fn node(&self) -> String {
-        let of_machine = || {
-            let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let first = name.split('.').next().unwrap_or_default();
-            let letters = first.chars().take(Self::LONGEST_NAME);
-            letters.map(|c| if Self::is_in_name(c) { c } else { '-' }).collect()
-        };
-        self.node.clone().unwrap_or_else(of_machine)
+        self.node.clone().unwrap_or_else(Self::machine)
+    }
+
+    /// The name of a node without a configured one: that of the machine.
+    pub(crate) fn machine() -> String {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let first = name.split('.').next().unwrap_or_default();
+        let letters = first.chars().take(Self::LONGEST_NAME);
+        letters.map(|c| if Self::is_in_name(c) { c } else { '-' }).collect()
     }
 
     /// Whether a name may have this character. Names become parts of NATS subjects.

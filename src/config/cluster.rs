@@ -37,7 +37,8 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
         let help = "add `[cluster.nats]` with `servers = [\"nats://nats-1:4222\", …]`".to_owned();
         section.fault(section.span(), "`cluster.nats` is missing", "in this table", help);
     }
-    let peers = peers(&section, directory);
+    let own_name = node.as_ref().map_or_else(ClusterOptions::machine, |node| node.value.to_owned());
+    let peers = peers(&section, directory, &own_name);
     section.unknown();
     Some(ClusterOptions {
         name: name?.value.to_owned(),
@@ -52,8 +53,8 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
 /// The share of the objects that a node has, relative to others, if the configuration does not say it.
 const DEFAULT_WEIGHT: u64 = 100;
 
-/// How nodes fetch objects from each other. All files are needed.
-fn peers(section: &Section<'_>, directory: &Path) -> Option<PeerOptions> {
+/// How `node` fetches objects from others. All files are needed.
+fn peers(section: &Section<'_>, directory: &Path, node: &str) -> Option<PeerOptions> {
     const KEYS: [&str; 4] = ["peer_listen", "peer_certificate", "peer_key", "peer_ca"];
     let weight = section.number("weight", 1..10_001).unwrap_or(DEFAULT_WEIGHT);
     let address = section.string("peer_address");
@@ -65,7 +66,10 @@ fn peers(section: &Section<'_>, directory: &Path) -> Option<PeerOptions> {
         section.fault(address.span.clone(), message, "expected host and port", help);
     }
     let listen = section.string("peer_listen").map(|text| listen_address(section, text));
-    let file = |key| section.string(key).map(|file| directory.join(file.value));
+    let file = |key| {
+        // So that nodes can have the same configuration file.
+        section.string(key).map(|file| directory.join(file.value.replace("{node}", node)))
+    };
     let files = [file("peer_certificate"), file("peer_key"), file("peer_ca")];
     let missing: Vec<&str> = KEYS.into_iter().filter(|key| !section.has(key)).collect();
     if missing.len() == KEYS.len() {
@@ -78,7 +82,7 @@ fn peers(section: &Section<'_>, directory: &Path) -> Option<PeerOptions> {
         return None;
     }
     if !missing.is_empty() {
-        let message = format!("`{}` is missing in `cluster`", missing.join("`, `"));
+        let message = format!("peers need `{}` in `cluster`, too", missing.join("`, `"));
         let help = "`forebay cluster init` makes the certificates; `peer_listen = \"0.0.0.0:8444\"` is where other nodes connect to".to_owned();
         section.fault(section.span(), message, "in this table", help);
         return None;
@@ -211,6 +215,27 @@ key = "key.pem"
         );
         let missing = compile("[cluster]\n").expect_err("faults");
         assert_eq!(missing, ["`cluster.name` is missing", "`cluster.nats` is missing"]);
+    }
+
+    #[test]
+    fn peers_need_all_files() {
+        let rest = "[cluster]\nname = \"c\"\nnode = \"a\"\nnats = { servers = [\"nats://n:4222\"] }\n";
+        let faults = |more: &str| compile(&format!("{rest}{more}")).expect_err("faults");
+        assert_eq!(
+            faults("peer_listen = \"0.0.0.0:8444\"\npeer_key = \"k\"\npeer_address = \"a\"\nweight = 0\n"),
+            [
+                "`cluster.weight` is out of range",
+                "`a` is not a host with a port",
+                "peers need `peer_certificate`, `peer_ca` in `cluster`, too",
+            ]
+        );
+        let files = "peer_certificate = \"{node}.pem\"\npeer_key = \"k\"\npeer_ca = \"ca\"\n";
+        let bad = faults(&format!("peer_listen = \"8444\"\n{files}"));
+        assert_eq!(bad, ["`8444` is not an address to listen on"]);
+        let good = compile(&format!("{rest}peer_listen = \"0.0.0.0:8444\"\n{files}"));
+        let peers = good.expect("no faults").cluster.and_then(|cluster| cluster.peers);
+        let files = peers.expect("peers").files;
+        assert_eq!(files.own.certificate, std::path::Path::new("a.pem"));
     }
 
     /// Nodes differ in their addresses, not in what they serve.

@@ -11,7 +11,7 @@ fn read(name: &str) -> String {
 
 #[test]
 fn the_example_files_have_no_faults() {
-    for name in ["minimal.toml", "example.toml"] {
+    for name in ["minimal.toml", "example.toml", "cluster/forebay.toml"] {
         if let Err(faults) = Config::compile(name, &read(name), Path::new("")) {
             panic!("{:?}", miette::Report::new(faults));
         }

@@ -3,6 +3,7 @@
 import http.server
 import json
 import pathlib
+import random
 import select
 import shutil
 import signal
@@ -83,6 +84,21 @@ class Nats:
     def kill(self, at):
         self.processes[at].kill()
         self.processes[at].wait()
+
+    def wipe(self, at):
+        """Removes the files of a server that does not run."""
+        shutil.rmtree(f"{self.folder}/{at}", ignore_errors=True)
+
+    def flip_bits(self, at):
+        """Flips a bit in each file of messages of a server that does not run; how many."""
+        flipped = 0
+        for path in pathlib.Path(self.folder, str(at)).rglob("*.blk"):
+            content = bytearray(path.read_bytes())
+            if content:
+                content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+                path.write_bytes(content)
+                flipped += 1
+        return flipped
 
     def request(self, subject, content=None):
         """Sends a request to JetStream; its answer."""
@@ -281,7 +297,7 @@ cache_policy = "CachingOptimized"
 class Node:
     """A node of a cluster, which can be started again."""
 
-    def __init__(self, name, nats, origin, disk=None, more="", servers=None, user=""):
+    def __init__(self, name, nats, origin, disk=None, more="", servers=None, user="", within=()):
         self.name, self.port, self.admin_port = name, free_port(), free_port()
         self.url, self.admin = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.admin_port}"
         table = f'[cache.disk]\npath = "{disk}"\ncapacity = "256MiB"' if disk else ""
@@ -292,11 +308,11 @@ class Node:
         self.folder = tempfile.mkdtemp(prefix="forebay-node-")
         self.config = pathlib.Path(self.folder, "forebay.toml")
         self.config.write_text(config)
-        self.program = None
+        self.program, self.within = None, within
 
     def start(self, ready=True):
         """Starts it, and waits until it has joined or, if it need not be `ready`, until it answers."""
-        self.program = parts.Program(self.url, self.admin, "--config", str(self.config), path="/readyz" if ready else "/healthz")
+        self.program = parts.Program(self.url, self.admin, "--config", str(self.config), within=self.within, path="/readyz" if ready else "/healthz")
         return self
 
     def status(self):

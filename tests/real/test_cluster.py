@@ -1,5 +1,6 @@
 """Several nodes with real NATS servers: no node serves what a purge removed that was reported as done."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -274,6 +275,7 @@ class Nemesis(Cluster):
             for at, way in enumerate(self.ways)
         ]
         self.completed = dict.fromkeys(PATHS, 0)
+        self.flips, self.was_deleted = 0, False
         self.wrong, self.counts = [], {"hits": 0, "reads": 0, "purges": 0, "refused": 0}
         self.ends = threading.Event()
 
@@ -310,7 +312,7 @@ class Nemesis(Cluster):
     def disturb(self):
         at, lasts = random.randrange(3), random.choice([0.5, 2, 8, 25])
         node, way = self.members[at], self.ways[at]
-        match random.randrange(6):
+        match random.randrange(9):
             case 0:
                 node.pause()
                 self.ends.wait(lasts)
@@ -327,6 +329,20 @@ class Nemesis(Cluster):
                 self.ends.wait(lasts)
                 node.start(ready=False)
             case 4:
+                # A server that lost its disk gets the stream from the others.
+                self.nats.kill(at)
+                self.nats.wipe(at)
+                self.nats.start(at)
+            case 5:
+                self.nats.kill(at)
+                self.flips += self.nats.flip_bits(at)
+                self.nats.start(at)
+            case 6 if not self.was_deleted:
+                # Once: the new stream has other NATS servers' files, and everything becomes invalid.
+                self.was_deleted = True
+                with contextlib.suppress(OSError, AssertionError):
+                    self.nats.request(f"$JS.API.STREAM.DELETE.{STREAM}")
+            case 7:
                 self.nats.pause(at)
                 self.ends.wait(lasts)
                 self.nats.resume(at)
@@ -354,6 +370,7 @@ class Nemesis(Cluster):
             for line in text.splitlines()
             if line.startswith(("forebay_cluster_peer_hits_total ", "forebay_cluster_peer_misses_total "))
         )
+        self.counts["flipped bits"] = self.flips
         print(f"\n{SECONDS} s: {self.counts}")
         self.assertEqual(self.wrong, [])
         # Otherwise nothing was shown.

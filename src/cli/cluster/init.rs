@@ -118,14 +118,12 @@ fn unusable(path: &Path, error: &io::Error) -> UserError {
 
 fn next_steps(args: &Args) -> String {
     let dir = args.dir.display();
-    let first = args.nodes.first().map_or("NODE", String::as_str);
     format!(
         "Certificates are in {dir}, valid for 10 years. Copy ca.pem, NODE.pem and NODE-key.pem to each node, and keep\n\
-        ca-key.pem where no node can read it. Then add to `[cluster]` of {first}, and likewise of the other nodes:\n\n  \
-        node = \"{first}\"\n  \
+        ca-key.pem where no node can read it. Then add this to `[cluster]` of each node:\n\n  \
         peer_listen = \"0.0.0.0:8444\"\n  \
-        peer_certificate = \"{first}.pem\"\n  \
-        peer_key = \"{first}-key.pem\"\n  \
-        peer_ca = \"ca.pem\"\n"
+        peer_certificate = \"{{node}}.pem\"\n  \
+        peer_key = \"{{node}}-key.pem\"\n  \
+        peer_ca = \"ca.pem\"\n\nForebay replaces {{node}} by the name of the node: `node` in `[cluster]`, or the machine's host name.\n"
     )
 }
