@@ -163,11 +163,12 @@ impl Running {
     pub fn reload(&self, config: Config) -> Result<(), Error> {
         let rules = rules(&config, &self.edge, &self.credentials, &self.clock)?;
         let callers = Callers::load(&config.admin_options.callers)?;
+        let peer_tls = self.peer_side.as_ref().map(|peers| peers.read(&config)).transpose()?;
         if let Some(tls) = &self.tls {
             tls.reload(&config.listen.certificates, &profiles(&config))?;
         }
-        if let Some(peers) = &self.peer_side {
-            peers.reload(&config)?;
+        if let (Some(peers), Some(Some(tls))) = (&self.peer_side, peer_tls) {
+            peers.set_tls(tls);
         }
         self.edge.set_rules(rules);
         if let Some(cluster) = &self.cluster {

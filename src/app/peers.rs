@@ -31,7 +31,7 @@ impl PeerSide {
         let Some((cluster, options)) = cluster.zip(options(config)) else {
             return Ok(None);
         };
-        let tls = MutualTls::load(&options.files, cluster.node())?;
+        let tls = MutualTls::load(&options.files, cluster.node(), clock.now())?;
         let peers = Peers::new(Arc::clone(cluster), tls.client, clock.clone(), metrics.peers());
         let tls = TlsSettings::fixed(tls.server);
         let address = bindable(options.listen);
@@ -44,12 +44,17 @@ impl PeerSide {
     }
 
     /// Reads the certificates again.
-    pub(super) fn reload(&self, config: &Config) -> Result<(), TlsError> {
-        let Some(options) = options(config) else { return Ok(()) };
-        let tls = MutualTls::load(&options.files, self.peers.cluster().node())?;
+    pub(super) fn read(&self, config: &Config) -> Result<Option<MutualTls>, TlsError> {
+        let read = |options: &PeerOptions| {
+            MutualTls::load(&options.files, self.peers.cluster().node(), Clock::system().now())
+        };
+        options(config).map(read).transpose()
+    }
+
+    /// Uses other certificates for new connections.
+    pub(super) fn set_tls(&self, tls: MutualTls) {
         self.peers.set_tls(tls.client);
         self.tls.replace(tls.server);
-        Ok(())
     }
 }
 

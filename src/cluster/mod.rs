@@ -155,6 +155,11 @@ impl Cluster {
         ownership::owner(protocol.members(), me, object, BootTime::now(), is_usable)
     }
 
+    /// Whether another node belongs to the cluster, or did so until recently.
+    pub(crate) fn has(&self, node: &str) -> bool {
+        self.shared.protocol.lock().members().keys().any(|member| member.node == node)
+    }
+
     /// The purges that this node has applied, if it knows all.
     pub(crate) fn applied(&self) -> Option<Applied> {
         let sequence = self.floors.get()?.newest().number();

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use rustls::pki_types::ServerName;
+
 use crate::tls::MutualFiles;
 
 /// `[cluster]`.
@@ -60,6 +62,11 @@ impl ClusterOptions {
         let first = name.split('.').next().unwrap_or_default();
         let letters = first.chars().take(Self::LONGEST_NAME);
         letters.map(|c| if Self::is_in_name(c) { c } else { '-' }).collect()
+    }
+
+    /// Whether a certificate can have the name of a node.
+    pub(crate) fn is_certifiable(node: &str) -> bool {
+        ServerName::try_from(node).is_ok_and(|name| matches!(name, ServerName::DnsName(_)))
     }
 
     /// Whether a name may have this character. Names become parts of NATS subjects.

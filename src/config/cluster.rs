@@ -87,6 +87,11 @@ fn peers(section: &Section<'_>, directory: &Path, node: &str) -> Option<PeerOpti
         section.fault(section.span(), message, "in this table", help);
         return None;
     }
+    if !ClusterOptions::is_certifiable(node) {
+        let message = format!("a certificate cannot have the name of this node, `{node}`");
+        let help = "set `cluster.node` to a name that begins with a letter and ends with a letter or digit".to_owned();
+        section.fault(section.span(), message, "in this table", help);
+    }
     let [certificate, key, ca] = files;
     Some(PeerOptions {
         listen: listen??,
@@ -219,14 +224,17 @@ key = "key.pem"
 
     #[test]
     fn peers_need_all_files() {
-        let rest = "[cluster]\nname = \"c\"\nnode = \"a\"\nnats = { servers = [\"nats://n:4222\"] }\n";
+        let rest =
+            "[cluster]\nname = \"c\"\nnode = \"a\"\nnats = { servers = [\"nats://n:4222\"] }\n";
         let faults = |more: &str| compile(&format!("{rest}{more}")).expect_err("faults");
         assert_eq!(
-            faults("peer_listen = \"0.0.0.0:8444\"\npeer_key = \"k\"\npeer_address = \"a\"\nweight = 0\n"),
+            faults(
+                "peer_listen = \"0.0.0.0:8444\"\npeer_key = \"k\"\npeer_address = \"a\"\nweight = 0\n"
+            ),
             [
-                "`cluster.weight` is out of range",
-                "`a` is not a host with a port",
                 "peers need `peer_certificate`, `peer_ca` in `cluster`, too",
+                "`a` is not a host with a port",
+                "`cluster.weight` is out of range",
             ]
         );
         let files = "peer_certificate = \"{node}.pem\"\npeer_key = \"k\"\npeer_ca = \"ca\"\n";

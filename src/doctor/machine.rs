@@ -23,7 +23,7 @@ use crate::{
     config::{Config, HTTPS_ADVICE},
     control::{Callers, SecretError},
     server::{Limits, TlsSettings, bindable},
-    tls::{CertificateFiles, MutualTls},
+    tls::MutualTls,
 };
 
 /// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
@@ -232,10 +232,12 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
     if let Some((cluster, peers)) =
         config.cluster.as_ref().and_then(|cluster| Some((cluster, cluster.peers.as_ref()?)))
     {
-        match MutualTls::load(&peers.files, &cluster.node()) {
+        match MutualTls::load(&peers.files, &cluster.node(), clock.now()) {
             Ok(_) => {
-                if let Some(leaf) = leaf(&peers.files.own) {
-                    lifetime(&mut checks, &peers.files.own, &leaf, clock);
+                for path in [&peers.files.own.certificate, &peers.files.ca] {
+                    if let Some(leaf) = leaf(path) {
+                        lifetime(&mut checks, path, &leaf, clock);
+                    }
                 }
             }
             Err(error) => checks.bad(crate::aws::describe(&error), error.advice()),
@@ -252,9 +254,9 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
         checks.bad(crate::aws::describe(&error), error.advice());
         return checks;
     }
-    let leaves: Vec<_> = files.iter().filter_map(leaf).collect();
+    let leaves: Vec<_> = files.iter().filter_map(|files| leaf(&files.certificate)).collect();
     for (file, leaf) in files.iter().zip(&leaves) {
-        lifetime(&mut checks, file, leaf, clock);
+        lifetime(&mut checks, &file.certificate, leaf, clock);
     }
     let hosts = config.distributions.iter().flat_map(|distribution| &distribution.aliases);
     for host in hosts.filter(|host| *host != "*") {
@@ -279,8 +281,9 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
     checks
 }
 
-fn leaf(files: &CertificateFiles) -> Option<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(&files.certificate).ok()?.next()?.ok()
+/// The first certificate in a file.
+fn leaf(path: &Path) -> Option<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(path).ok()?.next()?.ok()
 }
 
 fn days_text(days: u64) -> String {
@@ -289,15 +292,10 @@ fn days_text(days: u64) -> String {
 
 const RENEW: &str = "renew it, then reload Forebay with SIGHUP";
 
-fn lifetime(
-    checks: &mut Checks,
-    files: &CertificateFiles,
-    leaf: &CertificateDer<'_>,
-    clock: &Clock,
-) {
+fn lifetime(checks: &mut Checks, path: &Path, leaf: &CertificateDer<'_>, clock: &Clock) {
     let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return };
     let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-    let name = files.certificate.display();
+    let name = path.display();
     let now = clock.now().as_secs();
     let days = end.saturating_sub(now) / 86_400;
     let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);

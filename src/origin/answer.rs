@@ -49,8 +49,17 @@ pub struct OriginResponse {
     pub bucket: bool,
     /// The response's cache tags.
     pub tags: CacheTags,
-    /// Whether it was in the cache of another node of the cluster.
-    pub is_peer_hit: bool,
+    /// Set if another node of the cluster sent it instead of the origin.
+    pub peer: Option<FromPeer>,
+}
+
+/// What another node says about a response that it sends instead of the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromPeer {
+    /// Whether it was in its cache.
+    pub is_hit: bool,
+    /// How long it stays fresh there, if it is stored.
+    pub fresh_for: Option<Duration>,
 }
 
 /// Facts that the origin adds to its response.
@@ -92,7 +101,7 @@ impl OriginResponse {
             timing: times.timing,
             bucket,
             tags,
-            is_peer_hit: false,
+            peer: None,
         }
     }
 
@@ -102,11 +111,13 @@ impl OriginResponse {
         body: Body,
         (requested_at, received_at, timing): (Timestamp, Timestamp, Timing),
         (bucket, tags): (bool, CacheTags),
+        peer: FromPeer,
     ) -> Self {
         let status = parts.status;
         let shown = |fields| plain_fields(status, fields);
         let times = Times { requested_at, received_at, timing };
-        Self::new(parts, shown, body, times, Facts { bucket, tags })
+        let answer = Self::new(parts, shown, body, times, Facts { bucket, tags });
+        Self { peer: Some(peer), ..answer }
     }
 }
 

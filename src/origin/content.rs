@@ -165,7 +165,12 @@ impl Receiving {
         let is_peers = matches!(self.source, Source::Peer(_));
         // Frees the broken connection and the client's connection share before the next request.
         self.source = Source::Rest(Body::empty());
-        let rest = continuation.fetch(&self.origin, &mut self.timeouts).await;
+        // The budget is for failures of the origin.
+        let rest = if is_peers || self.origin.budget.withdraw() {
+            continuation.fetch(&self.origin, &mut self.timeouts).await
+        } else {
+            Err(NotContinued::NoRetryLeft)
+        };
         if rest.is_err() || !is_peers {
             self.origin.log_break(&self.subject, &error, rest.as_ref().map(|_| ()));
         }
@@ -324,9 +329,6 @@ impl Continuation {
     ) -> Result<Body, NotContinued> {
         if timeouts.left().is_zero() {
             return Err(NotContinued::Request(Error::CompletionTimeout));
-        }
-        if !origin.budget.withdraw() {
-            return Err(NotContinued::NoRetryLeft);
         }
         let range = HeaderValue::try_from(format!("bytes={}-{}", self.next, self.end - 1));
         self.fields.insert(header::RANGE, range.map_err(|error| Error::Request(error.into()))?);

@@ -25,7 +25,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 
-pub(crate) use answer::OriginResponse;
+pub(crate) use answer::{FromPeer, OriginResponse};
 use breaker::Breaker;
 pub(crate) use denials::Denial;
 use denials::Denials;

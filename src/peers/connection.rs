@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause before a peer that did not answer is tried again; it doubles up to `LONGEST_PAUSE`.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a peer is not asked after it could not reach the origin.
+const AVOIDANCE: Duration = Duration::from_secs(2);
+
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Requests under way to one peer. Further ones go to the origin.
@@ -44,6 +48,8 @@ pub(super) type Permit = OwnedSemaphorePermit;
 pub(super) struct PeerConnection {
     peer: Peer,
     state: Mutex<State>,
+    /// Until then, its objects have other owners.
+    avoided_until: Mutex<Option<Instant>>,
     /// Held while connecting.
     connecting: tokio::sync::Mutex<()>,
     requests: Arc<Semaphore>,
@@ -52,12 +58,20 @@ pub(super) struct PeerConnection {
 #[derive(Debug)]
 enum State {
     Idle,
-    Up(SendRequest<Body>),
+    Up(Open),
     /// It did not answer. Its objects have other owners until it does.
     Down {
         retry_at: Instant,
         pause: Duration,
     },
+}
+
+/// An open connection.
+#[derive(Clone, Debug)]
+struct Open {
+    sender: SendRequest<Body>,
+    /// Random for each connection.
+    number: u64,
 }
 
 /// The peer does not answer.
@@ -78,6 +92,7 @@ impl PeerConnection {
         Self {
             peer,
             state: Mutex::new(State::Idle),
+            avoided_until: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
         }
@@ -89,7 +104,13 @@ impl PeerConnection {
 
     /// Whether requests may be sent.
     pub(super) fn is_usable(&self) -> bool {
-        !matches!(*self.state.lock(), State::Down { .. })
+        let is_avoided = self.avoided_until.lock().is_some_and(|until| Instant::now() < until);
+        !is_avoided && !matches!(*self.state.lock(), State::Down { .. })
+    }
+
+    /// Sends no requests for a while, although the peer answers.
+    pub(super) fn avoid(&self) {
+        *self.avoided_until.lock() = Some(Instant::now() + AVOIDANCE);
     }
 
     /// Whether it is time to connect again.
@@ -111,14 +132,20 @@ impl PeerConnection {
         tls: &Arc<ClientConfig>,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, PeerError> {
-        let mut sender = self.sender(tls).await?;
-        let sent = sender.send_request(request).await;
-        sent.map_err(|error| {
-            if sender.is_closed() {
-                self.fail(&error);
-            }
-            error.into()
-        })
+        let mut open = self.connected(tls).await?;
+        match open.sender.try_send_request(request).await {
+            Ok(response) => Ok(response),
+            Err(mut failed) => match failed.take_message() {
+                // The connection had been closed, for example because it was idle.
+                Some(request) => {
+                    self.forget(&open);
+                    let mut open = self.connected(tls).await?;
+                    let sent = open.sender.send_request(request).await;
+                    sent.map_err(|error| self.lost(&open, error))
+                }
+                None => Err(self.lost(&open, failed.into_error())),
+            },
+        }
     }
 
     /// Connects again in the background.
@@ -129,41 +156,67 @@ impl PeerConnection {
         }
     }
 
-    async fn sender(&self, tls: &Arc<ClientConfig>) -> Result<SendRequest<Body>, PeerError> {
-        if let Some(sender) = self.open()? {
-            return Ok(sender);
+    /// The open connection, or a new one.
+    async fn connected(&self, tls: &Arc<ClientConfig>) -> Result<Open, PeerError> {
+        if let Some(open) = self.open()? {
+            return Ok(open);
         }
         let _connecting = self.connecting.lock().await;
         match self.open()? {
-            Some(sender) => Ok(sender),
+            Some(open) => Ok(open),
             None => self.connect(tls).await,
         }
     }
 
     /// The open connection, if there is one.
-    fn open(&self) -> Result<Option<SendRequest<Body>>, PeerError> {
+    fn open(&self) -> Result<Option<Open>, PeerError> {
         match &*self.state.lock() {
-            State::Up(sender) if !sender.is_closed() => Ok(Some(sender.clone())),
+            State::Up(open) if !open.sender.is_closed() => Ok(Some(open.clone())),
             State::Up(_) | State::Idle => Ok(None),
             State::Down { .. } => Err(PeerError::Down),
         }
     }
 
-    async fn connect(&self, tls: &Arc<ClientConfig>) -> Result<SendRequest<Body>, PeerError> {
+    async fn connect(&self, tls: &Arc<ClientConfig>) -> Result<Open, PeerError> {
         let connected = timeout(PATIENCE, handshake(&self.peer, tls)).await;
         let connected = connected.unwrap_or(Err(PeerError::ConnectTimeout));
-        match &connected {
-            Ok(sender) => *self.state.lock() = State::Up(sender.clone()),
-            Err(error) => self.fail(error),
+        let mut state = self.state.lock();
+        match connected {
+            Ok(sender) => {
+                let open = Open { sender, number: fastrand::u64(..) };
+                *state = State::Up(open.clone());
+                Ok(open)
+            }
+            Err(error) => {
+                self.fail(&mut state, &error);
+                Err(error)
+            }
         }
-        connected
     }
 
-    /// Stops asking the peer for a while.
-    fn fail(&self, error: &dyn std::error::Error) {
+    /// Connects again for the next request.
+    fn forget(&self, lost: &Open) {
         let mut state = self.state.lock();
-        let pause = match *state {
-            State::Down { pause, .. } => (pause * 2).min(LONGEST_PAUSE),
+        if matches!(&*state, State::Up(open) if open.number == lost.number) {
+            *state = State::Idle;
+        }
+    }
+
+    /// Notes that a request failed on a connection, which is lost unless only the request failed.
+    fn lost(&self, lost: &Open, error: hyper::Error) -> PeerError {
+        let mut state = self.state.lock();
+        if lost.sender.is_closed()
+            && matches!(&*state, State::Up(open) if open.number == lost.number)
+        {
+            self.fail(&mut state, &error);
+        }
+        error.into()
+    }
+
+    /// Stops asking the peer until it answers again.
+    fn fail(&self, state: &mut State, error: &dyn std::error::Error) {
+        let pause = match state {
+            State::Down { pause, .. } => (*pause * 2).min(LONGEST_PAUSE),
             _ => {
                 let Peer { node, address } = &self.peer;
                 let cause = error.source().map(ToString::to_string);

@@ -1,4 +1,7 @@
-//! The header fields between nodes. Their names begin with `forebay-`; viewers and origins cannot send them.
+//! The header fields between nodes. Their names begin with `forebay-peer-`. Those that viewers and origins send
+//! are removed.
+
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 
@@ -10,17 +13,17 @@ use crate::{
     cluster::Applied,
     http::{body::Body, fields::remove_all},
     origin::OriginRequest,
-    outbound::ErrorClass,
 };
 
-const PREFIX: &str = "forebay-";
-const DISTRIBUTION: HeaderName = HeaderName::from_static("forebay-distribution");
-const CONFIGURATION: HeaderName = HeaderName::from_static("forebay-configuration");
-const APPLIED: HeaderName = HeaderName::from_static("forebay-applied");
-const KEY: HeaderName = HeaderName::from_static("forebay-key");
-const REQUEST_ID: HeaderName = HeaderName::from_static("forebay-request-id");
-const ANSWER: HeaderName = HeaderName::from_static("forebay-answer");
-const TAGS: HeaderName = HeaderName::from_static("forebay-tags");
+const PREFIX: &str = "forebay-peer-";
+const DISTRIBUTION: HeaderName = HeaderName::from_static("forebay-peer-distribution");
+const CONFIGURATION: HeaderName = HeaderName::from_static("forebay-peer-configuration");
+const APPLIED: HeaderName = HeaderName::from_static("forebay-peer-applied");
+const KEY: HeaderName = HeaderName::from_static("forebay-peer-key");
+const REQUEST_ID: HeaderName = HeaderName::from_static("forebay-peer-request-id");
+const ANSWER: HeaderName = HeaderName::from_static("forebay-peer-answer");
+const FRESH_FOR: HeaderName = HeaderName::from_static("forebay-peer-fresh-for");
+const TAGS: HeaderName = HeaderName::from_static("forebay-peer-tags");
 
 /// What a request to a peer says besides the viewer's request.
 #[derive(Clone, Debug)]
@@ -93,13 +96,15 @@ pub(crate) enum Answer {
     Response {
         /// Whether it was in the cache.
         is_hit: bool,
+        /// How long it stays fresh, if it is stored.
+        fresh_for: Option<Duration>,
         /// Whether it is from a bucket.
         is_bucket: bool,
         /// Its cache tags.
         tags: CacheTags,
     },
     /// The origin did not answer.
-    Failed(ErrorClass),
+    Failed,
     /// The node that asks must ask the origin.
     Refused,
 }
@@ -109,7 +114,8 @@ impl Answer {
     pub(crate) fn write(&self, fields: &mut HeaderMap) {
         remove_own(fields);
         let answer = match self {
-            Self::Response { is_hit, is_bucket, tags } => {
+            Self::Response { is_hit, fresh_for, is_bucket, tags } => {
+                fields.extend(fresh_for.map(|left| (FRESH_FOR, left.as_secs().into())));
                 let tags: Vec<String> = tags.iter().map(|tag| tag.number().to_string()).collect();
                 let tags = HeaderValue::try_from(tags.join(",")).ok();
                 fields.extend(tags.filter(|tags| !tags.is_empty()).map(|tags| (TAGS, tags)));
@@ -120,7 +126,7 @@ impl Answer {
                     (false, false) => "miss",
                 }
             }
-            Self::Failed(class) => class.token(),
+            Self::Failed => "failed",
             Self::Refused => "refused",
         };
         fields.insert(ANSWER, HeaderValue::from_static(answer));
@@ -132,18 +138,19 @@ impl Answer {
         let tags = fields.get(TAGS).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
         let tags = tags.split(',').filter_map(|tag| tag.parse().ok().map(Tag::from_number));
         let tags: CacheTags = tags.collect();
+        let fresh_for = fields.get(FRESH_FOR).and_then(|left| left.to_str().ok()?.parse().ok());
+        let fresh_for = fresh_for.map(Duration::from_secs);
         remove_own(fields);
-        let response = |is_hit, is_bucket| Some(Self::Response { is_hit, is_bucket, tags });
+        let response =
+            |is_hit, is_bucket| Some(Self::Response { is_hit, fresh_for, is_bucket, tags });
         match &*answer {
             "hit bucket" => response(true, true),
             "hit" => response(true, false),
             "miss bucket" => response(false, true),
             "miss" => response(false, false),
+            "failed" => Some(Self::Failed),
             "refused" => Some(Self::Refused),
-            token => {
-                let class = ErrorClass::ALL.into_iter().find(|class| class.token() == token);
-                class.map(Self::Failed)
-            }
+            _ => None,
         }
     }
 }

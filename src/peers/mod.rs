@@ -25,15 +25,11 @@ pub(crate) use fields::{Answer, PeerRequest};
 pub(crate) use object::{PeerObject, key_digest};
 
 use crate::{
-    base::{
-        clock::{Clock, Timestamp},
-        metrics::PeerMetrics,
-    },
-    cache::store::FetchError,
+    base::{clock::Clock, metrics::PeerMetrics},
     cluster::{Cluster, Peer},
     http::body::Body,
-    origin::{OriginRequest, OriginResponse, failure},
-    outbound::{ErrorClass, Timing},
+    origin::{FromPeer, OriginRequest, OriginResponse},
+    outbound::Timing,
 };
 
 /// The other nodes of a cluster.
@@ -83,14 +79,14 @@ impl Peers {
         self.cluster.owner(object.name(), is_usable)
     }
 
-    /// Requests an object from its owner. `None` if this node must ask the origin: it is the owner, or the owner does
-    /// not answer.
+    /// Requests an object from its owner. `None` if this node must ask the origin: it is the owner, or the owner gives no
+    /// answer within `patience`.
     pub(crate) async fn ask(
         &self,
         object: &PeerObject,
         request: &OriginRequest<'_>,
         patience: Duration,
-    ) -> Option<Result<OriginResponse, FetchError>> {
+    ) -> Option<OriginResponse> {
         self.revive();
         let peer = self.owner(object)?;
         let applied = self.cluster.applied()?;
@@ -109,52 +105,42 @@ impl Peers {
         let requested_at = self.clock.now();
         let (tls, began) = (self.tls.load_full(), self.clock.uptime());
         let sent = tokio::time::timeout(patience, connection.send(&tls, message)).await;
-        let Ok(Ok(received)) = sent else {
-            self.metrics.failed.inc();
-            return None;
+        let answered = match sent {
+            Ok(Ok(received)) => received,
+            Ok(Err(_)) => {
+                self.metrics.failed.inc();
+                return None;
+            }
+            Err(_) => return self.avoid(&connection),
         };
-        let first_byte = self.clock.uptime().saturating_sub(began);
-        let timing = Timing { first_byte, ..Timing::default() };
-        self.read(received, (requested_at, timing), (permit, claim))
-    }
-
-    fn read(
-        &self,
-        received: Response<Incoming>,
-        (requested_at, timing): (Timestamp, Timing),
-        held: (Permit, Claim),
-    ) -> Option<Result<OriginResponse, FetchError>> {
-        let (mut parts, incoming) = received.into_parts();
+        let (mut parts, incoming) = answered.into_parts();
         match Answer::take(&mut parts.headers) {
-            Some(Answer::Response { is_hit, is_bucket, tags }) => {
-                if is_hit {
-                    self.metrics.hits.inc()
-                } else {
-                    self.metrics.misses.inc()
-                };
-                let mut response = OriginResponse::of_peer(
+            Some(Answer::Response { is_hit, fresh_for, is_bucket, tags }) => {
+                let counter = if is_hit { &self.metrics.hits } else { &self.metrics.misses };
+                counter.inc();
+                let first_byte = self.clock.uptime().saturating_sub(began);
+                let timing = Timing { first_byte, ..Timing::default() };
+                Some(OriginResponse::of_peer(
                     parts,
-                    content(incoming, held),
+                    content(incoming, (permit, claim)),
                     (requested_at, self.clock.now(), timing),
                     (is_bucket, tags),
-                );
-                response.is_peer_hit = is_hit;
-                Some(Ok(response))
+                    FromPeer { is_hit, fresh_for },
+                ))
             }
-            Some(Answer::Failed(class @ ErrorClass::Timeout)) => {
-                // Another request would take as long.
-                self.metrics.failed.inc();
-                Some(Err(failure(class)))
-            }
-            Some(Answer::Failed(_)) => {
-                self.metrics.failed.inc();
-                None
-            }
+            Some(Answer::Failed) => self.avoid(&connection),
             Some(Answer::Refused) | None => {
                 self.metrics.refused.inc();
                 None
             }
         }
+    }
+
+    /// Asks the peer for nothing else for a while: it cannot reach the origin, or is too slow.
+    fn avoid(&self, connection: &PeerConnection) -> Option<OriginResponse> {
+        self.metrics.failed.inc();
+        connection.avoid();
+        None
     }
 
     /// Whether a peer's request for an object can be answered: this node must not wait for an answer of a peer itself.
@@ -183,12 +169,15 @@ impl Peers {
         new
     }
 
-    /// Connects again to peers that did not answer, in the background.
+    /// Connects again to peers that did not answer, in the background. Forgets those that have left the cluster.
     fn revive(&self) {
-        let lost: Vec<_> =
-            self.connections.lock().values().filter(|known| known.is_due()).cloned().collect();
-        for connection in lost {
-            let tls = self.tls.load_full();
+        let mut connections = self.connections.lock();
+        if !connections.values().any(|connection| connection.is_due()) {
+            return;
+        }
+        connections.retain(|node, connection| connection.is_usable() || self.cluster.has(node));
+        for connection in connections.values().filter(|connection| connection.is_due()) {
+            let (connection, tls) = (Arc::clone(connection), self.tls.load_full());
             tokio::spawn(async move { connection.revive(&tls).await });
         }
     }

@@ -96,14 +96,16 @@ impl CachePlan {
             return Self::Fetch { key, stored, reason: ForwardReason::UriMiss };
         }
         let reuse = directives.decide(stored.as_ref().map(|response| &response.freshness), now);
+        // Another node would store what is stale here as if it were fresh.
+        let may_be_stale = !admitted.is_of_peer;
         match (reuse, stored) {
             (Reuse::Fresh, Some(response)) => {
                 Self::Serve { key, response, staleness: Staleness::Fresh }
             }
-            (Reuse::Stale, Some(response)) => {
+            (Reuse::Stale, Some(response)) if may_be_stale => {
                 Self::Serve { key, response, staleness: Staleness::Allowed }
             }
-            (Reuse::Refresh, Some(response)) => {
+            (Reuse::Refresh, Some(response)) if may_be_stale => {
                 Self::Serve { key, response, staleness: Staleness::Revalidate }
             }
             (reuse, stored) => {

@@ -35,7 +35,7 @@ use crate::{
 
 /// Longest frame passed to HTTP/2. It accepts a whole frame if its window is open for the first byte, and an
 /// accepted frame counts as sent.
-const HTTP2_FRAME: usize = 64 << 10;
+pub(super) const HTTP2_FRAME: usize = 64 << 10;
 
 /// An exchange in progress. It is recorded on drop: either as the observer of the response body, or earlier
 /// if the viewer disconnects before the response is ready.
@@ -148,7 +148,7 @@ impl Exchange {
         headers_policy: Option<&HeadersPolicy>,
     ) -> Response<Body> {
         let identity = identity_of(distribution.as_deref());
-        let ProxyResponse { head, content, result, report, timing, substituted } =
+        let ProxyResponse { head, content, result, report, timing, substituted, .. } =
             self.with_page(answer, identity);
         let body = content.into_body(&head);
         let status = substituted.unwrap_or(head.status());

@@ -148,7 +148,7 @@ pub(super) fn present(
         status, mut fields, content_range, announced_length, body, ..
     } = answer;
     let origin::OriginResponse { requested_at, received_at, bucket, .. } = answer;
-    let timing = Some(Box::new(answer.timing));
+    let (timing, tags) = (Some(Box::new(answer.timing)), answer.tags);
     report.forward_status = Some(status.as_u16());
     let content_range = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok());
     let content_range = content_range.map(|range| (header::CONTENT_RANGE, range));
@@ -176,7 +176,8 @@ pub(super) fn present(
     }
     let body = if has_no_content { Body::empty() } else { body };
     let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
-    ProxyResponse { timing, ..ProxyResponse::new(Head::Own(status, fields), body, result, report) }
+    let response = ProxyResponse::new(Head::Own(status, fields), body, result, report);
+    ProxyResponse { timing, tags, ..response }
 }
 
 /// Describes the content coding that a GET would get (RFC 9110 §9.3.2). The length of the compressed content is

@@ -1,12 +1,13 @@
 //! Answers to other nodes of the cluster, which fetch objects from this one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Request, Response};
 
 use super::{
     cache_plan::CachePlan,
     context::Edge,
+    exchange::HTTP2_FRAME,
     request::{
         admission::AdmittedRequest, connection::Connection, exchange_tracker::ExchangeState,
         rejection::is_error, routing::Distribution,
@@ -18,10 +19,9 @@ use super::{
 };
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
-    cache::store::{CacheTags, FetchError},
+    cache::store::FetchError,
     http::body::{Body, Observer},
     origin::Origin,
-    outbound::ErrorClass,
     peers::{Answer, PeerObject, PeerRequest, Peers, key_digest, refusal},
 };
 
@@ -33,8 +33,10 @@ impl Edge {
         request: Request<Body>,
         connection: Arc<Connection>,
     ) -> Response<Body> {
-        let exchange = Box::new(PeerExchange::begin(connection));
-        self.answer_to_peer(request).await.map(|body| body.observed(exchange))
+        let mut exchange = Box::new(PeerExchange::begin(connection));
+        let answer = self.answer_to_peer(request).await;
+        exchange.awaits_bytes(false);
+        answer.map(|body| body.in_frames(HTTP2_FRAME).observed(exchange))
     }
 
     async fn answer_to_peer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
@@ -65,7 +67,12 @@ impl Edge {
         peers.metrics().answered.inc();
         match Box::pin(self.execute(&admitted, plan, &mut Body::empty(), now)).await {
             Ok(answer) => respond(answer, &admitted, self.clock.now()),
-            Err(failure) => failed(failure),
+            Err(FetchError { status, .. }) => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = status;
+                Answer::Failed.write(response.headers_mut());
+                response
+            }
         }
     }
 }
@@ -109,7 +116,7 @@ fn respond(
     admitted: &AdmittedRequest<'_>,
     now: Timestamp,
 ) -> Response<Body> {
-    let ProxyResponse { head, content, result, .. } = answer;
+    let ProxyResponse { head, content, result, report, tags, .. } = answer;
     let (status, body) = (head.status(), content.into_body(&head));
     let is_bucket = match head {
         Head::Page(..) => true,
@@ -119,7 +126,7 @@ fn respond(
     };
     let is_hit = matches!(result, ResultType::Hit);
     let (fields, tags) = match head {
-        Head::Own(_, fields) | Head::Page(_, fields) => (fields, CacheTags::default()),
+        Head::Own(_, fields) | Head::Page(_, fields) => (fields, tags),
         Head::Stored(head) => {
             let mut fields = HeaderMap::new();
             head.write(&mut fields, &admitted.distribution.settings.identity, now);
@@ -130,17 +137,7 @@ fn respond(
     let mut response = Response::new(if is_head { Body::empty() } else { body });
     *response.status_mut() = status;
     *response.headers_mut() = fields;
-    Answer::Response { is_hit, is_bucket, tags }.write(response.headers_mut());
-    response
-}
-
-/// The message for a failure of the origin.
-fn failed(failure: FetchError) -> Response<Body> {
-    let class = ErrorClass::ALL.into_iter().find(|class| class.token() == failure.detail);
-    let mut response = refusal();
-    if let Some(class) = class {
-        *response.status_mut() = failure.status;
-        Answer::Failed(class).write(response.headers_mut());
-    }
+    let fresh_for = report.ttl.map(|ttl| Duration::from_secs(ttl.try_into().unwrap_or(0)));
+    Answer::Response { is_hit, fresh_for, is_bucket, tags }.write(response.headers_mut());
     response
 }

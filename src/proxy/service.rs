@@ -13,7 +13,7 @@ use super::{
     exchange::Exchange,
     fetch::{
         coalesce::{self, forward},
-        forwarded::Forwarded,
+        forwarded::{Forwarded, How},
         paced::at_viewers_pace,
     },
     pass,
@@ -292,6 +292,14 @@ impl Edge {
         match forwarded {
             Forwarded::Found(response) => {
                 self.serve_hit(admitted, response, now, None).done().await
+            }
+            Forwarded::Stored { how: How::Kept(detail), .. } if admitted.is_of_peer => {
+                Err(SourceError::Failed(FetchError { status: StatusCode::BAD_GATEWAY, detail }))
+            }
+            Forwarded::Stored { response, how: How::Collapsed, .. }
+                if admitted.is_of_peer && !response.freshness.is_fresh(now) =>
+            {
+                Err(SourceError::Failed(FetchError::STALE))
             }
             Forwarded::Stored { response, how, own_fields, timing } => {
                 let result = how.tell(&mut report);

@@ -187,6 +187,9 @@ impl<H: Handler> Server<H> {
         let mut builder = http2::Builder::new(exchanges.executor());
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(limits.max_streams).max_header_list_size(MAX_HEAD);
+        if let Some(ping) = limits.ping {
+            builder.keep_alive_interval(ping).keep_alive_timeout(ping);
+        }
         let handler = self.handler.clone();
         let served = builder.serve_connection(
             TokioIo::new(io.clone()),

@@ -148,6 +148,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Whether connections begin with a PROXY header.
     pub proxy_protocol: bool,
+    /// How often a PING is sent over HTTP/2, and how long its answer may take.
+    pub ping: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -161,6 +163,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             proxy_protocol: false,
+            ping: None,
         }
     }
 }
@@ -258,6 +261,12 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     Ok(socket.into())
 }
 
+/// Requests of another node at once: more than it sends.
+const PEER_STREAMS: u32 = 256;
+
+/// How often a PING is sent to another node.
+const PEER_PING: Duration = Duration::from_secs(10);
+
 /// State shared by all connections.
 #[derive(Clone)]
 pub struct Shared {
@@ -310,10 +319,17 @@ impl Shared {
         Self { reserved_fds: Arc::new(ReservedFds::new(connections)), ..self }
     }
 
-    /// The same for connections of other nodes: without PROXY headers.
+    /// The same for connections of other nodes, which carry the responses for many viewers. A PING finds out whether a
+    /// node still reads, because a slow viewer may keep the window of the last response closed.
     #[must_use]
     pub fn of_peers(&self) -> Self {
-        let limits = Limits { proxy_protocol: false, ..self.limits };
+        let limits = Limits {
+            max_streams: PEER_STREAMS,
+            write_timeout: Duration::from_hours(24),
+            ping: Some(PEER_PING),
+            proxy_protocol: false,
+            ..self.limits
+        };
         Self { limits, ..self.clone() }
     }
 

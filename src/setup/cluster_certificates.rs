@@ -8,8 +8,9 @@ use time::{Duration, OffsetDateTime};
 
 use crate::base::clock::Timestamp;
 
-/// How long the certificates are valid.
-const YEARS: i64 = 10;
+/// How many years the certificates of nodes are valid, and that of the authority.
+const NODE_YEARS: i64 = 10;
+const AUTHORITY_YEARS: i64 = 30;
 
 /// A certificate and its private key, in PEM.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ impl CertificatePair {
     /// # Errors
     /// If no key can be made.
     pub(crate) fn of_authority(now: Timestamp) -> Result<Self, Error> {
-        let mut params = params(Vec::new(), "Forebay cluster", now)?;
+        let mut params = params(Vec::new(), "Forebay cluster", now, AUTHORITY_YEARS)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
@@ -39,7 +40,7 @@ impl CertificatePair {
     pub(crate) fn issue(&self, node: &str, now: Timestamp) -> Result<Self, Error> {
         let authority = KeyPair::from_pem(&self.key)?;
         let authority = Issuer::from_ca_cert_pem(&self.certificate, authority)?;
-        let mut params = params(vec![node.to_owned()], node, now)?;
+        let mut params = params(vec![node.to_owned()], node, now, NODE_YEARS)?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // A node is a client of its peers, too.
@@ -55,6 +56,7 @@ fn params(
     names: Vec<String>,
     common_name: &str,
     now: Timestamp,
+    years: i64,
 ) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, common_name);
@@ -62,6 +64,6 @@ fn params(
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let now = OffsetDateTime::from_unix_timestamp(now).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     params.not_before = now - Duration::days(1);
-    params.not_after = now + Duration::days(365 * YEARS);
+    params.not_after = now + Duration::days(365 * years);
     Ok(params)
 }

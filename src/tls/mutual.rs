@@ -1,9 +1,9 @@
 //! TLS in which both sides prove that they are nodes of the same cluster.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    CertificateError, ClientConfig, RootCertStore, ServerConfig,
     client::verify_server_name,
     crypto::aws_lc_rs,
     pki_types::{ServerName, UnixTime},
@@ -16,6 +16,7 @@ use super::{
     certificate_files::{CertificateFiles, certificates},
     error::TlsError,
 };
+use crate::base::clock::Timestamp;
 
 /// The protocol between nodes: HTTP/2.
 const ALPN: &[u8] = b"h2";
@@ -37,22 +38,22 @@ pub(crate) struct MutualTls {
 }
 
 impl MutualTls {
-    /// Reads the files of `node`.
+    /// Reads the files of `node`. Warns if the certificate is not valid `now`: other nodes refuse it.
     ///
     /// # Errors
     /// If a file cannot be read, or other nodes would not accept the certificate.
-    pub(crate) fn load(files: &MutualFiles, node: &str) -> Result<Self, TlsError> {
+    pub(crate) fn load(files: &MutualFiles, node: &str, now: Timestamp) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let key = files.own.read(&provider)?;
         let mut roots = RootCertStore::empty();
         for authority in certificates(&files.ca)? {
-            roots.add(authority)?;
+            roots.add(authority).map_err(|error| other_authority(files, &error))?;
         }
         let roots = Arc::new(roots);
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
         let verifier = verifier.build().map_err(|error| other_authority(files, &error))?;
-        check(files, &key, &*verifier, node)?;
+        check(files, &key, &*verifier, node, now)?;
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(verifier)
@@ -74,15 +75,35 @@ fn check(
     key: &CertifiedKey,
     verifier: &dyn ClientCertVerifier,
     node: &str,
+    now: Timestamp,
 ) -> Result<(), TlsError> {
     let [own, intermediates @ ..] = &key.cert[..] else { return Ok(()) };
-    let accepted = verifier.verify_client_cert(own, intermediates, UnixTime::now());
-    accepted.map_err(|error| other_authority(files, &error))?;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()));
+    match verifier.verify_client_cert(own, intermediates, now) {
+        Ok(_) => {}
+        Err(rustls::Error::InvalidCertificate(error)) if is_about_time(&error) => tracing::error!(
+            certificate = %files.own.certificate.display(),
+            %error,
+            "other nodes refuse this node's certificate, so it fetches objects from the origin; make another one with `forebay cluster init --renew`"
+        ),
+        Err(error) => return Err(other_authority(files, &error)),
+    }
     let parsed = ParsedCertificate::try_from(own)?;
     let is_own =
         ServerName::try_from(node).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok());
     let certificate = files.own.certificate.clone();
     if is_own { Ok(()) } else { Err(TlsError::OtherNode { certificate, node: node.to_owned() }) }
+}
+
+/// Whether a certificate was or will be valid.
+const fn is_about_time(error: &CertificateError) -> bool {
+    matches!(
+        error,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
 }
 
 fn other_authority(files: &MutualFiles, error: &impl ToString) -> TlsError {

@@ -169,7 +169,7 @@ class VersionedOrigin(http.server.ThreadingHTTPServer):
     def start(cls, handler=None):
         server = cls(("127.0.0.1", 0), handler or Versioned)
         server.versions, server.is_down = {}, False
-        server.requests, server.lengths, server.pause = [], {}, 0
+        server.requests, server.lengths, server.pause, server.fields = [], {}, 0, {}
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
@@ -217,20 +217,32 @@ class Large(http.server.BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         server.requests.append((self.command, self.path, wanted))
         content = large(self.path, server.lengths.get(self.path, 1000))
+        if server.is_down:
+            self.send_error(503)
+            return
         length = len(content)
         start, end = 0, length
         if wanted:
             start, end = wanted.removeprefix("bytes=").split("-")
             start, end = int(start), min(int(end or length - 1) + 1, length)
         self.send_response(206 if wanted else 200)
-        self.send_header("ETag", '"1"')
-        self.send_header("Cache-Control", "max-age=86400")
-        self.send_header("Content-Type", "image/jpeg")
+        fields = {"Cache-Control": "max-age=86400", "Content-Type": "image/jpeg"} | server.fields
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("ETag", f'"{server.versions.get(self.path, 1)}"')
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{length}")
-        self.send_header("Content-Length", str(end - start))
+        is_chunked = "Transfer-Encoding" in fields
+        if not is_chunked:
+            self.send_header("Content-Length", str(end - start))
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if is_chunked:
+            for part in (content[:10], content[10:]):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                time.sleep(1.5)
+            self.wfile.write(b"0\r\n\r\n")
             return
         for at in range(start, end, 65536):
             time.sleep(server.pause)

@@ -1,12 +1,9 @@
 """Nodes fetch objects from each other: a cold object costs one request to the origin in the whole cluster."""
 
 import concurrent.futures
-import http.client
-import json
 import socket
 import ssl
 import subprocess
-import threading
 import time
 import unittest
 
@@ -34,8 +31,13 @@ class Peers(unittest.TestCase):
         self.addCleanup(self.certificates.remove)
         self.ports = {name: free_port() for name in self.names}
         self.nodes = [self.node(name, self.certificates.lines(name, self.ports[name])) for name in self.names]
+        self.wait_for_all()
+
+    def wait_for_all(self):
+        """Until each node knows the others, and may use what it has stored."""
         for node in self.nodes:
-            wait_for("the others", lambda: len(node.status()["members"]) == 2, node.program.said)
+            all_known = lambda: node.has_lease() and len(node.status()["members"]) == 2  # noqa: B023, E731
+            wait_for("the others", all_known, node.program.said, seconds=60)
 
     def node(self, name, more):
         node = Node(name, self.nats, self.origin, more=more)
@@ -162,10 +164,58 @@ class Peers(unittest.TestCase):
                             raise OSError("closed")
 
     def test_a_viewer_cannot_speak_as_a_node(self):
-        fields = {"forebay-distribution": "media", "forebay-answer": "hit", "forebay-key": "0"}
+        fields = {"forebay-peer-distribution": "media", "forebay-peer-answer": "hit", "forebay-peer-key": "0"}
         path = self.owned_by("edge-1", "/viewer")
         self.assertEqual(self.get(self.nodes[0], path, **fields)[1], large(path, 1000))
         self.assertEqual(len(self.origin.requests), 1)
+
+    def test_what_the_origin_forbids_nodes_do_not_share(self):
+        # A targeted field counts instead of Cache-Control.
+        self.origin.fields = {"Forebay-Cache-Control": "private"}
+        path = self.owned_by("edge-1", "/private")
+        for node in self.nodes * 2:
+            self.assertEqual(self.get(node, path)[0]["X-Cache"], "Miss from forebay")
+
+    def test_a_soft_purge_holds_for_what_nodes_give_each_other(self):
+        path = self.owned_by("edge-1", "/soft")
+        for node in self.nodes:
+            self.get(node, path)
+        self.origin.is_down, self.origin.versions[path] = True, 2
+        command = [PROGRAM, "purge", path, "--soft", "--admin", self.nodes[0].admin]
+        self.assertEqual(subprocess.run(command, capture_output=True).returncode, 0)
+        for _ in range(2):
+            for node in reversed(self.nodes):
+                # It stays in use while the origin fails.
+                self.assertEqual(self.get(node, path)[0]["ETag"], '"1"')
+        self.origin.is_down = False
+        for node in self.nodes:
+            wait_for("the new version", lambda: self.get(node, path)[0]["ETag"] == '"2"', node.program.said, seconds=30)
+
+    def test_a_purge_by_tag_reaches_what_peers_gave(self):
+        for node in self.nodes:
+            node.stop()
+        text = 'aliases = ["*"]\ncache_tag_header = "X-Tags"'
+        self.nodes = [Node(n, self.nats, self.origin, more=self.certificates.lines(n, self.ports[n])) for n in self.names]
+        for node in self.nodes:
+            node.config.write_text(node.config.read_text().replace('aliases = ["*"]', text))
+            self.addCleanup(node.stop)
+            node.start()
+        self.wait_for_all()
+        self.origin.fields = {"X-Tags": "sale"}
+        whole = self.owned_by("edge-1", "/whole")
+        # This one is sent on before it is stored.
+        slow = self.owned_by("edge-1", "/slow")
+        for path in (whole, slow):
+            self.origin.fields = {"X-Tags": "sale"} | ({"Transfer-Encoding": "chunked"} if path == slow else {})
+            for node in self.nodes:
+                self.assertEqual(self.get(node, path)[1], large(path, 1000))
+            for node in self.nodes:
+                wait_for("a hit", lambda: self.get(node, path)[0]["X-Cache"].startswith("Hit"), node.program.said)
+        command = [PROGRAM, "purge", "--tag", "sale", "--admin", self.nodes[2].admin]
+        self.assertEqual(subprocess.run(command, capture_output=True).returncode, 0)
+        for path in (whole, slow):
+            self.assertEqual(self.get(self.nodes[0], path)[0]["X-Cache"], "Miss from forebay")
+            self.assertEqual(self.get(self.nodes[2], path)[0]["X-Cache"], "Miss from forebay")
 
     def test_bad_certificates_are_named(self):
         others = Certificates("edge-3", "edge-4")
@@ -175,6 +225,7 @@ class Peers(unittest.TestCase):
             (others.lines("edge-3", port, ca=self.certificates.directory), "is not valid for the authority in"),
             (others.lines("edge-4", port), "is not for the node `edge-3`"),
             (others.lines("edge-3", port).replace("edge-3.pem", "missing.pem"), "cannot read"),
+            ('peer_key = "k"\n', "peers need `peer_listen`, `peer_certificate`, `peer_ca`"),
         ]:
             node = Node("edge-3", self.nats, self.origin, more=lines)
             self.addCleanup(node.stop)

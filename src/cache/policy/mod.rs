@@ -48,6 +48,11 @@ impl Freshness {
         self.received_at <= now && now < self.fresh_until
     }
 
+    /// Makes the response stale at `end` at the latest.
+    pub(crate) fn limit(&mut self, end: Timestamp) {
+        self.fresh_until = self.fresh_until.min(end);
+    }
+
     /// Whole seconds of freshness left; negative when stale (the `ttl` of RFC 9211).
     #[must_use]
     pub fn ttl_seconds(&self, now: Timestamp) -> i64 {

@@ -45,6 +45,9 @@ pub struct FetchError {
 }
 
 impl FetchError {
+    /// There is only a stale response, which another node must not get.
+    pub(crate) const STALE: Self = Self { status: StatusCode::BAD_GATEWAY, detail: "origin-error" };
+
     /// The origin closed the connection within the content.
     pub const CUT: Self = Self { status: StatusCode::BAD_GATEWAY, detail: "origin-read" };
 }

@@ -149,6 +149,14 @@ impl PurgeFloors {
         })
     }
 
+    /// Whether a path was invalidated, or may have been.
+    pub(super) fn was_invalidated(&self, distribution: &str, path: &str) -> bool {
+        let floors = self.floors.read();
+        let of = floors.by_distribution.get(distribution.as_bytes());
+        let paths = of.and_then(|floors| floors.invalidated.as_ref());
+        paths.is_some_and(|paths| paths.newest(path.as_bytes()) > 0)
+    }
+
     /// Repeats an invalidation of an earlier epoch.
     pub(crate) fn repeat_invalidation(&self, distribution: &[u8], path: &[u8], number: u64) {
         self.raise(|all| {

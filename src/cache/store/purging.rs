@@ -41,6 +41,11 @@ impl Store {
         }
     }
 
+    /// Whether an unsafe request through this node has invalidated the path, or may have.
+    pub(crate) fn was_invalidated(&self, distribution: &str, path: &str) -> bool {
+        self.floors.was_invalidated(distribution, path)
+    }
+
     /// Marks a stored response as stale, unless another has replaced it.
     pub fn expire(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
         let _lock = self.lock_key(self.memory.digest_of(key));

@@ -36,13 +36,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     for node in &args.nodes {
         let is_name = (1..=ClusterOptions::LONGEST_NAME).contains(&node.len())
-            && node.chars().all(ClusterOptions::is_in_name);
+            && node.chars().all(ClusterOptions::is_in_name)
+            && ClusterOptions::is_certifiable(node);
         if !is_name || node == "ca" {
             let longest = ClusterOptions::LONGEST_NAME;
             Err(UserError {
                 message: format!("`{node}` cannot be the name of a node"),
                 help: format!(
-                    "use 1 to {longest} letters, digits, `-` and `_`; `ca` is the authority"
+                    "use 1 to {longest} letters, digits, `-` and `_`, with a letter at the beginning; `ca` is the authority"
                 ),
             })?;
         }
@@ -56,7 +57,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         })?;
     }
     let now = Clock::system().now();
-    let authority = authority(&args.dir, now)?;
+    let authority = authority(args, now)?;
     for (node, [certificate, key]) in args.nodes.iter().zip(&paths) {
         let pair = authority.issue(node, now).map_err(|error| UserError {
             message: format!(
@@ -78,13 +79,14 @@ fn paths(dir: &Path, name: &str) -> [PathBuf; 2] {
     [dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem"))]
 }
 
-/// The authority in the directory, or a new one.
-fn authority(dir: &Path, now: Timestamp) -> Result<CertificatePair, UserError> {
-    let [certificate, key] = paths(dir, "ca");
+/// The authority in the directory. A new one is made only if no certificate is renewed.
+fn authority(args: &Args, now: Timestamp) -> Result<CertificatePair, UserError> {
+    let [certificate, key] = paths(&args.dir, "ca");
     match (fs::read_to_string(&certificate), fs::read_to_string(&key)) {
         (Ok(certificate), Ok(key)) => Ok(CertificatePair { certificate, key }),
         (Err(one), Err(other))
-            if [&one, &other].iter().all(|error| error.kind() == io::ErrorKind::NotFound) =>
+            if !args.renew
+                && [&one, &other].iter().all(|error| error.kind() == io::ErrorKind::NotFound) =>
         {
             let made = CertificatePair::of_authority(now).map_err(|error| UserError {
                 message: format!("cannot make a key: {error}"),
@@ -119,8 +121,8 @@ fn unusable(path: &Path, error: &io::Error) -> UserError {
 fn next_steps(args: &Args) -> String {
     let dir = args.dir.display();
     format!(
-        "Certificates are in {dir}, valid for 10 years. Copy ca.pem, NODE.pem and NODE-key.pem to each node, and keep\n\
-        ca-key.pem where no node can read it. Then add this to `[cluster]` of each node:\n\n  \
+        "Certificates are in {dir}, valid for 10 years. Copy ca.pem, NODE.pem and NODE-key.pem to each node, beside its\n\
+        forebay.toml; the user that runs Forebay must be able to read them. Keep ca-key.pem where no node can read it. Then add this to `[cluster]` of each node:\n\n  \
         peer_listen = \"0.0.0.0:8444\"\n  \
         peer_certificate = \"{{node}}.pem\"\n  \
         peer_key = \"{{node}}-key.pem\"\n  \

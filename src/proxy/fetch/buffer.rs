@@ -67,7 +67,7 @@ impl Fetch {
                 let content = finish(&collector).await;
                 let (StoredBody { response, own_fields, .. }, forward) =
                     self.store_response(&mut answer, storable, content, ContentState::Full);
-                let how = How::Fetched { is_peer_hit: answer.is_peer_hit };
+                let how = How::Fetched { peer: answer.peer };
                 // The send fails if the viewer has disconnected.
                 let _ = forward.send(Forwarded::Stored { response, how, own_fields, timing });
             }

@@ -42,8 +42,9 @@ pub(crate) async fn forward(
         }
         FetchLock::Lookup(Lookup::Response(response)) => {
             return match reuse(Some(&response.freshness), now) {
-                Reuse::Fresh | Reuse::Stale | Reuse::Refresh => Forwarded::Found(response),
-                Reuse::Validate | Reuse::Forward(_) => Forwarded::Alone,
+                Reuse::Fresh => Forwarded::Found(response),
+                Reuse::Stale | Reuse::Refresh if !admitted.is_of_peer => Forwarded::Found(response),
+                _ => Forwarded::Alone,
             };
         }
         FetchLock::Lookup(Lookup::Varies(_)) => return Forwarded::Again,

@@ -109,6 +109,7 @@ impl Fetch {
         };
         if let (Ok(answer), Some(_)) = (&sent, &self.seen)
             && answer.bucket
+            && answer.peer.is_none()
             && (answer.status.is_success() || answer.status == StatusCode::NOT_MODIFIED)
         {
             let (key, now) = (self.obligation.key(), self.upstream.edge.clock.now());
@@ -231,7 +232,12 @@ impl Fetch {
             received_at: answer.received_at,
             request,
         };
-        storable(&received, &policy.caching)
+        let mut storable = storable(&received, &policy.caching)?;
+        // The minimum TTL was spent there, and a purge may have made it stale.
+        if let Some(fresh_for) = answer.peer.and_then(|peer| peer.fresh_for) {
+            storable.freshness.limit(answer.received_at + fresh_for);
+        }
+        Ok(storable)
     }
 
     pub(crate) async fn settle(self, answer: OriginResponse) {

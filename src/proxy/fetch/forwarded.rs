@@ -10,9 +10,8 @@ use crate::{
         policy::NotStored,
         store::{FetchError, StoredResponse},
     },
-    http::cache_status::PEER_HIT,
-    http::cache_status::Report,
-    origin::OriginResponse,
+    http::cache_status::{PEER_HIT, Report},
+    origin::{FromPeer, OriginResponse},
     outbound::Timing,
 };
 
@@ -43,7 +42,7 @@ pub(crate) enum Forwarded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     /// The origin sent it, or another node of the cluster.
-    Fetched { is_peer_hit: bool },
+    Fetched { peer: Option<FromPeer> },
     /// The origin confirmed it with a 304, whose headers may forbid storing it again.
     Validated(Result<(), NotStored>),
     /// The origin failed for the reason in the token, so the stale response stays in use.
@@ -54,13 +53,11 @@ pub(crate) enum How {
 
 impl How {
     /// Records the outcome for `Cache-Status` and returns CloudFront's result type.
-    pub(crate) const fn tell(self, report: &mut Report) -> ResultType {
+    pub(crate) fn tell(self, report: &mut Report) -> ResultType {
         match self {
-            Self::Fetched { is_peer_hit } => {
+            Self::Fetched { peer } => {
                 report.stored = true;
-                if is_peer_hit {
-                    report.detail = Some(PEER_HIT);
-                }
+                report.detail = peer.filter(|peer| peer.is_hit).map(|_| PEER_HIT);
                 ResultType::Miss
             }
             Self::Validated(stored) => {

@@ -45,7 +45,7 @@ impl Fetch {
         // The viewer may have disconnected.
         let _ = forward.send(Forwarded::Stored {
             response,
-            how: How::Fetched { is_peer_hit: answer.is_peer_hit },
+            how: How::Fetched { peer: answer.peer },
             own_fields,
             timing,
         });
@@ -87,8 +87,7 @@ impl Fetch {
         if let Some(Err(failure)) = filled {
             return self.fail(failure);
         }
-        let (how, timing) =
-            (How::Fetched { is_peer_hit: answer.is_peer_hit }, Some(Box::new(answer.timing)));
+        let (how, timing) = (How::Fetched { peer: answer.peer }, Some(Box::new(answer.timing)));
         let (store, content_arriving) =
             (Arc::clone(&self.upstream.edge.store), Arc::clone(&content));
         let (StoredBody { response, own_fields, key }, forward) =

@@ -1,6 +1,6 @@
 //! Where the responses of a fetch come from: the origin, or the node of the cluster that owns the object.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -11,11 +11,18 @@ use crate::{
         policy::RequestDirectives,
         store::FetchError,
     },
-    http::body::Body,
+    http::{body::Body, date},
     origin::{Group, OriginRequest, OriginResponse, Reply, Subject},
     peers::PeerObject,
-    proxy::{context::Edge, request::admission::AdmittedRequest, response::identity::RequestId},
+    proxy::{
+        context::Edge,
+        request::{admission::AdmittedRequest, rejection::is_error},
+        response::identity::RequestId,
+    },
 };
+
+/// The longest wait for an answer of the owner. Then the origin is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the responses of a fetch come from, and the parts of its requests that are always the same.
 pub(crate) struct Upstream {
@@ -42,7 +49,7 @@ impl Upstream {
             projection: admitted.forwarded().into_owned(),
             id_field: admitted.id_field(),
             id: admitted.id_text(),
-            object: edge.peers.is_some().then(|| peer_object(admitted)).flatten(),
+            object: edge.peers.is_some().then(|| peer_object(edge, admitted)).flatten(),
         }
     }
 
@@ -50,9 +57,10 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         method: Method,
-        fields: HeaderMap,
+        mut fields: HeaderMap,
     ) -> Result<OriginResponse, FetchError> {
-        let mut request = OriginRequest {
+        fields.extend(self.id_field.clone());
+        let request = OriginRequest {
             method,
             path: &self.path,
             projection: &self.projection,
@@ -60,31 +68,46 @@ impl Upstream {
             client: None,
             id: self.id.clone(),
         };
-        if let Some(answered) = Box::pin(self.ask_owner(&request)).await {
-            return answered;
+        if let Some(answer) = Box::pin(self.ask_owner(&request)).await {
+            return Ok(answer);
         }
-        request.fields.extend(self.id_field.clone());
         self.edge.ask_origin(&self.origin, &self.behavior, request, None).await
     }
 
-    async fn ask_owner(
-        &self,
-        request: &OriginRequest<'_>,
-    ) -> Option<Result<OriginResponse, FetchError>> {
+    async fn ask_owner(&self, request: &OriginRequest<'_>) -> Option<OriginResponse> {
         let (peers, object) = self.edge.peers.as_ref().zip(self.object.as_ref())?;
-        let answered = peers.ask(object, request, self.origin.longest_wait()).await?;
-        Some(answered.map(|answer| self.origin.primary().continue_from(answer, request)))
+        let patience = self.origin.primary().options().response_timeout.min(PATIENCE);
+        let answer = peers.ask(object, request, patience).await?;
+        let answer = Some(answer).filter(|answer| !is_doubtful(answer, request))?;
+        Some(self.origin.primary().continue_from(answer, request))
     }
 }
 
+/// Whether the origin must confirm an answer of a peer: it contradicts what this node has, and may be the older one.
+fn is_doubtful(answer: &OriginResponse, request: &OriginRequest<'_>) -> bool {
+    let asked = |name: HeaderName| request.fields.get(name);
+    let validates = asked(header::IF_NONE_MATCH).or(asked(header::IF_MODIFIED_SINCE)).is_some();
+    let date = |value: Option<&HeaderValue>| value.and_then(|value| date::parse(value.as_bytes()));
+    let known = date(asked(header::IF_MODIFIED_SINCE));
+    let is_older = known > date(answer.fields.get(header::LAST_MODIFIED)).or(known);
+    let is_other = asked(header::IF_MATCH).is_some_and(|tag| {
+        !answer.status.is_success() || answer.fields.get(header::ETAG) != Some(tag)
+    });
+    is_other || is_older || (validates && is_error(answer.status))
+}
+
 /// The object of a request, if another node may answer it.
-fn peer_object(admitted: &AdmittedRequest<'_>) -> Option<PeerObject> {
+fn peer_object(edge: &Edge, admitted: &AdmittedRequest<'_>) -> Option<PeerObject> {
     let is_read = matches!(*admitted.method, Method::GET | Method::HEAD);
     // Another node does not know what viewers changed through this one.
     let is_read_only = !admitted.behavior.allowed_methods.allow_method(&Method::PUT);
-    // The viewer wants the answer of the origin.
+    // The viewer may want the answer of the origin.
     let is_plain = admitted.directives() == RequestDirectives::default();
-    (!admitted.is_of_peer && is_read && is_read_only && is_plain).then(|| {
+    let is_cached = !admitted.behavior.cache_policy.caching.ttl.is_disabled();
+    let id = &admitted.distribution.settings.id;
+    let was_changed = || edge.store.was_invalidated(id, &admitted.path.generous());
+    let may_ask = !admitted.is_of_peer && is_cached && is_read && is_read_only && is_plain;
+    (may_ask && !was_changed()).then(|| {
         let id = admitted.id.and_then(RequestId::to_value);
         let distribution = &admitted.distribution.settings.id;
         PeerObject::new(distribution, admitted.host, &admitted.path, &admitted.key(), id)
@@ -95,7 +118,7 @@ impl Edge {
     /// The node of the cluster that fetches the object of a request from the origin for the others.
     pub(crate) fn owner(&self, admitted: &AdmittedRequest<'_>) -> Option<String> {
         let peers = self.peers.as_ref()?;
-        peer_object(admitted).map(|object| peers.owner_name(&object))
+        peer_object(self, admitted).map(|object| peers.owner_name(&object))
     }
 
     /// Sends a request to an origin group. Errors are logged; the viewer gets the failure.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
-    cache::store::{Hold, StoredResponse},
+    cache::store::{CacheTags, Hold, StoredResponse},
     http::{body::Body, cache_status::Report, date},
     outbound::Timing,
 };
@@ -30,12 +30,14 @@ pub(crate) struct ProxyResponse {
     pub(crate) timing: Option<Box<Timing>>,
     /// The status that a custom error response is sent with.
     pub(crate) substituted: Option<StatusCode>,
+    /// The cache tags of a response that is not stored here.
+    pub(crate) tags: CacheTags,
 }
 
 impl ProxyResponse {
-    pub(crate) const fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
-        let content = Carried::Body(body);
-        Self { head, content, result, report, timing: None, substituted: None }
+    pub(crate) fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
+        let (content, tags) = (Carried::Body(body), CacheTags::default());
+        Self { head, content, result, report, timing: None, substituted: None, tags }
     }
 }
 
