@@ -217,6 +217,10 @@ async fn copy(
     }
 }
 
+fn unavailable(message: String) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+}
+
 async fn create(
     state: &State,
     request: &Parts,
@@ -237,9 +241,6 @@ async fn create(
         caller_reference,
         items,
         elsewhere: None,
-    };
-    let unavailable = |message: String| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     };
     state.catch_up().await;
     let looked_up = state
@@ -279,18 +280,20 @@ async fn create(
         ))
     })?;
     let invalidation = copy(state, request, distribution, invalidation).await?;
-    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let location = format!(
-        "http://{}/2020-05-31/distribution/{id}/invalidation/{}",
-        host.unwrap_or_default(),
-        invalidation.id
-    );
     Ok(ApiResponse {
         status: StatusCode::CREATED,
         document: xml::invalidation(&invalidation),
-        location: HeaderValue::try_from(location).ok(),
+        location: location(request, id, &invalidation.id),
         etag: None,
     })
+}
+
+/// The URL of an invalidation, at the host that the caller used.
+fn location(request: &Parts, distribution: &str, id: &str) -> Option<HeaderValue> {
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default();
+    let url = format!("http://{host}/2020-05-31/distribution/{distribution}/invalidation/{id}");
+    HeaderValue::try_from(url).ok()
 }
 
 async fn list(state: &State, request: &Parts, distribution: &str) -> Result<String, ApiError> {

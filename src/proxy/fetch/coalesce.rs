@@ -41,7 +41,8 @@ pub(crate) async fn forward(
             return Forwarded::Alone;
         }
         FetchLock::Lookup(Lookup::Response(response)) => {
-            return match reuse(Some(&response.freshness), now) {
+            // It may have arrived after this request.
+            return match reuse(Some(&response.freshness), edge.clock.now()) {
                 Reuse::Fresh => Forwarded::Found(response),
                 Reuse::Stale | Reuse::Refresh if !admitted.is_of_peer => Forwarded::Found(response),
                 _ => Forwarded::Alone,
