@@ -40,3 +40,19 @@ impl Drop for Claim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_asked_for_until_the_last_claim_ends() {
+        let asking = Arc::new(Asking::default());
+        let (one, other) = (asking.claim(b"a"), asking.claim(b"a"));
+        assert!(asking.contains(b"a") && !asking.contains(b"b"));
+        drop(one);
+        assert!(asking.contains(b"a"));
+        drop(other);
+        assert!(!asking.contains(b"a") && asking.0.lock().is_empty());
+    }
+}

@@ -159,3 +159,75 @@ impl Answer {
 fn remove_own(fields: &mut HeaderMap) {
     remove_all(fields, |name| name.as_str().starts_with(PREFIX));
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::cache::key::{CanonicalPath, Projection};
+
+    #[test]
+    fn a_viewer_cannot_add_fields_between_nodes() {
+        let own = |name: &'static str| HeaderName::from_static(name);
+        let from_viewer = vec![
+            (own("accept"), HeaderValue::from_static("image/webp")),
+            (own("forebay-peer-distribution"), HeaderValue::from_static("other")),
+            (own("forebay-peer-request-id"), HeaderValue::from_static("forged")),
+        ];
+        let projection = Projection {
+            query: Some("v=1".into()),
+            headers: from_viewer,
+            cookies: Some(b"a=1; b=2".to_vec()),
+            preflight: false,
+        };
+        let range = (header::RANGE, HeaderValue::from_static("bytes=0-9"));
+        let request = OriginRequest {
+            method: Method::GET,
+            path: &CanonicalPath::of_key("a b/ü?.png"),
+            projection: &projection,
+            fields: HeaderMap::from_iter([range]),
+            client: None,
+            id: None,
+        };
+        let applied: Applied = "7 FOREBAY_c 1 0000000000000000".parse().expect("a position");
+        let asked = PeerRequest {
+            distribution: "media".into(),
+            configuration: "c".into(),
+            applied: applied.clone(),
+            key: "k".into(),
+            id: None,
+        };
+        let mut message = asked.write("media.example.com", &request).expect("a message");
+        assert_eq!(message.uri(), "https://media.example.com/a%20b/%C3%BC%3F.png?v=1");
+        let read = PeerRequest::take(message.headers_mut()).expect("all fields");
+        assert_eq!((&*read.distribution, read.applied, read.id), ("media", applied, None));
+        let fields = message.headers();
+        assert_eq!(fields.len(), 3, "{fields:?}");
+        assert_eq!(fields[header::COOKIE], "a=1; b=2");
+        assert_eq!(fields[header::RANGE], "bytes=0-9");
+    }
+
+    #[test]
+    fn an_origin_cannot_answer_as_a_node() {
+        let mut fields = HeaderMap::new();
+        fields.insert(ANSWER, HeaderValue::from_static("hit"));
+        fields.insert(TAGS, HeaderValue::from_static("1"));
+        // It is for all caches of this product, and stays.
+        let targeted = HeaderName::from_static("forebay-cache-control");
+        fields.insert(&targeted, HeaderValue::from_static("private"));
+        let tags: CacheTags = [Tag::new("a"), Tag::new("b")].into_iter().collect();
+        let fresh_for = Some(Duration::from_secs(9));
+        let answer =
+            Answer::Response { is_hit: false, fresh_for, is_bucket: true, tags: tags.clone() };
+        answer.write(&mut fields);
+        let Some(Answer::Response { is_hit: false, fresh_for: read, is_bucket: true, tags: found }) =
+            Answer::take(&mut fields)
+        else {
+            panic!("{fields:?}")
+        };
+        assert_eq!((read, &*found), (fresh_for, &*tags));
+        assert_eq!(fields.keys().collect::<Vec<_>>(), [&targeted]);
+        assert!(Answer::take(&mut fields).is_none());
+    }
+}

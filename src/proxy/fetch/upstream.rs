@@ -145,3 +145,62 @@ impl Edge {
         Ok(answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::clock::Timestamp, cache::store::CacheTags, origin::FromPeer, outbound::Timing,
+    };
+
+    /// Whether an answer with this status and these fields is doubtful for a request with those.
+    fn doubts(
+        asked: &[(HeaderName, &'static str)],
+        status: u16,
+        got: &[(HeaderName, &'static str)],
+    ) -> bool {
+        let map = |fields: &[(HeaderName, &'static str)]| -> HeaderMap {
+            let values = fields.iter().map(|(n, v)| (n.clone(), HeaderValue::from_static(v)));
+            values.collect()
+        };
+        let mut message = http::Response::new(());
+        *message.status_mut() = StatusCode::from_u16(status).expect("a status");
+        *message.headers_mut() = map(got);
+        let at = Timestamp::from_secs(1);
+        let peer = FromPeer { is_hit: true, fresh_for: None };
+        let times = (at, at, Timing::default());
+        let facts = (false, CacheTags::default());
+        let answer =
+            OriginResponse::of_peer(message.into_parts().0, Body::empty(), times, facts, peer);
+        let request = OriginRequest {
+            method: Method::GET,
+            path: &CanonicalPath::of_key("a"),
+            projection: &Projection::default(),
+            fields: map(asked),
+            client: None,
+            id: None,
+        };
+        is_doubtful(&answer, &request)
+    }
+
+    #[test]
+    fn answers_that_contradict_what_is_known_are_doubtful() {
+        const OLD: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
+        const NEW: &str = "Fri, 02 Jan 2026 00:00:00 GMT";
+        let validates = [(header::IF_NONE_MATCH, "\"2\""), (header::IF_MODIFIED_SINCE, NEW)];
+        let version = [(header::IF_MATCH, "\"2\"")];
+        for (asked, status, got, expected) in [
+            (&[][..], 200, &[][..], false),
+            (&[], 404, &[], false),
+            (&validates, 304, &[(header::ETAG, "\"2\"")], false),
+            (&validates, 200, &[(header::ETAG, "\"3\""), (header::LAST_MODIFIED, NEW)], false),
+            (&validates, 200, &[(header::ETAG, "\"1\""), (header::LAST_MODIFIED, OLD)], true),
+            (&validates, 403, &[], true),
+            (&version, 206, &[(header::ETAG, "\"2\"")], false),
+            (&version, 206, &[(header::ETAG, "\"1\"")], true),
+            (&version, 412, &[], true),
+        ] {
+            assert_eq!(doubts(asked, status, got), expected, "{asked:?} {status} {got:?}");
+        }
+    }
+}
