@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         say(&format!("warning: {doubt}"));
     }
     say(&format!(
-        "{}: no errors (`forebay doctor` also checks certificates, secrets, directories, geo databases and buckets)",
+        "{}: no errors (`forebay doctor` also checks certificates, secrets, directories, geo databases, buckets and NATS)",
         path.display()
     ));
     Ok(ExitCode::SUCCESS)

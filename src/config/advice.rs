@@ -10,6 +10,10 @@ const SECRETS: [&str; 7] =
 /// The fix for an unknown key, or an unknown table, in a table with the `known` keys.
 pub(super) fn advice(key: &str, is_table: bool, known: &[&str]) -> String {
     let lower = key.to_ascii_lowercase();
+    let file = format!("{lower}_file");
+    if known.contains(&&*file) {
+        return format!("write the secret to a file, and name the file in `{file}`");
+    }
     if SECRETS.iter().any(|secret| lower.contains(secret)) {
         return "credentials never go in this file: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, add a profile to ~/.aws, or give this machine a role".into();
     }
@@ -94,6 +98,12 @@ const FOREIGN_NAMES: [(&str, &str); 8] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_go_to_files() {
+        let found = advice("password", false, &["user", "password_file"]);
+        assert_eq!(found, "write the secret to a file, and name the file in `password_file`");
+    }
 
     #[test]
     fn keys_in_the_wrong_place_are_sent_to_the_right_one() {
