@@ -3,8 +3,8 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    access::restrict::DatabaseError, cache::store::OpenError, control::SecretError,
-    outbound::TrustError, server::BindError, tls::TlsError,
+    access::restrict::DatabaseError, base::key_file::KeysError, cache::store::OpenError,
+    control::SecretError, outbound::TrustError, server::BindError, tls::TlsError,
 };
 
 /// Forebay could not start or apply a new configuration.
@@ -50,6 +50,9 @@ pub enum Error {
     /// The disk cache cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The keys of the cluster cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The geography database cannot be used.
     #[error(transparent)]
     Geography(#[from] DatabaseError),

@@ -22,13 +22,14 @@ use crate::{
     aws::Credentials,
     base::{
         clock::{Clock, Stopwatch},
+        key_file::KeysError,
         metrics::Metrics,
     },
     cache::{
         memfd::MemfdArena,
         store::{OpenError, PurgeState, Store},
     },
-    cluster::Cluster,
+    cluster::{Cluster, Seal},
     config::Config,
     control::{Admin, Callers},
     origin::Protocol,
@@ -88,7 +89,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let metrics = Metrics::new();
     // Before the disk cache opens its files: this raises the limit on open files.
     let limits = limits(&config);
-    let cluster = cluster(&config, &metrics);
+    let cluster = cluster(&config, &metrics)?;
     let store = store(&config, cluster.as_deref(), &clock, &metrics)?;
     let pages = store.pages().clone();
     let (credentials, renewal) = match source {
@@ -267,9 +268,11 @@ fn access_log(config: &Config, metrics: &Metrics) -> Result<Arc<AccessLog>, Erro
     opened.map(Arc::new)
 }
 
-fn cluster(config: &Config, metrics: &Metrics) -> Option<Arc<Cluster>> {
-    let options = config.cluster.clone()?;
-    Some(Arc::new(Cluster::new(options, config.shared_digest(), metrics.cluster())))
+fn cluster(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Cluster>>, KeysError> {
+    let Some(options) = config.cluster.clone() else { return Ok(None) };
+    let seal = Seal::read(options.key_file.as_deref())?;
+    let cluster = Cluster::new(options, config.shared_digest(), seal, metrics.cluster());
+    Ok(Some(Arc::new(cluster)))
 }
 
 /// Opens the store, with a disk cache if one is configured.

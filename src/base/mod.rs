@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod glob;
 pub mod instance;
+pub mod key_file;
 pub mod log;
 pub mod metrics;
 pub mod sha256;

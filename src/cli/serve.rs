@@ -51,6 +51,7 @@ fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
         .into(),
         app::Error::Secret(_) => SecretError::ADVICE.into(),
         app::Error::Store(error) => error.advice().into(),
+        app::Error::Keys(error) => error.advice().into(),
         app::Error::Geography(_) => {
             "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
         }

@@ -12,6 +12,7 @@ use async_nats::jetstream::{
 use super::{
     message::Subjects,
     options::ClusterOptions,
+    seal::Seal,
     stream::{StreamError, check, connect, other_replicas, settings},
 };
 
@@ -37,7 +38,7 @@ pub(crate) async fn inspect(options: &ClusterOptions) -> Result<Inspection, Stre
     let context = jetstream::new(client.clone());
     let info = client.server_info();
     let server = format!("{} at {}:{}", info.version, info.host, info.port);
-    let wanted = settings(options, &Subjects::of(&options.name));
+    let wanted = settings(options, &Subjects::of(&options.name, Seal::default()));
     let stream = match context.get_stream(&wanted.name).await {
         Ok(stream) => Some(stream),
         Err(error) if is_missing(&error) => None,

@@ -1,8 +1,9 @@
 //! The messages in a cluster's stream.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{log_name::LogName, node_info::NodeInfo};
+use super::{log_name::LogName, node_info::NodeInfo, seal::Seal};
 use crate::{
     base::sha256,
     cache::store::{Purge, PurgeChange, PurgeMode, Tag},
@@ -69,11 +70,18 @@ pub(super) struct MemberId {
 #[derive(Clone, Debug)]
 pub(super) struct Subjects {
     prefix: String,
+    seal: Seal,
 }
 
 impl Subjects {
-    pub(super) fn of(cluster: &str) -> Self {
-        Self { prefix: format!("fb.{cluster}") }
+    pub(super) fn of(cluster: &str, seal: Seal) -> Self {
+        Self { prefix: format!("fb.{cluster}"), seal }
+    }
+
+    /// The content of a message of a subject. `None` if it cannot be sealed.
+    pub(super) fn payload(&self, subject: &str, message: &impl Serialize) -> Option<Bytes> {
+        let content = serde_json::to_vec(message).unwrap_or_default();
+        self.seal.seal(subject, content).map(Bytes::from)
     }
 
     /// The subjects of all messages.
@@ -101,14 +109,15 @@ impl Subjects {
     /// Reads a message. `None` if it is none of this version.
     pub(super) fn read(&self, subject: &str, payload: &[u8]) -> Option<Message> {
         let rest = subject.strip_prefix(&*self.prefix)?;
+        let content = self.seal.open(subject, payload);
         if rest.starts_with(".purge.") {
-            let read =
-                serde_json::from_slice(payload).ok().filter(|read| self.of_purge(read) == subject);
+            let read = content.and_then(|content| serde_json::from_slice(&content).ok());
+            let read = read.filter(|read| self.of_purge(read) == subject);
             let read = read.filter(|_| payload.len() <= LONGEST);
             // Whatever it removes must not be used.
             return Some(Message::Purge(read.unwrap_or_else(|| PurgeMessage::everything(0))));
         }
-        let heartbeat: Heartbeat = serde_json::from_slice(payload).ok()?;
+        let heartbeat: Heartbeat = serde_json::from_slice(&content?).ok()?;
         (self.of_heartbeat(&heartbeat.member) == subject).then_some(Message::Heartbeat(heartbeat))
     }
 }
@@ -167,7 +176,7 @@ mod tests {
 
     #[test]
     fn purges_arrive_as_they_were_sent() {
-        let subjects = Subjects::of("media");
+        let subjects = Subjects::of("media", Seal::default());
         let purges = [
             Purge::Exact("/a b/ü.png".into()),
             Purge::Prefix("/a b/ü.png".into()),
@@ -191,7 +200,7 @@ mod tests {
 
     #[test]
     fn other_messages_are_not_read() {
-        let subjects = Subjects::of("media");
+        let subjects = Subjects::of("media", Seal::default());
         let member = MemberId { node: "a".into(), process: 1 };
         let other = MemberId { node: "b".into(), process: 1 };
         let heartbeat = Heartbeat {

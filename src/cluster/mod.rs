@@ -18,6 +18,7 @@ mod options;
 mod own_heartbeats;
 mod ownership;
 mod protocol;
+mod seal;
 mod shared;
 mod shared_history;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub(crate) use options::{ClusterOptions, NatsOptions, PeerOptions};
 pub(crate) use ownership::Peer;
 use ownership::by_node;
 use parking_lot::Mutex;
+pub(crate) use seal::Seal;
 use shared::{Connection, Shared};
 pub(crate) use shared_history::SharedHistory;
 pub(crate) use status::{ClusterStatus, MemberStatus, clock_fault};
@@ -83,6 +85,7 @@ impl Cluster {
     pub(crate) fn new(
         options: ClusterOptions,
         configuration: String,
+        seal: Seal,
         metrics: ClusterMetrics,
     ) -> Self {
         let peer = options.peers.as_ref().map(|peers| PeerInfo {
@@ -90,7 +93,7 @@ impl Cluster {
             weight: peers.weight,
         });
         let info = NodeInfo { configuration, peer, ..NodeInfo::default() };
-        let shared = Arc::new(Shared::new(options, info, metrics));
+        let shared = Arc::new(Shared::new(options, info, seal, metrics));
         Self { shared, purges: Mutex::default(), floors: OnceLock::new(), tasks: Mutex::default() }
     }
 

@@ -83,7 +83,7 @@ impl Node {
             let watch = Stopwatch::start();
             let Shared { options, node, .. } = &*self.shared;
             let connection = async {
-                match ClusterStream::open(options, node).await {
+                match ClusterStream::open(options, node, self.shared.seal.clone()).await {
                     Ok(stream) => self.follow(stream).await,
                     Err(error) => error,
                 }
@@ -264,7 +264,10 @@ impl Node {
                     protocol.consume_heartbeat(sequence, heartbeat, BootTime::now())?;
                 }
                 None => {
-                    tracing::warn!(subject, "a message of the cluster is of an unknown kind");
+                    tracing::warn!(
+                        subject,
+                        "a message of the cluster cannot be read: another version wrote it, or `cluster.key_file` has another key"
+                    );
                     protocol.consume_unknown(sequence, BootTime::now());
                 }
             }

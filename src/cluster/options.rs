@@ -19,6 +19,8 @@ pub struct ClusterOptions {
     pub replicas: usize,
     /// Whether stored responses are served without validation while this node is cut off.
     pub serves_isolated: bool,
+    /// The file with the keys that seal what nodes write into NATS.
+    pub key_file: Option<PathBuf>,
     /// How this node fetches objects from other nodes, and serves them; `None` if it does not.
     pub peers: Option<PeerOptions>,
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     message::MemberId, node_info::NodeInfo, options::ClusterOptions, protocol::Protocol,
-    stream::ClusterStream,
+    seal::Seal, stream::ClusterStream,
 };
 use crate::{base::metrics::ClusterMetrics, cache::store::PurgeLease};
 
@@ -20,6 +20,7 @@ pub(super) struct Shared {
     pub(super) options: ClusterOptions,
     /// The name of this node.
     pub(super) node: String,
+    pub(super) seal: Seal,
     pub(super) metrics: ClusterMetrics,
     pub(super) protocol: Mutex<Protocol>,
     pub(super) lease: Arc<PurgeLease>,
@@ -43,7 +44,12 @@ pub(super) enum Connection {
 }
 
 impl Shared {
-    pub(super) fn new(options: ClusterOptions, info: NodeInfo, metrics: ClusterMetrics) -> Self {
+    pub(super) fn new(
+        options: ClusterOptions,
+        info: NodeInfo,
+        seal: Seal,
+        metrics: ClusterMetrics,
+    ) -> Self {
         let node = options.node();
         let member = MemberId { node: node.clone(), process: fastrand::u64(..) };
         let protocol = Protocol::new(member, info);
@@ -57,6 +63,7 @@ impl Shared {
             due: Notify::new(),
             options,
             node,
+            seal,
             metrics,
         }
     }

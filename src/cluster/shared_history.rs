@@ -98,7 +98,10 @@ impl SharedHistory {
                 if number != delivered {
                     return Err(StreamError::read("a message was lost on its way"));
                 }
-                apply(message.payload.to_vec()).await;
+                // What no node has written is left out.
+                if let Some(content) = self.shared.seal.open(&message.subject, &message.payload) {
+                    apply(content).await;
+                }
                 self.read.send_replace(sequence);
             }
         }
@@ -112,7 +115,9 @@ impl SharedHistory {
         let written = async {
             let connection = self.shared.connected().await;
             let subject = format!("{}.{:032x}", self.subjects(), sha256::first_128(name));
-            let sent = connection.context().publish(subject, invalidation.into()).await;
+            let sealed = self.shared.seal.seal(&subject, invalidation);
+            let sealed = sealed.ok_or_else(|| "there are no random numbers".to_owned())?;
+            let sent = connection.context().publish(subject, sealed.into()).await;
             let acknowledged = async { sent?.await }.await;
             acknowledged.map(|_| ()).map_err(|error| error.to_string())
         };

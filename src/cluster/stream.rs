@@ -18,6 +18,7 @@ use async_nats::{
 use super::{
     message::{Heartbeat, Message, PurgeMessage, Subjects},
     options::{ClusterOptions, NatsOptions},
+    seal::Seal,
     stream_state::{Reset, StreamState},
 };
 
@@ -56,6 +57,8 @@ pub(crate) enum StreamError {
     Panic,
     #[error("the stream cannot be read: {0}")]
     Read(String),
+    #[error("this machine has no random numbers to seal a message with")]
+    Random,
     #[error("the disk cache was opened or reset too often")]
     Exhausted,
     #[error("the stream cannot be written: {0}")]
@@ -84,7 +87,7 @@ impl StreamError {
                 format!("delete it with `nats stream rm {name}`: Forebay creates it again, and everything stored becomes invalid")
             }
             Self::Exhausted => "run `forebay cache clear` while Forebay is stopped".into(),
-            Self::Read(_) | Self::Write(_) | Self::Panic => return None,
+            Self::Read(_) | Self::Write(_) | Self::Random | Self::Panic => return None,
         })
     }
 }
@@ -99,11 +102,15 @@ pub(super) struct ClusterStream {
 
 impl ClusterStream {
     /// Connects, and creates the stream if there is none.
-    pub(super) async fn open(options: &ClusterOptions, node: &str) -> Result<Self, StreamError> {
+    pub(super) async fn open(
+        options: &ClusterOptions,
+        node: &str,
+        seal: Seal,
+    ) -> Result<Self, StreamError> {
         let client = connect(&options.nats, node).await?;
         let mut context = jetstream::new(client);
         context.set_timeout(REQUEST);
-        let subjects = Subjects::of(&options.name);
+        let subjects = Subjects::of(&options.name, seal);
         let wanted = settings(options, &subjects);
         let stream = context.get_or_create_stream(wanted.clone()).await;
         let refused = |error: String| StreamError::Stream(wanted.name.clone(), error);
@@ -166,9 +173,9 @@ impl ClusterStream {
 
     /// Writes a heartbeat. Resolves when the stream has it.
     pub(super) async fn send_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), StreamError> {
-        let payload = serde_json::to_vec(heartbeat).unwrap_or_default();
-        let message = PublishMessage::build().payload(payload.into()).ttl(HEARTBEAT_LIFE);
         let subject = self.subjects.of_heartbeat(&heartbeat.member);
+        let payload = self.subjects.payload(&subject, heartbeat).ok_or(StreamError::Random)?;
+        let message = PublishMessage::build().payload(payload).ttl(HEARTBEAT_LIFE);
         self.context.send_publish(subject, message).await?.await?;
         Ok(())
     }
@@ -180,10 +187,10 @@ impl ClusterStream {
         purge: &PurgeMessage,
         id: &str,
     ) -> Result<u64, StreamError> {
-        let payload = serde_json::to_vec(purge).unwrap_or_default();
-        let message = PublishMessage::build().payload(payload.into()).message_id(id);
-        let acknowledged =
-            self.context.send_publish(self.subjects.of_purge(purge), message).await?;
+        let subject = self.subjects.of_purge(purge);
+        let payload = self.subjects.payload(&subject, purge).ok_or(StreamError::Random)?;
+        let message = PublishMessage::build().payload(payload).message_id(id);
+        let acknowledged = self.context.send_publish(subject, message).await?;
         Ok(acknowledged.await?.sequence)
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
     }
     let own_name = node.as_ref().map_or_else(ClusterOptions::machine, |node| node.value.to_owned());
     let peers = peers(&section, directory, &own_name);
+    let key_file = section.string("key_file").map(|file| directory.join(file.value));
     section.unknown();
     Some(ClusterOptions {
         name: name?.value.to_owned(),
@@ -46,6 +47,7 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
         nats: nats?,
         replicas: usize::try_from(replicas).unwrap_or(1),
         serves_isolated: serves_isolated.unwrap_or(false),
+        key_file,
         peers,
     })
 }

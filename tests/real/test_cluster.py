@@ -1,7 +1,9 @@
 """Several nodes with real NATS servers: no node serves what a purge removed that was reported as done."""
 
+import base64
 import contextlib
 import os
+import pathlib
 import random
 import shutil
 import subprocess
@@ -204,6 +206,37 @@ class Cluster(unittest.TestCase):
         command = [PROGRAM, "cluster", "status", "--admin", node.admin]
         shown = subprocess.run(command, capture_output=True, text=True).stdout
         self.assertRegex(shown, r"late .* its clock is 3\d+ s behind this node's")
+
+    def test_others_cannot_read_or_forge_what_nodes_write(self):
+        directory = self.directory()
+        keys = [base64.b64encode(os.urandom(32)).decode() for _ in range(2)]
+        for name, lines in {"old": keys[:1], "both": keys, "other": keys[1:]}.items():
+            pathlib.Path(directory, name).write_text("\n".join(lines))
+        # While a key is replaced, nodes have different newest keys, and know both.
+        pathlib.Path(directory, "new").write_text("\n".join(keys[::-1]))
+        nodes = [self.node(f"edge-{name}", more=f'key_file = "{directory}/{name}"') for name in ("both", "new")]
+        for node in nodes:
+            self.waits("the lease", node, node.has_lease)
+            node.get("/secret.jpg")
+        for node in nodes:
+            version = self.change(node, "/secret.jpg")
+            self.assertEqual([other.get("/secret.jpg")[0] for other in nodes], [version] * 2)
+            asked = {"last_by_subj": "fb.media.purge.>"}
+            message = self.nats.request(f"$JS.API.STREAM.MSG.GET.{STREAM}", asked)["message"]
+            self.assertNotIn(b"secret", base64.b64decode(message["data"]))
+        # What is not sealed makes everything invalid: it may be a purge.
+        self.nats.request(message["subject"], {"distribution": "media", "target": {"path": "/other"}, "soft": False})
+        for node in nodes:
+            node.program.wait_to_say("everything stored is invalid, because another node found")
+        stranger = Node("stranger", self.nats, self.origin, more=f'key_file = "{directory}/other"')
+        self.addCleanup(stranger.stop)
+        stranger.start(ready=False)
+        stranger.program.wait_to_say("`cluster.key_file` has another key")
+        pathlib.Path(directory, "bad").write_text("c2hvcnQ=\n")
+        bad = Node("bad", self.nats, self.origin, more=f'key_file = "{directory}/bad"')
+        self.addCleanup(bad.stop)
+        ran = subprocess.run([PROGRAM, "serve", "--config", bad.config], capture_output=True, text=True, timeout=30)
+        self.assertIn("is not a key: expected 32 bytes in base64", " ".join(ran.stderr.split()))
 
     def test_two_nodes_with_one_name_are_told_apart(self):
         nodes = [self.node("edge"), self.node("edge")]

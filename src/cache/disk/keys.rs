@@ -3,72 +3,19 @@
 //! Each file has a key of its own, which HKDF (RFC 5869) derives from a master key, and from the epoch and a random salt
 //! at the beginning of the file.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt, io, path::Path, sync::Arc};
 
+use super::{layout::Fields, protection::Protection};
+use crate::base::key_file::{KeysError, SecretKey, read_keys};
 use aws_lc_rs::{
     aead::{AES_256_GCM, LessSafeKey, UnboundKey},
     hkdf::{HKDF_SHA256, Salt},
     rand,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
-use zeroize::Zeroizing;
-
-use super::{layout::Fields, protection::Protection};
-
-/// Length of a master key in bytes.
-const KEY: usize = 32;
 
 /// The names of what is derived from a master key.
 const NAME_OF_KEY: &[u8] = b"forebay disk cache key name";
 const KEY_OF_FILE: &[u8] = b"forebay disk cache file";
-
-/// The reason why a file of master keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// It cannot be read.
-    #[error("the encryption keys of the disk cache cannot be read from {}: {source}", path.display())]
-    System {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// A line is not a key.
-    #[error("line {line} of {} is not a key: expected 32 bytes in base64, which are 44 characters", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line's number, from 1.
-        line: usize,
-    },
-    /// It has no keys.
-    #[error("{} has no key for the disk cache", .0.display())]
-    Empty(PathBuf),
-}
-
-impl KeysError {
-    /// The fix for it.
-    #[must_use]
-    pub fn advice(&self) -> String {
-        match self {
-            Self::System { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
-                format!("give {} to the user that runs Forebay", path.display())
-            }
-            Self::System { path, source } if source.kind() == io::ErrorKind::NotFound => {
-                format!("make a key with `openssl rand -base64 32 > {}`", path.display())
-            }
-            Self::System { .. } => "name a file with one key a line, the newest first".into(),
-            Self::Line { .. } => "correct or remove this line, and leave the others".into(),
-            Self::Empty(path) => {
-                format!("add a key with `openssl rand -base64 32 >> {}`", path.display())
-            }
-        }
-    }
-}
 
 /// Says at the beginning of a file in which epoch it was made, and with which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +51,11 @@ impl KeyNote {
 /// A key from which the keys of files are derived.
 struct MasterKey {
     name: [u8; 8],
-    secret: Zeroizing<Vec<u8>>,
+    secret: SecretKey,
 }
 
 impl MasterKey {
-    fn new(secret: Zeroizing<Vec<u8>>) -> Self {
+    fn new(secret: SecretKey) -> Self {
         let mut name = [0; 8];
         // Cannot fail: the lengths are fixed, and short.
         let derived = Salt::none(HKDF_SHA256).extract(&secret);
@@ -150,20 +97,8 @@ impl EncryptionKeys {
     /// # Errors
     /// If it cannot be read, or a line is not a key.
     pub fn read(path: &Path) -> Result<Self, KeysError> {
-        let text = std::fs::read(path)
-            .map_err(|source| KeysError::System { path: path.to_owned(), source })?;
-        let text = Zeroizing::new(text);
-        let lines = (1..).zip(text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii));
-        let lines = lines.filter(|(_, text)| !text.is_empty() && !text.starts_with(b"#"));
-        let keys: Arc<[MasterKey]> = lines
-            .map(|(line, text)| {
-                key(text).ok_or_else(|| KeysError::Line { path: path.to_owned(), line })
-            })
-            .collect::<Result<_, _>>()?;
-        if keys.is_empty() {
-            return Err(KeysError::Empty(path.to_owned()));
-        }
-        Ok(Self(keys))
+        let keys = read_keys(path)?.into_iter().map(MasterKey::new);
+        Ok(Self(keys.collect()))
     }
 
     /// Whether files are encrypted.
@@ -195,14 +130,12 @@ impl EncryptionKeys {
     }
 }
 
-fn key(text: &[u8]) -> Option<MasterKey> {
-    let secret = Zeroizing::new(STANDARD.decode(text).ok()?);
-    (secret.len() == KEY).then(|| MasterKey::new(secret))
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
     use super::*;
+    use crate::base::key_file::KEY;
 
     fn read(text: &str) -> Result<EncryptionKeys, KeysError> {
         let file = tempfile::NamedTempFile::new().expect("file");

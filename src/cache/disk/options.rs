@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{
-    keys::{EncryptionKeys, KeysError},
-    layout::BLOCK,
-    place::MAX_SEGMENT,
-};
+use super::{keys::EncryptionKeys, layout::BLOCK, place::MAX_SEGMENT};
+use crate::base::key_file::KeysError;
 
 /// The number of segments that the capacity is divided into, if their length allows it.
 const SEGMENTS: u64 = 512;

@@ -12,11 +12,11 @@ use super::{
     purge_state::PurgeState,
 };
 use crate::{
-    base::{clock::Clock, metrics::DiskMetrics},
+    base::{clock::Clock, key_file::KeysError, metrics::DiskMetrics},
     cache::{
         disk::{
-            Disk, DiskOptions, EncryptionKeys, Examined, Folder, FolderError, Identity, KeysError,
-            Kind, SystemFiles, examine, identity_of, purge_log,
+            Disk, DiskOptions, EncryptionKeys, Examined, Folder, FolderError, Identity, Kind,
+            SystemFiles, examine, identity_of, purge_log,
         },
         key::CacheKey,
     },
