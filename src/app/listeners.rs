@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{Error, open_files::fitting_connections};
 use crate::{
+    base::metrics::Metrics,
     cache::disk::DiskOptions,
     config::{Config, DistributionOptions},
     proxy::Edge,
@@ -51,6 +52,12 @@ impl Listeners {
         let https = bind(&config.listen.https, tls.as_ref(), workers)?;
         let admin = bind(config.admin.as_slice(), None, 1)?;
         Ok(Self { tls, http, https, admin, peers })
+    }
+
+    /// Shows in the metrics where viewers and other nodes connect to.
+    pub(super) fn announce(&self, metrics: &Metrics) {
+        let all = self.http.iter().chain(&self.https).chain(&self.peers);
+        all.for_each(|bound| metrics.listens_on(bound.address));
     }
 
     /// The addresses of listeners.

@@ -114,7 +114,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
             .with_reserved_fds(ADMIN_CONNECTIONS);
     let http = Listeners::addresses(&listeners.http);
     let https = Listeners::addresses(&listeners.https);
-    http.iter().chain(&https).for_each(|address| metrics.listens_on(*address));
+    listeners.announce(&metrics);
     let admin_address = listeners.admin.first().map(|bound| bound.address);
     for mut bound in std::mem::take(&mut listeners.admin) {
         tokio::spawn(bound.serve(&admin, admin_shared.clone())?);

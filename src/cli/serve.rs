@@ -34,7 +34,7 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
 fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
     let help: Cow<'static, str> = match error {
         app::Error::Bind(_) if source.is_file() => {
-            "choose other addresses: `listen.http`, `listen.https` and `admin.listen` in the configuration file".into()
+            "choose another address for it in the configuration file: in `listen.http`, `listen.https`, `admin.listen` or `cluster.peer_listen`".into()
         }
         app::Error::Bind(_) => "choose other addresses with --listen and --admin".into(),
         app::Error::Tls(error) => error.advice().into(),

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     lease::PATIENCE,
+    member::Member,
     message::PurgeMessage,
     shared::{Connection, Shared},
 };
@@ -27,6 +28,9 @@ const COMPLETION: Duration = PATIENCE.saturating_add(Duration::from_secs(10));
 
 /// How often leases are looked at that may have run out.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// A purge that takes longer is logged.
+const LONG: Duration = Duration::from_secs(1);
 
 /// Purges of one batch that are written at the same time.
 const TOGETHER: usize = 64;
@@ -125,11 +129,24 @@ impl StreamPurgeLog {
         }
     }
 
+    /// Logs which nodes a purge waits for.
+    fn log_waiting(&self, newest: u64) {
+        let (protocol, now) = (self.0.protocol.lock(), BootTime::now());
+        let waits = |member: &Member| member.applied < newest && member.may_have_lease(now);
+        let members = protocol.members().iter().filter(|(_, member)| waits(member));
+        let nodes: Vec<&str> = members.map(|(member, _)| &*member.node).collect();
+        tracing::info!(
+            nodes = nodes.join(", "),
+            "a purge waits until these nodes have applied it or hold no lease any more; without names, until this node knows all others"
+        );
+    }
+
     /// Waits until no node can use anything that the purges removed. False if they may not be in the stream.
     async fn completion(&self, Batch { era, count, written }: &Batch) -> bool {
         let newest = written.iter().map(|purge| purge.sequence).max().unwrap_or(0);
         let mut consumed = self.0.consumed.subscribe();
         let mut applied_at = None;
+        let (watch, mut is_logged) = (Stopwatch::start(), false);
         loop {
             {
                 let (protocol, now) = (self.0.protocol.lock(), BootTime::now());
@@ -145,6 +162,10 @@ impl StreamPurgeLog {
                 {
                     return true;
                 }
+            }
+            if !is_logged && watch.elapsed() > LONG {
+                is_logged = true;
+                self.log_waiting(newest);
             }
             // Either more is known, or a lease has run out.
             let _ = timeout(LOOK, consumed.changed()).await;

@@ -32,6 +32,10 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(5);
 const LEAST: Duration = Duration::from_millis(20);
 
+/// The same while this node waits for another one to confirm that it knows all purges: each of its heartbeats has an
+/// answer.
+const LEAST_UNVERIFIED: Duration = Duration::from_millis(200);
+
 /// Pauses between two connections.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
@@ -325,7 +329,8 @@ impl Node {
             };
             stream.send_heartbeat(&heartbeat).await?;
             self.consumes(heartbeat.number).await?;
-            sleep(LEAST).await;
+            let is_verified = self.shared.protocol.lock().is_verified();
+            sleep(if is_verified { LEAST } else { LEAST_UNVERIFIED }).await;
             if !self.shared.protocol.lock().is_due() {
                 tokio::select! {
                     () = sleep(INTERVAL) => {}

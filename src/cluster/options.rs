@@ -60,10 +60,13 @@ impl ClusterOptions {
 
     /// The name of a node without a configured one: that of the machine.
     pub(crate) fn machine() -> String {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let first = name.split('.').next().unwrap_or_default();
-        let letters = first.chars().take(Self::LONGEST_NAME);
-        letters.map(|c| if Self::is_in_name(c) { c } else { '-' }).collect()
+        let letters = host_name().chars().take(Self::LONGEST_NAME).collect::<Vec<_>>();
+        letters.into_iter().map(|c| if Self::is_in_name(c) { c } else { '-' }).collect()
+    }
+
+    /// Whether the name of the machine is longer than that of a node may be.
+    pub(crate) fn machine_is_cut() -> bool {
+        host_name().chars().count() > Self::LONGEST_NAME
     }
 
     /// Whether a certificate can have the name of a node.
@@ -75,6 +78,12 @@ impl ClusterOptions {
     pub(crate) const fn is_in_name(c: char) -> bool {
         c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
     }
+}
+
+/// The host name up to the first dot.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    name.split('.').next().unwrap_or_default().to_owned()
 }
 
 /// How to connect to NATS.

@@ -319,6 +319,11 @@ impl Protocol {
         Heartbeat { leaves: true, ..self.heartbeat(now) }
     }
 
+    /// Whether this node waits for no other one to confirm its purges.
+    pub(super) const fn is_verified(&self) -> bool {
+        !self.is_unverified
+    }
+
     /// Whether others wait for a heartbeat.
     pub(super) const fn is_due(&self) -> bool {
         self.is_due

@@ -1,9 +1,9 @@
 //! A cluster's stream in NATS JetStream.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Event, ServerAddr,
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
     jetstream::{
         self, Context,
         consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
@@ -74,6 +74,12 @@ impl StreamError {
     /// The fix for it.
     pub(crate) fn advice(&self) -> Option<String> {
         Some(match self {
+            Self::Connect(_, error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
+                "check `user` and `password_file`, or `credentials_file`, in `cluster.nats`".into()
+            }
+            Self::Connect(_, error) if error.kind() == ConnectErrorKind::Tls => {
+                "check `ca_file` and `certificate` in `cluster.nats`, and that the servers speak TLS; without TLS, their URLs begin with `nats://`".into()
+            }
             Self::Connect(..) | Self::Url(_) => {
                 "check `cluster.nats`: the servers, credentials and certificates; and that NATS runs".into()
             }
@@ -81,10 +87,10 @@ impl StreamError {
                 "check `password_file` and `credentials_file` in `cluster.nats`".into()
             }
             Self::Stream(..) => {
-                "start NATS 2.11 or later with JetStream, at least `cluster.replicas` servers".into()
+                "use NATS 2.11 or later with JetStream, and at least `cluster.replicas` servers: with one server, set `replicas = 1` in `[cluster]`".into()
             }
             Self::Settings(name, _) => {
-                format!("delete it with `nats stream rm {name}`: Forebay creates it again, and everything stored becomes invalid")
+                format!("set them with `nats stream edit {name}`; or delete it with `nats stream rm {name}`: Forebay creates it again, and everything stored becomes invalid")
             }
             Self::Exhausted => "run `forebay cache clear` while Forebay is stopped".into(),
             Self::Read(_) | Self::Write(_) | Self::Random | Self::Panic => return None,
@@ -98,6 +104,8 @@ pub(super) struct ClusterStream {
     context: Context,
     stream: Stream,
     subjects: Subjects,
+    /// The settings that it must have.
+    wanted: Arc<Config>,
 }
 
 impl ClusterStream {
@@ -123,13 +131,17 @@ impl ClusterStream {
                 other_replicas(&wanted.name, found.num_replicas, wanted.num_replicas)
             );
         }
-        Ok(Self { context, stream, subjects })
+        Ok(Self { context, stream, subjects, wanted: Arc::new(wanted) })
     }
 
     /// The state of the stream.
+    ///
+    /// # Errors
+    /// If it cannot be read, or has other settings now.
     pub(super) async fn state(&self) -> Result<StreamState, StreamError> {
-        let info = self.stream.get_info().await;
-        info.map(|info| state(&info)).map_err(StreamError::read)
+        let info = self.stream.get_info().await.map_err(StreamError::read)?;
+        check(&self.wanted, &info.config)?;
+        Ok(state(&info))
     }
 
     /// The last purge of everything in the stream.
@@ -261,14 +273,15 @@ pub(super) fn other_replicas(stream: &str, found: usize, wanted: usize) -> Strin
 }
 
 pub(super) fn check(wanted: &Config, found: &Config) -> Result<(), StreamError> {
-    match difference(wanted, found) {
-        Some(difference) => Err(StreamError::Settings(wanted.name.clone(), difference)),
-        None => Ok(()),
+    let differences = differences(wanted, found);
+    if differences.is_empty() {
+        return Ok(());
     }
+    Err(StreamError::Settings(wanted.name.clone(), differences.join(", ")))
 }
 
-/// The setting that would lose purges.
-fn difference(wanted: &Config, found: &Config) -> Option<String> {
+/// The settings that would lose purges.
+fn differences(wanted: &Config, found: &Config) -> Vec<String> {
     let differs = |name: &str, wanted: String, found: String| {
         (wanted != found).then(|| format!("`{name}` is {found} instead of {wanted}"))
     };
@@ -277,25 +290,21 @@ fn difference(wanted: &Config, found: &Config) -> Option<String> {
     let flag = |name: &str, found: bool| differs(name, true.to_string(), found.to_string());
     let has_sources =
         found.mirror.is_some() || found.sources.is_some() || found.subject_transform.is_some();
-    differs("subjects", format!("{:?}", wanted.subjects), format!("{:?}", found.subjects))
-        .or_else(|| {
-            differs("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage))
-        })
-        .or_else(|| number("max_msgs_per_subject", 1, found.max_messages_per_subject))
-        .or_else(|| number("max_msgs", MAX_MESSAGES, found.max_messages))
-        .or_else(|| differs("max_age", "0ns".into(), format!("{:?}", found.max_age)))
-        .or_else(|| number("max_bytes", -1, found.max_bytes))
-        .or_else(|| {
-            differs(
-                "retention",
-                format!("{:?}", RetentionPolicy::Limits),
-                format!("{:?}", found.retention),
-            )
-        })
-        .or_else(|| flag("deny_delete", found.deny_delete))
-        .or_else(|| has_sources.then(|| "it gets its messages from another stream".to_owned()))
-        .or_else(|| flag("deny_purge", found.deny_purge))
-        .or_else(|| flag("allow_msg_ttl", found.allow_message_ttl))
+    let retention = format!("{:?}", RetentionPolicy::Limits);
+    let all = [
+        differs("subjects", format!("{:?}", wanted.subjects), format!("{:?}", found.subjects)),
+        differs("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage)),
+        number("max_msgs_per_subject", 1, found.max_messages_per_subject),
+        number("max_msgs", MAX_MESSAGES, found.max_messages),
+        differs("max_age", "0ns".into(), format!("{:?}", found.max_age)),
+        number("max_bytes", -1, found.max_bytes),
+        differs("retention", retention, format!("{:?}", found.retention)),
+        flag("deny_delete", found.deny_delete),
+        has_sources.then(|| "it gets its messages from another stream".to_owned()),
+        flag("deny_purge", found.deny_purge),
+        flag("allow_msg_ttl", found.allow_message_ttl),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn state(info: &Info) -> StreamState {

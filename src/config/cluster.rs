@@ -37,6 +37,14 @@ pub(super) fn cluster(root: &Section<'_>, directory: &Path) -> Option<ClusterOpt
         let help = "add `[cluster.nats]` with `servers = [\"nats://nats-1:4222\", …]`".to_owned();
         section.fault(section.span(), "`cluster.nats` is missing", "in this table", help);
     }
+    if node.is_none() && ClusterOptions::machine_is_cut() {
+        let help = "set `node` in `[cluster]`".to_owned();
+        let longest = ClusterOptions::LONGEST_NAME;
+        let message = format!(
+            "the name of this machine is longer than {longest} characters, so it cannot be the node's"
+        );
+        section.fault(section.span(), message, "no `node` here", help);
+    }
     let own_name = node.as_ref().map_or_else(ClusterOptions::machine, |node| node.value.to_owned());
     let peers = peers(&section, directory, &own_name);
     let key_file = section.string("key_file").map(|file| directory.join(file.value));
@@ -69,8 +77,15 @@ fn peers(section: &Section<'_>, directory: &Path, node: &str) -> Option<PeerOpti
     }
     let listen = section.string("peer_listen").map(|text| listen_address(section, text));
     let file = |key| {
+        let file = section.string(key)?;
         // So that nodes can have the same configuration file.
-        section.string(key).map(|file| directory.join(file.value.replace("{node}", node)))
+        let path = file.value.replace("{node}", node);
+        if path.contains(['{', '}']) {
+            let message = format!("`{}` has an unknown placeholder", file.value);
+            let help = "`{node}`, the name of the node, is the only one".to_owned();
+            section.fault(file.span, message, "not known", help);
+        }
+        Some(directory.join(path))
     };
     let files = [file("peer_certificate"), file("peer_key"), file("peer_ca")];
     let missing: Vec<&str> = KEYS.into_iter().filter(|key| !section.has(key)).collect();
@@ -126,7 +141,7 @@ fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
         // A password must not get into a log.
         let message = if server.value.contains('@') {
             "a URL of a NATS server has a user".to_owned()
-        } else if rest.is_none_or(|rest| Authority::try_from(rest).is_err()) {
+        } else if rest.is_none_or(|rest| !is_server(rest)) {
             format!("`{}` is not the URL of a NATS server", server.value)
         } else {
             continue;
@@ -152,6 +167,14 @@ fn nats(section: &Section<'_>, directory: &Path) -> NatsOptions {
     section.unknown();
     let servers = servers.iter().map(|server| server.value.to_owned()).collect();
     NatsOptions { servers, user, credentials, ca, certificate }
+}
+
+/// Whether a text is a host, with a port or without.
+fn is_server(text: &str) -> bool {
+    Authority::try_from(text).is_ok_and(|authority| {
+        let port = authority.port().map(|port| port.as_str().parse::<u16>());
+        !authority.host().is_empty() && port.is_none_or(|port| port.is_ok())
+    })
 }
 
 /// Two settings that are useless without each other.

@@ -65,6 +65,17 @@ fn without_secrets(text: &str) -> String {
         secrets.extend(value.map(|(key, _)| start + key.len()..start + line.len()));
         start += line.len();
     }
+    for (at, _) in text.match_indices("://") {
+        // A password in a URL: between the colon and the `@` before its path.
+        let rest = &text[at + 3..];
+        let rest = &rest[..rest.find(['"', '\'', '/', '\n', ' ']).unwrap_or(rest.len())];
+        if let Some((user, _)) = rest.rsplit_once('@')
+            && let Some((name, _)) = user.split_once(':')
+        {
+            let from = at + 3 + name.len() + 1;
+            secrets.push(from..at + 3 + user.len());
+        }
+    }
     let is_in_secret = |at: usize| secrets.iter().any(|secret| secret.contains(&at));
     // A character of several bytes stays, so that no other changes its place.
     let hide = |(at, c): (usize, char)| {
@@ -139,6 +150,15 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn excerpts_show_no_passwords_of_urls() {
+        let text =
+            "servers = [\"nats://user:s3cret@nats-1:4222\", \"nats://a@b\", \"http://h:80/x:y@z\"]";
+        let hidden =
+            "servers = [\"nats://user:******@nats-1:4222\", \"nats://a@b\", \"http://h:80/x:y@z\"]";
+        assert_eq!(without_secrets(text), hidden);
+    }
 
     #[test]
     fn excerpts_show_no_secrets() {

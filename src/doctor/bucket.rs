@@ -270,6 +270,9 @@ impl OriginCheck<'_> {
     fn clock(&mut self, answer: &WholeAnswer, asked: Timestamp, answered: Timestamp) {
         let sent = answer.fields.get(header::DATE).map(HeaderValue::as_bytes);
         let Some(theirs) = sent.and_then(date::parse) else { return };
+        // A cache before the origin answers with the date of what it has stored.
+        let age = answer.fields.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+        let theirs = theirs + Duration::from_secs(age.unwrap_or(0));
         // `Date` has whole seconds.
         let asked = Timestamp::from_secs(asked.as_secs());
         let off = asked.since(theirs).max(theirs.since(answered));

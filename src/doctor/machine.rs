@@ -57,7 +57,9 @@ fn addresses(config: &Config) -> Checks {
     let is_ours = config.distributions.iter().all(|distribution| {
         has(format!("forebay_requests_total{{distribution=\"{}\"", distribution.settings.id))
     });
+    let peers = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref());
     let all = config.listen.http.iter().chain(&config.listen.https).chain(config.admin.as_slice());
+    let all = all.chain(peers.map(|peers| &peers.listen));
     for address in all.copied().map(bindable) {
         match TcpListener::bind(address).map_err(|error| error.kind()) {
             Ok(_) => checks.good(format!("{address} is free")),

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{cluster::Peer, http::body::Body};
+use crate::{aws::describe, cluster::Peer, http::body::Body};
 
 /// How long connecting may take, and how long a peer may be silent while requests are under way.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -77,11 +77,11 @@ struct Open {
 /// The peer does not answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PeerError {
-    #[error("it cannot be reached: {0}")]
+    #[error("it cannot be reached")]
     Connect(#[from] io::Error),
     #[error("it did not accept a connection in time")]
     ConnectTimeout,
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed")]
     Connection(#[from] hyper::Error),
     #[error("it was unreachable before")]
     Down,
@@ -208,7 +208,9 @@ impl PeerConnection {
         if lost.sender.is_closed()
             && matches!(&*state, State::Up(open) if open.number == lost.number)
         {
+            let error = PeerError::from(error);
             self.fail(&mut state, &error);
+            return error;
         }
         error.into()
     }
@@ -219,13 +221,11 @@ impl PeerConnection {
             State::Down { pause, .. } => (*pause * 2).min(LONGEST_PAUSE),
             _ => {
                 let Peer { node, address } = &self.peer;
-                let cause = error.source().map(ToString::to_string);
                 tracing::warn!(
                     node,
                     address,
-                    %error,
-                    cause,
-                    "a node does not answer; other nodes fetch its objects from the origin"
+                    error = describe(error),
+                    "a node does not answer; other nodes fetch its objects from the origin. Check that it runs, that `peer_address` reaches it, and that all nodes have certificates of one `forebay cluster init`"
                 );
                 PAUSE
             }

@@ -18,9 +18,12 @@ use super::{
     },
 };
 use crate::{
-    base::{clock::Timestamp, metrics::ResultType},
+    base::clock::Timestamp,
     cache::store::FetchError,
-    http::body::{Body, Observer},
+    http::{
+        body::{Body, Observer},
+        cache_status::CacheStatus,
+    },
     origin::Origin,
     peers::{Answer, PeerObject, PeerRequest, Peers, key_digest, refusal},
 };
@@ -116,7 +119,7 @@ fn respond(
     admitted: &AdmittedRequest<'_>,
     now: Timestamp,
 ) -> Response<Body> {
-    let ProxyResponse { head, content, result, report, tags, .. } = answer;
+    let ProxyResponse { head, content, report, tags, .. } = answer;
     let (status, body) = (head.status(), content.into_body(&head));
     let is_bucket = match head {
         Head::Page(..) => true,
@@ -124,7 +127,7 @@ fn respond(
             !is_error(status) && Origin::is_s3(admitted.origin().primary())
         }
     };
-    let is_hit = matches!(result, ResultType::Hit);
+    let is_hit = report.status == CacheStatus::Hit;
     let (fields, tags) = match head {
         Head::Own(_, fields) | Head::Page(_, fields) => (fields, tags),
         Head::Stored(head) => {

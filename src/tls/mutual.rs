@@ -84,7 +84,7 @@ fn check(
         Err(rustls::Error::InvalidCertificate(error)) if is_about_time(&error) => tracing::error!(
             certificate = %files.own.certificate.display(),
             %error,
-            "other nodes refuse this node's certificate, so it fetches objects from the origin; make another one with `forebay cluster init --renew`"
+            "other nodes refuse this node's certificate, so it fetches objects from the origin; make another one with `forebay cluster init --renew NODE`"
         ),
         Err(error) => return Err(other_authority(files, &error)),
     }

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         let is_name = (1..=ClusterOptions::LONGEST_NAME).contains(&node.len())
             && node.chars().all(ClusterOptions::is_in_name)
             && ClusterOptions::is_certifiable(node);
-        if !is_name || node == "ca" {
+        if !is_name || node.eq_ignore_ascii_case("ca") {
             let longest = ClusterOptions::LONGEST_NAME;
             Err(UserError {
                 message: format!("`{node}` cannot be the name of a node"),
@@ -50,6 +50,13 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     fs::create_dir_all(&args.dir).map_err(|error| unusable(&args.dir, &error))?;
     let paths: Vec<[PathBuf; 2]> = args.nodes.iter().map(|node| paths(&args.dir, node)).collect();
+    if let Some(missing) = paths.iter().flatten().find(|path| args.renew && !path.exists()) {
+        Err(UserError {
+            message: format!("`{}` does not exist, so it cannot be renewed", missing.display()),
+            help: "to make it, leave out --renew; to renew others, name their directory with --dir"
+                .into(),
+        })?;
+    }
     if let Some(known) = paths.iter().flatten().find(|path| path.exists() && !args.renew) {
         Err(UserError {
             message: format!("`{}` exists already", known.display()),
@@ -96,8 +103,8 @@ fn authority(args: &Args, now: Timestamp) -> Result<CertificatePair, UserError> 
             write(&certificate, &made.certificate, 0o644)?;
             Ok(made)
         }
-        (Err(error), _) => Err(unusable(&certificate, &error)),
-        (_, Err(error)) => Err(unusable(&key, &error)),
+        (Err(error), _) => Err(without_authority(&certificate, &error)),
+        (_, Err(error)) => Err(without_authority(&key, &error)),
     }
 }
 
@@ -111,6 +118,14 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), UserError> {
     written.map_err(|error| unusable(path, &error))
 }
 
+fn without_authority(path: &Path, error: &io::Error) -> UserError {
+    UserError {
+        message: format!("cannot use `{}`: {error}", path.display()),
+        help: "put the ca.pem and ca-key.pem there that signed the certificates of the other nodes"
+            .into(),
+    }
+}
+
 fn unusable(path: &Path, error: &io::Error) -> UserError {
     UserError {
         message: format!("cannot use `{}`: {error}", path.display()),
@@ -120,6 +135,12 @@ fn unusable(path: &Path, error: &io::Error) -> UserError {
 
 fn next_steps(args: &Args) -> String {
     let dir = args.dir.display();
+    if args.renew {
+        return format!(
+            "The new certificates are in {dir}, valid for 10 years. Replace NODE.pem and NODE-key.pem on each node, then reload\n\
+            its Forebay with SIGHUP."
+        );
+    }
     format!(
         "Certificates are in {dir}, valid for 10 years. Copy ca.pem, NODE.pem and NODE-key.pem to each node, beside its\n\
         forebay.toml; the user that runs Forebay must be able to read them. Keep ca-key.pem where no node can read it. Then add this to `[cluster]` of each node:\n\n  \
