@@ -16,6 +16,8 @@ pub(super) struct Member {
     pub(super) progressed: BootTime,
     pub(super) received: BootTime,
     pub(super) info: NodeInfo,
+    /// Whether it waits for another node to confirm that it knows all purges.
+    pub(super) asks: bool,
     /// Whether more than one heartbeat was received. The first one may be old.
     pub(super) is_heard: bool,
 }

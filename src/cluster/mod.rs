@@ -46,6 +46,7 @@ pub(crate) use options::{ClusterOptions, NatsOptions, PeerOptions};
 pub(crate) use ownership::Peer;
 use ownership::by_node;
 use parking_lot::Mutex;
+use protocol::Protocol;
 pub(crate) use seal::Seal;
 use shared::{Connection, Shared};
 pub(crate) use shared_history::SharedHistory;
@@ -220,6 +221,7 @@ impl Cluster {
             applied: seen.reported,
             heartbeat_age: now.since(seen.received).as_secs(),
             may_have_lease: seen.may_have_lease(now),
+            is_unconfirmed: seen.asks,
             clock_offset: seen.clock_offset(now, Clock::system().now()),
             same_configuration: seen.info.configuration == protocol.info().configuration,
         });
@@ -239,9 +241,21 @@ impl Cluster {
             node: node.clone(),
             connection_error,
             has_lease,
+            reason: (!has_lease).then(|| reason(&protocol).to_owned()),
             applied: protocol.applied(),
             name_conflict: namesake.is_some(),
             members,
         }
+    }
+}
+
+/// The reason why a node may not use what it has stored.
+fn reason(protocol: &Protocol) -> &'static str {
+    match () {
+        () if !protocol.has_joined() => "it has not read the stream yet",
+        () if !protocol.is_verified() => {
+            "another node must confirm that it knows all purges; without others, that takes 20 seconds"
+        }
+        () => "its heartbeats do not arrive",
     }
 }

@@ -235,11 +235,12 @@ impl Protocol {
             progressed: now,
             received: now,
             info: NodeInfo::default(),
+            asks,
             is_heard: false,
         };
         let is_heard = self.members.contains_key(&member);
         let seen = self.members.entry(member).or_insert(unknown);
-        seen.is_heard = is_heard;
+        (seen.is_heard, seen.asks) = (is_heard, asks);
         if applied > seen.reported {
             seen.progressed = now;
         }

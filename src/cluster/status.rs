@@ -14,6 +14,9 @@ pub(crate) struct ClusterStatus {
     pub(crate) connection_error: Option<String>,
     /// Whether this node may use what it has stored.
     pub(crate) has_lease: bool,
+    /// The reason, if it may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// The newest message of the stream that this node has applied.
     pub(crate) applied: u64,
     /// Whether another process uses the name of this node.
@@ -33,6 +36,9 @@ pub(crate) struct MemberStatus {
     pub(crate) heartbeat_age: u64,
     /// Whether it may still use what it has stored.
     pub(crate) may_have_lease: bool,
+    /// Whether it waits for another node to confirm that it knows all purges.
+    #[serde(default)]
+    pub(crate) is_unconfirmed: bool,
     /// How many seconds its clock is ahead of this node's, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) clock_offset: Option<i64>,

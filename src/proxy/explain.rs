@@ -122,7 +122,13 @@ impl Edge {
     ) -> Next {
         let why = match plan {
             CachePlan::Serve { response, staleness, .. } => {
-                return self.hit(admitted, response, describe(*staleness));
+                let mut why = describe(*staleness).to_owned();
+                if self.store.reuse_detail().is_some() {
+                    why.push_str(
+                        ", but this node is cut off from its cluster: it may have been purged",
+                    );
+                }
+                return self.hit(admitted, response, &why);
             }
             CachePlan::Bypass(why) => &bypassed(*why),
             CachePlan::Fetch { stored: None, .. } => match purged {

@@ -222,6 +222,13 @@ class Large(http.server.BaseHTTPRequestHandler):
             return
         length = len(content)
         start, end = 0, length
+        tag = f'"{server.versions.get(self.path, 1)}"'
+        if self.headers.get("If-None-Match") == tag:
+            self.send_response(304)
+            for name, value in {"ETag": tag, "Cache-Control": server.fields.get("Cache-Control", "max-age=86400")}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            return
         if wanted:
             start, end = wanted.removeprefix("bytes=").split("-")
             start, end = int(start), min(int(end or length - 1) + 1, length)
@@ -229,7 +236,7 @@ class Large(http.server.BaseHTTPRequestHandler):
         fields = {"Cache-Control": "max-age=86400", "Content-Type": "image/jpeg"} | server.fields
         for name, value in fields.items():
             self.send_header(name, value)
-        self.send_header("ETag", f'"{server.versions.get(self.path, 1)}"')
+        self.send_header("ETag", tag)
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{length}")
         is_chunked = "Transfer-Encoding" in fields

@@ -238,6 +238,17 @@ class Cluster(unittest.TestCase):
         ran = subprocess.run([PROGRAM, "serve", "--config", bad.config], capture_output=True, text=True, timeout=30)
         self.assertIn("is not a key: expected 32 bytes in base64", " ".join(ran.stderr.split()))
 
+    def test_settings_that_lose_purges_are_noticed(self):
+        node = self.node("edge-1")
+        self.waits("the lease", node, node.has_lease)
+        config = self.nats.request(f"$JS.API.STREAM.INFO.{STREAM}")["config"]
+        changed = config | {"max_age": 3600 * 10**9, "max_msgs": 1000}
+        self.nats.request(f"$JS.API.STREAM.UPDATE.{STREAM}", changed)
+        node.program.wait_to_say("`max_msgs` is 1000 instead of 1000000, `max_age` is 3600s instead of 0ns")
+        self.waits("the end of the lease", node, lambda: not node.has_lease())
+        self.nats.request(f"$JS.API.STREAM.UPDATE.{STREAM}", config)
+        self.waits("the lease", node, node.has_lease)
+
     def test_two_nodes_with_one_name_are_told_apart(self):
         nodes = [self.node("edge"), self.node("edge")]
         for node in nodes:

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import time
 import unittest
+import urllib.request
 
 from cluster_parts import Certificates, Large, Nats, Node, VersionedOrigin, large
 from parts import PROGRAM, fetch, free_port, wait_for
@@ -171,6 +172,30 @@ class Peers(unittest.TestCase):
         path = self.owned_by("edge-1", "/viewer")
         self.assertEqual(self.get(self.nodes[0], path, **fields)[1], large(path, 1000))
         self.assertEqual(len(self.origin.requests), 1)
+
+    def test_a_stale_response_is_validated_through_the_owner(self):
+        self.origin.fields = {"Cache-Control": "max-age=4"}
+        path = self.owned_by("edge-1", "/stale")
+        for node in self.nodes:
+            self.get(node, path)
+        time.sleep(5)
+        for node in (self.nodes[0], self.nodes[2]):
+            head, body = self.get(node, path)
+            self.assertEqual((head["X-Cache"], body), ("RefreshHit from forebay", large(path, 1000)))
+        # The owner validated it for both.
+        self.assertEqual(len(self.origin.requests), 2, self.counts())
+
+    def test_heads_and_errors_come_from_the_owner_too(self):
+        path = self.owned_by("edge-1", "/head")
+        for node in self.nodes:
+            request = urllib.request.Request(node.url + path, method="HEAD")
+            with urllib.request.urlopen(request) as answer:
+                self.assertEqual((answer.status, answer.headers["Content-Length"]), (200, "1000"))
+        self.assertEqual(self.origin.requests, [("HEAD", path, None)])
+        # A stored HEAD does not answer a GET.
+        for node in self.nodes:
+            self.assertEqual(self.get(node, path)[1], large(path, 1000))
+        self.assertEqual(len(self.origin.requests), 2, self.origin.requests)
 
     def test_what_the_origin_forbids_nodes_do_not_share(self):
         # A targeted field counts instead of Cache-Control.

@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     })?;
     let owner = explanation.owner.ok_or_else(|| UserError {
         message: format!("`{}` has no owner: each node fetches it from the origin itself", args.url),
-        help: "objects have owners if `cluster.peer_listen` is set; responses that are not cached, and those of behaviors that allow PUT, have none".into(),
+        help: "objects have owners if `cluster.peer_listen` is set; those that are not cached, and those of behaviors that allow PUT, have none; nor does a node that is cut off ask others".into(),
     })?;
     say(&owner);
     Ok(ExitCode::SUCCESS)

@@ -40,8 +40,8 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
 }
 
 fn table(status: &ClusterStatus) -> String {
-    let state = |has_lease: bool| {
-        if has_lease { paint(Style::Good, "up     ") } else { paint(Style::Bad, "cut off") }
+    let state = |is_up: bool| {
+        if is_up { paint(Style::Good, "up     ") } else { paint(Style::Bad, "cut off") }
     };
     let ClusterStatus { cluster, node, has_lease, applied, members, .. } = status;
     let longest = members.iter().map(|member| member.node.len()).chain([node.len(), 4]).max();
@@ -56,11 +56,14 @@ fn table(status: &ClusterStatus) -> String {
             node, applied, heartbeat_age, may_have_lease, same_configuration, ..
         } = member;
         let differs = if *same_configuration { "" } else { "  other configuration" };
-        let state = state(*may_have_lease);
+        let state = state(*may_have_lease && !member.is_unconfirmed);
         let clock =
             clock_fault(member.clock_offset).map(|fault| format!("  {fault}")).unwrap_or_default();
         format!("{node:width$}  {state}  {applied:<10}  {heartbeat_age} s ago{differs}{clock}")
     }));
+    if let Some(reason) = &status.reason {
+        lines.push(format!("This node validates what it has stored: {reason}."));
+    }
     if let Some(error) = &status.connection_error {
         lines.push(format!("{} {error}", paint(Style::Bad, "no connection:")));
     }

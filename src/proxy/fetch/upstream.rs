@@ -117,7 +117,7 @@ fn peer_object(edge: &Edge, admitted: &AdmittedRequest<'_>) -> Option<PeerObject
 impl Edge {
     /// The node of the cluster that fetches the object of a request from the origin for the others.
     pub(crate) fn owner(&self, admitted: &AdmittedRequest<'_>) -> Option<String> {
-        let peers = self.peers.as_ref()?;
+        let peers = self.peers.as_ref().filter(|peers| peers.cluster().has_lease())?;
         peer_object(self, admitted).map(|object| peers.owner_name(&object))
     }
 
