@@ -18,7 +18,7 @@ from cluster_parts import Certificates, Cuttable, Nats, Node, VersionedOrigin
 from parts import PROGRAM, fetch, free_port, wait_for
 
 # How long nodes and servers are disturbed. By hand, `FOREBAY_NEMESIS=3600`.
-SECONDS = int(os.environ.get("FOREBAY_NEMESIS", "120"))
+SECONDS = int(os.environ.get("FOREBAY_NEMESIS", "180"))
 
 STREAM = "FOREBAY_media"
 PATHS = [f"/{number}.jpg" for number in range(8)]
