@@ -148,12 +148,13 @@ impl Exchange {
         headers_policy: Option<&HeadersPolicy>,
     ) -> Response<Body> {
         let identity = identity_of(distribution.as_deref());
-        let ProxyResponse { head, content, result, report, timing, substituted, .. } =
+        let ProxyResponse { head, content, result, report, fetched, substituted } =
             self.with_page(answer, identity);
         let body = content.into_body(&head);
         let status = substituted.unwrap_or(head.status());
         let mut fields = self.take_fields();
-        let marks = self.marks(identity, headers_policy, result, &report, timing.as_deref());
+        let timing = fetched.as_ref().map(|fetched| &fetched.timing);
+        let marks = self.marks(identity, headers_policy, result, &report, timing);
         match head {
             Head::Own(_, own) | Head::Page(_, own) => {
                 fields = own;

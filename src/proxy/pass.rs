@@ -16,7 +16,7 @@ use super::{
         rejection::{self, is_error},
     },
     respond::compress,
-    response::proxy_response::{Head, ProxyResponse},
+    response::proxy_response::{Fetched, Head, ProxyResponse},
 };
 use crate::{
     base::metrics::ResultType,
@@ -148,12 +148,12 @@ pub(super) fn present(
         status, mut fields, content_range, announced_length, body, ..
     } = answer;
     let origin::OriginResponse { requested_at, received_at, bucket, .. } = answer;
-    let (timing, tags) = (Some(Box::new(answer.timing)), answer.tags);
+    let fetched = Some(Box::new(Fetched { timing: answer.timing, tags: answer.tags }));
     report.forward_status = Some(status.as_u16());
     let content_range = content_range.and_then(|r| HeaderValue::from_maybe_shared(r).ok());
     let content_range = content_range.map(|range| (header::CONTENT_RANGE, range));
     if answer.bucket && is_error(status) {
-        return ProxyResponse { timing, ..rejection::error(status, report, content_range) };
+        return ProxyResponse { fetched, ..rejection::error(status, report, content_range) };
     }
     fields.extend(content_range);
     let has_no_content = *admitted.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
@@ -177,7 +177,7 @@ pub(super) fn present(
     let body = if has_no_content { Body::empty() } else { body };
     let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
     let response = ProxyResponse::new(Head::Own(status, fields), body, result, report);
-    ProxyResponse { timing, tags, ..response }
+    ProxyResponse { fetched, ..response }
 }
 
 /// Describes the content coding that a GET would get (RFC 9110 §9.3.2). The length of the compressed content is

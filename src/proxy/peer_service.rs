@@ -119,7 +119,7 @@ fn respond(
     admitted: &AdmittedRequest<'_>,
     now: Timestamp,
 ) -> Response<Body> {
-    let ProxyResponse { head, content, report, tags, .. } = answer;
+    let ProxyResponse { head, content, report, fetched, .. } = answer;
     let (status, body) = (head.status(), content.into_body(&head));
     let is_bucket = match head {
         Head::Page(..) => true,
@@ -129,7 +129,9 @@ fn respond(
     };
     let is_hit = report.status == CacheStatus::Hit;
     let (fields, tags) = match head {
-        Head::Own(_, fields) | Head::Page(_, fields) => (fields, tags),
+        Head::Own(_, fields) | Head::Page(_, fields) => {
+            (fields, fetched.map(|fetched| fetched.tags).unwrap_or_default())
+        }
         Head::Stored(head) => {
             let mut fields = HeaderMap::new();
             head.write(&mut fields, &admitted.distribution.settings.identity, now);

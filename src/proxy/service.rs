@@ -25,7 +25,7 @@ use super::{
         routing::Distribution,
     },
     respond::select::{self, Served},
-    response::proxy_response::{Head, ProxyResponse},
+    response::proxy_response::{Fetched, Head, ProxyResponse},
 };
 use crate::{
     base::{
@@ -41,6 +41,7 @@ use crate::{
         cache_status::{CacheStatus, ForwardReason, Report},
         framing,
     },
+    outbound::Timing,
 };
 
 /// The maximum number of plans for a request, if the object keeps changing.
@@ -306,7 +307,9 @@ impl Edge {
                 let served = select::from_stored(self, admitted, response, result, report, now);
                 let mut served = served.done().await;
                 if let Ok(answer) = &mut served {
-                    answer.timing = timing;
+                    let fetched =
+                        |timing: Box<Timing>| Fetched { timing: *timing, ..Fetched::default() };
+                    answer.fetched = timing.map(|timing| Box::new(fetched(timing)));
                     if let Head::Stored(head) = &mut answer.head {
                         head.own_fields = own_fields;
                     }

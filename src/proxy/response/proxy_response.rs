@@ -26,18 +26,25 @@ pub(crate) struct ProxyResponse {
     pub(crate) content: Carried,
     pub(crate) result: ResultType,
     pub(crate) report: Report,
-    /// The origin's timing, if this response was fetched.
-    pub(crate) timing: Option<Box<Timing>>,
+    /// What is known about the fetch, if this response was fetched.
+    pub(crate) fetched: Option<Box<Fetched>>,
     /// The status that a custom error response is sent with.
     pub(crate) substituted: Option<StatusCode>,
-    /// The cache tags of a response that is not stored here.
+}
+
+/// What is known about a response that was fetched.
+#[derive(Debug, Default)]
+pub(crate) struct Fetched {
+    /// The origin's timing.
+    pub(crate) timing: Timing,
+    /// The cache tags, if the response is not stored here.
     pub(crate) tags: CacheTags,
 }
 
 impl ProxyResponse {
-    pub(crate) fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
-        let (content, tags) = (Carried::Body(body), CacheTags::default());
-        Self { head, content, result, report, timing: None, substituted: None, tags }
+    pub(crate) const fn new(head: Head, body: Body, result: ResultType, report: Report) -> Self {
+        let content = Carried::Body(body);
+        Self { head, content, result, report, fetched: None, substituted: None }
     }
 }
 
