@@ -20,7 +20,7 @@ use super::{
     loss::Loss,
     message::{Message, PurgeMessage},
     shared::{Connection, Shared},
-    stream::{ClusterStream, StreamError},
+    stream::{ClusterStream, StreamError, next_sequence},
     stream_state::StreamState,
 };
 use crate::{
@@ -222,15 +222,9 @@ impl Node {
             while let Some(first) = batch.next().await {
                 let first = first.map_err(StreamError::read)?;
                 let messages = ready(first, &mut batch)?;
-                let numbered = messages.iter().map(|message| {
-                    let info = message.info().map_err(StreamError::read)?;
-                    delivered += 1;
-                    // The server does not deliver a message again that was lost on its way.
-                    if info.consumer_sequence != delivered {
-                        return Err(StreamError::read("a message was lost on its way"));
-                    }
-                    Ok((info.stream_sequence, message))
-                });
+                let numbered = messages
+                    .iter()
+                    .map(|message| Ok((next_sequence(message, &mut delivered)?, message)));
                 let numbered: Result<Vec<_>, StreamError> = numbered.collect();
                 self.apply(stream, &numbered?).await?;
             }

@@ -5,10 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{
-    consumer::{AckPolicy, DeliverPolicy, pull},
-    stream::{Config, DiscardPolicy, StorageType, Stream},
-};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType, Stream};
 use futures_util::{StreamExt, future::BoxFuture};
 use tokio::{
     sync::watch,
@@ -17,7 +14,7 @@ use tokio::{
 
 use super::{
     shared::Shared,
-    stream::{ClusterStream, StreamError},
+    stream::{ClusterStream, StreamError, consumer, next_sequence},
 };
 use crate::base::sha256;
 
@@ -30,9 +27,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Messages that are requested at a time, and how long a request lasts.
 const BATCH: usize = 500;
 const EXPIRES: Duration = Duration::from_secs(10);
-
-/// How long the server keeps a consumer that is not used.
-const IDLE: Duration = Duration::from_mins(1);
 
 /// The history of invalidations, which all nodes have.
 #[derive(Clone, Debug)]
@@ -75,29 +69,15 @@ impl SharedHistory {
             // It was created again.
             self.read.send_replace(0);
         }
-        let config = pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: *self.read.borrow() + 1,
-            },
-            ack_policy: AckPolicy::None,
-            inactive_threshold: IDLE,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
-        let consumer = stream.create_consumer(config).await.map_err(StreamError::read)?;
+        let from = *self.read.borrow() + 1;
+        let consumer = consumer(&stream, from).await?;
         let mut delivered = 0;
         loop {
             let batch = consumer.batch().max_messages(BATCH).expires(EXPIRES).messages().await;
             let mut batch = batch.map_err(StreamError::read)?;
             while let Some(message) = batch.next().await {
                 let message = message.map_err(StreamError::read)?;
-                let info = message.info().map_err(StreamError::read)?;
-                let (sequence, number) = (info.stream_sequence, info.consumer_sequence);
-                delivered += 1;
-                if number != delivered {
-                    return Err(StreamError::read("a message was lost on its way"));
-                }
+                let sequence = next_sequence(&message, &mut delivered)?;
                 // What no node has written is left out.
                 if let Some(content) = self.shared.seal.open(&message.subject, &message.payload) {
                     apply(content).await;

@@ -163,16 +163,7 @@ impl ClusterStream {
 
     /// Reads the stream from a message on.
     pub(super) async fn consumer(&self, from: u64) -> Result<Consumer<pull::Config>, StreamError> {
-        let config = pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
-            ack_policy: AckPolicy::None,
-            inactive_threshold: IDLE,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
-        let created = self.stream.create_consumer(config).await;
-        created.map_err(StreamError::read)
+        consumer(&self.stream, from).await
     }
 
     pub(super) const fn context(&self) -> &Context {
@@ -204,6 +195,39 @@ impl ClusterStream {
         let message = PublishMessage::build().payload(payload).message_id(id);
         let acknowledged = self.context.send_publish(subject, message).await?;
         Ok(acknowledged.await?.sequence)
+    }
+}
+
+/// Reads a stream from a message on.
+pub(super) async fn consumer(
+    stream: &Stream,
+    from: u64,
+) -> Result<Consumer<pull::Config>, StreamError> {
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
+        ack_policy: AckPolicy::None,
+        inactive_threshold: IDLE,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    };
+    stream.create_consumer(config).await.map_err(StreamError::read)
+}
+
+/// The sequence number of a message in the stream, which is the next one after `delivered` messages of a consumer.
+///
+/// # Errors
+/// If one before it was lost on its way: the server does not deliver it again.
+pub(super) fn next_sequence(
+    message: &jetstream::Message,
+    delivered: &mut u64,
+) -> Result<u64, StreamError> {
+    let info = message.info().map_err(StreamError::read)?;
+    *delivered += 1;
+    if info.consumer_sequence == *delivered {
+        Ok(info.stream_sequence)
+    } else {
+        Err(StreamError::read("a message was lost on its way"))
     }
 }
 

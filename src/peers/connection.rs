@@ -24,11 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause before a peer that did not answer is tried again; it doubles up to `LONGEST_PAUSE`.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// How long a peer is not asked after it could not reach the origin.
-const AVOIDANCE: Duration = Duration::from_secs(2);
-
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// How long a peer gets no requests after it could not reach the origin.
+const AVOIDANCE: Duration = Duration::from_secs(2);
 
 /// Requests under way to one peer. Further ones go to the origin.
 const MAX_REQUESTS: usize = 128;
