@@ -27,7 +27,7 @@ pub struct PeerMetrics {
     pub hits: Counter,
     /// Responses that a peer fetched from the origin.
     pub misses: Counter,
-    /// Requests that a peer refused, so that this node asked the origin.
+    /// Requests that a peer refused, and that went to the origin.
     pub refused: Counter,
     /// Requests that a peer did not answer, or whose origin failed.
     pub failed: Counter,
@@ -49,7 +49,7 @@ impl PeerMetrics {
         );
         r.register(
             "cluster_peer_refused",
-            "Requests that another node refused, so that this node asked the origin",
+            "Requests that another node refused, and that went to the origin",
             self.refused.clone(),
         );
         r.register(
