@@ -6,7 +6,7 @@ use http::{HeaderValue, Version};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
-    Format, Record, cloudfront,
+    BUFFER_SIZE, Format, Record, cloudfront,
     fragments::{push_decimals, redact, redact_url},
     rotation::SEPARATOR,
 };
@@ -45,6 +45,11 @@ impl Text {
 
     /// Appends one line.
     pub(super) fn append(&mut self, record: &Record<'_>, format: Format) {
+        if self.lines.capacity() == 0 {
+            // All at once: a buffer that grows copies up to megabytes while a viewer waits. The operating system gives
+            // memory only to the pages that are written.
+            self.lines.reserve_exact(BUFFER_SIZE + USUAL);
+        }
         let at = match format {
             // CloudFront logs the end of an exchange, so lines are in the order of their hours.
             Format::CloudFrontV1 => record.at + record.duration,
