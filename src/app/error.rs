@@ -1,6 +1,6 @@
 //! The reasons why Forebay cannot start.
 
-use std::{io, path::PathBuf};
+use std::{borrow::Cow, io, path::PathBuf};
 
 use crate::{
     access::restrict::DatabaseError, base::key_file::KeysError, cache::store::OpenError,
@@ -33,6 +33,16 @@ pub enum Error {
         /// The error from the system.
         source: io::Error,
     },
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    File {
+        /// The configuration key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The error from the system.
+        source: io::Error,
+    },
     /// Threads or sockets cannot be created.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -56,4 +66,38 @@ pub enum Error {
     /// The geography database cannot be used.
     #[error(transparent)]
     Geography(#[from] DatabaseError),
+}
+
+impl Error {
+    /// The fix for it.
+    #[must_use]
+    pub fn advice(&self) -> Cow<'static, str> {
+        match self {
+            Self::Bind(_) => {
+                "choose another address for it in the configuration file: in `listen.http`, `listen.https`, `admin.listen` or `cluster.peer_listen`".into()
+            }
+            Self::Tls(error) => error.advice().into(),
+            Self::Trust { .. } => "name a PEM file with CA certificates in `ca_file`".into(),
+            Self::AccessLog { path, .. } => format!(
+                "create the directory of `{}` and make it writable by the user that runs Forebay, or change `access_log.path`",
+                path.display()
+            )
+            .into(),
+            Self::State { folder, .. } => format!(
+                "create the directory `{}` and make it writable by the user that runs Forebay, or change `admin.state`",
+                folder.display()
+            )
+            .into(),
+            Self::Secret(_) => SecretError::ADVICE.into(),
+            Self::Store(error) => error.advice().into(),
+            Self::Keys(error) => error.advice().into(),
+            Self::Geography(_) => {
+                "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
+            }
+            Self::File { key, .. } => {
+                format!("correct `{key}`, or allow the user that runs Forebay to read the file").into()
+            }
+            Self::System(_) => "check the limits on open files and threads (`ulimit -a`)".into(),
+        }
+    }
 }

@@ -4,7 +4,11 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{Error, open_files::fitting_connections};
+use super::{
+    Error,
+    certificates::{read_keys, show},
+    open_files::fitting_connections,
+};
 use crate::{
     base::metrics::Metrics,
     cache::disk::DiskOptions,
@@ -46,8 +50,9 @@ impl Listeners {
         config: &Config,
         peers: Option<Bound>,
         workers: usize,
+        metrics: &Metrics,
     ) -> Result<Self, Error> {
-        let tls = tls_settings(config)?;
+        let tls = tls_settings(config, metrics)?;
         let http = bind(&config.listen.http, None, workers)?;
         let https = bind(&config.listen.https, tls.as_ref(), workers)?;
         let admin = bind(config.admin.as_slice(), None, 1)?;
@@ -66,12 +71,13 @@ impl Listeners {
     }
 }
 
-fn tls_settings(config: &Config) -> Result<Option<Arc<TlsSettings>>, TlsError> {
-    let files = &config.listen.certificates;
-    if files.is_empty() {
+fn tls_settings(config: &Config, metrics: &Metrics) -> Result<Option<Arc<TlsSettings>>, TlsError> {
+    let keys = read_keys(config)?;
+    if keys.is_empty() {
         return Ok(None);
     }
-    TlsSettings::load(files, &profiles(config)).map(Some)
+    show(metrics, &config.listen.certificates, &keys);
+    TlsSettings::new(keys, &profiles(config)).map(Some)
 }
 
 pub(super) fn profiles(config: &Config) -> Vec<TlsProfile> {

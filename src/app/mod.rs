@@ -1,7 +1,9 @@
 //! The composition root: builds the components from a configuration, starts, reloads and drains them.
 
+mod certificates;
 mod error;
 mod listeners;
+mod named_files;
 mod open_files;
 mod peers;
 mod rules;
@@ -9,12 +11,18 @@ mod rules;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use certificates::Certificates;
 pub use error::Error;
-use listeners::{Listeners, limits, profiles, serve, worker_count};
+use listeners::{Listeners, limits, serve, worker_count};
+pub use named_files::check_files;
 use parking_lot::Mutex;
 use peers::PeerSide;
 use rules::rules;
-use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     access::restrict::Networks,
@@ -31,11 +39,13 @@ use crate::{
     },
     cluster::{Cluster, Seal},
     config::Config,
-    control::{Admin, Callers},
+    control::{Admin, Callers, ReloadRequest},
     origin::Protocol,
     proxy::Edge,
-    server::{Drain, Heartbeats, Limits, Shared, TlsSettings, Workers},
+    server::{Drain, Heartbeats, Limits, Shared, Workers},
 };
+
+pub use crate::control::Reloaded;
 
 /// Number of admin connections for which file descriptors are reserved.
 const ADMIN_CONNECTIONS: usize = 8;
@@ -64,16 +74,15 @@ pub struct Running {
     pub edge: Arc<Edge>,
     /// The configuration at startup. A reload compares settings that need a restart against it.
     started: Config,
-    config: Mutex<Config>,
+    config: Arc<Mutex<Config>>,
     credentials: Arc<Credentials>,
     renewal: Option<Mutex<Option<JoinHandle<()>>>>,
     clock: Clock,
-    tls: Option<Arc<TlsSettings>>,
+    certificates: Certificates,
     trusted_proxies: Arc<ArcSwap<Networks>>,
     access_log: Arc<AccessLog>,
     admin: Admin,
     cluster: Option<Arc<Cluster>>,
-    peer_side: Option<PeerSide>,
     drain: Drain,
     admin_drain: Drain,
     stop: watch::Sender<bool>,
@@ -103,7 +112,7 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
         .with_peers(peer_side.as_ref().map(PeerSide::peers));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
-    let mut listeners = Listeners::bind(&config, peer_bound, workers)?;
+    let mut listeners = Listeners::bind(&config, peer_bound, workers, &metrics)?;
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
@@ -122,55 +131,60 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let shared = Shared::new(limits, metrics, signal, pages);
     let trusted_proxies = Arc::clone(&shared.trusted_proxies);
     trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
-    let tls = listeners.tls.clone();
+    let (tls, metrics) = (listeners.tls.clone(), Arc::clone(edge.metrics()));
+    let certificates = Certificates { tls, peers: peer_side, metrics };
     let workers = serve(listeners, &heartbeats, &edge, &shared, &stopped)?;
     let running = Running {
         http,
         https,
         admin_address,
         edge,
-        config: Mutex::new(config.clone()),
+        config: Arc::new(Mutex::new(config.clone())),
         started: config,
         credentials,
         renewal,
         clock,
-        tls,
+        certificates,
         trusted_proxies,
         access_log,
         admin,
         cluster,
-        peer_side,
         drain,
         admin_drain,
         stop,
         workers,
     };
-    warn_of_doubts(&running.started);
-    running.renew_credentials();
-    if let Some(cluster) = &running.cluster {
-        cluster.start();
-        running.admin.follow_history();
-    }
-    let options = &running.started.admin_options;
-    running.admin.listen_to(&options.queues, &options.topics);
+    running.begin();
     Ok(running)
 }
 
 impl Running {
+    /// Begins what is independent of viewers. Must be called within a runtime.
+    fn begin(&self) {
+        for doubt in self.started.doubts() {
+            tracing::warn!("{doubt}");
+        }
+        self.renew_credentials();
+        let certificates = self.certificates.clone();
+        tokio::spawn(certificates.watch(Arc::clone(&self.config), self.stop.subscribe()));
+        if let Some(cluster) = &self.cluster {
+            cluster.start();
+            self.admin.follow_history();
+        }
+        let options = &self.started.admin_options;
+        self.admin.listen_to(&options.queues, &options.topics);
+    }
+
     /// Applies a new configuration. Connections and the cache are kept. On an error nothing changes.
     ///
     /// # Errors
     /// If a resource that the configuration names is unavailable.
-    pub fn reload(&self, config: Config) -> Result<(), Error> {
+    pub fn reload(&self, config: Config) -> Result<Reloaded, Error> {
         let rules = rules(&config, &self.edge, &self.credentials, &self.clock)?;
         let callers = Callers::load(&config.admin_options.callers)?;
-        let peer_tls = self.peer_side.as_ref().map(|peers| peers.read(&config)).transpose()?;
-        if let Some(tls) = &self.tls {
-            tls.reload(&config.listen.certificates, &profiles(&config))?;
-        }
-        if let (Some(peers), Some(Some(tls))) = (&self.peer_side, peer_tls) {
-            peers.set_tls(tls);
-        }
+        let mut in_effect = self.config.lock();
+        let certificates = self.certificates.read(&config)?;
+        self.certificates.set(certificates, &config)?;
         self.edge.set_rules(rules);
         if let Some(cluster) = &self.cluster {
             cluster.set_configuration(config.shared_digest());
@@ -179,11 +193,25 @@ impl Running {
         self.admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
         self.trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
         self.access_log.reopen();
-        warn_of_doubts(&config);
-        *self.config.lock() = config;
-        self.warn_of_restart();
+        let needs_restart = self.started.changes_for_restart(&config);
+        let reloaded = Reloaded {
+            needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
+            warnings: config.doubts(),
+        };
+        *in_effect = config;
+        drop(in_effect);
         self.renew_credentials();
-        Ok(())
+        Ok(reloaded)
+    }
+
+    /// Requests for reloads from the admin API; `None` after the first call. Until that call, they are refused.
+    pub(crate) fn take_reload_requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
+        self.admin.take_reload_requests()
+    }
+
+    /// Shows the outcome of a reload in the metrics and in `/readyz`.
+    pub(crate) fn record_reload(&self, is_success: bool) {
+        self.admin.record_reload(is_success);
     }
 
     /// Reopens the access log's file.
@@ -251,12 +279,6 @@ impl Running {
             (None, None) => {}
         }
     }
-
-    fn warn_of_restart(&self) {
-        for key in self.started.changes_for_restart(&self.config.lock()) {
-            tracing::warn!("`{key}` changed; restart Forebay to apply the change");
-        }
-    }
 }
 
 fn access_log(config: &Config, metrics: &Metrics) -> Result<Arc<AccessLog>, Error> {
@@ -290,13 +312,6 @@ fn store(
         Some(disk) => Store::on_disk_with(config.cache, disk, clock.clone(), metrics.disk(), log)?,
         None => Store::in_memory(config.cache, log),
     }))
-}
-
-/// Logs what `forebay check` warns of.
-fn warn_of_doubts(config: &Config) {
-    for doubt in config.doubts() {
-        tracing::warn!("{doubt}");
-    }
 }
 
 fn admin(

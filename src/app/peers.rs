@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// This node's part in the fetching of objects from other nodes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PeerSide {
     peers: Arc<Peers>,
     tls: Arc<TlsSettings>,

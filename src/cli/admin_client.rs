@@ -104,7 +104,7 @@ pub(super) enum Authentication {
 impl Authentication {
     /// Authentication from the environment: `FOREBAY_ADMIN_TOKEN`, else `AWS_ACCESS_KEY_ID` and
     /// `AWS_SECRET_ACCESS_KEY`.
-    fn from_environment() -> Self {
+    pub(super) fn from_environment() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let Some(token) = variable("FOREBAY_ADMIN_TOKEN") {
             return Self::Token(token);

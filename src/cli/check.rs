@@ -3,15 +3,20 @@
 use std::process::ExitCode;
 
 use super::{
-    say,
+    UserError, in_full, say,
     source::{ConfigFile, load_file},
+    warn,
 };
+use crate::{app::check_files, base::clock::Clock};
 
-/// Check a configuration file and report all its errors, without starting anything.
+/// Check a configuration file and the files that it names, and report all errors, without starting anything.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     file: ConfigFile,
+    /// Do not read the files that the configuration names, because they are on another machine
+    #[arg(long)]
+    no_files: bool,
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
@@ -31,9 +36,18 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     for doubt in config.doubts() {
         say(&format!("warning: {doubt}"));
     }
+    let errors = if args.no_files { Vec::new() } else { check_files(&config, &Clock::system()) };
+    for error in &errors {
+        let help = error.advice().into_owned();
+        warn(&in_full(UserError { message: error.to_string(), help }.into()));
+    }
+    let path = path.display();
+    if !errors.is_empty() {
+        say(&format!("{path}: Forebay cannot use {} that it names", count(errors.len(), "file")));
+        return Ok(ExitCode::FAILURE);
+    }
     say(&format!(
-        "{}: no errors (`forebay doctor` also checks certificates, secrets, directories, geo databases, buckets and NATS)",
-        path.display()
+        "{path}: no errors (`forebay doctor` also checks directories, hosts of certificates, buckets and NATS)"
     ));
     Ok(ExitCode::SUCCESS)
 }

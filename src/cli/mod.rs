@@ -18,6 +18,7 @@ mod load;
 mod man;
 mod prompt;
 mod purge;
+mod reload;
 mod serve;
 mod sign;
 mod source;
@@ -48,13 +49,15 @@ struct Cli {
 enum Command {
     /// Serve buckets, from a configuration file or from flags
     Serve(source::ConfigSource),
-    /// Check a configuration file and report all its errors, without starting anything
+    /// Check a configuration file and the files that it names, and report all errors, without starting anything
     Check(check::Args),
     /// Try Forebay: run it in front of a private bucket with sample media, in one process
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     /// Purge a running Forebay: paths, everything below a path, or cache tags
     Purge(purge::Args),
+    /// Reload the configuration and the certificates of a running Forebay
+    Reload(reload::Args),
     /// Show what a running Forebay does with a request, and why
     Explain(explain::Args),
     /// Set up a bucket: writes the configuration, an IAM policy and Django settings
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
         Command::Purge(args) => purge::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -1,15 +1,14 @@
 //! `forebay serve`.
 
-use std::{borrow::Cow, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{UserError, in_full, report, source::ConfigSource};
 use crate::{
     app::{self, CredentialSource, Running},
-    aws::describe,
     base::clock::Clock,
-    control::SecretError,
+    control::{ReloadOutcome, Reloaded},
     origin::Origin,
     proxy::Distribution,
 };
@@ -32,36 +31,13 @@ pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
 
 /// An error at the start, with its fix.
 fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
-    let help: Cow<'static, str> = match error {
-        app::Error::Bind(_) if source.is_file() => {
-            "choose another address for it in the configuration file: in `listen.http`, `listen.https`, `admin.listen` or `cluster.peer_listen`".into()
+    let help = match error {
+        app::Error::Bind(_) if !source.is_file() => {
+            "choose other addresses with --listen and --admin".into()
         }
-        app::Error::Bind(_) => "choose other addresses with --listen and --admin".into(),
-        app::Error::Tls(error) => error.advice().into(),
-        app::Error::Trust { .. } => "name a PEM file with CA certificates in `ca_file`".into(),
-        app::Error::AccessLog { path, .. } => format!(
-            "create the directory of `{}` and make it writable by the user that runs Forebay, or change `access_log.path`",
-            path.display()
-        )
-        .into(),
-        app::Error::State { folder, .. } => format!(
-            "create the directory `{}` and make it writable by the user that runs Forebay, or change `admin.state`",
-            folder.display()
-        )
-        .into(),
-        app::Error::Secret(_) => SecretError::ADVICE.into(),
-        app::Error::Store(error) => error.advice().into(),
-        app::Error::Keys(error) => error.advice().into(),
-        app::Error::Geography(_) => {
-            "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
-        }
-        app::Error::System(_) => "check the limits on open files and threads (`ulimit -a`)".into(),
+        error => error.advice().into_owned(),
     };
-    let message = match error {
-        app::Error::Tls(error) => describe(error),
-        error => error.to_string(),
-    };
-    UserError { message, help: help.into_owned() }
+    UserError { message: error.to_string(), help }
 }
 
 /// Serves until a signal stops it.
@@ -71,6 +47,7 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
     // nginx's signals: reopen the log, stop gracefully.
     let mut reopen = signal(SignalKind::user_defined1()).map_err(report)?;
     let mut quit = signal(SignalKind::quit()).map_err(report)?;
+    let mut reloads = running.take_reload_requests().ok_or_else(|| report("already serving"))?;
     tracing::info!(
         http = list(&running.http),
         https = list(&running.https),
@@ -81,7 +58,8 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
     );
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(&running, source),
+            _ = hangup.recv() => drop(reload(&running, source)),
+            Some(request) = reloads.recv() => drop(request.send(reload(&running, source))),
             _ = reopen.recv() => running.reopen_log(),
             _ = terminate.recv() => break,
             _ = quit.recv() => break,
@@ -119,20 +97,17 @@ fn names(running: &Running) -> String {
     rules.hosts.all().iter().map(name).collect::<Vec<_>>().join("; ")
 }
 
-fn reload(running: &Running, source: &ConfigSource) {
-    if !source.is_file() {
-        running.reopen_log();
-        running.renew_credentials();
-        return tracing::info!(
-            "AWS credentials are read again; there is no configuration file to reload"
-        );
-    }
-    let reloaded = source
-        .load()
-        .map_err(in_full)
-        .and_then(|config| running.reload(config).map_err(|error| error.to_string()));
-    match reloaded {
-        Ok(()) => tracing::info!("configuration and certificates reloaded"),
+/// Reloads the configuration, and logs the outcome.
+fn reload(running: &Running, source: &ConfigSource) -> ReloadOutcome {
+    let outcome = load_again(running, source);
+    running.record_reload(outcome.is_ok());
+    match &outcome {
+        Ok(reloaded) => {
+            tracing::info!("configuration and certificates reloaded");
+            for note in reloaded.notes() {
+                tracing::warn!("{note}");
+            }
+        }
         Err(reason) => {
             // A mistake in the file must not stop log rotation.
             running.reopen_log();
@@ -141,4 +116,16 @@ fn reload(running: &Running, source: &ConfigSource) {
             );
         }
     }
+    outcome
+}
+
+fn load_again(running: &Running, source: &ConfigSource) -> ReloadOutcome {
+    if !source.is_file() {
+        running.reopen_log();
+        running.renew_credentials();
+        let text = "there is no configuration file: only AWS credentials are read again";
+        return Ok(Reloaded { warnings: vec![text.into()], ..Reloaded::default() });
+    }
+    let config = source.load().map_err(in_full)?;
+    running.reload(config).map_err(|error| in_full(with_help(&error, source).into()))
 }

@@ -14,6 +14,7 @@ mod items;
 mod journal;
 mod purge;
 mod readiness;
+mod reloads;
 mod reply;
 mod sns;
 mod sqs;
@@ -40,9 +41,12 @@ use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
+pub use reloads::Reloaded;
+use reloads::Reloads;
+pub(crate) use reloads::{ReloadOutcome, ReloadRequest};
 use reply::{json, not_allowed, refuse, refuse_framing, text};
 pub(crate) use sqs::Queue;
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     access::restrict::{Rate, RateLimits, Rates},
@@ -108,6 +112,7 @@ struct State {
     /// When the process started, in milliseconds since 1970.
     started: u64,
     heartbeats: Heartbeats,
+    reloads: Reloads,
     draining: AtomicBool,
 }
 
@@ -138,6 +143,7 @@ impl Admin {
         let changes = RateLimits::new(Rates { per_client: None, total }, &clock);
         let history = History::open(options.state.as_deref())?;
         let shared_history = cluster.as_ref().map(|cluster| cluster.history());
+        let metrics = Arc::clone(edge.metrics());
         Ok(Self(Arc::new(State {
             edge,
             cluster,
@@ -151,6 +157,7 @@ impl Admin {
             certificates: sns::Certificates::default(),
             consumers: Mutex::default(),
             started: clock.now().as_millis(),
+            reloads: Reloads::new(clock.now(), metrics),
             clock,
             heartbeats,
             draining: AtomicBool::new(false),
@@ -186,6 +193,16 @@ impl Admin {
         self.0.callers.store(Arc::new(callers));
     }
 
+    /// Requests for reloads, which the caller carries out; `None` after the first call.
+    pub(crate) fn take_reload_requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
+        self.0.reloads.take_requests()
+    }
+
+    /// Records the outcome of a reload.
+    pub(crate) fn record_reload(&self, is_success: bool) {
+        self.0.reloads.record(is_success, self.0.clock.now());
+    }
+
     /// Makes `/readyz` report that this edge is not ready, so that load balancers stop using it.
     pub(crate) fn begin_drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -202,7 +219,7 @@ impl Admin {
             (&Method::GET | &Method::HEAD, "/healthz") => self.health(),
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
             (&Method::GET | &Method::HEAD, "/cluster") => self.members(),
-            (&Method::POST, "/purge" | "/events" | "/explain") => {
+            (&Method::POST, "/purge" | "/events" | "/explain" | "/reload") => {
                 match content(body, MAX_BODY).await {
                     Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
                         match sns::take(&self.0, &content).await {
@@ -217,7 +234,7 @@ impl Admin {
                 }
             }
             (_, "/metrics" | "/healthz" | "/readyz" | "/cluster") => not_allowed("GET, HEAD"),
-            (_, "/purge" | "/events" | "/explain") => not_allowed("POST"),
+            (_, "/purge" | "/events" | "/explain" | "/reload") => not_allowed("POST"),
             _ => match ApiResource::parse(path) {
                 Some(resource) => {
                     let most = if self.0.callers.load().may_call(&parts, client) {
@@ -230,7 +247,7 @@ impl Admin {
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "not found: use GET /metrics, GET /healthz, GET /readyz, GET /cluster, POST /purge, POST /events, POST /explain or CloudFront's API below /2020-05-31/",
+                    "not found: use GET /metrics, GET /healthz, GET /readyz, GET /cluster, POST /purge, POST /events, POST /explain, POST /reload or CloudFront's API below /2020-05-31/",
                 ),
             },
         }
@@ -304,6 +321,7 @@ impl State {
         let caller = self.identify_json(request, content, client)?.to_string();
         let ok = StatusCode::OK;
         Ok(match request.uri.path() {
+            "/reload" => self.reload(&caller).await,
             "/events" => json(ok, &events::take(self, content, &caller).await?),
             "/explain" => json(ok, &explain::explain(self, content).await?),
             _ => json(ok, &self.apply(content, &caller).await?),

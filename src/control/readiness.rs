@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     Admin, STALLED,
+    reloads::ConfigurationStatus,
     reply::{json, refuse, text},
 };
 use crate::{cache::disk::DiskUse, http::body::Body};
@@ -16,6 +17,7 @@ struct Readiness {
     ready: bool,
     draining: bool,
     credentials: &'static str,
+    configuration: ConfigurationStatus,
     /// The state of the disk cache, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk: Option<String>,
@@ -78,6 +80,7 @@ impl Admin {
             DiskUse { to_recover: 0, .. } => "ready".to_owned(),
             DiskUse { to_recover, .. } => format!("reading its index, {to_recover} files left"),
         });
-        json(status, &Readiness { ready, draining, credentials, disk, cluster })
+        let configuration = self.0.reloads.status();
+        json(status, &Readiness { ready, draining, credentials, configuration, disk, cluster })
     }
 }

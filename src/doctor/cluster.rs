@@ -1,14 +1,11 @@
 //! Checks of the cluster.
 
 use super::Checks;
-use crate::cluster::{ClusterOptions, Inspection, Seal, inspect};
+use crate::cluster::{ClusterOptions, Inspection, inspect};
 
 /// Connects to NATS and looks at the stream.
 pub(super) async fn examine(options: &ClusterOptions) -> Checks {
     let mut checks = Checks::of("cluster");
-    if let Err(error) = Seal::read(options.key_file.as_deref()) {
-        checks.bad(error.to_string(), error.advice());
-    }
     match inspect(options).await {
         Ok(Inspection { server, stream, troubles }) => {
             checks.good(format!("NATS {server} accepts the connection"));

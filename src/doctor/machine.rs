@@ -11,19 +11,16 @@ use std::{
 use bytesize::ByteSize;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{client::verify_server_name, server::ParsedCertificate};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
 
 use super::{Checks, Finding};
 use crate::{
-    access::restrict::Geography,
     access_log::Format,
+    app::check_files,
     base::clock::Clock,
     cache::disk::existing,
     config::{Config, HTTPS_ADVICE},
-    control::{Callers, SecretError},
-    server::{Limits, TlsSettings, bindable},
-    tls::MutualTls,
+    server::{Limits, bindable},
+    tls::{CertificateFiles, Lifetime},
 };
 
 /// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
@@ -33,7 +30,7 @@ const LATE: u64 = 10;
 
 pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
     let mut all = vec![addresses(config), machine(config)];
-    all.push(files(config));
+    all.push(files(config, clock));
     all.push(certificates(config, clock));
     all.into_iter().flat_map(|checks| checks.findings).collect()
 }
@@ -153,16 +150,10 @@ fn memory_limit() -> Option<u64> {
 }
 
 /// Checks that the files in the configuration can be read or written.
-fn files(config: &Config) -> Checks {
+fn files(config: &Config, clock: &Clock) -> Checks {
     let mut checks = Checks::of("files");
-    if let Err(error) = Callers::load(&config.admin_options.callers) {
-        checks.bad(error.to_string(), SecretError::ADVICE);
-    }
-    if let Some(databases) = &config.geography {
-        match Geography::open(databases) {
-            Ok(_) => checks.good(format!("{} can be read", databases.places.display())),
-            Err(error) => checks.bad(error.to_string(), "put a database in MaxMind's format there"),
-        }
+    for error in check_files(config, clock) {
+        checks.bad(error.to_string(), error.advice());
     }
     let log = &config.access_log;
     if let Some(path) = log.path.as_deref() {
@@ -231,18 +222,11 @@ fn writable(checks: &mut Checks, directory: &Path) {
 /// Checks that certificates are usable, do not expire soon, and match the served hosts.
 fn certificates(config: &Config, clock: &Clock) -> Checks {
     let mut checks = Checks::of("certificates");
-    if let Some((cluster, peers)) =
-        config.cluster.as_ref().and_then(|cluster| Some((cluster, cluster.peers.as_ref()?)))
-    {
-        match MutualTls::load(&peers.files, &cluster.node(), clock.now()) {
-            Ok(_) => {
-                for path in [&peers.files.own.certificate, &peers.files.ca] {
-                    if let Some(leaf) = leaf(path) {
-                        lifetime(&mut checks, path, &leaf, clock);
-                    }
-                }
+    if let Some(peers) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) {
+        for path in [&peers.files.own.certificate, &peers.files.ca] {
+            if let Some(leaf) = leaf(path) {
+                lifetime(&mut checks, path, &leaf, clock);
             }
-            Err(error) => checks.bad(crate::aws::describe(&error), error.advice()),
         }
     }
     let files = &config.listen.certificates;
@@ -252,13 +236,11 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
         }
         return checks;
     }
-    if let Err(error) = TlsSettings::load(files, &[]) {
-        checks.bad(crate::aws::describe(&error), error.advice());
-        return checks;
-    }
-    let leaves: Vec<_> = files.iter().filter_map(|files| leaf(&files.certificate)).collect();
-    for (file, leaf) in files.iter().zip(&leaves) {
-        lifetime(&mut checks, &file.certificate, leaf, clock);
+    let with_leaf =
+        |files: &CertificateFiles| Some((files.certificate.clone(), leaf(&files.certificate)?));
+    let leaves: Vec<_> = files.iter().filter_map(with_leaf).collect();
+    for (file, leaf) in &leaves {
+        lifetime(&mut checks, file, leaf, clock);
     }
     let hosts = config.distributions.iter().flat_map(|distribution| &distribution.aliases);
     for host in hosts.filter(|host| *host != "*") {
@@ -271,7 +253,7 @@ fn certificates(config: &Config, clock: &Clock) -> Checks {
                 .zip(name.as_ref())
                 .is_some_and(|(parsed, name)| verify_server_name(&parsed, name).is_ok())
         };
-        if leaves.iter().any(is_for) {
+        if leaves.iter().any(|(_, leaf)| is_for(leaf)) {
             checks.good(format!("a certificate covers {host}"));
         } else {
             checks.bad(
@@ -292,15 +274,13 @@ fn days_text(days: u64) -> String {
     if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
 }
 
-const RENEW: &str = "renew it, then reload Forebay with SIGHUP";
+const RENEW: &str = "renew it; Forebay reads the new files within ten seconds";
 
 fn lifetime(checks: &mut Checks, path: &Path, leaf: &CertificateDer<'_>, clock: &Clock) {
-    let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return };
-    let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+    let Some(Lifetime { begin, end }) = Lifetime::of(leaf) else { return };
+    let (begin, end, now) = (begin.as_secs(), end.as_secs(), clock.now().as_secs());
     let name = path.display();
-    let now = clock.now().as_secs();
     let days = end.saturating_sub(now) / 86_400;
-    let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
     if begin > now {
         let days = (begin - now).div_ceil(86_400);
         checks.bad(

@@ -13,10 +13,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{
-    behavior::SecurityPolicy,
-    tls::{CertificateFiles, TlsError},
-};
+use crate::{behavior::SecurityPolicy, tls::TlsError};
 
 /// TLS settings for a set of hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +48,15 @@ pub struct Selected {
 }
 
 impl TlsSettings {
-    /// Loads the certificates; the first serves viewers that send no server name, or an unknown one.
+    /// The first of the `keys` serves viewers that send no server name, or an unknown one.
     ///
     /// # Errors
-    /// When a file cannot be read, or its certificate cannot be used.
-    pub fn load(
-        files: &[CertificateFiles],
+    /// If TLS cannot be set up.
+    pub fn new(
+        keys: Vec<Arc<CertifiedKey>>,
         profiles: &[TlsProfile],
     ) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(Selection::new(files, profiles)?))))
+        Ok(Arc::new(Self(ArcSwap::from_pointee(Selection::new(keys, profiles)?))))
     }
 
     /// One configuration for all connections.
@@ -73,16 +70,16 @@ impl TlsSettings {
         self.0.store(Arc::new(Selection::fixed(config)));
     }
 
-    /// Reloads the certificates. On an error the old ones stay in force.
+    /// Replaces certificates and profiles. On an error the old ones stay in effect.
     ///
     /// # Errors
-    /// As [`TlsSettings::load`].
-    pub fn reload(
+    /// If TLS cannot be set up.
+    pub fn set(
         &self,
-        files: &[CertificateFiles],
+        keys: Vec<Arc<CertifiedKey>>,
         profiles: &[TlsProfile],
     ) -> Result<(), TlsError> {
-        self.0.store(Arc::new(Selection::new(files, profiles)?));
+        self.0.store(Arc::new(Selection::new(keys, profiles)?));
         Ok(())
     }
 
@@ -104,10 +101,8 @@ impl Selection {
         Self { by_host: HashMap::new(), other }
     }
 
-    fn new(files: &[CertificateFiles], profiles: &[TlsProfile]) -> Result<Self, TlsError> {
-        let provider = aws_lc_rs::default_provider();
-        let keys: Result<Vec<_>, _> = files.iter().map(|files| files.read(&provider)).collect();
-        let certificates = Arc::new(Certificates(keys?));
+    fn new(keys: Vec<Arc<CertifiedKey>>, profiles: &[TlsProfile]) -> Result<Self, TlsError> {
+        let certificates = Arc::new(Certificates(keys));
         let ticketer = aws_lc_rs::Ticketer::new()?;
         let mut made: Vec<((SecurityPolicy, bool), Selected)> = Vec::new();
         let mut by_host = HashMap::new();

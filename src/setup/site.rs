@@ -59,7 +59,7 @@ impl Site {
     pub(crate) fn toml(&self) -> String {
         let mut lines = vec![
             "# Written by `forebay init`. docs/configuration.md documents every key. `forebay check` checks this file,".into(),
-            "# `forebay doctor` also checks bucket and credentials. SIGHUP reloads it.".into(),
+            "# `forebay doctor` also checks bucket and credentials. `forebay reload` applies changes.".into(),
             "# Credentials never go here: they come from the environment, ~/.aws or the machine's role.".into(),
             String::new(),
             "# Addresses for viewers. [::] means all addresses of this machine, IPv6 and IPv4.".into(),

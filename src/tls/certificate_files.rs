@@ -14,6 +14,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use x509_parser::{certificate::X509Certificate, der_parser::parse_der, nom, prelude::FromDer};
+
 use super::error::TlsError;
 
 /// The files of a certificate and its key.
@@ -34,6 +36,7 @@ impl CertificateFiles {
         let chain = certificates(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|error| refuse(&self.key, &error, "private key"))?;
+        whole(&parse_der(key.secret_der()), &self.key, "the private key")?;
         let unusable = |error| {
             let (certificate, key) = (self.certificate.clone(), self.key.clone());
             match error {
@@ -54,7 +57,27 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     if found.is_empty() {
         return Err(refuse(path, &pem::Error::NoItemsFound, "certificate"));
     }
+    for (number, certificate) in (1..).zip(&found) {
+        let name = format!("certificate {number} of {}", found.len());
+        whole(&parse_der(certificate), path, &name)?;
+        whole(&X509Certificate::from_der(certificate), path, &name)?;
+    }
     Ok(found)
+}
+
+/// Fails if the `parsed` DER in a file is damaged.
+fn whole<T, E>(
+    parsed: &Result<(&[u8], T), nom::Err<E>>,
+    path: &Path,
+    name: &str,
+) -> Result<(), TlsError> {
+    let reason = match parsed {
+        Ok(([], _)) => return Ok(()),
+        Ok(_) => format!("{name} is followed by other bytes"),
+        Err(nom::Err::Incomplete(_)) => format!("{name} ends in the middle"),
+        Err(_) => format!("{name} is damaged"),
+    };
+    Err(TlsError::File { path: path.to_owned(), reason, advice: "copy the whole file again" })
 }
 
 fn refuse(path: &Path, error: &pem::Error, item: &str) -> TlsError {

@@ -52,7 +52,7 @@ pub enum TlsError {
         node: String,
     },
     /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
+    #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
 }
 

@@ -164,6 +164,7 @@ class Docs(unittest.TestCase):
         expected = {
             "forebay doctor": "No problems found.",
             "forebay check": "no errors",
+            "forebay reload": "the new configuration is in effect",
             "forebay health": "ready",
             "forebay import": "Wrote imported.toml.",
             "curl -s http://127.0.0.1:9145/metrics": "forebay_requests_total",

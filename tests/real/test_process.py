@@ -1,6 +1,9 @@
 """The program as its operators meet it: signals, addresses, limits, credentials, private certificates."""
 
+import json
+import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -32,6 +35,8 @@ signing = "never"
 origin = "origin"
 cache_policy = "CachingOptimized"
 """
+
+SHOWN = ("successful", "success_timestamp_seconds")
 
 
 class Process(unittest.TestCase):
@@ -75,6 +80,109 @@ class Process(unittest.TestCase):
             viewer.sendall(ask)
             self.assertIn(b"Hit from forebay", viewer.recv(4096))
         self.assertEqual(fetch(program.url + "/")[2], b"/start")
+
+    def test_a_reload_says_whether_the_new_configuration_is_in_effect(self):
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}")
+        text = self.config.read_text()
+
+        def reload(changed):
+            self.config.write_text(changed)
+            command = [parts.PROGRAM, "reload", "--config", self.config]
+            run = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"NO_COLOR": "1"})
+            return run.returncode, run.stdout + run.stderr
+
+        def reported():
+            metrics = fetch(program.admin + "/metrics")[2].decode()
+            figures = {name: re.search(rf"forebay_config_last_reload_{name} (\d+)", metrics) for name in SHOWN}
+            return [int(found[1]) for found in figures.values()], json.loads(fetch(program.admin + "/readyz")[2])["configuration"]
+
+        (successful, started), status = reported()
+        self.assertEqual((successful, list(status)), (1, ["in_force_since"]))
+        code, said = reload(text.replace('id = "media"', 'id = "media"\ndefault_root_object = "start"'))
+        self.assertEqual((code, said), (0, "the new configuration is in effect\n"))
+        self.assertEqual(fetch(program.url + "/")[2], b"/start")
+
+        # A fault changes nothing and is shown.
+        code, said = reload(text.replace("CachingOptimized", "CachingOptimised"))
+        self.assertEqual(code, 1)
+        self.assertIn("the previous one stays in effect", said)
+        self.assertIn("did you mean `CachingOptimized`?", said)
+        self.assertEqual(fetch(program.url + "/")[2], b"/start")
+        (successful, loaded), status = reported()
+        self.assertEqual(successful, 0)
+        self.assertGreaterEqual(loaded, started)
+        self.assertIn("reload_failed_at", status)
+        ca = f'signing = "never"\nca_file = "{self.folder}/missing.pem"'
+        code, said = reload(text.replace('"http://', '"https://').replace('signing = "never"', ca))
+        self.assertEqual(code, 1)
+        self.assertIn("missing.pem", said)
+
+        # What needs a restart is named, and the rest is in effect.
+        code, said = reload(text.replace("[admin]", "idle_timeout = \"9s\"\n[admin]"))
+        self.assertEqual(code, 0)
+        self.assertIn("`listen.idle_timeout` changed; restart Forebay to apply the change", said)
+        (successful, _), status = reported()
+        self.assertEqual((successful, list(status)), (1, ["in_force_since"]))
+
+        # The admin address answers only callers that may purge.
+        self.assertEqual(fetch(program.admin + "/reload")[0], 405)
+        self.assertEqual(fetch(program.admin + "/reload", method="POST")[0], 415)
+        program.stop()
+        code, said = reload(text)
+        self.assertEqual(code, 1)
+        self.assertIn("cannot reach Forebay", said)
+
+    def test_200_reloads_under_load(self):
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}")
+        load = self.load(f"{program.url}/a")
+        for _ in range(200):
+            run = subprocess.run([parts.PROGRAM, "reload", "--config", self.config], capture_output=True, text=True, check=False)
+            self.assertEqual(run.returncode, 0, run.stderr)
+        self.ends_without_errors(load)
+
+    def test_certificates_that_change_on_disk_are_used(self):
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.folder / "ca.pem")
+        https = free_port()
+
+        def issue(*files):
+            made = authority.issue_cert("localhost")
+            if "key" in files:
+                made.private_key_pem.write_to_path(self.folder / "key.pem")
+            if "cert" in files:
+                made.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
+            return ssl.PEM_cert_to_DER_cert(made.cert_chain_pems[0].bytes().decode())
+
+        def served():
+            context = ssl.create_default_context(cafile=self.folder / "ca.pem")
+            with socket.create_connection(("127.0.0.1", https)) as plain, context.wrap_socket(plain, server_hostname="localhost") as tls:
+                return tls.getpeercert(binary_form=True)
+
+        first = issue("key", "cert")
+        limits = f'https = "127.0.0.1:{https}"\ntls = {{ certificate = "cert.pem", key = "key.pem" }}'
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}", limits=limits)
+        self.assertEqual(served(), first)
+        self.assertIn('forebay_certificate_expiry_timestamp_seconds{certificate="', fetch(program.admin + "/metrics")[2].decode())
+        load = self.load(f"https://localhost:{https}/a", "--ca", self.folder / "ca.pem")
+
+        # A key without its certificate is not used.
+        issue("key")
+        program.wait_to_say("the old ones stay in use")
+        self.assertEqual(served(), first)
+        second = issue("key", "cert")
+        wait_for("the second certificate", lambda: served() == second, program.said)
+        self.ends_without_errors(load)
+
+    def load(self, *arguments):
+        command = [parts.PROGRAM, "load", *arguments, "--duration", "5m", "--rate", "500", "--connections", "8"]
+        load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(load.kill)
+        return load
+
+    def ends_without_errors(self, load):
+        self.assertIsNone(load.poll())
+        load.send_signal(signal.SIGINT)
+        self.assertRegex(load.communicate(timeout=60)[0], "errors +0")
 
     def test_the_signals_of_nginx(self):
         program = self.serve(f"http://127.0.0.1:{self.origin().port}")

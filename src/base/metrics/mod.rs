@@ -3,6 +3,7 @@
 //! Labels are enums and configured names, never text chosen by a viewer.
 
 mod cluster;
+mod configuration;
 mod disk;
 mod memory;
 mod served;
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub use cluster::{ClusterMetrics, PeerMetrics};
+use configuration::ConfigurationMetrics;
 pub use disk::DiskMetrics;
 use memory::MemoryMetrics;
 use parking_lot::Mutex;
@@ -159,6 +161,8 @@ pub struct Metrics {
     worker_lag: Histogram,
     memory: MemoryMetrics,
     purges: Counter,
+    /// The configuration and its certificates.
+    pub(crate) configuration: ConfigurationMetrics,
 }
 
 impl Default for Metrics {
@@ -184,6 +188,7 @@ impl Default for Metrics {
             worker_lag: latency(),
             memory: MemoryMetrics::default(),
             purges: Counter::default(),
+            configuration: ConfigurationMetrics::default(),
         };
         metrics.register();
         metrics
@@ -257,6 +262,7 @@ impl Metrics {
         );
         self.memory.register(r);
         r.register("purges", "Purges applied", self.purges.clone());
+        self.configuration.register(r);
     }
 
     /// Records how late a worker began what was due.

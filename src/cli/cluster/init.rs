@@ -137,8 +137,8 @@ fn next_steps(args: &Args) -> String {
     let dir = args.dir.display();
     if args.renew {
         return format!(
-            "The new certificates are in {dir}, valid for 10 years. Replace NODE.pem and NODE-key.pem on each node, then reload\n\
-            its Forebay with SIGHUP."
+            "The new certificates are in {dir}, valid for 10 years. Replace NODE.pem and NODE-key.pem on each node:\n\
+            Forebay reads them within ten seconds."
         );
     }
     format!(

@@ -1,0 +1,58 @@
+//! The files that a configuration names.
+
+use rustls::crypto::aws_lc_rs;
+
+use super::Error;
+use crate::{
+    access::restrict::Geography,
+    base::clock::Clock,
+    cluster::{ClusterOptions, Seal},
+    config::Config,
+    control::Callers,
+    outbound::trusted_roots,
+    tls::MutualTls,
+};
+
+/// Reads all files that a configuration names, as a start does. Returns an error for each that cannot be used.
+#[must_use]
+pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut note = |read: Result<(), Error>| errors.extend(read.err());
+    let provider = aws_lc_rs::default_provider();
+    for files in &config.listen.certificates {
+        note(files.read(&provider).map(drop).map_err(Error::from));
+    }
+    note(Callers::load(&config.admin_options.callers).map(drop).map_err(Error::from));
+    if let Some(databases) = &config.geography {
+        note(Geography::open(databases).map(drop).map_err(Error::from));
+    }
+    for origin in config.distributions.iter().flat_map(|distribution| &distribution.origins) {
+        // Origins without TLS do not use it.
+        if let Some(file) = origin.ca_file.as_ref().filter(|_| origin.address.tls) {
+            let refuse = |source| Error::Trust { origin: origin.id.clone(), source };
+            note(trusted_roots(Some(file)).map(drop).map_err(refuse));
+        }
+    }
+    if let Some(disk) = &config.disk {
+        note(disk.keys().map(drop).map_err(Error::from));
+    }
+    if let Some(cluster) = &config.cluster {
+        of_cluster(cluster, clock, note);
+    }
+    errors
+}
+
+fn of_cluster(options: &ClusterOptions, clock: &Clock, mut note: impl FnMut(Result<(), Error>)) {
+    note(Seal::read(options.key_file.as_deref()).map(drop).map_err(Error::from));
+    if let Some(peers) = &options.peers {
+        let read = MutualTls::load(&peers.files, &options.node(), clock.now());
+        note(read.map(drop).map_err(Error::from));
+    }
+    let nats = &options.nats;
+    let password = nats.user.as_ref().map(|(_, file)| ("cluster.nats.password_file", file));
+    let credentials = nats.credentials.as_ref().map(|file| ("cluster.nats.credentials_file", file));
+    for (key, path) in password.into_iter().chain(credentials) {
+        let refuse = |source| Error::File { key, path: path.clone(), source };
+        note(std::fs::read(path).map(drop).map_err(refuse));
+    }
+}

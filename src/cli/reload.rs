@@ -1,0 +1,53 @@
+//! `forebay reload`.
+
+use std::process::ExitCode;
+
+use super::{
+    UserError,
+    admin_client::{AdminAddress, Authentication, exchange, no_answer, refused},
+    say,
+};
+use crate::control::Reloaded;
+
+/// Reload the configuration and the certificates of a running Forebay.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Connections and the cache are kept. If the new configuration has an error, the previous one stays in\n\
+    effect and the exit code is 1. SIGHUP does the same, but only the log shows its outcome."
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    admin: AdminAddress,
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let admin = args.admin.resolve()?;
+    let (status, content) =
+        exchange(admin, ("POST", "/reload"), "", &Authentication::from_environment())
+            .map_err(|error| no_answer(admin, &error))?;
+    match status {
+        200 => {}
+        422 => Err(not_reloaded(&refused(status, &content)))?,
+        _ => Err(refused(status, &content))?,
+    }
+    let reloaded: Reloaded = serde_json::from_str(&content).map_err(|error| UserError {
+        message: format!("the answer of {admin} is not understood: {error}"),
+        help: "use the `forebay` of the same version".into(),
+    })?;
+    for note in reloaded.notes() {
+        say(&format!("warning: {note}"));
+    }
+    say("the new configuration is in effect");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn not_reloaded(error: &UserError) -> UserError {
+    UserError {
+        message: format!(
+            "the configuration was not reloaded; the previous one stays in effect:\n{}",
+            error.message
+        ),
+        help: "correct the configuration file on the machine of that Forebay, then run this again"
+            .into(),
+    }
+}
