@@ -25,6 +25,8 @@ pub mod aws;
 
 pub(crate) mod outbound;
 
+pub mod acme;
+
 pub mod origin;
 
 pub(crate) mod peers;

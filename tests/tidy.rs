@@ -13,7 +13,7 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 37] = [
+const ORDER: [&str; 38] = [
     "base",
     "tls",
     "http",
@@ -32,6 +32,7 @@ const ORDER: [&str; 37] = [
     "cluster",
     "aws",
     "outbound",
+    "acme",
     "origin",
     "peers",
     "proxy::response",

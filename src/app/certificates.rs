@@ -9,15 +9,19 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
+use rustls::sign::CertifiedKey;
 use tokio::{sync::watch, task::spawn_blocking};
 
-use super::{listeners::profiles, peers::PeerSide};
+use super::{
+    automatic_https::AutomaticHttps,
+    peers::PeerSide,
+    tls_options::{profiles, read_keys, show},
+};
 use crate::{
-    base::{clock::Timestamp, metrics::Metrics},
+    base::metrics::Metrics,
     config::Config,
     server::TlsSettings,
-    tls::{CertificateFiles, Lifetime, MutualTls, TlsError},
+    tls::{MutualTls, TlsError},
 };
 
 /// How often the files are looked at. A change counts once it was seen twice, because certificate and key are written
@@ -29,6 +33,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Certificates {
     pub(super) tls: Option<Arc<TlsSettings>>,
     pub(super) peers: Option<PeerSide>,
+    pub(super) automatic: AutomaticHttps,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -50,6 +55,7 @@ impl Certificates {
         let ReadCertificates { keys, peers } = read;
         if let Some(tls) = &self.tls {
             show(&self.metrics, &config.listen.certificates, &keys);
+            self.automatic.set_hosts(config, &keys);
             tls.set(keys, &profiles(config))?;
         }
         if let Some((side, tls)) = self.peers.as_ref().zip(peers) {
@@ -95,22 +101,6 @@ impl Certificates {
             ),
         }
     }
-}
-
-/// Reads the certificates for viewers.
-pub(super) fn read_keys(config: &Config) -> Result<Vec<Arc<CertifiedKey>>, TlsError> {
-    let provider = aws_lc_rs::default_provider();
-    config.listen.certificates.iter().map(|files| files.read(&provider)).collect()
-}
-
-/// Shows in the metrics when certificates expire.
-pub(super) fn show(metrics: &Metrics, files: &[CertificateFiles], keys: &[Arc<CertifiedKey>]) {
-    let end = |(files, key): (&CertificateFiles, &Arc<CertifiedKey>)| {
-        let end = Lifetime::of(key.cert.first()?)?.end;
-        Some((files.certificate.display().to_string(), end))
-    };
-    let ends: Vec<(String, Timestamp)> = files.iter().zip(keys).filter_map(end).collect();
-    metrics.configuration.set_certificates(&ends);
 }
 
 /// What distinguishes two versions of a file; `None` if it is missing.

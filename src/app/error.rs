@@ -3,8 +3,9 @@
 use std::{borrow::Cow, io, path::PathBuf};
 
 use crate::{
-    access::restrict::DatabaseError, base::key_file::KeysError, cache::store::OpenError,
-    control::SecretError, outbound::TrustError, server::BindError, tls::TlsError,
+    access::restrict::DatabaseError, acme::AcmeError, base::key_file::KeysError,
+    cache::store::OpenError, control::SecretError, outbound::TrustError, server::BindError,
+    tls::TlsError,
 };
 
 /// Forebay could not start or apply a new configuration.
@@ -33,6 +34,9 @@ pub enum Error {
         /// The error from the system.
         source: io::Error,
     },
+    /// The account or the certificates of an authority cannot be stored.
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
     /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     File {
@@ -94,6 +98,7 @@ impl Error {
             Self::Geography(_) => {
                 "name a database in MaxMind's format (.mmdb) in `geo.database` and `geo.asn_database`".into()
             }
+            Self::Acme(error) => error.advice().into(),
             Self::File { key, .. } => {
                 format!("correct `{key}`, or allow the user that runs Forebay to read the file").into()
             }

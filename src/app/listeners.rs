@@ -6,19 +6,20 @@ use tokio::sync::watch;
 
 use super::{
     Error,
-    certificates::{read_keys, show},
+    automatic_https::AutomaticHttps,
     open_files::fitting_connections,
+    tls_options::{profiles, read_keys, show},
 };
 use crate::{
     base::metrics::Metrics,
     cache::disk::DiskOptions,
-    config::{Config, DistributionOptions},
+    config::Config,
     proxy::Edge,
     server::{
-        BindError, Bound, Endpoint, Heartbeats, Limits, PeerHandler, Shared, TlsProfile,
-        TlsSettings, Workers, bindable, spawn_workers,
+        BindError, Bound, Endpoint, Heartbeats, Limits, PeerHandler, Shared, TlsSettings,
+        ViewerHandler, Workers, bindable, spawn_workers,
     },
-    tls::TlsError,
+    tls::{Challenges, TlsError},
 };
 
 /// The limits of the viewer listeners, with as many connections as there can be open files.
@@ -45,22 +46,25 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what the configuration names, besides the listener for `peers`.
+    /// Binds what the configuration names, besides the listener for `peers`, and shows it in the metrics.
     pub(super) fn bind(
         config: &Config,
         peers: Option<Bound>,
         workers: usize,
+        automatic: &AutomaticHttps,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
-        let tls = tls_settings(config, metrics)?;
+        let tls = tls_settings(config, automatic, metrics)?;
         let http = bind(&config.listen.http, None, workers)?;
         let https = bind(&config.listen.https, tls.as_ref(), workers)?;
         let admin = bind(config.admin.as_slice(), None, 1)?;
-        Ok(Self { tls, http, https, admin, peers })
+        let bound = Self { tls, http, https, admin, peers };
+        bound.announce(metrics);
+        Ok(bound)
     }
 
-    /// Shows in the metrics where viewers and other nodes connect to.
-    pub(super) fn announce(&self, metrics: &Metrics) {
+    /// Shows where viewers and other nodes connect to.
+    fn announce(&self, metrics: &Metrics) {
         let all = self.http.iter().chain(&self.https).chain(&self.peers);
         all.for_each(|bound| metrics.listens_on(bound.address));
     }
@@ -71,22 +75,18 @@ impl Listeners {
     }
 }
 
-fn tls_settings(config: &Config, metrics: &Metrics) -> Result<Option<Arc<TlsSettings>>, TlsError> {
+fn tls_settings(
+    config: &Config,
+    automatic: &AutomaticHttps,
+    metrics: &Metrics,
+) -> Result<Option<Arc<TlsSettings>>, TlsError> {
     let keys = read_keys(config)?;
-    if keys.is_empty() {
+    if keys.is_empty() && !automatic.is_on() {
         return Ok(None);
     }
     show(metrics, &config.listen.certificates, &keys);
-    TlsSettings::new(keys, &profiles(config)).map(Some)
-}
-
-pub(super) fn profiles(config: &Config) -> Vec<TlsProfile> {
-    let profile = |distribution: &DistributionOptions| TlsProfile {
-        hosts: distribution.aliases.clone(),
-        security: distribution.settings.security,
-        http2: distribution.http2,
-    };
-    config.distributions.iter().map(profile).collect()
+    let AutomaticHttps { issued, challenges, .. } = automatic.clone();
+    TlsSettings::new(keys, &profiles(config), issued, challenges).map(Some)
 }
 
 fn bind(
@@ -112,6 +112,7 @@ pub(super) fn serve(
     listeners: Listeners,
     heartbeats: &Heartbeats,
     edge: &Arc<Edge>,
+    challenges: &Arc<Challenges>,
     shared: &Shared,
     stopped: &watch::Receiver<bool>,
 ) -> io::Result<Workers> {
@@ -121,10 +122,11 @@ pub(super) fn serve(
         let sockets: Vec<Bound> = bound.iter_mut().filter_map(Bound::split).collect();
         let peers = peers.as_mut().and_then(Bound::split);
         let (edge, shared, mut stopped) = (Arc::clone(edge), shared.clone(), stopped.clone());
+        let viewers = ViewerHandler::new(Arc::clone(&edge), Arc::clone(challenges));
         move |runtime| {
             runtime.block_on(async move {
                 for mut socket in sockets {
-                    accept(socket.serve(&edge, shared.clone()));
+                    accept(socket.serve(&viewers, shared.clone()));
                 }
                 if let Some(mut socket) = peers {
                     accept(socket.serve(&PeerHandler(edge), shared.of_peers()));

@@ -1,5 +1,6 @@
 //! The composition root: builds the components from a configuration, starts, reloads and drains them.
 
+mod automatic_https;
 mod certificates;
 mod error;
 mod listeners;
@@ -7,10 +8,12 @@ mod named_files;
 mod open_files;
 mod peers;
 mod rules;
+mod tls_options;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use automatic_https::AutomaticHttps;
 use certificates::Certificates;
 pub use error::Error;
 use listeners::{Listeners, limits, serve, worker_count};
@@ -112,7 +115,8 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
         .with_peers(peer_side.as_ref().map(PeerSide::peers));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
-    let mut listeners = Listeners::bind(&config, peer_bound, workers, &metrics)?;
+    let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
+    let mut listeners = Listeners::bind(&config, peer_bound, workers, &automatic, &metrics)?;
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
@@ -123,7 +127,6 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
             .with_reserved_fds(ADMIN_CONNECTIONS);
     let http = Listeners::addresses(&listeners.http);
     let https = Listeners::addresses(&listeners.https);
-    listeners.announce(&metrics);
     let admin_address = listeners.admin.first().map(|bound| bound.address);
     for mut bound in std::mem::take(&mut listeners.admin) {
         tokio::spawn(bound.serve(&admin, admin_shared.clone())?);
@@ -132,8 +135,15 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
     let trusted_proxies = Arc::clone(&shared.trusted_proxies);
     trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
     let (tls, metrics) = (listeners.tls.clone(), Arc::clone(edge.metrics()));
-    let certificates = Certificates { tls, peers: peer_side, metrics };
-    let workers = serve(listeners, &heartbeats, &edge, &shared, &stopped)?;
+    let certificates = Certificates { tls, peers: peer_side, automatic, metrics };
+    let workers = serve(
+        listeners,
+        &heartbeats,
+        &edge,
+        &certificates.automatic.challenges,
+        &shared,
+        &stopped,
+    )?;
     let running = Running {
         http,
         https,
@@ -154,19 +164,22 @@ pub fn start(config: Config, clock: Clock, source: CredentialSource) -> Result<R
         stop,
         workers,
     };
-    running.begin();
+    running.begin(obtaining);
     Ok(running)
 }
 
 impl Running {
     /// Begins what is independent of viewers. Must be called within a runtime.
-    fn begin(&self) {
+    fn begin(&self, obtaining: Option<automatic_https::Task>) {
         for doubt in self.started.doubts() {
             tracing::warn!("{doubt}");
         }
         self.renew_credentials();
         let certificates = self.certificates.clone();
         tokio::spawn(certificates.watch(Arc::clone(&self.config), self.stop.subscribe()));
+        if let Some(obtaining) = obtaining {
+            obtaining.spawn();
+        }
         if let Some(cluster) = &self.cluster {
             cluster.start();
             self.admin.follow_history();

@@ -5,11 +5,13 @@ use super::UserError;
 use crate::config::{Fault, Faults};
 
 /// The tables and keys that `init` and `--bucket` write, and the flags that set them.
-const FLAGS: [(&str, &str, &str); 14] = [
+const FLAGS: [(&str, &str, &str); 16] = [
     ("[listen]", "http", "--listen"),
     ("[listen]", "https", "--listen-tls"),
     ("[listen]", "tls", "--certificate"),
+    ("[listen]", "acme", "--acme"),
     ("[admin]", "listen", "--admin"),
+    ("[admin]", "state", "--state"),
     ("[cache.disk]", "path", "--cache-dir"),
     ("[cache.disk]", "capacity", "--cache-size"),
     ("[[distribution]]", "id", "--distribution-id"),

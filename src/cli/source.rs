@@ -55,7 +55,16 @@ pub(super) struct ConfigSource {
     /// Object to return for `/`; without it, `/` gets 403
     #[arg(long, value_name = "OBJECT", requires = "bucket")]
     default_root_object: Option<String>,
-    /// Address to listen on, with --bucket [default: port 8080 on all addresses]
+    /// Host name to serve, with --bucket (may be repeated) [default: any]
+    #[arg(long = "domain", value_name = "NAME", requires = "bucket")]
+    domains: Vec<String>,
+    /// Get certificates for the domains from Let's Encrypt, and serve HTTPS on port 443; the address is for its mails
+    #[arg(long, value_name = "EMAIL", requires_all = ["domains", "state"])]
+    acme: Option<String>,
+    /// Directory for the certificates
+    #[arg(long, value_name = "DIR", requires = "acme")]
+    state: Option<PathBuf>,
+    /// Address to listen on, with --bucket [default: port 8080 on all addresses; port 80 with --acme]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Admin address, or "off", with --bucket [default: 127.0.0.1:9145]
@@ -100,8 +109,12 @@ impl ConfigSource {
                     endpoint: self.endpoint.clone(),
                     path_style: self.path_style,
                     default_root_object: self.default_root_object.clone(),
-                    listen: self.listen.clone().unwrap_or_else(|| "[::]:8080".into()),
+                    listen: self.listen.clone().unwrap_or_else(|| {
+                        if self.acme.is_some() { "[::]:80".into() } else { "[::]:8080".into() }
+                    }),
                     admin: self.admin.clone(),
+                    hosts: self.domains.clone(),
+                    acme: self.acme.clone().zip(self.state.as_ref().map(|dir| dir.display().to_string())),
                     disk: disk.map(|(path, size)| (path.display().to_string(), size.clone())),
                 };
                 Ok(Config::for_bucket(&bucket).map_err(|faults| by_flag(&bucket.to_toml(), &faults))?)

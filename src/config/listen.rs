@@ -82,8 +82,12 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         let help = "add `http = \"[::]:8080\"`".to_owned();
         section.fault(section.span(), "nothing to listen on", "neither http nor https", help);
     }
-    if !listen.https.is_empty() && listen.certificates.is_empty() && !section.has("tls") {
-        let help = "add `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`".to_owned();
+    if !listen.https.is_empty()
+        && listen.certificates.is_empty()
+        && !section.has("tls")
+        && !section.has("acme")
+    {
+        let help = "add `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`, or `acme = {}` to get a certificate from Let's Encrypt".to_owned();
         section.fault(section.span(), "`listen.https` needs a certificate", "no `tls` here", help);
     }
     let all: Vec<&Address> = listen.http.iter().chain(&listen.https).collect();
@@ -102,6 +106,8 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
         let help = "add `https = \"[::]:8443\"`, or remove `tls`".to_owned();
         section.fault(section.span(), "`listen.tls` has no effect", "no `https` here", help);
     }
+    // `acme` needs the distributions, too.
+    let _ = section.table("acme");
     section.unknown();
     listen
 }

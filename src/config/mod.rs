@@ -3,6 +3,7 @@
 //! Compilation does no I/O and reports all faults at once. Each part of Forebay owns its options; this module only
 //! fills them in.
 
+mod acme;
 mod advice;
 mod behavior;
 mod cache;
@@ -42,6 +43,7 @@ pub(crate) use trust::HTTPS_ADVICE;
 use crate::{
     access::restrict::Databases,
     access_log,
+    acme::AcmeOptions,
     base::{instance, sha256},
     cache::{disk::DiskOptions, store},
     cluster::ClusterOptions,
@@ -53,6 +55,8 @@ use crate::{
 pub struct Config {
     /// The viewer listeners.
     pub listen: Listen,
+    /// How certificates are obtained, if Forebay does that by itself.
+    pub acme: Option<AcmeOptions>,
     /// The admin address; `None` if it is turned off.
     pub admin: Option<Address>,
     /// Options of the admin interface.
@@ -92,6 +96,10 @@ pub struct Bucket {
     pub admin: Option<String>,
     /// Directory of the disk cache, and its capacity.
     pub disk: Option<(String, String)>,
+    /// Host names; none for any host.
+    pub hosts: Vec<String>,
+    /// The address that the authority of automatic certificates may write to, and the directory for what it issues.
+    pub acme: Option<(String, String)>,
 }
 
 impl Config {
@@ -123,6 +131,11 @@ impl Config {
         Ok(Self { doubts, ..config })
     }
 
+    /// The host names that viewers use, without wildcards.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        acme::hosts(&self.distributions).0
+    }
+
     /// A digest of what all nodes of a cluster should have in common: the distributions, and how content is stored.
     #[must_use]
     pub(crate) fn shared_digest(&self) -> String {
@@ -145,15 +158,23 @@ impl Bucket {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut lines = vec!["[listen]".to_owned(), format!("http = {}", quote(&self.listen))];
-        if let Some(admin) = &self.admin {
-            lines.extend(["[admin]".to_owned(), format!("listen = {}", quote(admin))]);
+        if let Some((email, _)) = &self.acme {
+            lines.push("https = \"[::]:443\"".to_owned());
+            lines.push(format!("acme = {{ email = {} }}", quote(email)));
         }
+        lines.push("[admin]".to_owned());
+        lines.extend(self.admin.as_ref().map(|admin| format!("listen = {}", quote(admin))));
+        lines.extend(self.acme.as_ref().map(|(_, state)| format!("state = {}", quote(state))));
         if let Some((path, capacity)) = &self.disk {
             lines.push("[cache.disk]".to_owned());
             lines.push(format!("path = {}", quote(path)));
             lines.push(format!("capacity = {}", quote(capacity)));
         }
-        lines.extend(["[[distribution]]", "id = \"default\"", "aliases = [\"*\"]"].map(Into::into));
+        lines.extend(["[[distribution]]", "id = \"default\""].map(Into::into));
+        let any = ["*".to_owned()];
+        let hosts = if self.hosts.is_empty() { &any } else { &self.hosts[..] };
+        let hosts: Vec<String> = hosts.iter().map(|host| quote(host)).collect();
+        lines.push(format!("aliases = [{}]", hosts.join(", ")));
         let root = self.default_root_object.as_ref();
         lines.extend(root.map(|name| format!("default_root_object = {}", quote(name))));
         lines.extend(["[[distribution.origin]]", "id = \"bucket\""].map(Into::into));
@@ -202,10 +223,13 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
         has_geography: geography.is_some(),
     };
     let distributions = distribution::distributions(root, &around);
+    let state = admin_options.state.as_deref();
+    let acme = acme::acme(root, &listen, state, &distributions, directory);
     root.unknown();
     let doubts = Vec::new();
     Config {
         listen,
+        acme,
         admin,
         admin_options,
         cache,
@@ -436,6 +460,7 @@ cache_policy = "CachingOptimized"
             listen: "[::]:8080".into(),
             admin: Some("off".into()),
             disk: Some(("/var/cache/a b".into(), "1GiB".into())),
+            ..Bucket::default()
         };
         let config = Config::for_bucket(&bucket).expect("no faults");
         assert!(config.admin.is_none());

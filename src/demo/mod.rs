@@ -57,7 +57,7 @@ impl Demo {
             default_root_object: Some("index.html".into()),
             listen: listen.into(),
             admin: Some(admin.into()),
-            disk: None,
+            ..Bucket::default()
         };
         // The output shows only the tour's own lines, not a log of them.
         let text =

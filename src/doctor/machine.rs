@@ -9,8 +9,6 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{client::verify_server_name, server::ParsedCertificate};
 
 use super::{Checks, Finding};
 use crate::{
@@ -18,20 +16,13 @@ use crate::{
     app::check_files,
     base::clock::Clock,
     cache::disk::existing,
-    config::{Config, HTTPS_ADVICE},
+    config::Config,
     server::{Limits, bindable},
-    tls::{CertificateFiles, Lifetime},
 };
-
-/// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
-/// `LATE` is. Let's Encrypt renews at a third ("Integration Guide").
-const DUE: u64 = 3;
-const LATE: u64 = 10;
 
 pub(super) fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
     let mut all = vec![addresses(config), machine(config)];
     all.push(files(config, clock));
-    all.push(certificates(config, clock));
     all.into_iter().flat_map(|checks| checks.findings).collect()
 }
 
@@ -216,84 +207,5 @@ fn writable(checks: &mut Checks, directory: &Path) {
             format!("{name} is not writable: {error}"),
             "make it writable by the user that runs Forebay",
         ),
-    }
-}
-
-/// Checks that certificates are usable, do not expire soon, and match the served hosts.
-fn certificates(config: &Config, clock: &Clock) -> Checks {
-    let mut checks = Checks::of("certificates");
-    if let Some(peers) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) {
-        for path in [&peers.files.own.certificate, &peers.files.ca] {
-            if let Some(leaf) = leaf(path) {
-                lifetime(&mut checks, path, &leaf, clock);
-            }
-        }
-    }
-    let files = &config.listen.certificates;
-    if files.is_empty() {
-        for problem in config.missing_https() {
-            checks.advise(problem, HTTPS_ADVICE);
-        }
-        return checks;
-    }
-    let with_leaf =
-        |files: &CertificateFiles| Some((files.certificate.clone(), leaf(&files.certificate)?));
-    let leaves: Vec<_> = files.iter().filter_map(with_leaf).collect();
-    for (file, leaf) in &leaves {
-        lifetime(&mut checks, file, leaf, clock);
-    }
-    let hosts = config.distributions.iter().flat_map(|distribution| &distribution.aliases);
-    for host in hosts.filter(|host| *host != "*") {
-        // A certificate for `*.example.com` is valid for any name below it.
-        let name = host.replacen("*.", "any.", 1);
-        let name = ServerName::try_from(name).ok();
-        let is_for = |leaf: &CertificateDer<'_>| {
-            let parsed = ParsedCertificate::try_from(leaf).ok();
-            parsed
-                .zip(name.as_ref())
-                .is_some_and(|(parsed, name)| verify_server_name(&parsed, name).is_ok())
-        };
-        if leaves.iter().any(|(_, leaf)| is_for(leaf)) {
-            checks.good(format!("a certificate covers {host}"));
-        } else {
-            checks.bad(
-                format!("no certificate covers {host}"),
-                "add a certificate for this host to `listen.tls`; browsers reject the others",
-            );
-        }
-    }
-    checks
-}
-
-/// The first certificate in a file.
-fn leaf(path: &Path) -> Option<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(path).ok()?.next()?.ok()
-}
-
-fn days_text(days: u64) -> String {
-    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
-}
-
-const RENEW: &str = "renew it; Forebay reads the new files within ten seconds";
-
-fn lifetime(checks: &mut Checks, path: &Path, leaf: &CertificateDer<'_>, clock: &Clock) {
-    let Some(Lifetime { begin, end }) = Lifetime::of(leaf) else { return };
-    let (begin, end, now) = (begin.as_secs(), end.as_secs(), clock.now().as_secs());
-    let name = path.display();
-    let days = end.saturating_sub(now) / 86_400;
-    if begin > now {
-        let days = (begin - now).div_ceil(86_400);
-        checks.bad(
-            format!("{name} becomes valid in {}", days_text(days)),
-            "use one that is valid now",
-        );
-    } else if end <= now {
-        checks.bad(format!("{name} has expired"), RENEW);
-    } else if end - now < (end - begin) / LATE {
-        checks.bad(format!("{name} expires in {}", days_text(days)), RENEW);
-    } else if end - now < (end - begin) / DUE {
-        checks.advise(format!("{name} expires in {}", days_text(days)), RENEW);
-    } else {
-        checks.good(format!("{name} is valid for {}", days_text(days)));
     }
 }

@@ -5,6 +5,7 @@
 
 mod account;
 mod bucket;
+mod certificates;
 mod cluster;
 mod disk;
 mod machine;
@@ -77,6 +78,7 @@ impl Checks {
 /// Checks this machine only: ports, files, certificates, memory.
 pub(crate) fn examine_machine(config: &Config, clock: &Clock) -> Vec<Finding> {
     let mut findings = machine::examine(config, clock);
+    findings.extend(certificates::examine(config, clock).findings);
     findings.extend(config.disk.iter().flat_map(|disk| disk::examine(disk, config.admin).findings));
     findings
 }

@@ -32,6 +32,7 @@ use super::{
     proxy_header,
     stream_batch::StreamBatch,
     timed_io::TimedIo,
+    tls::ACME_ALPN,
     write_batcher::WriteBatcher,
 };
 use crate::{
@@ -146,9 +147,14 @@ impl<H: Handler> Server<H> {
         }
         // Boxed, so that the handshake and the large futures do not enlarge every connection's task.
         let accepted = tokio::time::timeout(timeout, Box::pin(handshake(stream, settings))).await;
-        let (stream, security) = accepted
+        let (mut stream, security) = accepted
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out"))??;
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let protocol = stream.get_ref().1.alpn_protocol();
+        if protocol == Some(ACME_ALPN) {
+            // The handshake is the whole proof.
+            return stream.shutdown().await;
+        }
+        let is_http2 = protocol == Some(b"h2");
         let connection = connection(Some((security, cipher(&stream))));
         if is_http2 {
             let io = self.timed(stream, Http::Two, &connection);

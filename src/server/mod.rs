@@ -19,6 +19,7 @@ mod reserved_fds;
 mod stream_batch;
 mod timed_io;
 mod tls;
+mod viewer_handler;
 mod workers;
 mod write_batcher;
 
@@ -39,7 +40,7 @@ use crate::{
     base::metrics::Metrics,
     cache::memfd::MemfdArena,
     http::body::Body,
-    proxy::{Connection, Decided, Edge, FastHit},
+    proxy::{Connection, FastHit},
 };
 use connection::Server;
 pub(crate) use drain::{Closing, Drain, DrainSignal};
@@ -47,6 +48,7 @@ pub(crate) use peer_handler::PeerHandler;
 pub(crate) use refused_head::Refused;
 use reserved_fds::ReservedFds;
 pub(crate) use tls::{TlsProfile, TlsSettings};
+pub(crate) use viewer_handler::ViewerHandler;
 pub(crate) use workers::{Heartbeats, Workers, spawn_workers};
 
 /// Answers requests.
@@ -85,36 +87,6 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
 
     /// Logs a request that never reached the handler. Its head is parsed as far as possible.
     fn log_refused(&self, _request: Parts, _refused: Refused, _connection: &Arc<Connection>) {}
-}
-
-impl Handler for Arc<Edge> {
-    type Decided = Decided;
-
-    fn for_thread(&self) -> Self {
-        Edge::for_thread(self)
-    }
-
-    fn handle(
-        &self,
-        request: Request<Body>,
-        decided: Option<Decided>,
-        connection: &Arc<Connection>,
-    ) -> impl Future<Output = Response<Body>> + Send + use<> {
-        Edge::handle(Self::clone(self), request, decided, connection)
-    }
-
-    fn answer_fast(
-        &self,
-        request: Parts,
-        connection: &Arc<Connection>,
-        head: &mut Vec<u8>,
-    ) -> Result<FastHit, Option<Decided>> {
-        Edge::answer_fast(self, request, connection, head).map_err(Some)
-    }
-
-    fn log_refused(&self, request: Parts, refused: Refused, connection: &Arc<Connection>) {
-        Edge::log_refused(self, request, refused.status, refused.detail, connection);
-    }
 }
 
 /// The head in `bytes`, if the fast path would handle it.

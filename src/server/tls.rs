@@ -5,15 +5,16 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
-    client::verify_server_name,
     crypto::aws_lc_rs,
-    pki_types::ServerName,
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
-    sign::CertifiedKey,
+    server::{ClientHello, ResolvesServerCert},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 
-use crate::{behavior::SecurityPolicy, tls::TlsError};
+use crate::{
+    behavior::SecurityPolicy,
+    tls::{Challenges, IssuedCertificates, TlsError, covers},
+};
 
 /// TLS settings for a set of hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +27,16 @@ pub struct TlsProfile {
     pub http2: bool,
 }
 
-/// The TLS settings in force.
+/// The protocol by which an authority looks for a proof (RFC 8737 §4).
+pub(super) const ACME_ALPN: &[u8] = b"acme-tls/1";
+
+/// The TLS settings in effect.
 #[derive(Debug)]
-pub struct TlsSettings(ArcSwap<Selection>);
+pub struct TlsSettings {
+    selection: ArcSwap<Selection>,
+    issued: Arc<IssuedCertificates>,
+    challenges: Arc<Challenges>,
+}
 
 /// Settings by server name.
 #[derive(Debug)]
@@ -55,19 +63,24 @@ impl TlsSettings {
     pub fn new(
         keys: Vec<Arc<CertifiedKey>>,
         profiles: &[TlsProfile],
+        issued: Arc<IssuedCertificates>,
+        challenges: Arc<Challenges>,
     ) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(Selection::new(keys, profiles)?))))
+        let selection = Selection::new(keys, &issued, profiles)?;
+        Ok(Arc::new(Self { selection: ArcSwap::from_pointee(selection), issued, challenges }))
     }
 
     /// One configuration for all connections.
     #[must_use]
     pub fn fixed(config: Arc<ServerConfig>) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(Selection::fixed(config))))
+        let (issued, challenges) = (Arc::default(), Arc::default());
+        let selection = ArcSwap::from_pointee(Selection::fixed(config));
+        Arc::new(Self { selection, issued, challenges })
     }
 
     /// Replaces the configuration for all connections.
     pub fn replace(&self, config: Arc<ServerConfig>) {
-        self.0.store(Arc::new(Selection::fixed(config)));
+        self.selection.store(Arc::new(Selection::fixed(config)));
     }
 
     /// Replaces certificates and profiles. On an error the old ones stay in effect.
@@ -79,19 +92,41 @@ impl TlsSettings {
         keys: Vec<Arc<CertifiedKey>>,
         profiles: &[TlsProfile],
     ) -> Result<(), TlsError> {
-        self.0.store(Arc::new(Selection::new(keys, profiles)?));
+        self.selection.store(Arc::new(Selection::new(keys, &self.issued, profiles)?));
         Ok(())
     }
 
     /// The settings for a viewer that sent `hello`.
     #[must_use]
     pub fn select(&self, hello: &ClientHello<'_>) -> Selected {
-        let selection = self.0.load();
+        let selection = self.selection.load();
         let name = hello.server_name().map(str::to_ascii_lowercase).unwrap_or_default();
+        if let Some(proof) = self.proof(hello, &name) {
+            return proof;
+        }
         let wildcards = name.match_indices('.').map(|(dot, _)| format!("*{}", &name[dot..]));
         let names = std::iter::once(name.clone()).chain(wildcards);
         let found = names.into_iter().find_map(|name| selection.by_host.get(&name));
         found.unwrap_or(&selection.other).clone()
+    }
+}
+
+impl TlsSettings {
+    /// The settings for an authority that looks for a proof of `host`.
+    fn proof(&self, hello: &ClientHello<'_>, host: &str) -> Option<Selected> {
+        if !self.challenges.is_pending() || !hello.alpn()?.any(|protocol| protocol == ACME_ALPN) {
+            return None;
+        }
+        let certificate = self.challenges.certificate(host)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config = config
+            .ok()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)));
+        config.alpn_protocols = vec![ACME_ALPN.to_vec()];
+        Some(Selected { config: Arc::new(config), security: SecurityPolicy::default() })
     }
 }
 
@@ -101,8 +136,12 @@ impl Selection {
         Self { by_host: HashMap::new(), other }
     }
 
-    fn new(keys: Vec<Arc<CertifiedKey>>, profiles: &[TlsProfile]) -> Result<Self, TlsError> {
-        let certificates = Arc::new(Certificates(keys));
+    fn new(
+        keys: Vec<Arc<CertifiedKey>>,
+        issued: &Arc<IssuedCertificates>,
+        profiles: &[TlsProfile],
+    ) -> Result<Self, TlsError> {
+        let certificates = Arc::new(Certificates { files: keys, issued: Arc::clone(issued) });
         let ticketer = aws_lc_rs::Ticketer::new()?;
         let mut made: Vec<((SecurityPolicy, bool), Selected)> = Vec::new();
         let mut by_host = HashMap::new();
@@ -158,17 +197,20 @@ fn fulfils(security: SecurityPolicy, suite: &SupportedCipherSuite) -> bool {
     }
 }
 
+/// Certificates from files, and issued ones.
 #[derive(Debug)]
-struct Certificates(Vec<Arc<CertifiedKey>>);
+struct Certificates {
+    files: Vec<Arc<CertifiedKey>>,
+    issued: Arc<IssuedCertificates>,
+}
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let fits = |key: &&Arc<CertifiedKey>| {
-            let certificate =
-                key.cert.first().and_then(|der| ParsedCertificate::try_from(der).ok());
-            certificate.zip(name.as_ref()).is_some_and(|(c, n)| verify_server_name(&c, n).is_ok())
-        };
-        self.0.iter().find(fits).or(self.0.first()).cloned()
+        let name = hello.server_name().unwrap_or_default();
+        let from_file = self.files.iter().find(|key| covers(key, name)).cloned();
+        from_file
+            .or_else(|| self.issued.get(&name.to_ascii_lowercase()))
+            .or_else(|| self.files.first().cloned())
+            .or_else(|| self.issued.any())
     }
 }

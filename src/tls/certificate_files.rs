@@ -6,11 +6,13 @@ use std::{
 };
 
 use rustls::{
+    client::verify_server_name,
     crypto::CryptoProvider,
     pki_types::{
-        CertificateDer, PrivateKeyDer,
+        CertificateDer, PrivateKeyDer, ServerName,
         pem::{self, PemObject},
     },
+    server::ParsedCertificate,
     sign::CertifiedKey,
 };
 
@@ -47,6 +49,14 @@ impl CertificateFiles {
         let key = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
         Ok(Arc::new(key))
     }
+}
+
+/// Whether a certificate is for a host.
+pub(crate) fn covers(key: &CertifiedKey, host: &str) -> bool {
+    let certificate = key.cert.first().and_then(|der| ParsedCertificate::try_from(der).ok());
+    let host = ServerName::try_from(host).ok();
+    let found = certificate.zip(host);
+    found.is_some_and(|(certificate, host)| verify_server_name(&certificate, &host).is_ok())
 }
 
 /// The certificates in a PEM file; there is at least one.

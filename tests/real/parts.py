@@ -214,9 +214,9 @@ class Program:
         """The log so far. It is read without moving the file's position, which the process shares."""
         return os.pread(self.log.fileno(), 1 << 24, 0).decode()
 
-    def wait_to_say(self, text):
+    def wait_to_say(self, text, seconds=20):
         """Forebay writes its log from a thread of its own, so a line may follow the response it is about."""
-        wait_for(repr(text), lambda: text in self.said(), self.said, seconds=20)
+        wait_for(repr(text), lambda: text in self.said(), self.said, seconds=seconds)
 
     def kill(self):
         """Ends it without a chance to write anything."""

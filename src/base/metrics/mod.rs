@@ -2,10 +2,12 @@
 //!
 //! Labels are enums and configured names, never text chosen by a viewer.
 
+mod acme;
 mod cluster;
 mod configuration;
 mod disk;
 mod memory;
+mod origin;
 mod served;
 
 use std::{
@@ -15,10 +17,13 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use acme::AcmeMetrics;
 pub use cluster::{ClusterMetrics, PeerMetrics};
 use configuration::ConfigurationMetrics;
 pub use disk::DiskMetrics;
 use memory::MemoryMetrics;
+pub use origin::OriginMetrics;
+use origin::{OriginErrorLabels, OriginLabels};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
@@ -94,19 +99,6 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DistributionLabel {
     distribution: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OriginLabels {
-    distribution: String,
-    origin: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OriginErrorLabels {
-    distribution: String,
-    origin: String,
-    class: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -283,6 +275,14 @@ impl Metrics {
         metrics
     }
 
+    /// The metrics of automatic certificates. Only a Forebay that obtains some reports them.
+    #[must_use]
+    pub(crate) fn acme(&self) -> AcmeMetrics {
+        let metrics = AcmeMetrics::default();
+        metrics.register(&mut self.registry.lock());
+        metrics
+    }
+
     /// The metrics of a cluster. Only a node of one reports them.
     #[must_use]
     pub(crate) fn cluster(&self) -> ClusterMetrics {
@@ -351,50 +351,6 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry.lock());
         text
-    }
-}
-
-/// One origin's counters.
-#[derive(Clone, Debug)]
-pub struct OriginMetrics {
-    requests: Counter,
-    seconds: Histogram,
-    errors: Family<OriginErrorLabels, Counter>,
-    mass_denial: Gauge,
-    labels: OriginLabels,
-}
-
-impl OriginMetrics {
-    /// The id of the origin's distribution.
-    #[must_use]
-    pub fn distribution(&self) -> &str {
-        &self.labels.distribution
-    }
-
-    /// Sets whether the origin denies most objects that it served before.
-    pub fn mass_denial(&self, is_denying: bool) {
-        self.mass_denial.set(i64::from(is_denying));
-    }
-
-    /// Counts a response whose head took this long.
-    pub fn answered(&self, duration: Duration) {
-        self.requests.inc();
-        self.seconds.observe(duration.as_secs_f64());
-    }
-
-    /// Counts a failure by its cause, named by a token from a fixed set.
-    pub fn error(&self, class: &'static str) {
-        self.errors.get_or_create(&self.error_labels(class)).inc();
-    }
-
-    /// Exports the count of a cause from the start, so that alerts see its first increase.
-    pub fn expect_error(&self, class: &'static str) {
-        let _ = self.errors.get_or_create(&self.error_labels(class));
-    }
-
-    fn error_labels(&self, class: &'static str) -> OriginErrorLabels {
-        let OriginLabels { distribution, origin } = self.labels.clone();
-        OriginErrorLabels { distribution, origin, class }
     }
 }
 

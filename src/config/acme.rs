@@ -1,0 +1,125 @@
+//! `[listen.acme]`: certificates that Forebay obtains by itself.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use http::Uri;
+
+use super::{
+    distribution::DistributionOptions,
+    listen::Listen,
+    section::{Placed, Section},
+};
+use crate::acme::{AcmeOptions, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
+
+/// Names for the directories that most people use.
+const DIRECTORIES: [(&str, &str); 2] =
+    [("letsencrypt", LETS_ENCRYPT), ("letsencrypt-staging", LETS_ENCRYPT_STAGING)];
+
+/// Reads `[listen.acme]`. The account and the certificates lie in `state`.
+pub(super) fn acme(
+    root: &Section<'_>,
+    listen: &Listen,
+    state: Option<&Path>,
+    distributions: &[DistributionOptions],
+    directory: &Path,
+) -> Option<AcmeOptions> {
+    let section = root.table("listen")?.table("acme")?;
+    let email = section.string("email").map(|email| email.value.to_owned());
+    let url = section.string("directory").map_or(LETS_ENCRYPT, |name| authority(&section, name));
+    let path = |text: Placed<&str>| directory.join(text.value);
+    let ca_file = section.string("ca_file").map(path);
+    let profile = section.string("profile").map(|profile| profile.value.to_owned());
+    let external_account = external_account(&section, directory);
+    section.unknown();
+    check_surroundings(&section, listen, distributions);
+    let Some(state) = state else {
+        let help = "add `state = \"/var/lib/forebay\"` under [admin]".to_owned();
+        section.fault(
+            section.span(),
+            "`listen.acme` needs a directory for the account and the certificates",
+            "no `admin.state`",
+            help,
+        );
+        return None;
+    };
+    let host =
+        url.parse::<Uri>().ok().and_then(|url| Some(url.authority()?.as_str().replace(':', "_")));
+    let folder = state.join("acme").join(host.unwrap_or_default());
+    let (directory, has_http) = (url.to_owned(), !listen.http.is_empty());
+    Some(AcmeOptions { email, directory, ca_file, external_account, profile, folder, has_http })
+}
+
+fn external_account(section: &Section<'_>, directory: &Path) -> Option<(String, PathBuf)> {
+    let id = section.string("external_account_id");
+    let file = section.string("external_account_key_file");
+    match (id, file) {
+        (Some(id), Some(file)) => Some((id.value.to_owned(), directory.join(file.value))),
+        (id, file) => {
+            let span = id.or(file)?.span;
+            section.fault(
+                span,
+                "an external account needs `external_account_id` and `external_account_key_file`",
+                "only one of them",
+                "set both, or none".to_owned(),
+            );
+            None
+        }
+    }
+}
+
+/// Checks that there are listeners and hosts for certificates.
+fn check_surroundings(
+    section: &Section<'_>,
+    listen: &Listen,
+    distributions: &[DistributionOptions],
+) {
+    if listen.https.is_empty() {
+        let help = "add `https = \"[::]:443\"` under [listen]".to_owned();
+        let message = "`listen.acme` needs an address for HTTPS";
+        section.fault(section.span(), message, "no `listen.https`", help);
+    }
+    let (names, wildcards) = hosts(distributions);
+    if names.is_empty() {
+        let help = "add the host names of this machine to `aliases` of a distribution".to_owned();
+        let message = "there is no host to get a certificate for";
+        section.fault(section.span(), message, "`aliases` has no full host name", help);
+    }
+    if listen.certificates.is_empty() {
+        for wildcard in wildcards {
+            section.doubt(format!(
+                "ACME gets no certificate for {wildcard}: authorities issue it only for a DNS record (DNS-01), which Forebay does not make; add a certificate to `listen.tls`"
+            ));
+        }
+    }
+}
+
+/// The URL of a directory.
+fn authority<'a>(section: &Section<'_>, name: Placed<&'a str>) -> &'a str {
+    if let Some((_, url)) = DIRECTORIES.iter().find(|(known, _)| *known == name.value) {
+        return url;
+    }
+    let uri = name.value.parse::<Uri>().ok();
+    if !uri.is_some_and(|uri| uri.scheme_str() == Some("https") && uri.authority().is_some()) {
+        section.fault(
+            name.span,
+            format!("`{}` is not the directory of an authority", name.value),
+            "expected a URL that begins with https://",
+            "use \"letsencrypt\", \"letsencrypt-staging\", or the URL that the authority's documentation names".to_owned(),
+        );
+    }
+    name.value
+}
+
+/// The host names of all distributions, and their wildcards.
+pub(super) fn hosts(distributions: &[DistributionOptions]) -> (Vec<String>, Vec<String>) {
+    let all = distributions.iter().flat_map(|distribution| &distribution.aliases);
+    let all = all.filter(|alias| alias.parse::<IpAddr>().is_err() && *alias != "*");
+    let (wildcards, mut names): (Vec<String>, Vec<String>) =
+        all.cloned().partition(|alias| alias.contains('*'));
+    names.sort();
+    names.dedup();
+    (names, wildcards)
+}
