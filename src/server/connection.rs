@@ -21,15 +21,17 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     Handler, MAX_HEAD, Shared, TlsSettings, canonical,
     clear_stream::ClearStream,
     frame_budget::{ENHANCE_YOUR_CALM, Exhausted, FrameBudget},
+    handshake::{cipher, shake_hands},
+    http1_end::Http1End,
     plain_http,
     protocol::Http,
     proxy_header,
+    rewound::Rewound,
     stream_batch::StreamBatch,
     timed_io::TimedIo,
     tls::ACME_ALPN,
@@ -41,9 +43,8 @@ use crate::{
         clock::Clock,
         log::{LogLimiter, unless_zero},
     },
-    behavior::SecurityPolicy,
     http::body::Body,
-    proxy::{Cipher, Connection},
+    proxy::Connection,
 };
 
 /// Unsent bytes that the kernel may buffer for a slow viewer. Without a bound it buffers megabytes, which no
@@ -139,16 +140,22 @@ impl<H: Handler> Server<H> {
             let connection = connection(None);
             let stream = ClearStream::new(stream, self.shared.pages.clone());
             let io = self.timed(stream, Http::One, &connection);
-            return self.speak_http1(io, connection).await;
+            return match self.speak_http1(io, Arc::clone(&connection)).await? {
+                Http1End::Closed => Ok(()),
+                // Prior knowledge (RFC 9113 §3.3).
+                Http1End::IsHttp2(mut io, begun) => {
+                    io.begin_http2();
+                    Box::pin(self.speak_http2(Rewound::new(begun, io), connection)).await
+                }
+            };
         };
         let timeout = self.shared.limits.handshake_timeout;
         if tokio::time::timeout(timeout, plain_http::is_plain(&stream)).await? {
             return plain_http::refuse(stream).await;
         }
         // Boxed, so that the handshake and the large futures do not enlarge every connection's task.
-        let accepted = tokio::time::timeout(timeout, Box::pin(handshake(stream, settings))).await;
-        let (mut stream, security) = accepted
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out"))??;
+        let shaken = Box::pin(shake_hands(stream, settings, (client.ip(), &self.shared))).await;
+        let (mut stream, security) = shaken?;
         let protocol = stream.get_ref().1.alpn_protocol();
         if protocol == Some(ACME_ALPN) {
             // The handshake is the whole proof.
@@ -161,7 +168,12 @@ impl<H: Handler> Server<H> {
             Box::pin(self.speak_http2(io, connection)).await
         } else {
             let io = self.timed(stream, Http::One, &connection);
-            Box::pin(self.speak_http1(io, connection)).await
+            match Box::pin(self.speak_http1(io, connection)).await? {
+                Http1End::Closed => Ok(()),
+                Http1End::IsHttp2(..) => {
+                    Err(io::Error::other("HTTP/2 on a connection for HTTP/1.1"))
+                }
+            }
         }
     }
 
@@ -263,37 +275,4 @@ pub(super) async fn until_drained<C, T>(
         () = drained => shut(served.as_mut()),
     }
     poll_fn(|cx| poll(served.as_mut(), cx)).await
-}
-
-async fn handshake(
-    stream: TcpStream,
-    settings: &TlsSettings,
-) -> io::Result<(TlsStream<TcpStream>, SecurityPolicy)> {
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-    let selected = settings.select(&hello.client_hello());
-    Ok((hello.into_stream(selected.config).await?, selected.security))
-}
-
-/// The negotiated version and cipher suite, in OpenSSL's and CloudFront's names.
-fn cipher(stream: &TlsStream<TcpStream>) -> Option<Cipher> {
-    use rustls::{CipherSuite as Suite, HandshakeKind, ProtocolVersion as Version};
-    let session = stream.get_ref().1;
-    let version = match session.protocol_version()? {
-        Version::TLSv1_3 => "TLSv1.3",
-        _ => "TLSv1.2",
-    };
-    let suite = match session.negotiated_cipher_suite()?.suite() {
-        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
-        Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
-        Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
-        Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
-        Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
-        Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
-        _ => return None,
-    };
-    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    Some(Cipher { version, suite, resumed })
 }

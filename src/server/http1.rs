@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     io,
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -31,22 +32,35 @@ use super::{
     connection::{Server, received, until_drained},
     fast_path::FastPath,
     h1_head::MAX_FIELDS,
+    http1_end::Http1End,
     lent_io::LentIo,
     loan::Loan,
     refused_head::{self, Refused},
 };
-use crate::proxy::Connection;
+use crate::{
+    base::{
+        clock::Clock,
+        log::{LogLimiter, unless_zero},
+    },
+    proxy::Connection,
+};
 
 /// A connection takes its stream back from hyper when no request has begun for one to two times this long. Doing so
 /// after every request would cost 20 % more CPU time for requests that hyper serves.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// How a connection begins that speaks HTTP/2 (RFC 9113 §3.4). No method of HTTP/1.1 begins like this.
+const HTTP2: &[u8] = b"PRI ";
+
+/// How a TLS handshake begins (RFC 8446 §5.1).
+const TLS: &[u8] = &[22, 3];
 
 impl<H: Handler> Server<H> {
     pub(super) async fn speak_http1<S>(
         &self,
         stream: S,
         connection: Arc<Connection>,
-    ) -> io::Result<()>
+    ) -> io::Result<Http1End<S>>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -64,14 +78,18 @@ impl<H: Handler> Server<H> {
                 () = &mut drained => None,
             };
             let Some(handed_over) = next else { break };
+            if connection.exchanges.begun() == 0 && handed_over.bytes.starts_with(HTTP2) {
+                return Ok(Http1End::IsHttp2(fast_path.stream, handed_over.bytes));
+            }
             let loan = Loan::default();
             let lent = LentIo::new(fast_path, handed_over, loan.clone(), Arc::clone(&connection));
             let returned = Box::pin(self.lend(lent, loan, &connection, drained.as_mut())).await?;
-            let Some(returned) = returned else { return Ok(()) };
+            let Some(returned) = returned else { return Ok(Http1End::Closed) };
             fast_path = returned;
         }
         poll_fn(|cx| fast_path.poll_sent(cx)).await?;
-        fast_path.stream.shutdown().await
+        fast_path.stream.shutdown().await?;
+        Ok(Http1End::Closed)
     }
 
     /// Lends the stream to hyper until it is idle. Returns it unless hyper closed it.
@@ -139,6 +157,18 @@ impl<H: Handler> Server<H> {
         }
     }
 
+    fn report_tls(&self, client: IpAddr) {
+        static LINES: LogLimiter = LogLimiter::new();
+        self.shared.metrics.handshake_failed("on a plain port");
+        if let Some(suppressed) = LINES.admit(Clock::system().now()) {
+            tracing::warn!(
+                %client,
+                suppressed = unless_zero(suppressed),
+                "a client speaks TLS on a port for plain HTTP: use http:// instead of https://, or the port of `listen.https`"
+            );
+        }
+    }
+
     /// Logs a head that hyper refused. Returns the error of the connection.
     fn refused(
         &self,
@@ -149,7 +179,11 @@ impl<H: Handler> Server<H> {
         let head = loan.take_head(connection.exchanges.begun());
         // Idle connections also end with a timeout.
         let is_silent = |refused: &Refused| refused.status == 0 && head.is_empty();
-        if let Some(refused) = Refused::of(&error).filter(|refused| !is_silent(refused)) {
+        if let Some(mut refused) = Refused::of(&error).filter(|refused| !is_silent(refused)) {
+            if self.tls.is_none() && head.starts_with(TLS) {
+                refused.detail = "tls-on-plain-port";
+                self.report_tls(connection.client);
+            }
             self.handler.log_refused(refused_head::read(&head), refused, connection);
         }
         self.judge(error)

@@ -95,6 +95,12 @@ impl<S> TimedIo<S> {
         }
     }
 
+    /// The bytes read so far begin a connection that speaks HTTP/2.
+    pub(super) const fn begin_http2(&mut self) {
+        self.http = Http::Two;
+        self.head_after = None;
+    }
+
     fn begun(&self) -> u32 {
         self.connection.exchanges.begun()
     }

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 import unittest
 
 import trustme
@@ -183,6 +184,63 @@ class Process(unittest.TestCase):
         self.assertIsNone(load.poll())
         load.send_signal(signal.SIGINT)
         self.assertRegex(load.communicate(timeout=60)[0], "errors +0")
+
+    def test_the_wrong_protocol_on_a_port(self):
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.folder / "ca.pem")
+        made = authority.issue_cert("localhost")
+        made.private_key_pem.write_to_path(self.folder / "key.pem")
+        made.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
+        https = free_port()
+        limits = f'https = "127.0.0.1:{https}"\ntls = {{ certificate = "cert.pem", key = "key.pem" }}'
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}", limits=limits)
+
+        def handshake(port, alpn=(), **trust):
+            context = ssl.create_default_context(**trust)
+            if alpn:
+                context.set_alpn_protocols(alpn)
+            with socket.create_connection(("127.0.0.1", port)) as plain, self.assertRaises((ssl.SSLError, ConnectionError)):
+                context.wrap_socket(plain, server_hostname="localhost").recv(1)
+
+        status, _, content = fetch(f"http://127.0.0.1:{https}/a")
+        self.assertEqual((status, content), (400, b"This port serves HTTPS only: use https:// instead of http://"))
+        handshake(self.port)
+        program.wait_to_say("a client speaks TLS on a port for plain HTTP")
+        # Lines about handshakes are limited in number; the metric counts them all.
+        handshake(https)
+        program.wait_to_say('reason="refused by the client"')
+        handshake(https, alpn=["spdy/1"], cafile=self.folder / "ca.pem")
+        with socket.create_connection(("127.0.0.1", https)) as probe:
+            probe.sendall(b"\x00\x01garbage")
+            probe.recv(100)
+        socket.create_connection(("127.0.0.1", https)).close()
+        for reason in ("on a plain port", "refused by the client", "no common protocol", "invalid message", "closed by the client"):
+            line = f'forebay_tls_handshake_failures_total{{reason="{reason}"}} 1\n'
+            wait_for(line, lambda line=line: line in fetch(program.admin + "/metrics")[2].decode())
+        _, lines = program.stop()
+        self.assertIn("tls-on-plain-port", [line.get("detail") for line in lines])
+
+    def test_http2_by_prior_knowledge(self):
+        program = self.serve(f"http://127.0.0.1:{self.origin().port}")
+        for _ in range(2):
+            command = ["curl", "-s", "--http2-prior-knowledge", "-w", " %{http_version}", program.url + "/a"]
+            self.assertEqual(subprocess.run(command, capture_output=True, text=True, check=True).stdout, "/a 2")
+        command = [parts.PROGRAM, "load", program.url + "/a", "--http2", "--requests", "2000", "--connections", "4"]
+        subprocess.run(command, capture_output=True, check=True)
+        # The preface may arrive in pieces. Frame 4 is SETTINGS.
+        with socket.create_connection(("127.0.0.1", self.port)) as viewer:
+            for piece in (b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"):
+                viewer.sendall(piece)
+                time.sleep(0.1)
+            self.assertEqual(viewer.recv(100)[3], 4)
+        # It is not a method of HTTP/1.1.
+        with socket.create_connection(("127.0.0.1", self.port)) as viewer:
+            viewer.sendall(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+            self.assertIn(b"200 OK", viewer.recv(4096))
+            viewer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            self.assertEqual(viewer.recv(4096), b"")
+        _, lines = program.stop()
+        self.assertEqual([line["protocol"] for line in lines[:2]], ["HTTP/2"] * 2)
 
     def test_the_signals_of_nginx(self):
         program = self.serve(f"http://127.0.0.1:{self.origin().port}")

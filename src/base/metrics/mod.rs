@@ -136,6 +136,7 @@ pub struct Metrics {
     mass_denials: Family<OriginLabels, Gauge>,
     compressed: Family<CodingLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
+    handshake_failures: Family<ReasonLabel, Counter>,
     listening: Family<AddressLabel, Gauge>,
     /// Currently open connections.
     pub connections: Gauge,
@@ -169,6 +170,7 @@ impl Default for Metrics {
             mass_denials: Family::default(),
             compressed: Family::default(),
             refused: Family::default(),
+            handshake_failures: Family::default(),
             listening: Family::default(),
             connections: Gauge::default(),
             connection_errors: Counter::default(),
@@ -218,6 +220,11 @@ impl Metrics {
         );
         r.register("compressed", "Responses compressed, by coding", self.compressed.clone());
         r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
+        r.register(
+            "tls_handshake_failures",
+            "Failed TLS handshakes",
+            self.handshake_failures.clone(),
+        );
         r.register("listening", "Addresses that accept viewers", self.listening.clone());
         r.register("connections", "Open connections", self.connections.clone());
         r.register(
@@ -335,6 +342,11 @@ impl Metrics {
     /// Counts a request refused before any lookup or fetch.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a failed TLS handshake.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshake_failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts purges.
