@@ -15,47 +15,61 @@ pub enum AcmeError {
         /// The system's error.
         source: io::Error,
     },
+    /// The key of the external account cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    ExternalKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The key of the external account is not base64url.
     #[error("`{}` is not an HMAC key in base64url, as the authority shows it", .0.display())]
     ExternalKey(PathBuf),
-    /// The authority refused something.
-    #[error("the authority refused: {0}")]
-    Refused(String),
+    /// The authority refused something, or cannot be reached.
+    #[error("{}", of_library(.0))]
+    Library(#[source] Box<instant_acme::Error>),
     /// The authority did not see the proof.
     #[error("the authority could not check that this machine serves the host: {0}")]
     NotProven(String),
     /// The authority offers no challenge that this machine can answer.
     #[error("the authority offers neither HTTP-01 nor TLS-ALPN-01 for this host")]
     NoChallenge,
-    /// The authority did not answer.
-    #[error("cannot reach the authority: {0}")]
-    Unreachable(String),
     /// The authority took too long.
     #[error("the authority did not issue the certificate in time")]
     Timeout,
     /// The certificate cannot be used.
-    #[error("the issued certificate cannot be used: {0}")]
+    #[error("the certificate cannot be used: {0}")]
     Unusable(String),
+    /// A fault in Forebay.
+    #[error("the order ended with a fault in Forebay, which the log shows")]
+    Panic,
 }
 
 impl AcmeError {
     /// The fix for it.
     #[must_use]
-    pub const fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &'static str {
         match self {
             Self::Storage { .. } => {
                 "create the directory of `admin.state` and make it writable by the user that runs Forebay"
             }
+            Self::ExternalKeyFile { .. } => "correct `listen.acme.external_account_key_file`",
             Self::ExternalKey(_) => "paste the HMAC key that the authority shows into the file",
-            Self::Refused(_) => "the authority's text says what to correct",
+            Self::Library(error) if matches!(**error, instant_acme::Error::Api(_)) => {
+                "the authority's text says what to correct"
+            }
             Self::NotProven(_) => {
-                "make the host's DNS record point to this machine, and let the authority reach port 80 or 443 of it"
+                "make the host's DNS record point to this machine, and let the authority reach port 80 or 443 of it; `forebay reload` tries again at once"
             }
             Self::NoChallenge => "use an authority that supports HTTP-01 or TLS-ALPN-01",
-            Self::Unreachable(_) | Self::Timeout => {
+            Self::Library(_) | Self::Timeout => {
                 "check `listen.acme.directory` and the network; Forebay tries again by itself"
             }
-            Self::Unusable(_) => "report this to the authority",
+            Self::Unusable(_) => {
+                "Forebay orders another one; if that repeats, report it to the authority"
+            }
+            Self::Panic => "report this as a bug",
         }
     }
 }
@@ -63,10 +77,16 @@ impl AcmeError {
 impl From<instant_acme::Error> for AcmeError {
     fn from(error: instant_acme::Error) -> Self {
         match error {
-            instant_acme::Error::Api(problem) => Self::Refused(words(&problem)),
             instant_acme::Error::Timeout(_) => Self::Timeout,
-            error => Self::Unreachable(error.to_string()),
+            error => Self::Library(Box::new(error)),
         }
+    }
+}
+
+fn of_library(error: &instant_acme::Error) -> String {
+    match error {
+        instant_acme::Error::Api(problem) => format!("the authority refused: {}", words(problem)),
+        error => format!("cannot reach the authority: {error}"),
     }
 }
 

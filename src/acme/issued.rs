@@ -3,9 +3,20 @@
 use std::sync::Arc;
 
 use instant_acme::CertificateIdentifier;
-use rustls::sign::CertifiedKey;
+use rustls::{
+    crypto::aws_lc_rs,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    sign::CertifiedKey,
+};
 
-use crate::{base::clock::Timestamp, tls::Lifetime};
+use super::AcmeError;
+use crate::{
+    base::clock::Timestamp,
+    tls::{Lifetime, covers},
+};
 
 /// A certificate with its key.
 #[derive(Clone, Debug)]
@@ -17,13 +28,27 @@ pub(super) struct Issued {
 }
 
 impl Issued {
-    pub(super) fn new(key: Arc<CertifiedKey>) -> Self {
-        let leaf = key.cert.first();
-        // One that cannot be read is renewed at once.
-        let unknown = Lifetime { begin: Timestamp::from_secs(0), end: Timestamp::from_secs(0) };
-        let lifetime = leaf.and_then(Lifetime::of).unwrap_or(unknown);
-        let id = leaf.and_then(|leaf| CertificateIdentifier::try_from(leaf).ok());
-        let id = id.map(CertificateIdentifier::into_owned);
-        Self { key, lifetime, id }
+    /// Parses the key and the certificates of `host` in PEM.
+    pub(super) fn parse(host: &str, pem: &[u8]) -> Result<Self, AcmeError> {
+        let unusable = |reason: String| AcmeError::Unusable(reason);
+        let chain: Result<Vec<CertificateDer<'static>>, pem::Error> =
+            CertificateDer::pem_slice_iter(pem).collect();
+        let chain = chain.map_err(|error| unusable(error.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(pem).map_err(|error| unusable(error.to_string()))?;
+        let leaf = chain.first().ok_or_else(|| unusable("the chain is empty".into()))?;
+        let lifetime = Lifetime::of(leaf).ok_or_else(|| unusable("it is damaged".into()))?;
+        let id = CertificateIdentifier::try_from(leaf).ok().map(CertificateIdentifier::into_owned);
+        if !covers(leaf, host) {
+            return Err(unusable(format!("it is not for {host}")));
+        }
+        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
+        let key = Arc::new(key.map_err(|error| unusable(error.to_string()))?);
+        Ok(Self { key, lifetime, id })
+    }
+
+    /// Whether it can be served.
+    pub(super) fn is_valid(&self, now: Timestamp) -> bool {
+        now < self.lifetime.end
     }
 }

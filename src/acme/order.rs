@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeHandle, ChallengeType,
-    Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+    Identifier, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::{
@@ -16,11 +16,11 @@ use rustls::{
 use super::{AcmeError, error::words};
 use crate::tls::{Challenge, Challenges, PendingChallenge};
 
-/// How often the authority is asked whether it is done, and for how long.
+/// How often an order is polled, and for how long.
 const POLLS: RetryPolicy = RetryPolicy::new().timeout(Duration::from_mins(2));
 
-/// What is ordered.
-pub(super) struct Wish<'a> {
+/// The order to place.
+pub(super) struct OrderRequest<'a> {
     pub(super) host: &'a str,
     pub(super) profile: Option<&'a str>,
     /// The certificate that the new one replaces (RFC 9773 §5).
@@ -32,41 +32,59 @@ pub(super) struct Wish<'a> {
 /// Orders a certificate. Returns its key and its chain, in PEM.
 pub(super) async fn obtain(
     account: &Account,
-    wish: Wish<'_>,
+    request: &OrderRequest<'_>,
     challenges: &Arc<Challenges>,
 ) -> Result<String, AcmeError> {
-    let identifiers = [Identifier::Dns(wish.host.to_owned())];
-    let mut new = NewOrder::new(&identifiers);
-    if let Some(profile) = wish.profile {
-        new = new.profile(profile);
-    }
-    let mut order = match wish.replaces {
-        // The authority may have forgotten that certificate, or another order may have replaced it.
-        Some(id) => match account.new_order(&new.replaces(id)).await {
-            Ok(order) => order,
-            Err(_) => account.new_order(&plain(&identifiers, wish.profile)).await?,
-        },
-        None => account.new_order(&new).await?,
-    };
-    let proofs = prove(&mut order, wish.host, wish.proofs, challenges).await?;
+    let mut order = place(account, request).await?;
+    let proofs = prove(&mut order, request.host, request.proofs, challenges).await?;
     let polled = order.poll_ready(&POLLS).await;
     drop(proofs);
     match polled {
         Ok(OrderStatus::Ready | OrderStatus::Valid) => {}
-        Ok(_) | Err(instant_acme::Error::Api(_)) => return Err(not_proven(&mut order).await),
+        Ok(_) => return Err(not_proven(&mut order, None).await),
+        Err(instant_acme::Error::Api(problem)) => {
+            return Err(not_proven(&mut order, Some(problem)).await);
+        }
         Err(error) => return Err(error.into()),
     }
     let key = KeyPair::generate().map_err(|error| AcmeError::Unusable(error.to_string()))?;
-    order.finalize_csr(&signing_request(wish.host, &key)?).await?;
+    order.finalize_csr(&signing_request(request.host, &key)?).await?;
     let chain = order.poll_certificate(&POLLS).await?;
     Ok(format!("{}{chain}", key.serialize_pem()))
 }
 
-fn plain<'a>(identifiers: &'a [Identifier], profile: Option<&'a str>) -> NewOrder<'a> {
-    let new = NewOrder::new(identifiers);
-    match profile {
-        Some(profile) => new.profile(profile),
-        None => new,
+async fn place(account: &Account, request: &OrderRequest<'_>) -> Result<Order, AcmeError> {
+    let identifiers = [Identifier::Dns(request.host.to_owned())];
+    let new = |replaces: Option<CertificateIdentifier<'static>>| {
+        let mut new = NewOrder::new(&identifiers);
+        if let Some(profile) = request.profile {
+            new = new.profile(profile);
+        }
+        if let Some(replaces) = replaces {
+            new = new.replaces(replaces);
+        }
+        new
+    };
+    let Some(replaces) = request.replaces.clone() else {
+        return Ok(account.new_order(&new(None)).await?);
+    };
+    match account.new_order(&new(Some(replaces))).await {
+        Ok(order) => Ok(order),
+        // The authority has no ARI, or has forgotten that certificate, or another order has replaced it.
+        Err(error) if is_about_replacement(&error) => Ok(account.new_order(&new(None)).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_about_replacement(error: &instant_acme::Error) -> bool {
+    match error {
+        instant_acme::Error::Unsupported(_) => true,
+        instant_acme::Error::Other(error) => error.to_string().starts_with("replaces field"),
+        instant_acme::Error::Api(problem) => {
+            let kind = problem.r#type.as_deref().unwrap_or_default();
+            ["alreadyReplaced", "malformed", "notFound"].iter().any(|end| kind.ends_with(end))
+        }
+        _ => false,
     }
 }
 
@@ -126,8 +144,8 @@ fn signing_request(host: &str, key: &KeyPair) -> Result<Vec<u8>, AcmeError> {
     Ok(params.serialize_request(key).map_err(refuse)?.der().to_vec())
 }
 
-/// What the authority found when it looked for the proof.
-async fn not_proven(order: &mut Order) -> AcmeError {
+/// The error if the authority did not accept a proof, or refused the order with a `problem`.
+async fn not_proven(order: &mut Order, problem: Option<Problem>) -> AcmeError {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let Ok(state) = authorization.refresh().await else { continue };
@@ -136,5 +154,8 @@ async fn not_proven(order: &mut Order) -> AcmeError {
             return AcmeError::NotProven(words(problem));
         }
     }
-    AcmeError::NotProven("it gives no reason".to_owned())
+    match problem {
+        Some(problem) => instant_acme::Error::Api(problem).into(),
+        None => AcmeError::NotProven("it gives no reason".to_owned()),
+    }
 }

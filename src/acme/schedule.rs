@@ -12,34 +12,38 @@ const LONGEST_WAIT: Duration = Duration::from_hours(6);
 /// Each wait is so many times the one before.
 const FACTOR: u32 = 4;
 
-/// How often the authority is asked for a better time to renew (RFC 9773 §4.3.2 suggests six hours), and the bounds of
-/// what it may say instead.
-pub(super) const ASK_AGAIN: Duration = Duration::from_hours(6);
-const ASK_SOONEST: Duration = Duration::from_mins(10);
-const ASK_LATEST: Duration = Duration::from_hours(24);
+/// The interval at which the authority's window is read (RFC 9773 §4.3.2), and the bounds for what it suggests instead.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_hours(6);
+const SHORTEST_CHECK: Duration = Duration::from_mins(10);
+const LONGEST_CHECK: Duration = Duration::from_hours(24);
 
 /// When to renew a certificate. The authority's `window` decides (RFC 9773 §4.2), at the part of it that `spread`
-/// selects, from 0 to 999. Without one, a third of the lifetime is left.
+/// selects, from 0 to 999, but a tenth of the lifetime is always left. Without a window, a third is left.
 pub(super) fn renewal(
     lifetime: Lifetime,
     window: Option<(Timestamp, Timestamp)>,
     spread: u32,
 ) -> Timestamp {
+    let length = lifetime.end.since(lifetime.begin);
     match window {
-        Some((start, end)) => start + end.since(start) * spread / 1000,
-        None => lifetime.begin + lifetime.end.since(lifetime.begin) / 3 * 2,
+        Some((start, end)) => {
+            (start + end.since(start) * spread / 1000).min(lifetime.begin + length / 10 * 9)
+        }
+        None => lifetime.begin + length / 3 * 2,
     }
 }
 
-/// How long to wait after so many failures in a row.
-pub(super) fn retry(failures: u32) -> Duration {
+/// The wait after so many failures in a row. `left` is the rest of the old certificate's lifetime: it leaves room for
+/// several more attempts.
+pub(super) fn retry(failures: u32, left: Option<Duration>) -> Duration {
     let factor = FACTOR.saturating_pow(failures.saturating_sub(1));
-    FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT)
+    let longest = left.filter(|left| !left.is_zero()).map_or(LONGEST_WAIT, |left| left / 4);
+    FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT).min(longest).max(FIRST_WAIT)
 }
 
-/// When to ask for a better time to renew, if the authority says `after`.
-pub(super) fn ask_again(after: Duration) -> Duration {
-    after.clamp(ASK_SOONEST, ASK_LATEST)
+/// When to read the authority's window again, if it suggests `after`.
+pub(super) fn check_again(after: Duration) -> Duration {
+    after.clamp(SHORTEST_CHECK, LONGEST_CHECK)
 }
 
 #[cfg(test)]
@@ -64,19 +68,25 @@ mod tests {
         let window = Some((begin + DAY, begin + DAY * 3));
         assert_eq!(renewal(lifetime, window, 0), begin + DAY);
         assert_eq!(renewal(lifetime, window, 500), begin + DAY * 2);
+        // A window after the end of the lifetime does not let the certificate expire.
+        let late = Some((begin + DAY * 100, begin + DAY * 101));
+        assert_eq!(renewal(lifetime, late, 500), begin + DAY * 81);
         // A window that ends before it starts means its start.
         assert_eq!(renewal(lifetime, Some((begin + DAY, begin)), 500), begin + DAY);
     }
 
     #[test]
     fn failures_are_repeated_less_and_less_often() {
-        let minutes = |failures| retry(failures).as_secs() / 60;
+        let minutes = |failures| retry(failures, None).as_secs() / 60;
         assert_eq!([1, 2, 3, 4, 5, 6, 40].map(minutes), [1, 4, 16, 64, 256, 360, 360]);
+        // Before a certificate expires, there are several attempts.
+        let minutes = |hours| retry(40, Some(Duration::from_hours(hours))).as_secs() / 60;
+        assert_eq!([0, 1, 8, 100].map(minutes), [360, 15, 120, 360]);
     }
 
     #[test]
-    fn an_authority_cannot_stop_the_questions_or_make_them_a_flood() {
-        assert_eq!(ask_again(Duration::ZERO), ASK_SOONEST);
-        assert_eq!(ask_again(DAY * 365), ASK_LATEST);
+    fn an_authority_cannot_stop_the_checks_or_make_them_a_flood() {
+        assert_eq!(check_again(Duration::ZERO), SHORTEST_CHECK);
+        assert_eq!(check_again(DAY * 365), LONGEST_CHECK);
     }
 }

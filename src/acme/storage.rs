@@ -5,14 +5,11 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use instant_acme::AccountCredentials;
-use rustls::crypto::aws_lc_rs;
+use super::AcmeError;
 
-use super::{AcmeError, issued::Issued};
-use crate::tls::{CertificateFiles, TlsError};
+const ACCOUNT: &str = "account.json";
 
 /// A folder that only this user can read.
 #[derive(Clone, Debug)]
@@ -21,46 +18,54 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// What is in a folder.
+    /// The storage in a folder.
     pub(super) fn of(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
-    /// Creates the folder.
+    /// Creates the folder, and checks that it can be written: a certificate that cannot be stored is lost with the
+    /// process, and authorities issue only a few a week.
     pub(super) fn open(folder: &Path) -> Result<Self, AcmeError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|source| AcmeError::Storage { path: folder.to_owned(), source })?;
-        Ok(Self::of(folder))
+        let storage = Self::of(folder);
+        storage.write("probe", &[])?;
+        let _ = fs::remove_file(folder.join("probe"));
+        Ok(storage)
     }
 
-    /// The account, if there is one.
-    pub(super) fn account(&self) -> Result<Option<AccountCredentials>, AcmeError> {
-        let path = self.folder.join("account.json");
-        let refuse = |source| AcmeError::Storage { path: path.clone(), source };
+    /// The stored account, if there is one.
+    pub(super) fn account(&self) -> Result<Option<Vec<u8>>, AcmeError> {
+        self.read(ACCOUNT)
+    }
+
+    pub(super) fn save_account(&self, account: &[u8]) -> Result<(), AcmeError> {
+        self.write(ACCOUNT, account)
+    }
+
+    /// Renames the account, so that another one can be created.
+    pub(super) fn set_account_aside(&self) {
+        let path = self.folder.join(ACCOUNT);
+        let _ = fs::rename(&path, path.with_extension("json.old"));
+    }
+
+    /// The key and the certificates of a host in PEM, if there are any.
+    pub(super) fn certificate(&self, host: &str) -> Result<Option<Vec<u8>>, AcmeError> {
+        self.read(&file_name(host))
+    }
+
+    /// Stores the key and the certificates of a host in one file, so that they always belong together.
+    pub(super) fn save_certificate(&self, host: &str, pem: &str) -> Result<(), AcmeError> {
+        self.write(&file_name(host), pem.as_bytes())
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, AcmeError> {
+        let path = self.folder.join(name);
         match fs::read(&path) {
-            Ok(text) => {
-                serde_json::from_slice(&text).map(Some).map_err(|error| refuse(error.into()))
-            }
+            Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(refuse(error)),
+            Err(source) => Err(AcmeError::Storage { path, source }),
         }
-    }
-
-    pub(super) fn save_account(&self, account: &AccountCredentials) -> Result<(), AcmeError> {
-        self.write("account.json", &serde_json::to_vec(account).unwrap_or_default())
-    }
-
-    /// The certificate of a host, if there is one that can be used.
-    pub(super) fn certificate(&self, host: &str) -> Option<Result<Issued, TlsError>> {
-        let path = self.folder.join(file_name(host));
-        path.exists().then(|| read(path))
-    }
-
-    /// Stores a chain and its key, both in PEM. The file is replaced at once, so that they always belong together.
-    pub(super) fn save_certificate(&self, host: &str, pem: &str) -> Result<Issued, AcmeError> {
-        let name = file_name(host);
-        self.write(&name, pem.as_bytes())?;
-        read(self.folder.join(name)).map_err(|error| AcmeError::Unusable(error.to_string()))
     }
 
     /// Replaces a file, durably.
@@ -81,10 +86,4 @@ impl Storage {
 
 fn file_name(host: &str) -> String {
     format!("{host}.pem")
-}
-
-fn read(path: PathBuf) -> Result<Issued, TlsError> {
-    let files = CertificateFiles { certificate: path.clone(), key: path };
-    let key = files.read(&aws_lc_rs::default_provider())?;
-    Ok(Issued::new(Arc::clone(&key)))
 }

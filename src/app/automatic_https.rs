@@ -13,7 +13,7 @@ use crate::{
     tls::{Challenges, IssuedCertificates, covers},
 };
 
-/// What the listeners share with the task that obtains certificates.
+/// The state that listeners share with the task that obtains certificates.
 #[derive(Clone, Default)]
 pub(super) struct AutomaticHttps {
     pub(super) issued: Arc<IssuedCertificates>,
@@ -54,8 +54,7 @@ impl AutomaticHttps {
     /// Obtains certificates for the hosts of this configuration that `keys` do not cover.
     pub(super) fn set_hosts(&self, config: &Config, keys: &[Arc<CertifiedKey>]) {
         if let Some(hosts) = &self.hosts {
-            let new = uncovered(config, keys);
-            hosts.send_if_modified(|old| std::mem::replace(old, new.clone()) != new);
+            hosts.send_replace(uncovered(config, keys));
         }
     }
 }
@@ -69,6 +68,7 @@ impl Task {
 
 /// The hosts that no certificate from a file covers.
 fn uncovered(config: &Config, keys: &[Arc<CertifiedKey>]) -> Vec<String> {
-    let is_covered = |host: &String| keys.iter().any(|key| covers(key, host));
+    let leaves: Vec<_> = keys.iter().filter_map(|key| key.cert.first()).collect();
+    let is_covered = |host: &String| leaves.iter().any(|leaf| covers(leaf, host));
     config.hosts().into_iter().filter(|host| !is_covered(host)).collect()
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustls::sign::CertifiedKey;
+use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
 use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
@@ -18,10 +18,10 @@ use super::{
     tls_options::{profiles, read_keys, show},
 };
 use crate::{
-    base::metrics::Metrics,
+    base::{clock::Clock, metrics::Metrics},
     config::Config,
     server::TlsSettings,
-    tls::{MutualTls, TlsError},
+    tls::{CertificateFiles, Lifetime, MutualTls, TlsError},
 };
 
 /// How often the files are looked at. A change counts once it was seen twice, because certificate and key are written
@@ -54,9 +54,9 @@ impl Certificates {
     pub(super) fn set(&self, read: ReadCertificates, config: &Config) -> Result<(), TlsError> {
         let ReadCertificates { keys, peers } = read;
         if let Some(tls) = &self.tls {
+            tls.set(keys.clone(), &profiles(config))?;
             show(&self.metrics, &config.listen.certificates, &keys);
             self.automatic.set_hosts(config, &keys);
-            tls.set(keys, &profiles(config))?;
         }
         if let Some((side, tls)) = self.peers.as_ref().zip(peers) {
             side.set_tls(tls);
@@ -90,21 +90,53 @@ impl Certificates {
         }
     }
 
+    /// Uses the certificates of a configuration that is in effect, except those that cannot be used.
     fn load_again(&self, config: &Config) {
-        match self.read(config).and_then(|read| self.set(read, config)) {
-            Ok(()) => {
-                tracing::info!("the files of certificates changed, and the new ones are in use");
+        let provider = aws_lc_rs::default_provider();
+        let old = self.tls.as_ref().map(|tls| tls.keys()).unwrap_or_default();
+        let newest = |(files, old): (&CertificateFiles, Arc<CertifiedKey>)| match files
+            .read(&provider)
+        {
+            Ok(new) if is_expired(&new) && !is_expired(&old) => {
+                let certificate = files.certificate.display();
+                tracing::error!(%certificate, "the new certificate has expired; the old one stays in use");
+                old
             }
-            Err(error) => tracing::error!(
-                %error,
-                "the files of certificates changed, but the new ones cannot be used; the old ones stay in use"
-            ),
+            Ok(new) => new,
+            Err(error) => {
+                report(&error);
+                old
+            }
+        };
+        let keys = config.listen.certificates.iter().zip(old).map(newest).collect();
+        let peers = self.peers.as_ref().map(|peers| peers.read(config)).transpose();
+        let peers = peers.unwrap_or_else(|error| {
+            report(&error);
+            None
+        });
+        match self.set(ReadCertificates { keys, peers: peers.flatten() }, config) {
+            Ok(()) => tracing::info!("the files of certificates changed and were read again"),
+            Err(error) => report(&error),
         }
     }
 }
 
-/// What distinguishes two versions of a file; `None` if it is missing.
-type FileVersion = Option<(u64, SystemTime, u64)>;
+fn is_expired(key: &CertifiedKey) -> bool {
+    let lifetime = key.cert.first().and_then(Lifetime::of);
+    lifetime.is_some_and(|lifetime| lifetime.end <= Clock::system().now())
+}
+
+fn report(error: &TlsError) {
+    tracing::error!(
+        %error,
+        help = error.advice(),
+        "the files of a certificate changed, but the new ones cannot be used; the old ones stay in use"
+    );
+}
+
+/// The version of a file: its inode, its length, and when its content and its permissions changed. `None` if it is
+/// missing.
+type FileVersion = Option<(u64, u64, SystemTime, (i64, i64))>;
 
 /// The versions of the files of all certificates.
 struct FileWatch {
@@ -136,7 +168,8 @@ fn versions(config: &Config) -> Vec<(PathBuf, FileVersion)> {
     let paths = own.flat_map(|files| [&files.certificate, &files.key]);
     let version = |path: &PathBuf| {
         let found = fs::metadata(path).ok()?;
-        Some((found.ino(), found.modified().ok()?, found.len()))
+        let changed = (found.ctime(), found.ctime_nsec());
+        Some((found.ino(), found.len(), found.modified().ok()?, changed))
     };
     paths
         .chain(peers.map(|peers| &peers.files.ca))

@@ -208,6 +208,7 @@ impl Running {
         self.access_log.reopen();
         let needs_restart = self.started.changes_for_restart(&config);
         let reloaded = Reloaded {
+            is_from_file: true,
             needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
             warnings: config.doubts(),
         };

@@ -1,19 +1,22 @@
 //! The files that a configuration names.
 
+use std::{io, path::Path};
+
 use rustls::crypto::aws_lc_rs;
 
 use super::Error;
 use crate::{
     access::restrict::Geography,
+    acme::check_external_key,
     base::clock::Clock,
     cluster::{ClusterOptions, Seal},
     config::Config,
     control::Callers,
-    outbound::trusted_roots,
-    tls::MutualTls,
+    outbound::{TrustError, trusted_roots},
+    tls::{CertificateFiles, MutualTls},
 };
 
-/// Reads all files that a configuration names, as a start does. Returns an error for each that cannot be used.
+/// Reads all files that a configuration names, as a start does. Returns the errors of those that cannot be used.
 #[must_use]
 pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
     let mut errors = Vec::new();
@@ -36,10 +39,27 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
     if let Some(disk) = &config.disk {
         note(disk.keys().map(drop).map_err(Error::from));
     }
+    if let Some(acme) = &config.acme {
+        note(check_external_key(acme).map_err(Error::from));
+        note(authorities("listen.acme.ca_file", acme.ca_file.as_deref()));
+    }
     if let Some(cluster) = &config.cluster {
         of_cluster(cluster, clock, note);
     }
     errors
+}
+
+/// Reads certificates of authorities.
+fn authorities(key: &'static str, path: Option<&Path>) -> Result<(), Error> {
+    let Some(path) = path else { return Ok(()) };
+    let refuse = |error| {
+        let reason = match error {
+            TrustError::CaFile { reason, .. } => reason,
+            TrustError::NoNativeRoots => "it has no certificate".to_owned(),
+        };
+        Error::File { key, path: path.to_owned(), source: io::Error::other(reason) }
+    };
+    trusted_roots(Some(path)).map(drop).map_err(refuse)
 }
 
 fn of_cluster(options: &ClusterOptions, clock: &Clock, mut note: impl FnMut(Result<(), Error>)) {
@@ -49,6 +69,11 @@ fn of_cluster(options: &ClusterOptions, clock: &Clock, mut note: impl FnMut(Resu
         note(read.map(drop).map_err(Error::from));
     }
     let nats = &options.nats;
+    note(authorities("cluster.nats.ca_file", nats.ca.as_deref()));
+    if let Some((certificate, key)) = nats.certificate.clone() {
+        let read = CertificateFiles { certificate, key }.read(&aws_lc_rs::default_provider());
+        note(read.map(drop).map_err(Error::from));
+    }
     let password = nats.user.as_ref().map(|(_, file)| ("cluster.nats.password_file", file));
     let credentials = nats.credentials.as_ref().map(|file| ("cluster.nats.credentials_file", file));
     for (key, path) in password.into_iter().chain(credentials) {

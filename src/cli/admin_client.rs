@@ -54,8 +54,11 @@ impl AdminAddress {
                 });
             }
         };
-        // Faults elsewhere in the file do not matter here.
-        let table = text.parse::<toml::Table>().unwrap_or_default();
+        // Invalid settings elsewhere in the file do not matter here.
+        let table = text.parse::<toml::Table>().map_err(|error| UserError {
+            message: format!("`{}` is not valid TOML: {}", path.display(), error.message()),
+            help: "correct the file (`forebay check` shows the place), or pass the admin address: --admin 127.0.0.1:9145".into(),
+        })?;
         let listen = table.get("admin").and_then(|admin| admin.get("listen")?.as_str());
         match listen {
             None => Ok(DEFAULT_ADMIN),

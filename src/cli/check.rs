@@ -43,11 +43,12 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let path = path.display();
     if !errors.is_empty() {
-        say(&format!("{path}: Forebay cannot use {} that it names", count(errors.len(), "file")));
+        say(&format!("{path}: {} in the files that it names", count(errors.len(), "error")));
         return Ok(ExitCode::FAILURE);
     }
+    let files = if args.no_files { "; the files that it names were not read" } else { "" };
     say(&format!(
-        "{path}: no errors (`forebay doctor` also checks directories, hosts of certificates, buckets and NATS)"
+        "{path}: no errors{files} (`forebay doctor` also checks directories, hosts and lifetimes of certificates, buckets and NATS)"
     ));
     Ok(ExitCode::SUCCESS)
 }

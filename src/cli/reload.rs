@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let admin = args.admin.resolve()?;
     let (status, content) =
         exchange(admin, ("POST", "/reload"), "", &Authentication::from_environment())
-            .map_err(|error| no_answer(admin, &error))?;
+            .map_err(|error| not_reached(admin, &error))?;
     match status {
         200 => {}
         422 => Err(not_reloaded(&refused(status, &content)))?,
@@ -37,8 +37,16 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     for note in reloaded.notes() {
         say(&format!("warning: {note}"));
     }
-    say("the new configuration is in effect");
+    say(reloaded.summary());
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_reached(admin: std::net::SocketAddr, error: &std::io::Error) -> UserError {
+    let mut error = no_answer(admin, error);
+    error.help.push_str(
+        "; if you changed `admin.listen`, pass the old address: only a restart applies the new one",
+    );
+    error
 }
 
 fn not_reloaded(error: &UserError) -> UserError {

@@ -66,6 +66,8 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
             _ = tokio::signal::ctrl_c() => break,
         }
     }
+    // Requests that wait get an answer now.
+    drop(reloads);
     tracing::info!(
         "stopping: `/readyz` returns 503 for `drain_delay`, then connections are refused and requests in progress finish"
     );
@@ -103,7 +105,7 @@ fn reload(running: &Running, source: &ConfigSource) -> ReloadOutcome {
     running.record_reload(outcome.is_ok());
     match &outcome {
         Ok(reloaded) => {
-            tracing::info!("configuration and certificates reloaded");
+            tracing::info!("{}", reloaded.summary());
             for note in reloaded.notes() {
                 tracing::warn!("{note}");
             }
@@ -123,8 +125,7 @@ fn load_again(running: &Running, source: &ConfigSource) -> ReloadOutcome {
     if !source.is_file() {
         running.reopen_log();
         running.renew_credentials();
-        let text = "there is no configuration file: only AWS credentials are read again";
-        return Ok(Reloaded { warnings: vec![text.into()], ..Reloaded::default() });
+        return Ok(Reloaded { is_from_file: false, ..Reloaded::default() });
     }
     let config = source.load().map_err(in_full)?;
     running.reload(config).map_err(|error| in_full(with_help(&error, source).into()))

@@ -61,7 +61,7 @@ pub(super) struct ConfigSource {
     /// Get certificates for the domains from Let's Encrypt, and serve HTTPS on port 443; the address is for its mails
     #[arg(long, value_name = "EMAIL", requires_all = ["domains", "state"])]
     acme: Option<String>,
-    /// Directory for the certificates
+    /// Directory for the account, the keys and the certificates of --acme
     #[arg(long, value_name = "DIR", requires = "acme")]
     state: Option<PathBuf>,
     /// Address to listen on, with --bucket [default: port 8080 on all addresses; port 80 with --acme]

@@ -18,7 +18,7 @@ use crate::acme::{AcmeOptions, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 const DIRECTORIES: [(&str, &str); 2] =
     [("letsencrypt", LETS_ENCRYPT), ("letsencrypt-staging", LETS_ENCRYPT_STAGING)];
 
-/// Reads `[listen.acme]`. The account and the certificates lie in `state`.
+/// Reads `[listen.acme]`. The account and the certificates are stored in `state`.
 pub(super) fn acme(
     root: &Section<'_>,
     listen: &Listen,
@@ -27,14 +27,14 @@ pub(super) fn acme(
     directory: &Path,
 ) -> Option<AcmeOptions> {
     let section = root.table("listen")?.table("acme")?;
-    let email = section.string("email").map(|email| email.value.to_owned());
+    let email = section.string("email").and_then(|text| email(&section, text));
     let url = section.string("directory").map_or(LETS_ENCRYPT, |name| authority(&section, name));
     let path = |text: Placed<&str>| directory.join(text.value);
     let ca_file = section.string("ca_file").map(path);
     let profile = section.string("profile").map(|profile| profile.value.to_owned());
     let external_account = external_account(&section, directory);
     section.unknown();
-    check_surroundings(&section, listen, distributions);
+    check_surroundings(root, &section, listen, distributions);
     let Some(state) = state else {
         let help = "add `state = \"/var/lib/forebay\"` under [admin]".to_owned();
         section.fault(
@@ -45,11 +45,26 @@ pub(super) fn acme(
         );
         return None;
     };
-    let host =
-        url.parse::<Uri>().ok().and_then(|url| Some(url.authority()?.as_str().replace(':', "_")));
-    let folder = state.join("acme").join(host.unwrap_or_default());
+    // One for each authority: an account belongs to a directory.
+    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
+    let name: String = url.trim_start_matches("https://").chars().map(plain).collect();
+    let folder = state.join("acme").join(name);
     let (directory, has_http) = (url.to_owned(), !listen.http.is_empty());
     Some(AcmeOptions { email, directory, ca_file, external_account, profile, folder, has_http })
+}
+
+fn email(section: &Section<'_>, text: Placed<&str>) -> Option<String> {
+    let is_address = text.value.split_once('@').is_some_and(|(name, host)| {
+        let is_plain = |c: char| !c.is_whitespace() && !"@:,?".contains(c);
+        !name.is_empty() && host.contains('.') && name.chars().chain(host.chars()).all(is_plain)
+    });
+    if !is_address {
+        let message = format!("`{}` is not an e-mail address", text.value);
+        let help = "such as \"ops@example.com\"".to_owned();
+        section.fault(text.span, message, "expected an address", help);
+        return None;
+    }
+    Some(text.value.to_owned())
 }
 
 fn external_account(section: &Section<'_>, directory: &Path) -> Option<(String, PathBuf)> {
@@ -72,6 +87,7 @@ fn external_account(section: &Section<'_>, directory: &Path) -> Option<(String, 
 
 /// Checks that there are listeners and hosts for certificates.
 fn check_surroundings(
+    root: &Section<'_>,
     section: &Section<'_>,
     listen: &Listen,
     distributions: &[DistributionOptions],
@@ -81,16 +97,22 @@ fn check_surroundings(
         let message = "`listen.acme` needs an address for HTTPS";
         section.fault(section.span(), message, "no `listen.https`", help);
     }
-    let (names, wildcards) = hosts(distributions);
-    if names.is_empty() {
-        let help = "add the host names of this machine to `aliases` of a distribution".to_owned();
+    let (names, others) = hosts(distributions);
+    // A distribution with faults is missing here.
+    if names.is_empty() && root.tables("distribution").len() == distributions.len() {
+        let help = "add the host names of this machine to `aliases` of a distribution, or pass them with --domain".to_owned();
         let message = "there is no host to get a certificate for";
         section.fault(section.span(), message, "`aliases` has no full host name", help);
     }
     if listen.certificates.is_empty() {
-        for wildcard in wildcards {
+        for other in others {
+            let reason = if other.contains('*') {
+                "authorities issue it only for a DNS record (DNS-01), which Forebay does not make"
+            } else {
+                "it is an address, not a name"
+            };
             section.doubt(format!(
-                "ACME gets no certificate for {wildcard}: authorities issue it only for a DNS record (DNS-01), which Forebay does not make; add a certificate to `listen.tls`"
+                "ACME gets no certificate for {other}: {reason}; add a certificate to `listen.tls`"
             ));
         }
     }
@@ -113,13 +135,16 @@ fn authority<'a>(section: &Section<'_>, name: Placed<&'a str>) -> &'a str {
     name.value
 }
 
-/// The host names of all distributions, and their wildcards.
+/// The host names of all distributions, and their other aliases: wildcards and addresses.
 pub(super) fn hosts(distributions: &[DistributionOptions]) -> (Vec<String>, Vec<String>) {
+    let is_name = |alias: &String| {
+        let address = alias.trim_matches(['[', ']']).parse::<IpAddr>();
+        !alias.contains('*') && address.is_err()
+    };
     let all = distributions.iter().flat_map(|distribution| &distribution.aliases);
-    let all = all.filter(|alias| alias.parse::<IpAddr>().is_err() && *alias != "*");
-    let (wildcards, mut names): (Vec<String>, Vec<String>) =
-        all.cloned().partition(|alias| alias.contains('*'));
+    let (mut names, others): (Vec<String>, Vec<String>) =
+        all.filter(|alias| *alias != "*").cloned().partition(is_name);
     names.sort();
     names.dedup();
-    (names, wildcards)
+    (names, others)
 }

@@ -19,16 +19,28 @@ use crate::{
 /// Requests that wait while a reload is in progress. Further ones wait for their turn.
 const WAITING: usize = 8;
 
-/// A new configuration that is in force.
+/// A new configuration that is in effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// The keys that changed, but whose old values stay in force until a restart.
+    /// Whether there is a configuration file.
+    pub is_from_file: bool,
+    /// The keys that changed, but whose old values stay in effect until a restart.
     pub needs_restart: Vec<String>,
     /// The warnings of `forebay check`.
     pub warnings: Vec<String>,
 }
 
 impl Reloaded {
+    /// The outcome in one line.
+    #[must_use]
+    pub const fn summary(&self) -> &'static str {
+        match (self.is_from_file, self.needs_restart.is_empty()) {
+            (true, true) => "the new configuration is in effect",
+            (true, false) => "the new configuration is in effect, except for what needs a restart",
+            (false, _) => "there is no configuration file; AWS credentials are read again",
+        }
+    }
+
     /// All that the operator should know, a line each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
@@ -37,13 +49,13 @@ impl Reloaded {
     }
 }
 
-/// The outcome of a reload: the new configuration is in force, or an error says why not.
+/// The outcome of a reload: the new configuration is in effect, or an error says why not.
 pub(crate) type ReloadOutcome = Result<Reloaded, String>;
 
 /// A request for a reload, which gets its outcome.
 pub(crate) type ReloadRequest = oneshot::Sender<ReloadOutcome>;
 
-/// Where requests for reloads go, and what the last ones led to.
+/// Requests for reloads, and the outcomes of the last ones.
 #[derive(Debug)]
 pub(super) struct Reloads {
     requests: mpsc::Sender<ReloadRequest>,
@@ -52,11 +64,11 @@ pub(super) struct Reloads {
     metrics: Arc<Metrics>,
 }
 
-/// How old the configuration in force is.
+/// The age of the configuration in effect.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ConfigurationStatus {
     /// When it was loaded.
-    in_force_since: String,
+    in_effect_since: String,
     /// When a reload failed, if none has succeeded since.
     #[serde(skip_serializing_if = "Option::is_none")]
     reload_failed_at: Option<String>,
@@ -67,7 +79,7 @@ impl Reloads {
     pub(super) fn new(now: Timestamp, metrics: Arc<Metrics>) -> Self {
         let (requests, receiver) = mpsc::channel(WAITING);
         metrics.configuration.reloaded(Some(now));
-        let status = ConfigurationStatus { in_force_since: now.rfc3339(), reload_failed_at: None };
+        let status = ConfigurationStatus { in_effect_since: now.rfc3339(), reload_failed_at: None };
         let (receiver, status) = (Mutex::new(Some(receiver)), Mutex::new(status));
         Self { requests, receiver, status, metrics }
     }
@@ -82,7 +94,8 @@ impl Reloads {
         self.metrics.configuration.reloaded(is_success.then_some(now));
         let mut status = self.status.lock();
         if is_success {
-            *status = ConfigurationStatus { in_force_since: now.rfc3339(), reload_failed_at: None };
+            *status =
+                ConfigurationStatus { in_effect_since: now.rfc3339(), reload_failed_at: None };
         } else {
             status.reload_failed_at = Some(now.rfc3339());
         }

@@ -2,18 +2,14 @@
 
 use std::{net::ToSocketAddrs, path::Path};
 
-use rustls::{
-    client::verify_server_name,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-    server::ParsedCertificate,
-};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::Checks;
 use crate::{
     acme::{AcmeOptions, stored_certificate},
     base::clock::Clock,
     config::{Config, HTTPS_ADVICE},
-    tls::{CertificateFiles, Lifetime},
+    tls::{CertificateFiles, Lifetime, covers},
 };
 
 /// A certificate should be renewed when less than this part of its lifetime is left, and must be when less than
@@ -46,12 +42,13 @@ pub(super) fn examine(config: &Config, clock: &Clock) -> Checks {
     for (file, leaf) in &leaves {
         of_file(&mut checks, file, leaf, clock);
     }
+    let names = config.hosts();
     let hosts = config.distributions.iter().flat_map(|distribution| &distribution.aliases);
     for host in hosts.filter(|host| *host != "*") {
         let is_covered = leaves.iter().any(|(_, leaf)| is_for(leaf, host));
         match &config.acme {
             _ if is_covered => checks.good(format!("a certificate covers {host}")),
-            Some(options) if !host.contains('*') => of_acme(&mut checks, options, host, clock),
+            Some(options) if names.contains(host) => of_acme(&mut checks, options, host, clock),
             _ => checks.bad(
                 format!("no certificate covers {host}"),
                 "add a certificate for this host to `listen.tls`; browsers reject the others",
@@ -63,10 +60,7 @@ pub(super) fn examine(config: &Config, clock: &Clock) -> Checks {
 
 fn is_for(leaf: &CertificateDer<'_>, host: &str) -> bool {
     // A certificate for `*.example.com` is valid for any name below it.
-    let name = ServerName::try_from(host.replacen("*.", "any.", 1)).ok();
-    let parsed = ParsedCertificate::try_from(leaf).ok();
-    let both = parsed.zip(name.as_ref());
-    both.is_some_and(|(parsed, name)| verify_server_name(&parsed, name).is_ok())
+    covers(leaf, &host.replacen("*.", "any.", 1))
 }
 
 /// The first certificate in a file.
@@ -82,8 +76,12 @@ fn of_file(checks: &mut Checks, path: &Path, leaf: &CertificateDer<'_>, clock: &
 
 /// Checks a certificate that Forebay obtains by itself.
 fn of_acme(checks: &mut Checks, options: &AcmeOptions, host: &str, clock: &Clock) {
-    if let Some(found) = stored_certificate(options, host) {
-        return lifetime(checks, &format!("the certificate of {host}"), found, RENEWED, clock);
+    match stored_certificate(options, host) {
+        Ok(Some(found)) => {
+            return lifetime(checks, &format!("the certificate of {host}"), found, RENEWED, clock);
+        }
+        Ok(None) => {}
+        Err(error) => return checks.bad(format!("{host}: {error}"), error.advice()),
     }
     let found = (host, 443).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
     let addresses = found.unwrap_or_default();
@@ -101,7 +99,11 @@ fn of_acme(checks: &mut Checks, options: &AcmeOptions, host: &str, clock: &Clock
 }
 
 fn days_text(days: u64) -> String {
-    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+    match days {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
 }
 
 fn lifetime(checks: &mut Checks, name: &str, found: Lifetime, fix: &str, clock: &Clock) {

@@ -41,6 +41,8 @@ pub struct TlsSettings {
 /// Settings by server name.
 #[derive(Debug)]
 struct Selection {
+    /// The certificates from files.
+    keys: Vec<Arc<CertifiedKey>>,
     by_host: HashMap<String, Selected>,
     /// For viewers that send no server name, or an unknown one.
     other: Selected,
@@ -81,6 +83,12 @@ impl TlsSettings {
     /// Replaces the configuration for all connections.
     pub fn replace(&self, config: Arc<ServerConfig>) {
         self.selection.store(Arc::new(Selection::fixed(config)));
+    }
+
+    /// The certificates from files, in the order of the configuration.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Arc<CertifiedKey>> {
+        self.selection.load().keys.clone()
     }
 
     /// Replaces certificates and profiles. On an error the old ones stay in effect.
@@ -133,7 +141,7 @@ impl TlsSettings {
 impl Selection {
     fn fixed(config: Arc<ServerConfig>) -> Self {
         let other = Selected { config, security: SecurityPolicy::default() };
-        Self { by_host: HashMap::new(), other }
+        Self { keys: Vec::new(), by_host: HashMap::new(), other }
     }
 
     fn new(
@@ -141,7 +149,8 @@ impl Selection {
         issued: &Arc<IssuedCertificates>,
         profiles: &[TlsProfile],
     ) -> Result<Self, TlsError> {
-        let certificates = Arc::new(Certificates { files: keys, issued: Arc::clone(issued) });
+        let certificates =
+            Arc::new(Certificates { files: keys.clone(), issued: Arc::clone(issued) });
         let ticketer = aws_lc_rs::Ticketer::new()?;
         let mut made: Vec<((SecurityPolicy, bool), Selected)> = Vec::new();
         let mut by_host = HashMap::new();
@@ -163,7 +172,7 @@ impl Selection {
             by_host.extend(hosts.iter().map(|host| (host.clone(), selected.clone())));
         }
         let other = by_host.remove("*").ok_or(rustls::Error::General("no settings".into()))?;
-        Ok(Self { by_host, other })
+        Ok(Self { keys, by_host, other })
     }
 }
 
@@ -207,7 +216,9 @@ struct Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().unwrap_or_default();
-        let from_file = self.files.iter().find(|key| covers(key, name)).cloned();
+        let is_for =
+            |key: &&Arc<CertifiedKey>| key.cert.first().is_some_and(|leaf| covers(leaf, name));
+        let from_file = self.files.iter().find(is_for).cloned();
         from_file
             .or_else(|| self.issued.get(&name.to_ascii_lowercase()))
             .or_else(|| self.files.first().cloned())

@@ -30,10 +30,11 @@ impl ViewerHandler {
     /// The proof that a certificate authority requests (RFC 8555 §8.3). It is the same for every host, and takes
     /// precedence over all that a distribution does with the request.
     fn proof(&self, request: &Request<Body>) -> Option<Ready<Response<Body>>> {
-        if !self.challenges.is_pending() || request.method() != Method::GET {
+        let path = request.uri().path();
+        if !self.challenges.may_be_at(path) || request.method() != Method::GET {
             return None;
         }
-        let content = self.challenges.content(request.uri().path())?;
+        let content = self.challenges.content(path)?;
         let mut response = Response::new(Body::full(content.into()));
         let media_type = HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, media_type);
@@ -68,8 +69,7 @@ impl Handler for ViewerHandler {
         connection: &Arc<Connection>,
         head: &mut Vec<u8>,
     ) -> Result<FastHit, Option<Decided>> {
-        // Only `handle` knows the proofs. They are pending for seconds, a few times a year.
-        if self.challenges.is_pending() {
+        if self.challenges.may_be_at(request.uri.path()) {
             return Err(None);
         }
         Edge::answer_fast(&self.edge, request, connection, head).map_err(Some)

@@ -36,6 +36,12 @@ impl CertificateFiles {
     /// If a file cannot be read, or the certificate cannot be used with the key.
     pub(crate) fn read(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
         let chain = certificates(&self.certificate)?;
+        let is_encrypted = |text: String| text.contains("ENCRYPTED");
+        if std::fs::read_to_string(&self.key).is_ok_and(is_encrypted) {
+            let reason = "the private key is encrypted".to_owned();
+            let advice = "remove its passphrase: `openssl pkey -in KEY -out NEW`";
+            return Err(TlsError::File { path: self.key.clone(), reason, advice });
+        }
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|error| refuse(&self.key, &error, "private key"))?;
         whole(&parse_der(key.secret_der()), &self.key, "the private key")?;
@@ -52,8 +58,8 @@ impl CertificateFiles {
 }
 
 /// Whether a certificate is for a host.
-pub(crate) fn covers(key: &CertifiedKey, host: &str) -> bool {
-    let certificate = key.cert.first().and_then(|der| ParsedCertificate::try_from(der).ok());
+pub(crate) fn covers(certificate: &CertificateDer<'_>, host: &str) -> bool {
+    let certificate = ParsedCertificate::try_from(certificate).ok();
     let host = ServerName::try_from(host).ok();
     let found = certificate.zip(host);
     found.is_some_and(|(certificate, host)| verify_server_name(&certificate, &host).is_ok())

@@ -8,7 +8,7 @@ use std::sync::{
 use parking_lot::Mutex;
 use rustls::sign::CertifiedKey;
 
-/// Where HTTP-01 looks for a proof (RFC 8555 §8.3).
+/// The beginning of the path of a proof (RFC 8555 §8.3).
 const PATH: &str = "/.well-known/acme-challenge/";
 
 /// A proof that this machine serves a host. It answers HTTP-01 and TLS-ALPN-01.
@@ -41,6 +41,11 @@ impl Challenges {
     /// Whether an authority may look for a proof.
     pub(crate) fn is_pending(&self) -> bool {
         self.is_pending.load(Ordering::Relaxed)
+    }
+
+    /// Whether an authority may look for a proof at this path.
+    pub(crate) fn may_be_at(&self, path: &str) -> bool {
+        self.is_pending() && path.starts_with(PATH)
     }
 
     /// Answers a challenge from now on.

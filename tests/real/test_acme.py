@@ -108,6 +108,10 @@ class Pebble:
         except OSError:
             return False
 
+    def unpoint(self, host):
+        data = json.dumps({"host": host}).encode()
+        fetch(f"http://127.0.0.1:{self.names_management}/clear-a", method="POST", data=data)
+
     def issued(self):
         return (self.folder / "pebble.log").read_text().count("Issued certificate serial")
 
@@ -226,7 +230,7 @@ class Acme(unittest.TestCase):
         program = self.serve()
         self.assertEqual(self.certificate("a.example", root), first)
         said = subprocess.run([parts.PROGRAM, "doctor", "--config", self.config], capture_output=True, text=True, check=False).stdout
-        self.assertIn("the certificate of a.example is valid for 0 days", said)
+        self.assertIn("the certificate of a.example is valid for less than a day", said)
 
     def test_an_authority_that_returns_is_used_by_another_proof(self):
         pebble = self.authority()
@@ -260,6 +264,10 @@ class Acme(unittest.TestCase):
         program.wait_to_say('host="elsewhere.example"')
         self.assertTrue(self.certificate("a.example"))
         self.assertIn("forebay_acme_orders_total{outcome=\"failed\"} 1", fetch(program.admin + "/metrics")[2].decode())
+        # A reload tries again at once.
+        pebble.unpoint("elsewhere.example")
+        self.assertEqual(run("reload", self.config), None)
+        wait_for("the missing certificate", lambda: self.certificate("elsewhere.example"), program.said, seconds=30)
 
     def test_certificates_are_renewed_under_load(self):
         pebble = self.authority(validity=45)
@@ -306,10 +314,13 @@ class Acme(unittest.TestCase):
         self.assertTrue(self.certificate("a.example"))
 
     def test_a_reload_adds_and_removes_hosts(self):
-        self.authority()
+        pebble = self.authority()
         self.configure("a.example")
         program = self.serve()
         wait_for("the certificate", lambda: self.certificate("a.example"), program.said)
+        # The authority has lost its data, and with it the account.
+        pebble.stop()
+        pebble.start()
         self.configure("b.example")
         self.assertEqual(run("reload", self.config), None)
         wait_for("the other certificate", lambda: self.certificate("b.example"), program.said)

@@ -98,7 +98,7 @@ class Process(unittest.TestCase):
             return [int(found[1]) for found in figures.values()], json.loads(fetch(program.admin + "/readyz")[2])["configuration"]
 
         (successful, started), status = reported()
-        self.assertEqual((successful, list(status)), (1, ["in_force_since"]))
+        self.assertEqual((successful, list(status)), (1, ["in_effect_since"]))
         code, said = reload(text.replace('id = "media"', 'id = "media"\ndefault_root_object = "start"'))
         self.assertEqual((code, said), (0, "the new configuration is in effect\n"))
         self.assertEqual(fetch(program.url + "/")[2], b"/start")
@@ -123,7 +123,7 @@ class Process(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertIn("`listen.idle_timeout` changed; restart Forebay to apply the change", said)
         (successful, _), status = reported()
-        self.assertEqual((successful, list(status)), (1, ["in_force_since"]))
+        self.assertEqual((successful, list(status)), (1, ["in_effect_since"]))
 
         # The admin address answers only callers that may purge.
         self.assertEqual(fetch(program.admin + "/reload")[0], 405)

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::support::{
     bucket::Bucket,
     edge::{Edge, config_for},
+    script::Script,
     viewer::pattern,
 };
 
@@ -181,7 +182,8 @@ async fn an_unsupported_protocol_is_reported_at_once() {
     let bucket = Bucket::start().await;
     let edge = Edge::before(&bucket);
     let targets = || Targets::new(&format!("http://{}", edge.address), paths(&["/a"]));
-    let line = Line::clear(vec![edge.address], Http::Two);
+    let only_http1 = Script::start().await;
+    let line = Line::clear(vec![only_http1.address], Http::Two);
     let error = refusal(options(Until::Requests(5)), line, targets()).await;
     assert!(error.contains("does not support HTTP/2 without TLS"), "{error}");
     let name = "one.example.com".try_into().expect("a name");
