@@ -228,6 +228,19 @@ impl Running {
         self.admin.record_reload(is_success);
     }
 
+    /// Whether the event loops of all workers run.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.admin.is_healthy()
+    }
+
+    /// The longest time that [`Self::stop`] takes.
+    #[must_use]
+    pub fn longest_stop(&self) -> Duration {
+        let config = self.config.lock();
+        config.listen.drain_delay + config.listen.drain
+    }
+
     /// Reopens the access log's file.
     pub fn reopen_log(&self) {
         self.access_log.reopen();

@@ -23,6 +23,7 @@ mod serve;
 mod sign;
 mod source;
 mod style;
+mod systemd;
 
 use std::{io::Write, process::ExitCode};
 

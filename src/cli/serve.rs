@@ -4,7 +4,11 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{UserError, in_full, report, source::ConfigSource};
+use super::{
+    UserError, in_full, report,
+    source::ConfigSource,
+    systemd::{self, Watchdog},
+};
 use crate::{
     app::{self, CredentialSource, Running},
     base::clock::Clock,
@@ -56,10 +60,19 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
         "forebay {} is serving",
         env!("CARGO_PKG_VERSION")
     );
+    let mut watchdog = Watchdog::new();
+    systemd::ready("serving");
     loop {
         tokio::select! {
             _ = hangup.recv() => drop(reload(&running, source)),
-            Some(request) = reloads.recv() => drop(request.send(reload(&running, source))),
+            Some(request) = reloads.recv() => {
+                drop(request.send(reload(&running, source)));
+            }
+            () = watchdog.next_sign() => {
+                if running.is_healthy() {
+                    systemd::is_alive();
+                }
+            }
             _ = reopen.recv() => running.reopen_log(),
             _ = terminate.recv() => break,
             _ = quit.recv() => break,
@@ -68,6 +81,7 @@ async fn serve(running: Running, source: &ConfigSource) -> miette::Result<ExitCo
     }
     // Requests that wait get an answer now.
     drop(reloads);
+    systemd::stopping(running.longest_stop());
     tracing::info!(
         "stopping: `/readyz` returns 503 for `drain_delay`, then connections are refused and requests in progress finish"
     );
@@ -101,7 +115,12 @@ fn names(running: &Running) -> String {
 
 /// Reloads the configuration, and logs the outcome.
 fn reload(running: &Running, source: &ConfigSource) -> ReloadOutcome {
+    systemd::reloading();
     let outcome = load_again(running, source);
+    systemd::ready(match &outcome {
+        Ok(_) => "serving",
+        Err(_) => "serving with the previous configuration: the last reload failed",
+    });
     running.record_reload(outcome.is_ok());
     match &outcome {
         Ok(reloaded) => {

@@ -38,6 +38,11 @@ impl Admin {
         }
     }
 
+    /// Whether every worker's event loop runs.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.0.heartbeats.stalled(STALLED).is_empty()
+    }
+
     /// Healthy means that every worker's event loop runs.
     pub(super) fn health(&self) -> Response<Body> {
         let stalled = self.0.heartbeats.stalled(STALLED);

@@ -50,7 +50,7 @@ class Process(unittest.TestCase):
         self.addCleanup(server.stop)
         return server
 
-    def serve(self, origin, listen=None, limits="", trust="", host="127.0.0.1"):
+    def serve(self, origin, listen=None, limits="", trust="", host="127.0.0.1", **environment):
         self.port, self.admin = free_port(), free_port()
         listen = (listen or '"{host}:{port}"').format(host=host, port=self.port)
         self.config = self.folder / "forebay.toml"
@@ -58,7 +58,7 @@ class Process(unittest.TestCase):
             CONFIG.format(listen=listen, limits=limits, admin=self.admin, origin=origin, trust=trust)
         )
         program = parts.Program(
-            f"http://{host}:{self.port}", f"http://127.0.0.1:{self.admin}", "--config", self.config
+            f"http://{host}:{self.port}", f"http://127.0.0.1:{self.admin}", "--config", self.config, **environment
         )
         self.addCleanup(program.stop)
         return program
@@ -241,6 +241,33 @@ class Process(unittest.TestCase):
             self.assertEqual(viewer.recv(4096), b"")
         _, lines = program.stop()
         self.assertEqual([line["protocol"] for line in lines[:2]], ["HTTP/2"] * 2)
+
+    def test_systemd_hears_what_happens(self):
+        address = str(self.folder / "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(address)
+            manager.settimeout(20)
+
+            def hear(word):
+                """The next message with this word; signs of life come in between."""
+                while True:
+                    message = manager.recv(4096).decode()
+                    if word in message:
+                        return message
+
+            program = self.serve(f"http://127.0.0.1:{self.origin().port}", NOTIFY_SOCKET=address, WATCHDOG_USEC="400000")
+            self.assertEqual(hear("READY=1"), "READY=1\nSTATUS=serving\n")
+            for _ in range(3):
+                hear("WATCHDOG=1")
+            program.process.send_signal(signal.SIGHUP)
+            self.assertIn("MONOTONIC_USEC=", hear("RELOADING=1"))
+            self.assertIn("STATUS=serving\n", hear("READY=1"))
+            self.config.write_text("oops")
+            program.process.send_signal(signal.SIGHUP)
+            hear("RELOADING=1")
+            self.assertIn("the last reload failed", hear("READY=1"))
+            program.process.send_signal(signal.SIGTERM)
+            self.assertIn("EXTEND_TIMEOUT_USEC=30000000", hear("STOPPING=1"))
 
     def test_the_signals_of_nginx(self):
         program = self.serve(f"http://127.0.0.1:{self.origin().port}")

@@ -1,0 +1,57 @@
+//! Messages to systemd, for units with `Type=notify` (sd_notify(3)). Without systemd, they go nowhere.
+
+use std::time::Duration;
+
+use sd_notify::{NotifyState, notify, watchdog_enabled};
+use tokio::time::{Interval, interval};
+
+/// The shortest limit of a watchdog that makes sense.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The times for signs of life, if systemd waits for them: twice as often as it demands.
+pub(super) struct Watchdog(Option<Interval>);
+
+impl Watchdog {
+    pub(super) fn new() -> Self {
+        let limit = watchdog_enabled().filter(|limit| *limit >= SHORTEST);
+        Self(limit.map(|limit| interval(limit / 2)))
+    }
+
+    /// Waits until the next sign of life is due. Never ends without a watchdog.
+    pub(super) async fn next_sign(&mut self) {
+        match &mut self.0 {
+            Some(signs) => drop(signs.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The process works.
+pub(super) fn is_alive() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// Viewers can connect, or a reload is over.
+pub(super) fn ready(status: &str) {
+    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// A reload begins.
+pub(super) fn reloading() {
+    let now = NotifyState::monotonic_usec_now();
+    let states = [Some(NotifyState::Reloading), now.ok()];
+    send(&states.into_iter().flatten().collect::<Vec<_>>());
+}
+
+/// The drain begins, and takes at most this long.
+pub(super) fn stopping(longest: Duration) {
+    let micros = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+    send(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
+}
+
+/// Sends a message. One that is lost must not stop the service.
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(error) = notify(states) {
+        tracing::debug!(%error, "systemd cannot be reached");
+    }
+}
