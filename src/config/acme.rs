@@ -148,3 +148,90 @@ pub(super) fn hosts(distributions: &[DistributionOptions]) -> (Vec<String>, Vec<
     names.dedup();
     (names, others)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    const GOOD: &str = r#"
+[listen]
+https = "127.0.0.1:8443"
+[listen.acme]
+email = "ops@example.com"
+[admin]
+state = "state"
+[[distribution]]
+id = "media"
+aliases = ["b.example", "*.example", "192.0.2.1", "[2001:db8::1]", "a.example"]
+[[distribution.origin]]
+id = "bucket"
+bucket = "my-media"
+region = "eu-central-1"
+[distribution.default_behavior]
+origin = "bucket"
+cache_policy = "CachingOptimized"
+"#;
+
+    fn compiled(text: &str) -> Result<Config, Vec<String>> {
+        let compiled = Config::compile("test.toml", text, "/etc/forebay".as_ref());
+        compiled.map_err(|faults| {
+            faults.faults.iter().map(|fault| fault.message().to_owned()).collect()
+        })
+    }
+
+    #[test]
+    fn full_host_names_get_certificates_and_the_others_are_pointed_out() {
+        let config = compiled(GOOD).expect("valid");
+        assert_eq!(config.hosts(), ["a.example", "b.example"]);
+        let acme = config.acme.as_ref().expect("options");
+        let folder = "/etc/forebay/state/acme/acme-v02-api-letsencrypt-org-directory";
+        assert_eq!((acme.folder.to_str(), acme.has_http), (Some(folder), false));
+        let doubts = config.doubts().join("\n");
+        for other in ["*.example", "192.0.2.1", "[2001:db8::1]"] {
+            assert!(doubts.contains(&format!("no certificate for {other}:")), "{doubts}");
+        }
+    }
+
+    #[test]
+    fn each_fault_is_found() {
+        for (from, to, fault) in [
+            ("https =", "http =", "`listen.acme` needs an address for HTTPS"),
+            (
+                "[admin]\nstate = \"state\"",
+                "",
+                "`listen.acme` needs a directory for the account and the certificates",
+            ),
+            ("\"b.example\", ", "", ""),
+            (
+                "email = \"ops@example.com\"",
+                "email = \"mailto:ops@example.com\"",
+                "`mailto:ops@example.com` is not an e-mail address",
+            ),
+            (
+                "email =",
+                "directory = \"http://ca.example/dir\"\nemail =",
+                "`http://ca.example/dir` is not the directory of an authority",
+            ),
+            ("email =", "directory = \"letsencrypt-staging\"\nemail =", ""),
+            (
+                "email =",
+                "external_account_id = \"kid\"\nemail =",
+                "an external account needs `external_account_id` and `external_account_key_file`",
+            ),
+        ] {
+            let found = compiled(&GOOD.replace(from, to)).err().unwrap_or_default();
+            let expected: Vec<&str> =
+                Some(fault).filter(|fault| !fault.is_empty()).into_iter().collect();
+            assert_eq!(found, expected, "{to}");
+        }
+        let hosts = "\"b.example\", \"*.example\", \"192.0.2.1\", \"[2001:db8::1]\", \"a.example\"";
+        let any = GOOD.replace(hosts, "\"*\"");
+        assert_eq!(
+            compiled(&any).err(),
+            Some(vec!["there is no host to get a certificate for".to_owned()])
+        );
+        // A fault of a distribution does not lead to another one here.
+        let faulty = GOOD.replace("CachingOptimized", "Caching");
+        assert_eq!(compiled(&faulty).err().map(|faults| faults.len()), Some(1));
+    }
+}
