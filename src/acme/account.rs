@@ -42,10 +42,14 @@ impl SharedAccount {
         Ok(account.insert(found).clone())
     }
 
-    /// Forgets an account that the authority no longer knows. The next request creates another one.
-    pub(super) async fn forget(&self, storage: &Storage) {
-        *self.0.lock().await = None;
-        storage.set_account_aside();
+    /// Forgets an account that the authority no longer knows, unless that has happened already. The next request creates
+    /// another one.
+    pub(super) async fn forget(&self, unknown: &Account, storage: &Storage) {
+        let mut account = self.0.lock().await;
+        if account.as_ref().is_some_and(|account| account.id() == unknown.id()) {
+            *account = None;
+            storage.set_account_aside();
+        }
     }
 }
 
@@ -79,8 +83,11 @@ async fn restored(
     let account = builder(options).from_credentials(credentials).await?;
     if email != options.email {
         let contacts = contacts(options);
-        account.update_contacts(&contacts.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        if let Ok(credentials) = serde_json::from_slice(&text) {
+        let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
+        if let Err(error) = account.update_contacts(&contacts).await {
+            // The account works without it, and the next start tries again.
+            tracing::warn!(%error, "the authority did not accept the new `listen.acme.email`");
+        } else if let Ok(credentials) = serde_json::from_slice(&text) {
             let email = options.email.clone();
             save(storage, &StoredAccount { credentials, email, external_account_id });
         }

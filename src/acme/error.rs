@@ -51,6 +51,9 @@ impl AcmeError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::Storage { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "make it readable and writable for the user that runs Forebay; run `forebay doctor` as that user"
+            }
             Self::Storage { .. } => {
                 "create the directory of `admin.state` and make it writable by the user that runs Forebay"
             }

@@ -60,10 +60,10 @@ impl Job {
         }
         let renewed = tokio::time::timeout(PATIENCE, self.renew()).await;
         let issued = renewed.unwrap_or(Err(AcmeError::Timeout))?;
-        // An authority that wants a new certificate to be renewed at once must wait: each renewal costs it an order.
         let next = self.next_look(&issued).await;
-        let next = next.unwrap_or(self.authority.clock.now() + schedule::CHECK_INTERVAL);
-        Ok(Outcome::Renewed(issued, next))
+        let now = self.authority.clock.now();
+        let soonest = now + schedule::shortest_use(issued.lifetime.end.since(now));
+        Ok(Outcome::Renewed(issued, next.unwrap_or(soonest).max(soonest)))
     }
 
     /// When to look at a certificate again, unless it should be renewed now.
@@ -101,16 +101,19 @@ impl Job {
         if options.has_http {
             proofs.insert(usize::from(self.failures % 2 == 1), ChallengeType::Http01);
         }
-        let request = OrderRequest {
+        // An authority that refuses to replace the old certificate must not be able to stop renewals.
+        let replaced = self.issued.as_ref().filter(|_| self.failures == 0);
+        let mut request = OrderRequest {
             host: &self.host,
             profile: options.profile.as_deref(),
-            replaces: self.issued.as_ref().and_then(|issued| issued.id.clone()),
+            replaces: replaced.and_then(|issued| issued.id.clone()),
             proofs: &proofs,
         };
-        let obtained = obtain(&self.account().await?, &request, challenges).await;
-        let pem = match obtained {
+        let used = self.account().await?;
+        let pem = match obtain(&used, &request, challenges).await {
             Err(AcmeError::Library(error)) if is_unknown_account(&error) => {
-                account.forget(storage).await;
+                account.forget(&used, storage).await;
+                request.replaces = None;
                 obtain(&self.account().await?, &request, challenges).await?
             }
             obtained => obtained?,

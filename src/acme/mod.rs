@@ -73,7 +73,10 @@ struct HostState {
     failures: u32,
     /// When to look at it again; `None` means at once.
     next: Option<Timestamp>,
-    is_running: bool,
+    /// The job that runs for it.
+    running: Option<Id>,
+    /// Whether to try again as soon as the job has failed.
+    is_impatient: bool,
 }
 
 /// The lifetime of a host's certificate, if one was issued.
@@ -111,8 +114,11 @@ impl Acme {
     /// served at once, and attempts that failed are repeated now: the operator may have corrected the cause.
     pub(crate) fn set_hosts(&mut self, hosts: &[String]) {
         self.hosts.retain(|host, _| hosts.contains(host));
-        for state in self.hosts.values_mut().filter(|state| state.failures > 0) {
-            state.next = None;
+        for state in self.hosts.values_mut() {
+            if state.failures > 0 {
+                state.next = None;
+            }
+            state.is_impatient = state.running.is_some();
         }
         for host in hosts {
             if !self.hosts.contains_key(host) {
@@ -159,13 +165,15 @@ impl Acme {
     fn next_due(&self) -> Option<String> {
         let now = self.authority.clock.now();
         let is_due = |next: Timestamp| next <= now || next > now + LATEST;
-        let due = self.hosts.iter().filter(|(_, state)| !state.is_running);
+        // A job goes on when a reload removes its host.
+        let is_running = |host: &String| self.job_hosts.values().any(|running| running == host);
+        let due = self.hosts.iter().filter(|(host, _)| !is_running(host));
         let due = due.filter(|(_, state)| state.next.is_none_or(is_due));
         due.min_by_key(|(_, state)| state.next).map(|(host, _)| host.clone())
     }
 
     fn until_next(&self) -> Duration {
-        let waiting = self.hosts.values().filter(|state| !state.is_running);
+        let waiting = self.hosts.values().filter(|state| state.running.is_none());
         let next = waiting.filter_map(|state| state.next).min();
         let left = next.map_or(LONGEST_SLEEP, |next| next.since(self.authority.clock.now()));
         left.clamp(Duration::from_secs(1), LONGEST_SLEEP)
@@ -173,10 +181,10 @@ impl Acme {
 
     fn start(&mut self, host: String) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
-        state.is_running = true;
         let (authority, issued) = (self.authority.clone(), state.issued.clone());
         let job = Job { authority, host: host.clone(), issued, failures: state.failures };
         let id = self.jobs.spawn(job.run()).id();
+        state.running = Some(id);
         self.job_hosts.insert(id, host);
     }
 
@@ -186,11 +194,16 @@ impl Acme {
             Err(error) => (error.id(), Err(AcmeError::Panic)),
         };
         let Some(host) = self.job_hosts.remove(&id) else { return };
-        // A reload may have removed the host in the meantime.
+        // A reload may have removed the host in the meantime, and another may have added it again.
         let Some(state) = self.hosts.get_mut(&host) else { return };
-        state.is_running = false;
+        if state.running.take() != Some(id) {
+            return;
+        }
         match outcome {
-            Ok(Outcome::NotYet(next)) => state.next = Some(next),
+            Ok(Outcome::NotYet(next)) => {
+                state.next = Some(next);
+                state.is_impatient = false;
+            }
             Ok(Outcome::Renewed(issued, next)) => {
                 let until = issued.lifetime.end.rfc3339();
                 tracing::info!(host, until, "a certificate was issued");
@@ -209,7 +222,9 @@ impl Acme {
         state.failures += 1;
         let now = self.authority.clock.now();
         let end = state.issued.as_ref().map(|issued| issued.lifetime.end);
-        let next = now + schedule::retry(state.failures, end.map(|end| end.since(now)));
+        let wait = schedule::retry(state.failures, end.map(|end| end.since(now)));
+        let is_impatient = std::mem::take(&mut state.is_impatient);
+        let next = if is_impatient { now } else { now + wait };
         state.next = Some(next);
         let (next, help) = (next.rfc3339(), error.advice());
         match end.filter(|end| now < *end).map(Timestamp::rfc3339) {

@@ -70,7 +70,8 @@ async fn place(account: &Account, request: &OrderRequest<'_>) -> Result<Order, A
     };
     match account.new_order(&new(Some(replaces))).await {
         Ok(order) => Ok(order),
-        // The authority has no ARI, or has forgotten that certificate, or another order has replaced it.
+        // The authority has no ARI, or has forgotten that certificate, or issued it to another account, or another order
+        // has replaced it.
         Err(error) if is_about_replacement(&error) => Ok(account.new_order(&new(None)).await?),
         Err(error) => Err(error.into()),
     }
@@ -82,7 +83,8 @@ fn is_about_replacement(error: &instant_acme::Error) -> bool {
         instant_acme::Error::Other(error) => error.to_string().starts_with("replaces field"),
         instant_acme::Error::Api(problem) => {
             let kind = problem.r#type.as_deref().unwrap_or_default();
-            ["alreadyReplaced", "malformed", "notFound"].iter().any(|end| kind.ends_with(end))
+            let ends = ["alreadyReplaced", "malformed", "notFound", "unauthorized"];
+            ends.iter().any(|end| kind.ends_with(end))
         }
         _ => false,
     }

@@ -9,6 +9,9 @@ use crate::{base::clock::Timestamp, tls::Lifetime};
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
 
+/// The shortest wait after several failures, however little time is left.
+const SHORTEST_LATE_WAIT: Duration = Duration::from_mins(15);
+
 /// Each wait is so many times the one before.
 const FACTOR: u32 = 4;
 
@@ -33,12 +36,18 @@ pub(super) fn renewal(
     }
 }
 
-/// The wait after so many failures in a row. `left` is the rest of the old certificate's lifetime: it leaves room for
-/// several more attempts.
+/// The wait after so many failures in a row. `left` is the rest of the old certificate's lifetime: before it ends, the
+/// waits get shorter again.
 pub(super) fn retry(failures: u32, left: Option<Duration>) -> Duration {
     let factor = FACTOR.saturating_pow(failures.saturating_sub(1));
     let longest = left.filter(|left| !left.is_zero()).map_or(LONGEST_WAIT, |left| left / 4);
-    FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT).min(longest).max(FIRST_WAIT)
+    FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT).min(longest.max(SHORTEST_LATE_WAIT))
+}
+
+/// How long a new certificate is used at least, if its lifetime is `left`. An authority that wants it to be renewed at
+/// once, again and again, gets no flood of orders.
+pub(super) fn shortest_use(left: Duration) -> Duration {
+    CHECK_INTERVAL.min(left / 2)
 }
 
 /// When to read the authority's window again, if it suggests `after`.
@@ -80,8 +89,8 @@ mod tests {
         let minutes = |failures| retry(failures, None).as_secs() / 60;
         assert_eq!([1, 2, 3, 4, 5, 6, 40].map(minutes), [1, 4, 16, 64, 256, 360, 360]);
         // Before a certificate expires, there are several attempts.
-        let minutes = |hours| retry(40, Some(Duration::from_hours(hours))).as_secs() / 60;
-        assert_eq!([0, 1, 8, 100].map(minutes), [360, 15, 120, 360]);
+        let minutes = |left| retry(40, Some(Duration::from_mins(left))).as_secs() / 60;
+        assert_eq!([0, 5, 60, 480, 6_000].map(minutes), [360, 15, 15, 120, 360]);
     }
 
     #[test]

@@ -3,18 +3,28 @@
 use std::time::Duration;
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
-use tokio::time::{Interval, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// The shortest limit of a watchdog that makes sense.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The times for signs of life, if systemd waits for them: twice as often as it demands.
+/// Signs of life in the time after which systemd restarts a silent process: some may be missing.
+const SIGNS: u32 = 6;
+
+/// The time beyond the drain for the rest of a stop.
+const REST: Duration = Duration::from_secs(5);
+
+/// The times for signs of life, if systemd waits for them.
 pub(super) struct Watchdog(Option<Interval>);
 
 impl Watchdog {
     pub(super) fn new() -> Self {
         let limit = watchdog_enabled().filter(|limit| *limit >= SHORTEST);
-        Self(limit.map(|limit| interval(limit / 2)))
+        Self(limit.map(|limit| {
+            let mut signs = interval(limit / SIGNS);
+            signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            signs
+        }))
     }
 
     /// Waits until the next sign of life is due. Never ends without a watchdog.
@@ -45,7 +55,7 @@ pub(super) fn reloading() {
 
 /// The drain begins, and takes at most this long.
 pub(super) fn stopping(longest: Duration) {
-    let micros = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+    let micros = u32::try_from((longest + REST).as_micros()).unwrap_or(u32::MAX);
     send(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
 }
 

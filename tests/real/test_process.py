@@ -267,7 +267,7 @@ class Process(unittest.TestCase):
             hear("RELOADING=1")
             self.assertIn("the last reload failed", hear("READY=1"))
             program.process.send_signal(signal.SIGTERM)
-            self.assertIn("EXTEND_TIMEOUT_USEC=30000000", hear("STOPPING=1"))
+            self.assertIn("EXTEND_TIMEOUT_USEC=35000000", hear("STOPPING=1"))
 
     def test_the_signals_of_nginx(self):
         program = self.serve(f"http://127.0.0.1:{self.origin().port}")
