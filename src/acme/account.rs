@@ -34,8 +34,8 @@ impl SharedAccount {
             return Ok(account.clone());
         }
         let found = match stored(storage)? {
-            Some(stored) if stored.external_account_id.as_ref() == external_id(options) => {
-                restored(stored, options, storage).await?
+            Some(found) if found.external_account_id.as_ref() == external_id(options) => {
+                restored(found, options, storage).await?
             }
             _ => created(options, storage).await?,
         };
@@ -74,22 +74,19 @@ fn stored(storage: &Storage) -> Result<Option<StoredAccount>, AcmeError> {
 }
 
 async fn restored(
-    stored: StoredAccount,
+    found: StoredAccount,
     options: &AcmeOptions,
     storage: &Storage,
 ) -> Result<Account, AcmeError> {
-    let StoredAccount { credentials, email, external_account_id } = stored;
-    let text = serde_json::to_vec(&credentials).unwrap_or_default();
-    let account = builder(options).from_credentials(credentials).await?;
-    if email != options.email {
+    let account = builder(options).from_credentials(found.credentials).await?;
+    if found.email != options.email {
         let contacts = contacts(options);
         let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
         if let Err(error) = account.update_contacts(&contacts).await {
             // The account works without it, and the next start tries again.
             tracing::warn!(%error, "the authority did not accept the new `listen.acme.email`");
-        } else if let Ok(credentials) = serde_json::from_slice(&text) {
-            let email = options.email.clone();
-            save(storage, &StoredAccount { credentials, email, external_account_id });
+        } else if let Some(found) = stored(storage)? {
+            save(storage, &StoredAccount { email: options.email.clone(), ..found });
         }
     }
     Ok(account)

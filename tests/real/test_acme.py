@@ -254,6 +254,14 @@ class Acme(unittest.TestCase):
         self.configure("a.example", http=False)
         program = self.serve()
         wait_for("the certificate", lambda: self.certificate("a.example"), program.said)
+        # The account stays, with another address.
+        program.stop()
+        [account] = (self.folder / "state/acme").rglob("account.json")
+        before = json.loads(account.read_text())
+        self.config.write_text(self.config.read_text().replace("ops@", "dev@"))
+        program = self.serve()
+        wait_for("the new address", lambda: "dev@example.com" in account.read_text(), program.said)
+        self.assertEqual(json.loads(account.read_text()), before | {"email": "dev@example.com"})
 
     def test_one_host_that_points_elsewhere_does_not_stop_the_others(self):
         pebble = self.authority()
@@ -301,7 +309,7 @@ class Acme(unittest.TestCase):
         self.configure("a.example", directory=suggesting.server_port)
         program = self.serve()
         wait_for("the certificate", lambda: self.certificate("a.example"), program.said)
-        wait_for("the question", lambda: any("/renewal-info/" in path for path in suggesting.asked), program.said)
+        wait_for("the first request for renewal information", lambda: any("/renewal-info/" in path for path in suggesting.asked), program.said)
         program.stop()
         self.serve().stop()
         self.assertEqual(pebble.issued(), 1)
