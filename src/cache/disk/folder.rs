@@ -84,8 +84,8 @@ pub(crate) fn denied(path: &Path) -> String {
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    /// Only for the lock.
-    _lock: File,
+    /// Only for the lock; `None` while another process may have it.
+    lock: Option<File>,
     identity: Identity,
     keys: EncryptionKeys,
 }
@@ -100,7 +100,7 @@ impl Folder {
         let lock = lock(path)?;
         let Found { was_used, superblock, last } = Found::in_folder(path, &keys)?;
         let mut folder =
-            Self { path: path.to_owned(), _lock: lock, identity: Identity::new(), keys };
+            Self { path: path.to_owned(), lock: Some(lock), identity: Identity::new(), keys };
         match last {
             Some(last) if last.epoch < u16::MAX => {
                 folder.identity = Identity { epoch: last.epoch + 1, ..last };
@@ -123,6 +123,20 @@ impl Folder {
         remove_all(&self.path)?;
         self.identity = Identity::new();
         self.identity.write(&self.path, &self.keys)
+    }
+
+    /// Lets another process use the folder.
+    pub(super) fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    /// Uses the folder again. Returns the number of the next segment.
+    pub(super) fn lock_again(&mut self) -> Result<u64, FolderError> {
+        self.lock = Some(lock(&self.path)?);
+        let names = names(&self.path);
+        let names =
+            names.map_err(|source| FolderError::System { path: self.path.clone(), source })?;
+        Ok(names.iter().filter_map(|name| sequence_of(name)).max().map_or(0, |last| last + 1))
     }
 
     pub(crate) const fn identity(&self) -> Identity {

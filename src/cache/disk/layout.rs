@@ -3,7 +3,7 @@
 use super::checksum::checksum;
 
 /// The version of everything below. A folder of another version is emptied.
-pub(super) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The unit of reads and writes with `O_DIRECT`, in bytes.
 pub(super) const BLOCK: usize = 4096;

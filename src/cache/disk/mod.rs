@@ -8,6 +8,7 @@ mod admission;
 mod aligned;
 mod checksum;
 mod counters;
+mod eviction;
 mod files;
 mod folder;
 #[cfg(feature = "fuzz")]
@@ -47,6 +48,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 pub(crate) use checksum::checksum;
 use counters::Counters;
@@ -61,7 +63,7 @@ use index::Index;
 pub use inspect::{InspectError, Inspection, count, verify};
 pub use keys::EncryptionKeys;
 pub(crate) use keys::KeyNote;
-pub(crate) use layout::Fields;
+pub(crate) use layout::{FORMAT, Fields};
 pub use options::DiskOptions;
 pub(crate) use place::Place;
 pub(crate) use protection::{PROOF, Proof, Protection};
@@ -94,6 +96,8 @@ pub(crate) struct Disk {
     readers: Readers,
     /// The threads that write to the folder, and its lock; `None` once it is closed.
     open: Mutex<Option<(Vec<JoinHandle<()>>, Folder)>>,
+    /// Lets the writer continue after a pause.
+    paused: Mutex<Option<oneshot::Sender<u64>>>,
 }
 
 /// Whether a record of this kind, key and description is still valid, so that it may be written again.
@@ -172,7 +176,7 @@ impl Disk {
         let writer = Writer::new(Arc::clone(&shared), next, is_live);
         let writer = Builder::new().name("forebay-write".into()).spawn(move || writer.run())?;
         let open = Mutex::new(Some((vec![writer, recovery], folder)));
-        Ok(Arc::new(Self { shared, readers: Readers::start()?, open }))
+        Ok(Arc::new(Self { shared, readers: Readers::start()?, open, paused: Mutex::default() }))
     }
 
     /// Whether there is a record of this digest.
@@ -268,7 +272,8 @@ impl Disk {
     /// Writes a newer form of `older`, if that is still current when its turn comes, and if there is room and the budget
     /// allows it. False if the queue has no room. Whatever is not written leaves the older form as it is.
     pub(crate) fn renew(&self, record: Record, older: Located) -> bool {
-        self.shared.counters.is_off() || self.shared.queue.offer(Command::Renew { record, older })
+        let Shared { counters, queue, .. } = &*self.shared;
+        counters.is_off() || queue.is_closed() || queue.offer(Command::Renew { record, older })
     }
 
     /// The time, by the clock of the cache.
@@ -288,21 +293,67 @@ impl Disk {
 
     /// Removes the oldest file, because something else needs its space. False if there is none.
     pub(crate) async fn make_space(&self) -> bool {
-        let (done, made) = tokio::sync::oneshot::channel();
+        let (done, made) = oneshot::channel();
         self.shared.queue.add(Command::MakeSpace(done)) && made.await.unwrap_or(false)
     }
 
     /// Waits until everything so far is written.
     pub(crate) async fn flush(&self) {
-        let (done, flushed) = tokio::sync::oneshot::channel();
+        let (done, flushed) = oneshot::channel();
         if self.shared.queue.add(Command::Flush(done)) {
             // If the writer has ended, nothing is waiting.
             let _ = flushed.await;
         }
     }
 
+    /// Writes what is waiting, and leaves the folder to another process. What comes later waits. Blocks until that is
+    /// done.
+    pub(crate) fn pause(&self) {
+        let (done, written) = oneshot::channel();
+        let (resume, next) = oneshot::channel();
+        *self.paused.lock() = Some(resume);
+        if self.shared.queue.add(Command::Pause(done, next)) {
+            // A writer that has ended has nothing more to write.
+            let _ = written.blocking_recv();
+        }
+        if let Some((threads, folder)) = &mut *self.open.lock() {
+            // The thread that recovers the index of the last process also writes.
+            for recovery in threads.drain(1..) {
+                let _ = recovery.join();
+            }
+            folder.unlock();
+        }
+    }
+
+    /// Writes again what came during a pause, and later.
+    ///
+    /// # Errors
+    /// If another process has the folder. Nothing more is written then.
+    pub(crate) fn resume(&self) -> Result<(), FolderError> {
+        let resume = self.paused.lock().take();
+        if let (Some((_, folder)), Some(resume)) = (&mut *self.open.lock(), resume) {
+            let next = folder.lock_again().inspect_err(|_| {
+                self.shared.queue.close();
+                self.shared.queue.discard();
+            })?;
+            // A writer that has ended has nothing more to write.
+            let _ = resume.send(next);
+        }
+        Ok(())
+    }
+
+    /// Leaves the folder to the process that has it since a pause. What came since then is not written.
+    pub(crate) fn leave(&self) {
+        self.shared.queue.close();
+        self.shared.queue.discard();
+        *self.paused.lock() = None;
+        self.close();
+    }
+
     /// Writes what is waiting, and leaves the folder to the next process. Blocks until that is done.
     pub(crate) fn close(&self) {
+        // If another process has the folder, nothing is written.
+        let _ = self.resume();
         self.shared.queue.close();
         if let Some((threads, folder)) = self.open.lock().take() {
             for thread in threads {

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use super::{Located, index::Operation, record::Record};
 use crate::cache::digest::Digest;
@@ -22,9 +23,11 @@ pub(super) enum Command {
     /// Write a record that is not in the index.
     Note(Record),
     /// Remove the oldest segment, then answer whether there was one.
-    MakeSpace(tokio::sync::oneshot::Sender<bool>),
+    MakeSpace(oneshot::Sender<bool>),
     /// Write everything so far, then answer.
-    Flush(tokio::sync::oneshot::Sender<()>),
+    Flush(oneshot::Sender<()>),
+    /// Write everything so far and answer, then wait for the number of the next segment.
+    Pause(oneshot::Sender<()>, oneshot::Receiver<u64>),
 }
 
 impl Command {
@@ -34,7 +37,7 @@ impl Command {
             Self::Write { record, .. } | Self::Renew { record, .. } | Self::Note(record) => {
                 record.length()
             }
-            Self::Forget { .. } | Self::MakeSpace(_) | Self::Flush(_) => 0,
+            Self::Forget { .. } | Self::MakeSpace(_) | Self::Flush(_) | Self::Pause(..) => 0,
         }
     }
 }
@@ -93,6 +96,13 @@ impl Queue {
     pub(super) fn close(&self) {
         self.waiting.lock().is_closed = true;
         self.arrived.notify_one();
+    }
+
+    /// Drops what is waiting: the next process writes to the disk now.
+    pub(super) fn discard(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.commands.clear();
+        waiting.bytes = 0;
     }
 
     /// Whether nothing more is written.

@@ -44,7 +44,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(super) const fn of(byte: u8) -> Option<Self> {
+    pub(crate) const fn of(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Response,
             2 => Self::Slice,

@@ -2,6 +2,7 @@
 
 mod full;
 mod histories;
+mod pausing;
 
 use std::{fs, path::Path};
 

@@ -2,10 +2,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use tokio::sync::oneshot;
+
 use super::{
     IsLive, Located,
     admission::Admission,
     aligned::AlignedBuffer,
+    eviction::evict,
     index::Operation,
     kept::Kept,
     layout::BLOCK,
@@ -114,6 +117,18 @@ impl Writer {
                 // The caller may have been canceled.
                 let _ = done.send(());
             }
+            Command::Pause(done, next) => self.pause(done, next),
+        }
+    }
+
+    /// Writes everything, then leaves the directory to another process until there is a next segment for this one.
+    fn pause(&mut self, done: oneshot::Sender<()>, next: oneshot::Receiver<u64>) {
+        self.flush_all();
+        self.seal();
+        if done.send(()).is_ok()
+            && let Ok(next) = next.blocking_recv()
+        {
+            self.sequence = self.sequence.max(next);
         }
     }
 
@@ -124,7 +139,7 @@ impl Writer {
             self.flush_all();
             self.seal();
         }
-        self.evict(&oldest, &mut Kept::none());
+        evict(&self.shared, &self.is_live, &oldest, &mut Kept::none());
         self.capacity = self.shared.segments.bytes();
         if self.capacity < self.shared.options.segment {
             // Without a file left, none is created before the space is used.
@@ -318,7 +333,7 @@ impl Writer {
         let length = self.shared.options.segment;
         while !self.has_space() {
             let Some(oldest) = self.shared.segments.oldest() else { break };
-            self.evict(&oldest, kept);
+            evict(&self.shared, &self.is_live, &oldest, kept);
         }
         if self.capacity < length && self.waits() {
             return Err(io::ErrorKind::StorageFull.into());
@@ -340,7 +355,7 @@ impl Writer {
                     evicted += 1;
                     self.capacity = self.shared.segments.bytes();
                     tracing::warn!(bytes = self.capacity, "{FULL}");
-                    self.evict(&oldest, kept);
+                    evict(&self.shared, &self.is_live, &oldest, kept);
                 }
                 created => break created?,
             }
@@ -363,36 +378,5 @@ impl Writer {
         let sequence = self.sequence;
         self.sequence += 1;
         Segment::create(&**files, tier, slot, sequence, length)
-    }
-
-    /// Removes a segment. Some of the records that were read since they were written are kept, without their place.
-    fn evict(&self, segment: &Arc<Segment>, kept: &mut Kept) {
-        let Shared { index, counters, .. } = &*self.shared;
-        segment.retire();
-        let listed = segment.entries().or_else(|_| segment.scan().map(|(entries, _)| entries));
-        let entries = listed.unwrap_or_default();
-        for entry in entries.iter().filter(|entry| entry.kind.is_indexed()) {
-            let Some(place) = entry.place(segment.slot) else { continue };
-            let current = index.get(entry.digest).filter(|current| current.is_at(place));
-            let Some(current) = current else { continue };
-            let length = entry.length as u64;
-            let is_used = current.reads() > 0 && length <= kept.room;
-            let record = is_used.then(|| segment.record(place).ok()).flatten();
-            let record = record.filter(|it| (self.is_live)(it.kind, &it.key, &it.description));
-            let moved = record.and_then(|record| {
-                Some((record.into_record(), index.begin_move(entry.digest, place)?))
-            });
-            match moved {
-                Some(moved) => {
-                    kept.room -= length;
-                    kept.records.push(moved);
-                }
-                None => {
-                    index.remove(entry.digest, place);
-                    counters.evictions.inc();
-                }
-            }
-        }
-        self.shared.remove_or_abandon(segment);
     }
 }

@@ -1,12 +1,14 @@
 //! Cache tags.
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::sha256;
 
 /// A cache tag, as a digest of its name.
 ///
 /// Tags are compared without regard to case (Amazon CloudFront Developer Guide, "Invalidate by cache
 /// tag").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tag(u64);
 
 impl Tag {

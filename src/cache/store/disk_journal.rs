@@ -30,4 +30,8 @@ impl PurgeJournal for DiskJournal {
     fn close(&self) {
         self.file.close();
     }
+
+    fn replace_file(&self) {
+        self.file.replace_file();
+    }
 }

@@ -11,10 +11,11 @@ use super::{
     body_buffer::BodyBuffer,
     content::{Content, ContentId},
     disk_record,
+    floor::PurgeVerdict,
     index::{Note, Stored},
     ledger::{Charge, Held, with},
     memory::{encoded_key, slice_key},
-    purge_floors::PurgeVerdict,
+    purge_journal::PurgeJournal,
     receive::{join, to_usize},
     response::StoredResponse,
     variants::Variants,
@@ -34,6 +35,9 @@ pub(crate) const FROM_DISK: &str = "disk";
 
 /// How long a read from disk waits for room in memory.
 const ROOM: Duration = Duration::from_millis(100);
+
+/// How long renewed responses are written before another process uses the disk. The others are validated once more.
+const RENEWALS: Duration = Duration::from_millis(500);
 
 /// Shorter content is copied from the blocks that were read: they take notably more memory, and the LRU order counts only
 /// the content.
@@ -307,15 +311,27 @@ impl Store {
         }
     }
 
+    /// Writes what is waiting to the disk, and leaves its directory to another process. Blocks until that is done.
+    pub(super) fn pause_disk(&self) {
+        if let Some(disk) = &self.disk {
+            self.write_renewed(disk, RENEWALS);
+            disk.pause();
+        }
+    }
+
+    fn write_renewed(&self, disk: &Disk, patience: Duration) {
+        self.renewals.write_all(disk, patience, |key| match self.memory.current(key) {
+            Some(Stored::Response(response)) => Some(response),
+            _ => None,
+        });
+    }
+
     /// Writes what is waiting to the disk, and nothing after that. Blocks until that is done. Renewed responses are
     /// written only as long as `patience` lasts.
     pub fn close_disk(&self, patience: Duration) {
         self.purge_journal.close();
         if let Some(disk) = &self.disk {
-            self.renewals.write_all(disk, patience, |key| match self.memory.current(key) {
-                Some(Stored::Response(response)) => Some(response),
-                _ => None,
-            });
+            self.write_renewed(disk, patience);
             disk.close();
         }
     }

@@ -108,10 +108,10 @@ mod tests {
             key::CacheKey,
             policy::{Freshness, Stale},
             store::{
-                PurgeMark,
                 content::{Content, ContentId},
                 index::Stored,
                 memory::Memory,
+                purge_mark::PurgeMark,
             },
         },
     };

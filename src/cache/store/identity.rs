@@ -1,10 +1,12 @@
 //! The identity of a store.
 
+use serde::{Deserialize, Serialize};
+
 use crate::cache::digest::random_secret;
 
 /// The identity that a store is opened with. A store on disk persists it, so that responses of an
 /// earlier process are found and never confused with new ones.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoreIdentity {
     /// Higher each time the store is opened: contents and log positions of two epochs never have the same
     /// number. A store that has used the last epoch must be emptied.
@@ -24,6 +26,6 @@ impl StoreIdentity {
     /// The identity of a store that keeps nothing beyond the process.
     #[must_use]
     pub(crate) fn ephemeral() -> Self {
-        Self { epoch: 0, secret: random_secret() }
+        Self { epoch: 1, secret: random_secret() }
     }
 }

@@ -1,6 +1,7 @@
 //! Paths that successful unsafe requests invalidated, in a table of fixed size.
 
-use std::hash::{BuildHasher, RandomState};
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 /// The number of sets, and of paths in each: 262,144 paths in 4 MiB.
 const SETS: usize = 1 << 14;
@@ -13,7 +14,7 @@ const WAYS: usize = 16;
 /// other paths are then fetched again, but no invalidated response is served.
 pub(super) struct InvalidatedPaths {
     sets: Vec<Set>,
-    hasher: RandomState,
+    hasher: SipHasher13,
 }
 
 #[derive(Clone, Default)]
@@ -29,9 +30,25 @@ struct Invalidated {
     position: u64,
 }
 
-impl Default for InvalidatedPaths {
-    fn default() -> Self {
-        Self { sets: vec![Set::default(); SETS], hasher: RandomState::new() }
+/// What a table says, for the table of another process with the same secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Invalidations {
+    /// Digests of paths, each with its newest position.
+    paths: Vec<(u64, u64)>,
+    /// Numbers of sets, each with the newest position among the paths that it no longer lists.
+    sets: Vec<(usize, u64)>,
+}
+
+impl Invalidations {
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.sets.is_empty()
+    }
+
+    /// The same invalidations at another position.
+    pub(super) fn at(mut self, position: u64) -> Self {
+        self.paths.iter_mut().for_each(|path| path.1 = position);
+        self.sets.iter_mut().for_each(|set| set.1 = position);
+        self
     }
 }
 
@@ -42,9 +59,18 @@ impl std::fmt::Debug for InvalidatedPaths {
 }
 
 impl InvalidatedPaths {
+    /// An empty table. The secret is the key of its hash function.
+    pub(super) fn new([one, other]: [u64; 2]) -> Self {
+        let hasher = SipHasher13::new_with_keys(one, other);
+        Self { sets: vec![Set::default(); SETS], hasher }
+    }
+
     /// Records that `path` was invalidated at `position`.
     pub(super) fn raise(&mut self, path: &[u8], position: u64) {
-        let digest = self.hasher.hash_one(path);
+        self.raise_digest(self.hasher.hash(path), position);
+    }
+
+    fn raise_digest(&mut self, digest: u64, position: u64) {
         let set = &mut self.sets[set_of(digest)];
         if let Some(known) = set.entries.iter_mut().find(|entry| entry.digest == digest) {
             known.position = known.position.max(position);
@@ -60,10 +86,33 @@ impl InvalidatedPaths {
 
     /// The newest position at which `path` was invalidated, or may have been.
     pub(super) fn newest(&self, path: &[u8]) -> u64 {
-        let digest = self.hasher.hash_one(path);
+        let digest = self.hasher.hash(path);
         let set = &self.sets[set_of(digest)];
         let known = set.entries.iter().find(|entry| entry.digest == digest);
         known.map_or(0, |entry| entry.position).max(set.forgotten)
+    }
+
+    /// The invalidations above a position.
+    pub(super) fn above(&self, position: u64) -> Invalidations {
+        let entries = self.sets.iter().flat_map(|set| &set.entries);
+        let entries = entries.map(|entry| (entry.digest, entry.position));
+        let sets = self.sets.iter().map(|set| set.forgotten).enumerate();
+        Invalidations {
+            paths: entries.filter(|(_, newest)| *newest > position).collect(),
+            sets: sets.filter(|(_, newest)| *newest > position).collect(),
+        }
+    }
+
+    /// Adds the invalidations of a table with the same secret.
+    pub(super) fn merge(&mut self, other: &Invalidations) {
+        for (digest, position) in &other.paths {
+            self.raise_digest(*digest, *position);
+        }
+        for (set, position) in &other.sets {
+            if let Some(set) = self.sets.get_mut(*set) {
+                set.forgotten = set.forgotten.max(*position);
+            }
+        }
     }
 }
 
@@ -78,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_paths_invalidate_hardly_any_other() {
-        let mut paths = InvalidatedPaths::default();
+        let mut paths = InvalidatedPaths::new([1, 2]);
         for n in 0..102_000_u64 {
             paths.raise(format!("/{n}").as_bytes(), n + 1);
         }
@@ -89,12 +138,16 @@ mod tests {
 
     #[test]
     fn a_full_table_forgets_paths_but_revives_nothing() {
-        let mut paths = InvalidatedPaths::default();
+        let mut paths = InvalidatedPaths::new([1, 2]);
         let many = (SETS * WAYS * 2) as u64;
         for n in 0..many {
             paths.raise(&n.to_le_bytes(), n + 1);
         }
         assert!((0..many).all(|n| paths.newest(&n.to_le_bytes()) > n));
         assert!(paths.sets.iter().all(|set| set.entries.len() <= WAYS));
+        let mut copy = InvalidatedPaths::new([1, 2]);
+        copy.merge(&paths.above(0));
+        assert!((0..many).all(|n| copy.newest(&n.to_le_bytes()) > n));
+        assert!(paths.above(many).is_empty());
     }
 }

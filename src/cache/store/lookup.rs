@@ -1,14 +1,21 @@
-//! The outcome of a lookup.
+//! Lookups: their outcomes, and what purges leave of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
+    Store,
+    floor::PurgeVerdict,
     in_flight::{Obligation, Waiter},
+    index::{HitForMiss, Note},
     purge::PurgeMode,
+    purge_mark::PurgeMark,
     response::StoredResponse,
     variants::Variants,
 };
-use crate::cache::policy::NotStored;
+use crate::{
+    base::clock::Timestamp,
+    cache::{key::CacheKey, policy::NotStored},
+};
 
 /// The outcome of a lookup.
 #[derive(Clone, Debug)]
@@ -43,4 +50,54 @@ pub enum FetchLock {
     Wait(Waiter),
     /// The lookup has another outcome now.
     Lookup(Lookup),
+}
+
+impl Store {
+    /// The part of a response that may be used, after purges since its last check.
+    pub(super) fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Lookup {
+        let version = self.floors.version();
+        if response.checked() == version {
+            return Lookup::Response(response);
+        }
+        let mark = self.floors.mark();
+        match self.floors.remains(&key.resource(), &response.tags, response.mark) {
+            PurgeVerdict::All => {
+                response.checked.store(version, Ordering::Relaxed);
+                Lookup::Response(response)
+            }
+            PurgeVerdict::Stale => {
+                let stale = Arc::new(response.expired(mark));
+                let kept = self.memory.replace(key, &response, Arc::clone(&stale));
+                if kept.serial == stale.serial {
+                    Lookup::Response(kept)
+                } else {
+                    // A fetch replaced it meanwhile. The purge may affect the new one, too.
+                    self.select(key, kept)
+                }
+            }
+            PurgeVerdict::Nothing => {
+                self.discard(key);
+                Lookup::Nothing
+            }
+        }
+    }
+
+    /// The outcome of a lookup that finds a note. An expired or purged note is `Nothing`.
+    pub(super) fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Lookup {
+        match note {
+            Note::Varies(variants) => Lookup::Varies(Arc::clone(variants)),
+            Note::HitForMiss(pass) if self.is_in_force(pass, key, now) => {
+                Lookup::HitForMiss(pass.why)
+            }
+            Note::HitForMiss(_) => Lookup::Nothing,
+        }
+    }
+
+    fn is_in_force(&self, pass: &HitForMiss, key: &CacheKey, now: Timestamp) -> bool {
+        now < pass.until && self.survives(key, pass.mark)
+    }
+
+    pub(super) fn survives(&self, key: &CacheKey, mark: PurgeMark) -> bool {
+        mark == self.floors.mark() || self.floors.untouched(&key.resource(), mark)
+    }
 }

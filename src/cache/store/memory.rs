@@ -20,27 +20,16 @@ use super::{
     index::{Index, Note, Stored},
     ledger::{Charge, Ledger},
     response::StoredResponse,
+    weights::{Entry, Piece, limit, piece_weight, stored_weight, weight},
 };
 use crate::{
     base::clock::Timestamp,
     cache::{
         digest::{ByDigest, Digest},
         key::CacheKey,
-        memfd::footprint,
     },
     http::coding::Coding,
 };
-
-/// The cost of a stored response beyond its fields and bytes: its own structures and the cache's
-/// bookkeeping. With a million stored responses, 550 were measured from the process's memory.
-const RESPONSE_OVERHEAD: usize = 650;
-
-/// The cost of a slice beyond its bytes.
-const SLICE_OVERHEAD: usize = 450;
-
-/// The fraction of the bound (one eighth) that is kept free of stored bytes: for slices being filled,
-/// and for evicted ones that a reader still holds.
-const HEADROOM: u64 = 8;
 
 /// An entry's use is recorded once per turn. A turn ends when one sixteenth of the bound has been inserted.
 const TURNS: u64 = 16;
@@ -51,17 +40,6 @@ const TURN: u64 = 600_000;
 /// How often a fill that finds no room retries.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A slice or compressed form of a content.
-enum Piece {
-    Slice(Bytes),
-    Encoded(Arc<Encoded>),
-    /// No content, but this weight.
-    Room(usize),
-}
-
-/// An entry of the LRU cache, of which there are millions: a piece, or `None` if the value is in the index.
-type Entry = Option<Arc<Piece>>;
-
 /// Counters of the memory tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
@@ -71,6 +49,12 @@ pub struct MemoryUse {
     pub entries: u64,
     /// Evictions for lack of room since the start.
     pub evictions: u64,
+}
+
+/// The value of a digest.
+pub(super) enum Found {
+    Stored(Stored),
+    Slice(Bytes),
 }
 
 /// Called with each response that is evicted for lack of room. Must not wait.
@@ -195,7 +179,11 @@ impl Memory {
 
     /// Stores a response under `key`.
     pub(super) fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>) {
-        let digest = self.digest_of(key);
+        self.insert_at(self.digest_of(key), response);
+    }
+
+    /// Stores a response under the key of a digest.
+    pub(super) fn insert_at(&self, digest: Digest, response: Arc<StoredResponse>) {
         let turn = self.turn(digest, response.freshness.received_at);
         response.noted.store(turn, Ordering::Relaxed);
         self.store(digest, Stored::Response(response));
@@ -206,7 +194,7 @@ impl Memory {
         self.store(self.digest_of(key), Stored::Note(note));
     }
 
-    fn store(&self, digest: Digest, stored: Stored) {
+    pub(super) fn store(&self, digest: Digest, stored: Stored) {
         let weight = stored_weight(&stored, self.slice);
         self.index.insert(digest, stored);
         self.take(digest, None, weight);
@@ -275,6 +263,37 @@ impl Memory {
         self.insert_piece(self.encoded_digest(content, coding), piece);
     }
 
+    /// Stores the slice of a digest.
+    pub(super) fn take_slice(&self, digest: Digest, bytes: Bytes) {
+        self.insert_piece(digest, Piece::Slice(bytes));
+    }
+
+    /// The digests of all entries, those first whose use was recorded last.
+    pub(super) fn by_use(&self, now: Timestamp) -> Vec<Digest> {
+        let age = |digest: Digest| match self.index.get(digest) {
+            Some(Stored::Response(response)) => {
+                self.turn(digest, now).wrapping_sub(response.noted.load(Ordering::Relaxed))
+            }
+            // Their use is not recorded.
+            Some(Stored::Note(_)) | None => 1,
+        };
+        let mut all: Vec<_> =
+            self.cache.iter().map(|(digest, _)| (age(*digest), *digest)).collect();
+        all.sort_by_key(|(age, _)| *age);
+        all.into_iter().map(|(_, digest)| digest).collect()
+    }
+
+    /// The value of a digest, without recording its use.
+    pub(super) fn found(&self, digest: Digest) -> Option<Found> {
+        if let Some(stored) = self.index.get(digest) {
+            return Some(Found::Stored(stored));
+        }
+        match &*self.cache.get(&digest)?? {
+            Piece::Slice(bytes) => Some(Found::Slice(bytes.clone())),
+            Piece::Encoded(_) | Piece::Room(_) => None,
+        }
+    }
+
     /// Waits until `bytes` more fit under the bound; `None` if that takes too long.
     pub(super) async fn reserve(&self, bytes: u64, patience: Duration) -> Option<Charge> {
         let wait = async {
@@ -340,39 +359,6 @@ impl Memory {
         if self.ledger.live() > limit(self.bound) {
             self.cache.run_pending_tasks();
         }
-    }
-}
-
-/// The bytes that may be stored, of those that may be alive.
-const fn limit(bound: u64) -> u64 {
-    bound - bound / HEADROOM
-}
-
-/// The weight of an entry in bytes, if slices are `slice` bytes long.
-fn weight(index: &Index, digest: Digest, entry: &Entry, slice: u32) -> u32 {
-    let size = match entry {
-        Some(piece) => piece_weight(piece, slice),
-        None => {
-            let stored = index.get(digest);
-            stored.map_or(RESPONSE_OVERHEAD, |stored| stored_weight(&stored, slice))
-        }
-    };
-    u32::try_from(size).unwrap_or(u32::MAX)
-}
-
-fn stored_weight(stored: &Stored, slice: u32) -> usize {
-    match stored {
-        Stored::Response(response) => response.size(slice) + RESPONSE_OVERHEAD,
-        Stored::Note(Note::Varies(variants)) => variants.size() + RESPONSE_OVERHEAD,
-        Stored::Note(Note::HitForMiss(_)) => RESPONSE_OVERHEAD,
-    }
-}
-
-fn piece_weight(piece: &Piece, slice: u32) -> usize {
-    match piece {
-        Piece::Slice(bytes) => footprint(bytes.len()) + SLICE_OVERHEAD,
-        Piece::Encoded(encoded) => encoded.size(slice) + RESPONSE_OVERHEAD,
-        Piece::Room(bytes) => *bytes,
     }
 }
 

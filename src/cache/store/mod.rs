@@ -14,6 +14,7 @@ mod disk_tier;
 mod encoded;
 mod fields;
 mod fill;
+mod floor;
 mod hold;
 mod hot_copies;
 mod identity;
@@ -23,6 +24,7 @@ mod invalidated;
 mod ledger;
 mod lookup;
 mod memory;
+mod memory_record;
 mod opening;
 mod options;
 mod pins;
@@ -41,14 +43,18 @@ mod receive;
 mod renewals;
 mod response;
 mod room;
+mod shared_journal;
 mod slices;
 mod source;
+mod successor;
+mod transfer;
 mod variants;
 mod vary;
+mod weights;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -66,17 +72,20 @@ use disk_tier::Recalls;
 pub(crate) use encoded::EncodedVariant;
 pub(crate) use fields::FieldBlock;
 use fill::{Fill, FillTask, Fills};
+use floor::PurgeVerdict;
 pub(crate) use hold::Hold;
 pub use hot_copies::{copy_hot_responses, drop_idle_copies};
-use identity::StoreIdentity;
+pub(crate) use identity::StoreIdentity;
 use in_flight::InFlight;
 pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
-use index::{HitForMiss, Note, Stored};
+use index::Stored;
+pub(crate) use invalidated::Invalidations;
 use ledger::Ledger;
 pub use lookup::FetchLock;
 pub(crate) use lookup::{Lookup, Peeked};
 use memory::Memory;
 pub(crate) use memory::MemoryUse;
+pub(crate) use memory_record::MemoryRecord;
 pub(crate) use opening::examine_disk;
 pub use opening::{OpenError, check_purges};
 pub use options::Options;
@@ -84,20 +93,23 @@ use pins::Pins;
 pub use purge::{Purge, PurgeMode};
 pub(crate) use purge_entry::{PurgeChange, PurgeEntry};
 pub(crate) use purge_floors::PurgeFloors;
-use purge_floors::PurgeVerdict;
 use purge_journal::MemoryPurgeJournal;
-pub(crate) use purge_journal::PurgeJournal;
 pub(crate) use purge_lease::PurgeLease;
 pub(crate) use purge_log::PurgeLog;
 pub use purge_log::{PurgeBatch, PurgeError};
-pub(crate) use purge_mark::{LogPosition, PurgeMark};
+pub(crate) use purge_mark::LogPosition;
 pub(crate) use purge_state::PurgeState;
 pub(crate) use reader::{Presence, Reader};
 pub(crate) use receive::NO_ROOM;
 use renewals::Renewals;
 pub use response::StoredResponse;
 pub use room::Room;
+use shared_journal::SharedJournal;
+pub(crate) use shared_journal::{ForPredecessor, PausedJournal};
 pub(crate) use source::{SliceSource, SourceError};
+pub(crate) use successor::ForSuccessor;
+use successor::Successor;
+pub(crate) use transfer::RECORDS;
 pub use variants::VariantSlot;
 
 use crate::{
@@ -116,6 +128,7 @@ const KEY_LOCKS: usize = 64;
 
 /// Stored responses, fetches in flight, and purges.
 pub struct Store {
+    identity: StoreIdentity,
     options: Options,
     pages: MemfdArena,
     memory: Memory,
@@ -124,7 +137,8 @@ pub struct Store {
     contents: ContentIds,
     floors: Arc<PurgeFloors>,
     purge_log: Box<dyn PurgeLog>,
-    purge_journal: Arc<dyn PurgeJournal>,
+    purge_journal: Arc<SharedJournal>,
+    successor: Successor,
     lease: Option<Arc<PurgeLease>>,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
@@ -152,8 +166,15 @@ impl Store {
         options: Options,
         log: impl FnOnce(PurgeState) -> Box<dyn PurgeLog>,
     ) -> Self {
-        let identity = StoreIdentity::ephemeral();
-        let floors = Arc::new(PurgeFloors::default());
+        Self::in_memory_of(StoreIdentity::ephemeral(), options, log)
+    }
+
+    fn in_memory_of(
+        identity: StoreIdentity,
+        options: Options,
+        log: impl FnOnce(PurgeState) -> Box<dyn PurgeLog>,
+    ) -> Self {
+        let floors = Arc::new(PurgeFloors::new(identity));
         let journal = Arc::new(MemoryPurgeJournal(Arc::clone(&floors)));
         let state = PurgeState { floors, journal, epoch: identity.epoch };
         Self::open(options, identity, state, log, None)
@@ -167,11 +188,14 @@ impl Store {
         log: impl FnOnce(PurgeState) -> Box<dyn PurgeLog>,
         disk: Option<Arc<Disk>>,
     ) -> Self {
-        let (floors, purge_journal) = (Arc::clone(&state.floors), Arc::clone(&state.journal));
+        let floors = Arc::clone(&state.floors);
+        let purge_journal = Arc::new(SharedJournal::new(state.journal, Arc::clone(&floors)));
+        let state = PurgeState { journal: purge_journal.clone(), ..state };
         let renewals = Arc::new(Renewals::new(options.slice));
         let on_eviction = disk.as_ref().map(|disk| renewals.on_eviction(Arc::clone(disk)));
         let (secret, purge_log) = (identity.secret, log(state));
         Self {
+            identity,
             options,
             pages: MemfdArena::new(options.memory, options.slice),
             memory: Memory::new(options.memory, options.slice, secret, on_eviction),
@@ -182,6 +206,7 @@ impl Store {
             lease: purge_log.lease(),
             purge_log,
             purge_journal,
+            successor: Successor::default(),
             pins: Pins::new(hold::pinned_share(options.memory)),
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
             disk,
@@ -321,54 +346,6 @@ impl Store {
     #[must_use]
     pub fn layout(&self, content: &Content) -> Layout {
         content.layout(self.options.slice)
-    }
-
-    /// The part of a response that may be used, after purges since its last check.
-    fn select(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Lookup {
-        let version = self.floors.version();
-        if response.checked() == version {
-            return Lookup::Response(response);
-        }
-        let mark = self.floors.mark();
-        match self.floors.remains(&key.resource(), &response.tags, response.mark) {
-            PurgeVerdict::All => {
-                response.checked.store(version, Ordering::Relaxed);
-                Lookup::Response(response)
-            }
-            PurgeVerdict::Stale => {
-                let stale = Arc::new(response.expired(mark));
-                let kept = self.memory.replace(key, &response, Arc::clone(&stale));
-                if kept.serial == stale.serial {
-                    Lookup::Response(kept)
-                } else {
-                    // A fetch replaced it meanwhile. The purge may affect the new one, too.
-                    self.select(key, kept)
-                }
-            }
-            PurgeVerdict::Nothing => {
-                self.discard(key);
-                Lookup::Nothing
-            }
-        }
-    }
-
-    /// The outcome of a lookup that finds a note. An expired or purged note is `Nothing`.
-    fn noted(&self, note: &Note, key: &CacheKey, now: Timestamp) -> Lookup {
-        match note {
-            Note::Varies(variants) => Lookup::Varies(Arc::clone(variants)),
-            Note::HitForMiss(pass) if self.is_in_force(pass, key, now) => {
-                Lookup::HitForMiss(pass.why)
-            }
-            Note::HitForMiss(_) => Lookup::Nothing,
-        }
-    }
-
-    fn is_in_force(&self, pass: &HitForMiss, key: &CacheKey, now: Timestamp) -> bool {
-        now < pass.until && self.survives(key, pass.mark)
-    }
-
-    fn survives(&self, key: &CacheKey, mark: PurgeMark) -> bool {
-        mark == self.floors.mark() || self.floors.untouched(&key.resource(), mark)
     }
 
     /// Removes the response stored under `key` unless it has other content by now.

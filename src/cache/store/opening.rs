@@ -6,8 +6,9 @@ use super::{
     Options, Store, StoreIdentity,
     disk_journal::DiskJournal,
     disk_record,
+    floor::PurgeVerdict,
     purge_file::{FilePurgeJournal, PurgeLogError, check},
-    purge_floors::{PurgeFloors, PurgeVerdict},
+    purge_floors::PurgeFloors,
     purge_log::PurgeLog,
     purge_state::PurgeState,
 };
@@ -172,7 +173,8 @@ fn is_live(floors: &PurgeFloors, kind: Kind, key: &[u8], description: &[u8]) -> 
 
 /// The purges of a folder, and their log.
 fn purges(folder: &Folder) -> Result<(Arc<PurgeFloors>, FilePurgeJournal), PurgeLogError> {
-    let floors = Arc::new(PurgeFloors::of_epoch(folder.identity().epoch));
+    let Identity { epoch, secret, .. } = folder.identity();
+    let floors = Arc::new(PurgeFloors::new(StoreIdentity { epoch, secret }));
     let log = FilePurgeJournal::open(folder, Arc::clone(&floors))?;
     Ok((floors, log))
 }

@@ -1,9 +1,11 @@
 //! Purges as operators request them.
 
+use serde::{Deserialize, Serialize};
+
 use super::cache_tags::Tag;
 
 /// The stored responses of a distribution that a purge selects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purge {
     /// Those of one path, in its generous reading, regardless of the rest of their keys.
     Exact(String),
@@ -14,7 +16,7 @@ pub enum Purge {
 }
 
 /// The effect of a purge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PurgeMode {
     /// The responses are removed.
     #[default]

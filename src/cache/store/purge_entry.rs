@@ -1,19 +1,21 @@
 //! Entries of the log of purges.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     purge::{Purge, PurgeMode},
     purge_mark::LogPosition,
 };
 
 /// An entry of the log of purges.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PurgeEntry {
     pub(crate) position: LogPosition,
     pub(crate) change: PurgeChange,
 }
 
 /// The effect of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PurgeChange {
     /// A purge in one distribution.
     Purge { distribution: Box<str>, purge: Purge, mode: PurgeMode },

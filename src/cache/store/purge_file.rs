@@ -10,7 +10,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{Builder, JoinHandle},
 };
 
@@ -86,6 +89,8 @@ type Request = (Vec<PurgeEntry>, oneshot::Sender<io::Result<()>>);
 pub(crate) struct FilePurgeJournal {
     /// To the thread that writes; `None` once the log is closed.
     writer: Mutex<Option<(mpsc::Sender<Request>, JoinHandle<()>)>>,
+    /// Whether the next entry begins a new file.
+    replace: Arc<AtomicBool>,
 }
 
 impl FilePurgeJournal {
@@ -111,8 +116,10 @@ impl FilePurgeJournal {
             Err(error) => return Err(error.into()),
         }
         let (sender, mut requests) = mpsc::channel(TOGETHER);
+        let replace = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
             path: path.to_owned(),
+            replace: Arc::clone(&replace),
             identity,
             keys: keys.clone(),
             floors,
@@ -126,7 +133,7 @@ impl FilePurgeJournal {
         with_space(folder, || writer.rewrite(&[]))?;
         let thread = Builder::new().name("forebay-purges".into());
         let thread = thread.spawn(move || writer.run(&mut requests))?;
-        Ok(Self { writer: Mutex::new(Some((sender, thread))) })
+        Ok(Self { writer: Mutex::new(Some((sender, thread))), replace })
     }
 }
 
@@ -155,6 +162,10 @@ impl PurgeJournal for FilePurgeJournal {
             // A thread that panicked has nothing more to write.
             let _ = thread.join();
         }
+    }
+
+    fn replace_file(&self) {
+        self.replace.store(true, Ordering::Release);
     }
 }
 
@@ -296,6 +307,8 @@ struct Writer {
     length: u64,
     /// At this length the file is replaced.
     limit: u64,
+    /// Whether another process may have replaced the file.
+    replace: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -332,6 +345,9 @@ impl Writer {
     }
 
     fn write(&mut self, entries: &[PurgeEntry]) -> io::Result<()> {
+        if self.replace.swap(false, Ordering::AcqRel) {
+            self.file = None;
+        }
         if let Some(mut open) = self.file.take() {
             let mut bytes = Vec::new();
             for entry in entries {
@@ -372,9 +388,16 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::key::{PathForm, Resource};
+    use crate::cache::{
+        key::{PathForm, Resource},
+        store::StoreIdentity,
+    };
 
     const IDENTITY: Identity = Identity { tier: [7; 16], epoch: 3, secret: [1, 2] };
+
+    fn floors(identity: &Identity) -> PurgeFloors {
+        PurgeFloors::new(StoreIdentity { epoch: identity.epoch, secret: identity.secret })
+    }
 
     fn entry(number: u64, purge: Purge, mode: PurgeMode) -> PurgeEntry {
         let change = PurgeChange::Purge { distribution: "media".into(), purge, mode };
@@ -396,7 +419,7 @@ mod tests {
 
     /// How many purges are in force, from the first on; `None` if the log is not trusted.
     fn replayed(bytes: &[u8], keys: &EncryptionKeys) -> Option<usize> {
-        let floors = PurgeFloors::of_epoch(IDENTITY.epoch);
+        let floors = floors(&IDENTITY);
         replay(bytes, &IDENTITY, keys, &floors).ok()?;
         let entries = floors.entries();
         for (number, found) in (1..).zip(&entries) {
@@ -477,7 +500,7 @@ mod tests {
         identity: Identity,
         keys: &EncryptionKeys,
     ) -> (Arc<PurgeFloors>, FilePurgeJournal) {
-        let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
+        let floors = Arc::new(floors(&identity));
         let log = FilePurgeJournal::open_at(path, identity, keys, Arc::clone(&floors));
         (floors, log.expect("opened"))
     }
@@ -509,7 +532,7 @@ mod tests {
             assert_eq!(after.entries(), before);
             assert_eq!((before.len(), after.newest()), (10, LogPosition::new(2, 3000)));
             let resource = Resource { distribution: b"media", path: "/last", form: PathForm::Key };
-            assert!(!after.untouched(&resource, super::super::PurgeMark::default()));
+            assert!(!after.untouched(&resource, super::super::purge_mark::PurgeMark::default()));
         }
     }
 
@@ -519,7 +542,7 @@ mod tests {
         let path = folder.path().join("purge.log");
         let [clear, encrypted] = keys();
         let open = |identity: Identity, keys: &EncryptionKeys| {
-            let floors = Arc::new(PurgeFloors::of_epoch(identity.epoch));
+            let floors = Arc::new(floors(&identity));
             FilePurgeJournal::open_at(&path, identity, keys, floors)
         };
         let missing = open(IDENTITY, &clear);

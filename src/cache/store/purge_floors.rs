@@ -13,7 +13,9 @@ use parking_lot::RwLock;
 
 use super::{
     cache_tags::Tag,
-    invalidated::InvalidatedPaths,
+    floor::{Floor, PurgeVerdict},
+    identity::StoreIdentity,
+    invalidated::{InvalidatedPaths, Invalidations},
     purge::{Purge, PurgeMode},
     purge_entry::{PurgeChange, PurgeEntry},
     purge_mark::{LogPosition, PurgeMark},
@@ -25,17 +27,6 @@ use crate::cache::key::Resource;
 /// harder.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The verdict on a response after the purges since its request started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum PurgeVerdict {
-    /// The response is gone.
-    Nothing,
-    /// The response is stale.
-    Stale,
-    /// The response is unaffected.
-    All,
-}
-
 /// The purges in force: the highest position for each path, prefix and tag.
 #[derive(Debug)]
 pub(crate) struct PurgeFloors {
@@ -46,6 +37,8 @@ pub(crate) struct PurgeFloors {
     /// Changes with every purge and invalidation. The hit path compares it.
     version: AtomicU64,
     floors: RwLock<AllFloors>,
+    /// The key of the hash function of invalidated paths.
+    secret: [u64; 2],
 }
 
 /// The floors of all distributions.
@@ -68,21 +61,22 @@ impl AllFloors {
 
 impl Default for PurgeFloors {
     fn default() -> Self {
-        Self {
-            applied: AtomicU64::default(),
-            invalidations: AtomicU64::default(),
-            // Zero marks a response that was never checked.
-            version: AtomicU64::new(1),
-            floors: RwLock::default(),
-        }
+        Self::new(StoreIdentity::ephemeral())
     }
 }
 
 impl PurgeFloors {
-    /// Floors of a store that is opened for the `epoch`th time.
+    /// Floors of a store with this identity.
     #[must_use]
-    pub(crate) fn of_epoch(epoch: u16) -> Self {
-        Self { invalidations: AtomicU64::new(u64::from(epoch) << 48), ..Self::default() }
+    pub(crate) fn new(identity: StoreIdentity) -> Self {
+        Self {
+            applied: AtomicU64::default(),
+            invalidations: AtomicU64::new(u64::from(identity.epoch) << 48),
+            // Zero marks a response that was never checked.
+            version: AtomicU64::new(1),
+            floors: RwLock::default(),
+            secret: identity.secret,
+        }
     }
 
     /// The version of the floors. One atomic load: this is on the hit path. A response that was checked at this
@@ -140,10 +134,7 @@ impl PurgeFloors {
     pub(super) fn invalidate(&self, distribution: &str, path: &str) -> u64 {
         self.raise(|all| {
             let number = self.invalidations.load(Ordering::Acquire) + 1;
-            all.of(distribution.as_bytes())
-                .invalidated
-                .get_or_insert_default()
-                .raise(path.as_bytes(), number);
+            self.invalidated_of(all, distribution.as_bytes()).raise(path.as_bytes(), number);
             self.invalidations.store(number, Ordering::Release);
             number
         })
@@ -160,7 +151,42 @@ impl PurgeFloors {
     /// Repeats an invalidation of an earlier epoch.
     pub(crate) fn repeat_invalidation(&self, distribution: &[u8], path: &[u8], number: u64) {
         self.raise(|all| {
-            all.of(distribution).invalidated.get_or_insert_default().raise(path, number);
+            self.invalidated_of(all, distribution).raise(path, number);
+        });
+    }
+
+    fn invalidated_of<'a>(
+        &self,
+        all: &'a mut AllFloors,
+        distribution: &[u8],
+    ) -> &'a mut InvalidatedPaths {
+        let invalidated = &mut all.of(distribution).invalidated;
+        invalidated.get_or_insert_with(|| Box::new(InvalidatedPaths::new(self.secret)))
+    }
+
+    /// The number of the newest invalidation, and those above `number`, by distribution.
+    pub(crate) fn invalidations_above(&self, number: u64) -> (u64, Vec<(String, Invalidations)>) {
+        let all = self.floors.read();
+        let of = |distribution: &[u8], floors: &Floors| {
+            let above = floors.invalidated.as_ref()?.above(number);
+            let distribution = String::from_utf8_lossy(distribution).into_owned();
+            (!above.is_empty()).then_some((distribution, above))
+        };
+        let newest = self.invalidations.load(Ordering::Acquire);
+        let all = all.by_distribution.iter();
+        (newest, all.filter_map(|(distribution, floors)| of(distribution, floors)).collect())
+    }
+
+    /// Adds the invalidations of another process, whose floors have the same secret. `are_past` is whether all of them
+    /// happened before this process stored anything.
+    pub(crate) fn merge_invalidations(&self, others: Vec<(String, Invalidations)>, are_past: bool) {
+        self.raise(|all| {
+            let number = self.invalidations.load(Ordering::Acquire) + u64::from(!are_past);
+            for (distribution, others) in others {
+                let others = if are_past { others } else { others.at(number) };
+                self.invalidated_of(all, distribution.as_bytes()).merge(&others);
+            }
+            self.invalidations.store(number, Ordering::Release);
         });
     }
 
@@ -212,36 +238,6 @@ impl PurgeFloors {
                 floors.newest_tag <= mark.position.0
                     && floors.remains(path.as_bytes(), &[], mark) == PurgeVerdict::All
             })
-    }
-}
-
-/// The newest positions of purges; zero if there was none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Floor {
-    hard: u64,
-    soft: u64,
-}
-
-impl Floor {
-    fn raise(&mut self, mode: PurgeMode, position: u64) {
-        match mode {
-            PurgeMode::Hard => self.hard = self.hard.max(position),
-            PurgeMode::Soft => self.soft = self.soft.max(position),
-        }
-    }
-
-    fn remains(self, position: u64) -> PurgeVerdict {
-        if self.hard > position {
-            PurgeVerdict::Nothing
-        } else if self.soft > position {
-            PurgeVerdict::Stale
-        } else {
-            PurgeVerdict::All
-        }
-    }
-
-    const fn newest(self) -> u64 {
-        if self.hard > self.soft { self.hard } else { self.soft }
     }
 }
 

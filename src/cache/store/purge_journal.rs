@@ -22,6 +22,9 @@ pub(crate) trait PurgeJournal: std::fmt::Debug + Send + Sync {
 
     /// Writes what was added, and nothing after that. Blocks until that is done.
     fn close(&self) {}
+
+    /// Begins a new file with the next entry, because another process may have written to this one.
+    fn replace_file(&self) {}
 }
 
 /// A journal that does not outlive the process.

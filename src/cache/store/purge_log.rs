@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
 };
 
 /// Purges of one distribution, requested together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PurgeBatch {
     /// The id of the distribution.
     pub distribution: String,
@@ -48,6 +49,9 @@ pub enum PurgeError {
     /// The stream of the cluster cannot be written.
     #[error("the stream of the cluster cannot be written ({0})")]
     Cluster(String),
+    /// The process that has taken over did not confirm it.
+    #[error("the process that has taken over did not confirm it ({0})")]
+    Successor(String),
     /// It is in the stream of the cluster.
     #[error("the purge will take effect, but some nodes may not have applied it yet")]
     Unconfirmed,

@@ -1,10 +1,12 @@
 //! Positions in the log of purges.
 
+use serde::{Deserialize, Serialize};
+
 /// A position in the log of purges. Later entries have higher ones.
 ///
 /// The upper 16 bits are an epoch, so that positions of a log that lost its past, or of another log, are never
 /// confused with older ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogPosition(pub(super) u64);
 
 impl LogPosition {

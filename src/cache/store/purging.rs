@@ -17,7 +17,17 @@ impl Store {
     /// # Errors
     /// If the log cannot be written, or other nodes may not have the purges yet.
     pub async fn purge(&self, batch: PurgeBatch) -> Result<(), PurgeError> {
-        self.purge_log.append(batch).await
+        // The nodes of a cluster have the same log.
+        if self.lease.is_some() {
+            return self.purge_log.append(batch).await;
+        }
+        if !self.successor.is_there() {
+            let purged = self.purge_log.append(batch.clone()).await;
+            if purged.is_ok() || !self.successor.is_there() {
+                return purged;
+            }
+        }
+        self.successor.purge(batch).await
     }
 
     /// Whether stored responses may be used without validation.

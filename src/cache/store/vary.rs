@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Store,
+    floor::PurgeVerdict,
     index::{Note, Stored},
-    purge_floors::PurgeVerdict,
     response::StoredResponse,
     variants::{VariantSlot, Variants},
 };

@@ -1,0 +1,207 @@
+//! The journal of purges while one process takes over from another.
+
+use std::{future, io, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
+
+use super::{
+    purge_entry::PurgeEntry,
+    purge_floors::PurgeFloors,
+    purge_journal::{Applied, PurgeJournal},
+};
+
+/// Entries for the process that still serves its last requests, and where its confirmation goes.
+pub(crate) type ForPredecessor = (Vec<PurgeEntry>, oneshot::Sender<()>);
+
+/// Who writes the entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// This process.
+    Own,
+    /// The next process. It sends the entries to this one, too.
+    Successor,
+    /// The next process. This one also gets the entries from its cluster, and keeps them in memory only.
+    Cluster,
+}
+
+/// A journal whose file passes from one process to the next.
+///
+/// While it is paused, entries wait. After that, they are written by this process, or by the next one.
+#[derive(Debug)]
+pub(super) struct SharedJournal {
+    inner: Arc<dyn PurgeJournal>,
+    floors: Arc<PurgeFloors>,
+    /// Locked for reading until an entry is applied, and for writing while the journal is paused.
+    writer: Arc<RwLock<Writer>>,
+    predecessor: Mutex<Option<mpsc::Sender<ForPredecessor>>>,
+}
+
+/// A journal to which nothing is added until this is dropped.
+pub(crate) struct PausedJournal(OwnedRwLockWriteGuard<Writer>);
+
+impl PausedJournal {
+    /// Leaves the journal to the next process.
+    pub(super) fn hand_over(mut self, is_in_cluster: bool) {
+        *self.0 = if is_in_cluster { Writer::Cluster } else { Writer::Successor };
+    }
+}
+
+impl SharedJournal {
+    pub(super) fn new(inner: Arc<dyn PurgeJournal>, floors: Arc<PurgeFloors>) -> Self {
+        let (writer, predecessor) = (Arc::new(RwLock::new(Writer::Own)), Mutex::default());
+        Self { inner, floors, writer, predecessor }
+    }
+
+    /// Waits until all entries are written that were added so far; later ones wait.
+    pub(super) async fn pause(&self) -> PausedJournal {
+        PausedJournal(Arc::clone(&self.writer).write_owned().await)
+    }
+
+    /// Writes again after a pause in which another process may have replaced the file.
+    pub(super) fn resume(&self, paused: PausedJournal) {
+        self.inner.replace_file();
+        drop(paused);
+    }
+
+    /// From now on, entries are in force once the predecessor has them, too.
+    pub(super) fn set_predecessor(&self, predecessor: Option<mpsc::Sender<ForPredecessor>>) {
+        *self.predecessor.lock() = predecessor;
+    }
+
+    /// Sends entries to the predecessor. The receiver ends once it has applied them, or has ended.
+    async fn send(&self, entries: &[PurgeEntry]) -> oneshot::Receiver<()> {
+        let (confirm, confirmed) = oneshot::channel();
+        let predecessor = self.predecessor.lock().clone();
+        if let Some(predecessor) = predecessor {
+            // One that has ended serves nothing any more.
+            let _ = predecessor.send((entries.to_vec(), confirm)).await;
+        }
+        confirmed
+    }
+}
+
+impl PurgeJournal for SharedJournal {
+    #[expect(
+        clippy::async_yields_async,
+        reason = "the order and the outcome are awaited separately"
+    )]
+    fn add(&self, entries: Vec<PurgeEntry>) -> BoxFuture<'_, Applied> {
+        Box::pin(async move {
+            let writer = Arc::clone(&self.writer).read_owned().await;
+            match *writer {
+                Writer::Own => {}
+                Writer::Successor => {
+                    let error = io::Error::other("another process has taken over");
+                    return Box::pin(future::ready(Err(error))) as Applied;
+                }
+                Writer::Cluster => {
+                    for entry in &entries {
+                        self.floors.apply(entry);
+                    }
+                    return Box::pin(future::ready(Ok(()))) as Applied;
+                }
+            }
+            let sent = self.send(&entries).await;
+            let applied = self.inner.add(entries).await;
+            Box::pin(async move {
+                let outcome = applied.await;
+                // An error means that it has ended.
+                let _ = sent.await;
+                drop(writer);
+                outcome
+            }) as Applied
+        })
+    }
+
+    fn make_space(&self) -> BoxFuture<'_, bool> {
+        self.inner.make_space()
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+
+    fn replace_file(&self) {
+        self.inner.replace_file();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::cache::store::{
+        LogPosition, Purge, PurgeChange, PurgeMode, purge_journal::MemoryPurgeJournal,
+    };
+
+    const MOMENT: Duration = Duration::from_millis(20);
+
+    fn journal() -> SharedJournal {
+        let floors = Arc::new(PurgeFloors::default());
+        let inner = Arc::new(MemoryPurgeJournal(Arc::clone(&floors)));
+        SharedJournal::new(inner, floors)
+    }
+
+    fn entry(number: u64) -> PurgeEntry {
+        let (purge, mode) = (Purge::Prefix("/".into()), PurgeMode::Hard);
+        let change = PurgeChange::Purge { distribution: "media".into(), purge, mode };
+        PurgeEntry { position: LogPosition::new(1, number), change }
+    }
+
+    async fn add(journal: &SharedJournal, number: u64) -> io::Result<()> {
+        journal.add(vec![entry(number)]).await.await
+    }
+
+    #[tokio::test]
+    async fn entries_wait_during_a_pause() {
+        let journal = journal();
+        add(&journal, 1).await.expect("added");
+        let paused = journal.pause().await;
+        let mut waiting = std::pin::pin!(add(&journal, 2));
+        assert!(timeout(MOMENT, &mut waiting).await.is_err());
+        assert_eq!(journal.floors.newest().number(), 1);
+        journal.resume(paused);
+        waiting.await.expect("added");
+        assert_eq!(journal.floors.newest().number(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_pause_waits_for_entries() {
+        let journal = journal();
+        let adding = journal.add(vec![entry(1)]).await;
+        assert!(timeout(MOMENT, journal.pause()).await.is_err());
+        adding.await.expect("added");
+        assert!(timeout(MOMENT, journal.pause()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn after_it_was_handed_over_only_a_cluster_adds_entries() {
+        for is_in_cluster in [false, true] {
+            let journal = journal();
+            journal.pause().await.hand_over(is_in_cluster);
+            assert_eq!(add(&journal, 1).await.is_ok(), is_in_cluster);
+            assert_eq!(journal.floors.newest().number(), u64::from(is_in_cluster));
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_are_complete_once_the_predecessor_has_them() {
+        let journal = journal();
+        let (sender, mut predecessor) = mpsc::channel(1);
+        journal.set_predecessor(Some(sender));
+        let mut waiting = std::pin::pin!(add(&journal, 1));
+        assert!(timeout(MOMENT, &mut waiting).await.is_err());
+        let (entries, confirm) = predecessor.recv().await.expect("sent");
+        assert_eq!(entries, [entry(1)]);
+        confirm.send(()).expect("awaited");
+        waiting.await.expect("added");
+        // One that has ended is not waited for.
+        drop(predecessor);
+        add(&journal, 2).await.expect("added");
+    }
+}

@@ -1,0 +1,209 @@
+//! What a store hands over to the store of the next process.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    Options, Store, StoreIdentity, disk_record,
+    index::{Note, Stored},
+    memory::Found,
+    memory_record::MemoryRecord,
+    purge_entry::{PurgeChange, PurgeEntry},
+    purge_floors::PurgeFloors,
+    purge_log::PurgeLog,
+    purge_state::PurgeState,
+    shared_journal::{ForPredecessor, PausedJournal},
+    successor::ForSuccessor,
+};
+use crate::{
+    base::clock::Timestamp,
+    cache::{
+        digest::Digest,
+        disk::{FORMAT, FolderError, Kind, Loaded, Record},
+        key::CacheKey,
+    },
+};
+
+/// The version of the records in [`Store::records`].
+pub(crate) const RECORDS: u32 = FORMAT;
+
+impl Store {
+    /// A store that takes over from the store of another process, which has this identity. `None` if there were too
+    /// many processes already.
+    pub(crate) fn after(
+        last: StoreIdentity,
+        options: Options,
+        log: impl FnOnce(PurgeState) -> Box<dyn PurgeLog>,
+    ) -> Option<Self> {
+        let identity = StoreIdentity { epoch: last.epoch.checked_add(1)?, ..last };
+        Some(Self::in_memory_of(identity, options, log))
+    }
+
+    /// The identity of this store.
+    pub(crate) const fn identity(&self) -> StoreIdentity {
+        self.identity
+    }
+
+    /// The responses and slices in memory, those that were used last first. Compressed forms are made again.
+    pub(crate) fn records(&self, now: Timestamp) -> impl Iterator<Item = MemoryRecord> {
+        let records = self.memory.by_use(now).into_iter().filter_map(|digest| self.record(digest));
+        records.map(|Record { kind, digest, description, body, .. }| MemoryRecord {
+            kind: kind as u8,
+            digest: (digest.0, digest.1),
+            description: description.into(),
+            body,
+        })
+    }
+
+    fn record(&self, digest: Digest) -> Option<Record> {
+        let no_key = CacheKey::from_bytes(&[]);
+        Some(match self.memory.found(digest)? {
+            Found::Stored(Stored::Response(response)) => {
+                let body = disk_record::body_of(&response, self.options.slice)?;
+                disk_record::of_response(digest, &no_key, &response, body)
+            }
+            Found::Stored(Stored::Note(Note::Varies(variants))) => {
+                disk_record::of_variants(digest, &no_key, &variants)
+            }
+            Found::Stored(Stored::Note(Note::HitForMiss(_))) => return None,
+            Found::Slice(bytes) => {
+                let length = self.options.slice.to_le_bytes().to_vec();
+                disk_record::record(Kind::Slice, digest, &[], length, bytes)
+            }
+        })
+    }
+
+    /// Stores a record of the last process in memory, unless it cannot be used or there is no room.
+    pub(crate) fn take_record(&self, record: MemoryRecord) {
+        let MemoryRecord { kind, digest, description, body } = record;
+        let digest = Digest(digest.0, digest.1);
+        let Some(charge) = self.memory.charge(body.len() as u64) else { return };
+        let held = |body: Bytes| charge.hold(self.pages.join(&[body]));
+        let Some(kind) = Kind::of(kind) else { return };
+        let record = Loaded { kind, digest, key: Bytes::new(), description, body };
+        match kind {
+            Kind::Response => {
+                if let Some(response) = disk_record::response(&record, held) {
+                    self.memory.insert_at(digest, Arc::new(response));
+                }
+            }
+            Kind::Variants => {
+                if let Some(variants) = disk_record::variants(&record) {
+                    self.memory.store(digest, Stored::Note(Note::Varies(Arc::new(variants))));
+                }
+            }
+            Kind::Slice if record.description[..] == self.options.slice.to_le_bytes() => {
+                self.memory.take_slice(digest, held(record.body).into());
+            }
+            _ => {}
+        }
+    }
+
+    /// The purges in force.
+    pub(crate) const fn floors(&self) -> &Arc<PurgeFloors> {
+        &self.floors
+    }
+
+    /// Stops writing to the disk, so that another process can use its directory. Purges wait from now on.
+    pub(crate) async fn pause(self: &Arc<Self>) -> PausedJournal {
+        let paused = self.purge_journal.pause().await;
+        let store = Arc::clone(self);
+        // A panic is in the log, and leaves the disk as it is.
+        let _ = tokio::task::spawn_blocking(move || store.pause_disk()).await;
+        paused
+    }
+
+    /// Writes to the disk again.
+    ///
+    /// # Errors
+    /// If another process uses its directory.
+    pub(crate) fn resume(&self, paused: PausedJournal) -> Result<(), FolderError> {
+        let resumed = self.disk.as_ref().map_or(Ok(()), |disk| disk.resume());
+        self.purge_journal.resume(paused);
+        resumed
+    }
+
+    /// Leaves the disk and the log of purges to the next process, which gets the purges that arrive here.
+    pub(crate) fn hand_over(&self, paused: PausedJournal, successor: mpsc::Sender<ForSuccessor>) {
+        self.successor.set(successor);
+        // An older process gets no more purges, and ends.
+        self.purge_journal.set_predecessor(None);
+        paused.hand_over(self.lease.is_some());
+        if let Some(disk) = &self.disk {
+            disk.leave();
+        }
+    }
+
+    /// Purges are complete once the last process, which still serves a few requests, has them, too.
+    pub(crate) fn set_predecessor(&self, predecessor: mpsc::Sender<ForPredecessor>) {
+        self.purge_journal.set_predecessor(Some(predecessor));
+    }
+
+    /// Uses nothing any more that is stored now: from here on, purges may be missing.
+    pub(crate) fn distrust(&self) {
+        let Some(position) = self.floors.newest().next_epoch() else { return };
+        let change = PurgeChange::NewLog { name: "".into() };
+        self.apply(&[PurgeEntry { position, change }]);
+    }
+
+    /// Applies purges of the next process.
+    pub(crate) fn apply(&self, entries: &[PurgeEntry]) {
+        for entry in entries {
+            self.floors.apply(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::store::{Content, Purge, PurgeBatch, PurgeMode};
+
+    const OPTIONS: Options = Options { memory: 16 << 20, slice: 1 << 20, read_ahead: 4 };
+
+    async fn purge(store: &Store) {
+        let (distribution, purges) = ("media".into(), vec![Purge::Prefix("/".into())]);
+        let batch = PurgeBatch { distribution, purges, mode: PurgeMode::Hard };
+        store.purge(batch).await.expect("purged");
+    }
+
+    #[tokio::test]
+    async fn positions_and_numbers_of_the_next_process_are_above_those_of_the_last() {
+        let mut store = Arc::new(Store::new(OPTIONS));
+        let mut newest = store.floors().newest();
+        for _ in 0..3 {
+            let content: Content = store.new_content(1);
+            purge(&store).await;
+            assert!(store.floors().newest() > newest);
+            newest = store.floors().newest();
+            let next = Store::after(store.identity(), OPTIONS, PurgeState::local_log);
+            let next = next.expect("an epoch is left");
+            next.apply(&store.floors().entries());
+            assert_eq!(next.floors().newest(), newest);
+            assert!(next.new_content(1).id.0 > content.id.0);
+            store = Arc::new(next);
+        }
+        let last = StoreIdentity { epoch: u16::MAX, ..store.identity() };
+        assert!(Store::after(last, OPTIONS, PurgeState::local_log).is_none());
+    }
+
+    #[tokio::test]
+    async fn late_invalidations_concern_what_the_next_process_has_stored_meanwhile() {
+        let store = Store::new(OPTIONS);
+        store.invalidate("media", "/early");
+        let (known, early) = store.floors().invalidations_above(0);
+        let next = Store::after(store.identity(), OPTIONS, PurgeState::local_log);
+        let next = next.expect("an epoch is left");
+        let before = next.floors().mark();
+        next.floors().merge_invalidations(early, true);
+        assert!(next.was_invalidated("media", "/early"));
+        assert_eq!(next.floors().mark(), before, "all that it stores is newer");
+        store.invalidate("media", "/late");
+        let (_, late) = store.floors().invalidations_above(known);
+        next.floors().merge_invalidations(late, false);
+        assert!(next.was_invalidated("media", "/late"));
+        assert_ne!(next.floors().mark(), before);
+    }
+}
