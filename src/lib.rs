@@ -13,6 +13,8 @@ pub mod http;
 
 pub mod cache;
 
+pub(crate) mod handover;
+
 pub mod access;
 
 pub mod access_log;

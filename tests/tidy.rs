@@ -13,7 +13,7 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 38] = [
+const ORDER: [&str; 39] = [
     "base",
     "tls",
     "http",
@@ -26,6 +26,7 @@ const ORDER: [&str; 38] = [
     "cache::disk",
     "cache::store",
     "cache",
+    "handover",
     "access",
     "access_log",
     "behavior",

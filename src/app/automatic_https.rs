@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::tls_options::read_keys;
 use crate::{
@@ -61,8 +61,8 @@ impl AutomaticHttps {
 
 impl Task {
     /// Obtains and renews certificates while there are listeners.
-    pub(super) fn spawn(self) {
-        tokio::spawn(self.acme.run(self.hosts));
+    pub(super) fn spawn(self) -> JoinHandle<()> {
+        tokio::spawn(self.acme.run(self.hosts))
     }
 }
 

@@ -67,6 +67,9 @@ pub enum Error {
     /// The keys of the cluster cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The process that this one replaces does not hand over.
+    #[error("this process cannot take over from the running one: {0}")]
+    Predecessor(#[source] io::Error),
     /// The geography database cannot be used.
     #[error(transparent)]
     Geography(#[from] DatabaseError),
@@ -101,6 +104,9 @@ impl Error {
             Self::Acme(error) => error.advice().into(),
             Self::File { key, .. } => {
                 format!("correct `{key}`, or allow the user that runs Forebay to read the file").into()
+            }
+            Self::Predecessor(_) => {
+                "restart Forebay instead: a process of another version may not be able to take over".into()
             }
             Self::System(_) => "check the limits on open files and threads (`ulimit -a`)".into(),
         }

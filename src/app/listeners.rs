@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{
     Error,
     automatic_https::AutomaticHttps,
+    listening_sockets::ListeningSockets,
     open_files::fitting_connections,
     tls_options::{profiles, read_keys, show},
 };
@@ -16,8 +17,8 @@ use crate::{
     config::Config,
     proxy::Edge,
     server::{
-        BindError, Bound, Endpoint, Heartbeats, Limits, PeerHandler, Shared, TlsSettings,
-        ViewerHandler, Workers, bindable, spawn_workers,
+        BindError, Bound, Endpoint, Heartbeats, InheritedSockets, Limits, PeerHandler, Shared,
+        TlsSettings, ViewerHandler, Workers, bindable, spawn_workers,
     },
     tls::{Challenges, TlsError},
 };
@@ -50,14 +51,14 @@ impl Listeners {
     pub(super) fn bind(
         config: &Config,
         peers: Option<Bound>,
-        workers: usize,
+        (workers, sockets): (usize, &InheritedSockets),
         automatic: &AutomaticHttps,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
         let tls = tls_settings(config, automatic, metrics)?;
-        let http = bind(&config.listen.http, None, workers)?;
-        let https = bind(&config.listen.https, tls.as_ref(), workers)?;
-        let admin = bind(config.admin.as_slice(), None, 1)?;
+        let http = bind(&config.listen.http, None, workers, sockets)?;
+        let https = bind(&config.listen.https, tls.as_ref(), workers, sockets)?;
+        let admin = bind(config.admin.as_slice(), None, 1, sockets)?;
         let bound = Self { tls, http, https, admin, peers };
         bound.announce(metrics);
         Ok(bound)
@@ -67,6 +68,12 @@ impl Listeners {
     fn announce(&self, metrics: &Metrics) {
         let all = self.http.iter().chain(&self.https).chain(&self.peers);
         all.for_each(|bound| metrics.listens_on(bound.address));
+    }
+
+    /// Second handles of all sockets.
+    pub(super) fn sockets(&self) -> io::Result<ListeningSockets> {
+        let all = self.http.iter().chain(&self.https).chain(&self.admin).chain(&self.peers);
+        ListeningSockets::of(all)
     }
 
     /// The addresses of listeners.
@@ -93,10 +100,11 @@ fn bind(
     addresses: &[SocketAddr],
     tls: Option<&Arc<TlsSettings>>,
     workers: usize,
+    sockets: &InheritedSockets,
 ) -> Result<Vec<Bound>, BindError> {
     let endpoint =
         |address: &SocketAddr| Endpoint { address: bindable(*address), tls: tls.cloned() };
-    addresses.iter().map(|address| endpoint(address).bind(workers)).collect()
+    addresses.iter().map(|address| endpoint(address).bind(workers, sockets)).collect()
 }
 
 /// Accepts connections on one socket of a worker.
@@ -125,10 +133,10 @@ pub(super) fn serve(
         let viewers = ViewerHandler::new(Arc::clone(&edge), Arc::clone(challenges));
         move |runtime| {
             runtime.block_on(async move {
-                for mut socket in sockets {
+                for socket in sockets {
                     accept(socket.serve(&viewers, shared.clone()));
                 }
-                if let Some(mut socket) = peers {
+                if let Some(socket) = peers {
                     accept(socket.serve(&PeerHandler(edge), shared.of_peers()));
                 }
                 drop(shared);

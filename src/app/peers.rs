@@ -8,7 +8,7 @@ use crate::{
     cluster::{Cluster, PeerOptions},
     config::Config,
     peers::Peers,
-    server::{Bound, Endpoint, TlsSettings, bindable},
+    server::{Bound, Endpoint, InheritedSockets, TlsSettings, bindable},
     tls::{MutualTls, TlsError},
 };
 
@@ -26,7 +26,7 @@ impl PeerSide {
         cluster: Option<&Arc<Cluster>>,
         clock: &Clock,
         metrics: &Metrics,
-        workers: usize,
+        (workers, sockets): (usize, &InheritedSockets),
     ) -> Result<Option<(Self, Bound)>, Error> {
         let Some((cluster, options)) = cluster.zip(options(config)) else {
             return Ok(None);
@@ -35,7 +35,7 @@ impl PeerSide {
         let peers = Peers::new(Arc::clone(cluster), tls.client, clock.clone(), metrics.peers());
         let tls = TlsSettings::fixed(tls.server);
         let address = bindable(options.listen);
-        let bound = Endpoint { address, tls: Some(Arc::clone(&tls)) }.bind(workers)?;
+        let bound = Endpoint { address, tls: Some(Arc::clone(&tls)) }.bind(workers, sockets)?;
         Ok(Some((Self { peers: Arc::new(peers), tls }, bound)))
     }
 

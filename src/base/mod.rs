@@ -5,6 +5,7 @@ pub mod glob;
 pub mod instance;
 pub mod key_file;
 pub mod log;
+pub(crate) mod memory;
 pub mod metrics;
 pub mod sha256;
 pub mod text;

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Timeout for a purge: in a cluster, it waits for nodes that do not answer.
 const PURGE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Timeout for an upgrade: the new process takes over the contents of the memory.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(200);
+
 /// The admin address of the running Forebay.
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminAddress {
@@ -172,6 +175,15 @@ pub(super) fn no_answer(admin: SocketAddr, error: &std::io::Error) -> UserError 
     }
 }
 
+/// The same, for a command that applies a configuration file, which may have another address.
+pub(super) fn not_reached(admin: SocketAddr, error: &std::io::Error) -> UserError {
+    let mut error = no_answer(admin, error);
+    error.help.push_str(
+        "; if you changed `admin.listen`, pass the old address: only `forebay upgrade` or a restart applies the new one",
+    );
+    error
+}
+
 pub(super) fn refused(status: u16, content: &str) -> UserError {
     let error = serde_json::from_str::<Value>(content).ok();
     let error = error.and_then(|error| Some(error.get("error")?.as_str()?.to_owned()));
@@ -211,7 +223,11 @@ pub(super) fn exchange(
     authentication: &Authentication,
 ) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
-    let patience = if path == "/purge" { PURGE_PATIENCE } else { PATIENCE };
+    let patience = match path {
+        "/purge" => PURGE_PATIENCE,
+        "/upgrade" => UPGRADE_PATIENCE,
+        _ => PATIENCE,
+    };
     stream.set_read_timeout(Some(patience))?;
     let fields = authentication.fields(admin, method, path, content);
     write!(

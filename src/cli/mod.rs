@@ -16,6 +16,7 @@ mod init;
 mod keys;
 mod load;
 mod man;
+mod program;
 mod prompt;
 mod purge;
 mod reload;
@@ -24,6 +25,7 @@ mod sign;
 mod source;
 mod style;
 mod systemd;
+mod upgrade;
 
 use std::{io::Write, process::ExitCode};
 
@@ -59,6 +61,8 @@ enum Command {
     Purge(purge::Args),
     /// Reload the configuration and the certificates of a running Forebay
     Reload(reload::Args),
+    /// Replace a running Forebay by a new process, for example of a new version, without losing a request
+    Upgrade(upgrade::Args),
     /// Show what a running Forebay does with a request, and why
     Explain(explain::Args),
     /// Set up a bucket: writes the configuration, an IAM policy and Django settings
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{
     UserError,
-    admin_client::{AdminAddress, Authentication, exchange, no_answer, refused},
+    admin_client::{AdminAddress, Authentication, exchange, not_reached, refused},
     say,
 };
 use crate::control::Reloaded;
@@ -39,14 +39,6 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     say(reloaded.summary());
     Ok(ExitCode::SUCCESS)
-}
-
-fn not_reached(admin: std::net::SocketAddr, error: &std::io::Error) -> UserError {
-    let mut error = no_answer(admin, error);
-    error.help.push_str(
-        "; if you changed `admin.listen`, pass the old address: only a restart applies the new one",
-    );
-    error
 }
 
 fn not_reloaded(error: &UserError) -> UserError {

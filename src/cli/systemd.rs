@@ -1,9 +1,12 @@
-//! Messages to systemd, for units with `Type=notify` (sd_notify(3)). Without systemd, they go nowhere.
+//! Messages to systemd and sockets from it, for units with `Type=notify` (sd_notify(3)). Without systemd, they go nowhere.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use listenfd::ListenFd;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::server::InheritedSockets;
 
 /// The shortest limit of a watchdog that makes sense.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -57,6 +60,26 @@ pub(super) fn reloading() {
 pub(super) fn stopping(longest: Duration) {
     let micros = u32::try_from((longest + REST).as_micros()).unwrap_or(u32::MAX);
     send(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
+}
+
+/// Another process of this service serves from now on.
+pub(super) fn replaced_by(process: u32) {
+    send(&[NotifyState::MainPid(process), NotifyState::Ready, NotifyState::Status("serving")]);
+}
+
+/// The listening sockets that systemd has opened for this process (socket activation, sd_listen_fds(3)).
+///
+/// # Errors
+/// If one of them is not a TCP socket.
+pub(super) fn sockets() -> io::Result<InheritedSockets> {
+    let sockets = InheritedSockets::default();
+    let mut passed = ListenFd::from_env();
+    for number in 0..passed.len() {
+        if let Some(socket) = passed.take_tcp_listener(number)? {
+            sockets.add(socket.local_addr()?, socket);
+        }
+    }
+    Ok(sockets)
 }
 
 /// Sends a message. One that is lost must not stop the service.

@@ -153,7 +153,7 @@ An unknown key is an error.
 * **Durations** are strings with a unit, such as `\"30s\"`, `\"10m\"` or `\"1day\"`, or a number of seconds.
 * **Lists of strings** may be written as a single string.
 * **Paths** of files are relative to the configuration file.
-* `forebay reload` applies the file. Keys marked *restart* need a restart; `forebay reload` names those that changed.
+* `forebay reload` applies the file. Keys marked *restart* need `forebay upgrade` or a restart; `forebay reload` names those that changed.
 ";
 
 fn reference() -> String {

@@ -12,12 +12,16 @@ mod invalidation;
 mod invalidations;
 mod items;
 mod journal;
+mod orders;
 mod purge;
 mod readiness;
+mod reloaded;
 mod reloads;
 mod reply;
 mod sns;
 mod sqs;
+mod upgraded;
+mod upgrades;
 mod xml;
 
 use std::{
@@ -40,13 +44,16 @@ use cloudfront::ApiResource;
 use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
+pub(crate) use orders::Order;
+use orders::Orders;
 use parking_lot::Mutex;
-pub use reloads::Reloaded;
+pub(crate) use reloaded::ReloadOutcome;
+pub use reloaded::Reloaded;
 use reloads::Reloads;
-pub(crate) use reloads::{ReloadOutcome, ReloadRequest};
 use reply::{json, not_allowed, refuse, refuse_framing, text};
 pub(crate) use sqs::Queue;
 use tokio::{sync::mpsc, task::JoinHandle};
+pub(crate) use upgraded::{UpgradeOutcome, Upgraded};
 
 use crate::{
     access::restrict::{Rate, RateLimits, Rates},
@@ -112,6 +119,7 @@ struct State {
     /// When the process started, in milliseconds since 1970.
     started: u64,
     heartbeats: Heartbeats,
+    orders: Orders,
     reloads: Reloads,
     draining: AtomicBool,
 }
@@ -157,6 +165,7 @@ impl Admin {
             certificates: sns::Certificates::default(),
             consumers: Mutex::default(),
             started: clock.now().as_millis(),
+            orders: Orders::new(),
             reloads: Reloads::new(clock.now(), metrics),
             clock,
             heartbeats,
@@ -193,9 +202,9 @@ impl Admin {
         self.0.callers.store(Arc::new(callers));
     }
 
-    /// Requests for reloads, which the caller carries out; `None` after the first call.
-    pub(crate) fn take_reload_requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
-        self.0.reloads.take_requests()
+    /// The orders of operators, which the caller carries out; `None` after the first call.
+    pub(crate) fn take_orders(&self) -> Option<mpsc::Receiver<Order>> {
+        self.0.orders.take()
     }
 
     /// Records the outcome of a reload.
@@ -219,7 +228,7 @@ impl Admin {
             (&Method::GET | &Method::HEAD, "/healthz") => self.health(),
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
             (&Method::GET | &Method::HEAD, "/cluster") => self.members(),
-            (&Method::POST, "/purge" | "/events" | "/explain" | "/reload") => {
+            (&Method::POST, "/purge" | "/events" | "/explain" | "/reload" | "/upgrade") => {
                 match content(body, MAX_BODY).await {
                     Some(content) if path == "/events" && parts.headers.contains_key(SNS) => {
                         match sns::take(&self.0, &content).await {
@@ -234,7 +243,7 @@ impl Admin {
                 }
             }
             (_, "/metrics" | "/healthz" | "/readyz" | "/cluster") => not_allowed("GET, HEAD"),
-            (_, "/purge" | "/events" | "/explain" | "/reload") => not_allowed("POST"),
+            (_, "/purge" | "/events" | "/explain" | "/reload" | "/upgrade") => not_allowed("POST"),
             _ => match ApiResource::parse(path) {
                 Some(resource) => {
                     let most = if self.0.callers.load().may_call(&parts, client) {
@@ -247,7 +256,7 @@ impl Admin {
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "not found: use GET /metrics, GET /healthz, GET /readyz, GET /cluster, POST /purge, POST /events, POST /explain, POST /reload or CloudFront's API below /2020-05-31/",
+                    "not found: use GET /metrics, GET /healthz, GET /readyz, GET /cluster, POST /purge, POST /events, POST /explain, POST /reload, POST /upgrade or CloudFront's API below /2020-05-31/",
                 ),
             },
         }
@@ -322,6 +331,7 @@ impl State {
         let ok = StatusCode::OK;
         Ok(match request.uri.path() {
             "/reload" => self.reload(&caller).await,
+            "/upgrade" => self.upgrade(&caller).await,
             "/events" => json(ok, &events::take(self, content, &caller).await?),
             "/explain" => json(ok, &explain::explain(self, content).await?),
             _ => json(ok, &self.apply(content, &caller).await?),

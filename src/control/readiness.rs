@@ -12,6 +12,9 @@ use super::{
 };
 use crate::{cache::disk::DiskUse, http::body::Body};
 
+/// The state of a node that may use what it has stored.
+const MEMBER: &str = "member";
+
 #[derive(Debug, Serialize)]
 struct Readiness {
     ready: bool,
@@ -60,6 +63,18 @@ impl Admin {
     /// cluster if it has one.
     /// The origin's state is ignored: otherwise an outage of S3 would drain every edge.
     pub(super) fn readiness(&self) -> Response<Body> {
+        let readiness = self.examine();
+        let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        json(status, &readiness)
+    }
+
+    /// Whether this edge could answer all requests.
+    pub(crate) fn is_ready(&self) -> bool {
+        let readiness = self.examine();
+        readiness.ready && readiness.cluster.is_none_or(|cluster| cluster == MEMBER)
+    }
+
+    fn examine(&self) -> Readiness {
         let rules = self.0.edge.rules();
         let mut origins = rules.hosts.all().iter().flat_map(|distribution| &distribution.origins);
         let needs = origins.any(|group| group.members().any(|origin| origin.signs()));
@@ -67,7 +82,7 @@ impl Admin {
         let draining = self.0.draining.load(Ordering::Acquire);
         let cluster = self.0.cluster.as_ref().map(|cluster| {
             match (cluster.has_joined(), cluster.has_lease()) {
-                (_, true) => "member",
+                (_, true) => MEMBER,
                 (true, false) => "cut off",
                 (false, false) => "joining",
             }
@@ -79,13 +94,12 @@ impl Admin {
             (true, false) if self.0.credentials.is_loading() => "loading",
             (true, false) => "missing",
         };
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let disk = self.0.edge.store().disk_usage().map(|disk| match disk {
             DiskUse { is_in_use: false, .. } => "off, because reads or writes failed".to_owned(),
             DiskUse { to_recover: 0, .. } => "ready".to_owned(),
             DiskUse { to_recover, .. } => format!("reading its index, {to_recover} files left"),
         });
         let configuration = self.0.reloads.status();
-        json(status, &Readiness { ready, draining, credentials, configuration, disk, cluster })
+        Readiness { ready, draining, credentials, configuration, disk, cluster }
     }
 }

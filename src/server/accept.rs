@@ -1,4 +1,4 @@
-//! Accepts connections until the drain begins, then empties the accept queue.
+//! Accepts connections until the drain begins, then empties the accept queue, unless another process does.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Handler, Shared, canonical, connection::Server};
+use super::{Handler, Shared, canonical, connection::Server, drain::Accepting};
 use crate::base::{
     clock::Clock,
     log::{LogLimiter, unless_zero},
@@ -19,9 +19,18 @@ use crate::base::{
 pub(super) async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
     let mut drain = server.shared.drain.clone();
     loop {
+        match drain.accepting() {
+            Accepting::Now => {}
+            Accepting::Later => {
+                drain.changed().await;
+                continue;
+            }
+            Accepting::Elsewhere => return,
+            Accepting::TheRest => return accept_rest(&listener, &server).await,
+        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = drain.begun() => return accept_rest(&listener, &server).await,
+            () = drain.changed() => continue,
         };
         match accepted {
             Ok((stream, peer)) => spawn(&server, stream, peer).await,

@@ -223,7 +223,7 @@ impl<H: Handler> Server<H> {
             },
         };
         let shut = |served: Pin<&mut http2::Connection<_, _, _>>| served.graceful_shutdown();
-        let ended = until_drained(pin!(served), pin!(self.drained()), poll, shut).await;
+        let ended = until_drained(pin!(served), pin!(self.left()), poll, shut).await;
         if exhausted.is_set() {
             self.report_flood(client);
             let _ = tokio::time::timeout(GOAWAY_TIMEOUT, send_goaway(io)).await;
@@ -246,6 +246,12 @@ impl<H: Handler> Server<H> {
     /// Completes `DRAIN_GRACE` after the drain begins, because a request may already be in flight.
     pub(super) async fn drained(&self) {
         self.shared.drain.clone().begun().await;
+        tokio::time::sleep(DRAIN_GRACE).await;
+    }
+
+    /// The same, but also if another process accepts the connections: HTTP/2 can end one without losing a request.
+    async fn left(&self) {
+        self.shared.drain.clone().left().await;
         tokio::time::sleep(DRAIN_GRACE).await;
     }
 

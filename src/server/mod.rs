@@ -1,6 +1,7 @@
 //! Listeners: from bytes on a socket to requests for a [`Handler`].
 
 mod accept;
+mod bound;
 mod clear_stream;
 mod connection;
 mod drain;
@@ -10,6 +11,7 @@ mod h1_head;
 mod handshake;
 mod http1;
 mod http1_end;
+mod inherited;
 mod lent_io;
 mod loan;
 mod peer_handler;
@@ -36,7 +38,7 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{Request, Response, request::Parts};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
     access::restrict::{Networks, Share, Shares},
@@ -45,8 +47,9 @@ use crate::{
     http::body::Body,
     proxy::{Connection, FastHit},
 };
-use connection::Server;
+pub use bound::Bound;
 pub(crate) use drain::{Closing, Drain, DrainSignal};
+pub(crate) use inherited::InheritedSockets;
 pub(crate) use peer_handler::PeerHandler;
 pub(crate) use refused_head::Refused;
 use reserved_fds::ReservedFds;
@@ -156,14 +159,6 @@ pub struct Endpoint {
     pub tls: Option<Arc<TlsSettings>>,
 }
 
-/// A bound endpoint: one listening socket for each worker.
-pub struct Bound {
-    /// The address it is bound to.
-    pub address: SocketAddr,
-    tls: Option<Arc<TlsSettings>>,
-    sockets: Vec<std::net::TcpListener>,
-}
-
 /// The error if an address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}{}", advice(source))]
@@ -187,22 +182,32 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl Endpoint {
-    /// Binds one socket per worker; the kernel spreads connections over them.
+    /// Binds one socket per worker; the kernel spreads connections over them. Uses inherited sockets of the same address
+    /// instead, if there are any.
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
-    pub fn bind(&self, workers: usize) -> Result<Bound, BindError> {
+    pub(crate) fn bind(
+        &self,
+        workers: usize,
+        inherited: &InheritedSockets,
+    ) -> Result<Bound, BindError> {
         let refuse = |source| BindError { address: self.address, source };
+        let sockets = inherited.take(self.address);
+        if !sockets.is_empty() {
+            sockets.iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(refuse)?;
+            return Bound::new(self.address, self.tls.clone(), sockets, workers).map_err(refuse);
+        }
         // SO_REUSEPORT sockets share their port with other processes too. A socket without it shows whether
         // another program is already listening.
         let probe = listen(self.address, false).map_err(refuse)?;
         let address = probe.local_addr().map_err(refuse)?;
         if workers <= 1 {
-            return Ok(Bound { address, tls: self.tls.clone(), sockets: vec![probe] });
+            return Bound::new(address, self.tls.clone(), vec![probe], 1).map_err(refuse);
         }
         drop(probe);
         let sockets: Result<_, _> = (0..workers).map(|_| listen(address, true)).collect();
-        Ok(Bound { address, tls: self.tls.clone(), sockets: sockets.map_err(refuse)? })
+        Bound::new(address, self.tls.clone(), sockets.map_err(refuse)?, workers).map_err(refuse)
     }
 }
 
@@ -329,29 +334,6 @@ impl Shared {
             accept::refuse_client(self, client);
         }
         share
-    }
-}
-
-impl Bound {
-    /// One worker's part: a single socket of this endpoint, while there are any.
-    #[must_use]
-    pub fn split(&mut self) -> Option<Self> {
-        let socket = self.sockets.pop()?;
-        Some(Self { address: self.address, tls: self.tls.clone(), sockets: vec![socket] })
-    }
-
-    /// Takes the socket of one worker and accepts connections until the drain begins.
-    ///
-    /// Must run within a tokio runtime.
-    pub fn serve<H: Handler>(
-        &mut self,
-        handler: &H,
-        shared: Shared,
-    ) -> io::Result<impl Future<Output = ()> + Send + use<H>> {
-        let socket = self.sockets.pop().ok_or_else(|| io::Error::other("no socket is left"))?;
-        let listener = TcpListener::from_std(socket)?;
-        let server = Server { handler: handler.for_thread(), shared, tls: self.tls.clone() };
-        Ok(accept::accept(listener, Arc::new(server)))
     }
 }
 

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "tests/run quick": "tests/run does the same before this",
     "cargo install --path . --locked": "the program is built already",
     "forebay cluster status": "test_cluster.py runs it",
+    "forebay upgrade": "test_upgrade.py runs it",
     "docker build -t forebay .": "tests/image builds it",
     "docker run --read-only": "tests/image runs it",
 }

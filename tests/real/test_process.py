@@ -121,7 +121,7 @@ class Process(unittest.TestCase):
         # What needs a restart is named, and the rest is in effect.
         code, said = reload(text.replace("[admin]", "idle_timeout = \"9s\"\n[admin]"))
         self.assertEqual(code, 0)
-        self.assertIn("`listen.idle_timeout` changed; restart Forebay to apply the change", said)
+        self.assertIn("`listen.idle_timeout` changed; run `forebay upgrade` or restart Forebay to apply the change", said)
         (successful, _), status = reported()
         self.assertEqual((successful, list(status)), (1, ["in_effect_since"]))
 

@@ -1,9 +1,9 @@
 //! What a store hands over to the store of the next process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Options, Store, StoreIdentity, disk_record,
@@ -106,13 +106,14 @@ impl Store {
         &self.floors
     }
 
-    /// Stops writing to the disk, so that another process can use its directory. Purges wait from now on.
-    pub(crate) async fn pause(self: &Arc<Self>) -> PausedJournal {
-        let paused = self.purge_journal.pause().await;
+    /// Stops writing to the disk, so that another process can use its directory. Purges wait from now on. `None` if
+    /// purges in progress take longer than `patience`; then nothing changes.
+    pub(crate) async fn pause(self: &Arc<Self>, patience: Duration) -> Option<PausedJournal> {
+        let paused = timeout(patience, self.purge_journal.pause()).await.ok()?;
         let store = Arc::clone(self);
         // A panic is in the log, and leaves the disk as it is.
         let _ = tokio::task::spawn_blocking(move || store.pause_disk()).await;
-        paused
+        Some(paused)
     }
 
     /// Writes to the disk again.

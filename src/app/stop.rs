@@ -1,0 +1,87 @@
+//! How an instance ends.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{Running, Successor};
+use crate::base::clock::Stopwatch;
+
+/// The part of the drain timeout reserved for writing the last access log lines and joining workers.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// How long a process that was replaced continues with its open connections.
+const REPLACED: Duration = Duration::from_hours(1);
+
+impl Running {
+    /// Stops accepting connections, drains the open ones, then stops. Returns `true` if all of them finished.
+    ///
+    /// First `/readyz` returns 503 for `drain_delay`, so that load balancers stop sending requests, and
+    /// connections close with their next response. The rest takes at most `drain`, of which the access log takes
+    /// at most one second, even if standard output is blocked.
+    pub async fn stop(self) -> bool {
+        let (delay, patience) = {
+            let config = self.config.lock();
+            (config.listen.drain_delay, config.listen.drain)
+        };
+        self.admin.begin_drain();
+        self.admin.listen_to(&[], &[]);
+        self.drain.announce();
+        tokio::time::sleep(delay).await;
+        self.close(patience).await
+    }
+
+    /// Serves the open connections to their end, because another process serves all others. Then stops. HTTP/1.1
+    /// connections close with their next response. Returns `true` if all of them finished.
+    pub async fn finish(self, mut successor: Successor) -> bool {
+        successor.send_invalidations();
+        tokio::select! {
+            finished = self.drain.finished(REPLACED) => {
+                if !finished {
+                    tracing::warn!("some connections did not finish within an hour and are closed");
+                }
+            }
+            () = successor.gone() => {}
+        }
+        let patience = self.config.lock().listen.drain;
+        successor.send_invalidations();
+        let finished = self.close(patience).await;
+        successor.send_invalidations();
+        finished
+    }
+
+    /// Accepts no more connections, drains the open ones, then stops. Returns `true` if all of them finished.
+    async fn close(self, patience: Duration) -> bool {
+        let watch = Stopwatch::start();
+        self.sockets.lock().close();
+        self.drain.begin();
+        let finished =
+            self.drain.finished(patience.saturating_sub((patience / 10).min(CLOSING))).await;
+        self.admin_drain.begin();
+        self.stop.send_replace(true);
+        let Self { workers, access_log, renewal, edge, cluster, .. } = self;
+        if let Some(task) = renewal.and_then(Mutex::into_inner) {
+            task.abort();
+        }
+        let left = patience.saturating_sub(watch.elapsed());
+        // These calls block, and the runtime may have other work.
+        let serving = tokio::task::spawn_blocking(move || {
+            if !access_log.close(left.min(CLOSING)) {
+                tracing::warn!(
+                    "the last lines of the access log are lost: its file or standard output cannot be written"
+                );
+            }
+            workers.join();
+        });
+        let ended = async {
+            serving.await?;
+            if let Some(cluster) = cluster {
+                cluster.leave().await;
+            }
+            let close =
+                move || edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
+            tokio::task::spawn_blocking(close).await
+        };
+        matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
+    }
+}

@@ -1,0 +1,35 @@
+//! The memory that this process can still get.
+
+use std::{fs, path::Path};
+
+/// Bytes that the system can give to this process, as far as it says: those of the machine, and those of its control
+/// groups.
+#[must_use]
+pub(crate) fn available() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let folders = Path::new(group).ancestors();
+    let left = folders.filter_map(|folder| {
+        let folder = Path::new("/sys/fs/cgroup").join(folder);
+        let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+        let statistics = read("memory.stat")?;
+        // The system gives these back first.
+        let files = statistics.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+        let used = number("memory.current")?.saturating_sub(files.parse().ok()?);
+        Some(number("memory.max")?.saturating_sub(used))
+    });
+    left.chain([kibibytes * 1024]).min()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn some_memory_is_available() {
+        assert!(super::available().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

@@ -1,0 +1,28 @@
+//! The outcome of an upgrade.
+
+use serde::{Deserialize, Serialize};
+
+/// A new process has replaced this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Upgraded {
+    /// The number of the new process.
+    pub process: u32,
+    /// Its version of Forebay.
+    pub version: String,
+    /// The number of the process that it replaced.
+    pub replaced: u32,
+}
+
+impl Upgraded {
+    /// The outcome in one line.
+    #[must_use]
+    pub(crate) fn summary(&self) -> String {
+        let Self { process, version, replaced } = self;
+        format!(
+            "process {process} (Forebay {version}) serves now; process {replaced} ends with its last request"
+        )
+    }
+}
+
+/// The outcome of an upgrade: there is a new process, or an error says why not.
+pub(crate) type UpgradeOutcome = Result<Upgraded, String>;

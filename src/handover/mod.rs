@@ -1,0 +1,7 @@
+//! The channel between the running process and the one that replaces it.
+
+mod channel;
+mod message;
+
+pub(crate) use channel::{Channel, Received};
+pub(crate) use message::{Hello, Message, PROTOCOL};
