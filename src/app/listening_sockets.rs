@@ -1,15 +1,12 @@
 //! Second handles of the listening sockets, for the next process.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-};
+use std::{io, net::SocketAddr};
 
-use crate::server::Bound;
+use crate::server::{Bound, Listener};
 
 /// Second handles of the listening sockets, for the next process. The sockets stay open until these are closed, too.
 #[derive(Debug, Default)]
-pub(super) struct ListeningSockets(Vec<(SocketAddr, Vec<TcpListener>)>);
+pub(super) struct ListeningSockets(Vec<(SocketAddr, Vec<Listener>)>);
 
 impl ListeningSockets {
     pub(super) fn of<'a>(bound: impl Iterator<Item = &'a Bound>) -> io::Result<Self> {
@@ -18,9 +15,9 @@ impl ListeningSockets {
     }
 
     /// Handles that can be sent, by address.
-    pub(super) fn copies(&self) -> io::Result<Vec<(SocketAddr, Vec<TcpListener>)>> {
-        let copy = |sockets: &Vec<TcpListener>| {
-            sockets.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()
+    pub(super) fn copies(&self) -> io::Result<Vec<(SocketAddr, Vec<Listener>)>> {
+        let copy = |sockets: &Vec<Listener>| {
+            sockets.iter().map(Listener::try_clone).collect::<io::Result<Vec<_>>>()
         };
         self.0.iter().map(|(address, sockets)| Ok((*address, copy(sockets)?))).collect()
     }

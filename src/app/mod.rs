@@ -4,6 +4,8 @@ mod agreement;
 mod automatic_https;
 mod certificates;
 mod error;
+mod last_state;
+mod late_invalidations;
 mod listeners;
 mod listening_sockets;
 mod named_files;

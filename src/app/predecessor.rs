@@ -1,27 +1,32 @@
 //! The process that this one replaces.
 
 use std::{
-    collections::VecDeque, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, thread::Builder,
-    time::Duration,
+    cell::Cell, collections::VecDeque, io, os::unix::process::parent_id, sync::Arc,
+    thread::Builder, time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
 };
 
-use super::agreement::{VARIABLE, contents_of};
+use super::{
+    agreement::{VARIABLE, contents_of},
+    last_state::LastState,
+    late_invalidations::send_invalidations,
+};
 use crate::{
-    cache::store::{ForPredecessor, Invalidations, MemoryRecord, PurgeEntry, Store, StoreIdentity},
+    cache::store::{self, ForPredecessor, MemoryRecord, Store, StoreIdentity},
     config::Config,
-    handover::{Channel, Hello, Message, PROTOCOL, Received},
-    server::InheritedSockets,
+    handover::{Channel, Hello, Message, PROTOCOL, Received, unexpected},
+    server::{InheritedSockets, Listener},
 };
 
 /// The longest wait for the other process, which may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Purges that wait for the other process. Further ones wait for a place.
 const WAITING: usize = 64;
@@ -30,27 +35,9 @@ const WAITING: usize = 64;
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
-}
-
-/// The purges and invalidations of the last process.
-#[derive(Debug)]
-pub(super) struct LastState {
-    identity: StoreIdentity,
-    purges: Vec<PurgeEntry>,
-    invalidations: Vec<(String, Invalidations)>,
-}
-
-impl LastState {
-    /// Adds them to a store. `took_contents` is whether the store took over the contents of the last process: then
-    /// it has no other source for the purges.
-    pub(super) fn apply_to(self, store: &Store, took_contents: bool) {
-        if took_contents {
-            store.apply(&self.purges);
-        }
-        if store.identity().secret == self.identity.secret {
-            store.floors().merge_invalidations(self.invalidations, true);
-        }
-    }
+    process: u32,
+    /// Whether it could answer all requests.
+    is_ready: Cell<bool>,
 }
 
 impl Predecessor {
@@ -63,14 +50,20 @@ impl Predecessor {
             return Ok(None);
         }
         let channel = Channel::of_standard_input()?;
-        channel.set_patience(Some(PATIENCE))?;
-        Ok(Some(Self { channel }))
+        channel.set_timeout(Some(TIMEOUT))?;
+        Ok(Some(Self { channel, process: parent_id(), is_ready: Cell::new(false) }))
     }
 
-    /// Says why this process cannot start. The other one continues.
+    /// Reports the reason why this process cannot start. The other one continues.
     pub fn failed(&self, reason: &str) {
-        // If the other process has ended, nobody waits for it.
+        // The other process may have ended.
         let _ = self.channel.send(&Message::Failed(reason.to_owned()));
+    }
+
+    /// Whether the process could answer all requests.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.is_ready.get()
     }
 
     /// Takes over the contents of the other process's memory. `make` makes a store for them.
@@ -83,10 +76,12 @@ impl Predecessor {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             contents: contents_of(config),
+            memory: config.cache.memory,
         }))?;
-        let Message::Contents { identity } = self.channel.receive()?.message else {
+        let Message::Contents { identity, is_ready } = self.channel.receive()?.message else {
             return Err(unexpected());
         };
+        self.is_ready.set(is_ready);
         let store = identity.and_then(make);
         loop {
             let Received { message, bytes, .. } = self.channel.receive()?;
@@ -113,7 +108,11 @@ impl Predecessor {
         loop {
             let Received { message, fds, .. } = self.channel.receive()?;
             match message {
-                Message::Listener { address } => add_sockets(sockets, address, fds),
+                Message::Listener { address, is_kept } => {
+                    for socket in fds {
+                        sockets.add(address, Listener { socket: socket.into(), is_kept });
+                    }
+                }
                 Message::State { identity, purges, invalidations } => {
                     return Ok(LastState { identity, purges, invalidations });
                 }
@@ -122,23 +121,43 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process accepts all connections from now on. The other process gets its purges.
-    pub(super) fn replaced(self, store: &Arc<Store>) -> io::Result<()> {
+    /// Sends purges and invalidations from now on to the other process, and takes over those that it still gets. `is_same`
+    /// is whether both stores have the same secret. Must be called within a runtime.
+    pub(super) fn follow(&self, store: &Arc<Store>, is_same: bool) -> io::Result<()> {
+        self.channel.set_timeout(None)?;
         let (sender, purges) = mpsc::channel(WAITING);
-        store.set_predecessor(sender);
-        self.channel.set_patience(None)?;
-        self.channel.send(&Message::Ready)?;
         let unconfirmed = Arc::new(Mutex::new(Some(VecDeque::new())));
-        let (reading, waiting) = (self.channel.clone(), Arc::clone(&unconfirmed));
-        let (of_reader, runtime) = (Arc::clone(store), Handle::current());
         let thread = || Builder::new().name("forebay-upgrade".into());
-        thread().spawn(move || listen(&reading, &waiting, &of_reader, &runtime))?;
-        thread().spawn(move || send(&self.channel, purges, &unconfirmed))?;
+        let (channel, waiting) = (self.channel.clone(), Arc::clone(&unconfirmed));
+        thread().spawn(move || send(&channel, purges, &waiting))?;
+        let (channel, of_thread, runtime) =
+            (self.channel.clone(), Arc::clone(store), Handle::current());
+        thread().spawn(move || listen(&channel, &unconfirmed, &of_thread, is_same, &runtime))?;
+        if is_same {
+            let (known, _) = store.floors().invalidations_above(u64::MAX);
+            let (channel, store) = (self.channel.clone(), Arc::clone(store));
+            tokio::spawn(send_invalidations(store, channel, known));
+        }
+        store.set_predecessor(store::Predecessor::new(sender, self.process, kill));
         Ok(())
+    }
+
+    /// Reports that this process accepts all connections from now on.
+    pub(super) fn replaced(&self) -> io::Result<()> {
+        self.channel.send(&Message::Ready)
     }
 }
 
-/// Where confirmations of the other process go, in their order. `None` once it has ended.
+/// Kills a process that this one replaced.
+fn kill(process: u32) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    if let Some(process) = process.filter(|process| *process != Pid::INIT) {
+        // It may have ended by itself.
+        let _ = kill_process(process, Signal::KILL);
+    }
+}
+
+/// Confirmations that are awaited from the other process, in their order. `None` once it has ended.
 type Unconfirmed = Mutex<Option<VecDeque<oneshot::Sender<()>>>>;
 
 /// Sends purges until the other process has ended.
@@ -153,12 +172,16 @@ fn send(channel: &Channel, mut purges: mpsc::Receiver<ForPredecessor>, unconfirm
             return;
         }
     }
-    // This process leaves. The other one may use nothing that it has stored from now on.
-    channel.close();
 }
 
 /// Reads confirmations, purges and invalidations until the other process has ended.
-fn listen(channel: &Channel, unconfirmed: &Unconfirmed, store: &Arc<Store>, runtime: &Handle) {
+fn listen(
+    channel: &Channel,
+    unconfirmed: &Unconfirmed,
+    store: &Arc<Store>,
+    is_same: bool,
+    runtime: &Handle,
+) {
     while let Ok(Received { message, .. }) = channel.receive() {
         match message {
             Message::Applied => {
@@ -172,26 +195,21 @@ fn listen(channel: &Channel, unconfirmed: &Unconfirmed, store: &Arc<Store>, runt
                 let (store, channel) = (Arc::clone(store), channel.clone());
                 runtime.spawn(async move {
                     let outcome = store.purge(batch).await.map_err(|error| error.to_string());
-                    // If the other process has ended, so has the caller's connection.
                     let answer = Message::Purged { number, outcome };
+                    // If the other process has ended, so has the caller's connection.
                     tokio::task::spawn_blocking(move || channel.send(&answer));
                 });
             }
-            Message::Invalidations(late) => store.floors().merge_invalidations(late, false),
+            Message::Invalidations(late) if is_same => {
+                store.floors().merge_invalidations(late, false);
+            }
+            Message::Invalidations(_) => {}
             _ => break,
         }
     }
+    // A process that does not understand this one must not wait for it.
+    channel.close();
     // Purges no longer wait for it.
     *unconfirmed.lock() = None;
-    tracing::info!("the process that this one replaced has ended");
-}
-
-fn add_sockets(sockets: &InheritedSockets, address: SocketAddr, fds: Vec<OwnedFd>) {
-    for socket in fds {
-        sockets.add(address, socket.into());
-    }
-}
-
-fn unexpected() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the other process sent an unexpected message")
+    tracing::info!("the replaced process has ended");
 }

@@ -21,7 +21,8 @@ use crate::{
     base::clock::Clock,
     cluster::Cluster,
     config::Config,
-    control::{Admin, Callers, Order, Reloaded},
+    control::{Admin, Callers, OperatorCommand, Reloaded},
+    handover::Channel,
     origin::Protocol,
     proxy::Edge,
     server::{Drain, Workers},
@@ -30,6 +31,9 @@ use crate::{
 /// How long a process that replaces another one waits for credentials and for its cluster, and how often it looks.
 const STARTING: Duration = Duration::from_secs(5);
 const READINESS: Duration = Duration::from_millis(20);
+
+/// The task that renews credentials, once there is one.
+pub(super) type Renewal = Mutex<Option<JoinHandle<()>>>;
 
 /// A running instance of Forebay.
 pub struct Running {
@@ -45,7 +49,7 @@ pub struct Running {
     pub(super) started: Config,
     pub(super) config: Arc<Mutex<Config>>,
     pub(super) credentials: Arc<Credentials>,
-    pub(super) renewal: Option<Mutex<Option<JoinHandle<()>>>>,
+    pub(super) renewal: Option<Renewal>,
     pub(super) clock: Clock,
     pub(super) certificates: Certificates,
     pub(super) trusted_proxies: Arc<ArcSwap<Networks>>,
@@ -59,51 +63,58 @@ pub struct Running {
     pub(super) sockets: Mutex<ListeningSockets>,
     /// The task that obtains certificates.
     pub(super) obtaining: Mutex<Option<JoinHandle<()>>>,
+    /// The same before it begins.
+    pub(super) to_obtain: Mutex<Option<Task>>,
+    /// The channel to a process that will replace this one.
+    pub(super) upgrading: Mutex<Option<Channel>>,
 }
 
 impl Running {
-    /// Begins what is independent of viewers. Must be called within a runtime.
-    pub(super) fn begin(&self, obtaining: Option<Task>) {
+    /// Begins what is independent of viewers, and may begin while another process serves. Must be called within a
+    /// runtime.
+    pub(super) fn begin(&self) {
         for doubt in self.started.doubts() {
             tracing::warn!("{doubt}");
         }
         self.renew_credentials();
         let certificates = self.certificates.clone();
         tokio::spawn(certificates.watch(Arc::clone(&self.config), self.stop.subscribe()));
-        if let Some(obtaining) = obtaining {
-            *self.obtaining.lock() = Some(obtaining.spawn());
-        }
         if let Some(cluster) = &self.cluster {
             cluster.start();
             self.admin.follow_history();
         }
-        let options = &self.started.admin_options;
-        self.admin.listen_to(&options.queues, &options.topics);
     }
 
-    /// Accepts connections.
+    /// Accepts connections, and begins what only one process may do. Must be called within a runtime.
     pub(crate) fn serve(&self) {
         self.drain.serve();
         self.admin_drain.serve();
+        let options = &self.started.admin_options;
+        self.admin.listen_to(&options.queues, &options.topics);
+        if let Some(task) = self.to_obtain.lock().take() {
+            *self.obtaining.lock() = Some(task.spawn());
+        }
     }
 
-    /// Returns when this process could answer all requests, or after [`STARTING`].
-    pub(crate) async fn ready(&self) {
+    /// Waits until this process could answer all requests from its cache, but not for longer than [`STARTING`]. Returns
+    /// whether it could answer all.
+    pub(crate) async fn is_ready(&self) -> bool {
         let ready = async {
-            while !self.admin.is_ready() {
+            while !self.admin.is_ready() || !self.admin.may_use_cache() {
                 tokio::time::sleep(READINESS).await;
             }
         };
-        // It serves what it can.
+        // Without a lease, a node validates what it has stored.
         let _ = tokio::time::timeout(STARTING, ready).await;
+        self.admin.is_ready()
     }
 
     /// Accepts connections instead of the process that this one replaces.
     ///
     /// # Errors
-    /// If the process cannot be reached, or there are no more threads.
-    pub(crate) fn replace(&self, predecessor: Predecessor) -> io::Result<()> {
-        predecessor.replaced(self.edge.store())?;
+    /// If the process cannot be reached.
+    pub(crate) fn replace(&self, predecessor: &Predecessor) -> io::Result<()> {
+        predecessor.replaced()?;
         self.serve();
         Ok(())
     }
@@ -138,9 +149,9 @@ impl Running {
         Ok(reloaded)
     }
 
-    /// The orders of operators through the admin API; `None` after the first call. Until that call, they are refused.
-    pub(crate) fn take_orders(&self) -> Option<mpsc::Receiver<Order>> {
-        self.admin.take_orders()
+    /// The commands of operators; `None` after the first call. Until that call, they are refused.
+    pub(crate) fn take_commands(&self) -> Option<mpsc::Receiver<OperatorCommand>> {
+        self.admin.take_commands()
     }
 
     /// Shows the outcome of a reload in the metrics and in `/readyz`.

@@ -9,10 +9,12 @@ use super::{
     CredentialSource, Error, Predecessor, Running,
     automatic_https::AutomaticHttps,
     certificates::Certificates,
+    last_state::LastState,
     listeners::{Listeners, limits, serve, worker_count},
     named_files::check_files,
     peers::PeerSide,
     rules::rules,
+    running::Renewal,
 };
 use crate::{
     access_log::AccessLog,
@@ -56,28 +58,26 @@ pub(crate) fn prepare(
     // Before the disk cache opens its files: this raises the limit on open files.
     let limits = limits(&config);
     let cluster = cluster(&config, &metrics)?;
-    let store = match predecessor {
-        Some(last) => store_after(last, &config, cluster.as_deref(), &clock, &metrics, sockets)?,
-        None => store(&config, cluster.as_deref(), &clock, &metrics)?,
-    };
-    let (credentials, renewal) = match source {
-        CredentialSource::StandardChain => (Credentials::loading(), Some(Mutex::default())),
-        CredentialSource::Given(credentials) => (credentials, None),
-    };
+    let taken = take_over(predecessor, &config, cluster.as_deref(), &clock, sockets)?;
+    let (credentials, renewal) = credentials(source);
     let access_log = access_log(&config, &metrics)?;
-    let workers = worker_count(&config);
-    let places = (workers, sockets);
+    let places = (worker_count(&config), sockets);
     let peer_side = PeerSide::bind(&config, cluster.as_ref(), &clock, &metrics, places)?;
     let (peer_side, peer_bound) = peer_side.unzip();
+    let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
+    let mut listeners = Listeners::bind(&config, peer_bound, places, &automatic, &metrics)?;
+    // Last, because the process before uses the disk cache again if this one cannot start.
+    let store = match taken {
+        Some(taken) => taken.store(&config, cluster.as_deref(), &clock, &metrics)?,
+        None => store(&config, cluster.as_deref(), &clock, &metrics)?,
+    };
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
         .with_peers(peer_side.as_ref().map(PeerSide::peers));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
-    let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
-    let mut listeners = Listeners::bind(&config, peer_bound, places, &automatic, &metrics)?;
     let (drain, signal) = Drain::new();
     let (admin_drain, admin_signal) = Drain::new();
     let (stop, stopped) = watch::channel(false);
-    let heartbeats = Heartbeats::new(workers, Arc::clone(&metrics));
+    let heartbeats = Heartbeats::new(places.0, Arc::clone(&metrics));
     let admin = admin(&config, &edge, cluster.clone(), &credentials, &clock, heartbeats.clone())?;
     let [http, https] =
         [&listeners.http, &listeners.https].map(|bound| Listeners::addresses(bound));
@@ -111,8 +111,10 @@ pub(crate) fn prepare(
         workers,
         sockets,
         obtaining: Mutex::default(),
+        to_obtain: Mutex::new(obtaining),
+        upgrading: Mutex::default(),
     };
-    running.begin(obtaining);
+    running.begin();
     Ok(running)
 }
 
@@ -131,6 +133,14 @@ fn serve_admin(
     Ok(())
 }
 
+/// The credentials, and a place for the task that renews them, if there is to be one.
+fn credentials(source: CredentialSource) -> (Arc<Credentials>, Option<Renewal>) {
+    match source {
+        CredentialSource::StandardChain => (Credentials::loading(), Some(Mutex::default())),
+        CredentialSource::Given(credentials) => (credentials, None),
+    }
+}
+
 fn access_log(config: &Config, metrics: &Metrics) -> Result<Arc<AccessLog>, Error> {
     let opened = AccessLog::open(&config.access_log, metrics.log_dropped.clone());
     let opened = opened.map_err(|source| {
@@ -147,29 +157,53 @@ fn cluster(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Cluster>>, K
     Ok(Some(Arc::new(cluster)))
 }
 
-/// Takes over from another process: the contents of its memory, or its disk cache, and the listening sockets.
-fn store_after(
-    last: &Predecessor,
+/// What another process handed over.
+struct Taken<'a> {
+    from: &'a Predecessor,
+    /// The contents of its memory.
+    contents: Option<Store>,
+    state: LastState,
+}
+
+/// Takes over the contents of the memory and the listening sockets of the process before, if there is one.
+fn take_over<'a>(
+    from: Option<&'a Predecessor>,
     config: &Config,
     cluster: Option<&Cluster>,
     clock: &Clock,
-    metrics: &Metrics,
     sockets: &InheritedSockets,
-) -> Result<Arc<Store>, Error> {
-    // The other process continues if this one cannot start, so most errors should be found first.
+) -> Result<Option<Taken<'a>>, Error> {
+    let Some(from) = from else { return Ok(None) };
+    // Before the other process stops writing.
     if let Some(error) = check_files(config, clock).into_iter().next() {
         return Err(error);
     }
     let after = |identity| Store::after(identity, config.cache, log_of(cluster));
-    let contents = last.take_contents(config, after).map_err(Error::Predecessor)?.map(Arc::new);
-    let state = last.take_over(sockets).map_err(Error::Predecessor)?;
-    let took_contents = contents.is_some();
-    let store = match contents {
-        Some(store) => store,
-        None => store(config, cluster, clock, metrics)?,
-    };
-    state.apply_to(&store, took_contents);
-    Ok(store)
+    let contents = from.take_contents(config, after).map_err(Error::Predecessor)?;
+    let state = from.take_over(sockets).map_err(Error::Predecessor)?;
+    Ok(Some(Taken { from, contents, state }))
+}
+
+impl Taken<'_> {
+    /// The store with the contents of the other process, from its memory or its disk cache.
+    fn store(
+        self,
+        config: &Config,
+        cluster: Option<&Cluster>,
+        clock: &Clock,
+        metrics: &Metrics,
+    ) -> Result<Arc<Store>, Error> {
+        let Self { from, contents, state } = self;
+        let took_contents = contents.is_some();
+        let store = match contents {
+            Some(contents) => Arc::new(contents),
+            None => store(config, cluster, clock, metrics)?,
+        };
+        let is_same = state.has_secret_of(&store);
+        state.apply_to(&store, took_contents);
+        from.follow(&store, is_same).map_err(Error::Predecessor)?;
+        Ok(store)
+    }
 }
 
 /// The log of purges of a store.

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Running, Successor};
+use super::Running;
 use crate::base::clock::Stopwatch;
 
 /// The part of the drain timeout reserved for writing the last access log lines and joining workers.
 const CLOSING: Duration = Duration::from_secs(1);
+
+/// How long it waits for the last answers of the admin listener.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// How long a process that was replaced continues with its open connections.
 const REPLACED: Duration = Duration::from_hours(1);
@@ -32,22 +35,21 @@ impl Running {
     }
 
     /// Serves the open connections to their end, because another process serves all others. Then stops. HTTP/1.1
-    /// connections close with their next response. Returns `true` if all of them finished.
-    pub async fn finish(self, mut successor: Successor) -> bool {
-        successor.send_invalidations();
+    /// connections close with their next response. `stopped` ends this early. Returns `true` if all of them finished.
+    pub async fn finish(self, stopped: impl Future<Output = ()>) -> bool {
         tokio::select! {
             finished = self.drain.finished(REPLACED) => {
                 if !finished {
                     tracing::warn!("some connections did not finish within an hour and are closed");
                 }
             }
-            () = successor.gone() => {}
+            () = stopped => {}
         }
+        // An operator may still wait for an answer.
+        self.admin_drain.begin();
+        self.admin_drain.finished(ANSWERS).await;
         let patience = self.config.lock().listen.drain;
-        successor.send_invalidations();
-        let finished = self.close(patience).await;
-        successor.send_invalidations();
-        finished
+        self.close(patience).await
     }
 
     /// Accepts no more connections, drains the open ones, then stops. Returns `true` if all of them finished.

@@ -1,77 +1,59 @@
 //! The process that replaces this one.
 
-use std::{collections::HashMap, io, sync::Arc, thread::Builder};
+use std::{collections::HashMap, sync::Arc, thread::Builder};
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::{mpsc, oneshot};
 
+use super::late_invalidations::send_invalidations;
 use crate::{
     cache::store::{ForSuccessor, Store},
     handover::{Channel, Message, Received},
-    proxy::Edge,
 };
 
 /// The process that replaces this one.
+#[derive(Clone, Debug)]
 pub struct Successor {
-    /// The number of the process.
+    /// Its process ID.
     pub process: u32,
     /// Its version of Forebay.
     pub version: String,
-    channel: Channel,
-    edge: Arc<Edge>,
-    /// The newest invalidation that it knows.
-    known: u64,
-    /// Whether it still sends its purges.
-    is_there: watch::Sender<bool>,
 }
 
 impl Successor {
-    /// A process that serves from now on, and that knows the invalidations up to a number.
-    pub(super) fn new(
-        channel: Channel,
-        process: u32,
-        version: String,
+    /// Applies the purges and invalidations of the process, and sends it those that arrive here. It knows the
+    /// invalidations up to the number `known`. Must be called within a runtime.
+    pub(super) fn follow(
+        channel: &Channel,
         known: u64,
-        edge: &Arc<Edge>,
-    ) -> Self {
-        let is_there = watch::Sender::new(true);
-        Self { process, version, channel, edge: Arc::clone(edge), known, is_there }
-    }
-
-    /// Applies its purges, and sends it those of operators that are still connected to this process.
-    pub(super) fn follow(self, of_operators: mpsc::Receiver<ForSuccessor>) -> io::Result<Self> {
-        self.channel.set_patience(None)?;
+        store: &Arc<Store>,
+        of_operators: mpsc::Receiver<ForSuccessor>,
+    ) {
         let unanswered = Arc::new(Mutex::new(Some(HashMap::new())));
         let thread = || Builder::new().name("forebay-upgrade".into());
-        let (channel, waiting) = (self.channel.clone(), Arc::clone(&unanswered));
-        thread().spawn(move || send_purges(&channel, of_operators, &waiting))?;
-        let (channel, store) = (self.channel.clone(), Arc::clone(self.edge.store()));
-        let is_there = self.is_there.clone();
-        thread().spawn(move || {
-            listen(&channel, &store, &unanswered);
-            is_there.send_replace(false);
-        })?;
-        Ok(self)
+        let (sending, waiting) = (channel.clone(), Arc::clone(&unanswered));
+        let sender = thread().spawn(move || send_purges(&sending, of_operators, &waiting));
+        let (reading, of_thread) = (channel.clone(), Arc::clone(store));
+        let listener = thread().spawn(move || listen(&reading, &of_thread, &unanswered));
+        if let Err(error) = sender.and(listener) {
+            tracing::error!(%error, "nothing stored is used any more, because purges cannot be received");
+            channel.close();
+            store.distrust();
+        }
+        tokio::spawn(send_invalidations(Arc::clone(store), channel.clone(), known));
     }
 
-    /// Returns when the process no longer sends its purges: it has ended, or was replaced.
-    pub(super) async fn gone(&self) {
-        // This end of it lives as long as `self`.
-        let _ = self.is_there.subscribe().wait_for(|is_there| !is_there).await;
-    }
-
-    /// Sends the invalidations by unsafe requests that this process has served since the last call.
-    pub(super) fn send_invalidations(&mut self) {
-        let (newest, late) = self.edge.store().floors().invalidations_above(self.known);
-        self.known = newest;
-        if !late.is_empty() {
-            // If the process has ended, nobody needs them.
-            let _ = self.channel.send(&Message::Invalidations(late));
+    /// Stops the process, as SIGTERM does.
+    pub fn terminate(&self) {
+        if let Some(process) = i32::try_from(self.process).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = kill_process(process, Signal::TERM);
         }
     }
 }
 
-/// Where the outcomes of purges go, by number. `None` once the other process has ended.
+/// Callers that wait for the outcomes of purges, by number. `None` once the other process has ended.
 type Unanswered = Mutex<Option<HashMap<u64, oneshot::Sender<Result<(), String>>>>>;
 
 /// Sends purges of operators until the other process has ended.
@@ -100,7 +82,7 @@ fn listen(channel: &Channel, store: &Store, unanswered: &Unanswered) {
     while let Ok(Received { message, .. }) = channel.receive() {
         match message {
             Message::Purges(purges) => {
-                store.apply(&purges);
+                store.apply_of_successor(&purges);
                 if channel.send(&Message::Applied).is_err() {
                     break;
                 }
@@ -113,9 +95,12 @@ fn listen(channel: &Channel, store: &Store, unanswered: &Unanswered) {
                     let _ = waiting.send(outcome);
                 }
             }
+            Message::Invalidations(late) => store.floors().merge_invalidations(late, false),
             _ => break,
         }
     }
     store.distrust();
+    // The other process no longer waits for confirmations.
+    channel.close();
     *unanswered.lock() = None;
 }

@@ -4,21 +4,16 @@
 //! state directory, and sends its listening sockets. Once the next process is ready, it alone accepts connections, and
 //! this one ends with its last request. If anything fails before that, this process continues.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    os::fd::AsFd,
-    process::Child,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, os::fd::AsFd, process::Child, time::Duration};
 
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
 
 use super::{Program, Running, Successor, UpgradeError, agreement::contents_of};
 use crate::{
     base::{clock::Timestamp, memory},
-    cache::store::{ForSuccessor, MemoryRecord, PausedJournal, Store},
-    handover::{Channel, Hello, Message, PROTOCOL},
+    cache::store::{MemoryRecord, PausedJournal, Store},
+    handover::{Channel, Hello, Message, PROTOCOL, unexpected},
+    server::Listener,
 };
 
 /// How long the next process may take to read its configuration, and to take over the contents of the memory.
@@ -31,10 +26,10 @@ const TAKEOVER: Duration = Duration::from_secs(15);
 const WAITING: usize = 64;
 
 /// Sockets that are sent with one message.
-const TOGETHER: usize = 64;
+const PER_MESSAGE: usize = 64;
 
-/// The bytes that a record takes in memory beyond its content.
-const OVERHEAD: usize = 1024;
+/// How often this process looks whether it may begin.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 impl Running {
     /// Replaces this process by `program`. After that, only [`Self::finish`] may be called.
@@ -45,50 +40,74 @@ impl Running {
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstOfContainer);
         }
+        self.recovered().await?;
         let (mut child, channel) = program.start()?;
+        *self.upgrading.lock() = Some(channel.clone());
         let process = child.id();
-        let (purges, of_operators) = mpsc::channel(WAITING);
-        match self.replace_by(&channel, &mut child, purges).await {
-            Ok((version, known)) => {
-                // It is not waited for: this process ends first.
-                drop(child);
-                let successor = Successor::new(channel, process, version, known, &self.edge);
-                successor.follow(of_operators).map_err(UpgradeError::System)
-            }
-            Err(error) => {
-                end(&mut child);
-                Err(error)
-            }
+        let prepared = self.prepare_successor(&channel).await;
+        let outcome = match prepared {
+            Ok(version) => self.hand_over_to(&channel, &mut child).await.map(|()| version),
+            Err(error) => Err(error),
+        };
+        *self.upgrading.lock() = None;
+        if outcome.is_err() {
+            end(&mut child);
+        }
+        // A process that took over is not waited for: this one ends first.
+        outcome.map(|version| Successor { process, version })
+    }
+
+    /// Ends an upgrade in progress. It fails, unless the new process serves already.
+    pub fn cancel_upgrade(&self) {
+        if let Some(channel) = &*self.upgrading.lock() {
+            channel.close();
         }
     }
 
-    /// Hands over to the process at the other end of the channel. Returns its version, and the number of the newest
-    /// invalidation that it knows.
-    async fn replace_by(
-        &self,
-        channel: &Channel,
-        child: &mut Child,
-        purges: mpsc::Sender<ForSuccessor>,
-    ) -> Result<(String, u64), UpgradeError> {
-        let contents = contents_of(&self.started);
-        let (store, now) = (self.edge.store().clone(), self.clock.now());
-        let preparing = channel.clone();
-        let prepare = move || {
-            let hello = greeted(&preparing)?;
-            let same = contents.filter(|contents| hello.contents.as_ref() == Some(contents));
-            send_contents(&preparing, same.is_some().then_some(&*store), now)?;
-            match next(&preparing)? {
-                Message::Prepared => Ok(hello.version),
-                _ => Err(unexpected()),
+    /// Waits until the index of the disk cache is complete: until then, another process must not use the directory.
+    async fn recovered(&self) -> Result<(), UpgradeError> {
+        let recovered = async {
+            while self.edge.store().disk_usage().is_some_and(|disk| disk.to_recover > 0) {
+                tokio::time::sleep(INTERVAL).await;
             }
         };
-        let version = blocking(prepare).await?;
+        timeout(PREPARATION, recovered).await.map_err(|_| UpgradeError::Recovering)
+    }
+
+    /// Waits until the new process is prepared, and sends it the contents of the memory. Returns its version.
+    async fn prepare_successor(&self, channel: &Channel) -> Result<String, UpgradeError> {
+        let (contents, is_ready) = (contents_of(&self.started), self.admin.is_ready());
+        let (store, now, channel) = (self.edge.store().clone(), self.clock.now(), channel.clone());
+        blocking(move || {
+            let hello = greeted(&channel)?;
+            let same = contents.filter(|contents| hello.contents.as_ref() == Some(contents));
+            let store = same.is_some().then_some(&*store);
+            let identity = store.map(Store::identity);
+            channel.send(&Message::Contents { identity, is_ready })?;
+            if let Some(store) = store {
+                send_contents(&channel, store, hello.memory, now)?;
+            }
+            channel.send(&Message::EndOfContents)?;
+            match next(&channel)? {
+                Message::Prepared => Ok(hello.version),
+                _ => Err(unexpected().into()),
+            }
+        })
+        .await
+    }
+
+    /// Hands over to the new process, and waits until it serves.
+    async fn hand_over_to(&self, channel: &Channel, child: &mut Child) -> Result<(), UpgradeError> {
         // From here on, only one of the processes writes.
-        self.admin_drain.wait();
-        self.admin.listen_to(&[], &[]);
+        timeout(TAKEOVER, self.admin.set_handing_over(true))
+            .await
+            .map_err(|_| UpgradeError::Purges)?;
+        let config = self.config.lock().admin_options.clone();
+        self.admin.listen_to(&[], &config.topics);
         let store = self.edge.store();
-        let Some(paused) = store.pause(TAKEOVER).await else {
-            self.resume(None);
+        let paused = store.pause(TAKEOVER).await;
+        let Some(paused) = paused else {
+            self.resume(None).await;
             return Err(UpgradeError::Purges);
         };
         let (taking, sockets) = (channel.clone(), self.sockets.lock().copies());
@@ -96,42 +115,44 @@ impl Running {
         let taken = blocking(move || {
             let known = send_state(&taking, &sockets?, &of_thread)?;
             await_ready(&taking, &of_thread)?;
+            taking.set_timeout(None)?;
             Ok(known)
         });
         match taken.await {
             Ok(known) => {
-                self.leave(paused, purges).await;
-                Ok((version, known))
+                self.leave(paused, known, channel).await;
+                Ok(())
             }
             Err(error) => {
                 // Before this process uses the disk again.
                 end(child);
-                self.resume(Some(paused));
+                self.resume(Some(paused)).await;
                 Err(error)
             }
         }
     }
 
     /// Leaves everything to the next process, except for the open connections.
-    async fn leave(&self, paused: PausedJournal, purges: mpsc::Sender<ForSuccessor>) {
+    async fn leave(&self, paused: PausedJournal, known: u64, channel: &Channel) {
         self.drain.hand_over();
         self.admin_drain.hand_over();
-        self.admin.begin_drain();
         self.sockets.lock().close();
-        if let Some(task) = self.obtaining.lock().take() {
-            task.abort();
-        }
+        let (purges, of_operators) = mpsc::channel(WAITING);
+        Successor::follow(channel, known, self.edge.store(), of_operators);
         let store = self.edge.store().clone();
         // A panic is in the log.
         let _ = spawn_blocking(move || store.hand_over(paused, purges)).await;
+        if let Some(task) = self.obtaining.lock().take() {
+            task.abort();
+        }
     }
 
     /// Continues, because the next process did not take over.
-    fn resume(&self, paused: Option<PausedJournal>) {
+    async fn resume(&self, paused: Option<PausedJournal>) {
         if let Some(Err(error)) = paused.map(|paused| self.edge.store().resume(paused)) {
             tracing::error!(%error, "the disk cache is no longer written");
         }
-        self.admin_drain.serve();
+        self.admin.set_handing_over(false).await;
         let config = self.config.lock();
         self.admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
     }
@@ -160,58 +181,52 @@ fn next(channel: &Channel) -> Result<Message, UpgradeError> {
     }
 }
 
-fn unexpected() -> UpgradeError {
-    UpgradeError::System(io::Error::new(io::ErrorKind::InvalidData, "an unexpected message"))
-}
-
 fn greeted(channel: &Channel) -> Result<Hello, UpgradeError> {
-    channel.set_patience(Some(PREPARATION))?;
+    channel.set_timeout(Some(PREPARATION))?;
     match next(channel)? {
         Message::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
         Message::Hello(hello) => Err(UpgradeError::OtherVersion(hello.version)),
-        _ => Err(unexpected()),
+        _ => Err(unexpected().into()),
     }
 }
 
-/// Sends what is in memory, as far as the machine has memory for both processes.
+/// Sends the most recently used contents of the memory, up to `limit` bytes, and as far as the machine has memory for both
+/// processes.
 fn send_contents(
     channel: &Channel,
-    store: Option<&Store>,
+    store: &Store,
+    limit: u64,
     now: Timestamp,
 ) -> Result<(), UpgradeError> {
-    let identity = store.map(Store::identity);
-    channel.send(&Message::Contents { identity })?;
-    if let Some(store) = store {
-        let available = memory::available().unwrap_or(u64::MAX);
-        let mut room = available - available / 8;
-        for record in store.records(now) {
-            let MemoryRecord { kind, digest, description, body } = record;
-            let length = (description.len() + body.len() + OVERHEAD) as u64;
-            let Some(left) = room.checked_sub(length) else {
-                tracing::warn!(
-                    "there is not enough memory for two processes: the new one gets a part of the contents"
-                );
-                break;
-            };
-            room = left;
-            let record = Message::Record { kind, digest, description: description.len() };
-            channel.send_with(&record, &[&description, &body], &[])?;
-        }
+    let available = memory::available().map_or(u64::MAX, |bytes| bytes - bytes / 8);
+    let wanted = limit.min(store.usage().bytes);
+    if available < wanted {
+        tracing::warn!(
+            available,
+            wanted,
+            "there is not enough memory for two processes: the new one gets a part of the contents"
+        );
     }
-    Ok(channel.send(&Message::EndOfContents)?)
+    for record in store.records(limit.min(available), now) {
+        let MemoryRecord { kind, digest, description, body } = record;
+        let record = Message::Record { kind, digest, description: description.len() };
+        channel.send_with(&record, &[&description, &body], &[])?;
+    }
+    Ok(())
 }
 
 /// Sends what only one process can have. Returns the number of the newest invalidation.
 fn send_state(
     channel: &Channel,
-    sockets: &[(SocketAddr, Vec<TcpListener>)],
+    sockets: &[(SocketAddr, Vec<Listener>)],
     store: &Store,
 ) -> Result<u64, UpgradeError> {
-    channel.set_patience(Some(TAKEOVER))?;
+    channel.set_timeout(Some(TAKEOVER))?;
     for (address, sockets) in sockets {
-        for some in sockets.chunks(TOGETHER) {
-            let fds: Vec<_> = some.iter().map(AsFd::as_fd).collect();
-            channel.send_with(&Message::Listener { address: *address }, &[], &fds)?;
+        for some in sockets.chunks(PER_MESSAGE) {
+            let fds: Vec<_> = some.iter().map(|listener| listener.socket.as_fd()).collect();
+            let is_kept = some.iter().any(|listener| listener.is_kept);
+            channel.send_with(&Message::Listener { address: *address, is_kept }, &[], &fds)?;
         }
     }
     let (newest, invalidations) = store.floors().invalidations_above(0);
@@ -226,10 +241,10 @@ fn await_ready(channel: &Channel, store: &Store) -> Result<(), UpgradeError> {
         match next(channel)? {
             Message::Ready => return Ok(()),
             Message::Purges(purges) => {
-                store.apply(&purges);
+                store.apply_of_successor(&purges);
                 channel.send(&Message::Applied)?;
             }
-            _ => return Err(unexpected()),
+            _ => return Err(unexpected().into()),
         }
     }
 }

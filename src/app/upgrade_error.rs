@@ -16,15 +16,20 @@ pub enum UpgradeError {
     /// The new process cannot start, and says why.
     #[error("the new process cannot start:\n{0}")]
     Refused(String),
-    /// The new process ended without a word.
+    /// The new process ended without a reason.
     #[error("the new process ended before it was ready; its messages are in the log")]
     Ended,
     /// The new process takes too long.
     #[error("the new process was not ready in time")]
     TooSlow,
     /// Purges do not end.
-    #[error("a purge has been in progress for too long; the log says what it waits for")]
+    #[error("a purge has been in progress for too long")]
     Purges,
+    /// The index of the disk cache is not complete.
+    #[error(
+        "the disk cache still reads its index: try again once `/readyz` shows that it is ready"
+    )]
+    Recovering,
     /// The new process speaks another version of the protocol.
     #[error("version {0} of Forebay cannot replace this one while it runs: restart it instead")]
     OtherVersion(String),

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-/// Bytes that the system can give to this process, as far as it says: those of the machine, and those of its control
-/// groups.
+/// Bytes that this process can still get, within the limits of the machine and of its control groups. `None` if they are
+/// unknown.
 #[must_use]
 pub(crate) fn available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;

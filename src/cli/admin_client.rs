@@ -9,6 +9,7 @@ use std::{
 
 use aws_credential_types::Credentials;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{UserError, source::USUAL};
@@ -175,13 +176,31 @@ pub(super) fn no_answer(admin: SocketAddr, error: &std::io::Error) -> UserError 
     }
 }
 
-/// The same, for a command that applies a configuration file, which may have another address.
-pub(super) fn not_reached(admin: SocketAddr, error: &std::io::Error) -> UserError {
-    let mut error = no_answer(admin, error);
-    error.help.push_str(
-        "; if you changed `admin.listen`, pass the old address: only `forebay upgrade` or a restart applies the new one",
-    );
-    error
+/// Makes the running Forebay carry out a command that reads the configuration file again, by a POST request. `failed`
+/// completes the error if Forebay could not do it.
+pub(super) fn carry_out<T: DeserializeOwned>(
+    admin: SocketAddr,
+    path: &str,
+    failed: impl FnOnce(&UserError) -> UserError,
+) -> Result<T, UserError> {
+    let authentication = Authentication::from_environment();
+    let answered = exchange(admin, ("POST", path), "", &authentication);
+    let (status, content) = answered.map_err(|error| {
+        let mut error = no_answer(admin, &error);
+        error.help.push_str(
+            "; if you changed `admin.listen`, pass the old address: only `forebay upgrade` or a restart applies the new one",
+        );
+        error
+    })?;
+    match status {
+        200 => {}
+        422 => return Err(failed(&refused(status, &content))),
+        _ => return Err(refused(status, &content)),
+    }
+    serde_json::from_str(&content).map_err(|error| UserError {
+        message: format!("cannot parse the response from {admin}: {error}"),
+        help: "use the `forebay` of the same version".into(),
+    })
 }
 
 pub(super) fn refused(status: u16, content: &str) -> UserError {

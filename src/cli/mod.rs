@@ -22,10 +22,13 @@ mod purge;
 mod reload;
 mod serve;
 mod sign;
+mod signals;
 mod source;
+mod stop_signals;
 mod style;
 mod systemd;
 mod upgrade;
+mod upgrade_progress;
 
 use std::{io::Write, process::ExitCode};
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{
     UserError,
-    admin_client::{AdminAddress, Authentication, exchange, not_reached, refused},
+    admin_client::{AdminAddress, carry_out},
     say,
 };
 use crate::control::Reloaded;
@@ -21,19 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let admin = args.admin.resolve()?;
-    let (status, content) =
-        exchange(admin, ("POST", "/reload"), "", &Authentication::from_environment())
-            .map_err(|error| not_reached(admin, &error))?;
-    match status {
-        200 => {}
-        422 => Err(not_reloaded(&refused(status, &content)))?,
-        _ => Err(refused(status, &content))?,
-    }
-    let reloaded: Reloaded = serde_json::from_str(&content).map_err(|error| UserError {
-        message: format!("the answer of {admin} is not understood: {error}"),
-        help: "use the `forebay` of the same version".into(),
-    })?;
+    let reloaded: Reloaded = carry_out(args.admin.resolve()?, "/reload", not_reloaded)?;
     for note in reloaded.notes() {
         say(&format!("warning: {note}"));
     }

@@ -1,25 +1,21 @@
 //! `forebay serve`.
 
-use std::{future::pending, net::SocketAddr, process::ExitCode, sync::Arc};
-
-use futures_util::future::LocalBoxFuture;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use super::{
     UserError, in_full,
     program::this_program,
     report,
+    signals::Signals,
     source::ConfigSource,
     systemd::{self, Watchdog},
+    upgrade_progress::Upgrade,
     warn,
 };
 use crate::{
-    app::{self, CredentialSource, Predecessor, Program, Running, Successor, UpgradeError},
+    app::{self, CredentialSource, Predecessor, Program, Running},
     base::clock::Clock,
-    control::{Order, ReloadOutcome, Reloaded, UpgradeOutcome, Upgraded},
+    control::{OperatorCommand, ReloadOutcome, Reloaded},
     origin::Origin,
     proxy::Distribution,
 };
@@ -63,7 +59,7 @@ fn start(
     let running = runtime.block_on(async {
         app::prepare(config, Clock::system(), source_of_keys, &sockets, predecessor)
     });
-    for address in sockets.left() {
+    for address in sockets.unused() {
         tracing::warn!(
             "no listener of the configuration has the address of the socket {address}: it is closed"
         );
@@ -83,32 +79,10 @@ fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
     UserError { message: error.to_string(), help }
 }
 
-/// The signals that end or change a serving process.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    /// nginx's signals: reopen the log, stop gracefully, replace the program.
-    reopen: Signal,
-    quit: Signal,
-    upgrade: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            reopen: signal(SignalKind::user_defined1())?,
-            quit: signal(SignalKind::quit())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-        })
-    }
-}
-
 /// How a process stops serving.
 enum End {
     Stopped,
-    Replaced(Box<Successor>),
+    Replaced,
 }
 
 /// Serves until a signal stops it, or another process replaces it.
@@ -117,12 +91,16 @@ async fn serve(
     source: &ConfigSource,
     predecessor: Option<Predecessor>,
 ) -> miette::Result<ExitCode> {
-    let signals = Signals::new().map_err(report)?;
+    let mut signals = Signals::new().map_err(report)?;
     let program = this_program();
     match predecessor {
         Some(predecessor) => {
-            running.ready().await;
-            running.replace(predecessor).map_err(report)?;
+            if !running.is_ready().await && predecessor.is_ready() {
+                let reason = "it is not ready to serve: it has no AWS credentials, or cannot join its cluster; the log has the reason";
+                predecessor.failed(reason);
+                return Err(report(reason));
+            }
+            running.replace(&predecessor).map_err(report)?;
         }
         None => running.serve(),
     }
@@ -135,7 +113,7 @@ async fn serve(
         env!("CARGO_PKG_VERSION")
     );
     systemd::ready("serving");
-    let is_complete = match until_end(&running, source, &program, signals).await? {
+    let is_complete = match until_end(&running, source, &program, &mut signals).await? {
         End::Stopped => {
             systemd::stopping(running.longest_stop());
             tracing::info!(
@@ -143,7 +121,7 @@ async fn serve(
             );
             running.stop().await
         }
-        End::Replaced(successor) => running.finish(*successor).await,
+        End::Replaced => running.finish(signals.stop.received()).await,
     };
     if !is_complete {
         tracing::warn!("some connections did not finish within `drain` and were closed");
@@ -152,31 +130,45 @@ async fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Carries out orders and signals until the process stops serving.
+/// Carries out commands and signals until the process stops serving.
 async fn until_end(
     running: &Running,
     source: &ConfigSource,
     program: &Program,
-    mut signals: Signals,
+    signals: &mut Signals,
 ) -> miette::Result<End> {
-    let mut orders = running.take_orders().ok_or_else(|| report("already serving"))?;
+    let mut commands = running.take_commands().ok_or_else(|| report("already serving"))?;
     let mut watchdog = Watchdog::new();
     let mut upgrade = Upgrade::default();
+    let (mut stops, mut reloads) = (false, false);
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => drop(reload(running, source, &upgrade)),
-            Some(order) = orders.recv() => match order {
-                Order::Reload(outcome) => {
+            _ = signals.hangup.recv() => {
+                // If the upgrade fails, this process reads the configuration again.
+                reloads = upgrade.is_in_progress();
+                drop(reload(running, source, &upgrade));
+            }
+            Some(command) = commands.recv() => match command {
+                OperatorCommand::Reload(outcome) => {
                     // The caller may be gone.
                     let _ = outcome.send(reload(running, source, &upgrade));
                 }
-                Order::Upgrade(outcome) => upgrade.begin(running, program, Some(outcome)),
+                OperatorCommand::Upgrade(outcome) => upgrade.begin(running, program, Some(outcome)),
             },
             _ = signals.upgrade.recv() => upgrade.begin(running, program, None),
             outcome = upgrade.ended() => {
-                if let Some(successor) = upgrade.report(outcome) {
-                    return Ok(End::Replaced(Box::new(successor)));
+                match upgrade.report(outcome) {
+                    Some(successor) if stops => successor.terminate(),
+                    Some(_) => {}
+                    None if stops => return Ok(End::Stopped),
+                    None => {
+                        if std::mem::take(&mut reloads) {
+                            drop(reload(running, source, &upgrade));
+                        }
+                        continue;
+                    }
                 }
+                return Ok(End::Replaced);
             }
             () = watchdog.next_sign() => {
                 if running.is_healthy() {
@@ -184,68 +176,14 @@ async fn until_end(
                 }
             }
             _ = signals.reopen.recv() => running.reopen_log(),
-            _ = signals.terminate.recv() => return Ok(End::Stopped),
-            _ = signals.quit.recv() => return Ok(End::Stopped),
-            _ = tokio::signal::ctrl_c() => return Ok(End::Stopped),
-        }
-    }
-}
-
-/// An upgrade in progress, if there is one.
-#[derive(Default)]
-struct Upgrade<'a> {
-    progress: Option<LocalBoxFuture<'a, Result<Successor, UpgradeError>>>,
-    /// Where the outcome goes.
-    callers: Vec<oneshot::Sender<UpgradeOutcome>>,
-}
-
-impl<'a> Upgrade<'a> {
-    /// Begins to replace the process. Callers during an upgrade get the outcome of that one.
-    fn begin(
-        &mut self,
-        running: &'a Running,
-        program: &'a Program,
-        caller: Option<oneshot::Sender<UpgradeOutcome>>,
-    ) {
-        self.callers.extend(caller);
-        if self.progress.is_none() {
-            tracing::info!(program = %program.path.display(), "starting a process that replaces this one");
-            self.progress = Some(Box::pin(running.upgrade(program)));
-        }
-    }
-
-    /// Waits for the outcome. Never ends without an upgrade.
-    async fn ended(&mut self) -> Result<Successor, UpgradeError> {
-        match &mut self.progress {
-            Some(progress) => progress.await,
-            None => pending().await,
-        }
-    }
-
-    /// Logs the outcome and answers the callers. Returns the process that serves from now on.
-    fn report(&mut self, outcome: Result<Successor, UpgradeError>) -> Option<Successor> {
-        self.progress = None;
-        let answer = match &outcome {
-            Ok(successor) => {
-                systemd::replaced_by(successor.process);
-                let upgraded = Upgraded {
-                    process: successor.process,
-                    version: successor.version.clone(),
-                    replaced: std::process::id(),
-                };
-                tracing::info!("replaced: {}", upgraded.summary());
-                Ok(upgraded)
+            () = signals.stop.received() => {
+                if !upgrade.is_in_progress() {
+                    return Ok(End::Stopped);
+                }
+                stops = true;
+                running.cancel_upgrade();
             }
-            Err(error) => {
-                tracing::error!("the process was not replaced and continues: {error}");
-                Err(error.to_string())
-            }
-        };
-        for caller in self.callers.drain(..) {
-            // It may be gone.
-            let _ = caller.send(answer.clone());
         }
-        outcome.ok()
     }
 }
 
@@ -272,7 +210,8 @@ fn names(running: &Running) -> String {
 
 /// Reloads the configuration, and logs the outcome.
 fn reload(running: &Running, source: &ConfigSource, upgrade: &Upgrade<'_>) -> ReloadOutcome {
-    if upgrade.progress.is_some() {
+    if upgrade.is_in_progress() {
+        running.reopen_log();
         let why = "the process is being replaced, and the new one reads the configuration";
         tracing::warn!("the configuration was not reloaded: {why}");
         return Err(why.to_owned());

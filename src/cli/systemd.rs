@@ -6,7 +6,7 @@ use listenfd::ListenFd;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::server::InheritedSockets;
+use crate::server::{InheritedSockets, Listener};
 
 /// The shortest limit of a watchdog that makes sense.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -76,7 +76,7 @@ pub(super) fn sockets() -> io::Result<InheritedSockets> {
     let mut passed = ListenFd::from_env();
     for number in 0..passed.len() {
         if let Some(socket) = passed.take_tcp_listener(number)? {
-            sockets.add(socket.local_addr()?, socket);
+            sockets.add(socket.local_addr()?, Listener { socket, is_kept: true });
         }
     }
     Ok(sockets)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{
     UserError,
-    admin_client::{AdminAddress, Authentication, exchange, not_reached, refused},
+    admin_client::{AdminAddress, carry_out},
     say,
 };
 use crate::control::Upgraded;
@@ -23,19 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let admin = args.admin.resolve()?;
-    let authentication = Authentication::from_environment();
-    let (status, content) = exchange(admin, ("POST", "/upgrade"), "", &authentication)
-        .map_err(|error| not_reached(admin, &error))?;
-    match status {
-        200 => {}
-        422 => Err(not_replaced(&refused(status, &content)))?,
-        _ => Err(refused(status, &content))?,
-    }
-    let upgraded: Upgraded = serde_json::from_str(&content).map_err(|error| UserError {
-        message: format!("the answer of {admin} is not understood: {error}"),
-        help: "use the `forebay` of the version that ran before".into(),
-    })?;
+    let upgraded: Upgraded = carry_out(args.admin.resolve()?, "/upgrade", not_replaced)?;
     say(&upgraded.summary());
     Ok(ExitCode::SUCCESS)
 }

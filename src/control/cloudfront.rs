@@ -90,6 +90,14 @@ async fn act(
         ));
     };
     let caller = state.identify(request, content, client)?.to_string();
+    // Held until the history has the outcome.
+    let handing_over = state.handing_over.read().await;
+    if *handing_over {
+        // Clients of AWS repeat the request, which then reaches that process.
+        let message = "another process of this Forebay is taking over: send the request again";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(ApiError::new(status, "ServiceUnavailable", message));
+    }
     let is_read = request.method == Method::GET;
     match resource {
         ApiResource::Invalidations(distribution, id) => {

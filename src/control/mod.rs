@@ -12,7 +12,7 @@ mod invalidation;
 mod invalidations;
 mod items;
 mod journal;
-mod orders;
+mod operator_commands;
 mod purge;
 mod readiness;
 mod reloaded;
@@ -44,15 +44,18 @@ use cloudfront::ApiResource;
 use history::History;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-pub(crate) use orders::Order;
-use orders::Orders;
+pub(crate) use operator_commands::OperatorCommand;
+use operator_commands::OperatorCommands;
 use parking_lot::Mutex;
 pub(crate) use reloaded::ReloadOutcome;
 pub use reloaded::Reloaded;
 use reloads::Reloads;
 use reply::{json, not_allowed, refuse, refuse_framing, text};
 pub(crate) use sqs::Queue;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{RwLock, mpsc},
+    task::JoinHandle,
+};
 pub(crate) use upgraded::{UpgradeOutcome, Upgraded};
 
 use crate::{
@@ -119,9 +122,11 @@ struct State {
     /// When the process started, in milliseconds since 1970.
     started: u64,
     heartbeats: Heartbeats,
-    orders: Orders,
+    commands: OperatorCommands,
     reloads: Reloads,
     draining: AtomicBool,
+    /// Whether another process has taken over the history of invalidations, or is about to.
+    handing_over: RwLock<bool>,
 }
 
 /// The reason for refusing a request, and its status code.
@@ -165,11 +170,12 @@ impl Admin {
             certificates: sns::Certificates::default(),
             consumers: Mutex::default(),
             started: clock.now().as_millis(),
-            orders: Orders::new(),
+            commands: OperatorCommands::new(),
             reloads: Reloads::new(clock.now(), metrics),
             clock,
             heartbeats,
             draining: AtomicBool::new(false),
+            handing_over: RwLock::default(),
         })))
     }
 
@@ -202,14 +208,19 @@ impl Admin {
         self.0.callers.store(Arc::new(callers));
     }
 
-    /// The orders of operators, which the caller carries out; `None` after the first call.
-    pub(crate) fn take_orders(&self) -> Option<mpsc::Receiver<Order>> {
-        self.0.orders.take()
+    /// The commands of operators, which the caller carries out; `None` after the first call.
+    pub(crate) fn take_commands(&self) -> Option<mpsc::Receiver<OperatorCommand>> {
+        self.0.commands.take()
     }
 
     /// Records the outcome of a reload.
     pub(crate) fn record_reload(&self, is_success: bool) {
         self.0.reloads.record(is_success, self.0.clock.now());
+    }
+
+    /// Refuses requests of CloudFront's API from now on, because another process takes over. Waits for those in progress.
+    pub(crate) async fn set_handing_over(&self, is_handing_over: bool) {
+        *self.0.handing_over.write().await = is_handing_over;
     }
 
     /// Makes `/readyz` report that this edge is not ready, so that load balancers stop using it.

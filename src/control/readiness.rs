@@ -12,9 +12,6 @@ use super::{
 };
 use crate::{cache::disk::DiskUse, http::body::Body};
 
-/// The state of a node that may use what it has stored.
-const MEMBER: &str = "member";
-
 #[derive(Debug, Serialize)]
 struct Readiness {
     ready: bool,
@@ -70,8 +67,12 @@ impl Admin {
 
     /// Whether this edge could answer all requests.
     pub(crate) fn is_ready(&self) -> bool {
-        let readiness = self.examine();
-        readiness.ready && readiness.cluster.is_none_or(|cluster| cluster == MEMBER)
+        self.examine().ready
+    }
+
+    /// Whether this edge may use what it has stored.
+    pub(crate) fn may_use_cache(&self) -> bool {
+        self.0.cluster.as_ref().is_none_or(|cluster| cluster.has_lease())
     }
 
     fn examine(&self) -> Readiness {
@@ -82,7 +83,7 @@ impl Admin {
         let draining = self.0.draining.load(Ordering::Acquire);
         let cluster = self.0.cluster.as_ref().map(|cluster| {
             match (cluster.has_joined(), cluster.has_lease()) {
-                (_, true) => MEMBER,
+                (_, true) => "member",
                 (true, false) => "cut off",
                 (false, false) => "joining",
             }

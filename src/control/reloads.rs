@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     State,
-    orders::Order,
+    operator_commands::OperatorCommand,
     reply::{json, refuse},
 };
 use crate::{
@@ -62,7 +62,7 @@ impl State {
     /// Answers `POST /reload` of `caller`.
     pub(super) async fn reload(&self, caller: &str) -> Response<Body> {
         tracing::info!(caller, "a reload was requested");
-        match self.orders.give(Order::Reload).await {
+        match self.commands.request(OperatorCommand::Reload).await {
             Some(Ok(reloaded)) => json(StatusCode::OK, &reloaded),
             Some(Err(error)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error),
             None => refuse(

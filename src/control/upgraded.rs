@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 /// A new process has replaced this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upgraded {
-    /// The number of the new process.
+    /// The ID of the new process.
     pub process: u32,
     /// Its version of Forebay.
     pub version: String,
-    /// The number of the process that it replaced.
+    /// The ID of the process that it replaced.
     pub replaced: u32,
 }
 

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 
 use super::{
     State,
-    orders::Order,
+    operator_commands::OperatorCommand,
     reply::{json, refuse},
 };
 use crate::http::body::Body;
@@ -13,7 +13,7 @@ impl State {
     /// Answers `POST /upgrade` of `caller`.
     pub(super) async fn upgrade(&self, caller: &str) -> Response<Body> {
         tracing::info!(caller, "an upgrade was requested");
-        match self.orders.give(Order::Upgrade).await {
+        match self.commands.request(OperatorCommand::Upgrade).await {
             Some(Ok(upgraded)) => json(StatusCode::OK, &upgraded),
             Some(Err(error)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error),
             None => refuse(

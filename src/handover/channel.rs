@@ -11,6 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
+    io::retry_on_intr,
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -19,7 +20,7 @@ use rustix::{
 
 use super::Message;
 
-/// File descriptors that go with one message at most. Linux allows 253.
+/// The most file descriptors in one message. Linux allows 253.
 const MOST_FDS: usize = 128;
 
 /// The longest message, and the most bytes with one.
@@ -68,9 +69,9 @@ impl Channel {
     }
 
     /// The longest wait for the other process; `None` waits as long as it lives.
-    pub(crate) fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(patience)?;
-        self.socket.set_write_timeout(patience)
+    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)?;
+        self.socket.set_write_timeout(timeout)
     }
 
     /// Ends the channel for both processes.
@@ -113,7 +114,9 @@ impl Channel {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(io::Error::other("too many sockets"));
         }
-        Ok(sendmsg(&*self.socket, &[IoSlice::new(head)], &mut control, SendFlags::empty())?)
+        let parts = [IoSlice::new(head)];
+        let send = || sendmsg(&*self.socket, &parts, &mut control, SendFlags::empty());
+        Ok(retry_on_intr(send)?)
     }
 
     /// Receives the next message.
@@ -126,7 +129,8 @@ impl Channel {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut parts = [IoSliceMut::new(&mut head[read..])];
-            let received = recvmsg(&*self.socket, &mut parts, &mut control, CLOSE_ON_EXEC)?;
+            let receive = || recvmsg(&*self.socket, &mut parts, &mut control, CLOSE_ON_EXEC);
+            let received = retry_on_intr(receive)?;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(received) = message {
                     fds.extend(received);
@@ -156,6 +160,11 @@ impl Channel {
     }
 }
 
+/// The error if a message is not the one that must come next.
+pub(crate) fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the other process sent an unexpected message")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,12 +176,14 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("socket");
         let address = listener.local_addr().expect("address");
         let sockets = [listener.as_fd(), listener.as_fd()];
-        let message = Message::Listener { address };
+        let message = Message::Listener { address, is_kept: true };
         one.send_with(&message, &[b"ab", b"c"], &sockets).expect("sent");
         one.send(&Message::Prepared).expect("sent");
         drop(one);
         let Received { message, bytes, fds } = other.receive().expect("received");
-        assert!(matches!(message, Message::Listener { address: sent } if sent == address));
+        assert!(
+            matches!(message, Message::Listener { address: sent, is_kept: true } if sent == address)
+        );
         assert_eq!((&bytes[..], fds.len()), (&b"abc"[..], 2));
         for fd in fds {
             let copy = std::net::TcpListener::from(fd);

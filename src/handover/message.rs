@@ -9,7 +9,7 @@ use crate::cache::store::{Invalidations, PurgeBatch, PurgeEntry, StoreIdentity};
 /// The version of the messages. Processes of different versions do not replace each other.
 pub(crate) const PROTOCOL: u32 = 1;
 
-/// What the new process says first. All versions understand it.
+/// The first message, from the new process. All versions understand it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     /// The version of the messages.
@@ -18,6 +18,8 @@ pub(crate) struct Hello {
     pub(crate) version: String,
     /// The kind of contents that it can take over from the memory of the other process, if any.
     pub(crate) contents: Option<String>,
+    /// Bytes that it may have in memory.
+    pub(crate) memory: u64,
 }
 
 /// A message. Some have bytes or file descriptors with them.
@@ -25,16 +27,17 @@ pub(crate) struct Hello {
 pub(crate) enum Message {
     /// From the new process: its configuration is valid.
     Hello(Hello),
-    /// From the old process: contents of its memory follow, if the identity is there.
-    Contents { identity: Option<StoreIdentity> },
+    /// From the old process: contents of its memory follow, if the identity is there. Also whether it can answer all
+    /// requests.
+    Contents { identity: Option<StoreIdentity>, is_ready: bool },
     /// A record. Its description and its body are with it.
     Record { kind: u8, digest: (u64, u64), description: usize },
     /// The last record was sent.
     EndOfContents,
     /// From the new process: it is prepared, and needs what only one process can have.
     Prepared,
-    /// From the old process: a listening address. Its sockets are with it.
-    Listener { address: SocketAddr },
+    /// From the old process: a listening address. Its sockets are with it; another program keeps them open, too, or not.
+    Listener { address: SocketAddr, is_kept: bool },
     /// From the old process, after the listeners: the purges in force, and the invalidations by unsafe requests.
     State {
         identity: StoreIdentity,
@@ -51,7 +54,7 @@ pub(crate) enum Message {
     Purge { number: u64, batch: PurgeBatch },
     /// From the new process: the outcome of a purge of [`Self::Purge`].
     Purged { number: u64, outcome: Result<(), String> },
-    /// From the old process: invalidations since its state was sent.
+    /// From either process: invalidations since the last ones that it sent.
     Invalidations(Vec<(String, Invalidations)>),
     /// From the new process: it cannot start, for this reason.
     Failed(String),

@@ -3,5 +3,5 @@
 mod channel;
 mod message;
 
-pub(crate) use channel::{Channel, Received};
+pub(crate) use channel::{Channel, Received, unexpected};
 pub(crate) use message::{Hello, Message, PROTOCOL};

@@ -15,8 +15,12 @@ use crate::base::{
     log::{LogLimiter, unless_zero},
 };
 
-/// Accepts connections until the drain begins.
-pub(super) async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server<H>>) {
+/// Accepts connections until the drain begins. `is_kept` is whether another program keeps the socket.
+pub(super) async fn accept<H: Handler>(
+    listener: TcpListener,
+    is_kept: bool,
+    server: Arc<Server<H>>,
+) {
     let mut drain = server.shared.drain.clone();
     loop {
         match drain.accepting() {
@@ -26,6 +30,8 @@ pub(super) async fn accept<H: Handler>(listener: TcpListener, server: Arc<Server
                 continue;
             }
             Accepting::Elsewhere => return,
+            // The next process accepts them.
+            Accepting::TheRest if is_kept => return,
             Accepting::TheRest => return accept_rest(&listener, &server).await,
         }
         let accepted = tokio::select! {

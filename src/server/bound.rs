@@ -1,31 +1,27 @@
 //! Listening sockets of one address.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use futures_util::future::join_all;
 
-use super::{Handler, Shared, TlsSettings, accept, connection::Server};
+use super::{Handler, Shared, TlsSettings, accept, connection::Server, listener::Listener};
 
 /// A bound endpoint: listening sockets for each worker.
 pub struct Bound {
     /// The address it is bound to.
     pub address: SocketAddr,
     tls: Option<Arc<TlsSettings>>,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Listener>,
     /// The workers that share the sockets.
     workers: usize,
 }
 
 impl Bound {
-    /// Sockets for so many workers, which share them if there are less.
+    /// Sockets for so many workers, which share them if there are fewer.
     pub(super) fn new(
         address: SocketAddr,
         tls: Option<Arc<TlsSettings>>,
-        mut sockets: Vec<TcpListener>,
+        mut sockets: Vec<Listener>,
         workers: usize,
     ) -> io::Result<Self> {
         for number in sockets.len()..workers {
@@ -45,8 +41,8 @@ impl Bound {
     }
 
     /// The same sockets, for another process.
-    pub(crate) fn copies(&self) -> io::Result<Vec<TcpListener>> {
-        self.sockets.iter().map(TcpListener::try_clone).collect()
+    pub(crate) fn copies(&self) -> io::Result<Vec<Listener>> {
+        self.sockets.iter().map(Listener::try_clone).collect()
     }
 
     /// Accepts connections on the sockets of one worker until the drain begins.
@@ -58,11 +54,12 @@ impl Bound {
         shared: Shared,
     ) -> io::Result<impl Future<Output = ()> + Send + use<H>> {
         let server = Arc::new(Server { handler: handler.for_thread(), shared, tls: self.tls });
-        let sockets = self.sockets.into_iter().map(tokio::net::TcpListener::from_std);
-        let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-        let accepting =
-            sockets.into_iter().map(move |socket| accept::accept(socket, Arc::clone(&server)));
-        let accepting = join_all(accepting.collect::<Vec<_>>());
+        let accept = |Listener { socket, is_kept }| {
+            let socket = tokio::net::TcpListener::from_std(socket)?;
+            Ok(accept::accept(socket, is_kept, Arc::clone(&server)))
+        };
+        let accepting = self.sockets.into_iter().map(accept).collect::<io::Result<Vec<_>>>()?;
+        let accepting = join_all(accepting);
         Ok(async move { drop(accepting.await) })
     }
 }

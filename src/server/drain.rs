@@ -21,6 +21,8 @@ enum Phase {
     HandedOver,
     /// No process accepts connections. Those that are idle are closed.
     Draining,
+    /// The same, but another process accepts connections.
+    DrainingHandedOver,
 }
 
 /// Starts the drain and waits until it ends.
@@ -44,7 +46,7 @@ pub(super) enum Accepting {
     Later,
     /// It accepts connections.
     Now,
-    /// It closes its socket. Another process has it, too.
+    /// It closes its handle of the socket. Another process accepts connections, or will.
     Elsewhere,
     /// It accepts what is in the system's queue, then closes its socket.
     TheRest,
@@ -77,11 +79,6 @@ impl Drain {
         self.phase.send_replace(Phase::Serving);
     }
 
-    /// Accepts no connections, until [`Self::serve`] is called or another process does.
-    pub(crate) fn wait(&self) {
-        self.phase.send_replace(Phase::Waiting);
-    }
-
     /// Leaves the sockets to another process, which has them, too. Open connections end after their next response.
     pub(crate) fn hand_over(&self) {
         self.announce();
@@ -96,7 +93,12 @@ impl Drain {
     /// Stops accepting connections; open ones finish.
     pub(crate) fn begin(&self) {
         self.announce();
-        self.phase.send_replace(Phase::Draining);
+        self.phase.send_modify(|phase| {
+            *phase = match phase {
+                Phase::HandedOver | Phase::DrainingHandedOver => Phase::DrainingHandedOver,
+                Phase::Waiting | Phase::Serving | Phase::Draining => Phase::Draining,
+            };
+        });
     }
 
     /// Waits until all work is done; `false` if that takes longer than `patience`.
@@ -126,10 +128,12 @@ impl DrainSignal {
     pub(super) fn accepting(&mut self) -> Accepting {
         let is_dropped = self.phase.has_changed().is_err();
         match *self.phase.borrow_and_update() {
-            _ if is_dropped => Accepting::TheRest,
+            // This process has accepted nothing yet.
+            Phase::Waiting if is_dropped => Accepting::Elsewhere,
+            Phase::Serving if is_dropped => Accepting::TheRest,
             Phase::Waiting => Accepting::Later,
             Phase::Serving => Accepting::Now,
-            Phase::HandedOver => Accepting::Elsewhere,
+            Phase::HandedOver | Phase::DrainingHandedOver => Accepting::Elsewhere,
             Phase::Draining => Accepting::TheRest,
         }
     }

@@ -13,6 +13,7 @@ mod http1;
 mod http1_end;
 mod inherited;
 mod lent_io;
+mod listener;
 mod loan;
 mod peer_handler;
 mod plain_http;
@@ -50,6 +51,7 @@ use crate::{
 pub use bound::Bound;
 pub(crate) use drain::{Closing, Drain, DrainSignal};
 pub(crate) use inherited::InheritedSockets;
+pub(crate) use listener::Listener;
 pub(crate) use peer_handler::PeerHandler;
 pub(crate) use refused_head::Refused;
 use reserved_fds::ReservedFds;
@@ -195,13 +197,15 @@ impl Endpoint {
         let refuse = |source| BindError { address: self.address, source };
         let sockets = inherited.take(self.address);
         if !sockets.is_empty() {
-            sockets.iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(refuse)?;
+            for Listener { socket, .. } in &sockets {
+                socket.set_nonblocking(true).map_err(refuse)?;
+            }
             return Bound::new(self.address, self.tls.clone(), sockets, workers).map_err(refuse);
         }
         // SO_REUSEPORT sockets share their port with other processes too. A socket without it shows whether
         // another program is already listening.
         let probe = listen(self.address, false).map_err(refuse)?;
-        let address = probe.local_addr().map_err(refuse)?;
+        let address = probe.socket.local_addr().map_err(refuse)?;
         if workers <= 1 {
             return Bound::new(address, self.tls.clone(), vec![probe], 1).map_err(refuse);
         }
@@ -226,7 +230,7 @@ pub(crate) fn bindable(address: SocketAddr) -> SocketAddr {
 /// Length of the kernel's accept queue.
 const BACKLOG: i32 = 4096;
 
-fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, shared: bool) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
@@ -238,7 +242,7 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(Listener { socket: socket.into(), is_kept: false })
 }
 
 /// Requests of another node at once: more than it sends.

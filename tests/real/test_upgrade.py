@@ -17,6 +17,7 @@ import threading
 import time
 import unittest
 
+import boto3
 import trustme
 
 import cluster_parts
@@ -289,17 +290,139 @@ class Upgrade(unittest.TestCase):
 
     def test_a_process_whose_successor_ends_uses_nothing_it_has_stored(self):
         self.start()
-        held = socket.create_connection(("127.0.0.1", self.port))
-        self.addCleanup(held.close)
-        held.sendall(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
-        wait_for("an answer", lambda: b"/a 1" in held.recv(4096, socket.MSG_PEEK))
-        held.recv(4096)
+        held = self.hold("/a")
         self.succeed()
         os.kill(self.processes[1], signal.SIGKILL)
         time.sleep(0.3)
         self.origin.versions["/a"] = 2
-        held.sendall(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
-        self.assertIn(b"/a 2", held.makefile("rb").read())
+        self.assertIn(b"/a 2", self.ask(held, "/a"))
+
+    def hold(self, path):
+        """A connection that has got one answer and stays open."""
+        held = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        self.addCleanup(held.close)
+        self.assertIn(path.encode() + b" 1", self.ask(held, path))
+        return held
+
+    def ask(self, held, path):
+        held.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        answer = held.recv(4096)
+        head, _, content = answer.partition(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head, re.I)[1])
+        while len(content) < length:
+            content += held.recv(4096)
+        return head + content
+
+    def test_a_purge_takes_effect_in_all_processes_that_still_serve(self):
+        self.start()
+        held = [self.hold("/a")]
+        for _ in range(2):
+            self.succeed()
+            held.append(self.hold("/a"))
+        self.origin.versions["/a"] = 2
+        self.assertEqual(self.purge("/a")[0], 200)
+        for connection in held:
+            self.assertIn(b"/a 2", self.ask(connection, "/a"))
+
+    def test_a_purge_takes_effect_in_a_process_with_another_cache(self):
+        self.start()
+        for _ in range(5):
+            self.assertEqual(self.purge("/other")[0], 200)
+        held = self.hold("/a")
+        # The new process starts with an empty cache, and another log of purges.
+        self.config.write_text(self.config.read_text().replace('"64MiB"', '"64MiB"\nslice = "2MiB"'))
+        self.succeed()
+        self.assertEqual(self.read("/a")[1], "Miss from forebay")
+        self.origin.versions["/a"] = 2
+        self.assertEqual(self.purge("/a")[0], 200)
+        self.assertIn(b"/a 2", self.ask(held, "/a"))
+
+    def test_unsafe_requests_to_either_process_invalidate_in_both(self):
+        self.start()
+        held, other = self.hold("/a"), self.hold("/b")
+        self.succeed()
+        self.assertEqual(self.read("/b")[1], "Hit from forebay")
+        self.origin.versions |= {"/a": 2, "/b": 2}
+        fetch(self.program.url + "/a", "POST", data=b"")
+        other.sendall(b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        self.assertIn(b" 204 ", other.recv(4096))
+        wait_for("the invalidation", lambda: self.read("/b")[2] == b"/b 2", seconds=5)
+        time.sleep(0.2)
+        self.assertIn(b"/a 2", self.ask(held, "/a"))
+
+    def test_invalidations_are_known_to_the_new_process(self):
+        self.start()
+        client = boto3.client(
+            "cloudfront", endpoint_url=self.program.admin, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+        )
+        batch = {"CallerReference": "1", "Paths": {"Quantity": 1, "Items": ["/*"]}}
+        made = client.create_invalidation(DistributionId="media", InvalidationBatch=batch)["Invalidation"]["Id"]
+        self.succeed()
+        self.assertEqual(client.get_invalidation(DistributionId="media", Id=made)["Invalidation"]["Status"], "Completed")
+        again = client.create_invalidation(DistributionId="media", InvalidationBatch=batch | {"CallerReference": "2"})
+        self.assertNotEqual(again["Invalidation"]["Id"], made)
+
+    def test_programs_that_do_not_take_over(self):
+        link = self.folder / "forebay"
+        link.symlink_to(parts.PROGRAM)
+        self.port, self.admin = free_port(), free_port()
+        self.config = self.folder / "forebay.toml"
+        self.config.write_text(
+            CONFIG.format(port=self.port, admin=self.admin, listen="", disk="", folder=self.folder, origin=self.origin.url)
+        )
+        process = subprocess.Popen([link, "serve", "--config", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.processes.append(process.pid)
+
+        def ready():
+            try:
+                return fetch(f"http://127.0.0.1:{self.admin}/readyz")[0] == 200
+            except OSError:
+                return False
+
+        wait_for("Forebay", ready)
+        self.program = type("Program", (), {"url": f"http://127.0.0.1:{self.port}", "said": staticmethod(str)})
+        link.unlink()
+        code, said = self.upgrade()
+        self.assertEqual(code, 1)
+        self.assertIn("cannot be started: No such file", said)
+        link.write_text("#!/bin/sh\nexit 3\n")
+        link.chmod(0o755)
+        code, said = self.upgrade()
+        self.assertEqual(code, 1)
+        self.assertIn("ended before it was ready", said)
+        self.assertEqual(self.read("/a")[0], 200)
+        # One that does nothing ends with the process that started it.
+        link.write_text(f"#!/bin/sh\necho $$ > {self.folder}/pid\nexec sleep 600\n")
+        os.kill(process.pid, signal.SIGUSR2)
+        pid = self.folder / "pid"
+        wait_for("the program", lambda: pid.exists() and pid.read_text().strip())
+        self.assertEqual(self.read("/a")[0], 200)
+        os.kill(process.pid, signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=20), 0)
+        self.assertFalse(is_alive(int(pid.read_text())))
+
+    def test_sockets_that_systemd_keeps_survive_restarts(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        self.port, self.admin = listener.getsockname()[1], free_port()
+        self.config = self.folder / "forebay.toml"
+        self.config.write_text(
+            CONFIG.format(port=self.port, admin=self.admin, listen="", disk="", folder=self.folder, origin=self.origin.url)
+        )
+        self.program = type("Program", (), {"url": f"http://127.0.0.1:{self.port}", "said": staticmethod(str)})
+        script = f'exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+        for _ in range(3):
+            process = subprocess.Popen(
+                ["sh", "-c", script, "sh", parts.PROGRAM, "serve", "--config", self.config],
+                pass_fds=[listener.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            self.processes.append(process.pid)
+            self.assertEqual(self.read("/a")[2], b"/a 1")
+            self.succeed()
+            process.wait(timeout=20)
+            self.assertEqual(self.read("/a")[2], b"/a 1")
+            os.kill(self.processes[-1], signal.SIGTERM)
+            wait_for("the end", lambda: not is_alive(self.processes[-1]), seconds=20)
 
     def test_systemd_follows_the_new_process(self):
         address = str(self.folder / "notify")

@@ -342,10 +342,12 @@ impl Disk {
         Ok(())
     }
 
-    /// Leaves the folder to the process that has it since a pause. What came since then is not written.
+    /// Leaves the folder to the process that has it since a pause. What came since then is not written, and nothing is
+    /// read any more: files that the other process removes must not take space.
     pub(crate) fn leave(&self) {
         self.shared.queue.close();
         self.shared.queue.discard();
+        self.shared.segments.clear();
         *self.paused.lock() = None;
         self.close();
     }

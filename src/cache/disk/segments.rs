@@ -76,6 +76,11 @@ impl Segments {
         }
     }
 
+    /// Removes all segments from the table, and closes their files unless they are being read.
+    pub(super) fn clear(&self) {
+        *self.0.write() = Table::default();
+    }
+
     /// Frees the slot of a segment. False if the segment is not in the table any more.
     pub(super) fn remove(&self, segment: &Segment) -> bool {
         let (slot, mut table) = (segment.slot, self.0.write());

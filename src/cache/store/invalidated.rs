@@ -30,7 +30,7 @@ struct Invalidated {
     position: u64,
 }
 
-/// What a table says, for the table of another process with the same secret.
+/// The invalidations of a table, for the table of another process with the same secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Invalidations {
     /// Digests of paths, each with its newest position.

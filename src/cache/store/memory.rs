@@ -268,8 +268,9 @@ impl Memory {
         self.insert_piece(digest, Piece::Slice(bytes));
     }
 
-    /// The digests of all entries, those first whose use was recorded last.
-    pub(super) fn by_use(&self, now: Timestamp) -> Vec<Digest> {
+    /// The digests of the entries that were used most recently, up to `limit` bytes. The most recently used one is the
+    /// last.
+    pub(super) fn most_used(&self, limit: u64, now: Timestamp) -> Vec<Digest> {
         let age = |digest: Digest| match self.index.get(digest) {
             Some(Stored::Response(response)) => {
                 self.turn(digest, now).wrapping_sub(response.noted.load(Ordering::Relaxed))
@@ -277,10 +278,19 @@ impl Memory {
             // Their use is not recorded.
             Some(Stored::Note(_)) | None => 1,
         };
-        let mut all: Vec<_> =
-            self.cache.iter().map(|(digest, _)| (age(*digest), *digest)).collect();
-        all.sort_by_key(|(age, _)| *age);
-        all.into_iter().map(|(_, digest)| digest).collect()
+        let weighed = |(digest, entry): (Arc<Digest>, Entry)| {
+            (age(*digest), weight(&self.index, *digest, &entry, self.slice), *digest)
+        };
+        let mut all: Vec<_> = self.cache.iter().map(weighed).collect();
+        all.sort_by_key(|(age, ..)| *age);
+        let mut room = limit;
+        let fits = |(_, weight, digest): (u8, u32, Digest)| {
+            room = room.checked_sub(weight.into())?;
+            Some(digest)
+        };
+        let mut most_used: Vec<Digest> = all.into_iter().map_while(fits).collect();
+        most_used.reverse();
+        most_used
     }
 
     /// The value of a digest, without recording its use.

@@ -1,4 +1,4 @@
-//! What a process sends to the next one of what it has in memory.
+//! Contents of the memory on their way to the next process.
 
 use bytes::Bytes;
 

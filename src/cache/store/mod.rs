@@ -28,6 +28,7 @@ mod memory_record;
 mod opening;
 mod options;
 mod pins;
+mod predecessor;
 mod purge;
 mod purge_entry;
 mod purge_file;
@@ -59,6 +60,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub(crate) use body_buffer::{BodyBuffer, TooLong};
 pub(crate) use cache_tags::{CacheTags, Tag};
@@ -90,6 +92,7 @@ pub(crate) use opening::examine_disk;
 pub use opening::{OpenError, check_purges};
 pub use options::Options;
 use pins::Pins;
+pub(crate) use predecessor::{ForPredecessor, Predecessor};
 pub use purge::{Purge, PurgeMode};
 pub(crate) use purge_entry::{PurgeChange, PurgeEntry};
 pub(crate) use purge_floors::PurgeFloors;
@@ -104,8 +107,8 @@ pub(crate) use receive::NO_ROOM;
 use renewals::Renewals;
 pub use response::StoredResponse;
 pub use room::Room;
+pub(crate) use shared_journal::PausedJournal;
 use shared_journal::SharedJournal;
-pub(crate) use shared_journal::{ForPredecessor, PausedJournal};
 pub(crate) use source::{SliceSource, SourceError};
 pub(crate) use successor::ForSuccessor;
 use successor::Successor;
@@ -139,6 +142,8 @@ pub struct Store {
     purge_log: Box<dyn PurgeLog>,
     purge_journal: Arc<SharedJournal>,
     successor: Successor,
+    /// The number of the newest invalidation.
+    invalidated: watch::Sender<u64>,
     lease: Option<Arc<PurgeLease>>,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
@@ -207,6 +212,7 @@ impl Store {
             purge_log,
             purge_journal,
             successor: Successor::default(),
+            invalidated: watch::Sender::default(),
             pins: Pins::new(hold::pinned_share(options.memory)),
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
             disk,

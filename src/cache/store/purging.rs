@@ -46,6 +46,7 @@ impl Store {
     /// undo it.
     pub fn invalidate(&self, distribution: &str, path: &str) {
         let number = self.floors.invalidate(distribution, path);
+        self.invalidated.send_replace(number);
         if let Some(disk) = &self.disk {
             disk.note(disk_record::of_invalidation(distribution, path, number));
         }

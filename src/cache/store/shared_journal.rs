@@ -1,21 +1,21 @@
 //! The journal of purges while one process takes over from another.
 
-use std::{future, io, sync::Arc};
+use std::{
+    future, io,
+    sync::{Arc, OnceLock},
+};
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::{
+    predecessor::Predecessor,
     purge_entry::PurgeEntry,
     purge_floors::PurgeFloors,
     purge_journal::{Applied, PurgeJournal},
 };
 
-/// Entries for the process that still serves its last requests, and where its confirmation goes.
-pub(crate) type ForPredecessor = (Vec<PurgeEntry>, oneshot::Sender<()>);
-
-/// Who writes the entries.
+/// The process that writes the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
     /// This process.
@@ -35,7 +35,7 @@ pub(super) struct SharedJournal {
     floors: Arc<PurgeFloors>,
     /// Locked for reading until an entry is applied, and for writing while the journal is paused.
     writer: Arc<RwLock<Writer>>,
-    predecessor: Mutex<Option<mpsc::Sender<ForPredecessor>>>,
+    predecessor: OnceLock<Predecessor>,
 }
 
 /// A journal to which nothing is added until this is dropped.
@@ -50,7 +50,7 @@ impl PausedJournal {
 
 impl SharedJournal {
     pub(super) fn new(inner: Arc<dyn PurgeJournal>, floors: Arc<PurgeFloors>) -> Self {
-        let (writer, predecessor) = (Arc::new(RwLock::new(Writer::Own)), Mutex::default());
+        let (writer, predecessor) = (Arc::new(RwLock::new(Writer::Own)), OnceLock::new());
         Self { inner, floors, writer, predecessor }
     }
 
@@ -66,19 +66,21 @@ impl SharedJournal {
     }
 
     /// From now on, entries are in force once the predecessor has them, too.
-    pub(super) fn set_predecessor(&self, predecessor: Option<mpsc::Sender<ForPredecessor>>) {
-        *self.predecessor.lock() = predecessor;
+    pub(super) fn set_predecessor(&self, predecessor: Predecessor) {
+        // A process has one predecessor.
+        let _ = self.predecessor.set(predecessor);
     }
 
-    /// Sends entries to the predecessor. The receiver ends once it has applied them, or has ended.
-    async fn send(&self, entries: &[PurgeEntry]) -> oneshot::Receiver<()> {
-        let (confirm, confirmed) = oneshot::channel();
-        let predecessor = self.predecessor.lock().clone();
-        if let Some(predecessor) = predecessor {
-            // One that has ended serves nothing any more.
-            let _ = predecessor.send((entries.to_vec(), confirm)).await;
+    /// Applies entries of the successor, here and in the predecessor. Blocks until that is done.
+    pub(super) fn apply_of_successor(&self, entries: &[PurgeEntry]) {
+        for entry in entries {
+            // What is stored here may have positions above those of the successor, if that has another log.
+            let position = entry.position.max(self.floors.newest().next());
+            self.floors.apply(&PurgeEntry { position, change: entry.change.clone() });
         }
-        confirmed
+        if let Some(predecessor) = self.predecessor.get() {
+            predecessor.send_blocking(entries.to_vec());
+        }
     }
 }
 
@@ -103,12 +105,17 @@ impl PurgeJournal for SharedJournal {
                     return Box::pin(future::ready(Ok(()))) as Applied;
                 }
             }
-            let sent = self.send(&entries).await;
+            let predecessor = self.predecessor.get().cloned();
+            let sent = match &predecessor {
+                Some(predecessor) => Some(predecessor.send(entries.clone()).await),
+                None => None,
+            };
             let applied = self.inner.add(entries).await;
             Box::pin(async move {
                 let outcome = applied.await;
-                // An error means that it has ended.
-                let _ = sent.await;
+                if let (Some(predecessor), Some(sent)) = (predecessor, sent) {
+                    predecessor.confirmed(sent).await;
+                }
                 drop(writer);
                 outcome
             }) as Applied
@@ -132,7 +139,7 @@ impl PurgeJournal for SharedJournal {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::timeout;
+    use tokio::{sync::mpsc, time::timeout};
 
     use super::*;
     use crate::cache::store::{
@@ -189,11 +196,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn entries_of_a_successor_with_another_log_are_above_all_positions() {
+        let journal = journal();
+        let floors = &journal.floors;
+        let change = entry(1).change;
+        floors.apply(&PurgeEntry { position: LogPosition::new(7, 3), change });
+        let before = floors.newest();
+        journal.apply_of_successor(&[entry(1)]);
+        assert!(floors.newest() > before);
+    }
+
     #[tokio::test]
     async fn entries_are_complete_once_the_predecessor_has_them() {
         let journal = journal();
         let (sender, mut predecessor) = mpsc::channel(1);
-        journal.set_predecessor(Some(sender));
+        journal.set_predecessor(Predecessor::new(sender, 0, |_| {}));
         let mut waiting = std::pin::pin!(add(&journal, 1));
         assert!(timeout(MOMENT, &mut waiting).await.is_err());
         let (entries, confirm) = predecessor.recv().await.expect("sent");

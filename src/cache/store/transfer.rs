@@ -1,20 +1,24 @@
-//! What a store hands over to the store of the next process.
+//! The handover of a store to the next process.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::{
     Options, Store, StoreIdentity, disk_record,
     index::{Note, Stored},
     memory::Found,
     memory_record::MemoryRecord,
+    predecessor::Predecessor,
     purge_entry::{PurgeChange, PurgeEntry},
     purge_floors::PurgeFloors,
     purge_log::PurgeLog,
     purge_state::PurgeState,
-    shared_journal::{ForPredecessor, PausedJournal},
+    shared_journal::PausedJournal,
     successor::ForSuccessor,
 };
 use crate::{
@@ -46,9 +50,11 @@ impl Store {
         self.identity
     }
 
-    /// The responses and slices in memory, those that were used last first. Compressed forms are made again.
-    pub(crate) fn records(&self, now: Timestamp) -> impl Iterator<Item = MemoryRecord> {
-        let records = self.memory.by_use(now).into_iter().filter_map(|digest| self.record(digest));
+    /// The responses and slices in memory that were used most recently, up to `limit` bytes. The most recently used one
+    /// is the last. Compressed forms are made again.
+    pub(crate) fn records(&self, limit: u64, now: Timestamp) -> impl Iterator<Item = MemoryRecord> {
+        let digests = self.memory.most_used(limit, now).into_iter();
+        let records = digests.filter_map(|digest| self.record(digest));
         records.map(|Record { kind, digest, description, body, .. }| MemoryRecord {
             kind: kind as u8,
             digest: (digest.0, digest.1),
@@ -129,8 +135,6 @@ impl Store {
     /// Leaves the disk and the log of purges to the next process, which gets the purges that arrive here.
     pub(crate) fn hand_over(&self, paused: PausedJournal, successor: mpsc::Sender<ForSuccessor>) {
         self.successor.set(successor);
-        // An older process gets no more purges, and ends.
-        self.purge_journal.set_predecessor(None);
         paused.hand_over(self.lease.is_some());
         if let Some(disk) = &self.disk {
             disk.leave();
@@ -138,22 +142,25 @@ impl Store {
     }
 
     /// Purges are complete once the last process, which still serves a few requests, has them, too.
-    pub(crate) fn set_predecessor(&self, predecessor: mpsc::Sender<ForPredecessor>) {
-        self.purge_journal.set_predecessor(Some(predecessor));
+    pub(crate) fn set_predecessor(&self, predecessor: Predecessor) {
+        self.purge_journal.set_predecessor(predecessor);
     }
 
-    /// Uses nothing any more that is stored now: from here on, purges may be missing.
+    /// Stops using what is stored: purges may be missing from now on.
     pub(crate) fn distrust(&self) {
         let Some(position) = self.floors.newest().next_epoch() else { return };
         let change = PurgeChange::NewLog { name: "".into() };
-        self.apply(&[PurgeEntry { position, change }]);
+        self.floors.apply(&PurgeEntry { position, change });
     }
 
-    /// Applies purges of the next process.
-    pub(crate) fn apply(&self, entries: &[PurgeEntry]) {
-        for entry in entries {
-            self.floors.apply(entry);
-        }
+    /// Applies purges of the next process, also in an older one that still serves. Blocks until that is done.
+    pub(crate) fn apply_of_successor(&self, entries: &[PurgeEntry]) {
+        self.purge_journal.apply_of_successor(entries);
+    }
+
+    /// The number of the newest invalidation by an unsafe request, whenever there is one.
+    pub(crate) fn invalidated(&self) -> watch::Receiver<u64> {
+        self.invalidated.subscribe()
     }
 }
 
@@ -181,7 +188,9 @@ mod tests {
             newest = store.floors().newest();
             let next = Store::after(store.identity(), OPTIONS, PurgeState::local_log);
             let next = next.expect("an epoch is left");
-            next.apply(&store.floors().entries());
+            for entry in store.floors().entries() {
+                next.floors().apply(&entry);
+            }
             assert_eq!(next.floors().newest(), newest);
             assert!(next.new_content(1).id.0 > content.id.0);
             store = Arc::new(next);
