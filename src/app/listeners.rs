@@ -9,6 +9,7 @@ use super::{
     automatic_https::AutomaticHttps,
     listening_sockets::ListeningSockets,
     open_files::fitting_connections,
+    quic_sockets::QuicSockets,
     tls_options::{profiles, read_keys, show},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct Listeners {
     pub(super) admin: Vec<Bound>,
     /// For other nodes of the cluster.
     pub(super) peers: Option<Bound>,
+    /// HTTP/3.
+    pub(super) quic: Vec<QuicSockets>,
 }
 
 impl Listeners {
@@ -51,7 +54,8 @@ impl Listeners {
     pub(super) fn bind(
         config: &Config,
         peers: Option<Bound>,
-        (workers, sockets): (usize, &InheritedSockets),
+        (workers, sockets, is_replacing): (usize, &InheritedSockets, bool),
+        limits: Limits,
         automatic: &AutomaticHttps,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
@@ -59,7 +63,13 @@ impl Listeners {
         let http = bind(&config.listen.http, None, workers, sockets)?;
         let https = bind(&config.listen.https, tls.as_ref(), workers, sockets)?;
         let admin = bind(config.admin.as_slice(), None, 1, sockets)?;
-        let bound = Self { tls, http, https, admin, peers };
+        let mut quic = Vec::new();
+        if let Some(tls) = tls.as_ref().filter(|_| config.listen.http3) {
+            for Bound { address, .. } in &https {
+                quic.push(QuicSockets::bind(*address, workers, tls, limits, is_replacing)?);
+            }
+        }
+        let bound = Self { tls, http, https, admin, peers, quic };
         bound.announce(metrics);
         Ok(bound)
     }
@@ -124,17 +134,26 @@ pub(super) fn serve(
     shared: &Shared,
     stopped: &watch::Receiver<bool>,
 ) -> io::Result<Workers> {
-    let Listeners { http, https, mut peers, .. } = listeners;
+    let Listeners { http, https, mut peers, mut quic, .. } = listeners;
     let mut bound: Vec<Bound> = http.into_iter().chain(https).collect();
     spawn_workers(heartbeats, || {
         let sockets: Vec<Bound> = bound.iter_mut().filter_map(Bound::split).collect();
         let peers = peers.as_mut().and_then(Bound::split);
+        let quic: Vec<_> = quic.iter_mut().filter_map(QuicSockets::split).collect();
         let (edge, shared, mut stopped) = (Arc::clone(edge), shared.clone(), stopped.clone());
         let viewers = ViewerHandler::new(Arc::clone(&edge), Arc::clone(challenges));
         move |runtime| {
             runtime.block_on(async move {
                 for socket in sockets {
                     accept(socket.serve(&viewers, shared.clone()));
+                }
+                for socket in quic {
+                    let (viewers, shared) = (viewers.clone(), shared.clone());
+                    tokio::spawn(async move {
+                        if let Ok(socket) = socket.await {
+                            accept(socket.serve(&viewers, shared));
+                        }
+                    });
                 }
                 if let Some(socket) = peers {
                     accept(socket.serve(&PeerHandler(edge), shared.of_peers()));

@@ -13,6 +13,7 @@ mod open_files;
 mod peers;
 mod predecessor;
 mod program;
+mod quic_sockets;
 mod rules;
 mod running;
 mod start;

@@ -61,11 +61,12 @@ pub(crate) fn prepare(
     let taken = take_over(predecessor, &config, cluster.as_deref(), &clock, sockets)?;
     let (credentials, renewal) = credentials(source);
     let access_log = access_log(&config, &metrics)?;
-    let places = (worker_count(&config), sockets);
-    let peer_side = PeerSide::bind(&config, cluster.as_ref(), &clock, &metrics, places)?;
-    let (peer_side, peer_bound) = peer_side.unzip();
+    let places = (worker_count(&config), sockets, predecessor.is_some());
+    let peer_side =
+        PeerSide::bind(&config, cluster.as_ref(), &clock, &metrics, (places.0, sockets))?;
+    let (peer_side, bound) = peer_side.unzip();
     let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
-    let mut listeners = Listeners::bind(&config, peer_bound, places, &automatic, &metrics)?;
+    let mut listeners = Listeners::bind(&config, bound, places, limits, &automatic, &metrics)?;
     // Last, because the process before uses the disk cache again if this one cannot start.
     let store = match taken {
         Some(taken) => taken.store(&config, cluster.as_deref(), &clock, &metrics)?,

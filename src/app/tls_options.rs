@@ -17,6 +17,7 @@ pub(super) fn profiles(config: &Config) -> Vec<TlsProfile> {
         hosts: distribution.aliases.clone(),
         security: distribution.settings.security,
         http2: distribution.http2,
+        http3: distribution.http3,
     };
     config.distributions.iter().map(profile).collect()
 }

@@ -14,6 +14,9 @@ pub enum SecurityPolicy {
 }
 
 impl SecurityPolicy {
+    /// The policy that fulfils all others.
+    pub const STRICTEST: Self = Self::Tls13Of2025;
+
     /// CloudFront's names.
     pub const NAMES: [(&str, Self); 3] = [
         ("TLSv1.2_2021", Self::Tls12Of2021),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use super::{
     behavior::{Policies, behaviors},
@@ -35,6 +35,8 @@ pub struct DistributionOptions {
     pub rates: Option<Rates>,
     /// Whether viewers can use HTTP/2.
     pub http2: bool,
+    /// Whether it is served over HTTP/3.
+    pub http3: bool,
 }
 
 /// Configuration from outside `[[distribution]]` that distributions need.
@@ -45,6 +47,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) pop: String,
     /// Whether viewers' countries are known.
     pub(super) has_geography: bool,
+    /// The port for HTTP/3, if there is one.
+    pub(super) http3_port: Option<u16>,
 }
 
 pub(super) fn distributions(
@@ -92,7 +96,7 @@ fn distribution(
     let (addresses, countries) =
         (restrict::addresses(section), restrict::countries(section, around.has_geography));
     let (security, rates) = (security_policy(section), restrict::rates(section));
-    let http2 = speaks_http2(section);
+    let (http2, http3) = versions(section, around.http3_port.is_some());
     let settings = Settings {
         id: id.unwrap_or_default().into(),
         fan_out,
@@ -104,9 +108,10 @@ fn distribution(
         addresses,
         countries,
         security,
+        alt_svc: around.http3_port.filter(|_| http3).and_then(alt_svc),
         behaviors: behaviors?,
     };
-    Some(DistributionOptions { settings, aliases, origins, groups, rates, http2 })
+    Some(DistributionOptions { settings, aliases, origins, groups, rates, http2, http3 })
 }
 
 /// The CloudFront distribution that this one runs alongside.
@@ -164,8 +169,28 @@ fn security_policy(section: &Section<'_>) -> SecurityPolicy {
     known.map(|(_, policy)| *policy).unwrap_or_default()
 }
 
-fn speaks_http2(section: &Section<'_>) -> bool {
-    word(section, "http_version", [("http1.1", false), ("http2", true)]).unwrap_or(true)
+/// Whether HTTP/2 and HTTP/3 are offered to viewers.
+fn versions(section: &Section<'_>, has_http3: bool) -> (bool, bool) {
+    const VERSIONS: [(&str, (bool, bool)); 4] = [
+        ("http1.1", (false, false)),
+        ("http2", (true, false)),
+        ("http3", (false, true)),
+        ("http2and3", (true, true)),
+    ];
+    let version = word(section, "http_version", VERSIONS);
+    if let (Some((_, true)), false, Some(given)) =
+        (version, has_http3, section.string("http_version"))
+    {
+        let help = "add `http3 = true` under [listen]".to_owned();
+        let message = format!("`{}` needs HTTP/3", given.value);
+        section.fault(given.span, message, "no `listen.http3`", help);
+    }
+    version.unwrap_or((true, has_http3))
+}
+
+/// Tells viewers that the port has HTTP/3, too (RFC 7838; CloudFront has the same lifetime).
+fn alt_svc(port: u16) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok()
 }
 
 fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {

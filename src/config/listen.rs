@@ -28,6 +28,8 @@ pub struct Listen {
     pub http: Vec<Address>,
     /// Addresses for HTTPS.
     pub https: Vec<Address>,
+    /// Whether the addresses for HTTPS also have HTTP/3, over UDP.
+    pub http3: bool,
     /// Certificates, the default one first.
     pub certificates: Vec<CertificateFiles>,
     /// Worker threads; one per core by default.
@@ -44,10 +46,25 @@ pub struct Listen {
     pub drain: Duration,
 }
 
+/// Reads `http3`.
+fn http3(section: &Section<'_>, listen: &mut Listen) {
+    listen.http3 = section.boolean("http3").is_some_and(|http3| http3.value);
+    if listen.http3 && !section.has("https") {
+        let help = "add `https = \"[::]:443\"`".to_owned();
+        section.fault(section.span(), "`listen.http3` needs an address", "no `https` here", help);
+    }
+    if listen.http3 && listen.limits.proxy_protocol {
+        let message = "`listen.http3` cannot be used with `proxy_protocol`";
+        let help = "remove one of them: the PROXY protocol is for TCP".to_owned();
+        section.fault(section.span(), message, "both are true", help);
+    }
+}
+
 pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
     let mut listen = Listen {
         http: Vec::new(),
         https: Vec::new(),
+        http3: false,
         certificates: Vec::new(),
         workers: None,
         limits: Limits::default(),
@@ -67,6 +84,7 @@ pub(super) fn listen(root: &Section<'_>, directory: &Path) -> Listen {
     listen.workers = section.number("workers", 1..1025).and_then(|n| usize::try_from(n).ok());
     limits(&section, &mut listen.limits);
     proxies(&section, &mut listen);
+    http3(&section, &mut listen);
     if let Some(pop) = section.string("pop") {
         if pop.value.is_empty()
             || !pop.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

@@ -221,6 +221,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
         directory,
         pop: listen.pop.clone(),
         has_geography: geography.is_some(),
+        http3_port: listen.https.first().map(Address::port).filter(|_| listen.http3),
     };
     let distributions = distribution::distributions(root, &around);
     let state = admin_options.state.as_deref();

@@ -15,6 +15,7 @@ impl Config {
         let mut changed = differs!(self, new:
             "listen.http": listen.http,
             "listen.https": listen.https,
+            "listen.http3": listen.http3,
             "listen.acme": acme,
             "listen.workers": listen.workers,
             "listen.max_connections": listen.limits.max_connections,

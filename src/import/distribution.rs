@@ -116,8 +116,13 @@ fn viewers(job: &Job<'_>, text: &mut Text, config: &Node<'_>) {
             text.line("http_version", quote("http1.1"));
             version.is_exact("http_version");
         }
-        Some("http2") => version.is_exact("http_version"),
-        Some(_) => version.differs("HTTP/1.1 and HTTP/2"),
+        Some("http2") => {
+            text.line("http_version", quote("http2"));
+            version.is_exact("http_version");
+        }
+        Some(_) => {
+            version.differs("HTTP/1.1 and HTTP/2; also HTTP/3 with `http3 = true` under [listen]");
+        }
         None => {}
     }
     let ipv6 = config.get("IsIPV6Enabled");

@@ -33,9 +33,9 @@ use crate::{
     outbound::Timing,
 };
 
-/// Longest frame passed to HTTP/2. It accepts a whole frame if its window is open for the first byte, and an
+/// Longest frame passed to HTTP/2 and HTTP/3. HTTP/2 accepts a whole frame if its window is open for the first byte, and an
 /// accepted frame counts as sent.
-pub(super) const HTTP2_FRAME: usize = 64 << 10;
+pub(super) const FRAME: usize = 64 << 10;
 
 /// An exchange in progress. It is recorded on drop: either as the observer of the response body, or earlier
 /// if the viewer disconnects before the response is ready.
@@ -176,6 +176,7 @@ impl Exchange {
             }
         }
         identity.write_id(&mut fields, &self.incoming.id);
+        self.write_alt_svc(distribution.as_deref(), &mut fields);
         self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
         self.shown = self
             .edge
@@ -191,7 +192,7 @@ impl Exchange {
             body
         };
         let body = match self.incoming.request.version {
-            Version::HTTP_2 => body.in_frames(HTTP2_FRAME),
+            Version::HTTP_2 | Version::HTTP_3 => body.in_frames(FRAME),
             _ => body,
         };
         let mut response = Response::new(body.observed(self));
@@ -232,6 +233,7 @@ impl Exchange {
             None => make(text),
         };
         identity.write_id(text, &self.incoming.id);
+        self.write_alt_svc(Some(&distribution), text);
         text.extend_from_slice(b"\r\n");
         if let Some(shown) = &mut shown {
             shown.bytes = text.len() as u64;
@@ -240,6 +242,16 @@ impl Exchange {
         }
         self.shown = shown.map(Box::new);
         self.conclude(head.status(), result, report, Some(distribution));
+    }
+
+    /// Tells a viewer over TLS and TCP that there is HTTP/3.
+    fn write_alt_svc(&self, distribution: Option<&Arc<Distribution>>, sink: &mut impl HeadSink) {
+        if let Some(alt_svc) = distribution.and_then(|it| it.settings.alt_svc.as_ref())
+            && self.incoming.connection.security.is_some()
+            && self.incoming.request.version != Version::HTTP_3
+        {
+            sink.field(header::ALT_SVC, alt_svc);
+        }
     }
 
     /// Takes the request's header map, moves the logged headers out, and returns it empty.

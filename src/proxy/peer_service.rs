@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response};
 use super::{
     cache_plan::CachePlan,
     context::Edge,
-    exchange::HTTP2_FRAME,
+    exchange::FRAME,
     request::{
         admission::AdmittedRequest, connection::Connection, exchange_tracker::ExchangeState,
         rejection::is_error, routing::Distribution,
@@ -39,7 +39,7 @@ impl Edge {
         let mut exchange = Box::new(PeerExchange::begin(connection));
         let answer = self.answer_to_peer(request).await;
         exchange.awaits_bytes(false);
-        answer.map(|body| body.in_frames(HTTP2_FRAME).observed(exchange))
+        answer.map(|body| body.in_frames(FRAME).observed(exchange))
     }
 
     async fn answer_to_peer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {

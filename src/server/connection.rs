@@ -233,7 +233,7 @@ impl<H: Handler> Server<H> {
 
     fn report_flood(&self, client: IpAddr) {
         static LINES: LogLimiter = LogLimiter::new();
-        self.shared.metrics.http2_floods.inc();
+        self.shared.metrics.multiplexed.http2_floods.inc();
         if let Some(suppressed) = LINES.admit(Clock::system().now()) {
             tracing::warn!(
                 %client,

@@ -2,6 +2,7 @@
 
 mod accept;
 mod bound;
+mod bound_quic;
 mod clear_stream;
 mod connection;
 mod drain;
@@ -11,6 +12,9 @@ mod h1_head;
 mod handshake;
 mod http1;
 mod http1_end;
+mod http3;
+mod http3_content;
+mod http3_request;
 mod inherited;
 mod lent_io;
 mod listener;
@@ -25,7 +29,9 @@ mod rewound;
 mod stream_batch;
 mod timed_io;
 mod tls;
+mod udp;
 mod viewer_handler;
+mod worker_quic;
 mod workers;
 mod write_batcher;
 
@@ -49,6 +55,7 @@ use crate::{
     proxy::{Connection, FastHit},
 };
 pub use bound::Bound;
+pub(crate) use bound_quic::BoundQuic;
 pub(crate) use drain::{Closing, Drain, DrainSignal};
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use listener::Listener;
@@ -57,6 +64,7 @@ pub(crate) use refused_head::Refused;
 use reserved_fds::ReservedFds;
 pub(crate) use tls::{TlsProfile, TlsSettings};
 pub(crate) use viewer_handler::ViewerHandler;
+pub(crate) use worker_quic::WorkerQuic;
 pub(crate) use workers::{Heartbeats, Workers, spawn_workers};
 
 /// Answers requests.

@@ -25,10 +25,15 @@ pub struct TlsProfile {
     pub security: SecurityPolicy,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
+    /// Whether HTTP/3 is offered.
+    pub http3: bool,
 }
 
 /// The protocol by which an authority looks for a proof (RFC 8737 §4).
 pub(super) const ACME_ALPN: &[u8] = b"acme-tls/1";
+
+/// HTTP/3 over QUIC (RFC 9114 §3.1).
+const HTTP3: &[u8] = b"h3";
 
 /// The TLS settings in effect.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub struct Selected {
     pub config: Arc<ServerConfig>,
     /// The policy that the configuration fulfils.
     pub security: SecurityPolicy,
+    /// Whether the host has HTTP/3.
+    pub http3: bool,
 }
 
 impl TlsSettings {
@@ -120,6 +127,15 @@ impl TlsSettings {
 }
 
 impl TlsSettings {
+    /// The configuration for QUIC, which fulfils all security policies. It follows changes of the settings.
+    pub(super) fn for_quic(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
+        let certificates = Arc::new(QuicCertificates(Arc::clone(self)));
+        let mut config = server_config(SecurityPolicy::STRICTEST, certificates)?;
+        config.alpn_protocols = vec![HTTP3.to_vec()];
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        Ok(config)
+    }
+
     /// The settings for an authority that looks for a proof of `host`.
     fn proof(&self, hello: &ClientHello<'_>, host: &str) -> Option<Selected> {
         if !self.challenges.is_pending() || !hello.alpn()?.any(|protocol| protocol == ACME_ALPN) {
@@ -134,13 +150,17 @@ impl TlsSettings {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)));
         config.alpn_protocols = vec![ACME_ALPN.to_vec()];
-        Some(Selected { config: Arc::new(config), security: SecurityPolicy::default() })
+        Some(Selected {
+            config: Arc::new(config),
+            security: SecurityPolicy::default(),
+            http3: false,
+        })
     }
 }
 
 impl Selection {
     fn fixed(config: Arc<ServerConfig>) -> Self {
-        let other = Selected { config, security: SecurityPolicy::default() };
+        let other = Selected { config, security: SecurityPolicy::default(), http3: false };
         Self { keys: Vec::new(), by_host: HashMap::new(), other }
     }
 
@@ -152,19 +172,21 @@ impl Selection {
         let certificates =
             Arc::new(Certificates { files: keys.clone(), issued: Arc::clone(issued) });
         let ticketer = aws_lc_rs::Ticketer::new()?;
-        let mut made: Vec<((SecurityPolicy, bool), Selected)> = Vec::new();
+        let mut made: Vec<((SecurityPolicy, bool, bool), Selected)> = Vec::new();
         let mut by_host = HashMap::new();
         let strictest = profiles.iter().map(|p| p.security).max().unwrap_or_default();
-        let other = TlsProfile { hosts: vec!["*".into()], security: strictest, http2: true };
-        for TlsProfile { hosts, security, http2 } in [&other].into_iter().chain(profiles) {
-            let kind = (*security, *http2);
+        let hosts = vec!["*".into()];
+        let other = TlsProfile { hosts, security: strictest, http2: true, http3: false };
+        for TlsProfile { hosts, security, http2, http3 } in [&other].into_iter().chain(profiles) {
+            let kind = (*security, *http2, *http3);
             let selected = match made.iter().find(|(known, _)| *known == kind) {
                 Some((_, selected)) => selected.clone(),
                 None => {
-                    let mut config = server_config(*security, Arc::clone(&certificates))?;
+                    let mut config = server_config(*security, certificates.clone())?;
                     config.alpn_protocols = alpn(*http2);
                     config.ticketer = Arc::clone(&ticketer);
-                    let selected = Selected { config: Arc::new(config), security: *security };
+                    let selected =
+                        Selected { config: Arc::new(config), security: *security, http3: *http3 };
                     made.push((kind, selected.clone()));
                     selected
                 }
@@ -183,7 +205,7 @@ fn alpn(http2: bool) -> Vec<Vec<u8>> {
 
 fn server_config(
     security: SecurityPolicy,
-    certificates: Arc<Certificates>,
+    certificates: Arc<dyn ResolvesServerCert>,
 ) -> Result<ServerConfig, TlsError> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| fulfils(security, suite));
@@ -203,6 +225,17 @@ fn fulfils(security: SecurityPolicy, suite: &SupportedCipherSuite) -> bool {
         SecurityPolicy::Tls12Of2021 => true,
         SecurityPolicy::Tls12Of2025 => !is_chacha || suite.tls13().is_some(),
         SecurityPolicy::Tls13Of2025 => !is_chacha && suite.tls13().is_some(),
+    }
+}
+
+/// The certificates of the hosts that have HTTP/3.
+#[derive(Debug)]
+struct QuicCertificates(Arc<TlsSettings>);
+
+impl ResolvesServerCert for QuicCertificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let selected = self.0.select(&hello);
+        if selected.http3 { selected.config.cert_resolver.resolve(hello) } else { None }
     }
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod configuration;
 mod disk;
 mod memory;
+mod multiplexed;
 mod origin;
 mod served;
 
@@ -22,6 +23,7 @@ pub use cluster::{ClusterMetrics, PeerMetrics};
 use configuration::ConfigurationMetrics;
 pub use disk::DiskMetrics;
 use memory::MemoryMetrics;
+use multiplexed::MultiplexedMetrics;
 pub use origin::OriginMetrics;
 use origin::{OriginErrorLabels, OriginLabels};
 use parking_lot::Mutex;
@@ -144,8 +146,8 @@ pub struct Metrics {
     pub connection_errors: Counter,
     /// Requests refused by hyper for the size of their head (431 and 414 before our code).
     pub oversized_heads: Counter,
-    /// HTTP/2 connections closed because they sent too many control frames.
-    pub http2_floods: Counter,
+    /// HTTP/2 and HTTP/3 connections.
+    pub(crate) multiplexed: MultiplexedMetrics,
     /// Connections closed because their client already had too many.
     pub client_limit: Counter,
     /// Access log records dropped because the writer was too slow.
@@ -175,7 +177,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connection_errors: Counter::default(),
             oversized_heads: Counter::default(),
-            http2_floods: Counter::default(),
+            multiplexed: MultiplexedMetrics::default(),
             client_limit: Counter::default(),
             log_dropped: Counter::default(),
             log_lines_dropped: Counter::default(),
@@ -237,11 +239,7 @@ impl Metrics {
             "Requests whose head was too large to read",
             self.oversized_heads.clone(),
         );
-        r.register(
-            "http2_floods",
-            "HTTP/2 connections closed because they sent too many control frames",
-            self.http2_floods.clone(),
-        );
+        self.multiplexed.register(r);
         r.register(
             "client_limit_connections",
             "Connections closed because their client already had too many",

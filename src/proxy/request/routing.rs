@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use http::{request::Parts, uri::Authority};
+use http::{HeaderValue, request::Parts, uri::Authority};
 
 use super::{custom_error::ErrorPage, hints::Hints};
 use crate::{
@@ -99,6 +99,8 @@ pub struct Settings {
     pub countries: Option<Countries>,
     /// The TLS security policy for viewers.
     pub security: SecurityPolicy,
+    /// What viewers over TCP learn about HTTP/3, if there is any.
+    pub alt_svc: Option<HeaderValue>,
     /// The cache behaviors by path pattern.
     pub behaviors: Behaviors,
 }

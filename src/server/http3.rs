@@ -1,0 +1,163 @@
+//! HTTP/3 (RFC 9114): connections and their limits.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use h3::error::Code;
+use quinn::{ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::{Handler, MAX_HEAD, Shared, canonical, drain::Accepting, http3_request::Http3Request};
+use crate::{behavior::SecurityPolicy, proxy::Connection};
+
+/// From this fraction of the connections on (one eighth), a client must prove that it receives packets at its address
+/// (RFC 9000 §8.1.2). It costs a round trip.
+const RETRY_FROM: usize = 8;
+
+/// Once draining, how long a client may still begin requests that it sent before it knew.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// How long open connections may finish their requests. After that, the next process gets the socket.
+const ENDING: Duration = Duration::from_secs(5);
+
+fn no_error() -> VarInt {
+    VarInt::from_u64(Code::H3_NO_ERROR.value()).unwrap_or_default()
+}
+
+/// Whether a client ended its connection without an error, or with a timeout like any idle connection.
+fn is_regular(reason: &ConnectionError) -> bool {
+    match reason {
+        ConnectionError::ApplicationClosed(close) => close.error_code == no_error(),
+        ConnectionError::ConnectionClosed(close) => {
+            close.error_code == TransportErrorCode::NO_ERROR
+        }
+        ConnectionError::TimedOut | ConnectionError::LocallyClosed => true,
+        _ => false,
+    }
+}
+
+/// Serves the connections of one UDP socket.
+pub(super) struct Http3<H> {
+    pub(super) handler: H,
+    pub(super) shared: Shared,
+}
+
+impl<H: Handler> Http3<H> {
+    /// Serves connections until the drain ends.
+    pub(super) async fn accept(self: Arc<Self>, endpoint: Endpoint) {
+        let mut drain = self.shared.drain.clone();
+        let patience = loop {
+            match drain.accepting() {
+                Accepting::Now => {}
+                Accepting::Later => {
+                    drain.changed().await;
+                    continue;
+                }
+                Accepting::TheRest => break None,
+                // The next process cannot have the socket before.
+                Accepting::Elsewhere => break Some(ENDING),
+            }
+            tokio::select! {
+                incoming = endpoint.accept() => match incoming {
+                    Some(incoming) => self.admit(incoming),
+                    None => return,
+                },
+                () = drain.changed() => {}
+            }
+        };
+        // New connections are refused; open ones finish.
+        endpoint.set_server_config(None);
+        drop(self);
+        if let Some(patience) = patience
+            && timeout(patience, endpoint.wait_idle()).await.is_err()
+        {
+            endpoint.close(no_error(), b"");
+        }
+        endpoint.wait_idle().await;
+    }
+
+    /// Serves a connection if there is room for it.
+    fn admit(self: &Arc<Self>, incoming: Incoming) {
+        let client = canonical(incoming.remote_address());
+        let limit = self.shared.limits.max_connections;
+        let open = limit - self.shared.permits.available_permits().min(limit);
+        let is_proven = incoming.remote_address_validated();
+        if !is_proven && incoming.may_retry() && open >= limit / RETRY_FROM {
+            // It is only called for what may be retried.
+            let _ = incoming.retry();
+            self.shared.metrics.multiplexed.quic_retries.inc();
+            return;
+        }
+        let share = self.shared.share(client.ip());
+        let permit = Arc::clone(&self.shared.permits).try_acquire_owned();
+        let (Some(share), Ok(permit)) = (share, permit) else { return incoming.refuse() };
+        let server = Arc::clone(self);
+        tokio::spawn(async move {
+            server.shared.metrics.connections.inc();
+            if let Err(error) = server.serve(incoming, client).await {
+                tracing::debug!(%client, %error, "an HTTP/3 connection ended");
+                server.shared.metrics.connection_errors.inc();
+            }
+            server.shared.metrics.connections.dec();
+            drop((permit, share));
+        });
+    }
+
+    /// Serves a connection to its end.
+    async fn serve(&self, incoming: Incoming, client: SocketAddr) -> io::Result<()> {
+        let limits = &self.shared.limits;
+        let shaken = timeout(limits.handshake_timeout, incoming).await?;
+        let quic = shaken.inspect_err(|_| self.shared.metrics.handshake_failed("over QUIC"))?;
+        let tls = Some((SecurityPolicy::STRICTEST, None));
+        let connection = Connection::of(client.ip(), Some(client.port()), false, tls);
+        let mut builder = h3::server::builder();
+        builder.max_field_section_size(MAX_HEAD.into()).send_grease(false);
+        let transport = h3_quinn::Connection::new(quic.clone());
+        let mut http3: h3::server::Connection<_, Bytes> =
+            builder.build(transport).await.map_err(io::Error::other)?;
+        // A client may reset its requests, which then no longer count as open streams, but are still being answered.
+        let running = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
+        let running = Arc::new(Semaphore::new(running));
+        let mut left = std::pin::pin!(self.left());
+        let mut is_leaving = false;
+        loop {
+            let Ok(permit) = Arc::clone(&running).acquire_owned().await else { return Ok(()) };
+            let accepted = tokio::select! {
+                accepted = http3.accept() => accepted,
+                () = &mut left, if !is_leaving => {
+                    is_leaving = true;
+                    // GOAWAY: the client sends further requests elsewhere.
+                    http3.shutdown(0).await.map_err(io::Error::other)?;
+                    continue;
+                }
+            };
+            match accepted {
+                Ok(Some(resolver)) => {
+                    let request = Http3Request {
+                        handler: self.handler.clone(),
+                        connection: Arc::clone(&connection),
+                        header_timeout: limits.header_timeout,
+                        write_timeout: limits.write_timeout,
+                    };
+                    tokio::spawn(async move {
+                        request.answer(resolver).await;
+                        drop(permit);
+                    });
+                }
+                Ok(None) => break,
+                Err(_) if quic.close_reason().is_some_and(|why| is_regular(&why)) => return Ok(()),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        // The last responses may still be on their way: the client closes the connection once it has them.
+        let _ = timeout(ENDING, quic.closed()).await;
+        quic.close(no_error(), b"");
+        Ok(())
+    }
+
+    /// Completes shortly after this process no longer accepts connections.
+    async fn left(&self) {
+        self.shared.drain.clone().left().await;
+        tokio::time::sleep(DRAIN_GRACE).await;
+    }
+}

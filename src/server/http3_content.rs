@@ -1,0 +1,91 @@
+//! The content of a request over HTTP/3.
+
+use bytes::{Buf, Bytes};
+use futures_util::{FutureExt, stream::unfold};
+use h3::{
+    error::{Code, StreamError},
+    quic::RecvStream,
+    server::RequestStream,
+};
+use http::{Method, Request, header};
+use tokio::sync::mpsc;
+
+use crate::http::body::{Body, BodyError};
+
+/// Bytes that are read although nothing needs them. Beyond that, the client is asked to stop.
+const MAX_DISCARDED: u64 = 256 << 10;
+
+/// The content of a request. It is read to its end, also if nothing needs it: quinn tells a client to stop whose stream is
+/// dropped before, and clients take that for an error.
+pub(super) fn of<S>(request: &Request<()>, mut stream: RequestStream<S, Bytes>) -> Body
+where
+    S: RecvStream + Send + 'static,
+{
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    // Most requests end with their head.
+    let first = next(&mut stream).now_or_never();
+    if let Some(Ok(None)) = first
+        && length.unwrap_or_default() == 0
+    {
+        return Body::empty();
+    }
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(receive(stream, first, length, sender));
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_read && length.is_none() {
+        return Body::empty();
+    }
+    let chunks = unfold(receiver, |mut receiver| async move {
+        let chunk = receiver.recv().await?;
+        Some((chunk, receiver))
+    });
+    Body::stream(length, chunks)
+}
+
+/// The next bytes, or `None` at the end.
+async fn next<S: RecvStream>(
+    stream: &mut RequestStream<S, Bytes>,
+) -> Result<Option<Bytes>, StreamError> {
+    let data = stream.recv_data().await?;
+    Ok(data.map(|mut data| data.copy_to_bytes(data.remaining())))
+}
+
+/// Reads the content to its end, beginning with what was read already. A read is never canceled: the library cannot stop a
+/// stream in the middle of one.
+async fn receive<S: RecvStream>(
+    mut stream: RequestStream<S, Bytes>,
+    mut first: Option<Result<Option<Bytes>, StreamError>>,
+    length: Option<u64>,
+    sender: mpsc::Sender<Result<Bytes, BodyError>>,
+) {
+    // A receiver that is gone needs no error.
+    let fail = async |why| drop(sender.send(Err(BodyError::Aborted(why))).await);
+    let (mut received, mut discarded) = (0_u64, 0);
+    loop {
+        let read = match first.take() {
+            Some(read) => read,
+            None => next(&mut stream).await,
+        };
+        let chunk = match read {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(_) => return fail("the client reset the request").await,
+        };
+        let more = chunk.len() as u64;
+        received += more;
+        if length.is_some_and(|length| received > length) {
+            stream.stop_sending(Code::H3_MESSAGE_ERROR);
+            return fail("its content is longer than its Content-Length").await;
+        }
+        if sender.send(Ok(chunk)).await.is_err() {
+            discarded += more;
+            if discarded > MAX_DISCARDED {
+                return stream.stop_sending(Code::H3_NO_ERROR);
+            }
+        }
+    }
+    if length.is_some_and(|length| received < length) {
+        fail("its content is shorter than its Content-Length").await;
+    }
+}

@@ -1,0 +1,128 @@
+//! One request over HTTP/3 and its response.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use h3::{
+    error::Code,
+    quic::{BidiStream, SendStream},
+    server::{RequestResolver, RequestStream},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http_body::Body as _;
+use tokio::time::timeout;
+
+use super::{Handler, http3_content};
+use crate::{
+    base::clock::Clock,
+    http::{body::Body, date},
+    proxy::Connection,
+};
+
+/// Fields that concern one connection. HTTP/3 has none of them (RFC 9114 §4.2).
+const OF_CONNECTION: [HeaderName; 5] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Answers one request.
+pub(super) struct Http3Request<H> {
+    pub(super) handler: H,
+    pub(super) connection: Arc<Connection>,
+    /// Longest time until the head has arrived.
+    pub(super) header_timeout: Duration,
+    /// Longest time in which the client reads nothing.
+    pub(super) write_timeout: Duration,
+}
+
+impl<H: Handler> Http3Request<H> {
+    pub(super) async fn answer<C>(self, resolver: RequestResolver<C, Bytes>)
+    where
+        C: h3::quic::Connection<Bytes>,
+        C::BidiStream: BidiStream<Bytes> + Send + 'static,
+        <C::BidiStream as BidiStream<Bytes>>::RecvStream: Send + 'static,
+    {
+        // The library resets a stream whose head is late or invalid.
+        let Ok(Ok((request, stream))) =
+            timeout(self.header_timeout, resolver.resolve_request()).await
+        else {
+            return;
+        };
+        let (sending, receiving) = stream.split();
+        let mut response = Guarded(Some(sending));
+        if !is_valid(request.headers()) {
+            return;
+        }
+        let body = http3_content::of(&request, receiving);
+        let answer = self.handler.handle(request.map(|()| body), None, &self.connection).await;
+        if let Some(stream) = &mut response.0
+            && send(stream, answer, self.write_timeout).await.is_ok()
+        {
+            response.0 = None;
+        }
+    }
+}
+
+/// A response that is being sent. Unless it ended well, its stream is reset: quinn ends a stream that is dropped as if it
+/// were complete.
+struct Guarded<S: SendStream<Bytes>>(Option<RequestStream<S, Bytes>>);
+
+impl<S: SendStream<Bytes>> Drop for Guarded<S> {
+    fn drop(&mut self) {
+        if let Some(stream) = &mut self.0 {
+            stream.stop_stream(Code::H3_INTERNAL_ERROR);
+        }
+    }
+}
+
+/// Whether a request has only fields that HTTP/3 has (RFC 9114 §4.2).
+fn is_valid(fields: &HeaderMap) -> bool {
+    let is_te_good = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
+    !OF_CONNECTION.iter().any(|name| fields.contains_key(name))
+        && fields.get_all(header::TE).iter().all(is_te_good)
+}
+
+/// Sends a response.
+async fn send<S: SendStream<Bytes>>(
+    stream: &mut RequestStream<S, Bytes>,
+    response: Response<Body>,
+    patience: Duration,
+) -> Result<(), Failed> {
+    let (mut head, mut body) = response.into_parts();
+    for name in &OF_CONNECTION {
+        head.headers.remove(name);
+    }
+    head.headers.entry(header::DATE).or_insert_with(now);
+    if let Some(length) = body.size_hint().exact()
+        && !head.status.is_informational()
+        && length > 0
+    {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    let head = Response::from_parts(head, ());
+    timeout(patience, stream.send_response(head)).await??;
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if let Ok(data) = frame.map_err(|_| Failed)?.into_data() {
+            timeout(patience, stream.send_data(data)).await??;
+        }
+    }
+    timeout(patience, stream.finish()).await??;
+    Ok(())
+}
+
+fn now() -> HeaderValue {
+    let text = date::format(Clock::system().now());
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A response could not be sent to its end.
+struct Failed;
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(_: E) -> Self {
+        Self
+    }
+}
