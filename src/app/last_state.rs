@@ -11,11 +11,6 @@ pub(super) struct LastState {
 }
 
 impl LastState {
-    /// Whether the process had a store with the same secret: then digests of paths have the same meaning.
-    pub(super) fn has_secret_of(&self, store: &Store) -> bool {
-        store.identity().secret == self.identity.secret
-    }
-
     /// Adds them to a store. `took_contents` is whether the store took over the contents of the last process: then
     /// it has no other source for the purges.
     pub(super) fn apply_to(self, store: &Store, took_contents: bool) {
@@ -25,8 +20,9 @@ impl LastState {
             }
         }
         // Otherwise, nothing in the store is from that process.
-        if self.has_secret_of(store) {
-            store.floors().merge_invalidations(self.invalidations, true);
+        // Digests of paths have a meaning only for a store with the same secret.
+        if store.identity().secret == self.identity.secret {
+            store.floors().merge_invalidations(self.invalidations);
         }
     }
 }

@@ -1,27 +1,37 @@
 //! Invalidations by unsafe requests, while two processes serve.
 
-use std::sync::Arc;
-
-use tokio::task::spawn_blocking;
+use tokio::{sync::broadcast, task::spawn_blocking};
 
 use crate::{
-    cache::store::Store,
+    cache::store::{LateInvalidation, ServedBy},
     handover::{Channel, Message},
 };
 
-/// Sends invalidations above the number `known` as they happen, until the other process has ended.
-pub(super) async fn send_invalidations(store: Arc<Store>, channel: Channel, mut known: u64) {
-    let mut invalidated = store.invalidated();
-    // Those since the number was read.
-    invalidated.mark_changed();
-    while invalidated.changed().await.is_ok() {
-        let (newest, late) = store.floors().invalidations_above(known);
-        known = newest;
-        if late.is_empty() {
-            continue;
-        }
+/// Sends invalidations to another process as they happen, except for those that came from there. Ends with that process.
+pub(super) async fn send_invalidations(
+    mut invalidated: broadcast::Receiver<LateInvalidation>,
+    channel: Channel,
+    to: ServedBy,
+) {
+    loop {
+        let late = match invalidated.recv().await {
+            Ok(late) if late.served_by == to => continue,
+            Ok(late) => late,
+            Err(broadcast::error::RecvError::Lagged(lost)) => {
+                tracing::error!(
+                    lost,
+                    "invalidations by unsafe requests do not reach the other process in time"
+                );
+                continue;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let message = Message::Invalidation {
+            distribution: late.distribution.as_ref().to_owned(),
+            path: late.path.as_ref().to_owned(),
+        };
         let sending = channel.clone();
-        let sent = spawn_blocking(move || sending.send(&Message::Invalidations(late))).await;
+        let sent = spawn_blocking(move || sending.send(&message)).await;
         if !matches!(sent, Ok(Ok(()))) {
             return;
         }

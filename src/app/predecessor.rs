@@ -19,7 +19,7 @@ use super::{
     late_invalidations::send_invalidations,
 };
 use crate::{
-    cache::store::{self, ForPredecessor, MemoryRecord, Store, StoreIdentity},
+    cache::store::{self, ForPredecessor, MemoryRecord, ServedBy, Store, StoreIdentity},
     config::Config,
     handover::{Channel, Hello, Message, PROTOCOL, Received, unexpected},
     server::{InheritedSockets, Listener},
@@ -121,9 +121,9 @@ impl Predecessor {
         }
     }
 
-    /// Sends purges and invalidations from now on to the other process, and takes over those that it still gets. `is_same`
-    /// is whether both stores have the same secret. Must be called within a runtime.
-    pub(super) fn follow(&self, store: &Arc<Store>, is_same: bool) -> io::Result<()> {
+    /// Sends purges and invalidations from now on to the other process, and takes over those that it still gets. Must be
+    /// called within a runtime.
+    pub(super) fn follow(&self, store: &Arc<Store>) -> io::Result<()> {
         self.channel.set_timeout(None)?;
         let (sender, purges) = mpsc::channel(WAITING);
         let unconfirmed = Arc::new(Mutex::new(Some(VecDeque::new())));
@@ -132,12 +132,9 @@ impl Predecessor {
         thread().spawn(move || send(&channel, purges, &waiting))?;
         let (channel, of_thread, runtime) =
             (self.channel.clone(), Arc::clone(store), Handle::current());
-        thread().spawn(move || listen(&channel, &unconfirmed, &of_thread, is_same, &runtime))?;
-        if is_same {
-            let (known, _) = store.floors().invalidations_above(u64::MAX);
-            let (channel, store) = (self.channel.clone(), Arc::clone(store));
-            tokio::spawn(send_invalidations(store, channel, known));
-        }
+        thread().spawn(move || listen(&channel, &unconfirmed, &of_thread, &runtime))?;
+        let (invalidated, channel) = (store.invalidated(), self.channel.clone());
+        tokio::spawn(send_invalidations(invalidated, channel, ServedBy::Predecessor));
         store.set_predecessor(store::Predecessor::new(sender, self.process, kill));
         Ok(())
     }
@@ -175,13 +172,7 @@ fn send(channel: &Channel, mut purges: mpsc::Receiver<ForPredecessor>, unconfirm
 }
 
 /// Reads confirmations, purges and invalidations until the other process has ended.
-fn listen(
-    channel: &Channel,
-    unconfirmed: &Unconfirmed,
-    store: &Arc<Store>,
-    is_same: bool,
-    runtime: &Handle,
-) {
+fn listen(channel: &Channel, unconfirmed: &Unconfirmed, store: &Arc<Store>, runtime: &Handle) {
     while let Ok(Received { message, .. }) = channel.receive() {
         match message {
             Message::Applied => {
@@ -200,10 +191,9 @@ fn listen(
                     tokio::task::spawn_blocking(move || channel.send(&answer));
                 });
             }
-            Message::Invalidations(late) if is_same => {
-                store.floors().merge_invalidations(late, false);
+            Message::Invalidation { distribution, path } => {
+                store.invalidate_by(ServedBy::Predecessor, &distribution, &path);
             }
-            Message::Invalidations(_) => {}
             _ => break,
         }
     }

@@ -1,6 +1,11 @@
 //! A running instance: its parts, and what can be done to it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -65,6 +70,8 @@ pub struct Running {
     pub(super) obtaining: Mutex<Option<JoinHandle<()>>>,
     /// The same before it begins.
     pub(super) to_obtain: Mutex<Option<Task>>,
+    /// Whether the upgrade in progress must end.
+    pub(super) is_cancelled: AtomicBool,
     /// The channel to a process that will replace this one.
     pub(super) upgrading: Mutex<Option<Channel>>,
 }

@@ -1,6 +1,9 @@
 //! How an instance begins.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -68,10 +71,7 @@ pub(crate) fn prepare(
     let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
     let mut listeners = Listeners::bind(&config, bound, places, limits, &automatic, &metrics)?;
     // Last, because the process before uses the disk cache again if this one cannot start.
-    let store = match taken {
-        Some(taken) => taken.store(&config, cluster.as_deref(), &clock, &metrics)?,
-        None => store(&config, cluster.as_deref(), &clock, &metrics)?,
-    };
+    let store = store_after(taken, &config, cluster.as_deref(), &clock, &metrics)?;
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
         .with_peers(peer_side.as_ref().map(PeerSide::peers));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
@@ -113,6 +113,7 @@ pub(crate) fn prepare(
         sockets,
         obtaining: Mutex::default(),
         to_obtain: Mutex::new(obtaining),
+        is_cancelled: AtomicBool::new(false),
         upgrading: Mutex::default(),
     };
     running.begin();
@@ -185,26 +186,25 @@ fn take_over<'a>(
     Ok(Some(Taken { from, contents, state }))
 }
 
-impl Taken<'_> {
-    /// The store with the contents of the other process, from its memory or its disk cache.
-    fn store(
-        self,
-        config: &Config,
-        cluster: Option<&Cluster>,
-        clock: &Clock,
-        metrics: &Metrics,
-    ) -> Result<Arc<Store>, Error> {
-        let Self { from, contents, state } = self;
-        let took_contents = contents.is_some();
-        let store = match contents {
-            Some(contents) => Arc::new(contents),
-            None => store(config, cluster, clock, metrics)?,
-        };
-        let is_same = state.has_secret_of(&store);
-        state.apply_to(&store, took_contents);
-        from.follow(&store, is_same).map_err(Error::Predecessor)?;
-        Ok(store)
-    }
+/// The store with the contents of the process before, from its memory or its disk cache.
+fn store_after(
+    taken: Option<Taken<'_>>,
+    config: &Config,
+    cluster: Option<&Cluster>,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<Arc<Store>, Error> {
+    let Some(Taken { from, contents, state }) = taken else {
+        return Ok(store(config, cluster, clock, metrics)?);
+    };
+    let took_contents = contents.is_some();
+    let store = match contents {
+        Some(contents) => Arc::new(contents),
+        None => store(config, cluster, clock, metrics)?,
+    };
+    state.apply_to(&store, took_contents);
+    from.follow(&store).map_err(Error::Predecessor)?;
+    Ok(store)
 }
 
 /// The log of purges of a store.

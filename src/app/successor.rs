@@ -4,11 +4,14 @@ use std::{collections::HashMap, sync::Arc, thread::Builder};
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, mpsc, oneshot},
+};
 
 use super::late_invalidations::send_invalidations;
 use crate::{
-    cache::store::{ForSuccessor, Store},
+    cache::store::{ForSuccessor, LateInvalidation, ServedBy, Store},
     handover::{Channel, Message, Received},
 };
 
@@ -22,11 +25,11 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Applies the purges and invalidations of the process, and sends it those that arrive here. It knows the
-    /// invalidations up to the number `known`. Must be called within a runtime.
+    /// Applies the purges and invalidations of the process, and sends it those that arrive here: of the latter, those that
+    /// `invalidated` receives. Must be called within a runtime.
     pub(super) fn follow(
         channel: &Channel,
-        known: u64,
+        invalidated: broadcast::Receiver<LateInvalidation>,
         store: &Arc<Store>,
         of_operators: mpsc::Receiver<ForSuccessor>,
     ) {
@@ -35,20 +38,22 @@ impl Successor {
         let (sending, waiting) = (channel.clone(), Arc::clone(&unanswered));
         let sender = thread().spawn(move || send_purges(&sending, of_operators, &waiting));
         let (reading, of_thread) = (channel.clone(), Arc::clone(store));
-        let listener = thread().spawn(move || listen(&reading, &of_thread, &unanswered));
+        let runtime = Handle::current();
+        let listener = thread().spawn(move || listen(&reading, &of_thread, &unanswered, &runtime));
         if let Err(error) = sender.and(listener) {
             tracing::error!(%error, "nothing stored is used any more, because purges cannot be received");
             channel.close();
             store.distrust();
         }
-        tokio::spawn(send_invalidations(Arc::clone(store), channel.clone(), known));
+        let channel = channel.clone();
+        tokio::spawn(send_invalidations(invalidated, channel, ServedBy::Successor));
     }
 
-    /// Stops the process, as SIGTERM does.
-    pub fn terminate(&self) {
+    /// Sends a signal to the process.
+    pub fn send(&self, signal: Signal) {
         if let Some(process) = i32::try_from(self.process).ok().and_then(Pid::from_raw) {
             // It may have ended by itself.
-            let _ = kill_process(process, Signal::TERM);
+            let _ = kill_process(process, signal);
         }
     }
 }
@@ -78,11 +83,11 @@ fn send_purges(
 
 /// Applies purges and confirms them, and reads the outcomes of others, until the other process has ended. After that,
 /// nothing that is stored here may be used.
-fn listen(channel: &Channel, store: &Store, unanswered: &Unanswered) {
+fn listen(channel: &Channel, store: &Store, unanswered: &Unanswered, runtime: &Handle) {
     while let Ok(Received { message, .. }) = channel.receive() {
         match message {
             Message::Purges(purges) => {
-                store.apply_of_successor(&purges);
+                runtime.block_on(store.apply_of_successor(&purges));
                 if channel.send(&Message::Applied).is_err() {
                     break;
                 }
@@ -95,7 +100,9 @@ fn listen(channel: &Channel, store: &Store, unanswered: &Unanswered) {
                     let _ = waiting.send(outcome);
                 }
             }
-            Message::Invalidations(late) => store.floors().merge_invalidations(late, false),
+            Message::Invalidation { distribution, path } => {
+                store.invalidate_by(ServedBy::Successor, &distribution, &path);
+            }
             _ => break,
         }
     }

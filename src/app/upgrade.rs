@@ -4,14 +4,21 @@
 //! state directory, and sends its listening sockets. Once the next process is ready, it alone accepts connections, and
 //! this one ends with its last request. If anything fails before that, this process continues.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, process::Child, time::Duration};
+use std::{
+    io, net::SocketAddr, os::fd::AsFd, process::Child, sync::atomic::Ordering, time::Duration,
+};
 
-use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, mpsc},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use super::{Program, Running, Successor, UpgradeError, agreement::contents_of};
 use crate::{
     base::{clock::Timestamp, memory},
-    cache::store::{MemoryRecord, PausedJournal, Store},
+    cache::store::{LateInvalidation, MemoryRecord, PausedJournal, Store},
     handover::{Channel, Hello, Message, PROTOCOL, unexpected},
     server::Listener,
 };
@@ -37,9 +44,10 @@ impl Running {
     /// # Errors
     /// If the new process cannot take over. This one continues.
     pub async fn upgrade(&self, program: &Program) -> Result<Successor, UpgradeError> {
-        if std::process::id() == 1 {
+        if ends_container() {
             return Err(UpgradeError::FirstOfContainer);
         }
+        self.is_cancelled.store(false, Ordering::Relaxed);
         self.recovered().await?;
         let (mut child, channel) = program.start()?;
         *self.upgrading.lock() = Some(channel.clone());
@@ -59,6 +67,7 @@ impl Running {
 
     /// Ends an upgrade in progress. It fails, unless the new process serves already.
     pub fn cancel_upgrade(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
         if let Some(channel) = &*self.upgrading.lock() {
             channel.close();
         }
@@ -68,10 +77,17 @@ impl Running {
     async fn recovered(&self) -> Result<(), UpgradeError> {
         let recovered = async {
             while self.edge.store().disk_usage().is_some_and(|disk| disk.to_recover > 0) {
+                self.check_cancelled()?;
                 tokio::time::sleep(INTERVAL).await;
             }
+            Ok(())
         };
-        timeout(PREPARATION, recovered).await.map_err(|_| UpgradeError::Recovering)
+        timeout(PREPARATION, recovered).await.map_err(|_| UpgradeError::Recovering)?
+    }
+
+    fn check_cancelled(&self) -> Result<(), UpgradeError> {
+        let is_cancelled = self.is_cancelled.load(Ordering::Relaxed);
+        if is_cancelled { Err(UpgradeError::Cancelled) } else { Ok(()) }
     }
 
     /// Waits until the new process is prepared, and sends it the contents of the memory. Returns its version.
@@ -101,26 +117,33 @@ impl Running {
         // From here on, only one of the processes writes.
         timeout(TAKEOVER, self.admin.set_handing_over(true))
             .await
-            .map_err(|_| UpgradeError::Purges)?;
+            .map_err(|_| UpgradeError::Busy)?;
         let config = self.config.lock().admin_options.clone();
         self.admin.listen_to(&[], &config.topics);
         let store = self.edge.store();
-        let paused = store.pause(TAKEOVER).await;
+        // A disk that hangs must not hold up purges.
+        let flushed = timeout(TAKEOVER, store.flush_disk()).await;
+        let may_pause = flushed.is_ok() && self.check_cancelled().is_ok();
+        let paused = if may_pause { store.pause(TAKEOVER).await } else { None };
         let Some(paused) = paused else {
             self.resume(None).await;
-            return Err(UpgradeError::Purges);
+            self.check_cancelled()?;
+            return Err(UpgradeError::Busy);
         };
         let (taking, sockets) = (channel.clone(), self.sockets.lock().copies());
         let of_thread = store.clone();
+        // Those before this are part of the state.
+        let invalidated = store.invalidated();
         let taken = blocking(move || {
-            let known = send_state(&taking, &sockets?, &of_thread)?;
+            send_state(&taking, &sockets?, &of_thread)?;
             await_ready(&taking, &of_thread)?;
-            taking.set_timeout(None)?;
-            Ok(known)
+            Ok(taking.set_timeout(None)?)
         });
         match taken.await {
-            Ok(known) => {
-                self.leave(paused, known, channel).await;
+            Ok(()) => {
+                // From here on, the new process serves.
+                *self.upgrading.lock() = None;
+                self.leave(paused, invalidated, channel).await;
                 Ok(())
             }
             Err(error) => {
@@ -133,12 +156,17 @@ impl Running {
     }
 
     /// Leaves everything to the next process, except for the open connections.
-    async fn leave(&self, paused: PausedJournal, known: u64, channel: &Channel) {
+    async fn leave(
+        &self,
+        paused: PausedJournal,
+        invalidated: broadcast::Receiver<LateInvalidation>,
+        channel: &Channel,
+    ) {
         self.drain.hand_over();
         self.admin_drain.hand_over();
         self.sockets.lock().close();
         let (purges, of_operators) = mpsc::channel(WAITING);
-        Successor::follow(channel, known, self.edge.store(), of_operators);
+        Successor::follow(channel, invalidated, self.edge.store(), of_operators);
         let store = self.edge.store().clone();
         // A panic is in the log.
         let _ = spawn_blocking(move || store.hand_over(paused, purges)).await;
@@ -149,6 +177,7 @@ impl Running {
 
     /// Continues, because the next process did not take over.
     async fn resume(&self, paused: Option<PausedJournal>) {
+        self.admin.reopen_history();
         if let Some(Err(error)) = paused.map(|paused| self.edge.store().resume(paused)) {
             tracing::error!(%error, "the disk cache is no longer written");
         }
@@ -156,6 +185,14 @@ impl Running {
         let config = self.config.lock();
         self.admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
     }
+}
+
+/// Whether the container ends with this process: it is the first one, or the only child of an init program.
+fn ends_container() -> bool {
+    const INIT: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
+    let is_child_of_first = std::os::unix::process::parent_id() == 1;
+    let first = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    std::process::id() == 1 || is_child_of_first && INIT.contains(&first.trim())
 }
 
 /// Ends a process that did not take over.
@@ -215,12 +252,12 @@ fn send_contents(
     Ok(())
 }
 
-/// Sends what only one process can have. Returns the number of the newest invalidation.
+/// Sends what only one process can have.
 fn send_state(
     channel: &Channel,
     sockets: &[(SocketAddr, Vec<Listener>)],
     store: &Store,
-) -> Result<u64, UpgradeError> {
+) -> Result<(), UpgradeError> {
     channel.set_timeout(Some(TAKEOVER))?;
     for (address, sockets) in sockets {
         for some in sockets.chunks(PER_MESSAGE) {
@@ -229,10 +266,8 @@ fn send_state(
             channel.send_with(&Message::Listener { address: *address, is_kept }, &[], &fds)?;
         }
     }
-    let (newest, invalidations) = store.floors().invalidations_above(0);
-    let purges = store.floors().entries();
-    channel.send(&Message::State { identity: store.identity(), purges, invalidations })?;
-    Ok(newest)
+    let (purges, invalidations) = (store.floors().entries(), store.floors().invalidations());
+    Ok(channel.send(&Message::State { identity: store.identity(), purges, invalidations })?)
 }
 
 /// Waits until the new process serves. Applies its purges meanwhile.
@@ -241,7 +276,7 @@ fn await_ready(channel: &Channel, store: &Store) -> Result<(), UpgradeError> {
         match next(channel)? {
             Message::Ready => return Ok(()),
             Message::Purges(purges) => {
-                store.apply_of_successor(&purges);
+                Handle::current().block_on(store.apply_of_successor(&purges));
                 channel.send(&Message::Applied)?;
             }
             _ => return Err(unexpected().into()),

@@ -22,9 +22,12 @@ pub enum UpgradeError {
     /// The new process takes too long.
     #[error("the new process was not ready in time")]
     TooSlow,
-    /// Purges do not end.
-    #[error("a purge has been in progress for too long")]
-    Purges,
+    /// Purges or writes to the disk do not end.
+    #[error("a purge or a write to the disk cache has been in progress for too long")]
+    Busy,
+    /// This process was stopped.
+    #[error("it was cancelled, because this process stops")]
+    Cancelled,
     /// The index of the disk cache is not complete.
     #[error(
         "the disk cache still reads its index: try again once `/readyz` shows that it is ready"
@@ -37,9 +40,7 @@ pub enum UpgradeError {
     #[error("the new process cannot be reached: {0}")]
     System(io::Error),
     /// The process would end its container.
-    #[error(
-        "this process is the first one of its container, which ends with it: replace the container instead"
-    )]
+    #[error("the container ends with this process: replace the container instead")]
     FirstOfContainer,
 }
 

@@ -1,6 +1,8 @@
 //! `forebay serve`.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{future::ready, net::SocketAddr, process::ExitCode, sync::Arc};
+
+use rustix::process::Signal;
 
 use super::{
     UserError, in_full,
@@ -82,7 +84,10 @@ fn with_help(error: &app::Error, source: &ConfigSource) -> UserError {
 /// How a process stops serving.
 enum End {
     Stopped,
-    Replaced,
+    /// Whether it was stopped, too.
+    Replaced {
+        stops: bool,
+    },
 }
 
 /// Serves until a signal stops it, or another process replaces it.
@@ -121,7 +126,8 @@ async fn serve(
             );
             running.stop().await
         }
-        End::Replaced => running.finish(signals.stop.received()).await,
+        End::Replaced { stops: true } => running.finish(ready(())).await,
+        End::Replaced { stops: false } => running.finish(signals.stop.received()).await,
     };
     if !is_complete {
         tracing::warn!("some connections did not finish within `drain` and were closed");
@@ -145,7 +151,7 @@ async fn until_end(
         tokio::select! {
             _ = signals.hangup.recv() => {
                 // If the upgrade fails, this process reads the configuration again.
-                reloads = upgrade.is_in_progress();
+                reloads |= upgrade.is_in_progress();
                 drop(reload(running, source, &upgrade));
             }
             Some(command) = commands.recv() => match command {
@@ -158,7 +164,9 @@ async fn until_end(
             _ = signals.upgrade.recv() => upgrade.begin(running, program, None),
             outcome = upgrade.ended() => {
                 match upgrade.report(outcome) {
-                    Some(successor) if stops => successor.terminate(),
+                    Some(successor) if stops => successor.send(Signal::TERM),
+                    // It may have read the configuration before it changed.
+                    Some(successor) if reloads => successor.send(Signal::HUP),
                     Some(_) => {}
                     None if stops => return Ok(End::Stopped),
                     None => {
@@ -168,14 +176,17 @@ async fn until_end(
                         continue;
                     }
                 }
-                return Ok(End::Replaced);
+                return Ok(End::Replaced { stops });
             }
             () = watchdog.next_sign() => {
                 if running.is_healthy() {
                     systemd::is_alive();
                 }
             }
-            _ = signals.reopen.recv() => running.reopen_log(),
+            _ = signals.reopen.recv() => {
+                reloads |= upgrade.is_in_progress();
+                running.reopen_log();
+            }
             () = signals.stop.received() => {
                 if !upgrade.is_in_progress() {
                     return Ok(End::Stopped);

@@ -112,6 +112,13 @@ impl History {
         inner.write(other)
     }
 
+    /// Opens the file again with the next entry.
+    pub(super) fn reopen(&self) {
+        if let Some(journal) = &mut self.0.lock().journal {
+            journal.reopen();
+        }
+    }
+
     pub(super) fn find(&self, distribution: &str, id: &str) -> Option<Arc<Invalidation>> {
         let inner = self.0.lock();
         let found =

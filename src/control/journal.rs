@@ -80,6 +80,11 @@ impl Journal {
         written
     }
 
+    /// Opens the file again with the next line.
+    pub(super) fn reopen(&mut self) {
+        self.file = None;
+    }
+
     /// Replaces the file with one that has only these lines.
     pub(super) fn rewrite(&mut self, lines: &[Invalidation]) -> io::Result<()> {
         let beside = self.path.with_extension("new");

@@ -223,6 +223,11 @@ impl Admin {
         *self.0.handing_over.write().await = is_handing_over;
     }
 
+    /// Opens the file of the history again, because another process may have replaced it.
+    pub(crate) fn reopen_history(&self) {
+        self.0.history.reopen();
+    }
+
     /// Makes `/readyz` report that this edge is not ready, so that load balancers stop using it.
     pub(crate) fn begin_drain(&self) {
         self.0.draining.store(true, Ordering::Release);

@@ -1,6 +1,7 @@
 //! Messages over a pair of Unix sockets, with bytes and file descriptors.
 
 use std::{
+    fs::File,
     io::{self, IoSlice, IoSliceMut, Read, Write},
     mem::MaybeUninit,
     os::unix::net::UnixStream,
@@ -61,7 +62,10 @@ impl Channel {
 
     /// The end that a process got as its standard input.
     pub(crate) fn of_standard_input() -> io::Result<Self> {
-        Ok(Self::of(io::stdin().as_fd().try_clone_to_owned()?.into()))
+        let socket = io::stdin().as_fd().try_clone_to_owned()?;
+        // Programs that this process runs must not have the channel.
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        Ok(Self::of(socket.into()))
     }
 
     fn of(socket: UnixStream) -> Self {

@@ -54,8 +54,8 @@ pub(crate) enum Message {
     Purge { number: u64, batch: PurgeBatch },
     /// From the new process: the outcome of a purge of [`Self::Purge`].
     Purged { number: u64, outcome: Result<(), String> },
-    /// From either process: invalidations since the last ones that it sent.
-    Invalidations(Vec<(String, Invalidations)>),
+    /// From either process: an unsafe request has invalidated a path.
+    Invalidation { distribution: String, path: String },
     /// From the new process: it cannot start, for this reason.
     Failed(String),
 }

@@ -8,7 +8,8 @@ use http_body::Body as _;
 use super::{
     context::Edge,
     logged::{Logged, Shown},
-    prepared::{self, PlainHit},
+    marks::Marks,
+    prepared,
     request::{
         connection::HeldDistribution,
         exchange_tracker::ExchangeState,
@@ -55,41 +56,6 @@ pub(super) struct Exchange {
     state: ExchangeState,
     /// Set if the access log is detailed.
     shown: Option<Box<Shown>>,
-}
-
-/// The headers of every response, except the request id.
-struct Marks<'a> {
-    headers_policy: Option<&'a HeadersPolicy>,
-    info: ResponseInfo<'a>,
-    report: &'a Report,
-    version: Version,
-}
-
-impl Marks<'_> {
-    /// Applies the policy, then replaces the identity headers with our own.
-    fn apply(&self, fields: &mut HeaderMap) {
-        if let Some(headers_policy) = self.headers_policy {
-            headers_policy.apply(fields, &self.info);
-        }
-        for name in self.info.identity.names() {
-            fields.remove(name);
-        }
-        self.write(fields);
-    }
-
-    fn write(&self, sink: &mut impl HeadSink) {
-        self.info.identity.write(sink, self.info.result, self.report, self.version);
-    }
-
-    /// The hit, if its headers are the same for other hits.
-    fn plain_hit<'b>(
-        &self,
-        head: &'b StoredHead,
-        distribution: Option<&'b Arc<Distribution>>,
-    ) -> Option<PlainHit<'b>> {
-        let site = self.headers_policy.map_or(Some(false), HeadersPolicy::is_cross_site)?;
-        PlainHit::of(head, self.info.result, *self.report, distribution, self.version, site)
-    }
 }
 
 impl Exchange {

@@ -13,6 +13,7 @@ mod explanation;
 mod fast_path;
 mod fetch;
 mod logged;
+mod marks;
 mod pass;
 mod peer_service;
 mod prepared;

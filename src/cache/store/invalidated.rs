@@ -39,19 +39,6 @@ pub(crate) struct Invalidations {
     sets: Vec<(usize, u64)>,
 }
 
-impl Invalidations {
-    pub(super) fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.sets.is_empty()
-    }
-
-    /// The same invalidations at another position.
-    pub(super) fn at(mut self, position: u64) -> Self {
-        self.paths.iter_mut().for_each(|path| path.1 = position);
-        self.sets.iter_mut().for_each(|set| set.1 = position);
-        self
-    }
-}
-
 impl std::fmt::Debug for InvalidatedPaths {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("InvalidatedPaths").finish_non_exhaustive()
@@ -92,14 +79,13 @@ impl InvalidatedPaths {
         known.map_or(0, |entry| entry.position).max(set.forgotten)
     }
 
-    /// The invalidations above a position.
-    pub(super) fn above(&self, position: u64) -> Invalidations {
+    /// All invalidations.
+    pub(super) fn all(&self) -> Invalidations {
         let entries = self.sets.iter().flat_map(|set| &set.entries);
-        let entries = entries.map(|entry| (entry.digest, entry.position));
         let sets = self.sets.iter().map(|set| set.forgotten).enumerate();
         Invalidations {
-            paths: entries.filter(|(_, newest)| *newest > position).collect(),
-            sets: sets.filter(|(_, newest)| *newest > position).collect(),
+            paths: entries.map(|entry| (entry.digest, entry.position)).collect(),
+            sets: sets.filter(|(_, newest)| *newest > 0).collect(),
         }
     }
 
@@ -146,8 +132,7 @@ mod tests {
         assert!((0..many).all(|n| paths.newest(&n.to_le_bytes()) > n));
         assert!(paths.sets.iter().all(|set| set.entries.len() <= WAYS));
         let mut copy = InvalidatedPaths::new([1, 2]);
-        copy.merge(&paths.above(0));
+        copy.merge(&paths.all());
         assert!((0..many).all(|n| copy.newest(&n.to_le_bytes()) > n));
-        assert!(paths.above(many).is_empty());
     }
 }

@@ -21,6 +21,7 @@ mod identity;
 mod in_flight;
 mod index;
 mod invalidated;
+mod late_invalidation;
 mod ledger;
 mod lookup;
 mod memory;
@@ -55,12 +56,12 @@ mod weights;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
 pub(crate) use body_buffer::{BodyBuffer, TooLong};
 pub(crate) use cache_tags::{CacheTags, Tag};
@@ -82,6 +83,7 @@ use in_flight::InFlight;
 pub(crate) use in_flight::{FetchError, FetchOutcome, Obligation};
 use index::Stored;
 pub(crate) use invalidated::Invalidations;
+pub(crate) use late_invalidation::{LateInvalidation, ServedBy};
 use ledger::Ledger;
 pub use lookup::FetchLock;
 pub(crate) use lookup::{Lookup, Peeked};
@@ -129,6 +131,9 @@ use crate::{
 /// Locks for changes that concern memory and disk; each is for some of the keys.
 const KEY_LOCKS: usize = 64;
 
+/// Invalidations that wait to be sent to another process.
+const LATE_INVALIDATIONS: usize = 4096;
+
 /// Stored responses, fetches in flight, and purges.
 pub struct Store {
     identity: StoreIdentity,
@@ -142,8 +147,10 @@ pub struct Store {
     purge_log: Box<dyn PurgeLog>,
     purge_journal: Arc<SharedJournal>,
     successor: Successor,
-    /// The number of the newest invalidation.
-    invalidated: watch::Sender<u64>,
+    /// Invalidations for the other processes of an upgrade.
+    invalidated: broadcast::Sender<LateInvalidation>,
+    /// Whether purges may be missing, so that nothing stored may be used without validation.
+    is_distrusted: AtomicBool,
     lease: Option<Arc<PurgeLease>>,
     pins: Arc<Pins>,
     copies: Arc<Ledger>,
@@ -212,7 +219,8 @@ impl Store {
             purge_log,
             purge_journal,
             successor: Successor::default(),
-            invalidated: watch::Sender::default(),
+            invalidated: broadcast::Sender::new(LATE_INVALIDATIONS),
+            is_distrusted: AtomicBool::new(false),
             pins: Pins::new(hold::pinned_share(options.memory)),
             copies: Arc::new(Ledger::new(hold::copied_share(options.memory))),
             disk,

@@ -9,8 +9,10 @@ use tokio::{
 
 use super::purge_entry::PurgeEntry;
 
-/// How long a predecessor may take to apply purges. After that, it is killed: it could serve what was purged.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a predecessor may take to apply purges. After that, it is killed: it could serve what was purged. Each process
+/// of a chain waits for less, so that the one that hangs is killed, and not one that waits for it.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT_IN_CHAIN: Duration = Duration::from_secs(4);
 
 /// Entries for a predecessor, and where its confirmation goes.
 pub(crate) type ForPredecessor = (Vec<PurgeEntry>, oneshot::Sender<()>);
@@ -48,16 +50,9 @@ impl Predecessor {
         confirmed
     }
 
-    /// The same on a thread that may block. Returns once the process has applied them, or has ended.
-    pub(super) fn send_blocking(&self, entries: Vec<PurgeEntry>) {
-        let (confirm, confirmed) = oneshot::channel();
-        let _ = self.sender.blocking_send((entries, confirm));
-        let _ = confirmed.blocking_recv();
-    }
-
     /// Waits for a confirmation, but not for ever.
-    pub(super) async fn confirmed(&self, mut confirmed: oneshot::Receiver<()>) {
-        if timeout(TIMEOUT, &mut confirmed).await.is_err() {
+    pub(super) async fn confirmed(&self, mut confirmed: oneshot::Receiver<()>, limit: Duration) {
+        if timeout(limit, &mut confirmed).await.is_err() {
             let process = self.process;
             tracing::error!(process, "the replaced process does not apply purges and is killed");
             (self.kill)(process);

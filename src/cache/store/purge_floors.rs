@@ -164,29 +164,23 @@ impl PurgeFloors {
         invalidated.get_or_insert_with(|| Box::new(InvalidatedPaths::new(self.secret)))
     }
 
-    /// The number of the newest invalidation, and those above `number`, by distribution.
-    pub(crate) fn invalidations_above(&self, number: u64) -> (u64, Vec<(String, Invalidations)>) {
-        let all = self.floors.read();
+    /// The invalidations, by distribution.
+    pub(crate) fn invalidations(&self) -> Vec<(String, Invalidations)> {
         let of = |distribution: &[u8], floors: &Floors| {
-            let above = floors.invalidated.as_ref()?.above(number);
-            let distribution = String::from_utf8_lossy(distribution).into_owned();
-            (!above.is_empty()).then_some((distribution, above))
+            let all = floors.invalidated.as_ref()?.all();
+            Some((String::from_utf8_lossy(distribution).into_owned(), all))
         };
-        let newest = self.invalidations.load(Ordering::Acquire);
-        let all = all.by_distribution.iter();
-        (newest, all.filter_map(|(distribution, floors)| of(distribution, floors)).collect())
+        let all = self.floors.read();
+        all.by_distribution.iter().filter_map(|(id, floors)| of(id, floors)).collect()
     }
 
-    /// Adds the invalidations of another process, whose floors have the same secret. `are_past` is whether all of them
-    /// happened before this process stored anything.
-    pub(crate) fn merge_invalidations(&self, others: Vec<(String, Invalidations)>, are_past: bool) {
+    /// Adds the invalidations of another process, whose floors have the same secret, and which stored nothing since this
+    /// process began.
+    pub(crate) fn merge_invalidations(&self, others: Vec<(String, Invalidations)>) {
         self.raise(|all| {
-            let number = self.invalidations.load(Ordering::Acquire) + u64::from(!are_past);
             for (distribution, others) in others {
-                let others = if are_past { others } else { others.at(number) };
                 self.invalidated_of(all, distribution.as_bytes()).merge(&others);
             }
-            self.invalidations.store(number, Ordering::Release);
         });
     }
 

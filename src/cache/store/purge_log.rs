@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::{
     purge::{Purge, PurgeMode},
     purge_entry::{PurgeChange, PurgeEntry},
+    purge_floors::PurgeFloors,
     purge_journal::PurgeJournal,
     purge_lease::PurgeLease,
     purge_mark::LogPosition,
@@ -80,6 +81,7 @@ pub(crate) trait PurgeLog: Debug + Send + Sync {
 /// The log of a single node.
 pub(crate) struct LocalPurgeLog {
     newest: Mutex<LogPosition>,
+    floors: Arc<PurgeFloors>,
     journal: Arc<dyn PurgeJournal>,
     /// Held while stored responses give way to the journal.
     making_space: Mutex<()>,
@@ -87,14 +89,20 @@ pub(crate) struct LocalPurgeLog {
 
 impl LocalPurgeLog {
     /// A log whose entries follow `newest`.
-    pub(crate) fn new(newest: LogPosition, journal: Arc<dyn PurgeJournal>) -> Self {
-        Self { newest: Mutex::new(newest), journal, making_space: Mutex::default() }
+    pub(crate) fn new(
+        newest: LogPosition,
+        floors: Arc<PurgeFloors>,
+        journal: Arc<dyn PurgeJournal>,
+    ) -> Self {
+        Self { newest: Mutex::new(newest), floors, journal, making_space: Mutex::default() }
     }
 
     async fn write(&self, batch: &PurgeBatch) -> Result<(), PurgeError> {
         let applied = {
             // Held until the journal has the entries in their order.
             let mut newest = self.newest.lock().await;
+            // A process that was to replace this one may have had purges, too.
+            *newest = self.floors.newest().max(*newest);
             let entries = batch.changes().map(|change| {
                 *newest = newest.next();
                 PurgeEntry { position: *newest, change }

@@ -31,6 +31,6 @@ impl PurgeState {
     pub(crate) fn local_log(self) -> Box<dyn PurgeLog> {
         // Without an unused epoch, the entries follow those of the last one.
         let newest = self.unused().unwrap_or_else(|| self.floors.newest());
-        Box::new(LocalPurgeLog::new(newest, self.journal))
+        Box::new(LocalPurgeLog::new(newest, self.floors, self.journal))
     }
 }

@@ -1,9 +1,10 @@
 //! Purging and invalidating stored responses.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     Store, disk_record,
+    late_invalidation::{LateInvalidation, ServedBy},
     purge_log::{PurgeBatch, PurgeError},
     response::StoredResponse,
 };
@@ -32,6 +33,10 @@ impl Store {
 
     /// Whether stored responses may be used without validation.
     pub(crate) fn may_reuse(&self) -> bool {
+        !self.is_distrusted.load(Ordering::Relaxed) && self.has_lease()
+    }
+
+    fn has_lease(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.is_optional || lease.is_held())
     }
 
@@ -45,8 +50,17 @@ impl Store {
     /// it succeeded (RFC 9111 §4.4). In force when this returns. Not in the log: a crash within about a second may
     /// undo it.
     pub fn invalidate(&self, distribution: &str, path: &str) {
+        self.invalidate_by(ServedBy::Own, distribution, path);
+    }
+
+    /// The same for a request that `served_by` has served.
+    pub(crate) fn invalidate_by(&self, served_by: ServedBy, distribution: &str, path: &str) {
         let number = self.floors.invalidate(distribution, path);
-        self.invalidated.send_replace(number);
+        if self.invalidated.receiver_count() > 0 {
+            let (distribution, path) = (distribution.into(), path.into());
+            // The other processes may just have ended.
+            let _ = self.invalidated.send(LateInvalidation { served_by, distribution, path });
+        }
         if let Some(disk) = &self.disk {
             disk.note(disk_record::of_invalidation(distribution, path, number));
         }

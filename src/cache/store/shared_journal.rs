@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::{
-    predecessor::Predecessor,
-    purge_entry::PurgeEntry,
+    predecessor::{Predecessor, TIMEOUT, TIMEOUT_IN_CHAIN},
+    purge_entry::{PurgeChange, PurgeEntry},
     purge_floors::PurgeFloors,
     purge_journal::{Applied, PurgeJournal},
 };
@@ -56,7 +56,10 @@ impl SharedJournal {
 
     /// Waits until all entries are written that were added so far; later ones wait.
     pub(super) async fn pause(&self) -> PausedJournal {
-        PausedJournal(Arc::clone(&self.writer).write_owned().await)
+        let paused = PausedJournal(Arc::clone(&self.writer).write_owned().await);
+        // A caller may have been canceled, and its entry still be on its way to the file.
+        let _ = self.inner.add(Vec::new()).await.await;
+        paused
     }
 
     /// Writes again after a pause in which another process may have replaced the file.
@@ -71,16 +74,23 @@ impl SharedJournal {
         let _ = self.predecessor.set(predecessor);
     }
 
-    /// Applies entries of the successor, here and in the predecessor. Blocks until that is done.
-    pub(super) fn apply_of_successor(&self, entries: &[PurgeEntry]) {
+    /// Applies entries of the successor, here and in the predecessor.
+    pub(super) async fn apply_of_successor(&self, entries: &[PurgeEntry]) {
         for entry in entries {
             // What is stored here may have positions above those of the successor, if that has another log.
             let position = entry.position.max(self.floors.newest().next());
             self.floors.apply(&PurgeEntry { position, change: entry.change.clone() });
         }
         if let Some(predecessor) = self.predecessor.get() {
-            predecessor.send_blocking(entries.to_vec());
+            let sent = predecessor.send(entries.to_vec()).await;
+            predecessor.confirmed(sent, TIMEOUT_IN_CHAIN).await;
         }
+    }
+
+    /// The entries that concern other processes: the beginning of a log concerns only the store that it is for.
+    fn shared(entries: &[PurgeEntry]) -> Vec<PurgeEntry> {
+        let is_shared = |entry: &&PurgeEntry| matches!(entry.change, PurgeChange::Purge { .. });
+        entries.iter().filter(is_shared).cloned().collect()
     }
 }
 
@@ -107,14 +117,14 @@ impl PurgeJournal for SharedJournal {
             }
             let predecessor = self.predecessor.get().cloned();
             let sent = match &predecessor {
-                Some(predecessor) => Some(predecessor.send(entries.clone()).await),
+                Some(predecessor) => Some(predecessor.send(Self::shared(&entries)).await),
                 None => None,
             };
             let applied = self.inner.add(entries).await;
             Box::pin(async move {
                 let outcome = applied.await;
                 if let (Some(predecessor), Some(sent)) = (predecessor, sent) {
-                    predecessor.confirmed(sent).await;
+                    predecessor.confirmed(sent, TIMEOUT).await;
                 }
                 drop(writer);
                 outcome
@@ -196,14 +206,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn entries_of_a_successor_with_another_log_are_above_all_positions() {
+    #[tokio::test]
+    async fn entries_of_a_successor_with_another_log_are_above_all_positions() {
         let journal = journal();
         let floors = &journal.floors;
         let change = entry(1).change;
         floors.apply(&PurgeEntry { position: LogPosition::new(7, 3), change });
         let before = floors.newest();
-        journal.apply_of_successor(&[entry(1)]);
+        journal.apply_of_successor(&[entry(1)]).await;
         assert!(floors.newest() > before);
     }
 

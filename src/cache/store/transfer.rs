@@ -1,20 +1,24 @@
 //! The handover of a store to the next process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{broadcast, mpsc},
     time::timeout,
 };
 
 use super::{
     Options, Store, StoreIdentity, disk_record,
     index::{Note, Stored},
+    late_invalidation::LateInvalidation,
     memory::Found,
     memory_record::MemoryRecord,
     predecessor::Predecessor,
-    purge_entry::{PurgeChange, PurgeEntry},
+    purge_entry::PurgeEntry,
     purge_floors::PurgeFloors,
     purge_log::PurgeLog,
     purge_state::PurgeState,
@@ -146,20 +150,18 @@ impl Store {
         self.purge_journal.set_predecessor(predecessor);
     }
 
-    /// Stops using what is stored: purges may be missing from now on.
+    /// Uses nothing stored without validation from now on: purges may be missing.
     pub(crate) fn distrust(&self) {
-        let Some(position) = self.floors.newest().next_epoch() else { return };
-        let change = PurgeChange::NewLog { name: "".into() };
-        self.floors.apply(&PurgeEntry { position, change });
+        self.is_distrusted.store(true, Ordering::Relaxed);
     }
 
-    /// Applies purges of the next process, also in an older one that still serves. Blocks until that is done.
-    pub(crate) fn apply_of_successor(&self, entries: &[PurgeEntry]) {
-        self.purge_journal.apply_of_successor(entries);
+    /// Applies purges of the next process, also in an older one that still serves.
+    pub(crate) async fn apply_of_successor(&self, entries: &[PurgeEntry]) {
+        self.purge_journal.apply_of_successor(entries).await;
     }
 
-    /// The number of the newest invalidation by an unsafe request, whenever there is one.
-    pub(crate) fn invalidated(&self) -> watch::Receiver<u64> {
+    /// The invalidations by unsafe requests from now on.
+    pub(crate) fn invalidated(&self) -> broadcast::Receiver<LateInvalidation> {
         self.invalidated.subscribe()
     }
 }
@@ -200,20 +202,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn late_invalidations_concern_what_the_next_process_has_stored_meanwhile() {
+    async fn invalidations_of_the_last_process_are_known() {
         let store = Store::new(OPTIONS);
         store.invalidate("media", "/early");
-        let (known, early) = store.floors().invalidations_above(0);
         let next = Store::after(store.identity(), OPTIONS, PurgeState::local_log);
         let next = next.expect("an epoch is left");
         let before = next.floors().mark();
-        next.floors().merge_invalidations(early, true);
+        next.floors().merge_invalidations(store.floors().invalidations());
         assert!(next.was_invalidated("media", "/early"));
+        assert!(!next.was_invalidated("media", "/other"));
         assert_eq!(next.floors().mark(), before, "all that it stores is newer");
-        store.invalidate("media", "/late");
-        let (_, late) = store.floors().invalidations_above(known);
-        next.floors().merge_invalidations(late, false);
-        assert!(next.was_invalidated("media", "/late"));
-        assert_ne!(next.floors().mark(), before);
+        let mut late = next.invalidated();
+        next.invalidate("media", "/late");
+        let late = late.recv().await.expect("sent");
+        assert_eq!((&*late.distribution, &*late.path), ("media", "/late"));
+    }
+
+    #[test]
+    fn a_store_without_all_purges_uses_nothing() {
+        let store = Store::new(OPTIONS);
+        assert!(store.may_reuse());
+        store.distrust();
+        assert!(!store.may_reuse());
     }
 }
