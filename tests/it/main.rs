@@ -18,6 +18,7 @@ mod front;
 mod groups;
 mod heads;
 mod hostile;
+mod http3;
 mod identity;
 mod importing;
 mod loading;
