@@ -33,7 +33,8 @@ use crate::{
     server::{Drain, Workers},
 };
 
-/// How long a process that replaces another one waits for credentials and for its cluster, and how often it looks.
+/// How long a process that replaces another one waits for credentials, for its cluster and for the index of its disk cache,
+/// and how often it looks.
 const STARTING: Duration = Duration::from_secs(5);
 const READINESS: Duration = Duration::from_millis(20);
 
@@ -107,13 +108,18 @@ impl Running {
     /// whether it could answer all.
     pub(crate) async fn is_ready(&self) -> bool {
         let ready = async {
-            while !self.admin.is_ready() || !self.admin.may_use_cache() {
+            while !self.admin.is_ready() || !self.admin.may_use_cache() || self.is_recovering() {
                 tokio::time::sleep(READINESS).await;
             }
         };
         // Without a lease, a node validates what it has stored.
         let _ = tokio::time::timeout(STARTING, ready).await;
         self.admin.is_ready()
+    }
+
+    /// Whether the index of the disk cache is still being read.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.edge.store().disk_usage().is_some_and(|disk| disk.to_recover > 0)
     }
 
     /// Accepts connections instead of the process that this one replaces.
@@ -177,6 +183,11 @@ impl Running {
     pub fn longest_stop(&self) -> Duration {
         let config = self.config.lock();
         config.listen.drain_delay + config.listen.drain
+    }
+
+    /// The access log, which outlives the rest by a moment.
+    pub(crate) fn access_log(&self) -> Arc<AccessLog> {
+        Arc::clone(&self.access_log)
     }
 
     /// Reopens the access log's file.

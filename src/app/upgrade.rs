@@ -5,7 +5,12 @@
 //! this one ends with its last request. If anything fails before that, this process continues.
 
 use std::{
-    io, net::SocketAddr, os::fd::AsFd, process::Child, sync::atomic::Ordering, time::Duration,
+    io,
+    net::SocketAddr,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    process::Child,
+    sync::atomic::Ordering,
+    time::Duration,
 };
 
 use tokio::{
@@ -27,13 +32,16 @@ use crate::{
 const PREPARATION: Duration = Duration::from_secs(60);
 
 /// How long it may take from the moment when this process stops writing until it serves.
-const TAKEOVER: Duration = Duration::from_secs(15);
+const TAKEOVER: Duration = Duration::from_secs(20);
 
 /// Purges of operators that wait for the next process. Further ones wait for a place.
 const WAITING: usize = 64;
 
 /// Sockets that are sent with one message.
 const PER_MESSAGE: usize = 64;
+
+/// How long a process that closed the channel may take to end.
+const ENDING: Duration = Duration::from_millis(50);
 
 /// How often this process looks whether it may begin.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -58,11 +66,16 @@ impl Running {
             Err(error) => Err(error),
         };
         *self.upgrading.lock() = None;
-        if outcome.is_err() {
-            end(&mut child);
-        }
         // A process that took over is not waited for: this one ends first.
-        outcome.map(|version| Successor { process, version })
+        let Err(error) = outcome else {
+            return outcome.map(|version| Successor { process, version });
+        };
+        let status = end(&mut child);
+        self.check_cancelled()?;
+        Err(match error {
+            UpgradeError::Ended(_) => UpgradeError::Ended(status),
+            error => error,
+        })
     }
 
     /// Ends an upgrade in progress. It fails, unless the new process serves already.
@@ -76,7 +89,7 @@ impl Running {
     /// Waits until the index of the disk cache is complete: until then, another process must not use the directory.
     async fn recovered(&self) -> Result<(), UpgradeError> {
         let recovered = async {
-            while self.edge.store().disk_usage().is_some_and(|disk| disk.to_recover > 0) {
+            while self.is_recovering() {
                 self.check_cancelled()?;
                 tokio::time::sleep(INTERVAL).await;
             }
@@ -189,17 +202,21 @@ impl Running {
 
 /// Whether the container ends with this process: it is the first one, or the only child of an init program.
 fn ends_container() -> bool {
-    const INIT: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
+    // The inode of the machine's own PID namespace (`PROC_PID_INIT_INO` in Linux).
+    const MACHINE: u64 = 0xEFFF_FFFC;
     let is_child_of_first = std::os::unix::process::parent_id() == 1;
-    let first = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
-    std::process::id() == 1 || is_child_of_first && INIT.contains(&first.trim())
+    let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(MACHINE, |file| file.ino());
+    let has_systemd = std::env::var_os("NOTIFY_SOCKET").is_some();
+    std::process::id() == 1 || is_child_of_first && namespace != MACHINE && !has_systemd
 }
 
-/// Ends a process that did not take over.
-fn end(child: &mut Child) {
-    // It may have ended by itself.
+/// Ends a process that did not take over. Returns how it ended.
+fn end(child: &mut Child) -> String {
+    // One that closed the channel ends by itself.
+    std::thread::sleep(ENDING);
+    // It may have ended already.
     let _ = child.kill();
-    let _ = child.wait();
+    child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
 }
 
 /// Does something on a thread that may wait.

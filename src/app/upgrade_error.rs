@@ -17,8 +17,8 @@ pub enum UpgradeError {
     #[error("the new process cannot start:\n{0}")]
     Refused(String),
     /// The new process ended without a reason.
-    #[error("the new process ended before it was ready; its messages are in the log")]
-    Ended,
+    #[error("the new process ended before it was ready ({0})")]
+    Ended(String),
     /// The new process takes too long.
     #[error("the new process was not ready in time")]
     TooSlow,
@@ -49,7 +49,7 @@ impl From<io::Error> for UpgradeError {
         match error.kind() {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionReset => Self::Ended,
+            | io::ErrorKind::ConnectionReset => Self::Ended(String::new()),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TooSlow,
             _ => Self::System(error),
         }

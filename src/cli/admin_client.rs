@@ -68,7 +68,7 @@ impl AdminAddress {
             None => Ok(DEFAULT_ADMIN),
             Some("off") => Err(UserError {
                 message: format!("`{}` turns the admin address off", path.display()),
-                help: "remove `listen = \"off\"` under [admin], and restart Forebay".into(),
+                help: "remove `listen = \"off\"` under [admin], and restart Forebay; without it, SIGHUP reloads and SIGUSR2 upgrades".into(),
             }),
             Some(address) => parse(address).map(reachable).map_err(|expected| UserError {
                 message: format!("`{}`: `admin.listen` is `{address}`", path.display()),

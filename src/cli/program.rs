@@ -20,10 +20,18 @@ pub(super) fn this_program() -> Program {
 /// The absolute path of a program as it was called. Links are kept: they may lead to another version later.
 fn find(called: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
     if called.components().count() > 1 || called.is_absolute() {
-        return std::path::absolute(called).ok().filter(|path| path.is_file());
+        return Some(working_directory()?.join(called)).filter(|path| path.is_file());
     }
     let folders = std::env::split_paths(path?);
     folders.map(|folder| folder.join(called)).find(|path| path.is_file())
+}
+
+/// The working directory, as the shell names it: it may be a link that leads to another version later.
+fn working_directory() -> Option<PathBuf> {
+    let current = std::env::current_dir().ok()?;
+    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|named| named.is_absolute());
+    let is_same = |named: &PathBuf| named.canonicalize().is_ok_and(|real| real == current);
+    named.filter(is_same).or(Some(current))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `forebay serve`.
 
-use std::{future::ready, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use rustix::process::Signal;
 
@@ -12,9 +12,9 @@ use super::{
     source::ConfigSource,
     systemd::{self, Watchdog},
     upgrade_progress::Upgrade,
-    warn,
 };
 use crate::{
+    access_log::AccessLog,
     app::{self, CredentialSource, Predecessor, Program, Running},
     base::clock::Clock,
     control::{OperatorCommand, ReloadOutcome, Reloaded},
@@ -23,51 +23,48 @@ use crate::{
 };
 
 pub(super) fn run(source: &ConfigSource) -> miette::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(report)?;
+    // First, because a signal that is not handled ends the process.
+    let signals = runtime.block_on(async { Signals::new() }).map_err(report)?;
     let predecessor = Predecessor::of_environment().map_err(|error| UserError {
         message: format!("FOREBAY_UPGRADE is set, but no other process started this one: {error}"),
         help: "remove FOREBAY_UPGRADE from the environment".into(),
     })?;
-    let (runtime, running) = match (start(source, predecessor.as_ref()), &predecessor) {
+    let started = runtime.block_on(async { start(source, predecessor.as_ref()) });
+    let running = match (started, &predecessor) {
         (Err(error), Some(predecessor)) => {
-            let reason = in_full(error);
-            predecessor.failed(&reason);
-            warn(&reason);
+            // The other process logs it.
+            predecessor.failed(&in_full(error));
             return Ok(ExitCode::FAILURE);
         }
         (started, _) => started?,
     };
-    let served = runtime.block_on(serve(running, source, predecessor));
+    let served = runtime.block_on(serve(running, source, predecessor, signals));
     // Do not wait for blocked threads.
     runtime.shutdown_background();
     served
 }
 
 /// Prepares everything. Connections are not accepted yet.
-fn start(
-    source: &ConfigSource,
-    predecessor: Option<&Predecessor>,
-) -> miette::Result<(tokio::runtime::Runtime, Running)> {
+fn start(source: &ConfigSource, predecessor: Option<&Predecessor>) -> miette::Result<Running> {
     let config = source.load()?;
     let sockets = systemd::sockets().map_err(|error| UserError {
         message: format!("a socket from systemd cannot be used: {error}"),
         help: "use ListenStream= with addresses and ports in the socket unit".into(),
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(report)?;
-    let source_of_keys = CredentialSource::StandardChain;
-    let running = runtime.block_on(async {
-        app::prepare(config, Clock::system(), source_of_keys, &sockets, predecessor)
-    });
+    let credentials = CredentialSource::StandardChain;
+    let running = app::prepare(config, Clock::system(), credentials, &sockets, predecessor)
+        .map_err(|error| with_help(&error, source))?;
     for address in sockets.unused() {
         tracing::warn!(
             "no listener of the configuration has the address of the socket {address}: it is closed"
         );
     }
-    let running = running.map_err(|error| with_help(&error, source))?;
-    Ok((runtime, running))
+    Ok(running)
 }
 
 /// An error at the start, with its fix.
@@ -95,15 +92,15 @@ async fn serve(
     running: Running,
     source: &ConfigSource,
     predecessor: Option<Predecessor>,
+    mut signals: Signals,
 ) -> miette::Result<ExitCode> {
-    let mut signals = Signals::new().map_err(report)?;
     let program = this_program();
     match predecessor {
         Some(predecessor) => {
             if !running.is_ready().await && predecessor.is_ready() {
                 let reason = "it is not ready to serve: it has no AWS credentials, or cannot join its cluster; the log has the reason";
                 predecessor.failed(reason);
-                return Err(report(reason));
+                return Ok(ExitCode::FAILURE);
             }
             running.replace(&predecessor).map_err(report)?;
         }
@@ -126,14 +123,30 @@ async fn serve(
             );
             running.stop().await
         }
-        End::Replaced { stops: true } => running.finish(ready(())).await,
-        End::Replaced { stops: false } => running.finish(signals.stop.received()).await,
+        End::Replaced { stops } => {
+            let log = running.access_log();
+            running.finish(stopped_after(stops, log, signals)).await
+        }
     };
     if !is_complete {
         tracing::warn!("some connections did not finish within `drain` and were closed");
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a process that was replaced is stopped. Reopens its access log on the usual signals.
+async fn stopped_after(stops: bool, log: Arc<AccessLog>, mut signals: Signals) {
+    if !stops {
+        loop {
+            tokio::select! {
+                _ = signals.hangup.recv() => log.reopen(),
+                _ = signals.reopen.recv() => log.reopen(),
+                () = signals.stop.received() => break,
+            }
+        }
+    }
+    tracing::info!("stopping: the last requests finish within `drain`");
 }
 
 /// Carries out commands and signals until the process stops serving.

@@ -1,6 +1,6 @@
 //! The upgrade of a serving process.
 
-use std::future::pending;
+use std::{future::pending, path::PathBuf};
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
@@ -15,6 +15,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Upgrade<'a> {
     progress: Option<LocalBoxFuture<'a, Result<Successor, UpgradeError>>>,
+    program: PathBuf,
     /// Where the outcome goes.
     callers: Vec<oneshot::Sender<UpgradeOutcome>>,
 }
@@ -30,6 +31,7 @@ impl<'a> Upgrade<'a> {
         self.callers.extend(caller);
         if self.progress.is_none() {
             tracing::info!(program = %program.path.display(), "starting a process that replaces this one");
+            self.program.clone_from(&program.path);
             self.progress = Some(Box::pin(running.upgrade(program)));
         }
     }
@@ -57,9 +59,14 @@ impl<'a> Upgrade<'a> {
                     process: successor.process,
                     version: successor.version.clone(),
                     replaced: std::process::id(),
+                    program: self.program.display().to_string(),
                 };
                 tracing::info!("{}", upgraded.summary());
                 Ok(upgraded)
+            }
+            Err(error @ UpgradeError::Cancelled) => {
+                tracing::warn!("the upgrade was cancelled, because this process stops");
+                Err(error.to_string())
             }
             Err(error) => {
                 tracing::error!("the upgrade failed; this process keeps serving: {error}");

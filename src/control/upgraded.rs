@@ -9,6 +9,8 @@ pub(crate) struct Upgraded {
     pub process: u32,
     /// Its version of Forebay.
     pub version: String,
+    /// The path of its program.
+    pub program: String,
     /// The ID of the process that it replaced.
     pub replaced: u32,
 }
@@ -17,9 +19,9 @@ impl Upgraded {
     /// The outcome in one line.
     #[must_use]
     pub(crate) fn summary(&self) -> String {
-        let Self { process, version, replaced } = self;
+        let Self { process, version, program, replaced } = self;
         format!(
-            "process {process} (Forebay {version}) serves now; process {replaced} ends with its last request"
+            "process {process} ({program}, version {version}) serves now; process {replaced} ends with its last request"
         )
     }
 }

@@ -25,6 +25,11 @@ impl InheritedSockets {
         taken.into_iter().map(|(_, socket)| socket).collect()
     }
 
+    /// Whether there is a socket with this port.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.0.lock().iter().any(|(address, _)| address.port() == port)
+    }
+
     /// The addresses of sockets that were not taken.
     pub(crate) fn unused(&self) -> Vec<SocketAddr> {
         let mut unused: Vec<_> = self.0.lock().iter().map(|(address, _)| *address).collect();

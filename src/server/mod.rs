@@ -171,17 +171,22 @@ pub struct Endpoint {
 
 /// The error if an address cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{}", advice(source))]
+#[error("cannot listen on {address}: {source}{}", advice(source, *is_own))]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
+    /// Whether the process that is to be replaced has this port with another address.
+    pub is_own: bool,
     /// The system's reason.
     #[source]
     pub source: io::Error,
 }
 
-fn advice(error: &io::Error) -> &'static str {
+fn advice(error: &io::Error, is_own: bool) -> &'static str {
     match error.kind() {
+        io::ErrorKind::AddrInUse if is_own => {
+            " (the running Forebay uses this port with another address: restart it instead)"
+        }
         io::ErrorKind::AddrInUse => " (another program uses it)",
         io::ErrorKind::PermissionDenied => {
             " (ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit grants)"
@@ -202,7 +207,8 @@ impl Endpoint {
         workers: usize,
         inherited: &InheritedSockets,
     ) -> Result<Bound, BindError> {
-        let refuse = |source| BindError { address: self.address, source };
+        let is_own = inherited.has_port(self.address.port());
+        let refuse = |source| BindError { address: self.address, is_own, source };
         let sockets = inherited.take(self.address);
         if !sockets.is_empty() {
             for Listener { socket, .. } in &sockets {

@@ -119,7 +119,7 @@ class Upgrade(unittest.TestCase):
     def succeed(self):
         code, said = self.upgrade()
         self.assertEqual(code, 0, said + self.program.said())
-        self.assertRegex(said, r"^process \d+ \(Forebay .*\) serves now; process \d+ ends with its last request\n$")
+        self.assertRegex(said, r"^process \d+ \(.*forebay, version .*\) serves now; process \d+ ends with its last request\n$")
 
     def read(self, path):
         status, fields, content = fetch(self.program.url + path)
@@ -406,7 +406,7 @@ class Upgrade(unittest.TestCase):
         link.chmod(0o755)
         code, said = self.upgrade()
         self.assertEqual(code, 1)
-        self.assertIn("ended before it was ready", said)
+        self.assertIn("ended before it was ready (exit status: 3)", said)
         self.assertEqual(self.read("/a")[0], 200)
         # One that does nothing ends with the process that started it.
         link.write_text(f"#!/bin/sh\necho $$ > {self.folder}/pid\nexec sleep 600\n")
