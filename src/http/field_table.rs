@@ -73,7 +73,7 @@ pub enum ResponseField {
     Connection,
     /// Forebay writes the field itself.
     Written,
-    /// It is removed: it identifies a request within AWS.
+    /// It is removed: it identifies a request within AWS, or names another address of the origin (RFC 7838 §3).
     Removed,
     /// It sets a cookie: sent only if the behavior forwards cookies.
     Cookie,
@@ -88,7 +88,7 @@ impl ResponseField {
         match name.as_str() {
             name if is_of_connection(name) => Self::Connection,
             "content-length" | "via" | "x-cache" => Self::Written,
-            "x-amz-id-2" | "x-amz-request-id" => Self::Removed,
+            "alt-svc" | "x-amz-id-2" | "x-amz-request-id" => Self::Removed,
             "set-cookie" => Self::Cookie,
             name if is_of_edge(name) => Self::Removed,
             _ => Self::PassedOn,

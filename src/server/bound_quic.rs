@@ -27,7 +27,8 @@ const UNIDIRECTIONAL: u32 = 8;
 /// Bound UDP sockets, one for each worker.
 pub(crate) struct BoundQuic {
     sockets: Vec<UdpSocket>,
-    workers: usize,
+    /// Second handles of all sockets. The kernel numbers those that are open, so all stay open until the last worker ends.
+    group: Arc<[UdpSocket]>,
     server: ServerConfig,
     endpoint: EndpointConfig,
 }
@@ -48,18 +49,22 @@ impl BoundQuic {
         let crypto =
             QuicServerConfig::try_from(tls.for_quic().map_err(io::Error::other).map_err(refuse)?);
         let crypto = crypto.map_err(io::Error::other).map_err(refuse)?;
+        let group: io::Result<_> = sockets.iter().map(UdpSocket::try_clone).collect();
         let mut server = ServerConfig::with_crypto(Arc::new(crypto));
         server.transport_config(Arc::new(transport(limits)));
-        Ok(Self { workers: sockets.len(), sockets, server, endpoint: EndpointConfig::default() })
+        let group = group.map_err(refuse)?;
+        Ok(Self { sockets, group, server, endpoint: EndpointConfig::default() })
     }
 
     /// The workers' parts.
     pub(crate) fn split(self) -> Vec<WorkerQuic> {
-        let Self { sockets, workers, server, endpoint } = self;
+        let Self { sockets, group, server, endpoint } = self;
+        let workers = sockets.len();
         let part = |(worker, socket)| {
             let (ids, mut endpoint) = (WorkerIds { worker, workers }, endpoint.clone());
             endpoint.cid_generator(move || Box::new(ids));
-            WorkerQuic { socket, endpoint, server: server.clone() }
+            let group = Arc::clone(&group);
+            WorkerQuic { socket, group, endpoint, server: server.clone() }
         };
         sockets.into_iter().enumerate().map(part).collect()
     }

@@ -1,11 +1,20 @@
 //! HTTP/3 (RFC 9114): connections and their limits.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use h3::error::Code;
 use quinn::{ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{Handler, MAX_HEAD, Shared, canonical, drain::Accepting, http3_request::Http3Request};
 use crate::{behavior::SecurityPolicy, proxy::Connection};
@@ -13,6 +22,22 @@ use crate::{behavior::SecurityPolicy, proxy::Connection};
 /// From this fraction of the connections on (one eighth), a client must prove that it receives packets at its address
 /// (RFC 9000 §8.1.2). It costs a round trip.
 const RETRY_FROM: usize = 8;
+
+/// How often a connection is checked for bytes that are neither heads nor content.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Bytes that a client may send beside heads, content and acknowledgements.
+const SLACK: u64 = 1 << 20;
+
+/// Whether a client has sent more than its requests explain. The library keeps frames of any length and kind in memory
+/// until they are complete.
+fn is_excessive(quic: &quinn::Connection, requests: u64, content: u64) -> bool {
+    let stats = quic.stats();
+    let heads = (requests + 1).saturating_mul(2 * u64::from(MAX_HEAD));
+    // Packets have headers, and acknowledge what was sent.
+    let explained = SLACK + heads + content + content / 4 + stats.udp_tx.bytes / 8;
+    stats.udp_rx.bytes > explained
+}
 
 /// Once draining, how long a client may still begin requests that it sent before it knew.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -82,7 +107,9 @@ impl<H: Handler> Http3<H> {
         let limit = self.shared.limits.max_connections;
         let open = limit - self.shared.permits.available_permits().min(limit);
         let is_proven = incoming.remote_address_validated();
-        if !is_proven && incoming.may_retry() && open >= limit / RETRY_FROM {
+        // A sender of false addresses must not use up the share of another client.
+        let is_scarce = self.shared.limits.max_connections_per_client.is_some();
+        if !is_proven && incoming.may_retry() && (is_scarce || open >= limit / RETRY_FROM) {
             // It is only called for what may be retried.
             let _ = incoming.retry();
             self.shared.metrics.multiplexed.quic_retries.inc();
@@ -113,45 +140,71 @@ impl<H: Handler> Http3<H> {
         let mut builder = h3::server::builder();
         builder.max_field_section_size(MAX_HEAD.into()).send_grease(false);
         let transport = h3_quinn::Connection::new(quic.clone());
-        let mut http3: h3::server::Connection<_, Bytes> =
-            builder.build(transport).await.map_err(io::Error::other)?;
-        // A client may reset its requests, which then no longer count as open streams, but are still being answered.
-        let running = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
-        let running = Arc::new(Semaphore::new(running));
-        let mut left = std::pin::pin!(self.left());
-        let mut is_leaving = false;
-        loop {
-            let Ok(permit) = Arc::clone(&running).acquire_owned().await else { return Ok(()) };
-            let accepted = tokio::select! {
-                accepted = http3.accept() => accepted,
-                () = &mut left, if !is_leaving => {
-                    is_leaving = true;
-                    // GOAWAY: the client sends further requests elsewhere.
-                    http3.shutdown(0).await.map_err(io::Error::other)?;
-                    continue;
-                }
-            };
-            match accepted {
-                Ok(Some(resolver)) => {
-                    let request = Http3Request {
-                        handler: self.handler.clone(),
-                        connection: Arc::clone(&connection),
-                        header_timeout: limits.header_timeout,
-                        write_timeout: limits.write_timeout,
-                    };
-                    tokio::spawn(async move {
-                        request.answer(resolver).await;
-                        drop(permit);
-                    });
-                }
-                Ok(None) => break,
-                Err(_) if quic.close_reason().is_some_and(|why| is_regular(&why)) => return Ok(()),
-                Err(error) => return Err(io::Error::other(error)),
-            }
+        let built = timeout(limits.handshake_timeout, builder.build(transport));
+        let http3 = built.await?.map_err(io::Error::other)?;
+        let answered = self.answer(http3, &quic, &connection).await;
+        if answered.is_err() && quic.close_reason().is_some_and(|why| is_regular(&why)) {
+            return Ok(());
         }
+        answered?;
         // The last responses may still be on their way: the client closes the connection once it has them.
         let _ = timeout(ENDING, quic.closed()).await;
         quic.close(no_error(), b"");
+        Ok(())
+    }
+
+    /// Answers the requests of a connection, until this process leaves or the connection ends. Then requests in progress
+    /// are canceled.
+    async fn answer(
+        &self,
+        mut http3: h3::server::Connection<h3_quinn::Connection, Bytes>,
+        quic: &quinn::Connection,
+        connection: &Arc<Connection>,
+    ) -> io::Result<()> {
+        let limits = &self.shared.limits;
+        // A client may reset its requests, which then no longer count as open streams, but are still being answered.
+        let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
+        let mut running = JoinSet::new();
+        let (content, mut requests) = (Arc::new(AtomicU64::new(0)), 0);
+        let mut look = tokio::time::interval(LOOK);
+        let mut left = pin!(self.left());
+        let mut is_leaving = false;
+        while !(is_leaving && running.is_empty()) {
+            let resolver = tokio::select! {
+                accepted = http3.accept(), if running.len() < most => {
+                    match accepted.map_err(io::Error::other)? {
+                        Some(resolver) => resolver,
+                        None => break,
+                    }
+                }
+                _ = running.join_next(), if !running.is_empty() => continue,
+                () = &mut left, if !is_leaving => {
+                    is_leaving = true;
+                    // GOAWAY: the client sends further requests elsewhere.
+                    http3.shutdown(1).await.map_err(io::Error::other)?;
+                    tokio::time::sleep(DRAIN_GRACE).await;
+                    continue;
+                }
+                _ = look.tick() => {
+                    if is_excessive(quic, requests, content.load(Ordering::Relaxed)) {
+                        let code = VarInt::from_u64(Code::H3_EXCESSIVE_LOAD.value());
+                        quic.close(code.unwrap_or_default(), b"");
+                    }
+                    continue;
+                }
+            };
+            requests += 1;
+            let request = Http3Request {
+                handler: self.handler.clone(),
+                connection: Arc::clone(connection),
+                content: Arc::clone(&content),
+                header_timeout: limits.header_timeout,
+                write_timeout: limits.write_timeout,
+            };
+            running.spawn(request.answer(resolver));
+        }
+        // What arrived before the GOAWAY is answered.
+        while running.join_next().await.is_some() {}
         Ok(())
     }
 

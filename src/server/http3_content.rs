@@ -1,12 +1,13 @@
 //! The content of a request over HTTP/3.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use bytes::{Buf, Bytes};
 use futures_util::{FutureExt, stream::unfold};
-use h3::{
-    error::{Code, StreamError},
-    quic::RecvStream,
-    server::RequestStream,
-};
+use h3::{error::StreamError, quic::RecvStream, server::RequestStream};
 use http::{Method, Request, header};
 use tokio::sync::mpsc;
 
@@ -16,8 +17,12 @@ use crate::http::body::{Body, BodyError};
 const MAX_DISCARDED: u64 = 256 << 10;
 
 /// The content of a request. It is read to its end, also if nothing needs it: quinn tells a client to stop whose stream is
-/// dropped before, and clients take that for an error.
-pub(super) fn of<S>(request: &Request<()>, mut stream: RequestStream<S, Bytes>) -> Body
+/// dropped before, and clients take that for an error. `counted` counts its bytes.
+pub(super) fn of<S>(
+    request: &Request<()>,
+    mut stream: RequestStream<S, Bytes>,
+    counted: &Arc<AtomicU64>,
+) -> Body
 where
     S: RecvStream + Send + 'static,
 {
@@ -31,7 +36,7 @@ where
         return Body::empty();
     }
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(receive(stream, first, length, sender));
+    tokio::spawn(receive(stream, first, length, sender, Arc::clone(counted)));
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if is_read && length.is_none() {
         return Body::empty();
@@ -51,13 +56,14 @@ async fn next<S: RecvStream>(
     Ok(data.map(|mut data| data.copy_to_bytes(data.remaining())))
 }
 
-/// Reads the content to its end, beginning with what was read already. A read is never canceled: the library cannot stop a
-/// stream in the middle of one.
+/// Reads the content to its end, beginning with what was read already. A stream that is dropped asks the client to stop;
+/// the library's own function for that panics while a read is pending.
 async fn receive<S: RecvStream>(
     mut stream: RequestStream<S, Bytes>,
     mut first: Option<Result<Option<Bytes>, StreamError>>,
     length: Option<u64>,
     sender: mpsc::Sender<Result<Bytes, BodyError>>,
+    counted: Arc<AtomicU64>,
 ) {
     // A receiver that is gone needs no error.
     let fail = async |why| drop(sender.send(Err(BodyError::Aborted(why))).await);
@@ -74,14 +80,14 @@ async fn receive<S: RecvStream>(
         };
         let more = chunk.len() as u64;
         received += more;
+        counted.fetch_add(more, Ordering::Relaxed);
         if length.is_some_and(|length| received > length) {
-            stream.stop_sending(Code::H3_MESSAGE_ERROR);
             return fail("its content is longer than its Content-Length").await;
         }
         if sender.send(Ok(chunk)).await.is_err() {
             discarded += more;
             if discarded > MAX_DISCARDED {
-                return stream.stop_sending(Code::H3_NO_ERROR);
+                return;
             }
         }
     }

@@ -1,6 +1,10 @@
 //! One request over HTTP/3 and its response.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use h3::{
@@ -32,6 +36,8 @@ const OF_CONNECTION: [HeaderName; 5] = [
 pub(super) struct Http3Request<H> {
     pub(super) handler: H,
     pub(super) connection: Arc<Connection>,
+    /// Counts the bytes of content that clients of this connection have sent.
+    pub(super) content: Arc<AtomicU64>,
     /// Longest time until the head has arrived.
     pub(super) header_timeout: Duration,
     /// Longest time in which the client reads nothing.
@@ -56,7 +62,7 @@ impl<H: Handler> Http3Request<H> {
         if !is_valid(request.headers()) {
             return;
         }
-        let body = http3_content::of(&request, receiving);
+        let body = http3_content::of(&request, receiving, &self.content);
         let answer = self.handler.handle(request.map(|()| body), None, &self.connection).await;
         if let Some(stream) = &mut response.0
             && send(stream, answer, self.write_timeout).await.is_ok()

@@ -1,7 +1,7 @@
 //! UDP sockets for QUIC: one for each worker, all with one address.
 //!
 //! The packets of a connection must reach the same worker, also after the client's address changes (RFC 9000 §9). So the
-//! first byte of a connection ID says which worker chose it, and the kernel selects the socket by this byte.
+//! first two bytes of a connection ID say which worker chose it, and the kernel selects the socket by them.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ const BUFFER: usize = 2 << 20;
 /// The connection IDs of one worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WorkerIds {
-    /// The worker's number, and how many workers there are: at most 256.
+    /// The worker's number, and how many workers there are.
     pub(super) worker: usize,
     pub(super) workers: usize,
 }
@@ -33,10 +33,11 @@ impl ConnectionIdGenerator for WorkerIds {
         if aws_lc_rs::rand::fill(&mut id).is_err() {
             id = std::array::from_fn(|_| fastrand::u8(..));
         }
-        let worker = usize::from(id[0]) / self.workers * self.workers + self.worker;
+        let random = usize::from(u16::from_be_bytes([id[0], id[1]]));
+        let number = random / self.workers * self.workers + self.worker;
         // The last, incomplete group of numbers may not have this worker.
-        id[0] =
-            u8::try_from(worker).unwrap_or_else(|_| u8::try_from(self.worker).unwrap_or_default());
+        let number = u16::try_from(number).or_else(|_| u16::try_from(number - self.workers));
+        id[..2].copy_from_slice(&number.unwrap_or_default().to_be_bytes());
         ConnectionId::new(&id)
     }
 
@@ -59,10 +60,17 @@ pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSoc
     }
     drop(probe);
     let sockets = (0..workers).map(|_| open(address, true)).collect::<io::Result<Vec<_>>>()?;
-    if let Some(first) = sockets.first() {
-        steer(first, workers)?;
+    match sockets.first().map(|first| steer(first, workers)) {
+        Some(Err(error)) => {
+            tracing::warn!(
+                %error,
+                "one worker serves all of HTTP/3: the system cannot keep connections with their workers"
+            );
+            drop(sockets);
+            Ok(vec![open(address, false)?])
+        }
+        _ => Ok(sockets),
     }
-    Ok(sockets)
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
@@ -80,8 +88,8 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Makes the kernel select the socket of the group by the first byte of the destination connection ID. In the packets that
-/// begin a connection, that byte is random.
+/// Makes the kernel select the socket of the group by the first two bytes of the destination connection ID. In the packets
+/// that begin a connection, they are random.
 #[cfg(target_os = "linux")]
 fn steer(group: &UdpSocket, workers: usize) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -90,12 +98,13 @@ fn steer(group: &UdpSocket, workers: usize) -> io::Result<()> {
     // Classic BPF on the UDP payload (RFC 9000 §17): a long header has the first bit set and its ID at offset 6; a short
     // one has the ID at offset 1.
     const LOAD_BYTE: u16 = 0x30;
+    const LOAD_TWO: u16 = 0x28;
     let program = [
         SockFilter::new(LOAD_BYTE, 0, 0, 0),
         SockFilter::new(0x45, 0, 2, 0x80),
-        SockFilter::new(LOAD_BYTE, 0, 0, 6),
+        SockFilter::new(LOAD_TWO, 0, 0, 6),
         SockFilter::new(0x05, 0, 0, 1),
-        SockFilter::new(LOAD_BYTE, 0, 0, 1),
+        SockFilter::new(LOAD_TWO, 0, 0, 1),
         // Divide, keep the remainder, return it.
         SockFilter::new(0x94, 0, 0, u32::try_from(workers).unwrap_or(u32::MAX)),
         SockFilter::new(0x16, 0, 0, 0),
@@ -120,8 +129,27 @@ fn steer(group: &UdpSocket, workers: usize) -> io::Result<()> {
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Without this, a connection whose client's address changes is lost.
 #[cfg(not(target_os = "linux"))]
 fn steer(_: &UdpSocket, _: usize) -> io::Result<()> {
-    Ok(())
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_name_their_worker() {
+        for workers in [1, 2, 3, 7, 256, 1024] {
+            for worker in [0, workers / 2, workers - 1] {
+                let mut ids = WorkerIds { worker, workers };
+                for _ in 0..1000 {
+                    let id = ids.generate_cid();
+                    assert_eq!(id.len(), ID);
+                    let number = u16::from_be_bytes([id[0], id[1]]);
+                    assert_eq!(usize::from(number) % workers, worker);
+                }
+            }
+        }
+    }
 }

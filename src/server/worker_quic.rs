@@ -9,6 +9,8 @@ use super::{Handler, Shared, http3::Http3};
 /// One worker's UDP socket for HTTP/3.
 pub(crate) struct WorkerQuic {
     pub(super) socket: UdpSocket,
+    /// The sockets of all workers.
+    pub(super) group: Arc<[UdpSocket]>,
     pub(super) endpoint: EndpointConfig,
     pub(super) server: ServerConfig,
 }
@@ -23,6 +25,10 @@ impl WorkerQuic {
         let runtime = Arc::new(TokioRuntime);
         let endpoint = Endpoint::new(self.endpoint, Some(self.server), self.socket, runtime)?;
         let server = Http3 { handler: handler.for_thread(), shared };
-        Ok(Arc::new(server).accept(endpoint))
+        let group = self.group;
+        Ok(async move {
+            Arc::new(server).accept(endpoint).await;
+            drop(group);
+        })
     }
 }

@@ -291,6 +291,34 @@ class Http3(unittest.TestCase):
             result = asyncio.run(outcome(longer))
             self.assertTrue(result in ("reset", "closed") or result >= 400, result)
 
+            # The same while the client may still send more.
+            def open_end(client, stream):
+                client.http.send_headers(stream, [(b":method", b"POST"), *get[1:], (b"content-length", b"1")])
+                client.http.send_data(stream, b"longer", end_stream=False)
+            result = asyncio.run(outcome(open_end))
+            self.assertTrue(result in ("reset", "closed") or result >= 400, result)
+
+        async def endless(kind):
+            """A frame that never ends, which the server must not keep."""
+            async with self.connect() as client:
+                stream = client._quic.get_next_available_stream_id(is_unidirectional=kind == "control")
+                head = b"\x00" + frame(4, b"") if kind == "control" else b""
+                client._quic.send_stream_data(stream, head + encode_uint_var(0x21) + encode_uint_var(1 << 40))
+                ended = client.ended.setdefault(stream, asyncio.get_event_loop().create_future())
+                for _ in range(3_000):
+                    client._quic.send_stream_data(stream, bytes(65536))
+                    client.transmit()
+                    await asyncio.sleep(0.001)
+                    if ended.done():
+                        return ended.result()
+                return "endless"
+
+        for kind in ("control", "request"):
+            with self.subTest(f"an endless frame, {kind}"):
+                before = resident(program.process.pid)
+                self.assertEqual(asyncio.run(endless(kind)), "closed")
+                self.assertLess(resident(program.process.pid) - before, 200 << 20)
+
         # Packets that are none, and frames of unknown kinds.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as garbage:
             for length in (0, 1, 5, 20, 100, 1200, 1400):
