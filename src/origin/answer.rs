@@ -214,6 +214,7 @@ mod tests {
             ("te", "trailers"),
             ("via", "1.1 origin"),
             ("x-cache", "Hit from origin"),
+            ("alt-svc", "h3=\":443\""),
             ("etag", "\"a\""),
         ] {
             fields.append(name, value.parse().expect("value"));
