@@ -301,11 +301,15 @@ class Upgrade(unittest.TestCase):
         self.assertIn(b"/a 2", self.ask(held, "/a"))
 
     def hold(self, path):
-        """A connection that has got one answer and stays open."""
-        held = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        self.addCleanup(held.close)
-        self.assertIn(path.encode() + b" 1", self.ask(held, path))
-        return held
+        """A connection that has got one answer and stays open. While processes change, an old one may still accept a
+        connection, and then closes it after its first response."""
+        while True:
+            held = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+            self.addCleanup(held.close)
+            answer = self.ask(held, path)
+            self.assertIn(path.encode() + b" 1", answer)
+            if b"connection: close" not in answer.lower():
+                return held
 
     def ask(self, held, path):
         held.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -427,11 +431,12 @@ class Upgrade(unittest.TestCase):
             CONFIG.format(port=self.port, admin=self.admin, listen="", disk="", folder=self.folder, origin=self.origin.url)
         )
         self.program = type("Program", (), {"url": f"http://127.0.0.1:{self.port}", "said": staticmethod(str)})
-        script = f'exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+        command = ["sh", "-c", 'export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"', "sh", parts.PROGRAM, "serve", "--config", self.config]
         for _ in range(3):
+            # systemd passes sockets from the file descriptor 3 on.
             process = subprocess.Popen(
-                ["sh", "-c", script, "sh", parts.PROGRAM, "serve", "--config", self.config],
-                pass_fds=[listener.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                command, pass_fds=[3], preexec_fn=lambda: os.dup2(listener.fileno(), 3),
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             self.processes.append(process.pid)
             self.assertEqual(self.read("/a")[2], b"/a 1")
