@@ -16,6 +16,7 @@ mod program;
 mod quic_sockets;
 mod rules;
 mod running;
+mod signal;
 mod start;
 mod stop;
 mod successor;

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -17,6 +17,7 @@ use super::{
     agreement::{VARIABLE, contents_of},
     last_state::LastState,
     late_invalidations::send_invalidations,
+    signal::send_signal,
 };
 use crate::{
     cache::store::{self, ForPredecessor, MemoryRecord, ServedBy, Store, StoreIdentity},
@@ -135,6 +136,7 @@ impl Predecessor {
         thread().spawn(move || listen(&channel, &unconfirmed, &of_thread, &runtime))?;
         let (invalidated, channel) = (store.invalidated(), self.channel.clone());
         tokio::spawn(send_invalidations(invalidated, channel, ServedBy::Predecessor));
+        let kill = |process| send_signal(process, Signal::KILL);
         store.set_predecessor(store::Predecessor::new(sender, self.process, kill));
         Ok(())
     }
@@ -142,15 +144,6 @@ impl Predecessor {
     /// Reports that this process accepts all connections from now on.
     pub(super) fn replaced(&self) -> io::Result<()> {
         self.channel.send(&Message::Ready)
-    }
-}
-
-/// Kills a process that this one replaced.
-fn kill(process: u32) {
-    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    if let Some(process) = process.filter(|process| *process != Pid::INIT) {
-        // It may have ended by itself.
-        let _ = kill_process(process, Signal::KILL);
     }
 }
 

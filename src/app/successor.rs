@@ -3,13 +3,13 @@
 use std::{collections::HashMap, sync::Arc, thread::Builder};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{
     runtime::Handle,
     sync::{broadcast, mpsc, oneshot},
 };
 
-use super::late_invalidations::send_invalidations;
+use super::{late_invalidations::send_invalidations, signal::send_signal};
 use crate::{
     cache::store::{ForSuccessor, LateInvalidation, ServedBy, Store},
     handover::{Channel, Message, Received},
@@ -51,10 +51,7 @@ impl Successor {
 
     /// Sends a signal to the process.
     pub fn send(&self, signal: Signal) {
-        if let Some(process) = i32::try_from(self.process).ok().and_then(Pid::from_raw) {
-            // It may have ended by itself.
-            let _ = kill_process(process, signal);
-        }
+        send_signal(self.process, signal);
     }
 }
 

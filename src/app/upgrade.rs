@@ -70,7 +70,7 @@ impl Running {
         let Err(error) = outcome else {
             return outcome.map(|version| Successor { process, version });
         };
-        let status = end(&mut child);
+        let status = end(&mut child).await;
         self.check_cancelled()?;
         Err(match error {
             UpgradeError::Ended(_) => UpgradeError::Ended(status),
@@ -161,7 +161,7 @@ impl Running {
             }
             Err(error) => {
                 // Before this process uses the disk again.
-                end(child);
+                end(child).await;
                 self.resume(Some(paused)).await;
                 Err(error)
             }
@@ -211,9 +211,11 @@ fn ends_container() -> bool {
 }
 
 /// Ends a process that did not take over. Returns how it ended.
-fn end(child: &mut Child) -> String {
+async fn end(child: &mut Child) -> String {
     // One that closed the channel ends by itself.
-    std::thread::sleep(ENDING);
+    if !matches!(child.try_wait(), Ok(Some(_))) {
+        tokio::time::sleep(ENDING).await;
+    }
     // It may have ended already.
     let _ = child.kill();
     child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())

@@ -6,9 +6,7 @@ use std::{fs, path::Path};
 /// unknown.
 #[must_use]
 pub(crate) fn available() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    let machine = of_machine("MemAvailable")?;
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     let folders = Path::new(group).ancestors();
@@ -22,7 +20,14 @@ pub(crate) fn available() -> Option<u64> {
         let used = number("memory.current")?.saturating_sub(files.parse().ok()?);
         Some(number("memory.max")?.saturating_sub(used))
     });
-    left.chain([kibibytes * 1024]).min()
+    left.chain([machine]).min()
+}
+
+/// Bytes in an entry of `/proc/meminfo`.
+pub(crate) fn of_machine(entry: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(entry)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]

@@ -188,7 +188,7 @@ fn versions(section: &Section<'_>, has_http3: bool) -> (bool, bool) {
     version.unwrap_or((true, has_http3))
 }
 
-/// Tells viewers that the port has HTTP/3, too (RFC 7838; CloudFront has the same lifetime).
+/// The `Alt-Svc` that announces HTTP/3 on a port (RFC 7838), with CloudFront's lifetime.
 fn alt_svc(port: u16) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok()
 }

@@ -14,7 +14,7 @@ use super::{Checks, Finding};
 use crate::{
     access_log::Format,
     app::check_files,
-    base::clock::Clock,
+    base::{clock::Clock, memory},
     cache::disk::existing,
     config::Config,
     server::{Limits, bindable},
@@ -130,11 +130,7 @@ fn machine(config: &Config) -> Checks {
 
 /// The memory of this machine, or of this container if that is less.
 fn memory_limit() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok();
-    let machine = machine.as_deref().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-    });
+    let machine = memory::of_machine("MemTotal");
     let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let group = group.and_then(|text| text.trim().parse::<u64>().ok());
     machine.into_iter().chain(group).min()

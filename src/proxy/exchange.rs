@@ -210,7 +210,7 @@ impl Exchange {
         self.conclude(head.status(), result, report, Some(distribution));
     }
 
-    /// Tells a viewer over TLS and TCP that there is HTTP/3.
+    /// Announces HTTP/3 to a viewer over TLS and TCP.
     fn write_alt_svc(&self, distribution: Option<&Arc<Distribution>>, sink: &mut impl HeadSink) {
         if let Some(alt_svc) = distribution.and_then(|it| it.settings.alt_svc.as_ref())
             && self.incoming.connection.security.is_some()

@@ -85,10 +85,10 @@ fn report_no_proxy(client: SocketAddr, error: &io::Error) {
 }
 
 /// Counts one more in a gauge until dropped.
-struct ConnectionGauge<'a>(&'a Gauge);
+pub(super) struct ConnectionGauge<'a>(&'a Gauge);
 
 impl<'a> ConnectionGauge<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
+    pub(super) fn new(gauge: &'a Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }

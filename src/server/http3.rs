@@ -16,7 +16,10 @@ use h3::error::Code;
 use quinn::{ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Handler, MAX_HEAD, Shared, canonical, drain::Accepting, http3_request::Http3Request};
+use super::{
+    Handler, MAX_HEAD, Shared, canonical, connection::ConnectionGauge, drain::Accepting,
+    http3_request::Http3Request,
+};
 use crate::{behavior::SecurityPolicy, proxy::Connection};
 
 /// From this fraction of the connections on (one eighth), a client must prove that it receives packets at its address
@@ -120,13 +123,12 @@ impl<H: Handler> Http3<H> {
         let (Some(share), Ok(permit)) = (share, permit) else { return incoming.refuse() };
         let server = Arc::clone(self);
         tokio::spawn(async move {
-            server.shared.metrics.connections.inc();
+            let counted = ConnectionGauge::new(&server.shared.metrics.connections);
             if let Err(error) = server.serve(incoming, client).await {
                 tracing::debug!(%client, %error, "an HTTP/3 connection ended");
                 server.shared.metrics.connection_errors.inc();
             }
-            server.shared.metrics.connections.dec();
-            drop((permit, share));
+            drop((counted, permit, share));
         });
     }
 

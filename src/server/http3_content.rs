@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 
 use crate::http::body::{Body, BodyError};
 
-/// Bytes that are read although nothing needs them. Beyond that, the client is asked to stop.
+/// Unused bytes that are read. After that, the stream is dropped, which sends STOP_SENDING.
 const MAX_DISCARDED: u64 = 256 << 10;
 
-/// The content of a request. It is read to its end, also if nothing needs it: quinn tells a client to stop whose stream is
-/// dropped before, and clients take that for an error. `counted` counts its bytes.
+/// The content of a request. It is read to its end even if it is not used: quinn sends STOP_SENDING for a stream that is
+/// dropped before its end, and clients treat that as an error. `counted` counts the bytes.
 pub(super) fn of<S>(
     request: &Request<()>,
     mut stream: RequestStream<S, Bytes>,
@@ -56,8 +56,8 @@ async fn next<S: RecvStream>(
     Ok(data.map(|mut data| data.copy_to_bytes(data.remaining())))
 }
 
-/// Reads the content to its end, beginning with what was read already. A stream that is dropped asks the client to stop;
-/// the library's own function for that panics while a read is pending.
+/// Reads the content to its end, beginning with what was read already. To stop a client, it drops the stream: the
+/// library's `stop_sending` panics while a read is pending.
 async fn receive<S: RecvStream>(
     mut stream: RequestStream<S, Bytes>,
     mut first: Option<Result<Option<Bytes>, StreamError>>,

@@ -300,17 +300,7 @@ replicas = {replicas}
 servers = [{servers}]
 {user}
 {disk}
-[[distribution]]
-id = "media"
-aliases = ["*"]
-[[distribution.origin]]
-id = "origin"
-url = "{origin}"
-signing = "never"
-[distribution.default_behavior]
-origin = "origin"
-cache_policy = "CachingOptimized"
-"""
+""" + parts.PLAIN_DISTRIBUTION
 
 
 class Node:

@@ -36,6 +36,20 @@ endpoint = "{endpoint}"
 path_style = true
 """
 
+# For all hosts, before a plain origin; to be formatted. More lines of the default behavior may follow.
+PLAIN_DISTRIBUTION = """\
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "origin"
+url = "{origin}"
+signing = "never"
+[distribution.default_behavior]
+origin = "origin"
+cache_policy = "CachingOptimized"
+"""
+
 HANDED_OUT = set()
 ACCESS_KEY, SECRET_KEY = "AKIDREALPARTS", "realpartssecret"
 

@@ -37,18 +37,7 @@ memory = "64MiB"
 [admin]
 listen = "127.0.0.1:{admin}"
 state = "{folder}/state"
-[[distribution]]
-id = "media"
-aliases = ["*"]
-[[distribution.origin]]
-id = "origin"
-url = "{origin}"
-signing = "never"
-[distribution.default_behavior]
-origin = "origin"
-cache_policy = "CachingOptimized"
-allowed_methods = "all"
-"""
+""" + parts.PLAIN_DISTRIBUTION + 'allowed_methods = "all"\n'
 
 HAPROXY = """\
 defaults

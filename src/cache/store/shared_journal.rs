@@ -139,10 +139,6 @@ impl PurgeJournal for SharedJournal {
     fn close(&self) {
         self.inner.close();
     }
-
-    fn replace_file(&self) {
-        self.inner.replace_file();
-    }
 }
 
 #[cfg(test)]
