@@ -1,20 +1,56 @@
 //! Invalidations by unsafe requests, while two processes serve.
 
-use tokio::{sync::broadcast, task::spawn_blocking};
+use tokio::{
+    sync::{broadcast, oneshot},
+    task::{JoinHandle, spawn_blocking},
+};
 
 use crate::{
     cache::store::{LateInvalidation, ServedBy},
     handover::{Channel, Message},
 };
 
-/// Sends invalidations to another process as they happen, except for those that came from there. Ends with that process.
-pub(super) async fn send_invalidations(
+/// A task that sends invalidations to another process as they happen, except for those that came from there. Ends with
+/// that process.
+#[derive(Debug)]
+pub(super) struct LateInvalidations {
+    task: JoinHandle<()>,
+    /// Dropped when there will be no more.
+    is_last: oneshot::Sender<()>,
+}
+
+impl LateInvalidations {
+    /// Sends those that `invalidated` receives. Must be called within a runtime.
+    pub(super) fn send(
+        invalidated: broadcast::Receiver<LateInvalidation>,
+        channel: Channel,
+        to: ServedBy,
+    ) -> Self {
+        let (is_last, end) = oneshot::channel();
+        Self { task: tokio::spawn(send_until(end, invalidated, channel, to)), is_last }
+    }
+
+    /// Sends those that have happened, and no more.
+    pub(super) async fn finish(self) {
+        drop(self.is_last);
+        // A panic is in the log.
+        let _ = self.task.await;
+    }
+}
+
+async fn send_until(
+    mut end: oneshot::Receiver<()>,
     mut invalidated: broadcast::Receiver<LateInvalidation>,
     channel: Channel,
     to: ServedBy,
 ) {
     loop {
-        let late = match invalidated.recv().await {
+        let received = tokio::select! {
+            biased;
+            received = invalidated.recv() => received,
+            _ = &mut end => return,
+        };
+        let late = match received {
             Ok(late) if late.served_by == to => continue,
             Ok(late) => late,
             Err(broadcast::error::RecvError::Lagged(lost)) => {

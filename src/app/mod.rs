@@ -14,6 +14,7 @@ mod peers;
 mod predecessor;
 mod program;
 mod quic_sockets;
+mod replaced;
 mod rules;
 mod running;
 mod signal;

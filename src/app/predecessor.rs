@@ -16,7 +16,8 @@ use tokio::{
 use super::{
     agreement::{VARIABLE, contents_of},
     last_state::LastState,
-    late_invalidations::send_invalidations,
+    late_invalidations::LateInvalidations,
+    replaced::Replaced,
     signal::send_signal,
 };
 use crate::{
@@ -124,7 +125,7 @@ impl Predecessor {
 
     /// Sends purges and invalidations from now on to the other process, and takes over those that it still gets. Must be
     /// called within a runtime.
-    pub(super) fn follow(&self, store: &Arc<Store>) -> io::Result<()> {
+    pub(super) fn follow(&self, store: &Arc<Store>) -> io::Result<Replaced> {
         self.channel.set_timeout(None)?;
         let (sender, purges) = mpsc::channel(WAITING);
         let unconfirmed = Arc::new(Mutex::new(Some(VecDeque::new())));
@@ -133,12 +134,16 @@ impl Predecessor {
         thread().spawn(move || send(&channel, purges, &waiting))?;
         let (channel, of_thread, runtime) =
             (self.channel.clone(), Arc::clone(store), Handle::current());
-        thread().spawn(move || listen(&channel, &unconfirmed, &of_thread, &runtime))?;
+        let (ended, end) = oneshot::channel::<()>();
+        thread().spawn(move || {
+            listen(&channel, &unconfirmed, &of_thread, &runtime);
+            drop(ended);
+        })?;
         let (invalidated, channel) = (store.invalidated(), self.channel.clone());
-        tokio::spawn(send_invalidations(invalidated, channel, ServedBy::Predecessor));
+        let invalidations = LateInvalidations::send(invalidated, channel, ServedBy::Predecessor);
         let kill = |process| send_signal(process, Signal::KILL);
         store.set_predecessor(store::Predecessor::new(sender, self.process, kill));
-        Ok(())
+        Ok(Replaced { _invalidations: invalidations, end })
     }
 
     /// Reports that this process accepts all connections from now on.

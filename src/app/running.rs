@@ -17,7 +17,8 @@ use tokio::{
 
 use super::{
     Error, Predecessor, automatic_https::Task, certificates::Certificates,
-    listening_sockets::ListeningSockets, rules::rules,
+    late_invalidations::LateInvalidations, listening_sockets::ListeningSockets, replaced::Replaced,
+    rules::rules,
 };
 use crate::{
     access::restrict::Networks,
@@ -75,6 +76,10 @@ pub struct Running {
     pub(super) is_cancelled: AtomicBool,
     /// The channel to a process that will replace this one.
     pub(super) upgrading: Mutex<Option<Channel>>,
+    /// The process that this one replaced.
+    pub(super) replaced: Option<Replaced>,
+    /// The invalidations that the process that replaced this one must know of.
+    pub(super) late_invalidations: Mutex<Option<LateInvalidations>>,
 }
 
 impl Running {

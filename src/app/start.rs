@@ -16,6 +16,7 @@ use super::{
     listeners::{Listeners, limits, serve, worker_count},
     named_files::check_files,
     peers::PeerSide,
+    replaced::Replaced,
     rules::rules,
     running::Renewal,
 };
@@ -71,7 +72,7 @@ pub(crate) fn prepare(
     let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
     let mut listeners = Listeners::bind(&config, bound, places, limits, &automatic, &metrics)?;
     // Last, because the process before uses the disk cache again if this one cannot start.
-    let store = store_after(taken, &config, cluster.as_deref(), &clock, &metrics)?;
+    let (store, replaced) = store_after(taken, &config, cluster.as_deref(), &clock, &metrics)?;
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
         .with_peers(peer_side.as_ref().map(PeerSide::peers));
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
@@ -115,6 +116,8 @@ pub(crate) fn prepare(
         to_obtain: Mutex::new(obtaining),
         is_cancelled: AtomicBool::new(false),
         upgrading: Mutex::default(),
+        replaced,
+        late_invalidations: Mutex::default(),
     };
     running.begin();
     Ok(running)
@@ -186,16 +189,16 @@ fn take_over<'a>(
     Ok(Some(Taken { from, contents, state }))
 }
 
-/// The store with the contents of the process before, from its memory or its disk cache.
+/// The store with the contents of the process before, from its memory or its disk cache, and that process.
 fn store_after(
     taken: Option<Taken<'_>>,
     config: &Config,
     cluster: Option<&Cluster>,
     clock: &Clock,
     metrics: &Metrics,
-) -> Result<Arc<Store>, Error> {
+) -> Result<(Arc<Store>, Option<Replaced>), Error> {
     let Some(Taken { from, contents, state }) = taken else {
-        return Ok(store(config, cluster, clock, metrics)?);
+        return Ok((store(config, cluster, clock, metrics)?, None));
     };
     let took_contents = contents.is_some();
     let store = match contents {
@@ -203,8 +206,8 @@ fn store_after(
         None => store(config, cluster, clock, metrics)?,
     };
     state.apply_to(&store, took_contents);
-    from.follow(&store).map_err(Error::Predecessor)?;
-    Ok(store)
+    let replaced = from.follow(&store).map_err(Error::Predecessor)?;
+    Ok((store, Some(replaced)))
 }
 
 /// The log of purges of a store.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use super::Running;
 use crate::base::clock::Stopwatch;
@@ -34,12 +35,22 @@ impl Running {
         self.close(patience).await
     }
 
-    /// Serves the open connections to their end, because another process serves all others. Then stops. HTTP/1.1
-    /// connections close with their next response. `stopped` ends this early. Returns `true` if all of them finished.
-    pub async fn finish(self, stopped: impl Future<Output = ()>) -> bool {
+    /// Serves the open connections to their end, because another process serves all others. Waits for the process that
+    /// this one replaced, too: the newest one gets to know through this one what that one invalidates. Then stops.
+    /// HTTP/1.1 connections close with their next response. `stopped` ends this early. Returns `true` if all of them
+    /// finished.
+    pub async fn finish(mut self, stopped: impl Future<Output = ()>) -> bool {
+        let replaced = self.replaced.take();
+        let last_requests = async {
+            let finished = self.drain.finished(REPLACED).await;
+            if let Some(replaced) = replaced {
+                replaced.ended().await;
+            }
+            finished
+        };
         tokio::select! {
-            finished = self.drain.finished(REPLACED) => {
-                if !finished {
+            finished = timeout(REPLACED, last_requests) => {
+                if !matches!(finished, Ok(true)) {
                     tracing::warn!("some connections did not finish within an hour and are closed");
                 }
             }
@@ -59,6 +70,13 @@ impl Running {
         self.drain.begin();
         let finished =
             self.drain.finished(patience.saturating_sub((patience / 10).min(CLOSING))).await;
+        let late_invalidations = self.late_invalidations.lock().take();
+        if let Some(late_invalidations) = late_invalidations {
+            let left = patience.saturating_sub(watch.elapsed());
+            if timeout(left, late_invalidations.finish()).await.is_err() {
+                tracing::error!("the other process may not know of the last invalidations");
+            }
+        }
         self.admin_drain.begin();
         self.stop.send_replace(true);
         let Self { workers, access_log, renewal, edge, cluster, .. } = self;
@@ -84,6 +102,6 @@ impl Running {
                 move || edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
             tokio::task::spawn_blocking(close).await
         };
-        matches!(tokio::time::timeout(left, ended).await, Ok(Ok(()))) && finished
+        matches!(timeout(left, ended).await, Ok(Ok(()))) && finished
     }
 }

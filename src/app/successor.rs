@@ -9,7 +9,7 @@ use tokio::{
     sync::{broadcast, mpsc, oneshot},
 };
 
-use super::{late_invalidations::send_invalidations, signal::send_signal};
+use super::{late_invalidations::LateInvalidations, signal::send_signal};
 use crate::{
     cache::store::{ForSuccessor, LateInvalidation, ServedBy, Store},
     handover::{Channel, Message, Received},
@@ -32,7 +32,7 @@ impl Successor {
         invalidated: broadcast::Receiver<LateInvalidation>,
         store: &Arc<Store>,
         of_operators: mpsc::Receiver<ForSuccessor>,
-    ) {
+    ) -> LateInvalidations {
         let unanswered = Arc::new(Mutex::new(Some(HashMap::new())));
         let thread = || Builder::new().name("forebay-upgrade".into());
         let (sending, waiting) = (channel.clone(), Arc::clone(&unanswered));
@@ -45,8 +45,7 @@ impl Successor {
             channel.close();
             store.distrust();
         }
-        let channel = channel.clone();
-        tokio::spawn(send_invalidations(invalidated, channel, ServedBy::Successor));
+        LateInvalidations::send(invalidated, channel.clone(), ServedBy::Successor)
     }
 
     /// Sends a signal to the process.

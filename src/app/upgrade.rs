@@ -179,7 +179,8 @@ impl Running {
         self.admin_drain.hand_over();
         self.sockets.lock().close();
         let (purges, of_operators) = mpsc::channel(WAITING);
-        Successor::follow(channel, invalidated, self.edge.store(), of_operators);
+        let following = Successor::follow(channel, invalidated, self.edge.store(), of_operators);
+        *self.late_invalidations.lock() = Some(following);
         let store = self.edge.store().clone();
         // A panic is in the log.
         let _ = spawn_blocking(move || store.hand_over(paused, purges)).await;

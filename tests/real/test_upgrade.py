@@ -352,13 +352,18 @@ class Upgrade(unittest.TestCase):
         text = self.config.read_text()
         self.config.write_text(text.replace("/disk", "/other"))
         self.succeed()
-        # The old process serves a request that the newest one must know of.
+        # The oldest process serves its last request, and the newest one must know of it: the one between passes it on,
+        # although it has nothing else to do.
         self.succeed()
+        time.sleep(0.5)
+        oldest, between, _ = self.processes
+        self.assertTrue(is_alive(between))
         self.assertEqual([self.read("/a")[1] for _ in range(2)][1], "Hit from forebay")
         self.origin.versions["/a"] = 2
         held.sendall(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
         self.assertIn(b" 204 ", held.recv(4096))
-        wait_for("the invalidation", lambda: self.read("/a")[2] == b"/a 2", seconds=5)
+        wait_for("the end of both", lambda: not is_alive(oldest) and not is_alive(between))
+        self.assertEqual(self.read("/a")[2], b"/a 2")
 
     def test_invalidations_are_known_to_the_new_process(self):
         self.start()
