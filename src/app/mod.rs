@@ -24,6 +24,7 @@ mod successor;
 mod tls_options;
 mod upgrade;
 mod upgrade_error;
+mod upgrade_state;
 
 use std::sync::Arc;
 

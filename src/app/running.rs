@@ -1,11 +1,6 @@
 //! A running instance: its parts, and what can be done to it.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -17,8 +12,8 @@ use tokio::{
 
 use super::{
     Error, Predecessor, automatic_https::Task, certificates::Certificates,
-    late_invalidations::LateInvalidations, listening_sockets::ListeningSockets, replaced::Replaced,
-    rules::rules,
+    listening_sockets::ListeningSockets, replaced::Replaced, rules::rules,
+    upgrade_state::UpgradeState,
 };
 use crate::{
     access::restrict::Networks,
@@ -28,7 +23,6 @@ use crate::{
     cluster::Cluster,
     config::Config,
     control::{Admin, Callers, OperatorCommand, Reloaded},
-    handover::Channel,
     origin::Protocol,
     proxy::Edge,
     server::{Drain, Workers},
@@ -72,14 +66,9 @@ pub struct Running {
     pub(super) obtaining: Mutex<Option<JoinHandle<()>>>,
     /// The same before it begins.
     pub(super) to_obtain: Mutex<Option<Task>>,
-    /// Whether the upgrade in progress must end.
-    pub(super) is_cancelled: AtomicBool,
-    /// The channel to a process that will replace this one.
-    pub(super) upgrading: Mutex<Option<Channel>>,
+    pub(super) upgrade: UpgradeState,
     /// The process that this one replaced.
     pub(super) replaced: Option<Replaced>,
-    /// The invalidations that the process that replaced this one must know of.
-    pub(super) late_invalidations: Mutex<Option<LateInvalidations>>,
 }
 
 impl Running {

@@ -1,9 +1,6 @@
 //! How an instance begins.
 
-use std::{
-    io,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{io, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -19,6 +16,7 @@ use super::{
     replaced::Replaced,
     rules::rules,
     running::Renewal,
+    upgrade_state::UpgradeState,
 };
 use crate::{
     access_log::AccessLog,
@@ -114,10 +112,8 @@ pub(crate) fn prepare(
         sockets,
         obtaining: Mutex::default(),
         to_obtain: Mutex::new(obtaining),
-        is_cancelled: AtomicBool::new(false),
-        upgrading: Mutex::default(),
+        upgrade: UpgradeState::default(),
         replaced,
-        late_invalidations: Mutex::default(),
     };
     running.begin();
     Ok(running)

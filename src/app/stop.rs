@@ -70,7 +70,7 @@ impl Running {
         self.drain.begin();
         let finished =
             self.drain.finished(patience.saturating_sub((patience / 10).min(CLOSING))).await;
-        let late_invalidations = self.late_invalidations.lock().take();
+        let late_invalidations = self.upgrade.late_invalidations.lock().take();
         if let Some(late_invalidations) = late_invalidations {
             let left = patience.saturating_sub(watch.elapsed());
             if timeout(left, late_invalidations.finish()).await.is_err() {

@@ -55,17 +55,17 @@ impl Running {
         if ends_container() {
             return Err(UpgradeError::FirstOfContainer);
         }
-        self.is_cancelled.store(false, Ordering::Relaxed);
+        self.upgrade.is_cancelled.store(false, Ordering::Relaxed);
         self.recovered().await?;
         let (mut child, channel) = program.start()?;
-        *self.upgrading.lock() = Some(channel.clone());
+        *self.upgrade.channel.lock() = Some(channel.clone());
         let process = child.id();
         let prepared = self.prepare_successor(&channel).await;
         let outcome = match prepared {
             Ok(version) => self.hand_over_to(&channel, &mut child).await.map(|()| version),
             Err(error) => Err(error),
         };
-        *self.upgrading.lock() = None;
+        *self.upgrade.channel.lock() = None;
         // A process that took over is not waited for: this one ends first.
         let Err(error) = outcome else {
             return outcome.map(|version| Successor { process, version });
@@ -80,8 +80,8 @@ impl Running {
 
     /// Ends an upgrade in progress. It fails, unless the new process serves already.
     pub fn cancel_upgrade(&self) {
-        self.is_cancelled.store(true, Ordering::Relaxed);
-        if let Some(channel) = &*self.upgrading.lock() {
+        self.upgrade.is_cancelled.store(true, Ordering::Relaxed);
+        if let Some(channel) = &*self.upgrade.channel.lock() {
             channel.close();
         }
     }
@@ -99,7 +99,7 @@ impl Running {
     }
 
     fn check_cancelled(&self) -> Result<(), UpgradeError> {
-        let is_cancelled = self.is_cancelled.load(Ordering::Relaxed);
+        let is_cancelled = self.upgrade.is_cancelled.load(Ordering::Relaxed);
         if is_cancelled { Err(UpgradeError::Cancelled) } else { Ok(()) }
     }
 
@@ -155,7 +155,7 @@ impl Running {
         match taken.await {
             Ok(()) => {
                 // From here on, the new process serves.
-                *self.upgrading.lock() = None;
+                *self.upgrade.channel.lock() = None;
                 self.leave(paused, invalidated, channel).await;
                 Ok(())
             }
@@ -180,7 +180,7 @@ impl Running {
         self.sockets.lock().close();
         let (purges, of_operators) = mpsc::channel(WAITING);
         let following = Successor::follow(channel, invalidated, self.edge.store(), of_operators);
-        *self.late_invalidations.lock() = Some(following);
+        *self.upgrade.late_invalidations.lock() = Some(following);
         let store = self.edge.store().clone();
         // A panic is in the log.
         let _ = spawn_blocking(move || store.hand_over(paused, purges)).await;
