@@ -44,7 +44,13 @@ pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>, detail: &Detail<'_
     text.plain(after(record).name().as_bytes());
     text.plain(record.id);
     text.encoded(record.host);
-    text.plain(if record.tls { b"https" } else { b"http" });
+    let protocol: &[u8] = match (record.status, record.tls) {
+        (101, true) => b"wss",
+        (101, false) => b"ws",
+        (_, true) => b"https",
+        (_, false) => b"http",
+    };
+    text.plain(protocol);
     text.number(detail.request_bytes);
     text.seconds(record.duration);
     text.encoded(detail.forwarded_for.map(HeaderValue::as_bytes));

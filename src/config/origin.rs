@@ -113,6 +113,8 @@ fn origin(
     let response_head = response_head(section);
     let max_connections = number("max_connections", 1..65_536, 256);
     let per_client = section.number("max_connections_per_client", 1..65_536);
+    let max_tunnels = number("max_tunnels", 0..65_537, 1000);
+    let tunnel_idle_timeout = duration("tunnel_idle_timeout", Duration::from_secs(600));
     let upload_min_rate = section.size("upload_min_rate").map_or(500, |rate| rate.value);
     let upload_timeout = duration("upload_timeout", Duration::from_secs(3600));
     let stale_if_denied = duration("stale_if_denied", Duration::from_secs(3600));
@@ -133,6 +135,8 @@ fn origin(
         response_head,
         max_connections: usize::try_from(max_connections).unwrap_or(256),
         max_connections_per_client: per_client.and_then(|n| usize::try_from(n).ok()),
+        max_tunnels: usize::try_from(max_tunnels).unwrap_or(1000),
+        tunnel_idle_timeout,
         upload_min_rate,
         upload_timeout,
         stale_if_denied,

@@ -15,3 +15,4 @@ pub mod framing;
 pub(crate) mod pasted_url;
 pub mod query;
 pub mod range;
+pub mod upgrade;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
 
-use super::{OriginRequest, object_parameters::signed_query};
+use super::{OriginRequest, Tunnel, object_parameters::signed_query};
 use crate::{
     base::clock::Timestamp,
     cache::store::{CacheTags, Tag},
@@ -49,6 +49,8 @@ pub struct OriginResponse {
     pub bucket: bool,
     /// The response's cache tags.
     pub tags: CacheTags,
+    /// The connection, if the response has changed its protocol.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
     /// Set if another node of the cluster sent it instead of the origin.
     pub peer: Option<FromPeer>,
 }
@@ -101,6 +103,7 @@ impl OriginResponse {
             timing: times.timing,
             bucket,
             tags,
+            tunnel: None,
             peer: None,
         }
     }

@@ -340,6 +340,7 @@ impl Continuation {
             fields: self.fields,
             client: self.client,
             id: self.id,
+            on_interim: None,
         };
         let sent = origin.send_within(&request, None, timeouts, Breaks::Fail);
         // Boxed: a continuation uses the same code as all requests, so the future is recursive.

@@ -9,6 +9,7 @@ mod content;
 mod denials;
 mod error_log;
 mod group;
+mod interim;
 mod message;
 mod object_parameters;
 mod options;
@@ -18,7 +19,9 @@ mod read;
 mod retry;
 mod send;
 mod subject;
+mod switch;
 mod timeouts;
+mod tunnel;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -33,11 +36,14 @@ use error_log::ErrorLog;
 pub(crate) use error_log::{DENIED, failure};
 pub use group::Group;
 pub(crate) use group::{FAILOVER_CODES, Reply};
+pub(crate) use interim::OnInterim;
 pub(crate) use object_parameters::{OBJECT_PARAMETERS, is_refused_parameter, listed_parameters};
 pub use options::Options;
 pub(crate) use options::{Protocol, Signing};
 use pool::Pool;
 pub(crate) use subject::Subject;
+use tokio::sync::Semaphore;
+pub(crate) use tunnel::Tunnel;
 
 use crate::{
     access::restrict::{Share, Shares},
@@ -59,12 +65,14 @@ pub struct OriginRequest<'a> {
     pub path: &'a CanonicalPath<'a>,
     /// The parts of the viewer's request that the policy forwards.
     pub projection: &'a Projection<'a>,
-    /// Range and conditions, and fields that describe a body.
+    /// Range and conditions, fields that describe a body, and the protocols that the connection may change to.
     pub fields: HeaderMap,
     /// The client that sets the pace of the exchange, if one does.
     pub client: Option<IpAddr>,
     /// The id of the viewer's request, for the log.
     pub id: Option<Box<str>>,
+    /// Receives interim responses.
+    pub(crate) on_interim: Option<OnInterim>,
 }
 
 /// An origin with its connections.
@@ -72,6 +80,9 @@ pub struct Origin {
     options: Options,
     pool: Arc<Pool>,
     clients: Arc<Shares>,
+    /// Places for connections that speak another protocol than HTTP.
+    tunnels: Arc<Semaphore>,
+    tunnels_of_clients: Arc<Shares>,
     denials: Denials,
     credentials: Arc<Credentials>,
     signer: S3Signer,
@@ -120,10 +131,14 @@ impl Origin {
         }
         metrics.expect_error(DENIED.detail);
         let clients = Shares::of(options.max_connections, options.max_connections_per_client);
+        let tunnels = Arc::new(Semaphore::new(options.max_tunnels));
+        let tunnels_of_clients = Shares::of(options.max_tunnels, None);
         Ok(Self {
             options,
             pool,
             clients,
+            tunnels,
+            tunnels_of_clients,
             credentials,
             signer,
             budget: retry::Budget::new(),

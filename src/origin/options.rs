@@ -34,6 +34,11 @@ pub struct Options {
     /// Connections open at once that carry content at the pace of one client. Defaults to a quarter of
     /// `max_connections`.
     pub max_connections_per_client: Option<usize>,
+    /// Connections open at once that speak another protocol than HTTP, such as WebSocket. They are not among
+    /// `max_connections`.
+    pub max_tunnels: usize,
+    /// The longest time without a byte from the origin on such a connection.
+    pub tunnel_idle_timeout: Duration,
     /// Minimum average rate of the viewer's content in bytes a second; zero for no minimum.
     pub upload_min_rate: u64,
     /// Timeout for all of the content that a viewer sends.

@@ -72,6 +72,7 @@ impl Origin {
             fields: HeaderMap::from_iter([(header::RANGE, range)]),
             client: request.client,
             id: request.id.clone(),
+            on_interim: None,
         };
         // Part of the same request: one attempt, regardless of throttle and budget.
         let mut timeouts = self.timeouts();
@@ -100,18 +101,17 @@ impl Origin {
         Ok(OriginResponse { status, fields, bucket: false, ..answer })
     }
 
-    fn facts(&self, parts: &http::response::Parts) -> Facts {
+    pub(super) fn facts(&self, parts: &http::response::Parts) -> Facts {
         let tags = self.options.cache_tag_header.as_ref();
         let tags = tags.map(|name| cache_tags(&parts.headers, name)).unwrap_or_default();
         Facts { bucket: self.is_s3(), tags }
     }
 }
 
-/// Whether nothing in a request could lead to this status: no protocol to switch to, no range, no condition.
+/// Whether nothing in a request could lead to this status: no range, no condition.
 fn is_unexpected(request: &OriginRequest<'_>, status: StatusCode) -> bool {
     let has = |name: HeaderName| request.fields.contains_key(name);
     match status {
-        StatusCode::SWITCHING_PROTOCOLS => true,
         StatusCode::PARTIAL_CONTENT => request.method != Method::GET || !has(header::RANGE),
         StatusCode::NOT_MODIFIED => !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE),
         _ => false,

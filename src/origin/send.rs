@@ -150,7 +150,11 @@ impl Origin {
         if self.signs() {
             self.credentials.first().await;
         }
+        let place = self.place_of_tunnel(request).map_err(Failed::of)?;
         let mut message = self.message(request, body).map_err(Failed::of)?;
+        if let Some(on_interim) = &request.on_interim {
+            on_interim.attach(&mut message);
+        }
         let requested_at = self.clock.now();
         let watch = Stopwatch::start();
         let share = self.share(request.client).await.map_err(Failed::of)?;
@@ -170,6 +174,11 @@ impl Origin {
         self.metrics.answered(watch.elapsed());
         let timing = Timing { first_byte: watch.elapsed(), ..lease.timing };
         let times = Times { requested_at, received_at: self.clock.now(), timing };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            drop(lease);
+            let switched = Box::pin(self.switched(request, response, place, times));
+            return switched.await.map_err(Failed::of);
+        }
         let (parts, incoming) = response.into_parts();
         self.note_status(parts.status, sent_at);
         let continuation = match breaks {

@@ -49,6 +49,9 @@ pub enum Error {
     /// All connections to the origin are busy, and the queue is full.
     #[error("too many requests are waiting for the origin")]
     Busy,
+    /// There are too many connections that speak another protocol than HTTP.
+    #[error("too many connections to the origin have changed to another protocol")]
+    TooManyTunnels,
     /// A client is at its limit of connections to the origin.
     #[error("a client has reached its limit of connections to the origin")]
     ClientBusy,
@@ -122,7 +125,7 @@ pub enum ErrorClass {
     Timeout,
     /// [`Error::Connection`] and requests that are not HTTP.
     Connection,
-    /// [`Error::Busy`].
+    /// Too many requests or connections at once.
     Busy,
     /// The viewer's own content; no evidence about the origin.
     Viewer,
@@ -227,7 +230,7 @@ impl Error {
             | Self::Malformed(_)
             | Self::Request(_)
             | Self::Content(_) => ErrorClass::Connection,
-            Self::Busy | Self::ClientBusy => ErrorClass::Busy,
+            Self::Busy | Self::TooManyTunnels | Self::ClientBusy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
             Self::ViewerTooSlow => ErrorClass::ViewerTooSlow,
             Self::UnexpectedStatus(_) | Self::WrongRange => ErrorClass::Other,
@@ -281,6 +284,7 @@ impl Error {
                 "the origin closed the connection: check the origin's logs".into()
             }
             Self::Busy => "raise the origin's `max_connections`".into(),
+            Self::TooManyTunnels => "raise the origin's `max_tunnels`".into(),
             Self::ClientBusy => {
                 "if the client's load is legitimate, raise the origin's `max_connections_per_client`"
                     .into()

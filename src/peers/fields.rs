@@ -189,6 +189,7 @@ mod tests {
             fields: HeaderMap::from_iter([range]),
             client: None,
             id: None,
+            on_interim: None,
         };
         let applied: Applied = "7 FOREBAY_c 1 0000000000000000".parse().expect("a position");
         let asked = PeerRequest {

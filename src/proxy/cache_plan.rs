@@ -31,6 +31,8 @@ pub(super) enum CachePlan {
 pub(super) enum Bypass {
     /// Caches answer only GET and HEAD.
     Method,
+    /// The request would change the protocol of its connection.
+    Upgrade,
     /// The cache policy has a maximum TTL of 0.
     Disabled,
     /// The request has `no-store`, and the cache policy honors it.
@@ -69,6 +71,8 @@ impl CachePlan {
     fn bypass(admitted: &AdmittedRequest<'_>, directives: RequestDirectives) -> Option<Bypass> {
         if !admitted.is_cacheable() {
             Some(Bypass::Method)
+        } else if admitted.upgrade().is_some() {
+            Some(Bypass::Upgrade)
         } else if admitted.behavior.cache_policy.caching.ttl.is_disabled() {
             Some(Bypass::Disabled)
         } else if directives.no_store {
@@ -134,7 +138,9 @@ impl Bypass {
     pub(super) const fn reason(self) -> ForwardReason {
         match self {
             Self::Method => ForwardReason::Method,
-            Self::Disabled | Self::NoStore | Self::HitForMiss(_) => ForwardReason::Bypass,
+            Self::Upgrade | Self::Disabled | Self::NoStore | Self::HitForMiss(_) => {
+                ForwardReason::Bypass
+            }
         }
     }
 
@@ -142,7 +148,7 @@ impl Bypass {
     pub(super) const fn detail(self) -> Option<&'static str> {
         match self {
             Self::HitForMiss(why) => Some(why.token()),
-            Self::Method | Self::Disabled | Self::NoStore => None,
+            Self::Method | Self::Upgrade | Self::Disabled | Self::NoStore => None,
         }
     }
 }

@@ -177,6 +177,7 @@ impl AdmittedRoute {
             request: &incoming.request,
             client: Some(incoming.viewer.address),
             id: Some(incoming.id),
+            connection: Some(&incoming.connection),
             is_of_peer: false,
         }
     }

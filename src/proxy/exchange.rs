@@ -23,6 +23,7 @@ use super::{
         identity::Identity,
         proxy_response::{Carried, Head, ProxyResponse, StoredHead},
     },
+    switched::Switched,
 };
 use crate::{
     access_log::{Detail, Record},
@@ -113,9 +114,11 @@ impl Exchange {
         distribution: Option<HeldDistribution>,
         headers_policy: Option<&HeadersPolicy>,
     ) -> Response<Body> {
+        self.incoming.connection.interim.close();
         let identity = identity_of(distribution.as_deref());
-        let ProxyResponse { head, content, result, report, fetched, substituted } =
+        let ProxyResponse { head, mut content, result, report, fetched, substituted } =
             self.with_page(answer, identity);
+        let tunnel = content.take_tunnel();
         let body = content.into_body(&head);
         let status = substituted.unwrap_or(head.status());
         let mut fields = self.take_fields();
@@ -143,7 +146,8 @@ impl Exchange {
         }
         identity.write_id(&mut fields, &self.incoming.id);
         self.write_alt_svc(distribution.as_deref(), &mut fields);
-        self.first_byte = (!body.is_whole()).then(|| self.watch.elapsed());
+        let is_at_once = body.is_whole() && tunnel.is_none();
+        self.first_byte = (!is_at_once).then(|| self.watch.elapsed());
         self.shown = self
             .edge
             .access_log
@@ -161,9 +165,15 @@ impl Exchange {
             Version::HTTP_2 | Version::HTTP_3 => body.in_frames(FRAME),
             _ => body,
         };
-        let mut response = Response::new(body.observed(self));
+        let mut response = match tunnel {
+            Some(tunnel) => Switched::response(tunnel, self, fields),
+            None => {
+                let mut response = Response::new(body.observed(self));
+                *response.headers_mut() = fields;
+                response
+            }
+        };
         *response.status_mut() = status;
-        *response.headers_mut() = fields;
         response
     }
 
@@ -360,7 +370,10 @@ impl Drop for Exchange {
         self.incoming.connection.exchanges.end(self.state);
         let duration = self.watch.elapsed();
         if let Some(distribution) = self.distribution.as_ref().filter(|_| self.status != 0) {
-            distribution.metrics.answered(self.result, self.status, self.sent, duration);
+            // The response ends with its head if another protocol follows.
+            let is_switched = self.status == StatusCode::SWITCHING_PROTOCOLS;
+            let answered_in = self.first_byte.filter(|_| is_switched).unwrap_or(duration);
+            distribution.metrics.answered(self.result, self.status, self.sent, answered_in);
         }
         if self.edge.access_log.is_on() {
             // If a response was sent, the headers are already taken.

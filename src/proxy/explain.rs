@@ -246,6 +246,10 @@ impl Edge {
 fn bypassed(why: Bypass) -> String {
     match why {
         Bypass::Method => "responses to this method are not cached".into(),
+        Bypass::Upgrade => {
+            "the request would change the protocol of its connection, for example to WebSocket"
+                .into()
+        }
         Bypass::Disabled => "the cache policy stores nothing: its maximum TTL is 0".into(),
         Bypass::NoStore => "the request has no-store, and the cache policy honors it".into(),
         Bypass::HitForMiss(why) => not_stored(why),

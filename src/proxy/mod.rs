@@ -21,6 +21,7 @@ mod request;
 mod respond;
 mod response;
 mod service;
+mod switched;
 
 pub use context::Edge;
 pub(crate) use decision::Decided;
@@ -35,3 +36,4 @@ pub use request::{
     steps::{Counter, Steps},
 };
 pub(crate) use response::identity::Identity;
+pub(crate) use switched::Switched;

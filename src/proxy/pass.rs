@@ -16,7 +16,7 @@ use super::{
         rejection::{self, is_error},
     },
     respond::compress,
-    response::proxy_response::{Fetched, Head, ProxyResponse},
+    response::proxy_response::{Carried, Fetched, Head, ProxyResponse},
 };
 use crate::{
     base::metrics::ResultType,
@@ -52,6 +52,14 @@ static CONTENT: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
+/// The headers of a WebSocket handshake (RFC 6455 §11.3).
+static WEBSOCKET: [HeaderName; 4] = [
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+];
+
 /// Forwards a request to the origin for one viewer.
 pub(super) async fn pass(
     edge: &Arc<Edge>,
@@ -59,13 +67,15 @@ pub(super) async fn pass(
     body: Body,
     report: Report,
 ) -> Result<ProxyResponse, FetchError> {
+    let upgrade = if body.is_end_stream() { admitted.upgrade() } else { None };
     let request = OriginRequest {
         method: admitted.method.clone(),
         path: &admitted.path,
         projection: &admitted.forwarded(),
-        fields: fields(admitted),
+        fields: fields(admitted, upgrade),
         client: admitted.client,
         id: admitted.id_text(),
+        on_interim: admitted.on_interim(),
     };
     let body = upload(edge, admitted, body).await?;
     let answer = edge.ask_origin(admitted.origin(), admitted.behavior, request, body).await?;
@@ -177,7 +187,8 @@ pub(super) fn present(
     let body = if has_no_content { Body::empty() } else { body };
     let result = if is_error(status) { ResultType::Error } else { ResultType::Miss };
     let response = ProxyResponse::new(Head::Own(status, fields), body, result, report);
-    ProxyResponse { fetched, ..response }
+    let content = answer.tunnel.map_or(response.content, Carried::Tunnel);
+    ProxyResponse { content, fetched, ..response }
 }
 
 /// Describes the content coding that a GET would get (RFC 9110 §9.3.2). The length of the compressed content is
@@ -197,15 +208,20 @@ fn describe_as_get(admitted: &AdmittedRequest<'_>, status: StatusCode, fields: &
     }
 }
 
-/// The viewer's headers that are forwarded.
-fn fields(admitted: &AdmittedRequest<'_>) -> HeaderMap {
+/// The viewer's headers that are forwarded. `upgrade` are protocols that the connection may change to.
+fn fields(admitted: &AdmittedRequest<'_>, upgrade: Option<HeaderValue>) -> HeaderMap {
     let names: &[&[HeaderName]] = match *admitted.method {
         Method::GET => &[&CONDITIONS, &RANGE],
         Method::HEAD => &[&CONDITIONS],
         _ => &[&CONTENT, &CONDITIONS],
     };
+    let websocket = upgrade.as_ref().map_or(&[][..], |_| &WEBSOCKET);
     let mut fields: HeaderMap = admitted.id_field().into_iter().collect();
-    for name in names.iter().copied().flatten() {
+    if let Some(upgrade) = upgrade {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(header::UPGRADE, upgrade);
+    }
+    for name in names.iter().copied().flatten().chain(websocket) {
         for value in admitted.fields.get_all(name) {
             fields.append(name.clone(), value.clone());
         }

@@ -64,6 +64,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPath<S, H> {
         self.unread = bytes;
     }
 
+    /// The stream, and what was read of it but not processed.
+    pub(super) fn into_stream(self) -> (S, Bytes) {
+        (self.stream, self.unread)
+    }
+
     pub(super) const fn is_sending(&self) -> bool {
         self.sending.is_some()
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::FusedFuture};
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{
-    Handler, MAX_HEAD,
+    Closing, Handler, MAX_HEAD,
     connection::{Server, received, until_drained},
     fast_path::FastPath,
     h1_head::MAX_FIELDS,
@@ -36,13 +36,16 @@ use super::{
     lent_io::LentIo,
     loan::Loan,
     refused_head::{self, Refused},
+    rewound::Rewound,
+    tunnel::carry,
 };
 use crate::{
     base::{
         clock::Clock,
         log::{LogLimiter, unless_zero},
     },
-    proxy::Connection,
+    http::body::Body,
+    proxy::{Connection, Switched},
 };
 
 /// A connection takes its stream back from hyper when no request has begun for one to two times this long. Doing so
@@ -98,7 +101,7 @@ impl<H: Handler> Server<H> {
         lent: LentIo<S, H>,
         loan: Loan<H::Decided>,
         connection: &Arc<Connection>,
-        drained: Pin<&mut impl Future<Output = ()>>,
+        mut drained: Pin<&mut impl FusedFuture<Output = ()>>,
     ) -> io::Result<Option<FastPath<S, H>>>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -116,13 +119,10 @@ impl<H: Handler> Server<H> {
             if !request.body().is_end_stream() {
                 state.set_has_content();
             }
-            let (closing, decided) = (closing.clone(), state.take_decided());
-            handler.handle(received(request), decided, &on).map(move |mut response| {
-                if closing.is_set() {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
-                }
-                Ok::<_, Infallible>(response)
+            let (closing, decided, state) = (closing.clone(), state.take_decided(), state.clone());
+            let answer = handler.handle(received(request), decided, &on);
+            answer.map(move |response| {
+                Ok::<_, Infallible>(settle_connection(response, &state, &closing))
             })
         });
         let mut served = builder.serve_connection(TokioIo::new(lent), service);
@@ -146,13 +146,21 @@ impl<H: Handler> Server<H> {
                 Poll::Pending => Poll::Pending,
             };
         let shut = |served: Pin<&mut http1::Connection<_, _>>| served.graceful_shutdown();
-        let answered = until_drained(Pin::new(&mut served), drained, answered, shut).await;
+        let answered = until_drained(Pin::new(&mut served), drained.as_mut(), answered, shut).await;
         match answered {
             Ok(true) => {
                 let parts = served.into_parts();
                 Ok(Some(parts.io.into_inner().into_fast_path(&parts.read_buf)))
             }
-            Ok(false) => Ok(None),
+            Ok(false) => {
+                let switched = loan.take_switched().filter(|_| !drained.is_terminated());
+                if let Some(switched) = switched {
+                    let parts = served.into_parts();
+                    let (stream, first) = parts.io.into_inner().into_stream(&parts.read_buf);
+                    carry(Rewound::new(first, stream), switched, drained).await;
+                }
+                Ok(None)
+            }
             Err(error) => Err(self.refused(error, &loan, connection)),
         }
     }
@@ -188,4 +196,18 @@ impl<H: Handler> Server<H> {
         }
         self.judge(error)
     }
+}
+
+/// Records whether a response changes the protocol. If not, and the process stops, it closes the connection.
+fn settle_connection<D>(
+    mut response: Response<Body>,
+    loan: &Loan<D>,
+    closing: &Closing,
+) -> Response<Body> {
+    if let Some(switched) = Switched::take_from(&mut response) {
+        loan.set_switched(switched);
+    } else if closing.is_set() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }

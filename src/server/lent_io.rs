@@ -37,6 +37,8 @@ pub(super) struct LentIo<S, H: Handler> {
     turn: Turn,
     /// What hyper reads next.
     handed_over: Bytes,
+    /// The rest of an interim response that is being sent.
+    interim: Bytes,
     loan: Loan<H::Decided>,
     connection: Arc<Connection>,
 }
@@ -49,9 +51,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> LentIo<S, H> {
         connection: Arc<Connection>,
     ) -> Self {
         let (turn, nothing) = (Turn::FastPath, Bytes::new());
-        let mut lent = Self { fast_path, turn, handed_over: nothing, loan, connection };
+        let interim = Bytes::new();
+        let mut lent = Self { fast_path, turn, handed_over: nothing, interim, loan, connection };
         lent.hand_over(handed_over);
         lent
+    }
+
+    /// Ends HTTP on the stream. Returns it with all that was read of it, where `unused` are the bytes that hyper has read
+    /// but not used.
+    pub(super) fn into_stream(self, unused: &[u8]) -> (S, Bytes) {
+        let (stream, unread) = self.fast_path.into_stream();
+        (stream, [unused, &self.handed_over, &unread].concat().into())
     }
 
     /// Ends the loan. `unused` are bytes that hyper has read but not used.
@@ -66,6 +76,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> LentIo<S, H> {
         self.turn = if handed_over.is_whole { Turn::Hyper { begun } } else { Turn::HyperOnly };
         self.loan.begin(handed_over.decided, begun);
         self.handed_over = handed_over.bytes;
+    }
+
+    /// Sends interim responses. Only before the first byte of a response can they go out: then all that hyper has written
+    /// is flushed.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.interim.register(cx.waker());
+        if self.interim.is_empty()
+            && self.loan.is_flushed()
+            && let Some(text) = self.connection.interim.take()
+        {
+            self.interim = text;
+        }
+        while !self.interim.is_empty() {
+            let stream = Pin::new(&mut self.fast_path.stream);
+            match ready!(stream.poll_write(cx, &self.interim))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.interim.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_read_stream(
@@ -111,8 +141,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> AsyncRead for LentIo<S, H> {
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for LentIo<S, H> {
     fn before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.fast_path.poll_sent(cx))?;
+        ready!(self.poll_interim(cx))?;
         self.loan.set_flushed(false);
         Poll::Ready(Ok(()))
+    }
+
+    fn after_write(
+        &mut self,
+        _cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        // What waits now could only follow the response that it belongs to.
+        drop(self.connection.interim.take());
+        written
     }
 
     fn after_flush(

@@ -8,7 +8,7 @@ use std::sync::{
 use parking_lot::Mutex;
 
 use super::MAX_HEAD;
-use crate::proxy::ExchangeTracker;
+use crate::proxy::{ExchangeTracker, Switched};
 
 /// The most bytes kept of a head.
 const KEPT: usize = MAX_HEAD as usize;
@@ -22,6 +22,8 @@ struct Shared<D> {
     /// The decision about that request.
     decided: Mutex<Option<D>>,
     head: Mutex<Head>,
+    /// Set once the response changes the protocol.
+    switched: Mutex<Option<Switched>>,
     is_flushed: AtomicBool,
     has_content: AtomicBool,
 }
@@ -46,6 +48,7 @@ impl<D> Default for Loan<D> {
             begun: AtomicU32::new(0),
             decided: Mutex::new(None),
             head: Mutex::default(),
+            switched: Mutex::new(None),
             is_flushed: AtomicBool::new(true),
             has_content: AtomicBool::new(false),
         }))
@@ -86,15 +89,31 @@ impl<D> Loan<D> {
         self.0.is_flushed.store(is_flushed, Ordering::Relaxed);
     }
 
+    /// Whether everything that hyper wrote has been flushed.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.0.is_flushed.load(Ordering::Relaxed)
+    }
+
     /// Records a request with content. Only hyper knows where it ends, so the stream is never taken back.
     pub(super) fn set_has_content(&self) {
         self.0.has_content.store(true, Ordering::Relaxed);
     }
 
+    /// Records that the response changes the protocol.
+    pub(super) fn set_switched(&self, switched: Switched) {
+        *self.0.switched.lock() = Some(switched);
+    }
+
+    /// How the connection continues if hyper has sent a response that changes the protocol.
+    pub(super) fn take_switched(&self) -> Option<Switched> {
+        let is_flushed = self.is_flushed();
+        self.0.switched.lock().take().filter(|_| is_flushed)
+    }
+
     /// Whether hyper has answered every request that it has read.
     pub(super) fn is_over(&self, exchanges: &ExchangeTracker) -> bool {
         let shared = &*self.0;
-        shared.is_flushed.load(Ordering::Relaxed)
+        self.is_flushed()
             && !shared.has_content.load(Ordering::Relaxed)
             && exchanges.begun() != shared.begun.load(Ordering::Relaxed)
             && !exchanges.is_busy()

@@ -29,6 +29,7 @@ mod rewound;
 mod stream_batch;
 mod timed_io;
 mod tls;
+mod tunnel;
 mod udp;
 mod viewer_handler;
 mod worker_quic;

@@ -24,8 +24,8 @@ use configuration::ConfigurationMetrics;
 pub use disk::DiskMetrics;
 use memory::MemoryMetrics;
 use multiplexed::MultiplexedMetrics;
+use origin::AllOrigins;
 pub use origin::OriginMetrics;
-use origin::{OriginErrorLabels, OriginLabels};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
@@ -76,13 +76,13 @@ impl EncodeLabelValue for ResultType {
     }
 }
 
-/// A status code's first digit, 2 to 5.
+/// A status code's first digit, 1 to 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct StatusClass(usize);
 
 impl StatusClass {
-    const FIRST: usize = 2;
-    const COUNT: usize = 4;
+    const FIRST: usize = 1;
+    const COUNT: usize = 5;
 }
 
 impl EncodeLabelValue for StatusClass {
@@ -131,11 +131,7 @@ fn latency() -> Histogram {
 pub struct Metrics {
     registry: Mutex<Registry>,
     served: AllServed,
-    origin_requests: Family<OriginLabels, Counter>,
-    origin_errors: Family<OriginErrorLabels, Counter>,
-    origin_seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
-    failovers: Family<OriginLabels, Counter>,
-    mass_denials: Family<OriginLabels, Gauge>,
+    origins: AllOrigins,
     compressed: Family<CodingLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     handshake_failures: Family<ReasonLabel, Counter>,
@@ -165,11 +161,7 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Mutex::new(Registry::with_prefix("forebay")),
             served: AllServed::default(),
-            origin_requests: Family::default(),
-            origin_errors: Family::default(),
-            origin_seconds: Family::new_with_constructor(latency),
-            failovers: Family::default(),
-            mass_denials: Family::default(),
+            origins: AllOrigins::default(),
             compressed: Family::default(),
             refused: Family::default(),
             handshake_failures: Family::default(),
@@ -202,24 +194,7 @@ impl Metrics {
         let mut registry = self.registry.lock();
         let r = &mut *registry;
         r.register_collector(Box::new(self.served.clone()));
-        r.register("origin_requests", "Responses from origins", self.origin_requests.clone());
-        r.register("origin_errors", "Origin errors by cause", self.origin_errors.clone());
-        r.register_with_unit(
-            "origin_duration",
-            "Time from an origin request to the head of its response",
-            Unit::Seconds,
-            self.origin_seconds.clone(),
-        );
-        r.register(
-            "origin_failovers",
-            "Requests that failed over to the secondary of an origin group",
-            self.failovers.clone(),
-        );
-        r.register(
-            "origin_mass_denial",
-            "Whether a bucket denies most objects that it served before",
-            self.mass_denials.clone(),
-        );
+        self.origins.register(r);
         r.register("compressed", "Responses compressed, by coding", self.compressed.clone());
         r.register("refused_requests", "Requests refused at the edge", self.refused.clone());
         r.register(
@@ -313,23 +288,13 @@ impl Metrics {
     /// The handles for one origin.
     #[must_use]
     pub fn origin(&self, distribution: &str, origin: &str) -> OriginMetrics {
-        let labels =
-            OriginLabels { distribution: distribution.to_owned(), origin: origin.to_owned() };
-        OriginMetrics {
-            requests: self.origin_requests.get_or_create_owned(&labels),
-            seconds: self.origin_seconds.get_or_create_owned(&labels),
-            errors: self.origin_errors.clone(),
-            mass_denial: self.mass_denials.get_or_create_owned(&labels),
-            labels,
-        }
+        self.origins.of(distribution, origin)
     }
 
     /// The counter of one origin group's failovers.
     #[must_use]
     pub fn failovers(&self, distribution: &str, group: &str) -> Counter {
-        let labels =
-            OriginLabels { distribution: distribution.to_owned(), origin: group.to_owned() };
-        self.failovers.get_or_create_owned(&labels)
+        self.origins.failovers(distribution, group)
     }
 
     /// Counts a compressed content.

@@ -5,29 +5,108 @@ use std::time::Duration;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
 };
 
+use super::latency;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OriginLabels {
-    pub(super) distribution: String,
-    pub(super) origin: String,
+struct OriginLabels {
+    distribution: String,
+    origin: String,
+}
+
+impl OriginLabels {
+    fn new(distribution: &str, origin: &str) -> Self {
+        Self { distribution: distribution.to_owned(), origin: origin.to_owned() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OriginErrorLabels {
+struct OriginErrorLabels {
     distribution: String,
     origin: String,
     class: &'static str,
 }
 
+/// The metrics of all origins.
+#[derive(Debug)]
+pub(super) struct AllOrigins {
+    requests: Family<OriginLabels, Counter>,
+    errors: Family<OriginErrorLabels, Counter>,
+    seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
+    failovers: Family<OriginLabels, Counter>,
+    mass_denials: Family<OriginLabels, Gauge>,
+    tunnels: Family<OriginLabels, Gauge>,
+}
+
+impl Default for AllOrigins {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            errors: Family::default(),
+            seconds: Family::new_with_constructor(latency),
+            failovers: Family::default(),
+            mass_denials: Family::default(),
+            tunnels: Family::default(),
+        }
+    }
+}
+
+impl AllOrigins {
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("origin_requests", "Responses from origins", self.requests.clone());
+        r.register("origin_errors", "Origin errors by cause", self.errors.clone());
+        r.register_with_unit(
+            "origin_duration",
+            "Time from an origin request to the head of its response",
+            Unit::Seconds,
+            self.seconds.clone(),
+        );
+        r.register(
+            "origin_failovers",
+            "Requests that failed over to the secondary of an origin group",
+            self.failovers.clone(),
+        );
+        r.register(
+            "origin_mass_denial",
+            "Whether a bucket denies most objects that it served before",
+            self.mass_denials.clone(),
+        );
+        r.register(
+            "origin_tunnels",
+            "Open connections to origins that speak another protocol than HTTP, such as WebSocket",
+            self.tunnels.clone(),
+        );
+    }
+
+    pub(super) fn of(&self, distribution: &str, origin: &str) -> OriginMetrics {
+        let labels = OriginLabels::new(distribution, origin);
+        OriginMetrics {
+            requests: self.requests.get_or_create_owned(&labels),
+            seconds: self.seconds.get_or_create_owned(&labels),
+            errors: self.errors.clone(),
+            mass_denial: self.mass_denials.get_or_create_owned(&labels),
+            tunnels: self.tunnels.get_or_create_owned(&labels),
+            labels,
+        }
+    }
+
+    pub(super) fn failovers(&self, distribution: &str, group: &str) -> Counter {
+        self.failovers.get_or_create_owned(&OriginLabels::new(distribution, group))
+    }
+}
+
 /// One origin's counters.
 #[derive(Clone, Debug)]
 pub struct OriginMetrics {
-    pub(super) requests: Counter,
-    pub(super) seconds: Histogram,
-    pub(super) errors: Family<OriginErrorLabels, Counter>,
-    pub(super) mass_denial: Gauge,
-    pub(super) labels: OriginLabels,
+    requests: Counter,
+    seconds: Histogram,
+    errors: Family<OriginErrorLabels, Counter>,
+    mass_denial: Gauge,
+    /// Open connections that speak another protocol than HTTP.
+    pub(crate) tunnels: Gauge,
+    labels: OriginLabels,
 }
 
 impl OriginMetrics {

@@ -95,6 +95,7 @@ impl Fetch {
             body: Body::stream(length, stream::try_unfold((unread, seen), next)),
             content_range: answer.content_range.clone(),
             tags: answer.tags.clone(),
+            tunnel: None,
             ..answer
         };
         let passed = Forwarded::Unstorable(Box::new(passed), NotStored::Unfinished);

@@ -12,7 +12,7 @@ use crate::{
         store::FetchError,
     },
     http::{body::Body, date},
-    origin::{Group, OriginRequest, OriginResponse, Reply, Subject},
+    origin::{Group, OnInterim, OriginRequest, OriginResponse, Reply, Subject},
     peers::PeerObject,
     proxy::{
         context::Edge,
@@ -35,6 +35,8 @@ pub(crate) struct Upstream {
     id_field: Option<(HeaderName, HeaderValue)>,
     /// The id of the viewer's request, for the log.
     id: Option<Box<str>>,
+    /// Receives interim responses for the viewer that caused the fetch.
+    on_interim: Option<OnInterim>,
     /// The object, if another node may have it.
     object: Option<PeerObject>,
 }
@@ -49,6 +51,7 @@ impl Upstream {
             projection: admitted.forwarded().into_owned(),
             id_field: admitted.id_field(),
             id: admitted.id_text(),
+            on_interim: admitted.on_interim(),
             object: edge.peers.is_some().then(|| peer_object(edge, admitted)).flatten(),
         }
     }
@@ -67,6 +70,7 @@ impl Upstream {
             fields,
             client: None,
             id: self.id.clone(),
+            on_interim: self.on_interim.clone(),
         };
         if let Some(answer) = Box::pin(self.ask_owner(&request)).await {
             return Ok(answer);
@@ -179,6 +183,7 @@ mod tests {
             fields: map(asked),
             client: None,
             id: None,
+            on_interim: None,
         };
         is_doubtful(&answer, &request)
     }

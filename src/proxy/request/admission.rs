@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request::Parts};
 
 use super::{
+    connection::Connection,
     incoming::IncomingRequest,
     preflight::{self, is_answered_preflight, is_preflight},
     rejection::Rejection,
@@ -23,8 +24,9 @@ use crate::{
         authority::{authority, host, target_length},
         coding::Codings,
         field_table::FieldTrait,
+        upgrade,
     },
-    origin::{Group, Origin},
+    origin::{Group, OnInterim, Origin},
     proxy::response::identity::RequestId,
 };
 
@@ -53,6 +55,8 @@ pub(crate) struct AdmittedRequest<'a> {
     pub(crate) client: Option<IpAddr>,
     /// The id of the viewer's request; `None` for an internal request.
     pub(crate) id: Option<RequestId>,
+    /// The viewer's connection; `None` for an internal request.
+    pub(crate) connection: Option<&'a Arc<Connection>>,
     /// Whether another node of the cluster admitted it, and wants the response of the origin for its own cache.
     pub(crate) is_of_peer: bool,
 }
@@ -73,7 +77,7 @@ impl<'a> AdmittedRequest<'a> {
             projection.preflight = true;
         }
         let (method, fields) = (&request.method, &request.headers);
-        let is_of_peer = false;
+        let (connection, is_of_peer) = (None, false);
         Self {
             distribution,
             behavior,
@@ -85,6 +89,7 @@ impl<'a> AdmittedRequest<'a> {
             request,
             client,
             id,
+            connection,
             is_of_peer,
         }
     }
@@ -153,6 +158,31 @@ impl<'a> AdmittedRequest<'a> {
         let id = self.id.as_ref()?;
         let id = self.distribution.settings.identity.id(id);
         Some(String::from_utf8_lossy(&id).into())
+    }
+
+    /// The protocols that the viewer's connection may change to. CloudFront allows WebSocket everywhere; here, a behavior
+    /// must allow all methods: inside the connection, an origin may do anything.
+    pub(crate) fn upgrade(&self) -> Option<HeaderValue> {
+        let may_act = self.behavior.allowed_methods.allow_method(&Method::POST);
+        if !may_act || self.is_of_peer || self.client.is_none() {
+            return None;
+        }
+        let protocols = upgrade::requested(self.request)?;
+        let can_tunnel = |origin: &Arc<Origin>| !origin.is_s3() && origin.options().max_tunnels > 0;
+        self.origin().members().all(can_tunnel).then_some(protocols)
+    }
+
+    /// Sends interim responses to the viewer, if it speaks HTTP/1.1: hyper sends none over HTTP/2, and HTTP/1.0 has none.
+    /// Buckets send none.
+    pub(crate) fn on_interim(&self) -> Option<OnInterim> {
+        let is_plain = self.behavior.path_form == PathForm::Uri;
+        let is_http1 = self.version() == Version::HTTP_11;
+        let connection = Arc::clone(self.connection.filter(|_| is_plain && is_http1)?);
+        let exchange = connection.exchanges.begun();
+        connection.interim.open(exchange);
+        Some(OnInterim::new(move |status, fields| {
+            connection.interim.push(exchange, status, fields);
+        }))
     }
 
     pub(crate) fn origin(&self) -> &Arc<Group> {
@@ -241,7 +271,9 @@ impl<'a> Route<'a> {
         }
         let client = Some(incoming.viewer.address);
         let id = Some(incoming.id);
-        Ok(AdmittedRequest::new(distribution, behavior, path, host, request, client, id))
+        let admitted =
+            AdmittedRequest::new(distribution, behavior, path, host, request, client, id);
+        Ok(AdmittedRequest { connection: Some(&incoming.connection), ..admitted })
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{exchange_tracker::ExchangeTracker, routing::Distribution};
+use super::{exchange_tracker::ExchangeTracker, interim::Interim, routing::Distribution};
 use crate::behavior::SecurityPolicy;
 
 /// The outcome of a TLS handshake.
@@ -34,6 +34,8 @@ pub struct Connection {
     pub cipher: Option<Cipher>,
     /// The state of its exchanges.
     pub exchanges: ExchangeTracker,
+    /// Interim responses to be sent.
+    pub(crate) interim: Interim,
     /// The distribution of the last request.
     distribution: Mutex<Option<HeldDistribution>>,
 }
@@ -78,6 +80,7 @@ impl Connection {
             security,
             cipher,
             exchanges: ExchangeTracker::default(),
+            interim: Interim::default(),
             distribution: Mutex::default(),
         })
     }

@@ -8,6 +8,7 @@ pub(crate) mod headers_policy;
 pub(crate) mod hint_log;
 pub(crate) mod hints;
 pub(crate) mod incoming;
+pub(crate) mod interim;
 pub(crate) mod preflight;
 pub(crate) mod rejection;
 pub(crate) mod restrictions;

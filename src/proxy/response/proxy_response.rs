@@ -14,6 +14,7 @@ use crate::{
     base::{clock::Timestamp, metrics::ResultType},
     cache::store::{CacheTags, Hold, StoredResponse},
     http::{body::Body, cache_status::Report, date},
+    origin::Tunnel,
     outbound::Timing,
 };
 
@@ -54,6 +55,8 @@ pub(crate) enum Carried {
     InMemory(Hold),
     /// A body, which may be empty.
     Body(Body),
+    /// None: the connection changes its protocol.
+    Tunnel(Box<Tunnel>),
 }
 
 impl Carried {
@@ -61,7 +64,18 @@ impl Carried {
     pub(crate) fn into_hold(self) -> Option<Hold> {
         match self {
             Self::InMemory(hold) => Some(hold),
-            Self::Body(_) => None,
+            Self::Body(_) | Self::Tunnel(_) => None,
+        }
+    }
+
+    /// The connection to the origin, if the response changes the protocol.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match std::mem::replace(self, Self::Body(Body::empty())) {
+            Self::Tunnel(tunnel) => Some(tunnel),
+            other => {
+                *self = other;
+                None
+            }
         }
     }
 
@@ -73,7 +87,9 @@ impl Carried {
                 let whole = head.response.content.whole().map(|whole| hold.of(whole));
                 whole.map_or_else(Body::empty, |whole| piece(whole, &head.bytes()))
             }
-            (Self::InMemory(_), Head::Own(..) | Head::Page(..)) => Body::empty(),
+            (Self::InMemory(_), Head::Own(..) | Head::Page(..)) | (Self::Tunnel(_), _) => {
+                Body::empty()
+            }
         }
     }
 }

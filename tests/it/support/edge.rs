@@ -90,6 +90,11 @@ pub(crate) struct Lines<'a> {
 impl Edge {
     /// An edge in front of a plain origin, with CloudFront's usual policy.
     pub(crate) fn before_script(script: &Script, lines: &Lines<'_>) -> Self {
+        Self::before_origin(script.address, lines)
+    }
+
+    /// The same in front of any plain origin.
+    pub(crate) fn before_origin(origin_address: SocketAddr, lines: &Lines<'_>) -> Self {
         let Lines { listen, top, distribution, origin, policy, behavior, more } = lines;
         let policy = policy.unwrap_or("CachingOptimized");
         let listening = LISTEN.replace("[admin]", &format!("{listen}\n[admin]"));
@@ -105,7 +110,7 @@ aliases = ["*"]
 {distribution}
 [[distribution.origin]]
 id = "app"
-url = "http://{}"
+url = "http://{origin_address}"
 connect_timeout = "1s"
 connect_attempts = 1
 response_timeout = "1s"
@@ -115,8 +120,7 @@ origin = "app"
 cache_policy = "{policy}"
 {behavior}
 {more}
-"#,
-            script.address
+"#
         ))
     }
 

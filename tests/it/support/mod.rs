@@ -4,3 +4,4 @@ pub(crate) mod bucket;
 pub(crate) mod edge;
 pub(crate) mod script;
 pub(crate) mod viewer;
+pub(crate) mod wire;
