@@ -1,7 +1,6 @@
 //! Lanes, which send one request after another on a connection.
 
 use std::{
-    error::Error,
     io,
     sync::{
         Arc,
@@ -12,21 +11,21 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Failure, Phase, Run,
     answer::{Known, LoadResponse, cache_result},
-    line::Sender,
+    exchange_error::ExchangeError,
     pace::{Pace, Timer},
     request_kind::RequestKind,
     requests::Requests,
+    sender::Sender,
     tally::Tally,
     targets::Target,
 };
-use crate::aws::describe;
 
 /// Delay before reconnecting after a connection failed or was useless.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -200,13 +199,12 @@ impl Work {
                     self.unread.store(0, Ordering::Relaxed);
                     self.tally.lock().answer(&answer, waited);
                 }
-                Ok(Err(error)) if is_unread(&error) => {
+                Ok(Err(error)) if error.is_unread() => {
                     self.give_back(due, &error);
                     tokio::time::sleep(BREATH).await;
                 }
                 Ok(Err(error)) if error.is_parse() && !self.run.line.is_encrypted() => {
-                    let reason =
-                        format!("{}; if the server expects TLS, use https://", describe(&error));
+                    let reason = format!("{error}; if the server expects TLS, use https://");
                     self.tally.lock().fail(Failure::Cut, Some(&io::Error::other(reason)), waited);
                 }
                 Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), waited),
@@ -231,7 +229,7 @@ impl Work {
 
     /// Returns a request that the server has not read, so that a free lane sends it. If the server reads none
     /// at all, that is a failure.
-    fn give_back(&self, due: Duration, error: &hyper::Error) {
+    fn give_back(&self, due: Duration, error: &ExchangeError) {
         if self.unread.fetch_add(1, Ordering::Relaxed) >= self.most_unread {
             let waited = self.run.watch.elapsed().saturating_sub(due);
             return self.tally.lock().fail(Failure::Refused, Some(error), waited);
@@ -270,13 +268,6 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Whether the server has not read the request, which is then retried: the server had closed the connection,
-/// is shutting down gracefully, or refused the stream (RFC 9113 §8.7).
-fn is_unread(error: &hyper::Error) -> bool {
-    let reason = error.source().and_then(|cause| cause.downcast_ref()).and_then(h2::Error::reason);
-    error.is_canceled() || matches!(reason, Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM))
-}
-
 /// Sends a request and reads the response to its end. For long content, `count` receives the bytes read so
 /// far; the response has the rest.
 pub(super) async fn exchange(
@@ -284,15 +275,16 @@ pub(super) async fn exchange(
     (request, kind): (Request<Empty<Bytes>>, RequestKind),
     target: &Target,
     count: impl Fn(u64),
-) -> hyper::Result<LoadResponse> {
-    let (head, mut body) = sender.send(request).await?.into_parts();
+) -> Result<LoadResponse, ExchangeError> {
+    let mut received = sender.send(request).await?;
     let mut bytes = 0;
-    while let Some(frame) = body.frame().await {
-        bytes += frame?.data_ref().map_or(0, |data| data.len() as u64);
+    while let Some(more) = received.next().await? {
+        bytes += more;
         if bytes >= PART {
             count(std::mem::take(&mut bytes));
         }
     }
+    let head = received.head;
     if target.known.get().is_none()
         && let Some(known) = Known::of(head.status, &head.headers)
     {

@@ -1,15 +1,16 @@
 //! Connections to the server under test.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
-
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Empty;
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
 };
+
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::{
     AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -23,6 +24,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::sender::{Asks, Sender};
 pub use crate::outbound::TrustError;
 use crate::outbound::trusted_roots;
 
@@ -33,6 +35,8 @@ pub enum Http {
     One,
     /// HTTP/2; by prior knowledge if there is no TLS.
     Two,
+    /// HTTP/3.
+    Three,
 }
 
 /// The authorities that may issue the server's certificate.
@@ -48,6 +52,12 @@ pub enum Trust<'a> {
 
 const NO_HTTP2: &str = "the server does not support HTTP/2 (by ALPN, RFC 7301); remove --http2";
 
+const UNKNOWN_ISSUER: &str = "the server's certificate is not from a trusted authority; name the authority with --ca FILE, \
+    or trust any certificate with --insecure";
+
+const NO_SERVER_CERTIFICATE: &str = "the server's certificate is not a server certificate (`openssl req -x509` makes a CA \
+    certificate, unless you add -addext basicConstraints=CA:FALSE); trust any certificate with --insecure";
+
 fn too_slow(timeout: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {timeout:?}"))
 }
@@ -55,18 +65,30 @@ fn too_slow(timeout: Duration) -> io::Error {
 /// The ALPN identifier of HTTP/2 over TLS (RFC 9113 §3.2).
 const H2: &[u8] = b"h2";
 
+/// The ALPN identifier of HTTP/3 (RFC 9114 §3.1).
+const H3: &[u8] = b"h3";
+
+/// Bytes of a response, and of a connection's responses together, that a server may send ahead: it must not wait for us.
+const STREAM_WINDOW: u32 = 8 << 20;
+const WINDOW: u32 = 64 << 20;
+
+/// The longest wait for the first answer over UDP, which is silent if nothing listens there.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Opens connections to the server.
 pub struct Line {
     addresses: Vec<SocketAddr>,
     http: Http,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// For HTTP/3.
+    quic: Option<quinn::ClientConfig>,
 }
 
 impl Line {
     /// Connections without TLS.
     #[must_use]
     pub const fn clear(addresses: Vec<SocketAddr>, http: Http) -> Self {
-        Self { addresses, http, tls: None }
+        Self { addresses, http, tls: None, quic: None }
     }
 
     /// Connections with TLS to a server named `name`.
@@ -90,16 +112,22 @@ impl Line {
             let provider = Arc::new(aws_lc_rs::default_provider());
             config.dangerous().set_certificate_verifier(Arc::new(Any(provider)));
         }
-        let protocol = if http == Http::Two { H2 } else { b"http/1.1" };
+        let protocol = match http {
+            Http::One => b"http/1.1",
+            Http::Two => H2,
+            Http::Three => H3,
+        };
         config.alpn_protocols = vec![protocol.to_vec()];
-        Ok(Self { addresses, http, tls: Some((TlsConnector::from(Arc::new(config)), name)) })
+        let config = Arc::new(config);
+        let quic = (http == Http::Three).then(|| quic(&config)).flatten();
+        Ok(Self { addresses, http, tls: Some((TlsConnector::from(config), name)), quic })
     }
 
     /// Maximum concurrent requests on a connection, up to `wanted`.
     pub(super) const fn streams(&self, wanted: usize) -> usize {
         match self.http {
             Http::One => 1,
-            Http::Two => wanted,
+            Http::Two | Http::Three => wanted,
         }
     }
 
@@ -117,6 +145,9 @@ impl Line {
     }
 
     async fn open(&self) -> io::Result<Sender> {
+        if self.http == Http::Three {
+            return self.open_quic().await;
+        }
         let stream = TcpStream::connect(&*self.addresses).await?;
         stream.set_nodelay(true)?;
         let Some((connector, name)) = &self.tls else { return self.speak(stream).await };
@@ -128,10 +159,40 @@ impl Line {
         self.speak(stream).await
     }
 
+    /// Opens a connection for HTTP/3 from a port of its own, so that the server's workers share the connections.
+    async fn open_quic(&self) -> io::Result<Sender> {
+        let (Some(config), Some((_, name))) = (&self.quic, &self.tls) else {
+            return Err(io::Error::other("HTTP/3 needs TLS 1.3; use an https:// URL"));
+        };
+        let server = *self.addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let own: IpAddr = match server {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let endpoint = quinn::Endpoint::client((own, 0).into())?;
+        let connecting = endpoint.connect_with(config.clone(), server, &name.to_str());
+        let connecting = connecting.map_err(io::Error::other)?;
+        let silent = || {
+            let message = "the server does not answer over UDP: it has no HTTP/3 on this port, or a firewall is in between; remove --http3";
+            io::Error::other(message)
+        };
+        let connected = tokio::time::timeout(SILENCE, connecting).await.map_err(|_| silent())?;
+        let connection = connected.map_err(in_words_of_quic)?;
+        let quic = h3_quinn::Connection::new(connection);
+        let (mut connection, asks) = h3::client::new(quic).await.map_err(io::Error::other)?;
+        let (open, closed) = watch::channel(());
+        tokio::spawn(async move {
+            // Requests report any error.
+            let _ = std::future::poll_fn(|cx| connection.poll_close(cx)).await;
+            drop((open, endpoint));
+        });
+        Ok(Sender::new(Asks::Three(asks), closed))
+    }
+
     /// Connects, and checks whether the server supports HTTP/2 without TLS, which connecting does not reveal.
     pub(super) async fn try_out(&self, timeout: Duration) -> io::Result<()> {
         drop(self.connect(timeout).await?);
-        if self.http == Http::One || self.tls.is_some() {
+        if self.http != Http::Two || self.tls.is_some() {
             return Ok(());
         }
         let greeted = tokio::time::timeout(timeout, self.greet()).await;
@@ -148,20 +209,14 @@ impl Line {
             Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
                 match self.http {
                     Http::One => "the server supports only HTTP/2 (by ALPN, RFC 7301); add --http2",
-                    Http::Two => NO_HTTP2,
+                    Http::Two | Http::Three => NO_HTTP2,
                 }
             }
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 "the server does not use TLS on this port; use an http:// URL"
             }
-            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                "the server's certificate is not from a trusted authority; name the authority with --ca FILE, or trust any \
-                 certificate with --insecure"
-            }
-            Some(Error::InvalidCertificate(CertificateError::Other(_))) => {
-                "the server's certificate is not a server certificate (`openssl req -x509` makes a CA certificate, unless you add \
-                 -addext basicConstraints=CA:FALSE); trust any certificate with --insecure"
-            }
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => UNKNOWN_ISSUER,
+            Some(Error::InvalidCertificate(CertificateError::Other(_))) => NO_SERVER_CERTIFICATE,
             _ => return error,
         };
         io::Error::other(words)
@@ -185,23 +240,42 @@ impl Line {
         let io = TokioIo::new(stream);
         // The channel carries no values; `open` is dropped when the connection ends.
         let (open, closed) = watch::channel(());
-        Ok(match self.http {
-            Http::One => {
-                let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-                tokio::spawn(drive(connection, open));
-                Sender { asks: Asks::One(sender), closed }
-            }
-            Http::Two => {
-                let mut builder = http2::Builder::new(TokioExecutor::new());
-                // The server must not wait for us.
-                builder
-                    .initial_stream_window_size(8 << 20)
-                    .initial_connection_window_size(64 << 20);
-                let begun = builder.handshake(io).await.map_err(io::Error::other)?;
-                tokio::spawn(drive(begun.1, open));
-                Sender { asks: Asks::Two(begun.0), closed }
-            }
-        })
+        if self.http == Http::Two {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(WINDOW);
+            let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
+            tokio::spawn(drive(connection, open));
+            return Ok(Sender::new(Asks::Two(sender), closed));
+        }
+        let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+        tokio::spawn(drive(connection, open));
+        Ok(Sender::new(Asks::One(sender), closed))
+    }
+}
+
+/// The configuration for QUIC; `None` if the TLS library cannot be used for it.
+fn quic(tls: &Arc<ClientConfig>) -> Option<quinn::ClientConfig> {
+    let tls = QuicClientConfig::try_from(Arc::clone(tls)).ok()?;
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(STREAM_WINDOW.into()).receive_window(WINDOW.into());
+    let mut config = quinn::ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport));
+    Some(config)
+}
+
+/// Explains why there is no QUIC connection, and how to fix it. TLS errors are there as text only.
+fn in_words_of_quic(error: quinn::ConnectionError) -> io::Error {
+    match error {
+        quinn::ConnectionError::TransportError(error) if !error.reason.is_empty() => {
+            io::Error::other(match () {
+                () if error.reason.contains("UnknownIssuer") => UNKNOWN_ISSUER.to_owned(),
+                () if error.reason.contains("Other(") => NO_SERVER_CERTIFICATE.to_owned(),
+                () => error.reason,
+            })
+        }
+        error => io::Error::other(error),
     }
 }
 
@@ -209,49 +283,6 @@ impl Line {
 async fn drive<T>(connection: impl Future<Output = hyper::Result<T>>, open: watch::Sender<()>) {
     let _ = connection.await;
     drop(open);
-}
-
-/// Sends requests on one connection.
-pub(super) struct Sender {
-    asks: Asks,
-    closed: watch::Receiver<()>,
-}
-
-enum Asks {
-    One(http1::SendRequest<Empty<Bytes>>),
-    Two(http2::SendRequest<Empty<Bytes>>),
-}
-
-impl Sender {
-    /// `count` senders on the same connection; only one with HTTP/1.1.
-    pub(super) fn shared(self, count: usize) -> Vec<Self> {
-        let Self { asks: Asks::Two(asks), closed } = &self else { return vec![self] };
-        let one = |_| Self { asks: Asks::Two(asks.clone()), closed: closed.clone() };
-        (0..count).map(one).collect()
-    }
-
-    /// A receiver that changes when the connection ends.
-    pub(super) fn closed(&self) -> watch::Receiver<()> {
-        self.closed.clone()
-    }
-
-    /// Whether the connection can take a request.
-    pub(super) async fn is_ready(&mut self) -> bool {
-        match &mut self.asks {
-            Asks::One(sender) => sender.ready().await.is_ok(),
-            Asks::Two(sender) => sender.ready().await.is_ok(),
-        }
-    }
-
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Empty<Bytes>>,
-    ) -> hyper::Result<Response<Incoming>> {
-        match &mut self.asks {
-            Asks::One(sender) => sender.send_request(request).await,
-            Asks::Two(sender) => sender.send_request(request).await,
-        }
-    }
 }
 
 /// A verifier that accepts any certificate if the server has its key.

@@ -1,12 +1,13 @@
 //! A load generator for caches: sends many requests for stored objects and measures the responses.
 //!
-//! A run requests its [`Targets`] over a number of lanes: connections, or streams on them with HTTP/2.
+//! A run requests its [`Targets`] over a number of lanes: connections, or streams on them with HTTP/2 and HTTP/3.
 //! In a closed loop, each lane sends one request after another. In an open loop, requests are due at a
 //! constant rate, regardless of the responses. Its latencies count from when a request was due, and requests
 //! that were due but never sent count too, so a stalled server hides nothing. Each thread keeps its own
 //! counts, which are collected once a second.
 
 mod answer;
+mod exchange_error;
 mod json;
 mod lane;
 mod line;
@@ -16,9 +17,11 @@ mod mix;
 mod pace;
 mod page;
 mod plot;
+mod received;
 mod report;
 mod request_kind;
 mod requests;
+mod sender;
 mod server;
 mod sign;
 mod tally;
@@ -60,7 +63,7 @@ pub struct Options {
     pub threads: NonZeroUsize,
     /// Concurrent connections.
     pub connections: NonZeroUsize,
-    /// Concurrent requests per connection with HTTP/2.
+    /// Concurrent requests per connection with HTTP/2 and HTTP/3.
     pub streams: NonZeroUsize,
     /// Requests due per second, regardless of the responses; `None` sends the next request as soon as
     /// a response arrives.

@@ -149,6 +149,7 @@ impl Report {
             (Http::One, true) => "HTTP/1.1 with TLS",
             (Http::Two, false) => "HTTP/2",
             (Http::Two, true) => "HTTP/2 with TLS",
+            (Http::Three, _) => "HTTP/3",
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
 pub(super) struct Requests {
     mix: Mix,
     fields: HeaderMap,
-    /// The scheme and authority that each HTTP/2 request names.
+    /// The scheme and authority that each request over HTTP/2 and HTTP/3 names.
     server: Option<(Scheme, Authority)>,
 }
 
@@ -33,7 +33,7 @@ impl Requests {
         let scheme = if line.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
         let mut server = None;
         match (line.http(), authority) {
-            (Http::Two, Some(authority)) => server = Some((scheme, authority)),
+            (Http::Two | Http::Three, Some(authority)) => server = Some((scheme, authority)),
             (Http::One, Some(authority)) => {
                 if let Ok(host) = HeaderValue::try_from(authority.as_str()) {
                     fields.insert(header::HOST, host);

@@ -11,13 +11,14 @@ use parking_lot::Mutex;
 
 use super::{
     Mix, Options,
+    exchange_error::ExchangeError,
     lane::exchange,
-    line::{Line, Sender},
+    line::Line,
     prepare,
     requests::Requests,
+    sender::Sender,
     targets::{Target, Targets},
 };
-use crate::aws::describe;
 
 /// Maximum number of connections for warming.
 const CONNECTIONS: usize = 16;
@@ -87,7 +88,7 @@ impl Warming<'_> {
             let trouble = match asked {
                 Ok(Ok(status)) if status.is_success() => None,
                 Ok(Ok(status)) => Some(format!("the server answered {status}")),
-                Ok(Err(error)) => Some(describe(&error)),
+                Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some("the server did not answer in time".into()),
             };
             match trouble {
@@ -117,7 +118,7 @@ impl Warming<'_> {
         mut sender: Sender,
         kept: &mut Option<Sender>,
         target: &Target,
-    ) -> hyper::Result<StatusCode> {
+    ) -> Result<StatusCode, ExchangeError> {
         let answer = exchange(&mut sender, self.requests.request(target), target, |_| {}).await?;
         *kept = sender.is_ready().await.then_some(sender);
         Ok(answer.status)

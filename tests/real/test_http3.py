@@ -169,6 +169,28 @@ class Http3(unittest.TestCase):
         _, log = program.stop()
         self.assertEqual(log[0]["protocol"], "HTTP/3")
 
+    def load(self, *arguments):
+        """What `forebay load --http3` says."""
+        command = [parts.PROGRAM, "load", "--http3", *arguments]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return run.stdout + run.stderr
+
+    def test_load_over_http3(self):
+        self.start()
+        trust = ["--ca", self.folder / "ca.pem"]
+        said = self.load(self.url + "/a", *trust, "--warm", "-n", "2000", "-c", "8", "-m", "4")
+        self.assertIn("HTTP/3, 8 connections with 4 streams each", said)
+        self.assertRegex(said, r"requests +2,000[ ,]")
+        self.assertRegex(said, r"hits +100.00%")
+        self.assertRegex(said, r"errors +0\n")
+        # A response that breaks off is an error, also at the end of a stream.
+        said = self.load(self.url + "/cut", *trust, "-n", "10", "-c", "2")
+        self.assertRegex(said, r"failures +cut off: 10 ")
+        self.assertIn("trusted authority", self.load(self.url + "/a", "-n", "1"))
+        nothing = f"https://localhost:{free_port()}/a"
+        self.assertIn("does not answer over UDP", self.load(nothing, *trust, "-n", "1"))
+        self.assertIn("--http3 needs TLS", self.load("http://localhost/a", "-n", "1"))
+
     def test_content_of_requests(self):
         self.start()
         for content in (b"", b"short", os.urandom(3_000_000)):

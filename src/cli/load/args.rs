@@ -62,15 +62,18 @@ pub(in crate::cli) struct Args {
     )]
     pub(super) connections: NonZeroUsize,
     /// Use HTTP/2; without TLS, by prior knowledge (h2c), which not every server supports
-    #[arg(long, help_heading = "Connection")]
+    #[arg(long, group = "multiplexed", help_heading = "Connection")]
     pub(super) http2: bool,
-    /// Concurrent requests on each connection, with --http2
+    /// Use HTTP/3, over UDP
+    #[arg(long, group = "multiplexed", help_heading = "Connection")]
+    pub(super) http3: bool,
+    /// Concurrent requests on each connection, with --http2 or --http3
     #[arg(
         short = 'm',
         long,
         value_name = "NUMBER",
         default_value = "16",
-        requires = "http2",
+        requires = "multiplexed",
         value_parser = whole::<NonZeroUsize>,
         help_heading = "Load"
     )]

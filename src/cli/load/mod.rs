@@ -1,14 +1,13 @@
 //! `forebay load`.
 
 mod args;
+mod connections;
 mod page;
 mod progress;
 
 use std::{
     io::ErrorKind,
-    net::{SocketAddr, ToSocketAddrs},
     num::{NonZeroU64, NonZeroUsize},
-    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -18,17 +17,16 @@ use std::{
 
 use args::Tolerance;
 pub(super) use args::{Args, time};
+use connections::{addresses, line};
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 use page::Page;
 use progress::Progress;
-use rustls::pki_types::ServerName;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{UserError, report, say, warn},
     load::{
-        self, Http, Line, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Trust,
-        Until, milliseconds,
+        self, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Until, milliseconds,
     },
 };
 
@@ -257,50 +255,6 @@ fn wrong(flag: &str, value: impl std::fmt::Display, expected: &str) -> UserError
     UserError { message, help: format!("use {expected}") }
 }
 
-fn addresses(args: &Args, server: &Server) -> miette::Result<Vec<SocketAddr>> {
-    let Server { host, port, .. } = server;
-    let named =
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let place = args.connect.clone().unwrap_or(named);
-    let found = place.to_socket_addrs().map_err(|error| UserError {
-        message: format!("cannot resolve `{place}`: {error}"),
-        help: "check the host and the port, or connect elsewhere with --connect HOST:PORT".into(),
-    })?;
-    let found: Vec<SocketAddr> = found.collect();
-    if !args.i_own_this_host && !load::is_loopback(&found) {
-        return Err(UserError {
-            message: format!("{place} is not on this machine"),
-            help: "load-test only servers that you operate; if this is one, add --i-own-this-host"
-                .into(),
-        }
-        .into());
-    }
-    Ok(found)
-}
-
-fn line(args: &Args, server: &Server, addresses: Vec<SocketAddr>) -> miette::Result<Line> {
-    let http = if args.http2 { Http::Two } else { Http::One };
-    if !server.tls {
-        let flag = args.ca.as_ref().map(|_| "--ca").or(args.insecure.then_some("--insecure"));
-        if let Some(flag) = flag {
-            let message = format!("{flag} needs TLS, but {} does not use it", server.base);
-            return Err(UserError {
-                message,
-                help: "use an https:// URL, or remove the flag".into(),
-            }
-            .into());
-        }
-        return Ok(Line::clear(addresses, http));
-    }
-    let name = ServerName::try_from(server.host.clone()).map_err(report)?;
-    let trust = match &args.ca {
-        _ if args.insecure => Trust::Any,
-        Some(path) => Trust::File(Path::new(path)),
-        None => Trust::Native,
-    };
-    Line::encrypted(addresses, http, name, trust).map_err(report)
-}
-
 fn options(args: &Args) -> Result<Options, UserError> {
     /// Limit of the default: the server's machine seldom has more to spare.
     const MOST_THREADS: usize = 4;
@@ -339,10 +293,11 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
             return Err(wrong(flag, "0", "a time, such as 10s"));
         }
     }
-    let streams = if args.http2 { args.streams } else { NonZeroUsize::MIN };
+    let is_multiplexed = args.http2 || args.http3;
+    let streams = if is_multiplexed { args.streams } else { NonZeroUsize::MIN };
     let lanes = args.connections.saturating_mul(streams);
     if lanes.get() > MOST_LANES {
-        let flags = if args.http2 { "--connections times --streams" } else { "--connections" };
+        let flags = if is_multiplexed { "--connections times --streams" } else { "--connections" };
         return Err(wrong(flags, lanes, "at most 1000000"));
     }
     if args.range_length.as_u64() == 0 {

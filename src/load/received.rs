@@ -1,0 +1,69 @@
+//! A response as it arrives.
+
+use bytes::{Buf, Bytes};
+use h3::client::RequestStream;
+use http::{header, response::Parts};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::exchange_error::ExchangeError;
+
+/// A response whose head has arrived.
+pub(super) struct Received {
+    pub(super) head: Parts,
+    content: Content,
+}
+
+/// A request's stream over HTTP/3.
+type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+
+enum Content {
+    Hyper(Incoming),
+    Http3 {
+        stream: Box<Stream>,
+        /// Bytes that are still to arrive, if known.
+        left: Option<u64>,
+    },
+}
+
+impl Received {
+    /// A response over HTTP/1.1 or HTTP/2.
+    pub(super) fn hyper(response: http::Response<Incoming>) -> Self {
+        let (head, content) = response.into_parts();
+        Self { head, content: Content::Hyper(content) }
+    }
+
+    /// A response over HTTP/3.
+    pub(super) fn http3(response: http::Response<()>, stream: Stream) -> Self {
+        let (head, ()) = response.into_parts();
+        let left = head.headers.get(header::CONTENT_LENGTH);
+        let left = left.and_then(|length| length.to_str().ok()?.parse().ok());
+        // A 304 has the length of other content.
+        let left = left.filter(|_| head.status != http::StatusCode::NOT_MODIFIED);
+        Self { head, content: Content::Http3 { stream: Box::new(stream), left } }
+    }
+
+    /// Waits for more content. Returns its length; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<u64>, ExchangeError> {
+        match &mut self.content {
+            Content::Hyper(body) => match body.frame().await {
+                Some(frame) => Ok(Some(frame?.data_ref().map_or(0, |data| data.len() as u64))),
+                None => Ok(None),
+            },
+            Content::Http3 { stream, left } => {
+                let Some(data) = stream.recv_data().await? else {
+                    return if left.is_none_or(|left| left == 0) {
+                        Ok(None)
+                    } else {
+                        Err(ExchangeError::WrongLength)
+                    };
+                };
+                let length = data.remaining() as u64;
+                if let Some(left) = left {
+                    *left = left.checked_sub(length).ok_or(ExchangeError::WrongLength)?;
+                }
+                Ok(Some(length))
+            }
+        }
+    }
+}
