@@ -134,6 +134,12 @@ impl AllowedMethods {
         }
     }
 
+    /// Whether viewers may change what the origin has.
+    #[must_use]
+    pub const fn allow_changes(self) -> bool {
+        matches!(self, Self::All | Self::Any)
+    }
+
     /// The set with exactly these methods, in any order.
     #[must_use]
     pub fn from_names(names: &[String]) -> Option<Self> {

@@ -104,7 +104,7 @@ fn is_doubtful(answer: &OriginResponse, request: &OriginRequest<'_>) -> bool {
 fn peer_object(edge: &Edge, admitted: &AdmittedRequest<'_>) -> Option<PeerObject> {
     let is_read = matches!(*admitted.method, Method::GET | Method::HEAD);
     // Another node does not know what viewers changed through this one.
-    let is_read_only = !admitted.behavior.allowed_methods.allow_method(&Method::PUT);
+    let is_read_only = !admitted.behavior.allowed_methods.allow_changes();
     // The viewer may want the answer of the origin.
     let is_plain = admitted.directives() == RequestDirectives::default();
     let is_cached = !admitted.behavior.cache_policy.caching.ttl.is_disabled();

@@ -163,8 +163,8 @@ impl<'a> AdmittedRequest<'a> {
     /// The protocols that the viewer's connection may change to. CloudFront allows WebSocket everywhere; here, a behavior
     /// must allow all methods: inside the connection, an origin may do anything.
     pub(crate) fn upgrade(&self) -> Option<HeaderValue> {
-        let may_act = self.behavior.allowed_methods.allow_method(&Method::POST);
-        if !may_act || self.is_of_peer || self.client.is_none() {
+        let may_change = self.behavior.allowed_methods.allow_changes();
+        if !may_change || self.is_of_peer || self.client.is_none() {
             return None;
         }
         let protocols = upgrade::requested(self.request)?;
@@ -271,9 +271,10 @@ impl<'a> Route<'a> {
         }
         let client = Some(incoming.viewer.address);
         let id = Some(incoming.id);
-        let admitted =
+        let mut admitted =
             AdmittedRequest::new(distribution, behavior, path, host, request, client, id);
-        Ok(AdmittedRequest { connection: Some(&incoming.connection), ..admitted })
+        admitted.connection = Some(&incoming.connection);
+        Ok(admitted)
     }
 }
 

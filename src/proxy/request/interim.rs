@@ -47,7 +47,8 @@ impl Interim {
 
     /// Accepts no more, because the final response follows. Those that wait are sent before it.
     pub(crate) fn close(&self) {
-        if self.is_open.swap(false, Ordering::AcqRel) {
+        if self.is_open.load(Ordering::Acquire) {
+            self.is_open.store(false, Ordering::Release);
             self.state.lock().exchange = None;
         }
     }
