@@ -11,6 +11,8 @@ pub mod tls;
 
 pub mod http;
 
+pub(crate) mod quic;
+
 pub mod cache;
 
 pub(crate) mod handover;

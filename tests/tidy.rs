@@ -13,10 +13,11 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 39] = [
+const ORDER: [&str; 40] = [
     "base",
     "tls",
     "http",
+    "quic",
     "cache::key",
     "cache::policy",
     "cache::digest",

@@ -178,7 +178,7 @@ impl Line {
         };
         let connected = tokio::time::timeout(SILENCE, connecting).await.map_err(|_| silent())?;
         let connection = connected.map_err(in_words_of_quic)?;
-        let quic = h3_quinn::Connection::new(connection);
+        let quic = crate::quic::Connection::new(connection);
         let (mut connection, asks) = h3::client::new(quic).await.map_err(io::Error::other)?;
         let (open, closed) = watch::channel(());
         tokio::spawn(async move {

@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::exchange_error::ExchangeError;
+use crate::quic::BidiStream;
 
 /// A response whose head has arrived.
 pub(super) struct Received {
@@ -15,7 +16,7 @@ pub(super) struct Received {
 }
 
 /// A request's stream over HTTP/3.
-type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+type Stream = RequestStream<BidiStream, Bytes>;
 
 enum Content {
     Hyper(Incoming),

@@ -7,6 +7,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::watch;
 
 use super::{exchange_error::ExchangeError, received::Received};
+use crate::quic::Opener;
 
 /// Sends requests on one connection.
 pub(super) struct Sender {
@@ -18,7 +19,7 @@ pub(super) struct Sender {
 pub(super) enum Asks {
     One(http1::SendRequest<Empty<Bytes>>),
     Two(http2::SendRequest<Empty<Bytes>>),
-    Three(h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>),
+    Three(h3::client::SendRequest<Opener, Bytes>),
 }
 
 impl Sender {

@@ -1,15 +1,6 @@
 //! HTTP/3 (RFC 9114): connections and their limits.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h3::error::Code;
@@ -20,27 +11,15 @@ use super::{
     Handler, MAX_HEAD, Shared, canonical, connection::ConnectionGauge, drain::Accepting,
     http3_request::Http3Request,
 };
-use crate::{behavior::SecurityPolicy, proxy::Connection};
+use crate::{
+    behavior::SecurityPolicy,
+    proxy::Connection,
+    quic::{self, application_code},
+};
 
 /// From this fraction of the connections on (one eighth), a client must prove that it receives packets at its address
 /// (RFC 9000 §8.1.2). It costs a round trip.
 const RETRY_FROM: usize = 8;
-
-/// How often a connection is checked for bytes that are neither heads nor content.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// Bytes that a client may send beside heads, content and acknowledgements.
-const SLACK: u64 = 1 << 20;
-
-/// Whether a client has sent more than its requests explain. The library keeps frames of any length and kind in memory
-/// until they are complete.
-fn is_excessive(quic: &quinn::Connection, requests: u64, content: u64) -> bool {
-    let stats = quic.stats();
-    let heads = (requests + 1).saturating_mul(2 * u64::from(MAX_HEAD));
-    // Packets have headers, and acknowledge what was sent.
-    let explained = SLACK + heads + content + content / 4 + stats.udp_tx.bytes / 8;
-    stats.udp_rx.bytes > explained
-}
 
 /// Once draining, how long a client may still begin requests that it sent before it knew.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -49,7 +28,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 const ENDING: Duration = Duration::from_secs(5);
 
 fn no_error() -> VarInt {
-    VarInt::from_u64(Code::H3_NO_ERROR.value()).unwrap_or_default()
+    application_code(Code::H3_NO_ERROR)
 }
 
 /// Whether a client ended its connection without an error, or with a timeout like any idle connection.
@@ -141,17 +120,19 @@ impl<H: Handler> Http3<H> {
         let connection = Connection::of(client.ip(), Some(client.port()), false, tls);
         let mut builder = h3::server::builder();
         builder.max_field_section_size(MAX_HEAD.into()).send_grease(false);
-        let transport = h3_quinn::Connection::new(quic.clone());
+        let transport = quic::Connection::new(quic.clone());
         let built = timeout(limits.handshake_timeout, builder.build(transport));
-        let http3 = built.await?.map_err(io::Error::other)?;
-        let answered = self.answer(http3, &quic, &connection).await;
+        let mut http3 = built.await?.map_err(io::Error::other)?;
+        let answered = self.answer(&mut http3, &connection).await;
         if answered.is_err() && quic.close_reason().is_some_and(|why| is_regular(&why)) {
             return Ok(());
         }
         answered?;
-        // The last responses may still be on their way: the client closes the connection once it has them.
+        // The last responses may still be on their way: the client closes the connection once it has them. Until then,
+        // the stream of settings must stay open (RFC 9114 §6.2.1).
         let _ = timeout(ENDING, quic.closed()).await;
         quic.close(no_error(), b"");
+        drop(http3);
         Ok(())
     }
 
@@ -159,16 +140,13 @@ impl<H: Handler> Http3<H> {
     /// are canceled.
     async fn answer(
         &self,
-        mut http3: h3::server::Connection<h3_quinn::Connection, Bytes>,
-        quic: &quinn::Connection,
+        http3: &mut h3::server::Connection<quic::Connection, Bytes>,
         connection: &Arc<Connection>,
     ) -> io::Result<()> {
         let limits = &self.shared.limits;
         // A client may reset its requests, which then no longer count as open streams, but are still being answered.
         let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
         let mut running = JoinSet::new();
-        let (content, mut requests) = (Arc::new(AtomicU64::new(0)), 0);
-        let mut look = tokio::time::interval(LOOK);
         let mut left = pin!(self.left());
         let mut is_leaving = false;
         while !(is_leaving && running.is_empty()) {
@@ -187,19 +165,10 @@ impl<H: Handler> Http3<H> {
                     tokio::time::sleep(DRAIN_GRACE).await;
                     continue;
                 }
-                _ = look.tick() => {
-                    if is_excessive(quic, requests, content.load(Ordering::Relaxed)) {
-                        let code = VarInt::from_u64(Code::H3_EXCESSIVE_LOAD.value());
-                        quic.close(code.unwrap_or_default(), b"");
-                    }
-                    continue;
-                }
             };
-            requests += 1;
             let request = Http3Request {
                 handler: self.handler.clone(),
                 connection: Arc::clone(connection),
-                content: Arc::clone(&content),
                 header_timeout: limits.header_timeout,
                 write_timeout: limits.write_timeout,
             };

@@ -1,31 +1,25 @@
 //! The content of a request over HTTP/3.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-
 use bytes::{Buf, Bytes};
 use futures_util::{FutureExt, stream::unfold};
-use h3::{error::StreamError, quic::RecvStream, server::RequestStream};
+use h3::{error::StreamError, server::RequestStream};
 use http::{Method, Request, header};
 use tokio::sync::mpsc;
 
-use crate::http::body::{Body, BodyError};
+use crate::{
+    http::body::{Body, BodyError},
+    quic,
+};
 
-/// Unused bytes that are read. After that, the stream is dropped, which sends STOP_SENDING.
+/// The stream of a request.
+type Stream = RequestStream<quic::RecvStream, Bytes>;
+
+/// Unused bytes that are read. After that, the stream is dropped, which stops the client.
 const MAX_DISCARDED: u64 = 256 << 10;
 
-/// The content of a request. It is read to its end even if it is not used: quinn sends STOP_SENDING for a stream that is
-/// dropped before its end, and clients treat that as an error. `counted` counts the bytes.
-pub(super) fn of<S>(
-    request: &Request<()>,
-    mut stream: RequestStream<S, Bytes>,
-    counted: &Arc<AtomicU64>,
-) -> Body
-where
-    S: RecvStream + Send + 'static,
-{
+/// The content of a request. It is read to its end even if it is not used: a stream that is dropped before its end stops
+/// the client, and some clients treat that as an error.
+pub(super) fn of(request: &Request<()>, mut stream: Stream) -> Body {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
     // Most requests end with their head.
@@ -36,7 +30,7 @@ where
         return Body::empty();
     }
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(receive(stream, first, length, sender, Arc::clone(counted)));
+    tokio::spawn(receive(stream, first, length, sender));
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if is_read && length.is_none() {
         return Body::empty();
@@ -49,21 +43,17 @@ where
 }
 
 /// The next bytes, or `None` at the end.
-async fn next<S: RecvStream>(
-    stream: &mut RequestStream<S, Bytes>,
-) -> Result<Option<Bytes>, StreamError> {
+async fn next(stream: &mut Stream) -> Result<Option<Bytes>, StreamError> {
     let data = stream.recv_data().await?;
     Ok(data.map(|mut data| data.copy_to_bytes(data.remaining())))
 }
 
-/// Reads the content to its end, beginning with what was read already. To stop a client, it drops the stream: the
-/// library's `stop_sending` panics while a read is pending.
-async fn receive<S: RecvStream>(
-    mut stream: RequestStream<S, Bytes>,
+/// Reads the content to its end, beginning with what was read already.
+async fn receive(
+    mut stream: Stream,
     mut first: Option<Result<Option<Bytes>, StreamError>>,
     length: Option<u64>,
     sender: mpsc::Sender<Result<Bytes, BodyError>>,
-    counted: Arc<AtomicU64>,
 ) {
     // A receiver that is gone needs no error.
     let fail = async |why| drop(sender.send(Err(BodyError::Aborted(why))).await);
@@ -80,7 +70,6 @@ async fn receive<S: RecvStream>(
         };
         let more = chunk.len() as u64;
         received += more;
-        counted.fetch_add(more, Ordering::Relaxed);
         if length.is_some_and(|length| received > length) {
             return fail("its content is longer than its Content-Length").await;
         }

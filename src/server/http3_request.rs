@@ -1,15 +1,10 @@
 //! One request over HTTP/3 and its response.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h3::{
     error::Code,
-    quic::{BidiStream, SendStream},
     server::{RequestResolver, RequestStream},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
@@ -21,6 +16,7 @@ use crate::{
     base::clock::Clock,
     http::{body::Body, date},
     proxy::Connection,
+    quic,
 };
 
 /// Fields that concern one connection. HTTP/3 has none of them (RFC 9114 §4.2).
@@ -36,8 +32,6 @@ const OF_CONNECTION: [HeaderName; 5] = [
 pub(super) struct Http3Request<H> {
     pub(super) handler: H,
     pub(super) connection: Arc<Connection>,
-    /// Counts the bytes of content that clients of this connection have sent.
-    pub(super) content: Arc<AtomicU64>,
     /// Longest time until the head has arrived.
     pub(super) header_timeout: Duration,
     /// Longest time in which the client reads nothing.
@@ -45,12 +39,7 @@ pub(super) struct Http3Request<H> {
 }
 
 impl<H: Handler> Http3Request<H> {
-    pub(super) async fn answer<C>(self, resolver: RequestResolver<C, Bytes>)
-    where
-        C: h3::quic::Connection<Bytes>,
-        C::BidiStream: BidiStream<Bytes> + Send + 'static,
-        <C::BidiStream as BidiStream<Bytes>>::RecvStream: Send + 'static,
-    {
+    pub(super) async fn answer(self, resolver: RequestResolver<quic::Connection, Bytes>) {
         // The library resets a stream whose head is late or invalid.
         let Ok(Ok((request, stream))) =
             timeout(self.header_timeout, resolver.resolve_request()).await
@@ -62,7 +51,7 @@ impl<H: Handler> Http3Request<H> {
         if !is_valid(request.headers()) {
             return;
         }
-        let body = http3_content::of(&request, receiving, &self.content);
+        let body = http3_content::of(&request, receiving);
         let answer = self.handler.handle(request.map(|()| body), None, &self.connection).await;
         if let Some(stream) = &mut response.0
             && send(stream, answer, self.write_timeout).await.is_ok()
@@ -74,9 +63,9 @@ impl<H: Handler> Http3Request<H> {
 
 /// A response that is being sent. Unless it ended well, its stream is reset: quinn ends a stream that is dropped as if it
 /// were complete.
-struct Guarded<S: SendStream<Bytes>>(Option<RequestStream<S, Bytes>>);
+struct Guarded(Option<RequestStream<quic::SendStream, Bytes>>);
 
-impl<S: SendStream<Bytes>> Drop for Guarded<S> {
+impl Drop for Guarded {
     fn drop(&mut self) {
         if let Some(stream) = &mut self.0 {
             stream.stop_stream(Code::H3_INTERNAL_ERROR);
@@ -92,8 +81,8 @@ fn is_valid(fields: &HeaderMap) -> bool {
 }
 
 /// Sends a response.
-async fn send<S: SendStream<Bytes>>(
-    stream: &mut RequestStream<S, Bytes>,
+async fn send(
+    stream: &mut RequestStream<quic::SendStream, Bytes>,
     response: Response<Body>,
     patience: Duration,
 ) -> Result<(), Failed> {

@@ -96,6 +96,7 @@ class Origin(http.server.BaseHTTPRequestHandler):
             self.rfile.read(int(self.headers["Content-Length"]))
             return
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.digested.append(content)
         digest = hashlib.sha256(content).hexdigest().encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(digest)))
@@ -118,7 +119,7 @@ class Http3(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-http3-"))
         self.addCleanup(shutil.rmtree, self.folder)
         self.origin = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
-        self.origin.daemon_threads = True
+        self.origin.daemon_threads, self.origin.digested = True, []
         threading.Thread(target=self.origin.serve_forever, daemon=True).start()
         self.addCleanup(self.origin.server_close)
         self.addCleanup(self.origin.shutdown)
@@ -319,6 +320,21 @@ class Http3(unittest.TestCase):
                 client.http.send_data(stream, b"longer", end_stream=False)
             result = asyncio.run(outcome(open_end))
             self.assertTrue(result in ("reset", "closed") or result >= 400, result)
+
+        with self.subTest("the end of the content"):
+            def post(*frames):
+                def send(client, stream):
+                    client.http.send_headers(stream, [(b":method", b"POST"), *get[1:3], (b":path", b"/digest")])
+                    client._quic.send_stream_data(stream, b"".join(frames), end_stream=True)
+                return send
+
+            # An empty frame is not the end.
+            self.assertEqual(asyncio.run(outcome(post(frame(0, b"one"), frame(0, b""), frame(0, b"two")))), 200)
+            self.assertEqual(self.origin.digested[-1], b"onetwo")
+            # The end within a frame is not the end of the content either.
+            result = asyncio.run(outcome(post(encode_uint_var(0) + encode_uint_var(100) + b"short")))
+            self.assertTrue(result in ("reset", "closed") or result >= 400, result)
+            self.assertNotIn(b"short", self.origin.digested)
 
         async def endless(kind):
             """A frame that never ends, which the server must not keep."""

@@ -1,0 +1,81 @@
+//! Opens the streams of a connection.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h3::{
+    error::Code,
+    quic::{OpenStreams, StreamErrorIncoming},
+};
+use quinn::ConnectionError;
+
+use super::{
+    BidiStream, SendStream,
+    error::{application_code, of_stream},
+};
+
+/// A stream that is being opened, which may have to wait until the peer allows one more.
+type Opening<T> = Option<Pin<Box<dyn Future<Output = Result<T, ConnectionError>> + Send + Sync>>>;
+
+/// Opens the streams of a connection.
+pub(crate) struct Opener {
+    connection: quinn::Connection,
+    bidirectional: Opening<(quinn::SendStream, quinn::RecvStream)>,
+    unidirectional: Opening<quinn::SendStream>,
+}
+
+impl Opener {
+    pub(super) const fn new(connection: quinn::Connection) -> Self {
+        Self { connection, bidirectional: None, unidirectional: None }
+    }
+
+    pub(super) const fn connection(&self) -> &quinn::Connection {
+        &self.connection
+    }
+}
+
+impl Clone for Opener {
+    fn clone(&self) -> Self {
+        Self::new(self.connection.clone())
+    }
+}
+
+impl OpenStreams<Bytes> for Opener {
+    type BidiStream = BidiStream;
+    type SendStream = SendStream;
+
+    fn poll_open_bidi(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BidiStream, StreamErrorIncoming>> {
+        let connection = &self.connection;
+        let opening = self.bidirectional.get_or_insert_with(|| {
+            let connection = connection.clone();
+            Box::pin(async move { connection.open_bi().await })
+        });
+        let opened = ready!(opening.as_mut().poll(cx));
+        self.bidirectional = None;
+        Poll::Ready(Ok(BidiStream::new(opened.map_err(of_stream)?, &self.connection)))
+    }
+
+    fn poll_open_send(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<SendStream, StreamErrorIncoming>> {
+        let connection = &self.connection;
+        let opening = self.unidirectional.get_or_insert_with(|| {
+            let connection = connection.clone();
+            Box::pin(async move { connection.open_uni().await })
+        });
+        let opened = ready!(opening.as_mut().poll(cx));
+        self.unidirectional = None;
+        Poll::Ready(Ok(SendStream::new(opened.map_err(of_stream)?)))
+    }
+
+    fn close(&mut self, code: Code, reason: &[u8]) {
+        self.connection.close(application_code(code), reason);
+    }
+}
