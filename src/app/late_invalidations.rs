@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct LateInvalidations {
     task: JoinHandle<()>,
     /// Dropped when there will be no more.
-    is_last: oneshot::Sender<()>,
+    end: oneshot::Sender<()>,
 }
 
 impl LateInvalidations {
@@ -26,20 +26,20 @@ impl LateInvalidations {
         channel: Channel,
         to: ServedBy,
     ) -> Self {
-        let (is_last, end) = oneshot::channel();
-        Self { task: tokio::spawn(send_until(end, invalidated, channel, to)), is_last }
+        let (end, ended) = oneshot::channel();
+        Self { task: tokio::spawn(send_until(ended, invalidated, channel, to)), end }
     }
 
     /// Sends those that have happened, and no more.
     pub(super) async fn finish(self) {
-        drop(self.is_last);
+        drop(self.end);
         // A panic is in the log.
         let _ = self.task.await;
     }
 }
 
 async fn send_until(
-    mut end: oneshot::Receiver<()>,
+    mut ended: oneshot::Receiver<()>,
     mut invalidated: broadcast::Receiver<LateInvalidation>,
     channel: Channel,
     to: ServedBy,
@@ -48,7 +48,7 @@ async fn send_until(
         let received = tokio::select! {
             biased;
             received = invalidated.recv() => received,
-            _ = &mut end => return,
+            _ = &mut ended => return,
         };
         let late = match received {
             Ok(late) if late.served_by == to => continue,

@@ -36,24 +36,23 @@ impl Running {
     }
 
     /// Serves the open connections to their end, because another process serves all others. Waits for the process that
-    /// this one replaced, too: the newest one gets to know through this one what that one invalidates. Then stops.
+    /// this one replaced, too: through this one, the newest learns what that one invalidates. Then stops.
     /// HTTP/1.1 connections close with their next response. `stopped` ends this early. Returns `true` if all of them
     /// finished.
     pub async fn finish(mut self, stopped: impl Future<Output = ()>) -> bool {
         let replaced = self.replaced.take();
         let last_requests = async {
-            let finished = self.drain.finished(REPLACED).await;
-            if let Some(replaced) = replaced {
-                replaced.ended().await;
+            if !self.drain.finished(REPLACED).await {
+                tracing::warn!("some connections did not finish within an hour and are closed");
             }
-            finished
+            if let Some(replaced) = replaced
+                && timeout(REPLACED, replaced.ended()).await.is_err()
+            {
+                tracing::warn!("the process that this one had replaced does not end");
+            }
         };
         tokio::select! {
-            finished = timeout(REPLACED, last_requests) => {
-                if !matches!(finished, Ok(true)) {
-                    tracing::warn!("some connections did not finish within an hour and are closed");
-                }
-            }
+            () = last_requests => {}
             () = stopped => {}
         }
         // An operator may still wait for an answer.
@@ -72,7 +71,8 @@ impl Running {
             self.drain.finished(patience.saturating_sub((patience / 10).min(CLOSING))).await;
         let late_invalidations = self.upgrade.late_invalidations.lock().take();
         if let Some(late_invalidations) = late_invalidations {
-            let left = patience.saturating_sub(watch.elapsed());
+            // The access log needs the rest.
+            let left = patience.saturating_sub(watch.elapsed()) / 2;
             if timeout(left, late_invalidations.finish()).await.is_err() {
                 tracing::error!("the other process may not know of the last invalidations");
             }

@@ -115,6 +115,7 @@ fn origin(
     let per_client = section.number("max_connections_per_client", 1..65_536);
     let max_tunnels = number("max_tunnels", 0..65_537, 1000);
     let tunnel_idle_timeout = duration("tunnel_idle_timeout", Duration::from_secs(600));
+    let interim_responses = section.boolean("interim_responses").is_none_or(|sent| sent.value);
     let upload_min_rate = section.size("upload_min_rate").map_or(500, |rate| rate.value);
     let upload_timeout = duration("upload_timeout", Duration::from_secs(3600));
     let stale_if_denied = duration("stale_if_denied", Duration::from_secs(3600));
@@ -137,6 +138,7 @@ fn origin(
         max_connections_per_client: per_client.and_then(|n| usize::try_from(n).ok()),
         max_tunnels: usize::try_from(max_tunnels).unwrap_or(1000),
         tunnel_idle_timeout,
+        interim_responses,
         upload_min_rate,
         upload_timeout,
         stale_if_denied,

@@ -1,10 +1,10 @@
-//! Requests to change the protocol of a connection, such as to WebSocket (RFC 9110 §7.8).
+//! Requests to switch protocols, such as to WebSocket (RFC 9110 §7.8).
 
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
 
 use super::fields::connection_names;
 
-/// The protocols that a viewer's connection may change to, as one list; `None` if the request names none.
+/// The protocols that a viewer's connection may switch to, as one list; `None` if the request names none.
 ///
 /// HTTP and TLS are not among them: inside a connection that Forebay passes on unread, neither access control nor the
 /// cache would see requests. RFC 9113 §3.1 has made `h2c` obsolete.
@@ -20,9 +20,8 @@ pub fn requested(request: &Parts) -> Option<HeaderValue> {
         return None;
     }
     let is_carried = |name: &&str| {
-        let ours = ["h2c", "http", "tls"];
-        let name = name.split('/').next().unwrap_or_default();
-        !ours.iter().any(|protocol| name.eq_ignore_ascii_case(protocol))
+        let name = name.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        name != "http" && name != "tls" && !name.starts_with("h2")
     };
     let protocols: Vec<&str> = protocols(fields)?.into_iter().filter(is_carried).collect();
     if protocols.is_empty() { None } else { HeaderValue::try_from(protocols.join(", ")).ok() }
@@ -107,6 +106,7 @@ mod tests {
             ("h2c", None),
             ("HTTP/2.0", None),
             ("TLS/1.0, http/1.1", None),
+            ("h2, h2c-14", None),
             ("H2C, websocket", Some("websocket")),
         ] {
             let request = request(&[("connection", "upgrade"), ("upgrade", upgrade)]);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_other_versions_nor_heads_change_the_protocol() {
+    fn only_http_1_1_requests_other_than_head_switch_protocols() {
         let mut request = request(&[("connection", "upgrade"), ("upgrade", "websocket")]);
         assert!(requested(&request).is_some());
         for version in [Version::HTTP_10, Version::HTTP_2, Version::HTTP_3] {

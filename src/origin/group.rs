@@ -157,7 +157,12 @@ impl Secondary {
             Ok(answer) => lists(answer.status),
             Err(Error::S3 { status, .. }) => lists(*status),
             // These errors are no evidence about the origin.
-            Err(Error::ClientBusy | Error::ViewerContent | Error::ViewerTooSlow) => false,
+            Err(
+                Error::ClientBusy
+                | Error::TooManyTunnels
+                | Error::ViewerContent
+                | Error::ViewerTooSlow,
+            ) => false,
             Err(Error::ResponseTimeout | Error::CompletionTimeout) => {
                 lists(StatusCode::GATEWAY_TIMEOUT)
             }

@@ -2,10 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Request, StatusCode, header};
 
-use super::answer::plain_fields;
 use crate::http::body::Body;
+
+/// The fields that browsers use in a 103 (RFC 8297, HTML's "early hints"). No others reach viewers: the policies for a
+/// response do not apply to interim ones.
+const SHOWN: [HeaderName; 2] = [header::LINK, header::CONTENT_SECURITY_POLICY];
 
 type Receive = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
@@ -33,12 +36,8 @@ impl OnInterim {
             if status == StatusCode::CONTINUE {
                 return;
             }
-            let mut fields = plain_fields(status, response.headers().clone());
-            // Whether a viewer may have the cookies, and what the content is like, only the final response says.
-            for name in [header::SET_COOKIE, header::CONTENT_LENGTH] {
-                fields.remove(name);
-            }
-            receive(status, &fields);
+            let fields = response.headers().iter().filter(|(name, _)| SHOWN.contains(name));
+            receive(status, &fields.map(|(name, value)| (name.clone(), value.clone())).collect());
         });
     }
 }

@@ -80,7 +80,7 @@ pub struct Origin {
     options: Options,
     pool: Arc<Pool>,
     clients: Arc<Shares>,
-    /// Places for connections that speak another protocol than HTTP.
+    /// Places for connections that speak a protocol other than HTTP.
     tunnels: Arc<Semaphore>,
     tunnels_of_clients: Arc<Shares>,
     denials: Denials,
@@ -160,6 +160,11 @@ impl Origin {
     #[must_use]
     pub const fn is_s3(&self) -> bool {
         matches!(self.options.protocol, Protocol::S3 { .. })
+    }
+
+    /// Whether viewers get its interim responses.
+    pub(crate) const fn sends_interim_responses(&self) -> bool {
+        self.options.interim_responses && !self.is_s3()
     }
 
     /// The path at which this origin serves a bucket's object. `None` if the origin uses another bucket, or the

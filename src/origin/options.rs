@@ -34,11 +34,13 @@ pub struct Options {
     /// Connections open at once that carry content at the pace of one client. Defaults to a quarter of
     /// `max_connections`.
     pub max_connections_per_client: Option<usize>,
-    /// Connections open at once that speak another protocol than HTTP, such as WebSocket. They are not among
+    /// Connections open at once that speak a protocol other than HTTP, such as WebSocket. They do not count towards
     /// `max_connections`.
     pub max_tunnels: usize,
     /// The longest time without a byte from the origin on such a connection.
     pub tunnel_idle_timeout: Duration,
+    /// Whether viewers get interim responses, such as 103.
+    pub interim_responses: bool,
     /// Minimum average rate of the viewer's content in bytes a second; zero for no minimum.
     pub upload_min_rate: u64,
     /// Timeout for all of the content that a viewer sends.

@@ -152,7 +152,9 @@ impl Origin {
         }
         let place = self.place_of_tunnel(request).map_err(Failed::of)?;
         let mut message = self.message(request, body).map_err(Failed::of)?;
-        if let Some(on_interim) = &request.on_interim {
+        if let Some(on_interim) =
+            request.on_interim.as_ref().filter(|_| self.sends_interim_responses())
+        {
             on_interim.attach(&mut message);
         }
         let requested_at = self.clock.now();

@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Origin {
-    /// A place for the tunnel that a request may lead to. Tunnels are limited apart from other connections, because they
-    /// last: they could leave none for other requests.
+    /// A place for the tunnel that a request may lead to. Tunnels have a limit of their own, because they are long-lived
+    /// and could otherwise use up the connections for other requests.
     ///
     /// # Errors
     /// If there are too many tunnels.
@@ -25,14 +25,11 @@ impl Origin {
         &self,
         request: &OriginRequest<'_>,
     ) -> Result<Option<TunnelPlace>, Error> {
-        if !request.fields.contains_key(header::UPGRADE) {
-            return Ok(None);
-        }
-        let share = request.client.map(|client| self.tunnels_of_clients.take(client));
-        let share = share.map(|share| share.ok_or(Error::ClientBusy)).transpose()?;
+        let is_upgrade = request.fields.contains_key(header::UPGRADE);
+        let Some(client) = request.client.filter(|_| is_upgrade) else { return Ok(None) };
+        let share = self.tunnels_of_clients.take(client).ok_or(Error::TooManyTunnels)?;
         let permit = Arc::clone(&self.tunnels).try_acquire_owned();
-        let permit = permit.map_err(|_| Error::TooManyTunnels)?;
-        Ok(Some(TunnelPlace::new(permit, share)))
+        Ok(Some((permit.map_err(|_| Error::TooManyTunnels)?, share)))
     }
 
     /// Takes the connection out of a 101 response.

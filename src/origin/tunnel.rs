@@ -23,16 +23,7 @@ pub(crate) struct Tunnel {
 }
 
 /// A place among the tunnels of an origin, and of a client.
-pub(super) struct TunnelPlace {
-    _permit: OwnedSemaphorePermit,
-    _share: Option<Share>,
-}
-
-impl TunnelPlace {
-    pub(super) const fn new(permit: OwnedSemaphorePermit, share: Option<Share>) -> Self {
-        Self { _permit: permit, _share: share }
-    }
-}
+pub(super) type TunnelPlace = (OwnedSemaphorePermit, Share);
 
 impl Tunnel {
     /// A tunnel that is counted in `open` while it exists.

@@ -49,8 +49,8 @@ pub enum Error {
     /// All connections to the origin are busy, and the queue is full.
     #[error("too many requests are waiting for the origin")]
     Busy,
-    /// There are too many connections that speak another protocol than HTTP.
-    #[error("too many connections to the origin have changed to another protocol")]
+    /// There are too many WebSocket and similar connections, of one client or of all.
+    #[error("too many WebSocket or similar connections to the origin are open")]
     TooManyTunnels,
     /// A client is at its limit of connections to the origin.
     #[error("a client has reached its limit of connections to the origin")]
@@ -284,7 +284,7 @@ impl Error {
                 "the origin closed the connection: check the origin's logs".into()
             }
             Self::Busy => "raise the origin's `max_connections`".into(),
-            Self::TooManyTunnels => "raise the origin's `max_tunnels`".into(),
+            Self::TooManyTunnels => "raise the origin's `max_tunnels`, of which one client has at most a quarter".into(),
             Self::ClientBusy => {
                 "if the client's load is legitimate, raise the origin's `max_connections_per_client`"
                     .into()

@@ -116,10 +116,12 @@ impl Exchange {
     ) -> Response<Body> {
         self.incoming.connection.interim.close();
         let identity = identity_of(distribution.as_deref());
-        let ProxyResponse { head, mut content, result, report, fetched, substituted } =
+        let ProxyResponse { head, content, result, report, fetched, substituted } =
             self.with_page(answer, identity);
-        let tunnel = content.take_tunnel();
-        let body = content.into_body(&head);
+        let (tunnel, body) = match content {
+            Carried::Tunnel(tunnel) => (Some(tunnel), Body::empty()),
+            content => (None, content.into_body(&head)),
+        };
         let status = substituted.unwrap_or(head.status());
         let mut fields = self.take_fields();
         let timing = fetched.as_ref().map(|fetched| &fetched.timing);

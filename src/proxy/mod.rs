@@ -36,4 +36,4 @@ pub use request::{
     steps::{Counter, Steps},
 };
 pub(crate) use response::identity::Identity;
-pub(crate) use switched::Switched;
+pub(crate) use switched::{Ends, Switched};

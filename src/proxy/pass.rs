@@ -52,8 +52,9 @@ static CONTENT: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// The headers of a WebSocket handshake (RFC 6455 §11.3).
-static WEBSOCKET: [HeaderName; 4] = [
+/// The headers of a WebSocket handshake (RFC 6455 §11.3). By `Origin`, servers recognize pages of other sites (§10.2).
+static WEBSOCKET: [HeaderName; 5] = [
+    header::ORIGIN,
     header::SEC_WEBSOCKET_KEY,
     header::SEC_WEBSOCKET_VERSION,
     header::SEC_WEBSOCKET_PROTOCOL,
@@ -75,7 +76,7 @@ pub(super) async fn pass(
         fields: fields(admitted, upgrade),
         client: admitted.client,
         id: admitted.id_text(),
-        on_interim: admitted.on_interim(),
+        on_interim: admitted.open_interim(),
     };
     let body = upload(edge, admitted, body).await?;
     let answer = edge.ask_origin(admitted.origin(), admitted.behavior, request, body).await?;

@@ -1,4 +1,4 @@
-//! A response that changes the protocol of the viewer's connection.
+//! A response that switches protocols (101).
 
 use std::sync::Arc;
 
@@ -35,13 +35,8 @@ impl Switched {
         response
     }
 
-    /// Takes it out of a response.
-    pub(crate) fn take_from(response: &mut Response<Body>) -> Option<Self> {
-        response.extensions_mut().remove()
-    }
-
-    /// The ends of the connection; `None` if they were taken.
-    pub(crate) fn ends(self) -> Option<Ends> {
-        self.0.lock().take()
+    /// Takes the ends of the connection out of a response, if it switches protocols.
+    pub(crate) fn take_from(response: &mut Response<Body>) -> Option<Ends> {
+        response.extensions_mut().remove::<Self>()?.0.lock().take()
     }
 }

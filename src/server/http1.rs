@@ -155,9 +155,10 @@ impl<H: Handler> Server<H> {
             Ok(false) => {
                 let switched = loan.take_switched().filter(|_| !drained.is_terminated());
                 if let Some(switched) = switched {
-                    let parts = served.into_parts();
-                    let (stream, first) = parts.io.into_inner().into_stream(&parts.read_buf);
-                    carry(Rewound::new(first, stream), switched, drained).await;
+                    let http1::Parts { io, read_buf, .. } = served.into_parts();
+                    let (stream, first) = io.into_inner().into_stream(&read_buf);
+                    drop(read_buf);
+                    Box::pin(carry(Rewound::new(first, stream), switched, drained)).await;
                 }
                 Ok(None)
             }
@@ -198,14 +199,14 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// Records whether a response changes the protocol. If not, and the process stops, it closes the connection.
+/// Records whether a response switches protocols. If not, and the process stops, it closes the connection.
 fn settle_connection<D>(
     mut response: Response<Body>,
     loan: &Loan<D>,
     closing: &Closing,
 ) -> Response<Body> {
-    if let Some(switched) = Switched::take_from(&mut response) {
-        loan.set_switched(switched);
+    if let Some(ends) = Switched::take_from(&mut response) {
+        loan.set_switched(ends);
     } else if closing.is_set() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -78,8 +78,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> LentIo<S, H> {
         self.handed_over = handed_over.bytes;
     }
 
-    /// Sends interim responses. Only before the first byte of a response can they go out: then all that hyper has written
-    /// is flushed.
+    /// Sends interim responses, once everything that hyper has written is flushed. `Interim::close` ensures that none is
+    /// left once a response has begun.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.connection.interim.register(cx.waker());
         if self.interim.is_empty()
@@ -151,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> WriteLayer for LentIo<S, H> 
         _cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        // What waits now could only follow the response that it belongs to.
+        // Anything still waiting would arrive after its own response.
         drop(self.connection.interim.take());
         written
     }

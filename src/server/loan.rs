@@ -8,7 +8,7 @@ use std::sync::{
 use parking_lot::Mutex;
 
 use super::MAX_HEAD;
-use crate::proxy::{ExchangeTracker, Switched};
+use crate::proxy::{Ends, ExchangeTracker};
 
 /// The most bytes kept of a head.
 const KEPT: usize = MAX_HEAD as usize;
@@ -22,8 +22,8 @@ struct Shared<D> {
     /// The decision about that request.
     decided: Mutex<Option<D>>,
     head: Mutex<Head>,
-    /// Set once the response changes the protocol.
-    switched: Mutex<Option<Switched>>,
+    /// Set once the response switches protocols.
+    switched: Mutex<Option<Ends>>,
     is_flushed: AtomicBool,
     has_content: AtomicBool,
 }
@@ -99,13 +99,13 @@ impl<D> Loan<D> {
         self.0.has_content.store(true, Ordering::Relaxed);
     }
 
-    /// Records that the response changes the protocol.
-    pub(super) fn set_switched(&self, switched: Switched) {
-        *self.0.switched.lock() = Some(switched);
+    /// Records that the response switches protocols.
+    pub(super) fn set_switched(&self, ends: Ends) {
+        *self.0.switched.lock() = Some(ends);
     }
 
-    /// How the connection continues if hyper has sent a response that changes the protocol.
-    pub(super) fn take_switched(&self) -> Option<Switched> {
+    /// The ends of the connection if hyper has sent a response that switches protocols.
+    pub(super) fn take_switched(&self) -> Option<Ends> {
         let is_flushed = self.is_flushed();
         self.0.switched.lock().take().filter(|_| is_flushed)
     }

@@ -35,6 +35,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
         let length = self.first.len().min(buffer.remaining());
         buffer.put_slice(&self.first[..length]);
         self.first.advance(length);
+        if self.first.is_empty() {
+            // Frees the buffer.
+            self.first = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

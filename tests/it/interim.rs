@@ -13,7 +13,7 @@ const SEEN: &str = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload;
 const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=60\r\n\r\npage";
 
 #[tokio::test]
-async fn they_reach_the_viewer_before_the_response_exists() {
+async fn interim_responses_reach_the_viewer_before_the_response_exists() {
     let origin = WireOrigin::start().await;
     for policy in ["CachingDisabled", "CachingOptimized"] {
         let lines = Lines { policy: Some(policy), ..Lines::default() };
@@ -34,7 +34,7 @@ async fn they_reach_the_viewer_before_the_response_exists() {
 }
 
 #[tokio::test]
-async fn each_precedes_its_own_response() {
+async fn each_interim_response_precedes_its_own_response() {
     let origin = WireOrigin::start().await;
     let lines = Lines { policy: Some("CachingDisabled"), ..Lines::default() };
     let edge = Edge::before_origin(origin.address, &lines);
@@ -55,7 +55,7 @@ async fn each_precedes_its_own_response() {
 }
 
 #[tokio::test]
-async fn a_hit_has_none() {
+async fn a_hit_has_no_interim_response() {
     let origin = WireOrigin::start().await;
     let edge = Edge::before_origin(origin.address, &Lines::default());
     let mut viewer = Wire::connect(edge.address, GET).await;
@@ -69,7 +69,7 @@ async fn a_hit_has_none() {
 }
 
 #[tokio::test]
-async fn viewers_that_do_not_know_them_get_none() {
+async fn viewers_that_do_not_know_interim_responses_get_none() {
     let origin = WireOrigin::start().await;
     let lines = Lines { policy: Some("CachingDisabled"), ..Lines::default() };
     let edge = Edge::before_origin(origin.address, &lines);
@@ -82,7 +82,7 @@ async fn viewers_that_do_not_know_them_get_none() {
 }
 
 #[tokio::test]
-async fn endless_ones_end_with_the_timeout() {
+async fn endless_interim_responses_end_with_the_timeout() {
     let origin = WireOrigin::start().await;
     let lines = Lines {
         policy: Some("CachingDisabled"),
@@ -103,4 +103,54 @@ async fn endless_ones_end_with_the_timeout() {
     }
     let last = viewer.read_until("\r\n\r\n").await;
     assert!(last.starts_with("HTTP/1.1 504 "), "{last}");
+}
+
+#[tokio::test]
+async fn a_validation_in_the_background_sends_no_interim_response() {
+    const SOON_STALE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\
+        Cache-Control: max-age=1, stale-while-revalidate=600\r\n\r\npage";
+    let origin = WireOrigin::start().await;
+    let lines = Lines { behavior: "compress = true", ..Lines::default() };
+    let edge = Edge::before_origin(origin.address, &lines);
+    let get =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n");
+    let mut viewer = Wire::connect(edge.address, &get("/stale")).await;
+    let (mut first, _) = origin.accept().await;
+    first.send(SOON_STALE).await;
+    viewer.read_until("page").await;
+    viewer.send(&get("/text")).await;
+    first.read_until("\r\n\r\n").await;
+    let text = "text ".repeat(1000);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\
+        Cache-Control: max-age=600\r\nETag: \"a\"\r\n\r\n";
+    first.send(&format!("{head}{text}")).await;
+    let answered = viewer.read_until("\r\n\r\n").await;
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
+    // A stale response is validated while the next request waits for its content to be compressed.
+    let mut viewer = Wire::connect(edge.address, "").await;
+    edge.clock.advance(std::time::Duration::from_secs(5));
+    viewer.send(&get("/stale")).await;
+    viewer.read_until("page").await;
+    let validation = first.read_until("\r\n\r\n").await;
+    assert!(validation.starts_with("GET /stale "), "{validation}");
+    viewer.send(&get("/text")).await;
+    first.send(HINTS).await;
+    let answered = viewer.read_until("\r\n\r\n").await;
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
+}
+
+#[tokio::test]
+async fn a_head_request_gets_interim_responses_unless_they_are_off() {
+    let origin = WireOrigin::start().await;
+    let head = GET.replace("GET", "HEAD");
+    for (setting, first) in [("true", "103"), ("false", "200")] {
+        let setting = format!("interim_responses = {setting}");
+        let lines = Lines { policy: Some("CachingDisabled"), origin: &setting, ..Lines::default() };
+        let edge = Edge::before_origin(origin.address, &lines);
+        let mut viewer = Wire::connect(edge.address, &head).await;
+        let (mut origin, _) = origin.accept().await;
+        origin.send(&format!("{HINTS}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")).await;
+        let answered = viewer.read_until("\r\n\r\n").await;
+        assert!(answered.starts_with(&format!("HTTP/1.1 {first} ")), "{answered}");
+    }
 }

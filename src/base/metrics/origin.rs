@@ -75,7 +75,7 @@ impl AllOrigins {
         );
         r.register(
             "origin_tunnels",
-            "Open connections to origins that speak another protocol than HTTP, such as WebSocket",
+            "Open connections to origins that speak a protocol other than HTTP, such as WebSocket",
             self.tunnels.clone(),
         );
     }
@@ -104,7 +104,7 @@ pub struct OriginMetrics {
     seconds: Histogram,
     errors: Family<OriginErrorLabels, Counter>,
     mass_denial: Gauge,
-    /// Open connections that speak another protocol than HTTP.
+    /// Open connections that speak a protocol other than HTTP.
     pub(crate) tunnels: Gauge,
     labels: OriginLabels,
 }

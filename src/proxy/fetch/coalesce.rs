@@ -77,7 +77,9 @@ pub(crate) async fn forward(
         FetchLock::Lead(obligation) => obligation,
     };
     let (forward, outcome) = oneshot::channel();
-    let fetch = UnderWay::new(Fetch::new(edge, admitted, seen, obligation, forward).run());
+    let mut fetch = Fetch::new(edge, admitted, seen, obligation, forward);
+    fetch.upstream.on_interim = admitted.open_interim();
+    let fetch = UnderWay::new(fetch.run());
     // If the fetch ends without an outcome, this request goes to the origin alone.
     fetch.until(outcome).await.unwrap_or(Forwarded::Alone)
 }

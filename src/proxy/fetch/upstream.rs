@@ -35,8 +35,8 @@ pub(crate) struct Upstream {
     id_field: Option<(HeaderName, HeaderValue)>,
     /// The id of the viewer's request, for the log.
     id: Option<Box<str>>,
-    /// Receives interim responses for the viewer that caused the fetch.
-    on_interim: Option<OnInterim>,
+    /// Receives interim responses, while a viewer waits for this response.
+    pub(crate) on_interim: Option<OnInterim>,
     /// The object, if another node may have it.
     object: Option<PeerObject>,
 }
@@ -51,7 +51,7 @@ impl Upstream {
             projection: admitted.forwarded().into_owned(),
             id_field: admitted.id_field(),
             id: admitted.id_text(),
-            on_interim: admitted.on_interim(),
+            on_interim: None,
             object: edge.peers.is_some().then(|| peer_object(edge, admitted)).flatten(),
         }
     }

@@ -161,10 +161,9 @@ impl<'a> AdmittedRequest<'a> {
     }
 
     /// The protocols that the viewer's connection may change to. CloudFront allows WebSocket everywhere; here, a behavior
-    /// must allow all methods: inside the connection, an origin may do anything.
+    /// must allow all methods: inside the connection, a viewer may do anything.
     pub(crate) fn upgrade(&self) -> Option<HeaderValue> {
-        let may_change = self.behavior.allowed_methods.allow_changes();
-        if !may_change || self.is_of_peer || self.client.is_none() {
+        if !self.behavior.allowed_methods.allow_changes() || self.client.is_none() {
             return None;
         }
         let protocols = upgrade::requested(self.request)?;
@@ -172,12 +171,12 @@ impl<'a> AdmittedRequest<'a> {
         self.origin().members().all(can_tunnel).then_some(protocols)
     }
 
-    /// Sends interim responses to the viewer, if it speaks HTTP/1.1: hyper sends none over HTTP/2, and HTTP/1.0 has none.
-    /// Buckets send none.
-    pub(crate) fn on_interim(&self) -> Option<OnInterim> {
-        let is_plain = self.behavior.path_form == PathForm::Uri;
+    /// Lets the viewer, which waits for its response, receive interim responses. Only over HTTP/1.1: hyper sends none over
+    /// HTTP/2, and HTTP/1.0 has none.
+    pub(crate) fn open_interim(&self) -> Option<OnInterim> {
         let is_http1 = self.version() == Version::HTTP_11;
-        let connection = Arc::clone(self.connection.filter(|_| is_plain && is_http1)?);
+        let are_sent = self.origin().members().any(|origin| origin.sends_interim_responses());
+        let connection = Arc::clone(self.connection.filter(|_| is_http1 && are_sent)?);
         let exchange = connection.exchanges.begun();
         connection.interim.open(exchange);
         Some(OnInterim::new(move |status, fields| {

@@ -14,7 +14,7 @@ use crate::proxy::response::head_sink::{append_map, append_status_line};
 
 /// The most interim responses to one request, and bytes of them that wait. Further ones are dropped: they are only hints.
 const MOST: u32 = 32;
-const MOST_BYTES: usize = 64 << 10;
+const MOST_BYTES: usize = 16 << 10;
 
 /// The interim responses of a connection. They are accepted while a request waits for its response.
 #[derive(Default)]
@@ -60,14 +60,15 @@ impl Interim {
             return;
         }
         state.received += 1;
-        let before = state.text.len();
-        append_status_line(status, &mut state.text);
-        append_map(fields, &mut state.text);
-        state.text.extend_from_slice(b"\r\n");
-        if state.text.len() > MOST_BYTES {
-            state.text.truncate(before);
+        let mut text = Vec::new();
+        append_status_line(status, &mut text);
+        append_map(fields, &mut text);
+        text.extend_from_slice(b"\r\n");
+        if state.text.len() + text.len() > MOST_BYTES {
+            return;
         }
-        self.is_waiting.store(!state.text.is_empty(), Ordering::Release);
+        state.text.append(&mut text);
+        self.is_waiting.store(true, Ordering::Release);
         drop(state);
         self.sender.wake();
     }
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(taken(&interim).matches("103").count(), 32);
         interim.open(2);
         for _ in 0..3 {
-            interim.push(2, HINTS, &fields("a".repeat(40_000)));
+            interim.push(2, HINTS, &fields("a".repeat(10_000)));
         }
         assert_eq!(taken(&interim).matches("103").count(), 1);
     }

@@ -55,7 +55,7 @@ pub(crate) enum Carried {
     InMemory(Hold),
     /// A body, which may be empty.
     Body(Body),
-    /// None: the connection changes its protocol.
+    /// None: the connection switches protocols.
     Tunnel(Box<Tunnel>),
 }
 
@@ -65,17 +65,6 @@ impl Carried {
         match self {
             Self::InMemory(hold) => Some(hold),
             Self::Body(_) | Self::Tunnel(_) => None,
-        }
-    }
-
-    /// The connection to the origin, if the response changes the protocol.
-    pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
-        match std::mem::replace(self, Self::Body(Body::empty())) {
-            Self::Tunnel(tunnel) => Some(tunnel),
-            other => {
-                *self = other;
-                None
-            }
         }
     }
 
