@@ -13,13 +13,14 @@ import subprocess
 import time
 import urllib.request
 
-# `more` are further tables.
+# `listen` are further lines of the first table, `more` further tables.
 FOREBAY = """
 [listen]
 http = "127.0.0.1:{http}"
 https = "127.0.0.1:{https}"
 tls = {{ certificate = "{folder}/cert.pem", key = "{folder}/key.pem" }}
 workers = 1
+{listen}
 [admin]
 listen = "127.0.0.1:{admin}"
 [access_log]
@@ -112,7 +113,7 @@ def values_of(place, folder, forebay, origin_port, **more):
     port = 20_000 + 10 * place
     return {
         "folder": folder, "forebay": str(forebay), "http": port, "https": port + 1, "admin": port + 2,
-        "origin": origin_port, "user": "root", "more": "", **more,
+        "origin": origin_port, "user": "root", "listen": "", "more": "", **more,
     }  # fmt: skip
 
 

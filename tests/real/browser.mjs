@@ -2,12 +2,14 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const [folder, executablePath, certificate, hosts] = process.argv.slice(2);
+// With `quic`, a host and a port, it speaks HTTP/3 there at once.
+const [folder, executablePath, certificate, hosts, quic] = process.argv.slice(2);
 const { chromium } = createRequire(folder + "/")("playwright-core");
 const browser = await chromium.launch({
   executablePath,
   args: [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+    ...(quic ? ["--enable-quic", `--origin-to-force-quic-on=${quic}`] : ["--disable-quic"]),
     "--disable-background-networking", "--disable-component-update", "--no-proxy-server",
     `--host-resolver-rules=MAP ${hosts} 127.0.0.1`,
     `--ignore-certificate-errors-spki-list=${certificate}`,

@@ -17,15 +17,16 @@ HERE = pathlib.Path(__file__).parent
 
 
 class Browser:
-    """A headless Chromium that trusts one certificate and finds some hosts on this machine."""
+    """A headless Chromium that trusts one certificate and finds some hosts on this machine. It speaks HTTP/3 only with
+    `quic`, a host and a port."""
 
-    def __init__(self, certificate, hosts):
+    def __init__(self, certificate, hosts, quic=None):
         info = x509.load_pem_x509_certificate(certificate).public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )  # fmt: skip
         trusted = base64.b64encode(hashlib.sha256(info).digest())
         self.process = subprocess.Popen(
-            [NODE, HERE / "browser.mjs", FOLDER, CHROMIUM, trusted, hosts],
+            [NODE, HERE / "browser.mjs", FOLDER, CHROMIUM, trusted, hosts, *([quic] if quic else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

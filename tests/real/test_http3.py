@@ -27,6 +27,7 @@ from curl_cffi import CurlHttpVersion
 from curl_cffi import requests as curl
 
 import parts
+from browser import Browser
 from parts import fetch, free_port, wait_for
 
 # The size of the large download, in MiB.
@@ -58,6 +59,12 @@ allowed_methods = "all"
 """
 
 
+# What the browser opens.
+PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>'
+BROWSED = {f"/{number}.svg": (PICTURE, "image/svg+xml") for number in range(3)}
+BROWSED["/page"] = b"<!DOCTYPE html><h1>Page</h1>" + b"".join(b'<img src="/%d.svg">' % n for n in range(3)), "text/html"
+
+
 class Origin(http.server.BaseHTTPRequestHandler):
     """`/cut` breaks off, `/large` is large, `/slow` is late; content is answered with its digest."""
 
@@ -65,6 +72,14 @@ class Origin(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.split("?")[0]
+        if path in BROWSED:
+            content, media_type = BROWSED[path]
+            self.send_response(200)
+            for name, value in {"Content-Length": len(content), "Content-Type": media_type, "Cache-Control": "max-age=3600"}.items():
+                self.send_header(name, str(value))
+            self.end_headers()
+            self.wfile.write(content)
+            return
         if path == "/slow":
             time.sleep(1)
         length = LARGE << 20 if path == "/large" else 100_000 if path == "/cut" else len(path)
@@ -125,7 +140,8 @@ class Http3(unittest.TestCase):
         self.addCleanup(self.origin.shutdown)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.folder / "ca.pem")
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(self.folder / "server.pem")
+        self.certificate = authority.issue_cert("localhost", "edge.example")
+        self.certificate.private_key_and_cert_chain_pem.write_to_path(self.folder / "server.pem")
 
     def start(self, limits="", http_version=""):
         self.port, self.admin = free_port(), free_port()
@@ -169,6 +185,18 @@ class Http3(unittest.TestCase):
         self.assertEqual((self.folder / "named").read_bytes(), b"/named", run.stderr)
         _, log = program.stop()
         self.assertEqual(log[0]["protocol"], "HTTP/3")
+
+    def test_a_browser(self):
+        program = self.start()
+        browser = Browser(self.certificate.cert_chain_pems[0].bytes(), "edge.example", f"edge.example:{self.port}")
+        self.addCleanup(browser.stop)
+        for _ in range(2):
+            seen = browser.visit(f"https://edge.example:{self.port}/page")
+            self.assertEqual([width for _, width in seen["images"]], [10, 10, 10])
+        _, log = program.stop()
+        pages = [line for line in log if line["path"] == "/page"]
+        self.assertEqual([(line["protocol"], line["result"]) for line in pages], [("HTTP/3", "Miss"), ("HTTP/3", "Hit")])
+        self.assertEqual({line["protocol"] for line in log}, {"HTTP/3"})
 
     def load(self, *arguments):
         """What `forebay load --http3` says."""
