@@ -62,6 +62,9 @@ impl AcmeError {
             Self::Library(error) if matches!(**error, instant_acme::Error::Api(_)) => {
                 "the authority's text says what to correct"
             }
+            Self::Library(error) if matches!(**error, instant_acme::Error::Json(_)) => {
+                "check that `listen.acme.directory` is the URL of the authority's directory"
+            }
             Self::NotProven(_) => {
                 "make the host's DNS record point to this machine, and let the authority reach port 80 or 443 of it; `forebay reload` tries again at once"
             }
@@ -89,6 +92,7 @@ impl From<instant_acme::Error> for AcmeError {
 fn of_library(error: &instant_acme::Error) -> String {
     match error {
         instant_acme::Error::Api(problem) => format!("the authority refused: {}", words(problem)),
+        instant_acme::Error::Json(_) => "the authority's answer is not one of ACME".to_owned(),
         error => format!("cannot reach the authority: {error}"),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt};
 
-use h3::error::{Code, StreamError};
+use h3::{
+    error::{Code, ConnectionError, StreamError},
+    quic::ConnectionErrorIncoming,
+};
 
 use crate::aws::describe;
 
@@ -28,13 +31,18 @@ impl ExchangeError {
                 error.is_canceled()
                     || matches!(reason, Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM))
             }
-            Self::Http3(StreamError::RemoteClosing { .. }) => true,
+            Self::Http3(StreamError::RemoteClosing) => true,
             Self::Http3(StreamError::RemoteTerminate { code, .. }) => {
                 *code == Code::H3_REQUEST_REJECTED
             }
             Self::Http3(error) => error.is_h3_no_error(),
             Self::WrongLength => false,
         }
+    }
+
+    /// Whether the connection takes no more requests.
+    pub(super) const fn ends_connection(&self) -> bool {
+        matches!(self, Self::Http3(StreamError::RemoteClosing | StreamError::ConnectionError(_)))
     }
 
     /// Whether the response is not HTTP.
@@ -47,9 +55,34 @@ impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hyper(error) => f.write_str(&describe(error)),
-            Self::Http3(error) => error.fmt(f),
-            Self::WrongLength => f.write_str("the content has not the length of Content-Length"),
+            Self::Http3(error) => f.write_str(&in_words(error)),
+            Self::WrongLength => {
+                f.write_str("the content's length differs from its Content-Length")
+            }
         }
+    }
+}
+
+/// The usual errors in words; the library's own are for its developers.
+fn in_words(error: &StreamError) -> String {
+    match error {
+        StreamError::RemoteTerminate { code, .. } => {
+            format!("the server reset the request: {code}")
+        }
+        StreamError::ConnectionError(ConnectionError::Timeout) => {
+            "the server no longer answers".to_owned()
+        }
+        StreamError::ConnectionError(ConnectionError::Remote(error)) => match error {
+            ConnectionErrorIncoming::ApplicationClose { error_code } => {
+                format!("the server closed the connection: {}", Code::from(*error_code))
+            }
+            ConnectionErrorIncoming::InternalError(words) => words.clone(),
+            ConnectionErrorIncoming::Undefined(error) => {
+                format!("the connection failed: {error}")
+            }
+            ConnectionErrorIncoming::Timeout => "the server no longer answers".to_owned(),
+        },
+        error => error.to_string(),
     }
 }
 

@@ -189,6 +189,7 @@ impl Work {
             std::mem::forget(under_way);
             let now = watch.elapsed();
             let waited = now.saturating_sub(due);
+            let is_gone = matches!(&ended, Ok(Err(error)) if error.ends_connection());
             match ended {
                 // A busy thread may see a response before it sees the timeout.
                 Ok(Ok(_)) if now.saturating_sub(sent) > options.timeout => {
@@ -201,7 +202,9 @@ impl Work {
                 }
                 Ok(Err(error)) if error.is_unread() => {
                     self.give_back(due, &error);
-                    tokio::time::sleep(BREATH).await;
+                    if !is_gone {
+                        tokio::time::sleep(BREATH).await;
+                    }
                 }
                 Ok(Err(error)) if error.is_parse() && !self.run.line.is_encrypted() => {
                     let reason = format!("{error}; if the server expects TLS, use https://");
@@ -209,6 +212,9 @@ impl Work {
                 }
                 Ok(Err(error)) => self.tally.lock().fail(Failure::Cut, Some(&error), waited),
                 Err(_) => self.tally.lock().fail(Failure::Timeout, None, waited),
+            }
+            if is_gone {
+                break;
             }
         }
         Ended { connection, gone: true, answered }

@@ -58,6 +58,9 @@ const UNKNOWN_ISSUER: &str = "the server's certificate is not from a trusted aut
 const NO_SERVER_CERTIFICATE: &str = "the server's certificate is not a server certificate (`openssl req -x509` makes a CA \
     certificate, unless you add -addext basicConstraints=CA:FALSE); trust any certificate with --insecure";
 
+const NO_ANSWER: &str = "the server does not answer over UDP: it has no HTTP/3 on this port, or a firewall is in between; \
+    remove --http3";
+
 fn too_slow(timeout: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {timeout:?}"))
 }
@@ -162,31 +165,16 @@ impl Line {
     /// Opens a connection for HTTP/3 from a port of its own, so that the server's workers share the connections.
     async fn open_quic(&self) -> io::Result<Sender> {
         let (Some(config), Some((_, name))) = (&self.quic, &self.tls) else {
-            return Err(io::Error::other("HTTP/3 needs TLS 1.3; use an https:// URL"));
+            return Err(io::Error::other("the TLS library cannot be used for HTTP/3"));
         };
-        let server = *self.addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let own: IpAddr = match server {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let endpoint = quinn::Endpoint::client((own, 0).into())?;
-        let connecting = endpoint.connect_with(config.clone(), server, &name.to_str());
-        let connecting = connecting.map_err(io::Error::other)?;
-        let silent = || {
-            let message = "the server does not answer over UDP: it has no HTTP/3 on this port, or a firewall is in between; remove --http3";
-            io::Error::other(message)
-        };
-        let connected = tokio::time::timeout(SILENCE, connecting).await.map_err(|_| silent())?;
-        let connection = connected.map_err(in_words_of_quic)?;
-        let quic = crate::quic::Connection::new(connection);
-        let (mut connection, asks) = h3::client::new(quic).await.map_err(io::Error::other)?;
-        let (open, closed) = watch::channel(());
-        tokio::spawn(async move {
-            // Requests report any error.
-            let _ = std::future::poll_fn(|cx| connection.poll_close(cx)).await;
-            drop((open, endpoint));
-        });
-        Ok(Sender::new(Asks::Three(asks), closed))
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for server in &self.addresses {
+            match speak_quic(config, *server, &name.to_str()).await {
+                Ok(sender) => return Ok(sender),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Connects, and checks whether the server supports HTTP/2 without TLS, which connecting does not reveal.
@@ -255,6 +243,33 @@ impl Line {
     }
 }
 
+/// Opens a connection for HTTP/3 to one address.
+async fn speak_quic(
+    config: &quinn::ClientConfig,
+    server: SocketAddr,
+    name: &str,
+) -> io::Result<Sender> {
+    let own: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let endpoint = quinn::Endpoint::client((own, 0).into())?;
+    let connecting = endpoint.connect_with(config.clone(), server, name);
+    let connecting = connecting.map_err(io::Error::other)?;
+    let connected = tokio::time::timeout(SILENCE, connecting).await;
+    let connected = connected.map_err(|_| io::Error::other(NO_ANSWER))?;
+    let connection = connected.map_err(in_words_of_quic)?;
+    let quic = crate::quic::Connection::new(connection);
+    let (mut connection, asks) = h3::client::new(quic).await.map_err(io::Error::other)?;
+    let (open, closed) = watch::channel(());
+    tokio::spawn(async move {
+        // Requests report any error.
+        let _ = std::future::poll_fn(|cx| connection.poll_close(cx)).await;
+        drop((open, endpoint));
+    });
+    Ok(Sender::new(Asks::Three(asks), closed))
+}
+
 /// The configuration for QUIC; `None` if the TLS library cannot be used for it.
 fn quic(tls: &Arc<ClientConfig>) -> Option<quinn::ClientConfig> {
     let tls = QuicClientConfig::try_from(Arc::clone(tls)).ok()?;
@@ -265,7 +280,7 @@ fn quic(tls: &Arc<ClientConfig>) -> Option<quinn::ClientConfig> {
     Some(config)
 }
 
-/// Explains why there is no QUIC connection, and how to fix it. TLS errors are there as text only.
+/// Explains why there is no QUIC connection, and how to fix it. quinn passes TLS errors on as text only.
 fn in_words_of_quic(error: quinn::ConnectionError) -> io::Error {
     match error {
         quinn::ConnectionError::TransportError(error) if !error.reason.is_empty() => {

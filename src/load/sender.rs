@@ -63,7 +63,11 @@ impl Sender {
             Asks::Three(sender) => {
                 let mut stream = sender.send_request(request.map(drop)).await?;
                 stream.finish().await?;
-                Received::http3(stream.recv_response().await?, stream)
+                let mut response = stream.recv_response().await?;
+                while response.status().is_informational() {
+                    response = stream.recv_response().await?;
+                }
+                Received::http3(response, stream)
             }
         })
     }

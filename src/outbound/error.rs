@@ -14,37 +14,37 @@ use crate::aws::SignError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The host name has no address.
-    #[error("the origin's host name cannot be resolved")]
+    #[error("the host name cannot be resolved")]
     Dns(#[source] std::io::Error),
     /// No TCP connection.
-    #[error("the origin cannot be reached")]
+    #[error("the server cannot be reached")]
     Connect(#[source] std::io::Error),
     /// No TLS session.
-    #[error("the TLS handshake with the origin failed")]
+    #[error("the TLS handshake with the server failed")]
     Tls(#[source] std::io::Error),
     /// Connecting took too long.
-    #[error("the origin did not accept a connection in time")]
+    #[error("the server did not accept a connection in time")]
     ConnectTimeout,
     /// The response, or its next part, took too long.
-    #[error("the origin did not answer in time")]
+    #[error("the server did not answer in time")]
     ResponseTimeout,
     /// The whole response took too long.
-    #[error("the origin did not complete its response in time")]
+    #[error("the server did not complete its response in time")]
     CompletionTimeout,
     /// The origin throttles requests, so none is sent for a while.
     #[error("origin requests are paused because S3 is throttling")]
     Throttled,
     /// The connection failed.
-    #[error("the connection to the origin failed")]
+    #[error("the connection to the server failed")]
     Connection(#[source] hyper::Error),
     /// The head of the response is longer than the limits allow.
-    #[error("the head of the origin's response has too many fields or bytes")]
+    #[error("the head of the response has too many fields or bytes")]
     HeadTooLarge(#[source] hyper::Error),
     /// The response is not HTTP.
-    #[error("the origin's response is not valid HTTP")]
+    #[error("the response is not valid HTTP")]
     Malformed(#[source] hyper::Error),
     /// The response's content was cut off, or is too long to be legitimate.
-    #[error("the origin's response could not be read")]
+    #[error("the response could not be read")]
     Content(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// All connections to the origin are busy, and the queue is full.
     #[error("too many requests are waiting for the origin")]

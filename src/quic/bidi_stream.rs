@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h3::quic::{self, StreamErrorIncoming, StreamId, WriteBuf};
 
-use super::{RecvStream, SendStream};
+use super::{FrameFilter, RecvStream, SendStream};
 
 /// The stream of a request and its response.
 pub(crate) struct BidiStream {
@@ -17,11 +17,10 @@ impl BidiStream {
     pub(super) fn new(
         (send, recv): (quinn::SendStream, quinn::RecvStream),
         connection: &quinn::Connection,
+        frames: FrameFilter,
     ) -> Self {
-        Self {
-            send: SendStream::new(send),
-            recv: RecvStream::bidirectional(recv, connection.clone()),
-        }
+        let recv = RecvStream::new(recv, connection.clone(), frames);
+        Self { send: SendStream::new(send), recv }
     }
 }
 

@@ -13,7 +13,7 @@ use h3::{
 };
 use quinn::ConnectionError;
 
-use super::{BidiStream, Opener, RecvStream, SendStream, error::of_connection};
+use super::{BidiStream, FrameFilter, Opener, RecvStream, SendStream, error::of_connection};
 
 /// The streams that the peer opens, one after the other.
 type Accepted<T> = Pin<Box<dyn Stream<Item = Result<T, ConnectionError>> + Send>>;
@@ -59,7 +59,8 @@ impl h3::quic::Connection<Bytes> for Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<RecvStream, ConnectionErrorIncoming>> {
         let stream = ready!(poll_next(&mut self.unidirectional, cx))?;
-        Poll::Ready(Ok(RecvStream::unidirectional(stream, self.opener.connection().clone())))
+        let connection = self.opener.connection().clone();
+        Poll::Ready(Ok(RecvStream::new(stream, connection, FrameFilter::of_unidirectional())))
     }
 
     fn poll_accept_bidi(
@@ -67,7 +68,8 @@ impl h3::quic::Connection<Bytes> for Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<BidiStream, ConnectionErrorIncoming>> {
         let streams = ready!(poll_next(&mut self.bidirectional, cx))?;
-        Poll::Ready(Ok(BidiStream::new(streams, self.opener.connection())))
+        let connection = self.opener.connection();
+        Poll::Ready(Ok(BidiStream::new(streams, connection, FrameFilter::of_request())))
     }
 
     fn opener(&self) -> Opener {

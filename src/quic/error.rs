@@ -1,4 +1,4 @@
-//! quinn's errors as the HTTP/3 library takes them.
+//! quinn's errors as the HTTP/3 library takes them, and codes as QUIC sends them.
 
 use std::sync::Arc;
 
@@ -8,9 +8,14 @@ use h3::{
 };
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 
-/// A code of HTTP/3 as QUIC sends it.
+/// A code of HTTP/3.
 pub(crate) fn application_code(code: Code) -> VarInt {
-    VarInt::from_u64(code.value()).unwrap_or_default()
+    number(code.value())
+}
+
+/// A code by its number. The library has only numbers that QUIC can send.
+pub(super) fn number(code: u64) -> VarInt {
+    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
 }
 
 pub(super) fn of_connection(error: ConnectionError) -> ConnectionErrorIncoming {
@@ -25,6 +30,12 @@ pub(super) fn of_connection(error: ConnectionError) -> ConnectionErrorIncoming {
 
 pub(super) fn of_stream(error: ConnectionError) -> StreamErrorIncoming {
     StreamErrorIncoming::ConnectionErrorIncoming { connection_error: of_connection(error) }
+}
+
+/// An error that ends the connection, in words.
+pub(super) fn fault(words: String) -> StreamErrorIncoming {
+    let connection_error = ConnectionErrorIncoming::InternalError(words);
+    StreamErrorIncoming::ConnectionErrorIncoming { connection_error }
 }
 
 pub(super) fn of_read(error: ReadError) -> StreamErrorIncoming {

@@ -1,8 +1,9 @@
 //! The transport of HTTP/3: quinn's connections, as the HTTP/3 library uses them.
 //!
-//! The library trusts its transport more than a client deserves: it keeps a frame of any length in memory until it is
-//! complete, takes the end of a stream for the end of the content even within a frame, and takes an empty frame for the
-//! end. So a [`FrameFilter`] looks at each frame before the library does.
+//! The library trusts its peer more than a client deserves. It keeps a frame of any length in memory until it is
+//! complete, and all that follows a frame whose content is too short. It reads ahead of what it uses. It takes the end of
+//! a stream for the end of the content even within a frame, and an empty frame for the end. So a [`FrameFilter`] gives it
+//! one valid frame at a time, and content in small pieces.
 
 mod bidi_stream;
 mod connection;

@@ -13,7 +13,7 @@ use h3::{
 use quinn::ConnectionError;
 
 use super::{
-    BidiStream, SendStream,
+    BidiStream, FrameFilter, SendStream,
     error::{application_code, of_stream},
 };
 
@@ -58,7 +58,8 @@ impl OpenStreams<Bytes> for Opener {
         });
         let opened = ready!(opening.as_mut().poll(cx));
         self.bidirectional = None;
-        Poll::Ready(Ok(BidiStream::new(opened.map_err(of_stream)?, &self.connection)))
+        let (streams, frames) = (opened.map_err(of_stream)?, FrameFilter::of_response());
+        Poll::Ready(Ok(BidiStream::new(streams, &self.connection, frames)))
     }
 
     fn poll_open_send(

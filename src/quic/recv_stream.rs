@@ -1,8 +1,7 @@
 //! The side of a stream that receives.
 
 use std::{
-    collections::VecDeque,
-    mem::MaybeUninit,
+    pin::pin,
     task::{Context, Poll, ready},
 };
 
@@ -11,12 +10,10 @@ use h3::{
     error::Code,
     quic::{self, StreamErrorIncoming, StreamId},
 };
-use quinn::{ConnectionError, VarInt};
-use tokio::io::ReadBuf;
 
 use super::{
     FrameFilter,
-    error::{application_code, of_read, of_stream},
+    error::{application_code, fault, number, of_read},
     send_stream::id,
 };
 
@@ -28,38 +25,52 @@ pub(crate) struct RecvStream {
     stream: quinn::RecvStream,
     connection: quinn::Connection,
     frames: FrameFilter,
-    /// Filtered bytes that are not taken yet.
-    filtered: VecDeque<Bytes>,
+    /// Bytes that the filter has not seen yet.
+    unread: Bytes,
+    /// Whether the stream has ended otherwise than by its end.
+    is_over: bool,
 }
 
 impl RecvStream {
-    /// The stream of a request or a response.
-    pub(super) const fn bidirectional(
+    pub(super) const fn new(
         stream: quinn::RecvStream,
         connection: quinn::Connection,
+        frames: FrameFilter,
     ) -> Self {
-        Self { stream, connection, frames: FrameFilter::of_message(), filtered: VecDeque::new() }
+        Self { stream, connection, frames, unread: Bytes::new(), is_over: false }
     }
 
-    /// A stream that begins with its type.
-    pub(super) const fn unidirectional(
-        stream: quinn::RecvStream,
-        connection: quinn::Connection,
-    ) -> Self {
-        let frames = FrameFilter::of_unidirectional();
-        Self { stream, connection, frames, filtered: VecDeque::new() }
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
+        loop {
+            match self.frames.next(&mut self.unread) {
+                Ok(Some(piece)) => return Poll::Ready(Ok(Some(piece))),
+                Ok(None) => {}
+                Err(code) => return Poll::Ready(Err(self.close(code))),
+            }
+            // This future has no state of its own.
+            let read = pin!(self.stream.read_chunk(READ, true)).poll(cx);
+            match ready!(read).map_err(of_read)? {
+                Some(chunk) => self.unread = chunk.bytes,
+                None if self.frames.may_end() => return Poll::Ready(Ok(None)),
+                // RFC 9114 §7.1.
+                None => return Poll::Ready(Err(self.close(Code::H3_FRAME_ERROR))),
+            }
+        }
     }
 
     /// Closes the connection, because the peer violates the protocol.
     fn close(&self, code: Code) -> StreamErrorIncoming {
         self.connection.close(application_code(code), b"");
-        of_stream(ConnectionError::LocallyClosed)
+        fault(format!("the peer violates the protocol: {code}"))
     }
 }
 
 impl Drop for RecvStream {
     fn drop(&mut self) {
-        // The rest is not read. The stream may have ended already.
+        // It may have ended already.
         let _ = self.stream.stop(application_code(Code::H3_NO_ERROR));
     }
 }
@@ -71,30 +82,18 @@ impl quic::RecvStream for RecvStream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        loop {
-            if let Some(bytes) = self.filtered.pop_front() {
-                return Poll::Ready(Ok(Some(bytes)));
-            }
-            let mut room = [MaybeUninit::uninit(); READ];
-            let mut read = ReadBuf::uninit(&mut room);
-            ready!(self.stream.poll_read_buf(cx, &mut read)).map_err(of_read)?;
-            if read.filled().is_empty() {
-                return Poll::Ready(if self.frames.may_end() {
-                    Ok(None)
-                } else {
-                    // RFC 9114 §7.1.
-                    Err(self.close(Code::H3_FRAME_ERROR))
-                });
-            }
-            if self.frames.filter(read.filled(), &mut self.filtered).is_err() {
-                return Poll::Ready(Err(self.close(Code::H3_EXCESSIVE_LOAD)));
-            }
+        if self.is_over {
+            return Poll::Ready(Err(StreamErrorIncoming::Unknown("the stream is over".into())));
         }
+        let read = self.poll_next(cx);
+        self.is_over = matches!(read, Poll::Ready(Err(_)));
+        read
     }
 
     fn stop_sending(&mut self, error_code: u64) {
+        self.is_over = true;
         // It may have ended already.
-        let _ = self.stream.stop(VarInt::from_u64(error_code).unwrap_or(VarInt::MAX));
+        let _ = self.stream.stop(number(error_code));
     }
 
     fn recv_id(&self) -> StreamId {

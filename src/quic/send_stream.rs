@@ -6,20 +6,34 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use h3::quic::{self, StreamErrorIncoming, StreamId, WriteBuf};
+use h3::{
+    error::Code,
+    quic::{self, StreamErrorIncoming, StreamId, WriteBuf},
+};
 use quinn::VarInt;
 
-use super::error::of_write;
+use super::error::{application_code, fault, number, of_write};
 
-/// The side of a stream that sends. If it is dropped, quinn ends the stream as if the message were complete.
+/// The side of a stream that sends. If it is dropped between two frames, quinn ends the stream as if the message were
+/// complete.
 pub(crate) struct SendStream {
     stream: quinn::SendStream,
     writing: Option<WriteBuf<Bytes>>,
+    has_begun: bool,
 }
 
 impl SendStream {
     pub(super) const fn new(stream: quinn::SendStream) -> Self {
-        Self { stream, writing: None }
+        Self { stream, writing: None, has_begun: false }
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        if !self.has_begun || self.writing.is_some() {
+            // It may have ended already.
+            let _ = self.stream.reset(application_code(Code::H3_REQUEST_CANCELLED));
+        }
     }
 }
 
@@ -38,8 +52,9 @@ impl quic::SendStream<Bytes> for SendStream {
 
     fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
         if self.writing.is_some() {
-            return Err(StreamErrorIncoming::Unknown("the last part is not sent yet".into()));
+            return Err(fault("the last part is not sent yet".to_owned()));
         }
+        self.has_begun = true;
         self.writing = Some(data.into());
         Ok(())
     }
@@ -52,7 +67,7 @@ impl quic::SendStream<Bytes> for SendStream {
 
     fn reset(&mut self, reset_code: u64) {
         // It may have ended already.
-        let _ = self.stream.reset(VarInt::from_u64(reset_code).unwrap_or(VarInt::MAX));
+        let _ = self.stream.reset(number(reset_code));
     }
 
     fn send_id(&self) -> StreamId {

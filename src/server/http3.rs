@@ -21,6 +21,9 @@ use crate::{
 /// (RFC 9000 §8.1.2). It costs a round trip.
 const RETRY_FROM: usize = 8;
 
+/// Requests without a valid head that a connection may send. The library keeps a note of each.
+const MAX_HEADLESS: usize = 1000;
+
 /// Once draining, how long a client may still begin requests that it sent before it knew.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -31,14 +34,16 @@ fn no_error() -> VarInt {
     application_code(Code::H3_NO_ERROR)
 }
 
-/// Whether a client ended its connection without an error, or with a timeout like any idle connection.
-fn is_regular(reason: &ConnectionError) -> bool {
+/// Whether a connection ended without an error, or with a timeout like any idle connection. `is_closing` is whether this
+/// process ends its connections.
+fn is_regular(reason: &ConnectionError, is_closing: bool) -> bool {
     match reason {
         ConnectionError::ApplicationClosed(close) => close.error_code == no_error(),
         ConnectionError::ConnectionClosed(close) => {
             close.error_code == TransportErrorCode::NO_ERROR
         }
-        ConnectionError::TimedOut | ConnectionError::LocallyClosed => true,
+        ConnectionError::TimedOut => true,
+        ConnectionError::LocallyClosed => is_closing,
         _ => false,
     }
 }
@@ -123,8 +128,10 @@ impl<H: Handler> Http3<H> {
         let transport = quic::Connection::new(quic.clone());
         let built = timeout(limits.handshake_timeout, builder.build(transport));
         let mut http3 = built.await?.map_err(io::Error::other)?;
-        let answered = self.answer(&mut http3, &connection).await;
-        if answered.is_err() && quic.close_reason().is_some_and(|why| is_regular(&why)) {
+        let answered = self.answer(&mut http3, &quic, &connection).await;
+        let is_closing = self.shared.drain.closing().is_set();
+        if answered.is_err() && quic.close_reason().is_some_and(|why| is_regular(&why, is_closing))
+        {
             return Ok(());
         }
         answered?;
@@ -141,12 +148,13 @@ impl<H: Handler> Http3<H> {
     async fn answer(
         &self,
         http3: &mut h3::server::Connection<quic::Connection, Bytes>,
+        quic: &quinn::Connection,
         connection: &Arc<Connection>,
     ) -> io::Result<()> {
         let limits = &self.shared.limits;
         // A client may reset its requests, which then no longer count as open streams, but are still being answered.
         let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
-        let mut running = JoinSet::new();
+        let (mut running, mut headless) = (JoinSet::new(), 0);
         let mut left = pin!(self.left());
         let mut is_leaving = false;
         while !(is_leaving && running.is_empty()) {
@@ -157,7 +165,13 @@ impl<H: Handler> Http3<H> {
                         None => break,
                     }
                 }
-                _ = running.join_next(), if !running.is_empty() => continue,
+                Some(had_head) = running.join_next() => {
+                    headless += usize::from(matches!(had_head, Ok(false)));
+                    if headless > MAX_HEADLESS {
+                        quic.close(application_code(Code::H3_EXCESSIVE_LOAD), b"");
+                    }
+                    continue;
+                }
                 () = &mut left, if !is_leaving => {
                     is_leaving = true;
                     // GOAWAY: the client sends further requests elsewhere.

@@ -39,17 +39,17 @@ pub(super) struct Http3Request<H> {
 }
 
 impl<H: Handler> Http3Request<H> {
-    pub(super) async fn answer(self, resolver: RequestResolver<quic::Connection, Bytes>) {
-        // The library resets a stream whose head is late or invalid.
+    /// Returns whether there was a head. The library or its transport resets a stream whose head is late or invalid.
+    pub(super) async fn answer(self, resolver: RequestResolver<quic::Connection, Bytes>) -> bool {
         let Ok(Ok((request, stream))) =
             timeout(self.header_timeout, resolver.resolve_request()).await
         else {
-            return;
+            return false;
         };
         let (sending, receiving) = stream.split();
         let mut response = Guarded(Some(sending));
         if !is_valid(request.headers()) {
-            return;
+            return true;
         }
         let body = http3_content::of(&request, receiving);
         let answer = self.handler.handle(request.map(|()| body), None, &self.connection).await;
@@ -58,6 +58,7 @@ impl<H: Handler> Http3Request<H> {
         {
             response.0 = None;
         }
+        true
     }
 }
 

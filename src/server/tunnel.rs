@@ -3,19 +3,21 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional},
-    time::{Instant, Sleep, sleep, timeout},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, split},
+    time::{Instant, sleep_until, timeout},
 };
 
-use crate::{
-    base::write_layer::{WriteLayer, impl_async_write},
-    proxy::Ends,
-};
+use crate::proxy::Ends;
 
 /// The longest wait for the last bytes to a viewer.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -27,39 +29,57 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut tunnel, exchange) = ends;
-    let idle_timeout = Some(tunnel.idle_timeout);
-    let (mut viewer, mut origin) =
-        (Side::new(viewer, None), Side::new(&mut tunnel.stream, idle_timeout));
+    let heard = Arc::new(Heard { bytes: AtomicU64::new(0), last: Mutex::new(Instant::now()) });
+    let silence = heard.silence(tunnel.idle_timeout);
+    let (from_viewer, mut to_viewer) = split(viewer);
+    let (from_origin, mut to_origin) = split(&mut tunnel.stream);
+    let mut from_viewer = Side { stream: from_viewer, heard: None };
+    let mut from_origin = Side { stream: from_origin, heard: Some(Arc::clone(&heard)) };
+    let carried = async {
+        // An origin that takes no more may still have sent something.
+        let upstream = async {
+            let _ = copy(&mut from_viewer, &mut to_origin).await;
+            let _ = to_origin.shutdown().await;
+        };
+        let downstream = async {
+            copy(&mut from_origin, &mut to_viewer).await?;
+            to_viewer.shutdown().await
+        };
+        tokio::join!(upstream, downstream).1
+    };
     let is_complete = tokio::select! {
-        copied = copy_bidirectional(&mut viewer, &mut origin) => {
-            copied.map_or_else(|error| was_closed(&error), |_| true)
-        }
+        carried = carried => carried.is_ok(),
+        () = silence => false,
         () = cut => false,
     };
     // A viewer that is gone needs no end.
-    let _ = timeout(CLOSING, viewer.shutdown()).await;
-    exchange.ended(origin.bytes, is_complete);
+    let _ = timeout(CLOSING, to_viewer.shutdown()).await;
+    exchange.ended(heard.bytes.load(Ordering::Relaxed), is_complete);
 }
 
-/// Whether an end was closed rather than cut here.
-fn was_closed(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+/// How much an origin has sent, and when it last did.
+struct Heard {
+    bytes: AtomicU64,
+    last: Mutex<Instant>,
 }
 
-/// One side of a tunnel.
+impl Heard {
+    /// Completes when the origin has sent nothing for `limit`.
+    async fn silence(&self, limit: Duration) {
+        loop {
+            let due = *self.last.lock() + limit;
+            if due <= Instant::now() {
+                return;
+            }
+            sleep_until(due).await;
+        }
+    }
+}
+
+/// The receiving half of a connection.
 struct Side<S> {
     stream: S,
-    /// Bytes received.
-    bytes: u64,
-    /// The longest wait for a byte, and when it ends.
-    limit: Option<(Duration, Pin<Box<Sleep>>)>,
-}
-
-impl<S> Side<S> {
-    fn new(stream: S, limit: Option<Duration>) -> Self {
-        let limit = limit.map(|limit| (limit, Box::pin(sleep(limit))));
-        Self { stream, bytes: 0, limit }
-    }
+    heard: Option<Arc<Heard>>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
@@ -68,29 +88,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
         let before = buffer.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => {}
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, buffer)) {
             // Many programs end a connection without ending TLS.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => {
-                if let Some((_, end)) = &mut this.limit {
-                    ready!(end.as_mut().poll(cx));
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                return Poll::Pending;
-            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            read => read?,
         }
-        this.bytes += (buffer.filled().len() - before) as u64;
-        if let Some((limit, end)) = &mut this.limit {
-            end.as_mut().reset(Instant::now() + *limit);
+        if let Some(heard) = &self.heard {
+            let bytes = buffer.filled().len() - before;
+            heard.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            *heard.last.lock() = Instant::now();
         }
         Poll::Ready(Ok(()))
     }
 }
-
-impl<S: AsyncWrite + Unpin> WriteLayer for Side<S> {}
-
-impl_async_write!([S: AsyncWrite + Unpin] Side<S>, stream);

@@ -364,6 +364,28 @@ class Http3(unittest.TestCase):
             self.assertTrue(result in ("reset", "closed") or result >= 400, result)
             self.assertNotIn(b"short", self.origin.digested)
 
+        def after_head(*frames):
+            def send(client, stream):
+                client.http.send_headers(stream, [(b":method", b"POST"), *get[1:]])
+                client._quic.send_stream_data(stream, b"".join(frames))
+            return send
+
+        def control(*frames):
+            def send(client, stream):
+                other = client._quic.get_next_available_stream_id(is_unidirectional=True)
+                client._quic.send_stream_data(other, b"\x00" + b"".join(frames))
+            return send
+
+        for name, send in {
+            "a frame of the control stream, too short": after_head(frame(3, b"")),
+            "settings that end within a number": control(frame(4, b"\x06\x40")),
+            "an identifier that is missing": control(frame(4, b""), frame(0xD, b"")),
+            "bytes behind an identifier": control(frame(4, b""), frame(0xD, b"\x00\x21" + b"\xff" * 8)),
+            "content on the control stream": control(frame(4, b""), frame(0, b"content")),
+        }.items():
+            with self.subTest(name):
+                self.assertEqual(asyncio.run(outcome(send)), "closed")
+
         async def endless(kind):
             """A frame that never ends, which the server must not keep."""
             async with self.connect() as client:

@@ -217,7 +217,7 @@ class Setup(unittest.TestCase):
         code, said = self.run_program("init", "--yes", "--admin", "off", "--endpoint", f"http://{host}:1", *flags)
         self.assertEqual(code, 1)
         self.assertIn("The store expects the bucket's name in the path (--path-style).", said)
-        self.assertIn(f"{host}:1: the origin cannot be reached", said)
+        self.assertIn(f"{host}:1: the server cannot be reached", said)
         self.assertIn("path_style = true\n", (self.folder / "forebay.toml").read_text())
         # Credentials were found, so nothing needs to be said about them.
         self.assertNotIn("Give Forebay credentials", said)
