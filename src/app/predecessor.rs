@@ -143,7 +143,7 @@ impl Predecessor {
         let invalidations = LateInvalidations::send(invalidated, channel, ServedBy::Predecessor);
         let kill = |process| send_signal(process, Signal::KILL);
         store.set_predecessor(store::Predecessor::new(sender, self.process, kill));
-        Ok(Replaced { _invalidations: invalidations, end })
+        Ok(Replaced { _invalidations: invalidations, end, process: self.process })
     }
 
     /// Reports that this process accepts all connections from now on.

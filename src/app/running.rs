@@ -98,6 +98,11 @@ impl Running {
         }
     }
 
+    /// Whether the addresses for HTTPS also have HTTP/3.
+    pub(crate) const fn has_http3(&self) -> bool {
+        self.started.listen.http3
+    }
+
     /// Waits until this process could answer all requests from its cache, but not for longer than [`STARTING`]. Returns
     /// whether it could answer all.
     pub(crate) async fn is_ready(&self) -> bool {

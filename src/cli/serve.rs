@@ -109,6 +109,7 @@ async fn serve(
     tracing::info!(
         http = list(&running.http),
         https = list(&running.https),
+        http3 = running.has_http3().then_some("on"),
         admin = list(running.admin_address.as_slice()),
         distributions = names(&running),
         "forebay {} is serving",

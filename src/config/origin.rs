@@ -114,7 +114,7 @@ fn origin(
     let max_connections = number("max_connections", 1..65_536, 256);
     let per_client = section.number("max_connections_per_client", 1..65_536);
     let max_tunnels = number("max_tunnels", 0..65_537, 1000);
-    let tunnel_idle_timeout = duration("tunnel_idle_timeout", Duration::from_secs(600));
+    let tunnel_idle_timeout = tunnel_idle_timeout(section);
     let interim_responses = section.boolean("interim_responses").is_none_or(|sent| sent.value);
     let upload_min_rate = section.size("upload_min_rate").map_or(500, |rate| rate.value);
     let upload_timeout = duration("upload_timeout", Duration::from_secs(3600));
@@ -158,6 +158,17 @@ fn completion_timeout(section: &Section<'_>, response_timeout: Duration) -> Opti
         section.fault(timeout.span, message, "too short", help);
     }
     Some(timeout.value)
+}
+
+fn tunnel_idle_timeout(section: &Section<'_>) -> Duration {
+    const DEFAULT: Duration = Duration::from_secs(600);
+    let Some(timeout) = section.duration("tunnel_idle_timeout") else { return DEFAULT };
+    if timeout.value < Duration::from_millis(100) {
+        let message = "`tunnel_idle_timeout` must be at least 100ms";
+        let help = "write, for example, \"10m\"; `max_tunnels = 0` allows no WebSocket".to_owned();
+        section.fault(timeout.span, message, "too short", help);
+    }
+    timeout.value
 }
 
 fn response_head(section: &Section<'_>) -> HeadLimits {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     time::Duration,
 };
@@ -75,6 +75,18 @@ fn addresses(config: &Config) -> Checks {
                 "choose one that `ip address` shows, or 0.0.0.0",
             ),
             Err(kind) => checks.bad(format!("cannot listen on {address}: {kind}"), "choose another address"),
+        }
+    }
+    for address in config.listen.https.iter().filter(|_| config.listen.http3) {
+        match UdpSocket::bind(address).map_err(|error| error.kind()) {
+            Ok(_) => checks.good(format!("{address} is free for HTTP/3 (UDP)")),
+            Err(ErrorKind::AddrInUse) if is_ours && listens(*address) => {}
+            Err(ErrorKind::AddrInUse) => checks.bad(
+                format!("{address} is in use by another program over UDP"),
+                format!("stop that program (`ss -lunp 'sport = :{}'` shows it), choose another address, or turn off `listen.http3`", address.port()),
+            ),
+            // The same as over TCP.
+            Err(_) => {}
         }
     }
     checks

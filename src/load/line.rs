@@ -144,7 +144,11 @@ impl Line {
 
     /// Opens a connection within `timeout`.
     pub(super) async fn connect(&self, timeout: Duration) -> io::Result<Sender> {
-        tokio::time::timeout(timeout, self.open()).await.unwrap_or_else(|_| Err(too_slow(timeout)))
+        let opened = tokio::time::timeout(timeout, self.open()).await;
+        opened.unwrap_or_else(|_| match self.http {
+            Http::Three => Err(io::Error::other(NO_ANSWER)),
+            Http::One | Http::Two => Err(too_slow(timeout)),
+        })
     }
 
     async fn open(&self) -> io::Result<Sender> {
@@ -289,6 +293,12 @@ fn in_words_of_quic(error: quinn::ConnectionError) -> io::Error {
                 () if error.reason.contains("Other(") => NO_SERVER_CERTIFICATE.to_owned(),
                 () => error.reason,
             })
+        }
+        // What rustls answers if there is no certificate to show.
+        quinn::ConnectionError::ConnectionClosed(close)
+            if close.error_code == quinn::TransportErrorCode::crypto(49) =>
+        {
+            io::Error::other("the server has no HTTP/3 for this host; remove --http3")
         }
         error => io::Error::other(error),
     }

@@ -50,7 +50,9 @@ pub enum Error {
     #[error("too many requests are waiting for the origin")]
     Busy,
     /// There are too many WebSocket and similar connections, of one client or of all.
-    #[error("too many WebSocket or similar connections to the origin are open")]
+    #[error(
+        "too many WebSocket or similar connections to the origin are open, of this client or of all"
+    )]
     TooManyTunnels,
     /// A client is at its limit of connections to the origin.
     #[error("a client has reached its limit of connections to the origin")]

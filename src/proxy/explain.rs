@@ -92,6 +92,10 @@ impl Edge {
         let mode = |mode| if mode == PurgeMode::Hard { "hard" } else { "soft" };
         let origin_errors = origin_errors(admitted, now);
         let mut next = self.next(admitted, &plan, variants.is_some(), purged, now);
+        if let Some(why) = admitted.ignored_upgrade() {
+            next.why.push_str("; `Upgrade` is ignored, because ");
+            next.why.push_str(why);
+        }
         if plan.needs_origin() && !origin_errors.is_empty() {
             next.why.push_str("; if the origin fails again, the response is an error");
         }
@@ -246,10 +250,7 @@ impl Edge {
 fn bypassed(why: Bypass) -> String {
     match why {
         Bypass::Method => "responses to this method are not cached".into(),
-        Bypass::Upgrade => {
-            "the request would change the protocol of its connection, for example to WebSocket"
-                .into()
-        }
+        Bypass::Upgrade => "the request asks to switch protocols, for example to WebSocket".into(),
         Bypass::Disabled => "the cache policy stores nothing: its maximum TTL is 0".into(),
         Bypass::NoStore => "the request has no-store, and the cache policy honors it".into(),
         Bypass::HitForMiss(why) => not_stored(why),

@@ -44,7 +44,7 @@ impl BoundQuic {
         tls: &Arc<TlsSettings>,
         limits: &Limits,
     ) -> Result<Self, BindError> {
-        let refuse = |source| BindError { address, is_own: false, source };
+        let refuse = |source| BindError { address, is_udp: true, is_own: false, source };
         let sockets = udp::bind(address, workers).map_err(refuse)?;
         let crypto =
             QuicServerConfig::try_from(tls.for_quic().map_err(io::Error::other).map_err(refuse)?);

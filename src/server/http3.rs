@@ -12,6 +12,10 @@ use super::{
     http3_request::Http3Request,
 };
 use crate::{
+    base::{
+        clock::Clock,
+        log::{LogLimiter, unless_zero},
+    },
     behavior::SecurityPolicy,
     proxy::Connection,
     quic::{self, application_code},
@@ -120,7 +124,7 @@ impl<H: Handler> Http3<H> {
     async fn serve(&self, incoming: Incoming, client: SocketAddr) -> io::Result<()> {
         let limits = &self.shared.limits;
         let shaken = timeout(limits.handshake_timeout, incoming).await?;
-        let quic = shaken.inspect_err(|_| self.shared.metrics.handshake_failed("over QUIC"))?;
+        let quic = shaken.inspect_err(|error| self.report(client, error))?;
         let tls = Some((SecurityPolicy::STRICTEST, None));
         let connection = Connection::of(client.ip(), Some(client.port()), false, tls);
         let mut builder = h3::server::builder();
@@ -134,29 +138,31 @@ impl<H: Handler> Http3<H> {
         {
             return Ok(());
         }
-        answered?;
+        let is_quiet = answered?;
         // The last responses may still be on their way: the client closes the connection once it has them. Until then,
         // the stream of settings must stay open (RFC 9114 §6.2.1).
-        let _ = timeout(ENDING, quic.closed()).await;
+        if !is_quiet {
+            let _ = timeout(ENDING, quic.closed()).await;
+        }
         quic.close(no_error(), b"");
         drop(http3);
         Ok(())
     }
 
     /// Answers the requests of a connection, until this process leaves or the connection ends. Then requests in progress
-    /// are canceled.
+    /// are canceled. Returns whether the client must have all responses.
     async fn answer(
         &self,
         http3: &mut h3::server::Connection<quic::Connection, Bytes>,
         quic: &quinn::Connection,
         connection: &Arc<Connection>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let limits = &self.shared.limits;
         // A client may reset its requests, which then no longer count as open streams, but are still being answered.
         let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
         let (mut running, mut headless) = (JoinSet::new(), 0);
         let mut left = pin!(self.left());
-        let mut is_leaving = false;
+        let (mut is_leaving, mut is_quiet) = (false, false);
         while !(is_leaving && running.is_empty()) {
             let resolver = tokio::select! {
                 accepted = http3.accept(), if running.len() < most => {
@@ -173,13 +179,14 @@ impl<H: Handler> Http3<H> {
                     continue;
                 }
                 () = &mut left, if !is_leaving => {
-                    is_leaving = true;
+                    (is_leaving, is_quiet) = (true, running.is_empty());
                     // GOAWAY: the client sends further requests elsewhere.
                     http3.shutdown(1).await.map_err(io::Error::other)?;
                     tokio::time::sleep(DRAIN_GRACE).await;
                     continue;
                 }
             };
+            is_quiet = false;
             let request = Http3Request {
                 handler: self.handler.clone(),
                 connection: Arc::clone(connection),
@@ -190,7 +197,21 @@ impl<H: Handler> Http3<H> {
         }
         // What arrived before the GOAWAY is answered.
         while running.join_next().await.is_some() {}
-        Ok(())
+        Ok(is_quiet)
+    }
+
+    /// Counts and logs a failed handshake.
+    fn report(&self, client: SocketAddr, error: &ConnectionError) {
+        static LINES: LogLimiter = LogLimiter::new();
+        self.shared.metrics.handshake_failed("over QUIC");
+        if let Some(suppressed) = LINES.admit(Clock::system().now()) {
+            tracing::warn!(
+                client = %client.ip(),
+                %error,
+                suppressed = unless_zero(suppressed),
+                "a handshake over QUIC failed: the client may not trust the certificate, or the host may have no HTTP/3"
+            );
+        }
     }
 
     /// Completes shortly after this process no longer accepts connections.

@@ -49,6 +49,9 @@ impl<H: Handler> Http3Request<H> {
         let (sending, receiving) = stream.split();
         let mut response = Guarded(Some(sending));
         if !is_valid(request.headers()) {
+            if let Some(mut sending) = response.0.take() {
+                sending.stop_stream(Code::H3_MESSAGE_ERROR);
+            }
             return true;
         }
         let body = http3_content::of(&request, receiving);

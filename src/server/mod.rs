@@ -172,10 +172,12 @@ pub struct Endpoint {
 
 /// The error if an address cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{}", advice(source, *is_own))]
+#[error("cannot listen on {address}{}: {source}{}", if *is_udp { " over UDP" } else { "" }, advice(source, *is_own))]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
+    /// Whether it is for HTTP/3.
+    pub is_udp: bool,
     /// Whether the process that is to be replaced has this port with another address.
     pub is_own: bool,
     /// The system's reason.
@@ -209,7 +211,7 @@ impl Endpoint {
         inherited: &InheritedSockets,
     ) -> Result<Bound, BindError> {
         let is_own = inherited.has_port(self.address.port());
-        let refuse = |source| BindError { address: self.address, is_own, source };
+        let refuse = |source| BindError { address: self.address, is_udp: false, is_own, source };
         let sockets = inherited.take(self.address);
         if !sockets.is_empty() {
             for Listener { socket, .. } in &sockets {

@@ -159,6 +159,10 @@ impl TlsSettings {
 }
 
 impl Selection {
+    fn has_http3(&self) -> bool {
+        self.other.http3 || self.by_host.values().any(|selected| selected.http3)
+    }
+
     fn fixed(config: Arc<ServerConfig>) -> Self {
         let other = Selected { config, security: SecurityPolicy::default(), http3: false };
         Self { keys: Vec::new(), by_host: HashMap::new(), other }
@@ -235,7 +239,10 @@ struct QuicCertificates(Arc<TlsSettings>);
 impl ResolvesServerCert for QuicCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let selected = self.0.select(&hello);
-        if selected.http3 { selected.config.cert_resolver.resolve(hello) } else { None }
+        // A client that names no host, because its URL has an address, gets HTTP/3 if any host has it.
+        let is_unnamed = hello.server_name().is_none();
+        let is_served = selected.http3 || is_unnamed && self.0.selection.load().has_http3();
+        if is_served { selected.config.cert_resolver.resolve(hello) } else { None }
     }
 }
 

@@ -254,3 +254,21 @@ async fn the_program_tells_it_line_by_line() {
     let explained: Value = serde_json::from_str(&explained).expect("JSON");
     assert_eq!((&explained["key"], &explained["stored"]), (&json!(["?x=1"]), &Value::Null));
 }
+
+#[tokio::test]
+async fn an_upgrade_that_is_ignored_is_explained() {
+    let script = Script::start().await;
+    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    for (origin, behavior, expected) in [
+        ("", "", "the behavior does not allow all methods"),
+        ("max_tunnels = 0", "allowed_methods = \"all\"", "the origin's `max_tunnels` is 0"),
+        ("", "allowed_methods = \"all\"", "the request asks to switch protocols"),
+    ] {
+        let edge = Edge::before_script(&script, &Lines { origin, behavior, ..Lines::default() });
+        let explained = explain(&edge, "/chat", &upgrade).await;
+        let why = explained["next"]["why"].as_str().expect("a reason");
+        assert!(why.contains(expected), "{why}");
+        let explained = explain(&edge, "/chat", &[]).await;
+        assert!(!explained["next"]["why"].as_str().expect("a reason").contains("Upgrade"));
+    }
+}

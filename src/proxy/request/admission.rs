@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
+};
 
 use super::{
     connection::Connection,
@@ -167,8 +169,33 @@ impl<'a> AdmittedRequest<'a> {
             return None;
         }
         let protocols = upgrade::requested(self.request)?;
-        let can_tunnel = |origin: &Arc<Origin>| !origin.is_s3() && origin.options().max_tunnels > 0;
-        self.origin().members().all(can_tunnel).then_some(protocols)
+        self.no_tunnel().is_none().then_some(protocols)
+    }
+
+    /// Why the origin gets no request to switch protocols, although the viewer sent one.
+    pub(crate) fn ignored_upgrade(&self) -> Option<&'static str> {
+        if !self.fields.contains_key(header::UPGRADE) {
+            return None;
+        }
+        if upgrade::requested(self.request).is_none() {
+            return Some(
+                "only GET and the like over HTTP/1.1 can switch protocols, with `Connection: Upgrade`, and not to HTTP or TLS",
+            );
+        }
+        if !self.behavior.allowed_methods.allow_changes() {
+            return Some("the behavior does not allow all methods");
+        }
+        self.no_tunnel()
+    }
+
+    /// Why an origin can have no tunnels.
+    fn no_tunnel(&self) -> Option<&'static str> {
+        let mut members = self.origin().members();
+        members.find_map(|origin| match origin.options().max_tunnels {
+            _ if origin.is_s3() => Some("the origin is a bucket"),
+            0 => Some("the origin's `max_tunnels` is 0"),
+            _ => None,
+        })
     }
 
     /// Lets the viewer, which waits for its response, receive interim responses. Only over HTTP/1.1: hyper sends none over
