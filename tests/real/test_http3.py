@@ -96,7 +96,8 @@ class Origin(http.server.BaseHTTPRequestHandler):
         self.send_header("Connection", "keep-alive")
         self.end_headers()
         if path == "/large":
-            self.wfile.write(block(start, end))
+            for place in range(start, end, 1 << 20):
+                self.wfile.write(block(place, min(place + (1 << 20), end)))
         elif path == "/cut":
             self.wfile.write(b"x" * 40_000)
             self.close_connection = True
