@@ -20,9 +20,9 @@ const REPLACED: Duration = Duration::from_hours(1);
 impl Running {
     /// Stops accepting connections, drains the open ones, then stops. Returns `true` if all of them finished.
     ///
-    /// First `/readyz` returns 503 for `drain_delay`, so that load balancers stop sending requests, and
-    /// connections close with their next response. A process that this one replaced stops, too. The rest takes at most `drain`, of which the access log takes
-    /// at most one second, even if standard output is blocked.
+    /// First `/readyz` returns 503 for `drain_delay`, so that load balancers stop sending requests, and connections close
+    /// with their next response. A process that this one replaced stops, too. The rest takes at most `drain`, of which the
+    /// access log takes at most one second, even if standard output is blocked.
     pub async fn stop(mut self) -> bool {
         if let Some(replaced) = self.replaced.take() {
             replaced.stop();

@@ -35,6 +35,9 @@ pub trait Observer: Send {
     /// Called when the body starts or stops waiting for bytes.
     fn awaits_bytes(&mut self, awaits: bool);
 
+    /// Called with the reason, as the log has it, if the end is not the viewer's or the origin's doing.
+    fn cut(&mut self, _detail: &'static str) {}
+
     /// Called at the end: `sent` bytes were handed to the connection; `complete` is whether that was all.
     fn ended(self: Box<Self>, sent: u64, complete: bool);
 }

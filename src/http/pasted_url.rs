@@ -20,6 +20,10 @@ const NOT_IN_TARGET: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// Schemes of URLs, each with the scheme of its HTTP requests.
+const SCHEMES: [(&str, &str); 4] =
+    [("http", "http"), ("https", "https"), ("ws", "http"), ("wss", "https")];
+
 /// A pasted URL or path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PastedUrl {
@@ -30,13 +34,14 @@ pub(crate) struct PastedUrl {
 }
 
 impl PastedUrl {
-    /// Parses a URL with `http` or `https`, or an absolute path. `None` if the text is neither.
+    /// Parses a URL with `http`, `https`, or WebSocket's `ws` and `wss`, or an absolute path. `None` if the text is neither.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.starts_with('/') {
             return Some(Self { site: None, target: encode(text) });
         }
         let (scheme, rest) = text.split_once("://")?;
-        let scheme = ["http", "https"].into_iter().find(|s| scheme.eq_ignore_ascii_case(s))?;
+        let known = SCHEMES.into_iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name));
+        let (_, scheme) = known?;
         // A browser does not send the fragment.
         let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());

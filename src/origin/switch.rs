@@ -46,7 +46,7 @@ impl Origin {
         let requested = request.fields.get(header::UPGRADE);
         let accepted = requested.and_then(|it| upgrade::accepted(it, response.headers()));
         let (Some(protocol), Some(place)) = (accepted, place) else {
-            return Err(Error::UnexpectedStatus(response.status()));
+            return Err(Error::WrongProtocol);
         };
         let stream = hyper::upgrade::on(&mut response).await?;
         let (idle_timeout, open) = (self.options.tunnel_idle_timeout, self.metrics.tunnels.clone());

@@ -78,6 +78,9 @@ pub enum Error {
     /// A status that nothing in the request explains.
     #[error("the origin answered with an unexpected status: {0}")]
     UnexpectedStatus(StatusCode),
+    /// A 101 with a protocol that was not requested.
+    #[error("the origin switched to a protocol that the request does not name")]
+    WrongProtocol,
     /// A 206 with a range other than the requested one.
     #[error("the origin answered 206 with a range other than the requested one")]
     WrongRange,
@@ -235,7 +238,7 @@ impl Error {
             Self::Busy | Self::TooManyTunnels | Self::ClientBusy => ErrorClass::Busy,
             Self::ViewerContent => ErrorClass::Viewer,
             Self::ViewerTooSlow => ErrorClass::ViewerTooSlow,
-            Self::UnexpectedStatus(_) | Self::WrongRange => ErrorClass::Other,
+            Self::UnexpectedStatus(_) | Self::WrongProtocol | Self::WrongRange => ErrorClass::Other,
             Self::NoCredentials | Self::CredentialsPending | Self::Sign(_) => {
                 ErrorClass::Configuration
             }
@@ -295,7 +298,7 @@ impl Error {
             Self::HeadTooLarge(_) => {
                 "raise the origin's `max_response_fields` or `max_response_head`".into()
             }
-            Self::UnexpectedStatus(_) | Self::WrongRange | Self::Malformed(_) => "check the origin and any proxy in front of it".into(),
+            Self::UnexpectedStatus(_) | Self::WrongProtocol | Self::WrongRange | Self::Malformed(_) => "check the origin and any proxy in front of it".into(),
             Self::NoCredentials => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role".into()
             }

@@ -361,6 +361,10 @@ impl Observer for Exchange {
         self.incoming.connection.exchanges.change(&mut self.state, to);
     }
 
+    fn cut(&mut self, detail: &'static str) {
+        self.report.detail = Some(detail);
+    }
+
     fn ended(mut self: Box<Self>, sent: u64, complete: bool) {
         self.sent = sent;
         self.complete = complete;

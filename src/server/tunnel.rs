@@ -28,7 +28,7 @@ pub(super) async fn carry<S>(viewer: S, ends: Ends, cut: impl Future<Output = ()
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut tunnel, exchange) = ends;
+    let (mut tunnel, mut exchange) = ends;
     let heard = Arc::new(Heard { bytes: AtomicU64::new(0), last: Mutex::new(Instant::now()) });
     let silence = heard.silence(tunnel.idle_timeout);
     let (from_viewer, mut to_viewer) = split(viewer);
@@ -49,8 +49,14 @@ where
     };
     let is_complete = tokio::select! {
         carried = carried => carried.is_ok(),
-        () = silence => false,
-        () = cut => false,
+        () = silence => {
+            exchange.cut("tunnel-idle");
+            false
+        }
+        () = cut => {
+            exchange.cut("drain");
+            false
+        }
     };
     // A viewer that is gone needs no end.
     let _ = timeout(CLOSING, to_viewer.shutdown()).await;

@@ -16,8 +16,9 @@ use crate::{
     front::{certificates, connect, tls_config},
     support::{
         bucket::Bucket,
-        edge::{Edge, config_for},
+        edge::{Edge, LISTEN, config_for},
         viewer::{eventually, raw},
+        wire::{Wire, WireOrigin},
     },
 };
 
@@ -122,4 +123,41 @@ async fn a_viewer_who_leaves_before_the_response_is_logged() {
     assert_eq!((&line["status"], &line["detail"]), (&0.into(), &"viewer-left".into()));
     assert_eq!((&line["distribution"], &line["path"]), (&"media".into(), &"/a.bin".into()));
     bucket.gate(usize::MAX);
+}
+
+#[tokio::test]
+async fn a_tunnel_is_logged_when_it_ends_with_the_reason() {
+    let origin = WireOrigin::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("access.log");
+    let text = format!(
+        r#"{LISTEN}
+[[distribution]]
+id = "media"
+aliases = ["*"]
+[[distribution.origin]]
+id = "app"
+url = "http://{}"
+tunnel_idle_timeout = "300ms"
+[distribution.default_behavior]
+origin = "app"
+cache_policy = "CachingDisabled"
+allowed_methods = "all"
+"#,
+        origin.address
+    );
+    let edge = Edge::with(&logged(&text, &path));
+    let handshake =
+        "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut viewer = Wire::connect(edge.address, handshake).await;
+    let (mut origin, _) = origin.accept().await;
+    let switched =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    origin.send(&format!("{switched}hello")).await;
+    assert!(viewer.read_rest().await.ends_with("hello"));
+    eventually(|| lines(&path).len() == 1).await;
+    let line = &lines(&path)[0];
+    assert_eq!(line["status"], 101, "{line}");
+    assert_eq!((&line["bytes"], &line["complete"]), (&Value::from(5), &Value::from(false)));
+    assert_eq!(line["detail"], "tunnel-idle", "{line}");
 }

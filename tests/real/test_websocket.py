@@ -145,7 +145,6 @@ class WebSocket(unittest.TestCase):
 
     def test_an_upgrade_of_forebay_keeps_them_and_a_stop_closes_them(self):
         with self.connect("/kept") as socket:
-            old = self.program.process.pid
             command = [parts.PROGRAM, "upgrade", "--config", self.config]
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             new = int(re.match(r"process (\d+) ", said)[1])
@@ -155,9 +154,11 @@ class WebSocket(unittest.TestCase):
             with self.connect("/new") as other:
                 other.send("hello")
                 self.assertEqual(other.recv(timeout=10), "hello")
-            subprocess.run(["kill", str(old)], check=True)
+            # It stops the process that it replaced, too.
+            subprocess.run(["kill", str(new)], check=True)
             with self.assertRaises(ConnectionClosed):
                 socket.recv(timeout=30)
+            self.assertEqual(self.program.process.wait(timeout=30), 0)
 
     def test_a_browser_opens_one(self):
         browser = Browser(self.certificate.cert_chain_pems[0].bytes(), "edge.example")
