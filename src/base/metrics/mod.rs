@@ -9,6 +9,7 @@ mod disk;
 mod memory;
 mod multiplexed;
 mod origin;
+mod process;
 mod served;
 
 use std::{
@@ -27,9 +28,10 @@ use multiplexed::MultiplexedMetrics;
 use origin::AllOrigins;
 pub use origin::OriginMetrics;
 use parking_lot::Mutex;
+use process::Process;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 use served::AllServed;
@@ -118,6 +120,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+/// The beginning of the names of all metrics but those of the process.
+const PREFIX: &str = "forebay";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Upper bounds of latency buckets, in seconds.
 const LATENCY: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0];
@@ -159,7 +166,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let metrics = Self {
-            registry: Mutex::new(Registry::with_prefix("forebay")),
+            registry: Mutex::new(Registry::default()),
             served: AllServed::default(),
             origins: AllOrigins::default(),
             compressed: Family::default(),
@@ -192,7 +199,9 @@ impl Metrics {
 
     fn register(&self) {
         let mut registry = self.registry.lock();
-        let r = &mut *registry;
+        registry.register_collector(Box::new(Process));
+        let r = registry.sub_registry_with_prefix(PREFIX);
+        r.register("build", "The version of Forebay", Info::new([("version", VERSION)]));
         r.register_collector(Box::new(self.served.clone()));
         self.origins.register(r);
         r.register("compressed", "Responses compressed, by coding", self.compressed.clone());
@@ -251,7 +260,7 @@ impl Metrics {
     #[must_use]
     pub fn disk(&self) -> DiskMetrics {
         let metrics = DiskMetrics::default();
-        metrics.register(&mut self.registry.lock());
+        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
         metrics
     }
 
@@ -259,7 +268,7 @@ impl Metrics {
     #[must_use]
     pub(crate) fn acme(&self) -> AcmeMetrics {
         let metrics = AcmeMetrics::default();
-        metrics.register(&mut self.registry.lock());
+        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
         metrics
     }
 
@@ -267,7 +276,7 @@ impl Metrics {
     #[must_use]
     pub(crate) fn cluster(&self) -> ClusterMetrics {
         let metrics = ClusterMetrics::default();
-        metrics.register(&mut self.registry.lock());
+        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
         metrics
     }
 
@@ -275,7 +284,7 @@ impl Metrics {
     #[must_use]
     pub(crate) fn peers(&self) -> PeerMetrics {
         let metrics = PeerMetrics::default();
-        metrics.register(&mut self.registry.lock());
+        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
         metrics
     }
 
@@ -351,6 +360,11 @@ mod tests {
             "forebay_worker_lag_seconds_count 0",
             "forebay_cache_bytes 5",
             "forebay_cache_evictions_total 1",
+            "forebay_build_info{version=\"",
+            "# TYPE process_cpu_seconds counter",
+            "# TYPE process_start_time_seconds gauge",
+            "# TYPE process_resident_memory_bytes gauge",
+            "# TYPE process_open_fds gauge",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
