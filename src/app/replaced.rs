@@ -26,8 +26,8 @@ impl Replaced {
     }
 
     /// Waits until the process has ended, and all that it reported is known here.
-    pub(super) async fn ended(self) {
+    pub(super) async fn ended(&mut self) {
         // Nothing is sent.
-        let _ = self.end.await;
+        let _ = (&mut self.end).await;
     }
 }

@@ -43,20 +43,24 @@ impl Running {
     /// HTTP/1.1 connections close with their next response. `stopped` ends this early. Returns `true` if all of them
     /// finished.
     pub async fn finish(mut self, stopped: impl Future<Output = ()>) -> bool {
-        let replaced = self.replaced.take();
+        let mut replaced = self.replaced.take();
         let last_requests = async {
             if !self.drain.finished(REPLACED).await {
                 tracing::warn!("some connections did not finish within an hour and are closed");
             }
-            if let Some(replaced) = replaced
+            if let Some(replaced) = &mut replaced
                 && timeout(REPLACED, replaced.ended()).await.is_err()
             {
                 tracing::warn!("the process that this one had replaced does not end");
             }
         };
+        let mut is_stopped = false;
         tokio::select! {
             () = last_requests => {}
-            () = stopped => {}
+            () = stopped => is_stopped = true,
+        }
+        if let Some(replaced) = replaced.filter(|_| is_stopped) {
+            replaced.stop();
         }
         // An operator may still wait for an answer.
         self.admin_drain.begin();

@@ -16,6 +16,8 @@ pub(super) enum ExchangeError {
     Hyper(hyper::Error),
     /// Over HTTP/3.
     Http3(StreamError),
+    /// The response broke off.
+    Truncated(String),
     /// The content is shorter or longer than `Content-Length`, which HTTP/3's library does not check.
     WrongLength,
 }
@@ -36,7 +38,7 @@ impl ExchangeError {
                 *code == Code::H3_REQUEST_REJECTED
             }
             Self::Http3(error) => error.is_h3_no_error(),
-            Self::WrongLength => false,
+            Self::Truncated(_) | Self::WrongLength => false,
         }
     }
 
@@ -56,6 +58,7 @@ impl fmt::Display for ExchangeError {
         match self {
             Self::Hyper(error) => f.write_str(&describe(error)),
             Self::Http3(error) => f.write_str(&in_words(error)),
+            Self::Truncated(words) => f.write_str(words),
             Self::WrongLength => {
                 f.write_str("the content's length differs from its Content-Length")
             }

@@ -75,6 +75,9 @@ const H3: &[u8] = b"h3";
 const STREAM_WINDOW: u32 = 8 << 20;
 const WINDOW: u32 = 64 << 20;
 
+/// Bytes of the fields in a response over HTTP/3.
+const MAX_FIELDS: u64 = 128 << 10;
+
 /// The longest wait for the first answer over UDP, which is silent if nothing listens there.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -264,7 +267,9 @@ async fn speak_quic(
     let connected = connected.map_err(|_| io::Error::other(NO_ANSWER))?;
     let connection = connected.map_err(in_words_of_quic)?;
     let quic = crate::quic::Connection::new(connection);
-    let (mut connection, asks) = h3::client::new(quic).await.map_err(io::Error::other)?;
+    let mut builder = h3::client::builder();
+    builder.max_field_section_size(MAX_FIELDS);
+    let (mut connection, asks) = builder.build(quic).await.map_err(io::Error::other)?;
     let (open, closed) = watch::channel(());
     tokio::spawn(async move {
         // Requests report any error.

@@ -52,7 +52,9 @@ impl Received {
                 None => Ok(None),
             },
             Content::Http3 { stream, left } => {
-                let Some(data) = stream.recv_data().await? else {
+                let received = stream.recv_data().await.map_err(ExchangeError::from);
+                let received = received.map_err(|it| ExchangeError::Truncated(it.to_string()));
+                let Some(data) = received? else {
                     return if left.is_none_or(|left| left == 0) {
                         Ok(None)
                     } else {

@@ -7,6 +7,7 @@ use http_body::Body as _;
 
 use super::{
     context::Edge,
+    frames::in_frames,
     logged::{Logged, Shown},
     marks::Marks,
     prepared,
@@ -34,10 +35,6 @@ use crate::{
     },
     outbound::Timing,
 };
-
-/// Longest frame passed to HTTP/2 and HTTP/3. HTTP/2 accepts a whole frame if its window is open for the first byte, and an
-/// accepted frame counts as sent.
-pub(super) const FRAME: usize = 64 << 10;
 
 /// An exchange in progress. It is recorded on drop: either as the observer of the response body, or earlier
 /// if the viewer disconnects before the response is ready.
@@ -163,10 +160,7 @@ impl Exchange {
         } else {
             body
         };
-        let body = match self.incoming.request.version {
-            Version::HTTP_2 | Version::HTTP_3 => body.in_frames(FRAME),
-            _ => body,
-        };
+        let body = in_frames(body, self.incoming.request.version);
         let mut response = match tunnel {
             Some(tunnel) => Switched::response(tunnel, self, fields),
             None => {

@@ -12,6 +12,7 @@ mod explain_stored;
 mod explanation;
 mod fast_path;
 mod fetch;
+mod frames;
 mod logged;
 mod marks;
 mod pass;

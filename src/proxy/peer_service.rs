@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response};
 use super::{
     cache_plan::CachePlan,
     context::Edge,
-    exchange::FRAME,
+    frames::FRAME,
     request::{
         admission::AdmittedRequest, connection::Connection, exchange_tracker::ExchangeState,
         rejection::is_error, routing::Distribution,

@@ -9,6 +9,9 @@ const MAX_FRAME: u64 = 64 << 10;
 /// The most bytes of a message that are neither its head nor content: frames without content, unknown frames, trailers.
 const MAX_OTHER: u64 = 256 << 10;
 
+/// The most frames of a control stream that mean something. The library handles all that have arrived at once.
+const MAX_CONTROL: u32 = 1000;
+
 /// The longest type and length of a frame, each of which has up to eight bytes (RFC 9000 §16).
 const MAX_START: usize = 16;
 
@@ -45,13 +48,19 @@ pub(super) struct FrameFilter {
 enum Stream {
     /// A request, or a response.
     Message(Message),
-    Control {
-        has_settings: bool,
-    },
+    Control(Control),
     /// A unidirectional stream whose type follows.
     Unknown,
     /// A stream without frames.
     Other,
+}
+
+/// The part of a control stream that has arrived.
+#[derive(Debug, Default)]
+struct Control {
+    has_settings: bool,
+    /// Frames so far that mean something.
+    frames: u32,
 }
 
 /// The part of a message that has arrived.
@@ -156,7 +165,7 @@ impl FrameFilter {
         let Some((kind, rest)) = number(start) else { return Ok(None) };
         if matches!(self.stream, Stream::Unknown) {
             self.stream = match kind {
-                CONTROL => Stream::Control { has_settings: false },
+                CONTROL => Stream::Control(Control::default()),
                 // Clients send none, and servers only what was allowed.
                 PUSH => return Err(Code::H3_STREAM_CREATION_ERROR),
                 _ => Stream::Other,
@@ -171,7 +180,7 @@ impl FrameFilter {
         let length = left.saturating_add(start.len() as u64);
         let becomes = match &mut self.stream {
             Stream::Message(message) => message.frame(kind, left, length)?,
-            Stream::Control { has_settings } => control_frame(kind, has_settings)?,
+            Stream::Control(control) => control.frame(kind)?,
             Stream::Unknown | Stream::Other => Use::Drop,
         };
         match becomes {
@@ -194,7 +203,7 @@ impl FrameFilter {
 
     /// A collected frame, if its content is what its type says. The library waits for more if a number is incomplete.
     fn collected(&mut self, kind: u64) -> Result<Bytes, Code> {
-        let frame = self.frame.split().freeze();
+        let frame = std::mem::take(&mut self.frame).freeze();
         let content = number(&frame).and_then(|(_, rest)| number(rest)).map(|(_, content)| content);
         let is_valid = content.is_some_and(|content| match kind {
             SETTINGS => is_pairs(content),
@@ -232,18 +241,19 @@ impl Message {
     }
 }
 
-/// What becomes of a frame on a control stream.
-fn control_frame(kind: u64, has_settings: &mut bool) -> Result<Use, Code> {
-    match kind {
-        SETTINGS if *has_settings => Err(Code::H3_FRAME_UNEXPECTED),
-        SETTINGS => {
-            *has_settings = true;
-            Ok(Use::Collect)
+impl Control {
+    /// What becomes of a frame.
+    fn frame(&mut self, kind: u64) -> Result<Use, Code> {
+        match kind {
+            SETTINGS if self.has_settings => return Err(Code::H3_FRAME_UNEXPECTED),
+            SETTINGS => self.has_settings = true,
+            CANCEL_PUSH | GOAWAY | MAX_PUSH_ID => {}
+            DATA | HEADERS | PUSH_PROMISE => return Err(Code::H3_FRAME_UNEXPECTED),
+            kind if OF_HTTP2.contains(&kind) => return Err(Code::H3_FRAME_UNEXPECTED),
+            _ => return Ok(Use::Drop),
         }
-        CANCEL_PUSH | GOAWAY | MAX_PUSH_ID => Ok(Use::Collect),
-        DATA | HEADERS | PUSH_PROMISE => Err(Code::H3_FRAME_UNEXPECTED),
-        kind if OF_HTTP2.contains(&kind) => Err(Code::H3_FRAME_UNEXPECTED),
-        _ => Ok(Use::Drop),
+        self.frames += 1;
+        if self.frames > MAX_CONTROL { Err(Code::H3_EXCESSIVE_LOAD) } else { Ok(Use::Collect) }
     }
 }
 
@@ -431,6 +441,8 @@ mod tests {
         // A control stream lasts as long as the connection.
         let passed = control(&frame(UNKNOWN, &[0; 1000]).repeat(1000));
         assert_eq!(passed, Ok((encoded(CONTROL), true)));
+        let more = frame(MAX_PUSH_ID, &[1]).repeat(1001);
+        assert_eq!(control(&more), Err(Code::H3_EXCESSIVE_LOAD));
     }
 
     #[test]

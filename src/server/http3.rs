@@ -5,7 +5,10 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use h3::error::Code;
 use quinn::{ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Handler, MAX_HEAD, Shared, canonical, connection::ConnectionGauge, drain::Accepting,
@@ -33,6 +36,9 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// How long open connections may finish their requests. After that, the next process gets the socket.
 const ENDING: Duration = Duration::from_secs(5);
+
+/// A connection that sends nothing for this long has sent all.
+const QUIET: Duration = Duration::from_secs(1);
 
 fn no_error() -> VarInt {
     application_code(Code::H3_NO_ERROR)
@@ -138,11 +144,15 @@ impl<H: Handler> Http3<H> {
         {
             return Ok(());
         }
-        let is_quiet = answered?;
-        // The last responses may still be on their way: the client closes the connection once it has them. Until then,
-        // the stream of settings must stay open (RFC 9114 §6.2.1).
-        if !is_quiet {
-            let _ = timeout(ENDING, quic.closed()).await;
+        answered?;
+        // The last responses may still be on their way. Until then, the stream of settings must stay open (RFC 9114
+        // §6.2.1).
+        let mut sent = 0;
+        while quic.stats().frame_tx.stream > sent {
+            sent = quic.stats().frame_tx.stream;
+            if timeout(QUIET, quic.closed()).await.is_ok() {
+                break;
+            }
         }
         quic.close(no_error(), b"");
         drop(http3);
@@ -150,19 +160,20 @@ impl<H: Handler> Http3<H> {
     }
 
     /// Answers the requests of a connection, until this process leaves or the connection ends. Then requests in progress
-    /// are canceled. Returns whether the client must have all responses.
+    /// are canceled.
     async fn answer(
         &self,
         http3: &mut h3::server::Connection<quic::Connection, Bytes>,
         quic: &quinn::Connection,
         connection: &Arc<Connection>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let limits = &self.shared.limits;
         // A client may reset its requests, which then no longer count as open streams, but are still being answered.
         let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
         let (mut running, mut headless) = (JoinSet::new(), 0);
         let mut left = pin!(self.left());
-        let (mut is_leaving, mut is_quiet) = (false, false);
+        let mut idle = pin!(sleep(limits.idle_timeout));
+        let mut is_leaving = false;
         while !(is_leaving && running.is_empty()) {
             let resolver = tokio::select! {
                 accepted = http3.accept(), if running.len() < most => {
@@ -176,17 +187,19 @@ impl<H: Handler> Http3<H> {
                     if headless > MAX_HEADLESS {
                         quic.close(application_code(Code::H3_EXCESSIVE_LOAD), b"");
                     }
+                    idle.as_mut().reset(Instant::now() + limits.idle_timeout);
                     continue;
                 }
+                // Packets keep a connection open for the transport, but only requests do here.
+                () = &mut idle, if running.is_empty() => break,
                 () = &mut left, if !is_leaving => {
-                    (is_leaving, is_quiet) = (true, running.is_empty());
+                    is_leaving = true;
                     // GOAWAY: the client sends further requests elsewhere.
                     http3.shutdown(1).await.map_err(io::Error::other)?;
-                    tokio::time::sleep(DRAIN_GRACE).await;
+                    sleep(DRAIN_GRACE).await;
                     continue;
                 }
             };
-            is_quiet = false;
             let request = Http3Request {
                 handler: self.handler.clone(),
                 connection: Arc::clone(connection),
@@ -197,7 +210,7 @@ impl<H: Handler> Http3<H> {
         }
         // What arrived before the GOAWAY is answered.
         while running.join_next().await.is_some() {}
-        Ok(is_quiet)
+        Ok(())
     }
 
     /// Counts and logs a failed handshake.
@@ -217,6 +230,6 @@ impl<H: Handler> Http3<H> {
     /// Completes shortly after this process no longer accepts connections.
     async fn left(&self) {
         self.shared.drain.clone().left().await;
-        tokio::time::sleep(DRAIN_GRACE).await;
+        sleep(DRAIN_GRACE).await;
     }
 }

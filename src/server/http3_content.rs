@@ -1,15 +1,20 @@
 //! The content of a request over HTTP/3.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes};
 use futures_util::{FutureExt, stream::unfold};
 use h3::{error::StreamError, server::RequestStream};
 use http::{Method, Request, header};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     http::body::{Body, BodyError},
     quic,
 };
+
+/// The longest wait for unused content.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The stream of a request.
 type Stream = RequestStream<quic::RecvStream, Bytes>;
@@ -61,7 +66,14 @@ async fn receive(
     loop {
         let read = match first.take() {
             Some(read) => read,
-            None => next(&mut stream).await,
+            None if sender.is_closed() => match timeout(PATIENCE, next(&mut stream)).await {
+                Ok(read) => read,
+                Err(_) => return,
+            },
+            None => tokio::select! {
+                read = next(&mut stream) => read,
+                () = sender.closed() => continue,
+            },
         };
         let chunk = match read {
             Ok(Some(chunk)) => chunk,

@@ -77,10 +77,14 @@ impl Drop for Guarded {
     }
 }
 
-/// Whether a request has only fields that HTTP/3 has (RFC 9114 §4.2).
+/// Whether a request has only fields that HTTP/3 has (RFC 9114 §4.2), and one length at most.
 fn is_valid(fields: &HeaderMap) -> bool {
     let is_te_good = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
-    !OF_CONNECTION.iter().any(|name| fields.contains_key(name))
+    let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
+    let is_number = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_length_good = lengths.next().is_none_or(is_number) && lengths.next().is_none();
+    is_length_good
+        && !OF_CONNECTION.iter().any(|name| fields.contains_key(name))
         && fields.get_all(header::TE).iter().all(is_te_good)
 }
 

@@ -125,7 +125,7 @@ pub struct Limits {
     /// Connections open at once from one client, unless it is a trusted proxy; further ones are closed. Defaults
     /// to a quarter of `max_connections`.
     pub max_connections_per_client: Option<usize>,
-    /// HTTP/2 streams open at once on a connection.
+    /// Streams open at once on a connection over HTTP/2 or HTTP/3.
     pub max_streams: u32,
     /// Longest time for a TLS handshake.
     pub handshake_timeout: Duration,

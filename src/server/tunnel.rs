@@ -40,12 +40,13 @@ where
         let upstream = async {
             let _ = copy(&mut from_viewer, &mut to_origin).await;
             let _ = to_origin.shutdown().await;
+            Ok(())
         };
         let downstream = async {
             copy(&mut from_origin, &mut to_viewer).await?;
             to_viewer.shutdown().await
         };
-        tokio::join!(upstream, downstream).1
+        tokio::try_join!(upstream, downstream)
     };
     let is_complete = tokio::select! {
         carried = carried => carried.is_ok(),
