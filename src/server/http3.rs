@@ -172,7 +172,7 @@ impl<H: Handler> Http3<H> {
         let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
         let (mut running, mut headless) = (JoinSet::new(), 0);
         let mut left = pin!(self.left());
-        let mut idle = pin!(sleep(limits.idle_timeout));
+        let (mut idle, mut last) = (pin!(sleep(limits.idle_timeout)), Instant::now());
         let mut is_leaving = false;
         while !(is_leaving && running.is_empty()) {
             let resolver = tokio::select! {
@@ -187,11 +187,21 @@ impl<H: Handler> Http3<H> {
                     if headless > MAX_HEADLESS {
                         quic.close(application_code(Code::H3_EXCESSIVE_LOAD), b"");
                     }
-                    idle.as_mut().reset(Instant::now() + limits.idle_timeout);
+                    // Setting the timer for each request would cost more than all else here.
+                    if running.is_empty() {
+                        last = Instant::now();
+                    }
                     continue;
                 }
                 // Packets keep a connection open for the transport, but only requests do here.
-                () = &mut idle, if running.is_empty() => break,
+                () = &mut idle => {
+                    let since = if running.is_empty() { last } else { Instant::now() };
+                    if since.elapsed() >= limits.idle_timeout {
+                        break;
+                    }
+                    idle.as_mut().reset(since + limits.idle_timeout);
+                    continue;
+                }
                 () = &mut left, if !is_leaving => {
                     is_leaving = true;
                     // GOAWAY: the client sends further requests elsewhere.
