@@ -1,6 +1,6 @@
 //! Requests to switch protocols, such as to WebSocket (RFC 9110 §7.8).
 
-use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request::Parts};
 
 use super::fields::connection_names;
 
@@ -52,11 +52,8 @@ fn protocols(fields: &HeaderMap) -> Option<Vec<&str>> {
         let members = line.to_str().ok()?.split(',').map(str::trim);
         protocols.extend(members.filter(|member| !member.is_empty()));
     }
-    let is_token = |text: &str| {
-        let is_tchar =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        !text.is_empty() && text.bytes().all(is_tchar)
-    };
+    // The name of a field is a token, too.
+    let is_token = |text: &str| HeaderName::from_bytes(text.as_bytes()).is_ok();
     let is_protocol = |member: &&str| match member.split_once('/') {
         Some((name, version)) => is_token(name) && is_token(version),
         None => is_token(member),

@@ -37,6 +37,17 @@ impl Opener {
     }
 }
 
+/// Opens a stream with `open`, unless one is being opened.
+fn poll_opened<T>(
+    opening: &mut Opening<T>,
+    open: impl Future<Output = Result<T, ConnectionError>> + Send + Sync + 'static,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, StreamErrorIncoming>> {
+    let opened = ready!(opening.get_or_insert_with(|| Box::pin(open)).as_mut().poll(cx));
+    *opening = None;
+    Poll::Ready(opened.map_err(of_stream))
+}
+
 impl Clone for Opener {
     fn clone(&self) -> Self {
         Self::new(self.connection.clone())
@@ -51,29 +62,20 @@ impl OpenStreams<Bytes> for Opener {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<BidiStream, StreamErrorIncoming>> {
-        let connection = &self.connection;
-        let opening = self.bidirectional.get_or_insert_with(|| {
-            let connection = connection.clone();
-            Box::pin(async move { connection.open_bi().await })
-        });
-        let opened = ready!(opening.as_mut().poll(cx));
-        self.bidirectional = None;
-        let (streams, frames) = (opened.map_err(of_stream)?, FrameFilter::of_response());
-        Poll::Ready(Ok(BidiStream::new(streams, &self.connection, frames)))
+        let connection = self.connection.clone();
+        let open = async move { connection.open_bi().await };
+        let streams = ready!(poll_opened(&mut self.bidirectional, open, cx))?;
+        Poll::Ready(Ok(BidiStream::new(streams, &self.connection, FrameFilter::of_response())))
     }
 
     fn poll_open_send(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<SendStream, StreamErrorIncoming>> {
-        let connection = &self.connection;
-        let opening = self.unidirectional.get_or_insert_with(|| {
-            let connection = connection.clone();
-            Box::pin(async move { connection.open_uni().await })
-        });
-        let opened = ready!(opening.as_mut().poll(cx));
-        self.unidirectional = None;
-        Poll::Ready(Ok(SendStream::new(opened.map_err(of_stream)?)))
+        let connection = self.connection.clone();
+        let open = async move { connection.open_uni().await };
+        let stream = ready!(poll_opened(&mut self.unidirectional, open, cx))?;
+        Poll::Ready(Ok(SendStream::new(stream)))
     }
 
     fn close(&mut self, code: Code, reason: &[u8]) {

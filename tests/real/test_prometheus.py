@@ -80,9 +80,9 @@ class Rules(unittest.TestCase):
         self.assertEqual([rule["alert"] for rule in rules()], list(RAISING))
         tests = []
         for rule in rules():
-            for place, count in ((0, 0), (1, 1)):
+            for count in (0, 1):
                 series = [
-                    {"series": name, "values": values[place] if "x" in values[place] else values[place] + "+0x180"}
+                    {"series": name, "values": values[count] if "x" in values[count] else values[count] + "+0x180"}
                     for name, values in RAISING[rule["alert"]].items()
                 ]
                 tests.append(
