@@ -1,32 +1,42 @@
 //! CloudFront's URL-safe base64: `-` for `+`, `_` for `=`, `~` for `/`.
 
 use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    Engine as _,
+    alphabet::Alphabet,
+    engine::{GeneralPurpose, general_purpose::NO_PAD},
 };
 
-/// The base64 engine. Padding is optional because some signers omit it.
+/// RFC 4648's alphabet with CloudFront's letters.
+const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-~";
+
+const PADDING: char = '_';
+
+/// The base64 engine, for text without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    &match Alphabet::new(LETTERS) {
+        Ok(letters) => letters,
+        Err(_) => panic!("the letters are 64 different ones"),
+    },
+    NO_PAD,
 );
 
-/// Decodes `text`; `None` if it is malformed.
+/// Decodes `text`; `None` if it is malformed. Padding is optional because some signers omit it.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    let standard = text.bytes().map(|byte| match byte {
-        b'-' => Some(b'+'),
-        b'_' => Some(b'='),
-        b'~' => Some(b'/'),
-        b'+' | b'=' | b'/' => None,
-        other => Some(other),
-    });
-    BASE64.decode(standard.collect::<Option<Vec<u8>>>()?).ok()
+    let unpadded = text.trim_end_matches(PADDING);
+    if text.len() > unpadded.len().next_multiple_of(4) {
+        return None;
+    }
+    BASE64.decode(unpadded).ok()
 }
 
 /// Encodes `bytes`.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    BASE64.encode(bytes).replace('+', "-").replace('=', "_").replace('/', "~")
+    let mut text = BASE64.encode(bytes);
+    while !text.len().is_multiple_of(4) {
+        text.push(PADDING);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -38,6 +48,7 @@ mod tests {
         for (text, expected) in [
             ("--~~", Some(&[0xfb, 0xef, 0xff][..])),
             ("YQ__", Some(b"a")),
+            ("YQ_", Some(b"a")),
             ("YQ", Some(b"a")),
             ("", Some(b"")),
             ("YR__", None),
@@ -46,6 +57,10 @@ mod tests {
             ("Y Q_", None),
             ("Y", None),
             ("YQ_é", None),
+            ("YQ___", None),
+            ("YWJj_", None),
+            ("YWJj____", None),
+            ("____", None),
         ] {
             assert_eq!(decode(text).as_deref(), expected, "{text}");
         }
