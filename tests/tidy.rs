@@ -1,4 +1,4 @@
-//! The project's structure: module order, import cycles, lengths, banned words.
+//! The project's structure: module order, import cycles, lengths, banned words, sleeps in tests.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -358,5 +358,16 @@ fn no_banned_words() {
             let word = format!("{one}{two}");
             assert!(!text.contains(&word), "`{word}` stands in {}", path.display());
         }
+    }
+}
+
+#[test]
+fn tests_wait_only_in_ways_that_have_names() {
+    // Split in two, like the banned words.
+    let sleep = ["time::", "sleep("].concat();
+    for path in files(&root().join("tests/it"), ".rs") {
+        let text = fs::read_to_string(&path).expect("text");
+        let is_support = path.parent().is_some_and(|folder| folder.ends_with("support"));
+        assert!(is_support || !text.contains(&sleep), "{} sleeps", path.display());
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::support::{
     edge::{Edge, Lines, config_for},
     script::Script,
-    viewer::{Answer, eventually},
+    time::eventually,
+    viewer::Answer,
 };
 
 const FRESH: &str = "Cache-Control: max-age=60";

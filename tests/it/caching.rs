@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::support::{
     edge::{Edge, LISTEN},
     script::Script,
-    viewer::{Answer, eventually},
+    time::eventually,
+    viewer::Answer,
 };
 
 /// An edge in front of a scripted origin: it forwards everything and caches only what the origin allows.

@@ -1,7 +1,5 @@
 //! Request collapsing: many viewers, one origin request; and disconnects and failures during it.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
@@ -9,7 +7,8 @@ use tokio::task::JoinSet;
 use crate::support::{
     bucket::Bucket,
     edge::{Edge, config_for},
-    viewer::{eventually, pattern, read},
+    time::{eventually, settled},
+    viewer::{pattern, read},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,11 +255,7 @@ async fn a_slow_reader_bounds_its_own_read_ahead() {
     response.frame().await.expect("frame").expect("data");
     // The viewer stops reading. Forebay fetches only the bytes that fit the socket buffers, plus read_ahead slices.
     let bytes = || edge.running().edge.store().usage().bytes;
-    let mut fetched = 0;
-    while fetched < bytes() {
-        fetched = bytes();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let fetched = settled(bytes).await;
     assert!(fetched < 12 << 20, "{fetched} bytes are fetched for a reader who stands still");
     assert_eq!(edge.get("/long.bin").await.status, StatusCode::OK);
 }

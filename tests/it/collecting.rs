@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,7 +19,8 @@ use tokio::{
 use crate::support::{
     edge::{Edge, LISTEN, Lines},
     script::Script,
-    viewer::{eventually, pattern, read},
+    time::{arrive, eventually},
+    viewer::{PATIENCE, pattern, read},
 };
 
 /// An origin whose first response is sent in parts by the test, and ends when the test has no more.
@@ -122,7 +122,7 @@ async fn a_slow_answer_of_unknown_length_is_stored_whoever_leaves() {
     let mut first = edge.viewer().begin("GET", "/feed", "").await;
     first.frame().await.expect("frame").expect("data");
     drop(first);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    arrive().await;
     origin.send(Bytes::from_static(b"and steady"));
     origin.end();
     let answer = edge.get("/feed").await;
@@ -176,7 +176,7 @@ async fn a_viewer_who_reads_slowly_keeps_nobody_waiting() {
         origin.send(Bytes::copy_from_slice(part));
     }
     origin.end();
-    let other = tokio::time::timeout(Duration::from_secs(5), edge.get("/feed")).await;
+    let other = tokio::time::timeout(PATIENCE, edge.get("/feed")).await;
     let other = other.expect("it waits for the origin, not for the slow one");
     assert!(other.content == content && other.x_cache() == "Hit");
     assert_eq!(origin.requests.load(Ordering::SeqCst), 1);

@@ -14,6 +14,7 @@ use crate::support::{
     bucket::Bucket,
     edge::{Edge, Lines, config_for},
     script::Script,
+    time::{arrive, eventually, pass},
     viewer::{PATIENCE, pattern, raw},
 };
 
@@ -184,7 +185,7 @@ async fn both_ways_say_the_same_of(lines: &Lines<'_>) {
         // A request that arrives in pieces goes to the HTTP library.
         let mut in_pieces = Line::to(edge.address).await;
         in_pieces.say(&text[..20]).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        arrive().await;
         in_pieces.say(&text[20..]).await;
         let (head, content) = in_pieces.hear(&Method::GET).await;
         for answer in &answers {
@@ -232,9 +233,9 @@ async fn answers_come_in_order_whoever_gives_them() {
     bucket.gate(1_000);
     let mut line = Line::to(edge.address).await;
     line.say(&get("/slow", &[])).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    arrive().await;
     line.say(&hit).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    arrive().await;
     bucket.gate(usize::MAX);
     assert_eq!(line.hear(&Method::GET).await.1, pattern(100_000));
     assert_eq!(line.hear(&Method::GET).await.1, b"hit");
@@ -253,12 +254,12 @@ async fn an_idle_connection_leaves_hyper_and_loses_nothing() {
     let mut line = Line::to(edge.address).await;
     let get = |path: &str| format!("GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(line.ask(&get("a.jpg")).await.1, b"one");
-    tokio::time::sleep(IDLE).await;
+    pass(IDLE).await;
     assert_eq!(line.ask(&get("a.jpg")).await.1, b"one");
     // hyper reads the beginning of another request with the first one. That is taken back, too.
     line.say(&(get("b.jpg") + "GET /a.jpg HT")).await;
     assert_eq!(line.hear(&Method::GET).await.1, b"second");
-    tokio::time::sleep(IDLE).await;
+    pass(IDLE).await;
     line.say("TP/1.1\r\nHost: h\r\n\r\n").await;
     assert_eq!(line.hear(&Method::GET).await.1, b"one");
     assert_eq!(line.ask(&get("b.jpg")).await.1, b"second");
@@ -277,7 +278,7 @@ async fn the_rest_of_a_head_is_never_taken_for_a_request() {
         line.say(&format!("{}GET /b.jpg HTTP/1.1\r\nX-Rest: ", get.replace("a.jpg", "b.jpg")))
             .await;
         assert_eq!(line.hear(&Method::GET).await.1, b"second");
-        tokio::time::sleep(wait).await;
+        pass(wait).await;
         // On its own, this would be a hit.
         line.say(get).await;
         assert_eq!(line.hear(&Method::GET).await.1, b"second");
@@ -308,7 +309,7 @@ async fn content_is_never_taken_for_a_request() {
         assert_eq!(line.ask(&get("/a", &[])).await.1, b"content");
         line.say(&head).await;
         // The content arrives in a separate read, after the response was sent.
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        arrive().await;
         let _ = line.0.write_all(content.as_bytes()).await;
         let mut rest = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, line.0.read_to_end(&mut rest)).await;
@@ -327,9 +328,7 @@ async fn with_large_object(timeouts: &str) -> (Edge, Bytes) {
     let edge = Edge::with(&text.replace("workers = 2", &format!("workers = 2\n{timeouts}")));
     edge.get("/large").await;
     // It is stored shortly after its viewer has it.
-    while !takes_fast_path(&edge, "/large", &[]) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    eventually(|| takes_fast_path(&edge, "/large", &[])).await;
     (edge, content)
 }
 
@@ -339,7 +338,7 @@ async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
     let (edge, content) = with_large_object(timeouts).await;
     let mut line = Line::to(edge.address).await;
     line.say(&get("/large", &[])).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    arrive().await;
     assert!(line.hear(&Method::GET).await.1 == content);
     // The connection is not idle until the request is answered.
     assert!(line.ask(&get("/large", &["Range: bytes=0-9"])).await.1 == content[..10]);
@@ -347,7 +346,7 @@ async fn slow_viewers_get_all_and_those_who_take_nothing_are_cut() {
     assert_eq!(idle.expect("closed in time").expect("an end"), 0);
     let mut taking_nothing = Line::to(edge.address).await;
     taking_nothing.say(&get("/large", &[])).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    pass(Duration::from_millis(1_500)).await;
     let mut rest = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, taking_nothing.0.read_to_end(&mut rest)).await;
     assert!(rest.len() < content.len(), "it was not cut");
@@ -361,12 +360,12 @@ async fn a_viewer_is_idle_from_when_it_has_all() {
         let mut line = Line::to(edge.address).await;
         for part in head {
             line.say(&part).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            arrive().await;
         }
         // Reading takes longer than the idle timeout.
         let mut taken = vec![0; 1 << 20];
         for _ in 0..7 {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            pass(Duration::from_millis(700)).await;
             line.0.read_exact(&mut taken).await.expect("content");
         }
         let mut rest = Vec::new();
@@ -374,7 +373,7 @@ async fn a_viewer_is_idle_from_when_it_has_all() {
             let read = line.0.read_buf(&mut rest).await.expect("content");
             assert!(read > 0, "closed before its end");
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        arrive().await;
         let range = get("/large", &["Range: bytes=0-9"]);
         assert!(line.ask(&range).await.1 == content[..10]);
     }
@@ -389,7 +388,7 @@ async fn a_drain_closes_connections_that_only_had_hits() {
     let mut line = Line::to(edge.address).await;
     assert_eq!(line.ask(&get("/a", &[])).await.1, b"content");
     let stopping = tokio::spawn(edge.running.take().expect("running").stop());
-    let end = tokio::time::timeout(Duration::from_secs(2), line.0.read(&mut [0])).await;
+    let end = tokio::time::timeout(PATIENCE, line.0.read(&mut [0])).await;
     assert_eq!(end.expect("closed at once").expect("an end"), 0);
     assert!(stopping.await.expect("stopped"), "everything finished");
 }
@@ -405,9 +404,9 @@ async fn a_drain_lets_viewers_receive_their_hits() {
             assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
         }
         line.say(&get("/large", &[])).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        arrive().await;
         let stopping = tokio::spawn(edge.running.take().expect("running").stop());
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        pass(Duration::from_millis(1_500)).await;
         assert!(line.hear(&Method::GET).await.1 == content, "after a miss: {after_a_miss}");
         assert!(stopping.await.expect("stopped"), "everything finished");
     }

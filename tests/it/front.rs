@@ -18,7 +18,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::support::{
     bucket::Bucket,
     edge::{Edge, config_for},
-    viewer::{eventually, pattern, raw, read},
+    time::{eventually, pass},
+    viewer::{PATIENCE, pattern, raw, read},
 };
 
 /// Writes a self-signed certificate for `host` into `folder`.
@@ -182,11 +183,11 @@ async fn http2_viewers_who_open_no_window_are_cut() {
     let request = request.body(Empty::<Bytes>::new()).expect("request");
     let answer = sender.send_request(request).await.expect("answer");
     // Longer than the write timeout, but here the origin sends nothing.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    pass(Duration::from_millis(1_200)).await;
     assert!(!connection.is_finished(), "it was cut while it waited for the origin");
     bucket.gate(1_000_000);
     // Now the viewer reads none of it.
-    let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
+    let ended = tokio::time::timeout(PATIENCE, connection).await;
     assert!(ended.is_ok(), "it was not cut");
     drop(answer);
 }
@@ -213,10 +214,10 @@ async fn pings_are_no_window() {
     let answer = answer.await.expect("answer");
     let pinged = async {
         while pings.ping(h2::Ping::opaque()).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            pass(Duration::from_millis(100)).await;
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(5), pinged).await;
+    let ended = tokio::time::timeout(PATIENCE, pinged).await;
     assert!(ended.is_ok() && connection.await.is_ok(), "it was not cut");
     drop(answer);
 }
@@ -240,7 +241,7 @@ async fn requests_that_come_with_the_end_are_let_go() {
     let mut request = Request::connect("one.example.com:443").body(()).expect("request");
     request.headers_mut().insert("content-length", "5".parse().expect("a number"));
     let (_answer, mut content) = sender.send_request(request, false).expect("sent");
-    let _ = tokio::time::timeout(Duration::from_secs(5), connection).await.expect("ended");
+    let _ = tokio::time::timeout(PATIENCE, connection).await.expect("ended");
     let _ = content.send_data(Bytes::new(), true);
     let hits = "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 20\n";
     edge.metrics_have(hits).await;
@@ -328,9 +329,8 @@ async fn a_drain_finishes_what_is_under_way() {
             .await
             .starts_with("HTTP/1.1 404")
     );
-    tokio::time::sleep(Duration::from_millis(600)).await;
     // Then it accepts no connections and closes idle ones, but the transfer continues.
-    assert!(TcpStream::connect(address).await.is_err());
+    eventually(|| std::net::TcpStream::connect(address).is_err()).await;
     eventually(|| matches!(idle.try_read(&mut [0; 1]), Ok(0) | Err(_))).await;
     assert!(!stopping.is_finished());
     bucket.gate(usize::MAX);

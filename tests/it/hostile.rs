@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use forebay::base::clock::Stopwatch;
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,13 +11,14 @@ use tokio::{
 use crate::support::{
     bucket::Bucket,
     edge::{Edge, config_for},
-    viewer::{Viewer, pattern, raw},
+    time::pass,
+    viewer::{PATIENCE, Viewer, pattern, raw},
 };
 
 fn hasty(bucket: &Bucket) -> Edge {
     let text = config_for(bucket.address, "memory = \"32MiB\"", "").replace(
         "workers = 2",
-        "workers = 1\nheader_timeout = \"300ms\"\nidle_timeout = \"900ms\"\nwrite_timeout = \"600ms\"",
+        "workers = 1\nheader_timeout = \"300ms\"\nidle_timeout = \"3s\"\nwrite_timeout = \"2s\"",
     );
     Edge::with(&text)
 }
@@ -86,10 +86,10 @@ async fn a_connection_is_idle_after_a_slow_answer_too() {
     let edge = hasty(&bucket);
     let mut stream = TcpStream::connect(edge.address).await.expect("connected");
     stream.write_all(b"GET /a.bin HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    pass(Duration::from_millis(500)).await;
     bucket.gate(1_000_000);
     let mut answer = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "it was not closed");
     assert!(answer.len() > 100_000);
 }
@@ -138,24 +138,20 @@ async fn slow_heads_and_idle_connections_are_closed_each_in_its_time() {
     let bucket = Bucket::start().await;
     bucket.put("a", "content");
     let edge = hasty(&bucket);
-    let started = Stopwatch::start();
     let mut slow = TcpStream::connect(edge.address).await.expect("connected");
     slow.write_all(b"GET /a HTTP/1.1\r\nHo").await.expect("written");
     let mut rest = Vec::new();
     slow.read_to_end(&mut rest).await.ok();
-    let took = started.elapsed();
-    assert!(took >= Duration::from_millis(250) && took < Duration::from_millis(800), "{took:?}");
+    edge.metrics_have("forebay_refused_requests_total{reason=\"head-timeout\"} 1").await;
     // After a response, a connection may be idle for longer than the header timeout.
     let mut idle = TcpStream::connect(edge.address).await.expect("connected");
     for _ in 0..3 {
         idle.write_all(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("written");
         let mut answer = [0; 2048];
         assert!(idle.read(&mut answer).await.expect("answer") > 0);
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        pass(Duration::from_millis(500)).await;
     }
-    let started = Stopwatch::start();
     idle.read_to_end(&mut rest).await.ok();
-    assert!(started.elapsed() < Duration::from_millis(900));
 }
 
 #[tokio::test]
@@ -171,8 +167,8 @@ async fn a_viewer_who_takes_no_bytes_is_cut_and_a_slow_one_is_not() {
     slow.write_all(ask).await.expect("written");
     let mut buffer = vec![0; 4 << 20];
     let mut slowly = 0;
-    for _ in 0..16 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..30 {
+        pass(Duration::from_millis(100)).await;
         slowly += slow.read(&mut buffer).await.expect("still there");
     }
     let mut got = 0;

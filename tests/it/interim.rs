@@ -1,7 +1,10 @@
 //! Interim responses of origins.
 
+use std::time::Duration;
+
 use crate::support::{
     edge::{Edge, Lines},
+    time::pass,
     viewer::raw,
     wire::{Wire, WireOrigin},
 };
@@ -95,7 +98,7 @@ async fn endless_interim_responses_end_with_the_timeout() {
     tokio::spawn(async move {
         loop {
             origin.send(HINTS).await;
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            pass(Duration::from_millis(1)).await;
         }
     });
     for _ in 0..32 {

@@ -17,7 +17,8 @@ use crate::{
     support::{
         bucket::Bucket,
         edge::{Edge, LISTEN, config_for},
-        viewer::{eventually, raw},
+        time::eventually,
+        viewer::raw,
         wire::{Wire, WireOrigin},
     },
 };

@@ -21,6 +21,7 @@ use tokio::{
 use crate::support::{
     bucket::{ACCESS_KEY, Bucket, NAME, SECRET_KEY},
     script::Script,
+    time::{arrive, eventually, pass},
     viewer::{PATIENCE, Viewer, raw},
 };
 
@@ -116,12 +117,7 @@ cache_policy = "CachingOptimized"
         command.envs(environment);
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
         let process = Self { child: child.expect("started"), address, admin, _folder: folder };
-        let ready = async {
-            while TcpStream::connect(admin).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.expect("it listens");
+        eventually(|| std::net::TcpStream::connect(admin).is_ok()).await;
         process
     }
 
@@ -132,12 +128,7 @@ cache_policy = "CachingOptimized"
 
     /// Waits for the process to end; panics if it does not.
     async fn ended(&mut self) {
-        let end = async {
-            while self.child.try_wait().expect("a child").is_none() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, end).await.expect("the process did not end");
+        eventually(|| self.child.try_wait().expect("a child").is_some()).await;
     }
 }
 
@@ -262,9 +253,7 @@ async fn a_drain_under_load_loses_no_request() {
             tokio::spawn(async move { keep_asking(address, &done, &stopped).await })
         })
         .collect();
-    while done.load(Ordering::Relaxed) < 3_000 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually(|| done.load(Ordering::Relaxed) >= 3_000).await;
     process.terminate();
     process.ended().await;
     stopped.store(true, Ordering::Relaxed);
@@ -289,7 +278,7 @@ async fn a_viewer_that_sends_no_more_gets_its_answer() {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sent");
         stream.shutdown().await.expect("half closed");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        arrive().await;
         script.release();
         let mut answer = Vec::new();
         let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
@@ -345,7 +334,7 @@ async fn slow_credentials() -> SocketAddr {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let _ = stream.read(&mut [0; 4096]).await;
-                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                pass(Duration::from_millis(1_500)).await;
                 let content = format!(
                     "{{\"AccessKeyId\":\"{ACCESS_KEY}\",\"SecretAccessKey\":\"{SECRET_KEY}\",\"Token\":\"t\",\"Expiration\":\"2199-01-01T00:00:00Z\"}}"
                 );

@@ -13,7 +13,8 @@ use crate::{
     support::{
         edge::{Edge, Lines, config_for},
         script::Script,
-        viewer::{eventually, raw},
+        time::eventually,
+        viewer::raw,
     },
 };
 

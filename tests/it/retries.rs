@@ -12,6 +12,7 @@ use crate::{
         bucket::{Bucket, Got},
         edge::{Edge, Lines, config_for},
         script::Script,
+        time::pass,
         viewer::{pattern, read},
     },
 };
@@ -171,7 +172,7 @@ async fn a_response_must_complete_in_time() {
     while !response.is_finished() {
         open += 1000;
         bucket.gate(open);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        pass(Duration::from_millis(10)).await;
     }
     let answer = response.await.expect("viewer");
     assert!(answer.aborted && bucket.gets().len() == 1, "{:?}", bucket.gets());

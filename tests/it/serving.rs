@@ -11,6 +11,7 @@ use tokio::{
 use crate::support::{
     bucket::Bucket,
     edge::{Edge, config_for},
+    time::settled,
     viewer::{Answer, pattern, raw},
 };
 
@@ -477,11 +478,7 @@ async fn slow_readers_of_a_large_object_displace_nothing() {
         readers.push(begin_slowly(&edge, "/large", &format!("Range: bytes={first}-\r\n")).await);
     }
     // The viewers read as much as the system buffers for them, then nothing.
-    let mut fetched = usize::MAX;
-    while fetched != bucket.gets().len() {
-        fetched = bucket.gets().len();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+    settled(|| bucket.gets().len()).await;
     edge.get("/hot").await;
     // New objects are stored and evicted; hot ones stay, and no request is refused.
     for n in 0..120 {

@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::support::{
     edge::{Edge, LISTEN, Lines, config_for},
     script::Script,
+    time::{arrive, eventually},
     viewer::raw,
 };
 
@@ -163,7 +164,7 @@ async fn an_origin_that_refuses_one_viewers_fields_answers_the_others() {
             .map(|viewer| tokio::spawn(async move { viewer.get("/a").await }))
             .collect();
         // The other requests wait for the first: the origin sees only that one.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        arrive().await;
         assert_eq!(script.requests(), 1);
         script.release();
         assert_eq!(leader.await.expect("answered").status.as_u16(), status);
@@ -354,8 +355,7 @@ async fn slow_readers_of_one_client_hold_a_part_of_an_origins_connections() {
             readers.push(stream);
         }
         // These viewers read nothing; meanwhile an honest viewer's miss is served.
-        crate::support::viewer::eventually(|| open.load(std::sync::atomic::Ordering::Acquire) >= 4)
-            .await;
+        eventually(|| open.load(std::sync::atomic::Ordering::Acquire) >= 4).await;
         let answer = edge.get("/small").await;
         assert_eq!((answer.status.as_u16(), answer.content.len()), (200, 7), "{path}");
         drop(readers);

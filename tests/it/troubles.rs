@@ -1,7 +1,12 @@
 //! Failing origins: the viewer gets a synthetic 5xx, nothing is stored, and the log names the
 //! fix.
 
-use std::{io::Read, process::Stdio, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use aws_credential_types::Credentials as Keys;
 use forebay::aws::Credentials;
@@ -11,7 +16,8 @@ use s3s::S3ErrorCode;
 use crate::support::{
     bucket::{ACCESS_KEY, Bucket, SECRET_KEY},
     edge::{Edge, config_for},
-    viewer::{Viewer, pattern},
+    time::{arrive, eventually},
+    viewer::{PATIENCE, Viewer, pattern},
 };
 
 const CACHE: &str = "memory = \"32MiB\"";
@@ -161,25 +167,31 @@ async fn the_log_says_what_to_do() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("started");
-    let mut answer = None;
-    for _ in 0..500 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if std::net::TcpStream::connect(port).is_ok() {
-            let got = Viewer::new(port).get("/a.png").await;
-            for _ in 0..2 {
-                assert_eq!(Viewer::new(port).get("/").await.status, StatusCode::FORBIDDEN);
-            }
-            // Before the credentials are loaded the response is also a 502, with another reason.
-            tokio::time::sleep(Duration::from_millis(1100)).await;
-            answer = Some((got.status, Viewer::new(port).get("/a.png").await.status));
-            break;
+    let log = Arc::new(Mutex::new(String::new()));
+    let (written, lines) = (Arc::clone(&log), program.stderr.take().expect("piped"));
+    let reading = std::thread::spawn(move || {
+        for line in BufReader::new(lines).lines() {
+            let mut log = written.lock().expect("no panic");
+            *log += &line.expect("text");
+            *log += "\n";
         }
+    });
+    eventually(|| std::net::TcpStream::connect(port).is_ok()).await;
+    for _ in 0..2 {
+        assert_eq!(Viewer::new(port).get("/").await.status, StatusCode::FORBIDDEN);
     }
+    // Before the credentials are loaded the response is also a 502, with another reason.
+    let refused = async {
+        while !log.lock().expect("no panic").contains("SignatureDoesNotMatch") {
+            assert_eq!(Viewer::new(port).get("/a.png").await.status, StatusCode::BAD_GATEWAY);
+            arrive().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("the refusal is logged");
     program.kill().expect("killed");
-    let mut log = String::new();
-    program.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
     program.wait().expect("ended");
-    assert_eq!(answer, Some((StatusCode::BAD_GATEWAY, StatusCode::BAD_GATEWAY)), "{log}");
+    reading.join().expect("no panic");
+    let log = log.lock().expect("no panic").clone();
     assert!(
         log.contains("the secret access key does not match the access key id: check both"),
         "{log}"

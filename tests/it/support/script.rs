@@ -97,7 +97,7 @@ impl Script {
 
     /// Waits until this many requests have arrived.
     pub(crate) async fn asked(&self, times: usize) {
-        super::viewer::eventually(|| self.requests() >= times).await;
+        super::time::eventually(|| self.requests() >= times).await;
     }
 
     /// The target of the last request: path and query.

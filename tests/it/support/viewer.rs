@@ -145,16 +145,6 @@ pub(crate) async fn raw(server: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Waits until a condition holds.
-pub(crate) async fn eventually(mut is_so: impl FnMut() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect("it never came to be");
-}
-
 /// Bytes that encode their position.
 pub(crate) fn pattern(length: usize) -> Bytes {
     (0..length).map(|at| ((at % 251) ^ (at >> 12)).to_le_bytes()[0]).collect()
