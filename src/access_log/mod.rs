@@ -224,6 +224,13 @@ impl AccessLog {
         }
     }
 
+    /// Bytes of records that the writer has not taken yet. Does not wait for a thread that is adding one.
+    #[must_use]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        let buffers = self.shared.iter().flat_map(|shared| &shared.texts);
+        buffers.filter_map(|buffer| buffer.0.try_lock()).map(|text| text.len()).sum()
+    }
+
     /// Reopens the file, after log rotation has moved it.
     pub fn reopen(&self) {
         if let Some(shared) = &self.shared {

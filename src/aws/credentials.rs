@@ -14,6 +14,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::{
+    Credentials as Keys,
     credential_feature::AwsCredentialFeature,
     provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
 };
@@ -122,6 +123,14 @@ impl Credentials {
         self.installed.load_full()
     }
 
+    /// When the installed credentials expire, if they do.
+    #[must_use]
+    pub(crate) fn expiry(&self) -> Option<Timestamp> {
+        let installed = self.current()?;
+        let keys = installed.identity.data::<Keys>()?;
+        keys.expiry().map(Timestamp::from)
+    }
+
     /// Requests a renewal soon, because S3 refused the installed credentials or the operator reloads.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -132,17 +141,17 @@ impl Credentials {
     ///
     /// # Errors
     /// If no request could be signed with them. The installed keys are kept.
-    pub fn install(&self, keys: &aws_credential_types::Credentials) -> Result<bool, KeysError> {
+    pub fn install(&self, keys: &Keys) -> Result<bool, KeysError> {
         let keys = &validated(keys)?;
         let is_new = self.replace(keys);
         self.end_loading();
         Ok(is_new)
     }
 
-    fn replace(&self, keys: &aws_credential_types::Credentials) -> bool {
+    fn replace(&self, keys: &Keys) -> bool {
         let current = self.current();
         let same = |installed: &Arc<Installed>| {
-            let data = installed.identity.data::<aws_credential_types::Credentials>();
+            let data = installed.identity.data::<Keys>();
             data.is_some_and(|data| {
                 data.access_key_id() == keys.access_key_id()
                     && data.secret_access_key() == keys.secret_access_key()
@@ -305,9 +314,7 @@ pub(crate) fn missing_advice() -> String {
 
 const NO_SOURCE: &str = "neither the environment, ~/.aws nor a role of this machine provides any";
 
-async fn provide(
-    provider: Option<&SharedCredentialsProvider>,
-) -> Result<aws_credential_types::Credentials, NotLoaded> {
+async fn provide(provider: Option<&SharedCredentialsProvider>) -> Result<Keys, NotLoaded> {
     let failed = |reason: String, is_final| NotLoaded { reason, is_final };
     let none = || failed("the standard credential chain has no provider".into(), true);
     let provider = provider.ok_or_else(none)?;
@@ -325,18 +332,14 @@ async fn provide(
 }
 
 /// Validates the keys and removes surrounding white space.
-fn validated(
-    keys: &aws_credential_types::Credentials,
-) -> Result<aws_credential_types::Credentials, KeysError> {
+fn validated(keys: &Keys) -> Result<Keys, KeysError> {
     let id = checked("the access key id", keys.access_key_id())?;
     // A secret is only hashed. Some stores have spaces in theirs.
     let secret = present("the secret access key", keys.secret_access_key())?;
     let token =
         keys.session_token().map(|token| checked("the session token", token)).transpose()?;
-    let mut valid = aws_credential_types::Credentials::builder()
-        .access_key_id(id)
-        .secret_access_key(secret)
-        .provider_name("forebay");
+    let mut valid =
+        Keys::builder().access_key_id(id).secret_access_key(secret).provider_name("forebay");
     valid.set_session_token(token);
     valid.set_expiry(keys.expiry());
     let mut valid = valid.build();

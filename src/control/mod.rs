@@ -61,7 +61,10 @@ pub(crate) use upgraded::{UpgradeOutcome, Upgraded};
 use crate::{
     access::restrict::{Rate, RateLimits, Rates},
     aws::Credentials,
-    base::clock::Clock,
+    base::{
+        clock::{Clock, Timestamp},
+        metrics::Snapshot,
+    },
     cache::store::{PurgeBatch, PurgeError, PurgeMode},
     cluster::{Cluster, SharedHistory},
     http::{body::Body, framing},
@@ -279,11 +282,20 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Body> {
-        let usage = self.0.edge.store().usage();
-        // These update gauges.
-        let _ = self.0.edge.store().disk_usage();
-        let _ = self.0.cluster.as_ref().map(|cluster| cluster.status());
-        let rendered = self.0.edge.metrics().render(usage.bytes, usage.entries, usage.evictions);
+        let State { edge, cluster, credentials, heartbeats, .. } = &*self.0;
+        let usage = edge.store().usage();
+        // This updates gauges.
+        let _ = cluster.as_ref().map(|cluster| cluster.status());
+        let rendered = edge.metrics().render(Snapshot {
+            cache_bytes: usage.bytes,
+            cache_entries: usage.entries,
+            cache_evictions: usage.evictions,
+            access_log_bytes: edge.access_log.waiting_bytes() as u64,
+            disk_bytes: edge.store().disk_usage().map(|disk| disk.waiting),
+            compressions: edge.compressor.in_progress() as u64,
+            heartbeat_ages: heartbeats.ages(),
+            credentials_expiry: credentials.expiry().map(Timestamp::as_secs),
+        });
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         text(StatusCode::OK, format, rendered)
     }

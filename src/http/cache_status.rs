@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use crate::base::metrics::{ResultType, StaleReason};
+
 /// The reason why a request went to the origin (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ForwardReason {
@@ -52,6 +54,9 @@ pub enum CacheStatus {
 /// "Standard log file fields").
 pub(crate) const PEER_HIT: &str = "OriginShieldHit";
 
+/// The detail of a stale response that is kept although the origin no longer has the object.
+pub(crate) const ORIGIN_MISSING: &str = "origin-missing";
+
 /// The contents of one `Cache-Status` member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -83,6 +88,23 @@ impl Report {
             forward_status: None,
             detail: None,
             hide_reason: false,
+        }
+    }
+
+    /// The reason for serving a stale response, if it was one that nobody validated.
+    #[must_use]
+    pub fn stale_reason(&self, result: ResultType) -> Option<StaleReason> {
+        if result != ResultType::Hit {
+            return None;
+        }
+        match (self.status, self.detail) {
+            (CacheStatus::Hit, _) if self.ttl < Some(0) && self.ttl.is_some() => {
+                Some(StaleReason::Allowed)
+            }
+            // After a forward, only a response that is kept is a hit with a detail.
+            (CacheStatus::Forward(_), Some(ORIGIN_MISSING)) => Some(StaleReason::OriginMissing),
+            (CacheStatus::Forward(_), Some(_)) => Some(StaleReason::OriginError),
+            _ => None,
         }
     }
 

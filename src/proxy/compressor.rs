@@ -22,6 +22,13 @@ pub(crate) struct Compressor {
     pub(crate) permits: Semaphore,
 }
 
+impl Compressor {
+    /// The encodings that run or wait for their turn.
+    pub(crate) fn in_progress(&self) -> usize {
+        self.making.lock().len()
+    }
+}
+
 impl Default for Compressor {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

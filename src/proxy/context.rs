@@ -23,8 +23,8 @@ pub struct Edge {
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) access_log: Arc<AccessLog>,
-    pub(super) compressor: Arc<Compressor>,
+    pub(crate) access_log: Arc<AccessLog>,
+    pub(crate) compressor: Arc<Compressor>,
     pub(super) steps: Arc<Steps>,
     /// The other nodes of the cluster, if they are asked for objects.
     pub(super) peers: Option<Arc<Peers>>,

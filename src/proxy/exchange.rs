@@ -28,7 +28,10 @@ use super::{
 };
 use crate::{
     access_log::{Detail, Record},
-    base::{clock::Stopwatch, metrics::ResultType},
+    base::{
+        clock::Stopwatch,
+        metrics::{Answered, ResultType},
+    },
     http::{
         body::{Body, Observer},
         cache_status::{CacheStatus, Report},
@@ -373,7 +376,14 @@ impl Drop for Exchange {
             // The response ends with its head if another protocol follows.
             let is_switched = self.status == StatusCode::SWITCHING_PROTOCOLS;
             let answered_in = self.first_byte.filter(|_| is_switched).unwrap_or(duration);
-            distribution.metrics.answered(self.result, self.status, self.sent, answered_in);
+            distribution.metrics.answered(&Answered {
+                result: self.result,
+                status: self.status,
+                bytes: self.sent,
+                duration: answered_in,
+                is_collapsed: self.report.collapsed,
+                stale: self.report.stale_reason(self.result),
+            });
         }
         if self.edge.access_log.is_on() {
             // If a response was sent, the headers are already taken.

@@ -84,15 +84,19 @@ impl Heartbeats {
         Self { started: Stopwatch::start(), metrics, beats }
     }
 
+    /// For each worker, the time since its event loop last ran.
+    #[must_use]
+    pub(crate) fn ages(&self) -> Vec<Duration> {
+        let now = self.now();
+        let age = |beat: &AtomicU64| now.saturating_sub(beat.load(Ordering::Relaxed));
+        self.beats.iter().map(age).map(Duration::from_millis).collect()
+    }
+
     /// The workers whose event loops have not run for this long.
     #[must_use]
     pub(crate) fn stalled(&self, limit: Duration) -> Vec<usize> {
-        let now = self.now();
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let is_stalled = |(_, beat): &(usize, &AtomicU64)| {
-            now.saturating_sub(beat.load(Ordering::Relaxed)) > limit
-        };
-        self.beats.iter().enumerate().filter(is_stalled).map(|(number, _)| number).collect()
+        let ages = self.ages().into_iter().enumerate();
+        ages.filter(|(_, age)| *age > limit).map(|(number, _)| number).collect()
     }
 
     async fn beat(self, worker: usize) {

@@ -115,6 +115,13 @@ async fn accept_encoding_is_reduced_to_what_the_policy_names() {
     assert!(!script.last().contains_key("accept-encoding"));
 }
 
+/// Waits until so many stale responses were served for a reason.
+async fn served_stale(edge: &Edge, reason: &str, count: usize) {
+    let reason = format!("reason=\"{reason}\"}} {count}\n");
+    let line = format!("forebay_stale_responses_total{{distribution=\"media\",{reason}");
+    edge.metrics_have(&line).await;
+}
+
 #[tokio::test]
 async fn a_stale_response_is_served_while_it_is_validated() {
     let (edge, script) = edge("", "").await;
@@ -126,6 +133,7 @@ async fn a_stale_response_is_served_while_it_is_validated() {
     let stale = edge.get("/a").await;
     assert_eq!(text(&stale), (200, "old", "Hit"));
     assert_eq!(stale.field("cache-status"), "Forebay; hit; ttl=-5");
+    served_stale(&edge, "allowed", 1).await;
     eventually(|| script.requests() == 2).await;
     assert_eq!(script.last()["if-none-match"], "\"1\"");
     let mut renewed = edge.get("/a").await;
@@ -149,6 +157,8 @@ async fn a_failing_origin_leaves_the_last_copy_in_use() {
     // no new request to the origin for the error-caching minimum TTL
     assert_eq!(text(&edge.get("/a").await), (200, "old", "Hit"));
     assert_eq!(script.requests(), 2);
+    served_stale(&edge, "origin-error", 1).await;
+    served_stale(&edge, "allowed", 1).await;
     pass_seconds(&edge, 10);
     // a cut connection counts as any other failure
     assert_eq!(text(&edge.get("/a").await), (200, "old", "Hit"));
@@ -167,6 +177,7 @@ async fn a_missing_object_may_leave_its_copy_in_use() {
     edge.get("/a").await;
     pass_seconds(&edge, 11);
     assert_eq!(text(&edge.get("/a").await), (200, "old", "Hit"));
+    served_stale(&edge, "origin-missing", 1).await;
     pass_seconds(&edge, 60);
     script.then(404, &[], "gone");
     assert_eq!(text(&edge.get("/a").await), (404, "gone", "Error"));

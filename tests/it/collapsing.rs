@@ -64,6 +64,7 @@ async fn viewers_read_while_the_origin_is_still_sending() {
         assert!(content.ends_with(&rest));
     }
     assert_eq!(bucket.gets().len(), 1);
+    edge.metrics_have("forebay_collapsed_requests_total{distribution=\"media\"} 1").await;
 }
 
 #[tokio::test]

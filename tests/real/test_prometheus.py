@@ -15,6 +15,10 @@ import parts
 from parts import fetch, free_port, wait_for
 
 RULES = parts.ROOT / "config/prometheus/alerts.yml"
+DASHBOARD = parts.ROOT / "config/grafana/forebay.json"
+
+# Metrics that only exist with TLS, a cluster, credentials that expire or an origin that has failed.
+RARE = ("forebay_cluster", "forebay_certificate", "forebay_acme", "forebay_credentials", "forebay_origin_errors")
 
 CONFIG = """\
 [listen]
@@ -53,6 +57,10 @@ RAISING = {
         'forebay_acme_expiry_timestamp_seconds{instance="a",host="h"}': (str(3 * 86400), str(86400)),
         'forebay_acme_expiry_timestamp_seconds{instance="a",host="none yet"}': ("0", "0"),
     },
+    "ForebayCredentialsExpire": {
+        'forebay_credentials_expiry_timestamp_seconds{instance="a"}': (str(2 * 3600), str(3600)),
+    },
+    "ForebayWorkerIsStuck": {'forebay_worker_heartbeat_age_seconds{instance="a",worker="0"}': ("0.1", "9")},
     "ForebayWorkersAreLate": {
         'forebay_worker_lag_seconds_bucket{instance="a",le="0.001"}': ("0+60x180", "0+1x180"),
         'forebay_worker_lag_seconds_bucket{instance="a",le="0.1"}': ("0+60x180", "0+60x180"),
@@ -160,9 +168,37 @@ class Prometheus(unittest.TestCase):
         exported = fetch(self.program.admin + "/metrics")[2].decode()
         for rule in rules():
             for name in re.findall(r"(?:forebay|process)_\w+", rule["expr"]):
-                if not name.startswith(("forebay_cluster", "forebay_certificate", "forebay_acme")):
+                if not name.startswith(RARE):
                     self.assertRegex(exported, rf"(?m)^{name}[ {{]", rule["alert"])
         self.assertEqual(self.query("ALERTS"), [])
+
+    def test_every_panel_of_the_dashboard_shows_something(self):
+        paths = iter(range(100_000))
+
+        def rates():
+            # A miss, then a hit.
+            path = f"/{next(paths)}"
+            for _ in range(2):
+                self.assertEqual(fetch(self.program.url + path)[0], 200)
+            return len(self.query("rate(forebay_requests_total[30s]) > 0")) >= 2
+
+        wait_for("rates", rates, seconds=60)
+        board = json.loads(DASHBOARD.read_text())
+        panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+        self.assertGreater(len(panels), 20)
+        for panel in panels:
+            for target in panel["targets"]:
+                expression = target["expr"].replace("$__rate_interval", "1m")
+                expression = re.sub(r"\$(instance|distribution)", ".*", expression)
+                found = self.query(expression)
+                if not any(name in expression for name in RARE):
+                    self.assertTrue(found, expression)
+                for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+                    for series in found:
+                        self.assertIn(label, series["metric"], expression)
+        for variable in board["templating"]["list"][1:]:
+            metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"]).groups()
+            self.assertIn(label, self.query(metric)[0]["metric"])
 
     def test_an_origin_that_is_down_is_pending(self):
         self.origin.stop()

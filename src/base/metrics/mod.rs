@@ -3,14 +3,16 @@
 //! Labels are enums and configured names, never text chosen by a viewer.
 
 mod acme;
+mod answered;
 mod cluster;
 mod configuration;
 mod disk;
-mod memory;
 mod multiplexed;
 mod origin;
 mod process;
 mod served;
+mod snapshot;
+mod stale_reason;
 
 use std::{
     fmt::Write,
@@ -20,10 +22,10 @@ use std::{
 };
 
 pub(crate) use acme::AcmeMetrics;
+pub use answered::Answered;
 pub use cluster::{ClusterMetrics, PeerMetrics};
 use configuration::ConfigurationMetrics;
 pub use disk::DiskMetrics;
-use memory::MemoryMetrics;
 use multiplexed::MultiplexedMetrics;
 use origin::AllOrigins;
 pub use origin::OriginMetrics;
@@ -36,6 +38,9 @@ use prometheus_client::{
 };
 use served::AllServed;
 pub(crate) use served::Served;
+pub use snapshot::Snapshot;
+use snapshot::SnapshotCollector;
+pub use stale_reason::StaleReason;
 
 use crate::base::log;
 
@@ -101,6 +106,18 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    distribution: String,
+    result: ResultType,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StaleLabels {
+    distribution: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DistributionLabel {
     distribution: String,
 }
@@ -157,7 +174,7 @@ pub struct Metrics {
     pub log_dropped: Counter,
     log_lines_dropped: Counter,
     worker_lag: Histogram,
-    memory: MemoryMetrics,
+    snapshot: SnapshotCollector,
     purges: Counter,
     /// The configuration and its certificates.
     pub(crate) configuration: ConfigurationMetrics,
@@ -181,7 +198,7 @@ impl Default for Metrics {
             log_dropped: Counter::default(),
             log_lines_dropped: Counter::default(),
             worker_lag: latency(),
-            memory: MemoryMetrics::default(),
+            snapshot: SnapshotCollector::default(),
             purges: Counter::default(),
             configuration: ConfigurationMetrics::default(),
         };
@@ -241,7 +258,7 @@ impl Metrics {
             Unit::Seconds,
             self.worker_lag.clone(),
         );
-        self.memory.register(r);
+        r.register_collector(Box::new(self.snapshot.clone()));
         r.register("purges", "Purges applied", self.purges.clone());
         self.configuration.register(r);
     }
@@ -326,10 +343,10 @@ impl Metrics {
         self.purges.inc_by(purges as u64);
     }
 
-    /// All families as text in the OpenMetrics format. Updates the cache's metrics first.
+    /// All families as text in the OpenMetrics format.
     #[must_use]
-    pub fn render(&self, bytes: u64, entries: u64, evictions: u64) -> String {
-        self.memory.set(bytes, entries, evictions);
+    pub fn render(&self, snapshot: Snapshot) -> String {
+        self.snapshot.set(snapshot);
         self.log_lines_dropped.inner().store(log::dropped(), Ordering::Relaxed);
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -346,18 +363,37 @@ mod tests {
     fn families_are_rendered_with_help_and_labels() {
         let metrics = Metrics::new();
         let media = metrics.distribution("media");
-        media.answered(ResultType::Hit, 206, 10, Duration::from_millis(2));
+        media.answered(&Answered {
+            result: ResultType::Hit,
+            status: 206,
+            bytes: 10,
+            duration: Duration::from_millis(2),
+            is_collapsed: true,
+            stale: Some(StaleReason::OriginError),
+        });
         metrics.origin("media", "bucket").error("origin-dns");
-        let text = metrics.render(5, 2, 1);
+        let text = metrics.render(Snapshot {
+            cache_bytes: 5,
+            cache_evictions: 1,
+            heartbeat_ages: vec![Duration::from_millis(500)],
+            credentials_expiry: Some(2_000_000_000),
+            ..Snapshot::default()
+        });
         for line in [
             "# HELP forebay_requests Requests answered.",
             "forebay_requests_total{distribution=\"media\",result=\"Hit\",status=\"2xx\"} 1",
-            "forebay_sent_bytes_total{distribution=\"media\"} 10",
-            "forebay_request_duration_seconds_bucket{le=\"0.0025\",distribution=\"media\"} 1",
-            "forebay_request_duration_seconds_bucket{le=\"+Inf\",distribution=\"media\"} 1",
-            "forebay_request_duration_seconds_sum{distribution=\"media\"} 0.002",
+            "forebay_sent_bytes_total{distribution=\"media\",result=\"Hit\"} 10",
+            "forebay_request_duration_seconds_bucket{le=\"0.0025\",distribution=\"media\",result=\"Hit\"} 1",
+            "forebay_request_duration_seconds_bucket{le=\"+Inf\",distribution=\"media\",result=\"Hit\"} 1",
+            "forebay_request_duration_seconds_sum{distribution=\"media\",result=\"Hit\"} 0.002",
             "forebay_origin_errors_total{distribution=\"media\",origin=\"bucket\",class=\"origin-dns\"} 1",
             "forebay_worker_lag_seconds_count 0",
+            "forebay_collapsed_requests_total{distribution=\"media\"} 1",
+            "forebay_stale_responses_total{distribution=\"media\",reason=\"origin-error\"} 1",
+            "forebay_stale_responses_total{distribution=\"media\",reason=\"allowed\"} 0",
+            "forebay_worker_heartbeat_age_seconds{worker=\"0\"} 0.5",
+            "forebay_credentials_expiry_timestamp_seconds 2000000000",
+            "forebay_access_log_queue_bytes 0",
             "forebay_cache_bytes 5",
             "forebay_cache_evictions_total 1",
             "forebay_build_info{version=\"",

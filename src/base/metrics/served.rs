@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -20,7 +19,10 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::{DistributionLabel, LATENCY, RequestLabels, ResultType, StatusClass};
+use super::{
+    Answered, DistributionLabel, LATENCY, RequestLabels, ResultLabels, ResultType, StaleLabels,
+    StaleReason, StatusClass,
+};
 use crate::base::instance;
 
 /// The number of shards; further threads share them.
@@ -30,7 +32,15 @@ const SHARDS: usize = 16;
 #[repr(align(128))]
 #[derive(Debug, Default)]
 struct Shard {
-    requests: [[AtomicU64; StatusClass::COUNT]; ResultType::ALL.len()],
+    of_results: [OfResult; ResultType::ALL.len()],
+    collapsed: AtomicU64,
+    stale: [AtomicU64; StaleReason::ALL.len()],
+}
+
+/// The counters of one result type.
+#[derive(Debug, Default)]
+struct OfResult {
+    requests: [AtomicU64; StatusClass::COUNT],
     bytes: AtomicU64,
     /// Requests by duration; the last bucket is above all bounds.
     times: [AtomicU64; LATENCY.len() + 1],
@@ -43,16 +53,24 @@ pub struct Served([Shard; SHARDS]);
 
 impl Served {
     /// Counts one served request.
-    pub fn answered(&self, result: ResultType, status: u16, bytes: u64, duration: Duration) {
+    pub fn answered(&self, answered: &Answered) {
         let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
         let shard = &self.0[instance::thread_number() % SHARDS];
-        let class = usize::from(status / 100).saturating_sub(StatusClass::FIRST);
-        add(&shard.requests[result as usize][class.min(StatusClass::COUNT - 1)], 1);
-        add(&shard.bytes, bytes);
-        let seconds = duration.as_secs_f64();
+        let of_result = &shard.of_results[answered.result as usize];
+        let class = usize::from(answered.status / 100).saturating_sub(StatusClass::FIRST);
+        add(&of_result.requests[class.min(StatusClass::COUNT - 1)], 1);
+        add(&of_result.bytes, answered.bytes);
+        let seconds = answered.duration.as_secs_f64();
         let time = LATENCY.iter().position(|bound| seconds <= *bound).unwrap_or(LATENCY.len());
-        add(&shard.times[time], 1);
-        add(&shard.micros, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        add(&of_result.times[time], 1);
+        let micros = answered.duration.as_micros();
+        add(&of_result.micros, u64::try_from(micros).unwrap_or(u64::MAX));
+        if answered.is_collapsed {
+            add(&shard.collapsed, 1);
+        }
+        if let Some(reason) = answered.stale {
+            add(&shard.stale[reason as usize], 1);
+        }
     }
 
     fn sum(&self, counter: impl Fn(&Shard) -> &AtomicU64) -> u64 {
@@ -82,7 +100,8 @@ impl AllServed {
                 for class in 0..StatusClass::COUNT {
                     let status = StatusClass(StatusClass::FIRST + class);
                     let labels = RequestLabels { distribution: id.clone(), result, status };
-                    let count = served.sum(|shard| &shard.requests[result as usize][class]);
+                    let count =
+                        served.sum(|shard| &shard.of_results[result as usize].requests[class]);
                     let mut counter = family.encode_family(&labels)?;
                     counter.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
@@ -95,10 +114,12 @@ impl AllServed {
         let (help, unit) = ("Bytes of content sent to viewers.", Some(&Unit::Bytes));
         let mut family = encoder.encode_descriptor("sent", help, unit, MetricType::Counter)?;
         for (id, served) in &*self.0.lock() {
-            let labels = DistributionLabel { distribution: id.clone() };
-            let mut counter = family.encode_family(&labels)?;
-            counter
-                .encode_counter::<NoLabelSet, _, u64>(&served.sum(|shard| &shard.bytes), None)?;
+            for result in ResultType::ALL {
+                let labels = ResultLabels { distribution: id.clone(), result };
+                let bytes = served.sum(|shard| &shard.of_results[result as usize].bytes);
+                let mut counter = family.encode_family(&labels)?;
+                counter.encode_counter::<NoLabelSet, _, u64>(&bytes, None)?;
+            }
         }
         Ok(())
     }
@@ -109,14 +130,49 @@ impl AllServed {
         let (name, unit) = ("request_duration", Some(&Unit::Seconds));
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for (id, served) in &*self.0.lock() {
+            for result in ResultType::ALL {
+                let labels = ResultLabels { distribution: id.clone(), result };
+                let bound = |place: usize| LATENCY.get(place).copied().unwrap_or(f64::INFINITY);
+                let times: [(f64, u64); LATENCY.len() + 1] = from_fn(|place| {
+                    (
+                        bound(place),
+                        served.sum(|shard| &shard.of_results[result as usize].times[place]),
+                    )
+                });
+                let count = times.iter().map(|(_, count)| count).sum();
+                let seconds =
+                    served.sum(|shard| &shard.of_results[result as usize].micros) as f64 / 1e6;
+                let mut histogram = family.encode_family(&labels)?;
+                histogram.encode_histogram::<NoLabelSet>(seconds, count, &times, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn collapsed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests that waited for the fetch of another one.";
+        let mut family =
+            encoder.encode_descriptor("collapsed_requests", help, None, MetricType::Counter)?;
+        for (id, served) in &*self.0.lock() {
             let labels = DistributionLabel { distribution: id.clone() };
-            let bound = |place: usize| LATENCY.get(place).copied().unwrap_or(f64::INFINITY);
-            let times: [(f64, u64); LATENCY.len() + 1] =
-                from_fn(|place| (bound(place), served.sum(|shard| &shard.times[place])));
-            let count = times.iter().map(|(_, count)| count).sum();
-            let seconds = served.sum(|shard| &shard.micros) as f64 / 1e6;
-            let mut histogram = family.encode_family(&labels)?;
-            histogram.encode_histogram::<NoLabelSet>(seconds, count, &times, None)?;
+            let count = served.sum(|shard| &shard.collapsed);
+            let mut counter = family.encode_family(&labels)?;
+            counter.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    fn stale(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Stale responses served, by the reason for serving them.";
+        let mut family =
+            encoder.encode_descriptor("stale_responses", help, None, MetricType::Counter)?;
+        for (id, served) in &*self.0.lock() {
+            for reason in StaleReason::ALL {
+                let labels = StaleLabels { distribution: id.clone(), reason: reason.name() };
+                let count = served.sum(|shard| &shard.stale[reason as usize]);
+                let mut counter = family.encode_family(&labels)?;
+                counter.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
         }
         Ok(())
     }
@@ -126,6 +182,8 @@ impl Collector for AllServed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.requests(&mut encoder)?;
         self.bytes(&mut encoder)?;
-        self.seconds(&mut encoder)
+        self.seconds(&mut encoder)?;
+        self.collapsed(&mut encoder)?;
+        self.stale(&mut encoder)
     }
 }

@@ -92,6 +92,11 @@ impl Queue {
         true
     }
 
+    /// Bytes of the records that wait.
+    pub(super) fn bytes(&self) -> u64 {
+        self.waiting.lock().bytes as u64
+    }
+
     /// Lets the writer finish what is waiting, and end.
     pub(super) fn close(&self) {
         self.waiting.lock().is_closed = true;

@@ -15,7 +15,7 @@ use crate::{
         policy::NotStored,
         store::{FetchError, StoredResponse},
     },
-    http::{date, entity_tag::EntityTag},
+    http::{cache_status::ORIGIN_MISSING, date, entity_tag::EntityTag},
     origin::{DENIED, Denial, OriginResponse, failure},
     outbound::ErrorClass,
     proxy::request::rejection::is_error,
@@ -116,7 +116,7 @@ impl Fetch {
             || (status == StatusCode::FORBIDDEN && answer.bucket);
         match () {
             () if status.is_server_error() && freshness.serves_errors(now) => Some("origin-error"),
-            () if missing && freshness.serves_missing(window, now) => Some("origin-missing"),
+            () if missing && freshness.serves_missing(window, now) => Some(ORIGIN_MISSING),
             () => None,
         }
     }
