@@ -21,6 +21,8 @@ pub mod access;
 
 pub mod access_log;
 
+pub(crate) mod statistics;
+
 pub mod behavior;
 
 pub(crate) mod cluster;

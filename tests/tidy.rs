@@ -13,7 +13,7 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 40] = [
+const ORDER: [&str; 41] = [
     "base",
     "tls",
     "http",
@@ -30,6 +30,7 @@ const ORDER: [&str; 40] = [
     "handover",
     "access",
     "access_log",
+    "statistics",
     "behavior",
     "cluster",
     "aws",

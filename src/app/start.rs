@@ -128,6 +128,9 @@ fn serve_admin(
 ) -> io::Result<()> {
     let shared = Shared::new(Limits::default(), Arc::clone(metrics), signal, MemfdArena::default())
         .with_reserved_fds(ADMIN_CONNECTIONS);
+    if !listeners.is_empty() {
+        admin.take_statistics();
+    }
     for bound in listeners {
         tokio::spawn(bound.serve(admin, shared.clone())?);
     }

@@ -1,4 +1,4 @@
-//! Authentication for admin requests that change something: AWS-signed requests or bearer tokens.
+//! Authentication for admin requests that change something or read what viewers do: AWS-signed requests or bearer tokens.
 //! If neither is configured, only callers on this machine are allowed.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -12,6 +12,7 @@ use aws_sigv4::{
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
+use super::web_page::{has_literal_host, is_foreign};
 use crate::base::clock::Timestamp;
 
 /// Maximum clock skew between caller and edge (AWS: "Troubleshoot Signature Version 4").
@@ -119,10 +120,10 @@ pub(super) enum Denied {
     #[error("no [[admin.token]] matches this token")]
     UnknownToken,
     #[error(
-        "changes are accepted only from this machine, until the configuration has an [[admin.credential]] or [[admin.token]]"
+        "only this machine may do this, until the configuration has an [[admin.credential]] or [[admin.token]]"
     )]
     Remote,
-    #[error("changes are not accepted from web pages")]
+    #[error("web pages other than the dashboard may not do this")]
     WebPage,
 }
 
@@ -157,6 +158,23 @@ impl Callers {
         Ok(callers)
     }
 
+    /// Whether no callers are configured, so that everybody on this machine is one.
+    pub(super) const fn are_local(&self) -> bool {
+        self.credentials.is_empty() && self.tokens.is_empty()
+    }
+
+    /// The names of the tokens, and the tokens.
+    pub(super) fn tokens(&self) -> &[(String, String)] {
+        &self.tokens
+    }
+
+    /// The name of a token.
+    pub(super) fn token_name(&self, token: &str) -> Option<&str> {
+        let same = |known: &str| verify_slices_are_equal(known.as_bytes(), token.as_bytes());
+        let known = self.tokens.iter().find(|(_, known)| same(known).is_ok());
+        known.map(|(name, _)| name.as_str())
+    }
+
     /// Whether the request head is acceptable. Only the head can be checked before the content is read.
     pub(super) fn may_call(&self, request: &Parts, client: IpAddr) -> bool {
         self.claimed(request, client).is_ok()
@@ -181,20 +199,21 @@ impl Callers {
 
     /// Reads the caller from the request head alone.
     fn claimed<'a>(&'a self, request: &'a Parts, client: IpAddr) -> Result<Claimed<'a>, Denied> {
-        if request.headers.contains_key(header::ORIGIN) {
+        if is_foreign(request) {
             return Err(Denied::WebPage);
         }
-        if self.credentials.is_empty() && self.tokens.is_empty() {
+        if self.are_local() {
+            if request.headers.contains_key(header::ORIGIN) && !has_literal_host(request) {
+                return Err(Denied::WebPage);
+            }
             let is_local = client.is_loopback();
             return is_local.then_some(Claimed::Known(Caller::Local)).ok_or(Denied::Remote);
         }
         let field = request.headers.get(header::AUTHORIZATION).ok_or(Denied::Missing)?;
         let field = field.to_str().map_err(|_| Denied::Incomplete)?;
         if let Some(token) = field.strip_prefix("Bearer ") {
-            let same = |known: &str| verify_slices_are_equal(known.as_bytes(), token.as_bytes());
-            let known = self.tokens.iter().find(|(_, known)| same(known).is_ok());
-            let (name, _) = known.ok_or(Denied::UnknownToken)?;
-            return Ok(Claimed::Known(Caller::Token(name.clone())));
+            let name = self.token_name(token).ok_or(Denied::UnknownToken)?;
+            return Ok(Claimed::Known(Caller::Token(name.to_owned())));
         }
         let field = AuthorizationField::parse(field).ok_or(Denied::Incomplete)?;
         let known = self.credentials.iter().find(|known| known.access_key_id() == field.key);

@@ -126,6 +126,11 @@ impl History {
         found.cloned()
     }
 
+    /// The newest invalidations of all distributions, newest first.
+    pub(super) fn recent(&self, most: usize) -> Vec<Arc<Invalidation>> {
+        self.0.lock().entries.iter().rev().take(most).cloned().collect()
+    }
+
     /// The invalidations of a distribution after `marker`, newest first: at most `most`, and whether there are
     /// more. `None` if the marker is unknown.
     pub(super) fn list(

@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod cloudfront;
+mod dashboard;
 mod distributions;
 mod events;
 mod explain;
@@ -12,16 +13,21 @@ mod invalidation;
 mod invalidations;
 mod items;
 mod journal;
+mod metrics;
+mod metrics_json;
 mod operator_commands;
+mod overview;
 mod purge;
 mod readiness;
 mod reloaded;
 mod reloads;
 mod reply;
+mod sessions;
 mod sns;
 mod sqs;
 mod upgraded;
 mod upgrades;
+mod web_page;
 mod xml;
 
 use std::{
@@ -50,7 +56,8 @@ use parking_lot::Mutex;
 pub(crate) use reloaded::ReloadOutcome;
 pub use reloaded::Reloaded;
 use reloads::Reloads;
-use reply::{json, not_allowed, refuse, refuse_framing, text};
+use reply::{json, not_allowed, refuse, refuse_framing};
+use sessions::Sessions;
 pub(crate) use sqs::Queue;
 use tokio::{
     sync::{RwLock, mpsc},
@@ -61,10 +68,7 @@ pub(crate) use upgraded::{UpgradeOutcome, Upgraded};
 use crate::{
     access::restrict::{Rate, RateLimits, Rates},
     aws::Credentials,
-    base::{
-        clock::{Clock, Timestamp},
-        metrics::Snapshot,
-    },
+    base::clock::Clock,
     cache::store::{PurgeBatch, PurgeError, PurgeMode},
     cluster::{Cluster, SharedHistory},
     http::{body::Body, framing},
@@ -113,6 +117,7 @@ struct State {
     cluster: Option<Arc<Cluster>>,
     credentials: Arc<Credentials>,
     callers: ArcSwap<Callers>,
+    sessions: Sessions,
     history: Arc<History>,
     /// The history that all nodes of the cluster have, if there is one.
     shared_history: Option<SharedHistory>,
@@ -166,6 +171,7 @@ impl Admin {
             shared_history,
             credentials,
             callers: ArcSwap::from_pointee(callers),
+            sessions: Sessions::new(&clock),
             history: Arc::new(history),
             changes,
             topics: ArcSwap::default(),
@@ -204,6 +210,12 @@ impl Admin {
     /// Reads the invalidations of the cluster's other nodes, if there is a cluster. Must be called within a runtime.
     pub(crate) fn follow_history(&self) {
         tokio::spawn(Arc::clone(&self.0).follow_history());
+    }
+
+    /// Begins to take statistics for the dashboard. Must be called within a runtime.
+    pub(crate) fn take_statistics(&self) {
+        let State { edge, clock, .. } = &*self.0;
+        edge.statistics.start(Arc::clone(edge.metrics()), clock.clone());
     }
 
     /// Replaces the callers that may change something.
@@ -263,6 +275,7 @@ impl Admin {
             }
             (_, "/metrics" | "/healthz" | "/readyz" | "/cluster") => not_allowed("GET, HEAD"),
             (_, "/purge" | "/events" | "/explain" | "/reload" | "/upgrade") => not_allowed("POST"),
+            _ if dashboard::is_dashboard_path(path) => self.dashboard(&parts, body, client).await,
             _ => match ApiResource::parse(path) {
                 Some(resource) => {
                     let most = if self.0.callers.load().may_call(&parts, client) {
@@ -275,29 +288,10 @@ impl Admin {
                 }
                 None => refuse(
                     StatusCode::NOT_FOUND,
-                    "not found: use GET /metrics, GET /healthz, GET /readyz, GET /cluster, POST /purge, POST /events, POST /explain, POST /reload, POST /upgrade or CloudFront's API below /2020-05-31/",
+                    "not found: use GET / for the dashboard, GET /metrics, GET /healthz, GET /readyz, GET /cluster, POST /purge, POST /events, POST /explain, POST /reload, POST /upgrade or CloudFront's API below /2020-05-31/",
                 ),
             },
         }
-    }
-
-    fn metrics(&self) -> Response<Body> {
-        let State { edge, cluster, credentials, heartbeats, .. } = &*self.0;
-        let usage = edge.store().usage();
-        // This updates gauges.
-        let _ = cluster.as_ref().map(|cluster| cluster.status());
-        let rendered = edge.metrics().render(Snapshot {
-            cache_bytes: usage.bytes,
-            cache_entries: usage.entries,
-            cache_evictions: usage.evictions,
-            access_log_bytes: edge.access_log.waiting_bytes() as u64,
-            disk_bytes: edge.store().disk_usage().map(|disk| disk.waiting),
-            compressions: edge.compressor.in_progress() as u64,
-            heartbeat_ages: heartbeats.ages(),
-            credentials_expiry: credentials.expiry().map(Timestamp::as_secs),
-        });
-        let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        text(StatusCode::OK, format, rendered)
     }
 }
 
@@ -308,13 +302,16 @@ async fn content(body: Body, most: usize) -> Option<bytes::Bytes> {
 
 impl State {
     fn identify(&self, request: &Parts, content: &[u8], client: IpAddr) -> Result<Caller, Denied> {
-        self.callers.load().identify(request, content, client, self.clock.now())
+        let (callers, now) = (self.callers.load(), self.clock.now());
+        match self.session_of(request, &callers) {
+            Some(token) => Ok(Caller::Token(token)),
+            None => callers.identify(request, content, client, now),
+        }
     }
 
     /// Counts a change. Fails if it exceeds the rate limit.
     fn admit_change(&self) -> Result<(), ()> {
-        let nobody = IpAddr::from([0, 0, 0, 0]);
-        self.changes.admit(nobody).map_err(|_| ())
+        self.changes.admit(IpAddr::from([0, 0, 0, 0])).map_err(|_| ())
     }
 
     /// Purges and logs the purge, which is in force when this resolves.

@@ -13,7 +13,7 @@ use super::{
 use crate::{cache::disk::DiskUse, http::body::Body};
 
 #[derive(Debug, Serialize)]
-struct Readiness {
+pub(super) struct Readiness {
     ready: bool,
     draining: bool,
     credentials: &'static str,
@@ -75,7 +75,7 @@ impl Admin {
         self.0.cluster.as_ref().is_none_or(|cluster| cluster.has_lease())
     }
 
-    fn examine(&self) -> Readiness {
+    pub(super) fn examine(&self) -> Readiness {
         let rules = self.0.edge.rules();
         let mut origins = rules.hosts.all().iter().flat_map(|distribution| &distribution.origins);
         let needs = origins.any(|group| group.members().any(|origin| origin.signs()));

@@ -1,6 +1,6 @@
 //! Responses of the admin listener.
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 use crate::http::{body::Body, framing::FramingError};
@@ -20,6 +20,10 @@ pub(super) fn text(
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Pages of other origins must not load it as a script or a picture.
+    let same_origin = HeaderValue::from_static("same-origin");
+    fields.insert(HeaderName::from_static("cross-origin-resource-policy"), same_origin);
     response
 }
 

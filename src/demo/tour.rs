@@ -59,10 +59,11 @@ impl Tour {
     /// The tour as text to follow by hand. Each step works on its own, in any order.
     #[must_use]
     pub(crate) fn text(&self) -> String {
-        let Self { bucket, forebay, .. } = self;
+        let Self { bucket, forebay, admin } = self;
         let mut text = format!(
             "\nA private bucket is at http://{bucket}/{NAME}, and Forebay in front of it at http://{forebay}/.\n\
-             Open that in a browser, or try these commands in another terminal, in any order:\n"
+             Open that in a browser, or the dashboard at http://{admin}/. These commands work in another terminal, in any\n\
+             order:\n"
         );
         for (number, Stop { title, command, shows }) in self.stops().iter().enumerate() {
             // Writing to a String cannot fail.

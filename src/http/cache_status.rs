@@ -98,10 +98,11 @@ impl Report {
             return None;
         }
         match (self.status, self.detail) {
-            (CacheStatus::Hit, _) if self.ttl < Some(0) && self.ttl.is_some() => {
-                Some(StaleReason::Allowed)
+            // A part may still have to be fetched.
+            (CacheStatus::Hit | CacheStatus::Forward(ForwardReason::Partial), _) => {
+                self.ttl.filter(|ttl| *ttl < 0).map(|_| StaleReason::Allowed)
             }
-            // After a forward, only a response that is kept is a hit with a detail.
+            // After any other forward, only a response that is kept is a hit with a detail.
             (CacheStatus::Forward(_), Some(ORIGIN_MISSING)) => Some(StaleReason::OriginMissing),
             (CacheStatus::Forward(_), Some(_)) => Some(StaleReason::OriginError),
             _ => None,
@@ -146,6 +147,27 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_stale_responses_have_a_reason() {
+        let reason = |status, ttl, detail| {
+            let report = Report { ttl: Some(ttl), detail, ..Report::new(status) };
+            report.stale_reason(ResultType::Hit)
+        };
+        let partial = CacheStatus::Forward(ForwardReason::Partial);
+        let stale = CacheStatus::Forward(ForwardReason::Stale);
+        for (status, ttl, detail, expected) in [
+            (CacheStatus::Hit, 5, None, None),
+            (CacheStatus::Hit, -1, None, Some(StaleReason::Allowed)),
+            (partial, 5, Some("disk"), None),
+            (partial, -1, Some("disk"), Some(StaleReason::Allowed)),
+            (stale, -1, Some("origin-error"), Some(StaleReason::OriginError)),
+            (stale, -1, Some(ORIGIN_MISSING), Some(StaleReason::OriginMissing)),
+            (stale, 5, None, None),
+        ] {
+            assert_eq!(reason(status, ttl, detail), expected, "{status:?} {ttl} {detail:?}");
+        }
+    }
 
     #[test]
     fn members_are_written_in_the_order_of_the_rfc() {

@@ -150,6 +150,11 @@ impl Origin {
         })
     }
 
+    /// Whether it gets no requests for a while, because it throttled several in a row.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.throttle.is_paused()
+    }
+
     /// The options that the origin was made from.
     #[must_use]
     pub const fn options(&self) -> &Options {

@@ -13,6 +13,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics},
     cache::store::Store,
     peers::Peers,
+    statistics::Statistics,
 };
 
 /// The state that all requests share: the active rules, the store, metrics and logs. Its methods are in the
@@ -25,6 +26,7 @@ pub struct Edge {
     pub(super) metrics: Arc<Metrics>,
     pub(crate) access_log: Arc<AccessLog>,
     pub(crate) compressor: Arc<Compressor>,
+    pub(crate) statistics: Arc<Statistics>,
     pub(super) steps: Arc<Steps>,
     /// The other nodes of the cluster, if they are asked for objects.
     pub(super) peers: Option<Arc<Peers>>,
@@ -46,6 +48,7 @@ impl Edge {
             metrics,
             access_log,
             compressor: Arc::default(),
+            statistics: Arc::default(),
             steps: Arc::default(),
             peers: None,
         })

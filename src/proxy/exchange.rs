@@ -1,5 +1,7 @@
 //! An exchange: a request and its response, counted and logged when the body ends, complete or not.
 
+mod record;
+
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -27,7 +29,6 @@ use super::{
     switched::Switched,
 };
 use crate::{
-    access_log::{Detail, Record},
     base::{
         clock::Stopwatch,
         metrics::{Answered, ResultType},
@@ -282,59 +283,6 @@ impl Exchange {
         let content = Carried::Body(Body::full(page));
         ProxyResponse { head: Head::Own(status, fields), content, ..answer }
     }
-
-    fn record<'a>(&'a self, duration: Duration, id: &'a [u8]) -> Record<'a> {
-        let Logged { host, range, referer, user_agent, .. } = &self.logged;
-        let authority =
-            || self.incoming.request.uri.authority().map(|authority| authority.as_str().as_bytes());
-        Record {
-            at: self.incoming.at,
-            id,
-            client: self.incoming.viewer.text(&self.incoming.connection),
-            host: host.as_ref().map(HeaderValue::as_bytes).or_else(authority),
-            method: &self.incoming.request.method,
-            uri: &self.incoming.request.uri,
-            version: self.incoming.request.version,
-            tls: self.incoming.viewer.https,
-            distribution: self.distribution.as_ref().map(|d| &*d.settings.id),
-            status: self.status,
-            bytes: self.sent,
-            complete: self.complete,
-            duration,
-            first_byte: self.first_byte.unwrap_or(duration),
-            result: self.result,
-            report: self.report,
-            range: range.as_ref(),
-            referer: referer.as_ref(),
-            user_agent: user_agent.as_ref(),
-            detail: self.edge.access_log.is_detailed().then(|| self.detail()),
-        }
-    }
-
-    fn detail(&self) -> Detail<'_> {
-        let shown = self.shown.as_deref();
-        let forwarded_for = if self.incoming.is_described {
-            &self.incoming.forwarded_for
-        } else {
-            &self.logged.forwarded_for
-        };
-        let identity = identity_of(self.distribution.as_deref());
-        Detail {
-            pop: identity.pop.to_str().ok().filter(|pop| !pop.is_empty()).unwrap_or("-"),
-            head_bytes: shown.map_or(0, |shown| shown.bytes),
-            request_bytes: self.incoming.head_length as u64,
-            port: self
-                .incoming
-                .connection
-                .port
-                .filter(|_| self.incoming.viewer.address == self.incoming.connection.client),
-            tls: self.incoming.connection.cipher.map(|cipher| (cipher.version, cipher.suite)),
-            forwarded_for: forwarded_for.as_ref(),
-            content_type: shown.and_then(|shown| shown.content_type.as_ref()),
-            content_length: shown.and_then(|shown| shown.content_length),
-            range: shown.and_then(|shown| shown.range),
-        }
-    }
 }
 
 fn identity_of(distribution: Option<&Arc<Distribution>>) -> &Identity {
@@ -385,7 +333,8 @@ impl Drop for Exchange {
                 stale: self.report.stale_reason(self.result),
             });
         }
-        if self.edge.access_log.is_on() {
+        let weight = self.edge.statistics.weight(self.incoming.at + duration, self.status);
+        if self.edge.access_log.is_on() || weight.is_some() {
             // If a response was sent, the headers are already taken.
             self.logged.take(&mut self.incoming.request.headers);
             let identity = identity_of(self.distribution.as_deref());
@@ -393,7 +342,11 @@ impl Drop for Exchange {
             if self.status == 0 {
                 self.report.detail.get_or_insert("viewer-left");
             }
-            self.edge.access_log.push(&self.record(duration, &id));
+            let record = self.record(duration, &id);
+            self.edge.access_log.push(&record);
+            if let Some(weight) = weight {
+                self.edge.statistics.add(&record, weight);
+            }
         }
     }
 }

@@ -170,6 +170,7 @@ class Docs(unittest.TestCase):
             "forebay import": "Wrote imported.toml.",
             "curl -s http://127.0.0.1:9145/metrics": "forebay_requests_total",
             "curl -s http://127.0.0.1:9145/healthz": "ok",
+            "curl -s 'http://127.0.0.1:9145/api/top": '"objects"',
             "forebay load": "hits        100.00%",
         }
         if any(line.startswith(start) for start in ELSEWHERE):

@@ -13,6 +13,7 @@ mod process;
 mod served;
 mod snapshot;
 mod stale_reason;
+mod totals;
 
 use std::{
     fmt::Write,
@@ -41,6 +42,7 @@ pub(crate) use served::Served;
 pub use snapshot::Snapshot;
 use snapshot::SnapshotCollector;
 pub use stale_reason::StaleReason;
+pub use totals::Totals;
 
 use crate::base::log;
 
@@ -143,7 +145,7 @@ const PREFIX: &str = "forebay";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Upper bounds of latency buckets, in seconds.
-const LATENCY: [f64; 14] =
+pub(crate) const LATENCY: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0];
 
 fn latency() -> Histogram {
@@ -309,6 +311,12 @@ impl Metrics {
     #[must_use]
     pub fn distribution(&self, id: &str) -> Arc<Served> {
         self.served.of(id)
+    }
+
+    /// What was counted of each distribution until now.
+    #[must_use]
+    pub fn totals(&self) -> Vec<(String, Totals)> {
+        self.served.totals()
     }
 
     /// The handles for one origin.

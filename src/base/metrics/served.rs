@@ -21,7 +21,7 @@ use prometheus_client::{
 
 use super::{
     Answered, DistributionLabel, LATENCY, RequestLabels, ResultLabels, ResultType, StaleLabels,
-    StaleReason, StatusClass,
+    StaleReason, StatusClass, Totals,
 };
 use crate::base::instance;
 
@@ -73,6 +73,32 @@ impl Served {
         }
     }
 
+    fn totals(&self) -> Totals {
+        let of = |result: ResultType, counter: &dyn Fn(&OfResult) -> &AtomicU64| {
+            self.sum(|shard| counter(&shard.of_results[result as usize]))
+        };
+        let class = |result, class: usize| of(result, &|it| &it.requests[class]);
+        let all = |result| (0..StatusClass::COUNT).map(|number| class(result, number)).sum::<u64>();
+        let classes =
+            |number: usize| ResultType::ALL.map(|result| class(result, number)).iter().sum();
+        let bytes = |result| of(result, &|it| &it.bytes);
+        let times = |result| from_fn(|place| of(result, &|it| &it.times[place]));
+        Totals {
+            requests: ResultType::ALL.map(all).iter().sum(),
+            hits: all(ResultType::Hit),
+            refresh_hits: all(ResultType::RefreshHit),
+            misses: all(ResultType::Miss),
+            client_errors: classes(3),
+            server_errors: classes(4),
+            bytes: ResultType::ALL.map(bytes).iter().sum(),
+            hit_bytes: bytes(ResultType::Hit) + bytes(ResultType::RefreshHit),
+            collapsed: self.sum(|shard| &shard.collapsed),
+            stale: (0..StaleReason::ALL.len()).map(|place| self.sum(|s| &s.stale[place])).sum(),
+            hit_times: times(ResultType::Hit),
+            miss_times: times(ResultType::Miss),
+        }
+    }
+
     fn sum(&self, counter: impl Fn(&Shard) -> &AtomicU64) -> u64 {
         self.0.iter().map(|shard| counter(shard).load(Ordering::Relaxed)).sum()
     }
@@ -86,6 +112,11 @@ impl AllServed {
     /// The counters of one distribution, created if missing.
     pub(super) fn of(&self, id: &str) -> Arc<Served> {
         Arc::clone(self.0.lock().entry(id.to_owned()).or_default())
+    }
+
+    /// What was counted of each distribution until now.
+    pub(super) fn totals(&self) -> Vec<(String, Totals)> {
+        self.0.lock().iter().map(|(id, served)| (id.clone(), served.totals())).collect()
     }
 
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -124,6 +124,8 @@ pub struct DiskUse {
     pub is_in_use: bool,
     /// Bytes of records that wait to be written.
     pub waiting: u64,
+    /// The limit for its files in bytes.
+    pub capacity: u64,
 }
 
 impl std::fmt::Debug for Disk {
@@ -370,13 +372,14 @@ impl Disk {
 
     /// The state of the cache. Updates its gauges.
     pub(crate) fn usage(&self) -> DiskUse {
-        let Shared { segments, index, counters, queue, .. } = &*self.shared;
+        let Shared { segments, index, counters, queue, options, .. } = &*self.shared;
         let (bytes, entries) = (segments.bytes(), index.len());
         counters.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         counters.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         let to_recover = u64::try_from(counters.to_recover.get()).unwrap_or(0);
         let is_in_use = !counters.is_off();
-        DiskUse { bytes, entries, to_recover, is_in_use, waiting: queue.bytes() }
+        let (waiting, capacity) = (queue.bytes(), options.capacity);
+        DiskUse { bytes, entries, to_recover, is_in_use, waiting, capacity }
     }
 }
 

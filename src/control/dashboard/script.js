@@ -1,0 +1,302 @@
+const PAUSE = 5000;
+let range = "1h";
+let shownDistributions = "";
+let lastEvictions = null;
+let lastTraffic = null;
+let refreshes = 0;
+
+function prices() {
+  const form = find("prices");
+  return { gigabyte: Number(form.gigabyte.value), requests: Number(form.requests.value), currency: form.currency.value };
+}
+
+function tiles(traffic) {
+  const { total, seconds } = traffic;
+  const cached = total.hits + total.refresh_hits;
+  const cost = prices();
+  const saved = (total.hit_bytes / 1e9) * cost.gigabyte + (total.hits / 1000) * cost.requests;
+  const money = saved >= 0.01 || saved === 0 ? saved.toFixed(2) : saved.toPrecision(1);
+  const tile = (value, name, bad) => element("div", { className: "tile" }, element("b", { textContent: value, className: bad ? "bad" : "" }), element("span", { textContent: name }));
+  place("tiles",
+    tile(count(total.requests), `requests in ${time(seconds)}`),
+    tile(percent(cached, total.requests), "hit ratio, of requests"),
+    tile(percent(total.hit_bytes, total.bytes), "hit ratio, of bytes"),
+    tile(bytes(total.bytes), "sent to viewers"),
+    tile(count(total.hits), "requests that origins did not get"),
+    tile(bytes(total.hit_bytes), "that origins did not send"),
+    tile(`${money} ${cost.currency}`, "saved"),
+    tile(percent(total.server_errors, total.requests), "server errors", total.server_errors > 0.01 * total.requests),
+    tile(percent(total.client_errors, total.requests), "client errors"));
+}
+
+function showTraffic({ time_bounds_seconds: bounds, traffic }) {
+  lastTraffic = traffic;
+  tiles(traffic);
+  const { paddingLeft, paddingRight } = getComputedStyle(find("requests-plot"));
+  WIDTH = Math.max(200, find("requests-plot").clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
+  const rate = (name) => (step) => step[name] / step.seconds;
+  curves("requests-plot", "Requests per second", traffic.steps, [
+    ["hits", "c-hit", rate("hits")], ["validated", "c-refresh", rate("refresh_hits")], ["misses", "c-miss", rate("misses")]], count);
+  curves("bytes-plot", "Bytes per second", traffic.steps, [
+    ["sent", "c-refresh", rate("bytes")], ["of these, from the cache", "c-hit", rate("hit_bytes")]], bytes);
+  curves("ratio-plot", "Hit ratio", traffic.steps, [
+    ["of requests", "c-hit", (step) => (step.requests ? (step.hits + step.refresh_hits) / step.requests : NaN)],
+    ["of bytes", "c-refresh", (step) => (step.bytes ? step.hit_bytes / step.bytes : NaN)]], (part) => `${Math.round(100 * part)}%`, 1);
+  curves("error-plot", "Errors per second", traffic.steps, [
+    ["server errors", "c-error", rate("server_errors")], ["client errors", "c-miss", rate("client_errors")], ["stale instead", "c-refresh", rate("stale")]], count);
+  histogram("hit-plot", "How long hits take", bounds, traffic.total.hit_times, "c-hit");
+  histogram("miss-plot", "How long misses take", bounds, traffic.total.miss_times, "c-miss");
+}
+
+const COLUMNS = [
+  ["Requests", (row) => count(row.requests), "n"], ["Hits", (row) => count(row.hits), "n"], ["Misses", (row) => count(row.misses), "n"],
+  ["Bytes", (row) => bytes(row.bytes), "n"], ["4xx", (row) => count(row.client_errors), "n"], ["5xx", (row) => count(row.server_errors), "n"],
+];
+
+function showTop(top, several) {
+  const where = several ? [["Distribution", (row) => row.distribution]] : [];
+  table("objects", [...where, ["Path", (row) => row.path, "w"], ...COLUMNS], top.objects, "No requests yet.");
+  table("referrers", [["Page", (row) => row.name, "w"], ...COLUMNS.slice(0, 4)], top.referrers, "No request had a Referer yet.");
+  table("agents", [["Kind", (row) => row.name], ...COLUMNS.slice(0, 4)], top.user_agents, "No requests yet.");
+}
+
+const GUIDE = new Set([403, 404, 416, 421, 429, 502, 503, 504]);
+
+function adviceFor(error, origins) {
+  const failing = origins.filter((origin) => origin.distribution === error.distribution && origin.last_error);
+  if (error.reason?.startsWith("origin-") && failing.length === 1) return failing[0].last_error.advice;
+  if (error.reason?.startsWith("signed-")) return "Explain the URL below: it shows what was signed.";
+  return GUIDE.has(error.status) ? `Explain the URL below, or see “${error.status}” in docs/troubleshooting.md.` : "Explain the URL below.";
+}
+
+function showErrors(errors, origins, now) {
+  table("errors", [
+    ["Last", (row) => ago(row.at, now)], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
+    ["Reason", (row) => row.reason], ["Path", (row) => `${row.method} ${row.path}`, "w"], ["Distribution", (row) => row.distribution || null],
+    ["What to do", (row) => adviceFor(row, origins), "w"],
+  ], errors, "No errors.");
+}
+
+function quantile(metrics, name, labels, part) {
+  const fits = ({ labels: own }) => Object.entries(labels).every(([key, value]) => own[key] === value);
+  const buckets = (metrics[`${name}_bucket`] ?? []).filter(fits).map(({ labels: { le }, value }) => [Number(le.replace("+Inf", "Infinity")), value]).sort(([a], [b]) => a - b);
+  const all = buckets.at(-1)?.[1] ?? 0;
+  const found = buckets.find(([, value]) => value >= part * all);
+  if (all === 0 || !found) return null;
+  return Number.isFinite(found[0]) ? `≤ ${time(found[0])}` : "> 30 s";
+}
+
+const sum = (metrics, name, labels) => (metrics[name] ?? [])
+  .filter(({ labels: own }) => Object.entries(labels).every(([key, value]) => own[key] === value))
+  .reduce((all, { value }) => all + value, 0);
+
+function showOrigins(origins, metrics, now) {
+  table("origins", [
+    ["Origin", (row) => `${row.distribution}, ${row.id}`], ["Address", (row) => (row.bucket ? `${row.bucket} at ${row.address}` : row.address), "w"],
+    ["State", (row) => element("span", { className: row.last_error || row.is_throttled ? "bad" : "", textContent: row.is_throttled ? "throttled" : row.last_error ? "failing" : "ok" })],
+    ["Requests", (row) => count(sum(metrics, "forebay_origin_requests_total", row.key)), "n"],
+    ["Errors", (row) => count(sum(metrics, "forebay_origin_errors_total", row.key)), "n"],
+    ["Half in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.5), "n"],
+    ["99% in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.99), "n"],
+    ["Last error", (row) => row.last_error && `${row.last_error.error} (${time(row.last_error.seconds_ago)} ago)`, "w"],
+    ["What to do", (row) => row.last_error?.advice, "w"],
+  ], origins, "No origins.");
+}
+
+function showState(overview, metrics) {
+  const { memory, disk, now, readiness } = overview;
+  const value = (name) => metrics[name]?.[0]?.value;
+  pairs("cache", [
+    ["Memory", `${bytes(memory.bytes)} of ${bytes(memory.limit)} (${percent(memory.bytes, memory.limit)})`],
+    ["Responses and slices", count(memory.entries)], ["Evictions", count(memory.evictions)],
+    ["Disk", disk ? `${bytes(disk.bytes)} of ${bytes(disk.limit)} (${percent(disk.bytes, disk.limit)})` : "none"],
+    ...(disk ? [["Records on disk", count(disk.entries)], ["Evictions from disk", count(value("forebay_disk_evictions_total") ?? 0)],
+      ["Read from disk", count(value("forebay_disk_reads_total") ?? 0)], ["Written to disk", bytes(value("forebay_disk_written_bytes_total") ?? 0)],
+      ["Not admitted", count(value("forebay_disk_not_admitted_total") ?? 0)], ["Waiting to be written", bytes(disk.queue_bytes)],
+      ["In use", disk.is_in_use ? "yes" : "no", !disk.is_in_use]] : []),
+  ]);
+  const evicted = lastEvictions === null ? 0 : memory.evictions - lastEvictions;
+  lastEvictions = memory.evictions;
+  const isFull = memory.bytes > 0.9 * memory.limit;
+  find("advice").textContent = !isFull ? "The memory is not full: more of it would not raise the hit ratio."
+    : evicted > 0 ? "The memory is full and evicts. If the hit ratio is lower than you want, raise cache.memory, or add a disk cache."
+      : "The memory is full, but nothing was evicted in the last seconds.";
+  const expires = (at) => (at > now / 1000 ? `expires in ${time(at - now / 1000)}` : at > 0 ? "has expired" : "none yet");
+  const soon = (at) => at < now / 1000 + 7 * 86400;
+  pairs("process", [
+    ["Version", overview.version], ["Running for", time((now - overview.started) / 1000)],
+    ["Ready", readiness.ready ? "yes" : "no", !readiness.ready], ["Credentials", readiness.credentials, readiness.credentials === "missing"],
+    ["AWS credentials", overview.credentials_expiry && expires(overview.credentials_expiry / 1000)],
+    ["Last reload", value("forebay_config_last_reload_successful") === 0 ? "failed" : "succeeded", value("forebay_config_last_reload_successful") === 0],
+    ["Workers", count(overview.workers)], ["Connections", count(value("forebay_connections") ?? 0)],
+    ["Resident memory", bytes(value("process_resident_memory_bytes") ?? 0)],
+    ["Open files", `${count(value("process_open_fds") ?? 0)} of ${count(value("process_max_fds") ?? 0)}`],
+    ["Lost log records", count(value("forebay_access_log_dropped_total") ?? 0), value("forebay_access_log_dropped_total") > 0],
+    ...(metrics.forebay_certificate_expiry_timestamp_seconds ?? []).map(({ labels, value: at }) => [`Certificate ${labels.certificate}`, expires(at), soon(at)]),
+    ...(metrics.forebay_acme_expiry_timestamp_seconds ?? []).map(({ labels, value: at }) => [`ACME certificate of ${labels.host}`, expires(at), at < now / 1000 + 86400]),
+  ]);
+  const { cluster } = overview;
+  find("cluster-part").hidden = !cluster;
+  if (cluster) {
+    pairs("cluster", [
+      ["Cluster", cluster.cluster], ["This node", cluster.node], ["Knows all purges", cluster.has_lease ? "yes" : cluster.reason ?? "no", !cluster.has_lease],
+      ...cluster.members.map(({ node, ...more }) => [`Node ${node}`, Object.entries(more).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`).join(", ")]),
+    ]);
+  }
+  const behaviors = overview.distributions.flatMap((distribution) => distribution.behaviors.map((behavior, at) => ({ ...behavior, distribution: at ? "" : distribution.id, aliases: at ? "" : distribution.aliases.join(", ") })));
+  table("distributions", [
+    ["Distribution", (row) => row.distribution], ["Aliases", (row) => row.aliases, "w"], ["Path pattern", (row) => row.pattern],
+    ["Origin", (row) => row.origins.join(", then ")], ["Viewers", (row) => row.viewer_protocol],
+    ["Signed", (row) => (row.is_signed ? "yes" : "no")], ["Compressed", (row) => (row.compresses ? "yes" : "no")],
+    ["TTL: least, default, most", (row) => row.ttl_seconds.map(time).join(", "), "n"], ["Enabled", (row) => (row.is_enabled ? "yes" : "no")],
+  ], behaviors, "No distributions.");
+}
+
+function showInvalidations(invalidations, now) {
+  table("invalidations", [
+    ["ID", (row) => row.id], ["Distribution", (row) => row.distribution], ["Created", (row) => ago(row.created, now)],
+    ["Status", (row) => row.status], ["Paths", (row) => row.paths.join(" ") + (row.count > row.paths.length ? ` and ${row.count - row.paths.length} more` : ""), "w"],
+  ], invalidations, "No invalidations by CloudFront's API. Purges are in the log.");
+}
+
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function call(path, body) {
+  const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
+  const answer = await response.json().catch(() => ({ error: `status ${response.status}` }));
+  if (!response.ok) throw new Refused(response.status, answer.error);
+  return answer;
+}
+
+function notice(text) {
+  if (find("notice").textContent !== text) find("notice").textContent = text;
+}
+
+function logIn() {
+  find("login").hidden = false;
+  find("board").hidden = true;
+  find("logout").hidden = true;
+  for (const shown of document.querySelectorAll(".scroll, #tiles, #explained, #purged")) shown.replaceChildren();
+}
+
+async function refresh() {
+  refreshes += 1;
+  const number = refreshes;
+  let answers;
+  try {
+    const query = `?range=${range}`;
+    answers = await Promise.all([
+      call("/api/overview"), call(`/api/traffic${query}`), call(`/api/top${query}`), call("/api/errors"), call("/api/invalidations"), call("/api/metrics")]);
+  } catch (error) {
+    if (number !== refreshes) return;
+    if (error.status === 401) logIn();
+    else notice(error instanceof Refused ? error.message : `Forebay cannot be reached: ${error.message}`);
+    return;
+  }
+  // A later one has begun.
+  if (number !== refreshes) return;
+  const [overview, traffic, top, errors, invalidations, metrics] = answers;
+  notice("");
+  find("login").hidden = true;
+  find("board").hidden = false;
+  find("logout").hidden = !overview.has_session;
+  find("about").textContent = `${location.host}, version ${overview.version}`;
+  const origins = overview.distributions.flatMap((distribution) => distribution.origins.map((origin) => ({
+    ...origin, distribution: distribution.id, key: { distribution: distribution.id, origin: origin.id } })));
+  const ids = overview.distributions.map(({ id }) => id);
+  if (shownDistributions !== ids.join()) {
+    shownDistributions = ids.join();
+    find("purge").distribution.replaceChildren(...ids.map((id) => element("option", { textContent: id, value: id })));
+  }
+  showTraffic(traffic);
+  showTop(top, ids.length > 1);
+  showErrors(errors, origins, overview.now);
+  showOrigins(origins, metrics, overview.now);
+  showState(overview, metrics);
+  showInvalidations(invalidations, overview.now);
+}
+
+const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+
+function explained(answer) {
+  const shown = Object.entries(answer).filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0));
+  return shown.map(([key, value]) => `${key.replaceAll("_", " ")}: ${typeof value === "string" ? value : JSON.stringify(value, null, 1)}`).join("\n");
+}
+
+function onSubmit(id, output, act) {
+  find(id).addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      output(await act(event.target));
+    } catch (error) {
+      output(error.message);
+      // The session may be over.
+      await refresh();
+      if (error.status !== undefined) output(error.message);
+    }
+  });
+}
+
+onSubmit("login", notice, async (form) => {
+  await call("/api/login", { token: form.token.value });
+  form.token.value = "";
+  await refresh();
+  return "";
+});
+onSubmit("purge", (text) => { find("purged").textContent = text; }, async (form) => {
+  const paths = lines(form.paths.value);
+  const answer = await call("/purge", { distribution: form.distribution.value, paths, soft: form.soft.checked });
+  return `Purged ${answer.paths} ${answer.paths === 1 ? "path" : "paths"} of ${answer.distribution}.`;
+});
+onSubmit("explain", (text) => { find("explained").textContent = text; }, async (form) => explained(await call("/explain", { url: form.url.value })));
+
+find("logout").addEventListener("click", async () => {
+  await call("/api/logout", {}).catch((error) => notice(error.message));
+  await refresh();
+});
+for (const button of document.querySelectorAll("[data-range]")) {
+  button.addEventListener("click", () => {
+    range = button.dataset.range;
+    for (const other of document.querySelectorAll("[data-range]")) other.setAttribute("aria-pressed", String(other === button));
+    refresh();
+  });
+}
+
+const START = { gigabyte: 0.09, requests: 0.0004, currency: "USD" };
+
+// Storage may be blocked, or have something else under this name.
+function remembered() {
+  try {
+    return { ...START, ...JSON.parse(localStorage.getItem("forebay-prices")) };
+  } catch {
+    return START;
+  }
+}
+
+const form = find("prices");
+for (const [name, value] of Object.entries(remembered())) if (name in START) form[name].value = value;
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", () => {
+  try {
+    localStorage.setItem("forebay-prices", JSON.stringify(prices()));
+  } catch {
+    // They are forgotten with the page.
+  }
+  if (lastTraffic) tiles(lastTraffic);
+});
+
+async function run() {
+  await refresh();
+  document.body.dataset.shown = "yes";
+  for (;;) {
+    await new Promise((done) => setTimeout(done, PAUSE));
+    if (!document.hidden) await refresh();
+  }
+}
+run();

@@ -1,0 +1,120 @@
+//! The most frequent keys of a stream, in bounded memory: the Space-Saving algorithm.
+//!
+//! Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in data streams" (ICDT 2005). Of a
+//! stream of `n` requests, every key that occurs more than `n / capacity` times is kept.
+
+use std::{
+    borrow::Borrow,
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
+
+use super::Counts;
+
+/// The most frequent keys of a stream.
+#[derive(Debug)]
+pub(super) struct SpaceSaving<K> {
+    capacity: usize,
+    slots: Vec<Slot<K>>,
+    places: HashMap<K, usize>,
+    /// The places by estimate, for the least of them.
+    order: BTreeSet<(u64, usize)>,
+}
+
+#[derive(Debug)]
+struct Slot<K> {
+    key: K,
+    /// At least as many requests as the key has: it includes those of the key that it replaced.
+    estimate: u64,
+    /// What was counted since the key has its slot.
+    counts: Counts,
+}
+
+impl<K: Clone + Eq + Hash> SpaceSaving<K> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, slots: Vec::new(), places: HashMap::new(), order: BTreeSet::new() }
+    }
+
+    /// Counts requests of a key.
+    pub(super) fn add<Q>(&mut self, key: &Q, counts: &Counts)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let place = match self.places.get(key) {
+            Some(place) => *place,
+            None => self.place_for(key.to_owned()),
+        };
+        let slot = &mut self.slots[place];
+        self.order.remove(&(slot.estimate, place));
+        slot.estimate += counts.requests;
+        slot.counts.add(counts);
+        self.order.insert((slot.estimate, place));
+    }
+
+    /// A new slot, or that of the least frequent key, which is forgotten.
+    fn place_for(&mut self, key: K) -> usize {
+        let least = self.order.first().map(|(_, place)| *place);
+        let place = match least {
+            Some(place) if self.slots.len() >= self.capacity => {
+                let slot = &mut self.slots[place];
+                self.places.remove(&slot.key);
+                slot.key = key.clone();
+                slot.counts = Counts::default();
+                place
+            }
+            _ => {
+                let slot = Slot { key: key.clone(), estimate: 0, counts: Counts::default() };
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        self.places.insert(key, place);
+        place
+    }
+
+    /// The keys that are kept, with what was surely theirs.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&K, &Counts)> {
+        self.slots.iter().map(|slot| (&slot.key, &slot.counts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn requests(requests: u64) -> Counts {
+        Counts { requests, ..Counts::default() }
+    }
+
+    proptest! {
+        #[test]
+        fn frequent_keys_are_kept_and_none_is_counted_too_high(
+            stream in proptest::collection::vec((0..200_u64, 1..4_u64), 0..2000),
+            skew in 1..5_u32,
+        ) {
+            const CAPACITY: usize = 20;
+            let mut kept = SpaceSaving::<String>::new(CAPACITY);
+            let mut exact = HashMap::<String, u64>::new();
+            let mut total = 0;
+            for (number, count) in stream {
+                let key = (number.pow(skew) / 200_u64.pow(skew - 1)).to_string();
+                kept.add(key.as_str(), &requests(count));
+                *exact.entry(key).or_default() += count;
+                total += count;
+            }
+            let found: HashMap<_, _> = kept.entries().collect();
+            prop_assert!(found.len() <= CAPACITY);
+            for (key, count) in &exact {
+                if *count > total / CAPACITY as u64 {
+                    prop_assert!(found.contains_key(key), "{key}: {count} of {total}");
+                }
+            }
+            for (key, counts) in found {
+                prop_assert!(counts.requests <= exact[key]);
+            }
+        }
+    }
+}
