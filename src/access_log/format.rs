@@ -85,6 +85,14 @@ impl Text {
 /// Size of a typical line, so that a line needs only one allocation.
 const USUAL: usize = 640;
 
+/// A record as a line of JSON.
+pub(super) fn json_line(record: &Record<'_>) -> Vec<u8> {
+    let mut line = Vec::new();
+    json(&mut line, record, &time(record.at, RFC3339));
+    line.push(b'\n');
+    line
+}
+
 /// Writes one JSON object. Handwritten in as few writes as possible, because every request runs it.
 /// Numbers, tokens and configured names need no escaping; only text from viewers does.
 fn json(line: &mut Vec<u8>, record: &Record<'_>, second: &str) {

@@ -5,6 +5,8 @@
 //! buffer full is dropped and counted. No memory changes threads.
 
 mod cloudfront;
+mod filter;
+mod followers;
 mod format;
 mod fragments;
 mod line_file;
@@ -28,6 +30,9 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
 pub(crate) use cloudfront::LogLine;
+pub(crate) use filter::Filter;
+use followers::Followers;
+pub(crate) use followers::Following;
 use format::Text;
 use line_file::LineFile;
 use rotation::Rotation;
@@ -155,6 +160,7 @@ pub struct AccessLog {
     /// Disconnected once the writer has ended.
     writer: Mutex<Option<Receiver<()>>>,
     dropped: Counter,
+    followers: Arc<Followers>,
 }
 
 /// The records of some threads, on CPU cache lines of their own: neighboring lines are fetched in pairs.
@@ -177,7 +183,12 @@ impl AccessLog {
     /// If the file cannot be opened for appending.
     pub fn open(options: &Options, dropped: Counter) -> io::Result<Self> {
         let Some(format) = options.format else {
-            return Ok(Self { shared: None, writer: Mutex::default(), dropped });
+            return Ok(Self {
+                shared: None,
+                writer: Mutex::default(),
+                dropped,
+                followers: Arc::default(),
+            });
         };
         let shared = Arc::new(Buffers {
             format,
@@ -196,13 +207,23 @@ impl AccessLog {
         };
         let thread = std::thread::Builder::new().name("access-log".into());
         thread.spawn(move || writer.run())?;
-        Ok(Self { shared: Some(shared), writer: Mutex::new(Some(ended)), dropped })
+        Ok(Self {
+            shared: Some(shared),
+            writer: Mutex::new(Some(ended)),
+            dropped,
+            followers: Arc::default(),
+        })
     }
 
-    /// Whether the log is enabled.
+    /// Whether records are wanted.
     #[must_use]
-    pub const fn is_on(&self) -> bool {
-        self.shared.is_some()
+    pub fn is_on(&self) -> bool {
+        self.shared.is_some() || self.followers.any()
+    }
+
+    /// Begins to pass the records that a filter accepts to a new reader; `None` if there are too many readers.
+    pub(crate) fn follow(&self, filter: Filter) -> Option<Following> {
+        self.followers.add(filter)
     }
 
     /// Whether records need their [`Detail`].
@@ -213,6 +234,7 @@ impl AccessLog {
 
     /// Records an exchange. Never waits for the writer's I/O.
     pub fn push(&self, record: &Record<'_>) {
+        self.followers.pass(record);
         let Some(shared) = &self.shared else { return };
         let mut text = shared.texts[instance::thread_number() % BUFFERS].0.lock();
         if text.len() < BUFFER_SIZE {

@@ -44,6 +44,8 @@ impl Running {
     /// finished.
     pub async fn finish(mut self, stopped: impl Future<Output = ()>) -> bool {
         let mut replaced = self.replaced.take();
+        // Readers of the log go to the other process.
+        self.admin.begin_drain();
         let last_requests = async {
             if !self.drain.finished(REPLACED).await {
                 tracing::warn!("some connections did not finish within an hour and are closed");

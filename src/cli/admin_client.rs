@@ -125,7 +125,13 @@ impl Authentication {
     }
 
     /// Headers that authenticate the request, each with its line end.
-    fn fields(&self, admin: SocketAddr, method: &str, path: &str, content: &str) -> String {
+    pub(super) fn fields(
+        &self,
+        admin: SocketAddr,
+        method: &str,
+        path: &str,
+        content: &str,
+    ) -> String {
         match self {
             Self::None => String::new(),
             Self::Token(token) => format!("Authorization: Bearer {token}\r\n"),

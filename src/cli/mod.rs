@@ -15,6 +15,7 @@ mod import;
 mod init;
 mod keys;
 mod load;
+mod logs;
 mod man;
 mod program;
 mod prompt;
@@ -68,6 +69,8 @@ enum Command {
     Upgrade(upgrade::Args),
     /// Show what a running Forebay does with a request, and why
     Explain(explain::Args),
+    /// Show the requests to a running Forebay as they end
+    Logs(logs::Args),
     /// Set up a bucket: writes the configuration, an IAM policy and Django settings
     Init(init::Args),
     /// Check that everything a configuration needs is available: ports, certificates, credentials, buckets
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Logs(args) => logs::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Import(args) => import::run(&args),

@@ -211,7 +211,10 @@ impl Callers {
         }
         let field = request.headers.get(header::AUTHORIZATION).ok_or(Denied::Missing)?;
         let field = field.to_str().map_err(|_| Denied::Incomplete)?;
-        if let Some(token) = field.strip_prefix("Bearer ") {
+        // RFC 9110 §11.1: case does not matter in the name of a scheme.
+        if let Some((scheme, token)) = field.split_once(' ')
+            && scheme.eq_ignore_ascii_case("bearer")
+        {
             let name = self.token_name(token).ok_or(Denied::UnknownToken)?;
             return Ok(Claimed::Known(Caller::Token(name.to_owned())));
         }

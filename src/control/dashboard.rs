@@ -12,6 +12,7 @@ use super::{
     Admin, Refusal, State,
     auth::{Callers, Denied},
     content,
+    error_advice::AdvisedError,
     metrics_json::parse_metrics,
     reply::{json, not_allowed, refuse, text},
     web_page::{has_literal_host, is_foreign, is_of_dashboard},
@@ -42,6 +43,9 @@ const DATA: [&str; 6] = [
     "/api/invalidations",
     "/api/metrics",
 ];
+
+/// The path of the access log as it is written.
+const LOG: &str = "/api/logs";
 
 /// The most bytes of a login.
 const MAX_LOGIN: usize = 4 << 10;
@@ -74,9 +78,11 @@ impl Admin {
             },
             "/api/logout" if is_post => self.0.log_out(parts),
             "/api/login" | "/api/logout" => return not_allowed("POST"),
-            _ if path != "/" && !DATA.contains(&path) => {
-                Err((StatusCode::NOT_FOUND, format!("not found: use {}", DATA.join(", "))))
+            _ if path != "/" && path != LOG && !DATA.contains(&path) => {
+                let message = format!("not found: use {}, {LOG}", DATA.join(", "));
+                Err((StatusCode::NOT_FOUND, message))
             }
+            LOG if is_read => self.stream_log(parts, client),
             _ if is_read => self.data(parts, client),
             _ => return not_allowed("GET, HEAD"),
         };
@@ -94,7 +100,11 @@ impl Admin {
                 json(ok, &self.overview(state.session_of(parts, &callers).is_some()))
             }
             "/api/top" => json(ok, &statistics.top(range(parts)?, now)),
-            "/api/errors" => json(ok, &statistics.errors()),
+            "/api/errors" => {
+                let rules = state.edge.rules();
+                let errors = statistics.errors().into_iter();
+                json(ok, &errors.map(|it| AdvisedError::new(it, &rules)).collect::<Vec<_>>())
+            }
             "/api/invalidations" => json(ok, &state.recent_invalidations()),
             "/api/metrics" => json(ok, &parse_metrics(&self.render_metrics())),
             _ => {
@@ -119,16 +129,21 @@ impl State {
     }
 
     /// Whether a request may read what viewers do.
-    fn may_read(&self, parts: &Parts, client: IpAddr) -> Result<(), Refusal> {
+    pub(super) fn may_read(&self, parts: &Parts, client: IpAddr) -> Result<(), Refusal> {
         let callers = self.callers.load();
         if callers.are_local() && !has_literal_host(parts) {
             let message = "open the dashboard by an address such as http://127.0.0.1:9145, or as http://localhost:9145: a web page could use any other name to read it through your browser";
             return Err((StatusCode::MISDIRECTED_REQUEST, message.to_owned()));
         }
         self.identify(parts, b"", client).map(drop).map_err(|denied| {
-            let is_login = !callers.are_local() && denied != Denied::WebPage;
-            let status = if is_login { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-            (status, denied.to_string())
+            match denied {
+                Denied::Missing if callers.tokens().is_empty() => {
+                    let message = "the dashboard needs an [[admin.token]] in the configuration to log in with; programs can sign their requests with the [[admin.credential]]";
+                    (StatusCode::FORBIDDEN, message.to_owned())
+                }
+                Denied::WebPage | Denied::Remote => (StatusCode::FORBIDDEN, denied.to_string()),
+                _ => (StatusCode::UNAUTHORIZED, denied.to_string()),
+            }
         })
     }
 

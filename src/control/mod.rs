@@ -5,6 +5,7 @@ mod auth;
 mod cloudfront;
 mod dashboard;
 mod distributions;
+mod error_advice;
 mod events;
 mod explain;
 mod fan_out;
@@ -13,6 +14,7 @@ mod invalidation;
 mod invalidations;
 mod items;
 mod journal;
+mod live_log;
 mod metrics;
 mod metrics_json;
 mod operator_commands;
@@ -243,7 +245,8 @@ impl Admin {
         self.0.history.reopen();
     }
 
-    /// Makes `/readyz` report that this edge is not ready, so that load balancers stop using it.
+    /// Makes `/readyz` report that this edge is not ready, so that load balancers stop using it, and ends the streams of
+    /// the log.
     pub(crate) fn begin_drain(&self) {
         self.0.draining.store(true, Ordering::Release);
     }

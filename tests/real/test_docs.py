@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -161,6 +162,22 @@ class Docs(unittest.TestCase):
             command = command.replace("--id E2QWRUHEXAMPLE", f"--id {self.made}")
             self.shell(f"{command} > {file} && [ -s {file} ] || rm {file}", **self.moto)
 
+    def follow(self, line):
+        """Reads one line of a command that does not end by itself."""
+        path = f"{self.folder}/bin:{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path}
+        reader = subprocess.Popen(f"exec {line}", shell=True, cwd=self.folder, stdout=subprocess.PIPE, env=environment)
+        self.addCleanup(reader.wait)
+        self.addCleanup(reader.kill)
+
+        def reads():
+            fetch(self.edge.url + "/", "DELETE")
+            return select.select([reader.stdout], [], [], 0.2)[0]
+
+        wait_for("a line", reads, seconds=20)
+        self.assertIn(b" 405 ", reader.stdout.readline())
+        reader.stdout.close()
+
     def run_command(self, line):
         expected = {
             "forebay doctor": "No problems found.",
@@ -177,6 +194,8 @@ class Docs(unittest.TestCase):
             return
         if line.startswith("forebay init"):
             self.init(line)
+        elif line.startswith("forebay logs"):
+            self.follow(line)
         elif line == "forebay serve":
             self.serve()
         elif line.startswith("aws cloudfront "):
