@@ -104,7 +104,7 @@ function curves(id, title, steps, list, show, top) {
   const paths = list.map(([, kind], number) => {
     const points = values[number].map((value, at) => [at, value]).filter(([, value]) => Number.isFinite(value));
     const text = points.map(([at, value], first) => `${first ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-    const one = points.length === 1 ? `${text}h4` : text;
+    const one = points.length === 1 ? `${text}H${WIDTH}` : text;
     return svg("path", { class: kind, d: one || "M0 0", "stroke-dasharray": ["none", "6 3", "2 3"][number] });
   });
   const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });

@@ -22,9 +22,9 @@ function tiles(traffic) {
     tile(percent(cached, total.requests), "hit ratio, of requests"),
     tile(percent(total.hit_bytes, total.bytes), "hit ratio, of bytes"),
     tile(bytes(total.bytes), "sent to viewers"),
-    tile(count(total.hits), "requests that origins did not get"),
+    tile(count(total.hits), "served without an origin"),
     tile(bytes(total.hit_bytes), "that origins did not send"),
-    tile(`${money} ${cost.currency}`, "saved"),
+    tile(`${money} ${cost.currency}`, "saved, at the prices below"),
     tile(percent(total.server_errors, total.requests), "server errors", total.server_errors > 0.01 * total.requests),
     tile(percent(total.client_errors, total.requests), "client errors"));
 }
@@ -60,20 +60,11 @@ function showTop(top, several) {
   table("agents", [["Kind", (row) => row.name], ...COLUMNS.slice(0, 4)], top.user_agents, "No requests yet.");
 }
 
-const GUIDE = new Set([403, 404, 416, 421, 429, 502, 503, 504]);
-
-function adviceFor(error, origins) {
-  const failing = origins.filter((origin) => origin.distribution === error.distribution && origin.last_error);
-  if (error.reason?.startsWith("origin-") && failing.length === 1) return failing[0].last_error.advice;
-  if (error.reason?.startsWith("signed-")) return "Explain the URL below: it shows what was signed.";
-  return GUIDE.has(error.status) ? `Explain the URL below, or see “${error.status}” in docs/troubleshooting.md.` : "Explain the URL below.";
-}
-
-function showErrors(errors, origins, now) {
+function showErrors(errors, now) {
   table("errors", [
     ["Last", (row) => ago(row.at, now)], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
     ["Reason", (row) => row.reason], ["Path", (row) => `${row.method} ${row.path}`, "w"], ["Distribution", (row) => row.distribution || null],
-    ["What to do", (row) => adviceFor(row, origins), "w"],
+    ["What to do", (row) => row.advice, "w"],
   ], errors, "No errors.");
 }
 
@@ -117,10 +108,11 @@ function showState(overview, metrics) {
   ]);
   const evicted = lastEvictions === null ? 0 : memory.evictions - lastEvictions;
   lastEvictions = memory.evictions;
-  const isFull = memory.bytes > 0.9 * memory.limit;
-  find("advice").textContent = !isFull ? "The memory is not full: more of it would not raise the hit ratio."
-    : evicted > 0 ? "The memory is full and evicts. If the hit ratio is lower than you want, raise cache.memory, or add a disk cache."
-      : "The memory is full, but nothing was evicted in the last seconds.";
+  // It evicts before it is quite full.
+  const isFull = memory.bytes > 0.75 * memory.limit && memory.evictions > 0;
+  find("advice").textContent = isFull
+    ? `The memory is full${evicted > 0 ? ` and evicts (${count(evicted)} in the last seconds)` : ""}. If the hit ratio is lower than you want, raise cache.memory, or add a disk cache.`
+    : "The memory is not full: more of it would not raise the hit ratio.";
   const expires = (at) => (at > now / 1000 ? `expires in ${time(at - now / 1000)}` : at > 0 ? "has expired" : "none yet");
   const soon = (at) => at < now / 1000 + 7 * 86400;
   pairs("process", [
@@ -159,6 +151,8 @@ function showInvalidations(invalidations, now) {
   ], invalidations, "No invalidations by CloudFront's API. Purges are in the log.");
 }
 
+const said = (error) => (error instanceof Refused ? error.message : `Forebay cannot be reached: ${error.message}`);
+
 class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -179,6 +173,8 @@ function notice(text) {
 }
 
 function logIn() {
+  if (!find("board").hidden) notice("The session has ended.");
+  else if (find("notice").textContent.startsWith("Forebay cannot")) notice("");
   find("login").hidden = false;
   find("board").hidden = true;
   find("logout").hidden = true;
@@ -196,7 +192,7 @@ async function refresh() {
   } catch (error) {
     if (number !== refreshes) return;
     if (error.status === 401) logIn();
-    else notice(error instanceof Refused ? error.message : `Forebay cannot be reached: ${error.message}`);
+    else notice(said(error));
     return;
   }
   // A later one has begun.
@@ -216,7 +212,7 @@ async function refresh() {
   }
   showTraffic(traffic);
   showTop(top, ids.length > 1);
-  showErrors(errors, origins, overview.now);
+  showErrors(errors, overview.now);
   showOrigins(origins, metrics, overview.now);
   showState(overview, metrics);
   showInvalidations(invalidations, overview.now);
@@ -235,29 +231,32 @@ function onSubmit(id, output, act) {
     try {
       output(await act(event.target));
     } catch (error) {
-      output(error.message);
+      output(said(error));
       // The session may be over.
       await refresh();
-      if (error.status !== undefined) output(error.message);
     }
   });
 }
 
 onSubmit("login", notice, async (form) => {
-  await call("/api/login", { token: form.token.value });
+  await call("/api/login", { token: form.token.value.trim() });
   form.token.value = "";
   await refresh();
   return "";
 });
 onSubmit("purge", (text) => { find("purged").textContent = text; }, async (form) => {
   const paths = lines(form.paths.value);
-  const answer = await call("/purge", { distribution: form.distribution.value, paths, soft: form.soft.checked });
-  return `Purged ${answer.paths} ${answer.paths === 1 ? "path" : "paths"} of ${answer.distribution}.`;
+  if (paths.includes("/*") && !confirm("Purge everything?")) return "";
+  // Of URLs, Forebay finds the distribution, and refuses hosts that belong to none.
+  const isClear = form.distribution.length === 1 || paths.every((path) => /^https?:/.test(path));
+  const answer = await call("/purge", { paths, soft: form.soft.checked, ...(isClear ? {} : { distribution: form.distribution.value }) });
+  return `${new Date().toLocaleTimeString()}: purged ${paths.join(" ")} of ${answer.distribution}${form.soft.checked ? ", softly" : ""}.`;
 });
 onSubmit("explain", (text) => { find("explained").textContent = text; }, async (form) => explained(await call("/explain", { url: form.url.value })));
 
 find("logout").addEventListener("click", async () => {
-  await call("/api/logout", {}).catch((error) => notice(error.message));
+  find("board").hidden = true;
+  await call("/api/logout", {}).catch((error) => notice(said(error)));
   await refresh();
 });
 for (const button of document.querySelectorAll("[data-range]")) {
@@ -296,7 +295,7 @@ async function run() {
   document.body.dataset.shown = "yes";
   for (;;) {
     await new Promise((done) => setTimeout(done, PAUSE));
-    if (!document.hidden) await refresh();
+    if (!document.hidden && find("login").hidden) await refresh();
   }
 }
 run();
