@@ -2,20 +2,22 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{Record, filter::Filter, format::json_line};
 
 /// The most readers at once.
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 16;
 
-/// Lines that wait for a reader. Further ones are lost for it.
+/// Lines that wait for a reader, and their bytes. Further ones are lost for it.
 const WAITING: usize = 4096;
+const WAITING_BYTES: usize = 1 << 20;
 
 /// Readers that get records as they are written.
 #[derive(Debug, Default)]
@@ -23,12 +25,15 @@ pub(super) struct Followers {
     /// Whether there are any. Serving threads look at nothing else if there are none.
     any: AtomicBool,
     all: ArcSwap<Vec<Arc<Follower>>>,
+    /// Held while the two above change.
+    changing: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Follower {
     filter: Filter,
     lines: mpsc::Sender<Bytes>,
+    bytes: AtomicUsize,
     lost: AtomicU64,
 }
 
@@ -44,31 +49,29 @@ impl Followers {
     /// Begins to pass the records that a filter accepts to a new reader; `None` if there are too many.
     pub(super) fn add(self: &Arc<Self>, filter: Filter) -> Option<Following> {
         let (sender, lines) = mpsc::channel(WAITING);
-        let follower = Arc::new(Follower { filter, lines: sender, lost: AtomicU64::new(0) });
-        let before = self.all.rcu(|all| {
-            let mut all = Vec::clone(all);
-            if all.len() < MOST {
-                all.push(Arc::clone(&follower));
-            }
-            all
-        });
-        if before.len() >= MOST {
+        let (bytes, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let follower = Arc::new(Follower { filter, lines: sender, bytes, lost });
+        let _changing = self.changing.lock();
+        let mut all = Vec::clone(&self.all.load());
+        if all.len() == MOST {
             return None;
         }
-        self.any.store(true, Ordering::SeqCst);
+        all.push(Arc::clone(&follower));
+        self.set(all);
         Some(Following { follower, lines, followers: Arc::downgrade(self) })
     }
 
     fn remove(&self, follower: &Arc<Follower>) {
-        self.all.rcu(|all| {
-            let others = all.iter().filter(|known| !Arc::ptr_eq(known, follower));
-            others.map(Arc::clone).collect::<Vec<_>>()
-        });
-        self.any.store(false, Ordering::SeqCst);
-        // Others may be left, or have come in the meantime.
-        if !self.all.load().is_empty() {
-            self.any.store(true, Ordering::SeqCst);
-        }
+        let _changing = self.changing.lock();
+        let mut all = Vec::clone(&self.all.load());
+        all.retain(|known| !Arc::ptr_eq(known, follower));
+        self.set(all);
+    }
+
+    fn set(&self, all: Vec<Arc<Follower>>) {
+        let any = !all.is_empty();
+        self.all.store(Arc::new(all));
+        self.any.store(any, Ordering::Release);
     }
 
     pub(super) fn any(&self) -> bool {
@@ -83,9 +86,18 @@ impl Followers {
         let mut line = None;
         for follower in self.all.load().iter().filter(|it| it.filter.accepts(record)) {
             let line = line.get_or_insert_with(|| Bytes::from(json_line(record)));
-            if follower.lines.try_send(line.clone()).is_err() {
-                follower.lost.fetch_add(1, Ordering::Relaxed);
-            }
+            follower.offer(line.clone());
+        }
+    }
+}
+
+impl Follower {
+    fn offer(&self, line: Bytes) {
+        let length = line.len();
+        let before = self.bytes.fetch_add(length, Ordering::Relaxed);
+        if before + length > WAITING_BYTES || self.lines.try_send(line).is_err() {
+            self.bytes.fetch_sub(length, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -93,7 +105,20 @@ impl Followers {
 impl Following {
     /// The next line, a JSON object with its line end.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
-        self.lines.recv().await
+        let line = self.lines.recv().await;
+        self.taken(line)
+    }
+
+    /// The next line, if one waits.
+    pub(crate) fn waiting(&mut self) -> Option<Bytes> {
+        let line = self.lines.try_recv().ok();
+        self.taken(line)
+    }
+
+    fn taken(&self, line: Option<Bytes>) -> Option<Bytes> {
+        let length = line.as_ref().map_or(0, Bytes::len);
+        self.follower.bytes.fetch_sub(length, Ordering::Relaxed);
+        line
     }
 
     /// The lines that were lost since the last call.

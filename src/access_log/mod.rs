@@ -32,7 +32,7 @@ use prometheus_client::metrics::counter::Counter;
 pub(crate) use cloudfront::LogLine;
 pub(crate) use filter::Filter;
 use followers::Followers;
-pub(crate) use followers::Following;
+pub(crate) use followers::{Following, MOST as MOST_FOLLOWERS};
 use format::Text;
 use line_file::LineFile;
 use rotation::Rotation;

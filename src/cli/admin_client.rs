@@ -213,7 +213,7 @@ pub(super) fn refused(status: u16, content: &str) -> UserError {
     let error = serde_json::from_str::<Value>(content).ok();
     let error = error.and_then(|error| Some(error.get("error")?.as_str()?.to_owned()));
     let help = match (status, &error) {
-        (403, _) => {
+        (401 | 403, _) => {
             "set FOREBAY_ADMIN_TOKEN to the token of an `[[admin.token]]`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of an `[[admin.credential]]`"
         }
         (404, Some(error)) if error.contains("alias") => {
@@ -231,6 +231,7 @@ pub(super) fn refused(status: u16, content: &str) -> UserError {
         (_, Some(error)) if error.contains("cache_tag_header") => {
             "add it to the `[[distribution]]`, for example `cache_tag_header = \"x-amz-meta-cache-tag\"`"
         }
+        (503, Some(error)) if error.contains("read the log") => "each `forebay logs` is one",
         (500.., _) => "Forebay's log has the cause: fix it, then run this again",
         _ => "`--help` shows examples",
     };

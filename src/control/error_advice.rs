@@ -35,14 +35,14 @@ fn advice(error: &SeenError, rules: &Rules) -> String {
         (Some(reason), _) if reason.starts_with("signed-") => {
             "the URL is not signed, or not validly: explain it below"
         }
-        (None | Some("origin-error"), 500..) => {
-            "the origin answered with this error itself: its log has the cause"
-        }
+        (None, 500..) => "the origin answered with this error itself: its log has the cause",
         (None | Some("origin-missing"), 404 | 410) => "the origin has no such object",
-        (None, 403) => "the bucket denies this object, or it does not exist: explain it below",
+        (None, 403) => {
+            "the origin denies this object; a bucket also denies those that do not exist"
+        }
         (Some(reason), _) if reason.starts_with("origin-") => {
             return of_origin(error, rules).unwrap_or_else(|| {
-                "a request has succeeded since; the log has the cause".to_owned()
+                "the origin seems to work again; the log has the cause".to_owned()
             });
         }
         _ => "explain it below, or see its status in the troubleshooting guide",
@@ -56,4 +56,38 @@ fn of_origin(error: &SeenError, rules: &Rules) -> Option<String> {
     let behavior = distribution.settings.behaviors.select(&error.path);
     let mut members = distribution.origins[behavior.origin].members();
     members.find_map(|origin| Some(origin.last_error()?.advice.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_advice() {
+        let of = |reason, status| {
+            let error = SeenError {
+                at: 0,
+                distribution: "media".into(),
+                method: "GET".into(),
+                path: "/a".into(),
+                status,
+                reason,
+                request_id: String::new(),
+                times: 1,
+            };
+            advice(&error, &Rules::default())
+        };
+        for (reason, status, expected) in [
+            (Some("method"), 405, "allowed_methods"),
+            (Some("unknown-host"), 421, "aliases"),
+            (Some("signed-expired"), 403, "signed"),
+            (Some("origin-connect"), 502, "work again"),
+            (Some("origin-error"), 502, "work again"),
+            (None, 500, "itself"),
+            (None, 404, "no such object"),
+            (None, 418, "troubleshooting"),
+        ] {
+            assert!(of(reason, status).contains(expected), "{reason:?} {status}");
+        }
+    }
 }

@@ -15,15 +15,22 @@ pub(super) fn text(
     content_type: &'static str,
     content: String,
 ) -> Response<Body> {
-    let mut response = Response::new(Body::full(content.into()));
+    let mut response = protected(content_type, Body::full(content.into()));
     *response.status_mut() = status;
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Pages of other origins must not load it as a script or a picture.
-    let same_origin = HeaderValue::from_static("same-origin");
-    fields.insert(HeaderName::from_static("cross-origin-resource-policy"), same_origin);
+    response
+}
+
+/// A response that is neither stored, nor taken for another type, nor loaded by pages of other origins.
+pub(super) fn protected(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    for (name, value) in [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

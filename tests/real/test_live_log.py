@@ -1,7 +1,9 @@
 """`forebay logs` against a running Forebay."""
 
+import http.client
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -71,7 +73,7 @@ class LiveLog(unittest.TestCase):
         wait_for("the line", lambda: found(reader) and found(plain), seconds=20)
         line = json.loads(found(reader)[0])
         self.assertEqual((line["status"], line["result"], line["path"]), (200, "Miss", "/a.jpg"))
-        self.assertRegex(found(plain)[0], r"^\d\d:\d\d:\d\d\.\d{3} 200 Miss +6 B +[\d.]+ ms GET 127\.0\.0\.1:\d+/a\.jpg\?size=1")
+        self.assertRegex(found(plain)[0], r"^\d\d:\d\d:\d\d\.\d{3}Z 200 Miss +6 B +[\d.]+ ms GET 127\.0\.0\.1:\d+/a\.jpg\?size=1")
         self.assertNotIn("secret", found(reader)[0] + found(plain)[0])
 
     def test_filters_select(self):
@@ -81,7 +83,7 @@ class LiveLog(unittest.TestCase):
                 "status": ("--status", "4xx-5xx"),
                 "result": ("--result", "hit", "-f"),
                 "path": ("--path", "/photos/a&b/"),
-                "distribution": ("--distribution", "other"),
+                "distribution": ("--distribution", "media"),
             }.items()
         }
 
@@ -89,29 +91,42 @@ class LiveLog(unittest.TestCase):
             for path in "/photos/a&b/1.jpg", "/b", "/b":
                 fetch(self.program.url + path)
             fetch(self.program.url + "/c", method="PUT", data=b"x")
-            return all(reader.lines for name, reader in readers.items() if name != "distribution")
+            return all(reader.lines for reader in readers.values())
 
         wait_for("a line for each", request, seconds=30)
-        lines = {name: json.loads(reader.lines[0]) for name, reader in readers.items() if reader.lines}
+        lines = {name: json.loads(reader.lines[0]) for name, reader in readers.items()}
         self.assertGreaterEqual(lines["status"]["status"], 400)
         self.assertEqual(lines["result"]["result"], "Hit")
         self.assertEqual(lines["path"]["path"], "/photos/a&b/1.jpg")
-        self.assertNotIn("distribution", lines)
+        self.assertEqual(lines["distribution"]["distribution"], "media")
         self.assertEqual(readers["status"].process.wait(timeout=20), 0)
 
     def test_wrong_filters_say_what_is_right(self):
         for arguments, expected in [
             (("--status", "7xx"), "404, 5xx or 4xx-5xx"),
             (("--result", "maybe"), "Hit, RefreshHit, Miss"),
+            (("--distribution", "other"), "use one of: media"),
         ]:
             command = [parts.PROGRAM, "logs", "--admin", self.program.admin, *arguments]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
             self.assertEqual(run.returncode, 1)
             self.assertIn(expected, run.stderr)
         readers = [Reader(self.program, "--path", "/x") for _ in range(17)]
         for reader in readers:
             self.addCleanup(reader.stop)
-        wait_for("the last to be refused", lambda: any(reader.process.poll() == 1 for reader in readers), seconds=30)
+        wait_for("one to be refused", lambda: any(reader.process.poll() == 1 for reader in readers), seconds=30)
+        (refused,) = [reader for reader in readers if reader.process.poll() is not None]
+        wait_for("its reason", lambda: "16 programs" in "".join(refused.faults), seconds=20)
+        # The place of one that is gone is free.
+        next(reader for reader in readers if reader is not refused).stop()
+
+        def admitted():
+            late = self.read("--path", "/late", "-n", "1")
+            for _ in range(10):
+                fetch(self.program.url + "/late")
+            return late.lines or late.process.poll() == 0
+
+        wait_for("a free place", admitted, seconds=60)
 
     def test_it_goes_on_after_a_restart(self):
         reader = self.read("--json")
@@ -129,16 +144,21 @@ class LiveLog(unittest.TestCase):
 
     def test_it_follows_an_upgrade(self):
         reader = self.read("--json")
-        subprocess.run([parts.PROGRAM, "upgrade", "--config", self.config], capture_output=True, check=True)
-        new = int(subprocess.run(["pgrep", "-n", "-f", str(self.config)], capture_output=True, text=True, check=True).stdout)
-        self.addCleanup(subprocess.run, ["kill", str(new)], check=False)
+        kept = http.client.HTTPConnection(self.program.url.removeprefix("http://"))
+        self.addCleanup(kept.close)
+        kept.request("GET", "/kept")
+        kept.getresponse().read()
+        command = [parts.PROGRAM, "upgrade", "--config", self.config]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        new = re.match(r"process (\d+) ", said)[1]
+        self.addCleanup(subprocess.run, ["kill", new], check=False)
 
         def again():
             fetch(self.program.url + "/again")
             return any("/again" in line for line in reader.lines)
 
         wait_for("a line of the new process", again, seconds=30)
-        subprocess.run(["kill", str(new)], check=True)
+        self.assertIn("connecting again", "".join(reader.faults))
 
 
 if __name__ == "__main__":

@@ -104,8 +104,8 @@ function curves(id, title, steps, list, show, top) {
   const paths = list.map(([, kind], number) => {
     const points = values[number].map((value, at) => [at, value]).filter(([, value]) => Number.isFinite(value));
     const text = points.map(([at, value], first) => `${first ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-    const one = points.length === 1 ? `${text}H${WIDTH}` : text;
-    return svg("path", { class: kind, d: one || "M0 0", "stroke-dasharray": ["none", "6 3", "2 3"][number] });
+    const one = points.length > 1 ? text : `${text}${usable.length === 1 ? `H${WIDTH}` : "h4"}`;
+    return svg("path", { class: kind, d: points.length > 0 ? one : "M0 0h0.01", "stroke-dasharray": ["none", "6 3", "2 3"][number] });
   });
   const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const ends = usable.length === 0 ? [] : [

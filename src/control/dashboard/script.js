@@ -246,18 +246,25 @@ onSubmit("login", notice, async (form) => {
 });
 onSubmit("purge", (text) => { find("purged").textContent = text; }, async (form) => {
   const paths = lines(form.paths.value);
-  if (paths.includes("/*") && !confirm("Purge everything?")) return "";
+  const isAll = paths.some((path) => /^([a-z]+:\/\/[^/]+)?\/\*(\?|$)/i.test(path));
+  if (isAll && !confirm("Purge everything of a distribution?")) return "";
   // Of URLs, Forebay finds the distribution, and refuses hosts that belong to none.
-  const isClear = form.distribution.length === 1 || paths.every((path) => /^https?:/.test(path));
+  const isClear = form.distribution.length === 1 || paths.every((path) => /^https?:/i.test(path));
   const answer = await call("/purge", { paths, soft: form.soft.checked, ...(isClear ? {} : { distribution: form.distribution.value }) });
   return `${new Date().toLocaleTimeString()}: purged ${paths.join(" ")} of ${answer.distribution}${form.soft.checked ? ", softly" : ""}.`;
 });
 onSubmit("explain", (text) => { find("explained").textContent = text; }, async (form) => explained(await call("/explain", { url: form.url.value })));
 
 find("logout").addEventListener("click", async () => {
-  find("board").hidden = true;
-  await call("/api/logout", {}).catch((error) => notice(said(error)));
-  await refresh();
+  // A refresh under way must not show the board again.
+  refreshes += 1;
+  try {
+    await call("/api/logout", {});
+    find("board").hidden = true;
+    await refresh();
+  } catch (error) {
+    notice(said(error));
+  }
 });
 for (const button of document.querySelectorAll("[data-range]")) {
   button.addEventListener("click", () => {
