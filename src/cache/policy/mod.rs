@@ -21,6 +21,10 @@ pub use storable::{Received, RequestProperties, storable};
 use crate::base::clock::Timestamp;
 use std::time::Duration;
 
+/// The longest time from the arrival of a request to its lookup. A response that arrives meanwhile is newer than the
+/// request.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// The times of a stored response: when it was received, how old it was then, and until when it is fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -44,8 +48,13 @@ impl Freshness {
     /// Whether the response may be reused without contacting the origin.
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        // A clock set back must not extend a response's freshness.
-        self.received_at <= now && now < self.fresh_until
+        !self.is_of_future(now) && now < self.fresh_until
+    }
+
+    /// Whether the clock was set back since the response arrived. Its age is unknown then, and it must not stay fresh for
+    /// longer.
+    fn is_of_future(&self, now: Timestamp) -> bool {
+        self.received_at > now + ON_ITS_WAY
     }
 
     /// Makes the response stale at `end` at the latest.
@@ -58,5 +67,26 @@ impl Freshness {
     pub fn ttl_seconds(&self, now: Timestamp) -> i64 {
         let left = i128::from(self.fresh_until.as_millis()) - i128::from(now.as_millis());
         i64::try_from(left.div_euclid(1000)).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_may_overtake_a_request_but_not_the_clock() {
+        let at = Timestamp::from_millis;
+        let freshness = Freshness {
+            received_at: at(10_000),
+            initial_age: 0,
+            fresh_until: at(20_000),
+            stale: Stale::default(),
+        };
+        for (now, is_fresh) in
+            [(8_999, false), (9_000, true), (9_999, true), (10_000, true), (20_000, false)]
+        {
+            assert_eq!(freshness.is_fresh(at(now)), is_fresh, "{now}");
+        }
     }
 }

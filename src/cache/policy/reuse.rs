@@ -32,7 +32,7 @@ pub fn reuse(stored: Option<&Freshness>, now: Timestamp) -> Reuse {
         return Reuse::Fresh;
     }
     // If the clock was set back, the staleness is unknown.
-    let reliable = freshness.received_at <= now;
+    let reliable = !freshness.is_of_future(now);
     let (stale, fresh_until) = (freshness.stale, freshness.fresh_until);
     match () {
         () if reliable && now < stale.retry_at && freshness.serves_errors(now) => Reuse::Stale,
@@ -119,7 +119,7 @@ mod tests {
             (stale(0, 30, 120), 120, Reuse::Validate, true),
             (stale(0, 5, 120), 119, Reuse::Validate, false),
             (stale(60, 30, 120), 119, Reuse::Stale, true),
-            (stale(60, 30, 120), 99, Reuse::Validate, true),
+            (stale(60, 30, 120), 98, Reuse::Validate, true),
         ] {
             let (freshness, now) = (freshness(stale), Timestamp::from_secs(now));
             assert_eq!(reuse(Some(&freshness), now), expected, "{stale:?} {now:?}");
