@@ -63,7 +63,7 @@ pub(super) struct Args {
 
 /// How reading ended.
 enum End {
-    /// All requested lines are printed, or nobody reads them any more.
+    /// All requested lines are printed, or the reader of the output has closed it.
     Done,
     /// The output cannot be written.
     Unwritten(std::io::Error),

@@ -1,4 +1,4 @@
-//! Requests that web pages make through the browser of somebody who may use the admin address.
+//! Requests of web pages in an operator's browser.
 
 use std::net::IpAddr;
 

@@ -91,7 +91,7 @@ impl Report {
         }
     }
 
-    /// The reason for serving a stale response, if it was one that nobody validated.
+    /// The reason for serving a stale response without validating it, if that is what happened.
     #[must_use]
     pub fn stale_reason(&self, result: ResultType) -> Option<StaleReason> {
         if result != ResultType::Hit {

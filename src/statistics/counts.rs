@@ -20,7 +20,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The counts of the exchanges that a sample stands in for.
+    /// The counts that a sample adds, by its weight.
     pub(super) fn of(sample: &Sample) -> Self {
         let weight = u64::from(sample.weight);
         let if_so = |is_so: bool| if is_so { weight } else { 0 };

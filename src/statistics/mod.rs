@@ -48,7 +48,7 @@ const TOGETHER: usize = 256;
 /// The statistics of this process, from its start.
 #[derive(Debug, Default)]
 pub(crate) struct Statistics {
-    /// Set once somebody can read the statistics.
+    /// Set once the admin address is open.
     samples: OnceLock<mpsc::Sender<Sample>>,
     seen: Mutex<Seen>,
 }
@@ -70,8 +70,8 @@ impl Statistics {
         }
     }
 
-    /// The weight of a sample of an exchange that ends at `end`, if one is to be taken: how many exchanges it stands in
-    /// for. It is 0 for an error that is only kept in the list of errors.
+    /// Whether to sample an exchange that ends at `end`, and with which weight. The weight is 0 for an error that only the
+    /// list of errors keeps.
     pub(crate) fn weight(&self, end: Timestamp, status: u16) -> Option<u32> {
         let samples = self.samples.get().filter(|_| status != 0)?;
         let weight = Sampler::weight(end, status >= 400)?;

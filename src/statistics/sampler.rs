@@ -13,7 +13,7 @@ const ERRORS: u32 = 20;
 /// A clock that goes back by more seconds than this was set anew.
 const BACK: u64 = 60;
 
-/// One thread's choice of samples. The weight of a sample is how many exchanges it stands in for, on average.
+/// One thread's choice of samples. A sample of one in a hundred exchanges has the weight 100.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sampler {
     /// The second that the counts belong to.

@@ -72,7 +72,7 @@ pub(crate) struct Named {
 }
 
 impl TopLists {
-    /// Counts the exchanges that a sample stands in for.
+    /// Adds a sample, by its weight.
     pub(super) fn add(&mut self, sample: &Sample) {
         // Requests for unknown hosts are not for objects.
         if sample.weight == 0 || sample.distribution.is_empty() {

@@ -14,14 +14,14 @@ use std::{
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, NoLabelSet},
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet},
     metrics::MetricType,
     registry::Unit,
 };
 
 use super::{
     Answered, DistributionLabel, LATENCY, RequestLabels, ResultLabels, ResultType, StaleLabels,
-    StaleReason, StatusClass, Totals,
+    StaleReason, StatusClass, Totals, totals::BUCKETS,
 };
 use crate::base::instance;
 
@@ -43,7 +43,7 @@ struct OfResult {
     requests: [AtomicU64; StatusClass::COUNT],
     bytes: AtomicU64,
     /// Requests by duration; the last bucket is above all bounds.
-    times: [AtomicU64; LATENCY.len() + 1],
+    times: [AtomicU64; BUCKETS],
     micros: AtomicU64,
 }
 
@@ -74,15 +74,12 @@ impl Served {
     }
 
     fn totals(&self) -> Totals {
-        let of = |result: ResultType, counter: &dyn Fn(&OfResult) -> &AtomicU64| {
-            self.sum(|shard| counter(&shard.of_results[result as usize]))
-        };
-        let class = |result, class: usize| of(result, &|it| &it.requests[class]);
+        let class = |result, class: usize| self.sum_of(result, |it| &it.requests[class]);
         let all = |result| (0..StatusClass::COUNT).map(|number| class(result, number)).sum::<u64>();
         let classes =
             |number: usize| ResultType::ALL.map(|result| class(result, number)).iter().sum();
-        let bytes = |result| of(result, &|it| &it.bytes);
-        let times = |result| from_fn(|place| of(result, &|it| &it.times[place]));
+        let bytes = |result| self.sum_of(result, |it| &it.bytes);
+        let times = |result| from_fn(|place| self.sum_of(result, |it| &it.times[place]));
         Totals {
             requests: ResultType::ALL.map(all).iter().sum(),
             hits: all(ResultType::Hit),
@@ -99,9 +96,23 @@ impl Served {
         }
     }
 
+    /// The sum of a counter of one result type.
+    fn sum_of(&self, result: ResultType, counter: impl Fn(&OfResult) -> &AtomicU64) -> u64 {
+        self.sum(|shard| counter(&shard.of_results[result as usize]))
+    }
+
     fn sum(&self, counter: impl Fn(&Shard) -> &AtomicU64) -> u64 {
         self.0.iter().map(|shard| counter(shard).load(Ordering::Relaxed)).sum()
     }
+}
+
+/// Encodes the value of a counter with these labels.
+fn encode_count(
+    family: &mut MetricEncoder<'_>,
+    labels: &impl EncodeLabelSet,
+    count: u64,
+) -> fmt::Result {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
 }
 
 /// All distributions' counters by id.
@@ -131,10 +142,8 @@ impl AllServed {
                 for class in 0..StatusClass::COUNT {
                     let status = StatusClass(StatusClass::FIRST + class);
                     let labels = RequestLabels { distribution: id.clone(), result, status };
-                    let count =
-                        served.sum(|shard| &shard.of_results[result as usize].requests[class]);
-                    let mut counter = family.encode_family(&labels)?;
-                    counter.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                    let count = served.sum_of(result, |it| &it.requests[class]);
+                    encode_count(&mut family, &labels, count)?;
                 }
             }
         }
@@ -147,9 +156,8 @@ impl AllServed {
         for (id, served) in &*self.0.lock() {
             for result in ResultType::ALL {
                 let labels = ResultLabels { distribution: id.clone(), result };
-                let bytes = served.sum(|shard| &shard.of_results[result as usize].bytes);
-                let mut counter = family.encode_family(&labels)?;
-                counter.encode_counter::<NoLabelSet, _, u64>(&bytes, None)?;
+                let bytes = served.sum_of(result, |it| &it.bytes);
+                encode_count(&mut family, &labels, bytes)?;
             }
         }
         Ok(())
@@ -164,15 +172,10 @@ impl AllServed {
             for result in ResultType::ALL {
                 let labels = ResultLabels { distribution: id.clone(), result };
                 let bound = |place: usize| LATENCY.get(place).copied().unwrap_or(f64::INFINITY);
-                let times: [(f64, u64); LATENCY.len() + 1] = from_fn(|place| {
-                    (
-                        bound(place),
-                        served.sum(|shard| &shard.of_results[result as usize].times[place]),
-                    )
-                });
+                let times: [(f64, u64); BUCKETS] =
+                    from_fn(|place| (bound(place), served.sum_of(result, |it| &it.times[place])));
                 let count = times.iter().map(|(_, count)| count).sum();
-                let seconds =
-                    served.sum(|shard| &shard.of_results[result as usize].micros) as f64 / 1e6;
+                let seconds = served.sum_of(result, |it| &it.micros) as f64 / 1e6;
                 let mut histogram = family.encode_family(&labels)?;
                 histogram.encode_histogram::<NoLabelSet>(seconds, count, &times, None)?;
             }
@@ -187,8 +190,7 @@ impl AllServed {
         for (id, served) in &*self.0.lock() {
             let labels = DistributionLabel { distribution: id.clone() };
             let count = served.sum(|shard| &shard.collapsed);
-            let mut counter = family.encode_family(&labels)?;
-            counter.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            encode_count(&mut family, &labels, count)?;
         }
         Ok(())
     }
@@ -201,8 +203,7 @@ impl AllServed {
             for reason in StaleReason::ALL {
                 let labels = StaleLabels { distribution: id.clone(), reason: reason.name() };
                 let count = served.sum(|shard| &shard.stale[reason as usize]);
-                let mut counter = family.encode_family(&labels)?;
-                counter.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                encode_count(&mut family, &labels, count)?;
             }
         }
         Ok(())
