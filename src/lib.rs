@@ -31,6 +31,8 @@ pub mod aws;
 
 pub(crate) mod outbound;
 
+pub(crate) mod traces;
+
 pub mod acme;
 
 pub mod origin;

@@ -13,7 +13,7 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 41] = [
+const ORDER: [&str; 42] = [
     "base",
     "tls",
     "http",
@@ -35,6 +35,7 @@ const ORDER: [&str; 41] = [
     "cluster",
     "aws",
     "outbound",
+    "traces",
     "acme",
     "origin",
     "peers",

@@ -26,6 +26,9 @@ pub enum Error {
         #[source]
         source: TrustError,
     },
+    /// The certificates to trust for the collector of traces cannot be loaded.
+    #[error("`traces`: {0}")]
+    Collector(#[source] TrustError),
     /// The access log cannot be opened.
     #[error("the access log `{}` cannot be opened: {source}", path.display())]
     AccessLog {
@@ -84,6 +87,7 @@ impl Error {
                 "choose another address for it in the configuration file: in `listen.http`, `listen.https`, `admin.listen` or `cluster.peer_listen`".into()
             }
             Self::Tls(error) => error.advice().into(),
+            Self::Collector(_) => "name a PEM file with CA certificates in `traces.ca_file`".into(),
             Self::Trust { .. } => "name a PEM file with CA certificates in `ca_file`".into(),
             Self::AccessLog { path, .. } => format!(
                 "create the directory of `{}` and make it writable by the user that runs Forebay, or change `access_log.path`",

@@ -22,6 +22,7 @@ mod start;
 mod stop;
 mod successor;
 mod tls_options;
+mod trace_export;
 mod upgrade;
 mod upgrade_error;
 mod upgrade_state;

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use http::HeaderMap;
 use rustls::crypto::aws_lc_rs;
 
 use super::Error;
@@ -14,6 +15,7 @@ use crate::{
     control::Callers,
     outbound::{TrustError, trusted_roots},
     tls::{CertificateFiles, MutualTls},
+    traces::TraceOptions,
 };
 
 /// Reads all files that a configuration names, as a start does. Returns the errors of those that cannot be used.
@@ -43,10 +45,25 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
         note(check_external_key(acme).map_err(Error::from));
         note(authorities("listen.acme.ca_file", acme.ca_file.as_deref()));
     }
+    if let Some(traces) = &config.traces {
+        if traces.address.tls {
+            let roots = trusted_roots(traces.ca_file.as_deref());
+            note(roots.map(drop).map_err(Error::Collector));
+        }
+        note(collector_headers(traces).map(drop));
+    }
     if let Some(cluster) = &config.cluster {
         of_cluster(cluster, clock, note);
     }
     errors
+}
+
+/// The header fields for a collector.
+pub(super) fn collector_headers(traces: &TraceOptions) -> Result<HeaderMap, Error> {
+    traces.headers().map_err(|source| {
+        let path = traces.headers_file.clone().unwrap_or_default();
+        Error::File { key: "traces.headers_file", path, source }
+    })
 }
 
 /// Reads certificates of authorities.

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Error, Predecessor, automatic_https::Task, certificates::Certificates,
     listening_sockets::ListeningSockets, replaced::Replaced, rules::rules,
-    upgrade_state::UpgradeState,
+    trace_export::ExportTask, upgrade_state::UpgradeState,
 };
 use crate::{
     access::restrict::Networks,
@@ -57,6 +57,8 @@ pub struct Running {
     pub(super) access_log: Arc<AccessLog>,
     pub(super) admin: Admin,
     pub(super) cluster: Option<Arc<Cluster>>,
+    /// The task that sends traces, if requests are traced.
+    pub(super) export_task: Option<ExportTask>,
     pub(super) drain: Drain,
     pub(super) admin_drain: Drain,
     pub(super) stop: watch::Sender<bool>,

@@ -16,6 +16,7 @@ use super::{
     replaced::Replaced,
     rules::rules,
     running::Renewal,
+    trace_export::{ExportTask, tracing_of},
     upgrade_state::UpgradeState,
 };
 use crate::{
@@ -64,18 +65,18 @@ pub(crate) fn prepare(
     let (credentials, renewal) = credentials(source);
     let access_log = access_log(&config, &metrics)?;
     let places = (worker_count(&config), sockets, predecessor.is_some());
-    let peer_side =
-        PeerSide::bind(&config, cluster.as_ref(), &clock, &metrics, (places.0, sockets))?;
-    let (peer_side, bound) = peer_side.unzip();
+    let peers = PeerSide::bind(&config, cluster.as_ref(), &clock, &metrics, (places.0, sockets))?;
+    let (peer_side, bound) = peers.unzip();
     let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
     let mut listeners = Listeners::bind(&config, bound, places, limits, &automatic, &metrics)?;
+    let (tracer, exporter) = tracing_of(&config, &metrics)?.unzip();
     // Last, because the process before uses the disk cache again if this one cannot start.
     let (store, replaced) = store_after(taken, &config, cluster.as_deref(), &clock, &metrics)?;
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
-        .with_peers(peer_side.as_ref().map(PeerSide::peers));
+        .with_peers(peer_side.as_ref().map(PeerSide::peers))
+        .with_tracer(tracer);
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
-    let (drain, signal) = Drain::new();
-    let (admin_drain, admin_signal) = Drain::new();
+    let [(drain, signal), (admin_drain, admin_signal)] = [Drain::new(), Drain::new()];
     let (stop, stopped) = watch::channel(false);
     let heartbeats = Heartbeats::new(places.0, Arc::clone(&metrics));
     let admin = admin(&config, &edge, cluster.clone(), &credentials, &clock, heartbeats.clone())?;
@@ -105,6 +106,7 @@ pub(crate) fn prepare(
         access_log,
         admin,
         cluster,
+        export_task: exporter.map(ExportTask::spawn),
         drain,
         admin_drain,
         stop,

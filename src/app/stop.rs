@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::Running;
 use crate::base::clock::Stopwatch;
 
-/// The part of the drain timeout reserved for writing the last access log lines and joining workers.
+/// The part of the drain timeout reserved for writing the last access log lines and joining workers, and the longest time for the last traces.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long it waits for the last answers of the admin listener.
@@ -88,7 +88,7 @@ impl Running {
         }
         self.admin_drain.begin();
         self.stop.send_replace(true);
-        let Self { workers, access_log, renewal, edge, cluster, .. } = self;
+        let Self { workers, access_log, renewal, edge, cluster, export_task, .. } = self;
         if let Some(task) = renewal.and_then(Mutex::into_inner) {
             task.abort();
         }
@@ -104,12 +104,21 @@ impl Running {
         });
         let ended = async {
             serving.await?;
-            if let Some(cluster) = cluster {
-                cluster.leave().await;
-            }
-            let close =
-                move || edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
-            tokio::task::spawn_blocking(close).await
+            let left = patience.saturating_sub(watch.elapsed()) / 2;
+            let traces = async {
+                if let Some(export_task) = export_task {
+                    export_task.finish(left.min(CLOSING)).await;
+                }
+            };
+            let rest = async {
+                if let Some(cluster) = cluster {
+                    cluster.leave().await;
+                }
+                let close =
+                    move || edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
+                tokio::task::spawn_blocking(close).await
+            };
+            tokio::join!(rest, traces).0
         };
         matches!(timeout(left, ended).await, Ok(Ok(()))) && finished
     }

@@ -12,6 +12,16 @@ pub fn id() -> &'static str {
     &ID
 }
 
+/// The name of this machine, up to the first dot.
+#[must_use]
+pub fn machine() -> &'static str {
+    static NAME: LazyLock<String> = LazyLock::new(|| {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        name.split('.').next().unwrap_or_default().to_owned()
+    });
+    &NAME
+}
+
 /// This process in `Via` (RFC 9110 §7.6.3). A request that names it has already passed through here.
 #[must_use]
 pub fn pseudonym() -> &'static str {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use rustls::pki_types::ServerName;
 
-use crate::tls::MutualFiles;
+use crate::{base::instance, tls::MutualFiles};
 
 /// `[cluster]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +60,13 @@ impl ClusterOptions {
 
     /// The name of a node without a configured one: that of the machine.
     pub(crate) fn machine() -> String {
-        let letters = host_name().chars().take(Self::LONGEST_NAME).collect::<Vec<_>>();
+        let letters = instance::machine().chars().take(Self::LONGEST_NAME).collect::<Vec<_>>();
         letters.into_iter().map(|c| if Self::is_in_name(c) { c } else { '-' }).collect()
     }
 
     /// Whether the name of the machine is longer than that of a node may be.
     pub(crate) fn machine_is_cut() -> bool {
-        host_name().chars().count() > Self::LONGEST_NAME
+        instance::machine().chars().count() > Self::LONGEST_NAME
     }
 
     /// Whether a certificate can have the name of a node.
@@ -81,11 +81,6 @@ impl ClusterOptions {
 }
 
 /// The host name up to the first dot.
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    name.split('.').next().unwrap_or_default().to_owned()
-}
-
 /// How to connect to NATS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NatsOptions {

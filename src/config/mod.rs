@@ -23,6 +23,7 @@ mod response_headers;
 mod restart;
 mod restrict;
 mod section;
+mod traces;
 mod trust;
 
 use std::path::Path;
@@ -48,6 +49,7 @@ use crate::{
     cache::{disk::DiskOptions, store},
     cluster::ClusterOptions,
     control,
+    traces::TraceOptions,
 };
 
 /// A valid configuration.
@@ -69,6 +71,8 @@ pub struct Config {
     pub cluster: Option<ClusterOptions>,
     /// The access log.
     pub access_log: access_log::Options,
+    /// How requests are traced, if any are.
+    pub(crate) traces: Option<TraceOptions>,
     /// Databases of viewers' locations.
     pub geography: Option<Databases>,
     /// The distributions to serve.
@@ -215,6 +219,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let (cache, disk) = cache::cache(root, directory);
     let cluster = cluster::cluster(root, directory);
     let access_log = listen::access_log(root, directory);
+    let traces = traces::traces(root, directory);
     let geography = geography(root, directory);
     let around = Surroundings {
         policies: behavior::Policies::read(root),
@@ -237,6 +242,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
         disk,
         cluster,
         access_log,
+        traces,
         geography,
         distributions,
         doubts,

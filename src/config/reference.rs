@@ -113,9 +113,22 @@ fn other_values(kinds: &BTreeSet<&str>, value: &str) -> Vec<String> {
     if kinds.contains("whole number") {
         return value.parse::<u64>().map(|number| (number + 1).to_string()).into_iter().collect();
     }
-    ["3MiB", "300MiB", "1h 7s", "off", "127.0.0.1:1234", "serve", "nats://other:4222"]
-        .map(|text| format!("\"{text}\""))
-        .into()
+    if kinds.contains("number from 0 to 100") {
+        return vec!["7".to_owned()];
+    }
+    [
+        "3MiB",
+        "300MiB",
+        "1h 7s",
+        "off",
+        "127.0.0.1:1234",
+        "serve",
+        "nats://other:4222",
+        "http://other:4318",
+        "anyone",
+    ]
+    .map(|text| format!("\"{text}\""))
+    .into()
 }
 
 /// The types of all keys, by path.

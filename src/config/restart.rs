@@ -37,6 +37,7 @@ impl Config {
         )
         .to_vec();
         changed.push(("cluster", self.cluster != new.cluster));
+        changed.push(("traces", self.traces != new.traces));
         match (&self.disk, &new.disk) {
             (Some(old), Some(new)) => changed.extend(differs!(old, new:
                 "cache.disk.path": path,
@@ -79,6 +80,7 @@ mod tests {
             ("", "[cache]\nslice = \"2MiB\"\nmemory = \"2GiB\"", &["cache.memory", "cache.slice"]),
             ("", "[access_log]\nformat = \"off\"", &["access_log.format"]),
             ("", &cluster("a"), &["cluster"]),
+            ("", "[traces]\nendpoint = \"http://127.0.0.1:4318\"", &["traces"]),
             (&cluster("a"), &cluster("b"), &["cluster"]),
             (
                 &cluster("a"),

@@ -19,6 +19,7 @@ use crate::{
         range::ContentRange,
     },
     outbound::Error,
+    traces::Trace,
 };
 
 /// Whether a response that breaks off may be continued by another request.
@@ -240,6 +241,7 @@ pub(super) struct Continuation {
     fields: HeaderMap,
     client: Option<std::net::IpAddr>,
     id: Option<Box<str>>,
+    trace: Option<Arc<Trace>>,
     etag: HeaderValue,
     coding: Option<HeaderValue>,
     /// The first byte that has not arrived.
@@ -313,6 +315,7 @@ impl Continuation {
             fields,
             client: request.client,
             id: request.id.clone(),
+            trace: request.trace.clone(),
             etag: etag.clone(),
             coding: coding.remove(header::CONTENT_ENCODING),
             next: bytes.start,
@@ -341,6 +344,7 @@ impl Continuation {
             client: self.client,
             id: self.id,
             on_interim: None,
+            trace: self.trace,
         };
         let sent = origin.send_within(&request, None, timeouts, Breaks::Fail);
         // Boxed: a continuation uses the same code as all requests, so the future is recursive.

@@ -81,7 +81,7 @@ impl Origin {
     }
 
     /// Path and query as they are both sent and signed.
-    fn target(&self, request: &OriginRequest<'_>) -> String {
+    pub(super) fn target(&self, request: &OriginRequest<'_>) -> String {
         let mut target = self.options.address.base_path.clone();
         target.push_str(&self.options.origin_path);
         if self.is_s3() {

@@ -51,6 +51,7 @@ use crate::{
     base::{clock::Clock, metrics::OriginMetrics},
     cache::key::{CanonicalPath, Projection},
     outbound::{ErrorClass, TrustError, USER_AGENT, connect::Connector},
+    traces::Trace,
 };
 
 /// Consecutive throttled requests after which a bucket gets no requests for a while.
@@ -73,6 +74,8 @@ pub struct OriginRequest<'a> {
     pub id: Option<Box<str>>,
     /// Receives interim responses.
     pub(crate) on_interim: Option<OnInterim>,
+    /// The trace of the viewer's request, if that is traced.
+    pub(crate) trace: Option<Arc<Trace>>,
 }
 
 /// An origin with its connections.

@@ -73,6 +73,7 @@ impl Origin {
             client: request.client,
             id: request.id.clone(),
             on_interim: None,
+            trace: request.trace.clone(),
         };
         // Part of the same request: one attempt, regardless of throttle and budget.
         let mut timeouts = self.timeouts();

@@ -19,6 +19,7 @@ use crate::{
     base::clock::Stopwatch,
     http::body::Body,
     outbound::{Error, ErrorClass, Timing, s3_error::S3Class},
+    traces::{ClientSpan, RequestTarget},
 };
 
 impl Origin {
@@ -138,11 +139,46 @@ impl Origin {
         }
     }
 
+    /// Makes one attempt. It has a span if the viewer's request is traced.
     pub(super) async fn send_once(
         self: &Arc<Self>,
         request: &OriginRequest<'_>,
         body: Option<Body>,
         want: Want,
+        timeouts: &mut Timeouts,
+        breaks: Breaks,
+        sent_at: Duration,
+    ) -> Result<OriginResponse, Failed> {
+        let Some(trace) = &request.trace else {
+            return self.attempt(request, body, (want, None), timeouts, breaks, sent_at).await;
+        };
+        let target = self.target(request);
+        let span = trace.begin_request(
+            self.clock.now(),
+            RequestTarget {
+                method: request.method.clone(),
+                is_tls: self.options.address.tls,
+                authority: self.options.address.authority.clone(),
+                path: target.split('?').next().unwrap_or_default().to_owned(),
+            },
+        );
+        let want = (want, Some(&span));
+        let sent = self.attempt(request, body, want, timeouts, breaks, sent_at).await;
+        match &sent {
+            Ok(answer) => span.end(Some(answer.status.as_u16()), None),
+            Err(Failed { error, .. }) => {
+                let status = error.status().map(|status| status.as_u16());
+                span.end(status, Some(error.class().token()));
+            }
+        }
+        sent
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        request: &OriginRequest<'_>,
+        body: Option<Body>,
+        (want, span): (Want, Option<&ClientSpan>),
         timeouts: &mut Timeouts,
         breaks: Breaks,
         sent_at: Duration,
@@ -156,6 +192,10 @@ impl Origin {
             request.on_interim.as_ref().filter(|_| self.sends_interim_responses())
         {
             on_interim.attach(&mut message);
+        }
+        if let Some(span) = span {
+            // Not signed: proxies on the way may change it.
+            span.write_for_origin(message.headers_mut());
         }
         let requested_at = self.clock.now();
         let watch = Stopwatch::start();

@@ -252,6 +252,15 @@ impl Error {
         }
     }
 
+    /// The status of the response, if there was one.
+    #[must_use]
+    pub const fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::UnexpectedStatus(status) | Self::S3 { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
     /// Whether the viewer's own content caused the error.
     #[must_use]
     pub const fn is_viewers(&self) -> bool {

@@ -190,6 +190,7 @@ mod tests {
             client: None,
             id: None,
             on_interim: None,
+            trace: None,
         };
         let applied: Applied = "7 FOREBAY_c 1 0000000000000000".parse().expect("a position");
         let asked = PeerRequest {

@@ -13,14 +13,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures_util::stream;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
+use tokio::time::{error::Elapsed, timeout};
 
 use asking::{Asking, Claim};
-use connection::{PeerConnection, Permit};
+use connection::{PeerConnection, PeerError, Permit};
 pub(crate) use fields::{Answer, PeerRequest};
 pub(crate) use object::{PeerObject, key_digest};
 
@@ -30,6 +31,7 @@ use crate::{
     http::body::Body,
     origin::{FromPeer, OriginRequest, OriginResponse},
     outbound::Timing,
+    traces::{RequestTarget, Trace},
 };
 
 /// The other nodes of a cluster.
@@ -102,9 +104,8 @@ impl Peers {
             id: object.id.clone(),
         };
         let message = message.write(&object.host, request)?;
-        let requested_at = self.clock.now();
-        let (tls, began) = (self.tls.load_full(), self.clock.uptime());
-        let sent = tokio::time::timeout(patience, connection.send(&tls, message)).await;
+        let (requested_at, began) = (self.clock.now(), self.clock.uptime());
+        let sent = self.send(&connection, &peer, message, request.trace.as_ref(), patience).await;
         let answered = match sent {
             Ok(Ok(received)) => received,
             Ok(Err(_)) => {
@@ -134,6 +135,38 @@ impl Peers {
                 None
             }
         }
+    }
+
+    /// Sends a request to a peer, which must respond within `patience`. It has a span if the viewer's request is traced.
+    async fn send(
+        &self,
+        connection: &PeerConnection,
+        peer: &Peer,
+        mut message: Request<Body>,
+        trace: Option<&Arc<Trace>>,
+        patience: Duration,
+    ) -> Result<Result<Response<Incoming>, PeerError>, Elapsed> {
+        let tls = self.tls.load_full();
+        let Some(trace) = trace else {
+            return timeout(patience, connection.send(&tls, message)).await;
+        };
+        let span = trace.begin_request(
+            self.clock.now(),
+            RequestTarget {
+                method: message.method().clone(),
+                is_tls: true,
+                authority: peer.address.clone(),
+                path: message.uri().path().to_owned(),
+            },
+        );
+        span.write_for_peer(message.headers_mut());
+        let sent = timeout(patience, connection.send(&tls, message)).await;
+        match &sent {
+            Ok(Ok(answered)) => span.end(Some(answered.status().as_u16()), None),
+            Ok(Err(_)) => span.end(None, Some("peer-failed")),
+            Err(_) => span.end(None, Some("peer-timeout")),
+        }
+        sent
     }
 
     /// Asks the peer for nothing else for a while: it cannot reach the origin, or is too slow.

@@ -14,6 +14,7 @@ use crate::{
     cache::store::Store,
     peers::Peers,
     statistics::Statistics,
+    traces::Tracer,
 };
 
 /// The state that all requests share: the active rules, the store, metrics and logs. Its methods are in the
@@ -30,6 +31,8 @@ pub struct Edge {
     pub(super) steps: Arc<Steps>,
     /// The other nodes of the cluster, if they are asked for objects.
     pub(super) peers: Option<Arc<Peers>>,
+    /// Decides which requests are traced, if any are.
+    pub(super) tracer: Option<Arc<Tracer>>,
 }
 
 impl Edge {
@@ -51,6 +54,7 @@ impl Edge {
             statistics: Arc::default(),
             steps: Arc::default(),
             peers: None,
+            tracer: None,
         })
     }
 
@@ -58,6 +62,12 @@ impl Edge {
     #[must_use]
     pub(crate) fn with_peers(self: Arc<Self>, peers: Option<Arc<Peers>>) -> Arc<Self> {
         Arc::new(Self { peers, ..Self::clone(&self) })
+    }
+
+    /// The same edge, which traces requests.
+    #[must_use]
+    pub(crate) fn with_tracer(self: Arc<Self>, tracer: Option<Arc<Tracer>>) -> Arc<Self> {
+        Arc::new(Self { tracer, ..Self::clone(&self) })
     }
 
     /// Clones the edge for another thread. Exchanges hold references to it, and threads that share a reference

@@ -178,6 +178,7 @@ impl AdmittedRoute {
             client: Some(incoming.viewer.address),
             id: Some(incoming.id),
             connection: Some(&incoming.connection),
+            trace: incoming.trace.as_ref(),
             is_of_peer: false,
         }
     }

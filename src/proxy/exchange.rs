@@ -74,10 +74,14 @@ impl Exchange {
     fn begin_as(
         state: ExchangeState,
         edge: &Arc<Edge>,
-        incoming: IncomingRequest,
+        mut incoming: IncomingRequest,
         watch: Stopwatch,
     ) -> Self {
         incoming.connection.exchanges.begin(state);
+        if let Some(tracer) = &edge.tracer {
+            let is_from_proxy = incoming.viewer.is_behind_http_proxy();
+            incoming.trace = tracer.begin(&incoming.request.headers, is_from_proxy);
+        }
         Self {
             edge: Arc::clone(edge),
             incoming,
@@ -334,7 +338,8 @@ impl Drop for Exchange {
             });
         }
         let weight = self.edge.statistics.weight(self.incoming.at + duration, self.status);
-        if self.edge.access_log.is_on() || weight.is_some() {
+        let is_traced = self.incoming.trace.is_some();
+        if self.edge.access_log.is_on() || weight.is_some() || is_traced {
             // If a response was sent, the headers are already taken.
             self.logged.take(&mut self.incoming.request.headers);
             let identity = identity_of(self.distribution.as_deref());
@@ -346,6 +351,9 @@ impl Drop for Exchange {
             self.edge.access_log.push(&record);
             if let Some(weight) = weight {
                 self.edge.statistics.add(&record, weight);
+            }
+            if let Some(trace) = &self.incoming.trace {
+                trace.end(&record);
             }
         }
     }

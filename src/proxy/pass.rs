@@ -77,6 +77,7 @@ pub(super) async fn pass(
         client: admitted.client,
         id: admitted.id_text(),
         on_interim: admitted.open_interim(),
+        trace: admitted.trace.cloned(),
     };
     let body = upload(edge, admitted, body).await?;
     let answer = edge.ask_origin(admitted.origin(), admitted.behavior, request, body).await?;

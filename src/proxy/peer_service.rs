@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, request::Parts};
 
 use super::{
     cache_plan::CachePlan,
@@ -26,6 +26,7 @@ use crate::{
     },
     origin::Origin,
     peers::{Answer, PeerObject, PeerRequest, Peers, key_digest, refusal},
+    traces::{PeerSpan, Trace},
 };
 
 impl Edge {
@@ -44,6 +45,23 @@ impl Edge {
 
     async fn answer_to_peer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (mut parts, _) = request.into_parts();
+        let tracer = self.tracer.as_ref();
+        let trace = tracer.and_then(|tracer| tracer.begin_for_peer(&parts.headers));
+        let (method, path) = (&parts.method, parts.uri.path());
+        let span = trace.map(|trace| PeerSpan::begin(trace, self.clock.now(), method, path));
+        let trace = span.as_ref().map(PeerSpan::trace);
+        let response = self.response_to_peer(&mut parts, trace).await;
+        if let Some(span) = span {
+            span.end(response.status().as_u16());
+        }
+        response
+    }
+
+    async fn response_to_peer(
+        self: &Arc<Self>,
+        parts: &mut Parts,
+        trace: Option<&Arc<Trace>>,
+    ) -> Response<Body> {
         let Some(peers) = &self.peers else { return refusal() };
         let Some(asked) = PeerRequest::take(&mut parts.headers) else { return refusal() };
         let rules = self.rules.load_full();
@@ -55,9 +73,10 @@ impl Edge {
             return refusal();
         }
         let id = asked.id.as_ref().and_then(RequestId::from_value);
-        let Some(admitted) = AdmittedRequest::of_peer(distribution, &parts, id) else {
+        let Some(admitted) = AdmittedRequest::of_peer(distribution, parts, id) else {
             return refusal();
         };
+        let admitted = AdmittedRequest { trace, ..admitted };
         if key_digest(&admitted.key()) != asked.key || is_asked(peers, distribution, &admitted) {
             return refusal();
         }

@@ -14,6 +14,7 @@ mod served;
 mod snapshot;
 mod stale_reason;
 mod totals;
+mod traces;
 
 use std::{
     fmt::Write,
@@ -43,6 +44,7 @@ pub use snapshot::Snapshot;
 use snapshot::SnapshotCollector;
 pub use stale_reason::StaleReason;
 pub use totals::Totals;
+pub(crate) use traces::{SpanLoss, TraceMetrics};
 
 use crate::base::log;
 
@@ -287,6 +289,14 @@ impl Metrics {
     #[must_use]
     pub(crate) fn acme(&self) -> AcmeMetrics {
         let metrics = AcmeMetrics::default();
+        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
+        metrics
+    }
+
+    /// The metrics of traces. Only a Forebay that sends some reports them.
+    #[must_use]
+    pub(crate) fn traces(&self) -> TraceMetrics {
+        let metrics = TraceMetrics::default();
         metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
         metrics
     }

@@ -19,6 +19,7 @@ use crate::{
         request::{admission::AdmittedRequest, rejection::is_error},
         response::identity::RequestId,
     },
+    traces::Trace,
 };
 
 /// The longest wait for an answer of the owner. Then the origin is asked.
@@ -37,6 +38,8 @@ pub(crate) struct Upstream {
     id: Option<Box<str>>,
     /// Receives interim responses, while a viewer waits for this response.
     pub(crate) on_interim: Option<OnInterim>,
+    /// The trace of the viewer's request, if that is traced.
+    trace: Option<Arc<Trace>>,
     /// The object, if another node may have it.
     object: Option<PeerObject>,
 }
@@ -52,6 +55,7 @@ impl Upstream {
             id_field: admitted.id_field(),
             id: admitted.id_text(),
             on_interim: None,
+            trace: admitted.trace.cloned(),
             object: edge.peers.is_some().then(|| peer_object(edge, admitted)).flatten(),
         }
     }
@@ -71,6 +75,7 @@ impl Upstream {
             client: None,
             id: self.id.clone(),
             on_interim: self.on_interim.clone(),
+            trace: self.trace.clone(),
         };
         if let Some(answer) = Box::pin(self.ask_owner(&request)).await {
             return Ok(answer);
@@ -184,6 +189,7 @@ mod tests {
             client: None,
             id: None,
             on_interim: None,
+            trace: None,
         };
         is_doubtful(&answer, &request)
     }

@@ -30,6 +30,7 @@ use crate::{
     },
     origin::{Group, OnInterim, Origin},
     proxy::response::identity::RequestId,
+    traces::Trace,
 };
 
 /// Longest request target in bytes (Amazon CloudFront Developer Guide, "Quotas").
@@ -59,6 +60,8 @@ pub(crate) struct AdmittedRequest<'a> {
     pub(crate) id: Option<RequestId>,
     /// The viewer's connection; `None` for an internal request.
     pub(crate) connection: Option<&'a Arc<Connection>>,
+    /// Its trace, if it is traced.
+    pub(crate) trace: Option<&'a Arc<Trace>>,
     /// Whether another node of the cluster admitted it, and wants the response of the origin for its own cache.
     pub(crate) is_of_peer: bool,
 }
@@ -79,7 +82,7 @@ impl<'a> AdmittedRequest<'a> {
             projection.preflight = true;
         }
         let (method, fields) = (&request.method, &request.headers);
-        let (connection, is_of_peer) = (None, false);
+        let (connection, trace, is_of_peer) = (None, None, false);
         Self {
             distribution,
             behavior,
@@ -92,6 +95,7 @@ impl<'a> AdmittedRequest<'a> {
             client,
             id,
             connection,
+            trace,
             is_of_peer,
         }
     }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     base::clock::Timestamp, http::authority::head_length, proxy::response::identity::RequestId,
+    traces::Trace,
 };
 
 /// A request with its connection, its viewer and its time of arrival.
@@ -28,6 +29,8 @@ pub(crate) struct IncomingRequest {
     pub(crate) forwarded_for: Option<HeaderValue>,
     /// Whether the request counts against rate limits.
     pub(crate) counts: bool,
+    /// Its trace, if it is traced. That is decided when its exchange begins.
+    pub(crate) trace: Option<Arc<Trace>>,
 }
 
 impl IncomingRequest {
@@ -57,6 +60,7 @@ impl IncomingRequest {
             is_described,
             forwarded_for,
             counts: true,
+            trace: None,
         }
     }
 }

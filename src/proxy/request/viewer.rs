@@ -48,6 +48,12 @@ impl Viewer {
         self.text.as_deref().unwrap_or(&connection.client_text)
     }
 
+    /// Whether the connection is from a trusted proxy that reads and changes requests. One that only sends a PROXY header
+    /// passes on what a viewer writes.
+    pub(crate) const fn is_behind_http_proxy(&self) -> bool {
+        self.text.is_some()
+    }
+
     /// Whether a trusted proxy supplied the address.
     pub(crate) const fn is_told(&self, connection: &Connection) -> bool {
         self.text.is_some() || connection.is_proxied
