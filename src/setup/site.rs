@@ -35,8 +35,6 @@ pub(crate) struct Site {
     pub admin: String,
 }
 
-const SYSTEMD_UNIT: &str = include_str!("../../config/forebay.service");
-
 impl Site {
     /// A site with valid values, to check others one at a time.
     pub(crate) fn sample() -> Self {
@@ -161,15 +159,6 @@ impl Site {
              \"OPTIONS\": {{\n{options}        }},\n    }},\n    \"staticfiles\": {{\n        \
              \"BACKEND\": \"django.contrib.staticfiles.storage.StaticFilesStorage\",\n    }},\n}}\n"
         )
-    }
-
-    /// The systemd unit. With a certificate, it joins the group that may read the key.
-    #[must_use]
-    pub(crate) fn systemd_unit(&self) -> String {
-        const USER: &str = "DynamicUser=yes\n";
-        let key = "# May read the TLS key.\nSupplementaryGroups=forebay-tls\n";
-        let groups = if self.certificate.is_some() { key } else { "" };
-        SYSTEMD_UNIT.replace(USER, &format!("{USER}{groups}"))
     }
 
     /// `compose.yaml` for the container image.

@@ -55,7 +55,7 @@ Distribution ID [E…]: E2QWRUHEXAMPLE
 Also write a systemd unit? y/n [n]: maybe
 Please answer y or n.
 Also write a systemd unit? y/n [n]: y
-Wrote {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service
+Wrote {folder}/forebay.toml, {folder}/forebay-iam-policy.json, {folder}/forebay_django.py, {folder}/forebay.service, {folder}/forebay.sysusers
 
 addresses
   ✔ 127.0.0.1:{port} is free
@@ -190,10 +190,17 @@ class Setup(unittest.TestCase):
     def test_the_unit_is_one_of_systemd(self):
         self.init("--offline")
         unit = self.folder / "forebay.service"
-        # The program is where the unit expects it only where it is installed.
-        unit.write_text(unit.read_text().replace("/usr/local/bin/forebay", str(PROGRAM)))
+        # systemd finds the program only where it is installed, and so is its page.
+        text = unit.read_text().replace("=forebay ", f"={PROGRAM} ").replace("Documentation=man:forebay(1)\n", "")
+        unit.write_text(text)
         verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
         self.assertEqual((verified.returncode, verified.stderr), (0, ""))
+        users = self.folder / "forebay.sysusers"
+        root = self.folder / "root"
+        (root / "etc").mkdir(parents=True)
+        made = subprocess.run(["systemd-sysusers", f"--root={root}", users], capture_output=True, text=True, check=False)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertIn("\nforebay:", "\n" + (root / "etc/passwd").read_text())
 
     def test_init_overwrites_nothing(self):
         self.init("--offline")
@@ -284,8 +291,8 @@ class Setup(unittest.TestCase):
         self.assertIn("a certificate covers media.example.com", said)
         name = f"media.example.com:{port + 10_000}"
         self.assertIn(f"curl -sS -o /dev/null -D - https://{name}/KEY --connect-to {name}:127.0.0.1:{port + 10_000}\n", said)
-        self.assertIn(f"sudo install -m 640 -g forebay-tls {self.folder}/a.crt {self.folder}/a.key /etc/forebay/tls/", said)
-        self.assertIn("SupplementaryGroups=forebay-tls\n", (self.folder / "forebay.service").read_text())
+        self.assertIn(f"sudo install -m 640 -g forebay {self.folder}/a.crt {self.folder}/a.key /etc/forebay/tls/", said)
+        self.assertIn("User=forebay\n", (self.folder / "forebay.service").read_text())
 
     def test_whoever_is_at_the_keyboard_is_asked(self):
         port = free_port()

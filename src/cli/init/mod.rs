@@ -21,7 +21,7 @@ use crate::{
     base::clock::Clock,
     config::Config,
     doctor::{Verdict, bucket_region, examine, examine_machine, needs_path_style},
-    setup::{Site, reading_policy},
+    setup::{SERVICE, SYSUSERS, Site, reading_policy},
 };
 
 /// Set up a bucket: writes the configuration, an IAM policy and Django settings.
@@ -315,7 +315,8 @@ fn host(domain: &str) -> String {
 /// Fails if a file exists, unless forced. Runs before any prompt: `init` writes all files or none.
 fn require_no_files(args: &Args, (systemd, compose): (bool, bool)) -> miette::Result<()> {
     let files = ["forebay.toml", "forebay-iam-policy.json", "forebay_django.py"];
-    let more = [(systemd, "forebay.service"), (compose, "compose.yaml")];
+    let more =
+        [(systemd, "forebay.service"), (systemd, "forebay.sysusers"), (compose, "compose.yaml")];
     let more = more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name);
     let mut paths = files.into_iter().chain(more).map(|name| args.dir.join(name));
     match paths.find(|path| path.exists()).filter(|_| !args.force) {
@@ -341,7 +342,9 @@ fn write(
         ("forebay-iam-policy.json", policy),
         ("forebay_django.py", site.django()),
     ];
-    files.extend(systemd.then(|| ("forebay.service", site.systemd_unit())));
+    let units =
+        [("forebay.service", SERVICE.to_owned()), ("forebay.sysusers", SYSUSERS.to_owned())];
+    files.extend(systemd.then_some(units).into_iter().flatten());
     files.extend(compose.then(|| ("compose.yaml", site.compose())));
     std::fs::create_dir_all(&args.dir).map_err(|error| UserError {
         message: format!("cannot create the directory `{}`: {error}", args.dir.display()),

@@ -78,6 +78,11 @@ impl NextSteps<'_> {
 
     fn systemd(&self) -> Vec<String> {
         let program = std::env::current_exe().unwrap_or_else(|_| "forebay".into());
+        let user = format!(
+            "Create the user that the service runs as:\n     \
+             sudo install -D -m 644 {} /etc/sysusers.d/forebay.conf\n     sudo systemd-sysusers forebay.conf",
+            self.file("forebay.sysusers")
+        );
         let access = self
             .site
             .certificate
@@ -94,33 +99,31 @@ impl NextSteps<'_> {
             self.file("forebay.toml"),
             self.file("forebay.service")
         );
-        access.into_iter().chain([credentials.to_owned(), serve]).collect()
+        [user].into_iter().chain(access).chain([credentials.to_owned(), serve]).collect()
     }
 
     /// How the service gets to read certificate and key.
     fn tls_access(&self, certificate: &str, key: &str) -> String {
-        let group = "sudo groupadd --force --system forebay-tls";
         let is_hidden =
             |file: &str| ["/home/", "/root/", "/tmp/"].iter().any(|d| file.starts_with(d));
         if is_hidden(certificate) || is_hidden(key) {
             let file = self.file("forebay.toml");
             return format!(
                 "The service sees neither /home nor /tmp. Copy certificate and key, and set `tls` in {file} to the copies:\n     \
-                 {group}\n     \
-                 sudo install -d -m 750 -g forebay-tls /etc/forebay/tls\n     \
-                 sudo install -m 640 -g forebay-tls {certificate} {key} /etc/forebay/tls/"
+                 sudo install -d -m 750 -g forebay /etc/forebay/tls\n     \
+                 sudo install -m 640 -g forebay {certificate} {key} /etc/forebay/tls/"
             );
         }
         if [certificate, key].into_iter().any(|file| std::fs::File::open(file).is_err()) {
             return "Let the service read certificate and key. This user cannot read them: run `sudo forebay init` with --force and the same flags to get the commands.".into();
         }
-        let mut commands = vec![group.to_owned()];
+        let mut commands = Vec::new();
         let closed = self.site.closed_directories();
         if !closed.is_empty() {
             let closed = closed.join(" ");
-            commands.push(format!("sudo chgrp forebay-tls {closed} && sudo chmod g+rx {closed}"));
+            commands.push(format!("sudo chgrp forebay {closed} && sudo chmod g+rx {closed}"));
         }
-        commands.push(format!("sudo chgrp forebay-tls {key} && sudo chmod g+r {key}"));
+        commands.push(format!("sudo chgrp forebay {key} && sudo chmod g+r {key}"));
         format!("Let the service read the key:\n     {}", commands.join("\n     "))
     }
 
