@@ -50,6 +50,8 @@ ELSEWHERE = {
     "cargo install --path . --locked": "the program is built already",
     "forebay cluster status": "test_cluster.py runs it",
     "forebay upgrade": "test_upgrade.py runs it",
+    "config/debian/build": "test_package.py runs it",
+    "apt install ./target/debian/": "test_package.py installs it, with dpkg",
     "docker build -t forebay .": "tests/image builds it",
     "docker run --read-only": "tests/image runs it",
 }
