@@ -67,26 +67,28 @@ const DEFAULT_WEIGHT: u64 = 100;
 fn peers(section: &Section<'_>, directory: &Path, node: &str) -> Option<PeerOptions> {
     const KEYS: [&str; 4] = ["peer_listen", "peer_certificate", "peer_key", "peer_ca"];
     let weight = section.number("weight", 1..10_001).unwrap_or(DEFAULT_WEIGHT);
-    let address = section.string("peer_address");
+    // So that nodes can have the same configuration file.
+    let own = |text: &Placed<&str>| {
+        let own = text.value.replace("{node}", node);
+        if own.contains(['{', '}']) {
+            let message = format!("`{}` has an unknown placeholder", text.value);
+            let help = "`{node}`, the name of the node, is the only one".to_owned();
+            section.fault(text.span.clone(), message, "not known", help);
+        }
+        own
+    };
+    let address =
+        section.string("peer_address").map(|text| Placed { value: own(&text), span: text.span });
     if let Some(address) = &address
-        && Authority::try_from(address.value).ok().and_then(|a| a.port_u16()).is_none()
+        && !address.value.contains(['{', '}'])
+        && Authority::try_from(&*address.value).ok().and_then(|a| a.port_u16()).is_none()
     {
         let message = format!("`{}` is not a host with a port", address.value);
         let help = "write the host and port at which other nodes reach this one, such as `\"cache-1.internal:8444\"`".to_owned();
         section.fault(address.span.clone(), message, "expected host and port", help);
     }
     let listen = section.string("peer_listen").map(|text| listen_address(section, text));
-    let file = |key| {
-        let file = section.string(key)?;
-        // So that nodes can have the same configuration file.
-        let path = file.value.replace("{node}", node);
-        if path.contains(['{', '}']) {
-            let message = format!("`{}` has an unknown placeholder", file.value);
-            let help = "`{node}`, the name of the node, is the only one".to_owned();
-            section.fault(file.span, message, "not known", help);
-        }
-        Some(directory.join(path))
-    };
+    let file = |key| Some(directory.join(own(&section.string(key)?)));
     let files = [file("peer_certificate"), file("peer_key"), file("peer_ca")];
     let missing: Vec<&str> = KEYS.into_iter().filter(|key| !section.has(key)).collect();
     if missing.len() == KEYS.len() {
@@ -112,7 +114,7 @@ fn peers(section: &Section<'_>, directory: &Path, node: &str) -> Option<PeerOpti
     let [certificate, key, ca] = files;
     Some(PeerOptions {
         listen: listen??,
-        address: address.map(|address| address.value.to_owned()),
+        address: address.map(|address| address.value),
         files: MutualFiles {
             own: CertificateFiles { certificate: certificate?, key: key? },
             ca: ca?,
@@ -265,10 +267,16 @@ key = "key.pem"
         let files = "peer_certificate = \"{node}.pem\"\npeer_key = \"k\"\npeer_ca = \"ca\"\n";
         let bad = faults(&format!("peer_listen = \"8444\"\n{files}"));
         assert_eq!(bad, ["`8444` is not an address to listen on"]);
-        let good = compile(&format!("{rest}peer_listen = \"0.0.0.0:8444\"\n{files}"));
+        let bad = faults(&format!(
+            "peer_listen = \"0.0.0.0:8444\"\npeer_address = \"{{pod}}:1\"\n{files}"
+        ));
+        assert_eq!(bad, ["`{pod}:1` has an unknown placeholder"]);
+        let own = "peer_listen = \"0.0.0.0:8444\"\npeer_address = \"{node}.nodes:8444\"\n";
+        let good = compile(&format!("{rest}{own}{files}"));
         let peers = good.expect("no faults").cluster.and_then(|cluster| cluster.peers);
-        let files = peers.expect("peers").files;
-        assert_eq!(files.own.certificate, std::path::Path::new("a.pem"));
+        let peers = peers.expect("peers");
+        assert_eq!(peers.files.own.certificate, std::path::Path::new("a.pem"));
+        assert_eq!(peers.address.as_deref(), Some("a.nodes:8444"));
     }
 
     /// Nodes differ in their addresses, not in what they serve.
