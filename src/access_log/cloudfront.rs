@@ -74,6 +74,26 @@ pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>, detail: &Detail<'_
     );
 }
 
+/// Appends a line of version 1 as an object of version 2: its values are the same texts, under the names of the fields.
+pub(super) fn append_json(object: &mut Vec<u8>, line: &[u8]) {
+    object.push(b'{');
+    for (place, (name, value)) in names().zip(line.split(|byte| *byte == b'\t')).enumerate() {
+        if place > 0 {
+            object.push(b',');
+        }
+        // What JSON escapes is percent-encoded in values.
+        for part in [b"\"", name.as_bytes(), b"\":\"", value, b"\""] {
+            object.extend_from_slice(part);
+        }
+    }
+    object.push(b'}');
+}
+
+/// The names of the fields.
+fn names() -> impl Iterator<Item = &'static str> {
+    HEAD.lines().nth(1).unwrap_or_default().split(' ').skip(1)
+}
+
 /// Writes fields, each after a tab.
 struct Fields<'a>(&'a mut Vec<u8>);
 
@@ -253,6 +273,21 @@ mod tests {
              120\t0.012\t-\tTLSv1.3\tTLS_AES_128_GCM_SHA256\tHit\tHTTP/2.0\t-\t-\t4711\t0.007\tHit\t-\t-\t-\t-"
         );
         assert_eq!(HEAD.lines().nth(1).map(|fields| fields.split(' ').count()), Some(1 + FIELDS));
+    }
+
+    #[test]
+    fn version_2_has_the_same_values_as_json() {
+        let uri = Uri::from_static("/a.jpg?x=1");
+        let agent = HeaderValue::from_bytes(b"\"quoted\" \\ \xe9\t").expect("value");
+        let line = line(&record(&uri, &agent));
+        let mut object = Vec::new();
+        append_json(&mut object, line.as_bytes());
+        let read: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&object).expect("JSON");
+        let values: Vec<_> = names().map(|name| read[name].as_str().expect("a text")).collect();
+        assert_eq!((values.join("\t"), read.len()), (line, FIELDS));
+        assert_eq!((&read["date"], &read["cs(Referer)"]), (&"1994-11-06".into(), &"-".into()));
+        assert_eq!(read["cs(User-Agent)"], "%22quoted%22%20%5C%20%E9%09");
     }
 
     #[test]

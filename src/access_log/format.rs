@@ -52,7 +52,7 @@ impl Text {
         }
         let at = match format {
             // CloudFront logs the end of an exchange, so lines are in the order of their hours.
-            Format::CloudFrontV1 => record.at + record.duration,
+            Format::CloudFrontV1 | Format::CloudFrontV2 => record.at + record.duration,
             Format::Json | Format::Combined => record.at,
         };
         if self.second != Some(at.as_secs()) {
@@ -62,7 +62,7 @@ impl Text {
                 match format {
                     Format::Json => RFC3339,
                     Format::Combined => COMMON_LOG,
-                    Format::CloudFrontV1 => DATE_TAB_TIME,
+                    Format::CloudFrontV1 | Format::CloudFrontV2 => DATE_TAB_TIME,
                 },
             );
         }
@@ -70,16 +70,28 @@ impl Text {
             Format::Json => json(&mut self.lines, record, &self.stamp),
             // Writing to a Vec cannot fail.
             Format::Combined => combined(&mut self.lines, record, &self.stamp).unwrap_or_default(),
-            Format::CloudFrontV1 => {
-                let name = record.distribution.unwrap_or_default();
-                self.lines.extend_from_slice(name.as_bytes());
-                self.lines.push(SEPARATOR);
+            Format::CloudFrontV1 | Format::CloudFrontV2 => {
+                for part in [record.distribution.unwrap_or_default(), hour(&self.stamp)] {
+                    self.lines.extend_from_slice(part.as_bytes());
+                    self.lines.push(SEPARATOR);
+                }
                 let detail = record.detail.unwrap_or_default();
+                let start = self.lines.len();
                 cloudfront::append(&mut self.lines, record, &detail, &self.stamp);
+                if format == Format::CloudFrontV2 {
+                    let fields = self.lines.split_off(start);
+                    cloudfront::append_json(&mut self.lines, &fields);
+                }
             }
         }
         self.lines.push(b'\n');
     }
+}
+
+/// The hour of a date, a tab and a time.
+fn hour(stamp: &str) -> &str {
+    const HOUR: usize = "2026-11-24\t22".len();
+    stamp.get(..HOUR).unwrap_or_default()
 }
 
 /// Size of a typical line, so that a line needs only one allocation.

@@ -10,13 +10,13 @@ mod followers;
 mod format;
 mod fragments;
 mod line_file;
+mod options;
 mod rotation;
 
 use std::{
     fs::{File, OpenOptions},
     io,
     os::fd::AsFd,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,6 +35,7 @@ use followers::Followers;
 pub(crate) use followers::{Following, MOST as MOST_FOLLOWERS};
 use format::Text;
 use line_file::LineFile;
+pub use options::{Format, Options};
 use rotation::Rotation;
 
 use crate::{
@@ -55,35 +56,6 @@ const BUFFER_SIZE: usize = 4 << 20;
 
 /// The writer's poll interval, with and without traffic.
 const NAP: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
-
-/// The text format of records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object per line.
-    #[default]
-    Json,
-    /// Apache's "combined", with the result type appended.
-    Combined,
-    /// CloudFront's standard log, version 1, in hourly files.
-    CloudFrontV1,
-}
-
-/// The access log's format and destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The text format; `None` disables the log.
-    pub format: Option<Format>,
-    /// The file to append to; `None` is standard output. For CloudFront's format, a folder.
-    pub path: Option<PathBuf>,
-    /// The size in bytes of text at which a file in CloudFront's format is finished.
-    pub max_file_size: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { format: Some(Format::Json), path: None, max_file_size: 64 << 20 }
-    }
-}
 
 /// The record of a finished exchange.
 #[derive(Debug)]
@@ -229,7 +201,7 @@ impl AccessLog {
     /// Whether records need their [`Detail`].
     #[must_use]
     pub fn is_detailed(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.format == Format::CloudFrontV1)
+        self.shared.as_ref().is_some_and(|shared| shared.format.is_in_files())
     }
 
     /// Records an exchange. Never waits for the writer's I/O.
@@ -283,8 +255,8 @@ impl Sink {
             let stdout = io::stdout().as_fd().try_clone_to_owned()?;
             return Ok(Self::File(LineFile::new(stdout.into())));
         };
-        Ok(if options.format == Some(Format::CloudFrontV1) {
-            Self::Files(Rotation::open(path, options.max_file_size)?)
+        Ok(if options.format.is_some_and(Format::is_in_files) {
+            Self::Files(Rotation::open(path, options)?)
         } else {
             Self::File(LineFile::new(OpenOptions::new().append(true).create(true).open(path)?))
         })

@@ -1,5 +1,5 @@
-//! Compressed log files by distribution and hour, named like CloudFront's:
-//! `ID.YYYY-MM-DD-HH.unique.gz`.
+//! Compressed log files by distribution and hour, named like CloudFront's: `ID.YYYY-MM-DD-HH.unique.gz`, in one directory or
+//! in those that Hive takes for partitions: `DistributionId=ID/year=YYYY/month=MM/day=DD/hour=HH/`.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::cloudfront::HEAD;
+use super::{Format, Options, cloudfront::HEAD};
 use crate::base::clock::{Clock, Timestamp};
 
 /// How long after the end of an hour its lines may still arrive.
@@ -21,18 +21,21 @@ const LATE: Duration = Duration::from_secs(60);
 /// Maximum time that lines stay in the compressor, where a power cut would lose them.
 const UNFLUSHED: Duration = Duration::from_secs(5);
 
-/// The separator between a distribution's name and its line.
+/// The separator between a distribution's name, the hour and the line.
 pub(super) const SEPARATOR: u8 = 0;
 
 /// The file name for requests that matched no distribution.
 const NOBODY: &str = "none";
 
-/// Length of the prefix that gives a line's hour: `YYYY-MM-DD`, a tab, `HH`.
-const HOUR: usize = 13;
+/// The levels of directories that Hive takes for partitions.
+const HIVE_LEVELS: usize = 5;
 
 /// The log files that are open for writing.
 pub(super) struct Rotation {
     folder: PathBuf,
+    has_hive_directories: bool,
+    /// The first lines of each file.
+    head: &'static str,
     /// The size in bytes of text at which a file is finished.
     longest: u64,
     /// The open files by distribution and hour.
@@ -50,16 +53,25 @@ struct Growing {
 }
 
 impl Rotation {
-    pub(super) fn open(folder: &Path, longest: u64) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path, options: &Options) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let clock = Clock::system();
         let now = clock.now();
-        take_up(folder, &hour_of(now.as_secs()))?;
-        let (folder, files) = (folder.to_owned(), HashMap::new());
-        Ok(Self { folder, longest, files, clock, flushed: now })
+        let has_hive_directories = options.hive_directories;
+        let levels = if has_hive_directories { HIVE_LEVELS } else { 0 };
+        take_up(folder, levels, &hour_of(now.as_secs()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            has_hive_directories,
+            head: if options.format == Some(Format::CloudFrontV1) { HEAD } else { "" },
+            longest: options.max_file_size,
+            files: HashMap::new(),
+            clock,
+            flushed: now,
+        })
     }
 
-    /// Writes lines, each prefixed with its distribution's name. Returns the number lost.
+    /// Writes lines, each after its distribution's name and its hour. Returns the number lost.
     pub(super) fn write(&mut self, lines: &[u8]) -> u64 {
         let lost = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| {
             let written = self.write_one(line);
@@ -69,20 +81,24 @@ impl Rotation {
     }
 
     fn write_one(&mut self, line: &[u8]) -> io::Result<()> {
-        let Some(at) = line.iter().position(|byte| *byte == SEPARATOR) else { return Ok(()) };
-        let (name, line) = (&line[..at], &line[at + 1..]);
-        let (Ok(name), Some(hour)) = (std::str::from_utf8(name), line.get(..HOUR)) else {
+        let mut parts = line.splitn(3, |byte| *byte == SEPARATOR);
+        let mut next = || parts.next().unwrap_or_default();
+        let (name, hour, line) = (next(), next(), next());
+        let (Ok(name), Ok(hour)) = (std::str::from_utf8(name), std::str::from_utf8(hour)) else {
             return Ok(());
         };
         let name = if name.is_empty() { NOBODY } else { name };
-        let hour = String::from_utf8_lossy(hour).replace('\t', "-");
-        self.append(name, hour, line)
+        self.append(name, hour.replace('\t', "-"), line)
     }
 
     fn append(&mut self, name: &str, hour: String, line: &[u8]) -> io::Result<()> {
         let place = (name.to_owned(), hour);
         if !self.files.contains_key(&place) {
-            self.files.insert(place.clone(), Growing::begin(&self.folder, &place)?);
+            let folder = self.folder_of(&place);
+            if self.has_hive_directories {
+                std::fs::create_dir_all(&folder)?;
+            }
+            self.files.insert(place.clone(), Growing::begin(&folder, &place, self.head)?);
         }
         let Some(growing) = self.files.get_mut(&place) else { return Ok(()) };
         growing.write(line)?;
@@ -92,6 +108,18 @@ impl Rotation {
             full.finish()?;
         }
         Ok(())
+    }
+
+    /// The directory of a distribution's files of an hour.
+    fn folder_of(&self, (name, hour): &(String, String)) -> PathBuf {
+        let mut folder = self.folder.clone();
+        if self.has_hive_directories {
+            let keys = ["year", "month", "day", "hour"];
+            let values = keys.iter().zip(hour.split('-'));
+            folder.push(format!("DistributionId={name}"));
+            folder.extend(values.map(|(key, value)| format!("{key}={value}")));
+        }
+        folder
     }
 
     /// Finishes the files of past hours, and flushes the others regularly.
@@ -120,11 +148,15 @@ fn first_error(all: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
     all.fold(Ok(()), io::Result::and)
 }
 
-/// Renames the files that an earlier process left unfinished in past hours. Their flushed part is
-/// readable.
-fn take_up(folder: &Path, hour: &str) -> io::Result<()> {
+/// Renames the files that an earlier process left unfinished in past hours, in a directory and as many levels below it. Their
+/// flushed part is readable.
+fn take_up(folder: &Path, levels: usize, hour: &str) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
+        if levels > 0 && entry.file_type()?.is_dir() {
+            take_up(&path, levels - 1, hour)?;
+        }
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         // The name is `ID.hour.unique.gz.part`, and an id may contain dots.
         let mut parts = name.rsplit('.');
@@ -139,11 +171,11 @@ fn take_up(folder: &Path, hour: &str) -> io::Result<()> {
 
 impl Growing {
     /// Creates a file. It has a different extension until it is finished.
-    fn begin(folder: &Path, (name, hour): &(String, String)) -> io::Result<Self> {
+    fn begin(folder: &Path, (name, hour): &(String, String), head: &str) -> io::Result<Self> {
         let path = folder.join(format!("{name}.{hour}.{:08x}.gz", fastrand::u32(..)));
         let file = OpenOptions::new().write(true).create_new(true).open(unfinished(&path))?;
         let mut file = GzEncoder::new(file, Compression::default());
-        file.write_all(HEAD.as_bytes())?;
+        file.write_all(head.as_bytes())?;
         Ok(Self { file, path, length: 0, rest: Vec::new() })
     }
 
@@ -221,15 +253,20 @@ mod tests {
         files
     }
 
+    fn options(format: Format) -> Options {
+        Options { format: Some(format), max_file_size: 50, ..Options::default() }
+    }
+
     #[test]
     fn files_are_by_distribution_hour_and_length() {
         let folder = tempfile::tempdir().expect("folder");
-        let mut rotation = Rotation::open(folder.path(), 50).expect("opened");
-        let lines = "a\x002026-11-24\t22:59:59\tone\nb\x002026-11-24\t22:59:59\ttwo\n\
-                     a\x002026-11-24\t23:00:00\tthree\na\x002026-11-24\t22:59:59\tlate\n\
-                     a\x002026-11-24\t22:59:59\tfull\n\x002026-11-24\t22:00:00\tnobody\n";
+        let mut rotation =
+            Rotation::open(folder.path(), &options(Format::CloudFrontV1)).expect("opened");
+        let lines = "a\x002026-11-24\t22\x002026-11-24\t22:59:59\tone\nb\x002026-11-24\t22\x002026-11-24\t22:59:59\ttwo\n\
+                     a\x002026-11-24\t23\x002026-11-24\t23:00:00\tthree\na\x002026-11-24\t22\x002026-11-24\t22:59:59\tlate\n\
+                     a\x002026-11-24\t22\x002026-11-24\t22:59:59\tfull\n\x002026-11-24\t22\x002026-11-24\t22:00:00\tnobody\n";
         assert_eq!(rotation.write(lines.as_bytes()), 0);
-        assert_eq!(rotation.write(b"a\x002026-11-24\t22:59:59\tmore\n"), 0);
+        assert_eq!(rotation.write(b"a\x002026-11-24\t22\x002026-11-24\t22:59:59\tmore\n"), 0);
         rotation.flushed = Timestamp::default();
         rotation.turn().expect("turned");
         rotation.finish().expect("finished");
@@ -263,7 +300,7 @@ mod tests {
         for name in [format!("{old}.part"), format!("{new}.part"), "other.part".to_owned()] {
             std::fs::write(at(&name), "text").expect("written");
         }
-        Rotation::open(folder.path(), 50).expect("opened");
+        Rotation::open(folder.path(), &options(Format::CloudFrontV1)).expect("opened");
         let there = [old, &format!("{new}.part"), "other.part"].map(|name| at(name).exists());
         assert_eq!(there, [true; 3]);
     }
@@ -271,14 +308,34 @@ mod tests {
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
         let folder = tempfile::tempdir().expect("folder");
-        let mut rotation = Rotation::open(folder.path(), 50).expect("opened");
+        let mut rotation =
+            Rotation::open(folder.path(), &options(Format::CloudFrontV1)).expect("opened");
         std::fs::remove_dir(folder.path()).expect("removed");
-        let line = "a\x002026-11-24\t22:59:59\tone\n";
+        let line = "a\x002026-11-24\t22\x002026-11-24\t22:59:59\tone\n";
         assert_eq!(rotation.write(line.repeat(3).as_bytes()), 3);
     }
 
     #[test]
     fn hours_are_named_in_utc() {
         assert_eq!(hour_of(1_800_000_000), "2027-01-15-08");
+    }
+
+    #[test]
+    fn directories_are_partitions() {
+        let folder = tempfile::tempdir().expect("folder");
+        let options = Options { hive_directories: true, ..options(Format::CloudFrontV2) };
+        let mut rotation = Rotation::open(folder.path(), &options).expect("opened");
+        assert_eq!(rotation.write(b"a\x002026-11-24\t22\x00{\"date\":\"2026-11-24\"}\n"), 0);
+        let hour = folder.path().join("DistributionId=a/year=2026/month=11/day=24/hour=22");
+        let unfinished = |folder: &Path| {
+            let entry = std::fs::read_dir(folder).expect("folder").next().expect("a file");
+            entry.expect("entry").path().extension().is_some_and(|it| it == "part")
+        };
+        assert!(unfinished(&hour));
+        // Another process finds it there.
+        drop(rotation);
+        let mut rotation = Rotation::open(folder.path(), &options).expect("opened");
+        assert!(!unfinished(&hour));
+        rotation.finish().expect("finished");
     }
 }

@@ -297,11 +297,12 @@ pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Op
             "json" => options.format = Some(access_log::Format::Json),
             "combined" => options.format = Some(access_log::Format::Combined),
             "cloudfront-v1" => options.format = Some(access_log::Format::CloudFrontV1),
+            "cloudfront-v2" => options.format = Some(access_log::Format::CloudFrontV2),
             "off" => options.format = None,
             other => section.fault(
                 format.span,
                 format!("the log format `{other}` is not supported"),
-                "expected json, combined, cloudfront-v1 or off",
+                "expected json, combined, cloudfront-v1, cloudfront-v2 or off",
                 None,
             ),
         }
@@ -315,14 +316,17 @@ pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Op
             section.fault(size.span, message, "expected at least 1KiB", None);
         }
     }
-    if options.format == Some(access_log::Format::CloudFrontV1) && options.path.is_none() {
-        let help = "add `path = \"/var/log/forebay\"`, the directory for the log files".to_owned();
-        section.fault(
-            section.span(),
-            "the `cloudfront-v1` log needs a directory",
-            "no `path` here",
-            help,
+    set(&mut options.hive_directories, section.boolean("hive_directories"));
+    let is_in_files = options.format.is_some_and(access_log::Format::is_in_files);
+    if options.hive_directories && !is_in_files {
+        section.doubt(
+            "`access_log.hive_directories` has no effect: only the formats \"cloudfront-v1\" and \"cloudfront-v2\" have files for each hour"
+                .into(),
         );
+    }
+    if is_in_files && options.path.is_none() {
+        let help = "add `path = \"/var/log/forebay\"`, the directory for the log files".to_owned();
+        section.fault(section.span(), "this log format needs a directory", "no `path` here", help);
     }
     section.unknown();
     options

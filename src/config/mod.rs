@@ -337,7 +337,7 @@ cache_policy = "CachingOptimized"
         assert_eq!(
             faults(&format!("{log}{GOOD}")),
             [
-                "1: the `cloudfront-v1` log needs a directory (add `path = \"/var/log/forebay\"`, the directory for the log files)"
+                "1: this log format needs a directory (add `path = \"/var/log/forebay\"`, the directory for the log files)"
             ]
         );
     }

@@ -34,6 +34,7 @@ impl Config {
             "access_log.format": access_log.format,
             "access_log.path": access_log.path,
             "access_log.max_file_size": access_log.max_file_size,
+            "access_log.hive_directories": access_log.hive_directories,
         )
         .to_vec();
         changed.push(("cluster", self.cluster != new.cluster));

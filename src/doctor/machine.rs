@@ -12,7 +12,6 @@ use bytesize::ByteSize;
 
 use super::{Checks, Finding};
 use crate::{
-    access_log::Format,
     app::check_files,
     base::{clock::Clock, memory},
     cache::disk::existing,
@@ -157,7 +156,7 @@ fn files(config: &Config, clock: &Clock) -> Checks {
     let log = &config.access_log;
     if let Some(path) = log.path.as_deref() {
         match log.format {
-            Some(Format::CloudFrontV1) => directory(&mut checks, path),
+            Some(format) if format.is_in_files() => directory(&mut checks, path),
             // A single log file needs an existing directory.
             _ => writable(&mut checks, path.parent().unwrap_or(path)),
         }

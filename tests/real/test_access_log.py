@@ -1,4 +1,4 @@
-"""The access log in CloudFront's format, read by GoAccess."""
+"""The access log in CloudFront's formats, read by GoAccess, aws-log-parser and DuckDB."""
 
 import gzip
 import json
@@ -8,7 +8,9 @@ import subprocess
 import tempfile
 import unittest
 
+import duckdb
 import trustme
+from aws_log_parser import AwsLogParser, LogType
 
 import parts
 from parts import fetch, free_port
@@ -21,9 +23,10 @@ tls = {{ certificate = "cert.pem", key = "key.pem" }}
 [admin]
 listen = "127.0.0.1:{admin}"
 [access_log]
-format = "cloudfront-v1"
+format = "{format}"
 path = "log"
 max_file_size = "{size}"
+{more}
 [[distribution]]
 id = "media"
 aliases = ["127.0.0.1", "media.example.com"]
@@ -46,11 +49,11 @@ class Log(unittest.TestCase):
         certificate.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
         certificate.private_key_pem.write_to_path(self.folder / "key.pem")
 
-    def serve(self, size="64MiB"):
+    def serve(self, size="64MiB", format="cloudfront-v1", more=""):
         port, self.secure, admin = free_port(), free_port(), free_port()
         config = self.folder / "forebay.toml"
         config.write_text(
-            CONFIG.format(port=port, secure=self.secure, admin=admin, origin=self.origin.port, size=size)
+            CONFIG.format(port=port, secure=self.secure, admin=admin, origin=self.origin.port, size=size, format=format, more=more)
         )
         self.url = f"http://127.0.0.1:{port}"
         program = parts.Program(self.url, f"http://127.0.0.1:{admin}", "--config", config)
@@ -81,6 +84,8 @@ class Log(unittest.TestCase):
         self.report = json.loads(report.read_text())
         general = self.report["general"]
         self.assertEqual((general["valid_requests"], general["failed_requests"]), (len(lines), 0))
+        parsed = list(AwsLogParser(log_type=LogType.CloudFront).read_url(f"file://{text}"))
+        self.assertEqual([entry.edge_request_id for entry in parsed], [line["x-edge-request-id"] for line in lines])
         return lines
 
     def test_goaccess_reads_every_line(self):
@@ -123,6 +128,29 @@ class Log(unittest.TestCase):
         self.assertGreater(len(self.files()), 3)
         stems = sorted(int(line["cs-uri-stem"][1:]) for line in self.lines())
         self.assertEqual(stems, list(range(20)))
+
+    def test_version_2_in_partitions(self):
+        """DuckDB finds the files by their partitions, and has the same values as the fields of version 1."""
+        program = self.serve(format="cloudfront-v2", more="hive_directories = true")
+        for name in ("miss", "hit"):
+            fetch(self.url + "/a.jpg?Signature=secret", headers={"User-Agent": f'{name} "é"'})
+        fetch(self.url + "/b.jpg", method="DELETE")
+        program.stop()
+        (file,) = (self.folder / "log").glob("DistributionId=media/year=*/month=*/day=*/hour=*/*.gz")
+        self.assertRegex(file.name, r"^media\.\d{4}-\d\d-\d\d-\d\d\.[0-9a-f]{8}\.gz$")
+        query = f"""
+            SELECT "cs(User-Agent)", "x-edge-result-type", "sc-status", "cs-uri-query", "DistributionId", "date" = concat_ws('-', year, month, day)
+            FROM read_json('{self.folder}/log/**/*.gz', format = 'newline_delimited', hive_partitioning = true, hive_types_autocast = false)
+            ORDER BY "time", "x-edge-result-type" DESC
+        """
+        rows = duckdb.sql(query).fetchall()
+        self.assertEqual(len(rows), 3)
+        self.assertEqual({row[4] for row in rows}, {"media"})
+        self.assertEqual({row[5] for row in rows}, {True})
+        by_result = {row[1]: row for row in rows}
+        self.assertEqual(set(by_result), {"Miss", "Hit", "Error"})
+        self.assertEqual(by_result["Hit"][:4], ("hit%20%22%E9%22", "Hit", "200", "Signature=REDACTED"))
+        self.assertEqual(by_result["Error"][2:4], ("405", "-"))
 
 
 if __name__ == "__main__":
