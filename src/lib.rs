@@ -33,6 +33,8 @@ pub(crate) mod outbound;
 
 pub(crate) mod traces;
 
+pub(crate) mod log_delivery;
+
 pub mod acme;
 
 pub mod origin;

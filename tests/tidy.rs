@@ -13,7 +13,7 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 42] = [
+const ORDER: [&str; 43] = [
     "base",
     "tls",
     "http",
@@ -36,6 +36,7 @@ const ORDER: [&str; 42] = [
     "aws",
     "outbound",
     "traces",
+    "log_delivery",
     "acme",
     "origin",
     "peers",

@@ -29,6 +29,9 @@ pub enum Error {
     /// The certificates to trust for the collector of traces cannot be loaded.
     #[error("`traces`: {0}")]
     Collector(#[source] TrustError),
+    /// The certificates to trust for the bucket of access logs cannot be loaded.
+    #[error("`access_log.s3`: {0}")]
+    Delivery(#[source] TrustError),
     /// The access log cannot be opened.
     #[error("the access log `{}` cannot be opened: {source}", path.display())]
     AccessLog {
@@ -88,6 +91,7 @@ impl Error {
             }
             Self::Tls(error) => error.advice().into(),
             Self::Collector(_) => "name a PEM file with CA certificates in `traces.ca_file`".into(),
+            Self::Delivery(_) => "install the certificates of this machine (the package ca-certificates)".into(),
             Self::Trust { .. } => "name a PEM file with CA certificates in `ca_file`".into(),
             Self::AccessLog { path, .. } => format!(
                 "create the directory of `{}` and make it writable by the user that runs Forebay, or change `access_log.path`",

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod automatic_https;
+mod background;
 mod certificates;
 mod error;
 mod last_state;
@@ -22,7 +23,6 @@ mod start;
 mod stop;
 mod successor;
 mod tls_options;
-mod trace_export;
 mod upgrade;
 mod upgrade_error;
 mod upgrade_state;

@@ -11,9 +11,9 @@ use tokio::{
 };
 
 use super::{
-    Error, Predecessor, automatic_https::Task, certificates::Certificates,
+    Error, Predecessor, automatic_https::Task, background::Background, certificates::Certificates,
     listening_sockets::ListeningSockets, replaced::Replaced, rules::rules,
-    trace_export::ExportTask, upgrade_state::UpgradeState,
+    upgrade_state::UpgradeState,
 };
 use crate::{
     access::restrict::Networks,
@@ -57,8 +57,7 @@ pub struct Running {
     pub(super) access_log: Arc<AccessLog>,
     pub(super) admin: Admin,
     pub(super) cluster: Option<Arc<Cluster>>,
-    /// The task that sends traces, if requests are traced.
-    pub(super) export_task: Option<ExportTask>,
+    pub(super) background: Background,
     pub(super) drain: Drain,
     pub(super) admin_drain: Drain,
     pub(super) stop: watch::Sender<bool>,
@@ -220,8 +219,9 @@ fn credentials_region(config: &Config) -> Option<String> {
         Protocol::S3 { region, .. } => Some(region.as_str()),
         Protocol::Plain => None,
     });
+    let of_logs = config.log_delivery.iter().map(|delivery| delivery.region.as_str());
     let of_queues = config.admin_options.queues.iter().map(|queue| queue.region.as_str());
     let copies = config.distributions.iter().any(|d| d.settings.fan_out.is_some());
     let cloudfront = copies.then_some("us-east-1");
-    of_buckets.chain(of_queues).chain(cloudfront).next().map(str::to_owned)
+    of_buckets.chain(of_queues).chain(of_logs).chain(cloudfront).next().map(str::to_owned)
 }

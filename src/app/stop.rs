@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::Running;
 use crate::base::clock::Stopwatch;
 
-/// The part of the drain timeout reserved for writing the last access log lines and joining workers, and the longest time for the last traces.
+/// The part of the drain timeout reserved for writing the last access log lines and joining workers, and the longest time for what background tasks have left.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long it waits for the last answers of the admin listener.
@@ -88,7 +88,7 @@ impl Running {
         }
         self.admin_drain.begin();
         self.stop.send_replace(true);
-        let Self { workers, access_log, renewal, edge, cluster, export_task, .. } = self;
+        let Self { workers, access_log, renewal, edge, cluster, background, .. } = self;
         if let Some(task) = renewal.and_then(Mutex::into_inner) {
             task.abort();
         }
@@ -105,11 +105,6 @@ impl Running {
         let ended = async {
             serving.await?;
             let left = patience.saturating_sub(watch.elapsed()) / 2;
-            let traces = async {
-                if let Some(export_task) = export_task {
-                    export_task.finish(left.min(CLOSING)).await;
-                }
-            };
             let rest = async {
                 if let Some(cluster) = cluster {
                     cluster.leave().await;
@@ -118,7 +113,7 @@ impl Running {
                     move || edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
                 tokio::task::spawn_blocking(close).await
             };
-            tokio::join!(rest, traces).0
+            tokio::join!(rest, background.finish(left.min(CLOSING))).0
         };
         matches!(timeout(left, ended).await, Ok(Ok(()))) && finished
     }

@@ -70,7 +70,7 @@ impl S3Signer {
             return Ok(());
         }
         let url = format!("{}{target}", self.server);
-        sign_for_s3(&keys.identity, &self.region, now.into(), method.as_str(), &url, fields)
+        sign_for_s3(&keys.identity, &self.region, now.into(), (method.as_str(), &url, &[]), fields)
     }
 
     /// Signs with the key of the day; `None` if a value is unusual.
@@ -184,7 +184,7 @@ mod tests {
     fn reference(keys: &Installed, now: Timestamp, target: &str, fields: &HeaderMap) -> HeaderMap {
         let mut fields = fields.clone();
         let url = format!("https://media.s3.amazonaws.com{target}");
-        sign_for_s3(&keys.identity, "us-east-1", now.into(), "GET", &url, &mut fields)
+        sign_for_s3(&keys.identity, "us-east-1", now.into(), ("GET", &url, &[]), &mut fields)
             .expect("signed");
         fields
     }

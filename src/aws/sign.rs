@@ -26,7 +26,7 @@ pub(crate) struct Scope<'a> {
     pub region: &'a str,
 }
 
-/// Signs an S3 request without content: adds the signature's header fields to `fields`. `Host` and `x-amz-*`
+/// Signs an S3 request and its content: adds the signature's header fields to `fields`. `Host` and `x-amz-*`
 /// are signed.
 ///
 /// S3 encodes a path once and does not normalise it, so `path` must already be in canonical
@@ -38,22 +38,14 @@ pub(crate) fn sign_for_s3(
     identity: &Identity,
     region: &str,
     time: SystemTime,
-    method: &str,
-    url: &str,
+    request: (&str, &str, &[u8]),
     fields: &mut HeaderMap,
 ) -> Result<(), SignError> {
     let mut settings = SigningSettings::default();
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
     settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    add_signature(
-        identity,
-        Scope { service: "s3", region },
-        settings,
-        time,
-        (method, url, &[]),
-        fields,
-    )
+    add_signature(identity, Scope { service: "s3", region }, settings, time, request, fields)
 }
 
 /// Signs a request to another AWS service, including its content.
@@ -133,7 +125,7 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert("host", HeaderValue::from_static("examplebucket.s3.amazonaws.com"));
         let url = "https://examplebucket.s3.amazonaws.com/it%27s%281%29%21%2A~/%C3%A9%20%2B%25.txt";
-        sign_for_s3(&credentials.into(), "us-east-1", time, "GET", url, &mut fields)
+        sign_for_s3(&credentials.into(), "us-east-1", time, ("GET", url, &[]), &mut fields)
             .expect("signed");
         assert_eq!(
             fields["authorization"],

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    origin::bucket_place,
     restrict::networks,
     section::{Placed, Section},
 };
@@ -14,6 +15,7 @@ use crate::{
     access::restrict::Networks,
     access_log,
     control::{self, CallerOptions, Secret},
+    log_delivery::DeliveryOptions,
     server::Limits,
     tls::CertificateFiles,
 };
@@ -289,9 +291,13 @@ fn secret(table: &Section<'_>, directory: &Path) -> Option<Secret> {
     }
 }
 
-pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Options {
+/// `[access_log]`, and how its files are delivered.
+pub(super) fn access_log(
+    root: &Section<'_>,
+    directory: &Path,
+) -> (access_log::Options, Option<DeliveryOptions>) {
     let mut options = access_log::Options::default();
-    let Some(section) = root.table("access_log") else { return options };
+    let Some(section) = root.table("access_log") else { return (options, None) };
     if let Some(format) = section.string("format") {
         match format.value {
             "json" => options.format = Some(access_log::Format::Json),
@@ -328,6 +334,25 @@ pub(super) fn access_log(root: &Section<'_>, directory: &Path) -> access_log::Op
         let help = "add `path = \"/var/log/forebay\"`, the directory for the log files".to_owned();
         section.fault(section.span(), "this log format needs a directory", "no `path` here", help);
     }
+    let delivery = section.table("s3").and_then(|section| delivery(&section));
+    if section.has("s3") && !is_in_files {
+        section.doubt(
+            "`access_log.s3` has no effect: only the formats \"cloudfront-v1\" and \"cloudfront-v2\" have files for each hour"
+                .into(),
+        );
+    }
     section.unknown();
-    options
+    (options, delivery)
+}
+
+/// `[access_log.s3]`.
+fn delivery(section: &Section<'_>) -> Option<DeliveryOptions> {
+    const MAX_WAITING: u64 = 10 << 30;
+    let bucket = section.required("bucket", "add the name of the bucket that receives the logs");
+    let place = bucket_place(section, bucket.as_ref());
+    let prefix = section.string("prefix").map_or("", |prefix| prefix.value).to_owned();
+    let max_waiting = section.size("max_waiting").map_or(MAX_WAITING, |size| size.value);
+    section.unknown();
+    let (address, region, bucket) = place?;
+    Some(DeliveryOptions { bucket, region, address, prefix, max_waiting })
 }

@@ -49,6 +49,7 @@ use crate::{
     cache::{disk::DiskOptions, store},
     cluster::ClusterOptions,
     control,
+    log_delivery::DeliveryOptions,
     traces::TraceOptions,
 };
 
@@ -71,6 +72,8 @@ pub struct Config {
     pub cluster: Option<ClusterOptions>,
     /// The access log.
     pub access_log: access_log::Options,
+    /// How the files of the access log are delivered, if they are.
+    pub(crate) log_delivery: Option<DeliveryOptions>,
     /// How requests are traced, if any are.
     pub(crate) traces: Option<TraceOptions>,
     /// Databases of viewers' locations.
@@ -218,7 +221,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     (admin_options.queues, admin_options.topics) = events::events(root);
     let (cache, disk) = cache::cache(root, directory);
     let cluster = cluster::cluster(root, directory);
-    let access_log = listen::access_log(root, directory);
+    let (access_log, log_delivery) = listen::access_log(root, directory);
     let traces = traces::traces(root, directory);
     let geography = geography(root, directory);
     let around = Surroundings {
@@ -242,6 +245,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
         disk,
         cluster,
         access_log,
+        log_delivery,
         traces,
         geography,
         distributions,

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use super::{
     errors::statuses,
     policy::word,
-    section::{Section, check_id},
+    section::{Placed, Section, check_id},
 };
 use crate::{
     cache::key::{CanonicalPath, PathForm},
@@ -187,59 +187,71 @@ fn response_head(section: &Section<'_>) -> HeadLimits {
     }
 }
 
-fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
-    let (bucket, url) = (section.string("bucket"), section.string("url"));
-    let region = section.string("region");
+/// Address, region and name of a bucket, from `region`, `endpoint` and `path_style`. All keys are read, even without a bucket:
+/// they are known.
+pub(super) fn bucket_place(
+    section: &Section<'_>,
+    bucket: Option<&Placed<&str>>,
+) -> Option<(Address, String, String)> {
     let endpoint = section.string("endpoint");
     let path_style = section.boolean("path_style");
+    let _ = section.string("region");
+    let bucket = bucket?;
+    let help = "add `region`; if the store has no regions, use the value from its manual, such as us-east-1, auto or garage";
+    let region = section.required("region", help)?;
+    let is_region = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if region.value.is_empty() || !region.value.bytes().all(is_region) {
+        let message = format!("`{}` is not a valid region", region.value);
+        let help = "use a name such as \"eu-central-1\"".to_owned();
+        section.fault(region.span.clone(), message, "not a region", help);
+    } else if !section.has("endpoint") && !is_aws_region(region.value) {
+        let message = format!("`{}` is not an AWS region", region.value);
+        let help =
+            "use a region such as \"eu-central-1\"; a bucket outside AWS also needs an endpoint";
+        section.fault(region.span.clone(), message, "not an AWS region", help.to_owned());
+    }
+    let endpoint_url = endpoint.as_ref().map(|endpoint| endpoint.value);
+    let style = path_style.as_ref().map(|style| style.value);
+    let address = Address::bucket(bucket.value, region.value, endpoint_url, style);
+    let span = match (&address, endpoint) {
+        (
+            Err(
+                AddressError::NotAUrl
+                | AddressError::HasPath
+                | AddressError::EndpointPath
+                | AddressError::PathNeedsPathStyle,
+            ),
+            Some(url),
+        ) => url.span,
+        _ => bucket.span.clone(),
+    };
+    let address = address_or_fault(section, address, span)?;
+    Some((address, region.value.to_owned(), bucket.value.to_owned()))
+}
+
+fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
+    let (bucket, url) = (section.string("bucket"), section.string("url"));
     let owner = section.string("expected_bucket_owner");
     let payer = section.boolean("request_payer");
     let signing = signing(section, bucket.is_some());
+    let place = bucket_place(section, bucket.as_ref().filter(|_| url.is_none()));
     match (bucket, url) {
-        (Some(bucket), None) => {
-            let help = "add `region`; if the store has no regions, use the value from its manual, such as us-east-1, auto or garage";
-            let Some(region) = region else {
-                return section.required("region", help).and(None);
-            };
-            let is_region = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            if region.value.is_empty() || !region.value.bytes().all(is_region) {
-                let message = format!("`{}` is not a valid region", region.value);
-                let help = "use a name such as \"eu-central-1\"".to_owned();
-                section.fault(region.span.clone(), message, "not a region", help);
-            } else if !section.has("endpoint") && !is_aws_region(region.value) {
-                let message = format!("`{}` is not an AWS region", region.value);
-                let help = "use a region such as \"eu-central-1\"; a bucket outside AWS also needs an endpoint";
-                section.fault(region.span.clone(), message, "not an AWS region", help.to_owned());
-            }
+        (Some(_), None) => {
             if let Some(owner) = &owner
                 && !(owner.value.len() == 12 && owner.value.bytes().all(|b| b.is_ascii_digit()))
             {
                 let message = "`expected_bucket_owner` is not an AWS account id";
                 section.fault(owner.span.clone(), message, "expected 12 digits", None);
             }
-            let endpoint_url = endpoint.as_ref().map(|endpoint| endpoint.value);
-            let style = path_style.as_ref().map(|style| style.value);
-            let address = Address::bucket(bucket.value, region.value, endpoint_url, style);
-            let span = match (&address, endpoint) {
-                (
-                    Err(
-                        AddressError::NotAUrl
-                        | AddressError::HasPath
-                        | AddressError::EndpointPath
-                        | AddressError::PathNeedsPathStyle,
-                    ),
-                    Some(url),
-                ) => url.span,
-                _ => bucket.span,
-            };
+            let (address, region, bucket) = place?;
             let protocol = Protocol::S3 {
-                bucket: bucket.value.to_owned(),
-                region: region.value.to_owned(),
+                bucket,
+                region,
                 expected_bucket_owner: owner.map(|owner| owner.value.to_owned()),
                 request_payer: payer.is_some_and(|payer| payer.value),
                 signing: signing?,
             };
-            address_or_fault(section, address, span).map(|address| (address, protocol))
+            Some((address, protocol))
         }
         (None, Some(url)) => {
             signing?;

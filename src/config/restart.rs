@@ -38,6 +38,7 @@ impl Config {
         )
         .to_vec();
         changed.push(("cluster", self.cluster != new.cluster));
+        changed.push(("access_log.s3", self.log_delivery != new.log_delivery));
         changed.push(("traces", self.traces != new.traces));
         match (&self.disk, &new.disk) {
             (Some(old), Some(new)) => changed.extend(differs!(old, new:

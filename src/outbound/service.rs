@@ -98,11 +98,11 @@ impl Service {
         if let Some(keys) = credentials {
             let url = format!("{}{target}", self.url());
             let now = Clock::system().now().into();
+            let request = (method.as_str(), url.as_str(), &content[..]);
             if self.name == "s3" {
-                sign_for_s3(&keys.identity, &self.region, now, method.as_str(), &url, &mut fields)?;
+                sign_for_s3(&keys.identity, &self.region, now, request, &mut fields)?;
             } else {
                 let scope = Scope { service: self.name, region: &self.region };
-                let request = (method.as_str(), url.as_str(), &content[..]);
                 sign_for_service(&keys.identity, scope, now, request, &mut fields)?;
             }
         }

@@ -49,14 +49,14 @@ class Log(unittest.TestCase):
         certificate.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
         certificate.private_key_pem.write_to_path(self.folder / "key.pem")
 
-    def serve(self, size="64MiB", format="cloudfront-v1", more=""):
+    def serve(self, size="64MiB", format="cloudfront-v1", more="", **environment):
         port, self.secure, admin = free_port(), free_port(), free_port()
         config = self.folder / "forebay.toml"
         config.write_text(
             CONFIG.format(port=port, secure=self.secure, admin=admin, origin=self.origin.port, size=size, format=format, more=more)
         )
         self.url = f"http://127.0.0.1:{port}"
-        program = parts.Program(self.url, f"http://127.0.0.1:{admin}", "--config", config)
+        program = parts.Program(self.url, f"http://127.0.0.1:{admin}", "--config", config, **environment)
         self.addCleanup(program.stop)
         return program
 
@@ -151,6 +151,42 @@ class Log(unittest.TestCase):
         self.assertEqual(set(by_result), {"Miss", "Hit", "Error"})
         self.assertEqual(by_result["Hit"][:4], ("hit%20%22%E9%22", "Hit", "200", "Signature=REDACTED"))
         self.assertEqual(by_result["Error"][2:4], ("405", "-"))
+
+    def test_finished_files_are_delivered(self):
+        """To a bucket that verifies signatures. What could not be delivered is delivered by the next process."""
+        store = parts.SeaweedFS()
+        self.addCleanup(store.stop)
+        more = (
+            f'hive_directories = true\n[access_log.s3]\nbucket = "logs"\nregion = "us-east-1"\nendpoint = "{store.url}"\n'
+            'path_style = true\nprefix = "cdn/"'
+        )
+
+        def serve(secret):
+            keys = {"AWS_ACCESS_KEY_ID": parts.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret}
+            return self.serve(size="1KiB", format="cloudfront-v2", more=more, **keys)
+
+        waiting = lambda: list((self.folder / "log").rglob("*.gz"))  # noqa: E731
+        program = serve("a wrong secret")
+        for number in range(20):
+            fetch(f"{self.url}/{number}")
+        program.wait_to_say("access logs cannot be delivered", seconds=40)
+        self.assertIn("SignatureDoesNotMatch", program.said())
+        program.stop()
+        self.assertGreater(len(waiting()), 3)
+        program = serve(parts.SECRET_KEY)
+        for number in range(20, 40):
+            fetch(f"{self.url}/{number}")
+        parts.wait_for("the delivery", lambda: not waiting(), program.said, seconds=40)
+        # What is open at the end is finished and delivered.
+        program.stop()
+        self.assertEqual(waiting(), [])
+        lines = []
+        for found in store.s3.list_objects_v2(Bucket="logs")["Contents"]:
+            key = found["Key"]
+            self.assertRegex(key, r"^cdn/DistributionId=media/year=\d{4}/month=\d\d/day=\d\d/hour=\d\d/media\.[\d-]{13}\.[0-9a-f]{8}\.gz$")
+            content = store.s3.get_object(Bucket="logs", Key=key)["Body"].read()
+            lines += [json.loads(line) for line in gzip.decompress(content).splitlines()]
+        self.assertEqual(sorted(int(line["cs-uri-stem"][1:]) for line in lines), list(range(40)))
 
 
 if __name__ == "__main__":

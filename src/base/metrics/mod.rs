@@ -6,6 +6,7 @@ mod acme;
 mod answered;
 mod cluster;
 mod configuration;
+mod delivery;
 mod disk;
 mod multiplexed;
 mod origin;
@@ -27,6 +28,7 @@ pub(crate) use acme::AcmeMetrics;
 pub use answered::Answered;
 pub use cluster::{ClusterMetrics, PeerMetrics};
 use configuration::ConfigurationMetrics;
+pub(crate) use delivery::DeliveryMetrics;
 pub use disk::DiskMetrics;
 use multiplexed::MultiplexedMetrics;
 use origin::AllOrigins;
@@ -297,6 +299,14 @@ impl Metrics {
     #[must_use]
     pub(crate) fn traces(&self) -> TraceMetrics {
         let metrics = TraceMetrics::default();
+        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
+        metrics
+    }
+
+    /// The metrics of the delivery of access logs. Only a Forebay that delivers some reports them.
+    #[must_use]
+    pub(crate) fn delivery(&self) -> DeliveryMetrics {
+        let metrics = DeliveryMetrics::default();
         metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
         metrics
     }
