@@ -1,5 +1,6 @@
 # What Forebay needs on AWS: permission to read a bucket, and a queue with the bucket's changes, by which it purges objects
 # that are replaced or deleted. Attach the policy to the role or user of the machines that run Forebay.
+# If the bucket is encrypted with a KMS key, allow kms:Decrypt on it, too.
 
 variable "bucket" {
   type        = string
@@ -14,7 +15,8 @@ locals {
 }
 
 resource "aws_sqs_queue" "changes" {
-  name_prefix               = "forebay-changes-"
+  name_prefix = "forebay-changes-"
+  # 14 days, the longest. Changes that no node has read by then are lost: purge all.
   message_retention_seconds = 1209600
   # Forebay waits for messages for 20 seconds at a time.
   receive_wait_time_seconds = 20
@@ -52,7 +54,7 @@ resource "aws_s3_bucket_notification" "changes" {
   bucket = var.bucket
   queue {
     queue_arn = aws_sqs_queue.changes.arn
-    events    = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+    events    = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"]
   }
   depends_on = [aws_sqs_queue_policy.changes_from_bucket]
 }

@@ -67,7 +67,7 @@ const DEFAULT_WEIGHT: u64 = 100;
 fn peers(section: &Section<'_>, directory: &Path, node: &str) -> Option<PeerOptions> {
     const KEYS: [&str; 4] = ["peer_listen", "peer_certificate", "peer_key", "peer_ca"];
     let weight = section.number("weight", 1..10_001).unwrap_or(DEFAULT_WEIGHT);
-    // So that nodes can have the same configuration file.
+    // Replaces `{node}`, so that all nodes can have the same file.
     let own = |text: &Placed<&str>| {
         let own = text.value.replace("{node}", node);
         if own.contains(['{', '}']) {

@@ -3,7 +3,9 @@
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
+import tomllib
 import unittest
 
 import boto3
@@ -16,7 +18,6 @@ import parts
 
 KUBERNETES = parts.ROOT / "config/kubernetes"
 AWS = parts.ROOT / "config/aws"
-NAMES = {"app.kubernetes.io/name": "forebay"}
 
 
 def documents(name):
@@ -27,30 +28,50 @@ class Kubernetes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.kustomization = documents("kustomization.yaml")[0]
-        cls.all = {(d["kind"], d["metadata"]["name"]): d for name in cls.kustomization["resources"] for d in documents(name)}
+        cls.nats = documents("nats/kustomization.yaml")[0]
+        cls.files = [*cls.kustomization["resources"], *(f"nats/{name}" for name in cls.nats["resources"])]
+        cls.all = {(d["kind"], d["metadata"]["name"]): d for name in cls.files for d in documents(name)}
         cls.set = cls.all["StatefulSet", "forebay"]["spec"]
         cls.pod = cls.set["template"]["spec"]
         (cls.container,) = cls.pod["containers"]
 
     def test_the_schemas_of_kubernetes_accept_them(self):
-        files = [KUBERNETES / name for name in self.kustomization["resources"]]
-        command = [shutil.which("kubernetes-validate", path=str(parts.ROOT / "target/venv/bin")), "--strict", *files]
+        validate = shutil.which("kubernetes-validate", path=str(parts.ROOT / "target/venv/bin"))
+        command = [validate, "--strict", *(KUBERNETES / name for name in self.files)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
         # Each file is part of it.
-        found = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
-        self.assertEqual(found, set(self.kustomization["resources"]))
-        self.assertEqual(self.kustomization["configMapGenerator"], [{"name": "forebay", "files": ["forebay.toml"]}])
+        found = {str(path.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("*.yaml")}
+        found = {path for path in found if not path.endswith("kustomization.yaml") and not path.startswith("monitoring/")}
+        self.assertEqual(found, set(self.files))
 
-    def test_each_selects_the_pods_of_the_set(self):
-        self.assertEqual(self.set["template"]["metadata"]["labels"], NAMES)
-        self.assertEqual(self.set["selector"]["matchLabels"], NAMES)
-        for name in ("forebay", "forebay-nodes"):
-            self.assertEqual(self.all["Service", name]["spec"]["selector"], NAMES)
-        self.assertEqual(self.all["PodDisruptionBudget", "forebay"]["spec"]["selector"]["matchLabels"], NAMES)
-        self.assertEqual(self.all["NetworkPolicy", "forebay"]["spec"]["podSelector"]["matchLabels"], NAMES)
-        self.assertEqual(self.set["serviceName"], "forebay-nodes")
+    @unittest.skipUnless(shutil.which("kubectl"), "kubectl is not in Debian")
+    def test_kustomize_builds_them(self):
+        built = subprocess.run(["kubectl", "kustomize", KUBERNETES], capture_output=True, text=True, check=True).stdout
+        objects = {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(built)}
+        (configuration,) = [name for kind, name in objects if kind == "ConfigMap" and name.startswith("forebay-")]
+        volumes = objects["StatefulSet", "forebay"]["spec"]["template"]["spec"]["volumes"]
+        # Its name changes with its content, so that a change replaces the pods.
+        self.assertIn({"name": "configuration", "configMap": {"name": configuration}}, volumes)
+        self.assertEqual(len(objects), len(self.all) + 2)
+
+    def test_each_selects_its_pods(self):
+        for app in ("forebay", "nats"):
+            label = {"app.kubernetes.io/name": app}
+            spec = self.all["StatefulSet", app]["spec"]
+            self.assertEqual((spec["template"]["metadata"]["labels"], spec["selector"]["matchLabels"]), (label, label))
+            self.assertEqual(self.all["PodDisruptionBudget", app]["spec"]["selector"]["matchLabels"], label)
+            self.assertEqual(self.all["NetworkPolicy", app]["spec"]["podSelector"]["matchLabels"], label)
+            self.assertEqual(self.all["Service", spec["serviceName"]]["spec"]["selector"], label)
+            # The names of the pods.
+            self.assertEqual(self.all["Service", spec["serviceName"]]["spec"]["clusterIP"], "None")
+        for name in ("forebay", "forebay-admin"):
+            self.assertEqual(self.all["Service", name]["spec"]["selector"], {"app.kubernetes.io/name": "forebay"})
         self.assertEqual(self.pod["serviceAccountName"], self.all["ServiceAccount", "forebay"]["metadata"]["name"])
+
+    def test_viewers_cannot_reach_the_admin_address(self):
+        ports = [port["name"] for port in self.all["Service", "forebay"]["spec"]["ports"]]
+        self.assertEqual(ports, ["http"])
 
     def test_the_configuration_fits_the_pods(self):
         """The files are where the volumes have them, and the ports are those that are open."""
@@ -59,35 +80,51 @@ class Kubernetes(unittest.TestCase):
         nodes = [f"forebay-{number}" for number in range(self.set["replicas"])]
         made = [parts.PROGRAM, "cluster", "init", *nodes, "--dir", folder / "peers"]
         subprocess.run(made, check=True, capture_output=True)
-        (folder / "admin-token").write_text("0123456789abcdef")
+        for name in ("admin/admin-token", "nats/password"):
+            (folder / name).parent.mkdir()
+            (folder / name).write_text("0123456789abcdef")
         text = (KUBERNETES / "forebay.toml").read_text()
+        settings = tomllib.loads(text)
         mounts = {mount["name"]: mount["mountPath"] for mount in self.container["volumeMounts"]}
-        self.assertEqual(set(mounts), {"configuration", "cache", "admin", "peers"})
-        self.assertIn(f'path = "{mounts["cache"]}"', text)
-        for name, place in (("admin", folder), ("peers", folder / "peers"), ("cache", folder / "cache")):
+        self.assertEqual(set(mounts), {"configuration", "cache", "admin", "peers", "nats"})
+        self.assertEqual(settings["cache"]["disk"]["path"], mounts["cache"])
+        for name in ("admin", "peers", "nats"):
             self.assertIn(mounts[name], text)
-            text = text.replace(mounts[name], str(place))
+            text = text.replace(mounts[name], str(folder / name))
+        text = text.replace(mounts["cache"], str(folder / "cache"))
         for node in nodes:
-            (folder / "forebay.toml").write_text(text.replace('name = "media"\npeer', f'name = "media"\nnode = "{node}"\npeer'))
+            (folder / "forebay.toml").write_text(text.replace("[cluster]\n", f'[cluster]\nnode = "{node}"\n'))
             command = [parts.PROGRAM, "check", "--config", folder / "forebay.toml"]
             run = subprocess.run(command, capture_output=True, text=True, check=False)
             self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
-        ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
-        for name, key in (("http", "http"), ("admin", "listen"), ("peers", "peer_listen")):
-            self.assertIn(f'{key} = "0.0.0.0:{ports[name]}"', text)
+        ports = {port["name"]: f"0.0.0.0:{port['containerPort']}" for port in self.container["ports"]}
+        listening = {"http": settings["listen"]["http"], "admin": settings["admin"]["listen"], "peers": settings["cluster"]["peer_listen"]}
+        self.assertEqual(ports, listening)
         self.assertEqual(self.container["args"], ["serve", "--config", f"{mounts['configuration']}/forebay.toml"])
-        grace = self.pod["terminationGracePeriodSeconds"]
-        self.assertGreater(grace, 15 + 30, "drain_delay and drain")
+        drain = 30
+        delay = int(settings["listen"]["drain_delay"].removesuffix("s"))
+        self.assertGreater(self.pod["terminationGracePeriodSeconds"], delay + drain)
+
+    def test_nats_accepts_its_configuration(self):
+        """With the permissions that a cluster of this name needs."""
+        server = pathlib.Path(sys.executable).parent / "nats-server"
+        environment = {"SERVER_NAME": "nats-0", "NATS_PASSWORD": "a"}
+        command = [server, "-t", "-c", KUBERNETES / "nats/nats.conf"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        name = tomllib.loads((KUBERNETES / "forebay.toml").read_text())["cluster"]["name"]
+        self.assertIn(f'"fb.{name}.>"', (KUBERNETES / "nats/nats.conf").read_text())
 
     def test_the_monitoring(self):
         rule = documents("monitoring/prometheusrule.yaml")[0]
         alerts = yaml.safe_load((parts.ROOT / "config/prometheus/alerts.yml").read_text())
         self.assertEqual(rule["spec"], alerts)
         monitor = documents("monitoring/servicemonitor.yaml")[0]["spec"]
-        service = self.all["Service", "forebay"]
-        self.assertEqual(monitor["selector"]["matchLabels"], service["metadata"]["labels"])
+        selected = monitor["selector"]["matchLabels"]
+        services = [d for (kind, _), d in self.all.items() if kind == "Service" and d["metadata"].get("labels") == selected]
+        (service,) = services
         self.assertIn(monitor["endpoints"][0]["port"], [port["name"] for port in service["spec"]["ports"]])
-        # The alerts know Forebay by its job.
+        # The alerts select this job.
         self.assertEqual(service["metadata"]["labels"][monitor["jobLabel"]], "forebay")
         component = documents("monitoring/kustomization.yaml")[0]
         self.assertEqual(set(component["resources"]), {"servicemonitor.yaml", "prometheusrule.yaml"})
@@ -121,15 +158,42 @@ class Aws(unittest.TestCase):
                 (["sqs:ReceiveMessage", "sqs:DeleteMessage"], made["QueueArn"]),
             ],
         )
+
     def test_terraform_grants_the_same(self):
         with open(AWS / "forebay.tf", encoding="utf-8") as file:
             terraform = hcl2.load(file)
-        granted = set()
-        for data in terraform["data"]:
-            for documents in data.get('"aws_iam_policy_document"', data.get("aws_iam_policy_document", {})).values():
-                for statement in documents["statement"]:
-                    granted |= {action.strip('"') for action in statement["actions"]}
-        self.assertEqual(granted, {"s3:GetObject", "s3:ListBucket", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage"})
+
+        def plain(value):
+            return value.strip('"') if isinstance(value, str) else [plain(item) for item in value]
+
+        def named(kind, key):
+            return {plain(name): body for data in terraform[kind] for of, named in data.items() if plain(of) == key for name, body in named.items()}
+
+        policies = {
+            name: [(plain(statement["actions"]), plain(statement["resources"])) for statement in body["statement"]]
+            for name, body in named("data", "aws_iam_policy_document").items()
+        }
+        queue = ["${aws_sqs_queue.changes.arn}"]
+        self.assertEqual(
+            policies,
+            {
+                "changes_from_bucket": [(["sqs:SendMessage"], queue)],
+                "forebay": [
+                    (["s3:GetObject"], ["${local.bucket_arn}/*"]),
+                    (["s3:ListBucket"], ["${local.bucket_arn}"]),
+                    (["sqs:ReceiveMessage", "sqs:DeleteMessage"], queue),
+                ],
+            },
+        )
+        # Only this bucket may send.
+        (sending,) = named("data", "aws_iam_policy_document")["changes_from_bucket"]["statement"]
+        conditions = {plain(condition["variable"]): plain(condition["values"]) for condition in sending["condition"]}
+        self.assertEqual(conditions["aws:SourceArn"], ["${local.bucket_arn}"])
+        (notification,) = named("resource", "aws_s3_bucket_notification").values()
+        events = plain(notification["queue"][0]["events"])
+        self.assertEqual(events, ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"])
+        for event in events:
+            self.assertIn(f'"{event}"', self.template)
 
 
 if __name__ == "__main__":

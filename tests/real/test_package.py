@@ -21,10 +21,14 @@ FILES = {
     "usr/share/doc/forebay/copyright", "usr/share/doc/forebay/examples/minimal.toml",
 }  # fmt: skip
 
-# Answers as systemd would if the service ran. It notes what it is told.
+# Answers as systemd would if the service ran, and logs its arguments. The test writes the process ID of the service.
 SYSTEMCTL = """\
 #!/bin/sh
 echo "$@" >> /systemctl.log
+case "$*" in
+    show*) cat /main-pid ;;
+    kill*) kill -s USR2 "$(cat /main-pid)" ;;
+esac
 """
 
 
@@ -36,6 +40,8 @@ def run(*command):
 class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        if run("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt").returncode:
+            raise unittest.SkipTest("this machine does not let root mount file systems")
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-package-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         for revision in ("1", "2"):
@@ -78,7 +84,7 @@ class Package(unittest.TestCase):
         self.assertRegex(fields, r"(?m)^Package: forebay$")
         self.assertRegex(fields, r"(?m)^Depends: .*libc6")
         conffiles = run("dpkg-deb", "--info", self.folder / "1.deb", "conffiles").stdout
-        self.assertEqual(conffiles.split(), ["/etc/logrotate.d/forebay"])
+        self.assertEqual(conffiles.split(), ["/etc/logrotate.d/forebay", "/etc/needrestart/conf.d/forebay.conf"])
 
     def test_what_it_installs_is_accepted(self):
         self.install(1)
@@ -94,12 +100,24 @@ class Package(unittest.TestCase):
         return run(parts.PROGRAM, "--version").stdout.split()[1]
 
     def test_an_update_loses_no_request_and_a_removal_leaves_nothing(self):
+        self.update_under_load(token="")
+        updated = (self.root / "systemctl.log").read_text()
+        self.assertNotIn("--signal=USR2", updated)
+        self.remove()
+
+    def test_an_update_with_a_token_uses_the_signal(self):
+        (self.root / "etc/forebay").mkdir()
+        (self.root / "etc/forebay/token").write_text("0123456789abcdef")
+        self.update_under_load(token='[[admin.token]]\nname = "a"\nsecret_file = "/etc/forebay/token"\n')
+        self.assertIn("--signal=USR2", (self.root / "systemctl.log").read_text())
+
+    def update_under_load(self, token):
         self.install(1)
         origin = parts.Origin.start()
         self.addCleanup(origin.stop)
         port, admin = free_port(), free_port()
         (self.root / "etc/forebay/forebay.toml").write_text(
-            f'[listen]\nhttp = "127.0.0.1:{port}"\n[admin]\nlisten = "127.0.0.1:{admin}"\nstate = "/var/lib/forebay"\n'
+            f'[listen]\nhttp = "127.0.0.1:{port}"\n[admin]\nlisten = "127.0.0.1:{admin}"\nstate = "/var/lib/forebay"\n{token}[access_log]\nformat = "off"\n'
             + parts.PLAIN_DISTRIBUTION.format(origin=f"http://127.0.0.1:{origin.port}")
         )
         self.inside("install", "-d", "-o", "forebay", "/var/lib/forebay", "/var/cache/forebay", "/var/log/forebay")
@@ -109,6 +127,7 @@ class Package(unittest.TestCase):
         self.addCleanup(log.close)
         service = subprocess.Popen([str(word) for word in serve], stdout=log, stderr=log, start_new_session=True)
         self.addCleanup(service.wait)
+        (self.root / "main-pid").write_text(str(service.pid))
         self.addCleanup(self.kill_all)
         said = (self.folder / "serve.log").read_text
         ready = lambda: self.answers(admin)  # noqa: E731
@@ -124,23 +143,41 @@ class Package(unittest.TestCase):
             while not over.is_set():
                 statuses.append(fetch(f"http://127.0.0.1:{port}/{len(statuses) % 10}.jpg")[0])
 
-        viewer = threading.Thread(target=request)
-        viewer.start()
+        def follow():
+            """Notes the newest process, as systemd does when Forebay reports it."""
+            while not over.is_set():
+                (self.root / "main-pid").write_text(str(max(self.processes("serve"), default=service.pid)))
+                over.wait(0.05)
+
+        threads = [threading.Thread(target=target) for target in (request, follow)]
+        for thread in threads:
+            thread.start()
         try:
             updated = self.install(2)
             wait_for("the old process to end", lambda: service.poll() is not None, said)
         finally:
             over.set()
-            viewer.join()
+            for thread in threads:
+                thread.join()
         self.assertIn("is-active --quiet forebay", (self.root / "systemctl.log").read_text())
         self.assertEqual(set(statuses), {200}, updated + said())
         (running,) = self.processes()
         program = os.stat(f"/proc/{running}/exe")
         self.assertEqual(program.st_ino, os.stat(self.root / "usr/bin/forebay").st_ino)
-        self.kill_all()
+        self.assertNotIn("the old version still runs", updated)
 
+    def remove(self):
+        """The cache may be a mount point."""
+        self.mount("-t", "tmpfs", "tmpfs", self.root / "var/cache/forebay")
+        (self.root / "var/cache/forebay/file").write_text("")
+        self.inside("dpkg", "--remove", "forebay")
+        before = run("dpkg-deb", "--info", self.folder / "2.deb", "prerm").stdout
+        self.assertIn("deb-systemd-invoke stop forebay.service forebay.socket", before)
+        self.assertTrue((self.root / "var/lib/forebay").exists(), "a removal keeps the data")
+        self.kill_all()
         self.inside("dpkg", "--purge", "forebay")
-        for path in ("usr/bin/forebay", "var/lib/forebay", "var/cache/forebay", "var/log/forebay", "etc/logrotate.d/forebay"):
+        self.assertEqual(list((self.root / "var/cache/forebay").iterdir()), [])
+        for path in ("usr/bin/forebay", "var/lib/forebay", "var/log/forebay", "etc/logrotate.d/forebay"):
             self.assertFalse((self.root / path).exists(), path)
         self.assertTrue((self.root / "etc/forebay/forebay.toml").exists(), "the operator's own file stays")
 
@@ -150,12 +187,12 @@ class Package(unittest.TestCase):
         except OSError:
             return False
 
-    def processes(self):
-        """The processes that run in the copy of the file system."""
+    def processes(self, word=""):
+        """The processes that run in the copy of the file system, with this word in their commands."""
         found = []
         for process in pathlib.Path("/proc").glob("[0-9]*"):
             try:
-                if os.readlink(process / "root") == str(self.root):
+                if os.readlink(process / "root") == str(self.root) and word in (process / "cmdline").read_text():
                     found.append(int(process.name))
             except OSError:
                 pass
