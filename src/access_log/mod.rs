@@ -10,6 +10,7 @@ mod followers;
 mod format;
 mod fragments;
 mod line_file;
+mod log_files;
 mod options;
 mod rotation;
 
@@ -35,6 +36,7 @@ use followers::Followers;
 pub(crate) use followers::{Following, MOST as MOST_FOLLOWERS};
 use format::Text;
 use line_file::LineFile;
+pub(crate) use log_files::LogFile;
 pub use options::{Format, Options};
 use rotation::Rotation;
 

@@ -3,16 +3,15 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 
-use super::{Format, Options, cloudfront::HEAD};
+use super::{Format, LogFile, Options, cloudfront::HEAD, log_files::PARTITIONS};
 use crate::base::clock::{Clock, Timestamp};
 
 /// How long after the end of an hour its lines may still arrive.
@@ -27,9 +26,6 @@ pub(super) const SEPARATOR: u8 = 0;
 /// The file name for requests that matched no distribution.
 const NOBODY: &str = "none";
 
-/// The levels of directories that Hive takes for partitions.
-const HIVE_LEVELS: usize = 5;
-
 /// The log files that are open for writing.
 pub(super) struct Rotation {
     folder: PathBuf,
@@ -42,6 +38,8 @@ pub(super) struct Rotation {
     files: HashMap<(String, String), Growing>,
     clock: Clock,
     flushed: Timestamp,
+    /// The hour in which files of other processes were last taken up.
+    taken_up: String,
 }
 
 struct Growing {
@@ -57,12 +55,12 @@ impl Rotation {
         std::fs::create_dir_all(folder)?;
         let clock = Clock::system();
         let now = clock.now();
-        let has_hive_directories = options.hive_directories;
-        let levels = if has_hive_directories { HIVE_LEVELS } else { 0 };
-        take_up(folder, levels, &hour_of(now.as_secs()))?;
+        let hour = hour_of(now.as_secs());
+        take_up(folder, options.hive_directories, &hour)?;
         Ok(Self {
             folder: folder.to_owned(),
-            has_hive_directories,
+            has_hive_directories: options.hive_directories,
+            taken_up: hour,
             head: if options.format == Some(Format::CloudFrontV1) { HEAD } else { "" },
             longest: options.max_file_size,
             files: HashMap::new(),
@@ -114,10 +112,9 @@ impl Rotation {
     fn folder_of(&self, (name, hour): &(String, String)) -> PathBuf {
         let mut folder = self.folder.clone();
         if self.has_hive_directories {
-            let keys = ["year", "month", "day", "hour"];
-            let values = keys.iter().zip(hour.split('-'));
-            folder.push(format!("DistributionId={name}"));
-            folder.extend(values.map(|(key, value)| format!("{key}={value}")));
+            let values = std::iter::once(&**name).chain(hour.split('-'));
+            folder
+                .extend(PARTITIONS.iter().zip(values).map(|(key, value)| format!("{key}{value}")));
         }
         folder
     }
@@ -125,11 +122,15 @@ impl Rotation {
     /// Finishes the files of past hours, and flushes the others regularly.
     pub(super) fn turn(&mut self) -> io::Result<()> {
         let now = self.clock.now();
-        if self.files.is_empty() || now.since(self.flushed) < UNFLUSHED {
+        if now.since(self.flushed) < UNFLUSHED {
             return Ok(());
         }
         self.flushed = now;
         let hour = hour_of(now.as_secs().saturating_sub(LATE.as_secs()));
+        if hour > self.taken_up {
+            take_up(&self.folder, self.has_hive_directories, &hour)?;
+            self.taken_up.clone_from(&hour);
+        }
         let over: Vec<_> = self.files.keys().filter(|(_, of)| *of < hour).cloned().collect();
         let over = over.iter().filter_map(|place| self.files.remove(place)).map(Growing::finish);
         let finished = first_error(over);
@@ -148,25 +149,35 @@ fn first_error(all: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
     all.fold(Ok(()), io::Result::and)
 }
 
-/// Renames the files that an earlier process left unfinished in past hours, in a directory and as many levels below it. Their
-/// flushed part is readable.
-fn take_up(folder: &Path, levels: usize, hour: &str) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        if levels > 0 && entry.file_type()?.is_dir() {
-            take_up(&path, levels - 1, hour)?;
-        }
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        // The name is `ID.hour.unique.gz.part`, and an id may contain dots.
-        let mut parts = name.rsplit('.');
-        let is_unfinished = parts.next() == Some("part") && parts.next() == Some("gz");
-        let of = parts.nth(1).unwrap_or_default();
-        if is_unfinished && of < hour {
-            std::fs::rename(&path, path.with_extension(""))?;
+/// Finishes the files that another process left unfinished in past hours. Those of a process that still runs are locked.
+fn take_up(folder: &Path, has_hive_directories: bool, hour: &str) -> io::Result<()> {
+    let all = LogFile::all(folder, has_hive_directories)?;
+    for left in all.into_iter().filter(|file| !file.is_finished && *file.hour < *hour) {
+        let file = match File::open(&left.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        if file.try_lock().is_ok() {
+            rescue(&file, &left.path)?;
         }
     }
     Ok(())
+}
+
+/// Copies the whole lines of an unfinished file to a finished one, and removes it.
+fn rescue(unfinished: &File, path: &Path) -> io::Result<()> {
+    let (finished, copy) = (path.with_extension(""), path.with_extension("rescued"));
+    let mut lines = BufReader::new(GzDecoder::new(unfinished));
+    let mut rescued = GzEncoder::new(File::create(&copy)?, Compression::default());
+    let mut line = Vec::new();
+    // What was not flushed is missing, so the end may be no valid gzip.
+    while lines.read_until(b'\n', &mut line).is_ok() && line.last() == Some(&b'\n') {
+        rescued.write_all(&line)?;
+        line.clear();
+    }
+    rescued.finish()?.sync_all()?;
+    std::fs::rename(&copy, finished)?;
+    std::fs::remove_file(path)
 }
 
 impl Growing {
@@ -174,6 +185,8 @@ impl Growing {
     fn begin(folder: &Path, (name, hour): &(String, String), head: &str) -> io::Result<Self> {
         let path = folder.join(format!("{name}.{hour}.{:08x}.gz", fastrand::u32(..)));
         let file = OpenOptions::new().write(true).create_new(true).open(unfinished(&path))?;
+        // Until it is closed, no other process takes it up. A file system without locks has one process at a time.
+        let _ = file.try_lock();
         let mut file = GzEncoder::new(file, Compression::default());
         file.write_all(head.as_bytes())?;
         Ok(Self { file, path, length: 0, rest: Vec::new() })
@@ -297,12 +310,23 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let at = |name: &str| folder.path().join(name);
         let (old, new) = ("a.b.2026-11-24-22.0a1b2c3d.gz", "a.b.2999-11-24-22.0a1b2c3d.gz");
-        for name in [format!("{old}.part"), format!("{new}.part"), "other.part".to_owned()] {
-            std::fs::write(at(&name), "text").expect("written");
+        let locked = "a.2026-11-24-22.0a1b2c3d.gz";
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(b"one\ntwo\nthr").expect("written");
+        encoder.flush().expect("flushed");
+        for name in [format!("{old}.part"), format!("{new}.part"), format!("{locked}.part")] {
+            std::fs::write(at(&name), encoder.get_ref()).expect("written");
         }
+        // Of a process that still runs.
+        let running = File::open(at(&format!("{locked}.part"))).expect("opened");
+        running.lock().expect("locked");
         Rotation::open(folder.path(), &options(Format::CloudFrontV1)).expect("opened");
-        let there = [old, &format!("{new}.part"), "other.part"].map(|name| at(name).exists());
-        assert_eq!(there, [true; 3]);
+        let mut text = String::new();
+        let rescued = File::open(at(old)).expect("a finished file");
+        GzDecoder::new(rescued).read_to_string(&mut text).expect("whole gzip");
+        assert_eq!(text, "one\ntwo\n");
+        let there = [&format!("{old}.part"), new, locked].map(|name| at(name).exists());
+        assert_eq!(there, [false; 3]);
     }
 
     #[test]

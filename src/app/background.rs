@@ -1,8 +1,7 @@
-//! Work that is independent of requests, and of which some is left when Forebay stops.
+//! Tasks that are independent of requests, and that have something left to do when Forebay stops.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use super::{Error, named_files::collector_headers};
@@ -15,60 +14,76 @@ use crate::{
     traces::{Exporter, Tracer},
 };
 
-/// What there is to do, before it begins.
+/// The tasks before they begin, and the tracer whose spans one of them sends.
 #[derive(Default)]
-pub(super) struct Work {
+pub(super) struct Prepared {
     pub(super) tracer: Option<Arc<Tracer>>,
     exporter: Option<Exporter>,
     deliverer: Option<Deliverer>,
 }
 
-impl Work {
-    /// What a configuration demands: to send traces, to deliver files of the access log.
-    pub(super) fn of(
+impl Prepared {
+    /// The tasks of a configuration.
+    pub(super) fn new(
         config: &Config,
         metrics: &Metrics,
         credentials: &Arc<Credentials>,
     ) -> Result<Self, Error> {
-        let mut work = Self::default();
+        let mut prepared = Self::default();
         if let Some(options) = &config.traces {
             let headers = collector_headers(options)?;
             let tracer = Tracer::new(options, metrics.traces());
             let exporter = Exporter::new(options, headers, Arc::clone(tracer.queue()));
-            work.exporter = Some(exporter.map_err(Error::Collector)?);
-            work.tracer = Some(Arc::new(tracer));
+            prepared.exporter = Some(exporter.map_err(Error::Collector)?);
+            prepared.tracer = Some(Arc::new(tracer));
         }
         let log = &config.access_log;
         let folder = log.path.as_ref().filter(|_| log.format.is_some_and(Format::is_in_files));
         if let (Some(options), Some(folder)) = (&config.log_delivery, folder) {
             let (credentials, metrics) = (Arc::clone(credentials), metrics.delivery());
-            let deliverer = Deliverer::new(folder, options, credentials, metrics);
-            work.deliverer = Some(deliverer.map_err(Error::Delivery)?);
+            let deliverer = Deliverer::new(folder, log, options, credentials, metrics);
+            prepared.deliverer = Some(deliverer.map_err(Error::Delivery)?);
         }
-        Ok(work)
+        Ok(prepared)
     }
 
-    /// Begins it. Must be called within a runtime.
-    pub(super) fn begin(self) -> Background {
-        let exporter = self.exporter.map(|exporter| {
-            BackgroundTask::spawn("sending the last traces", |stopped| exporter.run(stopped))
-        });
-        let deliverer = self.deliverer.map(|deliverer| {
-            BackgroundTask::spawn("delivering the last access logs", |stopped| {
-                deliverer.run(stopped)
-            })
-        });
-        Background(exporter.into_iter().chain(deliverer).collect())
+    /// Begins the tasks. Must be called within a runtime.
+    pub(super) fn spawn(self) -> BackgroundTasks {
+        BackgroundTasks {
+            export: self.exporter.map(|exporter| {
+                BackgroundTask::spawn("sending the last traces", |stopped| exporter.run(stopped))
+            }),
+            delivery: self.deliverer.map(|deliverer| {
+                BackgroundTask::spawn("delivering the last access logs", |stopped| {
+                    deliverer.run(stopped)
+                })
+            }),
+        }
     }
 }
 
-/// The tasks that do it.
-pub(super) struct Background(Vec<BackgroundTask>);
+/// The tasks that run.
+pub(super) struct BackgroundTasks {
+    export: Option<BackgroundTask>,
+    delivery: Option<BackgroundTask>,
+}
 
-impl Background {
-    /// Does what is left, for at most `patience`.
-    pub(super) async fn finish(self, patience: Duration) {
-        join_all(self.0.into_iter().map(|task| task.finish(patience))).await;
+impl BackgroundTasks {
+    /// Leaves the delivery of access logs to the process that replaces this one, which has the same directory.
+    pub(super) fn leave_delivery(&mut self) {
+        if let Some(delivery) = self.delivery.take() {
+            delivery.task.abort();
+        }
+    }
+
+    /// Lets the tasks do what is left: each may take `patience`, and that of traces at most `export`.
+    pub(super) async fn finish(self, patience: Duration, export: Duration) {
+        let finish = async |task: Option<BackgroundTask>, patience| {
+            if let Some(task) = task {
+                task.finish(patience).await;
+            }
+        };
+        tokio::join!(finish(self.export, export.min(patience)), finish(self.delivery, patience));
     }
 }
 
@@ -88,11 +103,12 @@ impl BackgroundTask {
         Self { name, stop, task: tokio::spawn(task(stopped)) }
     }
 
-    async fn finish(self, patience: Duration) {
+    async fn finish(mut self, patience: Duration) {
         // It fails if the task has ended.
         let _ = self.stop.send(());
-        if timeout(patience, self.task).await.is_err() {
+        if timeout(patience, &mut self.task).await.is_err() {
             tracing::warn!("there was no time left for {}", self.name);
+            self.task.abort();
         }
     }
 }

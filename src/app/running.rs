@@ -11,9 +11,9 @@ use tokio::{
 };
 
 use super::{
-    Error, Predecessor, automatic_https::Task, background::Background, certificates::Certificates,
-    listening_sockets::ListeningSockets, replaced::Replaced, rules::rules,
-    upgrade_state::UpgradeState,
+    Error, Predecessor, automatic_https::Task, background::BackgroundTasks,
+    certificates::Certificates, listening_sockets::ListeningSockets, replaced::Replaced,
+    rules::rules, upgrade_state::UpgradeState,
 };
 use crate::{
     access::restrict::Networks,
@@ -57,7 +57,7 @@ pub struct Running {
     pub(super) access_log: Arc<AccessLog>,
     pub(super) admin: Admin,
     pub(super) cluster: Option<Arc<Cluster>>,
-    pub(super) background: Background,
+    pub(super) background: BackgroundTasks,
     pub(super) drain: Drain,
     pub(super) admin_drain: Drain,
     pub(super) stop: watch::Sender<bool>,
@@ -211,7 +211,7 @@ impl Running {
     }
 }
 
-/// The region of the first component that needs credentials, if any: a bucket, a queue, CloudFront.
+/// The region of the first component that needs credentials, if any: a bucket, a queue, the bucket of access logs, CloudFront.
 fn credentials_region(config: &Config) -> Option<String> {
     let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
     let signed = origins.filter(|origin| origin.protocol.is_signed());

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{
     CredentialSource, Error, Predecessor, Running,
     automatic_https::AutomaticHttps,
-    background::Work,
+    background::Prepared,
     certificates::Certificates,
     last_state::LastState,
     listeners::{Listeners, limits, serve, worker_count},
@@ -69,12 +69,12 @@ pub(crate) fn prepare(
     let (peer_side, bound) = peers.unzip();
     let (automatic, obtaining) = AutomaticHttps::open(&config, &clock, &metrics)?;
     let mut listeners = Listeners::bind(&config, bound, places, limits, &automatic, &metrics)?;
-    let mut work = Work::of(&config, &metrics, &credentials)?;
+    let mut tasks = Prepared::new(&config, &metrics, &credentials)?;
     // Last, because the process before uses the disk cache again if this one cannot start.
     let (store, replaced) = store_after(taken, &config, cluster.as_deref(), &clock, &metrics)?;
     let edge = Edge::new(store, clock.clone(), Arc::clone(&metrics), Arc::clone(&access_log))
         .with_peers(peer_side.as_ref().map(PeerSide::peers))
-        .with_tracer(work.tracer.take());
+        .with_tracer(tasks.tracer.take());
     edge.set_rules(rules(&config, &edge, &credentials, &clock)?);
     let [(drain, signal), (admin_drain, admin_signal)] = [Drain::new(), Drain::new()];
     let (stop, stopped) = watch::channel(false);
@@ -106,7 +106,7 @@ pub(crate) fn prepare(
         access_log,
         admin,
         cluster,
-        background: work.begin(),
+        background: tasks.spawn(),
         drain,
         admin_drain,
         stop,

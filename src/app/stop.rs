@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use super::Running;
 use crate::base::clock::Stopwatch;
 
-/// The part of the drain timeout reserved for writing the last access log lines and joining workers, and the longest time for what background tasks have left.
+/// The part of the drain timeout reserved for writing the last access log lines and joining workers. The last traces take at
+/// most as long.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long it waits for the last answers of the admin listener.
@@ -46,6 +47,7 @@ impl Running {
         let mut replaced = self.replaced.take();
         // Readers of the log go to the other process.
         self.admin.begin_drain();
+        self.background.leave_delivery();
         let last_requests = async {
             if !self.drain.finished(REPLACED).await {
                 tracing::warn!("some connections did not finish within an hour and are closed");
@@ -113,7 +115,7 @@ impl Running {
                     move || edge.store().close_disk(patience.saturating_sub(watch.elapsed()) / 2);
                 tokio::task::spawn_blocking(close).await
             };
-            tokio::join!(rest, background.finish(left.min(CLOSING))).0
+            tokio::join!(rest, Box::pin(background.finish(left, CLOSING))).0
         };
         matches!(timeout(left, ended).await, Ok(Ok(()))) && finished
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    origin::bucket_place,
+    origin::bucket_location,
     restrict::networks,
     section::{Placed, Section},
 };
@@ -335,6 +335,11 @@ pub(super) fn access_log(
         section.fault(section.span(), "this log format needs a directory", "no `path` here", help);
     }
     let delivery = section.table("s3").and_then(|section| delivery(&section));
+    if section.has("s3") && options.max_file_size > LARGEST_DELIVERED {
+        let message =
+            "`max_file_size` is too large for `access_log.s3`, which reads whole files into memory";
+        section.fault(section.span(), message, "expected at most 256MiB", None);
+    }
     if section.has("s3") && !is_in_files {
         section.doubt(
             "`access_log.s3` has no effect: only the formats \"cloudfront-v1\" and \"cloudfront-v2\" have files for each hour"
@@ -345,13 +350,21 @@ pub(super) fn access_log(
     (options, delivery)
 }
 
+/// The largest `max_file_size` of files that are delivered.
+const LARGEST_DELIVERED: u64 = 256 << 20;
+
 /// `[access_log.s3]`.
 fn delivery(section: &Section<'_>) -> Option<DeliveryOptions> {
     const MAX_WAITING: u64 = 10 << 30;
     let bucket = section.required("bucket", "add the name of the bucket that receives the logs");
-    let place = bucket_place(section, bucket.as_ref());
+    let place = bucket_location(section, bucket.as_ref());
     let prefix = section.string("prefix").map_or("", |prefix| prefix.value).to_owned();
-    let max_waiting = section.size("max_waiting").map_or(MAX_WAITING, |size| size.value);
+    let max_waiting = section.size("max_waiting");
+    if let Some(size) = max_waiting.as_ref().filter(|size| size.value < 1 << 20) {
+        let message = "`max_waiting` is too small: files would be removed after each failure";
+        section.fault(size.span.clone(), message, "expected at least 1MiB", None);
+    }
+    let max_waiting = max_waiting.map_or(MAX_WAITING, |size| size.value);
     section.unknown();
     let (address, region, bucket) = place?;
     Some(DeliveryOptions { bucket, region, address, prefix, max_waiting })

@@ -187,9 +187,9 @@ fn response_head(section: &Section<'_>) -> HeadLimits {
     }
 }
 
-/// Address, region and name of a bucket, from `region`, `endpoint` and `path_style`. All keys are read, even without a bucket:
-/// they are known.
-pub(super) fn bucket_place(
+/// Address, region and name of a bucket, from `region`, `endpoint` and `path_style`. All keys are read, even without a bucket, so
+/// that none is reported as unknown.
+pub(super) fn bucket_location(
     section: &Section<'_>,
     bucket: Option<&Placed<&str>>,
 ) -> Option<(Address, String, String)> {
@@ -234,7 +234,7 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
     let owner = section.string("expected_bucket_owner");
     let payer = section.boolean("request_payer");
     let signing = signing(section, bucket.is_some());
-    let place = bucket_place(section, bucket.as_ref().filter(|_| url.is_none()));
+    let location = bucket_location(section, bucket.as_ref().filter(|_| url.is_none()));
     match (bucket, url) {
         (Some(_), None) => {
             if let Some(owner) = &owner
@@ -243,7 +243,7 @@ fn target(section: &Section<'_>) -> Option<(Address, Protocol)> {
                 let message = "`expected_bucket_owner` is not an AWS account id";
                 section.fault(owner.span.clone(), message, "expected 12 digits", None);
             }
-            let (address, region, bucket) = place?;
+            let (address, region, bucket) = location?;
             let protocol = Protocol::S3 {
                 bucket,
                 region,

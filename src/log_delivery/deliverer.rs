@@ -10,15 +10,13 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::{sync::oneshot, time::sleep};
 
-use super::{
-    DeliveryOptions,
-    waiting_files::{WaitingFile, waiting_files},
-};
+use super::{DeliveryOptions, empty_directories::remove_empty_directories};
 use crate::{
+    access_log::{self, LogFile},
     aws::{Credentials, describe},
     base::{clock::Clock, metrics::DeliveryMetrics},
     cache::key::CanonicalPath,
-    outbound::{Error, Service, TrustError},
+    outbound::{Error, ErrorClass, Service, TrustError},
 };
 
 /// How often the task looks for finished files. They are finished each hour, and earlier if they are large.
@@ -31,6 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Delivers the finished files of a directory.
 pub(crate) struct Deliverer {
     folder: PathBuf,
+    has_hive_directories: bool,
     options: DeliveryOptions,
     service: Service,
     credentials: Arc<Credentials>,
@@ -40,46 +39,72 @@ pub(crate) struct Deliverer {
 /// The reason why a file was not delivered.
 #[derive(Debug, thiserror::Error)]
 enum DeliveryError {
-    #[error("cannot read the log files: {0}")]
+    #[error("cannot read or remove the log files: {0}")]
     Files(#[from] io::Error),
     #[error(transparent)]
     Request(#[from] Error),
 }
 
 impl DeliveryError {
+    /// Whether it may concern one file only.
+    const fn is_about_file(&self) -> bool {
+        matches!(self, Self::Request(Error::S3 { .. } | Error::ResponseTimeout))
+    }
+
     fn advice(&self) -> String {
         match self {
             Self::Files(_) => "check the directory in `access_log.path`".into(),
             Self::Request(Error::S3 { code, .. }) if code == "AccessDenied" => {
                 "allow `s3:PutObject` on the bucket in `access_log.s3`".into()
             }
-            Self::Request(error) => error.advice(),
+            Self::Request(error @ (Error::NoCredentials | Error::CredentialsPending)) => {
+                error.advice()
+            }
+            Self::Request(error @ Error::S3 { region: Some(_), .. }) => error.advice(),
+            Self::Request(_) => {
+                "check `bucket`, `region` and `endpoint` of `access_log.s3`, and the credentials"
+                    .into()
+            }
         }
     }
 }
 
 impl Deliverer {
-    /// A deliverer of the files in `folder`.
+    /// A deliverer of the files that an access log has in `folder`.
     ///
     /// # Errors
     /// When there are no certificates to trust.
     pub(crate) fn new(
         folder: &Path,
+        log: &access_log::Options,
         options: &DeliveryOptions,
         credentials: Arc<Credentials>,
         metrics: DeliveryMetrics,
     ) -> Result<Self, TrustError> {
         let service = Service::at(options.address.clone(), "s3", &options.region, None)?;
-        let (folder, options) = (folder.to_owned(), options.clone());
-        Ok(Self { folder, options, service, credentials, metrics })
+        Ok(Self {
+            folder: folder.to_owned(),
+            has_hive_directories: log.hive_directories,
+            options: options.clone(),
+            service,
+            credentials,
+            metrics,
+        })
     }
 
     /// Delivers files until `stopped` completes, then once more.
     pub(crate) async fn run(self, mut stopped: oneshot::Receiver<()>) {
         let mut pause = FIRST_PAUSE;
+        let mut is_failing = false;
         loop {
             let wait = match self.deliver_all().await {
                 Ok(()) => {
+                    if std::mem::replace(&mut is_failing, false) {
+                        tracing::info!(
+                            bucket = self.options.bucket,
+                            "access logs are delivered again"
+                        );
+                    }
                     pause = FIRST_PAUSE;
                     ROUND
                 }
@@ -87,6 +112,7 @@ impl Deliverer {
                     let (bucket, advice) = (&self.options.bucket, error.advice());
                     let error = describe(&error);
                     tracing::error!(bucket, error, advice, "access logs cannot be delivered");
+                    is_failing = true;
                     let wait = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     wait
@@ -105,35 +131,62 @@ impl Deliverer {
         }
     }
 
-    /// Delivers all finished files, the oldest first.
+    /// Delivers all finished files, the oldest first. After an error that concerns one file, it continues with the next, and
+    /// returns the first error.
     async fn deliver_all(&self) -> Result<(), DeliveryError> {
+        // The first ones may not have been loaded yet.
+        self.credentials.first().await;
+        let mut first_error = None;
+        for file in self.waiting().await? {
+            match self.deliver(&file).await {
+                Ok(()) => {}
+                Err(error) => {
+                    let is_about_file = error.is_about_file();
+                    first_error.get_or_insert(error);
+                    if !is_about_file {
+                        break;
+                    }
+                }
+            }
+        }
+        let left = self.waiting().await?;
+        if let Some(error) = first_error {
+            self.remove_excess(left).await?;
+            return Err(error);
+        }
         let (folder, now) = (self.folder.clone(), Clock::system().now().into());
-        let found = tokio::task::spawn_blocking(move || waiting_files(&folder, now)).await;
-        let mut found = found.map_err(io::Error::other)??;
-        self.remove_excess(&mut found).await?;
-        for file in found {
-            self.deliver(&file).await?;
-            self.metrics.delivered(file.length);
-            self.forget(&file).await?;
+        if self.has_hive_directories {
+            let removed =
+                tokio::task::spawn_blocking(move || remove_empty_directories(&folder, now));
+            removed.await.map_err(io::Error::other)??;
         }
         Ok(())
     }
 
+    /// The finished files, the oldest first.
+    async fn waiting(&self) -> io::Result<Vec<LogFile>> {
+        let (folder, hive) = (self.folder.clone(), self.has_hive_directories);
+        let found = tokio::task::spawn_blocking(move || LogFile::all(&folder, hive)).await;
+        let mut found = found.map_err(io::Error::other)??;
+        found.retain(|file| file.is_finished);
+        self.metrics.waiting(found.iter().map(|file| file.length).sum());
+        Ok(found)
+    }
+
     /// Removes the oldest files beyond the most bytes that may wait.
-    async fn remove_excess(&self, found: &mut Vec<WaitingFile>) -> io::Result<()> {
-        let mut waiting: u64 = found.iter().map(|file| file.length).sum();
+    async fn remove_excess(&self, files: Vec<LogFile>) -> io::Result<()> {
+        let mut waiting: u64 = files.iter().map(|file| file.length).sum();
         let mut lost = 0;
-        for file in found.iter().take_while(|file| {
-            let is_excess = waiting > self.options.max_waiting;
-            waiting = waiting.saturating_sub(file.length);
-            is_excess
-        }) {
-            self.forget(file).await?;
-            self.metrics.lost();
+        for file in files {
+            if waiting <= self.options.max_waiting {
+                break;
+            }
+            remove(&file).await?;
+            waiting -= file.length;
             lost += 1;
         }
-        found.drain(..lost);
-        self.metrics.waiting(found.iter().map(|file| file.length).sum());
+        self.metrics.lost(lost);
+        self.metrics.waiting(waiting);
         if lost > 0 {
             tracing::error!(
                 files = lost,
@@ -143,22 +196,35 @@ impl Deliverer {
         Ok(())
     }
 
-    async fn deliver(&self, file: &WaitingFile) -> Result<(), DeliveryError> {
+    /// Uploads a file, and removes it here.
+    async fn deliver(&self, file: &LogFile) -> Result<(), DeliveryError> {
         let content = match tokio::fs::read(&file.path).await {
             // Another process has delivered it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             read => read?,
         };
-        let keys = self.credentials.current().ok_or(Error::NoCredentials)?;
+        let keys = self.credentials.current().ok_or(if self.credentials.is_loading() {
+            Error::CredentialsPending
+        } else {
+            Error::NoCredentials
+        })?;
         let mut fields = HeaderMap::new();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/gzip"));
         let target = self.target(&file.path);
         let request = (Method::PUT, &*target);
         let answer = self.service.call(Some(&keys), request, fields, content.into()).await?;
-        match Error::of_answer(&answer) {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
+        if let Some(error) = Error::of_answer(&answer) {
+            if error.class() == ErrorClass::Configuration {
+                self.credentials.wake();
+            }
+            return Err(error.into());
         }
+        // S3 returns the entity tag of what it has stored.
+        if !answer.status.is_success() || !answer.fields.contains_key(header::ETAG) {
+            return Err(Error::UnexpectedStatus(answer.status).into());
+        }
+        self.metrics.delivered(file.length);
+        Ok(remove(file).await?)
     }
 
     /// The target of a file's request: its path in the directory is the end of its key.
@@ -169,11 +235,12 @@ impl Deliverer {
             .encode_for_bucket(&mut target);
         target
     }
+}
 
-    async fn forget(&self, file: &WaitingFile) -> io::Result<()> {
-        match tokio::fs::remove_file(&file.path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+/// Removes a file, unless another process has done so.
+async fn remove(file: &LogFile) -> io::Result<()> {
+    match tokio::fs::remove_file(&file.path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -4,8 +4,8 @@
 //! once S3 has it. What is not delivered stays for the next attempt, and for the next process.
 
 mod deliverer;
+mod empty_directories;
 mod options;
-mod waiting_files;
 
 pub(crate) use deliverer::Deliverer;
 pub(crate) use options::DeliveryOptions;

@@ -13,6 +13,6 @@ pub(crate) struct DeliveryOptions {
     pub(crate) address: Address,
     /// The beginning of the keys.
     pub(crate) prefix: String,
-    /// The most bytes of files that wait to be delivered. Beyond it, the oldest are removed.
+    /// The most bytes of files that may wait after a failure. Beyond it, the oldest are removed.
     pub(crate) max_waiting: u64,
 }

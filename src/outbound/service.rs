@@ -24,6 +24,9 @@ const MAX_CONTENT: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// The fewest bytes of content that are sent in a second.
+const SLOWEST: u64 = 64 << 10;
+
 /// A service that receives single requests, signed if it requires that.
 pub(crate) struct Service {
     address: Address,
@@ -93,6 +96,7 @@ impl Service {
         mut fields: HeaderMap,
         content: Bytes,
     ) -> Result<WholeAnswer, Error> {
+        let length = content.len() as u64;
         let host = HeaderValue::from_str(&self.address.authority).map_err(http::Error::from)?;
         fields.insert(header::HOST, host);
         if let Some(keys) = credentials {
@@ -111,6 +115,7 @@ impl Service {
         *request.method_mut() = method;
         *request.uri_mut() = target.parse().map_err(http::Error::from)?;
         *request.headers_mut() = fields;
+        let longest = ANSWER_TIMEOUT + Duration::from_secs(length / SLOWEST);
         let (mut sender, timing) = self.connector.connect(|| false).await?;
         let watch = Stopwatch::start();
         let answer = async {
@@ -123,6 +128,6 @@ impl Service {
             let timing = Timing { first_byte, ..timing };
             Ok(WholeAnswer { status: parts.status, fields: parts.headers, content, timing })
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| Error::ResponseTimeout)?
+        tokio::time::timeout(longest, answer).await.map_err(|_| Error::ResponseTimeout)?
     }
 }

@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Samples that wait to be counted. Further ones are dropped.
-const WAITING: usize = 4096;
+const WAITING: usize = 16_384;
 
 /// How long samples wait for others. A sample that finds this task waiting wakes its thread, which costs more than the hit.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -165,7 +165,10 @@ class Log(unittest.TestCase):
             keys = {"AWS_ACCESS_KEY_ID": parts.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret}
             return self.serve(size="1KiB", format="cloudfront-v2", more=more, **keys)
 
-        waiting = lambda: list((self.folder / "log").rglob("*.gz"))  # noqa: E731
+        waiting = lambda: list((self.folder / "log").rglob("media.*.gz"))  # noqa: E731
+        # Those of another program are left alone.
+        (self.folder / "log").mkdir()
+        (self.folder / "log/access.log.2.gz").write_bytes(b"")
         program = serve("a wrong secret")
         for number in range(20):
             fetch(f"{self.url}/{number}")
@@ -180,6 +183,7 @@ class Log(unittest.TestCase):
         # What is open at the end is finished and delivered.
         program.stop()
         self.assertEqual(waiting(), [])
+        self.assertTrue((self.folder / "log/access.log.2.gz").exists())
         lines = []
         for found in store.s3.list_objects_v2(Bucket="logs")["Contents"]:
             key = found["Key"]

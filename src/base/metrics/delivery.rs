@@ -37,12 +37,11 @@ impl DeliveryMetrics {
     /// Counts a delivered file of this length.
     pub(crate) fn delivered(&self, length: u64) {
         self.delivered.inc_by(length);
-        self.waiting.dec_by(i64::try_from(length).unwrap_or(0));
     }
 
-    /// Counts a file that was removed.
-    pub(crate) fn lost(&self) {
-        self.lost.inc();
+    /// Counts files that were removed.
+    pub(crate) fn lost(&self, files: u64) {
+        self.lost.inc_by(files);
     }
 
     /// Records the bytes of all waiting files.
