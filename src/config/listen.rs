@@ -358,7 +358,16 @@ fn delivery(section: &Section<'_>) -> Option<DeliveryOptions> {
     const MAX_WAITING: u64 = 10 << 30;
     let bucket = section.required("bucket", "add the name of the bucket that receives the logs");
     let place = bucket_location(section, bucket.as_ref());
-    let prefix = section.string("prefix").map_or("", |prefix| prefix.value).to_owned();
+    let prefix = section.string("prefix");
+    if let Some(prefix) =
+        prefix.as_ref().filter(|it| it.value.starts_with('/') || it.value.contains(['{', '}']))
+    {
+        let message = format!("`{}` cannot be the beginning of a key", prefix.value);
+        let help = "write, for example, \"cdn/\"; `hive_directories` adds distribution and date"
+            .to_owned();
+        section.fault(prefix.span.clone(), message, "no leading slash, no variables", help);
+    }
+    let prefix = prefix.map_or("", |prefix| prefix.value).to_owned();
     let max_waiting = section.size("max_waiting");
     if let Some(size) = max_waiting.as_ref().filter(|size| size.value < 1 << 20) {
         let message = "`max_waiting` is too small: files would be removed after each failure";

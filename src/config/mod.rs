@@ -222,7 +222,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let (cache, disk) = cache::cache(root, directory);
     let cluster = cluster::cluster(root, directory);
     let (access_log, log_delivery) = listen::access_log(root, directory);
-    let traces = traces::traces(root, directory);
+    let traces = traces::traces(root, !listen.trusted_proxies.is_empty(), directory);
     let geography = geography(root, directory);
     let around = Surroundings {
         policies: behavior::Policies::read(root),

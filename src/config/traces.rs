@@ -14,12 +14,21 @@ use crate::{
 const DEFAULT_RATE: f64 = 1.0;
 
 /// `[traces]`.
-pub(super) fn traces(root: &Section<'_>, directory: &Path) -> Option<TraceOptions> {
+pub(super) fn traces(
+    root: &Section<'_>,
+    has_trusted_proxies: bool,
+    directory: &Path,
+) -> Option<TraceOptions> {
     let section = root.table("traces")?;
     let help = "add the URL of your collector, such as `endpoint = \"http://127.0.0.1:4318\"`";
     let endpoint = section.required("endpoint", help).and_then(|url| endpoint(&section, &url));
     let rate = section.percent("sampling_rate").unwrap_or(DEFAULT_RATE);
     let parents = section.string("parent").and_then(|text| parents(&section, &text));
+    if parents == Some(Parents::TrustedProxies) && !has_trusted_proxies {
+        section.doubt(
+            "`traces.parent` has no effect: there are no `listen.trusted_proxies`".to_owned(),
+        );
+    }
     let to_origins = section.boolean("to_origins").is_some_and(|flag| flag.value);
     let service_name = section.string("service_name").map_or("forebay", |name| name.value);
     let file = |key| section.string(key).map(|path| directory.join(path.value));
