@@ -17,8 +17,11 @@ from parts import fetch, free_port, wait_for
 RULES = parts.ROOT / "config/prometheus/alerts.yml"
 DASHBOARD = parts.ROOT / "config/grafana/forebay.json"
 
-# Metrics that only exist with TLS, a cluster, credentials that expire or an origin that has failed.
-RARE = ("forebay_cluster", "forebay_certificate", "forebay_acme", "forebay_credentials", "forebay_origin_errors")
+# Metrics that only exist with TLS, a cluster, credentials that expire, the delivery of logs or an origin that has failed.
+RARE = (
+    "forebay_cluster", "forebay_certificate", "forebay_acme", "forebay_credentials", "forebay_origin_errors",
+    "forebay_access_log_lost_files",
+)  # fmt: skip
 
 CONFIG = """\
 [listen]
