@@ -1,7 +1,7 @@
 //! CloudFront's standard log, version 1: 33 tab-separated fields
 //! (Amazon CloudFront Developer Guide, "Standard log file fields").
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use http::{HeaderValue, Version};
 use percent_encoding::percent_decode_str;
@@ -77,7 +77,7 @@ pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>, detail: &Detail<'_
 /// Appends a line of version 1 as an object of version 2: its values are the same texts, under the names of the fields.
 pub(super) fn append_json(object: &mut Vec<u8>, line: &[u8]) {
     object.push(b'{');
-    for (place, (name, value)) in names().zip(line.split(|byte| *byte == b'\t')).enumerate() {
+    for (place, (name, value)) in NAMES.iter().zip(line.split(|byte| *byte == b'\t')).enumerate() {
         if place > 0 {
             object.push(b',');
         }
@@ -90,9 +90,8 @@ pub(super) fn append_json(object: &mut Vec<u8>, line: &[u8]) {
 }
 
 /// The names of the fields.
-fn names() -> impl Iterator<Item = &'static str> {
-    HEAD.lines().nth(1).unwrap_or_default().split(' ').skip(1)
-}
+static NAMES: LazyLock<Vec<&str>> =
+    LazyLock::new(|| HEAD.lines().nth(1).unwrap_or_default().split(' ').skip(1).collect());
 
 /// Writes fields, each after a tab.
 struct Fields<'a>(&'a mut Vec<u8>);
@@ -284,7 +283,8 @@ mod tests {
         append_json(&mut object, line.as_bytes());
         let read: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&object).expect("JSON");
-        let values: Vec<_> = names().map(|name| read[name].as_str().expect("a text")).collect();
+        let values: Vec<_> =
+            NAMES.iter().map(|name| read[*name].as_str().expect("a text")).collect();
         assert_eq!((values.join("\t"), read.len()), (line, FIELDS));
         assert_eq!((&read["date"], &read["cs(Referer)"]), (&"1994-11-06".into(), &"-".into()));
         assert_eq!(read["cs(User-Agent)"], "%22quoted%22%20%5C%20%E9%09");

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The beginnings of the names of directories that Hive takes for partitions, the outermost first.
-pub(super) const PARTITIONS: [&str; 5] = ["DistributionId=", "year=", "month=", "day=", "hour="];
+pub(crate) const PARTITIONS: [&str; 5] = ["DistributionId=", "year=", "month=", "day=", "hour="];
 
 /// A file of CloudFront's formats.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

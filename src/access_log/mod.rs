@@ -36,7 +36,7 @@ use followers::Followers;
 pub(crate) use followers::{Following, MOST as MOST_FOLLOWERS};
 use format::Text;
 use line_file::LineFile;
-pub(crate) use log_files::LogFile;
+pub(crate) use log_files::{LogFile, PARTITIONS};
 pub use options::{Format, Options};
 use rotation::Rotation;
 

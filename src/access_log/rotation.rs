@@ -11,7 +11,7 @@ use std::{
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 
-use super::{Format, LogFile, Options, cloudfront::HEAD, log_files::PARTITIONS};
+use super::{Format, LogFile, Options, PARTITIONS, cloudfront::HEAD};
 use crate::base::clock::{Clock, Timestamp};
 
 /// How long after the end of an hour its lines may still arrive.

@@ -324,11 +324,13 @@ pub(super) fn access_log(
     }
     set(&mut options.hive_directories, section.boolean("hive_directories"));
     let is_in_files = options.format.is_some_and(access_log::Format::is_in_files);
+    let without_effect = |key: &str| {
+        section.doubt(format!(
+            "`access_log.{key}` has no effect: only the formats \"cloudfront-v1\" and \"cloudfront-v2\" have files for each hour"
+        ));
+    };
     if options.hive_directories && !is_in_files {
-        section.doubt(
-            "`access_log.hive_directories` has no effect: only the formats \"cloudfront-v1\" and \"cloudfront-v2\" have files for each hour"
-                .into(),
-        );
+        without_effect("hive_directories");
     }
     if is_in_files && options.path.is_none() {
         let help = "add `path = \"/var/log/forebay\"`, the directory for the log files".to_owned();
@@ -341,10 +343,7 @@ pub(super) fn access_log(
         section.fault(section.span(), message, "expected at most 256MiB", None);
     }
     if section.has("s3") && !is_in_files {
-        section.doubt(
-            "`access_log.s3` has no effect: only the formats \"cloudfront-v1\" and \"cloudfront-v2\" have files for each hour"
-                .into(),
-        );
+        without_effect("s3");
     }
     section.unknown();
     (options, delivery)

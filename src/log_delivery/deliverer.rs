@@ -149,11 +149,11 @@ impl Deliverer {
                 }
             }
         }
-        let left = self.waiting().await?;
         if let Some(error) = first_error {
-            self.remove_excess(left).await?;
+            self.remove_excess(self.waiting().await?).await?;
             return Err(error);
         }
+        self.metrics.waiting(0);
         let (folder, now) = (self.folder.clone(), Clock::system().now().into());
         if self.has_hive_directories {
             let removed =

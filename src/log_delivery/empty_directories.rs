@@ -2,14 +2,16 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
+
+use crate::access_log::PARTITIONS;
 
 /// How long a directory stays empty before it is removed. The access log's writer may be about to use a newer one.
 const EMPTY: Duration = Duration::from_hours(2);
 
-/// Removes the directories of these files, and those above them up to `root`, that have been empty for a while.
+/// Removes the partitions below `root` that have been empty for a while.
 pub(super) fn remove_empty_directories(root: &Path, now: SystemTime) -> io::Result<()> {
     remove(root, now).map(drop)
 }
@@ -20,7 +22,7 @@ fn remove(folder: &Path, now: SystemTime) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let is_partition = entry.file_name().to_str().is_some_and(is_partition);
-        let path: PathBuf = entry.path();
+        let path = entry.path();
         let is_removed = is_partition
             && entry.file_type()?.is_dir()
             && remove(&path, now).unwrap_or(false)
@@ -38,9 +40,7 @@ fn is_old(path: &Path, now: SystemTime) -> bool {
 }
 
 fn is_partition(name: &str) -> bool {
-    ["DistributionId=", "year=", "month=", "day=", "hour="]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    PARTITIONS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]

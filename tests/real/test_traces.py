@@ -24,11 +24,9 @@ SERVER, CLIENT = trace.Span.SPAN_KIND_SERVER, trace.Span.SPAN_KIND_CLIENT
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-class Collector(http.server.ThreadingHTTPServer):
+class Collector(parts.Origin):
     """Keeps the spans that it accepts. `script` holds the answers to the next requests: statuses, or numbers of spans to
     reject."""
-
-    daemon_threads = True
 
     @classmethod
     def start(cls, tls=None):
@@ -39,10 +37,6 @@ class Collector(http.server.ThreadingHTTPServer):
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
-
-    def stop(self):
-        self.shutdown()
-        self.server_close()
 
     def wait_for(self, count, said):
         """Waits until there are this many spans; all of them."""
@@ -167,7 +161,7 @@ class Traces(unittest.TestCase):
         self.assertEqual(sorted(resource), ["host.name", "service.instance.id", "service.name", "service.version"])
         path, fields = self.collector.heads[0]
         self.assertEqual((path, fields["content-type"]), ("/v1/traces", "application/x-protobuf"))
-        # Origins see nothing of it unless that is asked for.
+        # Without `to_origins`, the origin gets no traceparent.
         self.assertNotIn("traceparent", self.origin.asked[0])
 
     def test_a_trusted_parent_decides(self):

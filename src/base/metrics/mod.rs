@@ -279,52 +279,47 @@ impl Metrics {
         self.listening.get_or_create(&AddressLabel { address: address.to_string() }).set(1);
     }
 
+    /// Metrics that only some configurations have.
+    fn registered<M: Default>(&self, register: impl FnOnce(&M, &mut Registry)) -> M {
+        let metrics = M::default();
+        register(&metrics, self.registry.lock().sub_registry_with_prefix(PREFIX));
+        metrics
+    }
+
     /// The metrics of the disk cache. Only a Forebay that has one reports them.
     #[must_use]
     pub fn disk(&self) -> DiskMetrics {
-        let metrics = DiskMetrics::default();
-        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
-        metrics
+        self.registered(DiskMetrics::register)
     }
 
     /// The metrics of automatic certificates. Only a Forebay that obtains some reports them.
     #[must_use]
     pub(crate) fn acme(&self) -> AcmeMetrics {
-        let metrics = AcmeMetrics::default();
-        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
-        metrics
+        self.registered(AcmeMetrics::register)
     }
 
     /// The metrics of traces. Only a Forebay that sends some reports them.
     #[must_use]
     pub(crate) fn traces(&self) -> TraceMetrics {
-        let metrics = TraceMetrics::default();
-        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
-        metrics
+        self.registered(TraceMetrics::register)
     }
 
     /// The metrics of the delivery of access logs. Only a Forebay that delivers some reports them.
     #[must_use]
     pub(crate) fn delivery(&self) -> DeliveryMetrics {
-        let metrics = DeliveryMetrics::default();
-        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
-        metrics
+        self.registered(DeliveryMetrics::register)
     }
 
     /// The metrics of a cluster. Only a node of one reports them.
     #[must_use]
     pub(crate) fn cluster(&self) -> ClusterMetrics {
-        let metrics = ClusterMetrics::default();
-        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
-        metrics
+        self.registered(ClusterMetrics::register)
     }
 
     /// The metrics of the objects that nodes request from each other.
     #[must_use]
     pub(crate) fn peers(&self) -> PeerMetrics {
-        let metrics = PeerMetrics::default();
-        metrics.register(self.registry.lock().sub_registry_with_prefix(PREFIX));
-        metrics
+        self.registered(PeerMetrics::register)
     }
 
     /// The counters of one distribution.
