@@ -147,6 +147,7 @@ impl Running {
             cluster.set_configuration(config.shared_digest());
         }
         self.admin.set_callers(callers);
+        self.admin.set_prices(config.admin_options.prices.clone());
         self.admin.listen_to(&config.admin_options.queues, &config.admin_options.topics);
         self.trusted_proxies.store(Arc::new(config.listen.trusted_proxies.clone()));
         self.access_log.reopen();

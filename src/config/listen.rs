@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     origin::bucket_location,
+    prices::prices,
     restrict::networks,
     section::{Placed, Section},
 };
@@ -230,6 +231,7 @@ pub(super) fn admin(
     let mut options = control::Options { has_https, ..control::Options::default() };
     let Some(section) = root.table("admin") else { return (Some(DEFAULT_ADMIN), options) };
     options.callers = callers(&section, directory);
+    options.prices = prices(&section);
     options.state = section.string("state").map(|folder| directory.join(folder.value));
     let listen = match section.string("listen") {
         None => Some(DEFAULT_ADMIN),

@@ -17,6 +17,7 @@ mod listen;
 mod origin;
 mod origin_request;
 mod policy;
+mod prices;
 #[cfg(test)]
 mod reference;
 mod response_headers;

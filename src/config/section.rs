@@ -3,6 +3,8 @@
 //! A [`Section`] records each key that is read: those are the known keys. Any other key in the table is a fault,
 //! reported with the nearest known key.
 
+mod numbers;
+
 use std::{cell::RefCell, collections::BTreeSet, ops::Range, time::Duration};
 
 use toml::{
@@ -133,45 +135,6 @@ impl<'a> Section<'a> {
             self.wrong_type(key, value, "true or false");
         }
         flag.map(|flag| Placed { value: flag, span: value.span() })
-    }
-
-    /// A whole number within `range`.
-    pub(super) fn number(&self, key: &'static str, range: Range<u64>) -> Option<u64> {
-        self.note(key, "whole number");
-        let value = self.get(key)?;
-        let Some(number) = value.get_ref().as_integer() else {
-            self.wrong_type(key, value, "a whole number");
-            return None;
-        };
-        let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
-        let fits = number.filter(|number| range.contains(number));
-        if fits.is_none() {
-            let last = range.end - 1;
-            self.fault(
-                value.span(),
-                format!("`{}` is out of range", self.path(key)),
-                format!("expected {} to {last}", range.start),
-                None,
-            );
-        }
-        fits
-    }
-
-    /// A number from 0 to 100.
-    pub(super) fn percent(&self, key: &'static str) -> Option<f64> {
-        self.note(key, "number from 0 to 100");
-        let value = self.get(key)?;
-        let number = match value.get_ref() {
-            DeValue::Integer(number) => number.as_str().parse().ok(),
-            DeValue::Float(number) => number.as_str().parse().ok(),
-            _ => None,
-        };
-        let percent = number.filter(|percent| (0.0..=100.0).contains(percent));
-        if percent.is_none() {
-            let message = format!("`{}` is not a percentage", self.path(key));
-            self.fault(value.span(), message, "expected 0 to 100", None);
-        }
-        percent
     }
 
     /// A size such as `"512MiB"`, in bytes.

@@ -109,7 +109,11 @@ impl Admin {
             "/api/metrics" => json(ok, &parse_metrics(&self.render_metrics())),
             _ => {
                 let traffic = statistics.traffic(range(parts)?, state.edge.metrics(), now);
-                json(ok, &json!({ "time_bounds_seconds": LATENCY, "traffic": traffic }))
+                let saved = state.prices.load().saved(&traffic.total);
+                json(
+                    ok,
+                    &json!({ "time_bounds_seconds": LATENCY, "traffic": traffic, "saved": saved }),
+                )
             }
         })
     }

@@ -18,7 +18,9 @@ mod live_log;
 mod metrics;
 mod metrics_json;
 mod operator_commands;
+mod options;
 mod overview;
+mod prices;
 mod purge;
 mod readiness;
 mod reloaded;
@@ -37,7 +39,6 @@ use std::{
     io,
     net::IpAddr,
     num::NonZeroU32,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -54,7 +55,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::
 use http_body_util::{BodyExt, Limited};
 pub(crate) use operator_commands::OperatorCommand;
 use operator_commands::OperatorCommands;
+pub(crate) use options::Options;
 use parking_lot::Mutex;
+pub(crate) use prices::Prices;
 pub(crate) use reloaded::ReloadOutcome;
 pub use reloaded::Reloaded;
 use reloads::Reloads;
@@ -95,21 +98,6 @@ const CHANGES_AT_ONCE: u32 = 500;
 /// A worker is stalled if its event loop has not run for this long.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// The configuration of the admin listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// The callers that may change something.
-    pub callers: CallerOptions,
-    /// The folder for state that survives a restart.
-    pub state: Option<PathBuf>,
-    /// SQS queues that receive S3's events.
-    pub queues: Vec<Queue>,
-    /// SNS topics whose messages `POST /events` accepts.
-    pub topics: Vec<String>,
-    /// Whether viewers can connect with TLS.
-    pub has_https: bool,
-}
-
 /// The admin listener's request handler.
 #[derive(Clone)]
 pub(crate) struct Admin(Arc<State>);
@@ -119,6 +107,7 @@ struct State {
     cluster: Option<Arc<Cluster>>,
     credentials: Arc<Credentials>,
     callers: ArcSwap<Callers>,
+    prices: ArcSwap<Prices>,
     sessions: Sessions,
     history: Arc<History>,
     /// The history that all nodes of the cluster have, if there is one.
@@ -173,6 +162,7 @@ impl Admin {
             shared_history,
             credentials,
             callers: ArcSwap::from_pointee(callers),
+            prices: ArcSwap::from_pointee(options.prices.clone()),
             sessions: Sessions::new(&clock),
             history: Arc::new(history),
             changes,
@@ -223,6 +213,11 @@ impl Admin {
     /// Replaces the callers that may change something.
     pub(crate) fn set_callers(&self, callers: Callers) {
         self.0.callers.store(Arc::new(callers));
+    }
+
+    /// Replaces the prices that the dashboard calculates with.
+    pub(crate) fn set_prices(&self, prices: Prices) {
+        self.0.prices.store(Arc::new(prices));
     }
 
     /// The commands of operators, which the caller carries out; `None` after the first call.

@@ -350,7 +350,10 @@ impl Drop for Exchange {
             let record = self.record(duration, &id);
             self.edge.access_log.push(&record);
             if let Some(weight) = weight {
-                self.edge.statistics.add(&record, weight);
+                let rules = self.edge.rules();
+                let geography = rules.geography.as_ref();
+                let country = geography.and_then(|all| all.country(self.incoming.viewer.address));
+                self.edge.statistics.add(&record, country, weight);
             }
             if let Some(trace) = &self.incoming.trace {
                 trace.end(&record);

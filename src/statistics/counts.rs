@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::sample::Sample;
+use super::{sample::Sample, space_saving::Counted};
 use crate::base::metrics::ResultType;
 
 /// The columns of CloudFront's report of popular objects (Amazon CloudFront Developer Guide, "View CloudFront popular
@@ -33,8 +33,14 @@ impl Counts {
             server_errors: if_so(sample.status >= 500),
         }
     }
+}
 
-    pub(super) const fn add(&mut self, more: &Self) {
+impl Counted for Counts {
+    fn weight(&self) -> u64 {
+        self.requests
+    }
+
+    fn add(&mut self, more: &Self) {
         self.requests += more.requests;
         self.hits += more.hits;
         self.misses += more.misses;

@@ -32,7 +32,9 @@ impl RecentErrors {
     }
 
     pub(super) fn newest_first(&self) -> Vec<SeenError> {
-        let mut all: Vec<_> = self.of_clients.iter().chain(&self.of_servers).cloned().collect();
+        // The last of those that arrived in the same millisecond first.
+        let both = self.of_clients.iter().chain(&self.of_servers).rev();
+        let mut all: Vec<_> = both.cloned().collect();
         all.sort_by_key(|error| std::cmp::Reverse(error.at));
         all
     }

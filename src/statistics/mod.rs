@@ -13,6 +13,7 @@ mod space_saving;
 mod top_lists;
 mod traffic;
 mod user_agent;
+mod waits;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -84,11 +85,11 @@ impl Statistics {
         (samples.capacity() > 0).then_some(weight)
     }
 
-    /// Adds a sample. Never waits.
-    pub(crate) fn add(&self, record: &Record<'_>, weight: u32) {
+    /// Adds a sample of a viewer from a country. Never waits.
+    pub(crate) fn add(&self, record: &Record<'_>, country: Option<&str>, weight: u32) {
         if let Some(samples) = self.samples.get() {
             // A full queue loses samples.
-            let _ = samples.try_send(Sample::of(record, weight));
+            let _ = samples.try_send(Sample::of(record, country, weight));
         }
     }
 

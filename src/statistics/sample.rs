@@ -1,5 +1,7 @@
 //! What the statistics keep of an exchange.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 
 use super::user_agent;
@@ -21,15 +23,19 @@ pub(super) struct Sample {
     pub(super) path: String,
     pub(super) referrer: Option<String>,
     pub(super) user_agent: &'static str,
+    /// The two-letter code, if known.
+    pub(super) country: Option<String>,
     pub(super) status: u16,
     pub(super) result: ResultType,
     pub(super) bytes: u64,
+    /// Time from the request head to the response head.
+    pub(super) first_byte: Duration,
     pub(super) detail: Option<&'static str>,
     pub(super) request_id: String,
 }
 
 impl Sample {
-    pub(super) fn of(record: &Record<'_>, weight: u32) -> Self {
+    pub(super) fn of(record: &Record<'_>, country: Option<&str>, weight: u32) -> Self {
         Self {
             at: record.at,
             weight,
@@ -38,9 +44,11 @@ impl Sample {
             path: short(record.uri.path()),
             referrer: record.referer.and_then(referrer),
             user_agent: user_agent::family(record.user_agent),
+            country: country.map(short),
             status: record.status,
             result: record.result,
             bytes: record.bytes,
+            first_byte: record.first_byte,
             detail: record.report.detail,
             request_id: String::from_utf8_lossy(record.id).into_owned(),
         }

@@ -9,34 +9,40 @@ use std::{
     hash::Hash,
 };
 
-use super::Counts;
+/// What is counted for each key.
+pub(super) trait Counted: Copy + Default {
+    /// By which keys are compared: those with the most are kept.
+    fn weight(&self) -> u64;
 
-/// The most frequent keys of a stream.
+    fn add(&mut self, more: &Self);
+}
+
+/// The most frequent keys of a stream, or those with the most of another count.
 #[derive(Debug)]
-pub(super) struct SpaceSaving<K> {
+pub(super) struct SpaceSaving<K, C> {
     capacity: usize,
-    slots: Vec<Slot<K>>,
+    slots: Vec<Slot<K, C>>,
     places: HashMap<K, usize>,
     /// The places by estimate, for the least of them.
     order: BTreeSet<(u64, usize)>,
 }
 
 #[derive(Debug)]
-struct Slot<K> {
+struct Slot<K, C> {
     key: K,
-    /// At least as many requests as the key has: it includes those of the key that it replaced.
+    /// At least the weight of the key: it includes that of the key that it replaced.
     estimate: u64,
     /// What was counted since the key has its slot.
-    counts: Counts,
+    counts: C,
 }
 
-impl<K: Clone + Eq + Hash> SpaceSaving<K> {
+impl<K: Clone + Eq + Hash, C: Counted> SpaceSaving<K, C> {
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, slots: Vec::new(), places: HashMap::new(), order: BTreeSet::new() }
     }
 
-    /// Counts requests of a key.
-    pub(super) fn add<Q>(&mut self, key: &Q, counts: &Counts)
+    /// Adds to the counts of a key.
+    pub(super) fn add<Q>(&mut self, key: &Q, counts: &C)
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
@@ -47,7 +53,7 @@ impl<K: Clone + Eq + Hash> SpaceSaving<K> {
         };
         let slot = &mut self.slots[place];
         self.order.remove(&(slot.estimate, place));
-        slot.estimate += counts.requests;
+        slot.estimate = slot.estimate.saturating_add(counts.weight());
         slot.counts.add(counts);
         self.order.insert((slot.estimate, place));
     }
@@ -60,11 +66,11 @@ impl<K: Clone + Eq + Hash> SpaceSaving<K> {
                 let slot = &mut self.slots[place];
                 self.places.remove(&slot.key);
                 slot.key = key.clone();
-                slot.counts = Counts::default();
+                slot.counts = C::default();
                 place
             }
             _ => {
-                let slot = Slot { key: key.clone(), estimate: 0, counts: Counts::default() };
+                let slot = Slot { key: key.clone(), estimate: 0, counts: C::default() };
                 self.slots.push(slot);
                 self.slots.len() - 1
             }
@@ -74,7 +80,7 @@ impl<K: Clone + Eq + Hash> SpaceSaving<K> {
     }
 
     /// The keys that are kept, with what was surely theirs.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&K, &Counts)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&K, &C)> {
         self.slots.iter().map(|slot| (&slot.key, &slot.counts))
     }
 }
@@ -84,6 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::statistics::Counts;
 
     fn requests(requests: u64) -> Counts {
         Counts { requests, ..Counts::default() }
@@ -96,7 +103,7 @@ mod tests {
             skew in 1..5_u32,
         ) {
             const CAPACITY: usize = 20;
-            let mut kept = SpaceSaving::<String>::new(CAPACITY);
+            let mut kept = SpaceSaving::<String, Counts>::new(CAPACITY);
             let mut exact = HashMap::<String, u64>::new();
             let mut total = 0;
             for (number, count) in stream {

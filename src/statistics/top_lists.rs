@@ -1,4 +1,4 @@
-//! What viewers requested most: objects, referring pages and kinds of user agents.
+//! What viewers requested most and what they waited for longest: objects, referring pages, kinds of user agents, countries.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,7 +7,12 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Counts, Range, sample::Sample, space_saving::SpaceSaving};
+use super::{
+    Counts, Range,
+    sample::Sample,
+    space_saving::{Counted, SpaceSaving},
+    waits::Waits,
+};
 use crate::base::clock::Timestamp;
 
 /// Seconds that a part of the lists covers, and the parts of a day.
@@ -18,6 +23,7 @@ const PARTS: usize = 97;
 const OBJECTS: usize = 400;
 const REFERRERS: usize = 100;
 const USER_AGENTS: usize = 50;
+const COUNTRIES: usize = 250;
 
 /// The most entries of a list that are shown.
 const SHOWN: usize = 50;
@@ -30,9 +36,11 @@ pub(crate) struct TopLists(VecDeque<Part>);
 struct Part {
     /// Its number since 1970.
     number: u64,
-    objects: SpaceSaving<(String, String)>,
-    referrers: SpaceSaving<String>,
-    user_agents: SpaceSaving<String>,
+    objects: SpaceSaving<(String, String), Counts>,
+    slow_objects: SpaceSaving<(String, String), Waits>,
+    referrers: SpaceSaving<String, Counts>,
+    user_agents: SpaceSaving<String, Counts>,
+    countries: SpaceSaving<String, Counts>,
 }
 
 impl Part {
@@ -40,30 +48,35 @@ impl Part {
         Self {
             number,
             objects: SpaceSaving::new(OBJECTS),
+            slow_objects: SpaceSaving::new(OBJECTS),
             referrers: SpaceSaving::new(REFERRERS),
             user_agents: SpaceSaving::new(USER_AGENTS),
+            countries: SpaceSaving::new(COUNTRIES),
         }
     }
 }
 
-/// What viewers requested most, each list with the most frequent first.
+/// What viewers requested most, each list with the most frequent first; and what they waited for longest in total.
 #[derive(Debug, Serialize)]
 pub(crate) struct Top {
-    pub(crate) objects: Vec<Object>,
+    pub(crate) objects: Vec<Object<Counts>>,
+    pub(crate) slow_objects: Vec<Object<Waits>>,
     pub(crate) referrers: Vec<Named>,
     pub(crate) user_agents: Vec<Named>,
+    /// Of viewers whose country is known.
+    pub(crate) countries: Vec<Named>,
 }
 
 /// An object of a distribution.
 #[derive(Debug, Serialize)]
-pub(crate) struct Object {
+pub(crate) struct Object<C> {
     pub(crate) distribution: String,
     pub(crate) path: String,
     #[serde(flatten)]
-    pub(crate) counts: Counts,
+    pub(crate) counts: C,
 }
 
-/// A referring page, or a kind of user agents.
+/// A referring page, a kind of user agents, or a country.
 #[derive(Debug, Serialize)]
 pub(crate) struct Named {
     pub(crate) name: String,
@@ -87,11 +100,16 @@ impl TopLists {
             }
         }
         let (Some(part), counts) = (self.0.back_mut(), Counts::of(sample)) else { return };
-        part.objects.add(&(sample.distribution.clone(), sample.path.clone()), &counts);
+        let object = (sample.distribution.clone(), sample.path.clone());
+        part.objects.add(&object, &counts);
+        part.slow_objects.add(&object, &Waits::of(sample));
         if let Some(referrer) = &sample.referrer {
             part.referrers.add(referrer.as_str(), &counts);
         }
         part.user_agents.add(sample.user_agent, &counts);
+        if let Some(country) = &sample.country {
+            part.countries.add(country.as_str(), &counts);
+        }
     }
 
     /// The lists of a time.
@@ -99,28 +117,37 @@ impl TopLists {
         let first = now.as_secs().saturating_sub(range.length().as_secs()) / PART;
         let parts = || self.0.iter().filter(move |part| part.number >= first);
         let named = |(name, counts)| Named { name, counts };
-        let object = |((distribution, path), counts)| Object { distribution, path, counts };
         let objects = merged(parts().flat_map(|part| part.objects.entries()));
+        let slow_objects = merged(parts().flat_map(|part| part.slow_objects.entries()));
         let referrers = merged(parts().flat_map(|part| part.referrers.entries()));
         let user_agents = merged(parts().flat_map(|part| part.user_agents.entries()));
+        let countries = merged(parts().flat_map(|part| part.countries.entries()));
         Top {
-            objects: objects.into_iter().map(object).collect(),
+            objects: objects.into_iter().map(Object::new).collect(),
+            slow_objects: slow_objects.into_iter().map(Object::new).collect(),
             referrers: referrers.into_iter().map(named).collect(),
             user_agents: user_agents.into_iter().map(named).collect(),
+            countries: countries.into_iter().map(named).collect(),
         }
     }
 }
 
-fn merged<'a, K: Clone + Eq + Hash + Ord + 'a>(
-    entries: impl Iterator<Item = (&'a K, &'a Counts)>,
-) -> Vec<(K, Counts)> {
-    let mut sums = HashMap::<&K, Counts>::new();
+impl<C> Object<C> {
+    fn new(((distribution, path), counts): ((String, String), C)) -> Self {
+        Self { distribution, path, counts }
+    }
+}
+
+fn merged<'a, K: Clone + Eq + Hash + Ord + 'a, C: Counted + 'a>(
+    entries: impl Iterator<Item = (&'a K, &'a C)>,
+) -> Vec<(K, C)> {
+    let mut sums = HashMap::<&K, C>::new();
     for (key, counts) in entries {
         sums.entry(key).or_default().add(counts);
     }
-    let mut all: Vec<(&K, Counts)> = sums.into_iter().collect();
+    let mut all: Vec<(&K, C)> = sums.into_iter().collect();
     all.sort_unstable_by(|(a, of_a), (b, of_b)| {
-        of_b.requests.cmp(&of_a.requests).then_with(|| a.cmp(b))
+        of_b.weight().cmp(&of_a.weight()).then_with(|| a.cmp(b))
     });
     all.into_iter().take(SHOWN).map(|(key, counts)| (key.clone(), counts)).collect()
 }

@@ -45,13 +45,15 @@ function look() {
   const plots = [...document.querySelectorAll("figure")].map((figure) => [
     figure.id,
     [...figure.querySelectorAll("path")].map((path) => path.getAttribute("d").length),
-    Math.max(0, ...[...figure.querySelectorAll("rect")].map((bar) => box(bar).height)),
+    Math.max(0, ...[...figure.querySelectorAll("rect:not(.step)")].map((bar) => box(bar).height)),
     box(figure.querySelector("svg") ?? figure).width,
   ]);
+  // What the pointer shows on the first plot.
+  const hints = [text("#requests-plot figcaption")[0], text("#requests-plot rect title").at(-1)];
   const beyond = [...document.querySelectorAll("section, figure, form, .tile, h2")].filter((node) => box(node).right > innerWidth + 1 || box(node).left < -1);
   const unnamed = [...document.querySelectorAll("input, textarea, select, button")].filter((node) => !node.labels?.length && !node.textContent.trim() && !node.ariaLabel);
   return {
-    faint, tables, plots, tiles: text(".tile"), visible: ["board", "login", "notice"].filter((id) => document.getElementById(id).getClientRects().length > 0),
+    faint, tables, plots, hints, tiles: text(".tile"), visible: ["board", "login", "notice"].filter((id) => document.getElementById(id).getClientRects().length > 0),
     notice: text("#notice")[0], purged: text("#purged")[0], explained: text("#explained")[0], advice: text("#advice")[0],
     overflow: document.documentElement.scrollWidth - innerWidth, beyond: beyond.map((node) => node.id || node.textContent.slice(0, 40)),
     unnamed: unnamed.map((node) => node.outerHTML), images: document.images.length, injected: window.injected ?? null,

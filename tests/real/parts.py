@@ -119,6 +119,9 @@ class Echo(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         fields = {name.lower(): value for name, value in self.headers.items()}
         self.server.asked.append(fields | {"path": self.path})
+        # The answer to these takes long.
+        if self.path.startswith("/slow"):
+            time.sleep(0.3)
         content = self.path.encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))

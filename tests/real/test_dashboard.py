@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import unittest
 
+import mmdb_writer
+
 import parts
 from browser import CHROMIUM
 from parts import fetch, free_port, wait_for
@@ -15,9 +17,15 @@ from test_signed import FOLDER, NODE
 CONFIG = """\
 [listen]
 http = "127.0.0.1:{port}"
+trusted_proxies = ["127.0.0.1"]
+[geo]
+database = "{folder}/countries.mmdb"
 [admin]
 listen = "127.0.0.1:{admin}"
 {tokens}
+[admin.prices]
+gigabyte = 5000000
+currency = "EUR"
 [cache]
 memory = "64MiB"
 [cache.disk]
@@ -59,6 +67,9 @@ class Dashboard(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         self.origin = parts.Origin.start()
         self.addCleanup(self.origin.stop)
+        database = mmdb_writer.MMDBWriter(4, "GeoLite2-Country", languages=["en"])
+        database.insert_network(mmdb_writer.IPSet(["192.0.2.0/24"]), {"country": {"iso_code": "DE", "names": {"en": "Germany"}}})
+        database.to_db_file(str(folder / "countries.mmdb"))
         port, self.admin_port = free_port(), free_port()
         config = folder / "forebay.toml"
         origin = f"http://127.0.0.1:{self.origin.port}"
@@ -79,11 +90,12 @@ class Dashboard(unittest.TestCase):
         """Hits, misses and errors, some with markup where viewers may write."""
         for number in range(20):
             for _ in range(1 + 10 // (1 + number)):
-                fetch(f"{self.program.url}/object-{number}.jpg?secret=value", headers={"Referer": "https://shop.example/page?id=7"})
+                fetch(f"{self.program.url}/object-{number}.jpg?secret=value", headers={"Referer": "https://shop.example/page?id=7", "X-Forwarded-For": "192.0.2.1"})
+        fetch(f"{self.program.url}/slow.jpg")
         hostile = {"Referer": ATTACK, "User-Agent": ATTACK}
         fetch(f"{self.program.url}/%3Cimg%20src=x%20onerror=window.injected=1%3E", headers=hostile)
-        for _ in range(3):
-            fetch(f"{self.program.url}/gone/a.jpg", headers=hostile)
+        for name in "aabcde":
+            fetch(f"{self.program.url}/gone/{name}.jpg", headers=hostile)
         fetch(f"{self.program.url}/a", method="DELETE")
 
         def counted():
@@ -117,12 +129,22 @@ class Dashboard(unittest.TestCase):
         self.assertIn("/%3Cimg%20src=x%20onerror=window.injected=1%3E", [row[0] for row in tables["objects"]])
         self.assertIn("Python", [row[0] for row in tables["agents"]])
         errors = {row[2]: row for row in tables["errors"][1:]}
-        self.assertEqual(errors["502"][1:5], ["3", "502", "origin-connect", "GET /gone/a.jpg"])
+        self.assertEqual(errors["502"][1:5], ["6", "502", "origin-connect", "GET /gone/e.jpg, GET /gone/d.jpg, GET /gone/c.jpg and 2 more"])
         self.assertIn("origin is running", errors["502"][6])
         (gone,) = [row for row in tables["origins"] if row[0] == "media, gone"]
         self.assertEqual(gone[2], "failing")
         self.assertIn("of 67.1 MB", dict(row[:2] for row in tables["cache"])["Memory"])
         self.assertEqual([row[2] for row in tables["distributions"][1:]], ["/gone/*", "Default (*)"])
+        self.assertEqual(tables["countries"][1][:2], ["Germany", tables["referrers"][1][1]])
+        slow = tables["slow"][1]
+        self.assertEqual((slow[:2], slow[2].split()[1]), (["/slow.jpg", "1"], "ms"))
+        self.assertGreaterEqual(int(slow[2].split()[0]), 300)
+        self.assertIn("requests per second", seen["hints"][0].lower())
+        self.assertRegex(seen["hints"][1], r"\d\d:\d\d:\d\d.*\nhits: [\d.]+\nvalidated: 0\nmisses: [\d.]+")
+        saved = json.loads(fetch(f"{self.admin}/api/traffic")[2])["saved"]
+        self.assertEqual((saved["currency"], saved["requests"] > 10), ("EUR", True))
+        self.assertAlmostEqual(saved["cost"], saved["bytes"] / 1e9 * 5000000 + saved["requests"] / 1000 * 0.0004)
+        self.assertIn(f"{saved['cost']:.2f} EURsaved", seen["tiles"])
         self.assertNotIn("secret", json.dumps(seen))
         day = self.board.visit(self.admin + "/", range="24h")
         self.assertEqual(day["tiles"][0].split("requests")[0], seen["tiles"][0].split("requests")[0])

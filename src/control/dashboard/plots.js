@@ -38,6 +38,15 @@ function time(seconds) {
   return `${+seconds.toPrecision(2)} s`;
 }
 
+// A country by its code.
+function country(code) {
+  try {
+    return new Intl.DisplayNames(["en"], { type: "region" }).of(code);
+  } catch {
+    return code;
+  }
+}
+
 const ago = (at, now) => `${time(Math.max(0, (now - at) / 1000))} ago`;
 
 // Columns: a title, a function from a row to text or an element, and a class.
@@ -112,7 +121,16 @@ function curves(id, title, steps, list, show, top) {
     svg("text", { x: LEFT, y: HEIGHT }, clock(usable[0].at - 1000 * usable[0].seconds)),
     svg("text", { x: WIDTH, y: HEIGHT, "text-anchor": "end" }, clock(usable.at(-1).at)),
   ];
-  draw(id, `${title}, from ${show(0)} to ${show(highest)}`, [...lines, ...paths, ...ends], list);
+  // What each step has, while the pointer is on it.
+  const at = (step) => new Date(step.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const width = (WIDTH - LEFT) / Math.max(1, usable.length - 1);
+  const areas = usable.map((step, number) => {
+    const shown = list.map(([name, , value]) => `${name}: ${Number.isFinite(value(step)) ? show(value(step)) : "–"}`);
+    const area = svg("rect", { class: "step", x: x(number) - width / 2, width, y: 0, height: HEIGHT - BOTTOM + 4 });
+    area.append(svg("title", {}, [at(step), ...shown].join("\n")));
+    return area;
+  });
+  draw(id, `${title}, from ${show(0)} to ${show(highest)}`, [...lines, ...paths, ...ends, ...areas], list);
 }
 
 function histogram(id, title, bounds, times, kind) {

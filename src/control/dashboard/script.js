@@ -2,20 +2,11 @@ const PAUSE = 5000;
 let range = "1h";
 let shownDistributions = "";
 let lastEvictions = null;
-let lastTraffic = null;
 let refreshes = 0;
 
-function prices() {
-  const form = find("prices");
-  return { gigabyte: Number(form.gigabyte.value), requests: Number(form.requests.value), currency: form.currency.value };
-}
-
-function tiles(traffic) {
-  const { total, seconds } = traffic;
+function tiles({ total, seconds }, { cost, currency }) {
   const cached = total.hits + total.refresh_hits;
-  const cost = prices();
-  const saved = (total.hit_bytes / 1e9) * cost.gigabyte + (total.hits / 1000) * cost.requests;
-  const money = saved >= 0.01 || saved === 0 ? saved.toFixed(2) : saved.toPrecision(1);
+  const money = cost >= 0.01 || cost === 0 ? cost.toFixed(2) : cost.toPrecision(1);
   const tile = (value, name, bad) => element("div", { className: "tile" }, element("b", { textContent: value, className: bad ? "bad" : "" }), element("span", { textContent: name }));
   place("tiles",
     tile(count(total.requests), `requests in ${time(seconds)}`),
@@ -24,14 +15,13 @@ function tiles(traffic) {
     tile(bytes(total.bytes), "sent to viewers"),
     tile(count(total.hits), "served without an origin"),
     tile(bytes(total.hit_bytes), "that origins did not send"),
-    tile(`${money} ${cost.currency}`, "saved, at the prices below"),
+    tile(`${money} ${currency}`, "saved"),
     tile(percent(total.server_errors, total.requests), "server errors", total.server_errors > 0.01 * total.requests),
     tile(percent(total.client_errors, total.requests), "client errors"));
 }
 
-function showTraffic({ time_bounds_seconds: bounds, traffic }) {
-  lastTraffic = traffic;
-  tiles(traffic);
+function showTraffic({ time_bounds_seconds: bounds, traffic, saved }) {
+  tiles(traffic, saved);
   const { paddingLeft, paddingRight } = getComputedStyle(find("requests-plot"));
   WIDTH = Math.max(200, find("requests-plot").clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
   const rate = (name) => (step) => step[name] / step.seconds;
@@ -56,16 +46,34 @@ const COLUMNS = [
 function showTop(top, several) {
   const where = several ? [["Distribution", (row) => row.distribution]] : [];
   table("objects", [...where, ["Path", (row) => row.path, "w"], ...COLUMNS], top.objects, "No requests yet.");
+  table("slow", [...where, ["Path", (row) => row.path, "w"], ["Requests", (row) => count(row.requests), "n"],
+    ["Mean", (row) => time(row.microseconds / 1e6 / row.requests), "n"], ["In total", (row) => time(row.microseconds / 1e6), "n"]], top.slow_objects, "No requests yet.");
   table("referrers", [["Page", (row) => row.name, "w"], ...COLUMNS.slice(0, 4)], top.referrers, "No request had a Referer yet.");
   table("agents", [["Kind", (row) => row.name], ...COLUMNS.slice(0, 4)], top.user_agents, "No requests yet.");
+  table("countries", [["Country", (row) => country(row.name)], ...COLUMNS.slice(0, 4)], top.countries, "None is known. They need a geography database in the configuration.");
+}
+
+// Errors with the same cause in one row, with the paths of the last three.
+function grouped(errors) {
+  const groups = new Map();
+  for (const error of errors) {
+    const key = JSON.stringify([error.distribution, error.status, error.reason, error.advice]);
+    const group = groups.get(key);
+    const path = `${error.method} ${error.path}`;
+    if (group) {
+      group.times += error.times;
+      group.paths.push(path);
+    } else groups.set(key, { ...error, paths: [path] });
+  }
+  return [...groups.values()];
 }
 
 function showErrors(errors, now) {
   table("errors", [
     ["Last", (row) => ago(row.at, now)], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
-    ["Reason", (row) => row.reason], ["Path", (row) => `${row.method} ${row.path}`, "w"], ["Distribution", (row) => row.distribution || null],
+    ["Reason", (row) => row.reason], ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? ` and ${row.paths.length - 3} more` : ""), "w"], ["Distribution", (row) => row.distribution || null],
     ["What to do", (row) => row.advice, "w"],
-  ], errors, "No errors.");
+  ], grouped(errors), "No errors.");
 }
 
 function quantile(metrics, name, labels, part) {
@@ -273,29 +281,6 @@ for (const button of document.querySelectorAll("[data-range]")) {
     refresh();
   });
 }
-
-const START = { gigabyte: 0.09, requests: 0.0004, currency: "USD" };
-
-// Storage may be blocked, or have something else under this name.
-function remembered() {
-  try {
-    return { ...START, ...JSON.parse(localStorage.getItem("forebay-prices")) };
-  } catch {
-    return START;
-  }
-}
-
-const form = find("prices");
-for (const [name, value] of Object.entries(remembered())) if (name in START) form[name].value = value;
-form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("input", () => {
-  try {
-    localStorage.setItem("forebay-prices", JSON.stringify(prices()));
-  } catch {
-    // They are forgotten with the page.
-  }
-  if (lastTraffic) tiles(lastTraffic);
-});
 
 async function run() {
   await refresh();
