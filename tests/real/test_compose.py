@@ -1,4 +1,4 @@
-"""The Compose file of the cluster: each service runs in a network namespace of its own, as a container would."""
+"""The Compose files: each service runs in a network namespace, as a container would."""
 
 import os
 import pathlib
@@ -14,8 +14,10 @@ import yaml
 
 from parts import PROGRAM, wait_for
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "config/cluster"
-PROGRAMS = {"forebay": PROGRAM, "nats:2.12": pathlib.Path(sys.executable).parent / "nats-server"}
+CONFIG = pathlib.Path(__file__).resolve().parents[2] / "config"
+INSTALLED = pathlib.Path(sys.executable).parent
+# What each image runs. The one of the site runs its command.
+PROGRAMS = {"forebay": [PROGRAM], "nats:2.12": [INSTALLED / "nats-server"], "chrislusf/seaweedfs:4.48": [INSTALLED / "weed"], "forebay-django": []}
 
 
 def run(*command, **options):
@@ -23,9 +25,13 @@ def run(*command, **options):
 
 
 @unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "network namespaces need root and iproute2")
-class Compose(unittest.TestCase):
+class Services(unittest.TestCase):
+    """The services of the Compose file in `directory`."""
+
+    directory = None
+
     def setUp(self):
-        self.file = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+        self.file = yaml.safe_load((self.directory / "compose.yaml").read_text())
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-compose-"))
         self.folder.chmod(0o755)
         self.addCleanup(shutil.rmtree, self.folder)
@@ -64,11 +70,11 @@ class Compose(unittest.TestCase):
         return ran.stdout
 
     def mounted(self, service):
-        """Where what is mounted into a service lies on this machine, by its path in the container."""
+        """The path on this machine of what is mounted into a service, by its path in the container."""
         found = {}
         for volume in service.get("volumes", []):
             source, target = volume.split(":")[:2]
-            path = FOLDER / source if source.startswith(".") else self.folder / source
+            path = self.directory / source if source.startswith(".") else self.folder / source
             if not source.startswith("."):
                 self.assertIn(source, self.file["volumes"])
                 path.mkdir(exist_ok=True)
@@ -92,10 +98,10 @@ class Compose(unittest.TestCase):
         folder.mkdir(exist_ok=True)
         command = service.get("command", ["serve", "--config", "/etc/forebay/forebay.toml"])
         command = list(instead) or (command.split() if isinstance(command, str) else command)
-        entry = service.get("entrypoint", [PROGRAMS[service["image"]]])
+        entry = service.get("entrypoint", PROGRAMS[service["image"]])
         command = [self.placed(str(word), self.mounted(service), folder) for word in [*entry, *command]]
         environment = dict(pair.split("=") for pair in service.get("environment", []))
-        environment["PATH"] = f"{PROGRAM.parent}:{os.environ['PATH']}"
+        environment["PATH"] = f"{PROGRAM.parent}:{INSTALLED}:{os.environ['PATH']}"
         shell = f"cd {folder}; hostname {service.get('hostname', name)}; exec \"$@\""
         start = ["ip", "netns", "exec", f"{self.prefix}-{name}", "unshare", "--uts", "sh", "-c", shell, "sh"]
         return [*start, *command], environment
@@ -125,6 +131,10 @@ class Compose(unittest.TestCase):
         self.assertIn(" 200", head.splitlines()[0], self.said())
         return re.search(r"x-cache: (\w+)", head, re.IGNORECASE)[1]
 
+
+class Cluster(Services):
+    directory = CONFIG / "cluster"
+
     def test_three_nodes_are_one_cache(self):
         services = list(self.file["services"])
         nodes = [name for name in services if name.startswith("edge-")]
@@ -144,7 +154,7 @@ class Compose(unittest.TestCase):
         owner = self.forebay("edge-1", "cluster", "owner", "/index.html").stdout.strip()
         self.assertIn(owner, nodes)
         # A command of the file's own comments.
-        comment = re.search(r"exec edge-1 (forebay purge .*)", (FOLDER / "compose.yaml").read_text())[1]
+        comment = re.search(r"exec edge-1 (forebay purge .*)", (self.directory / "compose.yaml").read_text())[1]
         purged = self.forebay("edge-1", *comment.split()[1:])
         self.assertEqual(purged.returncode, 0, purged.stderr + self.said())
         self.assertIn("Miss", [self.get(name, "/index.html") for name in nodes])
@@ -158,6 +168,51 @@ class Compose(unittest.TestCase):
             self.get(name, "/index.html")
         self.inside(f"{self.prefix}-{owner}", "ip", "link", "set", "eth0", "up")
         wait_for("the node", ready, self.said, seconds=90)
+
+
+class Django(Services):
+    directory = CONFIG / "django"
+
+    def curl(self, *arguments):
+        """The content of a response to a browser on the machine whose ports the services have."""
+        url = arguments[-1]
+        (service,) = [name for name, it in self.file["services"].items() if any(f"localhost:{port.split(':')[1]}/" in url for port in it.get("ports", []))]
+        jar = self.folder / "cookies"
+        command = ["curl", "-s", "-i", "-L", "-b", jar, "-c", jar, *arguments]
+        return run("ip", "netns", "exec", f"{self.prefix}-{service}", *command, check=True).stdout
+
+    def test_a_site_uploads_and_forebay_serves(self):
+        for name in self.file["services"]:
+            self.start(name)
+        wait_for("the site", lambda: "csrfmiddlewaretoken" in self.page(), self.said, seconds=90)
+        picture = self.folder / "a cat.txt"
+        picture.write_text("a cat")
+        token = self.token()
+        page = self.curl("-F", f"csrfmiddlewaretoken={token}", "-F", f"file=@{picture}", "http://localhost:8000/upload")
+        (url,) = re.findall(r'<a href="(http://localhost:8080/[^"]+)">', page)
+        got = [self.curl(url) for _ in range(2)]
+        self.assertTrue(all(answer.endswith("a cat") for answer in got), got)
+        self.assertEqual([re.search(r"(?i)x-cache: (\w+)", answer)[1] for answer in got], ["Miss", "Hit"])
+        name = re.search(r'<button name="name" value="([^"]+)">', page)[1]
+        page = self.curl("-F", f"csrfmiddlewaretoken={self.token()}", "-F", f"name={name}", "http://localhost:8000/delete")
+        self.assertNotIn("<a href", page, self.said())
+        self.assertIn(" 404 ", self.curl(url).splitlines()[0])
+        # Viewers do not reach the admin address, and Forebay's key cannot write.
+        self.assertEqual(self.file["services"]["forebay"]["ports"], ["127.0.0.1:8080:8080"])
+        keys = {"AWS_ACCESS_KEY_ID": "forebay", "AWS_SECRET_ACCESS_KEY": "change-me-reader", "PATH": os.environ["PATH"]}
+        put = ["aws", "s3api", "put-object", "--endpoint-url", "http://bucket:8333", "--region", "us-east-1", "--bucket", "media", "--key", "a"]
+        inside = ["ip", "netns", "exec", f"{self.prefix}-site"]
+        refused = run(*inside, INSTALLED / put[0], *put[1:], env=keys)
+        self.assertIn("AccessDenied", refused.stderr)
+
+    def page(self):
+        try:
+            return self.curl("http://localhost:8000/")
+        except subprocess.CalledProcessError:
+            return ""
+
+    def token(self):
+        return re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.page())[1]
 
 
 if __name__ == "__main__":
