@@ -90,7 +90,7 @@ pub(super) fn append_json(object: &mut Vec<u8>, line: &[u8]) {
 }
 
 /// The names of the fields.
-static NAMES: LazyLock<Vec<&str>> =
+pub(super) static NAMES: LazyLock<Vec<&str>> =
     LazyLock::new(|| HEAD.lines().nth(1).unwrap_or_default().split(' ').skip(1).collect());
 
 /// Writes fields, each after a tab.

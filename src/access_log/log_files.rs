@@ -1,4 +1,4 @@
-//! The files of CloudFront's formats: `ID.YYYY-MM-DD-HH.unique.gz`, and the same with `.part` until they are finished.
+//! The files of CloudFront's formats: `ID.YYYY-MM-DD-HH.unique.gz` or `.parquet`, and the same with `.part` until they are finished.
 
 use std::{
     fs, io,
@@ -64,7 +64,8 @@ fn parse(name: &str) -> Option<(&str, bool)> {
         Some(name) => (name, false),
         None => (name, true),
     };
-    let mut parts = name.strip_suffix(".gz")?.rsplitn(3, '.');
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".parquet"))?;
+    let mut parts = name.rsplitn(3, '.');
     let (unique, hour, id) = (parts.next()?, parts.next()?, parts.next()?);
     let is_unique = unique.len() == 8 && unique.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_hour = hour.len() == "2026-11-24-22".len()
@@ -81,6 +82,9 @@ mod tests {
         for (name, expected) in [
             ("media.2026-11-24-22.0a1b2c3d.gz", Some(("2026-11-24-22", true))),
             ("a.b.2026-11-24-22.0a1b2c3d.gz.part", Some(("2026-11-24-22", false))),
+            ("media.2026-11-24-22.0a1b2c3d.parquet", Some(("2026-11-24-22", true))),
+            ("media.2026-11-24-22.0a1b2c3d.parquet.part", Some(("2026-11-24-22", false))),
+            ("media.2026-11-24-22.0a1b2c3d.parquet.copy", None),
             ("access.log.2.gz", None),
             ("access.2026-11-24-22.gz", None),
             (".2026-11-24-22.0a1b2c3d.gz", None),

@@ -6,12 +6,14 @@
 
 mod cloudfront;
 mod filter;
+mod finisher;
 mod followers;
 mod format;
 mod fragments;
 mod line_file;
 mod log_files;
 mod options;
+mod parquet_file;
 mod rotation;
 
 use std::{

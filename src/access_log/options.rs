@@ -14,12 +14,14 @@ pub enum Format {
     CloudFrontV1,
     /// The same fields as JSON, as in version 2.
     CloudFrontV2,
+    /// The same in Apache Parquet's format.
+    CloudFrontV2Parquet,
 }
 
 impl Format {
     /// Whether records are in files for each distribution and hour.
     pub(crate) const fn is_in_files(self) -> bool {
-        matches!(self, Self::CloudFrontV1 | Self::CloudFrontV2)
+        matches!(self, Self::CloudFrontV1 | Self::CloudFrontV2 | Self::CloudFrontV2Parquet)
     }
 }
 

@@ -1,17 +1,21 @@
-//! Compressed log files by distribution and hour, named like CloudFront's: `ID.YYYY-MM-DD-HH.unique.gz`, in one directory or
+//! Log files by distribution and hour, named like CloudFront's: `ID.YYYY-MM-DD-HH.unique.gz` or `.parquet`, in one directory or
 //! in those that Hive takes for partitions: `DistributionId=ID/year=YYYY/month=MM/day=DD/hour=HH/`.
 
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, Seek, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::{Compression, write::GzEncoder};
 
-use super::{Format, LogFile, Options, PARTITIONS, cloudfront::HEAD};
+use super::{
+    Format, LogFile, Options, PARTITIONS,
+    cloudfront::HEAD,
+    finisher::{Finisher, Unfinished},
+};
 use crate::base::clock::{Clock, Timestamp};
 
 /// How long after the end of an hour its lines may still arrive.
@@ -30,8 +34,7 @@ const NOBODY: &str = "none";
 pub(super) struct Rotation {
     folder: PathBuf,
     has_hive_directories: bool,
-    /// The first lines of each file.
-    head: &'static str,
+    kind: FileKind,
     /// The size in bytes of text at which a file is finished.
     longest: u64,
     /// The open files by distribution and hour.
@@ -40,6 +43,22 @@ pub(super) struct Rotation {
     flushed: Timestamp,
     /// The hour in which files of other processes were last taken up.
     taken_up: String,
+    finisher: Finisher,
+}
+
+/// What the files of a format have in common.
+#[derive(Clone, Copy)]
+struct FileKind {
+    extension: &'static str,
+    /// The first lines.
+    head: &'static str,
+}
+
+impl FileKind {
+    fn of(format: Option<Format>) -> Self {
+        let extension = if format == Some(Format::CloudFrontV2Parquet) { "parquet" } else { "gz" };
+        Self { extension, head: if format == Some(Format::CloudFrontV1) { HEAD } else { "" } }
+    }
 }
 
 struct Growing {
@@ -56,16 +75,18 @@ impl Rotation {
         let clock = Clock::system();
         let now = clock.now();
         let hour = hour_of(now.as_secs());
-        take_up(folder, options.hive_directories, &hour)?;
+        let mut finisher = Finisher::default();
+        take_up(folder, options.hive_directories, &hour, &mut finisher)?;
         Ok(Self {
             folder: folder.to_owned(),
             has_hive_directories: options.hive_directories,
             taken_up: hour,
-            head: if options.format == Some(Format::CloudFrontV1) { HEAD } else { "" },
+            kind: FileKind::of(options.format),
             longest: options.max_file_size,
             files: HashMap::new(),
             clock,
             flushed: now,
+            finisher,
         })
     }
 
@@ -96,14 +117,14 @@ impl Rotation {
             if self.has_hive_directories {
                 std::fs::create_dir_all(&folder)?;
             }
-            self.files.insert(place.clone(), Growing::begin(&folder, &place, self.head)?);
+            self.files.insert(place.clone(), Growing::begin(&folder, &place, self.kind)?);
         }
         let Some(growing) = self.files.get_mut(&place) else { return Ok(()) };
         growing.write(line)?;
         if growing.length >= self.longest
             && let Some(full) = self.files.remove(&place)
         {
-            full.finish()?;
+            full.finish(&mut self.finisher)?;
         }
         Ok(())
     }
@@ -128,19 +149,22 @@ impl Rotation {
         self.flushed = now;
         let hour = hour_of(now.as_secs().saturating_sub(LATE.as_secs()));
         if hour > self.taken_up {
-            take_up(&self.folder, self.has_hive_directories, &hour)?;
+            take_up(&self.folder, self.has_hive_directories, &hour, &mut self.finisher)?;
             self.taken_up.clone_from(&hour);
         }
         let over: Vec<_> = self.files.keys().filter(|(_, of)| *of < hour).cloned().collect();
-        let over = over.iter().filter_map(|place| self.files.remove(place)).map(Growing::finish);
-        let finished = first_error(over);
+        let over = over.iter().filter_map(|place| self.files.remove(place));
+        let finished = first_error(over.map(|growing| growing.finish(&mut self.finisher)));
         let flushed = first_error(self.files.values_mut().map(|growing| growing.file.flush()));
         finished.and(flushed)
     }
 
     /// Finishes all files.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        first_error(self.files.drain().map(|(_, growing)| growing.finish()))
+        let all = self.files.drain();
+        let finished = first_error(all.map(|(_, growing)| growing.finish(&mut self.finisher)));
+        self.finisher.wait();
+        finished
     }
 }
 
@@ -150,7 +174,12 @@ fn first_error(all: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
 }
 
 /// Finishes the files that another process left unfinished in past hours. Those of a process that still runs are locked.
-fn take_up(folder: &Path, has_hive_directories: bool, hour: &str) -> io::Result<()> {
+fn take_up(
+    folder: &Path,
+    has_hive_directories: bool,
+    hour: &str,
+    finisher: &mut Finisher,
+) -> io::Result<()> {
     let all = LogFile::all(folder, has_hive_directories)?;
     for left in all.into_iter().filter(|file| !file.is_finished && *file.hour < *hour) {
         let file = match File::open(&left.path) {
@@ -158,37 +187,22 @@ fn take_up(folder: &Path, has_hive_directories: bool, hour: &str) -> io::Result<
             file => file?,
         };
         if file.try_lock().is_ok() {
-            rescue(&file, &left.path)?;
+            finisher.add(Unfinished { file, path: left.path })?;
         }
     }
     Ok(())
 }
 
-/// Copies the whole lines of an unfinished file to a finished one, and removes it.
-fn rescue(unfinished: &File, path: &Path) -> io::Result<()> {
-    let (finished, copy) = (path.with_extension(""), path.with_extension("rescued"));
-    let mut lines = BufReader::new(GzDecoder::new(unfinished));
-    let mut rescued = GzEncoder::new(File::create(&copy)?, Compression::default());
-    let mut line = Vec::new();
-    // What was not flushed is missing, so the end may be no valid gzip.
-    while lines.read_until(b'\n', &mut line).is_ok() && line.last() == Some(&b'\n') {
-        rescued.write_all(&line)?;
-        line.clear();
-    }
-    rescued.finish()?.sync_all()?;
-    std::fs::rename(&copy, finished)?;
-    std::fs::remove_file(path)
-}
-
 impl Growing {
-    /// Creates a file. It has a different extension until it is finished.
-    fn begin(folder: &Path, (name, hour): &(String, String), head: &str) -> io::Result<Self> {
-        let path = folder.join(format!("{name}.{hour}.{:08x}.gz", fastrand::u32(..)));
-        let file = OpenOptions::new().write(true).create_new(true).open(unfinished(&path))?;
+    /// Creates a file of compressed text. Its name ends in `.part` until it is finished.
+    fn begin(folder: &Path, (name, hour): &(String, String), kind: FileKind) -> io::Result<Self> {
+        let unique = fastrand::u32(..);
+        let path = folder.join(format!("{name}.{hour}.{unique:08x}.{}.part", kind.extension));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         // Until it is closed, no other process takes it up. A file system without locks has one process at a time.
         let _ = file.try_lock();
         let mut file = GzEncoder::new(file, Compression::default());
-        file.write_all(head.as_bytes())?;
+        file.write_all(kind.head.as_bytes())?;
         Ok(Self { file, path, length: 0, rest: Vec::new() })
     }
 
@@ -214,10 +228,15 @@ impl Growing {
         written
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self, finisher: &mut Finisher) -> io::Result<()> {
         self.write_rest()?;
-        self.file.finish()?.sync_all()?;
-        std::fs::rename(unfinished(&self.path), &self.path)
+        let mut file = self.file.finish()?;
+        file.sync_all()?;
+        if self.path.with_extension("").extension().is_some_and(|it| it == "gz") {
+            return std::fs::rename(&self.path, self.path.with_extension(""));
+        }
+        file.rewind()?;
+        finisher.add(Unfinished { file, path: self.path })
     }
 }
 
@@ -234,10 +253,6 @@ fn write_some(file: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn unfinished(path: &Path) -> PathBuf {
-    path.with_extension("gz.part")
-}
-
 /// The hour of a time in seconds since the epoch, as in file names.
 fn hour_of(seconds: u64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day]-[hour]");
@@ -250,6 +265,12 @@ fn hour_of(seconds: u64) -> String {
 mod tests {
     use std::io::Read;
 
+    use flate2::read::GzDecoder;
+    use parquet::{
+        file::reader::{FileReader as _, SerializedFileReader},
+        record::Field,
+    };
+
     use super::*;
 
     fn files(folder: &Path) -> Vec<(String, String)> {
@@ -257,7 +278,7 @@ mod tests {
             let path = entry.expect("entry").path();
             let mut text = String::new();
             let file = File::open(&path).expect("file");
-            flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+            GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
             let name = path.file_name().expect("name").to_string_lossy().into_owned();
             (name, text.strip_prefix(HEAD).expect("a head").to_owned())
         };
@@ -320,7 +341,9 @@ mod tests {
         // Of a process that still runs.
         let running = File::open(at(&format!("{locked}.part"))).expect("opened");
         running.lock().expect("locked");
-        Rotation::open(folder.path(), &options(Format::CloudFrontV1)).expect("opened");
+        let mut rotation =
+            Rotation::open(folder.path(), &options(Format::CloudFrontV1)).expect("opened");
+        rotation.finish().expect("finished");
         let mut text = String::new();
         let rescued = File::open(at(old)).expect("a finished file");
         GzDecoder::new(rescued).read_to_string(&mut text).expect("whole gzip");
@@ -359,7 +382,50 @@ mod tests {
         // Another process finds it there.
         drop(rotation);
         let mut rotation = Rotation::open(folder.path(), &options).expect("opened");
-        assert!(!unfinished(&hour));
         rotation.finish().expect("finished");
+        assert!(!unfinished(&hour));
+    }
+
+    #[test]
+    fn parquet_has_whole_lines_as_rows() {
+        let folder = tempfile::tempdir().expect("folder");
+        let options = options(Format::CloudFrontV2Parquet);
+        let line = |stem: u32| {
+            let fields: Vec<String> = (0..33)
+                .map(|place| if place == 7 { format!("/{stem}") } else { place.to_string() })
+                .collect();
+            format!("a\x002026-11-24\t22\x00{}\n", fields.join("\t"))
+        };
+        // What a crash left, with the beginning of a line.
+        let path = folder.path().join("a.2026-11-24-21.0a1b2c3d.parquet.part");
+        let mut encoder =
+            GzEncoder::new(File::create(path).expect("created"), Compression::default());
+        let text = line(5).replace("a\x002026-11-24\t22\x00", "");
+        encoder.write_all(format!("{text}{}", &text[..20]).as_bytes()).expect("written");
+        drop(encoder);
+        let mut rotation = Rotation::open(folder.path(), &options).expect("opened");
+        for stem in 0..5 {
+            assert_eq!(rotation.write(line(stem).as_bytes()), 0);
+        }
+        rotation.finish().expect("finished");
+        let mut stems = Vec::new();
+        for entry in std::fs::read_dir(folder.path()).expect("folder") {
+            let path = entry.expect("entry").path();
+            assert!(path.extension().is_some_and(|it| it == "parquet"), "{path:?}");
+            let reader =
+                SerializedFileReader::new(File::open(path).expect("file")).expect("parquet");
+            for row in reader.get_row_iter(None).expect("rows") {
+                let row = row.expect("row");
+                let columns: Vec<(&String, &Field)> = row.get_column_iter().collect();
+                assert_eq!(
+                    (columns.len(), columns[6].0.as_str(), columns[9].0.as_str()),
+                    (33, "cs_host", "cs_referer")
+                );
+                assert_eq!(columns[32].1, &Field::Str("32".to_owned()));
+                stems.push(columns[7].1.to_string());
+            }
+        }
+        stems.sort();
+        assert_eq!(stems, (0..6).map(|stem| format!("\"/{stem}\"")).collect::<Vec<_>>());
     }
 }

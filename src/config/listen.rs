@@ -306,11 +306,14 @@ pub(super) fn access_log(
             "combined" => options.format = Some(access_log::Format::Combined),
             "cloudfront-v1" => options.format = Some(access_log::Format::CloudFrontV1),
             "cloudfront-v2" => options.format = Some(access_log::Format::CloudFrontV2),
+            "cloudfront-v2-parquet" => {
+                options.format = Some(access_log::Format::CloudFrontV2Parquet);
+            }
             "off" => options.format = None,
             other => section.fault(
                 format.span,
                 format!("the log format `{other}` is not supported"),
-                "expected json, combined, cloudfront-v1, cloudfront-v2 or off",
+                "expected json, combined, cloudfront-v1, cloudfront-v2, cloudfront-v2-parquet or off",
                 None,
             ),
         }
@@ -328,7 +331,7 @@ pub(super) fn access_log(
     let is_in_files = options.format.is_some_and(access_log::Format::is_in_files);
     let without_effect = |key: &str| {
         section.doubt(format!(
-            "`access_log.{key}` has no effect: only the formats \"cloudfront-v1\" and \"cloudfront-v2\" have files for each hour"
+            "`access_log.{key}` has no effect: only CloudFront's formats have files for each hour"
         ));
     };
     if options.hive_directories && !is_in_files {

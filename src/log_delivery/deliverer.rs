@@ -209,7 +209,7 @@ impl Deliverer {
             Error::NoCredentials
         })?;
         let mut fields = HeaderMap::new();
-        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/gzip"));
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(&file.path)));
         let target = self.target(&file.path);
         let request = (Method::PUT, &*target);
         let answer = self.service.call(Some(&keys), request, fields, content.into()).await?;
@@ -234,6 +234,13 @@ impl Deliverer {
         CanonicalPath::of_key(&format!("{}{name}", self.options.prefix))
             .encode_for_bucket(&mut target);
         target
+    }
+}
+
+fn content_type(path: &Path) -> &'static str {
+    match path.extension() {
+        Some(extension) if extension == "parquet" => "application/vnd.apache.parquet",
+        _ => "application/gzip",
     }
 }
 

@@ -152,6 +152,24 @@ class Log(unittest.TestCase):
         self.assertEqual(by_result["Hit"][:4], ("hit%20%22%E9%22", "Hit", "200", "Signature=REDACTED"))
         self.assertEqual(by_result["Error"][2:4], ("405", "-"))
 
+    def test_parquet(self):
+        """DuckDB reads it, and a process that is killed loses no line that was flushed."""
+        program = self.serve(format="cloudfront-v2-parquet", size="1KiB", more="hive_directories = true")
+        for number in range(20):
+            fetch(f"{self.url}/{number}.jpg?Signature=secret", headers={"User-Agent": 'an "é"'})
+        found = lambda: list((self.folder / "log").rglob("*.parquet"))  # noqa: E731
+        parts.wait_for("a finished file", found, program.said)
+        program.stop()
+        query = f"""
+            SELECT cs_uri_stem, cs_user_agent, cs_uri_query, sc_status, x_edge_result_type, "DistributionId", "date" = concat_ws('-', year, month, day)
+            FROM read_parquet('{self.folder}/log/**/*.parquet', hive_partitioning = true, hive_types_autocast = false)
+        """
+        rows = duckdb.sql(query).fetchall()
+        self.assertGreater(len(found()), 3)
+        expected = ("an%20%22%E9%22", "Signature=REDACTED", "200", "Miss", "media", True)
+        self.assertEqual(sorted(rows), sorted((f"/{number}.jpg", *expected) for number in range(20)))
+        self.assertEqual([file for file in (self.folder / "log").rglob("*") if file.is_file() and file.suffix != ".parquet"], [])
+
     def test_finished_files_are_delivered(self):
         """To a bucket that verifies signatures. What could not be delivered is delivered by the next process."""
         store = parts.SeaweedFS()
