@@ -52,7 +52,7 @@ PAGE = """<!DOCTYPE html>
 <form action="delete" method="post">
   {% csrf_token %}
   {% for name, url in files %}
-  <p><a href="{{ url }}">{{ name }}</a> <button name="name" value="{{ name }}">Delete</button></p>
+  <p><a href="{{ url }}"><img src="{{ url }}" alt="{{ name }}" height="120"></a> <button name="name" value="{{ name }}">Delete</button></p>
   {% endfor %}
 </form>
 </html>
@@ -77,7 +77,11 @@ def delete(request):
     name = request.POST["name"]
     url = default_storage.url(name)
     default_storage.delete(name)
-    purge("/" + url.split("/", 3)[3])
+    try:
+        purge("/" + url.split("/", 3)[3])
+    except (BotoCoreError, ClientError) as error:
+        # Until it is purged, Forebay may serve its copy. A real site repeats this later.
+        print(f"{name} is deleted, but not purged:", error, file=sys.stderr)
     return HttpResponseRedirect("/")
 
 
@@ -100,7 +104,7 @@ urlpatterns = [path("", index), path("upload", upload), path("delete", delete)]
 
 
 def make_bucket():
-    """Makes the bucket, once its store has started."""
+    """Creates the bucket as soon as the store answers."""
     s3 = boto3.client("s3", endpoint_url=BUCKET["endpoint_url"], region_name=BUCKET["region_name"])
     for _ in range(60):
         try:
@@ -108,9 +112,9 @@ def make_bucket():
                 s3.create_bucket(Bucket=BUCKET["bucket_name"])
             return
         except (BotoCoreError, ClientError) as error:
-            print("waiting for the bucket:", error, file=sys.stderr)
+            print("waiting for the store:", error, file=sys.stderr)
             time.sleep(1)
-    sys.exit("the bucket cannot be made")
+    sys.exit("cannot create the bucket")
 
 
 if __name__ == "__main__":

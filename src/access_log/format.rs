@@ -53,7 +53,9 @@ impl Text {
         let at = match format {
             // CloudFront logs the end of an exchange, so lines are in the order of their hours.
             Format::Json | Format::Combined => record.at,
-            _ => record.at + record.duration,
+            Format::CloudFrontV1 | Format::CloudFrontV2 | Format::CloudFrontV2Parquet => {
+                record.at + record.duration
+            }
         };
         if self.second != Some(at.as_secs()) {
             self.second = Some(at.as_secs());
@@ -62,7 +64,9 @@ impl Text {
                 match format {
                     Format::Json => RFC3339,
                     Format::Combined => COMMON_LOG,
-                    _ => DATE_TAB_TIME,
+                    Format::CloudFrontV1 | Format::CloudFrontV2 | Format::CloudFrontV2Parquet => {
+                        DATE_TAB_TIME
+                    }
                 },
             );
         }
@@ -70,7 +74,7 @@ impl Text {
             Format::Json => json(&mut self.lines, record, &self.stamp),
             // Writing to a Vec cannot fail.
             Format::Combined => combined(&mut self.lines, record, &self.stamp).unwrap_or_default(),
-            _ => {
+            Format::CloudFrontV1 | Format::CloudFrontV2 | Format::CloudFrontV2Parquet => {
                 for part in [record.distribution.unwrap_or_default(), hour(&self.stamp)] {
                     self.lines.extend_from_slice(part.as_bytes());
                     self.lines.push(SEPARATOR);

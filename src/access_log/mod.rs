@@ -202,6 +202,11 @@ impl AccessLog {
         self.followers.add(filter)
     }
 
+    /// Whether records are in files for each distribution and hour.
+    pub(crate) fn is_in_files(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.format.is_in_files())
+    }
+
     /// Whether records need their [`Detail`].
     #[must_use]
     pub fn is_detailed(&self) -> bool {
@@ -322,7 +327,9 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        self.finish();
+        if let Sink::Files(files) = &mut self.sink {
+            return report(files.close_files());
+        }
         match Sink::open(&self.options) {
             Ok(sink) => self.sink = sink,
             Err(error) => {

@@ -1,4 +1,4 @@
-//! A file in Apache Parquet's format with the fields of CloudFront's standard log. All values are texts, and the names of the
+//! A file in Apache Parquet's format with the fields of CloudFront's standard log. All values are strings, and the names of the
 //! columns are those of the tables that Athena's documentation creates for CloudFront's Parquet files (Amazon Athena User
 //! Guide, "Create a table for CloudFront logs in Athena using manual partitioning with Parquet").
 
@@ -15,8 +15,8 @@ use parquet::{
 
 use super::cloudfront::NAMES;
 
-/// The lines of a row group, which are in memory until they are written.
-const LINES: usize = 50_000;
+/// Lines of a row group, which are in memory until they are written: about 10 MB.
+const LINES: usize = if cfg!(test) { 3 } else { 10_000 };
 
 /// A Parquet file that is being written.
 pub(super) struct ParquetFile {
@@ -29,22 +29,23 @@ pub(super) struct ParquetFile {
 impl ParquetFile {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-        let schema = schema().map_err(io_error)?;
+        let schema = schema()?;
         let writer = SerializedFileWriter::new(File::create(path)?, schema, Arc::new(properties));
-        Ok(Self { writer: writer.map_err(io_error)?, text: Vec::new(), lines: Vec::new() })
+        Ok(Self { writer: writer?, text: Vec::new(), lines: Vec::new() })
     }
 
     /// Adds a line of version 1 of CloudFront's standard log.
     pub(super) fn add(&mut self, line: &[u8]) -> io::Result<()> {
         let start = self.text.len();
-        self.text.extend_from_slice(line.trim_ascii_end());
+        self.text.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
         self.lines.push(start..self.text.len());
         if self.lines.len() == LINES { self.write_group() } else { Ok(()) }
     }
 
     fn write_group(&mut self) -> io::Result<()> {
         let text = Bytes::from(std::mem::take(&mut self.text));
-        let mut columns = vec![Vec::with_capacity(self.lines.len()); NAMES.len()];
+        let count = self.lines.len();
+        let mut columns: Vec<_> = NAMES.iter().map(|_| Vec::with_capacity(count)).collect();
         for line in self.lines.drain(..) {
             let line = text.slice(line);
             // Each line of this program has all fields; a missing one would be empty.
@@ -53,7 +54,7 @@ impl ParquetFile {
                 column.push(ByteArray::from(line.slice_ref(values.next().unwrap_or_default())));
             }
         }
-        self.write_columns(&columns).map_err(io_error)
+        Ok(self.write_columns(&columns)?)
     }
 
     fn write_columns(&mut self, columns: &[Vec<ByteArray>]) -> Result<(), ParquetError> {
@@ -72,7 +73,7 @@ impl ParquetFile {
         if !self.lines.is_empty() {
             self.write_group()?;
         }
-        self.writer.into_inner().map_err(io_error)?.sync_all()
+        self.writer.into_inner()?.sync_all()
     }
 }
 
@@ -85,14 +86,4 @@ fn schema() -> Result<TypePtr, ParquetError> {
     };
     let columns = NAMES.iter().map(column).collect::<Result<Vec<_>, _>>()?;
     Type::group_type_builder("log").with_fields(columns).build().map(Arc::new)
-}
-
-fn io_error(error: ParquetError) -> io::Error {
-    match error {
-        ParquetError::External(source) => match source.downcast::<io::Error>() {
-            Ok(error) => *error,
-            Err(source) => io::Error::other(source),
-        },
-        error => io::Error::other(error),
-    }
 }

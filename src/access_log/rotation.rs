@@ -28,7 +28,7 @@ const UNFLUSHED: Duration = Duration::from_secs(5);
 pub(super) const SEPARATOR: u8 = 0;
 
 /// The file name for requests that matched no distribution.
-const NOBODY: &str = "none";
+const NO_DISTRIBUTION: &str = "none";
 
 /// The log files that are open for writing.
 pub(super) struct Rotation {
@@ -41,16 +41,15 @@ pub(super) struct Rotation {
     files: HashMap<(String, String), Growing>,
     clock: Clock,
     flushed: Timestamp,
-    /// The hour in which files of other processes were last taken up.
-    taken_up: String,
+    /// The hour in which the files of earlier processes were last looked for.
+    recovered_hour: String,
     finisher: Finisher,
 }
 
-/// What the files of a format have in common.
+/// The file extension and the first lines of a format's files.
 #[derive(Clone, Copy)]
 struct FileKind {
     extension: &'static str,
-    /// The first lines.
     head: &'static str,
 }
 
@@ -76,11 +75,11 @@ impl Rotation {
         let now = clock.now();
         let hour = hour_of(now.as_secs());
         let mut finisher = Finisher::default();
-        take_up(folder, options.hive_directories, &hour, &mut finisher)?;
+        recover_leftovers(folder, options.hive_directories, &hour, &mut finisher)?;
         Ok(Self {
             folder: folder.to_owned(),
             has_hive_directories: options.hive_directories,
-            taken_up: hour,
+            recovered_hour: hour,
             kind: FileKind::of(options.format),
             longest: options.max_file_size,
             files: HashMap::new(),
@@ -106,7 +105,7 @@ impl Rotation {
         let (Ok(name), Ok(hour)) = (std::str::from_utf8(name), std::str::from_utf8(hour)) else {
             return Ok(());
         };
-        let name = if name.is_empty() { NOBODY } else { name };
+        let name = if name.is_empty() { NO_DISTRIBUTION } else { name };
         self.append(name, hour.replace('\t', "-"), line)
     }
 
@@ -114,9 +113,7 @@ impl Rotation {
         let place = (name.to_owned(), hour);
         if !self.files.contains_key(&place) {
             let folder = self.folder_of(&place);
-            if self.has_hive_directories {
-                std::fs::create_dir_all(&folder)?;
-            }
+            std::fs::create_dir_all(&folder)?;
             self.files.insert(place.clone(), Growing::begin(&folder, &place, self.kind)?);
         }
         let Some(growing) = self.files.get_mut(&place) else { return Ok(()) };
@@ -148,23 +145,30 @@ impl Rotation {
         }
         self.flushed = now;
         let hour = hour_of(now.as_secs().saturating_sub(LATE.as_secs()));
-        if hour > self.taken_up {
-            take_up(&self.folder, self.has_hive_directories, &hour, &mut self.finisher)?;
-            self.taken_up.clone_from(&hour);
+        let mut recovered = Ok(());
+        if hour > self.recovered_hour {
+            self.recovered_hour.clone_from(&hour);
+            let (folder, hive) = (&self.folder, self.has_hive_directories);
+            recovered = recover_leftovers(folder, hive, &hour, &mut self.finisher);
         }
         let over: Vec<_> = self.files.keys().filter(|(_, of)| *of < hour).cloned().collect();
         let over = over.iter().filter_map(|place| self.files.remove(place));
         let finished = first_error(over.map(|growing| growing.finish(&mut self.finisher)));
         let flushed = first_error(self.files.values_mut().map(|growing| growing.file.flush()));
-        finished.and(flushed)
+        recovered.and(finished).and(flushed)
+    }
+
+    /// Closes all files. They are finished soon.
+    pub(super) fn close_files(&mut self) -> io::Result<()> {
+        let all = self.files.drain();
+        first_error(all.map(|(_, growing)| growing.finish(&mut self.finisher)))
     }
 
     /// Finishes all files.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        let all = self.files.drain();
-        let finished = first_error(all.map(|(_, growing)| growing.finish(&mut self.finisher)));
+        let closed = self.close_files();
         self.finisher.wait();
-        finished
+        closed
     }
 }
 
@@ -173,24 +177,16 @@ fn first_error(all: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
     all.fold(Ok(()), io::Result::and)
 }
 
-/// Finishes the files that another process left unfinished in past hours. Those of a process that still runs are locked.
-fn take_up(
+/// Finishes the files that earlier processes left unfinished in past hours.
+fn recover_leftovers(
     folder: &Path,
     has_hive_directories: bool,
     hour: &str,
     finisher: &mut Finisher,
 ) -> io::Result<()> {
     let all = LogFile::all(folder, has_hive_directories)?;
-    for left in all.into_iter().filter(|file| !file.is_finished && *file.hour < *hour) {
-        let file = match File::open(&left.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            file => file?,
-        };
-        if file.try_lock().is_ok() {
-            finisher.add(Unfinished { file, path: left.path })?;
-        }
-    }
-    Ok(())
+    let left = all.into_iter().filter(|file| !file.is_finished && *file.hour < *hour);
+    first_error(left.map(|left| finisher.add(Unfinished::Leftover(left.path))))
 }
 
 impl Growing {
@@ -236,7 +232,7 @@ impl Growing {
             return std::fs::rename(&self.path, self.path.with_extension(""));
         }
         file.rewind()?;
-        finisher.add(Unfinished { file, path: self.path })
+        finisher.add(Unfinished::Closed(file, self.path))
     }
 }
 
@@ -327,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_left_is_taken_up_when_its_hour_is_over() {
+    fn what_a_process_left_is_recovered_hour_when_its_hour_is_over() {
         let folder = tempfile::tempdir().expect("folder");
         let at = |name: &str| folder.path().join(name);
         let (old, new) = ("a.b.2026-11-24-22.0a1b2c3d.gz", "a.b.2999-11-24-22.0a1b2c3d.gz");
@@ -358,6 +354,7 @@ mod tests {
         let mut rotation =
             Rotation::open(folder.path(), &options(Format::CloudFrontV1)).expect("opened");
         std::fs::remove_dir(folder.path()).expect("removed");
+        std::fs::write(folder.path(), "").expect("a file in its place");
         let line = "a\x002026-11-24\t22\x002026-11-24\t22:59:59\tone\n";
         assert_eq!(rotation.write(line.repeat(3).as_bytes()), 3);
     }

@@ -97,9 +97,17 @@ impl Running {
         let left = patience.saturating_sub(watch.elapsed());
         // These calls block, and the runtime may have other work.
         let serving = tokio::task::spawn_blocking(move || {
-            if !access_log.close(left.min(CLOSING)) {
+            // Files in CloudFront's formats may have to be converted.
+            let is_in_files = access_log.is_in_files();
+            let patience = if is_in_files { left / 2 } else { left.min(CLOSING) };
+            if !access_log.close(patience) {
                 tracing::warn!(
-                    "the last lines of the access log are lost: its file or standard output cannot be written"
+                    "{}",
+                    if is_in_files {
+                        "some files of the access log are not finished; the next process finishes them"
+                    } else {
+                        "the last lines of the access log are lost: its file or standard output cannot be written"
+                    }
                 );
             }
             workers.join();

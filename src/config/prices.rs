@@ -10,9 +10,10 @@ const LONGEST: usize = 5;
 pub(super) fn prices(admin: &Section<'_>) -> Prices {
     let mut prices = Prices::default();
     let Some(section) = admin.table("prices") else { return prices };
-    for (key, price) in
-        [("gigabyte", &mut prices.gigabyte), ("thousand_requests", &mut prices.thousand_requests)]
-    {
+    for (key, price) in [
+        ("per_gigabyte", &mut prices.per_gigabyte),
+        ("per_1000_requests", &mut prices.per_1000_requests),
+    ] {
         *price = section.price(key).unwrap_or(*price);
     }
     if let Some(currency) = section.string("currency") {
@@ -47,13 +48,17 @@ mod tests {
 
     #[test]
     fn prices_are_read_and_checked() {
-        let prices = Prices { gigabyte: 0.0, thousand_requests: 0.5, currency: "€".to_owned() };
-        assert_eq!(compiled("gigabyte = 0\nthousand_requests = 0.5\ncurrency = \"€\""), Ok(prices));
+        let prices =
+            Prices { per_gigabyte: 0.0, per_1000_requests: 0.5, currency: "€".to_owned() };
+        assert_eq!(
+            compiled("per_gigabyte = 0\nper_1000_requests = 0.5\ncurrency = \"€\""),
+            Ok(prices)
+        );
         assert_eq!(compiled(""), Ok(Prices::default()));
         for (line, part) in [
-            ("gigabyte = -1", "`admin.prices.gigabyte` is not a price"),
-            ("gigabyte = inf", "`admin.prices.gigabyte` is not a price"),
-            ("thousand_requests = \"1\"", "`admin.prices.thousand_requests` is not a price"),
+            ("per_gigabyte = -1", "`admin.prices.per_gigabyte` is not a price"),
+            ("per_gigabyte = inf", "`admin.prices.per_gigabyte` is not a price"),
+            ("per_1000_requests = \"1\"", "`admin.prices.per_1000_requests` is not a price"),
             ("currency = \"\"", "is not a currency"),
             ("terabyte = 1", "terabyte"),
         ] {

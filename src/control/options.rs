@@ -17,6 +17,6 @@ pub struct Options {
     pub topics: Vec<String>,
     /// Whether viewers can connect with TLS.
     pub has_https: bool,
-    /// What the dashboard calculates savings with.
+    /// Prices for the dashboard's estimate of savings.
     pub prices: Prices,
 }

@@ -1,16 +1,16 @@
-//! What the cache saves, in money.
+//! Estimated savings.
 
 use serde::Serialize;
 
 use crate::base::metrics::Totals;
 
-/// What origins charge.
+/// Prices of origins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prices {
-    /// 1,000,000,000 bytes that an origin sends.
-    pub gigabyte: f64,
-    /// 1,000 requests to an origin.
-    pub thousand_requests: f64,
+    /// Of 1,000,000,000 bytes that an origin sends.
+    pub per_gigabyte: f64,
+    /// Of 1,000 requests to an origin.
+    pub per_1000_requests: f64,
     /// The name of the currency.
     pub currency: String,
 }
@@ -19,11 +19,11 @@ impl Default for Prices {
     /// S3's prices in us-east-1: the first 10 TB a month to the Internet, and GET requests of S3 Standard (Amazon S3
     /// pricing, November 2026).
     fn default() -> Self {
-        Self { gigabyte: 0.09, thousand_requests: 0.0004, currency: "USD".to_owned() }
+        Self { per_gigabyte: 0.09, per_1000_requests: 0.0004, currency: "USD".to_owned() }
     }
 }
 
-/// What origins did not have to answer and send, because the cache did.
+/// Requests and bytes that the cache served without an origin, and their price.
 #[derive(Debug, Serialize)]
 pub(super) struct Saved {
     requests: u64,
@@ -38,7 +38,7 @@ impl Prices {
     pub(super) fn saved(&self, totals: &Totals) -> Saved {
         let (requests, bytes) = (totals.hits, totals.hit_bytes);
         let cost =
-            bytes as f64 / 1e9 * self.gigabyte + requests as f64 / 1e3 * self.thousand_requests;
+            bytes as f64 / 1e9 * self.per_gigabyte + requests as f64 / 1e3 * self.per_1000_requests;
         Saved { requests, bytes, cost, currency: self.currency.clone() }
     }
 }

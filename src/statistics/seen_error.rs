@@ -36,7 +36,11 @@ impl SeenError {
 
     /// Whether another error is the same for an operator.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (&self.distribution, &self.path, self.status, self.reason)
-            == (&other.distribution, &other.path, other.status, other.reason)
+        self.path == other.path && self.cause() == other.cause()
+    }
+
+    /// What errors with the same cause have in common.
+    pub(super) fn cause(&self) -> (&str, u16, Option<&'static str>) {
+        (&self.distribution, self.status, self.reason)
     }
 }

@@ -9,9 +9,9 @@ use std::{
     hash::Hash,
 };
 
-/// What is counted for each key.
+/// A counter for one key.
 pub(super) trait Counted: Copy + Default {
-    /// By which keys are compared: those with the most are kept.
+    /// The value that ranks keys: those with the highest are kept.
     fn weight(&self) -> u64;
 
     fn add(&mut self, more: &Self);

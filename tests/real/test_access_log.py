@@ -4,6 +4,7 @@ import gzip
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -153,22 +154,41 @@ class Log(unittest.TestCase):
         self.assertEqual(by_result["Error"][2:4], ("405", "-"))
 
     def test_parquet(self):
-        """DuckDB reads it, and a process that is killed loses no line that was flushed."""
-        program = self.serve(format="cloudfront-v2-parquet", size="1KiB", more="hive_directories = true")
+        """DuckDB reads it. A reload finishes the files, and the next process finishes those of a killed one."""
+        options = dict(format="cloudfront-v2-parquet", more="hive_directories = true")
+        log = self.folder / "log"
+        finished = lambda: list(log.rglob("*.parquet"))  # noqa: E731
+        program = self.serve(size="1KiB", **options)
         for number in range(20):
             fetch(f"{self.url}/{number}.jpg?Signature=secret", headers={"User-Agent": 'an "é"'})
-        found = lambda: list((self.folder / "log").rglob("*.parquet"))  # noqa: E731
-        parts.wait_for("a finished file", found, program.said)
+        parts.wait_for("a finished file", finished, program.said)
+        program.stop()
+        self.assertGreater(len(finished()), 3)
+        program = self.serve(size="1MiB", **options)
+        count = len(finished())
+        fetch(f"{self.url}/20.jpg?Signature=secret", headers={"User-Agent": 'an "é"'})
+        parts.wait_for("the file", lambda: list(log.rglob("*.part")), program.said)
+        program.process.send_signal(signal.SIGHUP)
+        parts.wait_for("the file after the reload", lambda: len(finished()) > count, program.said)
+        fetch(f"{self.url}/21.jpg?Signature=secret", headers={"User-Agent": 'an "é"'})
+        parts.wait_for("the next file", lambda: list(log.rglob("*.part")), program.said)
+        # What waits in memory is written every five seconds.
+        parts.wait_for("its lines", lambda: all(file.stat().st_size > 100 for file in log.rglob("*.part")), program.said)
+        program.process.kill()
+        program.process.wait()
+        (left,) = log.rglob("*.part")
+        # Its hour is over.
+        left.rename(left.with_name("media.2026-01-01-00.0a1b2c3d.parquet.part"))
+        program = self.serve(size="1MiB", **options)
+        parts.wait_for("the file of the killed process", lambda: not list(log.rglob("*.part")), program.said)
         program.stop()
         query = f"""
             SELECT cs_uri_stem, cs_user_agent, cs_uri_query, sc_status, x_edge_result_type, "DistributionId", "date" = concat_ws('-', year, month, day)
-            FROM read_parquet('{self.folder}/log/**/*.parquet', hive_partitioning = true, hive_types_autocast = false)
+            FROM read_parquet('{log}/**/*.parquet', hive_partitioning = true, hive_types_autocast = false)
         """
-        rows = duckdb.sql(query).fetchall()
-        self.assertGreater(len(found()), 3)
         expected = ("an%20%22%E9%22", "Signature=REDACTED", "200", "Miss", "media", True)
-        self.assertEqual(sorted(rows), sorted((f"/{number}.jpg", *expected) for number in range(20)))
-        self.assertEqual([file for file in (self.folder / "log").rglob("*") if file.is_file() and file.suffix != ".parquet"], [])
+        self.assertEqual(sorted(duckdb.sql(query).fetchall()), sorted((f"/{number}.jpg", *expected) for number in range(22)))
+        self.assertEqual([file for file in log.rglob("*") if file.is_file() and file.suffix != ".parquet"], [])
 
     def test_finished_files_are_delivered(self):
         """To a bucket that verifies signatures. What could not be delivered is delivered by the next process."""

@@ -16,7 +16,7 @@ from parts import PROGRAM, wait_for
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "config"
 INSTALLED = pathlib.Path(sys.executable).parent
-# What each image runs. The one of the site runs its command.
+# What each image runs. The site's image has no entry point.
 PROGRAMS = {"forebay": [PROGRAM], "nats:2.12": [INSTALLED / "nats-server"], "chrislusf/seaweedfs:4.48": [INSTALLED / "weed"], "forebay-django": []}
 
 
@@ -174,7 +174,7 @@ class Django(Services):
     directory = CONFIG / "django"
 
     def curl(self, *arguments):
-        """The content of a response to a browser on the machine whose ports the services have."""
+        """Head and body of a response, as a browser on the Docker host gets them."""
         url = arguments[-1]
         (service,) = [name for name, it in self.file["services"].items() if any(f"localhost:{port.split(':')[1]}/" in url for port in it.get("ports", []))]
         jar = self.folder / "cookies"
@@ -196,7 +196,7 @@ class Django(Services):
         name = re.search(r'<button name="name" value="([^"]+)">', page)[1]
         page = self.curl("-F", f"csrfmiddlewaretoken={self.token()}", "-F", f"name={name}", "http://localhost:8000/delete")
         self.assertNotIn("<a href", page, self.said())
-        self.assertIn(" 404 ", self.curl(url).splitlines()[0])
+        self.assertIn(" 404 ", self.curl(url).splitlines()[0], self.said())
         # Viewers do not reach the admin address, and Forebay's key cannot write.
         self.assertEqual(self.file["services"]["forebay"]["ports"], ["127.0.0.1:8080:8080"])
         keys = {"AWS_ACCESS_KEY_ID": "forebay", "AWS_SECRET_ACCESS_KEY": "change-me-reader", "PATH": os.environ["PATH"]}

@@ -24,7 +24,7 @@ database = "{folder}/countries.mmdb"
 listen = "127.0.0.1:{admin}"
 {tokens}
 [admin.prices]
-gigabyte = 5000000
+per_gigabyte = 5000000
 currency = "EUR"
 [cache]
 memory = "64MiB"
@@ -129,7 +129,7 @@ class Dashboard(unittest.TestCase):
         self.assertIn("/%3Cimg%20src=x%20onerror=window.injected=1%3E", [row[0] for row in tables["objects"]])
         self.assertIn("Python", [row[0] for row in tables["agents"]])
         errors = {row[2]: row for row in tables["errors"][1:]}
-        self.assertEqual(errors["502"][1:5], ["6", "502", "origin-connect", "GET /gone/e.jpg, GET /gone/d.jpg, GET /gone/c.jpg and 2 more"])
+        self.assertEqual(errors["502"][1:5], ["6", "502", "origin-connect", "GET /gone/e.jpg, GET /gone/d.jpg, GET /gone/c.jpg and others"])
         self.assertIn("origin is running", errors["502"][6])
         (gone,) = [row for row in tables["origins"] if row[0] == "media, gone"]
         self.assertEqual(gone[2], "failing")
@@ -144,7 +144,7 @@ class Dashboard(unittest.TestCase):
         saved = json.loads(fetch(f"{self.admin}/api/traffic")[2])["saved"]
         self.assertEqual((saved["currency"], saved["requests"] > 10), ("EUR", True))
         self.assertAlmostEqual(saved["cost"], saved["bytes"] / 1e9 * 5000000 + saved["requests"] / 1000 * 0.0004)
-        self.assertIn(f"{saved['cost']:.2f} EURsaved", seen["tiles"])
+        self.assertIn(f"{saved['cost']:.2f} EURsaved, by admin.prices", seen["tiles"])
         self.assertNotIn("secret", json.dumps(seen))
         day = self.board.visit(self.admin + "/", range="24h")
         self.assertEqual(day["tiles"][0].split("requests")[0], seen["tiles"][0].split("requests")[0])

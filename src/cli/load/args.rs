@@ -41,7 +41,7 @@ pub(in crate::cli) struct Args {
         help_heading = "Requests"
     )]
     pub(super) urls_from: Option<PathBuf>,
-    /// Access log to replay: JSON or CloudFront's standard log, optionally .gz. Replays every GET with its range,
+    /// Access log to replay: JSON or CloudFront's standard log, version 1, optionally .gz. Replays every GET with its range,
     /// errors included. All requests go to this server, whatever host the log names. Signatures are removed
     #[arg(long, value_name = "FILE", help_heading = "Requests")]
     pub(super) access_log: Option<PathBuf>,

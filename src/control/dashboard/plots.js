@@ -121,16 +121,19 @@ function curves(id, title, steps, list, show, top) {
     svg("text", { x: LEFT, y: HEIGHT }, clock(usable[0].at - 1000 * usable[0].seconds)),
     svg("text", { x: WIDTH, y: HEIGHT, "text-anchor": "end" }, clock(usable.at(-1).at)),
   ];
-  // What each step has, while the pointer is on it.
+  // What each step has, while the pointer is on it. A new picture would close that.
+  if (find(id).querySelector(".step:hover")) return;
   const at = (step) => new Date(step.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const width = (WIDTH - LEFT) / Math.max(1, usable.length - 1);
   const areas = usable.map((step, number) => {
     const shown = list.map(([name, , value]) => `${name}: ${Number.isFinite(value(step)) ? show(value(step)) : "–"}`);
-    const area = svg("rect", { class: "step", x: x(number) - width / 2, width, y: 0, height: HEIGHT - BOTTOM + 4 });
+    const from = usable.length === 1 ? LEFT : Math.max(LEFT, x(number) - width / 2);
+    const to = usable.length === 1 ? WIDTH : Math.min(WIDTH, x(number) + width / 2);
+    const area = svg("rect", { class: "step", x: from, width: to - from, y: 0, height: HEIGHT - BOTTOM + 4 });
     area.append(svg("title", {}, [at(step), ...shown].join("\n")));
     return area;
   });
-  draw(id, `${title}, from ${show(0)} to ${show(highest)}`, [...lines, ...paths, ...ends, ...areas], list);
+  draw(id, `${title}, from ${show(0)} to ${show(highest)}`, [...lines, ...areas, ...paths, ...ends], list);
 }
 
 function histogram(id, title, bounds, times, kind) {

@@ -15,7 +15,7 @@ function tiles({ total, seconds }, { cost, currency }) {
     tile(bytes(total.bytes), "sent to viewers"),
     tile(count(total.hits), "served without an origin"),
     tile(bytes(total.hit_bytes), "that origins did not send"),
-    tile(`${money} ${currency}`, "saved"),
+    tile(`${money} ${currency}`, "saved, by admin.prices"),
     tile(percent(total.server_errors, total.requests), "server errors", total.server_errors > 0.01 * total.requests),
     tile(percent(total.client_errors, total.requests), "client errors"));
 }
@@ -50,7 +50,7 @@ function showTop(top, several) {
     ["Mean", (row) => time(row.microseconds / 1e6 / row.requests), "n"], ["In total", (row) => time(row.microseconds / 1e6), "n"]], top.slow_objects, "No requests yet.");
   table("referrers", [["Page", (row) => row.name, "w"], ...COLUMNS.slice(0, 4)], top.referrers, "No request had a Referer yet.");
   table("agents", [["Kind", (row) => row.name], ...COLUMNS.slice(0, 4)], top.user_agents, "No requests yet.");
-  table("countries", [["Country", (row) => country(row.name)], ...COLUMNS.slice(0, 4)], top.countries, "None is known. They need a geography database in the configuration.");
+  table("countries", [["Country", (row) => country(row.name)], ...COLUMNS.slice(0, 4)], top.countries, "No countries are known. A geography database (geo.database) has them.");
 }
 
 // Errors with the same cause in one row, with the paths of the last three.
@@ -71,7 +71,7 @@ function grouped(errors) {
 function showErrors(errors, now) {
   table("errors", [
     ["Last", (row) => ago(row.at, now)], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
-    ["Reason", (row) => row.reason], ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? ` and ${row.paths.length - 3} more` : ""), "w"], ["Distribution", (row) => row.distribution || null],
+    ["Reason", (row) => row.reason], ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? " and others" : ""), "w"], ["Distribution", (row) => row.distribution || null],
     ["What to do", (row) => row.advice, "w"],
   ], grouped(errors), "No errors.");
 }
