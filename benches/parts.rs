@@ -139,5 +139,33 @@ fn respond(c: &mut Criterion) {
     stored.runtime.block_on(stored.running.stop());
 }
 
-criterion_group!(parts, path, key, policy, range, lookup, respond, sign);
+/// A hit whose behavior has rules: none of them, a list of 100,000 redirects, and ten with patterns, none of which has the path.
+fn rules(c: &mut Criterion) {
+    let file = std::env::temp_dir().join(format!("forebay-redirects-{}", std::process::id()));
+    let lines = (0..100_000).map(|number| format!("/old/photos/{number}.jpg /new/{number}\n"));
+    std::fs::write(&file, lines.collect::<String>()).expect("a list");
+    let list = format!(
+        "[[distribution.default_behavior.rule]]\nredirects_file = \"{}\"\n",
+        file.display()
+    );
+    let pattern = |number| {
+        format!(
+            "[[distribution.default_behavior.rule]]\npath = \"/old-{number}/*.jpg\"\nrewrite = \"/new/{{1}}\"\n"
+        )
+    };
+    let patterns: String = (0..10).map(pattern).collect();
+    for (name, rules) in
+        [("rules/none", ""), ("rules/redirects-100000", &*list), ("rules/patterns-10", &*patterns)]
+    {
+        let (stored, connection) = (Stored::with_rules(rules), Stored::connection());
+        let mut head = Vec::with_capacity(4096);
+        c.bench_function(name, |b| {
+            b.iter(|| stored.hit(Stored::request(), &connection, &mut head));
+        });
+        stored.runtime.block_on(stored.running.stop());
+    }
+    let _ = std::fs::remove_file(file);
+}
+
+criterion_group!(parts, path, key, policy, range, lookup, respond, rules, sign);
 criterion_main!(parts);

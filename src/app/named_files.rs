@@ -1,11 +1,11 @@
 //! The files that a configuration names.
 
-use std::{io, path::Path};
+use std::{convert::Infallible, io, path::Path, sync::Arc};
 
 use http::HeaderMap;
 use rustls::crypto::aws_lc_rs;
 
-use super::Error;
+use super::{Error, rules::read_redirects};
 use crate::{
     access::restrict::Geography,
     acme::check_external_key,
@@ -37,6 +37,14 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
             let refuse = |source| Error::Trust { origin: origin.id.clone(), source };
             note(trusted_roots(Some(file)).map(drop).map_err(refuse));
         }
+    }
+    for distribution in &config.distributions {
+        let behaviors = &distribution.settings.behaviors;
+        let read = behaviors.with_redirects(|file, form| {
+            note(read_redirects(file, form).map(drop));
+            Ok::<_, Infallible>(Arc::default())
+        });
+        let Ok(_) = read;
     }
     if let Some(disk) = &config.disk {
         note(disk.keys().map(drop).map_err(Error::from));

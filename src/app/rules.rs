@@ -1,15 +1,17 @@
 //! Builds distributions, origins and limits from a configuration.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use super::Error;
 use crate::{
     access::restrict::{Geography, RateLimits},
     aws::Credentials,
     base::clock::Clock,
+    behavior::RedirectList,
+    cache::key::PathForm,
     config::{Config, DistributionOptions, GroupOptions},
     origin::{Group, Origin},
-    proxy::{Distribution, Edge, Hosts, Rules},
+    proxy::{Distribution, Edge, Hosts, Rules, Settings},
 };
 
 /// RFC 9110 §4.2.2.
@@ -29,13 +31,21 @@ pub(super) fn rules(
     for options in &config.distributions {
         let old = in_force.hosts.by_id(&options.settings.id).map(Arc::as_ref);
         let groups = groups(options, old, edge, credentials, clock)?;
-        hosts.add(&distribution(options, groups, old, edge, clock), &options.aliases);
+        hosts.add(&distribution(options, groups, old, edge, clock)?, &options.aliases);
     }
     let proxies = config.listen.trusted_proxies.clone();
     let mut rules = Rules::new(hosts, proxies, geography.map(Arc::new));
     let https = config.listen.https.first().map(SocketAddr::port);
     rules.https_port = https.filter(|port| ![0, DEFAULT_HTTPS_PORT].contains(port));
     Ok(rules)
+}
+
+/// Reads a list of redirects.
+pub(super) fn read_redirects(file: &Path, form: PathForm) -> Result<Arc<RedirectList>, Error> {
+    let refuse = |source| Error::File { key: "redirects_file", path: file.to_owned(), source };
+    let text = std::fs::read_to_string(file).map_err(refuse)?;
+    let list = RedirectList::parse(&text, form);
+    list.map(Arc::new).map_err(|error| refuse(io::Error::other(error)))
 }
 
 /// Creates each origin on its own, then the groups.
@@ -77,13 +87,14 @@ fn distribution(
     old: Option<&Distribution>,
     edge: &Arc<Edge>,
     clock: &Clock,
-) -> Arc<Distribution> {
+) -> Result<Arc<Distribution>, Error> {
     let limits = options.rates.map(|rates| {
         let old = old.and_then(|old| old.limits.as_ref());
         let kept = old.filter(|limits| limits.rates() == rates).cloned();
         kept.unwrap_or_else(|| Arc::new(RateLimits::new(rates, clock)))
     });
-    let settings = options.settings.clone();
+    let behaviors = options.settings.behaviors.with_redirects(read_redirects)?;
+    let settings = Settings { behaviors, ..options.settings.clone() };
     let metrics = edge.metrics().distribution(&settings.id);
-    Arc::new(Distribution::new(settings, origins, limits, metrics))
+    Ok(Arc::new(Distribution::new(settings, origins, limits, metrics)))
 }

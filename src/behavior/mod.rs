@@ -4,10 +4,11 @@ mod cache_policy;
 mod origin_request_policy;
 mod pattern;
 mod referers;
+mod request_rules;
 mod response_headers_policy;
 mod security_policy;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 pub use cache_policy::CachePolicy;
 pub(crate) use cache_policy::MANAGED_CACHE_POLICIES;
@@ -17,6 +18,10 @@ pub(crate) use origin_request_policy::{
 };
 pub(crate) use pattern::PathPattern;
 pub(crate) use referers::Referers;
+pub(crate) use request_rules::{
+    Action, Conditions, HeaderChanges, PathCondition, Redirect, RedirectList, Redirects,
+    RequestRule, RequestRules, RuleEnd, RuleInput, RuleMatches, Target, TargetError, TrailingSlash,
+};
 
 pub(crate) use response_headers_policy::{
     AddedField, Cors, MANAGED_RESPONSE_HEADERS_POLICIES, OriginPattern, ResponseHeadersPolicy,
@@ -52,6 +57,8 @@ pub struct Behavior {
     pub response_headers: Option<Arc<ResponseHeadersPolicy>>,
     /// Whether viewers may use plain HTTP.
     pub viewer_protocol: ViewerProtocol,
+    /// Redirects, rewrites and changes of header fields.
+    pub(crate) rules: Option<Arc<RequestRules>>,
     /// The sites whose pages may embed the objects.
     pub referers: Option<Referers>,
     /// The keys that requests must be signed with, if signatures are required.
@@ -161,6 +168,9 @@ impl AllowedMethods {
     }
 }
 
+/// The name of the default behavior.
+const DEFAULT: &str = "default";
+
 /// Ordered path patterns. The first match wins, and the default is last.
 #[derive(Clone, Debug)]
 pub struct Behaviors {
@@ -195,7 +205,32 @@ impl Behaviors {
     pub fn name(&self, behavior: &Arc<Behavior>) -> String {
         let mut ordered = self.ordered.iter();
         let own = ordered.find(|(_, known)| Arc::ptr_eq(known, behavior));
-        own.map_or_else(|| "default".to_owned(), |(pattern, _)| pattern.to_string())
+        own.map_or_else(|| DEFAULT.to_owned(), |(pattern, _)| pattern.to_string())
+    }
+
+    /// The behavior with this name, which [`Self::name`] returns.
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<Behavior>> {
+        let mut ordered = self.ordered.iter();
+        match ordered.find(|(pattern, _)| pattern.to_string() == name) {
+            Some((_, behavior)) => Some(behavior),
+            None => (name == DEFAULT).then_some(&self.default),
+        }
+    }
+
+    /// The same behaviors with the lists of redirects that `read` returns for their files.
+    pub(crate) fn with_redirects<E>(
+        &self,
+        mut read: impl FnMut(&Path, PathForm) -> Result<Arc<RedirectList>, E>,
+    ) -> Result<Self, E> {
+        let mut all = self.clone();
+        for behavior in all.ordered.iter_mut().map(|(_, it)| it).chain([&mut all.default]) {
+            if let Some(rules) = behavior.rules.as_ref().filter(|it| it.files().next().is_some()) {
+                let form = behavior.path_form;
+                let rules = Arc::new(rules.with_redirects(|file| read(file, form))?);
+                *behavior = Arc::new(Behavior { rules: Some(rules), ..Behavior::clone(behavior) });
+            }
+        }
+        Ok(all)
     }
 
     /// Every behavior, in order.

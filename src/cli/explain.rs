@@ -80,6 +80,7 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
         let origins = explained.origins.join(", then ");
         lines.push(("behavior", format!("{behavior}, origin {origins}")));
     }
+    lines.extend(explained.rules.iter().map(|rule| ("rule", rule.clone())));
     if let Some(refused) = &explained.refused {
         let status = style::paint(Style::Bad, &refused.status.to_string());
         lines.push(("refused", format!("{status}, {}", refused.why)));
@@ -90,7 +91,8 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
         lines.extend(explained.signature.iter().map(|valid| ("signature", valid.clone())));
         lines.extend(explained.owner.iter().map(|owner| ("owner", format!("node {owner}"))));
         let more = explained.key.iter().map(|part| format!("  {part}"));
-        lines.push(("key", or_none(&explained.path) + &more.collect::<String>()));
+        let path = explained.rewritten.as_ref().or(explained.path.as_ref());
+        lines.push(("key", or_none(&path.cloned()) + &more.collect::<String>()));
         if let Some(variants) = &explained.variants {
             let vary = variants.vary.join(", ");
             lines.push(("variants", format!("{}, selected by {vary}", variants.count)));

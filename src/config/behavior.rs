@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::Method;
 
 use super::{
-    key_group::{self, KeyGroups},
+    key_group,
     origin::{GroupOptions, NamedOrigin},
-    origin_request::{self, OriginRequestPolicies, check_origin},
-    policy::{self, CachePolicies, word},
-    response_headers::{self, ResponseHeadersPolicies},
+    origin_request::check_origin,
+    policies::Policies,
+    policy::word,
+    request_rules::{check_rewrites, rules},
     restrict::referers,
     section::{Placed, Section, missing},
+    surroundings::Surroundings,
 };
 use crate::{
     access::signed::{COOKIE_NAMES, QUERY_NAMES},
@@ -28,34 +30,15 @@ use crate::{
     origin::{self, OBJECT_PARAMETERS, Protocol, is_refused_parameter, listed_parameters},
 };
 
-/// Custom policies and key groups that behaviors refer to.
-pub(super) struct Policies {
-    cache: CachePolicies,
-    origin_request: OriginRequestPolicies,
-    response_headers: ResponseHeadersPolicies,
-    key_groups: KeyGroups,
-}
-
-impl Policies {
-    pub(super) fn read(root: &Section<'_>) -> Self {
-        Self {
-            cache: policy::own_policies(root),
-            origin_request: origin_request::own_policies(root),
-            response_headers: response_headers::own_policies(root),
-            key_groups: key_group::key_groups(root),
-        }
-    }
-}
-
 pub(super) fn behaviors(
     section: &Section<'_>,
     origins: Origins<'_>,
-    policies: &Policies,
+    around: &Surroundings<'_>,
     errors: &ErrorTtl,
 ) -> Option<Behaviors> {
     let default = match section.table("default_behavior") {
         Some(table) => {
-            let behavior = behavior(&table, origins, policies, errors);
+            let behavior = behavior(&table, origins, around, errors);
             table.unknown();
             behavior
         }
@@ -77,7 +60,7 @@ pub(super) fn behaviors(
                 None
             }
         });
-        let behavior = behavior(&table, origins, policies, errors);
+        let behavior = behavior(&table, origins, around, errors);
         table.unknown();
         if let Some(pattern) = &pattern
             && ordered.iter().any(|(earlier, _)| earlier == pattern)
@@ -87,15 +70,18 @@ pub(super) fn behaviors(
         }
         ordered.extend(pattern.zip(behavior));
     }
-    Some(Behaviors { ordered, default: default? })
+    let behaviors = Behaviors { ordered, default: default? };
+    check_rewrites(section, &behaviors);
+    Some(behaviors)
 }
 
 fn behavior(
     section: &Section<'_>,
     origins: Origins<'_>,
-    policies: &Policies,
+    around: &Surroundings<'_>,
     errors: &ErrorTtl,
 ) -> Option<Arc<Behavior>> {
+    let policies = &around.policies;
     let origin =
         section.required("origin", "add `origin` with the id of one of the distribution's origins");
     let origin = origin.and_then(|id| place(section, id, origins));
@@ -115,8 +101,10 @@ fn behavior(
         .then_some(cache_policy.as_ref())
         .flatten()
         .map(|policy| compress(section, policy));
-    let (origin, mut cache_policy) = (origin?, cache_policy?);
     let is_bucket = options.is_some_and(|origin| origin.protocol != Protocol::Plain);
+    let form = if is_bucket { PathForm::Key } else { PathForm::Uri };
+    let rules = rules(section, form, around);
+    let (origin, mut cache_policy) = (origin?, cache_policy?);
     if is_bucket {
         // A bucket has one representation of each object, so no coding is negotiated.
         cache_policy.key.codings = Codings::NONE;
@@ -143,7 +131,7 @@ fn behavior(
     }
     Some(Arc::new(Behavior {
         origin,
-        path_form: if is_bucket { PathForm::Key } else { PathForm::Uri },
+        path_form: form,
         cache_policy,
         forward,
         enabled: enabled.is_none_or(|enabled| enabled.value),
@@ -152,6 +140,7 @@ fn behavior(
         compress: compress.unwrap_or_default(),
         response_headers,
         viewer_protocol: viewer_protocol.unwrap_or_default(),
+        rules,
         referers,
         trusted,
     }))

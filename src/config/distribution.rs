@@ -1,21 +1,22 @@
 //! `[[distribution]]`: hosts, origins, behaviors.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    behavior::{Policies, behaviors},
+    behavior::behaviors,
     errors::{error_pages, error_ttl},
+    object::object,
     origin::{GroupOptions, groups, origins},
     policy::word,
     restrict,
     section::{Section, check_id},
+    surroundings::Surroundings,
 };
 use crate::{
     access::restrict::Rates,
     behavior::SecurityPolicy,
-    cache::key::{CanonicalPath, PathForm},
     origin,
     proxy::{Identity, Settings},
 };
@@ -37,18 +38,6 @@ pub struct DistributionOptions {
     pub http2: bool,
     /// Whether it is served over HTTP/3.
     pub http3: bool,
-}
-
-/// Configuration from outside `[[distribution]]` that distributions need.
-pub(super) struct Surroundings<'a> {
-    pub(super) policies: Policies,
-    pub(super) directory: &'a Path,
-    /// The location of this machine.
-    pub(super) pop: String,
-    /// Whether viewers' countries are known.
-    pub(super) has_geography: bool,
-    /// The port for HTTP/3, if there is one.
-    pub(super) http3_port: Option<u16>,
 }
 
 pub(super) fn distributions(
@@ -85,7 +74,7 @@ fn distribution(
     let tags = cache_tag_header(section);
     let origins = origins(section, around.directory, tags.as_ref());
     let groups = groups(section, &origins);
-    let behaviors = behaviors(section, (&origins, &groups), &around.policies, &errors);
+    let behaviors = behaviors(section, (&origins, &groups), around, &errors);
     // An invalid origin is already reported, so behaviors that refer to it add no fault.
     let origins = origins.into_iter().filter_map(|origin| origin.options).collect();
     // Every key is read before anything that is wrong ends this: keys that were not read are reported as unknown.
@@ -236,21 +225,4 @@ fn is_host(host: &str) -> bool {
 fn public_scheme(section: &Section<'_>) -> Option<String> {
     let scheme = word(section, "public_scheme", [("http", "http"), ("https", "https")]);
     scheme.map(str::to_owned)
-}
-
-/// The name of an object that is served for a folder.
-fn object(section: &Section<'_>, key: &'static str) -> Option<String> {
-    let object = section.string(key)?;
-    let url = format!("/{}", object.value);
-    if object.value.is_empty()
-        || object.value.starts_with('/')
-        || object.value.contains("://")
-        || CanonicalPath::resolve(&url, PathForm::Key).is_err()
-    {
-        let message = format!("`{}` is not valid for `{key}`", object.value);
-        let help = "write the name of an object without a leading slash, such as \"index.html\"";
-        section.fault(object.span, message, "not an object name", help.to_owned());
-        return None;
-    }
-    Some(object.value.to_owned())
 }

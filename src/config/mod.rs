@@ -14,30 +14,35 @@ mod events;
 mod fault;
 mod key_group;
 mod listen;
+mod object;
 mod origin;
 mod origin_request;
+mod policies;
 mod policy;
 mod prices;
 #[cfg(test)]
 mod reference;
+mod request_rules;
 mod response_headers;
 mod restart;
 mod restrict;
 mod section;
+mod surroundings;
 mod traces;
 mod trust;
 
 use std::path::Path;
 
 pub(crate) use distribution::DistributionOptions;
-use distribution::Surroundings;
 use fault::Collector;
 pub(crate) use fault::{Fault, Faults};
 pub(crate) use listen::{Address, DEFAULT_ADMIN, Listen};
 pub(crate) use origin::GroupOptions;
 pub(crate) use origin_request::is_sendable;
+use policies::Policies;
 pub(crate) use policy::is_keyable;
 use section::Section;
+use surroundings::Surroundings;
 
 use toml::de::DeTable;
 pub(crate) use trust::HTTPS_ADVICE;
@@ -226,7 +231,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
     let traces = traces::traces(root, !listen.trusted_proxies.is_empty(), directory);
     let geography = geography(root, directory);
     let around = Surroundings {
-        policies: behavior::Policies::read(root),
+        policies: Policies::read(root),
         directory,
         pop: listen.pop.clone(),
         has_geography: geography.is_some(),

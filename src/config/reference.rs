@@ -42,6 +42,7 @@ fn path(table: &str, key: &str) -> String {
 fn header_for<'a>(header: &'a str, key: &str) -> &'a str {
     match header {
         "[[distribution.behavior]]" if key != "path_pattern" => "[distribution.default_behavior]",
+        "[[distribution.behavior.rule]]" => "[[distribution.default_behavior.rule]]",
         header => header,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     http::field_table::FieldTrait,
 };
 
-fn is_changeable(name: &HeaderName) -> bool {
+pub(super) fn is_changeable(name: &HeaderName) -> bool {
     !FieldTrait::Fixed.applies_to(name.as_str())
 }
 
@@ -151,7 +151,7 @@ fn custom(section: &Section<'_>) -> Vec<AddedField> {
     fields
 }
 
-fn field_value(section: &Section<'_>, text: &Placed<&str>) -> Option<HeaderValue> {
+pub(super) fn field_value(section: &Section<'_>, text: &Placed<&str>) -> Option<HeaderValue> {
     let value = HeaderValue::from_str(text.value).ok();
     if value.is_none() {
         let message = "this value is not valid in a header field";

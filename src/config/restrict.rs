@@ -55,7 +55,7 @@ pub(super) fn countries(section: &Section<'_>, has_database: bool) -> Option<Cou
     countries
 }
 
-fn country(text: &str) -> Option<String> {
+pub(super) fn country(text: &str) -> Option<String> {
     let is_code = text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
     is_code.then(|| text.to_owned())
 }

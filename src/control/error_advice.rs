@@ -31,6 +31,9 @@ fn advice(error: &SeenError, rules: &Rules) -> String {
         (Some("address-denied" | "country-denied" | "referer-denied"), _) => {
             "a restriction of the distribution refuses this viewer"
         }
+        (Some("rule-denied" | "rule-protected-path"), _) => {
+            "a rule of the behavior refuses this request: explain it below"
+        }
         (Some("https-only"), _) => "the behavior allows HTTPS only (`viewer_protocol_policy`)",
         (Some(reason), _) if reason.starts_with("signed-") => {
             "the URL is not signed, or not validly: explain it below"

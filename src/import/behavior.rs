@@ -194,12 +194,14 @@ fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
             // A function can respond to a request itself instead of the origin. An unknown event may do so, too.
             if !matches!(event, "viewer-response" | "origin-response") {
                 job.ledger.to_do(format!(
-                    "check what {} does with requests: if it restricts access, replace it with `allow` or `trusted_key_groups`; then remove `enabled = false`",
+                    "check what {} does with requests: replace redirects and rewrites with rules (docs/rules.md), and what restricts access with `allow` or `trusted_key_groups`; then remove `enabled = false`",
                     item.get(arn).text_or("a function")
                 ));
                 is_closed = true;
             }
-            item.is_dropped(format!("Forebay runs no edge functions ({what}, {event})"));
+            item.is_dropped(format!(
+                "Forebay runs no edge functions ({what}, {event}); rules can redirect, rewrite, refuse and change header fields (docs/rules.md)"
+            ));
         }
     }
     if is_closed {

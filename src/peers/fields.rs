@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 
+use super::PeerRules;
 use crate::{
     cache::{
         key::PathForm,
@@ -20,6 +21,7 @@ const DISTRIBUTION: HeaderName = HeaderName::from_static("forebay-peer-distribut
 const CONFIGURATION: HeaderName = HeaderName::from_static("forebay-peer-configuration");
 const APPLIED: HeaderName = HeaderName::from_static("forebay-peer-applied");
 const KEY: HeaderName = HeaderName::from_static("forebay-peer-key");
+const RULES: HeaderName = HeaderName::from_static("forebay-peer-rules");
 const REQUEST_ID: HeaderName = HeaderName::from_static("forebay-peer-request-id");
 const ANSWER: HeaderName = HeaderName::from_static("forebay-peer-answer");
 const FRESH_FOR: HeaderName = HeaderName::from_static("forebay-peer-fresh-for");
@@ -38,6 +40,8 @@ pub(crate) struct PeerRequest {
     pub(crate) key: String,
     /// The id of the viewer's request.
     pub(crate) id: Option<HeaderValue>,
+    /// The rules of the behavior that apply.
+    pub(crate) rules: Option<PeerRules>,
 }
 
 impl PeerRequest {
@@ -57,6 +61,9 @@ impl PeerRequest {
         fields.insert(APPLIED, self.applied.to_string().try_into().ok()?);
         fields.insert(KEY, self.key.try_into().ok()?);
         fields.extend(self.id.map(|id| (REQUEST_ID, id)));
+        if let Some(rules) = self.rules {
+            fields.insert(RULES, rules.to_string().try_into().ok()?);
+        }
         let mut target = String::new();
         match request.path.form() {
             PathForm::Key => request.path.encode_for_bucket(&mut target),
@@ -83,6 +90,7 @@ impl PeerRequest {
             applied: text(&APPLIED)?.parse().ok()?,
             key: text(&KEY)?.to_owned(),
             id: fields.get(REQUEST_ID).cloned(),
+            rules: text(&RULES).map(str::parse).transpose().ok()?,
         };
         remove_own(fields);
         Some(read)
@@ -165,7 +173,10 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::cache::key::{CanonicalPath, Projection};
+    use crate::{
+        behavior::RuleMatches,
+        cache::key::{CanonicalPath, Projection},
+    };
 
     #[test]
     fn a_viewer_cannot_add_fields_between_nodes() {
@@ -193,17 +204,20 @@ mod tests {
             trace: None,
         };
         let applied: Applied = "7 FOREBAY_c 1 0000000000000000".parse().expect("a position");
+        let rules = PeerRules { behavior: "/a/*".into(), matches: RuleMatches::from_number(17) };
         let asked = PeerRequest {
             distribution: "media".into(),
             configuration: "c".into(),
             applied: applied.clone(),
             key: "k".into(),
             id: None,
+            rules: Some(rules.clone()),
         };
         let mut message = asked.write("media.example.com", &request).expect("a message");
         assert_eq!(message.uri(), "https://media.example.com/a%20b/%C3%BC%3F.png?v=1");
         let read = PeerRequest::take(message.headers_mut()).expect("all fields");
         assert_eq!((&*read.distribution, read.applied, read.id), ("media", applied, None));
+        assert_eq!(read.rules, Some(rules));
         let fields = message.headers();
         assert_eq!(fields.len(), 3, "{fields:?}");
         assert_eq!(fields[header::COOKIE], "a=1; b=2");

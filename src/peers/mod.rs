@@ -8,6 +8,7 @@ mod asking;
 mod connection;
 mod fields;
 mod object;
+mod peer_rules;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use asking::{Asking, Claim};
 use connection::{PeerConnection, PeerError, Permit};
 pub(crate) use fields::{Answer, PeerRequest};
 pub(crate) use object::{PeerObject, key_digest};
+pub(crate) use peer_rules::PeerRules;
 
 use crate::{
     base::{clock::Clock, metrics::PeerMetrics},
@@ -102,6 +104,7 @@ impl Peers {
             applied,
             key: object.key.clone(),
             id: object.id.clone(),
+            rules: object.rules.clone(),
         };
         let message = message.write(&object.host, request)?;
         let (requested_at, began) = (self.clock.now(), self.clock.uptime());

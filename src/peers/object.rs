@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::PeerRules;
 use crate::{
     base::sha256,
     cache::key::{CacheKey, CanonicalPath},
@@ -19,6 +20,8 @@ pub(crate) struct PeerObject {
     pub(super) key: String,
     /// The id of the viewer's request.
     pub(super) id: Option<HeaderValue>,
+    /// The rules of the behavior that apply.
+    pub(super) rules: Option<PeerRules>,
     /// The distribution and the path. All variants have the same owner.
     name: Box<[u8]>,
 }
@@ -30,12 +33,14 @@ impl PeerObject {
         path: &CanonicalPath<'_>,
         key: &CacheKey,
         id: Option<HeaderValue>,
+        rules: Option<PeerRules>,
     ) -> Self {
         Self {
             distribution: Arc::clone(distribution),
             host: host.into(),
             key: key_digest(key),
             id,
+            rules,
             name: Self::name_of(distribution, path),
         }
     }

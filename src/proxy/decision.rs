@@ -10,10 +10,12 @@ use super::{
     context::Edge,
     request::{
         admission::{AdmittedRequest, Route},
+        applied_rules::AppliedRules,
         connection::HeldDistribution,
         headers_policy::HeadersPolicy,
         hint_log::log_hint,
         incoming::IncomingRequest,
+        not_admitted::NotAdmitted,
         rejection::Rejection,
         routing::{Distribution, Rules},
     },
@@ -140,6 +142,7 @@ pub(super) struct AdmittedRoute {
     pub(super) distribution: Arc<Distribution>,
     behavior: Arc<Behavior>,
     host: Box<str>,
+    rules: AppliedRules,
 }
 
 impl Admitted {
@@ -148,6 +151,7 @@ impl Admitted {
             distribution: Arc::clone(admitted.distribution),
             behavior: Arc::clone(admitted.behavior),
             host: admitted.host.into(),
+            rules: admitted.rules,
         };
         Self {
             route,
@@ -180,6 +184,7 @@ impl AdmittedRoute {
             connection: Some(&incoming.connection),
             trace: incoming.trace.as_ref(),
             is_of_peer: false,
+            rules: self.rules,
         }
     }
 }
@@ -199,15 +204,23 @@ impl Edge {
             Err(rejection) => return self.refused(rejection, request, None, None),
         };
         let distribution = route.distribution;
-        let headers_policy =
-            route.behavior().and_then(|behavior| HeadersPolicy::of(behavior, request));
+        let behavior = route.behavior();
+        let headers_policy = behavior.and_then(|behavior| HeadersPolicy::of(behavior, request));
         let admitted = match route.admit(rules, incoming, !content.is_empty, &self.steps) {
             Ok(admitted) => admitted,
-            Err(rejection) => {
+            Err(NotAdmitted::Redirected(redirect)) => {
+                let headers_policy =
+                    HeadersPolicy::with_rules(headers_policy, behavior, redirect.matches);
+                let next = Next::Respond(redirect.into_answer(), Some(Arc::clone(distribution)));
+                return Decision::Pending(Box::new(Pending { headers_policy, next }));
+            }
+            Err(NotAdmitted::Rejected(rejection)) => {
                 log_hint(rejection, rules, distribution, incoming);
                 return self.refused(rejection, request, Some(distribution), headers_policy);
             }
         };
+        let matches = admitted.rules.matches;
+        let headers_policy = HeadersPolicy::with_rules(headers_policy, behavior, matches);
         let next = match self.plan(&admitted, incoming.at) {
             CachePlan::Serve { key, response, staleness: Staleness::Fresh }
                 if response.status == StatusCode::OK =>

@@ -12,6 +12,7 @@ use super::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
         incoming::IncomingRequest,
+        not_admitted::{NotAdmitted, RuleRedirect},
         rejection::{Rejection, is_error},
         routing::{Distribution, Rules},
         variant_slot::key_of,
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
+    behavior::RuleMatches,
     cache::{
         key::Projection,
         policy::NotStored,
@@ -56,7 +58,10 @@ impl Edge {
             || length.is_some_and(|length| length != b"0");
         match route.admit(&rules, &incoming, has_content, &self.steps) {
             Ok(admitted) => self.explain_admitted(&admitted, now).await,
-            Err(rejection) => rejected(&rules, rejection, Some(distribution), &incoming),
+            Err(NotAdmitted::Redirected(redirect)) => redirected(&redirect, distribution, request),
+            Err(NotAdmitted::Rejected(rejection)) => {
+                rejected(&rules, rejection, Some(distribution), &incoming)
+            }
         }
     }
 
@@ -99,8 +104,17 @@ impl Edge {
         if plan.needs_origin() && !origin_errors.is_empty() {
             next.why.push_str("; if the origin fails again, the response is an error");
         }
+        let known = of(admitted.distribution, admitted.request);
+        let path = admitted.path.as_str();
+        let is_rewritten = known.path.as_deref() != Some(path);
         Explanation {
             signature: Some(signature.to_owned()),
+            rules: described_rules(
+                known.behavior.as_deref(),
+                admitted.distribution,
+                admitted.rules.matches,
+            ),
+            rewritten: is_rewritten.then(|| path.to_owned()),
             owner: self.owner(admitted),
             key: parts_of(&admitted.projection),
             stored,
@@ -111,7 +125,7 @@ impl Edge {
             }),
             purged: purged.map(|purged| mode(purged).to_owned()),
             origin_errors,
-            ..of(admitted.distribution, admitted.request)
+            ..known
         }
     }
 
@@ -344,6 +358,30 @@ fn rejected(
     let refused = RejectedRequest { rules, distribution, incoming }.explain(rejection);
     let signature = matches!(rejection, Rejection::Signed(_)).then(|| refused.why.clone());
     Explanation { refused: Some(refused), signature, next, ..known }
+}
+
+/// The explanation of a redirect by a rule.
+fn redirected(
+    redirect: &RuleRedirect,
+    distribution: &Arc<Distribution>,
+    request: &Parts,
+) -> Explanation {
+    let known = of(distribution, request);
+    let (status, location) = (redirect.status.as_u16(), redirect.location.to_str());
+    let why = format!("a rule redirects with {status} to {}", location.unwrap_or_default());
+    let rules = described_rules(known.behavior.as_deref(), distribution, redirect.matches);
+    Explanation { rules, next: Next::new(ResultType::Redirect, why), ..known }
+}
+
+/// The rules of a behavior that apply, in words.
+fn described_rules(
+    behavior: Option<&str>,
+    distribution: &Distribution,
+    matches: RuleMatches,
+) -> Vec<String> {
+    let behavior = behavior.and_then(|name| distribution.settings.behaviors.by_name(name));
+    let rules = behavior.and_then(|behavior| behavior.rules.as_ref());
+    rules.map(|rules| rules.describe(matches)).unwrap_or_default()
 }
 
 /// The parts of a projection, one per line.

@@ -97,6 +97,17 @@ impl RejectedRequest<'_> {
                 ),
                 "wait, or raise `rate_limit`",
             ),
+            Rejection::DeniedByRule => words(
+                format!("a rule of the behavior {} has `deny = true`", self.behavior_name()),
+                "change the rule's conditions",
+            ),
+            Rejection::ProtectedPath => words(
+                format!(
+                    "a rule of the behavior {} rewrites the path to one of a behavior that is disabled or needs signatures",
+                    self.behavior_name()
+                ),
+                "rewrite to a path that everyone may read, or let the behavior of that path have the rule",
+            ),
             Rejection::Signed(error) => self.signature(error),
         }
     }

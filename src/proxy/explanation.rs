@@ -17,6 +17,12 @@ pub struct Explanation {
     pub path: Option<String>,
     /// The path pattern of the behavior, or `default`.
     pub behavior: Option<String>,
+    /// The rules of the behavior that apply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// The path that a rule made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<String>,
     /// The ids of the origins: the primary, then the secondary of an origin group.
     pub origins: Vec<String>,
     /// Whether a signature is required and valid: `not needed`, `valid`, or the reason why it is not.

@@ -73,7 +73,9 @@ impl Edge {
             return refusal();
         }
         let id = asked.id.as_ref().and_then(RequestId::from_value);
-        let Some(admitted) = AdmittedRequest::of_peer(distribution, parts, id) else {
+        let Some(admitted) =
+            AdmittedRequest::of_peer(distribution, parts, id, asked.rules.as_ref())
+        else {
             return refusal();
         };
         let admitted = AdmittedRequest { trace, ..admitted };

@@ -30,6 +30,7 @@ mod plain_origin;
 mod preflights;
 mod process;
 mod purging;
+mod request_rules;
 mod restrictions;
 mod retries;
 mod serving;

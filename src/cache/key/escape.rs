@@ -6,7 +6,7 @@ use super::path_error::PathError;
 
 /// Appends `text` in S3's canonical spelling: every byte is escaped except the unreserved ones and
 /// `/`, with upper-case hexadecimal digits (AWS: "Create a canonical request", `UriEncode`).
-pub(super) fn encode_key(text: &str, out: &mut String) {
+pub(crate) fn encode_key(text: &str, out: &mut String) {
     out.reserve(text.len());
     for byte in text.bytes() {
         if is_unreserved(byte) || byte == b'/' {

@@ -10,6 +10,7 @@ mod variation;
 
 use std::borrow::Cow;
 
+pub(crate) use escape::encode_key;
 pub use name_spec::NameSpec;
 pub(crate) use path::without_dot_segments;
 pub use path::{CanonicalPath, PathForm};

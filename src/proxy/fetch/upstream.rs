@@ -118,8 +118,9 @@ fn peer_object(edge: &Edge, admitted: &AdmittedRequest<'_>) -> Option<PeerObject
     let may_ask = !admitted.is_of_peer && is_cached && is_read && is_read_only && is_plain;
     (may_ask && !was_changed()).then(|| {
         let id = admitted.id.and_then(RequestId::to_value);
-        let distribution = &admitted.distribution.settings.id;
-        PeerObject::new(distribution, admitted.host, &admitted.path, &admitted.key(), id)
+        let rules = admitted.rules.for_peer(admitted.distribution, admitted.behavior);
+        let (distribution, key) = (&admitted.distribution.settings.id, admitted.key());
+        PeerObject::new(distribution, admitted.host, &admitted.path, &key, id, rules)
     })
 }
 

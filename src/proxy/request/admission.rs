@@ -7,8 +7,10 @@ use http::{
 };
 
 use super::{
+    applied_rules::AppliedRules,
     connection::Connection,
     incoming::IncomingRequest,
+    not_admitted::NotAdmitted,
     preflight::{self, is_answered_preflight, is_preflight},
     rejection::Rejection,
     restrictions::{check_referer, restrict},
@@ -29,6 +31,7 @@ use crate::{
         upgrade,
     },
     origin::{Group, OnInterim, Origin},
+    peers::PeerRules,
     proxy::response::identity::RequestId,
     traces::Trace,
 };
@@ -64,6 +67,8 @@ pub(crate) struct AdmittedRequest<'a> {
     pub(crate) trace: Option<&'a Arc<Trace>>,
     /// Whether another node of the cluster admitted it, and wants the response of the origin for its own cache.
     pub(crate) is_of_peer: bool,
+    /// What the behavior's rules changed.
+    pub(crate) rules: AppliedRules,
 }
 
 impl<'a> AdmittedRequest<'a> {
@@ -73,14 +78,15 @@ impl<'a> AdmittedRequest<'a> {
         path: CanonicalPath<'a>,
         host: &'a str,
         request: &'a Parts,
-        client: Option<IpAddr>,
-        id: Option<RequestId>,
+        (client, id): (Option<IpAddr>, Option<RequestId>),
+        rules: AppliedRules,
     ) -> Self {
         let mut projection = behavior.cache_policy.key.project(request, host);
         if behavior.cache_preflights && is_preflight(request) {
             preflight::add_fields(request, &mut projection.headers);
             projection.preflight = true;
         }
+        rules.change_key(distribution, behavior, &mut projection.headers);
         let (method, fields) = (&request.method, &request.headers);
         let (connection, trace, is_of_peer) = (None, None, false);
         Self {
@@ -97,6 +103,7 @@ impl<'a> AdmittedRequest<'a> {
             connection,
             trace,
             is_of_peer,
+            rules,
         }
     }
 
@@ -105,10 +112,18 @@ impl<'a> AdmittedRequest<'a> {
         distribution: &'a Arc<Distribution>,
         request: &'a Parts,
         id: Option<RequestId>,
+        rules: Option<&PeerRules>,
     ) -> Option<Self> {
         let host = authority(request).and_then(host)?;
-        let (path, behavior) = distribution.route(request.uri.path()).ok()?;
-        let admitted = Self::new(distribution, behavior, path, host, request, None, id);
+        let raw = request.uri.path();
+        let (path, behavior, rules) = match rules {
+            Some(rules) => AppliedRules::of_peer(rules, distribution, raw)?,
+            None => {
+                let (path, behavior) = distribution.route(raw).ok()?;
+                (path, behavior, AppliedRules::default())
+            }
+        };
+        let admitted = Self::new(distribution, behavior, path, host, request, (None, id), rules);
         Some(Self { is_of_peer: true, ..admitted })
     }
 
@@ -119,7 +134,10 @@ impl<'a> AdmittedRequest<'a> {
         host: &'a str,
     ) -> Option<Self> {
         let (path, behavior) = distribution.route(request.uri.path()).ok()?;
-        let page = || Self::new(distribution, behavior, path, host, request, None, None);
+        let page = || {
+            let rules = AppliedRules::default();
+            Self::new(distribution, behavior, path, host, request, (None, None), rules)
+        };
         behavior.enabled.then(page)
     }
 
@@ -134,6 +152,7 @@ impl<'a> AdmittedRequest<'a> {
         if is_preflight(self.request) {
             preflight::add_fields(self.request, &mut projection.headers);
         }
+        self.rules.change_request(self.behavior, &mut projection.headers);
         projection
     }
 
@@ -263,28 +282,28 @@ impl<'a> Route<'a> {
         incoming: &'a IncomingRequest,
         has_content: bool,
         steps: &Steps,
-    ) -> Result<AdmittedRequest<'a>, Rejection> {
+    ) -> Result<AdmittedRequest<'a>, NotAdmitted> {
         steps.admissions.add();
         let Self { distribution, host, target } = self;
         let request = &incoming.request;
         restrict(rules, distribution, incoming)?;
         if target_length(request) > MAX_TARGET {
-            return Err(Rejection::UriTooLong);
+            return Err(Rejection::UriTooLong.into());
         }
         if incoming.head_length > MAX_HEAD {
-            return Err(Rejection::HeadTooLarge);
+            return Err(Rejection::HeadTooLarge.into());
         }
         let (path, behavior) = target.map_err(Rejection::BadPath)?;
         if !behavior.enabled {
-            return Err(Rejection::Disabled);
+            return Err(Rejection::Disabled.into());
         }
         check_protocol(behavior.viewer_protocol, rules, distribution, incoming)?;
         if is_answered_preflight(behavior, request) {
-            return Err(Rejection::Preflight);
+            return Err(Rejection::Preflight.into());
         }
         let methods = behavior.allowed_methods;
         if !methods.allow_method(&request.method) {
-            return Err(Rejection::Method(methods.allow()));
+            return Err(Rejection::Method(methods.allow()).into());
         }
         check_referer(behavior, incoming)?;
         if let Some(trusted) = &behavior.trusted {
@@ -294,15 +313,16 @@ impl<'a> Route<'a> {
         }
         // CloudFront answers 403 to a GET with content. A cached response would leave the content unread.
         if matches!(request.method, Method::GET | Method::HEAD) && has_content {
-            return Err(Rejection::UnexpectedContent);
+            return Err(Rejection::UnexpectedContent.into());
         }
+        let (path, applied) =
+            AppliedRules::of(rules, distribution, behavior, host, path, incoming)?;
         for origin in distribution.origins[behavior.origin].members().filter(|o| o.is_s3()) {
             check_object(&path, origin)?;
         }
-        let client = Some(incoming.viewer.address);
-        let id = Some(incoming.id);
+        let viewer = (Some(incoming.viewer.address), Some(incoming.id));
         let mut admitted =
-            AdmittedRequest::new(distribution, behavior, path, host, request, client, id);
+            AdmittedRequest::new(distribution, behavior, path, host, request, viewer, applied);
         admitted.connection = Some(&incoming.connection);
         Ok(admitted)
     }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use super::preflight::is_preflight;
 use crate::{
     base::{clock::Stopwatch, metrics::ResultType},
-    behavior::{Behavior, Cors, ResponseHeadersPolicy},
+    behavior::{Behavior, Cors, RequestRules, ResponseHeadersPolicy, RuleMatches},
     outbound::Timing,
     proxy::response::identity::{Identity, RequestId},
 };
@@ -16,8 +16,11 @@ use crate::{
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// A policy, and the properties of the request that it depends on.
+#[derive(Default)]
 pub(crate) struct HeadersPolicy {
-    policy: Arc<ResponseHeadersPolicy>,
+    policy: Option<Arc<ResponseHeadersPolicy>>,
+    /// Rules that change more fields.
+    rules: Option<(Arc<RequestRules>, RuleMatches)>,
     /// The request's `Origin`.
     origin: Option<HeaderValue>,
     preflight: bool,
@@ -42,11 +45,34 @@ impl HeadersPolicy {
         let timed = policy.server_timing.is_some_and(|percent| {
             wants_timing(&request.headers) || fastrand::f64() * 100.0 < percent
         });
-        Some(Self { policy, origin, preflight: is_preflight(request), timed })
+        let preflight = is_preflight(request);
+        Some(Self { policy: Some(policy), rules: None, origin, preflight, timed })
+    }
+
+    /// Adds the rules of the behavior that match the request, if they change the response.
+    pub(crate) fn with_rules(
+        policy: Option<Self>,
+        behavior: Option<&Arc<Behavior>>,
+        matches: RuleMatches,
+    ) -> Option<Self> {
+        let rules = behavior.filter(|_| !matches.is_empty());
+        let rules = rules.and_then(|behavior| behavior.rules.as_ref());
+        match rules.filter(|rules| rules.changes_response(matches)) {
+            Some(rules) => {
+                let rules = Some((Arc::clone(rules), matches));
+                Some(Self { rules, ..policy.unwrap_or_default() })
+            }
+            None => policy,
+        }
     }
 
     pub(crate) fn apply(&self, fields: &mut HeaderMap, info: &ResponseInfo<'_>) {
-        self.policy.apply(fields, self.origin.as_ref(), self.preflight);
+        if let Some(policy) = &self.policy {
+            policy.apply(fields, self.origin.as_ref(), self.preflight);
+        }
+        if let Some((rules, matches)) = &self.rules {
+            rules.change_response(*matches, fields);
+        }
         if self.timed
             && let Ok(value) = HeaderValue::try_from(info.server_timing())
         {
@@ -56,7 +82,8 @@ impl HeadersPolicy {
 
     /// Whether the request is cross-origin; `None` if the policy's headers depend on more than that.
     pub(crate) fn is_cross_site(&self) -> Option<bool> {
-        let for_all = self.policy.cors.as_ref().is_none_or(Cors::is_for_all);
+        let cors = self.policy.as_ref().and_then(|policy| policy.cors.as_ref());
+        let for_all = cors.is_none_or(Cors::is_for_all) && self.rules.is_none();
         (for_all && !self.timed && !self.preflight).then_some(self.origin.is_some())
     }
 }

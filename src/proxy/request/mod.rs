@@ -1,6 +1,7 @@
 //! A request before the cache: its connection, viewer, route and admission, or why it is rejected.
 
 pub(crate) mod admission;
+pub(crate) mod applied_rules;
 pub(crate) mod connection;
 pub(crate) mod custom_error;
 pub(crate) mod exchange_tracker;
@@ -9,6 +10,7 @@ pub(crate) mod hint_log;
 pub(crate) mod hints;
 pub(crate) mod incoming;
 pub(crate) mod interim;
+pub(crate) mod not_admitted;
 pub(crate) mod preflight;
 pub(crate) mod rejection;
 pub(crate) mod restrictions;

@@ -63,6 +63,10 @@ pub enum Rejection {
     Referer,
     /// The request exceeds a rate limit. The value is `Retry-After` in seconds.
     TooMany(u64),
+    /// A rule of the behavior refuses it.
+    DeniedByRule,
+    /// A rule rewrote the path to one that another behavior protects.
+    ProtectedPath,
     /// The request has no valid signature.
     Signed(signed::SignatureError),
 }
@@ -84,6 +88,8 @@ impl Rejection {
             | Self::Address
             | Self::Country
             | Self::Referer
+            | Self::DeniedByRule
+            | Self::ProtectedPath
             | Self::Signed(_) => StatusCode::FORBIDDEN,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Framing(error) => error.status(),
@@ -121,6 +127,8 @@ impl Rejection {
             Self::Country => "country-denied",
             Self::Referer => "referer-denied",
             Self::TooMany(_) => "rate-limited",
+            Self::DeniedByRule => "rule-denied",
+            Self::ProtectedPath => "rule-protected-path",
             Self::Signed(refused) => refused.token(),
         }
     }

@@ -191,8 +191,25 @@ impl Distribution {
         Ok((path, behavior))
     }
 
+    /// Whether a path that a rule of `behavior` has made belongs to another behavior.
+    pub(crate) fn is_of_another(&self, behavior: &Arc<Behavior>, path: &CanonicalPath<'_>) -> bool {
+        self.readings(path).iter().any(|selected| !Arc::ptr_eq(selected, behavior))
+    }
+
+    /// Whether a path that a rule of `behavior` has made belongs to another behavior, which is disabled or needs signatures.
+    pub(crate) fn protects_from(&self, behavior: &Arc<Behavior>, path: &CanonicalPath<'_>) -> bool {
+        let is_closed = |other: &Behavior| other.trusted.is_some() || !other.enabled;
+        let mut readings = self.readings(path).into_iter();
+        readings.any(|selected| !Arc::ptr_eq(selected, behavior) && is_closed(selected))
+    }
+
+    /// The behaviors that a path may belong to, as it is written and as the most generous origin reads it.
+    fn readings(&self, path: &CanonicalPath<'_>) -> [&Arc<Behavior>; 2] {
+        [path.for_patterns(), path.generous()].map(|text| self.settings.behaviors.select(&text))
+    }
+
     /// The generous readings of a path, which purges compare: one for each path form that the distribution's
-    /// behaviors use, and that of the index document if the path is a folder.
+    /// behaviors use, that of the index document if the path is a folder, and those of the paths that rules rewrite it to.
     ///
     /// # Errors
     /// If none of its origins could serve the path.
@@ -202,8 +219,16 @@ impl Distribution {
         for behavior in self.settings.behaviors.all() {
             match CanonicalPath::resolve(raw, behavior.path_form) {
                 Ok(path) => {
+                    let rules = behavior.rules.as_ref();
+                    let rewritten = rules.map(|it| it.rewritten(&path.for_patterns(), path.form()));
+                    let rewritten = rewritten.into_iter().flatten().filter_map(|url| {
+                        let path = CanonicalPath::resolve(&url, behavior.path_form).ok()?;
+                        Some(self.with_index(path).into_owned())
+                    });
                     // A folder's URL also means its index document.
-                    for path in [path.clone(), self.with_index(path)] {
+                    let own =
+                        [path.clone().into_owned(), self.with_index(path.clone()).into_owned()];
+                    for path in own.into_iter().chain(rewritten) {
                         let path = path.generous().into_owned();
                         if !paths.contains(&path) {
                             paths.push(path);
@@ -217,7 +242,7 @@ impl Distribution {
     }
 
     /// The path of the index document, if `path` is a folder and an index document is configured.
-    fn with_index<'a>(&self, path: CanonicalPath<'a>) -> CanonicalPath<'a> {
+    pub(crate) fn with_index<'a>(&self, path: CanonicalPath<'a>) -> CanonicalPath<'a> {
         let Settings { default_root_object, index_document, .. } = &self.settings;
         let root = default_root_object.as_ref().filter(|_| path.is_root());
         let index = index_document.as_ref().filter(|_| path.as_str().ends_with('/'));

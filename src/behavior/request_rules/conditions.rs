@@ -1,0 +1,83 @@
+//! The conditions of a rule.
+
+use http::{HeaderName, Method, header};
+
+use super::{PathCondition, RuleInput, captured::Captured};
+use crate::{
+    base::glob::{matches_bytes, matches_characters},
+    http::query,
+};
+
+/// The conditions of a rule. A request must meet all of them; one that is empty is met by every request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conditions {
+    pub(crate) path: PathCondition,
+    /// Patterns for the host in lower case, of which one must match.
+    pub(crate) hosts: Vec<String>,
+    /// Methods, of which one must be the request's.
+    pub(crate) methods: Vec<Method>,
+    /// Codes of countries, of which one must be the viewer's.
+    pub(crate) countries: Vec<String>,
+    /// Names and patterns for the values of query parameters, as they are written in the URL.
+    pub(crate) query: Vec<(String, String)>,
+    /// Names and patterns for the values of header fields.
+    pub(crate) headers: Vec<(HeaderName, String)>,
+    /// Names and patterns for the values of cookies.
+    pub(crate) cookies: Vec<(String, String)>,
+}
+
+impl Conditions {
+    /// If a request meets all conditions: what the path condition captured.
+    pub(super) fn met_by<'a>(&self, input: &RuleInput<'a>) -> Option<Captured<'a>> {
+        let captures = self.path.matches(input.path)?;
+        let is_met = self.host_is_met(input.host)
+            && (self.methods.is_empty() || self.methods.contains(&input.request.method))
+            && self.query_is_met(input)
+            && self.headers_are_met(input)
+            && self.cookies_are_met(input)
+            && self.country_is_met(input);
+        is_met.then_some(captures)
+    }
+
+    fn host_is_met(&self, host: &str) -> bool {
+        if self.hosts.is_empty() {
+            return true;
+        }
+        let host = host.to_ascii_lowercase();
+        self.hosts.iter().any(|pattern| matches_characters(pattern, &host))
+    }
+
+    fn query_is_met(&self, input: &RuleInput<'_>) -> bool {
+        self.query.iter().all(|(name, pattern)| {
+            let pairs = input.request.uri.query().into_iter().flat_map(query::pairs);
+            pairs.map(query::name_and_value).any(|(own, value)| {
+                own == name && matches_characters(pattern, value.unwrap_or_default())
+            })
+        })
+    }
+
+    fn headers_are_met(&self, input: &RuleInput<'_>) -> bool {
+        self.headers.iter().all(|(name, pattern)| {
+            let mut lines = input.request.headers.get_all(name).iter();
+            lines.any(|value| matches_bytes(pattern.as_bytes(), value.as_bytes()))
+        })
+    }
+
+    fn cookies_are_met(&self, input: &RuleInput<'_>) -> bool {
+        self.cookies.iter().all(|(name, pattern)| {
+            let lines = input.request.headers.get_all(header::COOKIE).iter();
+            let mut cookies = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+            cookies.any(|cookie| {
+                let cookie = cookie.trim_ascii();
+                let value = cookie.strip_prefix(name.as_bytes());
+                let value = value.and_then(|value| value.strip_prefix(b"="));
+                value.is_some_and(|value| matches_bytes(pattern.as_bytes(), value))
+            })
+        })
+    }
+
+    fn country_is_met(&self, input: &RuleInput<'_>) -> bool {
+        self.countries.is_empty()
+            || (input.country)().is_some_and(|own| self.countries.iter().any(|code| code == own))
+    }
+}

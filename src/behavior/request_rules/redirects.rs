@@ -1,0 +1,89 @@
+//! Redirects in a file: a path and its target on each line.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use http::StatusCode;
+
+use super::{PathCondition, Redirect, Target};
+use crate::cache::key::{CanonicalPath, PathForm};
+
+/// A rule's list of redirects.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirects {
+    pub(crate) file: PathBuf,
+    /// For lines without a status.
+    pub(crate) redirect: Redirect,
+    /// Empty until the file is read.
+    pub(crate) list: Arc<RedirectList>,
+}
+
+/// Redirects by path.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RedirectList(HashMap<Box<str>, (Box<str>, Option<StatusCode>)>);
+
+/// A line that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub(crate) struct LineError {
+    line: usize,
+    reason: String,
+}
+
+impl Redirects {
+    /// The redirect for a path.
+    pub(super) fn find(&self, path: &str) -> Option<(Redirect, &str)> {
+        let (location, status) = self.list.0.get(path)?;
+        let status = status.unwrap_or(self.redirect.status);
+        Some((Redirect { status, ..self.redirect }, location))
+    }
+}
+
+impl RedirectList {
+    /// The statuses of redirects.
+    pub(crate) const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+
+    /// Parses a list. Empty lines and those that begin with `#` are ignored.
+    ///
+    /// # Errors
+    /// For the first line that is not a path, a target and perhaps a status, and for a path that an earlier line has.
+    pub(crate) fn parse(text: &str, form: PathForm) -> Result<Self, LineError> {
+        let mut list = HashMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let refuse = |reason: String| LineError { line: number + 1, reason };
+            let (path, target) = parse_line(line, form).map_err(refuse)?;
+            if list.insert(path.clone(), target).is_some() {
+                return Err(refuse(format!("an earlier line has the path `{path}`, too")));
+            }
+        }
+        Ok(Self(list))
+    }
+}
+
+type Entry = (Box<str>, (Box<str>, Option<StatusCode>));
+
+fn parse_line(line: &str, form: PathForm) -> Result<Entry, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (path, target, status) = match words[..] {
+        [path, target] => (path, target, None),
+        [path, target, status] => (path, target, Some(status)),
+        _ => return Err("expected a path, a target, and perhaps a status".to_owned()),
+    };
+    let resolved = CanonicalPath::resolve(path, form);
+    let resolved = resolved.map_err(|error| format!("`{path}`: {error}"))?;
+    Target::of_redirect(target, &PathCondition::Any)
+        .map_err(|error| format!("`{target}`: {error}"))?;
+    if target == path {
+        return Err(format!("`{path}` redirects to itself"));
+    }
+    let status = status.map(|status| {
+        let number = status.parse().ok().filter(|number| RedirectList::STATUSES.contains(number));
+        number
+            .and_then(|number| StatusCode::from_u16(number).ok())
+            .ok_or_else(|| format!("`{status}` is not the status of a redirect"))
+    });
+    Ok((resolved.for_patterns().into(), (target.into(), status.transpose()?)))
+}
