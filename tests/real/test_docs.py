@@ -1,5 +1,6 @@
 """Every command and recipe of README.md and docs/ is run. One that no rule here knows fails the test."""
 
+import http.client
 import json
 import os
 import pathlib
@@ -306,6 +307,44 @@ class Docs(unittest.TestCase):
                     continue  # of SeaweedFS
                 for key in re.findall(r"^(\w+) = ", block, re.MULTILINE):
                     self.assertIn(key, known, (page, block))
+
+    def test_the_rules_do_what_their_page_says(self):
+        page = "docs/rules.md"
+        (listed,) = [block for block in blocks(page, "text") if "/old-shop" in block]
+        explained = blocks(page, "text")[-1]
+        for rules, path, status, location in [
+            ("www.example.com", "/a?b=c", 301, "https://example.com/a?b=c"),
+            ("/blog/*", "/blog/a/b", 302, "/articles/a/b"),
+            ("/blog/*", "/2026/11/snow", 308, "/articles/snow"),
+            ("redirects.txt", "/old-shop", 301, "/shop"),
+            ("redirects.txt", "/cat.jpg", 302, "/photos/cat.jpg"),
+            ("redirects.txt", "/caf%C3%A9", 301, "https://cafe.example.com/"),
+            ("directory_index", "/pages/a/", 302, "/pages/a"),
+            ("BadBot", "/photos/cat.jpg", 403, None),
+            (".pdf", "/photos/cat.jpg", 200, None),
+        ]:
+            (block,) = [block for block in blocks(page, "toml") if rules in block]
+            with self.subTest(rules=rules, path=path):
+                self.init()
+                (self.folder / "redirects.txt").write_text(listed)
+                file = self.folder / "forebay.toml"
+                file.write_text(f"{file.read_text()}\n{block}")
+                self.serve()
+                headers = {"Host": "www.example.com", "User-Agent": "A BadBot/1.0"}
+                # It follows no redirects.
+                connection = http.client.HTTPConnection("127.0.0.1", self.port)
+                connection.request("GET", path, headers=headers)
+                answer = connection.getresponse()
+                self.assertEqual((answer.status, answer.headers["Location"]), (status, location))
+                connection.close()
+                self.doCleanups()
+                self.setUp()
+        (block,) = [block for block in blocks(page, "toml") if "/releases/{1}" in block]
+        self.init()
+        file = self.folder / "forebay.toml"
+        file.write_text(f"{file.read_text()}\n{block}")
+        self.serve()
+        self.assertEqual(self.shell("forebay explain http://127.0.0.1:8080/v2/cat.jpg"), explained)
 
     def test_links_lead_somewhere(self):
         def anchors(path):
