@@ -11,4 +11,4 @@ pub use credentials::{Credentials, Installed};
 pub(crate) use credentials::{FoundCredentials, describe, find, missing_advice};
 pub use s3_signer::S3Signer;
 pub(crate) use sign::{Scope, SignError, sign_for_s3, sign_for_service};
-pub(crate) use xml::{resolve, text_of};
+pub(crate) use xml::{resolve, text_of, texts_of};

@@ -5,6 +5,7 @@ mod cache;
 mod check;
 mod cluster;
 mod completions;
+mod connection_args;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
@@ -30,6 +31,7 @@ mod style;
 mod systemd;
 mod upgrade;
 mod upgrade_progress;
+mod warm;
 
 use std::{io::Write, process::ExitCode};
 
@@ -83,6 +85,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Load-test a cache: sends many requests and reports throughput and latency
     Load(load::Args),
+    /// Fill the cache of a running Forebay: requests the objects of a list, of logs or of a bucket
+    Warm(warm::Args),
     /// Sign a URL like a CloudFront signed URL, or print signed cookies
     Sign(sign::Args),
     /// Generate keys for signed URLs and signed cookies
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Cache(args) => cache::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Warm(args) => warm::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Health(args) => health::run(&args),

@@ -6,13 +6,17 @@ use std::{
     process::ExitCode,
 };
 
+use http::uri::PathAndQuery;
 use serde_json::json;
 
 use super::{
     UserError,
     admin_client::{AdminAddress, call},
+    connection_args::ConnectionArgs,
     say,
+    warm::warm_paths,
 };
+use crate::http::pasted_url::PastedUrl;
 
 /// Most items in one purge request.
 const BATCH: usize = 3_000;
@@ -50,6 +54,11 @@ pub(super) struct Args {
     /// Distribution to purge; optional if there is only one
     #[arg(long, value_name = "ID")]
     distribution: Option<String>,
+    /// Then request the purged paths again, from the server at this URL; not those that end in `*`, nor tags
+    #[arg(long, value_name = "URL", conflicts_with = "all")]
+    warm: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
     #[command(flatten)]
     admin: AdminAddress,
 }
@@ -88,7 +97,17 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let how = if args.soft { "marked as stale" } else { "purged" };
     let what = if done == 1 { items[0].clone() } else { format!("{done} items") };
     say(&format!("{what} {how} in distribution {distribution}"));
-    Ok(ExitCode::SUCCESS)
+    match &args.warm {
+        Some(server) => warm_paths(server, &args.connection, requestable(&items)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The items that are paths of single objects, as viewers request them.
+fn requestable(items: &[String]) -> Vec<PathAndQuery> {
+    let path = |item: &String| PastedUrl::parse(item)?.target.parse().ok();
+    let single = items.iter().filter(|item| !item.ends_with('*') && !item.starts_with('#'));
+    single.filter_map(path).collect()
 }
 
 fn items(args: &Args) -> miette::Result<Vec<String>> {

@@ -43,7 +43,7 @@ impl Report {
             "threads": self.run.threads(),
             "rate": options.rate,
             "warming": self.warmed.as_ref().map(|warmed| {
-                json!({ "failed": warmed.failed, "trouble": warmed.trouble })
+                json!({ "failed": warmed.failed.len(), "trouble": warmed.trouble() })
             }),
             "seconds": self.time().as_secs_f64(),
             "last_answer_after_seconds": (self.time() + self.tail).as_secs_f64(),

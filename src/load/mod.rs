@@ -11,6 +11,7 @@ mod exchange_error;
 mod json;
 mod lane;
 mod line;
+mod log_files;
 mod logged;
 mod machine;
 mod mix;
@@ -26,6 +27,7 @@ mod server;
 mod sign;
 mod tally;
 mod targets;
+mod targets_error;
 mod warm;
 
 use std::{
@@ -53,6 +55,7 @@ use tally::Tally;
 pub(crate) use tally::{Failure, Second};
 pub use targets::{Pick, Targets};
 use tokio::{runtime::Builder, sync::watch};
+pub(crate) use warm::{WarmOptions, Warmed, warm_all};
 
 use crate::base::clock::{Clock, Stopwatch};
 

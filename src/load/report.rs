@@ -256,12 +256,12 @@ impl Report {
         if unreadable > 0 {
             parts.push(format!("{} of the log skipped (unreadable)", plural(unreadable, "line")));
         }
-        if let Some(Warmed { failed, trouble }) = &self.warmed {
+        if let Some(warmed) = &self.warmed {
             parts.push("warmed".into());
-            if let (1.., Some(trouble)) = (*failed, trouble) {
+            if let Some(trouble) = warmed.trouble() {
                 parts.push(format!(
                     "warming failed for {} ({trouble})",
-                    grouped_int(*failed as u64)
+                    grouped_int(warmed.failed.len() as u64)
                 ));
             }
         }

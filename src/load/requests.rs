@@ -25,7 +25,12 @@ pub(super) struct Requests {
 impl Requests {
     /// Requests to the `Host` among the run's fields, else to the targets' host.
     pub(super) fn new(options: &Options, line: &Line, targets: &Targets) -> Self {
-        let mut fields = options.fields.clone();
+        Self { mix: options.mix, ..Self::plain(&options.fields, line, targets) }
+    }
+
+    /// The same without ranges and conditions.
+    pub(super) fn plain(fields: &HeaderMap, line: &Line, targets: &Targets) -> Self {
+        let mut fields = fields.clone();
         let own = fields.remove(header::HOST);
         let own = own.and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let named = || targets.server().parse::<Uri>().ok()?.into_parts().authority;
@@ -41,7 +46,7 @@ impl Requests {
             }
             (_, None) => {}
         }
-        Self { mix: options.mix, fields, server }
+        Self { mix: Mix::default(), fields, server }
     }
 
     /// A request for `target`, and its kind.

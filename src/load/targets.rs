@@ -14,34 +14,11 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use http::{HeaderValue, uri::PathAndQuery};
 
-use super::{answer::Known, interrupted, logged::Logged, server::Server, sign::Signer};
+use super::{
+    answer::Known, interrupted, log_files::log_files, logged::Logged, server::Server, sign::Signer,
+    targets_error::TargetsError,
+};
 use crate::access::signed::unsigned_query;
-
-/// The error if there are no targets.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetsError {
-    /// A file cannot be read.
-    #[error("cannot read `{}`: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        reason: String,
-    },
-    /// A line is invalid.
-    #[error("`{}`, line {line}: {reason}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line number, from one.
-        line: usize,
-        /// The problem with the line.
-        reason: String,
-    },
-    /// The file has no targets.
-    #[error("`{}` has nothing to request: a list needs at least one URL, a log at least one GET", .0.display())]
-    Nothing(PathBuf),
-}
 
 /// The choice of the next target.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,6 +97,34 @@ impl Gathered {
     }
 }
 
+fn gather_log(file: &Path, gathered: &mut Gathered) -> Result<(), TargetsError> {
+    let (mut unread, mut read) = (None, 0);
+    for_each_line(file, |number, line| {
+        if line.starts_with('#') || line.trim().is_empty() {
+            return Ok(());
+        }
+        let Some(logged) = Logged::parse(line) else {
+            unread.get_or_insert(number);
+            gathered.left_out.unreadable += 1;
+            return Ok(());
+        };
+        read += 1;
+        match logged.target().and_then(|target| target.parse().ok()) {
+            Some(target) => gathered.add(target, logged.range()),
+            None => gathered.left_out.no_get += 1,
+        }
+        Ok(())
+    })?;
+    match unread {
+        Some(line) if read == 0 => Err(TargetsError::Line {
+            path: file.to_owned(),
+            line,
+            reason: "it is neither Forebay's JSON nor version 1 of CloudFront's standard log (compressed logs need a name that ends in .gz)".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 impl Targets {
     /// The targets with these paths at `server`, a URL's scheme and authority.
     #[must_use]
@@ -146,7 +151,7 @@ impl Targets {
         }
     }
 
-    /// The targets in a text file, one path or URL per line; lines that begin with `#` are comments.
+    /// The targets in a text file or standard input (`-`), one path or URL per line; lines that begin with `#` are comments.
     ///
     /// # Errors
     /// When the file cannot be read, or a line is neither a path nor a URL of this server.
@@ -176,41 +181,35 @@ impl Targets {
         Self::some(server, file, gathered)
     }
 
-    /// The GETs in an access log, in JSON or CloudFront's format, compressed or not.
-    /// Lines that cannot be read are skipped if others can be read.
+    /// The GETs in access logs, in JSON or version 1 of CloudFront's format, compressed or not. A directory means the files in
+    /// it and below it, `-` standard input. Lines that cannot be read are skipped if others can be read.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not an access log.
-    pub fn from_log(server: &str, file: &Path) -> Result<Self, TargetsError> {
-        let (mut gathered, mut unread) = (Gathered::default(), None);
-        for_each_line(file, |number, line| {
-            if line.starts_with('#') || line.trim().is_empty() {
-                return Ok(());
-            }
-            let Some(logged) = Logged::parse(line) else {
-                unread.get_or_insert(number);
-                gathered.left_out.unreadable += 1;
-                return Ok(());
-            };
-            match logged.target().and_then(|target| target.parse().ok()) {
-                Some(target) => gathered.add(target, logged.range()),
-                None => gathered.left_out.no_get += 1,
-            }
-            Ok(())
-        })?;
-        match unread {
-            Some(line) if gathered.all.is_empty() && gathered.left_out.no_get == 0 => {
-                Err(TargetsError::Line {
-                    path: file.to_owned(),
-                    line,
-                    reason:
-                        "it is neither Forebay's JSON nor CloudFront's standard log (compressed \
-                         logs need a name that ends in .gz)"
-                            .into(),
-                })
-            }
-            _ => Self::some(server, file, gathered),
+    /// When a file cannot be read, or is not an access log.
+    pub fn from_logs(server: &str, logs: &[PathBuf]) -> Result<Self, TargetsError> {
+        let mut gathered = Gathered::default();
+        for file in log_files(logs)? {
+            gather_log(&file, &mut gathered)?;
         }
+        let first = logs.first().map_or_else(|| Path::new("-"), PathBuf::as_path);
+        Self::some(server, first, gathered)
+    }
+
+    /// Keeps only the targets that are listed or logged most often.
+    #[must_use]
+    pub fn most_frequent(mut self, most: usize) -> Self {
+        let mut counts = vec![0_u32; self.all.len()];
+        for place in &self.order {
+            counts[*place as usize] += 1;
+        }
+        let mut all: Vec<(Target, u32)> = self.all.drain(..).zip(counts).collect();
+        // Those with the same count stay in their order.
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let mut gathered = Gathered { left_out: self.left_out, ..Gathered::default() };
+        for (target, _) in all.into_iter().take(most) {
+            gathered.add(target.path, target.range);
+        }
+        Self::of(&self.server, gathered)
     }
 
     fn some(server: &str, file: &Path, gathered: Gathered) -> Result<Self, TargetsError> {
@@ -344,10 +343,13 @@ fn for_each_line(
     mut read: impl FnMut(usize, &str) -> Result<(), TargetsError>,
 ) -> Result<(), TargetsError> {
     let refuse = |reason: String| TargetsError::File { path: file.to_owned(), reason };
-    let opened = std::fs::File::open(file).map_err(|error| refuse(error.to_string()))?;
-    let packed = file.extension().is_some_and(|ending| ending == "gz");
-    let text: Box<dyn Read> =
-        if packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) };
+    let text: Box<dyn Read> = if file.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        let opened = std::fs::File::open(file).map_err(|error| refuse(error.to_string()))?;
+        let is_packed = file.extension().is_some_and(|ending| ending == "gz");
+        if is_packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) }
+    };
     let mut lines = BufReader::new(text);
     let mut line = Vec::new();
     for number in 1.. {
@@ -414,13 +416,13 @@ mod tests {
             ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"], [0, 0]),
         ] {
             let (_folder, log) = file(name, content);
-            let targets = Targets::from_log(SERVER, &log).expect("a log");
+            let targets = Targets::from_logs(SERVER, &[log]).expect("a log");
             assert_eq!(paths(&targets, expected.len()), expected, "{name}");
             let LeftOut { no_get, unreadable } = targets.left_out();
             assert_eq!((targets.len(), [no_get, unreadable]), (expected.len(), skipped), "{name}");
         }
         let (_folder, log) = file("access.log", b"127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n");
-        let error = Targets::from_log(SERVER, &log).err().expect("refused").to_string();
+        let error = Targets::from_logs(SERVER, &[log]).err().expect("refused").to_string();
         assert!(error.contains("line 1"), "{error}");
     }
 
@@ -438,7 +440,7 @@ mod tests {
         let cloudfront = line("5\t9") + &line("-\t-");
         for log in [json, &cloudfront] {
             let (_folder, log) = file("access.log", log.as_bytes());
-            let targets = Targets::from_log(SERVER, &log).expect("a log");
+            let targets = Targets::from_logs(SERVER, &[log]).expect("a log");
             let ranges = targets.all().iter().map(|target| target.range.as_ref());
             let expected = HeaderValue::from_static("bytes=5-9");
             assert_eq!(ranges.collect::<Vec<_>>(), [Some(&expected), None]);

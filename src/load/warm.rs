@@ -1,27 +1,31 @@
-//! Warming: one request for every target before measuring.
+//! Warming: one request for every target.
 
 use std::{
     io,
+    num::NonZeroUsize,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, uri::PathAndQuery};
 use parking_lot::Mutex;
 
 use super::{
-    Mix, Options,
+    Options,
+    answer::{CacheResult, LoadResponse},
     exchange_error::ExchangeError,
     lane::exchange,
     line::Line,
+    pace::{Pace, Timer},
     prepare,
     requests::Requests,
     sender::Sender,
     targets::{Target, Targets},
 };
+use crate::base::clock::Stopwatch;
 
-/// Maximum number of connections for warming.
-const CONNECTIONS: usize = 16;
+/// Maximum number of connections for warming before a measurement.
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(16).expect("more than 0");
 
 /// Connects once, to report at once a server that is down or does not support the protocol.
 ///
@@ -31,14 +35,41 @@ pub(super) fn connect_once(options: &Options, line: &Line, stop: &AtomicBool) ->
     prepare(stop, line.try_out(options.timeout))
 }
 
-/// The result of warming.
-pub(super) struct Warmed {
-    pub(super) failed: usize,
-    /// The error of the last request that failed.
-    pub(super) trouble: Option<String>,
+/// How to warm.
+#[derive(Clone, Debug)]
+pub(crate) struct WarmOptions {
+    pub(crate) connections: NonZeroUsize,
+    /// The most requests in a second, if there is a limit.
+    pub(crate) rate: Option<f64>,
+    /// Longest wait for a response.
+    pub(crate) timeout: Duration,
+    /// Header fields of every request.
+    pub(crate) fields: HeaderMap,
 }
 
-/// Requests every target once.
+/// The result of warming.
+#[derive(Debug, Default)]
+pub(crate) struct Warmed {
+    /// Targets that were in the cache already.
+    pub(crate) hits: usize,
+    /// Targets that are in the cache now, or that the server did not say it about.
+    pub(crate) fetched: usize,
+    /// Bytes of content received.
+    pub(crate) bytes: u64,
+    /// Targets that failed, each with the reason, in the order in which they did.
+    pub(crate) failed: Vec<(PathAndQuery, String)>,
+    /// Targets that were not requested, because warming was interrupted.
+    pub(crate) left: Vec<PathAndQuery>,
+}
+
+impl Warmed {
+    /// The last failure, without the query: a signature is private.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.failed.last().map(|(path, reason)| format!("{}: {reason}", path.path()))
+    }
+}
+
+/// Requests every target once before a measurement.
 ///
 /// # Errors
 /// When no target returns content, or `stop` is set.
@@ -48,68 +79,123 @@ pub(super) fn warm(
     targets: &Targets,
     stop: &AtomicBool,
 ) -> io::Result<Warmed> {
-    let plain = Options { mix: Mix::default(), ..options.clone() };
-    let warming = Warming {
+    let options = WarmOptions {
+        connections: CONNECTIONS,
+        rate: None,
         timeout: options.timeout,
-        line,
-        targets,
-        requests: Requests::new(&plain, line, targets),
-        next: AtomicUsize::new(0),
-        good: AtomicUsize::new(0),
-        trouble: Mutex::default(),
+        fields: options.fields.clone(),
     };
-    prepare(stop, async {
-        let lanes = (0..CONNECTIONS.min(targets.len())).map(|_| warming.lane());
-        futures_util::future::join_all(lanes).await;
-        Ok(())
-    })?;
-    let (good, trouble) = (warming.good.into_inner(), warming.trouble.into_inner());
-    if good == 0 {
-        return Err(io::Error::other(trouble.unwrap_or_else(|| "nothing was requested".into())));
+    let warmed = warm_all(&options, line, targets, stop, |_| {})?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(super::interrupted());
     }
-    Ok(Warmed { failed: targets.len() - good, trouble })
+    if warmed.hits + warmed.fetched == 0 {
+        let trouble = warmed.trouble().unwrap_or_else(|| "nothing was requested".into());
+        return Err(io::Error::other(trouble));
+    }
+    Ok(warmed)
 }
 
-struct Warming<'a> {
-    timeout: Duration,
+/// Requests every target once, until `stop` is set. `progress` gets the number of those that are done.
+///
+/// # Errors
+/// When there is no runtime.
+pub(crate) fn warm_all(
+    options: &WarmOptions,
+    line: &Line,
+    targets: &Targets,
+    stop: &AtomicBool,
+    progress: impl Fn(usize),
+) -> io::Result<Warmed> {
+    let warming = Warming {
+        options,
+        line,
+        targets: targets.all(),
+        requests: Requests::plain(&options.fields, line, targets),
+        next: AtomicUsize::new(0),
+        done: Mutex::new((0, Warmed::default())),
+        progress,
+    };
+    let warmed = prepare(stop, warming.run());
+    let (_, mut done) = warming.done.into_inner();
+    match warmed {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+        _ => {}
+    }
+    let next = warming.next.into_inner().min(targets.len());
+    done.left.extend(targets.all()[next..].iter().map(|target| target.path().clone()));
+    Ok(done)
+}
+
+struct Warming<'a, P> {
+    options: &'a WarmOptions,
     line: &'a Line,
-    targets: &'a Targets,
+    targets: &'a [Target],
     requests: Requests,
     next: AtomicUsize,
-    good: AtomicUsize,
-    trouble: Mutex<Option<String>>,
+    /// The number of targets that are done, and what became of them.
+    done: Mutex<(usize, Warmed)>,
+    progress: P,
 }
 
-impl Warming<'_> {
-    async fn lane(&self) {
+impl<P: Fn(usize)> Warming<'_, P> {
+    async fn run(&self) -> io::Result<()> {
+        let pace = self.options.rate.map(|rate| Pace::new(rate, Duration::MAX));
+        let pace = pace.map(|pace| Ok::<_, io::Error>((pace, Timer::new()?))).transpose()?;
+        let watch = Stopwatch::start();
+        let count = self.options.connections.get().min(self.targets.len());
+        let lanes = (0..count).map(|_| self.lane(pace.as_ref(), watch));
+        futures_util::future::join_all(lanes).await;
+        Ok(())
+    }
+
+    async fn lane(&self, pace: Option<&(Pace, Timer)>, watch: Stopwatch) {
         let mut sender = None;
-        while let Some(target) = self.targets.all().get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let asked = tokio::time::timeout(self.timeout, self.ask(&mut sender, target)).await;
-            let trouble = match asked {
-                Ok(Ok(status)) if status.is_success() => None,
-                Ok(Ok(status)) => Some(format!("the server answered {status}")),
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("the server did not answer in time".into()),
-            };
-            match trouble {
-                None => drop(self.good.fetch_add(1, Ordering::Relaxed)),
-                Some(trouble) => {
-                    // Without the query: a signature is private.
-                    *self.trouble.lock() = Some(format!("{}: {trouble}", target.path().path()));
-                }
+        loop {
+            if let Some((pace, timer)) = pace {
+                pace.take(timer, watch).await;
             }
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(target) = self.targets.get(next) else { return };
+            // If warming is interrupted, it is left for another time.
+            let under_way = UnderWay { warming: self, target };
+            let asked = self.ask(&mut sender, target);
+            let asked = tokio::time::timeout(self.options.timeout, asked).await;
+            std::mem::forget(under_way);
+            self.record(target, asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
         }
+    }
+
+    fn record(&self, target: &Target, asked: io::Result<LoadResponse>) {
+        let mut done = self.done.lock();
+        let (count, warmed) = &mut *done;
+        *count += 1;
+        let reason = match asked {
+            Ok(answer) if answer.status.is_success() => {
+                warmed.bytes += answer.bytes;
+                let is_hit = answer.cache == Some(CacheResult::Hit);
+                *if is_hit { &mut warmed.hits } else { &mut warmed.fetched } += 1;
+                None
+            }
+            Ok(answer) => Some(describe(answer.status)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Some("the server did not answer in time".to_owned())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        warmed.failed.extend(reason.map(|reason| (target.path().clone(), reason)));
+        (self.progress)(*count);
     }
 
     /// Sends a request on the kept connection, if any, and keeps the connection if it is still usable.
     /// A kept connection may have closed in the meantime: then a new one is opened.
-    async fn ask(&self, kept: &mut Option<Sender>, target: &Target) -> io::Result<StatusCode> {
+    async fn ask(&self, kept: &mut Option<Sender>, target: &Target) -> io::Result<LoadResponse> {
         if let Some(sender) = kept.take()
-            && let Ok(status) = self.ask_on(sender, kept, target).await
+            && let Ok(answer) = self.ask_on(sender, kept, target).await
         {
-            return Ok(status);
+            return Ok(answer);
         }
-        let sender = self.line.connect(self.timeout).await?;
+        let sender = self.line.connect(self.options.timeout).await?;
         self.ask_on(sender, kept, target).await.map_err(io::Error::other)
     }
 
@@ -118,9 +204,27 @@ impl Warming<'_> {
         mut sender: Sender,
         kept: &mut Option<Sender>,
         target: &Target,
-    ) -> Result<StatusCode, ExchangeError> {
-        let answer = exchange(&mut sender, self.requests.request(target), target, |_| {}).await?;
+    ) -> Result<LoadResponse, ExchangeError> {
+        let bytes = std::cell::Cell::new(0);
+        let count = |more| bytes.set(bytes.get() + more);
+        let answer = exchange(&mut sender, self.requests.request(target), target, count).await?;
         *kept = sender.is_ready().await.then_some(sender);
-        Ok(answer.status)
+        Ok(LoadResponse { bytes: answer.bytes + bytes.get(), ..answer })
+    }
+}
+
+fn describe(status: StatusCode) -> String {
+    format!("the server answered {status}")
+}
+
+/// A request in flight. It is dropped only if warming is interrupted.
+struct UnderWay<'a, 'b, P> {
+    warming: &'a Warming<'b, P>,
+    target: &'a Target,
+}
+
+impl<P> Drop for UnderWay<'_, '_, P> {
+    fn drop(&mut self) {
+        self.warming.done.lock().1.left.push(self.target.path().clone());
     }
 }

@@ -192,6 +192,7 @@ class Docs(unittest.TestCase):
             "curl -s http://127.0.0.1:9145/healthz": "ok",
             "curl -s 'http://127.0.0.1:9145/api/top": '"objects"',
             "forebay load": "hits        100.00%",
+            "forebay warm": "2 fetched, 0 in the cache already, 0 failed, 0 not requested; 6 B received",
         }
         if any(line.startswith(start) for start in ELSEWHERE):
             return

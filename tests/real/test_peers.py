@@ -87,6 +87,36 @@ class Peers(unittest.TestCase):
         kinds = ["hits", "misses", "refused", "failed", "answered"]
         return [(node.name, {k: count(node, f"cluster_peer_{k}_total") for k in kinds}) for node in self.nodes]
 
+    def test_rewritten_paths_cost_one_request(self):
+        """A peer knows neither the viewer's path nor the cookie, but which rules apply."""
+        rules = """
+            [[distribution.default_behavior.rule]]
+            cookie = { theme = "dark" }
+            set_request_headers = { X-Theme = "dark" }
+            [[distribution.default_behavior.rule]]
+            path = "/v1/*"
+            rewrite = "/other/{1}"
+            [[distribution.behavior]]
+            path_pattern = "/other/*"
+            origin = "origin"
+            cache_policy = "CachingOptimized"
+        """
+        for node in self.nodes:
+            node.config.write_text(node.config.read_text() + rules)
+            node.program.stop()
+        for node in self.nodes:
+            node.start()
+        self.wait_for_all()
+        for number in range(30):
+            for node in self.nodes:
+                for cookie in ("theme=light", "theme=dark"):
+                    path = f"/other/{number}.jpg"
+                    self.assertEqual(self.get(node, f"/v1/{number}.jpg", Cookie=cookie)[1], large(path, 1000))
+        asked = collections.Counter(path for _, path, _ in self.origin.requests)
+        # The two themes are two objects for the cache.
+        self.assertEqual(set(asked.values()), {2}, self.counts())
+        self.assertEqual(sum(count(node, "cluster_peer_refused_total") for node in self.nodes), 0)
+
     def test_the_answer_says_where_it_came_from(self):
         path = self.owned_by("edge-1")
         self.get(self.nodes[1], path)

@@ -9,13 +9,14 @@ use std::{
 
 use bytesize::ByteSize;
 
+use crate::cli::connection_args::ConnectionArgs;
+
 /// Load-test a cache: sends many requests and reports throughput and latency.
 ///
 /// Each connection sends one request after the other. With --rate, requests are sent at a constant rate, and each
 /// latency is measured from the time its request was due. Latencies include failed requests, with the time
 /// until they failed.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(
     after_help = "TIME is a value such as 10s, 1m30s or 500ms; SIZE is one such as 64KiB or 1MB. Rates count responses until the \
     duration ends; requests still in flight are then awaited and reported. Ranges and conditional requests need lengths \
@@ -41,10 +42,10 @@ pub(in crate::cli) struct Args {
         help_heading = "Requests"
     )]
     pub(super) urls_from: Option<PathBuf>,
-    /// Access log to replay: JSON or CloudFront's standard log, version 1, optionally .gz. Replays every GET with its range,
-    /// errors included. All requests go to this server, whatever host the log names. Signatures are removed
+    /// Access log to replay (may be repeated; a directory means its files, `-` standard input): JSON or CloudFront's standard
+    /// log, version 1, optionally .gz. Replays every GET with its range, errors included. All requests go to this server, whatever host the log names. Signatures are removed
     #[arg(long, value_name = "FILE", help_heading = "Requests")]
-    pub(super) access_log: Option<PathBuf>,
+    pub(super) access_log: Vec<PathBuf>,
     /// Request URLs in random order; URLs that occur more often in a log are requested more often
     #[arg(long, conflicts_with = "zipf", help_heading = "Requests")]
     pub(super) random: bool,
@@ -61,12 +62,6 @@ pub(in crate::cli) struct Args {
         help_heading = "Load"
     )]
     pub(super) connections: NonZeroUsize,
-    /// Use HTTP/2; without TLS, by prior knowledge (h2c), which not every server supports
-    #[arg(long, group = "multiplexed", help_heading = "Connection")]
-    pub(super) http2: bool,
-    /// Use HTTP/3, over UDP
-    #[arg(long, group = "multiplexed", help_heading = "Connection")]
-    pub(super) http3: bool,
     /// Concurrent requests on each connection, with --http2 or --http3
     #[arg(
         short = 'm',
@@ -100,6 +95,8 @@ pub(in crate::cli) struct Args {
     /// Longest time to wait for a response
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time, help_heading = "Connection")]
     pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) connection: ConnectionArgs,
     /// Request everything once before measuring
     #[arg(long, help_heading = "Requests")]
     pub(super) warm: bool,
@@ -131,15 +128,6 @@ pub(in crate::cli) struct Args {
     /// How long signed URLs are valid
     #[arg(long, value_name = "TIME", default_value = "1h", requires = "sign_with", value_parser = time, help_heading = "Signed URLs")]
     pub(super) valid: Duration,
-    /// Connect here instead of to the URL's host
-    #[arg(long, value_name = "HOST:PORT", help_heading = "Connection")]
-    pub(super) connect: Option<String>,
-    /// Trust the certificates in this file (PEM)
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "Connection")]
-    pub(super) ca: Option<PathBuf>,
-    /// Trust any certificate
-    #[arg(long, help_heading = "Connection")]
-    pub(super) insecure: bool,
     /// Exit with 1 if more requests than this fail or get an error response: a number, or a percentage such as 0.1%
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = tolerance, help_heading = "Output")]
     pub(super) fail_over_errors: Tolerance,
@@ -152,9 +140,6 @@ pub(in crate::cli) struct Args {
     /// Write the results, with plots, as an HTML page
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) html: Option<PathBuf>,
-    /// Allow a server that is not on this machine. Load-test only servers that you operate
-    #[arg(long, help_heading = "Connection")]
-    pub(super) i_own_this_host: bool,
 }
 
 pub(in crate::cli) fn time(text: &str) -> Result<Duration, &'static str> {
@@ -185,11 +170,11 @@ fn tolerance(text: &str) -> Result<Tolerance, &'static str> {
     parsed.ok_or("write a number, or a percentage such as 0.1%")
 }
 
-fn number(text: &str) -> Result<f64, &'static str> {
+pub(in crate::cli) fn number(text: &str) -> Result<f64, &'static str> {
     text.parse().map_err(|_| "write a plain number, such as 5000 or 0.9")
 }
 
 /// A whole number that is not zero.
-fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
+pub(in crate::cli) fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "write a whole number of at least 1, such as 100")
 }

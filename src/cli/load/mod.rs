@@ -1,7 +1,6 @@
 //! `forebay load`.
 
 mod args;
-mod connections;
 mod page;
 mod progress;
 
@@ -16,8 +15,7 @@ use std::{
 };
 
 use args::Tolerance;
-pub(super) use args::{Args, time};
-use connections::{addresses, line};
+pub(super) use args::{Args, number, time, whole};
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 use page::Page;
 use progress::Progress;
@@ -31,14 +29,14 @@ use crate::{
 };
 
 /// Exit code that shells report after SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let (server, _) = Server::of(&args.urls[0]).map_err(|error| no_url(&error))?;
     let options = options(args)?;
     let targets = targets(args, &server)?;
-    let addresses = addresses(args, &server)?;
-    let line = line(args, &server, addresses)?;
+    let addresses = args.connection.addresses(&server)?;
+    let line = args.connection.line(&server, addresses)?;
     let page = args.html.as_deref().map(Page::open).transpose()?;
     allow_connections(&options)?;
     let stop = stop_when_interrupted()?;
@@ -126,7 +124,7 @@ fn command() -> String {
     words.join(" ")
 }
 
-fn no_url(error: &ServerError) -> UserError {
+pub(super) fn no_url(error: &ServerError) -> UserError {
     UserError {
         message: error.to_string(),
         help: "write, for example, http://127.0.0.1:8080/images/harbour.jpg".into(),
@@ -135,7 +133,7 @@ fn no_url(error: &ServerError) -> UserError {
 
 /// Flag that is set when the run is interrupted (Ctrl-C, SIGTERM): the run then prints its figures. A second
 /// interrupt exits at once.
-fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
+pub(super) fn stop_when_interrupted() -> miette::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let shared = Arc::clone(&stop);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -183,7 +181,7 @@ fn allow_connections(options: &Options) -> Result<(), UserError> {
 
 fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     let base = server.base.as_str();
-    let (from, file) = (&args.urls_from, &args.access_log);
+    let (from, logs) = (&args.urls_from, &args.access_log[..]);
     if let Some((flag, url)) = superfluous(args) {
         return Err(UserError {
             message: format!("`{url}` would be ignored, because {flag} names the URLs"),
@@ -191,10 +189,10 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
         }
         .into());
     }
-    let targets = match (from, file) {
+    let targets = match (from, logs) {
         (Some(list), _) => Targets::from_list(base, list).map_err(report)?,
-        (_, Some(log)) => Targets::from_log(base, log).map_err(report)?,
-        (None, None) => {
+        (None, [_, ..]) => Targets::from_logs(base, logs).map_err(report)?,
+        (None, []) => {
             let mut paths = Vec::with_capacity(args.urls.len());
             for url in &args.urls {
                 let (named, path) = Server::of(url).map_err(|error| no_url(&error))?;
@@ -213,10 +211,10 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
 
 /// A URL argument that would be ignored because a file lists the URLs, and the file's flag.
 fn superfluous(args: &Args) -> Option<(&'static str, &String)> {
-    let flag = match (&args.urls_from, &args.access_log) {
+    let flag = match (&args.urls_from, &args.access_log[..]) {
         (Some(_), _) => "--urls",
-        (_, Some(_)) => "--access-log",
-        (None, None) => return None,
+        (None, [_, ..]) => "--access-log",
+        (None, []) => return None,
     };
     let names_path = Server::of(&args.urls[0]).is_ok_and(|(_, path)| path != "/");
     let url = if names_path { args.urls.first() } else { args.urls.get(1) };
@@ -250,7 +248,7 @@ fn pick(args: &Args) -> miette::Result<Pick> {
     }
 }
 
-fn wrong(flag: &str, value: impl std::fmt::Display, expected: &str) -> UserError {
+pub(super) fn wrong(flag: &str, value: impl std::fmt::Display, expected: &str) -> UserError {
     let message = format!("{flag} cannot be {value}");
     UserError { message, help: format!("use {expected}") }
 }
@@ -269,7 +267,7 @@ fn options(args: &Args) -> Result<Options, UserError> {
         rate: args.rate,
         until: until.map_or(Until::Time(args.duration), Until::Requests),
         timeout: args.timeout,
-        fields: fields(args)?,
+        fields: fields(&args.header, "load")?,
         mix: Mix {
             ranges: args.ranges,
             range_length: args.range_length.as_u64(),
@@ -293,7 +291,7 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
             return Err(wrong(flag, "0", "a time, such as 10s"));
         }
     }
-    let is_multiplexed = args.http2 || args.http3;
+    let is_multiplexed = args.connection.http2 || args.connection.http3;
     let streams = if is_multiplexed { args.streams } else { NonZeroUsize::MIN };
     let lanes = args.connections.saturating_mul(streams);
     if lanes.get() > MOST_LANES {
@@ -317,9 +315,9 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
 }
 
 /// Headers of every request: the given ones, and `User-Agent` unless given.
-fn fields(args: &Args) -> Result<HeaderMap, UserError> {
+pub(super) fn fields(lines: &[String], command: &str) -> Result<HeaderMap, UserError> {
     let mut fields = HeaderMap::new();
-    for line in &args.header {
+    for line in lines {
         let (name, value) = field(line)?;
         if name == header::HOST
             && (fields.contains_key(&name) || Authority::try_from(value.as_bytes()).is_err())
@@ -329,13 +327,17 @@ fn fields(args: &Args) -> Result<HeaderMap, UserError> {
             return Err(UserError { message, help });
         }
         if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
-            let message = format!("`{line}` describes content, but load-test requests have none");
+            let message = format!("`{line}` describes content, but these requests have none");
             return Err(UserError { message, help: "remove this header field".into() });
         }
         fields.append(name, value);
     }
-    let agent = concat!("forebay-load/", env!("CARGO_PKG_VERSION"));
-    fields.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(agent));
+    let agent = format!("forebay-{command}/{}", env!("CARGO_PKG_VERSION"));
+    if let (false, Ok(agent)) =
+        (fields.contains_key(header::USER_AGENT), HeaderValue::try_from(agent))
+    {
+        fields.insert(header::USER_AGENT, agent);
+    }
     Ok(fields)
 }
 

@@ -1,0 +1,126 @@
+//! The objects of a bucket.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, uri::PathAndQuery};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::Args;
+use crate::{
+    aws::{find, text_of, texts_of},
+    cache::key::encode_key,
+    cli::{
+        UserError, report,
+        source::{USUAL, load_file},
+    },
+    config::Config,
+    origin::{Options, Protocol},
+    outbound::{Error, Service},
+};
+
+/// Keys in a response: as many as fit into its limit, even if each is as long as possible.
+const PAGE: usize = 500;
+
+/// What a query parameter escapes. Signatures need `-`, `.`, `_` and `~` as they are.
+const PARAMETER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The paths of the objects whose keys begin with a prefix, as viewers request them.
+pub(super) fn paths(args: &Args, prefix: &str) -> miette::Result<Vec<PathAndQuery>> {
+    let file = args.config.as_deref().unwrap_or_else(|| Path::new(USUAL));
+    let config = load_file(file)?;
+    let origin = bucket(&config, args.distribution.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let keys = runtime.map_err(report)?.block_on(list(origin, prefix))?;
+    let path = |key: &String| {
+        let mut path = String::from("/");
+        encode_key(key, &mut path);
+        path.parse().ok()
+    };
+    // S3 has objects that no viewer can request, such as `a/../b`.
+    Ok(keys.iter().filter_map(path).collect())
+}
+
+/// The bucket of the only distribution, or of the one with this id.
+fn bucket<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a Options, UserError> {
+    let is_meant = |own: &str| id.is_none_or(|id| id == own);
+    let mut meant = config.distributions.iter().filter(|it| is_meant(&it.settings.id));
+    let ids: Vec<&str> = config.distributions.iter().map(|it| &*it.settings.id).collect();
+    let (Some(distribution), None) = (meant.next(), meant.next()) else {
+        return Err(UserError {
+            message: id.map_or_else(
+                || "the configuration has several distributions".to_owned(),
+                |id| format!("the configuration has no distribution `{id}`"),
+            ),
+            help: format!("choose one with --distribution: {}", ids.join(", ")),
+        });
+    };
+    let group = distribution.settings.behaviors.default.origin;
+    let groups = &distribution.groups;
+    let place = match group.checked_sub(distribution.origins.len()) {
+        Some(group) => groups.get(group).map(|group| group.members[0]),
+        None => Some(group),
+    };
+    let origin = place.and_then(|place| distribution.origins.get(place));
+    origin.filter(|origin| origin.protocol.bucket().is_some()).ok_or_else(|| UserError {
+        message: format!("the default behavior of `{}` has no bucket", distribution.settings.id),
+        help: "write the paths into a file for --urls".into(),
+    })
+}
+
+/// The keys that begin with a prefix, below the origin path.
+async fn list(origin: &Options, prefix: &str) -> miette::Result<Vec<String>> {
+    let Protocol::S3 { region, .. } = &origin.protocol else { return Ok(Vec::new()) };
+    let service = Service::at(origin.address.clone(), "s3", region, origin.ca_file.as_deref());
+    let service = service.map_err(report)?;
+    let found = if origin.protocol.is_signed() {
+        Some(find(region).await.map_err(|reason| UserError {
+            message: format!("no AWS credentials: {reason}"),
+            help: "provide them as for `forebay serve`; `forebay doctor` checks them".into(),
+        })?)
+    } else {
+        None
+    };
+    let base = percent_decode_str(origin.origin_path.trim_start_matches('/')).decode_utf8_lossy();
+    let base = if base.is_empty() { String::new() } else { format!("{base}/") };
+    let (mut keys, mut token) = (Vec::new(), None::<String>);
+    loop {
+        let target = target(origin, &format!("{base}{prefix}"), token.as_deref());
+        let installed = found.as_ref().map(|found| &found.installed);
+        let request = (Method::GET, &*target);
+        let answer = service.call(installed, request, HeaderMap::new(), Bytes::new()).await;
+        let answer = answer.and_then(|answer| match Error::of_answer(&answer) {
+            Some(error) => Err(error),
+            None => Ok(answer),
+        });
+        let answer = answer.map_err(|error| UserError {
+            message: format!("the bucket cannot be listed: {error}"),
+            help: match &error {
+                Error::S3 { code, .. } if code == "AccessDenied" => {
+                    "allow `s3:ListBucket` on it, or write the paths into a file for --urls".into()
+                }
+                error => error.advice(),
+            },
+        })?;
+        let listed = texts_of(&answer.content, "Key");
+        // Keys that end in a slash are folders of AWS's console.
+        let own = listed.iter().filter_map(|key| key.strip_prefix(&base));
+        keys.extend(own.filter(|key| !key.ends_with('/')).map(str::to_owned));
+        token = text_of(&answer.content, "NextContinuationToken");
+        if token.is_none() || listed.is_empty() {
+            return Ok(keys);
+        }
+    }
+}
+
+/// The target that lists a page of keys. Its parameters are in the order in which S3 signs them.
+fn target(origin: &Options, prefix: &str, token: Option<&str>) -> String {
+    let base = match origin.address.base_path.as_str() {
+        "" => "/",
+        base => base,
+    };
+    let escaped = |text: &str| utf8_percent_encode(text, PARAMETER).to_string();
+    let token = token.map(|token| format!("continuation-token={}&", escaped(token)));
+    let token = token.unwrap_or_default();
+    format!("{base}?{token}list-type=2&max-keys={PAGE}&prefix={}", escaped(prefix))
+}
