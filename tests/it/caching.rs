@@ -216,6 +216,18 @@ async fn what_forbids_stale_answers_is_heeded() {
 }
 
 #[tokio::test]
+async fn a_stored_error_gives_way_to_the_next_one() {
+    let (edge, script) = edge("", "").await;
+    script.then(500, &[], "the first").then(500, &[], "the second").then(200, &[FRESH], "content");
+    assert_eq!(edge.get("/a").await.content, "the first");
+    assert_eq!(edge.get("/a").await.content, "the first", "it is stored");
+    pass_seconds(&edge, 11);
+    assert_eq!(edge.get("/a").await.content, "the second");
+    pass_seconds(&edge, 11);
+    assert_eq!(edge.get("/a").await.content, "content");
+}
+
+#[tokio::test]
 async fn errors_are_remembered_for_the_minimum_ttl_of_their_code() {
     let (edge, script) =
         edge("", "error_caching_min_ttl = { default = \"10s\", 404 = \"60s\" }").await;

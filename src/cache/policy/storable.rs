@@ -233,11 +233,16 @@ fn freshness(
     let initial_age = age_value(received.fields) + delay;
     // The minimum TTL is time at the edge, so the response's age does not shorten it.
     let left = lifetime.saturating_sub(initial_age).max(caching.ttl.min);
+    let mut stale = Stale::allowed(directives, lifetime, caching);
+    if received.status.is_server_error() {
+        // A stored error is no better than the origin's next one.
+        stale.if_error = 0;
+    }
     Freshness {
         received_at: received.received_at,
         initial_age: u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX),
         fresh_until: received.received_at + left,
-        stale: Stale::allowed(directives, lifetime, caching),
+        stale,
     }
 }
 
