@@ -352,7 +352,8 @@ impl Drop for Exchange {
             if let Some(weight) = weight {
                 let rules = self.edge.rules();
                 let geography = rules.geography.as_ref();
-                let country = geography.and_then(|all| all.country(self.incoming.viewer.address));
+                let address = self.incoming.viewer.address;
+                let country = geography.map(|all| all.country(address).unwrap_or_default());
                 self.edge.statistics.add(&record, country, weight);
             }
             if let Some(trace) = &self.incoming.trace {

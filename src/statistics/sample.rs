@@ -23,7 +23,7 @@ pub(super) struct Sample {
     pub(super) path: String,
     pub(super) referrer: Option<String>,
     pub(super) user_agent: &'static str,
-    /// The two-letter code, if known.
+    /// The two-letter code, empty if unknown; `None` without a database.
     pub(super) country: Option<String>,
     pub(super) status: u16,
     pub(super) result: ResultType,

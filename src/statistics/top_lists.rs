@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::Hash,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -24,6 +25,9 @@ const OBJECTS: usize = 400;
 const REFERRERS: usize = 100;
 const USER_AGENTS: usize = 50;
 const COUNTRIES: usize = 250;
+
+/// A response is slow if its first byte comes after this time.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// The most entries of a list that are shown.
 const SHOWN: usize = 50;
@@ -63,7 +67,7 @@ pub(crate) struct Top {
     pub(crate) slow_objects: Vec<Object<Waits>>,
     pub(crate) referrers: Vec<Named>,
     pub(crate) user_agents: Vec<Named>,
-    /// Of viewers whose country is known.
+    /// The name is empty for viewers whose country is unknown.
     pub(crate) countries: Vec<Named>,
 }
 
@@ -102,7 +106,9 @@ impl TopLists {
         let (Some(part), counts) = (self.0.back_mut(), Counts::of(sample)) else { return };
         let object = (sample.distribution.clone(), sample.path.clone());
         part.objects.add(&object, &counts);
-        part.slow_objects.add(&object, &Waits::of(sample));
+        if sample.first_byte >= SLOW {
+            part.slow_objects.add(&object, &Waits::of(sample));
+        }
         if let Some(referrer) = &sample.referrer {
             part.referrers.add(referrer.as_str(), &counts);
         }

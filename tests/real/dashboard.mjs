@@ -49,7 +49,7 @@ function look() {
     box(figure.querySelector("svg") ?? figure).width,
   ]);
   // What the pointer shows on the first plot.
-  const hints = [text("#requests-plot figcaption")[0], text("#requests-plot rect title").at(-1)];
+  const hints = [text("#requests-plot figcaption")[0], text("#requests-plot rect title").at(-1), text("#requests-plot .value")[0]];
   const beyond = [...document.querySelectorAll("section, figure, form, .tile, h2")].filter((node) => box(node).right > innerWidth + 1 || box(node).left < -1);
   const unnamed = [...document.querySelectorAll("input, textarea, select, button")].filter((node) => !node.labels?.length && !node.textContent.trim() && !node.ariaLabel);
   return {
@@ -93,6 +93,8 @@ async function visit({ url, width = 1024, height = 900, dark = false, token, pur
     }
     if (screenshot) await page.screenshot({ path: screenshot, fullPage: true });
     const cookies = await context.cookies();
+    const shown = await page.$("#requests-plot svg .step:last-of-type");
+    if (shown && await shown.isVisible()) await shown.hover({ force: true });
     const seen = { ...await page.evaluate(look), faults, cookies, policy: answer.headers()["content-security-policy"] };
     if (logout) {
       await page.click("#logout");

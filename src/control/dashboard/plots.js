@@ -87,10 +87,22 @@ const HEIGHT = 150;
 const LEFT = 52;
 const BOTTOM = 18;
 
+// The values at the pointer are shown below the plot, and by the browser.
+function hinted(area, text) {
+  area.append(svg("title", {}, text));
+  const show = (shown) => () => {
+    const place = area.closest("figure")?.querySelector(".value");
+    if (place) place.textContent = shown;
+  };
+  area.addEventListener("pointerenter", show(text.replaceAll("\n", "  ")));
+  area.addEventListener("pointerleave", show(""));
+  return area;
+}
+
 function draw(id, label, children, curves) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label }, ...children);
   const figure = find(id);
-  figure.replaceChildren(figure.querySelector("figcaption"), picture, ...(curves ? [legend(curves)] : []));
+  figure.replaceChildren(figure.querySelector("figcaption"), picture, ...(curves ? [legend(curves)] : []), element("p", { className: "value" }));
 }
 
 function scale(top, show) {
@@ -112,7 +124,8 @@ function curves(id, title, steps, list, show, top) {
   const x = (place) => LEFT + ((WIDTH - LEFT) * place) / Math.max(1, usable.length - 1);
   const paths = list.map(([, kind], number) => {
     const points = values[number].map((value, at) => [at, value]).filter(([, value]) => Number.isFinite(value));
-    const text = points.map(([at, value], first) => `${first ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+    // A step without a value is a gap.
+    const text = points.map(([at, value], index) => `${index > 0 && points[index - 1][0] === at - 1 ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     const one = points.length > 1 ? text : `${text}${usable.length === 1 ? `H${WIDTH}` : "h4"}`;
     return svg("path", { class: kind, d: points.length > 0 ? one : "M0 0h0.01", "stroke-dasharray": ["none", "6 3", "2 3"][number] });
   });
@@ -130,8 +143,7 @@ function curves(id, title, steps, list, show, top) {
     const from = usable.length === 1 ? LEFT : Math.max(LEFT, x(number) - width / 2);
     const to = usable.length === 1 ? WIDTH : Math.min(WIDTH, x(number) + width / 2);
     const area = svg("rect", { class: "step", x: from, width: to - from, y: 0, height: HEIGHT - BOTTOM + 4 });
-    area.append(svg("title", {}, [at(step), ...shown].join("\n")));
-    return area;
+    return hinted(area, [at(step), ...shown].join("\n"));
   });
   draw(id, `${title}, from ${show(0)} to ${show(highest)}`, [...lines, ...areas, ...paths, ...ends], list);
 }
@@ -143,8 +155,9 @@ function histogram(id, title, bounds, times, kind) {
   const width = (WIDTH - LEFT) / times.length;
   const bars = times.map((number, at) => {
     const bar = svg("rect", { class: kind, x: LEFT + at * width + 1, width: width - 2, y: y(number), height: y(0) - y(number) });
-    bar.append(svg("title", {}, `${at < bounds.length ? `up to ${time(bounds[at])}` : `more than ${time(bounds.at(-1))}`}: ${count(number)}`));
-    return bar;
+    const from = at > 0 ? `more than ${time(bounds[at - 1])}` : "";
+    const to = at < bounds.length ? `up to ${time(bounds[at])}` : "";
+    return hinted(bar, `${[from, to].filter(Boolean).join(", ")}: ${count(number)}`);
   });
   const marks = bounds.map((bound, at) => at % 3 === 1
     ? svg("text", { x: LEFT + (at + 1) * width, y: HEIGHT, "text-anchor": "middle" }, time(bound)) : "").filter(Boolean);

@@ -4,6 +4,11 @@ let shownDistributions = "";
 let lastEvictions = null;
 let refreshes = 0;
 
+// A share in percent; few of many are not none.
+function share(part, whole) {
+  return part > 0 && part < 0.0005 * whole ? "< 0.1%" : percent(part, whole);
+}
+
 function tiles({ total, seconds }, { cost, currency }) {
   const cached = total.hits + total.refresh_hits;
   const money = cost >= 0.01 || cost === 0 ? cost.toFixed(2) : cost.toPrecision(1);
@@ -16,8 +21,8 @@ function tiles({ total, seconds }, { cost, currency }) {
     tile(count(total.hits), "served without an origin"),
     tile(bytes(total.hit_bytes), "that origins did not send"),
     tile(`${money} ${currency}`, "saved, by admin.prices"),
-    tile(percent(total.server_errors, total.requests), "server errors", total.server_errors > 0.01 * total.requests),
-    tile(percent(total.client_errors, total.requests), "client errors"));
+    tile(share(total.server_errors, total.requests), "server errors", total.server_errors > 0.01 * total.requests),
+    tile(share(total.client_errors, total.requests), "client errors"));
 }
 
 function showTraffic({ time_bounds_seconds: bounds, traffic, saved }) {
@@ -46,11 +51,11 @@ const COLUMNS = [
 function showTop(top, several) {
   const where = several ? [["Distribution", (row) => row.distribution]] : [];
   table("objects", [...where, ["Path", (row) => row.path, "w"], ...COLUMNS], top.objects, "No requests yet.");
-  table("slow", [...where, ["Path", (row) => row.path, "w"], ["Requests", (row) => count(row.requests), "n"],
-    ["Mean", (row) => time(row.microseconds / 1e6 / row.requests), "n"], ["In total", (row) => time(row.microseconds / 1e6), "n"]], top.slow_objects, "No requests yet.");
+  table("slow", [...where, ["Path", (row) => row.path, "w"], ["Slow requests", (row) => count(row.requests), "n"],
+    ["Mean", (row) => time(row.microseconds / 1e6 / row.requests), "n"], ["In total", (row) => time(row.microseconds / 1e6), "n"]], top.slow_objects, "No request took so long.");
   table("referrers", [["Page", (row) => row.name, "w"], ...COLUMNS.slice(0, 4)], top.referrers, "No request had a Referer yet.");
   table("agents", [["Kind", (row) => row.name], ...COLUMNS.slice(0, 4)], top.user_agents, "No requests yet.");
-  table("countries", [["Country", (row) => country(row.name)], ...COLUMNS.slice(0, 4)], top.countries, "No countries are known. A geography database (geo.database) has them.");
+  table("countries", [["Country", (row) => (row.name ? country(row.name) : "Unknown")], ...COLUMNS.slice(0, 4)], top.countries, "No countries are known. A geography database (geo.database) has them.");
 }
 
 // Errors with the same cause in one row, with the paths of the last three.
@@ -70,9 +75,9 @@ function grouped(errors) {
 
 function showErrors(errors, now) {
   table("errors", [
-    ["Last", (row) => ago(row.at, now)], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
-    ["Reason", (row) => row.reason], ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? " and others" : ""), "w"], ["Distribution", (row) => row.distribution || null],
-    ["What to do", (row) => row.advice, "w"],
+    ["Last", (row) => ago(row.at, now), "t"], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
+    ["Reason", (row) => row.reason], ["What to do", (row) => row.advice, "w"],
+    ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? " and others" : ""), "w"], ["Distribution", (row) => row.distribution || null],
   ], grouped(errors), "No errors.");
 }
 
@@ -119,7 +124,7 @@ function showState(overview, metrics) {
   // It evicts before it is quite full.
   const isFull = memory.bytes > 0.75 * memory.limit && memory.evictions > 0;
   find("advice").textContent = isFull
-    ? `The memory is full${evicted > 0 ? ` and evicts (${count(evicted)} in the last seconds)` : ""}. If the hit ratio is lower than you want, raise cache.memory, or add a disk cache.`
+    ? `The memory is full${evicted > 0 ? ` and evicts (${count(evicted)} in the last 5 seconds)` : ""}. If the hit ratio is lower than you want, raise cache.memory, or add a disk cache.`
     : "The memory is not full: more of it would not raise the hit ratio.";
   const expires = (at) => (at > now / 1000 ? `expires in ${time(at - now / 1000)}` : at > 0 ? "has expired" : "none yet");
   const soon = (at) => at < now / 1000 + 7 * 86400;
