@@ -5,7 +5,7 @@ use std::{convert::Infallible, io, path::Path, sync::Arc};
 use http::HeaderMap;
 use rustls::crypto::aws_lc_rs;
 
-use super::{Error, rules::read_redirects};
+use super::{Error, rules::RedirectFiles};
 use crate::{
     access::restrict::Geography,
     acme::check_external_key,
@@ -38,10 +38,11 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
             note(trusted_roots(Some(file)).map(drop).map_err(refuse));
         }
     }
+    let mut redirects = RedirectFiles::default();
     for distribution in &config.distributions {
         let behaviors = &distribution.settings.behaviors;
         let read = behaviors.with_redirects(|file, form| {
-            note(read_redirects(file, form).map(drop));
+            note(redirects.read(file, form).map(drop));
             Ok::<_, Infallible>(Arc::default())
         });
         let Ok(_) = read;

@@ -1,6 +1,12 @@
 //! Builds distributions, origins and limits from a configuration.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::Error;
 use crate::{
@@ -27,11 +33,12 @@ pub(super) fn rules(
 ) -> Result<Rules, Error> {
     let geography = config.geography.as_ref().map(Geography::open).transpose()?;
     let in_force = edge.rules();
-    let mut hosts = Hosts::default();
+    let (mut hosts, mut files) = (Hosts::default(), RedirectFiles::default());
     for options in &config.distributions {
         let old = in_force.hosts.by_id(&options.settings.id).map(Arc::as_ref);
         let groups = groups(options, old, edge, credentials, clock)?;
-        hosts.add(&distribution(options, groups, old, edge, clock)?, &options.aliases);
+        hosts
+            .add(&distribution(options, groups, old, &mut files, (edge, clock))?, &options.aliases);
     }
     let proxies = config.listen.trusted_proxies.clone();
     let mut rules = Rules::new(hosts, proxies, geography.map(Arc::new));
@@ -40,12 +47,29 @@ pub(super) fn rules(
     Ok(rules)
 }
 
-/// Reads a list of redirects.
-pub(super) fn read_redirects(file: &Path, form: PathForm) -> Result<Arc<RedirectList>, Error> {
-    let refuse = |source| Error::File { key: "redirects_file", path: file.to_owned(), source };
-    let text = std::fs::read_to_string(file).map_err(refuse)?;
-    let list = RedirectList::parse(&text, form);
-    list.map(Arc::new).map_err(|error| refuse(io::Error::other(error)))
+/// Reads lists of redirects, each file once.
+#[derive(Default)]
+pub(super) struct RedirectFiles(HashMap<(PathBuf, PathForm), Arc<RedirectList>>);
+
+impl RedirectFiles {
+    pub(super) fn read(&mut self, file: &Path, form: PathForm) -> Result<Arc<RedirectList>, Error> {
+        match self.0.entry((file.to_owned(), form)) {
+            Entry::Occupied(known) => Ok(Arc::clone(known.get())),
+            Entry::Vacant(place) => {
+                let list = read_redirects(file, form);
+                let refuse =
+                    |source| Error::File { key: "redirects_file", path: file.to_owned(), source };
+                Ok(Arc::clone(place.insert(Arc::new(list.map_err(refuse)?))))
+            }
+        }
+    }
+}
+
+fn read_redirects(file: &Path, form: PathForm) -> io::Result<RedirectList> {
+    if std::fs::metadata(file)?.len() > RedirectList::MAX_SIZE {
+        return Err(io::Error::other("it is larger than 64 MiB"));
+    }
+    RedirectList::parse(&std::fs::read_to_string(file)?, form).map_err(io::Error::other)
 }
 
 /// Creates each origin on its own, then the groups.
@@ -85,15 +109,16 @@ fn distribution(
     options: &DistributionOptions,
     origins: Vec<Arc<Group>>,
     old: Option<&Distribution>,
-    edge: &Arc<Edge>,
-    clock: &Clock,
+    files: &mut RedirectFiles,
+    (edge, clock): (&Arc<Edge>, &Clock),
 ) -> Result<Arc<Distribution>, Error> {
     let limits = options.rates.map(|rates| {
         let old = old.and_then(|old| old.limits.as_ref());
         let kept = old.filter(|limits| limits.rates() == rates).cloned();
         kept.unwrap_or_else(|| Arc::new(RateLimits::new(rates, clock)))
     });
-    let behaviors = options.settings.behaviors.with_redirects(read_redirects)?;
+    let behaviors =
+        options.settings.behaviors.with_redirects(|file, form| files.read(file, form))?;
     let settings = Settings { behaviors, ..options.settings.clone() };
     let metrics = edge.metrics().distribution(&settings.id);
     Ok(Arc::new(Distribution::new(settings, origins, limits, metrics)))

@@ -20,7 +20,8 @@ pub(crate) use pattern::PathPattern;
 pub(crate) use referers::Referers;
 pub(crate) use request_rules::{
     Action, Conditions, HeaderChanges, PathCondition, Redirect, RedirectList, Redirects,
-    RequestRule, RequestRules, RuleEnd, RuleInput, RuleMatches, Target, TargetError, TrailingSlash,
+    RequestRule, RequestRules, RuleEnd, RuleInput, RuleMatches, RuleOutcome, Target, TargetError,
+    TrailingSlash,
 };
 
 pub(crate) use response_headers_policy::{

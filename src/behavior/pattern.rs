@@ -54,6 +54,11 @@ impl PathPattern {
         Ok(Self(text.strip_prefix('/').unwrap_or(text).into()))
     }
 
+    /// The pattern that matches every path.
+    pub(crate) fn any() -> Self {
+        Self("*".into())
+    }
+
     /// Whether the pattern matches a canonical path, which begins with a slash.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {

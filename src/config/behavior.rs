@@ -10,7 +10,7 @@ use super::{
     origin_request::check_origin,
     policies::Policies,
     policy::word,
-    request_rules::{check_rewrites, rules},
+    request_rules::rules,
     restrict::referers,
     section::{Placed, Section, missing},
     surroundings::Surroundings,
@@ -70,9 +70,7 @@ pub(super) fn behaviors(
         }
         ordered.extend(pattern.zip(behavior));
     }
-    let behaviors = Behaviors { ordered, default: default? };
-    check_rewrites(section, &behaviors);
-    Some(behaviors)
+    Some(Behaviors { ordered, default: default? })
 }
 
 fn behavior(

@@ -7,9 +7,11 @@ use http::{HeaderName, HeaderValue};
 use super::{
     behavior::behaviors,
     errors::{error_pages, error_ttl},
+    host::is_host,
     object::object,
     origin::{GroupOptions, groups, origins},
     policy::word,
+    request_rules::check_rewrites,
     restrict,
     section::{Section, check_id},
     surroundings::Surroundings,
@@ -86,8 +88,12 @@ fn distribution(
         (restrict::addresses(section), restrict::countries(section, around.has_geography));
     let (security, rates) = (security_policy(section), restrict::rates(section));
     let (http2, http3) = versions(section, around.http3_port.is_some());
+    let id = id.unwrap_or_default();
+    if let Some(behaviors) = &behaviors {
+        check_rewrites(section, &id, behaviors, index_document.as_deref());
+    }
     let settings = Settings {
-        id: id.unwrap_or_default().into(),
+        id: id.into(),
         fan_out,
         default_root_object,
         index_document,
@@ -206,19 +212,6 @@ fn aliases(section: &Section<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
         }
     }
     aliases
-}
-
-/// Whether a Host field without its port can be `host`: an address, or a name that begins with a letter or digit.
-fn is_host(host: &str) -> bool {
-    let is_label = |label: &str| {
-        let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        !label.is_empty() && label.bytes().all(is_part)
-    };
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match address {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.split('.').all(is_label) && host.bytes().any(|b| b.is_ascii_alphanumeric()),
-    }
 }
 
 /// `public_scheme`. Signatures cover the viewer's URL; behind a load balancer its scheme may differ.

@@ -12,6 +12,7 @@ mod distribution;
 mod errors;
 mod events;
 mod fault;
+mod host;
 mod key_group;
 mod listen;
 mod object;

@@ -2,9 +2,10 @@
 
 use std::{ops::Range, path::Path, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::{
+    host::is_host,
     object::object,
     policy::is_keyable,
     response_headers::{field_value, is_changeable},
@@ -14,10 +15,11 @@ use super::{
 };
 use crate::{
     behavior::{
-        Action, Behaviors, Conditions, HeaderChanges, PathCondition, PathPattern, Redirect,
-        RedirectList, Redirects, RequestRule, RequestRules, Target, TargetError, TrailingSlash,
+        Action, Behavior, Behaviors, Conditions, HeaderChanges, PathCondition, PathPattern,
+        Redirect, Redirects, RequestRule, RequestRules, Target, TargetError, TrailingSlash,
     },
     cache::key::PathForm,
+    http::field_table::RequestField,
 };
 
 /// The status of a redirect that has none.
@@ -34,8 +36,8 @@ pub(super) fn rules(
     around: &Surroundings<'_>,
 ) -> Option<Arc<RequestRules>> {
     let tables = behavior.tables("rule");
-    if let Some(table) = tables.get(RequestRules::MOST) {
-        let message = format!("a behavior can have at most {} rules", RequestRules::MOST);
+    if let Some(table) = tables.get(RequestRules::MAX) {
+        let message = format!("a behavior can have at most {} rules", RequestRules::MAX);
         let help = "put redirects of many paths into a `redirects_file`".to_owned();
         table.fault(table.span(), message, "one too many", help);
     }
@@ -177,19 +179,23 @@ fn redirect(table: &Section<'_>, given: &[&str]) -> Redirect {
         table.fault(table.span(), message, "in this table", help);
     }
     let status = table.number("status", 300..400).and_then(|number| {
-        let number = u16::try_from(number).ok().filter(|it| RedirectList::STATUSES.contains(it));
-        if number.is_none() {
+        let status = Redirect::status(number);
+        if status.is_none() {
             let message = "`status` is not the status of a redirect";
             table.fault(table.span(), message, "expected 301, 302, 303, 307 or 308", None);
         }
-        StatusCode::from_u16(number?).ok()
+        status
     });
     let keeps_query = table.boolean("keep_query").is_none_or(|flag| flag.value);
     Redirect { status: status.unwrap_or(DEFAULT_STATUS), keeps_query }
 }
 
 fn header_changes(table: &Section<'_>, form: PathForm) -> HeaderChanges {
-    let is_settable = |name: &HeaderName| is_keyable(name) && *name != http::header::HOST;
+    // Those of the content belong to it, and S3 signs `Authorization`; a plain origin gets one by `custom_headers`.
+    let is_settable = |name: &HeaderName| {
+        let is_of_content = name.as_str().starts_with("content-");
+        is_keyable(name) && ![header::HOST, header::AUTHORIZATION].contains(name) && !is_of_content
+    };
     let for_origin = ["set_request_headers", "remove_request_headers"];
     if form == PathForm::Key && for_origin.iter().any(|key| table.has(key)) {
         let help = "remove it: Forebay builds and signs requests to buckets itself".to_owned();
@@ -253,7 +259,14 @@ fn field_name(
 /// Names of header fields, with patterns for their values.
 fn field_patterns(section: &Section<'_>) -> Vec<(HeaderName, String)> {
     let field = |(name, pattern): (&str, Placed<&str>)| {
-        let name = field_name(section, &pattern.span, name, |_| true, "")?;
+        let is_read = |name: &HeaderName| RequestField::of(name) != RequestField::Removed;
+        let name = field_name(section, &pattern.span, name, is_read, "read")?;
+        if name == header::HOST {
+            let help = "use `host = \"www.example.com\"`".to_owned();
+            let message = "`Host` cannot be a condition for a header field";
+            section.fault(pattern.span, message, "HTTP/2 has no such field", help);
+            return None;
+        }
         Some((name, pattern.value.to_owned()))
     };
     section.strings_by_name().into_iter().filter_map(field).collect()
@@ -266,10 +279,7 @@ fn patterns(table: &Section<'_>, key: &'static str) -> Vec<(String, String)> {
 }
 
 fn host(text: &str) -> Option<String> {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._*[]:".contains(c);
-    let is_host = !text.is_empty() && text.chars().all(is_allowed) && !text.contains("://");
-    let has_port = text.rsplit_once(':').is_some_and(|(host, _)| !host.contains('['));
-    (is_host && !has_port).then(|| text.to_ascii_lowercase())
+    is_host(text.strip_prefix("*.").unwrap_or(text)).then(|| text.to_ascii_lowercase())
 }
 
 fn method(text: &str) -> Option<Method> {
@@ -287,31 +297,45 @@ fn valid<T>(
     value.map_err(|message| table.fault(span, message, label, None)).ok()
 }
 
-/// Notes rules that may rewrite a path to one that another behavior protects: such requests get 403.
-pub(super) fn check_rewrites(section: &Section<'_>, behaviors: &Behaviors) {
+/// Notes rules of a distribution that may rewrite a path to one that another behavior protects: such requests get 403.
+pub(super) fn check_rewrites(
+    section: &Section<'_>,
+    id: &str,
+    behaviors: &Behaviors,
+    index_document: Option<&str>,
+) {
     for behavior in behaviors.all() {
-        let Some(rules) = &behavior.rules else { continue };
-        for (number, target) in rules.rewrite_patterns() {
-            let is_protected = |other: &crate::behavior::Behavior| {
-                (other.trusted.is_some() || !other.enabled)
-                    && !std::ptr::eq(other, Arc::as_ptr(behavior))
-            };
-            let mut ordered = behaviors.ordered.iter();
-            let found = ordered
-                .find(|(pattern, other)| is_protected(other) && target.overlaps("", pattern, ""));
-            let (name, path) = (behaviors.name(behavior), target.to_string());
-            let found = found.map(|(pattern, _)| pattern.to_string()).or_else(|| {
-                let is_one_path = !path.contains(['*', '?']);
-                let selected = behaviors.select(&path);
-                (is_one_path && is_protected(selected)).then(|| behaviors.name(selected))
-            });
+        for (number, target) in behavior.rules.iter().flat_map(|rules| rules.rewrite_patterns()) {
+            let text = target.to_string();
+            let index = index_document.filter(|_| text.ends_with(['/', '*']));
+            let with_index =
+                index.and_then(|index| PathPattern::parse(&format!("{text}{index}")).ok());
+            let mut targets = [Some(target), with_index].into_iter().flatten();
+            let found = targets.find_map(|target| protected(behaviors, behavior, &target));
             if let Some(protected) = found {
                 section.doubt(format!(
-                    "rule {number} of the behavior {name} may rewrite to paths of the behavior {protected}, which is disabled or needs signatures: such requests get 403"
+                    "rule {number} of the behavior {} in distribution {id} may rewrite to paths of the behavior {protected}, which is disabled or needs signatures: such requests get 403",
+                    behaviors.name(behavior)
                 ));
             }
         }
     }
+}
+
+/// The name of another behavior that protects paths of a pattern.
+fn protected(behaviors: &Behaviors, own: &Arc<Behavior>, target: &PathPattern) -> Option<String> {
+    let is_protected = |other: &Arc<Behavior>| {
+        (other.trusted.is_some() || !other.enabled) && !Arc::ptr_eq(other, own)
+    };
+    for (pattern, other) in &behaviors.ordered {
+        if is_protected(other) && target.overlaps("", pattern, "") {
+            return Some(pattern.to_string());
+        }
+        if pattern.covers(target) {
+            return None;
+        }
+    }
+    is_protected(&behaviors.default).then(|| behaviors.name(&behaviors.default))
 }
 
 #[cfg(test)]
@@ -368,6 +392,13 @@ mod tests {
             ("directory_index = \"/a\"", "is not valid for `directory_index`"),
             ("host = \"https://a\"\ndeny = true", "is not a host name"),
             ("host = \"a:80\"\ndeny = true", "is not a host name"),
+            ("host = \"a..b\"\ndeny = true", "is not a host name"),
+            ("header = { Host = \"a\" }\ndeny = true", "cannot be a condition"),
+            ("header = { X-Real-IP = \"a\" }\ndeny = true", "`x-real-ip` cannot be read"),
+            ("rewrite = \"/100%\"", "it is not a valid path"),
+            ("redirect = \"//a.example/\"", "a path with one slash"),
+            ("set_request_headers = { Authorization = \"a\" }", "`authorization` cannot be sent"),
+            ("set_request_headers = { Content-Type = \"a\" }", "`content-type` cannot be sent"),
             ("method = \"get\"\ndeny = true", "is not a method"),
             ("country = \"DE\"\ndeny = true", "needs a geography database"),
             (
@@ -404,7 +435,9 @@ mod tests {
         for (rule, is_noted) in [
             ("path = \"/open/*\"\nrewrite = \"/{1}\"", true),
             ("rewrite = \"/private/a\"", true),
-            ("directory_index = \"a\"", true),
+            ("directory_index = \"a\"", false),
+            ("rewrite = \"/%70rivate/a\"", true),
+            ("rewrite = \"/other/{path}(1)\"", false),
             ("rewrite = \"/public/{path}\"", false),
             ("redirect = \"/private/a\"", false),
         ] {

@@ -17,7 +17,8 @@ pub(super) fn parse_all(
     distribution: &Distribution,
     items: &[String],
 ) -> Result<Vec<Purge>, String> {
-    let read = |item: &String| parse(item, |path| distribution.purge_paths(path));
+    let read =
+        |item: &String| parse(item, |path, is_exact| distribution.purge_paths(path, is_exact));
     let purges: Vec<Vec<Purge>> = items.iter().map(read).collect::<Result<_, _>>()?;
     let purges = purges.concat();
     if purges.iter().any(|purge| matches!(purge, Purge::Tag(_))) && !distribution.reads_tags() {
@@ -33,7 +34,7 @@ pub(super) fn parse_all(
 /// ignored; or `#` and a tag. `paths` returns the readings of a path that purges compare.
 fn parse(
     text: &str,
-    paths: impl Fn(&str) -> Result<Vec<String>, PathError>,
+    paths: impl Fn(&str, bool) -> Result<Vec<String>, PathError>,
 ) -> Result<Vec<Purge>, String> {
     if let Some(name) = text.strip_prefix('#') {
         return if Tag::is_name(name) {
@@ -55,7 +56,7 @@ fn parse(
     };
     // The last segment of a prefix is incomplete: `/a/..*` does not refer to the parent folder.
     let path = if is_prefix { format!("{path}x") } else { path.to_owned() };
-    let paths = paths(&path).map_err(|error| match error {
+    let paths = paths(&path, !is_prefix).map_err(|error| match error {
         PathError::NotAbsolute => {
             let url = text.split_once("://").map(|(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
             let example = match url {
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
     use crate::cache::key::{CanonicalPath, PathForm};
 
-    fn of_bucket(path: &str) -> Result<Vec<String>, PathError> {
+    fn of_bucket(path: &str, _is_exact: bool) -> Result<Vec<String>, PathError> {
         let path = CanonicalPath::resolve(path, PathForm::Key)?;
         Ok(vec![path.generous().into_owned()])
     }

@@ -59,7 +59,7 @@ impl RequestField {
             "x-forwarded-for" => Self::Described,
             // A CGI application mistakes `Proxy` for its own setting (CVE-2016-5385).
             name if name == "proxy" || name.starts_with("proxy-") => Self::Removed,
-            name if is_of_edge(name) => Self::Removed,
+            name if is_of_edge(name) || name.starts_with("forebay-") => Self::Removed,
             name if name.starts_with("cloudfront-") => Self::Described,
             _ => Self::ByPolicy,
         }

@@ -216,6 +216,8 @@ impl Edge {
             }
             Err(NotAdmitted::Rejected(rejection)) => {
                 log_hint(rejection, rules, distribution, incoming);
+                let matches = rejection.rules().unwrap_or_default();
+                let headers_policy = HeadersPolicy::with_rules(headers_policy, behavior, matches);
                 return self.refused(rejection, request, Some(distribution), headers_policy);
             }
         };

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     base::{clock::Timestamp, metrics::ResultType},
-    behavior::RuleMatches,
+    behavior::{Behavior, RuleMatches},
     cache::{
         key::Projection,
         policy::NotStored,
@@ -52,15 +52,21 @@ impl Edge {
             Ok(route) => route,
             Err(rejection) => return rejected(&rules, rejection, None, &incoming),
         };
-        let distribution = route.distribution;
+        let (distribution, behavior) = (route.distribution, route.behavior());
         let length = request.headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
         let has_content = request.headers.contains_key(header::TRANSFER_ENCODING)
             || length.is_some_and(|length| length != b"0");
         match route.admit(&rules, &incoming, has_content, &self.steps) {
             Ok(admitted) => self.explain_admitted(&admitted, now).await,
-            Err(NotAdmitted::Redirected(redirect)) => redirected(&redirect, distribution, request),
+            Err(NotAdmitted::Redirected(redirect)) => {
+                let rules = described_rules(behavior, redirect.matches);
+                Explanation { rules, ..redirected(&redirect, distribution, request) }
+            }
             Err(NotAdmitted::Rejected(rejection)) => {
-                rejected(&rules, rejection, Some(distribution), &incoming)
+                let matches = rejection.rules().unwrap_or_default();
+                let described = described_rules(behavior, matches);
+                let known = rejected(&rules, rejection, Some(distribution), &incoming);
+                Explanation { rules: described, ..known }
             }
         }
     }
@@ -109,11 +115,7 @@ impl Edge {
         let is_rewritten = known.path.as_deref() != Some(path);
         Explanation {
             signature: Some(signature.to_owned()),
-            rules: described_rules(
-                known.behavior.as_deref(),
-                admitted.distribution,
-                admitted.rules.matches,
-            ),
+            rules: described_rules(Some(admitted.behavior), admitted.rules.matches),
             rewritten: is_rewritten.then(|| path.to_owned()),
             owner: self.owner(admitted),
             key: parts_of(&admitted.projection),
@@ -369,17 +371,11 @@ fn redirected(
     let known = of(distribution, request);
     let (status, location) = (redirect.status.as_u16(), redirect.location.to_str());
     let why = format!("a rule redirects with {status} to {}", location.unwrap_or_default());
-    let rules = described_rules(known.behavior.as_deref(), distribution, redirect.matches);
-    Explanation { rules, next: Next::new(ResultType::Redirect, why), ..known }
+    Explanation { next: Next::new(ResultType::Redirect, why), ..known }
 }
 
 /// The rules of a behavior that apply, in words.
-fn described_rules(
-    behavior: Option<&str>,
-    distribution: &Distribution,
-    matches: RuleMatches,
-) -> Vec<String> {
-    let behavior = behavior.and_then(|name| distribution.settings.behaviors.by_name(name));
+fn described_rules(behavior: Option<&Arc<Behavior>>, matches: RuleMatches) -> Vec<String> {
     let rules = behavior.and_then(|behavior| behavior.rules.as_ref());
     rules.map(|rules| rules.describe(matches)).unwrap_or_default()
 }

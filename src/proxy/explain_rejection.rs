@@ -97,11 +97,11 @@ impl RejectedRequest<'_> {
                 ),
                 "wait, or raise `rate_limit`",
             ),
-            Rejection::DeniedByRule => words(
-                format!("a rule of the behavior {} has `deny = true`", self.behavior_name()),
+            Rejection::DeniedByRule(_) => words(
+                format!("a rule of the behavior {} denies it", self.behavior_name()),
                 "change the rule's conditions",
             ),
-            Rejection::ProtectedPath => words(
+            Rejection::ProtectedPath(_) => words(
                 format!(
                     "a rule of the behavior {} rewrites the path to one of a behavior that is disabled or needs signatures",
                     self.behavior_name()

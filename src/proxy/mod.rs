@@ -32,7 +32,6 @@ pub use request::{
     connection::{Cipher, Connection},
     custom_error::{ErrorPage, REPLACEABLE},
     exchange_tracker::ExchangeTracker,
-    rejection::Rejection,
     routing::{Distribution, Hosts, Rules, Settings},
     steps::{Counter, Steps},
 };

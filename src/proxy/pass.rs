@@ -135,6 +135,10 @@ fn invalidate(edge: &Edge, admitted: &AdmittedRequest<'_>, fields: &HeaderMap) {
             edge.store.invalidate(&admitted.distribution.settings.id, &path.generous());
         }
     }
+    // A rule may have rewritten the path.
+    if !admitted.behavior.cache_policy.caching.ttl.is_disabled() {
+        edge.store.invalidate(&admitted.distribution.settings.id, &admitted.path.generous());
+    }
 }
 
 /// Makes a stored GET response stale if the response to a HEAD differs from it (RFC 9111 §4.3.5).

@@ -322,7 +322,6 @@ class Docs(unittest.TestCase):
             ("redirects.txt", "/caf%C3%A9", 301, "https://cafe.example.com/"),
             ("directory_index", "/pages/a/", 302, "/pages/a"),
             ("BadBot", "/photos/cat.jpg", 403, None),
-            (".pdf", "/photos/cat.jpg", 200, None),
         ]:
             (block,) = [block for block in blocks(page, "toml") if rules in block]
             with self.subTest(rules=rules, path=path):

@@ -1,11 +1,11 @@
-//! What a rule does with a request.
+//! Actions of rules.
 
 use std::path::Path;
 
 use super::{Redirect, Redirects, RuleEnd, RuleInput, Target, captured::Captured, target::encode};
 use crate::{behavior::PathPattern, cache::key::PathForm};
 
-/// What a rule does with a request.
+/// An action of a rule.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     /// Redirects the viewer.
@@ -22,7 +22,7 @@ pub(crate) enum Action {
     Deny,
 }
 
-/// What a path's end should be.
+/// How paths should end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TrailingSlash {
     /// A slash, unless the last segment has a dot.
@@ -32,25 +32,30 @@ pub(crate) enum TrailingSlash {
 }
 
 impl Action {
-    /// What becomes of a request; `None` if the action does not concern its path.
-    pub(super) fn take(&self, input: &RuleInput<'_>, captures: &Captured<'_>) -> Option<RuleEnd> {
-        match self {
+    /// The end of the rules for a request; `None` if the action does not concern its path.
+    pub(super) fn take(
+        &self,
+        (input, path): (&RuleInput<'_>, &str),
+        captures: &Captured<'_>,
+        depends_on_viewer: bool,
+    ) -> Option<RuleEnd> {
+        let (redirect, location) = match self {
             Self::Redirect(redirect, target) => {
-                let location = target.fill(input.path, input.form, captures);
-                redirect.to(location, target.has_query, input)
+                (*redirect, target.fill(path, input.form, captures))
             }
             Self::TrailingSlash(redirect, slash) => {
-                redirect.to(slash.applied_to(input.path, input.form)?, false, input)
+                (*redirect, slash.applied_to(path, input.form)?)
             }
             Self::Redirects(redirects) => {
-                let (redirect, location) = redirects.find(input.path)?;
-                redirect.to(location.to_owned(), location.contains('?'), input)
+                let (redirect, location) = redirects.find(path)?;
+                (redirect, location.to_owned())
             }
             Self::Rewrite(_) | Self::DirectoryIndex(_) => {
-                self.rewrite(input.path, input.form, captures).map(RuleEnd::Rewrite)
+                return self.rewrite(path, input.form, captures).map(RuleEnd::Rewrite);
             }
-            Self::Deny => Some(RuleEnd::Deny),
-        }
+            Self::Deny => return Some(RuleEnd::Deny),
+        };
+        Some(redirect.to(location, input, depends_on_viewer))
     }
 
     /// The path in the form of a URL, if the action rewrites it.
@@ -74,11 +79,14 @@ impl Action {
         }
     }
 
-    /// A pattern for the paths that the action rewrites to.
+    pub(super) const fn is_rewrite(&self) -> bool {
+        matches!(self, Self::Rewrite(_) | Self::DirectoryIndex(_))
+    }
+
+    /// A pattern for the paths that the action rewrites to, unless they are in the folder of the request's path.
     pub(super) fn pattern(&self) -> Option<PathPattern> {
         match self {
-            Self::Rewrite(target) => target.pattern(),
-            Self::DirectoryIndex(object) => PathPattern::parse(&format!("*/{object}")).ok(),
+            Self::Rewrite(target) => Some(target.pattern()),
             _ => None,
         }
     }
@@ -90,7 +98,7 @@ impl Action {
         }
     }
 
-    /// What the action does, in words.
+    /// The action in words.
     pub(super) const fn describe(&self) -> &'static str {
         match self {
             Self::Redirect(..) | Self::TrailingSlash(..) => "redirects",

@@ -1,8 +1,8 @@
-//! What a path condition captured.
+//! Captures of a path condition.
 
 use regex::Captures;
 
-/// What a path condition captured; nothing if it captures nothing.
+/// Captures of a path condition; none if it captures nothing.
 #[derive(Debug, Default)]
 pub(super) struct Captured<'a>(pub(super) Option<Captures<'a>>);
 

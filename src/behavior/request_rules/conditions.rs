@@ -1,11 +1,13 @@
 //! The conditions of a rule.
 
+use std::fmt;
+
 use http::{HeaderName, Method, header};
 
-use super::{PathCondition, RuleInput, captured::Captured};
+use super::{PathCondition, RuleInput};
 use crate::{
     base::glob::{matches_bytes, matches_characters},
-    http::query,
+    http::{field_table::RequestField, query},
 };
 
 /// The conditions of a rule. A request must meet all of them; one that is empty is met by every request.
@@ -27,24 +29,25 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// If a request meets all conditions: what the path condition captured.
-    pub(super) fn met_by<'a>(&self, input: &RuleInput<'a>) -> Option<Captured<'a>> {
-        let captures = self.path.matches(input.path)?;
-        let is_met = self.host_is_met(input.host)
+    /// Whether a request meets the conditions other than that for the path.
+    pub(super) fn are_met_beside_path(&self, input: &RuleInput<'_>) -> bool {
+        (self.hosts.is_empty()
+            || self.hosts.iter().any(|pattern| matches_characters(pattern, &input.host)))
             && (self.methods.is_empty() || self.methods.contains(&input.request.method))
             && self.query_is_met(input)
             && self.headers_are_met(input)
             && self.cookies_are_met(input)
-            && self.country_is_met(input);
-        is_met.then_some(captures)
+            && self.country_is_met(input)
     }
 
-    fn host_is_met(&self, host: &str) -> bool {
-        if self.hosts.is_empty() {
-            return true;
-        }
-        let host = host.to_ascii_lowercase();
-        self.hosts.iter().any(|pattern| matches_characters(pattern, &host))
+    /// Whether the conditions depend on more than method and URL, so that a response is not for everyone.
+    pub(super) fn depend_on_viewer(&self) -> bool {
+        !(self.countries.is_empty() && self.headers.is_empty() && self.cookies.is_empty())
+    }
+
+    /// Whether a condition reads fields in which the edge describes the viewer.
+    pub(super) fn read_descriptions(&self) -> bool {
+        self.headers.iter().any(|(name, _)| RequestField::of(name) == RequestField::Described)
     }
 
     fn query_is_met(&self, input: &RuleInput<'_>) -> bool {
@@ -78,6 +81,27 @@ impl Conditions {
 
     fn country_is_met(&self, input: &RuleInput<'_>) -> bool {
         self.countries.is_empty()
-            || (input.country)().is_some_and(|own| self.countries.iter().any(|code| code == own))
+            || input.country().is_some_and(|own| self.countries.iter().any(|code| code == own))
+    }
+}
+
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path)?;
+        let lists = [
+            ("host", self.hosts.join(", ")),
+            ("method", self.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")),
+            ("country", self.countries.join(", ")),
+        ];
+        for (name, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
+            write!(f, ", {name} {list}")?;
+        }
+        let headers = self.headers.iter().map(|(name, pattern)| ("header", name.as_str(), pattern));
+        let query = self.query.iter().map(|(name, pattern)| ("query", name.as_str(), pattern));
+        let cookies = self.cookies.iter().map(|(name, pattern)| ("cookie", name.as_str(), pattern));
+        for (kind, name, pattern) in query.chain(headers).chain(cookies) {
+            write!(f, ", {kind} {name} = {pattern}")?;
+        }
+        Ok(())
     }
 }

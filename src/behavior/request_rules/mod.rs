@@ -34,16 +34,16 @@ use crate::cache::key::PathForm;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestRules(Vec<RequestRule>);
 
-/// A rule: what it does with the requests that meet its conditions.
+/// A rule: conditions and, for requests that meet them, an action and changes of header fields.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRule {
     pub(crate) conditions: Conditions,
-    /// What ends the list, if the rule does not only change header fields.
+    /// The action, if the rule does not only change header fields. It ends the list.
     pub(crate) action: Option<Action>,
     pub(crate) headers: HeaderChanges,
 }
 
-/// What the rules do with a request.
+/// The result of applying rules to a request.
 #[derive(Debug, Default)]
 pub(crate) struct RuleOutcome {
     /// The rules that apply.
@@ -60,6 +60,8 @@ pub(crate) enum RuleEnd {
         status: StatusCode,
         /// The value of `Location`.
         location: HeaderValue,
+        /// Whether the redirect depends on more than method and URL.
+        depends_on_viewer: bool,
     },
     /// The cache and the origin get another path, in the form of a URL.
     Rewrite(String),
@@ -68,27 +70,32 @@ pub(crate) enum RuleEnd {
 }
 
 impl RequestRules {
-    /// The most rules of a behavior. A list of redirects in a file is one.
-    pub(crate) const MOST: usize = RuleMatches::MOST;
+    /// Maximum number of rules of a behavior. A list of redirects in a file is one.
+    pub(crate) const MAX: usize = RuleMatches::MAX;
 
-    /// Rules, of which there are at most [`Self::MOST`].
+    /// Rules, of which there are at most [`Self::MAX`].
     pub(crate) fn new(mut rules: Vec<RequestRule>) -> Self {
-        rules.truncate(Self::MOST);
+        rules.truncate(Self::MAX);
         Self(rules)
     }
 
-    /// Applies the rules to a request. The header fields of each rule that applies are changed; the first one with an action
+    /// Applies the rules to a request with this path, decoded as for path patterns. The header fields of each rule that applies are changed; the first one with an action
     /// ends the list.
-    pub(crate) fn apply(&self, input: &RuleInput<'_>) -> RuleOutcome {
+    pub(crate) fn apply(&self, input: &RuleInput<'_>, path: &str) -> RuleOutcome {
         let mut outcome = RuleOutcome::default();
-        for (place, rule) in self.0.iter().enumerate() {
-            let Some(captures) = rule.conditions.met_by(input) else { continue };
+        for (index, rule) in self.0.iter().enumerate() {
+            let conditions = &rule.conditions;
+            if !conditions.path.is_met_by(path) || !conditions.are_met_beside_path(input) {
+                continue;
+            }
             let Some(action) = &rule.action else {
-                outcome.matches.add(place);
+                outcome.matches.add(index);
                 continue;
             };
-            if let Some(end) = action.take(input, &captures) {
-                outcome.matches.add(place);
+            let Some(captures) = conditions.path.captures_of(path) else { continue };
+            if let Some(end) = action.take((input, path), &captures, conditions.depend_on_viewer())
+            {
+                outcome.matches.add(index);
                 outcome.end = Some(end);
                 break;
             }
@@ -96,10 +103,32 @@ impl RequestRules {
         outcome
     }
 
+    /// The rules that refuse a request; none if no rule does. Unlike [`Self::apply`], rules before them do not count.
+    pub(crate) fn denials(&self, input: &RuleInput<'_>, path: &str) -> RuleMatches {
+        let mut matches = RuleMatches::default();
+        let denying = self.0.iter().enumerate().filter(|(_, rule)| {
+            matches!(rule.action, Some(Action::Deny))
+                && rule.conditions.path.is_met_by(path)
+                && rule.conditions.are_met_beside_path(input)
+        });
+        denying.for_each(|(index, _)| matches.add(index));
+        matches
+    }
+
+    /// Whether rules read fields in which the edge describes the viewer.
+    pub(crate) fn read_descriptions(&self) -> bool {
+        self.0.iter().any(|rule| rule.conditions.read_descriptions())
+    }
+
+    /// Whether rules rewrite paths.
+    pub(crate) fn rewrite(&self) -> bool {
+        self.0.iter().any(|rule| rule.action.as_ref().is_some_and(Action::is_rewrite))
+    }
+
     /// The paths that rules may rewrite a path to, in the form of URLs, whatever else the request has.
     pub(crate) fn rewritten(&self, path: &str, form: PathForm) -> Vec<String> {
         let rewrite = |rule: &RequestRule| {
-            let captures = rule.conditions.path.matches(path)?;
+            let captures = rule.conditions.path.captures_of(path)?;
             rule.action.as_ref()?.rewrite(path, form, &captures)
         };
         self.0.iter().filter_map(rewrite).collect()
@@ -128,13 +157,13 @@ impl RequestRules {
         self.matching(matches).any(|rule| rule.headers.changes_response())
     }
 
-    /// Which rules apply, and what each does.
+    /// The rules that apply, in words.
     pub(crate) fn describe(&self, matches: RuleMatches) -> Vec<String> {
-        let numbered = self.0.iter().enumerate().filter(|(place, _)| matches.has(*place));
+        let numbered = self.0.iter().enumerate().filter(|(index, _)| matches.has(*index));
         numbered
-            .map(|(place, rule)| {
+            .map(|(index, rule)| {
                 let does = rule.action.as_ref().map_or("changes header fields", Action::describe);
-                format!("rule {} ({}) {does}", place + 1, rule.conditions.path)
+                format!("rule {} ({}) {does}", index + 1, rule.conditions)
             })
             .collect()
     }
@@ -142,7 +171,7 @@ impl RequestRules {
     /// Patterns for the paths that rules may rewrite to, with the number of each rule.
     pub(crate) fn rewrite_patterns(&self) -> impl Iterator<Item = (usize, PathPattern)> {
         let numbered = self.0.iter().enumerate();
-        numbered.filter_map(|(place, rule)| Some((place + 1, rule.action.as_ref()?.pattern()?)))
+        numbered.filter_map(|(index, rule)| Some((index + 1, rule.action.as_ref()?.pattern()?)))
     }
 
     /// The files with lists of redirects.
@@ -166,6 +195,6 @@ impl RequestRules {
 
     fn matching(&self, matches: RuleMatches) -> impl Iterator<Item = &RequestRule> {
         let rules = self.0.iter().enumerate();
-        rules.filter(move |(place, _)| matches.has(*place)).map(|(_, rule)| rule)
+        rules.filter(move |(index, _)| matches.has(*index)).map(|(_, rule)| rule)
     }
 }

@@ -59,17 +59,19 @@ impl PathCondition {
         }
     }
 
-    /// If the path matches: what was captured.
-    pub(super) fn matches<'a>(&self, path: &'a str) -> Option<Captured<'a>> {
+    /// Whether the path matches.
+    pub(super) fn is_met_by(&self, path: &str) -> bool {
         match self {
-            Self::Any => Some(Captured::default()),
-            Self::Pattern(pattern) => pattern.matches(path).then(Captured::default),
-            // Captures cost much more than a match.
-            Self::Regex(regex) if regex.captures_len() == 1 => {
-                regex.is_match(path).then(Captured::default)
-            }
-            // The pattern is much faster than the expression.
-            Self::CapturingPattern(pattern, _) if !pattern.matches(path) => None,
+            Self::Any => true,
+            Self::Pattern(pattern) | Self::CapturingPattern(pattern, _) => pattern.matches(path),
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+
+    /// The captures, if the path matches.
+    pub(super) fn captures_of<'a>(&self, path: &'a str) -> Option<Captured<'a>> {
+        match self {
+            Self::Any | Self::Pattern(_) => self.is_met_by(path).then(Captured::default),
             Self::CapturingPattern(_, regex) | Self::Regex(regex) => {
                 regex.captures(path).map(|captures| Captured(Some(captures)))
             }

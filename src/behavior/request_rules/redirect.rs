@@ -1,10 +1,10 @@
-//! How viewers are redirected.
+//! Redirects of viewers.
 
 use http::{HeaderValue, StatusCode};
 
 use super::{RuleEnd, RuleInput};
 
-/// How viewers are redirected.
+/// A kind of redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Redirect {
     pub(crate) status: StatusCode,
@@ -13,22 +13,40 @@ pub(crate) struct Redirect {
 }
 
 impl Redirect {
-    /// The redirect to a target.
+    /// The statuses of redirects.
+    pub(crate) const STATUSES: [StatusCode; 5] = [
+        StatusCode::MOVED_PERMANENTLY,
+        StatusCode::FOUND,
+        StatusCode::SEE_OTHER,
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::PERMANENT_REDIRECT,
+    ];
+
+    /// The status of a redirect with this number.
+    pub(crate) fn status(number: u64) -> Option<StatusCode> {
+        Self::STATUSES.into_iter().find(|status| u64::from(status.as_u16()) == number)
+    }
+
+    /// The redirect to a location.
     pub(super) fn to(
         self,
         mut location: String,
-        has_query: bool,
         input: &RuleInput<'_>,
-    ) -> Option<RuleEnd> {
+        depends_on_viewer: bool,
+    ) -> RuleEnd {
         if self.keeps_query
-            && !has_query
+            && !location.contains('?')
             && let Some(query) = input.query()
         {
             // A fragment is last.
             let at = location.find('#').unwrap_or(location.len());
             location.insert_str(at, &format!("?{query}"));
         }
-        let location = HeaderValue::try_from(location).ok()?;
-        Some(RuleEnd::Redirect { status: self.status, location })
+        let status = self.status;
+        HeaderValue::try_from(location).map_or(RuleEnd::Deny, |location| RuleEnd::Redirect {
+            status,
+            location,
+            depends_on_viewer,
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Redirects in a file: a path and its target on each line.
+//! Lists of redirects in files.
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
@@ -39,8 +39,8 @@ impl Redirects {
 }
 
 impl RedirectList {
-    /// The statuses of redirects.
-    pub(crate) const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+    /// Maximum size of a file in bytes.
+    pub(crate) const MAX_SIZE: u64 = 64 << 20;
 
     /// Parses a list. Empty lines and those that begin with `#` are ignored.
     ///
@@ -79,11 +79,12 @@ fn parse_line(line: &str, form: PathForm) -> Result<Entry, String> {
     if target == path {
         return Err(format!("`{path}` redirects to itself"));
     }
+    if target.contains('{') {
+        return Err(format!("`{target}`: a target in a file has no places for parts of the path"));
+    }
     let status = status.map(|status| {
-        let number = status.parse().ok().filter(|number| RedirectList::STATUSES.contains(number));
-        number
-            .and_then(|number| StatusCode::from_u16(number).ok())
-            .ok_or_else(|| format!("`{status}` is not the status of a redirect"))
+        let known = status.parse().ok().and_then(Redirect::status);
+        known.ok_or_else(|| format!("`{status}` is not the status of a redirect"))
     });
     Ok((resolved.for_patterns().into(), (target.into(), status.transpose()?)))
 }

@@ -1,27 +1,42 @@
-//! What rules know of a request.
+//! The request as rules see it, beside its path.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::OnceCell};
 
 use http::request::Parts;
 
 use crate::{access::signed::QUERY_NAMES, cache::key::PathForm, http::query};
 
-/// What rules know of a request.
-#[derive(Clone, Copy)]
+/// The request as rules see it, beside its path.
 pub(crate) struct RuleInput<'a> {
-    /// The path as patterns see it.
-    pub(crate) path: &'a str,
-    pub(crate) form: PathForm,
-    /// The host without its port.
-    pub(crate) host: &'a str,
-    pub(crate) request: &'a Parts,
+    pub(super) form: PathForm,
+    /// The host without its port, in lower case.
+    pub(super) host: Cow<'a, str>,
+    pub(super) request: &'a Parts,
     /// Whether the query may have a signature, which must not leave the behavior.
-    pub(crate) is_signed: bool,
-    /// The code of the viewer's country, if known.
-    pub(crate) country: &'a dyn Fn() -> Option<&'a str>,
+    is_signed: bool,
+    find_country: &'a dyn Fn() -> Option<&'a str>,
+    country: OnceCell<Option<&'a str>>,
 }
 
 impl<'a> RuleInput<'a> {
+    pub(crate) fn new(
+        form: PathForm,
+        host: &'a str,
+        request: &'a Parts,
+        is_signed: bool,
+        find_country: &'a dyn Fn() -> Option<&'a str>,
+    ) -> Self {
+        let has_capitals = host.bytes().any(|byte| byte.is_ascii_uppercase());
+        let host =
+            if has_capitals { host.to_ascii_lowercase().into() } else { Cow::Borrowed(host) };
+        Self { form, host, request, is_signed, find_country, country: OnceCell::new() }
+    }
+
+    /// The code of the viewer's country, if known.
+    pub(super) fn country(&self) -> Option<&'a str> {
+        *self.country.get_or_init(self.find_country)
+    }
+
     /// The query that a redirect may pass on.
     pub(super) fn query(&self) -> Option<Cow<'a, str>> {
         let query = self.request.uri.query()?;
@@ -43,15 +58,11 @@ mod tests {
     fn signatures_are_left_out() {
         let request = Request::builder().uri("/a?x=1&Signature=s&Expires=2&y");
         let (request, ()) = request.body(()).expect("a request").into_parts();
-        let input = |is_signed| RuleInput {
-            path: "/a",
-            form: PathForm::Key,
-            host: "a",
-            request: &request,
-            is_signed,
-            country: &|| None,
+        let query = |is_signed| {
+            let input = RuleInput::new(PathForm::Key, "a", &request, is_signed, &|| None);
+            input.query().map(Cow::into_owned)
         };
-        assert_eq!(input(true).query().as_deref(), Some("x=1&y"));
-        assert_eq!(input(false).query().as_deref(), request.uri.query());
+        assert_eq!(query(true).as_deref(), Some("x=1&y"));
+        assert_eq!(query(false).as_deref(), request.uri.query());
     }
 }

@@ -1,11 +1,11 @@
-//! Which rules of a behavior apply to a request.
+//! The rules of a behavior that apply to a request.
 
-/// Which rules of a behavior apply to a request, by their places.
+/// The rules of a behavior that apply to a request, by their index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RuleMatches(u64);
 
 impl RuleMatches {
-    pub(super) const MOST: usize = 64;
+    pub(super) const MAX: usize = 64;
 
     /// The matches with this number, which another node has sent.
     pub(crate) const fn from_number(number: u64) -> Self {
@@ -21,11 +21,11 @@ impl RuleMatches {
         self.0 == 0
     }
 
-    pub(super) const fn add(&mut self, place: usize) {
-        self.0 |= 1 << place;
+    pub(super) const fn add(&mut self, index: usize) {
+        self.0 |= 1 << index;
     }
 
-    pub(super) const fn has(self, place: usize) -> bool {
-        self.0 & (1 << place) != 0
+    pub(super) const fn has(self, index: usize) -> bool {
+        self.0 & (1 << index) != 0
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How an origin identifies objects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PathForm {
     /// By an object key: a bucket. Every escape is decoded, so `%2F` is a slash.
     #[default]

@@ -11,8 +11,8 @@ use super::{
     routing::{Distribution, Rules},
 };
 use crate::{
-    behavior::{Behavior, RuleEnd, RuleInput, RuleMatches},
-    cache::key::CanonicalPath,
+    behavior::{Behavior, RuleEnd, RuleInput, RuleMatches, RuleOutcome},
+    cache::key::{CanonicalPath, PathError, PathForm},
     peers::PeerRules,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 /// policies can set a field of this name.
 const BEHAVIOR: HeaderName = HeaderName::from_static("forebay-behavior");
 
-/// What the rules of a behavior changed in a request.
+/// The changes of a request by the rules of its behavior.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AppliedRules {
     pub(crate) matches: RuleMatches,
@@ -42,27 +42,41 @@ impl AppliedRules {
         let (request, form) = (&incoming.request, behavior.path_form);
         let raw = CanonicalPath::resolve(request.uri.path(), form).map_err(Rejection::BadPath)?;
         let address = incoming.viewer.address;
-        let outcome = own.apply(&RuleInput {
-            path: &raw.for_patterns(),
-            form,
-            host,
-            request,
-            is_signed: behavior.trusted.is_some(),
-            country: &|| rules.geography.as_ref().and_then(|all| all.country(address)),
-        });
-        let matches = outcome.matches;
-        let rewritten = match outcome.end {
-            None => return Ok((path, Self { matches, is_moved: false })),
-            Some(RuleEnd::Deny) => return Err(Rejection::DeniedByRule.into()),
-            Some(RuleEnd::Redirect { status, location }) => {
-                return Err(NotAdmitted::Redirected(RuleRedirect { status, location, matches }));
+        let country = || rules.geography.as_ref().and_then(|all| all.country(address));
+        let (text, is_signed) = (raw.for_patterns(), behavior.trusted.is_some());
+        let input = RuleInput::new(form, host, request, is_signed, &country);
+        let RuleOutcome { matches, end } = own.apply(&input, &text);
+        // Another reading of the path must not avoid a rule.
+        let generous = raw.generous();
+        let is_read_alike = generous == text || own.apply(&input, &generous).matches == matches;
+        if !is_read_alike || (end.is_some() && is_lossy(&raw, &text)) {
+            return Err(Rejection::BadPath(PathError::Ambiguous).into());
+        }
+        let rewritten = match end {
+            None => {
+                // The index document may be refused although the folder is not.
+                let denials = own.denials(&input, &path.for_patterns());
+                return if denials.is_empty() {
+                    Ok((path, Self { matches, is_moved: false }))
+                } else {
+                    Err(Rejection::DeniedByRule(denials).into())
+                };
+            }
+            Some(RuleEnd::Deny) => return Err(Rejection::DeniedByRule(matches).into()),
+            Some(RuleEnd::Redirect { status, location, depends_on_viewer }) => {
+                let redirect = RuleRedirect { status, location, matches, depends_on_viewer };
+                return Err(NotAdmitted::Redirected(redirect));
             }
             Some(RuleEnd::Rewrite(rewritten)) => rewritten,
         };
+        // Captures that make dot segments would leave the folder of the target.
+        if rewritten.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err(Rejection::BadPath(PathError::Ambiguous).into());
+        }
         let path = CanonicalPath::resolve(&rewritten, form).map_err(Rejection::BadPath)?;
         let path = distribution.with_index(path).into_owned();
         if distribution.protects_from(behavior, &path) {
-            return Err(Rejection::ProtectedPath.into());
+            return Err(Rejection::ProtectedPath(matches).into());
         }
         let is_moved = distribution.is_of_another(behavior, &path);
         Ok((path, Self { matches, is_moved }))
@@ -115,4 +129,11 @@ impl AppliedRules {
         let is_moved = distribution.is_of_another(behavior, &path);
         Some((path, behavior, Self { matches: rules.matches, is_moved }))
     }
+}
+
+/// Whether the decoded text of a path stands for several paths: it has an escaped slash both escaped once and twice, or bytes
+/// that are not UTF-8. A target made of it could mean another one.
+fn is_lossy(path: &CanonicalPath<'_>, text: &str) -> bool {
+    path.form() == PathForm::Uri
+        && (path.as_str().contains("%252F") || text.contains(char::REPLACEMENT_CHARACTER))
 }

@@ -30,6 +30,8 @@ pub(crate) struct RuleRedirect {
     pub(crate) location: HeaderValue,
     /// The rules that apply.
     pub(crate) matches: RuleMatches,
+    /// Whether it depends on more than method and URL.
+    pub(crate) depends_on_viewer: bool,
 }
 
 impl From<Rejection> for NotAdmitted {
@@ -43,7 +45,11 @@ impl RuleRedirect {
     pub(crate) const TOKEN: &str = "rule-redirect";
 
     pub(crate) fn into_answer(self) -> ProxyResponse {
-        let fields = HeaderMap::from_iter([(header::LOCATION, self.location)]);
+        let mut fields = HeaderMap::from_iter([(header::LOCATION, self.location)]);
+        if self.depends_on_viewer {
+            // A 301 could be reused for other viewers (RFC 9111 §4.2.2).
+            fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         let mut report = Report::new(CacheStatus::Local);
         report.detail = Some(Self::TOKEN);
         let head = Head::Page(self.status, fields);

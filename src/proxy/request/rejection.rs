@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Part
 use crate::{
     access::signed,
     base::metrics::ResultType,
+    behavior::RuleMatches,
     cache::{key::PathError, store::FetchError},
     http::{
         authority::{authority, host},
@@ -21,7 +22,7 @@ use crate::{
 
 /// A reason to reject a request before the cache lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
+pub(crate) enum Rejection {
     /// The behavior is disabled.
     Disabled,
     /// The host is missing, repeated or contradictory.
@@ -63,10 +64,10 @@ pub enum Rejection {
     Referer,
     /// The request exceeds a rate limit. The value is `Retry-After` in seconds.
     TooMany(u64),
-    /// A rule of the behavior refuses it.
-    DeniedByRule,
+    /// Rules of the behavior refuse it.
+    DeniedByRule(RuleMatches),
     /// A rule rewrote the path to one that another behavior protects.
-    ProtectedPath,
+    ProtectedPath(RuleMatches),
     /// The request has no valid signature.
     Signed(signed::SignatureError),
 }
@@ -74,7 +75,7 @@ pub enum Rejection {
 impl Rejection {
     /// The status of the response.
     #[must_use]
-    pub const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::BadHost | Self::BadPath(_) => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
@@ -88,8 +89,8 @@ impl Rejection {
             | Self::Address
             | Self::Country
             | Self::Referer
-            | Self::DeniedByRule
-            | Self::ProtectedPath
+            | Self::DeniedByRule(_)
+            | Self::ProtectedPath(_)
             | Self::Signed(_) => StatusCode::FORBIDDEN,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Framing(error) => error.status(),
@@ -101,7 +102,7 @@ impl Rejection {
 
     /// A token for logs and metrics.
     #[must_use]
-    pub const fn token(self) -> &'static str {
+    pub(crate) const fn token(self) -> &'static str {
         match self {
             Self::Disabled => "behavior-disabled",
             Self::BadHost => "bad-host",
@@ -127,9 +128,17 @@ impl Rejection {
             Self::Country => "country-denied",
             Self::Referer => "referer-denied",
             Self::TooMany(_) => "rate-limited",
-            Self::DeniedByRule => "rule-denied",
-            Self::ProtectedPath => "rule-protected-path",
+            Self::DeniedByRule(_) => "rule-denied",
+            Self::ProtectedPath(_) => "rule-protected-path",
             Self::Signed(refused) => refused.token(),
+        }
+    }
+
+    /// The rules of the behavior that apply to the request, if they reject it.
+    pub(crate) const fn rules(self) -> Option<RuleMatches> {
+        match self {
+            Self::DeniedByRule(matches) | Self::ProtectedPath(matches) => Some(matches),
+            _ => None,
         }
     }
 

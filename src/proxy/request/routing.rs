@@ -1,6 +1,7 @@
 //! The active rules: the distributions, their hosts and their settings.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc,
@@ -137,7 +138,10 @@ impl Distribution {
     }
 
     fn describes_viewers(&self) -> bool {
-        self.settings.behaviors.all().any(|behavior| behavior.forward.headers.describe_viewers())
+        self.settings.behaviors.all().any(|behavior| {
+            behavior.forward.headers.describe_viewers()
+                || behavior.rules.as_ref().is_some_and(|rules| rules.read_descriptions())
+        })
     }
 
     /// Whether stored responses have cache tags.
@@ -147,10 +151,15 @@ impl Distribution {
         origins.any(|origin| origin.options().cache_tag_header.is_some())
     }
 
-    /// Whether responses for a path can be stored.
+    /// Whether responses for a path can be stored, by its own behavior or by one whose rules may rewrite to it.
     #[must_use]
     pub fn stores(&self, path: &str) -> bool {
-        !self.settings.behaviors.select(path).cache_policy.caching.ttl.is_disabled()
+        let is_caching = |behavior: &Behavior| !behavior.cache_policy.caching.ttl.is_disabled();
+        let rewrites =
+            |behavior: &Behavior| behavior.rules.as_ref().is_some_and(|rules| rules.rewrite());
+        let mut others = self.settings.behaviors.all();
+        is_caching(self.settings.behaviors.select(path))
+            || others.any(|behavior| is_caching(behavior) && rewrites(behavior))
     }
 
     /// Resolves the path of a request and selects its behavior.
@@ -208,34 +217,40 @@ impl Distribution {
         [path.for_patterns(), path.generous()].map(|text| self.settings.behaviors.select(&text))
     }
 
-    /// The generous readings of a path, which purges compare: one for each path form that the distribution's
-    /// behaviors use, that of the index document if the path is a folder, and those of the paths that rules rewrite it to.
+    /// The generous readings of a path, which purges compare: one for each path form that the distribution's behaviors use, and
+    /// that of the index document if the path is a folder. With `is_exact`, also those of the paths that rules rewrite it to.
     ///
     /// # Errors
     /// If none of its origins could serve the path.
-    pub fn purge_paths(&self, raw: &str) -> Result<Vec<String>, PathError> {
+    pub fn purge_paths(&self, raw: &str, is_exact: bool) -> Result<Vec<String>, PathError> {
         let mut paths: Vec<String> = Vec::new();
         let mut refused = None;
         for behavior in self.settings.behaviors.all() {
-            match CanonicalPath::resolve(raw, behavior.path_form) {
-                Ok(path) => {
-                    let rules = behavior.rules.as_ref();
-                    let rewritten = rules.map(|it| it.rewritten(&path.for_patterns(), path.form()));
-                    let rewritten = rewritten.into_iter().flatten().filter_map(|url| {
-                        let path = CanonicalPath::resolve(&url, behavior.path_form).ok()?;
-                        Some(self.with_index(path).into_owned())
-                    });
-                    // A folder's URL also means its index document.
-                    let own =
-                        [path.clone().into_owned(), self.with_index(path.clone()).into_owned()];
-                    for path in own.into_iter().chain(rewritten) {
-                        let path = path.generous().into_owned();
-                        if !paths.contains(&path) {
-                            paths.push(path);
-                        }
-                    }
+            let path = match CanonicalPath::resolve(raw, behavior.path_form) {
+                Ok(path) => path,
+                Err(error) => {
+                    refused = Some(error);
+                    continue;
                 }
-                Err(error) => refused = Some(error),
+            };
+            // A folder's URL also means its index document.
+            let indexed = self.with_index(path.clone());
+            let is_own = |path: &CanonicalPath<'_>| {
+                self.readings(path).iter().any(|selected| Arc::ptr_eq(selected, behavior))
+            };
+            let rules = behavior.rules.as_ref().filter(|_| is_exact);
+            let rules = rules.filter(|_| is_own(&path) || is_own(&indexed));
+            let rewritten =
+                rules.map(|rules| rules.rewritten(&path.for_patterns(), behavior.path_form));
+            let rewritten = rewritten.into_iter().flatten().filter_map(|url| {
+                let path = CanonicalPath::resolve(&url, behavior.path_form).ok()?;
+                Some(self.with_index(path).generous().into_owned())
+            });
+            let own = [path.generous(), indexed.generous()].map(Cow::into_owned);
+            for path in own.into_iter().chain(rewritten) {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
             }
         }
         refused.filter(|_| paths.is_empty()).map_or(Ok(paths), Err)
