@@ -21,6 +21,7 @@ use aws_credential_types::{
 use aws_smithy_runtime_api::client::identity::Identity;
 use tokio::sync::Notify;
 
+use super::credential_source::source_of;
 use crate::base::clock::{Clock, Stopwatch, Timestamp};
 
 /// Credentials are renewed this long before they expire.
@@ -131,6 +132,12 @@ impl Credentials {
         keys.expiry().map(Timestamp::from)
     }
 
+    /// The name of their source, if they are loaded from the standard chain.
+    pub(crate) fn source(&self) -> Option<&'static str> {
+        let installed = self.current()?;
+        source_of(installed.identity.data::<Keys>()?)
+    }
+
     /// Requests a renewal soon, because S3 refused the installed credentials or the operator reloads.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -234,36 +241,13 @@ pub(crate) async fn find(region: &str) -> Result<FoundCredentials, String> {
     let keys = provide(standard_chain(region.to_owned()).await.as_ref()).await;
     let keys = keys.map_err(|failure| failure.reason)?;
     let keys = validated(&keys).map_err(|error| error.to_string())?;
-    let features = keys.get_property::<Vec<AwsCredentialFeature>>();
-    let source =
-        features.and_then(|features| features.first().map(source)).unwrap_or("the standard chain");
+    let source = source_of(&keys).unwrap_or("the standard chain");
     Ok(FoundCredentials {
         access_key_id: keys.access_key_id().to_owned(),
         source,
         expiry: keys.expiry().map(Timestamp::from),
         installed: Installed { identity: Identity::from(keys), generation: 1 },
     })
-}
-
-/// The name of a credential source (AWS SDKs and Tools Reference Guide, "Standardized credential
-/// providers").
-const fn source(feature: &AwsCredentialFeature) -> &'static str {
-    match feature {
-        AwsCredentialFeature::CredentialsEnvVars => "environment",
-        AwsCredentialFeature::CredentialsEnvVarsStsWebIdToken
-        | AwsCredentialFeature::CredentialsProfileStsWebIdToken
-        | AwsCredentialFeature::CredentialsStsAssumeRoleWebId => "web identity",
-        AwsCredentialFeature::CredentialsSso
-        | AwsCredentialFeature::CredentialsProfileSso
-        | AwsCredentialFeature::CredentialsLogin
-        | AwsCredentialFeature::CredentialsProfileLogin => "single sign-on",
-        AwsCredentialFeature::CredentialsStsAssumeRole => "assumed role",
-        AwsCredentialFeature::CredentialsImds => "the instance's role",
-        AwsCredentialFeature::CredentialsHttp => "the container's role",
-        AwsCredentialFeature::CredentialsProcess
-        | AwsCredentialFeature::CredentialsProfileProcess => "a credential process",
-        _ => "a profile",
-    }
 }
 
 /// The reason for not loading credentials.

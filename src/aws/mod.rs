@@ -1,5 +1,6 @@
 //! AWS: credentials, SigV4 signatures, XML.
 
+mod credential_source;
 mod credentials;
 mod s3_signer;
 mod sign;

@@ -24,6 +24,7 @@ impl Admin {
             cache_bytes: usage.bytes,
             cache_entries: usage.entries,
             cache_evictions: usage.evictions,
+            cache_evicted_misses: usage.evicted_misses,
             access_log_bytes: edge.access_log.waiting_bytes() as u64,
             disk_bytes: edge.store().disk_usage().map(|disk| disk.waiting),
             compressions: edge.compressor.in_progress() as u64,

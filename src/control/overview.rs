@@ -1,6 +1,9 @@
 //! The state of this Forebay, for the dashboard.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 
@@ -33,6 +36,7 @@ impl Admin {
                 "limit": edge.store().options().memory,
                 "entries": memory.entries,
                 "evictions": memory.evictions,
+                "evicted_misses": memory.evicted_misses,
             },
             "disk": edge.store().disk_usage().map(|disk| json!({
                 "bytes": disk.bytes,
@@ -41,7 +45,9 @@ impl Admin {
                 "is_in_use": disk.is_in_use,
                 "files_to_recover": disk.to_recover,
                 "queue_bytes": disk.waiting,
+                "write_budget": disk.write_budget,
             })),
+            "credentials_source": credentials.source(),
             "credentials_expiry": credentials.expiry().map(Timestamp::as_millis),
             "cluster": cluster.as_ref().map(|cluster| cluster.status()),
             "distributions": distributions,
@@ -53,25 +59,33 @@ fn distribution(distribution: &Distribution, aliases: &[String], now: Timestamp)
     let behaviors = &distribution.settings.behaviors;
     let ordered = behaviors.ordered.iter().map(|(pattern, it)| behavior(distribution, pattern, it));
     let default = behavior(distribution, &"Default (*)", &behaviors.default);
-    let origins = distribution.origins.iter().flat_map(|group| group.members());
+    let groups = &distribution.origins;
+    let skipped = groups.iter().filter(|group| group.skips_primary()).map(|group| group.primary());
+    let skipped: BTreeSet<&str> = skipped.map(|origin| &*origin.options().id).collect();
+    let origins = groups.iter().flat_map(|group| group.members());
     // An origin may be in several groups.
     let origins: BTreeMap<&str, &Arc<Origin>> =
         origins.map(|origin| (&*origin.options().id, origin)).collect();
     json!({
         "id": &*distribution.settings.id,
         "aliases": aliases,
-        "origins": origins.into_values().map(|it| origin(it, now)).collect::<Vec<_>>(),
+        "origins": origins
+            .into_iter()
+            .map(|(id, it)| origin(it, skipped.contains(id), now))
+            .collect::<Vec<_>>(),
         "behaviors": ordered.chain([default]).collect::<Vec<_>>(),
     })
 }
 
-fn origin(origin: &Arc<Origin>, now: Timestamp) -> Value {
+fn origin(origin: &Arc<Origin>, is_skipped: bool, now: Timestamp) -> Value {
     let options = origin.options();
     json!({
         "id": options.id,
         "address": options.address.authority,
         "bucket": options.protocol.bucket(),
         "is_throttled": origin.is_throttled(),
+        // Another origin of its group answers at once.
+        "is_skipped": is_skipped,
         // Unless a request has succeeded since.
         "last_error": origin.last_error().map(|error| json!({
             "seconds_ago": now.since(error.at).as_secs(),

@@ -82,6 +82,12 @@ impl Group {
         std::iter::once(&self.primary).chain(self.secondary.iter().map(|second| &second.origin))
     }
 
+    /// Whether requests go to the secondary at once, because the primary keeps failing.
+    #[must_use]
+    pub fn skips_primary(&self) -> bool {
+        self.secondary.as_ref().is_some_and(|secondary| secondary.breaker.is_paused())
+    }
+
     /// The longest time until a request is answered or has failed.
     #[must_use]
     pub fn longest_wait(&self) -> Duration {

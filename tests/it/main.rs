@@ -12,6 +12,7 @@ mod deciding;
 mod disk;
 mod doctoring;
 mod errors;
+mod evicting;
 mod explaining;
 mod fast_path;
 mod front;

@@ -93,8 +93,9 @@ async function visit({ url, width = 1024, height = 900, dark = false, token, pur
     }
     if (screenshot) await page.screenshot({ path: screenshot, fullPage: true });
     const cookies = await context.cookies();
-    const shown = await page.$("#requests-plot svg .step:last-of-type");
-    if (shown && await shown.isVisible()) await shown.hover({ force: true });
+    // A locator finds the new element if the page redraws meanwhile.
+    const step = page.locator("#requests-plot svg .step").last();
+    if (await page.locator("#board").isVisible()) await step.hover({ force: true });
     const seen = { ...await page.evaluate(look), faults, cookies, policy: answer.headers()["content-security-policy"] };
     if (logout) {
       await page.click("#logout");

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub cache_entries: u64,
     /// Evictions because the memory was full.
     pub cache_evictions: u64,
+    /// Misses for responses that had been evicted.
+    pub cache_evicted_misses: u64,
     /// Bytes of records on their way to the access log.
     pub access_log_bytes: u64,
     /// Bytes of records on their way to the disk cache, if there is one.
@@ -50,11 +52,18 @@ impl Collector for SnapshotCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = self.0.lock();
         let (bytes, seconds) = (Some(&Unit::Bytes), Some(&Unit::Seconds));
-        let evictions = ConstCounter::new(now.cache_evictions);
-        let help = "Evictions because the cache was full.";
-        let name = "cache_evictions";
-        let kind = evictions.metric_type();
-        evictions.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+        for (name, help, value) in [
+            ("cache_evictions", "Evictions because the cache was full.", now.cache_evictions),
+            (
+                "cache_evicted_misses",
+                "Misses for one of the last responses that were evicted from memory.",
+                now.cache_evicted_misses,
+            ),
+        ] {
+            let counter = ConstCounter::new(value);
+            let kind = counter.metric_type();
+            counter.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+        }
         let mut gauge = |name, help, unit: Option<&Unit>, value: Option<u64>| {
             let Some(value) = value else { return Ok(()) };
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

@@ -126,6 +126,8 @@ pub struct DiskUse {
     pub waiting: u64,
     /// The limit for its files in bytes.
     pub capacity: u64,
+    /// The most bytes that may be written in a day, if there is a limit.
+    pub write_budget: Option<u64>,
 }
 
 impl std::fmt::Debug for Disk {
@@ -379,7 +381,8 @@ impl Disk {
         let to_recover = u64::try_from(counters.to_recover.get()).unwrap_or(0);
         let is_in_use = !counters.is_off();
         let (waiting, capacity) = (queue.bytes(), options.capacity);
-        DiskUse { bytes, entries, to_recover, is_in_use, waiting, capacity }
+        let write_budget = options.write_budget;
+        DiskUse { bytes, entries, to_recover, is_in_use, waiting, capacity, write_budget }
     }
 }
 

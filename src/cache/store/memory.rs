@@ -16,9 +16,11 @@ use siphasher::sip128::{Hash128, SipHasher13};
 use super::{
     content::ContentId,
     encoded::Encoded,
+    evicted::Evicted,
     hot_copies,
     index::{Index, Note, Stored},
     ledger::{Charge, Ledger},
+    memory_use::MemoryUse,
     response::StoredResponse,
     weights::{Entry, Piece, limit, piece_weight, stored_weight, weight},
 };
@@ -39,17 +41,6 @@ const TURN: u64 = 600_000;
 
 /// How often a fill that finds no room retries.
 const TICK: Duration = Duration::from_millis(20);
-
-/// Counters of the memory tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// Bytes of content alive: stored, being filled, or evicted but still being read.
-    pub bytes: u64,
-    /// Stored responses and slices.
-    pub entries: u64,
-    /// Evictions for lack of room since the start.
-    pub evictions: u64,
-}
 
 /// The value of a digest.
 pub(super) enum Found {
@@ -72,7 +63,7 @@ pub(super) struct Memory {
     slice: u32,
     /// Bytes inserted since the start.
     taken: AtomicU64,
-    evictions: Arc<AtomicU64>,
+    evicted: Arc<Evicted>,
     /// Held by the thread that makes room.
     displacing: Mutex<()>,
 }
@@ -85,9 +76,9 @@ impl Memory {
         on_eviction: Option<OnEviction>,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let (index, evictions) = (Arc::new(Index::new()), Arc::new(AtomicU64::new(0)));
+        let (index, evicted) = (Arc::new(Index::new()), Arc::<Evicted>::default());
         let (weighed, indexed) = (Arc::clone(&index), Arc::clone(&index));
-        let counter = Arc::clone(&evictions);
+        let noted = Arc::clone(&evicted);
         let cache = Cache::builder()
             .max_capacity(limit(bound))
             .weigher(move |digest, entry| weight(&weighed, *digest, entry, slice))
@@ -97,9 +88,12 @@ impl Memory {
                 let is_gone = entry.is_none() && cause != RemovalCause::Replaced;
                 let response = if is_gone { indexed.remove(*digest) } else { None };
                 if cause == RemovalCause::Size {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    if let (Some(response), Some(on_eviction)) = (response, &on_eviction) {
-                        on_eviction(*digest, &response);
+                    noted.count();
+                    if let Some(response) = response {
+                        noted.remember(*digest);
+                        if let Some(on_eviction) = &on_eviction {
+                            on_eviction(*digest, &response);
+                        }
                     }
                 }
             })
@@ -108,7 +102,7 @@ impl Memory {
         let ledger = Arc::new(Ledger::new(bound));
         let (taken, displacing) = (AtomicU64::new(0), Mutex::new(()));
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { serial, cache, index, digests, ledger, bound, slice, taken, evictions, displacing }
+        Self { serial, cache, index, digests, ledger, bound, slice, taken, evicted, displacing }
     }
 
     fn digest(&self, key: &[u8]) -> Digest {
@@ -354,13 +348,19 @@ impl Memory {
         }
     }
 
+    /// Counts a miss if more memory would have avoided it.
+    pub(super) fn note_miss(&self, digest: Digest) {
+        self.evicted.note_miss(digest);
+    }
+
     pub(super) fn usage(&self) -> MemoryUse {
         // This updates the count.
         self.cache.run_pending_tasks();
         MemoryUse {
             bytes: self.ledger.live(),
             entries: self.cache.entry_count(),
-            evictions: self.evictions.load(Ordering::Relaxed),
+            evictions: self.evicted.evictions(),
+            evicted_misses: self.evicted.misses(),
         }
     }
 

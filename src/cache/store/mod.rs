@@ -12,6 +12,7 @@ mod disk_journal;
 mod disk_record;
 mod disk_tier;
 mod encoded;
+mod evicted;
 mod fields;
 mod fill;
 mod floor;
@@ -26,6 +27,7 @@ mod ledger;
 mod lookup;
 mod memory;
 mod memory_record;
+mod memory_use;
 mod opening;
 mod options;
 mod pins;
@@ -88,8 +90,8 @@ use ledger::Ledger;
 pub use lookup::FetchLock;
 pub(crate) use lookup::{Lookup, Peeked};
 use memory::Memory;
-pub(crate) use memory::MemoryUse;
 pub(crate) use memory_record::MemoryRecord;
+pub(crate) use memory_use::MemoryUse;
 pub(crate) use opening::examine_disk;
 pub use opening::{OpenError, check_purges};
 pub use options::Options;
@@ -321,6 +323,9 @@ impl Store {
             }
         }
         drop(flights);
+        if seen.is_none() {
+            self.memory.note_miss(digest);
+        }
         FetchLock::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
     }
 

@@ -97,7 +97,7 @@ const sum = (metrics, name, labels) => (metrics[name] ?? [])
 function showOrigins(origins, metrics, now) {
   table("origins", [
     ["Origin", (row) => `${row.distribution}, ${row.id}`], ["Address", (row) => (row.bucket ? `${row.bucket} at ${row.address}` : row.address), "w"],
-    ["State", (row) => element("span", { className: row.last_error || row.is_throttled ? "bad" : "", textContent: row.is_throttled ? "throttled" : row.last_error ? "failing" : "ok" })],
+    ["State", (row) => element("span", { className: row.last_error || row.is_throttled ? "bad" : "", textContent: row.is_skipped ? "failing, skipped" : row.is_throttled ? "throttled" : row.last_error ? "failing" : "ok" })],
     ["Requests", (row) => count(sum(metrics, "forebay_origin_requests_total", row.key)), "n"],
     ["Errors", (row) => count(sum(metrics, "forebay_origin_errors_total", row.key)), "n"],
     ["Half in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.5), "n"],
@@ -116,22 +116,24 @@ function showState(overview, metrics) {
     ["Disk", disk ? `${bytes(disk.bytes)} of ${bytes(disk.limit)} (${percent(disk.bytes, disk.limit)})` : "none"],
     ...(disk ? [["Records on disk", count(disk.entries)], ["Evictions from disk", count(value("forebay_disk_evictions_total") ?? 0)],
       ["Read from disk", count(value("forebay_disk_reads_total") ?? 0)], ["Written to disk", bytes(value("forebay_disk_written_bytes_total") ?? 0)],
-      ["Not admitted", count(value("forebay_disk_not_admitted_total") ?? 0)], ["Waiting to be written", bytes(disk.queue_bytes)],
+      ["Not admitted", count(value("forebay_disk_not_admitted_total") ?? 0)], ["Waiting to be written", bytes(disk.queue_bytes)], ["Write budget", disk.write_budget ? `${bytes(disk.write_budget)} a day` : "none"],
       ["In use", disk.is_in_use ? "yes" : "no", !disk.is_in_use]] : []),
   ]);
   const evicted = lastEvictions === null ? 0 : memory.evictions - lastEvictions;
   lastEvictions = memory.evictions;
-  // It evicts before it is quite full.
-  const isFull = memory.bytes > 0.75 * memory.limit && memory.evictions > 0;
-  find("advice").textContent = isFull
-    ? `The memory is full${evicted > 0 ? ` and evicts (${count(evicted)} in the last 5 seconds)` : ""}. If the hit ratio is lower than you want, raise cache.memory, or add a disk cache.`
-    : "The memory is not full: more of it would not raise the hit ratio.";
+  const misses = (metrics.forebay_requests_total ?? []).filter(({ labels }) => labels.result === "Miss").reduce((all, { value: one }) => all + one, 0);
+  const avoidable = memory.evicted_misses;
+  find("advice").textContent = memory.evictions === 0
+    ? "Nothing was evicted: more memory would not raise the hit ratio."
+    : avoidable === 0
+      ? "What was evicted was not requested again: more memory would not raise the hit ratio."
+      : `${count(avoidable)} of ${count(misses)} misses (${share(avoidable, misses)}) were for what had been evicted${evicted > 0 ? `, and ${count(evicted)} more were evicted in the last 5 seconds` : ""}. More memory (cache.memory) or a disk cache would have avoided them.`;
   const expires = (at) => (at > now / 1000 ? `expires in ${time(at - now / 1000)}` : at > 0 ? "has expired" : "none yet");
   const soon = (at) => at < now / 1000 + 7 * 86400;
   pairs("process", [
     ["Version", overview.version], ["Running for", time((now - overview.started) / 1000)],
     ["Ready", readiness.ready ? "yes" : "no", !readiness.ready], ["Credentials", readiness.credentials, readiness.credentials === "missing"],
-    ["AWS credentials", overview.credentials_expiry && expires(overview.credentials_expiry / 1000)],
+    ["AWS credentials", [overview.credentials_source && `from ${overview.credentials_source}`, overview.credentials_expiry && expires(overview.credentials_expiry / 1000)].filter(Boolean).join(", ") || null],
     ["Last reload", value("forebay_config_last_reload_successful") === 0 ? "failed" : "succeeded", value("forebay_config_last_reload_successful") === 0],
     ["Workers", count(overview.workers)], ["Connections", count(value("forebay_connections") ?? 0)],
     ["Resident memory", bytes(value("process_resident_memory_bytes") ?? 0)],
