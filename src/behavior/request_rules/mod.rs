@@ -79,8 +79,8 @@ impl RequestRules {
         Self(rules)
     }
 
-    /// Applies the rules to a request with this path, decoded as for path patterns. The header fields of each rule that applies are changed; the first one with an action
-    /// ends the list.
+    /// Applies the rules to a request with this path, decoded as for path patterns. The first rule that applies and has an
+    /// action ends the list.
     pub(crate) fn apply(&self, input: &RuleInput<'_>, path: &str) -> RuleOutcome {
         let mut outcome = RuleOutcome::default();
         for (index, rule) in self.0.iter().enumerate() {
@@ -116,12 +116,12 @@ impl RequestRules {
     }
 
     /// Whether rules read fields in which the edge describes the viewer.
-    pub(crate) fn read_descriptions(&self) -> bool {
+    pub(crate) fn reads_descriptions(&self) -> bool {
         self.0.iter().any(|rule| rule.conditions.read_descriptions())
     }
 
     /// Whether rules rewrite paths.
-    pub(crate) fn rewrite(&self) -> bool {
+    pub(crate) fn has_rewrites(&self) -> bool {
         self.0.iter().any(|rule| rule.action.as_ref().is_some_and(Action::is_rewrite))
     }
 

@@ -55,7 +55,9 @@ impl AppliedRules {
         let rewritten = match end {
             None => {
                 // The index document may be refused although the folder is not.
-                let denials = own.denials(&input, &path.for_patterns());
+                let is_index = path.as_str() != raw.as_str();
+                let denied = || own.denials(&input, &path.for_patterns());
+                let denials = if is_index { denied() } else { RuleMatches::default() };
                 return if denials.is_empty() {
                     Ok((path, Self { matches, is_moved: false }))
                 } else {

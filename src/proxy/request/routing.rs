@@ -140,7 +140,7 @@ impl Distribution {
     fn describes_viewers(&self) -> bool {
         self.settings.behaviors.all().any(|behavior| {
             behavior.forward.headers.describe_viewers()
-                || behavior.rules.as_ref().is_some_and(|rules| rules.read_descriptions())
+                || behavior.rules.as_ref().is_some_and(|rules| rules.reads_descriptions())
         })
     }
 
@@ -156,7 +156,7 @@ impl Distribution {
     pub fn stores(&self, path: &str) -> bool {
         let is_caching = |behavior: &Behavior| !behavior.cache_policy.caching.ttl.is_disabled();
         let rewrites =
-            |behavior: &Behavior| behavior.rules.as_ref().is_some_and(|rules| rules.rewrite());
+            |behavior: &Behavior| behavior.rules.as_ref().is_some_and(|rules| rules.has_rewrites());
         let mut others = self.settings.behaviors.all();
         is_caching(self.settings.behaviors.select(path))
             || others.any(|behavior| is_caching(behavior) && rewrites(behavior))
