@@ -11,7 +11,7 @@ const SECRETS: [&str; 7] =
 pub(super) fn advice(key: &str, is_table: bool, known: &[&str]) -> String {
     let lower = key.to_ascii_lowercase();
     let file = format!("{lower}_file");
-    if known.contains(&&*file) {
+    if known.contains(&&*file) && lower != "redirects" {
         return format!("write the secret to a file, and name the file in `{file}`");
     }
     if SECRETS.iter().any(|secret| lower.contains(secret)) {

@@ -178,7 +178,7 @@ fn redirect(table: &Section<'_>, given: &[&str]) -> Redirect {
             "add `redirect`, `redirects_file` or `trailing_slash`, or remove them".to_owned();
         table.fault(table.span(), message, "in this table", help);
     }
-    let status = table.number("status", 300..400).and_then(|number| {
+    let status = table.number("status", 301..309).and_then(|number| {
         let status = Redirect::status(number);
         if status.is_none() {
             let message = "`status` is not the status of a redirect";

@@ -87,7 +87,8 @@ class Warm(unittest.TestCase):
         logs = self.folder / "logs"
         (logs / "hour=01").mkdir(parents=True)
         line = lambda path: json.dumps({"method": "GET", "path": path}) + "\n"  # noqa: E731
-        (logs / "a.log").write_text(line("/photos/cat.jpg") * 3 + line("/many/1.txt"))
+        failed = json.dumps({"method": "GET", "path": "/none.jpg", "status": 404}) + "\n"
+        (logs / "a.log").write_text(line("/photos/cat.jpg") * 3 + line("/many/1.txt") + failed * 9)
         (logs / "hour=01" / "b.log").write_text(line("/photos/sub/dog.jpg") * 2)
         ran = self.warm("--access-log", logs, "--top", "2")
         self.assertIn("2 fetched", ran.stdout, ran.stderr)

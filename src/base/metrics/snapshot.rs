@@ -56,7 +56,7 @@ impl Collector for SnapshotCollector {
             ("cache_evictions", "Evictions because the cache was full.", now.cache_evictions),
             (
                 "cache_evicted_misses",
-                "Misses for one of the last responses that were evicted from memory.",
+                "Misses for what could have been served if it had not been evicted.",
                 now.cache_evicted_misses,
             ),
         ] {

@@ -1,15 +1,16 @@
 //! Evictions, and the responses that were evicted last, to tell which misses more memory would have avoided.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
 
-use crate::cache::digest::Digest;
+use super::purge_mark::PurgeMark;
+use crate::{base::clock::Timestamp, cache::digest::Digest};
 
-/// Responses that are remembered: about 2 MB.
+/// Responses that are remembered: about 5 MB.
 const REMEMBERED: usize = 65_536;
 
 /// Evictions for lack of room, and the responses that were evicted last.
@@ -23,9 +24,16 @@ pub(super) struct Evicted {
 /// One half of each digest is enough to recognize it.
 #[derive(Debug, Default)]
 struct Remembered {
-    known: HashSet<u64>,
+    known: HashMap<u64, EvictedResponse>,
     /// Oldest first. Some may be forgotten already.
     order: VecDeque<u64>,
+}
+
+/// What decides whether an evicted response could still be served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EvictedResponse {
+    pub(super) fresh_until: Timestamp,
+    pub(super) mark: PurgeMark,
 }
 
 impl Evicted {
@@ -40,9 +48,9 @@ impl Evicted {
     }
 
     /// Remembers an evicted response.
-    pub(super) fn remember(&self, digest: Digest) {
+    pub(super) fn remember(&self, digest: Digest, response: EvictedResponse) {
         let mut remembered = self.remembered.lock();
-        if remembered.known.insert(digest.0) {
+        if remembered.known.insert(digest.0, response).is_none() {
             remembered.order.push_back(digest.0);
         }
         if remembered.order.len() > REMEMBERED
@@ -52,14 +60,17 @@ impl Evicted {
         }
     }
 
-    /// Counts a miss if it is for a response that was evicted.
-    pub(super) fn note_miss(&self, digest: Digest) {
-        if self.remembered.lock().known.remove(&digest.0) {
-            self.misses.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Forgets an evicted response, if it is remembered.
+    pub(super) fn forget(&self, digest: Digest) -> Option<EvictedResponse> {
+        self.remembered.lock().known.remove(&digest.0)
     }
 
-    /// Misses for responses that had been evicted.
+    /// Counts a miss that more memory would have avoided.
+    pub(super) fn count_miss(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Misses for responses that could have been served if they had not been evicted.
     pub(super) fn misses(&self) -> u64 {
         self.misses.load(Ordering::Relaxed)
     }
@@ -70,14 +81,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misses_of_the_last_evictions_count_once() {
+    fn the_last_evictions_are_remembered() {
         let evicted = Evicted::default();
+        let response =
+            EvictedResponse { fresh_until: Timestamp::default(), mark: PurgeMark::default() };
         let count = REMEMBERED as u64;
-        (0..count + 10).for_each(|number| evicted.remember(Digest(number, 0)));
-        for number in [5, 10, 10, count + 9, count + 10] {
-            evicted.note_miss(Digest(number, 0));
-        }
-        assert_eq!(evicted.misses(), 2);
+        (0..count + 10).for_each(|number| evicted.remember(Digest(number, 0), response));
+        let found = [5, 10, 10, count + 9, count + 10]
+            .map(|number| evicted.forget(Digest(number, 0)).is_some());
+        assert_eq!(found, [false, true, false, true, false]);
         let remembered = evicted.remembered.lock();
         assert!(remembered.known.len() <= remembered.order.len());
         assert_eq!(remembered.order.len(), REMEMBERED);

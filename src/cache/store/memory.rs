@@ -16,7 +16,7 @@ use siphasher::sip128::{Hash128, SipHasher13};
 use super::{
     content::ContentId,
     encoded::Encoded,
-    evicted::Evicted,
+    evicted::{Evicted, EvictedResponse},
     hot_copies,
     index::{Index, Note, Stored},
     ledger::{Charge, Ledger},
@@ -90,7 +90,11 @@ impl Memory {
                 if cause == RemovalCause::Size {
                     noted.count();
                     if let Some(response) = response {
-                        noted.remember(*digest);
+                        if response.status.is_success() {
+                            let (fresh_until, mark) =
+                                (response.freshness.fresh_until, response.mark);
+                            noted.remember(*digest, EvictedResponse { fresh_until, mark });
+                        }
                         if let Some(on_eviction) = &on_eviction {
                             on_eviction(*digest, &response);
                         }
@@ -348,9 +352,9 @@ impl Memory {
         }
     }
 
-    /// Counts a miss if more memory would have avoided it.
-    pub(super) fn note_miss(&self, digest: Digest) {
-        self.evicted.note_miss(digest);
+    /// The evictions.
+    pub(super) fn evicted(&self) -> &Evicted {
+        &self.evicted
     }
 
     pub(super) fn usage(&self) -> MemoryUse {

@@ -9,6 +9,6 @@ pub struct MemoryUse {
     pub entries: u64,
     /// Evictions for lack of room since the start.
     pub evictions: u64,
-    /// Misses for responses that had been evicted, as far as they are remembered.
+    /// Misses for responses that could have been served if they had not been evicted, as far as they are remembered.
     pub evicted_misses: u64,
 }

@@ -323,8 +323,12 @@ impl Store {
             }
         }
         drop(flights);
-        if seen.is_none() {
-            self.memory.note_miss(digest);
+        if seen.is_none()
+            && let Some(evicted) = self.memory.evicted().forget(digest)
+            && now < evicted.fresh_until
+            && self.survives(key, evicted.mark)
+        {
+            self.memory.evicted().count_miss();
         }
         FetchLock::Lead(Obligation::new(Arc::clone(self), key.clone(), digest, flight))
     }

@@ -26,7 +26,8 @@ pub(in crate::cli) struct Args {
     /// File of paths or URLs, one per line; # begins a comment; `-` is standard input
     #[arg(long = "urls", value_name = "FILE", group = "source")]
     pub(super) urls_from: Option<PathBuf>,
-    /// Access log (may be repeated; a directory means its files): JSON or CloudFront's standard log, version 1, optionally .gz
+    /// Access log (may be repeated; a directory means its files): JSON or CloudFront's standard log, version 1, optionally .gz.
+    /// Requests that got an error are left out
     #[arg(long, value_name = "FILE", group = "source")]
     pub(super) access_log: Vec<PathBuf>,
     /// Only the objects that occur most often in the list or the logs
@@ -36,7 +37,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "PREFIX", group = "source")]
     pub(super) prefix: Option<String>,
     /// Configuration that names the bucket for --prefix [default: ./forebay.toml]
-    #[arg(long, short = 'C', value_name = "FILE", requires = "prefix")]
+    #[arg(long, value_name = "FILE", requires = "prefix")]
     pub(super) config: Option<PathBuf>,
     /// Distribution whose bucket is listed; optional if there is only one
     #[arg(long, value_name = "ID", requires = "prefix")]

@@ -97,7 +97,7 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     let base = server.base.as_str();
     let targets = match (&args.urls_from, &args.access_log[..], &args.prefix) {
         (Some(list), ..) => Targets::from_list(base, list).map_err(report)?,
-        (None, logs @ [_, ..], _) => Targets::from_logs(base, logs).map_err(report)?,
+        (None, logs @ [_, ..], _) => Targets::from_logs(base, logs, false).map_err(report)?,
         (None, [], Some(prefix)) => Targets::new(base, listing::paths(args, prefix)?),
         (None, [], None) => {
             return Err(UserError {

@@ -94,7 +94,7 @@ function hinted(area, text) {
     const place = area.closest("figure")?.querySelector(".value");
     if (place) place.textContent = shown;
   };
-  area.addEventListener("pointerenter", show(text.replaceAll("\n", "  ")));
+  area.addEventListener("pointerenter", show(text.replaceAll("\n", " · ")));
   area.addEventListener("pointerleave", show(""));
   return area;
 }

@@ -99,7 +99,7 @@ function showOrigins(origins, metrics, now) {
     ["Origin", (row) => `${row.distribution}, ${row.id}`], ["Address", (row) => (row.bucket ? `${row.bucket} at ${row.address}` : row.address), "w"],
     ["State", (row) => element("span", { className: row.last_error || row.is_throttled ? "bad" : "", textContent: row.is_skipped ? "failing, skipped" : row.is_throttled ? "throttled" : row.last_error ? "failing" : "ok" })],
     ["Requests", (row) => count(sum(metrics, "forebay_origin_requests_total", row.key)), "n"],
-    ["Errors", (row) => count(sum(metrics, "forebay_origin_errors_total", row.key)), "n"],
+    ["No answer", (row) => count(sum(metrics, "forebay_origin_errors_total", row.key)), "n"],
     ["Half in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.5), "n"],
     ["99% in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.99), "n"],
     ["Last error", (row) => row.last_error && `${row.last_error.error} (${time(row.last_error.seconds_ago)} ago)`, "w"],
@@ -127,7 +127,7 @@ function showState(overview, metrics) {
     ? "Nothing was evicted: more memory would not raise the hit ratio."
     : avoidable === 0
       ? "What was evicted was not requested again: more memory would not raise the hit ratio."
-      : `${count(avoidable)} of ${count(misses)} misses (${share(avoidable, misses)}) were for what had been evicted${evicted > 0 ? `, and ${count(evicted)} more were evicted in the last 5 seconds` : ""}. More memory (cache.memory) or a disk cache would have avoided them.`;
+      : `${count(avoidable)} of ${count(misses)} misses (${share(Math.min(avoidable, misses), misses)}) were for objects that had been evicted while they were fresh${evicted > 0 ? `, and ${count(evicted)} more were evicted in the last 5 seconds` : ""}. More memory (cache.memory) or a disk cache would have avoided them.`;
   const expires = (at) => (at > now / 1000 ? `expires in ${time(at - now / 1000)}` : at > 0 ? "has expired" : "none yet");
   const soon = (at) => at < now / 1000 + 7 * 86400;
   pairs("process", [
