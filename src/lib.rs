@@ -21,6 +21,7 @@ pub mod access;
 
 pub mod access_log;
 
+pub(crate) mod simulate;
 pub(crate) mod statistics;
 
 pub mod behavior;

@@ -25,6 +25,7 @@ mod reload;
 mod serve;
 mod sign;
 mod signals;
+mod simulate;
 mod source;
 mod stop_signals;
 mod style;
@@ -87,6 +88,8 @@ enum Command {
     Load(load::Args),
     /// Fill the cache of a running Forebay: requests the objects of a list, of logs or of a bucket
     Warm(warm::Args),
+    /// Predict from access logs how large a cache must be: hit ratio and what the bucket still costs, by size
+    Simulate(simulate::Args),
     /// Sign a URL like a CloudFront signed URL, or print signed cookies
     Sign(sign::Args),
     /// Generate keys for signed URLs and signed cookies
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Warm(args) => warm::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Health(args) => health::run(&args),

@@ -12,12 +12,14 @@ pub(super) struct Logged {
     path: String,
     query: Option<String>,
     range: Option<String>,
+    status: Option<u16>,
 }
 
 impl Logged {
     pub(super) fn parse(line: &str) -> Option<Self> {
         const METHOD: usize = 6;
         const STEM: usize = 8;
+        const STATUS: usize = 9;
         const QUERY: usize = 12;
         const RANGE: [usize; 2] = [32, 33];
         if line.starts_with('{') {
@@ -30,7 +32,19 @@ impl Logged {
             [Some(first), Some(last)] => Some(format!("bytes={first}-{last}")),
             _ => None,
         };
-        Some(Self { method: field(METHOD)?, path: field(STEM)?, query: field(QUERY), range })
+        let status = field(STATUS).and_then(|status| status.parse().ok());
+        Some(Self {
+            method: field(METHOD)?,
+            path: field(STEM)?,
+            query: field(QUERY),
+            range,
+            status,
+        })
+    }
+
+    /// Whether the response was an error.
+    pub(super) fn is_error(&self) -> bool {
+        self.status.is_some_and(|status| status >= 400 || status == 0)
     }
 
     /// The requested range.

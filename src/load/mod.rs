@@ -44,6 +44,7 @@ use std::{
 
 use http::{HeaderMap, header};
 pub use line::{Http, Line, Trust, TrustError};
+pub(crate) use log_files::{for_each_line, log_files};
 pub use mix::Mix;
 use pace::Pace;
 use parking_lot::Mutex;
@@ -54,6 +55,7 @@ pub use sign::Signer;
 use tally::Tally;
 pub(crate) use tally::{Failure, Second};
 pub use targets::{Pick, Targets};
+pub(crate) use targets_error::TargetsError;
 use tokio::{runtime::Builder, sync::watch};
 pub(crate) use warm::{WarmOptions, Warmed, warm_all};
 

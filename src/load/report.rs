@@ -186,7 +186,7 @@ impl Report {
         if let Some(location) = &total.location {
             let location = String::from_utf8_lossy(location.as_bytes());
             rows.push((
-                "redirected to",
+                "redirects to",
                 format!("{location} (redirects are not followed: load that URL instead)"),
             ));
         }

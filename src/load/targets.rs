@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::{self, BufRead, BufReader, Read},
+    io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
@@ -11,11 +11,15 @@ use std::{
     },
 };
 
-use flate2::read::MultiGzDecoder;
 use http::{HeaderValue, uri::PathAndQuery};
 
 use super::{
-    answer::Known, interrupted, log_files::log_files, logged::Logged, server::Server, sign::Signer,
+    answer::Known,
+    interrupted,
+    log_files::{for_each_line, log_files},
+    logged::Logged,
+    server::Server,
+    sign::Signer,
     targets_error::TargetsError,
 };
 use crate::access::signed::unsigned_query;
@@ -97,7 +101,7 @@ impl Gathered {
     }
 }
 
-fn gather_log(file: &Path, gathered: &mut Gathered) -> Result<(), TargetsError> {
+fn gather_log(file: &Path, with_errors: bool, gathered: &mut Gathered) -> Result<(), TargetsError> {
     let (mut unread, mut read) = (None, 0);
     for_each_line(file, |number, line| {
         if line.starts_with('#') || line.trim().is_empty() {
@@ -109,7 +113,9 @@ fn gather_log(file: &Path, gathered: &mut Gathered) -> Result<(), TargetsError> 
             return Ok(());
         };
         read += 1;
-        match logged.target().and_then(|target| target.parse().ok()) {
+        let is_wanted = with_errors || !logged.is_error();
+        let target = logged.target().filter(|_| is_wanted);
+        match target.and_then(|target| target.parse().ok()) {
             Some(target) => gathered.add(target, logged.range()),
             None => gathered.left_out.no_get += 1,
         }
@@ -182,14 +188,19 @@ impl Targets {
     }
 
     /// The GETs in access logs, in JSON or version 1 of CloudFront's format, compressed or not. A directory means the files in
-    /// it and below it, `-` standard input. Lines that cannot be read are skipped if others can be read.
+    /// it and below it, `-` standard input. Lines that cannot be read are skipped if others can be read; without `with_errors`,
+    /// also requests that got an error.
     ///
     /// # Errors
     /// When a file cannot be read, or is not an access log.
-    pub fn from_logs(server: &str, logs: &[PathBuf]) -> Result<Self, TargetsError> {
+    pub fn from_logs(
+        server: &str,
+        logs: &[PathBuf],
+        with_errors: bool,
+    ) -> Result<Self, TargetsError> {
         let mut gathered = Gathered::default();
         for file in log_files(logs)? {
-            gather_log(&file, &mut gathered)?;
+            gather_log(&file, with_errors, &mut gathered)?;
         }
         let first = logs.first().map_or_else(|| Path::new("-"), PathBuf::as_path);
         Self::some(server, first, gathered)
@@ -338,33 +349,6 @@ impl Targets {
     }
 }
 
-fn for_each_line(
-    file: &Path,
-    mut read: impl FnMut(usize, &str) -> Result<(), TargetsError>,
-) -> Result<(), TargetsError> {
-    let refuse = |reason: String| TargetsError::File { path: file.to_owned(), reason };
-    let text: Box<dyn Read> = if file.as_os_str() == "-" {
-        Box::new(io::stdin())
-    } else {
-        let opened = std::fs::File::open(file).map_err(|error| refuse(error.to_string()))?;
-        let is_packed = file.extension().is_some_and(|ending| ending == "gz");
-        if is_packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) }
-    };
-    let mut lines = BufReader::new(text);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if lines.read_until(b'\n', &mut line).map_err(|error| refuse(error.to_string()))? == 0 {
-            break;
-        }
-        let line = String::from_utf8_lossy(&line);
-        // Some editors write a byte order mark before the first line.
-        let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-        read(number, line)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -416,13 +400,13 @@ mod tests {
             ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"], [0, 0]),
         ] {
             let (_folder, log) = file(name, content);
-            let targets = Targets::from_logs(SERVER, &[log]).expect("a log");
+            let targets = Targets::from_logs(SERVER, &[log], true).expect("a log");
             assert_eq!(paths(&targets, expected.len()), expected, "{name}");
             let LeftOut { no_get, unreadable } = targets.left_out();
             assert_eq!((targets.len(), [no_get, unreadable]), (expected.len(), skipped), "{name}");
         }
         let (_folder, log) = file("access.log", b"127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n");
-        let error = Targets::from_logs(SERVER, &[log]).err().expect("refused").to_string();
+        let error = Targets::from_logs(SERVER, &[log], true).err().expect("refused").to_string();
         assert!(error.contains("line 1"), "{error}");
     }
 
@@ -440,7 +424,7 @@ mod tests {
         let cloudfront = line("5\t9") + &line("-\t-");
         for log in [json, &cloudfront] {
             let (_folder, log) = file("access.log", log.as_bytes());
-            let targets = Targets::from_logs(SERVER, &[log]).expect("a log");
+            let targets = Targets::from_logs(SERVER, &[log], true).expect("a log");
             let ranges = targets.all().iter().map(|target| target.range.as_ref());
             let expected = HeaderValue::from_static("bytes=5-9");
             assert_eq!(ranges.collect::<Vec<_>>(), [Some(&expected), None]);

@@ -122,7 +122,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         # The answer to these takes long.
         if self.path.startswith("/slow"):
             time.sleep(0.3)
-        content = self.path.encode()
+        content = self.path.encode().ljust(getattr(self.server, "length", 0), b"x")
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "max-age=3600")

@@ -198,6 +198,12 @@ class Docs(unittest.TestCase):
             return
         if line.startswith("forebay init"):
             self.init(line)
+        elif line.startswith("forebay simulate"):
+            (self.folder / "cloudfront-logs").mkdir()
+            fields = ["-"] * 33
+            fields[:4], fields[5], fields[7:9], fields[30] = ["2026-11-25", "01:02:03", "X", "500"], "GET", ["/a.jpg", "200"], "400"
+            (self.folder / "cloudfront-logs/E1.log").write_text("\t".join(fields) + "\n")
+            self.assertIn("1 requests for 1 objects of 400 B together", self.shell(line))
         elif line.startswith("forebay logs"):
             self.follow(line)
         elif line == "forebay serve":

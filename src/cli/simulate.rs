@@ -1,0 +1,116 @@
+//! `forebay simulate`.
+
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{
+    UserError,
+    load::{time, whole},
+    report, say,
+};
+use crate::{
+    load::{TargetsError, for_each_line, log_files},
+    simulate::{PolicyName, Prices, Report, Trace, TraceOptions},
+};
+
+/// Sizes of caches as parts of all objects together, in percent.
+const PARTS: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
+
+/// Predict from access logs how large a cache must be: hit ratio and what the bucket still costs, by size.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Reads Forebay's JSON, both versions of CloudFront's standard log, and the combined format. Simulates a cache that\n\
+    starts empty and has objects as a whole. The size of an object is the most that one request got.\n\n\
+    Examples:\n  \
+    forebay simulate --access-log /var/log/cloudfront --sizes 1GiB,10GiB,100GiB\n  \
+    aws s3 cp s3://my-logs/E2QWRUHEXAMPLE.2026-11-25-22.0a1b2c3d.gz - | gunzip | forebay simulate --access-log -"
+)]
+pub(super) struct Args {
+    /// Access log (may be repeated; a directory means its files, `-` standard input), optionally .gz, in the order of time
+    #[arg(long, value_name = "FILE", required = true)]
+    access_log: Vec<PathBuf>,
+    /// Sizes of the cache [default: 1, 2, 5, 10, 20, 50 and 100% of all objects together]
+    #[arg(long, value_name = "SIZE,…", value_delimiter = ',')]
+    sizes: Vec<ByteSize>,
+    /// How long objects are fresh; then the bucket confirms them
+    #[arg(long, value_name = "TIME", default_value = "365days", value_parser = time)]
+    ttl: Duration,
+    /// Count URLs with different queries as different objects, as a cache policy with all query strings does
+    #[arg(long)]
+    query: bool,
+    /// The most requests in memory, at about 24 bytes each; with more, a sample of the objects is simulated
+    #[arg(long, value_name = "NUMBER", default_value = "20000000", value_parser = whole::<NonZeroUsize>)]
+    max_requests: NonZeroUsize,
+    /// Price of 1,000,000,000 bytes from the bucket
+    #[arg(long, value_name = "PRICE", default_value_t = 0.09)]
+    per_gigabyte: f64,
+    /// Price of 1,000 requests to the bucket
+    #[arg(long, value_name = "PRICE", default_value_t = 0.0004)]
+    per_1000_requests: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+    let bar = progress_bar();
+    let trace = read(args, &bar).map_err(report)?;
+    if trace.total() == 0 {
+        let (skipped, unreadable) = trace.left_out();
+        return Err(UserError {
+            message: format!("the logs have no successful GET; {skipped} lines have something else, {unreadable} are in no known format"),
+            help: "pass Forebay's JSON, CloudFront's standard log or the combined format; compressed logs need a name that ends in .gz".into(),
+        }
+        .into());
+    }
+    let capacities = capacities(args, &trace);
+    bar.set_length((capacities.len() * PolicyName::ALL.len()) as u64);
+    bar.set_message("simulating");
+    let ttl = u32::try_from(args.ttl.as_secs()).unwrap_or(u32::MAX);
+    let prices =
+        Prices { per_gigabyte: args.per_gigabyte, per_1000_requests: args.per_1000_requests };
+    let results =
+        Report::of(&trace, &capacities, ttl, prices, |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    if args.json {
+        say(&results.json().to_string());
+    } else {
+        say(&results.table());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(args: &Args, bar: &ProgressBar) -> Result<Trace, TargetsError> {
+    /// Lines between two updates of the progress.
+    const STEP: u64 = 10_000;
+    let options = TraceOptions { with_query: args.query, most: args.max_requests.get() };
+    let mut trace = Trace::new(options);
+    for file in log_files(&args.access_log)? {
+        for_each_line(&file, |_, line| {
+            trace.add(line);
+            if trace.total().is_multiple_of(STEP) {
+                bar.set_message(format!("reading: {} requests", trace.total()));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(trace)
+}
+
+fn capacities(args: &Args, trace: &Trace) -> Vec<u64> {
+    if !args.sizes.is_empty() {
+        return args.sizes.iter().map(ByteSize::as_u64).collect();
+    }
+    PARTS.iter().map(|part| trace.working_set() / 100 * part).collect()
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {percent:>3}%  {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(125));
+    bar
+}

@@ -1,0 +1,66 @@
+//! Counts of a simulation.
+
+use super::Trace;
+
+/// Counts of a simulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) requests: u64,
+    /// Requests that the cache answered without the origin.
+    pub(crate) hits: u64,
+    /// Requests that it answered after the origin had confirmed the object, because its TTL had passed.
+    pub(crate) validated: u64,
+    /// Bytes that viewers got.
+    pub(crate) bytes: u64,
+    /// Those from the cache.
+    pub(crate) hit_bytes: u64,
+    /// Bytes that the origin sent.
+    pub(crate) origin_bytes: u64,
+}
+
+impl Outcome {
+    pub(super) fn count(&mut self, bytes: u64, size: u64, is_hit: bool, is_fresh: bool) {
+        self.requests += 1;
+        self.bytes += bytes;
+        match (is_hit, is_fresh) {
+            (true, true) => self.hits += 1,
+            (true, false) => self.validated += 1,
+            (false, _) => self.origin_bytes += size,
+        }
+        if is_hit {
+            self.hit_bytes += bytes;
+        }
+    }
+
+    /// The counts of all objects, if these are those of a sample.
+    pub(super) const fn scaled(&self, trace: &Trace) -> Self {
+        Self {
+            requests: trace.unscaled(self.requests),
+            hits: trace.unscaled(self.hits),
+            validated: trace.unscaled(self.validated),
+            bytes: trace.unscaled(self.bytes),
+            hit_bytes: trace.unscaled(self.hit_bytes),
+            origin_bytes: trace.unscaled(self.origin_bytes),
+        }
+    }
+
+    /// Requests to the origin.
+    pub(crate) const fn origin_requests(&self) -> u64 {
+        self.requests - self.hits
+    }
+
+    /// The share of requests that the cache answered.
+    pub(crate) fn hit_ratio(&self) -> f64 {
+        ratio(self.hits + self.validated, self.requests)
+    }
+
+    /// The share of bytes that the cache answered.
+    pub(crate) fn byte_hit_ratio(&self) -> f64 {
+        ratio(self.hit_bytes, self.bytes)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

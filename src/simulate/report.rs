@@ -1,0 +1,173 @@
+//! The report of a simulation.
+
+use bytesize::ByteSize;
+use serde_json::{Value, json};
+
+use super::{Outcome, PolicyName, Trace, simulate};
+
+/// Prices of an origin, in any currency.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prices {
+    /// Of 1,000,000,000 bytes that it sends.
+    pub(crate) per_gigabyte: f64,
+    /// Of 1,000 requests.
+    pub(crate) per_1000_requests: f64,
+}
+
+/// The results for one size of the cache.
+#[derive(Debug)]
+struct Row {
+    capacity: u64,
+    /// By LRU, as Forebay evicts, in the whole log: numbers of a sample are scaled up.
+    outcome: Outcome,
+    cost: f64,
+    /// The hit ratios of all policies.
+    policies: Vec<(PolicyName, f64)>,
+}
+
+/// The results of a simulation.
+#[derive(Debug)]
+pub(crate) struct Report {
+    rows: Vec<Row>,
+    /// What all requests cost without a cache.
+    cost_without: f64,
+    head: Vec<String>,
+    facts: Value,
+}
+
+impl Report {
+    /// Simulates caches of all sizes with all policies. `progress` gets the number of simulations that are done.
+    pub(crate) fn of(
+        trace: &Trace,
+        capacities: &[u64],
+        ttl: u32,
+        prices: Prices,
+        progress: impl Fn(usize),
+    ) -> Self {
+        let mut done = 0;
+        let mut rows = Vec::with_capacity(capacities.len());
+        let mut without = Outcome::default();
+        for capacity in capacities {
+            let mut policies = Vec::with_capacity(PolicyName::ALL.len());
+            let mut lru = Outcome::default();
+            for policy in PolicyName::ALL {
+                let outcome = simulate(trace, policy, *capacity, ttl);
+                policies.push((policy, outcome.hit_ratio()));
+                if policy == PolicyName::Lru {
+                    lru = outcome.scaled(trace);
+                }
+                done += 1;
+                progress(done);
+            }
+            without =
+                Outcome { requests: lru.requests, origin_bytes: lru.bytes, ..Outcome::default() };
+            rows.push(Row { capacity: *capacity, outcome: lru, cost: prices.cost(&lru), policies });
+        }
+        let (skipped, unreadable) = trace.left_out();
+        let facts = json!({
+            "requests": trace.total(),
+            "objects": trace.objects(),
+            "working_set": trace.working_set(),
+            "seconds": trace.seconds(),
+            "sampled_one_of": trace.one_of(),
+            "lines_without_get": skipped,
+            "lines_unreadable": unreadable,
+        });
+        Self { rows, cost_without: prices.cost(&without), head: head(trace), facts }
+    }
+
+    /// The results as a table.
+    pub(crate) fn table(&self) -> String {
+        let mut lines = self.head.clone();
+        lines.push(String::new());
+        lines.push(format!(
+            "{:>10}  {:>8}  {:>8}  {:>12}  {:>10}  {:>9}",
+            "cache", "hits", "of bytes", "S3 requests", "S3 egress", "S3 cost"
+        ));
+        for Row { capacity, outcome, cost, .. } in &self.rows {
+            lines.push(format!(
+                "{:>10}  {:>8}  {:>8}  {:>12}  {:>10}  {:>9}",
+                size(*capacity),
+                percent(outcome.hit_ratio()),
+                percent(outcome.byte_hit_ratio()),
+                outcome.origin_requests(),
+                size(outcome.origin_bytes),
+                money(*cost),
+            ));
+        }
+        lines.push(format!("{:>10}  {:>56}", "none", money(self.cost_without)));
+        lines.push(String::new());
+        lines.push("hits by eviction policy; Forebay evicts by LRU".to_owned());
+        let names = PolicyName::ALL.map(|policy| format!("{:>8}", policy.name())).join("  ");
+        lines.push(format!("{:>10}  {names}", "cache"));
+        for Row { capacity, policies, .. } in &self.rows {
+            let ratios: Vec<String> =
+                policies.iter().map(|(_, ratio)| format!("{:>8}", percent(*ratio))).collect();
+            lines.push(format!("{:>10}  {}", size(*capacity), ratios.join("  ")));
+        }
+        lines.join("\n")
+    }
+
+    /// The results as JSON.
+    pub(crate) fn json(&self) -> Value {
+        let row = |row: &Row| {
+            let policies = row.policies.iter();
+            let policies: serde_json::Map<String, Value> =
+                policies.map(|(policy, ratio)| (policy.name().to_owned(), json!(ratio))).collect();
+            json!({
+                "cache": row.capacity,
+                "hit_ratio": row.outcome.hit_ratio(),
+                "byte_hit_ratio": row.outcome.byte_hit_ratio(),
+                "origin_requests": row.outcome.origin_requests(),
+                "origin_bytes": row.outcome.origin_bytes,
+                "cost": row.cost,
+                "hit_ratio_by_policy": policies,
+            })
+        };
+        json!({
+            "log": self.facts,
+            "cost_without_cache": self.cost_without,
+            "caches": self.rows.iter().map(row).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Prices {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn cost(&self, outcome: &Outcome) -> f64 {
+        outcome.origin_bytes as f64 / 1e9 * self.per_gigabyte
+            + outcome.origin_requests() as f64 / 1e3 * self.per_1000_requests
+    }
+}
+
+fn head(trace: &Trace) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} requests for {} objects of {} together, in {}",
+        trace.total(),
+        trace.objects(),
+        size(trace.working_set()),
+        humantime::format_duration(std::time::Duration::from_secs(trace.seconds().into())),
+    )];
+    if trace.one_of() > 1 {
+        lines.push(format!("sampled: one object of {}, with all its requests", trace.one_of()));
+    }
+    let (skipped, unreadable) = trace.left_out();
+    for (count, what) in [(skipped, "not successful GETs"), (unreadable, "in no known format")] {
+        if count > 0 {
+            lines.push(format!("{count} lines left out: {what}"));
+        }
+    }
+    lines
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize(bytes).to_string()
+}
+
+fn percent(ratio: f64) -> String {
+    format!("{:.2}%", ratio * 100.0)
+}
+
+fn money(amount: f64) -> String {
+    if amount < 100.0 { format!("{amount:.2}") } else { format!("{amount:.0}") }
+}
