@@ -50,7 +50,7 @@ function look() {
   ]);
   // What the pointer shows on the first plot.
   const hints = [text("#requests-plot figcaption")[0], text("#requests-plot rect title").at(-1), text("#requests-plot .value")[0]];
-  const beyond = [...document.querySelectorAll("section, figure, form, .tile, h2")].filter((node) => box(node).right > innerWidth + 1 || box(node).left < -1);
+  const beyond = [...document.querySelectorAll("section, figure, form, .tile, h2, td")].filter((node) => box(node).right > innerWidth + 1 || box(node).left < -1);
   const unnamed = [...document.querySelectorAll("input, textarea, select, button")].filter((node) => !node.labels?.length && !node.textContent.trim() && !node.ariaLabel);
   return {
     faint, tables, plots, hints, tiles: text(".tile"), visible: ["board", "login", "notice"].filter((id) => document.getElementById(id).getClientRects().length > 0),

@@ -134,7 +134,7 @@ class Dashboard(unittest.TestCase):
         self.assertIn("origin is running", errors["502"][4])
         (gone,) = [row for row in tables["origins"] if row[0] == "media, gone"]
         self.assertEqual(gone[2], "failing")
-        self.assertIn("of 67.1 MB", dict(row[:2] for row in tables["cache"])["Memory"])
+        self.assertIn("of 64 MiB", dict(row[:2] for row in tables["cache"])["Memory"])
         self.assertEqual([row[2] for row in tables["distributions"][1:]], ["/gone/*", "Default (*)"])
         countries = {row[0]: row[1] for row in tables["countries"][1:]}
         self.assertEqual((set(countries), countries["Germany"]), ({"Germany", "Unknown"}, tables["referrers"][1][1]))

@@ -27,6 +27,13 @@ function bytes(number) {
   return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${units[power]}`;
 }
 
+// Memory and files, in the units of the configuration.
+function binary(number) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = number < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(number) / 10));
+  return `${+(number / 1024 ** power).toFixed(1)} ${units[power]}`;
+}
+
 const percent = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toFixed(1)}%` : "–");
 
 function time(seconds) {
@@ -56,9 +63,12 @@ function table(id, columns, rows, none) {
     return;
   }
   const head = columns.map(([title, , kind = ""]) => element("th", { textContent: title, className: kind, scope: "col" }));
-  const body = rows.map((row) => element("tr", {}, ...columns.map(([, show, kind = ""]) => {
+  const body = rows.map((row) => element("tr", {}, ...columns.map(([title, show, kind = ""]) => {
     const shown = show(row);
-    return element("td", { className: kind }, shown === null || shown === undefined ? "–" : shown);
+    const cell = element("td", { className: kind }, shown === null || shown === undefined ? "–" : shown);
+    // Narrow screens have no head.
+    cell.dataset.title = title;
+    return cell;
   })));
   place(id, element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body)));
 }

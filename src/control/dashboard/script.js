@@ -111,12 +111,12 @@ function showState(overview, metrics) {
   const { memory, disk, now, readiness } = overview;
   const value = (name) => metrics[name]?.[0]?.value;
   pairs("cache", [
-    ["Memory", `${bytes(memory.bytes)} of ${bytes(memory.limit)} (${percent(memory.bytes, memory.limit)})`],
+    ["Memory", `${binary(memory.bytes)} of ${binary(memory.limit)} (${percent(memory.bytes, memory.limit)})`],
     ["Responses and slices", count(memory.entries)], ["Evictions", count(memory.evictions)],
-    ["Disk", disk ? `${bytes(disk.bytes)} of ${bytes(disk.limit)} (${percent(disk.bytes, disk.limit)})` : "none"],
+    ["Disk", disk ? `${binary(disk.bytes)} of ${binary(disk.limit)} (${percent(disk.bytes, disk.limit)})` : "none"],
     ...(disk ? [["Records on disk", count(disk.entries)], ["Evictions from disk", count(value("forebay_disk_evictions_total") ?? 0)],
-      ["Read from disk", count(value("forebay_disk_reads_total") ?? 0)], ["Written to disk", bytes(value("forebay_disk_written_bytes_total") ?? 0)],
-      ["Not admitted", count(value("forebay_disk_not_admitted_total") ?? 0)], ["Waiting to be written", bytes(disk.queue_bytes)], ["Write budget", disk.write_budget ? `${bytes(disk.write_budget)} a day` : "none"],
+      ["Read from disk", count(value("forebay_disk_reads_total") ?? 0)], ["Written to disk", binary(value("forebay_disk_written_bytes_total") ?? 0)],
+      ["Not admitted", count(value("forebay_disk_not_admitted_total") ?? 0)], ["Waiting to be written", binary(disk.queue_bytes)], ["Write budget", disk.write_budget ? `${binary(disk.write_budget)} a day` : "none"],
       ["In use", disk.is_in_use ? "yes" : "no", !disk.is_in_use]] : []),
   ]);
   const evicted = lastEvictions === null ? 0 : memory.evictions - lastEvictions;
@@ -136,7 +136,7 @@ function showState(overview, metrics) {
     ["AWS credentials", [overview.credentials_source && `from ${overview.credentials_source}`, overview.credentials_expiry && expires(overview.credentials_expiry / 1000)].filter(Boolean).join(", ") || null],
     ["Last reload", value("forebay_config_last_reload_successful") === 0 ? "failed" : "succeeded", value("forebay_config_last_reload_successful") === 0],
     ["Workers", count(overview.workers)], ["Connections", count(value("forebay_connections") ?? 0)],
-    ["Resident memory", bytes(value("process_resident_memory_bytes") ?? 0)],
+    ["Resident memory", binary(value("process_resident_memory_bytes") ?? 0)],
     ["Open files", `${count(value("process_open_fds") ?? 0)} of ${count(value("process_max_fds") ?? 0)}`],
     ["Lost log records", count(value("forebay_access_log_dropped_total") ?? 0), value("forebay_access_log_dropped_total") > 0],
     ...(metrics.forebay_certificate_expiry_timestamp_seconds ?? []).map(({ labels, value: at }) => [`Certificate ${labels.certificate}`, expires(at), soon(at)]),
