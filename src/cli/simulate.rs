@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     UserError,
-    load::{time, whole},
+    load::{time, whole, wrong},
     report, say,
 };
 use crate::{
@@ -22,13 +22,13 @@ const PARTS: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Reads Forebay's JSON, both versions of CloudFront's standard log, and the combined format. Simulates a cache that\n\
-    starts empty and has objects as a whole. The size of an object is the most that one request got.\n\n\
+    starts empty and stores whole objects. The size of an object is that of the largest response seen.\n\n\
     Examples:\n  \
     forebay simulate --access-log /var/log/cloudfront --sizes 1GiB,10GiB,100GiB\n  \
     aws s3 cp s3://my-logs/E2QWRUHEXAMPLE.2026-11-25-22.0a1b2c3d.gz - | gunzip | forebay simulate --access-log -"
 )]
 pub(super) struct Args {
-    /// Access log (may be repeated; a directory means its files, `-` standard input), optionally .gz, in the order of time
+    /// Access log (may be repeated; a directory means its files, `-` standard input), optionally .gz
     #[arg(long, value_name = "FILE", required = true)]
     access_log: Vec<PathBuf>,
     /// Sizes of the cache [default: 1, 2, 5, 10, 20, 50 and 100% of all objects together]
@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Count URLs with different queries as different objects, as a cache policy with all query strings does
     #[arg(long)]
     query: bool,
-    /// The most requests in memory, at about 24 bytes each; with more, a sample of the objects is simulated
+    /// The most requests in memory, at about 50 bytes each; with more, a sample of the objects is simulated
     #[arg(long, value_name = "NUMBER", default_value = "20000000", value_parser = whole::<NonZeroUsize>)]
     max_requests: NonZeroUsize,
     /// Price of 1,000,000,000 bytes from the bucket
@@ -56,8 +56,18 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let bar = progress_bar();
+    for (flag, price) in
+        [("--per-gigabyte", args.per_gigabyte), ("--per-1000-requests", args.per_1000_requests)]
+    {
+        if !(0.0..=1e9).contains(&price) {
+            return Err(wrong(flag, price, "a price, such as 0.09").into());
+        }
+    }
+    if args.ttl.as_secs() == 0 {
+        return Err(wrong("--ttl", "less than a second", "a time, such as 1day").into());
+    }
     let trace = read(args, &bar).map_err(report)?;
-    if trace.total() == 0 {
+    if trace.is_empty() {
         let (skipped, unreadable) = trace.left_out();
         return Err(UserError {
             message: format!("the logs have no successful GET; {skipped} lines have something else, {unreadable} are in no known format"),
@@ -96,6 +106,7 @@ fn read(args: &Args, bar: &ProgressBar) -> Result<Trace, TargetsError> {
             Ok(())
         })?;
     }
+    trace.sort();
     Ok(trace)
 }
 
@@ -103,7 +114,9 @@ fn capacities(args: &Args, trace: &Trace) -> Vec<u64> {
     if !args.sizes.is_empty() {
         return args.sizes.iter().map(ByteSize::as_u64).collect();
     }
-    PARTS.iter().map(|part| trace.working_set() / 100 * part).collect()
+    let all = u128::from(trace.working_set());
+    let part = |part: &u64| u64::try_from(all * u128::from(*part) / 100).unwrap_or(u64::MAX);
+    PARTS.iter().map(part).collect()
 }
 
 fn progress_bar() -> ProgressBar {

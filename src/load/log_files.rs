@@ -23,7 +23,9 @@ pub(crate) fn log_files(logs: &[PathBuf]) -> Result<Vec<PathBuf>, TargetsError> 
         for entry in std::fs::read_dir(log).map_err(refuse)? {
             let path = entry.map_err(refuse)?.path();
             let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-            if !is_hidden {
+            // Files that Forebay is still writing, and those that only other programs read.
+            let is_other = path.extension().is_some_and(|it| it == "part" || it == "parquet");
+            if !is_hidden && !is_other {
                 within.push(path);
             }
         }

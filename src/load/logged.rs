@@ -42,9 +42,9 @@ impl Logged {
         })
     }
 
-    /// Whether the response was an error.
-    pub(super) fn is_error(&self) -> bool {
-        self.status.is_some_and(|status| status >= 400 || status == 0)
+    /// Whether the response had content of the object, or confirmed it.
+    pub(super) fn is_success(&self) -> bool {
+        self.status.is_none_or(|status| matches!(status, 200..=299 | 304))
     }
 
     /// The requested range.

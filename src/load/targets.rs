@@ -101,7 +101,12 @@ impl Gathered {
     }
 }
 
-fn gather_log(file: &Path, with_errors: bool, gathered: &mut Gathered) -> Result<(), TargetsError> {
+fn gather_log(
+    file: &Path,
+    gathered: &mut Gathered,
+    is_wanted: impl Fn(&Logged) -> bool,
+    range: impl Fn(&Logged) -> Option<HeaderValue>,
+) -> Result<(), TargetsError> {
     let (mut unread, mut read) = (None, 0);
     for_each_line(file, |number, line| {
         if line.starts_with('#') || line.trim().is_empty() {
@@ -113,10 +118,9 @@ fn gather_log(file: &Path, with_errors: bool, gathered: &mut Gathered) -> Result
             return Ok(());
         };
         read += 1;
-        let is_wanted = with_errors || !logged.is_error();
-        let target = logged.target().filter(|_| is_wanted);
+        let target = logged.target().filter(|_| is_wanted(&logged));
         match target.and_then(|target| target.parse().ok()) {
-            Some(target) => gathered.add(target, logged.range()),
+            Some(target) => gathered.add(target, range(&logged)),
             None => gathered.left_out.no_get += 1,
         }
         Ok(())
@@ -187,20 +191,43 @@ impl Targets {
         Self::some(server, file, gathered)
     }
 
-    /// The GETs in access logs, in JSON or version 1 of CloudFront's format, compressed or not. A directory means the files in
-    /// it and below it, `-` standard input. Lines that cannot be read are skipped if others can be read; without `with_errors`,
-    /// also requests that got an error.
+    /// The GETs in access logs with their ranges, in JSON or version 1 of CloudFront's format, compressed or not. A directory means
+    /// the files in it and below it, `-` standard input. Lines that cannot be read are skipped if others can be read.
     ///
     /// # Errors
     /// When a file cannot be read, or is not an access log.
-    pub fn from_logs(
+    pub fn from_logs(server: &str, logs: &[PathBuf]) -> Result<Self, TargetsError> {
+        Self::gather(server, logs, |_| true, Logged::range)
+    }
+
+    /// The objects of the successful GETs in access logs, as a whole.
+    ///
+    /// # Errors
+    /// As for [`Self::from_logs`].
+    pub(crate) fn objects_of_logs(server: &str, logs: &[PathBuf]) -> Result<Self, TargetsError> {
+        Self::gather(server, logs, Logged::is_success, |_| None)
+    }
+
+    fn gather(
         server: &str,
         logs: &[PathBuf],
-        with_errors: bool,
+        is_wanted: impl Fn(&Logged) -> bool,
+        range: impl Fn(&Logged) -> Option<HeaderValue>,
     ) -> Result<Self, TargetsError> {
         let mut gathered = Gathered::default();
+        let (mut first_error, mut any_read) = (None, false);
         for file in log_files(logs)? {
-            gather_log(&file, with_errors, &mut gathered)?;
+            match gather_log(&file, &mut gathered, &is_wanted, &range) {
+                Ok(()) => any_read = true,
+                // A directory may have other files, too.
+                Err(error @ TargetsError::Line { .. }) => {
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = first_error.filter(|_| !any_read) {
+            return Err(error);
         }
         let first = logs.first().map_or_else(|| Path::new("-"), PathBuf::as_path);
         Self::some(server, first, gathered)
@@ -276,6 +303,11 @@ impl Targets {
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The paths of all targets.
+    pub(crate) fn paths(&self) -> Vec<&PathAndQuery> {
+        self.all.iter().map(Target::path).collect()
     }
 
     pub(super) fn all(&self) -> &[Target] {
@@ -400,13 +432,13 @@ mod tests {
             ("E1.gz", &packed.finish().expect("packed"), &["/a%20b?x=1"], [0, 0]),
         ] {
             let (_folder, log) = file(name, content);
-            let targets = Targets::from_logs(SERVER, &[log], true).expect("a log");
+            let targets = Targets::from_logs(SERVER, &[log]).expect("a log");
             assert_eq!(paths(&targets, expected.len()), expected, "{name}");
             let LeftOut { no_get, unreadable } = targets.left_out();
             assert_eq!((targets.len(), [no_get, unreadable]), (expected.len(), skipped), "{name}");
         }
         let (_folder, log) = file("access.log", b"127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n");
-        let error = Targets::from_logs(SERVER, &[log], true).err().expect("refused").to_string();
+        let error = Targets::from_logs(SERVER, &[log]).err().expect("refused").to_string();
         assert!(error.contains("line 1"), "{error}");
     }
 
@@ -424,7 +456,7 @@ mod tests {
         let cloudfront = line("5\t9") + &line("-\t-");
         for log in [json, &cloudfront] {
             let (_folder, log) = file("access.log", log.as_bytes());
-            let targets = Targets::from_logs(SERVER, &[log], true).expect("a log");
+            let targets = Targets::from_logs(SERVER, &[log]).expect("a log");
             let ranges = targets.all().iter().map(|target| target.range.as_ref());
             let expected = HeaderValue::from_static("bytes=5-9");
             assert_eq!(ranges.collect::<Vec<_>>(), [Some(&expected), None]);

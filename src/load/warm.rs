@@ -9,6 +9,7 @@ use std::{
 
 use http::{HeaderMap, StatusCode, uri::PathAndQuery};
 use parking_lot::Mutex;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{
     Options,
@@ -16,13 +17,11 @@ use super::{
     exchange_error::ExchangeError,
     lane::exchange,
     line::Line,
-    pace::{Pace, Timer},
     prepare,
     requests::Requests,
     sender::Sender,
     targets::{Target, Targets},
 };
-use crate::base::clock::Stopwatch;
 
 /// Maximum number of connections for warming before a measurement.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(16).expect("more than 0");
@@ -52,7 +51,7 @@ pub(crate) struct WarmOptions {
 pub(crate) struct Warmed {
     /// Targets that were in the cache already.
     pub(crate) hits: usize,
-    /// Targets that are in the cache now, or that the server did not say it about.
+    /// Targets that were fetched, or whose responses do not report a cache.
     pub(crate) fetched: usize,
     /// Bytes of content received.
     pub(crate) bytes: u64,
@@ -133,35 +132,38 @@ struct Warming<'a, P> {
     targets: &'a [Target],
     requests: Requests,
     next: AtomicUsize,
-    /// The number of targets that are done, and what became of them.
+    /// The number of targets that are done, and the results.
     done: Mutex<(usize, Warmed)>,
     progress: P,
 }
 
 impl<P: Fn(usize)> Warming<'_, P> {
     async fn run(&self) -> io::Result<()> {
-        let pace = self.options.rate.map(|rate| Pace::new(rate, Duration::MAX));
-        let pace = pace.map(|pace| Ok::<_, io::Error>((pace, Timer::new()?))).transpose()?;
-        let watch = Stopwatch::start();
+        let pace = self.options.rate.map(|rate| {
+            let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+            // After a pause, requests are not made up for.
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tokio::sync::Mutex::new(pace)
+        });
         let count = self.options.connections.get().min(self.targets.len());
-        let lanes = (0..count).map(|_| self.lane(pace.as_ref(), watch));
+        let lanes = (0..count).map(|_| self.lane(pace.as_ref()));
         futures_util::future::join_all(lanes).await;
         Ok(())
     }
 
-    async fn lane(&self, pace: Option<&(Pace, Timer)>, watch: Stopwatch) {
+    async fn lane(&self, pace: Option<&tokio::sync::Mutex<Interval>>) {
         let mut sender = None;
         loop {
-            if let Some((pace, timer)) = pace {
-                pace.take(timer, watch).await;
-            }
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(target) = self.targets.get(next) else { return };
             // If warming is interrupted, it is left for another time.
-            let under_way = UnderWay { warming: self, target };
+            let unfinished = Unfinished { warming: self, target };
+            if let Some(pace) = pace {
+                pace.lock().await.tick().await;
+            }
             let asked = self.ask(&mut sender, target);
             let asked = tokio::time::timeout(self.options.timeout, asked).await;
-            std::mem::forget(under_way);
+            std::mem::forget(unfinished);
             self.record(target, asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
         }
     }
@@ -217,13 +219,13 @@ fn describe(status: StatusCode) -> String {
     format!("the server answered {status}")
 }
 
-/// A request in flight. It is dropped only if warming is interrupted.
-struct UnderWay<'a, 'b, P> {
+/// A target that is being requested. It is dropped only if warming is interrupted.
+struct Unfinished<'a, 'b, P> {
     warming: &'a Warming<'b, P>,
     target: &'a Target,
 }
 
-impl<P> Drop for UnderWay<'_, '_, P> {
+impl<P> Drop for Unfinished<'_, '_, P> {
     fn drop(&mut self) {
         self.warming.done.lock().1.left.push(self.target.path().clone());
     }

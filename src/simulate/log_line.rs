@@ -25,6 +25,8 @@ pub(super) struct LogLine {
     pub(super) status: u16,
     /// Bytes of content sent.
     pub(super) bytes: u64,
+    /// The last byte of the object that was sent, if only a part was.
+    pub(super) last: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +37,7 @@ struct Own {
     query: Option<String>,
     status: u16,
     bytes: u64,
+    range: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -45,14 +48,16 @@ struct CloudFrontV2 {
     method: String,
     #[serde(rename = "cs-uri-stem")]
     stem: String,
-    #[serde(rename = "cs-uri-query")]
-    query: String,
+    #[serde(rename = "cs-uri-query", default)]
+    query: Option<String>,
     #[serde(rename = "sc-status")]
     status: String,
     #[serde(rename = "sc-bytes")]
     bytes: String,
-    #[serde(rename = "sc-content-len")]
-    length: String,
+    #[serde(rename = "sc-content-len", default)]
+    length: Option<String>,
+    #[serde(rename = "sc-range-end", default)]
+    range_end: Option<String>,
 }
 
 impl LogLine {
@@ -71,12 +76,16 @@ impl LogLine {
             let parse = OffsetDateTime::parse;
             let format = &time::format_description::well_known::Rfc3339;
             let second = parse(&own.time, format).ok()?.unix_timestamp();
-            let Own { method, path, query, status, bytes, .. } = own;
-            return Some(Self { second, method, path, query, status, bytes });
+            let Own { method, path, query, status, bytes, range, .. } = own;
+            // A range from an offset to the end, or of the last bytes, says nothing about the length.
+            let last = range.filter(|_| status == 206);
+            let last = last.and_then(|range| range.rsplit_once('-')?.1.parse().ok());
+            return Some(Self { second, method, path, query, status, bytes, last });
         }
         let line: CloudFrontV2 = serde_json::from_str(line).ok()?;
-        let known = |text: String| (text != "-").then_some(text);
+        let known = |text: Option<String>| text.filter(|text| text != "-");
         let bytes = known(line.length).unwrap_or(line.bytes);
+        let last = known(line.range_end).and_then(|last| last.parse().ok());
         Some(Self {
             second: second_of(&line.date, &line.time)?,
             method: line.method,
@@ -84,12 +93,14 @@ impl LogLine {
             query: known(line.query),
             status: line.status.parse().ok()?,
             bytes: bytes.parse().ok()?,
+            last,
         })
     }
 
     fn of_cloudfront(line: &access_log::LogLine<'_>) -> Option<Self> {
         // Positions of the fields, from 1.
-        let [date, time, bytes, method, stem, status, query, length] = [1, 2, 4, 6, 8, 9, 12, 31];
+        let [date, time, bytes, method, stem, status, query, length, last] =
+            [1, 2, 4, 6, 8, 9, 12, 31, 33];
         let field = |place| line.field(place).map(std::borrow::Cow::into_owned);
         let bytes = field(length).or_else(|| field(bytes))?;
         Some(Self {
@@ -99,6 +110,7 @@ impl LogLine {
             query: field(query),
             status: field(status)?.parse().ok()?,
             bytes: bytes.parse().ok()?,
+            last: field(last).and_then(|last| last.parse().ok()),
         })
     }
 
@@ -123,6 +135,7 @@ impl LogLine {
             status: status.parse().ok()?,
             // nginx writes 0, Apache `-`.
             bytes: bytes.parse().unwrap_or_default(),
+            last: None,
         })
     }
 }
@@ -145,6 +158,7 @@ mod tests {
             query: Some("x=1".into()),
             status: 200,
             bytes: 1234,
+            last: None,
         };
         for line in [
             r#"{"time":"2026-11-25T01:02:03.456Z","id":"i","method":"GET","path":"/a.jpg","query":"x=1","status":200,"bytes":1234}"#,

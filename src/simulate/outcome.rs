@@ -19,13 +19,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn count(&mut self, bytes: u64, size: u64, is_hit: bool, is_fresh: bool) {
+    pub(super) fn count(&mut self, (bytes, fetched): (u64, u64), is_hit: bool, is_fresh: bool) {
         self.requests += 1;
         self.bytes += bytes;
         match (is_hit, is_fresh) {
             (true, true) => self.hits += 1,
             (true, false) => self.validated += 1,
-            (false, _) => self.origin_bytes += size,
+            // Of a large object, only the parts that viewers request are fetched.
+            (false, _) => self.origin_bytes += fetched,
         }
         if is_hit {
             self.hit_bytes += bytes;
@@ -35,8 +36,11 @@ impl Outcome {
     /// The counts of all objects, if these are those of a sample.
     pub(super) const fn scaled(&self, trace: &Trace) -> Self {
         Self {
-            requests: trace.unscaled(self.requests),
-            hits: trace.unscaled(self.hits),
+            // A sample has more or fewer requests than its share of objects; most of the difference are hits of the most popular
+            // ones (SHARDS calls this correction "adj").
+            requests: trace.total(),
+            hits: (trace.unscaled(self.hits) + trace.total())
+                .saturating_sub(trace.unscaled(self.requests)),
             validated: trace.unscaled(self.validated),
             bytes: trace.unscaled(self.bytes),
             hit_bytes: trace.unscaled(self.hit_bytes),

@@ -46,7 +46,8 @@ impl Report {
     ) -> Self {
         let mut done = 0;
         let mut rows = Vec::with_capacity(capacities.len());
-        let mut without = Outcome::default();
+        let (requests, origin_bytes) = (trace.total(), trace.total_bytes());
+        let without = Outcome { requests, origin_bytes, ..Outcome::default() };
         for capacity in capacities {
             let mut policies = Vec::with_capacity(PolicyName::ALL.len());
             let mut lru = Outcome::default();
@@ -59,8 +60,6 @@ impl Report {
                 done += 1;
                 progress(done);
             }
-            without =
-                Outcome { requests: lru.requests, origin_bytes: lru.bytes, ..Outcome::default() };
             rows.push(Row { capacity: *capacity, outcome: lru, cost: prices.cost(&lru), policies });
         }
         let (skipped, unreadable) = trace.left_out();
@@ -95,7 +94,7 @@ impl Report {
                 money(*cost),
             ));
         }
-        lines.push(format!("{:>10}  {:>56}", "none", money(self.cost_without)));
+        lines.push(format!("{:>10}  {:>55}", "none", money(self.cost_without)));
         lines.push(String::new());
         lines.push("hits by eviction policy; Forebay evicts by LRU".to_owned());
         let names = PolicyName::ALL.map(|policy| format!("{:>8}", policy.name())).join("  ");

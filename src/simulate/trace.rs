@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::log_line::LogLine;
+use crate::access::signed::unsigned_query;
 
-/// Which requests count, and how objects are told apart.
+/// Which requests count, and which of them are for the same object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TraceOptions {
     /// Whether URLs with different queries are different objects.
@@ -13,7 +14,7 @@ pub(crate) struct TraceOptions {
     pub(crate) most: usize,
 }
 
-/// Requests in the order of the logs, of all objects or of a sample.
+/// Requests in the order of time, of all objects or of a sample.
 ///
 /// A sample has the objects whose hash is below a threshold, with all their requests (Waldspurger and others, "Efficient MRC
 /// construction with SHARDS", FAST 2015). The threshold is halved whenever there are too many requests.
@@ -27,10 +28,9 @@ pub(crate) struct Trace {
     requests: Vec<Request>,
     /// Objects whose hash is shifted by so many bits to 0 are in the sample.
     halvings: u32,
-    first: Option<i64>,
-    seconds: u32,
-    /// Requests that count, also of objects that are not in the sample.
+    /// Requests and bytes that count, also of objects that are not in the sample.
     total: u64,
+    total_bytes: u64,
     skipped: u64,
     unreadable: u64,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Trace {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) object: u32,
-    /// Since the first request.
+    /// Since 1970.
     pub(super) second: u32,
     pub(super) bytes: u64,
 }
@@ -55,9 +55,8 @@ impl Trace {
             hashes: Vec::new(),
             requests: Vec::new(),
             halvings: 0,
-            first: None,
-            seconds: 0,
             total: 0,
+            total_bytes: 0,
             skipped: 0,
             unreadable: 0,
         }
@@ -76,16 +75,23 @@ impl Trace {
             self.skipped += 1;
             return;
         }
-        let first = *self.first.get_or_insert(line.second);
-        let second = u32::try_from(line.second.saturating_sub(first)).unwrap_or_default();
-        self.seconds = self.seconds.max(second);
+        let second = u32::try_from(line.second).unwrap_or_default();
+        // A signature does not make another object.
         let query = line.query.as_deref().filter(|_| self.options.with_query);
-        self.request((&line.path, query), second, line.bytes);
+        let query = query.and_then(unsigned_query).unwrap_or_default();
+        let size = line.bytes.max(line.last.map_or(0, |last| last.saturating_add(1)));
+        self.request(&format!("{}\0{query}", line.path), second, line.bytes, size);
     }
 
-    fn request(&mut self, key: (&str, Option<&str>), second: u32, bytes: u64) {
+    /// Puts the requests in order: logs have several files for the same time.
+    pub(crate) fn sort(&mut self) {
+        self.requests.sort_by_key(|request| request.second);
+    }
+
+    fn request(&mut self, key: &str, second: u32, bytes: u64, least_size: u64) {
         self.total += 1;
-        let hash = self.hasher.hash(format!("{}\0{}", key.0, key.1.unwrap_or_default()).as_bytes());
+        self.total_bytes = self.total_bytes.saturating_add(bytes);
+        let hash = self.hasher.hash(key.as_bytes());
         if !self.has(hash) {
             return;
         }
@@ -97,9 +103,9 @@ impl Trace {
         }
         // A range, or a 304, has only a part of the object.
         let size = &mut self.sizes[object as usize];
-        *size = (*size).max(bytes);
+        *size = (*size).max(least_size);
         self.requests.push(Request { object, second, bytes });
-        while self.requests.len() > self.options.most {
+        while self.requests.len() > self.options.most && self.sizes.len() > 1 {
             self.halve();
         }
     }
@@ -168,9 +174,20 @@ impl Trace {
         self.unscaled(self.sizes.len() as u64)
     }
 
+    /// Bytes of all requests that count.
+    pub(super) const fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Whether the sample has no object.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
     /// Seconds from the first request to the last.
-    pub(crate) const fn seconds(&self) -> u32 {
-        self.seconds
+    pub(crate) fn seconds(&self) -> u32 {
+        let (first, last) = (self.requests.first(), self.requests.last());
+        first.zip(last).map_or(0, |(first, last)| last.second.saturating_sub(first.second))
     }
 
     /// The share of objects in the sample: one of so many.
@@ -204,11 +221,16 @@ mod tests {
     #[test]
     fn sizes_are_those_of_whole_objects() {
         let mut trace = Trace::new(TraceOptions { with_query: true, most: 1000 });
-        for (path, second, bytes) in [("/a", 0, 10), ("/a", 5, 100), ("/a?b", 9, 7)] {
+        for (path, second, bytes) in [("/a", 9, 10), ("/a", 5, 100), ("/a?b&Signature=s", 0, 7)] {
             trace.add(&line(path, second, bytes));
         }
         trace.add("h - - [25/Nov/2026:01:02:03 +0000] \"HEAD /a HTTP/1.1\" 200 0");
         trace.add("nonsense");
+        trace.sort();
         assert_eq!((trace.sizes(), trace.seconds(), trace.left_out()), (&[100, 7][..], 9, (1, 1)));
+        let seconds = trace.requests().iter().map(|request| request.second);
+        assert!(seconds.is_sorted());
+        trace.add("{\"time\":\"2026-11-25T01:02:03Z\",\"method\":\"GET\",\"path\":\"/v\",\"status\":206,\"bytes\":10,\"range\":\"bytes=990-999\"}");
+        assert_eq!(trace.sizes()[2], 1000);
     }
 }

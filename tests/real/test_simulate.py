@@ -80,7 +80,7 @@ class Simulate(unittest.TestCase):
                         hits += other.get(request)
                     difference = abs(cache["hit_ratio_by_policy"][policy] - hits / len(requests))
                     self.assertLess(difference, TOLERANCES[policy], (name, capacity, policy))
-            self.assertEqual(cache["hit_ratio"], cache["hit_ratio_by_policy"]["LRU"])
+                self.assertEqual(cache["hit_ratio"], cache["hit_ratio_by_policy"]["LRU"])
 
     def test_a_sample_predicts_the_whole(self):
         requests = zipf(100_000, 20_000, 0.9, 4)
@@ -90,7 +90,7 @@ class Simulate(unittest.TestCase):
         part = self.simulate("--access-log", log, "--max-requests", "30000")
         self.assertGreaterEqual(part["log"]["sampled_one_of"], 4)
         for one, other in zip(whole["caches"][2:], part["caches"][2:], strict=True):
-            self.assertAlmostEqual(one["hit_ratio"], other["hit_ratio"], delta=0.06)
+            self.assertAlmostEqual(one["hit_ratio"], other["hit_ratio"], delta=0.04)
 
     def test_it_predicts_what_forebay_does(self):
         """The same requests through a Forebay with this much memory."""
@@ -119,6 +119,16 @@ class Simulate(unittest.TestCase):
         (cache,) = self.simulate("--access-log", log, "--sizes", "1KiB", "--ttl", "10s")["caches"]
         # Ten requests a second for 40 s: each object is confirmed every ten seconds.
         self.assertEqual((cache["origin_requests"], cache["origin_bytes"]), (8, 200))
+        # In files that are not in order, and with a signature.
+        lines = [json.dumps({"time": f"2026-11-25T01:00:{second:02}Z", "method": "GET", "path": "/a", "query": f"Signature={second}&v=1", "status": 200, "bytes": 9}) for second in range(20)]
+        logs = self.folder / "logs"
+        logs.mkdir()
+        (logs / "1.log").write_text("\n".join(lines[10:]))
+        (logs / "2.log").write_text("\n".join(lines[:10]))
+        (logs / "3.gz.part").write_text("nonsense")
+        found = self.simulate("--access-log", logs, "--ttl", "5s", "--query", "--sizes", "100")
+        self.assertEqual((found["log"]["seconds"], found["log"]["objects"], found["log"]["lines_unreadable"]), (19, 1, 0))
+        self.assertEqual(found["caches"][0]["origin_requests"], 4)
         (self.folder / "text.log").write_text("nonsense\n")
         for arguments, text in [
             (["--access-log", self.folder / "text.log"], "1 are in no known format"),

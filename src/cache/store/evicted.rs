@@ -24,9 +24,10 @@ pub(super) struct Evicted {
 /// One half of each digest is enough to recognize it.
 #[derive(Debug, Default)]
 struct Remembered {
-    known: HashMap<u64, EvictedResponse>,
-    /// Oldest first. Some may be forgotten already.
-    order: VecDeque<u64>,
+    known: HashMap<u64, (u64, EvictedResponse)>,
+    /// Oldest first, with the number of the eviction. Some may be forgotten already.
+    order: VecDeque<(u64, u64)>,
+    number: u64,
 }
 
 /// What decides whether an evicted response could still be served.
@@ -50,11 +51,14 @@ impl Evicted {
     /// Remembers an evicted response.
     pub(super) fn remember(&self, digest: Digest, response: EvictedResponse) {
         let mut remembered = self.remembered.lock();
-        if remembered.known.insert(digest.0, response).is_none() {
-            remembered.order.push_back(digest.0);
-        }
+        remembered.number += 1;
+        let number = remembered.number;
+        remembered.known.insert(digest.0, (number, response));
+        remembered.order.push_back((digest.0, number));
         if remembered.order.len() > REMEMBERED
-            && let Some(oldest) = remembered.order.pop_front()
+            && let Some((oldest, number)) = remembered.order.pop_front()
+            // It may have been evicted again.
+            && remembered.known.get(&oldest).is_some_and(|(newest, _)| *newest == number)
         {
             remembered.known.remove(&oldest);
         }
@@ -62,7 +66,7 @@ impl Evicted {
 
     /// Forgets an evicted response, if it is remembered.
     pub(super) fn forget(&self, digest: Digest) -> Option<EvictedResponse> {
-        self.remembered.lock().known.remove(&digest.0)
+        self.remembered.lock().known.remove(&digest.0).map(|(_, response)| response)
     }
 
     /// Counts a miss that more memory would have avoided.
@@ -90,8 +94,10 @@ mod tests {
         let found = [5, 10, 10, count + 9, count + 10]
             .map(|number| evicted.forget(Digest(number, 0)).is_some());
         assert_eq!(found, [false, true, false, true, false]);
-        let remembered = evicted.remembered.lock();
-        assert!(remembered.known.len() <= remembered.order.len());
-        assert_eq!(remembered.order.len(), REMEMBERED);
+        // What is evicted again is remembered from then on.
+        evicted.remember(Digest(10, 0), response);
+        (0..count - 1).for_each(|number| evicted.remember(Digest(count + number, 0), response));
+        assert!(evicted.forget(Digest(10, 0)).is_some());
+        assert_eq!(evicted.remembered.lock().order.len(), REMEMBERED);
     }
 }

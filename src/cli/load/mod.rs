@@ -191,7 +191,7 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     }
     let targets = match (from, logs) {
         (Some(list), _) => Targets::from_list(base, list).map_err(report)?,
-        (None, [_, ..]) => Targets::from_logs(base, logs, true).map_err(report)?,
+        (None, [_, ..]) => Targets::from_logs(base, logs).map_err(report)?,
         (None, []) => {
             let mut paths = Vec::with_capacity(args.urls.len());
             for url in &args.urls {

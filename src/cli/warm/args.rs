@@ -12,8 +12,8 @@ use crate::cli::{
 /// Each object is requested once, as a viewer would, and its content is discarded.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Interrupted, or with failures, --left FILE has what is missing: pass it to --urls to go on. The exit code is 1 if\n\
-    a request failed.\n\n\
+    after_help = "--left FILE has the unfinished paths: pass it to --urls to resume. The exit code is 1 if a request failed. Behaviors that need\n\
+    signatures accept signed cookies: -H 'Cookie: …'.\n\n\
     Examples:\n  \
     forebay warm http://127.0.0.1:8080 --access-log /var/log/forebay --top 10000\n  \
     forebay warm https://media.example.com --connect 127.0.0.1:8443 --prefix photos/2026/\n  \

@@ -31,13 +31,22 @@ pub(super) fn paths(args: &Args, prefix: &str) -> miette::Result<Vec<PathAndQuer
     let config = load_file(file)?;
     let origin = bucket(&config, args.distribution.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Keys begin without a slash.
+    let prefix = prefix.trim_start_matches('/');
     let keys = runtime.map_err(report)?.block_on(list(origin, prefix))?;
+    if keys.is_empty() {
+        return Err(UserError {
+            message: format!("the bucket has no object whose key begins with `{prefix}`"),
+            help: "check --prefix; it is relative to the origin path".into(),
+        }
+        .into());
+    }
     let path = |key: &String| {
         let mut path = String::from("/");
         encode_key(key, &mut path);
         path.parse().ok()
     };
-    // S3 has objects that no viewer can request, such as `a/../b`.
+    // A key may be too long for a URL.
     Ok(keys.iter().filter_map(path).collect())
 }
 
@@ -102,14 +111,19 @@ async fn list(origin: &Options, prefix: &str) -> miette::Result<Vec<String>> {
                 error => error.advice(),
             },
         })?;
+        // Keys may have characters that XML cannot hold.
         let listed = texts_of(&answer.content, "Key");
+        let decoded = listed.iter().map(|key| key.replace('+', " "));
+        let listed: Vec<String> =
+            decoded.map(|key| percent_decode_str(&key).decode_utf8_lossy().into_owned()).collect();
         // Keys that end in a slash are folders of AWS's console.
         let own = listed.iter().filter_map(|key| key.strip_prefix(&base));
         keys.extend(own.filter(|key| !key.ends_with('/')).map(str::to_owned));
-        token = text_of(&answer.content, "NextContinuationToken");
-        if token.is_none() || listed.is_empty() {
+        let next = text_of(&answer.content, "NextContinuationToken");
+        if next.is_none() || next == token {
             return Ok(keys);
         }
+        token = next;
     }
 }
 
@@ -122,5 +136,8 @@ fn target(origin: &Options, prefix: &str, token: Option<&str>) -> String {
     let escaped = |text: &str| utf8_percent_encode(text, PARAMETER).to_string();
     let token = token.map(|token| format!("continuation-token={}&", escaped(token)));
     let token = token.unwrap_or_default();
-    format!("{base}?{token}list-type=2&max-keys={PAGE}&prefix={}", escaped(prefix))
+    format!(
+        "{base}?{token}encoding-type=url&list-type=2&max-keys={PAGE}&prefix={}",
+        escaped(prefix)
+    )
 }

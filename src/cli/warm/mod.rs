@@ -4,8 +4,7 @@ mod args;
 mod listing;
 
 use std::{
-    io::Write, num::NonZeroUsize, path::Path, process::ExitCode, sync::atomic::Ordering,
-    time::Duration,
+    num::NonZeroUsize, path::Path, process::ExitCode, sync::atomic::Ordering, time::Duration,
 };
 
 pub(super) use args::Args;
@@ -44,7 +43,14 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         )
         .into());
     }
+    if args.timeout.is_zero() {
+        return Err(wrong("--timeout", "0", "a time, such as 5m").into());
+    }
     let targets = targets(args, &server)?;
+    if let Some(file) = &args.left {
+        // Not only when the work is done.
+        write_left(file, &Warmed::default(), &targets.paths())?;
+    }
     let options = WarmOptions {
         connections: args.connections,
         rate: Some(args.rate),
@@ -85,7 +91,7 @@ fn request(
     let warmed = warmed.map_err(report)?;
     show(&warmed, left.is_some());
     if let Some(file) = left {
-        write_left(file, &warmed)?;
+        write_left(file, &warmed, &[])?;
     }
     if stop.load(Ordering::Relaxed) {
         return Ok(ExitCode::from(INTERRUPTED));
@@ -97,7 +103,7 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     let base = server.base.as_str();
     let targets = match (&args.urls_from, &args.access_log[..], &args.prefix) {
         (Some(list), ..) => Targets::from_list(base, list).map_err(report)?,
-        (None, logs @ [_, ..], _) => Targets::from_logs(base, logs, false).map_err(report)?,
+        (None, logs @ [_, ..], _) => Targets::objects_of_logs(base, logs).map_err(report)?,
         (None, [], Some(prefix)) => Targets::new(base, listing::paths(args, prefix)?),
         (None, [], None) => {
             return Err(UserError {
@@ -145,12 +151,14 @@ fn show(warmed: &Warmed, has_file: bool) {
     }
 }
 
-/// Writes what failed and what was not requested, as a list for `--urls`.
-fn write_left(file: &Path, warmed: &Warmed) -> Result<(), UserError> {
+/// Writes what failed and what was not requested, as a list for `--urls`. The file is replaced as a whole.
+fn write_left(file: &Path, warmed: &Warmed, more: &[&PathAndQuery]) -> Result<(), UserError> {
     let failed = warmed.failed.iter().map(|(path, _)| path);
-    let lines = failed.chain(&warmed.left).map(PathAndQuery::as_str);
+    let lines = failed.chain(&warmed.left).chain(more.iter().copied()).map(PathAndQuery::as_str);
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
-    let written = std::fs::File::create(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, file));
     written.map_err(|error| UserError {
         message: format!("cannot write `{}`: {error}", file.display()),
         help: "name a file in a directory that you may write to with --left".into(),
