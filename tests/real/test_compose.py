@@ -86,7 +86,8 @@ class Services(unittest.TestCase):
         for target, path in mounts.items():
             if path.is_file():
                 copy = folder / path.name
-                copy.write_text(self.placed(path.read_text(), {t: p for t, p in mounts.items() if p != path}, folder))
+                if not copy.exists():  # The service may be reading it.
+                    copy.write_text(self.placed(path.read_text(), {t: p for t, p in mounts.items() if p != path}, folder))
                 path = copy
             text = text.replace(target, str(path))
         return text

@@ -151,6 +151,8 @@ class Prometheus(unittest.TestCase):
             status, _, content = fetch(url)
         except OSError:
             return []
+        if status == 503:
+            return []  # It is still starting.
         self.assertEqual(status, 200, content)
         return json.loads(content)["data"]["result"]
 
