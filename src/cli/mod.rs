@@ -19,6 +19,7 @@ mod load;
 mod logs;
 mod man;
 mod program;
+mod progress_bar;
 mod prompt;
 mod purge;
 mod reload;

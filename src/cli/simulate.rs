@@ -3,11 +3,12 @@
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{
     UserError,
     load::{time, whole, wrong},
+    progress_bar::progress_bar,
     report, say,
 };
 use crate::{
@@ -55,7 +56,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let bar = progress_bar();
     for (flag, price) in
         [("--per-gigabyte", args.per_gigabyte), ("--per-1000-requests", args.per_1000_requests)]
     {
@@ -66,6 +66,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     if args.ttl.as_secs() == 0 {
         return Err(wrong("--ttl", "less than a second", "a time, such as 1day").into());
     }
+    let bar = progress_bar(0, "{spinner} {percent:>3}%  {wide_msg}");
     let trace = read(args, &bar).map_err(report)?;
     if trace.is_empty() {
         let (skipped, unreadable) = trace.left_out();
@@ -117,13 +118,4 @@ fn capacities(args: &Args, trace: &Trace) -> Vec<u64> {
     let all = u128::from(trace.working_set());
     let part = |part: &u64| u64::try_from(all * u128::from(*part) / 100).unwrap_or(u64::MAX);
     PARTS.iter().map(part).collect()
-}
-
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {percent:>3}%  {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(125));
-    bar
 }

@@ -1,11 +1,14 @@
 //! Progress of a run.
 
-use std::{cell::Cell, time::Duration};
+use std::cell::Cell;
 
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use crate::load::{LoadEvent, Options, Second, Until};
+use crate::{
+    cli::progress_bar::progress_bar,
+    load::{LoadEvent, Options, Second, Until},
+};
 
 /// One line in the terminal, updated every second; nothing without a terminal.
 pub(super) struct Progress {
@@ -16,12 +19,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(options: &Options) -> Self {
-        let bar = ProgressBar::new(1000);
-        let style = ProgressStyle::with_template("{spinner} {percent:>3}%  {wide_msg}");
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(125));
+        let bar = progress_bar(1000, "{spinner} {percent:>3}%  {wide_msg}");
         bar.set_message("connecting");
         Self { bar, until: options.until, answers: Cell::new(0) }
     }

@@ -10,12 +10,12 @@ use std::{
 pub(super) use args::Args;
 use bytesize::ByteSize;
 use http::uri::PathAndQuery;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     UserError,
     connection_args::ConnectionArgs,
     load::{INTERRUPTED, fields, no_url, stop_when_interrupted, wrong},
+    progress_bar::progress_bar,
     report, say, warn,
 };
 use crate::load::{Server, Targets, WarmOptions, Warmed, warm_all};
@@ -24,6 +24,8 @@ use crate::load::{Server, Targets, WarmOptions, Warmed, warm_all};
 const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).expect("more than 0");
 const DEFAULT_RATE: f64 = 50.0;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+const PROGRESS: &str = "{spinner} {percent:>3}%  {pos} of {len}  {per_sec}  {eta} left";
 
 /// Failures that are printed.
 const SHOWN: usize = 10;
@@ -85,7 +87,7 @@ fn request(
     let addresses = connection.addresses(server)?;
     let line = connection.line(server, addresses)?;
     let stop = stop_when_interrupted()?;
-    let bar = progress_bar(targets.len() as u64);
+    let bar = progress_bar(targets.len() as u64, PROGRESS);
     let warmed = warm_all(options, &line, targets, &stop, |done| bar.set_position(done as u64));
     bar.finish_and_clear();
     let warmed = warmed.map_err(report)?;
@@ -117,18 +119,6 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
         Some(most) => targets.most_frequent(most.get()),
         None => targets,
     })
-}
-
-fn progress_bar(count: u64) -> ProgressBar {
-    let bar = ProgressBar::new(count);
-    let style = ProgressStyle::with_template(
-        "{spinner} {percent:>3}%  {pos} of {len}  {per_sec}  {eta} left",
-    );
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(125));
-    bar
 }
 
 fn show(warmed: &Warmed, has_file: bool) {
