@@ -7,6 +7,7 @@ pub mod cache_status;
 pub mod coding;
 pub mod compression;
 pub mod conditional;
+pub(crate) mod cookies;
 pub mod date;
 pub mod entity_tag;
 pub mod field_table;

@@ -1,9 +1,12 @@
 //! The signature parameters of a request: from the query string, or else from cookies.
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
 use super::SignatureError;
-use crate::http::query::{self, name_and_value, pairs};
+use crate::http::{
+    cookies::cookies,
+    query::{self, name_and_value, pairs},
+};
 
 /// The query parameters of a signed URL.
 pub(crate) const QUERY_NAMES: [&str; 5] =
@@ -52,8 +55,7 @@ impl<'a> Parameters<'a> {
         if values.iter().any(Option::is_some) {
             return Ok(Self::from_values(SignatureSource::Query, values));
         }
-        let lines = fields.get_all(header::COOKIE).iter();
-        for cookie in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
+        for cookie in cookies(fields) {
             // Other cookies may contain any bytes. One of ours that is not UTF-8 counts as empty, which is invalid.
             let (name, value) = split_at_equals(cookie);
             let Ok(name) = std::str::from_utf8(name.trim_ascii()) else { continue };

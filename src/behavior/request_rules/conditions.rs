@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use http::{HeaderName, Method, header};
+use http::{HeaderName, Method};
 
 use super::{PathCondition, RuleInput};
 use crate::{
     base::glob::{matches_bytes, matches_characters},
-    http::{field_table::RequestField, query},
+    http::{cookies::cookies, field_table::RequestField, query},
 };
 
 /// The conditions of a rule. A request must meet all of them; one that is empty is met by every request.
@@ -29,10 +29,11 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// Whether a request meets the conditions other than that for the path.
-    pub(super) fn are_met_beside_path(&self, input: &RuleInput<'_>) -> bool {
-        (self.hosts.is_empty()
-            || self.hosts.iter().any(|pattern| matches_characters(pattern, &input.host)))
+    /// Whether a request with this path, decoded as for path patterns, meets all conditions.
+    pub(super) fn are_met(&self, input: &RuleInput<'_>, path: &str) -> bool {
+        self.path.is_met_by(path)
+            && (self.hosts.is_empty()
+                || self.hosts.iter().any(|pattern| matches_characters(pattern, &input.host)))
             && (self.methods.is_empty() || self.methods.contains(&input.request.method))
             && self.query_is_met(input)
             && self.headers_are_met(input)
@@ -68,10 +69,7 @@ impl Conditions {
 
     fn cookies_are_met(&self, input: &RuleInput<'_>) -> bool {
         self.cookies.iter().all(|(name, pattern)| {
-            let lines = input.request.headers.get_all(header::COOKIE).iter();
-            let mut cookies = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-            cookies.any(|cookie| {
-                let cookie = cookie.trim_ascii();
+            cookies(&input.request.headers).any(|cookie| {
                 let value = cookie.strip_prefix(name.as_bytes());
                 let value = value.and_then(|value| value.strip_prefix(b"="));
                 value.is_some_and(|value| matches_bytes(pattern.as_bytes(), value))

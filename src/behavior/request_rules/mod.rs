@@ -85,7 +85,7 @@ impl RequestRules {
         let mut outcome = RuleOutcome::default();
         for (index, rule) in self.0.iter().enumerate() {
             let conditions = &rule.conditions;
-            if !conditions.path.is_met_by(path) || !conditions.are_met_beside_path(input) {
+            if !conditions.are_met(input, path) {
                 continue;
             }
             let Some(action) = &rule.action else {
@@ -107,9 +107,7 @@ impl RequestRules {
     pub(crate) fn denials(&self, input: &RuleInput<'_>, path: &str) -> RuleMatches {
         let mut matches = RuleMatches::default();
         let denying = self.0.iter().enumerate().filter(|(_, rule)| {
-            matches!(rule.action, Some(Action::Deny))
-                && rule.conditions.path.is_met_by(path)
-                && rule.conditions.are_met_beside_path(input)
+            matches!(rule.action, Some(Action::Deny)) && rule.conditions.are_met(input, path)
         });
         denying.for_each(|(index, _)| matches.add(index));
         matches

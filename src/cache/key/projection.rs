@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, header, request::Parts};
 use super::name_spec::NameSpec;
 use crate::http::{
     coding::Codings,
+    cookies::cookies,
     field_table::RequestField,
     fields::connection_names,
     query::{self, name_and_value, pairs},
@@ -197,14 +198,12 @@ fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<Vec<u8>> {
     if *spec == NameSpec::None {
         return None;
     }
-    let lines = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
     let kept: Vec<&[u8]> = match spec {
-        NameSpec::All => lines.collect(),
-        _ => {
-            let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
-            let pairs = pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty());
-            pairs.filter(|pair| spec.includes_pair(pair)).collect()
+        NameSpec::All => {
+            let lines = request.headers.get_all(header::COOKIE).iter();
+            lines.map(HeaderValue::as_bytes).collect()
         }
+        _ => cookies(&request.headers).filter(|cookie| spec.includes_pair(cookie)).collect(),
     };
     (!kept.is_empty()).then(|| kept.join(&b"; "[..]))
 }
