@@ -37,7 +37,9 @@ pub(crate) use error_log::{DENIED, failure};
 pub use group::Group;
 pub(crate) use group::{FAILOVER_CODES, Reply};
 pub(crate) use interim::OnInterim;
-pub(crate) use object_parameters::{OBJECT_PARAMETERS, is_refused_parameter, listed_parameters};
+pub(crate) use object_parameters::{
+    ENCODED_PARAMETER, OBJECT_PARAMETERS, is_refused_parameter, listed_parameters,
+};
 pub use options::Options;
 pub(crate) use options::{Protocol, Signing};
 use pool::Pool;

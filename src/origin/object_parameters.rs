@@ -64,8 +64,9 @@ const OTHER_REQUESTS: [&str; 39] = [
     "website",
 ];
 
-/// Unreserved characters, as SigV4 encodes them.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What is escaped in a query parameter: all but unreserved characters, as SigV4 encodes them.
+pub(crate) const ENCODED_PARAMETER: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Whether a bucket's policy must not list this parameter, because it makes the request one about a non-object.
 #[must_use]
@@ -101,7 +102,7 @@ pub(super) fn signed_query(query: &str) -> String {
         }
         sent.push_str(name);
         sent.push('=');
-        sent.extend(utf8_percent_encode(&value, ENCODED));
+        sent.extend(utf8_percent_encode(&value, ENCODED_PARAMETER));
     }
     sent
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, uri::PathAndQuery};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 
 use super::Args;
 use crate::{
@@ -15,15 +15,12 @@ use crate::{
         source::{USUAL, load_file},
     },
     config::Config,
-    origin::{Options, Protocol},
+    origin::{ENCODED_PARAMETER, Options, Protocol},
     outbound::{Error, Service},
 };
 
 /// Keys in a response: as many as fit into its limit, even if each is as long as possible.
 const PAGE: usize = 500;
-
-/// What a query parameter escapes. Signatures need `-`, `.`, `_` and `~` as they are.
-const PARAMETER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The paths of the objects whose keys begin with a prefix, as viewers request them.
 pub(super) fn paths(args: &Args, prefix: &str) -> miette::Result<Vec<PathAndQuery>> {
@@ -133,7 +130,7 @@ fn target(origin: &Options, prefix: &str, token: Option<&str>) -> String {
         "" => "/",
         base => base,
     };
-    let escaped = |text: &str| utf8_percent_encode(text, PARAMETER).to_string();
+    let escaped = |text: &str| utf8_percent_encode(text, ENCODED_PARAMETER).to_string();
     let token = token.map(|token| format!("continuation-token={}&", escaped(token)));
     let token = token.unwrap_or_default();
     format!(
