@@ -144,12 +144,12 @@ impl Trace {
         &self.sizes
     }
 
-    /// The share of a number that a sample has.
+    /// Scales a number of all objects down to the sample.
     pub(super) const fn scaled(&self, number: u64) -> u64 {
         number >> self.halvings
     }
 
-    /// The number that a number of the sample stands for.
+    /// Scales a number of the sample up to all objects.
     pub(super) const fn unscaled(&self, number: u64) -> u64 {
         number << self.halvings
     }

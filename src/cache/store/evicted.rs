@@ -1,4 +1,4 @@
-//! Evictions, and the responses that were evicted last, to tell which misses more memory would have avoided.
+//! Counts evictions, and remembers the latest ones: a request for one of these is a miss that more memory would have avoided.
 
 use std::{
     collections::{HashMap, VecDeque},

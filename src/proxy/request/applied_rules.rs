@@ -133,8 +133,8 @@ impl AppliedRules {
     }
 }
 
-/// Whether the decoded text of a path stands for several paths: it has an escaped slash both escaped once and twice, or bytes
-/// that are not UTF-8. A target made of it could mean another one.
+/// Whether different paths have the same decoded text: a slash is escaped twice, which reads like one that is escaped once, or
+/// bytes are not UTF-8. A target made from this text could name another path.
 fn is_lossy(path: &CanonicalPath<'_>, text: &str) -> bool {
     path.form() == PathForm::Uri
         && (path.as_str().contains("%252F") || text.contains(char::REPLACEMENT_CHARACTER))
