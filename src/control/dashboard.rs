@@ -14,6 +14,7 @@ use super::{
     content,
     error_advice::AdvisedError,
     metrics_json::parse_metrics,
+    origins_of_path::origins_of_path,
     reply::{json, not_allowed, refuse, text},
     web_page::{has_literal_host, is_foreign, is_of_dashboard},
 };
@@ -99,7 +100,14 @@ impl Admin {
             "/api/overview" => {
                 json(ok, &self.overview(state.session_of(parts, &callers).is_some()))
             }
-            "/api/top" => json(ok, &statistics.top(range(parts)?, now)),
+            "/api/top" => {
+                let rules = state.edge.rules();
+                let origins = |distribution: &str, path: &str| {
+                    let members = origins_of_path(&rules, distribution, path);
+                    members.map(|origin| origin.options().id.clone()).collect()
+                };
+                json(ok, &statistics.top(range(parts)?, now, origins))
+            }
             "/api/errors" => {
                 let rules = state.edge.rules();
                 let errors = statistics.errors().into_iter();

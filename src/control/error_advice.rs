@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::origins_of_path::origins_of_path;
 use crate::{proxy::Rules, statistics::SeenError};
 
 /// An error that viewers got, with what to do about it.
@@ -9,13 +10,18 @@ use crate::{proxy::Rules, statistics::SeenError};
 pub(super) struct AdvisedError {
     #[serde(flatten)]
     error: SeenError,
+    /// The ids of the origins that have the object, if the error is one of theirs.
+    origins: Vec<String>,
     advice: String,
 }
 
 impl AdvisedError {
     /// Adds what to do, by the rules in effect.
     pub(super) fn new(error: SeenError, rules: &Rules) -> Self {
-        Self { advice: advice(&error, rules), error }
+        let is_origins = error.reason.is_none_or(|reason| reason.starts_with("origin-"));
+        let members = origins_of_path(rules, &error.distribution, &error.path);
+        let origins = members.filter(|_| is_origins).map(|origin| origin.options().id.clone());
+        Self { origins: origins.collect(), advice: advice(&error, rules), error }
     }
 }
 
@@ -55,9 +61,7 @@ fn advice(error: &SeenError, rules: &Rules) -> String {
 
 /// What the log said about the origin of an error, unless a request has succeeded since.
 fn of_origin(error: &SeenError, rules: &Rules) -> Option<String> {
-    let distribution = rules.hosts.by_id(&error.distribution)?;
-    let behavior = distribution.settings.behaviors.select(&error.path);
-    let mut members = distribution.origins[behavior.origin].members();
+    let mut members = origins_of_path(rules, &error.distribution, &error.path);
     members.find_map(|origin| Some(origin.last_error()?.advice.clone()))
 }
 

@@ -19,6 +19,7 @@ mod metrics;
 mod metrics_json;
 mod operator_commands;
 mod options;
+mod origins_of_path;
 mod overview;
 mod prices;
 mod purge;

@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::StatusCode;
 
-use super::{Origin, content::NotContinued, subject::Subject};
+use super::{Origin, OriginRequest, content::NotContinued, subject::Subject};
 use crate::{
     aws::describe,
     base::{
@@ -40,7 +40,7 @@ pub(super) struct ErrorLog {
     last: ArcSwapOption<LoggedError>,
 }
 
-/// An error of an origin, for `explain`.
+/// An error of an origin, for `explain` and the dashboard.
 #[derive(Debug)]
 pub(crate) struct LoggedError {
     pub(crate) at: Timestamp,
@@ -73,33 +73,55 @@ macro_rules! log_origin {
 }
 
 impl Origin {
-    /// The last error that was logged, unless a request has succeeded since.
+    /// The last error, unless a request has succeeded since.
     pub(crate) fn last_error(&self) -> Option<Arc<LoggedError>> {
         self.errors.last.load_full()
     }
 
-    /// Forgets the last error once a request has succeeded.
-    pub(super) fn forget_error(&self) {
-        if self.errors.last.load().is_some() {
-            self.errors.last.store(None);
+    /// Logs a server error of a plain origin, which viewers get as it is; any other response ends the last error. The
+    /// errors of S3 never come here: they are [`Error`]s.
+    pub(super) fn note_answer(&self, request: &OriginRequest<'_>, status: StatusCode) {
+        const ADVICE: &str = "see the log of the origin for the cause";
+        if !status.is_server_error() {
+            if self.errors.last.load().is_some() {
+                self.errors.last.store(None);
+            }
+            return;
         }
+        let text = format!("the origin answered {status}");
+        self.remember(text.clone(), ADVICE.to_owned());
+        if let Some(suppressed) = self.errors.admit(status, self.clock.now()) {
+            let subject = Subject::of(request);
+            log_origin!(
+                warn,
+                self,
+                subject,
+                advice = ADVICE,
+                suppressed = unless_zero(suppressed),
+                "{text}"
+            );
+        }
+    }
+
+    fn remember(&self, text: String, advice: String) {
+        let at = self.clock.now();
+        self.errors.last.store(Some(Arc::new(LoggedError { at, text, advice })));
     }
 
     /// Logs an error and returns the failure that viewers see.
     pub(crate) fn log_error(&self, subject: &Subject, error: &Error) -> FetchError {
-        let at = self.clock.now();
-        if !error.is_viewers()
-            && let Some(suppressed) = self.errors.admit(error.to_string(), at)
-        {
-            let logged =
-                LoggedError { at, text: describe(error), advice: self.options.advice(error) };
-            self.errors.last.store(Some(Arc::new(logged)));
+        if error.is_viewers() {
+            return failure(error.class());
+        }
+        let advice = self.options.advice(error);
+        self.remember(describe(error), advice.clone());
+        if let Some(suppressed) = self.errors.admit(error.to_string(), self.clock.now()) {
             log_origin!(
                 error,
                 self,
                 subject,
                 cause = std::error::Error::source(error).map(ToString::to_string),
-                advice = self.options.advice(error),
+                advice,
                 suppressed = unless_zero(suppressed),
                 "{error}"
             );
@@ -112,11 +134,9 @@ impl Origin {
         const MESSAGE: &str = "S3 answered 403 for an object";
         const ADVICE: &str = "if the object exists, allow s3:GetObject on it; \
                               if it does not, allow s3:ListBucket on the bucket to get a 404";
-        let at = self.clock.now();
         self.metrics.error(DENIED.detail);
-        let logged = LoggedError { at, text: MESSAGE.to_owned(), advice: ADVICE.to_owned() };
-        self.errors.last.store(Some(Arc::new(logged)));
-        if let Some(suppressed) = self.errors.admit("denied", at) {
+        self.remember(MESSAGE.to_owned(), ADVICE.to_owned());
+        if let Some(suppressed) = self.errors.admit("denied", self.clock.now()) {
             log_origin!(
                 warn,
                 self,

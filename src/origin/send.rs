@@ -76,7 +76,7 @@ impl Origin {
             let sent = self.send_once(request, body.take(), want, timeouts, breaks, sent_at).await;
             let Failed { error, on_reused } = match sent {
                 Ok(answer) => {
-                    self.forget_error();
+                    self.note_answer(request, answer.status);
                     return Ok(answer);
                 }
                 Err(failed) => failed,
@@ -213,7 +213,7 @@ impl Origin {
             let on_reused = on_reused && is_stale;
             Failed { error, on_reused }
         })?;
-        self.metrics.answered(watch.elapsed());
+        self.metrics.answered(response.status().as_u16(), watch.elapsed());
         let timing = Timing { first_byte: watch.elapsed(), ..lease.timing };
         let times = Times { requested_at, received_at: self.clock.now(), timing };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

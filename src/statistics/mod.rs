@@ -93,9 +93,14 @@ impl Statistics {
         }
     }
 
-    /// What viewers requested most.
-    pub(crate) fn top(&self, range: Range, now: Timestamp) -> Top {
-        self.seen.lock().top.of(range, now)
+    /// What viewers requested most, and waited for. `origins` returns those of a distribution's path.
+    pub(crate) fn top(
+        &self,
+        range: Range,
+        now: Timestamp,
+        origins: impl Fn(&str, &str) -> Vec<String>,
+    ) -> Top {
+        self.seen.lock().top.of(range, now, origins)
     }
 
     /// The last errors, newest first.

@@ -76,6 +76,8 @@ pub(crate) struct Top {
 pub(crate) struct Object<C> {
     pub(crate) distribution: String,
     pub(crate) path: String,
+    /// The ids of the origins that have it, the primary first.
+    pub(crate) origins: Vec<String>,
     #[serde(flatten)]
     pub(crate) counts: C,
 }
@@ -118,19 +120,25 @@ impl TopLists {
         }
     }
 
-    /// The lists of a time.
-    pub(super) fn of(&self, range: Range, now: Timestamp) -> Top {
+    /// The lists of a time. `origins` returns those of a distribution's path.
+    pub(super) fn of(
+        &self,
+        range: Range,
+        now: Timestamp,
+        origins: impl Fn(&str, &str) -> Vec<String>,
+    ) -> Top {
         let first = now.as_secs().saturating_sub(range.length().as_secs()) / PART;
         let parts = || self.0.iter().filter(move |part| part.number >= first);
         let named = |(name, counts)| Named { name, counts };
+        let origins = &origins;
         let objects = merged(parts().flat_map(|part| part.objects.entries()));
         let slow_objects = merged(parts().flat_map(|part| part.slow_objects.entries()));
         let referrers = merged(parts().flat_map(|part| part.referrers.entries()));
         let user_agents = merged(parts().flat_map(|part| part.user_agents.entries()));
         let countries = merged(parts().flat_map(|part| part.countries.entries()));
         Top {
-            objects: objects.into_iter().map(Object::new).collect(),
-            slow_objects: slow_objects.into_iter().map(Object::new).collect(),
+            objects: objects.into_iter().map(|it| Object::new(it, origins)).collect(),
+            slow_objects: slow_objects.into_iter().map(|it| Object::new(it, origins)).collect(),
             referrers: referrers.into_iter().map(named).collect(),
             user_agents: user_agents.into_iter().map(named).collect(),
             countries: countries.into_iter().map(named).collect(),
@@ -139,8 +147,11 @@ impl TopLists {
 }
 
 impl<C> Object<C> {
-    fn new(((distribution, path), counts): ((String, String), C)) -> Self {
-        Self { distribution, path, counts }
+    fn new(
+        ((distribution, path), counts): ((String, String), C),
+        origins: impl Fn(&str, &str) -> Vec<String>,
+    ) -> Self {
+        Self { origins: origins(&distribution, &path), distribution, path, counts }
     }
 }
 

@@ -98,6 +98,7 @@ class Origin(http.server.ThreadingHTTPServer):
     """A plain origin that answers with the path, and keeps what it was asked."""
 
     daemon_threads = True
+    status = 200
 
     @classmethod
     def start(cls, tls=None):
@@ -123,7 +124,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/slow"):
             time.sleep(0.3)
         content = self.path.encode().ljust(getattr(self.server, "length", 0), b"x")
-        self.send_response(200)
+        self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "max-age=3600")
         self.send_header("ETag", '"tag"')

@@ -74,6 +74,11 @@ class Dashboard(unittest.TestCase):
         config = folder / "forebay.toml"
         origin = f"http://127.0.0.1:{self.origin.port}"
         text = CONFIG.format(port=port, admin=self.admin_port, folder=folder, origin=origin, tokens=tokens)
+        broken = parts.Origin.start()
+        broken.status = 500
+        self.addCleanup(broken.stop)
+        text += f'[[distribution.origin]]\nid = "broken"\nurl = "http://127.0.0.1:{broken.port}"\nsigning = "never"\n'
+        text += '[[distribution.behavior]]\npath_pattern = "/broken/*"\norigin = "broken"\ncache_policy = "CachingDisabled"\n'
         # An origin where nothing listens.
         text += '[[distribution.origin]]\nid = "gone"\nurl = "http://127.0.0.1:1"\nsigning = "never"\n'
         text += '[[distribution.behavior]]\npath_pattern = "/gone/*"\norigin = "gone"\ncache_policy = "CachingOptimized"\n'
@@ -96,6 +101,8 @@ class Dashboard(unittest.TestCase):
         fetch(f"{self.program.url}/%3Cimg%20src=x%20onerror=window.injected=1%3E", headers=hostile)
         for name in "aabcde":
             fetch(f"{self.program.url}/gone/{name}.jpg", headers=hostile)
+        for _ in range(3):
+            self.assertEqual(fetch(f"{self.program.url}/broken/a.jpg")[0], 500)
         fetch(f"{self.program.url}/a", method="DELETE")
 
         def counted():
@@ -132,15 +139,18 @@ class Dashboard(unittest.TestCase):
         self.assertEqual(errors["502"][1:4], ["6", "502", "origin-connect"])
         self.assertEqual(errors["502"][5], "GET /gone/e.jpg, GET /gone/d.jpg, GET /gone/c.jpg and others")
         self.assertIn("origin is running", errors["502"][4])
-        (gone,) = [row for row in tables["origins"] if row[0] == "media, gone"]
-        self.assertEqual(gone[2], "failing")
+        self.assertEqual([errors[status][-1] for status in ("500", "502", "405")], ["broken", "gone", "–"])
+        origins = {row[0].split(", ")[1]: row[2:7] for row in tables["origins"][1:]}
+        self.assertEqual(origins["gone"], ["failing", "0", "0", "0", "6"])
+        self.assertEqual(origins["broken"], ["failing", "3", "0", "3", "0"])
+        self.assertEqual((origins["origin"][0], origins["origin"][2:]), ("ok", ["0", "0", "0"]))
         self.assertIn("of 64 MiB", dict(row[:2] for row in tables["cache"])["Memory"])
-        self.assertEqual([row[2] for row in tables["distributions"][1:]], ["/gone/*", "Default (*)"])
+        self.assertEqual([row[2] for row in tables["distributions"][1:]], ["/broken/*", "/gone/*", "Default (*)"])
         countries = {row[0]: row[1] for row in tables["countries"][1:]}
         self.assertEqual((set(countries), countries["Germany"]), ({"Germany", "Unknown"}, tables["referrers"][1][1]))
         _, slow = tables["slow"]
-        self.assertEqual((slow[:2], slow[2].split()[1]), (["/slow.jpg", "1"], "ms"))
-        self.assertGreaterEqual(int(slow[2].split()[0]), 300)
+        self.assertEqual((slow[:3], slow[3].split()[1]), (["/slow.jpg", "origin", "1"], "ms"))
+        self.assertGreaterEqual(int(slow[3].split()[0]), 300)
         self.assertIn("requests per second", seen["hints"][0].lower())
         self.assertRegex(seen["hints"][2], r"\d\d:\d\d:\d\d.*hits: ")
         self.assertRegex(seen["hints"][1], r"\d\d:\d\d:\d\d.*\nhits: [\d.]+\nvalidated: 0\nmisses: [\d.]+")

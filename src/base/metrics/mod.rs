@@ -14,6 +14,7 @@ mod process;
 mod served;
 mod snapshot;
 mod stale_reason;
+mod status_class;
 mod totals;
 mod traces;
 
@@ -45,6 +46,7 @@ pub(crate) use served::Served;
 pub use snapshot::Snapshot;
 use snapshot::SnapshotCollector;
 pub use stale_reason::StaleReason;
+use status_class::StatusClass;
 pub use totals::Totals;
 pub(crate) use traces::{SpanLoss, TraceMetrics};
 
@@ -86,21 +88,6 @@ impl ResultType {
 impl EncodeLabelValue for ResultType {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
         encoder.write_str(self.name())
-    }
-}
-
-/// A status code's first digit, 1 to 5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct StatusClass(usize);
-
-impl StatusClass {
-    const FIRST: usize = 1;
-    const COUNT: usize = 5;
-}
-
-impl EncodeLabelValue for StatusClass {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        write!(encoder, "{}xx", self.0)
     }
 }
 
@@ -394,7 +381,9 @@ mod tests {
             is_collapsed: true,
             stale: Some(StaleReason::OriginError),
         });
-        metrics.origin("media", "bucket").error("origin-dns");
+        let bucket = metrics.origin("media", "bucket");
+        bucket.error("origin-dns");
+        bucket.answered(503, Duration::from_millis(2));
         let text = metrics.render(Snapshot {
             cache_bytes: 5,
             cache_evictions: 1,
@@ -410,6 +399,8 @@ mod tests {
             "forebay_request_duration_seconds_bucket{le=\"+Inf\",distribution=\"media\",result=\"Hit\"} 1",
             "forebay_request_duration_seconds_sum{distribution=\"media\",result=\"Hit\"} 0.002",
             "forebay_origin_errors_total{distribution=\"media\",origin=\"bucket\",class=\"origin-dns\"} 1",
+            "forebay_origin_requests_total{distribution=\"media\",origin=\"bucket\",status=\"5xx\"} 1",
+            "forebay_origin_requests_total{distribution=\"media\",origin=\"bucket\",status=\"2xx\"} 0",
             "forebay_worker_lag_seconds_count 0",
             "forebay_collapsed_requests_total{distribution=\"media\"} 1",
             "forebay_stale_responses_total{distribution=\"media\",reason=\"origin-error\"} 1",

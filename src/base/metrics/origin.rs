@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::latency;
+use super::{latency, status_class::StatusClass};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OriginLabels {
@@ -23,6 +23,13 @@ impl OriginLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginStatusLabels {
+    distribution: String,
+    origin: String,
+    status: StatusClass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OriginErrorLabels {
     distribution: String,
     origin: String,
@@ -32,7 +39,7 @@ struct OriginErrorLabels {
 /// The metrics of all origins.
 #[derive(Debug)]
 pub(super) struct AllOrigins {
-    requests: Family<OriginLabels, Counter>,
+    requests: Family<OriginStatusLabels, Counter>,
     errors: Family<OriginErrorLabels, Counter>,
     seconds: Family<OriginLabels, Histogram, fn() -> Histogram>,
     failovers: Family<OriginLabels, Counter>,
@@ -55,7 +62,11 @@ impl Default for AllOrigins {
 
 impl AllOrigins {
     pub(super) fn register(&self, r: &mut Registry) {
-        r.register("origin_requests", "Responses from origins", self.requests.clone());
+        r.register(
+            "origin_requests",
+            "Responses from origins, by class of status",
+            self.requests.clone(),
+        );
         r.register("origin_errors", "Origin errors by cause", self.errors.clone());
         r.register_with_unit(
             "origin_duration",
@@ -82,8 +93,12 @@ impl AllOrigins {
 
     pub(super) fn of(&self, distribution: &str, origin: &str) -> OriginMetrics {
         let labels = OriginLabels::new(distribution, origin);
+        let requests = StatusClass::ALL.map(|status| {
+            let OriginLabels { distribution, origin } = labels.clone();
+            self.requests.get_or_create_owned(&OriginStatusLabels { distribution, origin, status })
+        });
         OriginMetrics {
-            requests: self.requests.get_or_create_owned(&labels),
+            requests,
             seconds: self.seconds.get_or_create_owned(&labels),
             errors: self.errors.clone(),
             mass_denial: self.mass_denials.get_or_create_owned(&labels),
@@ -100,7 +115,7 @@ impl AllOrigins {
 /// One origin's counters.
 #[derive(Clone, Debug)]
 pub struct OriginMetrics {
-    requests: Counter,
+    requests: [Counter; StatusClass::COUNT],
     seconds: Histogram,
     errors: Family<OriginErrorLabels, Counter>,
     mass_denial: Gauge,
@@ -121,9 +136,9 @@ impl OriginMetrics {
         self.mass_denial.set(i64::from(is_denying));
     }
 
-    /// Counts a response whose head took this long.
-    pub fn answered(&self, duration: Duration) {
-        self.requests.inc();
+    /// Counts a response with this status, whose head took this long.
+    pub fn answered(&self, status: u16, duration: Duration) {
+        self.requests[StatusClass::place(status)].inc();
         self.seconds.observe(duration.as_secs_f64());
     }
 

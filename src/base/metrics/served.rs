@@ -57,8 +57,7 @@ impl Served {
         let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
         let shard = &self.0[instance::thread_number() % SHARDS];
         let of_result = &shard.of_results[answered.result as usize];
-        let class = usize::from(answered.status / 100).saturating_sub(StatusClass::FIRST);
-        add(&of_result.requests[class.min(StatusClass::COUNT - 1)], 1);
+        add(&of_result.requests[StatusClass::place(answered.status)], 1);
         add(&of_result.bytes, answered.bytes);
         let seconds = answered.duration.as_secs_f64();
         let time = LATENCY.iter().position(|bound| seconds <= *bound).unwrap_or(LATENCY.len());
@@ -139,8 +138,7 @@ impl AllServed {
         )?;
         for (id, served) in &*self.0.lock() {
             for result in ResultType::ALL {
-                for class in 0..StatusClass::COUNT {
-                    let status = StatusClass(StatusClass::FIRST + class);
+                for (class, status) in StatusClass::ALL.into_iter().enumerate() {
                     let labels = RequestLabels { distribution: id.clone(), result, status };
                     let count = served.sum_of(result, |it| &it.requests[class]);
                     encode_count(&mut family, &labels, count)?;

@@ -43,6 +43,7 @@ function showTraffic({ time_bounds_seconds: bounds, traffic, saved }) {
   histogram("miss-plot", "How long misses take", bounds, traffic.total.miss_times, "c-miss");
 }
 
+const ORIGIN = ["Origin", (row) => row.origins.join(", then ") || null];
 const COLUMNS = [
   ["Requests", (row) => count(row.requests), "n"], ["Hits", (row) => count(row.hits), "n"], ["Misses", (row) => count(row.misses), "n"],
   ["Bytes", (row) => bytes(row.bytes), "n"], ["4xx", (row) => count(row.client_errors), "n"], ["5xx", (row) => count(row.server_errors), "n"],
@@ -51,7 +52,7 @@ const COLUMNS = [
 function showTop(top, several) {
   const where = several ? [["Distribution", (row) => row.distribution]] : [];
   table("objects", [...where, ["Path", (row) => row.path, "w"], ...COLUMNS], top.objects, "No requests yet.");
-  table("slow", [...where, ["Path", (row) => row.path, "w"], ["Slow requests", (row) => count(row.requests), "n"],
+  table("slow", [...where, ["Path", (row) => row.path, "w"], ORIGIN, ["Slow requests", (row) => count(row.requests), "n"],
     ["Mean", (row) => time(row.microseconds / 1e6 / row.requests), "n"], ["In total", (row) => time(row.microseconds / 1e6), "n"]], top.slow_objects, "No request took so long.");
   table("referrers", [["Page", (row) => row.name, "w"], ...COLUMNS.slice(0, 4)], top.referrers, "No request had a Referer yet.");
   table("agents", [["Kind", (row) => row.name], ...COLUMNS.slice(0, 4)], top.user_agents, "No requests yet.");
@@ -62,7 +63,7 @@ function showTop(top, several) {
 function grouped(errors) {
   const groups = new Map();
   for (const error of errors) {
-    const key = JSON.stringify([error.distribution, error.status, error.reason, error.advice]);
+    const key = JSON.stringify([error.distribution, error.origins, error.status, error.reason, error.advice]);
     const group = groups.get(key);
     const path = `${error.method} ${error.path}`;
     if (group) {
@@ -77,7 +78,7 @@ function showErrors(errors, now) {
   table("errors", [
     ["Last", (row) => ago(row.at, now), "t"], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
     ["Reason", (row) => row.reason], ["What to do", (row) => row.advice, "w"],
-    ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? " and others" : ""), "w"], ["Distribution", (row) => row.distribution || null],
+    ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? " and others" : ""), "w"], ["Distribution", (row) => row.distribution || null], ORIGIN,
   ], grouped(errors), "No errors.");
 }
 
@@ -99,6 +100,11 @@ function showOrigins(origins, metrics, now) {
     ["Origin", (row) => `${row.distribution}, ${row.id}`], ["Address", (row) => (row.bucket ? `${row.bucket} at ${row.address}` : row.address), "w"],
     ["State", (row) => element("span", { className: row.last_error || row.is_throttled ? "bad" : "", textContent: row.is_skipped ? "failing, skipped" : row.is_throttled ? "throttled" : row.last_error ? "failing" : "ok" })],
     ["Requests", (row) => count(sum(metrics, "forebay_origin_requests_total", row.key)), "n"],
+    ["4xx", (row) => count(sum(metrics, "forebay_origin_requests_total", { ...row.key, status: "4xx" })), "n"],
+    ["5xx", (row) => {
+      const failed = sum(metrics, "forebay_origin_requests_total", { ...row.key, status: "5xx" });
+      return element("span", { textContent: count(failed), className: failed > 0 ? "bad" : "" });
+    }, "n"],
     ["No answer", (row) => count(sum(metrics, "forebay_origin_errors_total", row.key)), "n"],
     ["Half in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.5), "n"],
     ["99% in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.99), "n"],
@@ -153,7 +159,7 @@ function showState(overview, metrics) {
   const behaviors = overview.distributions.flatMap((distribution) => distribution.behaviors.map((behavior, at) => ({ ...behavior, distribution: at ? "" : distribution.id, aliases: at ? "" : distribution.aliases.join(", ") })));
   table("distributions", [
     ["Distribution", (row) => row.distribution], ["Aliases", (row) => row.aliases, "w"], ["Path pattern", (row) => row.pattern],
-    ["Origin", (row) => row.origins.join(", then ")], ["Viewers", (row) => row.viewer_protocol],
+    ORIGIN, ["Viewers", (row) => row.viewer_protocol],
     ["Signed", (row) => (row.is_signed ? "yes" : "no")], ["Compressed", (row) => (row.compresses ? "yes" : "no")],
     ["TTL: least, default, most", (row) => row.ttl_seconds.map(time).join(", "), "n"], ["Enabled", (row) => (row.is_enabled ? "yes" : "no")],
   ], behaviors, "No distributions.");
