@@ -111,7 +111,7 @@ impl Admin {
             "/api/errors" => {
                 let rules = state.edge.rules();
                 let errors = statistics.errors().into_iter();
-                json(ok, &errors.map(|it| AdvisedError::new(it, &rules)).collect::<Vec<_>>())
+                json(ok, &errors.map(|it| AdvisedError::new(it, &rules, now)).collect::<Vec<_>>())
             }
             "/api/invalidations" => json(ok, &state.recent_invalidations()),
             "/api/metrics" => json(ok, &parse_metrics(&self.render_metrics())),

@@ -3,7 +3,12 @@
 use serde::Serialize;
 
 use super::origins_of_path::origins_of_path;
-use crate::{proxy::Rules, statistics::SeenError};
+use crate::{
+    base::clock::Timestamp, origin::SERVER_ERROR_ADVICE, proxy::Rules, statistics::SeenError,
+};
+
+/// Milliseconds for which the error of an origin explains others, even if requests succeed again.
+const RECENT: u64 = 60_000;
 
 /// An error that viewers got, with what to do about it.
 #[derive(Debug, Serialize)]
@@ -17,15 +22,15 @@ pub(super) struct AdvisedError {
 
 impl AdvisedError {
     /// Adds what to do, by the rules in effect.
-    pub(super) fn new(error: SeenError, rules: &Rules) -> Self {
+    pub(super) fn new(error: SeenError, rules: &Rules, now: Timestamp) -> Self {
         let is_origins = error.reason.is_none_or(|reason| reason.starts_with("origin-"));
         let members = origins_of_path(rules, &error.distribution, &error.path);
         let origins = members.filter(|_| is_origins).map(|origin| origin.options().id.clone());
-        Self { origins: origins.collect(), advice: advice(&error, rules), error }
+        Self { origins: origins.collect(), advice: advice(&error, rules, now), error }
     }
 }
 
-fn advice(error: &SeenError, rules: &Rules) -> String {
+fn advice(error: &SeenError, rules: &Rules, now: Timestamp) -> String {
     let text = match (error.reason, error.status) {
         (Some("method"), _) => {
             "the behavior does not allow this method: set `allowed_methods` if viewers need it"
@@ -44,25 +49,29 @@ fn advice(error: &SeenError, rules: &Rules) -> String {
         (Some(reason), _) if reason.starts_with("signed-") => {
             "the URL is not signed, or not validly: explain it below"
         }
-        (None, 500..) => "the origin answered with this error itself: its log has the cause",
+        (None, 500..) => SERVER_ERROR_ADVICE,
         (None | Some("origin-missing"), 404 | 410) => "the origin has no such object",
         (None, 403) => {
             "the origin denies this object; a bucket also denies those that do not exist"
         }
         (Some(reason), _) if reason.starts_with("origin-") => {
-            return of_origin(error, rules).unwrap_or_else(|| {
-                "the origin seems to work again; the log has the cause".to_owned()
-            });
+            return of_origin(error, rules, now)
+                .unwrap_or_else(|| "the origin works again; the log has the cause".to_owned());
         }
         _ => "explain it below, or see its status in the troubleshooting guide",
     };
     text.to_owned()
 }
 
-/// What the log said about the origin of an error, unless a request has succeeded since.
-fn of_origin(error: &SeenError, rules: &Rules) -> Option<String> {
+/// What the log said about the origin of an error, unless the origin works again.
+fn of_origin(error: &SeenError, rules: &Rules, now: Timestamp) -> Option<String> {
     let mut members = origins_of_path(rules, &error.distribution, &error.path);
-    members.find_map(|origin| Some(origin.last_error()?.advice.clone()))
+    members.find_map(|origin| {
+        let last = origin.last_error()?;
+        // An origin may fail some requests and answer others.
+        let is_recent = origin.is_failing() || last.at.as_millis() + RECENT >= now.as_millis();
+        is_recent.then(|| last.advice.clone())
+    })
 }
 
 #[cfg(test)]
@@ -82,15 +91,15 @@ mod tests {
                 request_id: String::new(),
                 times: 1,
             };
-            advice(&error, &Rules::default())
+            advice(&error, &Rules::default(), Timestamp::from_secs(1000))
         };
         for (reason, status, expected) in [
             (Some("method"), 405, "allowed_methods"),
             (Some("unknown-host"), 421, "aliases"),
             (Some("signed-expired"), 403, "signed"),
-            (Some("origin-connect"), 502, "work again"),
-            (Some("origin-error"), 502, "work again"),
-            (None, 500, "itself"),
+            (Some("origin-connect"), 502, "works again"),
+            (Some("origin-error"), 502, "works again"),
+            (None, 500, "log of the origin"),
             (None, 404, "no such object"),
             (None, 418, "troubleshooting"),
         ] {

@@ -86,7 +86,8 @@ fn origin(origin: &Arc<Origin>, is_skipped: bool, now: Timestamp) -> Value {
         "is_throttled": origin.is_throttled(),
         // Another origin of its group answers at once.
         "is_skipped": is_skipped,
-        // Unless a request has succeeded since.
+        // Whether the last request failed.
+        "is_failing": origin.is_failing(),
         "last_error": origin.last_error().map(|error| json!({
             "seconds_ago": now.since(error.at).as_secs(),
             "error": error.text,

@@ -2,7 +2,10 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,9 @@ pub(crate) const fn failure(class: ErrorClass) -> FetchError {
     FetchError { status: class.status(), detail: class.token() }
 }
 
+/// What to do about a server error that an origin answered itself.
+pub(crate) const SERVER_ERROR_ADVICE: &str = "see the log of the origin for the cause";
+
 /// A bucket denies an object that it served before.
 pub(crate) const DENIED: FetchError =
     FetchError { status: StatusCode::FORBIDDEN, detail: "origin-denied" };
@@ -38,6 +44,8 @@ pub(crate) const DENIED: FetchError =
 pub(super) struct ErrorLog {
     limiters: [LogLimiter; CAUSES],
     last: ArcSwapOption<LoggedError>,
+    /// Whether the last request failed.
+    is_failing: AtomicBool,
 }
 
 /// An error of an origin, for `explain` and the dashboard.
@@ -73,30 +81,34 @@ macro_rules! log_origin {
 }
 
 impl Origin {
-    /// The last error, unless a request has succeeded since.
+    /// The last error. Requests may have succeeded since.
     pub(crate) fn last_error(&self) -> Option<Arc<LoggedError>> {
         self.errors.last.load_full()
     }
 
-    /// Logs a server error of a plain origin, which viewers get as it is; any other response ends the last error. The
-    /// errors of S3 never come here: they are [`Error`]s.
+    /// Whether the last request failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.errors.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// Logs a server error of a plain origin, which viewers get as it is; any other response shows that the origin
+    /// works. The server errors of S3 never come here: they are [`Error`]s.
     pub(super) fn note_answer(&self, request: &OriginRequest<'_>, status: StatusCode) {
-        const ADVICE: &str = "see the log of the origin for the cause";
         if !status.is_server_error() {
-            if self.errors.last.load().is_some() {
-                self.errors.last.store(None);
+            if self.is_failing() {
+                self.errors.is_failing.store(false, Ordering::Relaxed);
             }
             return;
         }
         let text = format!("the origin answered {status}");
-        self.remember(text.clone(), ADVICE.to_owned());
+        self.remember(text.clone(), SERVER_ERROR_ADVICE.to_owned());
         if let Some(suppressed) = self.errors.admit(status, self.clock.now()) {
             let subject = Subject::of(request);
             log_origin!(
                 warn,
                 self,
                 subject,
-                advice = ADVICE,
+                advice = SERVER_ERROR_ADVICE,
                 suppressed = unless_zero(suppressed),
                 "{text}"
             );
@@ -106,6 +118,7 @@ impl Origin {
     fn remember(&self, text: String, advice: String) {
         let at = self.clock.now();
         self.errors.last.store(Some(Arc::new(LoggedError { at, text, advice })));
+        self.errors.is_failing.store(true, Ordering::Relaxed);
     }
 
     /// Logs an error and returns the failure that viewers see.

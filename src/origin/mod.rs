@@ -33,7 +33,7 @@ use breaker::Breaker;
 pub(crate) use denials::Denial;
 use denials::Denials;
 use error_log::ErrorLog;
-pub(crate) use error_log::{DENIED, failure};
+pub(crate) use error_log::{DENIED, SERVER_ERROR_ADVICE, failure};
 pub use group::Group;
 pub(crate) use group::{FAILOVER_CODES, Reply};
 pub(crate) use interim::OnInterim;

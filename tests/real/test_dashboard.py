@@ -74,11 +74,13 @@ class Dashboard(unittest.TestCase):
         config = folder / "forebay.toml"
         origin = f"http://127.0.0.1:{self.origin.port}"
         text = CONFIG.format(port=port, admin=self.admin_port, folder=folder, origin=origin, tokens=tokens)
-        broken = parts.Origin.start()
-        broken.status = 500
-        self.addCleanup(broken.stop)
-        text += f'[[distribution.origin]]\nid = "broken"\nurl = "http://127.0.0.1:{broken.port}"\nsigning = "never"\n'
-        text += '[[distribution.behavior]]\npath_pattern = "/broken/*"\norigin = "broken"\ncache_policy = "CachingDisabled"\n'
+        for name in "broken", "partly":
+            origin = parts.Origin.start()
+            origin.status = 500
+            self.addCleanup(origin.stop)
+            text += f'[[distribution.origin]]\nid = "{name}"\nurl = "http://127.0.0.1:{origin.port}"\nsigning = "never"\n'
+            text += f'[[distribution.behavior]]\npath_pattern = "/{name}/*"\norigin = "{name}"\ncache_policy = "CachingDisabled"\n'
+        self.partly = origin
         # An origin where nothing listens.
         text += '[[distribution.origin]]\nid = "gone"\nurl = "http://127.0.0.1:1"\nsigning = "never"\n'
         text += '[[distribution.behavior]]\npath_pattern = "/gone/*"\norigin = "gone"\ncache_policy = "CachingOptimized"\n'
@@ -103,6 +105,9 @@ class Dashboard(unittest.TestCase):
             fetch(f"{self.program.url}/gone/{name}.jpg", headers=hostile)
         for _ in range(3):
             self.assertEqual(fetch(f"{self.program.url}/broken/a.jpg")[0], 500)
+        for status in 500, 200:
+            self.partly.status = status
+            self.assertEqual(fetch(f"{self.program.url}/partly/a.jpg")[0], status)
         fetch(f"{self.program.url}/a", method="DELETE")
 
         def counted():
@@ -136,16 +141,19 @@ class Dashboard(unittest.TestCase):
         self.assertIn("/%3Cimg%20src=x%20onerror=window.injected=1%3E", [row[0] for row in tables["objects"]])
         self.assertIn("Python", [row[0] for row in tables["agents"]])
         errors = {row[2]: row for row in tables["errors"][1:]}
+        broken = [row[1:4] for row in tables["errors"] if row[-1] == "broken"]
+        self.assertEqual(broken, [["3", "500", "answer of the origin"]])
         self.assertEqual(errors["502"][1:4], ["6", "502", "origin-connect"])
         self.assertEqual(errors["502"][5], "GET /gone/e.jpg, GET /gone/d.jpg, GET /gone/c.jpg and others")
         self.assertIn("origin is running", errors["502"][4])
-        self.assertEqual([errors[status][-1] for status in ("500", "502", "405")], ["broken", "gone", "–"])
+        self.assertEqual([errors[status][-1] for status in ("502", "405")], ["gone", "–"])
         origins = {row[0].split(", ")[1]: row[2:7] for row in tables["origins"][1:]}
-        self.assertEqual(origins["gone"], ["failing", "0", "0", "0", "6"])
-        self.assertEqual(origins["broken"], ["failing", "3", "0", "3", "0"])
-        self.assertEqual((origins["origin"][0], origins["origin"][2:]), ("ok", ["0", "0", "0"]))
+        self.assertEqual(origins["gone"], ["failing", "100.0%", "6", "0", "6"])
+        self.assertEqual(origins["broken"], ["failing", "100.0%", "3", "3", "0"])
+        self.assertEqual(origins["partly"], ["partly failing", "50.0%", "2", "1", "0"])
+        self.assertEqual((origins["origin"][:2], origins["origin"][3:]), (["ok", "0.0%"], ["0", "0"]))
         self.assertIn("of 64 MiB", dict(row[:2] for row in tables["cache"])["Memory"])
-        self.assertEqual([row[2] for row in tables["distributions"][1:]], ["/broken/*", "/gone/*", "Default (*)"])
+        self.assertEqual([row[2] for row in tables["distributions"][1:]], ["/broken/*", "/partly/*", "/gone/*", "Default (*)"])
         countries = {row[0]: row[1] for row in tables["countries"][1:]}
         self.assertEqual((set(countries), countries["Germany"]), ({"Germany", "Unknown"}, tables["referrers"][1][1]))
         _, slow = tables["slow"]
@@ -157,7 +165,7 @@ class Dashboard(unittest.TestCase):
         saved = json.loads(fetch(f"{self.admin}/api/traffic")[2])["saved"]
         self.assertEqual((saved["currency"], saved["requests"] > 10), ("EUR", True))
         self.assertAlmostEqual(saved["cost"], saved["bytes"] / 1e9 * 5000000 + saved["requests"] / 1000 * 0.0004)
-        self.assertIn(f"{saved['cost']:.2f} EURsaved, by admin.prices", seen["tiles"])
+        self.assertIn(f"{saved['cost']:.2f} EURsaved, at your prices (admin.prices)", seen["tiles"])
         self.assertNotIn("secret", json.dumps(seen))
         day = self.board.visit(self.admin + "/", range="24h")
         self.assertEqual(day["tiles"][0].split("requests")[0], seen["tiles"][0].split("requests")[0])

@@ -54,7 +54,8 @@ function country(code) {
   }
 }
 
-const ago = (at, now) => `${time(Math.max(0, (now - at) / 1000))} ago`;
+const since = (seconds) => (seconds < 1 ? "just now" : `${time(seconds)} ago`);
+const ago = (at, now) => since((now - at) / 1000);
 
 // Columns: a title, a function from a row to text or an element, and a class.
 function table(id, columns, rows, none) {
@@ -115,6 +116,13 @@ function draw(id, label, children, curves) {
   figure.replaceChildren(figure.querySelector("figcaption"), picture, ...(curves ? [legend(curves)] : []), element("p", { className: "value" }));
 }
 
+// The next number with a round half, for an axis.
+function rounded(value) {
+  if (value <= 0) return value;
+  const unit = 10 ** Math.floor(Math.log10(value));
+  return unit * [1, 2, 4, 6, 8, 10].find((round) => round * unit >= value);
+}
+
 function scale(top, show) {
   const y = (value) => (HEIGHT - BOTTOM) * (1 - value / top) + 4;
   const lines = [0, 0.5, 1].flatMap((part) => [
@@ -129,7 +137,7 @@ function curves(id, title, steps, list, show, top) {
   // The last step has only begun.
   const usable = steps.filter((step) => step.seconds > 5 || steps.length === 1);
   const values = list.map(([, , value]) => usable.map(value));
-  const highest = top ?? Math.max(...values.flat().filter(Number.isFinite), 0);
+  const highest = top ?? rounded(Math.max(...values.flat().filter(Number.isFinite), 0));
   const [y, lines] = scale(highest > 0 ? highest : 1, show);
   const x = (place) => LEFT + ((WIDTH - LEFT) * place) / Math.max(1, usable.length - 1);
   const paths = list.map(([, kind], number) => {

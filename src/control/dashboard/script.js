@@ -3,6 +3,11 @@ let range = "1h";
 let shownDistributions = "";
 let lastEvictions = null;
 let refreshes = 0;
+// The counts of each origin at the refreshes of the last minute.
+const earlier = {};
+// Classes of errors without a response, and of requests that a bucket refuses. S3's other errors are counted by their status.
+const WITHOUT_ANSWER = /^origin-(dns|connect|connection|tls|timeout|busy)$/;
+const REFUSED = /^origin-(configuration|rejected|kms)$/;
 
 // A share in percent; few of many are not none.
 function share(part, whole) {
@@ -18,9 +23,9 @@ function tiles({ total, seconds }, { cost, currency }) {
     tile(percent(cached, total.requests), "hit ratio, of requests"),
     tile(percent(total.hit_bytes, total.bytes), "hit ratio, of bytes"),
     tile(bytes(total.bytes), "sent to viewers"),
-    tile(count(total.hits), "served without an origin"),
-    tile(bytes(total.hit_bytes), "that origins did not send"),
-    tile(`${money} ${currency}`, "saved, by admin.prices"),
+    tile(count(total.hits), "requests saved at origins"),
+    tile(bytes(total.hit_bytes), "saved at origins"),
+    tile(`${money} ${currency}`, "saved, at your prices (admin.prices)"),
     tile(share(total.server_errors, total.requests), "server errors", total.server_errors > 0.01 * total.requests),
     tile(share(total.client_errors, total.requests), "client errors"));
 }
@@ -38,15 +43,16 @@ function showTraffic({ time_bounds_seconds: bounds, traffic, saved }) {
     ["of requests", "c-hit", (step) => (step.requests ? (step.hits + step.refresh_hits) / step.requests : NaN)],
     ["of bytes", "c-refresh", (step) => (step.bytes ? step.hit_bytes / step.bytes : NaN)]], (part) => `${Math.round(100 * part)}%`, 1);
   curves("error-plot", "Errors per second", traffic.steps, [
-    ["server errors", "c-error", rate("server_errors")], ["client errors", "c-miss", rate("client_errors")], ["stale instead", "c-refresh", rate("stale")]], count);
+    ["server errors", "c-error", rate("server_errors")], ["client errors", "c-miss", rate("client_errors")], ["stale responses", "c-refresh", rate("stale")]], count);
   histogram("hit-plot", "How long hits take", bounds, traffic.total.hit_times, "c-hit");
   histogram("miss-plot", "How long misses take", bounds, traffic.total.miss_times, "c-miss");
 }
 
+const alarming = (textContent, isBad) => element("span", { textContent, className: isBad ? "bad" : "" });
 const ORIGIN = ["Origin", (row) => row.origins.join(", then ") || null];
 const COLUMNS = [
   ["Requests", (row) => count(row.requests), "n"], ["Hits", (row) => count(row.hits), "n"], ["Misses", (row) => count(row.misses), "n"],
-  ["Bytes", (row) => bytes(row.bytes), "n"], ["4xx", (row) => count(row.client_errors), "n"], ["5xx", (row) => count(row.server_errors), "n"],
+  ["Bytes", (row) => bytes(row.bytes), "n"], ["4xx", (row) => count(row.client_errors), "n"], ["5xx", (row) => alarming(count(row.server_errors), row.server_errors > 0), "n"],
 ];
 
 function showTop(top, several) {
@@ -56,7 +62,7 @@ function showTop(top, several) {
     ["Mean", (row) => time(row.microseconds / 1e6 / row.requests), "n"], ["In total", (row) => time(row.microseconds / 1e6), "n"]], top.slow_objects, "No request took so long.");
   table("referrers", [["Page", (row) => row.name, "w"], ...COLUMNS.slice(0, 4)], top.referrers, "No request had a Referer yet.");
   table("agents", [["Kind", (row) => row.name], ...COLUMNS.slice(0, 4)], top.user_agents, "No requests yet.");
-  table("countries", [["Country", (row) => (row.name ? country(row.name) : "Unknown")], ...COLUMNS.slice(0, 4)], top.countries, "No countries are known. A geography database (geo.database) has them.");
+  table("countries", [["Country", (row) => (row.name ? country(row.name) : "Unknown")], ...COLUMNS.slice(0, 4)], top.countries, "No countries are known: set geo.database to see them.");
 }
 
 // Errors with the same cause in one row, with the paths of the last three.
@@ -76,8 +82,8 @@ function grouped(errors) {
 
 function showErrors(errors, now) {
   table("errors", [
-    ["Last", (row) => ago(row.at, now), "t"], ["Times", (row) => count(row.times), "n"], ["Status", (row) => element("span", { textContent: row.status, className: row.status >= 500 ? "bad" : "" }), "n"],
-    ["Reason", (row) => row.reason], ["What to do", (row) => row.advice, "w"],
+    ["Last", (row) => ago(row.at, now), "t"], ["Times", (row) => count(row.times), "n"], ["Status", (row) => alarming(row.status, row.status >= 500), "n"],
+    ["Reason", (row) => row.reason ?? (row.origins.length > 0 ? "answer of the origin" : null)], ["What to do", (row) => row.advice, "w"],
     ["Path", (row) => row.paths.slice(0, 3).join(", ") + (row.paths.length > 3 ? " and others" : ""), "w"], ["Distribution", (row) => row.distribution || null], ORIGIN,
   ], grouped(errors), "No errors.");
 }
@@ -91,25 +97,54 @@ function quantile(metrics, name, labels, part) {
   return Number.isFinite(found[0]) ? `≤ ${time(found[0])}` : "> 30 s";
 }
 
+const both = (one, other) => one && `${one}, ${other}`;
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const sum = (metrics, name, labels) => (metrics[name] ?? [])
   .filter(({ labels: own }) => Object.entries(labels).every(([key, value]) => own[key] === value))
   .reduce((all, { value }) => all + value, 0);
 
-function showOrigins(origins, metrics, now) {
+// What an origin was asked since the start.
+function counted(metrics, key) {
+  const answers = (status) => sum(metrics, "forebay_origin_requests_total", { ...key, ...status });
+  const errors = (classes) => (metrics.forebay_origin_errors_total ?? [])
+    .filter(({ labels }) => labels.distribution === key.distribution && labels.origin === key.origin && classes.test(labels.class))
+    .reduce((all, { value }) => all + value, 0);
+  const [server_errors, unanswered] = [answers({ status: "5xx" }), errors(WITHOUT_ANSWER)];
+  const failed = server_errors + unanswered + errors(REFUSED);
+  // Without credentials, a request is not even sent.
+  return { all: Math.max(answers({}) + unanswered, failed), server_errors, unanswered, failed };
+}
+
+// What an origin was asked in the last minute; at first, since the start.
+function lately(id, counts) {
+  const now = Date.now();
+  const seen = (earlier[id] ?? []).filter(({ at }) => now - at <= 60_000);
+  earlier[id] = [...seen, { at: now, counts }];
+  const { failed, all } = seen[0]?.counts ?? { failed: 0, all: 0 };
+  return counts.all > all ? { failed: counts.failed - failed, all: counts.all - all } : { failed: 0, all: 0 };
+}
+
+function state({ is_skipped, is_throttled, is_failing, lately: { failed, all } }) {
+  if (is_skipped) return "failing, skipped";
+  if (is_throttled) return "throttled";
+  if (failed > 0 && failed < all) return "partly failing";
+  return is_failing || failed > 0 ? "failing" : "ok";
+}
+
+function showOrigins(configured, metrics) {
+  const origins = configured.map((origin) => {
+    const counts = counted(metrics, origin.key);
+    return { ...origin, counts, lately: lately(JSON.stringify(origin.key), counts) };
+  });
   table("origins", [
-    ["Origin", (row) => `${row.distribution}, ${row.id}`], ["Address", (row) => (row.bucket ? `${row.bucket} at ${row.address}` : row.address), "w"],
-    ["State", (row) => element("span", { className: row.last_error || row.is_throttled ? "bad" : "", textContent: row.is_skipped ? "failing, skipped" : row.is_throttled ? "throttled" : row.last_error ? "failing" : "ok" })],
-    ["Requests", (row) => count(sum(metrics, "forebay_origin_requests_total", row.key)), "n"],
-    ["4xx", (row) => count(sum(metrics, "forebay_origin_requests_total", { ...row.key, status: "4xx" })), "n"],
-    ["5xx", (row) => {
-      const failed = sum(metrics, "forebay_origin_requests_total", { ...row.key, status: "5xx" });
-      return element("span", { textContent: count(failed), className: failed > 0 ? "bad" : "" });
-    }, "n"],
-    ["No answer", (row) => count(sum(metrics, "forebay_origin_errors_total", row.key)), "n"],
-    ["Half in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.5), "n"],
-    ["99% in", (row) => quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.99), "n"],
-    ["Last error", (row) => row.last_error && `${row.last_error.error} (${time(row.last_error.seconds_ago)} ago)`, "w"],
-    ["What to do", (row) => row.last_error?.advice, "w"],
+    ["Origin", (row) => `${row.distribution}, ${row.id}`, "t"], ["Address", (row) => (row.bucket ? `${row.bucket} at ${row.address}` : row.address), "w"],
+    ["State", (row) => alarming(state(row), state(row) !== "ok")],
+    ["Failed lately", (row) => alarming(share(row.lately.failed, row.lately.all), row.lately.failed > 0), "n"],
+    ["Requests", (row) => count(row.counts.all), "n"],
+    ["5xx", (row) => alarming(count(row.counts.server_errors), row.counts.server_errors > 0), "n"],
+    ["No answer", (row) => alarming(count(row.counts.unanswered), row.counts.unanswered > 0), "n"],
+    ["Median, 99%", (row) => both(quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.5), quantile(metrics, "forebay_origin_duration_seconds", row.key, 0.99)), "n"],
+    ["Last error, and what to do", (row) => row.last_error && `${since(row.last_error.seconds_ago)}: ${row.last_error.error}. ${capital(row.last_error.advice)}`, "w"],
   ], origins, "No origins.");
 }
 
@@ -133,7 +168,7 @@ function showState(overview, metrics) {
     ? "Nothing was evicted: more memory would not raise the hit ratio."
     : avoidable === 0
       ? "What was evicted was not requested again: more memory would not raise the hit ratio."
-      : `${count(avoidable)} of ${count(misses)} misses (${share(Math.min(avoidable, misses), misses)}) were for objects that had been evicted while they were fresh${evicted > 0 ? `, and ${count(evicted)} more were evicted in the last 5 seconds` : ""}. More memory (cache.memory) or a disk cache would have avoided them.`;
+      : `${count(avoidable)} of ${count(misses)} misses (${share(Math.min(avoidable, misses), misses)}) were for objects that had been evicted while they were fresh. More memory (cache.memory) or a disk cache would have avoided these misses; forebay simulate predicts how much is enough.${evicted > 0 ? ` ${count(evicted)} objects were evicted in the last 5 seconds.` : ""}`;
   const expires = (at) => (at > now / 1000 ? `expires in ${time(at - now / 1000)}` : at > 0 ? "has expired" : "none yet");
   const soon = (at) => at < now / 1000 + 7 * 86400;
   pairs("process", [
@@ -161,7 +196,7 @@ function showState(overview, metrics) {
     ["Distribution", (row) => row.distribution], ["Aliases", (row) => row.aliases, "w"], ["Path pattern", (row) => row.pattern],
     ORIGIN, ["Viewers", (row) => row.viewer_protocol],
     ["Signed", (row) => (row.is_signed ? "yes" : "no")], ["Compressed", (row) => (row.compresses ? "yes" : "no")],
-    ["TTL: least, default, most", (row) => row.ttl_seconds.map(time).join(", "), "n"], ["Enabled", (row) => (row.is_enabled ? "yes" : "no")],
+    ["TTL: min, default, max", (row) => row.ttl_seconds.map(time).join(", "), "n"], ["Enabled", (row) => (row.is_enabled ? "yes" : "no")],
   ], behaviors, "No distributions.");
 }
 
@@ -169,7 +204,7 @@ function showInvalidations(invalidations, now) {
   table("invalidations", [
     ["ID", (row) => row.id], ["Distribution", (row) => row.distribution], ["Created", (row) => ago(row.created, now)],
     ["Status", (row) => row.status], ["Paths", (row) => row.paths.join(" ") + (row.count > row.paths.length ? ` and ${row.count - row.paths.length} more` : ""), "w"],
-  ], invalidations, "No invalidations by CloudFront's API. Purges are in the log.");
+  ], invalidations, "No invalidations by CloudFront's API. Other purges are only in the log.");
 }
 
 const said = (error) => (error instanceof Refused ? error.message : `Forebay cannot be reached: ${error.message}`);
@@ -234,7 +269,7 @@ async function refresh() {
   showTraffic(traffic);
   showTop(top, ids.length > 1);
   showErrors(errors, overview.now);
-  showOrigins(origins, metrics, overview.now);
+  showOrigins(origins, metrics);
   showState(overview, metrics);
   showInvalidations(invalidations, overview.now);
 }
