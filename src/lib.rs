@@ -60,6 +60,8 @@ pub(crate) mod doctor;
 
 pub mod load;
 
+pub(crate) mod diff;
+
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 

@@ -13,7 +13,7 @@ use syn::{
 
 /// The modules in dependency order, lowest first. A file uses only its own module and earlier ones; a path belongs
 /// to the longest name that fits.
-const ORDER: [&str; 44] = [
+const ORDER: [&str; 45] = [
     "base",
     "tls",
     "http",
@@ -55,6 +55,7 @@ const ORDER: [&str; 44] = [
     "setup",
     "doctor",
     "load",
+    "diff",
     "simulate",
     "demo",
     "cli",

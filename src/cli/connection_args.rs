@@ -12,11 +12,18 @@ use crate::load::{self, Http, Line, Server, Trust};
 
 /// How to connect to a server.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct ConnectionArgs {
     /// Connect here instead of to the URL's host
     #[arg(long, value_name = "HOST:PORT", help_heading = "Connection")]
     pub(super) connect: Option<String>,
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+}
+
+/// What is spoken on connections, and with whom.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(super) struct ProtocolArgs {
     /// Trust the certificates in this file (PEM)
     #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "Connection")]
     pub(super) ca: Option<PathBuf>,
@@ -35,12 +42,24 @@ pub(super) struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// The addresses of a server.
-    pub(super) fn addresses(&self, server: &Server) -> miette::Result<Vec<SocketAddr>> {
+    /// How to connect to a server.
+    pub(super) fn line(&self, server: &Server) -> miette::Result<Line> {
+        self.protocol.line(server, self.connect.as_deref())
+    }
+}
+
+impl ProtocolArgs {
+    /// How to connect to a server, or to another place in its stead.
+    pub(super) fn line(&self, server: &Server, connect: Option<&str>) -> miette::Result<Line> {
+        let addresses = self.addresses(server, connect)?;
+        self.line_to(server, addresses)
+    }
+
+    fn addresses(&self, server: &Server, connect: Option<&str>) -> miette::Result<Vec<SocketAddr>> {
         let Server { host, port, .. } = server;
         let named =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let place = self.connect.clone().unwrap_or(named);
+        let place = connect.map_or(named, str::to_owned);
         let found = place.to_socket_addrs().map_err(|error| UserError {
             message: format!("cannot resolve `{place}`: {error}"),
             help: "check the host and the port, or connect elsewhere with --connect HOST:PORT"
@@ -58,8 +77,7 @@ impl ConnectionArgs {
         Ok(found)
     }
 
-    /// How to connect to a server at these addresses.
-    pub(super) fn line(&self, server: &Server, addresses: Vec<SocketAddr>) -> miette::Result<Line> {
+    fn line_to(&self, server: &Server, addresses: Vec<SocketAddr>) -> miette::Result<Line> {
         let http = match (self.http2, self.http3) {
             (_, true) => Http::Three,
             (true, false) => Http::Two,

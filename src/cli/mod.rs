@@ -8,6 +8,7 @@ mod completions;
 mod connection_args;
 #[cfg(feature = "demo")]
 mod demo;
+mod diff;
 mod doctor;
 mod explain;
 mod flag_faults;
@@ -15,6 +16,7 @@ mod health;
 mod import;
 mod init;
 mod keys;
+mod listing;
 mod load;
 mod logs;
 mod man;
@@ -91,6 +93,8 @@ enum Command {
     Warm(warm::Args),
     /// Predict from access logs how large a cache must be: hit ratio and what the bucket still costs, by size
     Simulate(simulate::Args),
+    /// Compare two servers: sends both the same requests and shows how the responses differ
+    Diff(diff::Args),
     /// Sign a URL like a CloudFront signed URL, or print signed cookies
     Sign(sign::Args),
     /// Generate keys for signed URLs and signed cookies
@@ -130,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Warm(args) => warm::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Health(args) => health::run(&args),

@@ -285,7 +285,7 @@ pub(super) async fn exchange(
     let mut received = sender.send(request).await?;
     let mut bytes = 0;
     while let Some(more) = received.next().await? {
-        bytes += more;
+        bytes += more.len() as u64;
         if bytes >= PART {
             count(std::mem::take(&mut bytes));
         }

@@ -185,7 +185,7 @@ impl Line {
     }
 
     /// Connects, and checks whether the server supports HTTP/2 without TLS, which connecting does not reveal.
-    pub(super) async fn try_out(&self, timeout: Duration) -> io::Result<()> {
+    pub(crate) async fn try_out(&self, timeout: Duration) -> io::Result<()> {
         drop(self.connect(timeout).await?);
         if self.http != Http::Two || self.tls.is_some() {
             return Ok(());

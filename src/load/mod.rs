@@ -7,8 +7,10 @@
 //! counts, which are collected once a second.
 
 mod answer;
+mod client;
 mod exchange_error;
 mod json;
+mod kept_connection;
 mod lane;
 mod line;
 mod log_files;
@@ -42,6 +44,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use client::Client;
 use http::{HeaderMap, header};
 pub use line::{Http, Line, Trust, TrustError};
 pub(crate) use log_files::{for_each_line, log_files};
@@ -53,7 +56,7 @@ pub(crate) use report::milliseconds;
 pub(crate) use server::{Server, ServerError};
 pub use sign::Signer;
 use tally::Tally;
-pub(crate) use tally::{Failure, Second};
+pub(crate) use tally::{Failure, Latencies, Second, latencies};
 pub use targets::{Pick, Targets};
 pub(crate) use targets_error::TargetsError;
 use tokio::{runtime::Builder, sync::watch};
@@ -343,7 +346,10 @@ fn interrupted() -> io::Error {
 }
 
 /// Runs a preparation step before a run, unless `stop` is set.
-fn prepare<T>(stop: &AtomicBool, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(crate) fn prepare<T>(
+    stop: &AtomicBool,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
     let stopped = async {
         while !stop.load(Ordering::Relaxed) {
             tokio::time::sleep(NAP).await;

@@ -44,28 +44,30 @@ impl Received {
         Self { head, content: Content::Http3 { stream: Box::new(stream), left } }
     }
 
-    /// Waits for more content. Returns its length; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<u64>, ExchangeError> {
+    /// Waits for more content; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         match &mut self.content {
             Content::Hyper(body) => match body.frame().await {
-                Some(frame) => Ok(Some(frame?.data_ref().map_or(0, |data| data.len() as u64))),
+                // Trailers have no content.
+                Some(frame) => Ok(Some(frame?.into_data().unwrap_or_default())),
                 None => Ok(None),
             },
             Content::Http3 { stream, left } => {
                 let received = stream.recv_data().await.map_err(ExchangeError::from);
                 let received = received.map_err(|it| ExchangeError::Truncated(it.to_string()));
-                let Some(data) = received? else {
+                let Some(mut data) = received? else {
                     return if left.is_none_or(|left| left == 0) {
                         Ok(None)
                     } else {
                         Err(ExchangeError::WrongLength)
                     };
                 };
-                let length = data.remaining() as u64;
+                let data = data.copy_to_bytes(data.remaining());
                 if let Some(left) = left {
+                    let length = data.len() as u64;
                     *left = left.checked_sub(length).ok_or(ExchangeError::WrongLength)?;
                 }
-                Ok(Some(length))
+                Ok(Some(data))
             }
         }
     }

@@ -45,10 +45,10 @@ impl Failure {
 }
 
 /// A histogram in microseconds with three significant digits, from one microsecond.
-pub(super) type Latencies = Histogram<u64>;
+pub(crate) type Latencies = Histogram<u64>;
 
 /// An empty histogram that grows with its values.
-pub(super) fn latencies() -> Latencies {
+pub(crate) fn latencies() -> Latencies {
     Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are among those allowed"))
 }
 

@@ -233,6 +233,16 @@ impl Targets {
         Self::some(server, first, gathered)
     }
 
+    /// The same targets at another server.
+    #[must_use]
+    pub(crate) fn at(&self, server: &str) -> Self {
+        let mut gathered = Gathered { left_out: self.left_out, ..Gathered::default() };
+        for target in &self.all {
+            gathered.add(target.path.clone(), target.range.clone());
+        }
+        Self::of(server, gathered)
+    }
+
     /// Keeps only the targets that are listed or logged most often.
     #[must_use]
     pub fn most_frequent(mut self, most: usize) -> Self {
@@ -310,6 +320,12 @@ impl Targets {
         self.all.iter().map(Target::path).collect()
     }
 
+    /// The path of a target, and the range from a log.
+    pub(crate) fn get(&self, place: usize) -> Option<(&PathAndQuery, Option<&HeaderValue>)> {
+        let target = self.all.get(place)?;
+        Some((&target.path, target.range.as_ref()))
+    }
+
     pub(super) fn all(&self) -> &[Target] {
         &self.all
     }
@@ -338,7 +354,7 @@ impl Targets {
     ///
     /// # Errors
     /// When `stop` is set.
-    pub(super) fn sign(&mut self, host: Option<&HeaderValue>, stop: &AtomicBool) -> io::Result<()> {
+    pub(crate) fn sign(&mut self, host: Option<&HeaderValue>, stop: &AtomicBool) -> io::Result<()> {
         let Self { signer: Some(signer), server, all, .. } = self else { return Ok(()) };
         let scheme = server.split("://").next().unwrap_or_default();
         let named = host.and_then(|host| host.to_str().ok());

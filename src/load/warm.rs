@@ -15,6 +15,7 @@ use super::{
     Options,
     answer::{CacheResult, LoadResponse},
     exchange_error::ExchangeError,
+    kept_connection::KeptConnection,
     lane::exchange,
     line::Line,
     prepare,
@@ -110,7 +111,7 @@ pub(crate) fn warm_all(
         options,
         line,
         targets: targets.all(),
-        requests: Requests::plain(&options.fields, line, targets),
+        requests: Requests::plain(&options.fields, line, targets.server()),
         next: AtomicUsize::new(0),
         done: Mutex::new((0, Warmed::default())),
         progress,
@@ -152,7 +153,7 @@ impl<P: Fn(usize)> Warming<'_, P> {
     }
 
     async fn lane(&self, pace: Option<&tokio::sync::Mutex<Interval>>) {
-        let mut sender = None;
+        let mut connection = KeptConnection::new(self.line, self.options.timeout);
         loop {
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(target) = self.targets.get(next) else { return };
@@ -161,7 +162,7 @@ impl<P: Fn(usize)> Warming<'_, P> {
             if let Some(pace) = pace {
                 pace.lock().await.tick().await;
             }
-            let asked = self.ask(&mut sender, target);
+            let asked = connection.send(async |sender| self.ask(sender, target).await);
             let asked = tokio::time::timeout(self.options.timeout, asked).await;
             std::mem::forget(unfinished);
             self.record(target, asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
@@ -189,28 +190,14 @@ impl<P: Fn(usize)> Warming<'_, P> {
         (self.progress)(*count);
     }
 
-    /// Sends a request on the kept connection, if any, and keeps the connection if it is still usable.
-    /// A kept connection may have closed in the meantime: then a new one is opened.
-    async fn ask(&self, kept: &mut Option<Sender>, target: &Target) -> io::Result<LoadResponse> {
-        if let Some(sender) = kept.take()
-            && let Ok(answer) = self.ask_on(sender, kept, target).await
-        {
-            return Ok(answer);
-        }
-        let sender = self.line.connect(self.options.timeout).await?;
-        self.ask_on(sender, kept, target).await.map_err(io::Error::other)
-    }
-
-    async fn ask_on(
+    async fn ask(
         &self,
-        mut sender: Sender,
-        kept: &mut Option<Sender>,
+        sender: &mut Sender,
         target: &Target,
     ) -> Result<LoadResponse, ExchangeError> {
         let bytes = std::cell::Cell::new(0);
         let count = |more| bytes.set(bytes.get() + more);
-        let answer = exchange(&mut sender, self.requests.request(target), target, count).await?;
-        *kept = sender.is_ready().await.then_some(sender);
+        let answer = exchange(sender, self.requests.request(target), target, count).await?;
         Ok(LoadResponse { bytes: answer.bytes + bytes.get(), ..answer })
     }
 }

@@ -136,9 +136,10 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 class SeaweedFS:
-    """A store; what becomes of its objects it tells the webhook, given as URL and token, if any."""
+    """A store. It reports changes of objects to the webhook, given as URL and token, if any. Public ones need no signature to be
+    read."""
 
-    def __init__(self, webhook=None):
+    def __init__(self, webhook=None, public=False):
         self.folder = tempfile.mkdtemp(prefix="forebay-seaweed-")
         if webhook:
             endpoint, token = webhook
@@ -153,6 +154,8 @@ class SeaweedFS:
                 }
             ]
         }
+        if public:
+            keys["identities"].append({"name": "anonymous", "actions": ["Read"]})
         config = pathlib.Path(self.folder, "keys.json")
         config.write_text(json.dumps(keys))
         master, volume, filer, self.port = (free_port() for _ in range(4))

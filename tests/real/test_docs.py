@@ -198,6 +198,9 @@ class Docs(unittest.TestCase):
             return
         if line.startswith("forebay init"):
             self.init(line)
+        elif line.startswith("forebay diff"):
+            line = line.replace("https://d111111abcdef8.cloudfront.net", self.edge.url).replace("imported.toml", "forebay.toml")
+            self.assertRegex(self.shell(line), "requests for 3 objects to each server: .* 0 wrong")
         elif line.startswith("forebay simulate"):
             (self.folder / "cloudfront-logs").mkdir()
             fields = ["-"] * 33

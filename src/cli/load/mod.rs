@@ -35,8 +35,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let (server, _) = Server::of(&args.urls[0]).map_err(|error| no_url(&error))?;
     let options = options(args)?;
     let targets = targets(args, &server)?;
-    let addresses = args.connection.addresses(&server)?;
-    let line = args.connection.line(&server, addresses)?;
+    let line = args.connection.line(&server)?;
     let page = args.html.as_deref().map(Page::open).transpose()?;
     allow_connections(&options)?;
     let stop = stop_when_interrupted()?;
@@ -128,6 +127,14 @@ pub(super) fn no_url(error: &ServerError) -> UserError {
     UserError {
         message: error.to_string(),
         help: "write, for example, http://127.0.0.1:8080/images/harbour.jpg".into(),
+    }
+}
+
+/// The error if neither a list nor logs nor objects of a bucket are named.
+pub(super) fn nothing_to_request() -> UserError {
+    UserError {
+        message: "nothing to request".into(),
+        help: "name a list with --urls, logs with --access-log, or objects of the bucket with --prefix".into(),
     }
 }
 
@@ -291,7 +298,7 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
             return Err(wrong(flag, "0", "a time, such as 10s"));
         }
     }
-    let is_multiplexed = args.connection.http2 || args.connection.http3;
+    let is_multiplexed = args.connection.protocol.http2 || args.connection.protocol.http3;
     let streams = if is_multiplexed { args.streams } else { NonZeroUsize::MIN };
     let lanes = args.connections.saturating_mul(streams);
     if lanes.get() > MOST_LANES {

@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use crate::cli::{
     connection_args::ConnectionArgs,
+    listing::ListingArgs,
     load::{number, time, whole},
 };
 
@@ -33,15 +34,8 @@ pub(in crate::cli) struct Args {
     /// Only the objects that occur most often in the list or the logs
     #[arg(long, value_name = "NUMBER", value_parser = whole::<NonZeroUsize>, conflicts_with = "prefix")]
     pub(super) top: Option<NonZeroUsize>,
-    /// Objects of the bucket whose keys begin with this; an empty text means all
-    #[arg(long, value_name = "PREFIX", group = "source")]
-    pub(super) prefix: Option<String>,
-    /// Configuration that names the bucket for --prefix [default: ./forebay.toml]
-    #[arg(long, value_name = "FILE", requires = "prefix")]
-    pub(super) config: Option<PathBuf>,
-    /// Distribution whose bucket is listed; optional if there is only one
-    #[arg(long, value_name = "ID", requires = "prefix")]
-    pub(super) distribution: Option<String>,
+    #[command(flatten)]
+    pub(super) listing: ListingArgs,
     /// Send at most this many requests per second
     #[arg(short = 'r', long, value_name = "NUMBER", allow_negative_numbers = true, default_value_t = super::DEFAULT_RATE, value_parser = number)]
     pub(super) rate: f64,

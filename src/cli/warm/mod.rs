@@ -1,7 +1,6 @@
 //! `forebay warm`.
 
 mod args;
-mod listing;
 
 use std::{
     num::NonZeroUsize, path::Path, process::ExitCode, sync::atomic::Ordering, time::Duration,
@@ -14,7 +13,7 @@ use http::uri::PathAndQuery;
 use super::{
     UserError,
     connection_args::ConnectionArgs,
-    load::{INTERRUPTED, fields, no_url, stop_when_interrupted, wrong},
+    load::{INTERRUPTED, fields, no_url, nothing_to_request, stop_when_interrupted, wrong},
     progress_bar::progress_bar,
     report, say, warn,
 };
@@ -84,8 +83,7 @@ fn request(
     targets: &Targets,
     left: Option<&Path>,
 ) -> miette::Result<ExitCode> {
-    let addresses = connection.addresses(server)?;
-    let line = connection.line(server, addresses)?;
+    let line = connection.line(server)?;
     let stop = stop_when_interrupted()?;
     let bar = progress_bar(targets.len() as u64, PROGRESS);
     let warmed = warm_all(options, &line, targets, &stop, |done| bar.set_position(done as u64));
@@ -103,16 +101,12 @@ fn request(
 
 fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     let base = server.base.as_str();
-    let targets = match (&args.urls_from, &args.access_log[..], &args.prefix) {
+    let targets = match (&args.urls_from, &args.access_log[..], &args.listing.prefix) {
         (Some(list), ..) => Targets::from_list(base, list).map_err(report)?,
         (None, logs @ [_, ..], _) => Targets::objects_of_logs(base, logs).map_err(report)?,
-        (None, [], Some(prefix)) => Targets::new(base, listing::paths(args, prefix)?),
+        (None, [], Some(prefix)) => Targets::new(base, args.listing.paths(prefix, None)?),
         (None, [], None) => {
-            return Err(UserError {
-                message: "nothing to request".into(),
-                help: "name a list with --urls, logs with --access-log, or objects of the bucket with --prefix".into(),
-            }
-            .into());
+            return Err(nothing_to_request().into());
         }
     };
     Ok(match args.top {

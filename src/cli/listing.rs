@@ -1,20 +1,22 @@
 //! The objects of a bucket.
 
-use std::path::Path;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, uri::PathAndQuery};
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 
-use super::Args;
+use super::{
+    UserError, report,
+    source::{USUAL, load_file},
+};
 use crate::{
     aws::{find, text_of, texts_of},
     cache::key::encode_key,
-    cli::{
-        UserError, report,
-        source::{USUAL, load_file},
-    },
-    config::Config,
+    config::{Config, DistributionOptions},
     origin::{ENCODED_PARAMETER, Options, Protocol},
     outbound::{Error, Service},
 };
@@ -22,11 +24,47 @@ use crate::{
 /// Keys in a response: as many as fit into its limit, even if each is as long as possible.
 const PAGE: usize = 500;
 
-/// The paths of the objects whose keys begin with a prefix, as viewers request them.
-pub(super) fn paths(args: &Args, prefix: &str) -> miette::Result<Vec<PathAndQuery>> {
-    let file = args.config.as_deref().unwrap_or_else(|| Path::new(USUAL));
-    let config = load_file(file)?;
-    let origin = bucket(&config, args.distribution.as_deref())?;
+/// Which objects of a bucket.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListingArgs {
+    /// Objects of the bucket whose keys begin with this; an empty text means all
+    #[arg(long, value_name = "PREFIX", group = "source")]
+    pub(super) prefix: Option<String>,
+    /// Configuration that names the bucket for --prefix [default: ./forebay.toml]
+    #[arg(long, value_name = "FILE", requires = "prefix")]
+    config: Option<PathBuf>,
+    /// Distribution whose bucket is listed; optional if there is only one
+    #[arg(long, value_name = "ID", requires = "prefix")]
+    distribution: Option<String>,
+}
+
+impl ListingArgs {
+    /// The paths of the objects, as viewers request them. With `most`, only so many of each behavior.
+    pub(super) fn paths(
+        &self,
+        prefix: &str,
+        most: Option<usize>,
+    ) -> miette::Result<Vec<PathAndQuery>> {
+        let file = self.config.as_deref().unwrap_or_else(|| Path::new(USUAL));
+        let config = load_file(file)?;
+        let distribution = distribution(&config, self.distribution.as_deref())?;
+        let mut paths = paths(distribution, prefix)?;
+        if let Some(most) = most {
+            let behaviors = &distribution.settings.behaviors;
+            let mut counts = HashMap::<String, usize>::new();
+            paths.retain(|path| {
+                let behavior = behaviors.name(behaviors.select(path.path()));
+                let count = counts.entry(behavior).or_default();
+                *count += 1;
+                *count <= most
+            });
+        }
+        Ok(paths)
+    }
+}
+
+fn paths(distribution: &DistributionOptions, prefix: &str) -> miette::Result<Vec<PathAndQuery>> {
+    let origin = bucket(distribution)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     // Keys begin without a slash.
     let prefix = prefix.trim_start_matches('/');
@@ -47,20 +85,28 @@ pub(super) fn paths(args: &Args, prefix: &str) -> miette::Result<Vec<PathAndQuer
     Ok(keys.iter().filter_map(path).collect())
 }
 
-/// The bucket of the only distribution, or of the one with this id.
-fn bucket<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a Options, UserError> {
+/// The only distribution, or the one with this id.
+fn distribution<'a>(
+    config: &'a Config,
+    id: Option<&str>,
+) -> Result<&'a DistributionOptions, UserError> {
     let is_meant = |own: &str| id.is_none_or(|id| id == own);
     let mut meant = config.distributions.iter().filter(|it| is_meant(&it.settings.id));
     let ids: Vec<&str> = config.distributions.iter().map(|it| &*it.settings.id).collect();
-    let (Some(distribution), None) = (meant.next(), meant.next()) else {
-        return Err(UserError {
+    match (meant.next(), meant.next()) {
+        (Some(distribution), None) => Ok(distribution),
+        _ => Err(UserError {
             message: id.map_or_else(
                 || "the configuration has several distributions".to_owned(),
                 |id| format!("the configuration has no distribution `{id}`"),
             ),
             help: format!("choose one with --distribution: {}", ids.join(", ")),
-        });
-    };
+        }),
+    }
+}
+
+/// The bucket of the default behavior.
+fn bucket(distribution: &DistributionOptions) -> Result<&Options, UserError> {
     let group = distribution.settings.behaviors.default.origin;
     let groups = &distribution.groups;
     let place = match group.checked_sub(distribution.origins.len()) {
