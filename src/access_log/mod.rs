@@ -12,6 +12,7 @@ mod format;
 mod fragments;
 mod line_file;
 mod log_files;
+mod logged_request;
 mod options;
 mod parquet_file;
 mod rotation;
@@ -32,13 +33,14 @@ use http::{HeaderValue, Method, Uri, Version};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
-pub(crate) use cloudfront::LogLine;
+use cloudfront::LogLine;
 pub(crate) use filter::Filter;
 use followers::Followers;
 pub(crate) use followers::{Following, MOST as MOST_FOLLOWERS};
 use format::Text;
 use line_file::LineFile;
 pub(crate) use log_files::{LogFile, PARTITIONS};
+pub(crate) use logged_request::LoggedRequest;
 pub use options::{Format, Options};
 use rotation::Rotation;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    Pick, Run, Second, Until,
+    Due, Pick, Run, Second, Until,
     report::{Report, in_milliseconds},
 };
 
@@ -41,7 +41,8 @@ impl Report {
             "connections": options.connections,
             "requests_in_progress": options.connections.get() * self.run.streams(),
             "threads": self.run.threads(),
-            "rate": options.rate,
+            "rate": if let Due::Rate(rate) = options.due { Some(rate) } else { None },
+            "speed": if let Due::Logged(_, speed) = options.due { Some(speed) } else { None },
             "warming": self.warmed.as_ref().map(|warmed| {
                 json!({ "failed": warmed.failed.len(), "trouble": warmed.trouble() })
             }),

@@ -24,7 +24,7 @@ use super::{
     requests::Requests,
     sender::Sender,
     tally::Tally,
-    targets::Target,
+    target::Target,
 };
 
 /// Delay before reconnecting after a connection failed or was useless.
@@ -182,7 +182,7 @@ impl Work {
             let Some(due) = due else { return Ended { connection, gone: false, answered } };
             let under_way = UnderWay { work: &self, due };
             let target = targets.next();
-            let sent = if options.rate.is_some() { watch.elapsed() } else { due };
+            let sent = if self.run.pace.is_some() { watch.elapsed() } else { due };
             let count = |bytes| self.tally.lock().bytes += bytes;
             let exchange = exchange(&mut sender, self.requests.request(target), target, count);
             let ended = tokio::time::timeout(options.timeout, exchange).await;

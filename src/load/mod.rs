@@ -9,6 +9,7 @@
 mod answer;
 mod client;
 mod exchange_error;
+mod gathered;
 mod json;
 mod kept_connection;
 mod lane;
@@ -24,10 +25,12 @@ mod received;
 mod report;
 mod request_kind;
 mod requests;
+mod schedule;
 mod sender;
 mod server;
 mod sign;
 mod tally;
+mod target;
 mod targets;
 mod targets_error;
 mod warm;
@@ -73,9 +76,8 @@ pub struct Options {
     pub connections: NonZeroUsize,
     /// Concurrent requests per connection with HTTP/2 and HTTP/3.
     pub streams: NonZeroUsize,
-    /// Requests due per second, regardless of the responses; `None` sends the next request as soon as
-    /// a response arrives.
-    pub rate: Option<f64>,
+    /// When requests are due.
+    pub due: Due,
     /// When to stop.
     pub until: Until,
     /// Longest wait for a response.
@@ -88,6 +90,17 @@ pub struct Options {
     pub warm: bool,
     /// The command line, for the report.
     pub command: String,
+}
+
+/// When requests are due.
+#[derive(Clone, Debug)]
+pub enum Due {
+    /// As soon as a response arrives.
+    AtOnce,
+    /// So many a second, regardless of the responses.
+    Rate(f64),
+    /// At these times after the start, in order, regardless of the responses: those of a log, so many times as fast.
+    Logged(Arc<[Duration]>, f64),
 }
 
 /// The end of a run.
@@ -184,15 +197,16 @@ impl Run {
 }
 
 impl Options {
-    /// The end of a run, if known in advance; at a constant rate it always is.
+    /// The end of a run, if known in advance; if times are given, it always is.
     fn end(&self) -> Option<Duration> {
-        match (self.until, self.rate) {
+        match (self.until, &self.due) {
             (Until::Time(time), _) => Some(time),
             #[expect(clippy::cast_precision_loss, reason = "no run has so many requests")]
-            (Until::Requests(requests), Some(rate)) => {
+            (Until::Requests(requests), Due::Rate(rate)) => {
                 Some(Duration::try_from_secs_f64(requests as f64 / rate).unwrap_or(Duration::MAX))
             }
-            (Until::Requests(_), None) => None,
+            (Until::Requests(_), Due::Logged(times, _)) => times.last().copied(),
+            (Until::Requests(_), Due::AtOnce) => None,
         }
     }
 }
@@ -239,7 +253,10 @@ pub fn run(
         Until::Requests(requests) => requests,
     };
     let ((phases, phase), begun) = (watch::channel(Phase::Asking), Clock::system().now());
-    let pace = options.rate.zip(options.end()).map(|(rate, end)| Pace::new(rate, end));
+    let pace = match &options.due {
+        Due::AtOnce => None,
+        due => options.end().map(|end| Pace::new(due.clone(), end)),
+    };
     let (watch, left) = (Stopwatch::start(), AtomicU64::new(left));
     let run = Arc::new(Run { options, line, targets, watch, left, pace, phase });
     let mut threads = Threads::start(&run)?;

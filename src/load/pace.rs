@@ -1,4 +1,4 @@
-//! Due times of requests at a constant rate.
+//! Due times of requests.
 
 use std::{
     io,
@@ -13,12 +13,13 @@ use rustix::{
 };
 use tokio::{io::unix::AsyncFd, sync};
 
+use super::Due;
 use crate::base::clock::Stopwatch;
 
-/// Evenly spaced due times of requests. All threads share them: if a connection is free, no due request
+/// Due times of requests. All threads share them: if a connection is free, no due request
 /// waits for another connection.
 pub(super) struct Pace {
-    rate: f64,
+    due: Due,
     end: Duration,
     /// Number of the next request.
     next: AtomicU64,
@@ -27,9 +28,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `rate` due times a second, before `end`.
-    pub(super) const fn new(rate: f64, end: Duration) -> Self {
-        Self { rate, end, next: AtomicU64::new(0), given_back: Mutex::new(Vec::new()) }
+    /// The due times before `end`.
+    pub(super) const fn new(due: Due, end: Duration) -> Self {
+        Self { due, end, next: AtomicU64::new(0), given_back: Mutex::new(Vec::new()) }
     }
 
     /// Waits for the next due time and takes it; `None` if none is left before the end.
@@ -93,7 +94,11 @@ impl Pace {
 
     #[expect(clippy::cast_precision_loss, reason = "no run has so many requests")]
     fn moment(&self, number: u64) -> Option<Duration> {
-        let moment = Duration::try_from_secs_f64(number as f64 / self.rate).ok()?;
+        let moment = match &self.due {
+            Due::AtOnce => return None,
+            Due::Rate(rate) => Duration::try_from_secs_f64(number as f64 / rate).ok()?,
+            Due::Logged(times, _) => *times.get(usize::try_from(number).ok()?)?,
+        };
         (moment < self.end).then_some(moment)
     }
 }
@@ -154,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn moments_come_when_they_are_due_and_end() {
         let (watch, timer) = (Stopwatch::start(), Timer::new().expect("a timer"));
-        let pace = Pace::new(2_000.0, Duration::from_millis(2));
+        let pace = Pace::new(Due::Rate(2_000.0), Duration::from_millis(2));
         for expected in [0, 500, 1_000, 1_500] {
             let moment = pace.take(&timer, watch).await.expect("a moment");
             assert_eq!(moment, Duration::from_micros(expected));
@@ -164,14 +169,15 @@ mod tests {
         pace.give_back(Duration::from_micros(500));
         assert!(pace.is_left());
         assert_eq!(pace.take(&timer, watch).await, Some(Duration::from_micros(500)));
-        let seldom = Pace::new(f64::MIN_POSITIVE, Duration::MAX);
+        let seldom = Pace::new(Due::Rate(f64::MIN_POSITIVE), Duration::MAX);
         assert_eq!(seldom.take(&timer, watch).await, Some(Duration::ZERO));
         assert_eq!(seldom.take(&timer, watch).await, None, "nobody lives so long");
     }
 
     #[tokio::test]
     async fn each_moment_is_taken_once_whoever_takes_it() {
-        let (watch, pace) = (Stopwatch::start(), Pace::new(20_000.0, Duration::from_millis(100)));
+        let (watch, pace) =
+            (Stopwatch::start(), Pace::new(Due::Rate(20_000.0), Duration::from_millis(100)));
         let (one, other) = (Timer::new().expect("a timer"), Timer::new().expect("a timer"));
         let all = async |timer: &Timer| {
             let mut taken = Vec::new();
@@ -189,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_takes_is_told() {
         let watch = Stopwatch::start();
-        let pace = || Pace::new(100.0, Duration::from_millis(50));
+        let pace = || Pace::new(Due::Rate(100.0), Duration::from_millis(50));
         let left = |pace: &Pace, end| {
             let waited = pace.never_taken(Duration::from_millis(end));
             waited.map(|waited| waited.as_millis()).collect::<Vec<_>>()

@@ -6,11 +6,11 @@ use bytesize::ByteSize;
 use humantime::format_duration;
 
 use super::{
-    Mix, Phase, Pick, Run, Second, TICK, Until,
+    Due, Mix, Phase, Pick, Run, Second, TICK, Until,
+    gathered::LeftOut,
     line::Http,
     machine,
     tally::{Failed, PERCENTILES, Tally, percentiles, ratio},
-    targets::LeftOut,
     warm::Warmed,
 };
 use crate::base::clock::Timestamp;
@@ -279,9 +279,10 @@ impl Report {
 
     fn wanted(&self) -> String {
         let options = &self.run.options;
-        let rate = match options.rate {
-            Some(rate) => format!("constant rate of {} requests/s", number(rate)),
-            None => "as fast as responses arrive".into(),
+        let rate = match options.due {
+            Due::Rate(rate) => format!("constant rate of {} requests/s", number(rate)),
+            Due::Logged(_, speed) => format!("as logged, {} × as fast", number(speed)),
+            Due::AtOnce => "as fast as responses arrive".into(),
         };
         let until = match options.until {
             Until::Time(time) => format!("for {}", format_duration(time)),

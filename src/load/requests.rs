@@ -11,7 +11,8 @@ use super::{
     Mix, Options,
     line::{Http, Line},
     request_kind::RequestKind,
-    targets::{Target, Targets},
+    target::Target,
+    targets::Targets,
 };
 
 /// The parts that all requests of a run share.

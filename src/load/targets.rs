@@ -1,28 +1,28 @@
 //! The targets of a run: a list of URLs and their order.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use http::{HeaderValue, uri::PathAndQuery};
 
 use super::{
-    answer::Known,
+    gathered::{Gathered, LeftOut},
     interrupted,
     log_files::{for_each_line, log_files},
-    logged::Logged,
+    logged,
+    schedule::schedule,
     server::Server,
     sign::Signer,
+    target::Target,
     targets_error::TargetsError,
 };
-use crate::access::signed::unsigned_query;
+use crate::{access::signed::unsigned_query, access_log::LoggedRequest, base::clock::Timestamp};
 
 /// The choice of the next target.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,27 +35,6 @@ pub enum Pick {
     Zipf(f64),
 }
 
-/// A target to request.
-pub(crate) struct Target {
-    /// The request path, signed if there is a signer.
-    path: PathAndQuery,
-    /// The range from a log.
-    pub(super) range: Option<HeaderValue>,
-    /// Facts from its responses.
-    pub(super) known: OnceLock<Known>,
-}
-
-impl Target {
-    const fn new(path: PathAndQuery, range: Option<HeaderValue>) -> Self {
-        Self { path, range, known: OnceLock::new() }
-    }
-
-    /// The path and query of a request.
-    pub(super) const fn path(&self) -> &PathAndQuery {
-        &self.path
-    }
-}
-
 /// All targets of a run.
 pub struct Targets {
     /// Scheme and authority, without a trailing slash.
@@ -65,74 +44,13 @@ pub struct Targets {
     urls: usize,
     /// Indexes into `all`, in the order of the list or log.
     order: Vec<u32>,
+    /// When each of them was logged, if this is known of all.
+    times: Option<Vec<Timestamp>>,
     pick: Pick,
     /// For Zipf's law: cumulative probabilities of the targets.
     chances: Vec<f64>,
     next: AtomicUsize,
     left_out: LeftOut,
-}
-
-/// Log lines that yield no target.
-#[derive(Clone, Copy, Default)]
-pub(super) struct LeftOut {
-    /// Lines with no GET, or none that can be sent.
-    pub(super) no_get: usize,
-    /// Lines that cannot be read.
-    pub(super) unreadable: usize,
-}
-
-/// Targets while they are collected: each one once, however often it is listed.
-#[derive(Default)]
-struct Gathered {
-    places: HashMap<(PathAndQuery, Option<HeaderValue>), u32>,
-    all: Vec<Target>,
-    order: Vec<u32>,
-    left_out: LeftOut,
-}
-
-impl Gathered {
-    fn add(&mut self, path: PathAndQuery, range: Option<HeaderValue>) {
-        let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
-        let place = *self.places.entry((path.clone(), range.clone())).or_insert(next);
-        if place == next {
-            self.all.push(Target::new(path, range));
-        }
-        self.order.push(place);
-    }
-}
-
-fn gather_log(
-    file: &Path,
-    gathered: &mut Gathered,
-    is_wanted: impl Fn(&Logged) -> bool,
-    range: impl Fn(&Logged) -> Option<HeaderValue>,
-) -> Result<(), TargetsError> {
-    let (mut unread, mut read) = (None, 0);
-    for_each_line(file, |number, line| {
-        if line.starts_with('#') || line.trim().is_empty() {
-            return Ok(());
-        }
-        let Some(logged) = Logged::parse(line) else {
-            unread.get_or_insert(number);
-            gathered.left_out.unreadable += 1;
-            return Ok(());
-        };
-        read += 1;
-        let target = logged.target().filter(|_| is_wanted(&logged));
-        match target.and_then(|target| target.parse().ok()) {
-            Some(target) => gathered.add(target, range(&logged)),
-            None => gathered.left_out.no_get += 1,
-        }
-        Ok(())
-    })?;
-    match unread {
-        Some(line) if read == 0 => Err(TargetsError::Line {
-            path: file.to_owned(),
-            line,
-            reason: "it is neither Forebay's JSON nor version 1 of CloudFront's standard log (compressed logs need a name that ends in .gz)".into(),
-        }),
-        _ => Ok(()),
-    }
 }
 
 impl Targets {
@@ -146,13 +64,14 @@ impl Targets {
         Self::of(server, gathered)
     }
 
-    fn of(server: &str, Gathered { all, order, left_out, .. }: Gathered) -> Self {
+    fn of(server: &str, Gathered { all, order, times, left_out, .. }: Gathered) -> Self {
         let urls = all.iter().map(Target::path).collect::<HashSet<_>>().len();
         Self {
             server: server.trim_end_matches('/').to_owned(),
             urls,
             signer: None,
             all,
+            times: (times.len() == order.len()).then_some(times),
             order,
             pick: Pick::Order,
             chances: Vec::new(),
@@ -191,13 +110,13 @@ impl Targets {
         Self::some(server, file, gathered)
     }
 
-    /// The GETs in access logs with their ranges, in JSON or version 1 of CloudFront's format, compressed or not. A directory means
+    /// The GETs in access logs with their ranges, compressed or not. A directory means
     /// the files in it and below it, `-` standard input. Lines that cannot be read are skipped if others can be read.
     ///
     /// # Errors
     /// When a file cannot be read, or is not an access log.
     pub fn from_logs(server: &str, logs: &[PathBuf]) -> Result<Self, TargetsError> {
-        Self::gather(server, logs, |_| true, Logged::range)
+        Self::gather(server, logs, |_| true, logged::range)
     }
 
     /// The objects of the successful GETs in access logs, as a whole.
@@ -205,19 +124,19 @@ impl Targets {
     /// # Errors
     /// As for [`Self::from_logs`].
     pub(crate) fn objects_of_logs(server: &str, logs: &[PathBuf]) -> Result<Self, TargetsError> {
-        Self::gather(server, logs, Logged::is_success, |_| None)
+        Self::gather(server, logs, logged::is_success, |_| None)
     }
 
     fn gather(
         server: &str,
         logs: &[PathBuf],
-        is_wanted: impl Fn(&Logged) -> bool,
-        range: impl Fn(&Logged) -> Option<HeaderValue>,
+        is_wanted: impl Fn(&LoggedRequest) -> bool,
+        range: impl Fn(&LoggedRequest) -> Option<HeaderValue>,
     ) -> Result<Self, TargetsError> {
         let mut gathered = Gathered::default();
         let (mut first_error, mut any_read) = (None, false);
         for file in log_files(logs)? {
-            match gather_log(&file, &mut gathered, &is_wanted, &range) {
+            match gathered.add_log(&file, &is_wanted, &range) {
                 Ok(()) => any_read = true,
                 // A directory may have other files, too.
                 Err(error @ TargetsError::Line { .. }) => {
@@ -236,10 +155,10 @@ impl Targets {
     /// The same targets at another server.
     #[must_use]
     pub(crate) fn at(&self, server: &str) -> Self {
-        let mut gathered = Gathered { left_out: self.left_out, ..Gathered::default() };
-        for target in &self.all {
-            gathered.add(target.path.clone(), target.range.clone());
-        }
+        let mut gathered = Gathered::with_left_out(self.left_out);
+        let same = self.all.iter().map(|it| Target::new(it.path.clone(), it.range.clone()));
+        gathered.all = same.collect();
+        gathered.order.clone_from(&self.order);
         Self::of(server, gathered)
     }
 
@@ -253,7 +172,7 @@ impl Targets {
         let mut all: Vec<(Target, u32)> = self.all.drain(..).zip(counts).collect();
         // Those with the same count stay in their order.
         all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let mut gathered = Gathered { left_out: self.left_out, ..Gathered::default() };
+        let mut gathered = Gathered::with_left_out(self.left_out);
         for (target, _) in all.into_iter().take(most) {
             gathered.add(target.path, target.range);
         }
@@ -265,6 +184,22 @@ impl Targets {
             return Err(TargetsError::Nothing(file.to_owned()));
         }
         Ok(Self::of(server, gathered))
+    }
+
+    /// Puts the requests of logs in the order of time. Returns when each is due after the first one, `speed` times as fast as
+    /// they were logged.
+    ///
+    /// # Errors
+    /// When the time of a request is not known.
+    pub fn schedule(&mut self, speed: f64) -> Result<Vec<Duration>, TargetsError> {
+        let times = self.times.take().ok_or(TargetsError::NoTimes)?;
+        let mut requests: Vec<(Timestamp, u32)> =
+            times.into_iter().zip(self.order.drain(..)).collect();
+        // Requests of the same time stay in their order.
+        requests.sort_by_key(|(time, _)| *time);
+        let times: Vec<Timestamp> = requests.iter().map(|(time, _)| *time).collect();
+        self.order = requests.into_iter().map(|(_, place)| place).collect();
+        Ok(schedule(&times, speed))
     }
 
     /// Sets the signer, which signs all URLs before a run.
@@ -399,7 +334,7 @@ impl Targets {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{collections::HashMap, io::Write};
 
     use super::*;
 
@@ -456,6 +391,24 @@ mod tests {
         let (_folder, log) = file("access.log", b"127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n");
         let error = Targets::from_logs(SERVER, &[log]).err().expect("refused").to_string();
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn requests_of_logs_are_put_into_the_order_of_time() {
+        let line = |second, path: &str| {
+            format!(
+                "h - - [25/Nov/2026:01:02:{second:02} +0000] \"GET {path} HTTP/1.1\" 200 1 \"-\"\n"
+            )
+        };
+        let (_folder, first) = file("1.log", (line(5, "/c") + &line(9, "/d")).as_bytes());
+        let (_other, second) = file("2.log", (line(1, "/a") + &line(1, "/b")).as_bytes());
+        let mut targets = Targets::from_logs(SERVER, &[first, second]).expect("logs");
+        let due = targets.schedule(2.0).expect("times");
+        assert_eq!(due, [0, 250, 2000, 4000].map(Duration::from_millis));
+        assert_eq!(paths(&targets, 4), ["/a", "/b", "/c", "/d"]);
+        let (_folder, log) = file("access.log", b"{\"method\":\"GET\",\"path\":\"/a\"}\n");
+        let mut targets = Targets::from_logs(SERVER, &[log]).expect("a log");
+        assert!(matches!(targets.schedule(1.0), Err(TargetsError::NoTimes)));
     }
 
     #[test]

@@ -26,4 +26,7 @@ pub enum TargetsError {
     /// The file has no targets.
     #[error("`{}` has nothing to request: a list needs at least one URL, a log at least one GET", .0.display())]
     Nothing(PathBuf),
+    /// A log does not say when each request arrived.
+    #[error("the logs do not say when each request arrived; leave out --speed")]
+    NoTimes,
 }

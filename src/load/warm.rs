@@ -21,7 +21,8 @@ use super::{
     prepare,
     requests::Requests,
     sender::Sender,
-    targets::{Target, Targets},
+    target::Target,
+    targets::Targets,
 };
 
 /// Maximum number of connections for warming before a measurement.

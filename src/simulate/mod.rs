@@ -1,6 +1,5 @@
 //! Simulates caches of several sizes with the requests of access logs.
 
-mod log_line;
 mod outcome;
 mod policy;
 mod report;

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::log_line::LogLine;
-use crate::access::signed::unsigned_query;
+use crate::{access::signed::unsigned_query, access_log::LoggedRequest};
 
 /// Which requests count, and which of them are for the same object.
 #[derive(Clone, Copy, Debug)]
@@ -67,20 +66,21 @@ impl Trace {
         if line.starts_with('#') || line.trim().is_empty() {
             return;
         }
-        let Some(line) = LogLine::parse(line) else {
+        let logged = LoggedRequest::parse(line);
+        let Some((logged, time)) = logged.and_then(|it| it.time.map(|time| (it, time))) else {
             self.unreadable += 1;
             return;
         };
-        if line.method != "GET" || !matches!(line.status, 200 | 206 | 304) {
+        if logged.method != "GET" || !matches!(logged.status, Some(200 | 206 | 304)) {
             self.skipped += 1;
             return;
         }
-        let second = u32::try_from(line.second).unwrap_or_default();
+        let second = u32::try_from(time.as_secs()).unwrap_or_default();
         // A signature does not make another object.
-        let query = line.query.as_deref().filter(|_| self.options.with_query);
+        let query = logged.query.as_deref().filter(|_| self.options.with_query);
         let query = query.and_then(unsigned_query).unwrap_or_default();
-        let size = line.bytes.max(line.last.map_or(0, |last| last.saturating_add(1)));
-        self.request(&format!("{}\0{query}", line.path), second, line.bytes, size);
+        let size = logged.bytes.max(logged.last_byte().map_or(0, |last| last.saturating_add(1)));
+        self.request(&format!("{}\0{query}", logged.path), second, logged.bytes, size);
     }
 
     /// Puts the requests in order: logs have several files for the same time.

@@ -92,6 +92,26 @@ class Load(unittest.TestCase):
         self.assertIn("HTTP/2 with TLS, 64 connections with 16 streams each", table)
         self.assertRegex(table, r"statuses    200: 1,[34]\d\d, 206: [56]\d\d")
 
+    def test_logs_at_their_own_speed(self):
+        combined = '203.0.113.1 - - [25/Nov/2026:01:02:{:02} +0000] "GET /photos/{}.jpg?v=1 HTTP/1.1" 200 1000 "-" "-"\n'
+        # In two files, one second without requests.
+        for name, seconds in ("b.log", (5, 6)), ("a.log", (8,)):
+            lines = [combined.format(second, number) for second in seconds for number in range(10)]
+            (self.folder / name).write_text("".join(lines))
+        logs = ["--access-log", "b.log", "--access-log", "a.log"]
+        report = json.loads(self.load(self.edge.url, *logs, "--speed", "2", "--json"))
+        self.assertEqual((report["statuses"], report["speed"], report["rate"]), ({"200": 30}, 2, None))
+        # The last is due nine tenths of a second after the third second began.
+        self.assertAlmostEqual(report["seconds"], 3.9 / 2, delta=0.5)
+        self.assertIn("as logged, 20 × as fast, for", self.load(self.edge.url, *logs, "--speed", "20"))
+        report = json.loads(self.load(self.edge.url, *logs, "--speed", "1", "-d", "1s", "--json"))
+        self.assertEqual(report["statuses"], {"200": 10})
+        (self.folder / "no-times.log").write_text('{"method":"GET","path":"/photos/1.jpg"}\n')
+        self.assertIn("leave out --speed", self.load(self.edge.url, "--access-log", "no-times.log", "--speed", "1", code=1))
+        for speed in "0", "-1", "nan":
+            self.assertIn("--speed cannot be", self.load(self.edge.url, *logs, "--speed", speed, code=1))
+        self.assertIn("--rate", self.load(self.edge.url, *logs, "--speed", "1", "--rate", "5", code=2))
+
     def test_its_page_shows_what_happened(self):
         page = self.folder / "load.html"
         self.load(f"{self.edge.url}/photos/1.jpg", "-d", "4s", "-r", "500", "--html", page)

@@ -42,8 +42,9 @@ pub(in crate::cli) struct Args {
         help_heading = "Requests"
     )]
     pub(super) urls_from: Option<PathBuf>,
-    /// Access log to replay (may be repeated; a directory means its files, `-` standard input): JSON or CloudFront's standard
-    /// log, version 1, optionally .gz. Replays every GET with its range, errors included. All requests go to this server, whatever host the log names. Signatures are removed
+    /// Access log to replay (may be repeated; a directory means its files, `-` standard input), optionally .gz: Forebay's JSON,
+    /// CloudFront's standard log or the combined format. Replays every GET with its range, errors included. All requests go to
+    /// this server, whatever host the log names. Signatures are removed
     #[arg(long, value_name = "FILE", help_heading = "Requests")]
     pub(super) access_log: Vec<PathBuf>,
     /// Request URLs in random order; URLs that occur more often in a log are requested more often
@@ -79,9 +80,12 @@ pub(in crate::cli) struct Args {
     /// Send this many requests per second, however slow the responses are
     #[arg(short = 'r', long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = number, help_heading = "Load")]
     pub(super) rate: Option<f64>,
-    /// How long to send requests
-    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = time, help_heading = "Load")]
-    pub(super) duration: Duration,
+    /// Send the requests of --access-log when they were logged: 1 at the same speed, 2 twice as fast
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = number, requires = "access_log", conflicts_with_all = ["rate", "random", "zipf", "requests"], help_heading = "Load")]
+    pub(super) speed: Option<f64>,
+    /// How long to send requests [default: 10s; with --speed, until the log ends]
+    #[arg(short = 'd', long, value_name = "TIME", value_parser = time, help_heading = "Load")]
+    pub(super) duration: Option<Duration>,
     /// Stop after this many requests instead
     #[arg(
         short = 'n',

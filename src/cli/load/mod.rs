@@ -12,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use args::Tolerance;
@@ -24,17 +25,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     cli::{UserError, report, say, warn},
     load::{
-        self, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Until, milliseconds,
+        self, Due, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Until,
+        milliseconds,
     },
 };
+
+/// How long requests are sent unless it is given.
+const USUAL_DURATION: Duration = Duration::from_secs(10);
 
 /// Exit code that shells report after SIGINT.
 pub(super) const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let (server, _) = Server::of(&args.urls[0]).map_err(|error| no_url(&error))?;
-    let options = options(args)?;
-    let targets = targets(args, &server)?;
+    let mut options = options(args)?;
+    let mut targets = targets(args, &server)?;
+    if let Some(speed) = args.speed {
+        follow_log(args, speed, &mut options, &mut targets)?;
+    }
+    check_validity(args, options.until)?;
     let line = args.connection.line(&server)?;
     let page = args.html.as_deref().map(Page::open).transpose()?;
     allow_connections(&options)?;
@@ -216,6 +225,25 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
     Ok(targets.signed(signer(args)?).picked(pick(args)?))
 }
 
+/// Sends the requests of a log when they were logged, to the end of the log unless a duration is given.
+fn follow_log(
+    args: &Args,
+    speed: f64,
+    options: &mut Options,
+    targets: &mut Targets,
+) -> miette::Result<()> {
+    if !(0.001..=1e6).contains(&speed) {
+        return Err(wrong("--speed", speed, "a factor from 0.001 to 1000000, such as 2").into());
+    }
+    let times = targets.schedule(speed).map_err(report)?;
+    if args.duration.is_none() {
+        let last = times.last().copied().unwrap_or_default();
+        options.until = Until::Time(last + Duration::from_millis(1));
+    }
+    options.due = Due::Logged(times.into(), speed);
+    Ok(())
+}
+
 /// A URL argument that would be ignored because a file lists the URLs, and the file's flag.
 fn superfluous(args: &Args) -> Option<(&'static str, &String)> {
     let flag = match (&args.urls_from, &args.access_log[..]) {
@@ -230,18 +258,22 @@ fn superfluous(args: &Args) -> Option<(&'static str, &String)> {
 
 fn signer(args: &Args) -> miette::Result<Option<Signer>> {
     let (Some(key), Some(id)) = (&args.sign_with, &args.key_pair_id) else { return Ok(None) };
-    if args.requests.is_none() && args.valid <= args.duration {
-        return Err(UserError {
+    Signer::open(key, id, args.valid).map(Some).map_err(report)
+}
+
+/// Checks that signed URLs stay valid until a run ends.
+fn check_validity(args: &Args, until: Until) -> Result<(), UserError> {
+    match until {
+        Until::Time(time) if args.sign_with.is_some() && args.valid <= time => Err(UserError {
             message: format!(
                 "URLs that are valid for {} expire during a run of {}",
                 humantime::format_duration(args.valid),
-                humantime::format_duration(args.duration)
+                humantime::format_duration(time)
             ),
             help: "raise --valid; signing and warming take some of that time".into(),
-        }
-        .into());
+        }),
+        _ => Ok(()),
     }
-    Signer::open(key, id, args.valid).map(Some).map_err(report)
 }
 
 fn pick(args: &Args) -> miette::Result<Pick> {
@@ -271,8 +303,8 @@ fn options(args: &Args) -> Result<Options, UserError> {
         threads: args.threads.unwrap_or(usual),
         connections: args.connections,
         streams: args.streams,
-        rate: args.rate,
-        until: until.map_or(Until::Time(args.duration), Until::Requests),
+        due: args.rate.map_or(Due::AtOnce, Due::Rate),
+        until: until.map_or(Until::Time(args.duration.unwrap_or(USUAL_DURATION)), Until::Requests),
         timeout: args.timeout,
         fields: fields(&args.header, "load")?,
         mix: Mix {
@@ -292,7 +324,7 @@ fn check_numbers(args: &Args) -> Result<(), UserError> {
         let expected = "a number of requests per second, from 0.001 to 10000000";
         return Err(wrong("--rate", rate, expected));
     }
-    let times = [args.duration, args.timeout, args.valid];
+    let times = [args.duration.unwrap_or(USUAL_DURATION), args.timeout, args.valid];
     for (flag, time) in ["--duration", "--timeout", "--valid"].into_iter().zip(times) {
         if time.is_zero() {
             return Err(wrong(flag, "0", "a time, such as 10s"));

@@ -27,8 +27,8 @@ pub(in crate::cli) struct Args {
     /// File of paths or URLs, one per line; # begins a comment; `-` is standard input
     #[arg(long = "urls", value_name = "FILE", group = "source")]
     pub(super) urls_from: Option<PathBuf>,
-    /// Access log (may be repeated; a directory means its files): JSON or CloudFront's standard log, version 1, optionally .gz.
-    /// Requests that got an error are left out
+    /// Access log (may be repeated; a directory means its files), optionally .gz: Forebay's JSON, CloudFront's standard log or the
+    /// combined format. Requests that got an error are left out
     #[arg(long, value_name = "FILE", group = "source")]
     pub(super) access_log: Vec<PathBuf>,
     /// Only the objects that occur most often in the list or the logs

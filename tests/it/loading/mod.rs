@@ -5,7 +5,7 @@ mod odd_servers;
 use std::{num::NonZeroUsize, sync::atomic::AtomicBool, time::Duration};
 
 use forebay::load::{
-    self, Http, Line, LoadEvent, Mix, Options, Pick, Report, Signer, Targets, Trust, Until,
+    self, Due, Http, Line, LoadEvent, Mix, Options, Pick, Report, Signer, Targets, Trust, Until,
 };
 use http::HeaderMap;
 use rustls::pki_types::ServerName;
@@ -24,7 +24,7 @@ fn options(until: Until) -> Options {
         threads: number(2),
         connections: number(4),
         streams: number(8),
-        rate: None,
+        due: Due::AtOnce,
         until,
         timeout: Duration::from_secs(5),
         fields: HeaderMap::new(),

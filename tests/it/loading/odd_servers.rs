@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use forebay::{
     base::clock::Stopwatch,
-    load::{self, Http, Line, LoadEvent, Options, Targets, Trust, Until},
+    load::{self, Due, Http, Line, LoadEvent, Options, Targets, Trust, Until},
 };
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
@@ -122,7 +122,7 @@ async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
     let json = load(closed.clone(), address, Http::One).await;
     assert!(float(&json, "/latency/min") >= 99.0, "{json}");
     // Forty requests a second are due, ten are answered: the fifth is due after 100 ms and sent after 400.
-    let open = Options { rate: Some(40.0), ..on(1, seconds(0.5)) };
+    let open = Options { due: Due::Rate(40.0), ..on(1, seconds(0.5)) };
     let json = load(open.clone(), address, Http::One).await;
     assert_eq!(count(&json, "/requests") + count(&json, "/failures/due, not sent"), 20, "{json}");
     assert!((1..=6).contains(&count(&json, "/requests")), "{json}");
@@ -134,7 +134,7 @@ async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
     assert_eq!(count(&json, "/requests") + count(&json, "/failures/due, not sent"), 20, "{json}");
     assert!((0.5..1.5).contains(&float(&json, "/seconds")), "{json}");
     // With enough connections the server keeps up: exactly the due requests arrive.
-    let wide = Options { rate: Some(40.0), threads: number(3), ..on(10, seconds(1.0)) };
+    let wide = Options { due: Due::Rate(40.0), threads: number(3), ..on(10, seconds(1.0)) };
     let json = load(wide, address, Http::One).await;
     assert_kept(&json, 40);
 }
@@ -142,7 +142,7 @@ async fn at_a_constant_rate_latencies_count_from_when_requests_were_due() {
 #[tokio::test]
 async fn a_low_rate_keeps_its_connections_and_its_end() {
     let (address, connections) = slow_server(Duration::ZERO).await;
-    let seldom = Options { rate: Some(10.0), threads: number(2), ..on(8, seconds(1.05)) };
+    let seldom = Options { due: Due::Rate(10.0), threads: number(2), ..on(8, seconds(1.05)) };
     let json = load(seldom, address, Http::One).await;
     assert_kept(&json, 11);
     assert!(float(&json, "/seconds") >= 1.05, "{json}");
@@ -161,7 +161,7 @@ async fn what_was_due_and_not_sent_is_told_and_counts() {
         std::future::pending::<()>().await;
     });
     let timeout = Duration::from_millis(1_600);
-    let open = Options { rate: Some(100.0), timeout, ..on(2, seconds(2.0)) };
+    let open = Options { due: Due::Rate(100.0), timeout, ..on(2, seconds(2.0)) };
     let json = load(open, address.await, Http::One).await;
     let (answers, unsent) = (count(&json, "/requests"), count(&json, "/failures/due, not sent"));
     assert_eq!(answers + unsent + count(&json, "/failures/timed out"), 200, "{json}");
@@ -238,7 +238,7 @@ async fn a_server_that_is_down_loses_what_is_due_then() {
         socket.bind(address).expect("bind");
         serve(socket.listen(64).expect("listen"), 10_000).await;
     });
-    let seldom = Options { rate: Some(10.0), ..on(8, seconds(2.0)) };
+    let seldom = Options { due: Due::Rate(10.0), ..on(8, seconds(2.0)) };
     let json = load(seldom, address, Http::One).await;
     let failed: u64 =
         json["failures"].as_object().expect("failures").values().filter_map(Value::as_u64).sum();
@@ -259,7 +259,7 @@ async fn connections_that_the_server_closes_lose_no_request() {
         }
     });
     let address = address.await;
-    let seldom = Options { rate: Some(20.0), ..on(2, seconds(1.0)) };
+    let seldom = Options { due: Due::Rate(20.0), ..on(2, seconds(1.0)) };
     let json = load(seldom, address, Http::One).await;
     assert_kept(&json, 20);
     let json = load(on(2, Until::Requests(31)), address, Http::One).await;
@@ -329,7 +329,7 @@ async fn a_server_of_http2_that_goes_away_gracefully_loses_nothing() {
 #[tokio::test]
 async fn a_connection_that_goes_away_slowly_is_replaced_at_once() {
     let (address, _) = http2_server(false, 5, Duration::from_millis(1_200)).await;
-    let open = Options { rate: Some(100.0), streams: number(4), ..on(1, seconds(0.5)) };
+    let open = Options { due: Due::Rate(100.0), streams: number(4), ..on(1, seconds(0.5)) };
     let json = load(open, address, Http::Two).await;
     assert_kept(&json, 50);
 }
@@ -426,7 +426,7 @@ async fn failures_have_names_and_reasons() {
     let reason = json["reasons"]["not connected"].as_str().expect("a reason");
     assert!(reason.contains("refused") || reason.contains("reset"), "{reason}");
     // A server that is down at the start fails the run at once.
-    let open = Options { rate: Some(100.0), ..options };
+    let open = Options { due: Due::Rate(100.0), ..options };
     let targets = || Targets::new(&format!("http://{address}"), paths(&["/"]));
     let error = refusal(open, Line::clear(vec![address], Http::One), targets()).await;
     assert!(error.contains("refused"), "{error}");
@@ -473,7 +473,7 @@ async fn who_interrupts_a_run_gets_its_figures_at_once() {
     });
     let address = address.await;
     let open =
-        Options { rate: Some(100.0), timeout: Duration::from_secs(60), ..on(1, seconds(60.0)) };
+        Options { due: Due::Rate(100.0), timeout: Duration::from_secs(60), ..on(1, seconds(60.0)) };
     let targets = Targets::new(&format!("http://{address}"), paths(&["/"]));
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, line) = (Arc::clone(&stop), Line::clear(vec![address], Http::One));
