@@ -7,9 +7,6 @@ use crate::{
     base::clock::Timestamp, origin::SERVER_ERROR_ADVICE, proxy::Rules, statistics::SeenError,
 };
 
-/// Milliseconds for which the error of an origin explains others, even if requests succeed again.
-const RECENT: u64 = 60_000;
-
 /// An error that viewers got, with what to do about it.
 #[derive(Debug, Serialize)]
 pub(super) struct AdvisedError {
@@ -23,7 +20,11 @@ pub(super) struct AdvisedError {
 impl AdvisedError {
     /// Adds what to do, by the rules in effect.
     pub(super) fn new(error: SeenError, rules: &Rules, now: Timestamp) -> Self {
-        let is_origins = error.reason.is_none_or(|reason| reason.starts_with("origin-"));
+        let is_origins = match error.reason {
+            // Forebay itself answers some requests for stored objects with 412 or 416.
+            None => matches!(error.status, 403 | 404 | 410 | 500..),
+            Some(reason) => reason.starts_with("origin-"),
+        };
         let members = origins_of_path(rules, &error.distribution, &error.path);
         let origins = members.filter(|_| is_origins).map(|origin| origin.options().id.clone());
         Self { origins: origins.collect(), advice: advice(&error, rules, now), error }
@@ -66,12 +67,7 @@ fn advice(error: &SeenError, rules: &Rules, now: Timestamp) -> String {
 /// What the log said about the origin of an error, unless the origin works again.
 fn of_origin(error: &SeenError, rules: &Rules, now: Timestamp) -> Option<String> {
     let mut members = origins_of_path(rules, &error.distribution, &error.path);
-    members.find_map(|origin| {
-        let last = origin.last_error()?;
-        // An origin may fail some requests and answer others.
-        let is_recent = origin.is_failing() || last.at.as_millis() + RECENT >= now.as_millis();
-        is_recent.then(|| last.advice.clone())
-    })
+    members.find_map(|origin| Some(origin.current_error(now)?.advice.clone()))
 }
 
 #[cfg(test)]

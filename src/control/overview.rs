@@ -88,6 +88,8 @@ fn origin(origin: &Arc<Origin>, is_skipped: bool, now: Timestamp) -> Value {
         "is_skipped": is_skipped,
         // Whether the last request failed.
         "is_failing": origin.is_failing(),
+        "denies_most": origin.denies_most(),
+        "last_minute": origin.recent_outcomes(now),
         "last_error": origin.last_error().map(|error| json!({
             "seconds_ago": now.since(error.at).as_secs(),
             "error": error.text,

@@ -59,6 +59,11 @@ struct Revalidation {
 }
 
 impl Origin {
+    /// Whether the bucket denies most objects that it served before.
+    pub(crate) fn denies_most(&self) -> bool {
+        self.denials.recent.lock().denying_since.is_some()
+    }
+
     /// Records that the bucket denied an object whose copy is usable.
     pub fn note_denied(&self, key: &CacheKey, now: Timestamp) -> Denial {
         let key = self.denials.hasher.hash_one(key);

@@ -12,7 +12,12 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::StatusCode;
 
-use super::{Origin, OriginRequest, content::NotContinued, subject::Subject};
+use super::{
+    Origin, OriginRequest,
+    content::NotContinued,
+    recent_outcomes::{Outcomes, RecentOutcomes},
+    subject::Subject,
+};
 use crate::{
     aws::describe,
     base::{
@@ -23,6 +28,8 @@ use crate::{
     http::body::BodyError,
     outbound::{Error, ErrorClass},
 };
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Causes that are rate-limited separately. If there are more, some share a limit.
 const CAUSES: usize = 32;
@@ -46,6 +53,7 @@ pub(super) struct ErrorLog {
     last: ArcSwapOption<LoggedError>,
     /// Whether the last request failed.
     is_failing: AtomicBool,
+    recent: RecentOutcomes,
 }
 
 /// An error of an origin, for `explain` and the dashboard.
@@ -86,18 +94,27 @@ impl Origin {
         self.errors.last.load_full()
     }
 
+    /// The last error, if it is less than a minute old or no request has succeeded since: an origin may fail some requests and
+    /// answer others.
+    pub(crate) fn current_error(&self, now: Timestamp) -> Option<Arc<LoggedError>> {
+        self.last_error().filter(|last| self.is_failing() || now.since(last.at) < MINUTE)
+    }
+
     /// Whether the last request failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.errors.is_failing.load(Ordering::Relaxed)
     }
 
+    /// How many requests failed in the last minute.
+    pub(crate) fn recent_outcomes(&self, now: Timestamp) -> Outcomes {
+        self.errors.recent.sums(now)
+    }
+
     /// Logs a server error of a plain origin, which viewers get as it is; any other response shows that the origin
     /// works. The server errors of S3 never come here: they are [`Error`]s.
     pub(super) fn note_answer(&self, request: &OriginRequest<'_>, status: StatusCode) {
+        self.note_outcome(status.is_server_error());
         if !status.is_server_error() {
-            if self.is_failing() {
-                self.errors.is_failing.store(false, Ordering::Relaxed);
-            }
             return;
         }
         let text = format!("the origin answered {status}");
@@ -115,10 +132,17 @@ impl Origin {
         }
     }
 
+    /// Counts a request that failed in the end, or succeeded.
+    pub(super) fn note_outcome(&self, is_failure: bool) {
+        self.errors.recent.add(is_failure, self.clock.now());
+        if self.is_failing() != is_failure {
+            self.errors.is_failing.store(is_failure, Ordering::Relaxed);
+        }
+    }
+
     fn remember(&self, text: String, advice: String) {
         let at = self.clock.now();
         self.errors.last.store(Some(Arc::new(LoggedError { at, text, advice })));
-        self.errors.is_failing.store(true, Ordering::Relaxed);
     }
 
     /// Logs an error and returns the failure that viewers see.
@@ -142,7 +166,7 @@ impl Origin {
         failure(error.class())
     }
 
-    /// Logs that S3 denies an object. The operator may have intended that.
+    /// Logs that S3 denies an object. This may be intentional.
     pub(crate) fn log_denial(&self, subject: &Subject) {
         const MESSAGE: &str = "S3 answered 403 for an object";
         const ADVICE: &str = "if the object exists, allow s3:GetObject on it; \

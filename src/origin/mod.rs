@@ -16,6 +16,7 @@ mod options;
 mod pool;
 mod progress;
 mod read;
+mod recent_outcomes;
 mod retry;
 mod send;
 mod subject;

@@ -81,9 +81,6 @@ impl Origin {
                 }
                 Err(failed) => failed,
             };
-            if !error.is_viewers() {
-                self.metrics.error(error.class().token());
-            }
             // Neither of these adds load: a server may close an idle connection at any time (RFC 9112 §9.3.1), and
             // it rejects old credentials at once.
             let is_free =
@@ -91,7 +88,15 @@ impl Origin {
             has_new_credentials |= is_free && !on_reused;
             let may_help = || attempt < most && error.may_pass() && !self.throttle.is_paused();
             let retry = safe && (is_free || (may_help() && self.budget.withdraw()));
+            // A server may close an idle connection.
+            let is_failure = !(error.is_viewers() || retry && on_reused);
+            if is_failure {
+                self.metrics.error(error.class().token());
+            }
             if !retry {
+                if is_failure {
+                    self.note_outcome(true);
+                }
                 self.note_failure(request, &error, sent_at);
                 return Err(error);
             }

@@ -328,7 +328,7 @@ const RECENT: Duration = Duration::from_secs(600);
 fn origin_errors(admitted: &AdmittedRequest<'_>, now: Timestamp) -> Vec<OriginError> {
     let members = admitted.distribution.origins[admitted.behavior.origin].members();
     let error = |origin: &Arc<Origin>| {
-        let last = origin.last_error().filter(|_| origin.is_failing())?;
+        let last = origin.current_error(now)?;
         let age = now.since(last.at);
         (age <= RECENT).then(|| OriginError {
             origin: origin.options().id.clone(),

@@ -116,7 +116,7 @@ function draw(id, label, children, curves) {
   figure.replaceChildren(figure.querySelector("figcaption"), picture, ...(curves ? [legend(curves)] : []), element("p", { className: "value" }));
 }
 
-// The next number with a round half, for an axis.
+// Rounds up, so that half of it is round, too.
 function rounded(value) {
   if (value <= 0) return value;
   const unit = 10 ** Math.floor(Math.log10(value));

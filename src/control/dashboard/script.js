@@ -3,11 +3,8 @@ let range = "1h";
 let shownDistributions = "";
 let lastEvictions = null;
 let refreshes = 0;
-// The counts of each origin at the refreshes of the last minute.
-const earlier = {};
-// Classes of errors without a response, and of requests that a bucket refuses. S3's other errors are counted by their status.
+// Classes of errors without a response.
 const WITHOUT_ANSWER = /^origin-(dns|connect|connection|tls|timeout|busy)$/;
-const REFUSED = /^origin-(configuration|rejected|kms)$/;
 
 // A share in percent; few of many are not none.
 function share(part, whole) {
@@ -103,43 +100,30 @@ const sum = (metrics, name, labels) => (metrics[name] ?? [])
   .filter(({ labels: own }) => Object.entries(labels).every(([key, value]) => own[key] === value))
   .reduce((all, { value }) => all + value, 0);
 
-// What an origin was asked since the start.
+// Requests to an origin since the start.
 function counted(metrics, key) {
   const answers = (status) => sum(metrics, "forebay_origin_requests_total", { ...key, ...status });
   const errors = (classes) => (metrics.forebay_origin_errors_total ?? [])
     .filter(({ labels }) => labels.distribution === key.distribution && labels.origin === key.origin && classes.test(labels.class))
     .reduce((all, { value }) => all + value, 0);
   const [server_errors, unanswered] = [answers({ status: "5xx" }), errors(WITHOUT_ANSWER)];
-  const failed = server_errors + unanswered + errors(REFUSED);
-  // Without credentials, a request is not even sent.
-  return { all: Math.max(answers({}) + unanswered, failed), server_errors, unanswered, failed };
+  return { all: answers({}) + unanswered, server_errors, unanswered };
 }
 
-// What an origin was asked in the last minute; at first, since the start.
-function lately(id, counts) {
-  const now = Date.now();
-  const seen = (earlier[id] ?? []).filter(({ at }) => now - at <= 60_000);
-  earlier[id] = [...seen, { at: now, counts }];
-  const { failed, all } = seen[0]?.counts ?? { failed: 0, all: 0 };
-  return counts.all > all ? { failed: counts.failed - failed, all: counts.all - all } : { failed: 0, all: 0 };
-}
-
-function state({ is_skipped, is_throttled, is_failing, lately: { failed, all } }) {
+function state({ is_skipped, is_throttled, is_failing, denies_most, last_minute: { requests, failed } }) {
   if (is_skipped) return "failing, skipped";
   if (is_throttled) return "throttled";
-  if (failed > 0 && failed < all) return "partly failing";
-  return is_failing || failed > 0 ? "failing" : "ok";
+  if (denies_most) return "denies most";
+  if (failed > 0 && failed < requests) return "partly failing";
+  return is_failing ? "failing" : "ok";
 }
 
 function showOrigins(configured, metrics) {
-  const origins = configured.map((origin) => {
-    const counts = counted(metrics, origin.key);
-    return { ...origin, counts, lately: lately(JSON.stringify(origin.key), counts) };
-  });
+  const origins = configured.map((origin) => ({ ...origin, counts: counted(metrics, origin.key) }));
   table("origins", [
     ["Origin", (row) => `${row.distribution}, ${row.id}`, "t"], ["Address", (row) => (row.bucket ? `${row.bucket} at ${row.address}` : row.address), "w"],
     ["State", (row) => alarming(state(row), state(row) !== "ok")],
-    ["Failed lately", (row) => alarming(share(row.lately.failed, row.lately.all), row.lately.failed > 0), "n"],
+    ["Failed lately", (row) => alarming(share(row.last_minute.failed, row.last_minute.requests), row.last_minute.failed > 0), "n"],
     ["Requests", (row) => count(row.counts.all), "n"],
     ["5xx", (row) => alarming(count(row.counts.server_errors), row.counts.server_errors > 0), "n"],
     ["No answer", (row) => alarming(count(row.counts.unanswered), row.counts.unanswered > 0), "n"],
