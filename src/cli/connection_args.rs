@@ -24,7 +24,7 @@ pub(super) struct ConnectionArgs {
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct ProtocolArgs {
-    /// Trust the certificates in this file (PEM)
+    /// Also trust the certificates in this file (PEM)
     #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "Connection")]
     pub(super) ca: Option<PathBuf>,
     /// Trust any certificate
@@ -55,6 +55,27 @@ impl ProtocolArgs {
         self.line_to(server, addresses)
     }
 
+    /// How to connect to two servers. What is said about certificates holds for those of them that use TLS.
+    pub(super) fn lines(&self, servers: [(&Server, Option<&str>); 2]) -> miette::Result<[Line; 2]> {
+        let has_tls = servers.iter().any(|(server, _)| server.tls);
+        let line = |(server, connect): (&Server, Option<&str>)| {
+            if server.tls || !has_tls {
+                return self.line(server, connect);
+            }
+            Ok(Line::clear(self.addresses(server, connect)?, self.http()))
+        };
+        let [one, other] = servers;
+        Ok([line(one)?, line(other)?])
+    }
+
+    const fn http(&self) -> Http {
+        match (self.http2, self.http3) {
+            (_, true) => Http::Three,
+            (true, false) => Http::Two,
+            (false, false) => Http::One,
+        }
+    }
+
     fn addresses(&self, server: &Server, connect: Option<&str>) -> miette::Result<Vec<SocketAddr>> {
         let Server { host, port, .. } = server;
         let named =
@@ -62,7 +83,7 @@ impl ProtocolArgs {
         let place = connect.map_or(named, str::to_owned);
         let found = place.to_socket_addrs().map_err(|error| UserError {
             message: format!("cannot resolve `{place}`: {error}"),
-            help: "check the host and the port, or connect elsewhere with --connect HOST:PORT"
+            help: "check the host and the port, or say where to connect (--help, \"Connection\")"
                 .into(),
         })?;
         let found: Vec<SocketAddr> = found.collect();
@@ -78,11 +99,7 @@ impl ProtocolArgs {
     }
 
     fn line_to(&self, server: &Server, addresses: Vec<SocketAddr>) -> miette::Result<Line> {
-        let http = match (self.http2, self.http3) {
-            (_, true) => Http::Three,
-            (true, false) => Http::Two,
-            (false, false) => Http::One,
-        };
+        let http = self.http();
         if !server.tls {
             let flag = self.ca.as_ref().map(|_| "--ca").or(self.insecure.then_some("--insecure"));
             let flag = flag.or(self.http3.then_some("--http3"));

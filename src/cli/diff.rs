@@ -5,36 +5,38 @@ use std::{
 };
 
 use clap::ValueEnum;
-use http::{HeaderName, header};
+use http::{HeaderName, HeaderValue, header};
 
 use super::{
     UserError,
     connection_args::ProtocolArgs,
+    in_full,
     listing::ListingArgs,
     load::{
         INTERRUPTED, fields, no_url, nothing_to_request, number, stop_when_interrupted, time,
         whole, wrong,
     },
     progress_bar::progress_bar,
-    report, say,
+    report, say, warn,
 };
 use crate::{
     diff::{self, Options, Probe, Side},
-    load::{Server, Signer, Targets},
+    load::{LeftOut, Server, Signer, Targets},
 };
 
 const PROGRESS: &str = "{spinner} {percent:>3}%  {pos} of {len} objects  {eta} left";
 
 /// Compare two servers: sends both the same requests and shows how the responses differ.
 ///
-/// REFERENCE is the server that viewers use now, such as CloudFront; CANDIDATE is to replace it. Objects are requested as a
-/// whole, in parts, conditionally, compressed, from another web site (CORS), and beside them an object that does not exist.
+/// REFERENCE is the server that viewers use now, such as CloudFront; CANDIDATE will replace it. Each object is requested whole, by
+/// range, conditionally, compressed and from another web site (CORS); in each folder, a missing object is requested, too.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Fields are compared by their meaning, and compressed content is decompressed first. A difference is *wrong* if viewers may\n\
-    behave differently, *harmless* if they get the same in another form, and *expected* if any two servers differ in it, such as\n\
+    after_help = "Fields are compared by their meaning, and compressed content is decompressed first. A difference is wrong if viewers may\n\
+    behave differently, harmless if they get the same in another form, and expected if it is one between any two servers, such as\n\
     Date, Age, Via and X-Cache.\n\n\
-    Exit status: 0 if nothing is wrong, 1 if something is, 2 if the command line is invalid, 130 if the run was interrupted.\n\n\
+    Exit status: 0 if nothing is wrong, 1 if something is, 2 if the servers could not be compared, because the command line is\n\
+    invalid, the reference failed, or it has none of the objects; 130 if the run was interrupted.\n\n\
     Examples:\n  \
     forebay diff https://d111111abcdef8.cloudfront.net http://127.0.0.1:8080 --config forebay.toml --prefix '' --i-own-this-host\n  \
     forebay diff https://d111111abcdef8.cloudfront.net http://127.0.0.1:8080 --urls urls.txt --i-own-this-host\n  \
@@ -44,14 +46,14 @@ pub(super) struct Args {
     /// Server that viewers use now
     #[arg(value_name = "REFERENCE")]
     reference: String,
-    /// Server that is to replace it
+    /// Server that will replace it
     #[arg(value_name = "CANDIDATE")]
     candidate: String,
     /// File of paths or URLs of the reference, one per line; # begins a comment; `-` is standard input
     #[arg(long = "urls", value_name = "FILE", group = "source")]
     urls_from: Option<PathBuf>,
-    /// Access log (may be repeated; a directory means its files, `-` standard input), optionally .gz. Its GETs are sent, with
-    /// their ranges. Signatures are removed
+    /// Access log (may be repeated; a directory means its files, `-` standard input), optionally .gz: Forebay's JSON,
+    /// CloudFront's standard log or the combined format. Its GETs are sent, with their ranges. Signatures are removed
     #[arg(long, value_name = "FILE", group = "source")]
     access_log: Vec<PathBuf>,
     /// Only the objects that occur most often in the list or the logs
@@ -65,16 +67,22 @@ pub(super) struct Args {
     /// Only these kinds of requests
     #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
     only: Vec<Kind>,
-    /// Do not compare this header field (may be repeated)
-    #[arg(long, value_name = "NAME")]
+    /// Do not compare these header fields
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     ignore: Vec<HeaderName>,
+    /// Compare the pages of errors, too. Without this, each server may have its own
+    #[arg(long)]
+    error_pages: bool,
+    /// Web site that requests for CORS come from
+    #[arg(long, value_name = "URL", default_value = "https://forebay-diff.example")]
+    origin: HeaderValue,
     /// Header field to add to every request (may be repeated)
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     header: Vec<String>,
     /// Send at most this many requests per second to each server
     #[arg(short = 'r', long, value_name = "NUMBER", allow_negative_numbers = true, default_value_t = 20.0, value_parser = number)]
     rate: f64,
-    /// Number of objects that are compared at a time
+    /// Number of objects that are compared in parallel
     #[arg(short = 'c', long, value_name = "NUMBER", default_value = "4", value_parser = whole::<NonZeroUsize>)]
     connections: NonZeroUsize,
     /// Longest time to wait for a response with its content
@@ -97,7 +105,7 @@ pub(super) struct Args {
     connect_candidate: Option<String>,
     #[command(flatten)]
     protocol: ProtocolArgs,
-    /// Print JSON, with up to 100 examples of each difference
+    /// Print JSON, with up to 100 URLs of each difference
     #[arg(long)]
     json: bool,
 }
@@ -134,11 +142,23 @@ impl Kind {
     }
 }
 
-pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
+/// Exit code if the servers could not be compared, as of `diff`.
+const TROUBLE: u8 = 2;
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    compare(args).unwrap_or_else(|error| {
+        warn(&in_full(error));
+        ExitCode::from(TROUBLE)
+    })
+}
+
+fn compare(args: &Args) -> miette::Result<ExitCode> {
     let (reference, candidate) = (server(&args.reference)?, server(&args.candidate)?);
     let options = options(args)?;
-    let line = args.protocol.line(&reference, args.connect_reference.as_deref())?;
-    let other_line = args.protocol.line(&candidate, args.connect_candidate.as_deref())?;
+    let [line, other_line] = args.protocol.lines([
+        (&reference, args.connect_reference.as_deref()),
+        (&candidate, args.connect_candidate.as_deref()),
+    ])?;
     let first = targets(args, &reference)?;
     let second = first.at(&candidate.base);
     let stop = stop_when_interrupted()?;
@@ -151,15 +171,33 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let bar = progress_bar(sides[0].targets.len() as u64, PROGRESS);
     let compared = diff::run(&options, &sides, &stop, |done| bar.set_position(done as u64));
     bar.finish_and_clear();
+    if compared.is_err() && stop.load(Ordering::Relaxed) {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     let compared = compared.map_err(|error| UserError {
-        message: format!("cannot compare: {error}"),
-        help: "check that both servers listen there".into(),
+        message: format!("cannot compare with {error}"),
+        help: "check the URL, and that the server listens there".into(),
     })?;
     say(&if args.json { compared.json().to_string() } else { compared.table() });
+    let LeftOut { no_get, unreadable } = sides[0].targets.left_out();
+    if no_get + unreadable > 0 {
+        warn(&format!(
+            "lines of the logs left out: {no_get} are no GETs, {unreadable} are in no known format"
+        ));
+    }
     if compared.is_interrupted() || stop.load(Ordering::Relaxed) {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    Ok(if compared.has_wrong() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if compared.has_wrong() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if compared.is_inconclusive() {
+        warn(
+            "not conclusive: the reference failed, or has none of the objects; signed objects need --sign-with, and a host that the server does not know needs -H 'Host: …'",
+        );
+        return Ok(ExitCode::from(TROUBLE));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn server(url: &str) -> Result<Server, UserError> {
@@ -191,7 +229,9 @@ fn options(args: &Args) -> Result<Options, UserError> {
         rate: args.rate,
         timeout: args.timeout,
         fields: fields(&args.header, "diff")?,
+        origin: args.origin.clone(),
         ignored: args.ignore.clone(),
+        with_error_pages: args.error_pages,
     })
 }
 

@@ -27,7 +27,7 @@ const PAGE: usize = 500;
 /// Which objects of a bucket.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListingArgs {
-    /// Objects of the bucket whose keys begin with this; an empty text means all
+    /// Objects of the bucket whose keys begin with this; empty for all objects
     #[arg(long, value_name = "PREFIX", group = "source")]
     pub(super) prefix: Option<String>,
     /// Configuration that names the bucket for --prefix [default: ./forebay.toml]

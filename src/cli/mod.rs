@@ -134,7 +134,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Warm(args) => warm::run(&args),
         Command::Simulate(args) => simulate::run(&args),
-        Command::Diff(args) => diff::run(&args),
+        Command::Diff(args) => Ok(diff::run(&args)),
         Command::Sign(args) => sign::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Health(args) => health::run(&args),

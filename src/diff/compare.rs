@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header};
 
 use super::{
     difference::{Class, Difference},
     meaning,
     probe::Probe,
-    seen::Seen,
+    response::Response,
 };
 
-/// Fields in which any two servers differ, and why.
-const OWN: [(&[&str], &str); 4] = [
+/// Fields that differ between any two servers, and why.
+const EXPECTED: [(&[&str], &str); 4] = [
     (&["date", "age"], "when the server answered"),
     (
         &["x-cache", "x-cache-status", "x-cache-hits", "cache-status", "x-served-by"],
@@ -21,16 +21,17 @@ const OWN: [(&[&str], &str); 4] = [
     (
         &[
             "server",
+            "server-timing",
             "via",
             "x-amz-cf-id",
             "x-amz-cf-pop",
-            "x-amz-request-id",
             "x-amz-id-2",
+            "x-amz-request-id",
+            "x-powered-by",
             "x-request-id",
             "x-varnish",
-            "server-timing",
         ],
-        "names of the server and the request",
+        "which server answered, and its ID of the request",
     ),
     (
         &["connection", "keep-alive", "transfer-encoding", "alt-svc", "trailer"],
@@ -38,34 +39,67 @@ const OWN: [(&[&str], &str); 4] = [
     ),
 ];
 
+/// Fields of S3 about the stored object, which viewers do not use.
+const ABOUT_STORAGE: [&str; 5] = [
+    "x-amz-server-side-encryption",
+    "x-amz-storage-class",
+    "x-amz-replication-status",
+    "x-amz-version-id",
+    "x-amz-expiration",
+];
+
+/// The reason if there is nothing to say about it.
+pub(super) const DIFFERS: &str = "it differs";
+
+/// Why error pages differ.
+const OWN_PAGE: &str = "each server has its own error pages";
+
 /// What is compared.
 pub(super) struct Compared<'a> {
     pub(super) probe: Probe,
     /// The responses of the reference and of the candidate.
-    pub(super) seen: [&'a Seen; 2],
+    pub(super) responses: [&'a Response; 2],
     /// The starts of their URLs.
     pub(super) bases: [&'a str; 2],
     /// Further fields that are not compared.
     pub(super) ignored: &'a [HeaderName],
+    /// Whether the pages of errors must be the same.
+    pub(super) with_error_pages: bool,
+    /// Whether the request accepts compressed content.
+    pub(super) accepts_encodings: bool,
+}
+
+/// The class of a difference, and why.
+type Judgement = (Class, &'static str);
+
+const fn wrong(reason: &'static str) -> Judgement {
+    (Class::Wrong, reason)
+}
+
+const fn harmless(reason: &'static str) -> Judgement {
+    (Class::Harmless, reason)
 }
 
 impl Compared<'_> {
     /// All differences.
     pub(super) fn differences(&self) -> Vec<Difference> {
-        let [one, other] = self.seen;
-        if one.status != other.status {
-            let values = [one, other].map(|seen| seen.status.to_string());
-            // Of different kinds of responses, the rest differs, too.
+        let [one, other] = self.responses;
+        let is_success = [one, other].map(|it| it.status.is_success());
+        // Browsers accept any success for a preflight (Fetch Standard, CORS-preflight fetch).
+        let is_same_status = one.status == other.status
+            || (self.probe == Probe::Preflight && is_success == [true; 2]);
+        if !is_same_status {
+            // If the status differs, so does the rest.
             return vec![Difference {
                 class: Class::Wrong,
-                place: "status".into(),
+                aspect: "status".into(),
                 reason: self.why_status(),
-                values,
+                values: [one, other].map(|response| Some(status(response))),
             }];
         }
         let names: BTreeSet<&str> = [one, other]
             .iter()
-            .flat_map(|seen| seen.fields.keys())
+            .flat_map(|response| response.fields.keys())
             .map(HeaderName::as_str)
             .collect();
         let names = names.into_iter().filter(|name| !self.ignored.iter().any(|it| it == name));
@@ -74,114 +108,175 @@ impl Compared<'_> {
     }
 
     fn why_status(&self) -> &'static str {
-        let statuses = self.seen.map(|seen| seen.status);
+        let statuses = self.responses.map(|response| response.status);
         let is_either = |status| statuses.contains(&status);
         if is_either(StatusCode::FORBIDDEN) && is_either(StatusCode::NOT_FOUND) {
             return "S3 answers 403 for a missing object if the credentials may not list the bucket";
         }
         if is_either(StatusCode::MISDIRECTED_REQUEST) {
-            return "the server does not know this host: name it in the URL, or with -H 'Host: …'";
+            return "a server does not know this host: add -H 'Host: …', or name it in the URL and connect elsewhere";
         }
-        "viewers get another status"
+        DIFFERS
     }
 
     /// Whether both responses are errors or redirects, whose content only people read.
     fn is_page(&self) -> bool {
-        let status = self.seen[0].status;
-        status.is_client_error() || status.is_server_error() || status.is_redirection()
+        let status = self.responses[0].status;
+        if status.is_redirection() {
+            return status != StatusCode::NOT_MODIFIED;
+        }
+        !self.with_error_pages && (status.is_client_error() || status.is_server_error())
+    }
+
+    fn is_multipart(&self) -> bool {
+        self.responses.iter().all(|response| {
+            let kind = response.text("content-type").unwrap_or_default();
+            kind.to_ascii_lowercase().starts_with("multipart/byteranges")
+        })
     }
 
     fn content(&self) -> Option<Difference> {
-        let [one, other] = self.seen;
-        if one.digest == other.digest || self.probe == Probe::Preflight {
+        let [one, other] = self.responses;
+        if self.probe == Probe::Preflight || one.has_content_of(other) {
             return None;
         }
         let (class, reason) = if self.is_page() {
-            (Class::Harmless, "each server writes its own page")
+            (Class::Harmless, OWN_PAGE)
+        } else if self.is_multipart() {
+            (Class::Harmless, "several ranges are separated by different boundaries")
         } else {
-            (Class::Wrong, "viewers get other content")
+            (Class::Wrong, DIFFERS)
         };
-        let values = [one, other].map(|seen| {
-            let [a, b, c, d, ..] = seen.digest;
-            format!("{} bytes, SHA-256 {a:02x}{b:02x}{c:02x}{d:02x}…", seen.length)
+        let values = [one, other].map(|response| {
+            let content = response.contents.decompressed.unwrap_or(response.contents.sent);
+            let [a, b, c, d, ..] = content.digest;
+            Some(match class {
+                Class::Wrong => {
+                    format!("{} bytes, SHA-256 {a:02x}{b:02x}{c:02x}{d:02x}…", content.length)
+                }
+                _ => format!("{} bytes", content.length),
+            })
         });
-        Some(Difference { class, place: "content".into(), reason, values })
+        Some(Difference { class, aspect: "content".into(), reason, values })
     }
 
     fn field(&self, name: &str) -> Option<Difference> {
-        let texts = self.seen.map(|seen| seen.text(name));
-        if texts[0] == texts[1] {
+        let values = self.responses.map(|response| response.text(name));
+        if values[0] == values[1] {
             return None;
         }
-        let (class, reason) = match OWN.iter().find(|(names, _)| names.contains(&name)) {
+        let (class, reason) = match EXPECTED.iter().find(|(names, _)| names.contains(&name)) {
             Some((_, reason)) => (Class::Expected, *reason),
-            None => self.judge(name, &texts)?,
+            None => self.judge(name, &values)?,
         };
-        let values = texts.map(|text| text.unwrap_or_else(|| "none".into()));
-        Some(Difference { class, place: name.to_owned(), reason, values })
+        Some(Difference { class, aspect: name.to_owned(), reason, values })
     }
 
     /// The class of a difference between the values of a field; `None` if they mean the same.
-    fn judge(&self, name: &str, texts: &[Option<String>; 2]) -> Option<(Class, &'static str)> {
-        let [one, other] = self.seen;
-        let is_encoded = one.is_encoded() || other.is_encoded();
-        let (status, is_one_missing) = (one.status, texts.iter().any(Option::is_none));
-        let harmless = |reason| Some((Class::Harmless, reason));
-        let wrong = |reason| Some((Class::Wrong, reason));
-        if let [Some(a), Some(b)] = texts
+    fn judge(&self, name: &str, values: &[Option<String>; 2]) -> Option<Judgement> {
+        let [one, other] = self.responses;
+        let is_one_missing = values.iter().any(Option::is_none);
+        if let [Some(a), Some(b)] = values
             && meaning::is_same(name, [(a, one), (b, other)], self.bases)
         {
             return None;
         }
-        match name {
-            _ if status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                harmless("of a 416, viewers use only the status")
-            }
-            "content-encoding" if self.probe == Probe::AcceptEncoding => {
-                harmless("the content is the same; only its compression differs")
-            }
-            "content-encoding" => wrong("only a request with Accept-Encoding allows compression"),
-            // The content differs, too.
-            "content-length" if one.digest != other.digest => None,
-            "content-length" if is_encoded => harmless("the content is compressed"),
-            "content-length" if is_one_missing => {
-                harmless("the end of the content is marked in another way")
-            }
-            "etag" if is_encoded && meaning::is_weakly_same(texts) => {
-                harmless("compressed content has a weak entity tag")
-            }
-            "vary" if varies_by_encoding(texts) => {
-                harmless("only a server that compresses varies by Accept-Encoding")
-            }
-            "content-type" | "content-length" | "content-language" | "accept-ranges" | "etag"
-            | "last-modified" | "vary"
-                if self.is_page() && status != StatusCode::NOT_MODIFIED =>
-            {
-                harmless("each server writes its own page")
+        match one.status {
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Some(harmless("clients ignore the other fields of a 416"));
             }
             // RFC 9110 §15.4.5 requires only these, and the client has the rest.
-            _ if status == StatusCode::NOT_MODIFIED
-                && is_one_missing
-                && !["cache-control", "content-location", "etag", "expires", "vary"]
-                    .contains(&name) =>
+            StatusCode::NOT_MODIFIED
+                if is_one_missing
+                    && !["cache-control", "content-location", "etag", "expires", "vary"]
+                        .contains(&name) =>
             {
-                harmless("a 304 need not repeat it")
+                return Some(harmless("a 304 need not repeat it"));
             }
-            "accept-ranges" if is_one_missing => harmless("ranges are compared by their responses"),
-            "allow" => harmless("preflights are compared by their Access-Control fields"),
-            _ if self.probe == Probe::Preflight && !name.starts_with("access-control-") => {
-                harmless("browsers read only the Access-Control fields of a preflight")
-            }
-            _ => wrong("viewers may behave differently"),
+            _ => {}
         }
+        if self.probe == Probe::Preflight && !name.starts_with("access-control-") {
+            return Some(harmless("browsers read only the Access-Control fields of a preflight"));
+        }
+        Some(match name {
+            "content-encoding" => return self.judge_coding(),
+            // The content differs, too.
+            "content-length" if self.probe != Probe::Head && !one.has_content_of(other) => {
+                return None;
+            }
+            "content-length" if one.is_encoded() || other.is_encoded() => {
+                harmless("the content is compressed")
+            }
+            "content-length" if is_one_missing => harmless("one server uses chunked encoding"),
+            "content-type" | "content-length" | "content-language" | "accept-ranges" | "etag"
+            | "last-modified" | "vary"
+                if self.is_page() =>
+            {
+                harmless(OWN_PAGE)
+            }
+            "content-type" if self.is_multipart() => {
+                harmless("several ranges are separated by different boundaries")
+            }
+            "etag" => self.judge_tag(values),
+            "vary" => self.judge_vary(values),
+            "set-cookie" if meaning::names_same_cookies(values) => {
+                harmless("the same cookies have other values")
+            }
+            "accept-ranges" if is_one_missing => harmless("responses to ranges are compared"),
+            _ if ABOUT_STORAGE.contains(&name) => harmless("it is about how S3 stores the object"),
+            _ => wrong(DIFFERS),
+        })
+    }
+
+    fn judge_coding(&self) -> Option<Judgement> {
+        let [one, other] = self.responses;
+        if !self.accepts_encodings {
+            return Some(wrong("content is compressed without Accept-Encoding in the request"));
+        }
+        // Otherwise the content differs, too.
+        one.has_content_of(other).then_some(harmless("only the compression differs"))
+    }
+
+    fn judge_tag(&self, values: &[Option<String>; 2]) -> Judgement {
+        let [Some(one), Some(other)] = values else { return wrong(DIFFERS) };
+        let is_weak = |tag: &str| tag.starts_with("W/");
+        let is_fine = self
+            .responses
+            .iter()
+            .zip([one, other])
+            .all(|(response, tag)| is_weak(tag) == response.is_encoded());
+        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+        if is_fine && opaque(one) == opaque(other) {
+            return harmless("only the compressed content has a weak entity tag");
+        }
+        wrong(DIFFERS)
+    }
+
+    fn judge_vary(&self, values: &[Option<String>; 2]) -> Judgement {
+        let sets = values.each_ref().map(|it| meaning::tokens(it.as_deref().unwrap_or_default()));
+        let differing: Vec<&String> = sets[0].symmetric_difference(&sets[1]).collect();
+        if differing != [header::ACCEPT_ENCODING.as_str()] {
+            return wrong(DIFFERS);
+        }
+        let mut lacking = self.responses.iter().zip(&sets);
+        let is_unsafe = lacking.any(|(response, set)| {
+            response.is_encoded() && !set.contains(header::ACCEPT_ENCODING.as_str())
+        });
+        if is_unsafe {
+            return wrong("caches may send compressed content to clients that do not accept it");
+        }
+        harmless("only a server that compresses varies by Accept-Encoding")
     }
 }
 
-/// Whether two values of Vary differ in Accept-Encoding only.
-fn varies_by_encoding(texts: &[Option<String>; 2]) -> bool {
-    let sets = texts.each_ref().map(|text| meaning::tokens(text.as_deref().unwrap_or_default()));
-    let differing: Vec<&String> = sets[0].symmetric_difference(&sets[1]).collect();
-    differing == ["accept-encoding"]
+/// A status, with the location of a redirect.
+fn status(response: &Response) -> String {
+    match response.text("location") {
+        Some(location) if response.status.is_redirection() => {
+            format!("{} to {location}", response.status)
+        }
+        _ => response.status.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -191,85 +286,162 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
+    use crate::diff::content_digest::{Content, Contents};
 
-    fn seen(status: u16, content: u8, fields: &[(&'static str, &str)]) -> Seen {
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
+    fn response(status: u16, content: u8, fields: Fields<'_>) -> Response {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_str(value).expect("value"));
         }
-        let status = StatusCode::from_u16(status).expect("status");
-        let (digest, first_byte) = ([content; 32], Duration::ZERO);
-        Seen { status, fields: map, digest, length: 9, first_byte }
+        let sent = Content { digest: [content; 32], length: 9 };
+        Response {
+            status: StatusCode::from_u16(status).expect("status"),
+            fields: map,
+            contents: Contents { sent, decompressed: Some(Content { digest: [9; 32], length: 9 }) },
+            first_byte: Duration::ZERO,
+        }
     }
 
-    fn classes(probe: Probe, one: &Seen, other: &Seen) -> Vec<(Class, String)> {
-        let bases = ["https://a.example", "http://127.0.0.1:8080"];
-        let ignored = [HeaderName::from_static("x-ignored")];
-        let compared = Compared { probe, seen: [one, other], bases, ignored: &ignored };
-        compared.differences().into_iter().map(|it| (it.class, it.place)).collect()
+    fn classes(probe: Probe, one: &Response, other: &Response) -> Vec<(Class, String)> {
+        let compared = Compared {
+            probe,
+            responses: [one, other],
+            bases: ["https://a.example", "http://127.0.0.1:8080"],
+            ignored: &[HeaderName::from_static("x-ignored")],
+            with_error_pages: false,
+            accepts_encodings: probe == Probe::AcceptEncoding,
+        };
+        compared.differences().into_iter().map(|it| (it.class, it.aspect)).collect()
     }
 
     #[test]
     fn values_with_the_same_meaning_are_alike() {
         let date = ("date", "Wed, 25 Nov 2026 01:00:00 GMT");
         let later = ("date", "Wed, 25 Nov 2026 02:00:00 GMT");
-        for (one, other) in [
+        let pairs: [(Fields<'_>, Fields<'_>); 12] = [
+            (&[("cache-control", "public, max-age=60")], &[("cache-control", "max-age=60,Public")]),
+            (&[("vary", "Origin"), ("vary", "Accept")], &[("vary", "accept, origin")]),
             (
-                vec![("cache-control", "public, max-age=60")],
-                vec![("cache-control", "max-age=60,Public")],
+                &[("content-type", "text/html; charset=UTF-8")],
+                &[("content-type", "text/html;charset=\"utf-8\"")],
             ),
-            (vec![("vary", "Origin"), ("vary", "Accept")], vec![("vary", "accept, origin")]),
+            (&[("content-type", "application/javascript")], &[("content-type", "text/javascript")]),
+            (&[("location", "https://a.example/x?y")], &[("location", "https://127.0.0.1/x?y")]),
+            (&[("location", "http://a.example")], &[("location", "/")]),
+            (&[("x-ignored", "1")], &[]),
+            (&[("expires", "0")], &[("expires", "-1")]),
             (
-                vec![("content-type", "text/html; charset=UTF-8")],
-                vec![("content-type", "text/html;charset=\"utf-8\"")],
+                &[date, ("expires", "Wed, 25 Nov 2026 01:01:00 GMT")],
+                &[later, ("expires", "Wed, 25 Nov 2026 02:01:01 GMT")],
             ),
-            (vec![("location", "https://a.example/x?y")], vec![("location", "/x?y")]),
-            (vec![("location", "https://a.example")], vec![("location", "http://127.0.0.1:8080/")]),
-            (vec![("x-ignored", "1")], vec![]),
             (
-                vec![date, ("expires", "Wed, 25 Nov 2026 01:01:00 GMT")],
-                vec![later, ("expires", "Wed, 25 Nov 2026 02:01:01 GMT")],
+                &[("strict-transport-security", "max-age=5; includeSubDomains")],
+                &[("strict-transport-security", "max-age=5;includesubdomains")],
             ),
-        ] {
-            let (a, b) = (seen(301, 1, &one), seen(301, 1, &other));
-            let found = classes(Probe::Get, &a, &b);
+            (
+                &[("access-control-allow-headers", "Range, ETag")],
+                &[("access-control-allow-headers", "etag,range")],
+            ),
+            (
+                &[("access-control-allow-methods", "GET, HEAD")],
+                &[("access-control-allow-methods", "HEAD,GET")],
+            ),
+        ];
+        for (one, other) in pairs {
+            let found = classes(Probe::Get, &response(200, 1, one), &response(200, 1, other));
             assert!(found.iter().all(|(class, _)| *class == Class::Expected), "{one:?}: {found:?}");
         }
     }
 
     #[test]
-    fn each_difference_has_its_class() {
+    fn each_difference_of_a_field_has_its_class() {
         use Class::{Harmless, Wrong};
-        let gzip = ("content-encoding", "gzip");
+        const NONE: (&str, &str) = ("x-ignored", "");
+        let methods = "access-control-allow-methods";
+        let credentials = "access-control-allow-credentials";
         for (probe, status, one, other, expected) in [
             (Probe::Get, 200, ("content-type", "text/html"), ("content-type", "text/plain"), Wrong),
-            (Probe::Get, 200, ("location", "https://a.example.org/x"), ("location", "/x"), Wrong),
+            (
+                Probe::Get,
+                200,
+                ("content-language", "caf\u{e9}"),
+                ("content-language", "cafe"),
+                Wrong,
+            ),
             (Probe::Get, 200, ("vary", "accept-encoding, origin"), ("vary", "origin"), Harmless),
             (Probe::Get, 200, ("vary", "origin"), ("vary", "accept"), Wrong),
             (Probe::Get, 200, ("etag", "\"a\""), ("etag", "W/\"a\""), Wrong),
-            (Probe::Get, 404, ("etag", "\"a\""), ("x-ignored", ""), Harmless),
-            (Probe::Get, 404, ("cache-control", "no-store"), ("x-ignored", ""), Wrong),
-            (Probe::Get, 200, gzip, ("x-ignored", ""), Wrong),
-            (Probe::AcceptEncoding, 200, gzip, ("x-ignored", ""), Harmless),
-            (Probe::BeyondTheEnd, 416, ("content-range", "bytes */9"), ("x-ignored", ""), Harmless),
-            (Probe::IfNoneMatch, 304, ("last-modified", "x"), ("x-ignored", ""), Harmless),
-            (Probe::IfNoneMatch, 304, ("cache-control", "no-cache"), ("x-ignored", ""), Wrong),
+            (Probe::Get, 200, (methods, "PATCH"), (methods, "patch"), Wrong),
+            (Probe::Get, 200, (credentials, "true"), (credentials, "TRUE"), Wrong),
+            (
+                Probe::Get,
+                200,
+                ("set-cookie", "a=1; Path=/"),
+                ("set-cookie", "a=2; Path=/"),
+                Harmless,
+            ),
+            (Probe::Get, 200, ("set-cookie", "a=1"), ("set-cookie", "b=1"), Wrong),
+            (Probe::Get, 200, ("set-cookie", "a=1"), NONE, Wrong),
+            (Probe::Get, 200, ("x-amz-version-id", "1"), NONE, Harmless),
+            (Probe::Get, 404, ("etag", "\"a\""), NONE, Harmless),
+            (Probe::Get, 404, ("cache-control", "no-store"), NONE, Wrong),
+            (Probe::Get, 301, ("location", "https://a.example.org/x"), ("location", "/x"), Wrong),
+            (Probe::Get, 301, ("location", "http://a.example/x"), ("location", "/x?"), Wrong),
+            (Probe::Get, 200, ("content-encoding", "gzip"), NONE, Wrong),
+            (Probe::BeyondTheEnd, 416, ("content-range", "bytes */9"), NONE, Harmless),
+            (Probe::IfNoneMatch, 304, ("last-modified", "x"), NONE, Harmless),
+            (Probe::IfNoneMatch, 304, ("cache-control", "no-cache"), NONE, Wrong),
             (Probe::Head, 200, ("content-length", "9"), ("content-length", "8"), Wrong),
-            (Probe::Get, 200, ("content-length", "9"), ("x-ignored", ""), Harmless),
-            (Probe::Preflight, 200, ("content-type", "text/html"), ("x-ignored", ""), Harmless),
-            (Probe::Preflight, 200, ("access-control-max-age", "1"), ("x-ignored", ""), Wrong),
+            (Probe::Get, 200, ("content-length", "9"), NONE, Harmless),
+            (Probe::Preflight, 200, ("content-type", "text/html"), NONE, Harmless),
+            (Probe::Preflight, 200, ("access-control-max-age", "1"), NONE, Wrong),
         ] {
-            let found = classes(probe, &seen(status, 1, &[one]), &seen(status, 1, &[other]));
-            assert_eq!(found, [(expected, one.0.to_owned())], "{status} {one:?} {other:?}");
+            // What is compressed in another way is the same after it is decompressed.
+            let content = if one.0 == "content-encoding" { 9 } else { 1 };
+            let (one, other) = ([one], [other]);
+            let responses = [response(status, 1, &one), response(status, content, &other)];
+            let found = classes(probe, &responses[0], &responses[1]);
+            assert_eq!(found, [(expected, one[0].0.to_owned())], "{status} {one:?} {other:?}");
         }
-        let (a, b) = (seen(200, 1, &[("content-length", "9")]), seen(200, 2, &[]));
-        assert_eq!(classes(Probe::Get, &a, &b), [(Wrong, "content".to_owned())]);
-        let (a, b) = (seen(404, 1, &[]), seen(404, 2, &[]));
-        assert_eq!(classes(Probe::Missing, &a, &b), [(Harmless, "content".to_owned())]);
-        let (a, b) = (seen(403, 1, &[("etag", "\"a\"")]), seen(404, 2, &[]));
-        assert_eq!(classes(Probe::Missing, &a, &b), [(Wrong, "status".to_owned())]);
-        let weak = [seen(200, 1, &[gzip, ("etag", "W/\"a\"")]), seen(200, 1, &[("etag", "\"a\"")])];
-        let found = classes(Probe::AcceptEncoding, &weak[0], &weak[1]);
-        assert!(found.iter().all(|(class, _)| *class == Harmless), "{found:?}");
+    }
+
+    #[test]
+    fn compression_is_harmless_if_caches_can_tell() {
+        use Class::{Harmless, Wrong};
+        let gzip = ("content-encoding", "gzip");
+        let vary = ("vary", "Accept-Encoding");
+        let of = |one: Fields<'_>, other: Fields<'_>| {
+            classes(Probe::AcceptEncoding, &response(200, 1, one), &response(200, 9, other))
+        };
+        let named = |class, name: &str| vec![(class, name.to_owned())];
+        assert_eq!(of(&[gzip], &[]), named(Harmless, "content-encoding"));
+        let both = [(Harmless, "content-encoding".to_owned()), (Harmless, "vary".to_owned())];
+        assert_eq!(of(&[gzip, vary], &[]), both);
+        assert_eq!(of(&[gzip, vary], &[gzip]), named(Wrong, "vary"));
+        let tags = |one, other| of(&[gzip, ("etag", one)], &[("etag", other)]).pop();
+        assert_eq!(tags("W/\"a\"", "\"a\""), Some((Harmless, "etag".to_owned())));
+        assert_eq!(tags("\"a\"", "W/\"a\""), Some((Wrong, "etag".to_owned())));
+        // Compressed content that is sent as if it were not.
+        let sent =
+            classes(Probe::AcceptEncoding, &response(200, 1, &[gzip]), &response(200, 1, &[]));
+        assert_eq!(sent, named(Wrong, "content"));
+    }
+
+    #[test]
+    fn statuses_and_content_have_their_class() {
+        use Class::{Harmless, Wrong};
+        let of = |probe, one: (u16, u8), other: (u16, u8)| {
+            let length: Fields<'_> = &[("content-length", "9")];
+            let responses = [response(one.0, one.1, length), response(other.0, other.1, &[])];
+            classes(probe, &responses[0], &responses[1])
+        };
+        let named = |class, name: &str| vec![(class, name.to_owned())];
+        assert_eq!(of(Probe::Get, (200, 1), (200, 2)), named(Wrong, "content"));
+        assert_eq!(of(Probe::Missing, (404, 1), (404, 2)), named(Harmless, "content"));
+        assert_eq!(of(Probe::Missing, (403, 1), (404, 2)), named(Wrong, "status"));
+        assert_eq!(of(Probe::Preflight, (200, 1), (204, 2)), named(Harmless, "content-length"));
+        assert_eq!(of(Probe::Preflight, (200, 1), (403, 2)), named(Wrong, "status"));
     }
 }

@@ -4,10 +4,12 @@ use serde::Serialize;
 
 /// How much a difference matters, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Class {
     /// Viewers or their caches may behave differently.
     Wrong,
+    /// The reference gave no complete response.
+    NotCompared,
     /// Viewers get the same in another form.
     Harmless,
     /// Every two servers differ in it.
@@ -15,11 +17,13 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 3] = [Self::Wrong, Self::Harmless, Self::Expected];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Wrong, Self::NotCompared, Self::Harmless, Self::Expected];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Wrong => "wrong",
+            Self::NotCompared => "not compared",
             Self::Harmless => "harmless",
             Self::Expected => "expected",
         }
@@ -31,9 +35,9 @@ impl Class {
 pub(super) struct Difference {
     pub(super) class: Class,
     /// `status`, `content`, `response`, or the name of a field.
-    pub(super) place: String,
+    pub(super) aspect: String,
     /// Why it is in its class.
     pub(super) reason: &'static str,
-    /// The values of the reference and of the candidate.
-    pub(super) values: [String; 2],
+    /// The values of the reference and of the candidate; `None` if a field is missing.
+    pub(super) values: [Option<String>; 2],
 }

@@ -1,6 +1,6 @@
 //! Sends the same requests to two servers and compares the responses by what they mean.
 //!
-//! The reference is the server that viewers use now, such as CloudFront; the candidate is to replace it.
+//! The reference is the server that viewers use now, such as CloudFront; the candidate will replace it.
 
 mod compare;
 mod content_digest;
@@ -8,7 +8,7 @@ mod difference;
 mod meaning;
 mod probe;
 mod report;
-mod seen;
+mod response;
 
 use std::{
     collections::HashSet,
@@ -28,16 +28,19 @@ use http::{
 use parking_lot::Mutex;
 pub(crate) use probe::Probe;
 pub(crate) use report::Report;
-use seen::Seen;
+use response::Response;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::load::{Client, Line, Targets, prepare};
+use crate::{
+    access::signed::unsigned_query,
+    load::{Client, Line, Targets, prepare},
+};
 
 /// How to compare.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) probes: Vec<Probe>,
-    /// Requests for the same object are sent one after the other; so many objects are compared at a time.
+    /// The number of objects that are compared in parallel; the requests for one are sent one after the other.
     pub(crate) connections: NonZeroUsize,
     /// The most requests in a second to each server.
     pub(crate) rate: f64,
@@ -45,8 +48,12 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Header fields of every request.
     pub(crate) fields: HeaderMap,
+    /// The site that requests for CORS come from.
+    pub(crate) origin: HeaderValue,
     /// Fields that are not compared.
     pub(crate) ignored: Vec<HeaderName>,
+    /// Whether the pages of errors must be the same.
+    pub(crate) with_error_pages: bool,
 }
 
 /// One of the two servers.
@@ -56,27 +63,27 @@ pub(crate) struct Side {
     pub(crate) targets: Targets,
 }
 
-/// Sends all requests to both sides, the reference first, until `stop` is set. `progress` gets the number of objects that are
-/// done.
+/// Sends all requests to both sides until `stop` is set; the first side is the reference. `progress` gets the number of objects
+/// that are done.
 ///
 /// # Errors
-/// When there is no runtime, or a server cannot be reached at all.
+/// When a server cannot be reached at all, or there is no runtime.
 pub(crate) fn run(
     options: &Options,
     sides: &[Side; 2],
     stop: &AtomicBool,
     progress: impl Fn(usize),
 ) -> io::Result<Report> {
-    for side in sides {
+    for (side, name) in sides.iter().zip(["reference", "candidate"]) {
         let tried = prepare(stop, side.line.try_out(options.timeout));
         tried.map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", side.targets.server()))
+            let server = side.targets.server();
+            io::Error::new(error.kind(), format!("the {name}, {server}: {error}"))
         })?;
     }
     let comparison = Comparison {
         options,
         sides,
-        pause: Duration::from_secs_f64(1.0 / options.rate),
         next: AtomicUsize::new(0),
         folders: Mutex::default(),
         report: Mutex::new(Report::default()),
@@ -94,8 +101,6 @@ pub(crate) fn run(
 struct Comparison<'a, P> {
     options: &'a Options,
     sides: &'a [Side; 2],
-    /// Time between two requests to a server.
-    pause: Duration,
     next: AtomicUsize,
     /// Folders in which a missing object was requested.
     folders: Mutex<HashSet<String>>,
@@ -103,25 +108,32 @@ struct Comparison<'a, P> {
     progress: P,
 }
 
+/// A request: its method and fields, for both servers.
+type Request = (Method, HeaderMap);
+
 /// The paths of an object at both servers: they differ in their signatures.
 type Paths<'a> = [&'a PathAndQuery; 2];
 
+/// Bounds the requests in a second.
+type Pace = tokio::sync::Mutex<Interval>;
+
 impl<P: Fn(usize)> Comparison<'_, P> {
     async fn run(&self) -> io::Result<()> {
-        let mut pace = tokio::time::interval(self.pause);
+        let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / self.options.rate));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let pace = tokio::sync::Mutex::new(pace);
+        let pace = Pace::new(pace);
         let count = self.options.connections.get().min(self.sides[0].targets.len());
         futures_util::future::join_all((0..count).map(|_| self.lane(&pace))).await;
         Ok(())
     }
 
-    async fn lane(&self, pace: &tokio::sync::Mutex<Interval>) {
+    async fn lane(&self, pace: &Pace) {
         let Options { fields, timeout, .. } = self.options;
-        let mut clients = self
+        let clients = self
             .sides
             .each_ref()
             .map(|side| Client::new(&side.line, fields, side.targets.server(), *timeout));
+        let mut lane = Lane { comparison: self, pace, clients };
         loop {
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let (Some((path, range)), Some((other, _))) =
@@ -129,94 +141,131 @@ impl<P: Fn(usize)> Comparison<'_, P> {
             else {
                 return;
             };
-            Box::pin(self.object(&mut clients, pace, [path, other], range)).await;
+            Box::pin(lane.object([path, other], range)).await;
             let mut report = self.report.lock();
             report.objects += 1;
             (self.progress)(report.objects);
         }
     }
 
+    /// The paths of an object that does not exist, beside another one; `None` if it was requested before.
+    fn missing_beside(&self, [path, _]: Paths<'_>) -> Option<[PathAndQuery; 2]> {
+        let folder = path.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        let missing: PathAndQuery = format!("{folder}/forebay-diff-no-such-object").parse().ok()?;
+        let is_new = self.folders.lock().insert(folder.to_owned());
+        let signed = || self.sides.each_ref().map(|side| side.targets.signed_path(&missing));
+        is_new.then(signed)
+    }
+
+    /// The start of each server's URLs, as viewers name it.
+    fn bases(&self) -> [String; 2] {
+        let host = self.options.fields.get(header::HOST).and_then(|host| host.to_str().ok());
+        self.sides.each_ref().map(|side| {
+            let server = side.targets.server();
+            match (host, server.split_once("://")) {
+                (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
+                _ => server.to_owned(),
+            }
+        })
+    }
+}
+
+/// Compares one object after the other.
+struct Lane<'a, P> {
+    comparison: &'a Comparison<'a, P>,
+    pace: &'a Pace,
+    clients: [Client<'a>; 2],
+}
+
+impl<P: Fn(usize)> Lane<'_, P> {
     /// Compares the responses to all requests for an object.
-    async fn object(
-        &self,
-        clients: &mut [Client<'_>; 2],
-        pace: &tokio::sync::Mutex<Interval>,
-        paths: Paths<'_>,
-        range: Option<&HeaderValue>,
-    ) {
+    async fn object(&mut self, paths: Paths<'_>, range: Option<&HeaderValue>) {
+        let Options { probes, origin, .. } = self.comparison.options;
         let fields = range.map(|range| (header::RANGE, range.clone()));
-        let fields = HeaderMap::from_iter(fields);
-        let get = (Method::GET, fields);
-        let got = Box::pin(self.ask(clients, pace, Probe::Get, paths, [get.clone(), get])).await;
-        let Some(got) = got else { return };
+        let get = (Method::GET, HeaderMap::from_iter(fields));
+        let Some(got) = self.compare(Probe::Get, paths, [get.clone(), get]).await else { return };
+        self.comparison.report.lock().note_get(&got[0]);
         // A range of a log is compared as it is.
-        let others = self.options.probes.iter().filter(|probe| **probe != Probe::Get);
-        for probe in others.filter(|_| range.is_none()) {
-            let [Some(one), Some(other)] = got.each_ref().map(|got| probe.request(got)) else {
+        let others = probes.iter().filter(|probe| **probe != Probe::Get && range.is_none());
+        for probe in others {
+            let [Some(one), Some(other)] = got.each_ref().map(|got| probe.request(got, origin))
+            else {
                 continue;
             };
-            let missing = (*probe == Probe::Missing).then(|| paths.map(missing_beside));
-            if let Some([one, _]) = &missing
-                && !self.folders.lock().insert(one.path().to_owned())
-            {
-                continue;
+            if *probe == Probe::Missing {
+                if let Some(missing) = self.comparison.missing_beside(paths) {
+                    self.compare(*probe, missing.each_ref(), [one, other]).await;
+                }
+            } else {
+                self.compare(*probe, paths, [one, other]).await;
             }
-            let paths = missing.as_ref().map_or(paths, <[_; 2]>::each_ref);
-            Box::pin(self.ask(clients, pace, *probe, paths, [one, other])).await;
         }
     }
 
     /// Sends a request to both servers at the same time and records how the responses differ.
-    async fn ask(
-        &self,
-        clients: &mut [Client<'_>; 2],
-        pace: &tokio::sync::Mutex<Interval>,
+    async fn compare(
+        &mut self,
         probe: Probe,
         paths: Paths<'_>,
-        requests: [(Method, HeaderMap); 2],
-    ) -> Option<[Seen; 2]> {
-        pace.lock().await.tick().await;
-        let [reference, candidate] = clients;
-        let [first, second] = &requests;
-        let (one, other) =
-            tokio::join!(see(reference, paths[0], first), see(candidate, paths[1], second));
-        let is_wanted = self.options.probes.contains(&probe);
-        let mut report = self.report.lock();
-        match (one, other) {
-            (Ok(one), Ok(other)) => {
-                if is_wanted {
-                    let bases = self.sides.each_ref().map(|side| side.targets.server());
-                    let ignored = &self.options.ignored;
-                    let seen = [&one, &other];
-                    let compared = Compared { probe, seen, bases, ignored };
-                    report.add(probe, paths[0].path(), compared.differences());
-                    report.time([one.first_byte, other.first_byte]);
-                }
-                Some([one, other])
-            }
+        requests: [Request; 2],
+    ) -> Option<[Response; 2]> {
+        let Comparison { options, report, .. } = self.comparison;
+        let [reference, candidate] = &mut self.clients;
+        self.pace.lock().await.tick().await;
+        let (one, other) = Box::pin(async {
+            tokio::join!(
+                fetch(reference, self.pace, paths[0], &requests[0]),
+                fetch(candidate, self.pace, paths[1], &requests[1])
+            )
+        })
+        .await;
+        let bases = self.comparison.bases();
+        let range = requests[0].1.get(header::RANGE).filter(|_| probe == Probe::Get);
+        let url = url(paths[0], range);
+        let mut report = report.lock();
+        let (one, other) = match (one, other) {
+            (Ok(one), Ok(other)) => (one, other),
             (one, other) => {
-                let text = |seen: io::Result<Seen>| {
-                    seen.map_or_else(|error| error.to_string(), |seen| seen.status.to_string())
+                let class = if one.is_ok() { Class::Wrong } else { Class::NotCompared };
+                let text = |response: io::Result<Response>| match response {
+                    Ok(response) => response.status.to_string(),
+                    Err(error) => error.to_string(),
                 };
-                let failed = Difference {
-                    class: Class::Wrong,
-                    place: "response".into(),
-                    reason: "there is no complete response",
-                    values: [text(one), text(other)],
+                let difference = Difference {
+                    class,
+                    aspect: "response".into(),
+                    reason: "a server gave no complete response",
+                    values: [Some(text(one)), Some(text(other))],
                 };
-                report.add(probe, paths[0].path(), vec![failed]);
-                None
+                report.add(probe, &url, vec![difference]);
+                return None;
             }
+        };
+        if options.probes.contains(&probe) {
+            let compared = Compared {
+                probe,
+                responses: [&one, &other],
+                bases: bases.each_ref().map(String::as_str),
+                ignored: &options.ignored,
+                with_error_pages: options.with_error_pages,
+                accepts_encodings: probe == Probe::AcceptEncoding
+                    || options.fields.contains_key(header::ACCEPT_ENCODING),
+            };
+            report.add(probe, &url, compared.differences());
+            report.time([one.first_byte, other.first_byte]);
         }
+        Some([one, other])
     }
 }
 
-/// Sends a request and reads its response to the end.
-async fn see(
+/// Sends a request and reads its response to the end. If the server closed the connection before it answered, the request is
+/// sent once more.
+async fn fetch(
     client: &mut Client<'_>,
+    pace: &Pace,
     path: &PathAndQuery,
-    (method, fields): &(Method, HeaderMap),
-) -> io::Result<Seen> {
+    (method, fields): &Request,
+) -> io::Result<Response> {
     let open = |head: &Parts| {
         // A part of compressed content cannot be decompressed, and some responses have fields of content, but none.
         let is_whole = *method != Method::HEAD
@@ -224,15 +273,21 @@ async fn see(
                 .contains(&head.status);
         if is_whole { ContentDigest::of(&head.headers) } else { ContentDigest::plain() }
     };
-    let response = client.send(method, path, fields, open).await?;
-    let (status, fields) = (response.head.status, response.head.headers);
-    let (digest, length) = response.content.finish()?;
-    Ok(Seen { status, fields, digest, length, first_byte: response.first_byte })
+    let mut sent = client.send(method, path, fields, open).await;
+    if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected) {
+        pace.lock().await.tick().await;
+        sent = client.send(method, path, fields, open).await;
+    }
+    let sent = sent?;
+    let (status, fields) = (sent.head.status, sent.head.headers);
+    Ok(Response { status, fields, contents: sent.content.finish(), first_byte: sent.first_byte })
 }
 
-/// The path of an object that does not exist, beside another one.
-fn missing_beside(path: &PathAndQuery) -> PathAndQuery {
-    let folder = path.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-    let missing = format!("{folder}/forebay-diff-no-such-object");
-    missing.parse().unwrap_or_else(|_| PathAndQuery::from_static("/forebay-diff-no-such-object"))
+/// A path without its signature, and the range from a log.
+fn url(path: &PathAndQuery, range: Option<&HeaderValue>) -> String {
+    let query = path.query().and_then(unsigned_query).unwrap_or_default();
+    let mark = if query.is_empty() { "" } else { "?" };
+    let range = range.and_then(|range| range.to_str().ok());
+    let range = range.map(|range| format!(" ({range})")).unwrap_or_default();
+    format!("{}{mark}{query}{range}", path.path())
 }

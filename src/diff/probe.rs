@@ -2,10 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::seen::Seen;
-
-/// The origin that requests for CORS name.
-const WEB_ORIGIN: HeaderValue = HeaderValue::from_static("https://forebay-diff.example");
+use super::response::Response;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +44,7 @@ impl Probe {
             Self::Head => "HEAD",
             Self::FirstBytes => "first bytes",
             Self::LastBytes => "last bytes",
-            Self::BeyondTheEnd => "beyond the end",
+            Self::BeyondTheEnd => "bytes beyond the end",
             Self::IfNoneMatch => "If-None-Match",
             Self::IfModifiedSince => "If-Modified-Since",
             Self::AcceptEncoding => "Accept-Encoding",
@@ -58,31 +55,33 @@ impl Probe {
     }
 
     /// The method and the fields of the request to a server that answered a GET with `got`. `None` if that response does
-    /// not allow such a request.
-    pub(super) fn request(self, got: &Seen) -> Option<(Method, HeaderMap)> {
+    /// not allow such a request. `origin` is the site that requests for CORS come from.
+    pub(super) fn request(
+        self,
+        got: &Response,
+        origin: &HeaderValue,
+    ) -> Option<(Method, HeaderMap)> {
         let one = |name: HeaderName, value: HeaderValue| HeaderMap::from_iter([(name, value)]);
         let range = |text: &str| Some(one(header::RANGE, HeaderValue::try_from(text).ok()?));
         let same = |from: HeaderName, to: HeaderName| Some(one(to, got.fields.get(from)?.clone()));
-        let has_content = got.status == StatusCode::OK && got.length > 0;
+        let length = got.contents.sent.length;
+        let has_content = got.status == StatusCode::OK && length > 0;
         let fields = match self {
             Self::Get | Self::Head | Self::Missing => HeaderMap::new(),
             Self::FirstBytes => range("bytes=0-99").filter(|_| has_content)?,
             Self::LastBytes => range("bytes=-100").filter(|_| has_content)?,
-            Self::BeyondTheEnd => {
-                range(&format!("bytes={}-", got.length)).filter(|_| has_content)?
-            }
+            Self::BeyondTheEnd => range(&format!("bytes={length}-")).filter(|_| has_content)?,
             Self::IfNoneMatch => same(header::ETAG, header::IF_NONE_MATCH)?,
             Self::IfModifiedSince => same(header::LAST_MODIFIED, header::IF_MODIFIED_SINCE)?,
             Self::AcceptEncoding => {
                 one(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br"))
             }
-            Self::Cors => one(header::ORIGIN, WEB_ORIGIN),
-            Self::Preflight => {
-                let get = HeaderValue::from_static("GET");
-                let mut fields = one(header::ACCESS_CONTROL_REQUEST_METHOD, get);
-                fields.insert(header::ORIGIN, WEB_ORIGIN);
-                fields
-            }
+            Self::Cors => one(header::ORIGIN, origin.clone()),
+            Self::Preflight => HeaderMap::from_iter([
+                (header::ORIGIN, origin.clone()),
+                (header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("GET")),
+                (header::ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("range")),
+            ]),
         };
         let method = match self {
             Self::Head => Method::HEAD,

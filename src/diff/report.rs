@@ -8,25 +8,39 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    compare::DIFFERS,
     difference::{Class, Difference},
     probe::Probe,
+    response::Response,
 };
 use crate::load::{Latencies, latencies, milliseconds};
 
-/// Examples of a difference that are kept.
-const EXAMPLES: usize = 100;
+/// URLs of a difference that are kept, and those that the text shows.
+const URLS: usize = 100;
+const SHOWN_URLS: usize = 3;
+
+/// Pairs of values that the text shows for an aspect.
+const SHOWN_VALUES: usize = 5;
+
+/// The most differences that are kept apart; hostile servers may send any number of different ones.
+const DIFFERENCES: usize = 10_000;
+
+/// Characters of a value that are kept.
+const VALUE: usize = 200;
 
 /// The differences, grouped.
 pub(crate) struct Report {
-    /// Objects of which all responses were compared.
+    /// Objects whose requests have all been sent.
     pub(super) objects: usize,
     /// Objects that were not compared, because the comparison was interrupted.
     pub(super) left: usize,
-    /// Requests to each server.
-    requests: u64,
-    /// Requests without a difference but the expected ones.
-    same: u64,
+    /// Objects that the reference answered with 2xx.
+    successes: usize,
+    /// Requests to each server, by the worst class of their differences; `None` if there is none.
+    requests: BTreeMap<Option<Class>, u64>,
     groups: BTreeMap<Key, Group>,
+    /// Further differences, of which only the number is kept.
+    more: u64,
     /// Times to the first byte of the reference and of the candidate, in microseconds.
     times: [Latencies; 2],
 }
@@ -35,23 +49,20 @@ pub(crate) struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     class: Class,
-    place: String,
+    aspect: String,
     reason: &'static str,
+    /// Of the reference and of the candidate.
+    values: [Option<String>; 2],
 }
 
-/// A difference that several requests have.
+/// Responses with the same difference.
 #[derive(Default)]
 struct Group {
-    times: u64,
+    responses: u64,
     probes: BTreeSet<Probe>,
-    examples: Vec<Example>,
-}
-
-struct Example {
-    probe: Probe,
-    path: String,
-    /// Of the reference and of the candidate.
-    values: [String; 2],
+    urls: BTreeSet<String>,
+    /// URLs that are not kept.
+    more_urls: bool,
 }
 
 impl Default for Report {
@@ -59,9 +70,10 @@ impl Default for Report {
         Self {
             objects: 0,
             left: 0,
-            requests: 0,
-            same: 0,
+            successes: 0,
+            requests: BTreeMap::new(),
             groups: BTreeMap::new(),
+            more: 0,
             times: [latencies(), latencies()],
         }
     }
@@ -69,19 +81,30 @@ impl Default for Report {
 
 impl Report {
     /// Adds the differences of the responses to a request.
-    pub(super) fn add(&mut self, probe: Probe, path: &str, differences: Vec<Difference>) {
-        self.requests += 1;
-        if differences.iter().all(|it| it.class == Class::Expected) {
-            self.same += 1;
-        }
-        for Difference { class, place, reason, values } in differences {
-            let group = self.groups.entry(Key { class, place, reason }).or_default();
-            group.times += 1;
+    pub(super) fn add(&mut self, probe: Probe, url: &str, differences: Vec<Difference>) {
+        let worst = differences.iter().map(|it| it.class).min();
+        *self.requests.entry(worst).or_default() += 1;
+        for Difference { class, aspect, reason, values } in differences {
+            let values = values.map(|value| value.map(|value| visible(&value)));
+            let key = Key { class, aspect, reason, values };
+            if self.groups.len() >= DIFFERENCES && !self.groups.contains_key(&key) {
+                self.more += 1;
+                continue;
+            }
+            let group = self.groups.entry(key).or_default();
+            group.responses += 1;
             group.probes.insert(probe);
-            if group.examples.len() < EXAMPLES {
-                group.examples.push(Example { probe, path: path.to_owned(), values });
+            if group.urls.len() < URLS || group.urls.contains(url) {
+                group.urls.insert(url.to_owned());
+            } else {
+                group.more_urls = true;
             }
         }
+    }
+
+    /// Notes the responses to a GET.
+    pub(super) fn note_get(&mut self, reference: &Response) {
+        self.successes += usize::from(reference.status.is_success());
     }
 
     /// Adds the times to the first byte.
@@ -94,7 +117,12 @@ impl Report {
 
     /// Whether any difference is wrong.
     pub(crate) fn has_wrong(&self) -> bool {
-        self.count(Class::Wrong) > 0
+        self.count(Class::Wrong) > 0 || self.more > 0
+    }
+
+    /// Whether nothing can be said about an object: the reference failed, or has none of the objects.
+    pub(crate) fn is_inconclusive(&self) -> bool {
+        self.count(Class::NotCompared) > 0 || self.successes == 0
     }
 
     /// Whether the comparison was interrupted.
@@ -102,66 +130,135 @@ impl Report {
         self.left > 0
     }
 
+    /// Requests whose worst difference is of a class.
     fn count(&self, class: Class) -> u64 {
-        self.of(class).map(|(_, group)| group.times).sum()
+        self.requests.get(&Some(class)).copied().unwrap_or_default()
+    }
+
+    /// Requests without a difference but those that are expected.
+    fn alike(&self) -> u64 {
+        self.requests.get(&None).copied().unwrap_or_default() + self.count(Class::Expected)
     }
 
     fn of(&self, class: Class) -> impl Iterator<Item = (&Key, &Group)> {
         self.groups.iter().filter(move |(key, _)| key.class == class)
     }
 
-    /// The report as text. Differences that are expected are named, without examples.
+    /// The report as text. Of differences that are expected, it has only the names.
     pub(crate) fn table(&self) -> String {
-        let mut lines = vec![format!(
-            "{} requests for {} objects to each server: {} answered alike, {} wrong and {} harmless differences",
-            self.requests,
-            self.objects,
-            self.same,
-            self.count(Class::Wrong),
-            self.count(Class::Harmless)
-        )];
+        let requests: u64 = self.requests.values().sum();
+        let mut lines = vec![
+            format!(
+                "{} to each server, for {}; the reference answered {} of them with 2xx",
+                counted(requests, "request"),
+                counted(self.objects as u64, "object"),
+                self.successes
+            ),
+            format!(
+                "responses: {} alike, {} with harmless differences, {} wrong, {} not compared",
+                self.alike(),
+                self.count(Class::Harmless),
+                self.count(Class::Wrong),
+                self.count(Class::NotCompared)
+            ),
+        ];
         if self.left > 0 {
-            lines.push(format!("interrupted: {} objects were not compared", self.left));
+            lines.push(format!("interrupted: {} left", counted(self.left as u64, "object")));
         }
-        for class in [Class::Wrong, Class::Harmless] {
-            let mut groups = self.of(class).peekable();
-            if groups.peek().is_some() {
-                lines.extend([String::new(), format!("{}:", class.name())]);
-            }
-            for (Key { place, reason, .. }, group) in groups {
-                let probes: Vec<&str> = group.probes.iter().map(|probe| probe.name()).collect();
-                lines.push(format!("  {place}: {reason}"));
-                let responses = if group.times == 1 { "response" } else { "responses" };
-                lines.push(format!("    {} {responses} to {}", group.times, probes.join(", ")));
-                if let Some(Example { probe, path, values: [one, other] }) = group.examples.first()
-                {
-                    lines.push(format!("    such as {} of {}", probe.name(), short(path)));
-                    lines.push(format!("      reference  {}", short(one)));
-                    lines.push(format!("      candidate  {}", short(other)));
-                }
-            }
+        if self.more > 0 {
+            lines.push(format!("{} further differences are not listed", self.more));
         }
+        lines.extend(self.differences(Class::Wrong));
+        lines.extend(self.differences(Class::NotCompared));
+        lines.extend(self.harmless());
         lines.extend(self.expected());
         lines.push(String::new());
-        lines.push(format!("{:>14}  {:>10}  {:>10}", "first byte", "median", "p99"));
+        lines
+            .push(format!("{:>14}  {:>9}  {:>9}  {:>9}", "first byte", "median", "p99", "longest"));
         for (name, times) in ["reference", "candidate"].into_iter().zip(&self.times) {
-            let at = |part| milliseconds(Duration::from_micros(times.value_at_quantile(part)));
-            lines.push(format!("{name:>14}  {:>10}  {:>10}", at(0.5), at(0.99)));
+            let shown = |micros| {
+                let time = milliseconds(Duration::from_micros(micros));
+                if times.is_empty() { "–".to_owned() } else { time }
+            };
+            let [median, p99] = [0.5, 0.99].map(|part| shown(times.value_at_quantile(part)));
+            let longest = shown(times.max());
+            lines.push(format!("{name:>14}  {median:>9}  {p99:>9}  {longest:>9}"));
         }
         lines.join("\n")
     }
 
+    /// The differences of a class, by aspect: each pair of values with the requests and URLs that have it.
+    fn differences(&self, class: Class) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut last = None;
+        let mut shown = 0;
+        let groups: Vec<(&Key, &Group)> = self.of(class).collect();
+        if !groups.is_empty() {
+            lines.extend([String::new(), format!("{}:", class.name())]);
+        }
+        for (key, group) in groups {
+            if last != Some((&key.aspect, key.reason)) {
+                (last, shown) = (Some((&key.aspect, key.reason)), 0);
+                let reason = match key.reason {
+                    DIFFERS => String::new(),
+                    reason => format!(" ({reason})"),
+                };
+                lines.push(format!("  {}{reason}", key.aspect));
+            }
+            shown += 1;
+            if shown > SHOWN_VALUES {
+                if shown == SHOWN_VALUES + 1 {
+                    lines.push("    and other values: --json has them all".to_owned());
+                }
+                continue;
+            }
+            let [one, other] = key.values.each_ref().map(|it| it.as_deref().unwrap_or("none"));
+            let probes: Vec<&str> = group.probes.iter().map(|probe| probe.name()).collect();
+            let urls: Vec<&str> = group.urls.iter().take(SHOWN_URLS).map(String::as_str).collect();
+            let has_more = group.more_urls || group.urls.len() > SHOWN_URLS;
+            lines.push(format!("    {one}  →  {other}"));
+            lines.push(format!(
+                "      {} to {}: {}{}",
+                counted(group.responses, "response"),
+                probes.join(", "),
+                urls.join(" "),
+                if has_more { " and others" } else { "" }
+            ));
+        }
+        lines
+    }
+
+    /// The harmless differences, without values.
+    fn harmless(&self) -> Vec<String> {
+        let mut counts = BTreeMap::<(&str, &str), u64>::new();
+        for (Key { aspect, reason, .. }, group) in self.of(Class::Harmless) {
+            *counts.entry((aspect, reason)).or_default() += group.responses;
+        }
+        if counts.is_empty() {
+            return Vec::new();
+        }
+        let lines = counts.into_iter().map(|((aspect, reason), responses)| {
+            format!("  {aspect}: {reason} ({})", counted(responses, "response"))
+        });
+        [String::new(), "harmless; --json has the values:".to_owned()]
+            .into_iter()
+            .chain(lines)
+            .collect()
+    }
+
     /// The fields that differ as expected, by reason.
     fn expected(&self) -> Vec<String> {
-        let mut reasons = BTreeMap::<&str, Vec<&str>>::new();
-        for (Key { place, reason, .. }, _) in self.of(Class::Expected) {
-            reasons.entry(reason).or_default().push(place);
+        let mut reasons = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (Key { aspect, reason, .. }, _) in self.of(Class::Expected) {
+            reasons.entry(reason).or_default().insert(aspect);
         }
         if reasons.is_empty() {
             return Vec::new();
         }
-        let line =
-            |(reason, places): (&str, Vec<&str>)| format!("  {reason}: {}", places.join(", "));
+        let line = |(reason, aspects): (&str, BTreeSet<&str>)| {
+            let aspects: Vec<&str> = aspects.into_iter().collect();
+            format!("  {reason}: {}", aspects.join(", "))
+        };
         let lines = reasons.into_iter().map(line);
         [String::new(), "expected:".to_owned()].into_iter().chain(lines).collect()
     }
@@ -169,45 +266,53 @@ impl Report {
     /// The report as JSON.
     pub(crate) fn json(&self) -> Value {
         let groups = Class::ALL.into_iter().flat_map(|class| self.of(class));
-        let groups = groups.map(|(Key { class, place, reason }, group)| {
-            let examples = group.examples.iter().map(|Example { probe, path, values }| {
-                let [one, other] = values;
-                json!({ "request": probe.name(), "path": path, "reference": one, "candidate": other })
-            });
+        let groups = groups.map(|(Key { class, aspect, reason, values: [one, other] }, group)| {
             json!({
                 "class": class,
-                "place": place,
+                "aspect": aspect,
                 "reason": reason,
-                "times": group.times,
+                "reference": one,
+                "candidate": other,
+                "responses": group.responses,
                 "requests": group.probes.iter().map(|probe| probe.name()).collect::<Vec<_>>(),
-                "examples": examples.collect::<Vec<_>>(),
+                "urls": group.urls,
+                "has_more_urls": group.more_urls,
             })
         });
         let time = |times: &Latencies| {
             json!({
                 "median_microseconds": times.value_at_quantile(0.5),
                 "p99_microseconds": times.value_at_quantile(0.99),
+                "longest_microseconds": times.max(),
             })
         };
         json!({
             "objects": self.objects,
             "objects_left": self.left,
-            "requests": self.requests,
-            "alike": self.same,
-            "wrong": self.count(Class::Wrong),
+            "objects_of_reference": self.successes,
+            "interrupted": self.is_interrupted(),
+            "requests": self.requests.values().sum::<u64>(),
+            "alike": self.alike(),
             "harmless": self.count(Class::Harmless),
+            "wrong": self.count(Class::Wrong),
+            "not_compared": self.count(Class::NotCompared),
             "differences": groups.collect::<Vec<_>>(),
+            "differences_not_listed": self.more,
             "first_byte": { "reference": time(&self.times[0]), "candidate": time(&self.times[1]) },
         })
     }
 }
 
-/// The start of a long value. Values come from the network, and may have characters that move a terminal's cursor.
-fn short(value: &str) -> String {
-    const MOST: usize = 120;
-    let visible = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let mut text: String = visible.take(MOST).collect();
-    if value.chars().nth(MOST).is_some() {
+fn counted(number: u64, what: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{end}")
+}
+
+/// The start of a value from the network, without characters that move a terminal's cursor.
+fn visible(value: &str) -> String {
+    let mut text: String =
+        value.chars().take(VALUE).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if value.chars().nth(VALUE).is_some() {
         text.push('…');
     }
     text

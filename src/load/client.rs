@@ -37,7 +37,8 @@ impl<'a> Client<'a> {
     /// Sends a request with further fields. Its content goes to the writer that `open` returns for its head.
     ///
     /// # Errors
-    /// If there is no complete response in time, or the writer refuses the content.
+    /// If there is no complete response in time, or the writer refuses the content. The kind is `NotConnected` if the server may
+    /// have closed the connection before it read the request.
     pub(crate) async fn send<W: Write>(
         &mut self,
         method: &Method,
@@ -45,7 +46,7 @@ impl<'a> Client<'a> {
         fields: &HeaderMap,
         open: impl Fn(&Parts) -> W,
     ) -> io::Result<ClientResponse<W>> {
-        let exchange = self.connection.send(async |sender| {
+        let exchange = self.connection.send_once(async |sender| {
             let mut request = self.requests.get(path);
             *request.method_mut() = method.clone();
             request.headers_mut().extend(fields.clone());
@@ -53,9 +54,9 @@ impl<'a> Client<'a> {
             let mut received = sender.send(request).await?;
             let first_byte = watch.elapsed();
             let mut content = open(&received.head);
-            while let Some(more) = received.next().await? {
-                let written = content.write_all(&more);
-                written.map_err(|error| ExchangeError::Truncated(error.to_string()))?;
+            let cut = |error: &dyn std::fmt::Display| ExchangeError::Truncated(error.to_string());
+            while let Some(more) = received.next().await.map_err(|error| cut(&error))? {
+                content.write_all(&more).map_err(|error| cut(&error))?;
             }
             Ok(ClientResponse { head: received.head, content, first_byte })
         });

@@ -9,11 +9,11 @@ use crate::{access_log::LoggedRequest, base::clock::Timestamp};
 
 /// Log lines that yield no target.
 #[derive(Clone, Copy, Default)]
-pub(super) struct LeftOut {
+pub(crate) struct LeftOut {
     /// Lines with no GET, or none that can be sent.
-    pub(super) no_get: usize,
+    pub(crate) no_get: usize,
     /// Lines that cannot be read.
-    pub(super) unreadable: usize,
+    pub(crate) unreadable: usize,
 }
 
 /// Targets while they are collected: each one once, however often it is listed.

@@ -32,6 +32,25 @@ impl<'a> KeptConnection<'a> {
         self.send_on(sender, &exchange).await.map_err(io::Error::other)
     }
 
+    /// Sends a request with `exchange`, once. An error without any response on a connection that was used before is of the kind
+    /// `NotConnected`: it may have closed in the meantime.
+    pub(super) async fn send_once<T>(
+        &mut self,
+        exchange: impl AsyncFn(&mut Sender) -> Result<T, ExchangeError>,
+    ) -> io::Result<T> {
+        let (sender, was_used) = match self.kept.take() {
+            Some(sender) => (sender, true),
+            None => (self.line.connect(self.timeout).await?, false),
+        };
+        let sent = self.send_on(sender, &exchange).await;
+        sent.map_err(|error| {
+            let has_no_response = !matches!(error, ExchangeError::Truncated(_));
+            let is_stale = was_used && has_no_response;
+            let kind = if is_stale { io::ErrorKind::NotConnected } else { io::ErrorKind::Other };
+            io::Error::new(kind, error)
+        })
+    }
+
     async fn send_on<T>(
         &mut self,
         mut sender: Sender,

@@ -44,7 +44,7 @@ pub enum Http {
 pub enum Trust<'a> {
     /// The authorities that this machine trusts.
     Native,
-    /// The authorities in a PEM file.
+    /// The authorities in a PEM file, and those that this machine trusts.
     File(&'a Path),
     /// Any issuer, for self-signed certificates.
     Any,
@@ -109,7 +109,13 @@ impl Line {
     ) -> Result<Self, TrustError> {
         let roots = match trust {
             Trust::Native => trusted_roots(None)?,
-            Trust::File(path) => trusted_roots(Some(path))?,
+            Trust::File(path) => {
+                let mut roots = trusted_roots(Some(path))?;
+                if let Ok(native) = trusted_roots(None) {
+                    roots.roots.extend(native.roots);
+                }
+                roots
+            }
             Trust::Any => RootCertStore::empty(),
         };
         let mut config =

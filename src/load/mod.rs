@@ -48,6 +48,7 @@ use std::{
 };
 
 pub(crate) use client::Client;
+pub(crate) use gathered::LeftOut;
 use http::{HeaderMap, header};
 pub use line::{Http, Line, Trust, TrustError};
 pub(crate) use log_files::{for_each_line, log_files};

@@ -35,12 +35,13 @@ impl Received {
     }
 
     /// A response over HTTP/3.
-    pub(super) fn http3(response: http::Response<()>, stream: Stream) -> Self {
+    pub(super) fn http3(response: http::Response<()>, stream: Stream, is_to_head: bool) -> Self {
         let (head, ()) = response.into_parts();
         let left = head.headers.get(header::CONTENT_LENGTH);
         let left = left.and_then(|length| length.to_str().ok()?.parse().ok());
-        // A 304 has the length of other content.
-        let left = left.filter(|_| head.status != http::StatusCode::NOT_MODIFIED);
+        // A 304, and a response to HEAD, have the length of other content.
+        let has_length = !is_to_head && head.status != http::StatusCode::NOT_MODIFIED;
+        let left = left.filter(|_| has_length);
         Self { head, content: Content::Http3 { stream: Box::new(stream), left } }
     }
 

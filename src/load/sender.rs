@@ -61,13 +61,14 @@ impl Sender {
             Asks::One(sender) => Received::hyper(sender.send_request(request).await?),
             Asks::Two(sender) => Received::hyper(sender.send_request(request).await?),
             Asks::Three(sender) => {
+                let is_head = request.method() == http::Method::HEAD;
                 let mut stream = sender.send_request(request.map(drop)).await?;
                 stream.finish().await?;
                 let mut response = stream.recv_response().await?;
                 while response.status().is_informational() {
                     response = stream.recv_response().await?;
                 }
-                Received::http3(response, stream)
+                Received::http3(response, stream, is_head)
             }
         })
     }

@@ -39,6 +39,8 @@ pub enum Pick {
 pub struct Targets {
     /// Scheme and authority, without a trailing slash.
     server: String,
+    /// The same with the name that requests give it.
+    named: String,
     signer: Option<Signer>,
     all: Vec<Target>,
     urls: usize,
@@ -68,6 +70,7 @@ impl Targets {
         let urls = all.iter().map(Target::path).collect::<HashSet<_>>().len();
         Self {
             server: server.trim_end_matches('/').to_owned(),
+            named: server.trim_end_matches('/').to_owned(),
             urls,
             signer: None,
             all,
@@ -280,6 +283,14 @@ impl Targets {
         &self.all[place]
     }
 
+    /// A path, signed if there is a signer.
+    pub(crate) fn signed_path(&self, path: &PathAndQuery) -> PathAndQuery {
+        match &self.signer {
+            Some(signer) => signer.sign(&self.named, path),
+            None => path.clone(),
+        }
+    }
+
     pub(super) const fn is_signed(&self) -> bool {
         self.signer.is_some()
     }
@@ -290,10 +301,11 @@ impl Targets {
     /// # Errors
     /// When `stop` is set.
     pub(crate) fn sign(&mut self, host: Option<&HeaderValue>, stop: &AtomicBool) -> io::Result<()> {
-        let Self { signer: Some(signer), server, all, .. } = self else { return Ok(()) };
-        let scheme = server.split("://").next().unwrap_or_default();
-        let named = host.and_then(|host| host.to_str().ok());
-        let server = named.map_or_else(|| server.clone(), |host| format!("{scheme}://{host}"));
+        let scheme = self.server.split("://").next().unwrap_or_default();
+        if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+            self.named = format!("{scheme}://{host}");
+        }
+        let Self { signer: Some(signer), named: server, all, .. } = self else { return Ok(()) };
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (signer, server, share) = (&*signer, &server, all.len().div_ceil(cores).max(1));
         std::thread::scope(|scope| {
@@ -323,7 +335,7 @@ impl Targets {
         self.all.iter().any(|target| target.range.is_some())
     }
 
-    pub(super) const fn left_out(&self) -> LeftOut {
+    pub(crate) const fn left_out(&self) -> LeftOut {
         self.left_out
     }
 
