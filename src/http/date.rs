@@ -18,36 +18,26 @@ const DAYS: [&str; 7] =
 
 /// Parses any of the three HTTP date formats; `None` for anything else.
 ///
-/// RFC 9110 §5.6.7 encourages recipients to be robust: names are case-insensitive, and the day's name may be wrong.
+/// RFC 9110 §5.6.7 encourages recipients to be robust: names are case-insensitive, and the day's name may be wrong. In any
+/// other respect, a date must be in one of the formats: an invalid `Expires` has passed (RFC 9111 §5.3).
 #[must_use]
 pub fn parse(value: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(value).ok()?.trim();
-    let (day_name, rest) = text.split_once([',', ' '])?;
+    let (day_name, [day, month, year, time]) = match text.split_once(", ") {
+        Some((day_name, rest)) => (day_name, fields(rest)?),
+        None => asctime_fields(text)?,
+    };
     let is_day = |name: &str| {
         name.eq_ignore_ascii_case(day_name) || name[..3].eq_ignore_ascii_case(day_name)
     };
     if !DAYS.iter().any(|name| is_day(name)) {
         return None;
     }
-    let mut parts = rest.split([' ', '-']).filter(|part| !part.is_empty());
-    let [one, two, three, four] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
-    let zone = parts.next();
-    if parts.next().is_some() {
-        return None;
-    }
-    // `Nov 6 08:49:37 1994` (asctime), `06 Nov 1994 08:49:37 GMT`, or `06-Nov-94 08:49:37 GMT` (RFC 850).
-    let (day, month, year, time) = match (month(one), zone) {
-        (Some(month), None) => (number(two, 1..=2)?, month, number(four, 4..=4)?, three),
-        (None, Some(zone)) if zone.eq_ignore_ascii_case("GMT") => {
-            let year = match number(three, 2..=4)? {
-                // RFC 850 has two digits.
-                year @ 0..70 if three.len() == 2 => 2000 + year,
-                year @ 70..100 if three.len() == 2 => 1900 + year,
-                year if three.len() == 4 => year,
-                _ => return None,
-            };
-            (number(one, 1..=2)?, self::month(two)?, year, four)
-        }
+    let year = match number(year, 2..=4)? {
+        // RFC 850 has two digits.
+        short @ 0..70 if year.len() == 2 => 2000 + short,
+        short @ 70..100 if year.len() == 2 => 1900 + short,
+        long if year.len() == 4 => long,
         _ => return None,
     };
     let mut units = time.split(':');
@@ -56,11 +46,40 @@ pub fn parse(value: &[u8]) -> Option<Timestamp> {
     if units.next().is_some() {
         return None;
     }
-    let date = Date::from_calendar_date(i32::try_from(year).ok()?, month, u8::try_from(day).ok()?);
+    let day = u8::try_from(number(day, 1..=2)?).ok()?;
+    let date = Date::from_calendar_date(i32::try_from(year).ok()?, self::month(month)?, day);
     // The sixtieth second is a leap second.
     let minute = date.ok()?.with_hms(u8::try_from(hour).ok()?, u8::try_from(minute).ok()?, 0);
     let seconds = u64::try_from(minute.ok()?.assume_utc().unix_timestamp()).ok()?;
     Some(Timestamp::from_secs(seconds + second))
+}
+
+/// Day, month, year and time of `06 Nov 1994 08:49:37 GMT`, or of `06-Nov-94 08:49:37 GMT` (RFC 850).
+fn fields(text: &str) -> Option<[&str; 4]> {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let (day, month, year, time, zone) = match *parts {
+        [day, month, year, time, zone] if year.len() == 4 => (day, month, year, time, zone),
+        [date, time, zone] => {
+            let (day, rest) = date.split_once('-')?;
+            let (month, year) = rest.split_once('-').filter(|(_, year)| year.len() == 2)?;
+            (day, month, year, time, zone)
+        }
+        _ => return None,
+    };
+    (day.len() == 2 && zone.eq_ignore_ascii_case("GMT")).then_some([day, month, year, time])
+}
+
+/// The day's name, and day, month, year and time of `Sun Nov  6 08:49:37 1994` (asctime).
+fn asctime_fields(text: &str) -> Option<(&str, [&str; 4])> {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let (day_name, month, day, time, year) = match *parts {
+        [day_name, month, day, time, year] if day.len() == 2 => (day_name, month, day, time, year),
+        [day_name, month, "", day, time, year] if day.len() == 1 => {
+            (day_name, month, day, time, year)
+        }
+        _ => return None,
+    };
+    (year.len() == 4).then_some((day_name, [day, month, year, time]))
 }
 
 fn month(name: &str) -> Option<Month> {
@@ -99,6 +118,7 @@ mod tests {
             "SUNDAY, 06-NOV-94 08:49:37 GMT",
             "Mon, 06 Nov 1994 08:49:37 GMT",
             "Thu Nov  6 08:49:37 1994",
+            "Sun Nov  6 08:49:37 1994 ",
         ] {
             assert_eq!(parse(text.as_bytes()), moment, "{text}");
         }
@@ -123,6 +143,16 @@ mod tests {
             "Thu, 01 Jan 1969 00:00:00 GMT",
             "Sun, +6 Nov 1994 08:49:37 GMT",
             "Nov  6 08:49:37 1994",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06  Nov 1994 08:49:37 GMT",
+            "Sun,  06 Nov 1994 08:49:37 GMT",
+            "Sun,06 Nov 1994 08:49:37 GMT",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun Nov   6 08:49:37 1994",
+            "Sun Nov 6 08:49:37 1994",
+            "Sun Nov  6 08:49:37 94",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import unittest
 
+import parity
 from parts import PROGRAM, ROOT, free_port, wait_for
 
 EXPECTED = pathlib.Path(__file__).with_name("conformance.json")
@@ -67,6 +68,21 @@ class Conformance(unittest.TestCase):
         self.assertEqual({name: outcomes.get(name) for name in certain}, certain)
         self.assertEqual(set(outcomes), set(expected))
         self.assertNotIn("a reason is missing", expected.values())
+
+
+class Parity(unittest.TestCase):
+    def test_each_behavior_names_tests_that_exist(self):
+        known = parity.known_tests()
+        for behavior in parity.behaviors():
+            self.assertEqual([name for name in behavior["tests"] if name not in known], [], behavior["name"])
+
+    def test_the_page_is_current(self):
+        """FOREBAY_WRITE_EXPECTED=1 writes the table of CloudFront's behavior; benches/conformance writes the rest."""
+        text = parity.PAGE.read_text()
+        if os.environ.get("FOREBAY_WRITE_EXPECTED"):
+            text = parity.with_current_table(text)
+            parity.PAGE.write_text(text)
+        self.assertEqual(parity.with_current_table(text), text)
 
 
 if __name__ == "__main__":
