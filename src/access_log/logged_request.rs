@@ -83,12 +83,11 @@ impl LoggedRequest {
         }
     }
 
-    /// The last byte of the object that was sent, if only a part was. A range from an offset to the end, or of the last
-    /// bytes, does not tell.
+    /// The last byte of the object that was sent, if only a part was. A range of the last bytes does not tell.
     pub(crate) fn last_byte(&self) -> Option<u64> {
         let range = self.range.as_ref().filter(|_| self.status == Some(206))?;
-        let (first, last) = range.strip_prefix("bytes=")?.rsplit_once('-')?;
-        last.parse().ok().filter(|_| !first.is_empty())
+        let (first, _) = range.strip_prefix("bytes=")?.split_once('-')?;
+        first.parse::<u64>().ok()?.checked_add(self.bytes.checked_sub(1)?)
     }
 
     fn of_own(own: Own) -> Self {
@@ -214,13 +213,16 @@ mod tests {
             assert_eq!(LoggedRequest::parse(line), None, "{line}");
         }
         assert_eq!(ranged.last_byte(), Some(1238));
-        for (range, status) in [("bytes=-5", 206), ("bytes=5-", 206), ("bytes=5-9", 200)] {
-            let request = LoggedRequest {
-                range: Some(range.into()),
-                status: Some(status),
-                ..expected.clone()
-            };
-            assert_eq!(request.last_byte(), None, "{range}");
+        for (range, status, last) in [
+            ("bytes=5-", 206, Some(1238)),
+            ("bytes=5-18446744073709551615", 206, Some(1238)),
+            ("bytes=-5", 206, None),
+            ("bytes=18446744073709551615-", 206, None),
+            ("bytes=5-9", 200, None),
+        ] {
+            let range = Some(range.to_owned());
+            let request = LoggedRequest { range, status: Some(status), ..expected.clone() };
+            assert_eq!(request.last_byte(), last, "{request:?}");
         }
     }
 

@@ -13,6 +13,7 @@ mod doctor;
 mod explain;
 mod flag_faults;
 mod health;
+mod html_file;
 mod import;
 mod init;
 mod keys;

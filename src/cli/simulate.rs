@@ -7,6 +7,7 @@ use indicatif::ProgressBar;
 
 use super::{
     UserError,
+    html_file::HtmlFile,
     load::{time, whole, wrong},
     progress_bar::progress_bar,
     report, say,
@@ -38,6 +39,9 @@ pub(super) struct Args {
     /// How long objects are fresh; then the bucket confirms them
     #[arg(long, value_name = "TIME", default_value = "365days", value_parser = time)]
     ttl: Duration,
+    /// Simulate a cluster of this many nodes, too, each with a cache of the size; viewers' requests are spread over them
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(2..=64))]
+    nodes: Option<u32>,
     /// Count URLs with different queries as different objects, as a cache policy with all query strings does
     #[arg(long)]
     query: bool,
@@ -53,6 +57,9 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Write the results, with plots, as an HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
@@ -66,6 +73,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     if args.ttl.as_secs() == 0 {
         return Err(wrong("--ttl", "less than a second", "a time, such as 1day").into());
     }
+    let page = args.html.as_deref().map(HtmlFile::open).transpose()?;
     let bar = progress_bar(0, "{spinner} {percent:>3}%  {wide_msg}");
     let trace = read(args, &bar).map_err(report)?;
     if trace.is_empty() {
@@ -82,13 +90,17 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let ttl = u32::try_from(args.ttl.as_secs()).unwrap_or(u32::MAX);
     let prices =
         Prices { per_gigabyte: args.per_gigabyte, per_1000_requests: args.per_1000_requests };
-    let results =
-        Report::of(&trace, &capacities, ttl, prices, |done| bar.set_position(done as u64));
+    let results = Report::of(&trace, &capacities, (ttl, args.nodes), prices, |done| {
+        bar.set_position(done as u64);
+    });
     bar.finish_and_clear();
     if args.json {
         say(&results.json().to_string());
     } else {
         say(&results.table());
+    }
+    if let Some(page) = page {
+        page.write(&results.page())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,6 +23,7 @@ use super::{
     request_kind::RequestKind,
     requests::Requests,
     sender::Sender,
+    slot::Slot,
     tally::Tally,
     target::Target,
 };
@@ -145,7 +146,7 @@ impl Work {
         let watch = self.run.watch;
         let due = match &self.run.pace {
             None => self.run.take().map(|_| begun),
-            Some(pace) => pace.take_due(watch),
+            Some(pace) => pace.take_due(watch).map(|slot| slot.due),
         };
         if let Some(due) = due {
             let waited = watch.elapsed().saturating_sub(due);
@@ -153,7 +154,7 @@ impl Work {
         }
     }
 
-    /// Records a connection still missing at the end of the run. A constant rate reports due requests anyway.
+    /// Records a connection still missing at the end of the run. Requests with due times are reported anyway.
     fn never_connected(&self, begun: Duration) {
         let waited = self.run.watch.elapsed().saturating_sub(begun);
         if self.run.pace.is_none() && waited > PAUSE {
@@ -174,14 +175,15 @@ impl Work {
         let (mut over, mut closed) = (self.run.phase.clone(), sender.closed());
         let mut answered = false;
         while sender.is_ready().await {
-            let due = tokio::select! {
+            let slot = tokio::select! {
                 biased;
-                due = self.next(&mut over) => due,
+                slot = self.next(&mut over) => slot,
                 _ = closed.changed() => break,
             };
-            let Some(due) = due else { return Ended { connection, gone: false, answered } };
+            let Some(slot) = slot else { return Ended { connection, gone: false, answered } };
+            let due = slot.due;
             let under_way = UnderWay { work: &self, due };
-            let target = targets.next();
+            let target = targets.next(slot.number);
             let sent = if self.run.pace.is_some() { watch.elapsed() } else { due };
             let count = |bytes| self.tally.lock().bytes += bytes;
             let exchange = exchange(&mut sender, self.requests.request(target), target, count);
@@ -201,7 +203,7 @@ impl Work {
                     self.tally.lock().answer(&answer, waited);
                 }
                 Ok(Err(error)) if error.is_unread() => {
-                    self.give_back(due, &error);
+                    self.give_back(slot, &error);
                     if !is_gone {
                         tokio::time::sleep(BREATH).await;
                     }
@@ -220,29 +222,29 @@ impl Work {
         Ended { connection, gone: true, answered }
     }
 
-    /// Waits until the next request is due and returns its due time; `None` if none is left.
-    async fn next(&self, over: &mut Over) -> Option<Duration> {
+    /// Waits until the next request is due and returns its slot; `None` if none is left.
+    async fn next(&self, over: &mut Over) -> Option<Slot> {
         let watch = self.run.watch;
         match (&self.run.pace, &self.timer) {
             (Some(pace), Some(timer)) => tokio::select! {
                 biased;
                 _ = over.changed() => None,
-                due = pace.take(timer, watch) => due,
+                slot = pace.take(timer, watch) => slot,
             },
-            _ => self.run.take(),
+            _ => self.run.take().map(|due| Slot { due, number: None }),
         }
     }
 
     /// Returns a request that the server has not read, so that a free lane sends it. If the server reads none
     /// at all, that is a failure.
-    fn give_back(&self, due: Duration, error: &ExchangeError) {
+    fn give_back(&self, slot: Slot, error: &ExchangeError) {
         if self.unread.fetch_add(1, Ordering::Relaxed) >= self.most_unread {
-            let waited = self.run.watch.elapsed().saturating_sub(due);
+            let waited = self.run.watch.elapsed().saturating_sub(slot.due);
             return self.tally.lock().fail(Failure::Refused, Some(error), waited);
         }
         match &self.run.pace {
             None => self.run.give_back(),
-            Some(pace) => pace.give_back(due),
+            Some(pace) => pace.give_back(slot),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A load generator for caches: sends many requests for stored objects and measures the responses.
 //!
 //! A run requests its [`Targets`] over a number of lanes: connections, or streams on them with HTTP/2 and HTTP/3.
-//! In a closed loop, each lane sends one request after another. In an open loop, requests are due at a
-//! constant rate, regardless of the responses. Its latencies count from when a request was due, and requests
+//! In a closed loop, each lane sends one request after another. In an open loop, requests are due at given
+//! times, regardless of the responses. Its latencies count from when a request was due, and requests
 //! that were due but never sent count too, so a stalled server hides nothing. Each thread keeps its own
 //! counts, which are collected once a second.
 
@@ -29,6 +29,7 @@ mod schedule;
 mod sender;
 mod server;
 mod sign;
+mod slot;
 mod tally;
 mod target;
 mod targets;
@@ -54,7 +55,9 @@ pub use line::{Http, Line, Trust, TrustError};
 pub(crate) use log_files::{for_each_line, log_files};
 pub use mix::Mix;
 use pace::Pace;
+pub(crate) use page::html_page;
 use parking_lot::Mutex;
+pub(crate) use plot::{Curve, Plot};
 pub use report::Report;
 pub(crate) use report::milliseconds;
 pub(crate) use server::{Server, ServerError};
@@ -282,7 +285,8 @@ pub fn run(
         }
     })?;
     let mut tail = tally::collect(&threads.tallies);
-    let reason = io::Error::other("no connection was free; use more connections or a lower rate");
+    let reason =
+        io::Error::other("no connection was free; use more connections, or a lower rate or speed");
     for waited in run.pace.iter().flat_map(|pace| pace.never_taken(run.ended())) {
         tail.fail(Failure::Unsent, Some(&reason), waited);
     }

@@ -13,7 +13,7 @@ use rustix::{
 };
 use tokio::{io::unix::AsyncFd, sync};
 
-use super::Due;
+use super::{Due, slot::Slot};
 use crate::base::clock::Stopwatch;
 
 /// Due times of requests. All threads share them: if a connection is free, no due request
@@ -23,8 +23,8 @@ pub(super) struct Pace {
     end: Duration,
     /// Number of the next request.
     next: AtomicU64,
-    /// Due times of requests that the server has not read.
-    given_back: Mutex<Vec<Duration>>,
+    /// Slots of requests that the server has not read.
+    given_back: Mutex<Vec<Slot>>,
 }
 
 impl Pace {
@@ -34,10 +34,10 @@ impl Pace {
     }
 
     /// Waits for the next due time and takes it; `None` if none is left before the end.
-    pub(super) async fn take(&self, timer: &Timer, watch: Stopwatch) -> Option<Duration> {
+    pub(super) async fn take(&self, timer: &Timer, watch: Stopwatch) -> Option<Slot> {
         loop {
-            if let Some(moment) = self.take_due(watch) {
-                return Some(moment);
+            if let Some(slot) = self.take_due(watch) {
+                return Some(slot);
             }
             // Of the lanes that wait on a thread, the first waits for the due time.
             let timer = timer.0.lock().await;
@@ -45,21 +45,21 @@ impl Pace {
             let moment = self.moment(number)?;
             timer.wait(watch, moment).await;
             if self.take_numbered(number) {
-                return Some(moment);
+                return Some(Slot { due: moment, number: Some(number) });
             }
         }
     }
 
     /// Takes a due time that has passed, if any.
-    pub(super) fn take_due(&self, watch: Stopwatch) -> Option<Duration> {
-        if let Some(moment) = self.given_back.lock().pop() {
-            return Some(moment);
+    pub(super) fn take_due(&self, watch: Stopwatch) -> Option<Slot> {
+        if let Some(slot) = self.given_back.lock().pop() {
+            return Some(slot);
         }
         loop {
             let number = self.next.load(Ordering::Relaxed);
             let moment = self.moment(number).filter(|moment| *moment <= watch.elapsed())?;
             if self.take_numbered(number) {
-                return Some(moment);
+                return Some(Slot { due: moment, number: Some(number) });
             }
         }
     }
@@ -69,9 +69,9 @@ impl Pace {
         self.next.compare_exchange(number, next, order, order).is_ok()
     }
 
-    /// Returns a due time, for the next caller to take.
-    pub(super) fn give_back(&self, moment: Duration) {
-        self.given_back.lock().push(moment);
+    /// Returns a slot, for the next caller to take.
+    pub(super) fn give_back(&self, slot: Slot) {
+        self.given_back.lock().push(slot);
     }
 
     /// Whether any due time is left.
@@ -89,7 +89,8 @@ impl Pace {
             self.next.fetch_add(1, Ordering::Relaxed);
             Some(moment)
         });
-        given_back.into_iter().chain(left).map(move |moment| end.saturating_sub(moment))
+        let given_back = given_back.into_iter().map(|slot| slot.due);
+        given_back.chain(left).map(move |moment| end.saturating_sub(moment))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "no run has so many requests")]
@@ -160,17 +161,19 @@ mod tests {
     async fn moments_come_when_they_are_due_and_end() {
         let (watch, timer) = (Stopwatch::start(), Timer::new().expect("a timer"));
         let pace = Pace::new(Due::Rate(2_000.0), Duration::from_millis(2));
-        for expected in [0, 500, 1_000, 1_500] {
-            let moment = pace.take(&timer, watch).await.expect("a moment");
-            assert_eq!(moment, Duration::from_micros(expected));
-            assert!(watch.elapsed() >= moment);
+        let slot =
+            |number: u64, micros| Slot { due: Duration::from_micros(micros), number: Some(number) };
+        for (number, expected) in [(0, 0), (1, 500), (2, 1_000), (3, 1_500)] {
+            let taken = pace.take(&timer, watch).await.expect("a moment");
+            assert_eq!(taken, slot(number, expected));
+            assert!(watch.elapsed() >= taken.due);
         }
         assert_eq!((pace.take(&timer, watch).await, pace.is_left()), (None, false));
-        pace.give_back(Duration::from_micros(500));
+        pace.give_back(slot(1, 500));
         assert!(pace.is_left());
-        assert_eq!(pace.take(&timer, watch).await, Some(Duration::from_micros(500)));
+        assert_eq!(pace.take(&timer, watch).await, Some(slot(1, 500)));
         let seldom = Pace::new(Due::Rate(f64::MIN_POSITIVE), Duration::MAX);
-        assert_eq!(seldom.take(&timer, watch).await, Some(Duration::ZERO));
+        assert_eq!(seldom.take(&timer, watch).await, Some(slot(0, 0)));
         assert_eq!(seldom.take(&timer, watch).await, None, "nobody lives so long");
     }
 
@@ -182,7 +185,7 @@ mod tests {
         let all = async |timer: &Timer| {
             let mut taken = Vec::new();
             while let Some(moment) = pace.take(timer, watch).await {
-                taken.push(moment);
+                taken.push(moment.due);
             }
             taken
         };
@@ -201,7 +204,7 @@ mod tests {
             waited.map(|waited| waited.as_millis()).collect::<Vec<_>>()
         };
         let first = pace();
-        assert_eq!(first.take_due(watch), Some(Duration::ZERO));
+        assert_eq!(first.take_due(watch).map(|slot| slot.due), Some(Duration::ZERO));
         assert_eq!(first.take_due(watch), None, "the next is not due");
         assert_eq!(left(&first, 45), [35, 25, 15, 5]);
         assert_eq!(left(&first, 45), [0; 0], "once");

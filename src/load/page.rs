@@ -10,9 +10,9 @@ use super::{
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #66707f; --line: #e3e7ee; --ground: #fff; --card: #f7f8fb;
-  --c0: #1f6feb; --c1: #12a594; --c2: #e8890c; --c3: #d6336c; }
+  --c0: #1f6feb; --c1: #12a594; --c2: #e8890c; --c3: #d6336c; --c4: #7a5af5; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #97a1b0; --line: #2b323d; --ground: #12161c; --card: #191e26;
-  --c0: #5b9dff; --c1: #3cc7b4; --c2: #f5a742; --c3: #f0729b; } }
+  --c0: #5b9dff; --c1: #3cc7b4; --c2: #f5a742; --c3: #f0729b; --c4: #a48bff; } }
 body { margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 62rem; background: var(--ground); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; font-variant-numeric: tabular-nums; }
 h1 { margin: 0; font-size: 1.5rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
@@ -28,10 +28,11 @@ svg text { fill: var(--soft); font-size: 11px; }
 .level { text-anchor: end; } .mark { text-anchor: middle; }
 .grid { stroke: var(--line); fill: none; }
 .curve { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
-.curve.c0 { stroke: var(--c0); } .curve.c1 { stroke: var(--c1); } .curve.c2 { stroke: var(--c2); } .curve.c3 { stroke: var(--c3); }
+.curve.c0 { stroke: var(--c0); } .curve.c1 { stroke: var(--c1); } .curve.c2 { stroke: var(--c2); } .curve.c3 { stroke: var(--c3); } .curve.c4 { stroke: var(--c4); }
 .legend { display: flex; gap: 1.25rem; margin: .5rem 0 0 6rem; color: var(--soft); font-size: .85rem; }
 .legend span::before { content: ''; display: inline-block; width: .8em; height: .25em; margin-right: .45em; vertical-align: middle; border-radius: 1em; background: currentColor; }
-.legend .c0::before { color: var(--c0); } .legend .c1::before { color: var(--c1); } .legend .c2::before { color: var(--c2); } .legend .c3::before { color: var(--c3); }
+.legend .c0::before { color: var(--c0); } .legend .c1::before { color: var(--c1); } .legend .c2::before { color: var(--c2); } .legend .c3::before { color: var(--c3); } .legend .c4::before { color: var(--c4); }
+pre { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; }
 th, td { padding: .4rem .6rem .4rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 th { width: 9rem; color: var(--soft); font-weight: 400; }
@@ -52,14 +53,9 @@ impl Report {
 }
 
 fn render(report: &Report) -> String {
-    let server = escape(report.server());
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Load test of {server}</title><style>{STYLE}</style></head><body>\n\
-         <h1>Load test of {server}</h1><p>forebay load {}, {:.1} s</p>\n<ul class=\"key\">",
-        env!("CARGO_PKG_VERSION"),
-        report.time().as_secs_f64()
-    );
+    let version = env!("CARGO_PKG_VERSION");
+    let subtitle = format!("forebay load {version}, {:.1} s", report.time().as_secs_f64());
+    let mut page = String::from("<ul class=\"key\">");
     for (name, value) in key_figures(report) {
         // Writing to a String cannot fail.
         let _ = write!(page, "<li><b>{value}</b><span>{name}</span></li>");
@@ -80,7 +76,18 @@ fn render(report: &Report) -> String {
     for url in report.run.targets.first_urls() {
         let _ = write!(page, "<li>{}</li>", escape(&url));
     }
-    page + "</ol></details></body></html>\n"
+    page += "</ol></details>";
+    html_page(&format!("Load test of {}", report.server()), &subtitle, &page)
+}
+
+/// A page with a title, a line below it, and a body of HTML.
+pub(crate) fn html_page(title: &str, subtitle: &str, body: &str) -> String {
+    let (title, subtitle) = (escape(title), escape(subtitle));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{title}</title><style>{STYLE}</style></head><body>\n\
+         <h1>{title}</h1><p>{subtitle}</p>\n{body}</body></html>\n"
+    )
 }
 
 fn key_figures(report: &Report) -> Vec<(&'static str, String)> {

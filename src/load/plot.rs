@@ -3,21 +3,21 @@
 use std::fmt::Write;
 
 /// A curve, named if there are several.
-pub(super) struct Curve {
-    pub(super) name: &'static str,
-    pub(super) points: Vec<(f64, f64)>,
+pub(crate) struct Curve {
+    pub(crate) name: &'static str,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// A plot of curves on two axes. Both begin at zero.
-pub(super) struct Plot<'a> {
-    pub(super) title: &'a str,
-    pub(super) curves: Vec<Curve>,
+pub(crate) struct Plot<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) curves: Vec<Curve>,
     /// Positions and labels of the horizontal axis marks.
-    pub(super) marks: Vec<(f64, String)>,
+    pub(crate) marks: Vec<(f64, String)>,
     /// Label format of the vertical axis.
-    pub(super) label: &'a dyn Fn(f64) -> String,
+    pub(crate) label: &'a dyn Fn(f64) -> String,
     /// Minimum upper end of the vertical axis.
-    pub(super) least_top: f64,
+    pub(crate) least_top: f64,
 }
 
 const WIDTH: f64 = 640.0;
@@ -32,7 +32,7 @@ const MARKS: f64 = 4.0;
 
 impl Plot<'_> {
     /// Renders a figure with its caption.
-    pub(super) fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let all = || self.curves.iter().flat_map(|curve| &curve.points);
         let end = all().map(|(x, _)| *x).fold(f64::MIN_POSITIVE, f64::max);
         let highest = all().map(|(_, y)| *y).fold(self.least_top, f64::max);

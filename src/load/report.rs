@@ -281,7 +281,7 @@ impl Report {
         let options = &self.run.options;
         let rate = match options.due {
             Due::Rate(rate) => format!("constant rate of {} requests/s", number(rate)),
-            Due::Logged(_, speed) => format!("as logged, {} × as fast", number(speed)),
+            Due::Logged(_, speed) => format!("at {}× the logged speed", number(speed)),
             Due::AtOnce => "as fast as responses arrive".into(),
         };
         let until = match options.until {

@@ -268,10 +268,12 @@ impl Targets {
         &self.all
     }
 
-    pub(super) fn next(&self) -> &Target {
+    /// The target of the next request, or of that with a number.
+    pub(super) fn next(&self, number: Option<u64>) -> &Target {
         let place = match self.pick {
             Pick::Order => {
-                let next = self.next.fetch_add(1, Ordering::Relaxed);
+                let number = number.and_then(|number| usize::try_from(number).ok());
+                let next = number.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
                 self.order[next % self.order.len()] as usize
             }
             Pick::Random => self.order[fastrand::usize(..self.order.len())] as usize,
@@ -360,7 +362,7 @@ mod tests {
     }
 
     fn paths(targets: &Targets, count: usize) -> Vec<String> {
-        (0..count).map(|_| targets.next().path().to_string()).collect()
+        (0..count).map(|_| targets.next(None).path().to_string()).collect()
     }
 
     #[test]

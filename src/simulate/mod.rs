@@ -1,13 +1,16 @@
 //! Simulates caches of several sizes with the requests of access logs.
 
+mod cluster;
 mod outcome;
+mod page;
 mod policy;
 mod report;
 mod trace;
 
+pub(crate) use cluster::{Cluster, ClusterOutcome};
 pub(crate) use outcome::Outcome;
 pub(crate) use policy::PolicyName;
-use policy::{Gdsf, Lru, Policy, S3Fifo, Sieve};
+use policy::{Gdsf, Lru, Policy, S3Fifo, Sieve, TinyLfu};
 pub(crate) use report::{Prices, Report};
 pub(crate) use trace::{Trace, TraceOptions};
 
@@ -21,6 +24,7 @@ pub(crate) fn simulate(trace: &Trace, policy: PolicyName, capacity: u64, ttl: u3
         PolicyName::Sieve => run(trace, ttl, Sieve::new(capacity, objects)),
         PolicyName::S3Fifo => run(trace, ttl, S3Fifo::new(capacity, objects)),
         PolicyName::Gdsf => run(trace, ttl, Gdsf::new(capacity, objects)),
+        PolicyName::TinyLfu => run(trace, ttl, TinyLfu::new(capacity, objects)),
     }
 }
 

@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use serde_json::{Value, json};
 
-use super::{Outcome, PolicyName, Trace, simulate};
+use super::{Cluster, ClusterOutcome, Outcome, PolicyName, Trace, outcome::ratio, simulate};
 
 /// Prices of an origin, in any currency.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +16,15 @@ pub(crate) struct Prices {
 
 /// The results for one size of the cache.
 #[derive(Debug)]
-struct Row {
-    capacity: u64,
+pub(super) struct Row {
+    pub(super) capacity: u64,
     /// By LRU, as Forebay evicts, in the whole log: numbers of a sample are scaled up.
-    outcome: Outcome,
-    cost: f64,
+    pub(super) outcome: Outcome,
+    pub(super) cost: f64,
     /// The hit ratios of all policies.
-    policies: Vec<(PolicyName, f64)>,
+    pub(super) policies: Vec<(PolicyName, f64)>,
+    /// In a cluster: without peer fill, and with it, each with its cost.
+    pub(super) clusters: Vec<(Cluster, ClusterOutcome, f64)>,
 }
 
 /// The results of a simulation.
@@ -40,7 +42,7 @@ impl Report {
     pub(crate) fn of(
         trace: &Trace,
         capacities: &[u64],
-        ttl: u32,
+        (ttl, nodes): (u32, Option<u32>),
         prices: Prices,
         progress: impl Fn(usize),
     ) -> Self {
@@ -60,7 +62,17 @@ impl Report {
                 done += 1;
                 progress(done);
             }
-            rows.push(Row { capacity: *capacity, outcome: lru, cost: prices.cost(&lru), policies });
+            let clusters = nodes.into_iter().flat_map(|nodes| {
+                [false, true].map(|has_peer_fill| Cluster { nodes, has_peer_fill })
+            });
+            let clusters = clusters.map(|cluster| {
+                let outcome = cluster.simulate(trace, *capacity, ttl);
+                let cost = prices.cost(outcome.origin_requests, outcome.origin_bytes);
+                (cluster, outcome, cost)
+            });
+            let cost = prices.cost(lru.origin_requests(), lru.origin_bytes);
+            let clusters = clusters.collect();
+            rows.push(Row { capacity: *capacity, outcome: lru, cost, policies, clusters });
         }
         let (skipped, unreadable) = trace.left_out();
         let facts = json!({
@@ -72,7 +84,25 @@ impl Report {
             "lines_without_get": skipped,
             "lines_unreadable": unreadable,
         });
-        Self { rows, cost_without: prices.cost(&without), head: head(trace), facts }
+        Self {
+            rows,
+            cost_without: prices.cost(without.origin_requests(), without.origin_bytes),
+            head: head(trace),
+            facts,
+        }
+    }
+
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// What the logs have.
+    pub(super) fn head(&self) -> &[String] {
+        &self.head
+    }
+
+    pub(super) const fn cost_without(&self) -> f64 {
+        self.cost_without
     }
 
     /// The results as a table.
@@ -95,6 +125,7 @@ impl Report {
             ));
         }
         lines.push(format!("{:>10}  {:>55}", "none", money(self.cost_without)));
+        lines.extend(self.clusters());
         lines.push(String::new());
         lines.push("hits by eviction policy; Forebay evicts by LRU".to_owned());
         let names = PolicyName::ALL.map(|policy| format!("{:>8}", policy.name())).join("  ");
@@ -107,12 +138,55 @@ impl Report {
         lines.join("\n")
     }
 
+    /// The results for a cluster, as lines of a table.
+    fn clusters(&self) -> Vec<String> {
+        let Some((Cluster { nodes, .. }, ..)) =
+            self.rows.iter().find_map(|row| row.clusters.first())
+        else {
+            return Vec::new();
+        };
+        let mut lines = vec![
+            String::new(),
+            format!("{nodes} nodes, each with such a cache; without peer fill, and with it"),
+            format!(
+                "{:>10}  {:>9}  {:>8}  {:>11}  {:>12}  {:>10}  {:>9}",
+                "cache", "peer fill", "hits", "other nodes", "S3 requests", "S3 egress", "S3 cost"
+            ),
+        ];
+        for row in &self.rows {
+            for (cluster, outcome, cost) in &row.clusters {
+                lines.push(format!(
+                    "{:>10}  {:>9}  {:>8}  {:>11}  {:>12}  {:>10}  {:>9}",
+                    size(row.capacity),
+                    if cluster.has_peer_fill { "yes" } else { "no" },
+                    percent(ratio(outcome.hits(), outcome.requests)),
+                    percent(ratio(outcome.peer_hits, outcome.requests)),
+                    outcome.origin_requests,
+                    size(outcome.origin_bytes),
+                    money(*cost),
+                ));
+            }
+        }
+        lines
+    }
+
     /// The results as JSON.
     pub(crate) fn json(&self) -> Value {
         let row = |row: &Row| {
             let policies = row.policies.iter();
             let policies: serde_json::Map<String, Value> =
                 policies.map(|(policy, ratio)| (policy.name().to_owned(), json!(ratio))).collect();
+            let clusters = row.clusters.iter().map(|(cluster, outcome, cost)| {
+                json!({
+                    "nodes": cluster.nodes,
+                    "peer_fill": cluster.has_peer_fill,
+                    "hit_ratio": ratio(outcome.hits(), outcome.requests),
+                    "other_nodes_ratio": ratio(outcome.peer_hits, outcome.requests),
+                    "origin_requests": outcome.origin_requests,
+                    "origin_bytes": outcome.origin_bytes,
+                    "cost": cost,
+                })
+            });
             json!({
                 "cache": row.capacity,
                 "hit_ratio": row.outcome.hit_ratio(),
@@ -121,6 +195,7 @@ impl Report {
                 "origin_bytes": row.outcome.origin_bytes,
                 "cost": row.cost,
                 "hit_ratio_by_policy": policies,
+                "clusters": clusters.collect::<Vec<_>>(),
             })
         };
         json!({
@@ -133,9 +208,8 @@ impl Report {
 
 impl Prices {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    fn cost(&self, outcome: &Outcome) -> f64 {
-        outcome.origin_bytes as f64 / 1e9 * self.per_gigabyte
-            + outcome.origin_requests() as f64 / 1e3 * self.per_1000_requests
+    fn cost(&self, requests: u64, bytes: u64) -> f64 {
+        bytes as f64 / 1e9 * self.per_gigabyte + requests as f64 / 1e3 * self.per_1000_requests
     }
 }
 
@@ -159,14 +233,14 @@ fn head(trace: &Trace) -> Vec<String> {
     lines
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     ByteSize(bytes).to_string()
 }
 
-fn percent(ratio: f64) -> String {
+pub(super) fn percent(ratio: f64) -> String {
     format!("{:.2}%", ratio * 100.0)
 }
 
-fn money(amount: f64) -> String {
+pub(super) fn money(amount: f64) -> String {
     if amount < 100.0 { format!("{amount:.2}") } else { format!("{amount:.0}") }
 }

@@ -103,7 +103,7 @@ class Load(unittest.TestCase):
         self.assertEqual((report["statuses"], report["speed"], report["rate"]), ({"200": 30}, 2, None))
         # The last is due nine tenths of a second after the third second began.
         self.assertAlmostEqual(report["seconds"], 3.9 / 2, delta=0.5)
-        self.assertIn("as logged, 20 × as fast, for", self.load(self.edge.url, *logs, "--speed", "20"))
+        self.assertIn("at 20× the logged speed, for", self.load(self.edge.url, *logs, "--speed", "20"))
         report = json.loads(self.load(self.edge.url, *logs, "--speed", "1", "-d", "1s", "--json"))
         self.assertEqual(report["statuses"], {"200": 10})
         (self.folder / "no-times.log").write_text('{"method":"GET","path":"/photos/1.jpg"}\n')

@@ -34,6 +34,14 @@ def drifting(requests, seed):
     return [max(0, number // 20 - int(choose.expovariate(1 / 200))) for number in range(requests)]
 
 
+def spread(number, nodes):
+    """The node of a number (SplitMix64)."""
+    mixed = (number + 1) * 0x9E3779B97F4A7C15 % 2**64
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+    return (mixed ^ mixed >> 31) % nodes
+
+
 class Simulate(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="forebay-simulate-"))
@@ -91,6 +99,36 @@ class Simulate(unittest.TestCase):
         self.assertGreaterEqual(part["log"]["sampled_one_of"], 4)
         for one, other in zip(whole["caches"][2:], part["caches"][2:], strict=True):
             self.assertAlmostEqual(one["hit_ratio"], other["hit_ratio"], delta=0.04)
+
+    def test_nodes_agree_with_libcachesim(self):
+        requests, nodes = zipf(30_000, 3_000, 0.9, 6), 3
+        sizes = self.sizes(3_000)
+        capacity = sum(sizes[object_] for object_ in set(requests)) // 5
+        page = self.folder / "report.html"
+        found = self.simulate("--access-log", self.log(requests, sizes), "--sizes", capacity, "--nodes", nodes, "--html", page)
+        without, filled = found["caches"][0]["clusters"]
+        ids = {object_: number for number, object_ in enumerate(dict.fromkeys(requests))}
+        for cluster, has_peer_fill in (without, False), (filled, True):
+            caches = [libcachesim.LRU(capacity) for _ in range(nodes)]
+            own, peers, origin = 0, 0, 0
+            for number, object_ in enumerate(requests):
+                request = libcachesim.Request()
+                request.obj_id, request.obj_size = object_, sizes[object_]
+                node, owner = spread(number, nodes), spread(~ids[object_] % 2**64, nodes)
+                if caches[node].get(request):
+                    own += 1
+                elif has_peer_fill and owner != node and caches[owner].get(request):
+                    peers += 1
+                else:
+                    origin += 1
+            self.assertEqual((cluster["nodes"], cluster["peer_fill"], cluster["origin_requests"]), (nodes, has_peer_fill, origin))
+            self.assertAlmostEqual(cluster["hit_ratio"], own / len(requests))
+            self.assertAlmostEqual(cluster["other_nodes_ratio"], peers / len(requests))
+        self.assertLess(filled["origin_requests"], 0.9 * without["origin_requests"])
+        text = page.read_text()
+        self.assertEqual((text.count("<figure>"), text.count("</html>"), "src=" in text), (4, 1, False))
+        for title in "Hit ratio by eviction policy", "Requests of the cluster that reach the bucket", "30000 requests for":
+            self.assertIn(title, text)
 
     def test_it_predicts_what_forebay_does(self):
         """The same requests through a Forebay with this much memory."""

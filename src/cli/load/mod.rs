@@ -1,12 +1,12 @@
 //! `forebay load`.
 
 mod args;
-mod page;
 mod progress;
 
 use std::{
     io::ErrorKind,
     num::{NonZeroU64, NonZeroUsize},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -18,12 +18,11 @@ use std::{
 use args::Tolerance;
 pub(super) use args::{Args, number, time, whole};
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
-use page::Page;
 use progress::Progress;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::{UserError, report, say, warn},
+    cli::{UserError, html_file::HtmlFile, report, say, warn},
     load::{
         self, Due, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Until,
         milliseconds,
@@ -45,7 +44,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     check_validity(args, options.until)?;
     let line = args.connection.line(&server)?;
-    let page = args.html.as_deref().map(Page::open).transpose()?;
+    let page = args.html.as_deref().map(HtmlFile::open).transpose()?;
     allow_connections(&options)?;
     let stop = stop_when_interrupted()?;
     let progress = Progress::new(&options);
@@ -80,7 +79,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
         say(report.table().trim_end());
     }
     if let Some(page) = page {
-        page.write(&report)?;
+        page.write(&report.page())?;
     }
     Ok(exit_code(args, &report))
 }
@@ -222,7 +221,8 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
             Targets::new(base, paths)
         }
     };
-    Ok(targets.signed(signer(args)?).picked(pick(args)?))
+    let signer = signer(args.sign_with.as_deref(), args.key_pair_id.as_deref(), args.valid)?;
+    Ok(targets.signed(signer).picked(pick(args)?))
 }
 
 /// Sends the requests of a log when they were logged, to the end of the log unless a duration is given.
@@ -236,10 +236,8 @@ fn follow_log(
         return Err(wrong("--speed", speed, "a factor from 0.001 to 1000000, such as 2").into());
     }
     let times = targets.schedule(speed).map_err(report)?;
-    if args.duration.is_none() {
-        let last = times.last().copied().unwrap_or_default();
-        options.until = Until::Time(last + Duration::from_millis(1));
-    }
+    let end = times.last().copied().unwrap_or_default() + Duration::from_millis(1);
+    options.until = Until::Time(args.duration.map_or(end, |most| most.min(end)));
     options.due = Due::Logged(times.into(), speed);
     Ok(())
 }
@@ -256,9 +254,14 @@ fn superfluous(args: &Args) -> Option<(&'static str, &String)> {
     url.map(|url| (flag, url))
 }
 
-fn signer(args: &Args) -> miette::Result<Option<Signer>> {
-    let (Some(key), Some(id)) = (&args.sign_with, &args.key_pair_id) else { return Ok(None) };
-    Signer::open(key, id, args.valid).map(Some).map_err(report)
+/// The signer for URLs, if there is a key.
+pub(super) fn signer(
+    sign_with: Option<&Path>,
+    key_pair_id: Option<&str>,
+    valid: Duration,
+) -> miette::Result<Option<Signer>> {
+    let (Some(key), Some(id)) = (sign_with, key_pair_id) else { return Ok(None) };
+    Signer::open(key, id, valid).map(Some).map_err(report)
 }
 
 /// Checks that signed URLs stay valid until a run ends.

@@ -5,11 +5,13 @@ mod links;
 mod lru;
 mod s3_fifo;
 mod sieve;
+mod tiny_lfu;
 
 pub(super) use gdsf::Gdsf;
 pub(super) use lru::Lru;
 pub(super) use s3_fifo::S3Fifo;
 pub(super) use sieve::Sieve;
+pub(super) use tiny_lfu::TinyLfu;
 
 /// A cache with an eviction policy. Objects are numbered from 0.
 pub(super) trait Policy {
@@ -28,10 +30,13 @@ pub(crate) enum PolicyName {
     S3Fifo,
     /// Greedy-Dual-Size-Frequency (Cherkasova, HP Labs 1998).
     Gdsf,
+    /// TinyLFU, as moka admits (Einziger and others, ACM TOS 2017).
+    TinyLfu,
 }
 
 impl PolicyName {
-    pub(crate) const ALL: [Self; 4] = [Self::Lru, Self::Sieve, Self::S3Fifo, Self::Gdsf];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Lru, Self::TinyLfu, Self::Sieve, Self::S3Fifo, Self::Gdsf];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -39,6 +44,7 @@ impl PolicyName {
             Self::Sieve => "SIEVE",
             Self::S3Fifo => "S3-FIFO",
             Self::Gdsf => "GDSF",
+            Self::TinyLfu => "TinyLFU",
         }
     }
 }
@@ -60,6 +66,38 @@ mod tests {
     }
 
     #[test]
+    fn tiny_lfu_admits_as_moka_does() {
+        const OBJECTS: u32 = 3000;
+        let mut random = fastrand::Rng::with_seed(3);
+        // About Zipf's law with exponent 1.
+        let object = |at: f64| (f64::from(OBJECTS).powf(at) - 1.0).max(0.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 0 to 3000"
+        )]
+        let requests: Vec<u32> = (0..60_000).map(|_| object(random.f64()) as u32).collect();
+        for capacity in [50_u64, 300] {
+            let moka = moka::sync::Cache::builder()
+                .max_capacity(capacity)
+                .eviction_policy(moka::policy::EvictionPolicy::tiny_lfu())
+                .build();
+            let mut own = TinyLfu::new(capacity, OBJECTS as usize);
+            let (mut hits, mut of_moka) = (0_u32, 0_u32);
+            for object in &requests {
+                hits += u32::from(own.request(*object, 1));
+                of_moka += u32::from(moka.get(object).is_some());
+                if !moka.contains_key(object) {
+                    moka.insert(*object, ());
+                }
+                moka.run_pending_tasks();
+            }
+            let difference = (f64::from(hits) - f64::from(of_moka)).abs() / 60_000.0;
+            assert!(difference < 0.02, "{capacity}: {hits}, {of_moka}");
+        }
+    }
+
+    #[test]
     fn no_policy_stores_more_than_fits() {
         let random = std::cell::RefCell::new(fastrand::Rng::with_seed(7));
         let requests: Vec<(u32, u64)> = (0..20_000)
@@ -77,6 +115,7 @@ mod tests {
                     PolicyName::Sieve => outcomes(Sieve::new(capacity, 300), &requests),
                     PolicyName::S3Fifo => outcomes(S3Fifo::new(capacity, 300), &requests),
                     PolicyName::Gdsf => outcomes(Gdsf::new(capacity, 300), &requests),
+                    PolicyName::TinyLfu => outcomes(TinyLfu::new(capacity, 300), &requests),
                 };
                 seen.bytes().filter(|byte| *byte == b'+').count()
             };

@@ -6,17 +6,17 @@ use std::{
     path::Path,
 };
 
-use crate::{cli::UserError, load::Report};
+use super::UserError;
 
 /// The HTML report file, opened before the run so that no run is wasted. Old content stays until there is a
 /// report; a new file without one is removed.
-pub(super) struct Page<'a> {
+pub(super) struct HtmlFile<'a> {
     path: &'a Path,
     file: File,
     is_empty: bool,
 }
 
-impl<'a> Page<'a> {
+impl<'a> HtmlFile<'a> {
     pub(super) fn open(path: &'a Path) -> Result<Self, UserError> {
         let mut options = OpenOptions::new();
         options.write(true);
@@ -28,9 +28,9 @@ impl<'a> Page<'a> {
         Ok(Self { path, file, is_empty })
     }
 
-    pub(super) fn write(mut self, report: &Report) -> Result<(), UserError> {
+    pub(super) fn write(mut self, page: &str) -> Result<(), UserError> {
         self.is_empty = false;
-        self.replace(&report.page()).map_err(|error| cannot_write(self.path, &error))
+        self.replace(page).map_err(|error| cannot_write(self.path, &error))
     }
 
     fn replace(&mut self, text: &str) -> io::Result<()> {
@@ -40,7 +40,7 @@ impl<'a> Page<'a> {
     }
 }
 
-impl Drop for Page<'_> {
+impl Drop for HtmlFile<'_> {
     fn drop(&mut self) {
         if self.is_empty {
             // The file is empty, and `drop` cannot report an error.
