@@ -55,11 +55,11 @@ impl ProtocolArgs {
         self.line_to(server, addresses)
     }
 
-    /// How to connect to two servers. What is said about certificates holds for those of them that use TLS.
+    /// How to connect to two servers. Flags about certificates apply only to servers with TLS.
     pub(super) fn lines(&self, servers: [(&Server, Option<&str>); 2]) -> miette::Result<[Line; 2]> {
         let has_tls = servers.iter().any(|(server, _)| server.tls);
         let line = |(server, connect): (&Server, Option<&str>)| {
-            if server.tls || !has_tls {
+            if server.tls || !has_tls || self.http3 {
                 return self.line(server, connect);
             }
             Ok(Line::clear(self.addresses(server, connect)?, self.http()))

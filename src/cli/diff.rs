@@ -13,15 +13,15 @@ use super::{
     in_full,
     listing::ListingArgs,
     load::{
-        INTERRUPTED, fields, no_url, nothing_to_request, number, stop_when_interrupted, time,
-        whole, wrong,
+        INTERRUPTED, fields, no_url, nothing_to_request, number, signer, stop_when_interrupted,
+        time, whole, wrong,
     },
     progress_bar::progress_bar,
     report, say, warn,
 };
 use crate::{
     diff::{self, Options, Probe, Side},
-    load::{LeftOut, Server, Signer, Targets},
+    load::{LeftOut, Server, Targets},
 };
 
 const PROGRESS: &str = "{spinner} {percent:>3}%  {pos} of {len} objects  {eta} left";
@@ -33,7 +33,7 @@ const PROGRESS: &str = "{spinner} {percent:>3}%  {pos} of {len} objects  {eta} l
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Fields are compared by their meaning, and compressed content is decompressed first. A difference is wrong if viewers may\n\
-    behave differently, harmless if they get the same in another form, and expected if it is one between any two servers, such as\n\
+    behave differently, harmless if they get the same in another form, and expected if any two servers differ in it, such as\n\
     Date, Age, Via and X-Cache.\n\n\
     Exit status: 0 if nothing is wrong, 1 if something is, 2 if the servers could not be compared, because the command line is\n\
     invalid, the reference failed, or it has none of the objects; 130 if the run was interrupted.\n\n\
@@ -70,7 +70,7 @@ pub(super) struct Args {
     /// Do not compare these header fields
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     ignore: Vec<HeaderName>,
-    /// Compare the pages of errors, too. Without this, each server may have its own
+    /// Also compare error pages; otherwise, each server may have its own
     #[arg(long)]
     error_pages: bool,
     /// Web site that requests for CORS come from
@@ -163,7 +163,11 @@ fn compare(args: &Args) -> miette::Result<ExitCode> {
     let second = first.at(&candidate.base);
     let stop = stop_when_interrupted()?;
     let side = |line, targets: Targets| -> miette::Result<Side> {
-        let mut targets = targets.signed(signer(args)?);
+        let mut targets = targets.signed(signer(
+            args.sign_with.as_deref(),
+            args.key_pair_id.as_deref(),
+            args.valid,
+        )?);
         targets.sign(options.fields.get(header::HOST), &stop).map_err(report)?;
         Ok(Side { line, targets })
     };
@@ -182,7 +186,7 @@ fn compare(args: &Args) -> miette::Result<ExitCode> {
     let LeftOut { no_get, unreadable } = sides[0].targets.left_out();
     if no_get + unreadable > 0 {
         warn(&format!(
-            "lines of the logs left out: {no_get} are no GETs, {unreadable} are in no known format"
+            "skipped log lines: {no_get} are not GET, {unreadable} are in an unknown format"
         ));
     }
     if compared.is_interrupted() || stop.load(Ordering::Relaxed) {
@@ -193,7 +197,7 @@ fn compare(args: &Args) -> miette::Result<ExitCode> {
     }
     if compared.is_inconclusive() {
         warn(
-            "not conclusive: the reference failed, or has none of the objects; signed objects need --sign-with, and a host that the server does not know needs -H 'Host: …'",
+            "inconclusive: the reference failed, or has none of the objects; signed objects need --sign-with, and a host that the server does not know needs -H 'Host: …'",
         );
         return Ok(ExitCode::from(TROUBLE));
     }
@@ -250,9 +254,4 @@ fn targets(args: &Args, server: &Server) -> miette::Result<Targets> {
         Some(most) => targets.most_frequent(most.get()),
         None => targets,
     })
-}
-
-fn signer(args: &Args) -> miette::Result<Option<Signer>> {
-    let (Some(key), Some(id)) = (&args.sign_with, &args.key_pair_id) else { return Ok(None) };
-    Signer::open(key, id, args.valid).map(Some).map_err(report)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     aws::{find, text_of, texts_of},
+    behavior::Behaviors,
     cache::key::encode_key,
     config::{Config, DistributionOptions},
     origin::{ENCODED_PARAMETER, Options, Protocol},
@@ -48,41 +50,59 @@ impl ListingArgs {
         let file = self.config.as_deref().unwrap_or_else(|| Path::new(USUAL));
         let config = load_file(file)?;
         let distribution = distribution(&config, self.distribution.as_deref())?;
-        let mut paths = paths(distribution, prefix)?;
-        if let Some(most) = most {
-            let behaviors = &distribution.settings.behaviors;
-            let mut counts = HashMap::<String, usize>::new();
-            paths.retain(|path| {
-                let behavior = behaviors.name(behaviors.select(path.path()));
-                let count = counts.entry(behavior).or_default();
-                *count += 1;
-                *count <= most
-            });
+        let origin = bucket(distribution)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // Keys begin without a slash.
+        let prefix = prefix.trim_start_matches('/');
+        let mut selection = Selection::new(&distribution.settings.behaviors, most);
+        let listed = list(origin, prefix, |key| selection.add(key));
+        runtime.map_err(report)?.block_on(listed)?;
+        if selection.paths.is_empty() {
+            return Err(UserError {
+                message: format!("the bucket has no object whose key begins with `{prefix}`"),
+                help: "check --prefix; it is relative to the origin path".into(),
+            }
+            .into());
         }
-        Ok(paths)
+        Ok(selection.paths)
     }
 }
 
-fn paths(distribution: &DistributionOptions, prefix: &str) -> miette::Result<Vec<PathAndQuery>> {
-    let origin = bucket(distribution)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    // Keys begin without a slash.
-    let prefix = prefix.trim_start_matches('/');
-    let keys = runtime.map_err(report)?.block_on(list(origin, prefix))?;
-    if keys.is_empty() {
-        return Err(UserError {
-            message: format!("the bucket has no object whose key begins with `{prefix}`"),
-            help: "check --prefix; it is relative to the origin path".into(),
-        }
-        .into());
+/// The paths of objects that are wanted.
+struct Selection<'a> {
+    behaviors: &'a Behaviors,
+    /// The most objects of each behavior.
+    most: Option<usize>,
+    /// Objects of each behavior, by its name.
+    counts: HashMap<String, usize>,
+    paths: Vec<PathAndQuery>,
+}
+
+impl<'a> Selection<'a> {
+    fn new(behaviors: &'a Behaviors, most: Option<usize>) -> Self {
+        Self { behaviors, most, counts: HashMap::new(), paths: Vec::new() }
     }
-    let path = |key: &String| {
+
+    /// Adds the path of a key, if it is wanted. Breaks once there are enough objects of every behavior.
+    fn add(&mut self, key: &str) -> ControlFlow<()> {
         let mut path = String::from("/");
         encode_key(key, &mut path);
-        path.parse().ok()
-    };
-    // A key may be too long for a URL.
-    Ok(keys.iter().filter_map(path).collect())
+        // A key may be too long for a URL.
+        let Ok(path) = path.parse::<PathAndQuery>() else { return ControlFlow::Continue(()) };
+        let Some(most) = self.most else {
+            self.paths.push(path);
+            return ControlFlow::Continue(());
+        };
+        let behavior = self.behaviors.name(self.behaviors.select(path.path()));
+        let count = self.counts.entry(behavior).or_default();
+        if *count < most {
+            *count += 1;
+            self.paths.push(path);
+        }
+        let is_full = self.counts.len() == self.behaviors.all().count()
+            && self.counts.values().all(|count| *count == most);
+        if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 /// The only distribution, or the one with this id.
@@ -120,9 +140,13 @@ fn bucket(distribution: &DistributionOptions) -> Result<&Options, UserError> {
     })
 }
 
-/// The keys that begin with a prefix, below the origin path.
-async fn list(origin: &Options, prefix: &str) -> miette::Result<Vec<String>> {
-    let Protocol::S3 { region, .. } = &origin.protocol else { return Ok(Vec::new()) };
+/// Lists the keys that begin with a prefix, below the origin path, until `add` breaks.
+async fn list(
+    origin: &Options,
+    prefix: &str,
+    mut add: impl FnMut(&str) -> ControlFlow<()>,
+) -> miette::Result<()> {
+    let Protocol::S3 { region, .. } = &origin.protocol else { return Ok(()) };
     let service = Service::at(origin.address.clone(), "s3", region, origin.ca_file.as_deref());
     let service = service.map_err(report)?;
     let found = if origin.protocol.is_signed() {
@@ -135,7 +159,7 @@ async fn list(origin: &Options, prefix: &str) -> miette::Result<Vec<String>> {
     };
     let base = percent_decode_str(origin.origin_path.trim_start_matches('/')).decode_utf8_lossy();
     let base = if base.is_empty() { String::new() } else { format!("{base}/") };
-    let (mut keys, mut token) = (Vec::new(), None::<String>);
+    let mut token = None::<String>;
     loop {
         let target = target(origin, &format!("{base}{prefix}"), token.as_deref());
         let installed = found.as_ref().map(|found| &found.installed);
@@ -160,11 +184,13 @@ async fn list(origin: &Options, prefix: &str) -> miette::Result<Vec<String>> {
         let listed: Vec<String> =
             decoded.map(|key| percent_decode_str(&key).decode_utf8_lossy().into_owned()).collect();
         // Keys that end in a slash are folders of AWS's console.
-        let own = listed.iter().filter_map(|key| key.strip_prefix(&base));
-        keys.extend(own.filter(|key| !key.ends_with('/')).map(str::to_owned));
+        let mut own = listed.iter().filter_map(|key| key.strip_prefix(&base));
+        if own.any(|key| !key.ends_with('/') && add(key).is_break()) {
+            return Ok(());
+        }
         let next = text_of(&answer.content, "NextContinuationToken");
         if next.is_none() || next == token {
-            return Ok(keys);
+            return Ok(());
         }
         token = next;
     }

@@ -1,10 +1,11 @@
 //! What the values of fields mean.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::collections::BTreeSet;
 
-use http::{Uri, uri::Authority};
+use http::{header, uri::Authority};
 
 use super::response::Response;
+use crate::{base::clock::Timestamp, http::date as http_date};
 
 /// The members of a comma-separated list, in lower case.
 pub(super) fn tokens(list: &str) -> BTreeSet<String> {
@@ -42,27 +43,34 @@ pub(super) fn is_same(
         "content-type" => media_type(a) == media_type(b),
         "last-modified" => date(a).is_some() && date(a) == date(b),
         // The same time after the response. An invalid date has passed (RFC 9111 §5.3).
-        "expires" => match (date(a), date(b)) {
-            (Some(one), Some(other)) => {
-                let lifetimes = (lifetime(one, of_a), lifetime(other, of_b));
-                matches!(lifetimes, (Some(one), Some(other)) if one.abs_diff(other) <= 2)
-            }
-            (one, other) => one == other,
-        },
+        "expires" => {
+            let (one, other) = (lifetime(a, of_a), lifetime(b, of_b));
+            (one <= 0 && other <= 0) || one.abs_diff(other) <= 2
+        }
         "location" => location(a, bases[0]) == location(b, bases[1]),
         _ => a == b,
     }
 }
 
-/// Whether two values of `Set-Cookie` set cookies of the same names.
-pub(super) fn names_same_cookies(values: &[Option<String>; 2]) -> bool {
-    let names = |text: &Option<String>| {
-        let text = text.as_deref().unwrap_or_default();
-        let cookies =
-            text.split(", ").filter_map(|cookie| cookie.split(';').next()?.split_once('='));
-        cookies.map(|(name, _)| name.trim().to_owned()).collect::<BTreeSet<_>>()
+/// Whether two responses set cookies of the same names with the same attributes. Values and times may differ.
+pub(super) fn set_same_cookies(responses: [&Response; 2]) -> bool {
+    let cookies = responses.map(|response| {
+        let lines = response.fields.get_all(header::SET_COOKIE).iter();
+        lines.map(|line| cookie(&String::from_utf8_lossy(line.as_bytes()))).collect::<BTreeSet<_>>()
+    });
+    cookies[0] == cookies[1]
+}
+
+/// A cookie's name and attributes.
+fn cookie(line: &str) -> (String, BTreeSet<String>) {
+    let mut parts = line.split(';').map(str::trim);
+    let name = parts.next().and_then(|cookie| cookie.split_once('=')).map(|(name, _)| name);
+    let attribute = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        let name = text.split('=').next().unwrap_or_default();
+        if ["expires", "max-age"].contains(&name) { name.to_owned() } else { text }
     };
-    names(&values[0]) == names(&values[1])
+    (name.unwrap_or_default().to_owned(), parts.map(attribute).collect())
 }
 
 /// A media type without spaces and quotes, in lower case. Both types of JavaScript are the same (RFC 9239 §6).
@@ -75,17 +83,17 @@ fn media_type(text: &str) -> String {
     }
 }
 
-fn date(text: &str) -> Option<SystemTime> {
-    httpdate::parse_http_date(text).ok()
+fn date(text: &str) -> Option<Timestamp> {
+    http_date::parse(text.as_bytes())
 }
 
-/// Seconds from the response to a time.
-fn lifetime(expires: SystemTime, response: &Response) -> Option<i64> {
-    let seconds = |time: SystemTime| {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_secs()).ok()
-    };
-    Some(seconds(expires)? - seconds(date(&response.text("date")?)?)?)
+/// Seconds from the response to a time; 0 if it is no date.
+fn lifetime(expires: &str, response: &Response) -> i64 {
+    let times = date(expires).zip(response.text("date").and_then(|text| date(&text)));
+    times.map_or(0, |(expires, date)| {
+        let (expires, date) = (expires.as_secs(), date.as_secs());
+        i64::try_from(expires).unwrap_or(i64::MAX).saturating_sub_unsigned(date)
+    })
 }
 
 /// A location without the name of the server that answered, but with the scheme.
@@ -94,14 +102,17 @@ fn location(text: &str, base: &str) -> String {
     if text.starts_with('/') && !text.starts_with("//") {
         return format!("{scheme}://{text}");
     }
-    let Ok(uri) = text.parse::<Uri>() else { return text.to_owned() };
-    let own = own.parse::<Authority>();
-    let is_own = |other: &Authority| own.as_ref().is_ok_and(|own| own.host() == other.host());
-    match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(authority)) if is_own(authority) => {
-            let path = uri.path_and_query().map_or("/", |path| path.as_str());
-            format!("{scheme}://{path}")
-        }
-        _ => text.to_owned(),
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (Ok(named), Ok(own)) = (rest[..end].parse::<Authority>(), own.parse::<Authority>()) else {
+        return text.to_owned();
+    };
+    // A redirect to HTTPS names the port of HTTP no more.
+    let is_own = named.host() == own.host()
+        && (named.port_u16().is_none() || named.port_u16() == own.port_u16());
+    if !is_own {
+        return text.to_owned();
     }
+    let slash = if rest[end..].starts_with('/') { "" } else { "/" };
+    format!("{scheme}://{slash}{}", &rest[end..])
 }

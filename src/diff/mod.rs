@@ -94,6 +94,7 @@ pub(crate) fn run(
         _ => {}
     }
     let mut report = comparison.report.into_inner();
+    report.finish(&options.probes);
     report.left = sides[0].targets.len().saturating_sub(report.objects);
     Ok(report)
 }
@@ -115,19 +116,19 @@ type Request = (Method, HeaderMap);
 type Paths<'a> = [&'a PathAndQuery; 2];
 
 /// Bounds the requests in a second.
-type Pace = tokio::sync::Mutex<Interval>;
+type Ticks = tokio::sync::Mutex<Interval>;
 
 impl<P: Fn(usize)> Comparison<'_, P> {
     async fn run(&self) -> io::Result<()> {
         let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / self.options.rate));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let pace = Pace::new(pace);
+        let pace = Ticks::new(pace);
         let count = self.options.connections.get().min(self.sides[0].targets.len());
         futures_util::future::join_all((0..count).map(|_| self.lane(&pace))).await;
         Ok(())
     }
 
-    async fn lane(&self, pace: &Pace) {
+    async fn lane(&self, pace: &Ticks) {
         let Options { fields, timeout, .. } = self.options;
         let clients = self
             .sides
@@ -173,7 +174,7 @@ impl<P: Fn(usize)> Comparison<'_, P> {
 /// Compares one object after the other.
 struct Lane<'a, P> {
     comparison: &'a Comparison<'a, P>,
-    pace: &'a Pace,
+    pace: &'a Ticks,
     clients: [Client<'a>; 2],
 }
 
@@ -241,7 +242,8 @@ impl<P: Fn(usize)> Lane<'_, P> {
                 return None;
             }
         };
-        if options.probes.contains(&probe) {
+        let is_wanted = options.probes.contains(&probe);
+        if is_wanted || probe == Probe::Get {
             let compared = Compared {
                 probe,
                 responses: [&one, &other],
@@ -251,7 +253,12 @@ impl<P: Fn(usize)> Lane<'_, P> {
                 accepts_encodings: probe == Probe::AcceptEncoding
                     || options.fields.contains_key(header::ACCEPT_ENCODING),
             };
-            report.add(probe, &url, compared.differences());
+            let mut differences = compared.differences();
+            if !is_wanted {
+                // Other requests are made from these.
+                differences.retain(|it| ["status", "etag", "last-modified"].contains(&&*it.aspect));
+            }
+            report.add(probe, &url, differences);
             report.time([one.first_byte, other.first_byte]);
         }
         Some([one, other])
@@ -262,7 +269,7 @@ impl<P: Fn(usize)> Lane<'_, P> {
 /// sent once more.
 async fn fetch(
     client: &mut Client<'_>,
-    pace: &Pace,
+    pace: &Ticks,
     path: &PathAndQuery,
     (method, fields): &Request,
 ) -> io::Result<Response> {

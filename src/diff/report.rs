@@ -22,7 +22,7 @@ const SHOWN_URLS: usize = 3;
 /// Pairs of values that the text shows for an aspect.
 const SHOWN_VALUES: usize = 5;
 
-/// The most differences that are kept apart; hostile servers may send any number of different ones.
+/// The most differences of a class that are kept apart; hostile servers may send any number of different ones.
 const DIFFERENCES: usize = 10_000;
 
 /// Characters of a value that are kept.
@@ -39,8 +39,14 @@ pub(crate) struct Report {
     /// Requests to each server, by the worst class of their differences; `None` if there is none.
     requests: BTreeMap<Option<Class>, u64>,
     groups: BTreeMap<Key, Group>,
+    /// The number of groups of each class.
+    kept: [usize; Class::ALL.len()],
     /// Further differences, of which only the number is kept.
     more: u64,
+    /// The kinds of requests that were sent.
+    sent: BTreeSet<Probe>,
+    /// Those that were not sent for any object, because no response allowed them.
+    pub(super) not_sent: Vec<Probe>,
     /// Times to the first byte of the reference and of the candidate, in microseconds.
     times: [Latencies; 2],
 }
@@ -73,7 +79,10 @@ impl Default for Report {
             successes: 0,
             requests: BTreeMap::new(),
             groups: BTreeMap::new(),
+            kept: Default::default(),
             more: 0,
+            sent: BTreeSet::new(),
+            not_sent: Vec::new(),
             times: [latencies(), latencies()],
         }
     }
@@ -84,12 +93,19 @@ impl Report {
     pub(super) fn add(&mut self, probe: Probe, url: &str, differences: Vec<Difference>) {
         let worst = differences.iter().map(|it| it.class).min();
         *self.requests.entry(worst).or_default() += 1;
+        self.sent.insert(probe);
         for Difference { class, aspect, reason, values } in differences {
-            let values = values.map(|value| value.map(|value| visible(&value)));
-            let key = Key { class, aspect, reason, values };
-            if self.groups.len() >= DIFFERENCES && !self.groups.contains_key(&key) {
-                self.more += 1;
-                continue;
+            // Some of those that are expected are different in each response.
+            let has_values = class != Class::Expected;
+            let values = values.map(|value| value.filter(|_| has_values).map(|it| visible(&it)));
+            let key = Key { class, aspect: visible(&aspect), reason, values };
+            if !self.groups.contains_key(&key) {
+                let kept = &mut self.kept[class as usize];
+                if *kept == DIFFERENCES {
+                    self.more += 1;
+                    continue;
+                }
+                *kept += 1;
             }
             let group = self.groups.entry(key).or_default();
             group.responses += 1;
@@ -117,12 +133,17 @@ impl Report {
 
     /// Whether any difference is wrong.
     pub(crate) fn has_wrong(&self) -> bool {
-        self.count(Class::Wrong) > 0 || self.more > 0
+        self.count(Class::Wrong) > 0
     }
 
-    /// Whether nothing can be said about an object: the reference failed, or has none of the objects.
+    /// Whether the reference failed, or has none of the objects.
     pub(crate) fn is_inconclusive(&self) -> bool {
         self.count(Class::NotCompared) > 0 || self.successes == 0
+    }
+
+    /// Notes which kinds of requests were not sent for any object.
+    pub(super) fn finish(&mut self, wanted: &[Probe]) {
+        self.not_sent = wanted.iter().copied().filter(|probe| !self.sent.contains(probe)).collect();
     }
 
     /// Whether the comparison was interrupted.
@@ -164,6 +185,10 @@ impl Report {
         ];
         if self.left > 0 {
             lines.push(format!("interrupted: {} left", counted(self.left as u64, "object")));
+        }
+        if !self.not_sent.is_empty() {
+            let names: Vec<&str> = self.not_sent.iter().map(|probe| probe.name()).collect();
+            lines.push(format!("not sent, because no response allowed it: {}", names.join(", ")));
         }
         if self.more > 0 {
             lines.push(format!("{} further differences are not listed", self.more));
@@ -280,16 +305,18 @@ impl Report {
             })
         });
         let time = |times: &Latencies| {
+            let known = |micros| (!times.is_empty()).then_some(micros);
             json!({
-                "median_microseconds": times.value_at_quantile(0.5),
-                "p99_microseconds": times.value_at_quantile(0.99),
-                "longest_microseconds": times.max(),
+                "median_microseconds": known(times.value_at_quantile(0.5)),
+                "p99_microseconds": known(times.value_at_quantile(0.99)),
+                "longest_microseconds": known(times.max()),
             })
         };
         json!({
             "objects": self.objects,
             "objects_left": self.left,
-            "objects_of_reference": self.successes,
+            "reference_successes": self.successes,
+            "requests_not_sent": self.not_sent.iter().map(|it| it.name()).collect::<Vec<_>>(),
             "interrupted": self.is_interrupted(),
             "requests": self.requests.values().sum::<u64>(),
             "alike": self.alike(),
@@ -316,4 +343,36 @@ fn visible(value: &str) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_responses_displace_nothing_that_is_wrong() {
+        let mut report = Report::default();
+        let difference = |class, number: usize| Difference {
+            class,
+            aspect: format!("x-{number}-{}", "a".repeat(1000)),
+            reason: "it differs",
+            values: [Some("\u{1b}[2J".repeat(1000)), None],
+        };
+        for number in 0..DIFFERENCES + 5 {
+            let differences =
+                vec![difference(Class::Harmless, number), difference(Class::Expected, 7)];
+            report.add(Probe::Get, &format!("/{number}"), differences);
+        }
+        assert!(!report.has_wrong());
+        report.add(Probe::Head, "/last", vec![difference(Class::Wrong, 1)]);
+        assert!(report.has_wrong());
+        assert_eq!((report.of(Class::Wrong).count(), report.more), (1, 5));
+        assert_eq!(report.of(Class::Expected).count(), 1);
+        let (key, group) = report.of(Class::Wrong).next().expect("a difference");
+        let value = key.values[0].as_deref().expect("a value");
+        assert!(value.chars().count() == VALUE + 1 && !value.contains('\u{1b}'), "{value}");
+        assert!(key.aspect.len() < 2 * VALUE && group.urls.contains("/last"));
+        report.finish(&[Probe::Get, Probe::Head, Probe::Cors]);
+        assert_eq!(report.not_sent, [Probe::Cors]);
+    }
 }

@@ -2,6 +2,7 @@
 
 import gzip
 import http.server
+import itertools
 import json
 import pathlib
 import shutil
@@ -82,14 +83,14 @@ class Hostile(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
-        self.server.requests += 1
+        number = next(self.server.numbers)
         content, length = (self.bomb, None) if self.path.startswith("/bomb") else (b"text", None)
         self.send_response(200)
         if self.path.startswith("/bomb"):
             self.send_header("Content-Encoding", "gzip")
         if self.path.startswith("/random"):
-            self.send_header(f"x-{self.server.requests}", "v" * 6000)
-        if self.path.startswith("/cut-later") and self.server.requests % 3 == 0:
+            self.send_header(f"x-{number}", "v" * 6000)
+        if self.path.startswith("/cut-later") and number % 3 == 0:
             length = 1000
         self.send_header("ETag", '"tag"')
         self.send_header("Content-Length", str(length or len(content)))
@@ -105,7 +106,7 @@ class Hostile(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
-    requests = 0
+    numbers = itertools.count(1)
 
     @classmethod
     def start(cls, handler):
@@ -175,7 +176,7 @@ class Diff(unittest.TestCase):
     def test_it_finds_what_differs_and_nothing_else(self):
         found, code = self.differences("--urls", "urls.txt")
         self.assertEqual((code, found["objects"], found["objects_left"]), (1, len(CONTENT) - 2, 0))
-        self.assertEqual(found["objects_of_reference"], len(CONTENT) - 2)
+        self.assertEqual(found["reference_successes"], len(CONTENT) - 2)
         outcomes = [found[name] for name in ("alike", "harmless", "wrong", "not_compared")]
         self.assertEqual((sum(outcomes), outcomes[3]), (found["requests"], 0))
         parts_of_it = ["first bytes", "last bytes"]
@@ -228,7 +229,9 @@ class Diff(unittest.TestCase):
     def test_kinds_and_fields_are_chosen(self):
         found, code = self.differences("--urls", "urls.txt", "--only", "head,conditions", "--ignore", "etag,Cache-Control")
         requests = {request for group in found["differences"] for request in group["requests"]}
-        self.assertEqual(requests, {"HEAD", "If-None-Match", "If-Modified-Since"})
+        self.assertEqual(requests, {"GET", "HEAD", "If-None-Match", "If-Modified-Since"})
+        gets = {group["aspect"] for group in found["differences"] if group["requests"] == ["GET"]}
+        self.assertEqual(gets, set())
         aspects = {group["aspect"] for group in found["differences"]}
         self.assertEqual(aspects & {"etag", "cache-control"}, set())
         self.assertEqual(code, 1)
@@ -237,6 +240,15 @@ class Diff(unittest.TestCase):
         (self.folder / "query.txt").write_text("/gone.txt?v=1&Signature=secret&Key-Pair-Id=K&Expires=1\n/same/a.txt\n")
         found, _ = self.differences("--urls", "query.txt", "--only", "get")
         self.assertEqual(self.wrong(found), {("/gone.txt?v=1", "status"): ["GET"]})
+
+    def test_what_only_one_server_allows(self):
+        """Without a response to GET, nothing else can be requested."""
+        (self.folder / "gone.txt").write_text("/gone.txt\n/same/a.txt\n")
+        found, code = self.differences("--urls", "gone.txt", "--only", "ranges")
+        self.assertEqual((code, self.wrong(found)), (1, {("/gone.txt", "status"): ["GET"]}))
+        (self.folder / "ranges.log").write_text(json.dumps({"method": "GET", "path": "/same/a.txt", "range": "bytes=1-2", "status": 206}) + "\n")
+        found, code = self.differences("--access-log", "ranges.log", "--only", "head")
+        self.assertEqual((code, found["requests_not_sent"]), (0, ["HEAD"]))
 
     def test_the_site_of_cors_requests_is_chosen(self):
         site = "https://www.example.com"
@@ -269,7 +281,7 @@ class Diff(unittest.TestCase):
         ]
         (self.folder / "access.log").write_text("".join(json.dumps(line) + "\n" for line in log))
         ran = self.diff("--json", "--access-log", "access.log", "--only", "get")
-        self.assertIn("1 are no GETs, 0 are in no known format", ran.stderr)
+        self.assertIn("1 are not GET, 0 are in an unknown format", ran.stderr)
         found = json.loads(ran.stdout)
         self.assertEqual((found["objects"], found["requests"], found["wrong"]), (2, 2, 1))
         (status,) = [group for group in found["differences"] if group["class"] == "wrong"]

@@ -113,7 +113,7 @@ function counted(metrics, key) {
 function state({ is_skipped, is_throttled, is_failing, denies_most, last_minute: { requests, failed } }) {
   if (is_skipped) return "failing, skipped";
   if (is_throttled) return "throttled";
-  if (denies_most) return "denies most";
+  if (denies_most) return "denying most objects";
   if (failed > 0 && failed < requests) return "partly failing";
   return is_failing ? "failing" : "ok";
 }
